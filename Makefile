@@ -1,0 +1,37 @@
+# Every target makes its own environment: a clone, Python 3.11 or newer and make are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check fix bench clean
+
+# The whole line on the built-in catalogue: data, folds, training, audit, ensemble, submissions, scores.
+demo: $(READY)
+	$(BIN)/comp data synth
+	$(BIN)/comp run
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.metrics
+
+# Removes what the commands made, not the environment.
+clean:
+	rm -rf data models reports .locks
+	git clean -fdxq folds oof submissions
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,20 @@
+"""The command `comp`: one small file per command, which parses, calls and prints. Heavy imports happen inside.
+
+Importing a command's module is what adds it to `app`; the order here is the order of `comp --help`.
+"""
+
+# ruff: noqa: I001, F401
+from competition.cli.app import app
+from competition.cli import init
+from competition.cli import data
+from competition.cli import folds
+from competition.cli import train
+from competition.cli import cleanlab
+from competition.cli import stack
+from competition.cli import submit
+from competition.cli import check
+from competition.cli import score
+from competition.cli import run
+from competition.cli import status
+
+__all__ = ["app"]

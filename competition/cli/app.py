@@ -1,0 +1,87 @@
+"""The application, and how a command ends when something is wrong: one sentence and an exit code."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from typer.core import TyperGroup
+
+from competition import __version__
+from competition.errors import CompError
+from competition.progress import console
+
+DEBUG = "--debug"
+
+
+class Commands(TyperGroup):
+    """Turns errors into a sentence on stderr: exit code 2 for wrong input, 1 for a step that failed."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """`--debug` is understood wherever it stands."""
+        if DEBUG in args:
+            args = [DEBUG, *(arg for arg in args if arg != DEBUG)]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; with `--debug`, errors keep their traceback."""
+        if ctx.params.get("debug"):
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except CompError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("error: interrupted; `comp run` goes on from what is done.", file=sys.stderr)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+            raise typer.Exit(1) from None
+        except typer.Exit:
+            raise
+        except Exception as error:
+            if not type(error).__module__.startswith("competition") and _is_usage(error):
+                raise
+            print(f"error: unexpected {type(error).__name__}: {error}; `--debug` shows where.", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether the parser itself raised this: it prints its own sentence and exits with 2."""
+    return hasattr(error, "exit_code") and hasattr(error, "format_message") or type(error).__name__ == "Abort"
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; the current folder unless named.")
+]
+HERE = Path(".")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"comp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A competition harness for query-product relevance: from raw ESCI files to leaderboard files."""
+
+
+def show(title: str, header: list[str], rows: list[list[str]], left: int = 1) -> None:
+    """Print a table; the first `left` columns are text, the others numbers."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,0 +1,28 @@
+"""`comp check`: would the leaderboard take this file?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import task_named
+from competition.progress import console
+from competition.workspace import Workspace
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="An answer file.")],
+    task: Annotated[str, typer.Option(help="The task that it answers.")],
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Check an answer file against the test rows; the first offending row is named."""
+    from competition.data import store
+    from competition.submissions import check_answer, read_answer
+
+    asked = task_named(task)
+    examples = store.load_examples(Workspace.open(workspace))
+    answer = read_answer(file, str(file), asked)
+    check_answer(answer, str(file), asked, examples)
+    console.print(f"{file}: a valid answer to {task}, {len(answer):,} rows.")

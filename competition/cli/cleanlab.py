@@ -1,0 +1,63 @@
+"""`comp cleanlab`: audit the labels."""
+
+from typing import Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.errors import InputError
+from competition.progress import console
+from competition.workspace import Workspace
+
+
+@app.command()
+def cleanlab(
+    run: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="A complete 4-class run; noise_run unless named.")
+    ] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Share of rows that may be dropped; noise_fraction unless named.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
+    from competition import noise
+    from competition.pipeline import Pipeline, execute
+    from competition.tables import read_table
+
+    if fraction is not None and not 0 < fraction < 0.5:
+        raise InputError(f"--fraction {fraction} is out of range: above 0 and below 0.5.")
+    space = Workspace.open(workspace)
+    pipeline = Pipeline(space)
+    name = run or pipeline.settings.noise_run
+    execute(space, [pipeline.noise_step(name, fraction)])
+    path = space.noise(pipeline.audited_run(name).name)
+    flags, examples = read_table(path), pipeline.maker.examples
+    table = noise.summary(flags, examples)
+    rows = [
+        [
+            str(index),
+            f"{row['rows']:,.0f}",
+            f"{row['flagged']:,.0f}",
+            f"{row['dropped']:,.0f}",
+            f"{row['share dropped']:.3f}",
+        ]
+        for index, row in table.iterrows()
+    ]
+    show(f"Audit of {name}", ["", "rows", "flagged", "dropped", "share dropped"], rows)
+    worst = noise.worst(flags, examples, pipeline.maker.products)
+    cells = [
+        [str(w.rank), str(w.example_id), w.locale, w.given, w.suggested, f"{w.quality:.3f}", w.query[:40], w.title[:60]]
+        for w in worst.itertuples()
+    ]
+    show(
+        "The worst rows", ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"], cells, 8
+    )
+    share, allowed = float(table.loc["all", "share dropped"]), fraction or pipeline.settings.noise_fraction
+    if flags["rank"].count() < int(allowed * len(flags)):
+        console.print(f"Fewer rows are flagged than {allowed:.1%} allow: all of them, {share:.1%}, would be dropped.")
+    if fraction is not None and fraction != pipeline.settings.noise_fraction:
+        console.print(f"competition.toml says noise_fraction = {pipeline.settings.noise_fraction}: recipes obey that.")
+    console.print(
+        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
+    )

@@ -1,0 +1,69 @@
+"""`comp data`: bring, make or describe the rows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.errors import InputError
+from competition.progress import console
+from competition.workspace import Workspace
+
+group = typer.Typer(help="Bring real rows, make some, or describe what is there.", invoke_without_command=True)
+app.add_typer(group, name="data")
+
+
+@group.callback()
+def describe(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
+    """Describe the data: rows, queries, labels, missing text, queries in both splits."""
+    if context.invoked_subcommand is None:
+        _show(Workspace.open(workspace))
+
+
+def _show(workspace: Workspace) -> None:
+    from competition.data import describe, store
+
+    table = describe.describe(store.load_examples(workspace), store.load_products(workspace))
+    rows = [
+        [str(name), *(f"{value:,}" for value in row)] for name, row in zip(table.index, table.to_numpy(), strict=True)
+    ]
+    show("Data", ["", *table.columns], rows)
+
+
+@group.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help="The folder with the ESCI files, in either layout.")],
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Read real ESCI files: the released parquet files or the competition's CSV folders, whichever PATH holds."""
+    from competition.data import esci, store
+
+    space = Workspace.open(workspace)
+    examples, products = esci.read(path)
+    space.planted.unlink(missing_ok=True)
+    store.save(space, examples, products, path.name)
+    _show(space)
+
+
+@group.command()
+def synth(
+    workspace: WorkspaceOption = HERE,
+    queries: Annotated[int, typer.Option(min=60, help="How many queries; each has 4 to 12 products.")] = 300,
+    noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of training labels that are made wrong.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2022,
+) -> None:
+    """Make the built-in catalogue: no download, labels right by construction, then a known share of them made wrong."""
+    from competition.data import store, synthetic
+    from competition.tables import write_table
+
+    if not 0 <= seed < 2**32:
+        raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
+    space = Workspace.open(workspace)
+    examples, products, planted = synthetic.make(queries, noise, seed)
+    store.save(space, examples, products, f"synth queries={queries} noise={noise} seed={seed}")
+    write_table(space.planted, planted, store.load_card(space).train)
+    _show(space)
+    console.print(
+        f"{len(planted):,} training labels are wrong on purpose: {space.planted} knows them, nothing else reads it."
+    )

@@ -1,0 +1,31 @@
+"""`comp folds`: which fold each query is in."""
+
+from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.progress import console, warn
+from competition.workspace import Workspace
+
+
+@app.command()
+def folds(workspace: WorkspaceOption = HERE) -> None:
+    """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
+    from competition.folds import shared_with_test
+    from competition.pipeline import Pipeline, execute
+    from competition.settings import SCHEMES
+    from competition.tasks import LABELS
+
+    space = Workspace.open(workspace)
+    pipeline = Pipeline(space)
+    made = execute(space, [pipeline.folds_step(scheme) for scheme in SCHEMES])
+    examples = pipeline.maker.examples
+    for scheme in SCHEMES:
+        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[examples["split"] == "train"]
+        rows = []
+        for fold, part in train.groupby("fold"):
+            shares = part["label"].value_counts(normalize=True)
+            counts = [f"{len(part):,}", f"{part['query_id'].nunique():,}"]
+            rows.append([str(int(str(fold))), *counts, *(f"{shares.get(label, 0):.3f}" for label in LABELS)])
+        show(f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows)
+    shared = shared_with_test(examples)
+    if shared:
+        warn(f"{len(shared)} train queries are test queries too, the first is query_id {shared[0]}.")
+    console.print("No query text is in two folds." + ("" if made else " The files were up to date."))

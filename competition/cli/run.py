@@ -1,0 +1,59 @@
+"""`comp run`: everything that is missing, in order, to the submissions."""
+
+from typing import TYPE_CHECKING
+
+from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.progress import console
+from competition.workspace import Workspace, atomic_file
+
+if TYPE_CHECKING:
+    from competition.pipeline import Pipeline
+
+
+@app.command()
+def run(workspace: WorkspaceOption = HERE) -> None:
+    """Do what is missing or out of date, in order: folds, training, audit, ensembles, submissions; then the scores."""
+    from competition.pipeline import SUBMISSION, Pipeline, execute
+
+    space = Workspace.open(workspace)
+    pipeline = Pipeline(space)
+    made = execute(space, pipeline.steps())
+    if made or not space.scores.is_file():
+        _write_scores(space, pipeline)
+    _show_scores(space)
+    if not made:
+        console.print("Nothing to do: everything is up to date.")
+    console.print(f"Submission: {space.submission(SUBMISSION)}    Scores: {space.scores}")
+
+
+def _write_scores(space: Workspace, pipeline: "Pipeline") -> None:
+    import pandas as pd
+
+    from competition.scoreboard import scoreboard
+
+    table = pd.DataFrame([line.row() for line in scoreboard(pipeline)])
+    with atomic_file(space.scores) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def _show_scores(space: Workspace) -> None:
+    import pandas as pd
+
+    table = pd.read_csv(space.scores)
+    for (task, split, group), lines in table.groupby(["task", "split", "group"], sort=False):
+        metric, baseline = lines["metric"].iloc[0], lines["baseline"].iloc[0]
+        rows = [
+            [line.run, _cell(line, "score"), _cell(line, "above_baseline", "+"), _cell(line, "above_floor", "+")]
+            for line in lines.itertuples()
+        ]
+        queries = f"{lines['queries'].iloc[0]:,} queries" + ("" if group == "all" else f" with {group}")
+        show(
+            f"{task}, {split}, {queries}",
+            ["run", f"{metric} [95 %]", f"minus {baseline} [95 %]", "minus lexical [95 %]"],
+            rows,
+        )
+
+
+def _cell(line: object, name: str, sign: str = "") -> str:
+    value, low, high = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high"))
+    return "" if value != value else f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"

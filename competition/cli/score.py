@@ -1,0 +1,52 @@
+"""`comp score`: grade a file against the labels of the test rows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.options import task_named
+from competition.errors import InputError
+from competition.progress import console
+from competition.workspace import Workspace
+
+
+@app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="An answer file.")],
+    task: Annotated[str, typer.Option(help="The task that it answers.")],
+    protocol: Annotated[
+        str, typer.Option(help="paper, or released-script, which swaps the gains of S and C.")
+    ] = "paper",
+    allow_missing: Annotated[bool, typer.Option(help="Grade a file that lacks rows; they add nothing.")] = False,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Grade an answer file: the task's metric over all queries and per locale, with intervals over queries."""
+    from competition.data import store
+    from competition.evaluation import estimates
+    from competition.settings import nearest
+    from competition.submissions import check_answer, grade, read_answer
+    from competition.tasks import GAINS
+
+    asked = task_named(task)
+    if protocol not in GAINS:
+        raise InputError(f"There is no protocol {protocol!r}{nearest(protocol, GAINS)}: known are {', '.join(GAINS)}.")
+    examples = store.load_examples(Workspace.open(workspace))
+    answer = read_answer(file, str(file), asked)
+    check_answer(answer, str(file), asked, examples, complete=not allow_missing)
+    counts = grade(answer, asked, examples, protocol)
+    rows = [
+        [metric, group, f"{e.queries:,}", f"{e.value:.6f}", f"[{e.low:.4f}, {e.high:.4f}]"]
+        for metric, groups in estimates(counts).items()
+        for group, e in groups.items()
+    ]
+    show(
+        f"{file.name}, {task}, protocol {protocol}",
+        ["metric", "queries of", "count", "score", "95 % interval"],
+        rows,
+        2,
+    )
+    if counts.ungraded:
+        said = "score 0" if protocol == "released-script" else "are left out"
+        console.print(f"{counts.ungraded:,} queries without any gain {said}.")

@@ -1,0 +1,40 @@
+"""`comp submit`: leaderboard files."""
+
+from typing import Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import task_named
+from competition.progress import console
+from competition.workspace import Workspace
+
+
+@app.command()
+def submit(
+    run: Annotated[
+        str | None, typer.Option("--from", metavar="RUN", help="A run or ensemble; [submission] unless named.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
+    from competition.pipeline import SUBMISSION, Pipeline, execute, split_run
+    from competition.settings import AverageRecipe
+
+    space = Workspace.open(workspace)
+    pipeline = Pipeline(space)
+    wanted = [task_named(name).name for name in task or []]
+    if run is None:
+        answers = dict(pipeline.settings.submission)
+    else:
+        stem, suffix = split_run(run)
+        recipe = pipeline.recipe(stem)
+        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, AverageRecipe) else list(recipe.tasks)
+        answers = dict.fromkeys([suffix] if suffix else tasks, run)
+    if wanted:
+        answers = {name: answers.get(name, run or "") for name in wanted}
+    name = "-".join([run or SUBMISSION, *wanted])
+    made = execute(space, [pipeline.submission_step(name, answers)])
+    files = ", ".join(sorted(f"{t}.csv" for t in answers))
+    console.print(f"{space.submission(name)}: {files}{'' if made else ' are up to date'}")

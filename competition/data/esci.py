@@ -1,0 +1,258 @@
+"""The two layouts of the real ESCI files.
+
+A: the released data set, `shopping_queries_dataset_*.parquet` (github.com/amazon-science/esci-data).
+B: the competition's CSV files, one folder per task, also as `.csv.zip`.
+"""
+
+import hashlib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from competition.data.store import PRODUCT_KEY
+from competition.errors import InputError
+from competition.tasks import LABEL_LETTERS
+
+_LFS_HEAD = b"version https://git-lfs"
+
+# --- reading one file --------------------------------------------------------------------------------------------
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise InputError(f"{path} is missing.")
+    with path.open("rb") as handle:
+        head = handle.read(len(_LFS_HEAD))
+    if head == _LFS_HEAD:
+        raise InputError(f"{path} is a Git-LFS pointer, not the file itself: fetch it with `git lfs pull`.")
+    if not head:
+        raise InputError(f"{path} is empty.")
+
+
+def _check_columns(path: Path, found: list[str], wanted: dict[str, str]) -> None:
+    for column in wanted:
+        if column not in found:
+            raise InputError(f"{path} lacks the column {column!r}: it has {', '.join(found)}.")
+
+
+def _read_parquet(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    _check_file(path)
+    try:
+        _check_columns(path, pq.read_schema(path).names, columns)
+        frame = pq.read_table(path, columns=list(columns)).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is no readable parquet file: {error}.") from None
+    return frame.rename(columns=columns)
+
+
+def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
+    """Every cell as the text that it is: `nan`, `none` and `007` stay themselves."""
+    _check_file(path)
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 (byte {error.start}): convert it first.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, zipfile.BadZipFile, ValueError) as error:
+        raise InputError(f"{path} is no readable CSV file: {' '.join(str(error).split())}.") from None
+    _check_columns(path, list(frame.columns), columns)
+    return frame[list(columns)].rename(columns=columns)
+
+
+def _ids(values: pd.Series, column: str, path: Path) -> pd.Series:
+    """Whole numbers, also where they are written as text; raises InputError naming the first that is none."""
+    if pd.api.types.is_integer_dtype(values) and not values.isna().any():
+        return values.astype("int64")
+    text = values.astype("str")
+    bad = text.isna() | ~text.fillna("").str.fullmatch(r"-?\d{1,19}")
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        raise InputError(f"{path}: row {row + 1} has {column} {values.iloc[row]!r}, which is no whole number.")
+    try:
+        return text.astype("int64")
+    except (OverflowError, ValueError):
+        raise InputError(f"{path}: a {column} is too large for 64 bits.") from None
+
+
+_PRODUCTS = {
+    "product_id": "product_id",
+    "product_title": "title",
+    "product_description": "description",
+    "product_bullet_point": "bullets",
+    "product_brand": "brand",
+    "product_locale": "locale",
+}
+
+# --- layout A ----------------------------------------------------------------------------------------------------
+
+_A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
+_A_PRODUCTS = "shopping_queries_dataset_products.parquet"
+
+
+def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    path = root / _A_EXAMPLES
+    columns = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version",
+               "large_version", "split")  # fmt: skip
+    examples = _read_parquet(path, {column: column for column in columns})
+    products = _read_parquet(root / _A_PRODUCTS, {**_PRODUCTS, "product_color": "color"})
+    for column in ("example_id", "query_id"):
+        examples[column] = _ids(examples[column], column, path)
+    letters = examples["esci_label"].astype("str")
+    examples["label"] = letters.map(LABEL_LETTERS).where(letters.isin(list(LABEL_LETTERS)), letters)
+    examples["substitute"] = (examples["label"] == "substitute").astype("boolean").mask(examples["label"].isna())
+    examples["task1"] = examples["small_version"].astype("int64") == 1
+    examples["task2"] = examples["task3"] = examples["large_version"].astype("int64") == 1
+    return examples.rename(columns={"product_locale": "locale"}), products
+
+
+# --- layout B ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _TaskFolder:
+    name: str
+    id_column: str
+    label_column: str
+
+
+_B_FOLDERS = {
+    "task1": _TaskFolder("task_1_query-product_ranking", "query_id", "esci_label"),
+    "task2": _TaskFolder("task_2_multiclass_product_classification", "example_id", "esci_label"),
+    "task3": _TaskFolder("task_3_product_substitute_identification", "example_id", "substitute_label"),
+}
+_B_KEY = ["locale", "query", "product_id"]
+
+
+def _newest(folder: Path, stem: str) -> Path:
+    """The file `stem-vX.csv` or `.csv.zip` of the highest version; raises InputError where there is none."""
+    found = sorted([*folder.glob(f"{stem}-v*.csv"), *folder.glob(f"{stem}-v*.csv.zip")])
+    if not found:
+        raise InputError(f"{folder} lacks {stem}-v*.csv (or .csv.zip).")
+    return found[-1]
+
+
+def _stable_ids(columns: list[pd.Series]) -> pd.Series:
+    """Positive int64 ids that are a hash of the rows' text."""
+    joined = columns[0].astype(object)
+    for column in columns[1:]:
+        joined = joined + "\0" + column.astype(object)
+    unique = {
+        text: int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+        for text in joined.unique()
+    }
+    return joined.map(unique).astype("int64")
+
+
+def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
+    spec = _B_FOLDERS[task]
+    keys = {spec.id_column: spec.id_column, "query_locale": "locale", "query": "query", "product_id": "product_id"}
+    parts = []
+    for split, stem in (("train", "train"), ("test", "test_public")):
+        path = _newest(folder, stem)
+        part = _read_csv(path, {**keys, spec.label_column: "answer"} if split == "train" else keys)
+        part[spec.id_column] = _ids(part[spec.id_column], spec.id_column, path)
+        bad = part.duplicated(_B_KEY)
+        if bad.any():
+            row = part[bad].iloc[0]
+            raise InputError(
+                f"{path}: query {row['query']!r} has product {row['product_id']!r} twice; keep one of them."
+            )
+        parts.append(part.assign(split=split))
+    rows = pd.concat(parts, ignore_index=True)
+    rows["answer"] = rows["answer"].astype("str")
+    if task == "task3":
+        known = {"substitute": True, "no_substitute": False}
+        bad = ~rows["answer"].isin(list(known)) & rows["answer"].notna()
+        if bad.any():
+            raise InputError(
+                f"{folder}: unknown label {rows.loc[bad, 'answer'].iloc[0]!r}: known are {', '.join(known)}."
+            )
+        rows["substitute"] = rows["answer"].map(known).astype("boolean")
+    else:
+        rows["label"] = rows["answer"]
+    return rows.drop(columns="answer")
+
+
+def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """Join two tasks' rows on locale, query text and product; what both say must agree."""
+    merged = left.merge(right, on=_B_KEY, how="outer", suffixes=("", "_right"))
+    for column in [c.removesuffix("_right") for c in merged.columns if c.endswith("_right")]:
+        other = merged.pop(f"{column}_right")
+        bad = merged[column].notna() & other.notna() & (merged[column] != other)
+        if bad.any():
+            row = merged[bad].iloc[0]
+            raise InputError(
+                f"The task folders disagree on the {column} of query {row['query']!r}, product {row['product_id']!r}: "
+                f"{row[column]!r} and {other[bad].iloc[0]!r}."
+            )
+        merged[column] = merged[column].where(merged[column].notna(), other)
+    return merged
+
+
+def _query_ids(rows: pd.DataFrame) -> pd.Series:
+    """The ids of the files; where a row has none, that of its (locale, text) if there is just one, else a stable hash."""
+    assigned = _stable_ids([rows["locale"], rows["query"]])
+    if "query_id" not in rows:
+        return assigned
+    groups = rows.groupby(["locale", "query"])["query_id"]
+    of_text = groups.transform("first").where(groups.transform("nunique") == 1)
+    return rows["query_id"].fillna(of_text).fillna(assigned.astype("Int64")).astype("int64")
+
+
+def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    folders = {task: root / spec.name for task, spec in _B_FOLDERS.items() if (root / spec.name).is_dir()}
+    rows = pd.DataFrame()
+    for task, folder in folders.items():
+        part = _read_b_task(folder, task)
+        part = part.astype({_B_FOLDERS[task].id_column: "Int64"}).assign(**{task: True})
+        rows = part if rows.empty else _merge_b(rows, part)
+    for column, dtype in (("label", "str"), ("substitute", "boolean"), ("task1", "boolean"), ("task2", "boolean"),
+                          ("task3", "boolean")):  # fmt: skip
+        if column not in rows:
+            rows[column] = pd.Series(pd.NA, index=rows.index, dtype=dtype)
+    for task in _B_FOLDERS:
+        rows[task] = rows[task].astype("boolean").fillna(False).astype(bool)
+    by_label = (rows["label"] == "substitute").astype("boolean").mask(rows["label"].isna())
+    rows["substitute"] = rows["substitute"].astype("boolean").fillna(by_label)
+    rows["query_id"] = _query_ids(rows)
+    if "example_id" not in rows:
+        rows["example_id"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
+    hashed = _stable_ids([rows[column] for column in _B_KEY])
+    rows["example_id"] = rows["example_id"].fillna(hashed.astype("Int64")).astype("int64")
+    return rows, _read_b_products(list(folders.values()))
+
+
+def _read_b_products(folders: list[Path]) -> pd.DataFrame:
+    """The catalogue; the task folders usually hold identical copies, each distinct one is read once."""
+    distinct: dict[str, Path] = {}
+    for folder in folders:
+        path = _newest(folder, "product_catalogue")
+        _check_file(path)
+        with path.open("rb") as handle:
+            distinct.setdefault(hashlib.file_digest(handle, "sha256").hexdigest(), path)
+    columns = {**_PRODUCTS, "product_color_name": "color"}
+    tables = [_read_csv(path, columns) for path in distinct.values()]
+    return pd.concat(tables, ignore_index=True).drop_duplicates([*PRODUCT_KEY, *columns.values()])
+
+
+# --- which one ---------------------------------------------------------------------------------------------------
+
+
+def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Examples and products of whichever layout `root` holds, with the columns of `store` (not yet checked).
+
+    Raises:
+        InputError: neither layout is there, or a file is missing, unreadable or lacks a column.
+    """
+    if (root / _A_EXAMPLES).exists() or (root / _A_PRODUCTS).exists():
+        return _read_a(root)
+    if any((root / spec.name).is_dir() for spec in _B_FOLDERS.values()):
+        return _read_b(root)
+    names = ", ".join(spec.name for spec in _B_FOLDERS.values())
+    raise InputError(
+        f"{root} holds neither layout: expected {_A_EXAMPLES} and {_A_PRODUCTS}, or at least one of the folders {names}."
+    )

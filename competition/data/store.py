@@ -1,0 +1,174 @@
+"""`data/examples.parquet` and `data/products.parquet`: checked once at the border, then trusted by every later room."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from competition.data.text import FIELDS
+from competition.errors import InputError
+from competition.folds import normalise
+from competition.progress import warn
+from competition.tables import fingerprint_frame, read_table, write_table
+from competition.tasks import LABELS, LOCALES, TASKS
+from competition.workspace import Workspace, read_json, write_json
+
+EXAMPLE_COLUMNS = (
+    "example_id", "query_id", "query", "locale", "product_id", "label", "substitute", "split", *TASKS,
+)  # fmt: skip
+PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
+PRODUCT_KEY = ["locale", "product_id"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """`data/data.json`: what the tables were made from and the fingerprints that later steps depend on."""
+
+    source: str
+    train: str  # of the training rows with the text of their products
+    test: str
+
+
+def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, source: str) -> None:
+    """Check the two tables and write them, sorted by id so that the order of the input changes nothing.
+
+    Raises:
+        InputError: see `check_examples` and `check_products`; nothing is written then.
+    """
+    examples, products = _typed_examples(examples), _typed_products(products)
+    check_examples(examples, source)
+    check_products(products, source)
+    examples = examples.sort_values("example_id", ignore_index=True)
+    products = products.sort_values(PRODUCT_KEY, ignore_index=True)
+    known = pd.MultiIndex.from_frame(products[PRODUCT_KEY])
+    missing = ~pd.MultiIndex.from_frame(examples[PRODUCT_KEY]).isin(known)
+    if missing.any():
+        warn(
+            f"{int(missing.sum()):,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
+        )
+    card = {"source": source, "rows": len(examples), "products": len(products), "without_product": int(missing.sum())}
+    for split in ("train", "test"):
+        rows = examples[examples["split"] == split]
+        used = products[known.isin(pd.MultiIndex.from_frame(rows[PRODUCT_KEY]))]
+        card[split] = fingerprint_frame(rows) + fingerprint_frame(used)
+    # The card goes first and comes last: without it there are no data, so a half-done import is never taken for one.
+    workspace.data_card.unlink(missing_ok=True)
+    write_table(workspace.products, products, card["train"] + card["test"])
+    write_table(workspace.examples, examples, card["train"] + card["test"])
+    write_json(workspace.data_card, card)
+
+
+def load_card(workspace: Workspace) -> Card:
+    """The card of this workspace's data; raises InputError where there are none."""
+    content = read_json(workspace.data_card)
+    if not content:
+        raise InputError(
+            f"{workspace.root} has no data: bring real rows with `comp data import PATH` or make some with `comp data synth`."
+        )
+    return Card(content["source"], content["train"], content["test"])
+
+
+def load_examples(workspace: Workspace) -> pd.DataFrame:
+    """All examples, sorted by example_id."""
+    load_card(workspace)
+    return read_table(workspace.examples)
+
+
+def load_products(workspace: Workspace) -> pd.DataFrame:
+    """All products, sorted by locale and product_id."""
+    load_card(workspace)
+    return read_table(workspace.products)
+
+
+def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
+    """The row of each example's product in `products`, `(rows,)`; -1 where the catalogue lacks it."""
+    index = pd.MultiIndex.from_frame(products[PRODUCT_KEY])
+    return index.get_indexer(pd.MultiIndex.from_frame(examples[PRODUCT_KEY]))
+
+
+def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
+    """The products of training rows: what may be learned from without new test rows changing it."""
+    rows = product_rows(examples[examples["split"] == "train"], products)
+    return products.iloc[np.unique(rows[rows >= 0])]
+
+
+# --- checks ------------------------------------------------------------------------------------------------------
+
+
+def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
+    frame = examples[list(EXAMPLE_COLUMNS)].copy()
+    for column in ("query", "locale", "product_id", "label", "split"):
+        frame[column] = frame[column].astype("str")
+    frame["substitute"] = frame["substitute"].astype("boolean")
+    return frame
+
+
+def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
+    frame = products[list(PRODUCT_COLUMNS)].astype("str")
+    for field in FIELDS:
+        frame[field] = frame[field].fillna("")
+        frame[field] = frame[field].where(frame[field].str.strip() != "", "")
+    return frame
+
+
+def _row(frame: pd.DataFrame, bad: Any) -> str:
+    """How the first offending row is named."""
+    row = frame[np.asarray(bad, dtype=bool)].iloc[0]
+    return f"example_id {row['example_id']} (query {row['query']!r}, product {row['product_id']!r})"
+
+
+def check_examples(examples: pd.DataFrame, source: str) -> None:
+    """Refuse what would make a result silently wrong.
+
+    Raises:
+        InputError: no rows; an unknown label, locale or split; an empty query or product_id; a query_id with two texts;
+            an example_id, a (query_id, product_id) or a (locale, query, product_id) that occurs twice; no training or
+            no test rows; a training row without any label.
+    """
+    if examples.empty:
+        raise InputError(f"{source}: there are no rows.")
+    for column, known in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
+        bad = ~examples[column].isin(known) & ~(examples[column].isna() if column == "label" else False)
+        if bad.any():
+            value = examples.loc[bad, column].iloc[0]
+            raise InputError(
+                f"{source}: {_row(examples, bad)} has the unknown {column} {value!r}: known are {', '.join(known)}."
+            )
+    bad = examples["query"].isna() | (examples["query"].fillna("").map(normalise) == "")
+    if bad.any():
+        raise InputError(f"{source}: {_row(examples, bad)} has an empty query: remove the row or bring its query.")
+    bad = examples["product_id"].isna() | (examples["product_id"].fillna("").str.strip() == "")
+    if bad.any():
+        raise InputError(f"{source}: {_row(examples, bad)} has an empty product_id: remove the row or bring its id.")
+    for key in (["example_id"], ["query_id", "product_id"], ["locale", "query", "product_id"]):
+        bad = examples.duplicated(key)
+        if bad.any():
+            raise InputError(
+                f"{source}: {_row(examples, bad)}: the same ({', '.join(key)}) occurs twice; keep one of them."
+            )
+    texts = examples.groupby("query_id", sort=True)["query"].nunique()
+    if (texts > 1).any():
+        raise InputError(f"{source}: query_id {texts.index[texts > 1][0]} has more than one query text.")
+    for split in ("train", "test"):
+        if not (examples["split"] == split).any():
+            raise InputError(f"{source}: there are no {split} rows; both splits are needed.")
+    bad = (examples["split"] == "train") & examples["label"].isna() & examples["substitute"].isna()
+    if bad.any():
+        raise InputError(f"{source}: {_row(examples, bad)} is a training row without a label.")
+
+
+def check_products(products: pd.DataFrame, source: str) -> None:
+    """Raises InputError when a locale is unknown or a product is listed twice."""
+    bad = ~products["locale"].isin(LOCALES)
+    if bad.any():
+        row = products[bad].iloc[0]
+        raise InputError(
+            f"{source}: product {row['product_id']!r} has the unknown locale {row['locale']!r}: known are {', '.join(LOCALES)}."
+        )
+    bad = products.duplicated(PRODUCT_KEY)
+    if bad.any():
+        row = products[bad].iloc[0]
+        raise InputError(
+            f"{source}: product {row['product_id']!r} of locale {row['locale']} is listed twice; keep one of them."
+        )

@@ -1,0 +1,28 @@
+"""Product text as models read it."""
+
+import html
+import re
+from collections.abc import Iterable
+
+FIELDS = ("title", "brand", "color", "bullets", "description")
+FIELD_ORDERS = {
+    "ptbcbd": ("title", "brand", "color", "bullets", "description"),
+    "ptbdbc": ("title", "bullets", "description", "brand", "color"),
+    "ptdbbc": ("title", "description", "bullets", "brand", "color"),
+}
+# A tag begins with a letter or a slash, so that `a < b` and `<3` stay what they are.
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
+
+
+def clean(text: str) -> str:
+    """Text without HTML tags and entities, with single spaces."""
+    if "<" in text:
+        text = _TAG.sub(" ", text)
+    if "&" in text:
+        text = html.unescape(text)
+    return " ".join(text.split())
+
+
+def clean_all(texts: Iterable[str]) -> list[str]:
+    """`clean` of each text."""
+    return [clean(text) for text in texts]

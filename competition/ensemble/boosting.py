@@ -1,0 +1,53 @@
+"""LightGBM on features by example: the member `lexical`, the floor that every model is shown against."""
+
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+
+from competition.settings import LexicalRecipe
+from competition.tasks import KINDS, LABELS, target
+from competition.workspace import atomic_folder, derive_seed, write_json
+
+
+def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: int) -> lgb.Booster:
+    """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic."""
+    y = target(recipe.kind, rows)
+    data = lgb.Dataset(features.loc[rows["example_id"]].to_numpy(), y, feature_name=list(features.columns))
+    parameters = {
+        "objective": "multiclass",
+        "num_class": len(LABELS),
+        "learning_rate": recipe.learning_rate,
+        "num_leaves": recipe.leaves,
+        "min_data_in_leaf": recipe.min_rows_per_leaf,
+        "feature_fraction": 0.5,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "lambda_l2": 5.0,
+        "seed": derive_seed(recipe.seed, recipe.name, fold),
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    return lgb.train(parameters, data, num_boost_round=recipe.rounds)
+
+
+def predict_lexical(booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray) -> pd.DataFrame:
+    """example_id and class probabilities of some examples."""
+    values = np.asarray(booster.predict(features.loc[example_ids].to_numpy()), np.float64)
+    frame = pd.DataFrame(values / values.sum(axis=1, keepdims=True), columns=list(KINDS["classes"].outputs))
+    frame.insert(0, "example_id", example_ids)
+    return frame
+
+
+def save_booster(folder: Path, booster: lgb.Booster, inputs: str) -> None:
+    """Write a fold's trees as text with the fingerprint of what they were made from."""
+    with atomic_folder(folder) as temporary:
+        booster.save_model(temporary / "model.txt")
+        write_json(temporary / "fold.json", {"inputs": inputs})
+
+
+def load_booster(folder: Path) -> lgb.Booster:
+    """The trees of a fold."""
+    return lgb.Booster(model_file=folder / "model.txt")

@@ -1,0 +1,97 @@
+"""Which fold each query is in: a pure function of its text, so that no text is ever on both sides.
+
+query text -> normalised -> part 0..19 by a stable hash -> fold. Both schemes are groupings of the same parts, so the
+out-of-fold rows of every model line up.
+"""
+
+import hashlib
+import unicodedata
+
+import numpy as np
+import pandas as pd
+
+from competition.errors import InputError
+from competition.settings import SCHEMES
+
+PARTS = 20  # a fold is PARTS / folds neighbouring parts
+TEST_FOLD = -1
+
+
+def normalise(text: str) -> str:
+    """Query text with its differences of case, width, composition and white space removed (NFKC, casefold, spaces).
+
+    Folding once can undo the composition and composing can bring back a case, hence twice (Unicode's NFKC_Casefold).
+    """
+    for _ in range(2):
+        text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(unicodedata.normalize("NFKC", text).split())
+
+
+def part_of(text: str) -> int:
+    """The part 0..19 of a query text, the same in every process and on every machine."""
+    digest = hashlib.blake2b(normalise(text).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % PARTS
+
+
+def make_folds(examples: pd.DataFrame, scheme: str) -> pd.DataFrame:
+    """The fold of every query.
+
+    Args:
+        examples: with query_id, query and split.
+        scheme: a key of SCHEMES.
+
+    Returns:
+        query_id, part, fold, sorted by query_id; a query that has no training row has fold -1.
+
+    Raises:
+        InputError: a fold has no training row.
+    """
+    queries = examples.groupby("query_id", sort=True).agg(
+        query=("query", "first"), train=("split", lambda s: bool((s == "train").any()))
+    )
+    part = np.array([part_of(text) for text in queries["query"]], dtype=np.int64)
+    fold = np.where(queries["train"], part // (PARTS // SCHEMES[scheme]), TEST_FOLD)
+    folds = pd.DataFrame({"query_id": queries.index.to_numpy(np.int64), "part": part, "fold": fold})
+    empty = sorted(set(range(SCHEMES[scheme])) - set(fold.tolist()))
+    if empty:
+        trained = int(queries["train"].sum())
+        raise InputError(
+            f"Fold {empty[0]} of scheme {scheme!r} has no training query: {trained} training queries are too few, "
+            "bring more or use a scheme with fewer folds."
+        )
+    return folds
+
+
+def check_folds(examples: pd.DataFrame, folds: pd.DataFrame, scheme: str) -> None:
+    """Refuse a leak: raises InputError unless every query has one fold and every normalised text is in one part."""
+    if folds["query_id"].duplicated().any():
+        twice = folds.loc[folds["query_id"].duplicated(), "query_id"].iloc[0]
+        raise InputError(f"folds/{scheme}.parquet: query_id {twice} is listed twice; `comp folds` makes it anew.")
+    queries = examples.drop_duplicates("query_id")[["query_id", "query"]].merge(folds, on="query_id", how="left")
+    if queries["fold"].isna().any():
+        missing = queries.loc[queries["fold"].isna(), "query_id"].iloc[0]
+        raise InputError(f"folds/{scheme}.parquet: query_id {missing} has no fold; `comp folds` makes it anew.")
+    queries["text"] = queries["query"].map(normalise)
+    trained = queries[queries["fold"] != TEST_FOLD]
+    for column, rows in (("fold", trained), ("part", queries)):
+        spread = rows.groupby("text", sort=True)[column].nunique()
+        if (spread > 1).any():
+            text = spread.index[spread > 1][0]
+            raise InputError(
+                f"folds/{scheme}.parquet leaks: the query text {text!r} is in more than one {column}; "
+                "`comp folds` makes it anew."
+            )
+
+
+def fold_of_rows(examples: pd.DataFrame, folds: pd.DataFrame) -> pd.Series:
+    """The fold of each example by its query_id, with the index of `examples`."""
+    return examples["query_id"].map(folds.set_index("query_id")["fold"])
+
+
+def shared_with_test(examples: pd.DataFrame) -> list[int]:
+    """The train queries whose normalised text is a test query too: legal, but they flatter nothing and deserve a look."""
+    queries = examples.drop_duplicates(["query_id", "split"])
+    text = queries["query"].map(normalise)
+    in_test = set(text[queries["split"] == "test"])
+    shared = queries.loc[(queries["split"] == "train") & text.isin(in_test), "query_id"]
+    return sorted(int(q) for q in shared)

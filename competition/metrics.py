@@ -1,0 +1,163 @@
+"""nDCG, F1 and their intervals: pure NumPy, vectorised over millions of rows.
+
+Every metric here is a statistic of sums over queries. `counts` arrays hold what each query adds to those sums, so that
+a bootstrap over queries, of one result or of the paired difference of two, is a matrix product.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+Statistic = Callable[[Array], Array]  # sums (resamples, m) -> values (resamples,)
+
+RESAMPLES = 1_000
+_CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory of a bootstrap over 100,000 queries
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % percentile bootstrap interval over `queries` queries."""
+
+    value: float
+    low: float
+    high: float
+    queries: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+
+
+def _starts(sorted_codes: Codes) -> Codes:
+    """Where each run of equal codes begins."""
+    return np.flatnonzero(np.r_[True, sorted_codes[1:] != sorted_codes[:-1]])
+
+
+def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
+    """The queries in ascending order and the discounted gain of each list: sum of gain / log2(rank + 1), rank from 1."""
+    query, gain = query[order], gain[order]
+    starts = _starts(query)
+    lengths = np.diff(np.r_[starts, len(query)])
+    rank = np.arange(len(query)) - np.repeat(starts, lengths) + 1
+    return query[starts], np.add.reduceat(gain / np.log2(rank + 1), starts)
+
+
+def ndcg_per_query(
+    query: Codes, gain: Array, score: Array, tie: Codes | None = None, ranked: NDArray[np.bool_] | None = None
+) -> tuple[Codes, Array]:
+    """Normalised discounted cumulative gain of each query, with linear gain and no cut-off.
+
+    nDCG = DCG / ideal DCG, DCG = sum over ranks of gain / log2(rank + 1) (Järvelin and Kekäläinen 2002), the ideal over
+    all rows of the query.
+
+    Args:
+        query: the query of each row, `(rows,)`.
+        gain: the gain of each row, at least 0.
+        score: higher is ranked earlier.
+        tie: equal scores are ranked by this, ascending; by the order of the rows when it is missing.
+        ranked: rows that are False are missing from the list: they add to the ideal alone.
+
+    Returns:
+        The queries in ascending order and their nDCG in 0..1, `(queries,)`; NaN for a query with no gain at all.
+    """
+    if len(query) == 0:
+        return np.empty(0, np.int64), np.empty(0)
+    listed = np.ones(len(query), bool) if ranked is None else ranked
+    position = np.arange(len(query)) if tie is None else tie
+    queries, ideal = _dcg(query, gain, np.lexsort((-gain, query)))
+    # What is missing goes behind everything else and gains nothing.
+    order = np.lexsort((position, -np.where(listed, score, -np.inf), query))
+    _, dcg = _dcg(query, np.where(listed, gain, 0.0), order)
+    return queries, np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+
+
+def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
+    """The expected nDCG of each query when its rows are ranked at random: every rank then has the query's mean gain."""
+    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
+    mean_gain = (np.bincount(index, weights=gain) / counts)[index]
+    order = np.lexsort((-gain, query))
+    _, ideal = _dcg(query, gain, order)
+    _, dcg = _dcg(query, mean_gain, order)
+    return queries, np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+
+
+def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
+    """Whether the order of a query's rows can change its nDCG, `(queries,)`: its gains are not all equal."""
+    order = np.lexsort((gain, query))
+    starts = _starts(query[order])
+    ends = np.r_[starts[1:], len(query)] - 1
+    return gain[order][starts] != gain[order][ends]
+
+
+# --- classification ----------------------------------------------------------------------------------------------
+
+
+def confusion_per_query(query: Codes, truth: Codes, predicted: Codes, classes: int) -> tuple[Codes, Array]:
+    """What each query adds to the counts of F1.
+
+    Returns:
+        The queries in ascending order and `(queries, 3 * classes)` counts: true positives, predictions, truths per class.
+    """
+    queries, index = np.unique(query, return_inverse=True)
+    counts = np.zeros((len(queries), 3 * classes))
+    for c in range(classes):
+        is_true, is_predicted = truth == c, predicted == c
+        for block, hit in enumerate((is_true & is_predicted, is_predicted, is_true)):
+            counts[:, block * classes + c] = np.bincount(index, weights=hit, minlength=len(queries))
+    return queries, counts
+
+
+def micro_f1(sums: Array) -> Array:
+    """micro-F1 of counts `(…, 3 * classes)`: 2 tp / (predictions + truths), the accuracy where each row has one label."""
+    tp, predicted, true = np.split(sums, 3, axis=-1)
+    return 2 * tp.sum(-1) / np.maximum(predicted.sum(-1) + true.sum(-1), 1)
+
+
+def macro_f1(sums: Array) -> Array:
+    """macro-F1 of counts `(…, 3 * classes)`: the mean F1 of the classes that occur as truth or as prediction."""
+    tp, predicted, true = np.split(sums, 3, axis=-1)
+    occurs = predicted + true > 0
+    f1 = 2 * tp / np.maximum(predicted + true, 1)
+    return (f1 * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1)
+
+
+def mean(sums: Array) -> Array:
+    """The mean of sums `(…, 2)`: a total and a count."""
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
+
+
+# --- intervals ---------------------------------------------------------------------------------------------------
+
+
+def bootstrap(counts: Array, statistic: Statistic, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """A statistic of sums over queries, with the 95 % percentile interval of a bootstrap over queries.
+
+    Args:
+        counts: what each query adds, `(queries, m)`. The order of the queries decides which are drawn: sort them.
+        statistic: from sums `(…, m)` to values `(…)`.
+        seed: of the resampling.
+        resamples: how often all queries are drawn with replacement.
+    """
+    queries = len(counts)
+    if queries == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // queries)
+    sums = np.empty((resamples, counts.shape[1]))
+    for first in range(0, resamples, step):
+        size = min(step, resamples - first)
+        drawn = rng.integers(0, queries, (size, queries))
+        drawn += np.arange(size)[:, None] * queries
+        times = np.bincount(drawn.ravel(), minlength=size * queries).reshape(size, queries)
+        sums[first : first + size] = times @ counts
+    low, high = np.percentile(statistic(sums), (2.5, 97.5))
+    return Estimate(float(statistic(counts.sum(0))), float(low), float(high), queries)
+
+
+def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: int = 0) -> Estimate:
+    """The statistic of `counts` minus that of `other`, rows of both being the same queries in the same order."""
+    m = counts.shape[1]
+    return bootstrap(np.hstack([counts, other]), lambda sums: statistic(sums[..., :m]) - statistic(sums[..., m:]), seed)

@@ -1,0 +1,98 @@
+"""The encoder of a workspace: an ordinary Hugging Face folder, made or fetched once, then only read."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+
+from competition.data.text import FIELDS, clean
+from competition.errors import CompError
+from competition.workspace import atomic_folder
+
+SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}  # fmt: skip
+TINY_VOCABULARY = 8_000
+TINY_PRODUCTS = 100_000  # products that the tokenizer is trained on, evenly spaced: enough, and bounded in time
+
+
+def train_tokenizer(products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of the catalogue's text: no character is unknown, the same input gives the same bytes.
+
+    It lower-cases, since a start from random weights has nothing to lose by it and too few rows to learn cases.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    step = max(1, len(products) // TINY_PRODUCTS)
+    texts = (clean(text) for field in FIELDS for text in products[field].iloc[::step] if text)
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
+
+
+def make_tiny(folder: Path, products: pd.DataFrame, seed: int) -> None:
+    """Write the offline encoder: a tokenizer trained on `products`, 2 layers of 128 dimensions with random weights."""
+    tokenizer = train_tokenizer(products)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertModel(config, add_pooling_layer=False)
+    _save(folder, tokenizer, model)
+
+
+def fetch(folder: Path, source: str) -> None:
+    """Write a copy of a pretrained encoder, given as a local folder or by its name on the model hub, as safetensors.
+
+    Only weights are read: no remote code, no pickled objects (`weights_only`).
+
+    Raises:
+        CompError: it cannot be loaded.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        model = AutoModel.from_pretrained(source, trust_remote_code=False, weights_only=True, dtype=torch.float32)
+    except Exception as error:  # whatever the library or the network raises, the way out is the same
+        reason = str(error).strip().split("\n")[0]
+        raise CompError(
+            f"The encoder {source!r} cannot be loaded ({reason}): download it where there is a network and put the path "
+            "of its folder into [overrides] of competition.toml as `encoder`."
+        ) from error
+    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
+        raise CompError(f"The tokenizer of {source!r} has no [CLS], [SEP] or [PAD]: it does not belong to an encoder.")
+    _save(folder, tokenizer, model)
+
+
+def _save(folder: Path, tokenizer: Any, model: Any) -> None:
+    with atomic_folder(folder) as temporary:
+        tokenizer.save_pretrained(temporary)
+        model.save_pretrained(temporary)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of an encoder folder."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def load_encoder(folder: Path) -> Any:
+    """The encoder of an encoder folder, without the pooler that some architectures bring and nothing here uses."""
+    encoder = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    return encoder

@@ -1,0 +1,91 @@
+"""Out-of-fold files: the currency between models, ensembles, audits and submissions.
+
+A run is a folder of `oof/`: `fold-K.parquet` holds the outputs of the rows held out in fold K, `test-K.parquet` those
+of all test rows by the model of fold K. Whatever reads a run checks that each example is there exactly once.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from competition.errors import CompError
+from competition.tables import read_table, write_table
+from competition.tasks import KINDS
+from competition.workspace import Workspace
+
+_SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run: outputs of every training row by a model that never saw it, and of every test row."""
+
+    name: str
+    kind: str
+    held_out: pd.DataFrame  # example_id and outputs, sorted by example_id
+    test: pd.DataFrame  # the mean over the folds, sorted by example_id
+
+
+def write_fold(path: Path, outputs: pd.DataFrame, kind: str, inputs: str) -> None:
+    """Write one `fold-K` or `test-K` file, checked and sorted by example_id."""
+    check_outputs(outputs, kind, path.stem)
+    columns = ["example_id", *KINDS[kind].outputs]
+    write_table(path, outputs[columns].sort_values("example_id", ignore_index=True), inputs)
+
+
+def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
+    """Raises CompError when an example is there twice, a value is not finite or probabilities do not sum to 1."""
+    columns = list(KINDS[kind].outputs)
+    missing = [column for column in columns if column not in outputs]
+    if missing:
+        raise CompError(f"{name}: the column {missing[0]!r} is missing.")
+    twice = outputs["example_id"].duplicated()
+    if twice.any():
+        raise CompError(f"{name}: example_id {outputs.loc[twice, 'example_id'].iloc[0]} is there twice.")
+    values = outputs[columns].to_numpy(np.float64)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise CompError(
+            f"{name}: {int(bad.sum())} rows are not finite, the first is {outputs['example_id'][bad].iloc[0]}."
+        )
+    if KINDS[kind].probabilities:
+        bad = np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
+        if bad.any():
+            first = outputs["example_id"][bad].iloc[0]
+            raise CompError(f"{name}: {int(bad.sum())} rows of probabilities do not sum to 1, the first is {first}.")
+
+
+def read_run(workspace: Workspace, name: str, kind: str, folds: range, examples: pd.DataFrame) -> Run:
+    """A run joined by id.
+
+    Raises:
+        CompError: a fold is missing or damaged, or the files do not hold each example exactly once.
+    """
+    for fold in folds:
+        if not workspace.oof_fold(name, fold).is_file() or not workspace.test_fold(name, fold).is_file():
+            raise CompError(
+                f"The run {name!r} is not complete, fold {fold} of {len(folds)} is missing: `comp run` makes it."
+            )
+    held_out = pd.concat([read_table(workspace.oof_fold(name, fold)) for fold in folds], ignore_index=True)
+    held_out = held_out.sort_values("example_id", ignore_index=True)
+    tests = [read_table(workspace.test_fold(name, fold)) for fold in folds]
+    by_split = examples.groupby("split")["example_id"]
+    for part, split in [(held_out, "train"), *((test, "test") for test in tests)]:
+        check_outputs(part, kind, f"The run {name!r} ({split})")
+        wanted = np.sort(by_split.get_group(split).to_numpy())
+        if not np.array_equal(np.sort(part["example_id"].to_numpy()), wanted):
+            stray = np.setxor1d(part["example_id"], wanted)
+            raise CompError(
+                f"The run {name!r} does not cover the {split} rows: {len(stray)} ids differ, the first is {stray[0]}."
+            )
+    return Run(name, kind, held_out, mean_of_folds(tests))
+
+
+def mean_of_folds(tests: list[pd.DataFrame]) -> pd.DataFrame:
+    """The arithmetic mean of the folds' test outputs, joined by example_id and sorted by it."""
+    aligned = [test.set_index("example_id").sort_index() for test in tests]
+    mean = sum(aligned[1:], start=aligned[0]) / len(aligned)
+    frame: pd.DataFrame = mean.reset_index()
+    return frame

@@ -1,0 +1,90 @@
+"""Every run against its labels, the baseline and the floor: the table that `comp run` ends with."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from competition import evaluation
+from competition.evaluation import Counts
+from competition.metrics import Estimate
+from competition.oof import Run
+from competition.pipeline import Pipeline, RunPlan
+from competition.settings import LexicalRecipe
+from competition.tasks import FULL_DEPTH, TASKS, Task
+
+DEEP = f"{FULL_DEPTH}+ products"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run on one task, over one group of queries of one split, with the paired differences to what it must beat."""
+
+    task: str
+    split: str
+    group: str
+    run: str
+    score: Estimate
+    baseline: str
+    above_baseline: Estimate
+    above_floor: Estimate | None  # the floor is the recipe `lexical`; None for itself and where there is none
+
+    def row(self) -> dict[str, object]:
+        """The line as cells of a CSV file."""
+        cells: dict[str, object] = {
+            "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
+        }  # fmt: skip
+        cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline}
+        estimates = {"score": self.score, "above_baseline": self.above_baseline, "above_floor": self.above_floor}
+        for name, estimate in estimates.items():
+            cells[name] = estimate.value if estimate else None
+            cells[f"{name}_low"] = estimate.low if estimate else None
+            cells[f"{name}_high"] = estimate.high if estimate else None
+        return cells
+
+
+def scoreboard(pipeline: Pipeline) -> list[Line]:
+    """A line per task, split with labels, group of queries and run; recomputed from the files of `oof/`."""
+    examples = pipeline.maker.examples
+    plans = pipeline.runs()
+    runs = {plan.name: pipeline.maker.read_run(plan) for plan in plans}
+    names = pipeline.wanted()
+    floor = next(
+        (p.name for p in plans if p.name in names and isinstance(pipeline.recipe(p.name), LexicalRecipe)), None
+    )
+    lines: list[Line] = []
+    for task in TASKS.values():
+        for split in ("train", "test"):
+            rows = evaluation.graded_rows(task, examples[examples["split"] == split])
+            answering = [plan for plan in plans if task.name in plan.tasks]
+            if not rows.empty and answering:
+                lines += _lines(task, split, rows, answering, runs, floor)
+    return lines
+
+
+def _lines(
+    task: Task, split: str, rows: pd.DataFrame, plans: list[RunPlan], runs: dict[str, Run], floor: str | None
+) -> list[Line]:
+    def counts_of(plan: RunPlan) -> Counts:
+        run = runs[plan.name]
+        return evaluation.count_outputs(task, plan.kind, run.held_out if split == "train" else run.test, rows)
+
+    counted = {plan.name: counts_of(plan) for plan in plans}
+    name, base = evaluation.count_baseline(task, rows)
+    lines = []
+    for group in ("all", DEEP) if task.metric == "nDCG" else ("all",):
+        if not base.groups[group].any():
+            continue
+        for run, counts in counted.items():
+            lines.append(
+                Line(
+                    task.name,
+                    "out-of-fold" if split == "train" else "test",
+                    group,
+                    run,
+                    evaluation.estimates(counts, (group,))[task.metric][group],
+                    name,
+                    evaluation.difference(counts, base, group),
+                    evaluation.difference(counts, counted[floor], group) if floor in counted and run != floor else None,
+                )
+            )
+    return lines

@@ -1,0 +1,216 @@
+"""Recipes, presets and the workspace's `competition.toml`: TOML files read into frozen, typed models.
+
+A recipe is a method (what is predicted, from which text, on which folds); a preset is a size (encoder, lengths, steps).
+What a recipe finally is comes from, the later winning: defaults, `seed` of competition.toml, the preset, the recipe's
+file, `[overrides]` of competition.toml. Recipes in `recipes/` of the workspace go before those that are built in.
+"""
+
+import tomllib
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from competition.errors import InputError
+from competition.tasks import ANSWER_KIND, KINDS
+from competition.workspace import Workspace
+
+BUILT_IN = Path(__file__).parent / "recipes"
+SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(_Model):
+    """What every recipe says. Keys in `device_keys` never change a result, so they never make one out of date."""
+
+    device_keys: ClassVar[frozenset[str]] = frozenset()
+
+    name: str
+    about: str = ""
+    kind: Literal["classes", "gain", "substitute"] = "classes"
+    scheme: Literal["five", "ten"] = "five"
+    rows: Literal["all", "task1"] = "all"
+    drop_noise_from: str = ""
+    seed: int = 2022
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the outputs answer."""
+        return KINDS[self.kind].tasks
+
+    @property
+    def folds(self) -> range:
+        return range(SCHEMES[self.scheme])
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result; the name is part of it, since seeds are derived from it."""
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about"})
+
+
+class EncoderRecipe(Recipe):
+    """A cross-encoder that reads query and product as one text."""
+
+    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget"})
+
+    model: Literal["encoder"] = "encoder"
+    field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
+    encoder: str = "tiny"
+    max_length: int = Field(256, ge=16, le=8192)
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    weights: Literal["last", "best"] = "last"
+    token_budget: int = Field(16_384, ge=1)
+
+
+class LexicalRecipe(Recipe):
+    """LightGBM on text features alone: the floor."""
+
+    model: Literal["lexical"] = "lexical"
+    kind: Literal["classes"] = "classes"
+    rounds: int = Field(150, ge=1)
+    learning_rate: float = Field(0.05, gt=0)
+    leaves: int = Field(15, ge=2)
+    min_rows_per_leaf: int = Field(30, ge=1)
+
+
+class AverageRecipe(_Model):
+    """An ensemble: a weighted average of runs, one run per task (`NAME-task1` and so on), cross-fitted."""
+
+    model: Literal["average"] = "average"
+    name: str
+    about: str = ""
+    members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
+    rounds: int = Field(40, ge=1)
+
+    @property
+    def folds(self) -> range:
+        """Ensembles cross-fit on the scheme `five`, whatever their members were trained on."""
+        return range(SCHEMES["five"])
+
+    def run_name(self, task: str) -> str:
+        return f"{self.name}-{task}"
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result."""
+        return self.model_dump(mode="json", exclude={"about"})
+
+
+MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
+AnyRecipe = MemberRecipe | AverageRecipe
+_MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[AverageRecipe]] = {
+    "encoder": EncoderRecipe,
+    "lexical": LexicalRecipe,
+    "average": AverageRecipe,
+}
+
+
+class Settings(_Model):
+    """`competition.toml`: what this workspace trains, audits, blends and submits."""
+
+    preset: str = "tiny"
+    seed: int = 2022
+    recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
+    default_recipe: str = "c1"
+    noise_run: str = "c1"
+    noise_fraction: float = Field(0.04, gt=0, lt=0.5)
+    ensembles: tuple[str, ...] = ("blend",)
+    submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
+    overrides: dict[str, Any] = Field(default_factory=dict)
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` where one of the known names is near, else an empty string."""
+    close = get_close_matches(word, sorted(known), n=1, cutoff=0.4)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dictionary; raises InputError with the line where it is malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}.") from None
+
+
+def _build(model: type[_Model], content: dict[str, Any], source: Path) -> Any:
+    try:
+        return model(**content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = nearest(key, model.model_fields)
+            raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
+        raise InputError(f"{source}: {key} = {first['input']!r} does not fit: {first['msg']}.") from None
+
+
+def load_settings(workspace: Workspace) -> Settings:
+    """`competition.toml` of a workspace; raises InputError naming the key that is wrong."""
+    source = workspace.settings_file
+    settings: Settings = _build(Settings, read_toml(source), source)
+    known = set().union(*(model.model_fields for model in _MODELS.values())) - {"name", "model", "about"}
+    for key in settings.overrides:
+        if key not in known:
+            raise InputError(f"{source}: unknown key {key!r} in [overrides]{nearest(key, known)}.")
+    for task in settings.submission:
+        if task not in ANSWER_KIND:
+            raise InputError(f"{source}: unknown task {task!r} in [submission]{nearest(task, ANSWER_KIND)}.")
+    return settings
+
+
+def recipe_names(workspace: Workspace) -> list[str]:
+    """Every recipe that can be named here: the workspace's own and the built-in ones."""
+    folders = (workspace.own_recipes, BUILT_IN)
+    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")})
+
+
+def _find(workspace: Workspace, name: str) -> Path:
+    for folder in (workspace.own_recipes, BUILT_IN):
+        path = folder / f"{name}.toml"
+        if path.is_file() and path.parent == folder:
+            return path
+    known = recipe_names(workspace)
+    raise InputError(f"There is no recipe {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+
+
+def _preset(name: str, source: Path) -> dict[str, Any]:
+    path = BUILT_IN / "presets" / f"{name}.toml"
+    known = [p.stem for p in path.parent.glob("*.toml")]
+    if name not in known:
+        raise InputError(f"{source}: there is no preset {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+    return read_toml(path)
+
+
+def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
+    """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
+    path = _find(workspace, name)
+    own = read_toml(path)
+    model = _MODELS.get(own.get("model", "encoder"))
+    if model is None:
+        raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(_MODELS)}.")
+    content: dict[str, Any] = {"name": name}
+    if "seed" in model.model_fields:
+        content["seed"] = settings.seed
+    if model is EncoderRecipe:
+        content |= _preset(settings.preset, workspace.settings_file)
+    content |= own
+    overridden = {key: value for key, value in settings.overrides.items() if key in model.model_fields}
+    source = path
+    if overridden:
+        _build(model, content, path)  # a fault of the recipe's own file is blamed on it, not on the overrides
+        source = workspace.settings_file
+    recipe: AnyRecipe = _build(model, content | overridden, source)
+    return recipe

@@ -1,0 +1,151 @@
+"""Leaderboard files: written, checked, graded; and the log of what was submitted."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from competition.errors import InputError
+from competition.evaluation import Counts, count, graded_rows
+from competition.tasks import Task, answer_names, answers, class_index
+from competition.workspace import Workspace, atomic_file, write_json, write_text
+
+
+def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+    """The answer file of a task for its test rows, joined by example_id.
+
+    Ranking: per query, best first, ties by product_id. Classification: a label per example.
+    """
+    rows = examples[examples[task.name] & (examples["split"] == "test")]
+    rows = rows.merge(outputs, on="example_id", how="left", validate="one_to_one")
+    answer = answers(task, kind, rows)
+    if task.answer is None:
+        ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
+        return ordered[list(task.columns)].reset_index(drop=True)
+    named = pd.DataFrame({"example_id": rows["example_id"], task.answer: answer_names(task, answer)})
+    return named.sort_values("example_id", ignore_index=True)
+
+
+def to_csv(answer: pd.DataFrame) -> str:
+    """The text of an answer file."""
+    return str(answer.to_csv(index=False, lineterminator="\n"))
+
+
+# --- checking ----------------------------------------------------------------------------------------------------
+
+
+def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
+    """An answer file as it stands, with ids as int64.
+
+    Raises:
+        InputError: it is missing, empty, not UTF-8 or no CSV, has other columns, a blank cell, an id that is no whole
+            number or an unknown label; the message names the first offending row (1 is the first below the header).
+    """
+    try:
+        frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
+    except FileNotFoundError:
+        raise InputError(f"{name} is missing.") from None
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
+        raise InputError(f"{name} is no readable CSV file: {reason}.") from None
+    if sorted(frame.columns) != sorted(task.columns):
+        raise InputError(f"{name}: the columns must be {', '.join(task.columns)}; found {', '.join(frame.columns)}.")
+    frame = frame[list(task.columns)]
+    for column in task.columns:
+        _refuse(
+            name, frame, frame[column].isna() | (frame[column].fillna("").str.strip() == ""), f"has a blank {column}"
+        )
+    _refuse(
+        name, frame, ~frame[task.keys[0]].str.fullmatch(r"-?\d{1,18}"), f"has a {task.keys[0]} that is no whole number"
+    )
+    if task.answer:
+        known = ", ".join(task.classes)
+        _refuse(name, frame, ~frame[task.answer].isin(task.classes), f"has an unknown {task.answer}: known are {known}")
+    return frame.astype({task.keys[0]: "int64"})
+
+
+def _refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        cells = ", ".join(f"{column} {frame[column].iloc[row]!r}" for column in frame)
+        raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
+
+
+def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataFrame, complete: bool = True) -> None:
+    """Refuse what a leaderboard would refuse, or worse, would grade.
+
+    Args:
+        answer: from `read_answer`.
+        name: of the file, for messages.
+        task: what it answers.
+        examples: all examples; the test rows of the task are wanted, each exactly once.
+        complete: whether missing rows are refused too.
+
+    Raises:
+        InputError: an unknown, a duplicated or a missing id.
+    """
+    keys = list(task.keys)
+    wanted = pd.MultiIndex.from_frame(examples.loc[examples[task.name] & (examples["split"] == "test"), keys])
+    given = pd.MultiIndex.from_frame(answer[keys])
+    where = f"is not among the test rows of {task.name}"
+    _refuse(name, answer, pd.Series(~given.isin(wanted)), where)
+    _refuse(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
+    missing = wanted[~wanted.isin(given)]
+    if complete and len(missing):
+        first = missing[0] if isinstance(missing[0], tuple) else (missing[0],)
+        cells = ", ".join(f"{key} {value!r}" for key, value in zip(keys, first, strict=True))
+        raise InputError(f"{name}: {len(missing):,} of {len(wanted):,} test rows are missing, the first is {cells}.")
+
+
+# --- grading -----------------------------------------------------------------------------------------------------
+
+
+def grade(answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: str = "paper") -> Counts:
+    """Compare an answer with the labels of the test rows.
+
+    Rows whose label is unknown are dropped first. A row that the answer lacks is wrong; in a ranking it adds no gain.
+
+    Raises:
+        InputError: no test row of the task has a label here.
+    """
+    rows = graded_rows(task, examples[examples["split"] == "test"])
+    if rows.empty:
+        raise InputError(f"The test rows of {task.name} have no labels here: only the competition can grade this file.")
+    if task.answer is None:
+        placed = answer.assign(score=-np.arange(len(answer), dtype=np.float64))
+        score = rows[list(task.keys)].merge(placed, on=list(task.keys), how="left")["score"].to_numpy(np.float64)
+        return count(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
+    codes = answer[task.answer].map(class_index(task))
+    given = rows[["example_id"]].merge(answer[["example_id"]].assign(code=codes), on="example_id", how="left")["code"]
+    return count(task, rows, given.fillna(-1).to_numpy(np.float64))
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def write_submission(workspace: Workspace, name: str, files: Mapping[str, str], card: Mapping[str, Any]) -> None:
+    """Write checked answer files and `submission.json`, which says what they came from."""
+    folder = workspace.submission(name)
+    for file, text in files.items():
+        write_text(folder / file, text)
+    hashes = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()}
+    write_json(folder / "submission.json", {**card, "sha256": hashes})
+
+
+LEADERBOARD_COLUMNS = ("time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "sha256")
+
+
+def log_submission(workspace: Workspace, lines: list[dict[str, Any]]) -> None:
+    """Append dated lines to the leaderboard log."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    new = pd.DataFrame([{"time": now, **line} for line in lines], columns=list(LEADERBOARD_COLUMNS)).astype(str)
+    path = workspace.leaderboard
+    if path.is_file():
+        new = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False), new], ignore_index=True)
+    with atomic_file(path) as temporary:
+        new.to_csv(temporary, index=False, lineterminator="\n")

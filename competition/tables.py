@@ -1,0 +1,49 @@
+"""Parquet tables of a workspace: written whole, each with the fingerprint of what it was made from in its metadata."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from competition.errors import CompError
+from competition.workspace import atomic_file
+
+_METADATA_KEY = b"comp"
+
+
+def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
+    """Write `frame` as parquet with the fingerprint of its inputs in the file's own metadata."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps({"inputs": inputs})})
+    with atomic_file(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """A parquet file of the workspace; raises CompError when it is missing or damaged."""
+    try:
+        frame: pd.DataFrame = pq.read_table(path, columns=columns, use_threads=False).to_pandas()
+    except FileNotFoundError:
+        raise CompError(f"{path} is missing: `comp run` makes it.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise CompError(f"{path} cannot be read ({error}): remove it, and `comp run` makes it again.") from None
+    return frame
+
+
+def table_inputs(path: Path) -> str | None:
+    """The fingerprint that `write_table` left in a file; None where the file is missing or none of ours."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        return str(json.loads(metadata[_METADATA_KEY])["inputs"])
+    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return None
+
+
+def fingerprint_frame(frame: pd.DataFrame) -> str:
+    """A stable name for the rows of a frame, in their order."""
+    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
+    return hashlib.sha256(",".join(frame.columns).encode() + hashes.tobytes()).hexdigest()[:16]

@@ -1,0 +1,56 @@
+"""Outputs of a model for many pairs, each example exactly once, whatever the number of processes."""
+
+import numpy as np
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from competition.data.tokens import Pairs
+from competition.model.relevance import RelevanceModel
+from competition.progress import Progress
+from competition.tasks import KINDS
+from competition.training.batches import collate, micro_batches, shard
+
+
+def predict(
+    accelerator: Accelerator,
+    model: RelevanceModel,
+    pairs: Pairs,
+    rows: np.ndarray,
+    pad_id: int,
+    token_budget: int,
+    work: Progress | None = None,
+) -> pd.DataFrame:
+    """The outputs of `model` for the pairs of `rows`.
+
+    Returns:
+        example_id and the outputs of the model's kind, sorted by example_id, on every process.
+
+    Raises:
+        RuntimeError: an example was predicted twice or never.
+    """
+    columns = list(KINDS[model.kind].outputs)
+    groups = micro_batches(rows, pairs.lengths(), token_budget)
+    mine = shard(np.arange(len(groups)), accelerator.process_index, accelerator.num_processes)
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode(), accelerator.autocast():
+        for g in mine:
+            batch = collate(pairs, groups[g], pad_id)
+            device = accelerator.device
+            logits = model(batch.ids.to(device), batch.mask.to(device), batch.types.to(device))
+            parts.append((pairs.example_id[groups[g]], model.outputs(logits).cpu().numpy()))
+            if work is not None:
+                work.advance(len(groups[g]))
+    model.train(was_training)
+    if accelerator.num_processes > 1:
+        parts = gather_object(parts)
+    ids = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64)
+    if not np.array_equal(np.sort(ids), np.sort(pairs.example_id[rows])):
+        raise RuntimeError("an example was predicted twice or never")
+    values = np.concatenate([part[1] for part in parts]) if parts else np.empty((0, len(columns)))
+    frame = pd.DataFrame(values, columns=columns)
+    frame.insert(0, "example_id", ids)
+    return frame.sort_values("example_id", ignore_index=True)

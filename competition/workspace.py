@@ -1,0 +1,181 @@
+"""Where everything lies, and how it is written: whole or not at all, with the fingerprint of what it was made from."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from competition.errors import CompError, InputError
+
+SCHEMA = 1  # raise it when the meaning of an artefact changes: everything made before is then out of date
+FOLDERS = ("data", "folds", "models", "oof", "reports", "submissions")
+
+
+class Workspace:
+    """Every path of one workspace folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.settings_file = self.root / "competition.toml"
+        self.own_recipes = self.root / "recipes"
+        self.examples = self.root / "data" / "examples.parquet"
+        self.products = self.root / "data" / "products.parquet"
+        self.data_card = self.root / "data" / "data.json"
+        self.planted = self.root / "data" / "planted.parquet"
+        self.models = self.root / "models"
+        self.oof = self.root / "oof"
+        self.submissions = self.root / "submissions"
+        self.leaderboard = self.submissions / "leaderboard.csv"
+        self.scores = self.root / "reports" / "scores.csv"
+
+    @classmethod
+    def open(cls, root: Path) -> "Workspace":
+        """The workspace at `root`; raises InputError where there is none."""
+        workspace = cls(root)
+        if not workspace.settings_file.is_file():
+            raise InputError(f"{root} is no workspace, it has no competition.toml: make one with `comp init {root}`.")
+        return workspace
+
+    def folds(self, scheme: str) -> Path:
+        return self.root / "folds" / f"{scheme}.parquet"
+
+    def encoder(self, name: str) -> Path:
+        return self.models / "encoders" / name
+
+    def model(self, run: str, fold: int) -> Path:
+        return self.models / run / f"fold-{fold}"
+
+    def run(self, run: str) -> Path:
+        return self.oof / run
+
+    def oof_fold(self, run: str, fold: int) -> Path:
+        return self.oof / run / f"fold-{fold}.parquet"
+
+    def test_fold(self, run: str, fold: int) -> Path:
+        return self.oof / run / f"test-{fold}.parquet"
+
+    def run_card(self, run: str) -> Path:
+        return self.oof / run / "run.json"
+
+    def log(self, run: str) -> Path:
+        return self.oof / run / "log.jsonl"
+
+    def noise(self, run: str) -> Path:
+        return self.oof / run / "noise.parquet"
+
+    def submission(self, name: str) -> Path:
+        return self.submissions / name
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold the lock `name` of this workspace; raises CompError when another process has it.
+
+        The kernel drops the lock with the process, so none is ever stale.
+        """
+        path = self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise CompError(f"Process {holder} is working on {name!r} already: wait for it or stop it.") from None
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there replaces `path` at the end, or vanishes on error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder. An older folder at `path` is moved away only when the new one is complete on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    retired = path.with_name(f".{path.name}.{os.getpid()}.old")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        if path.exists():
+            os.replace(path, retired)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; an empty dictionary where there is none or it cannot be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+# --- fingerprints ------------------------------------------------------------------------------------------------
+
+
+def fingerprint(content: Any) -> str:
+    """A stable name for JSON-like content: 16 hexadecimal digits, the same in every process and on every machine."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fingerprint_files(folder: Path) -> str:
+    """A stable name for the content of a folder's files (names and bytes)."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        digest.update(path.name.encode() + b"\0")
+        with path.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def derive_seed(*parts: str | int) -> int:
+    """A seed of 31 bits that is a pure function of what it is for, such as a recipe's seed, a fold and a purpose."""
+    digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
