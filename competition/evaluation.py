@@ -23,10 +23,11 @@ class Counts:
     @property
     def statistics(self) -> dict[str, metrics.Statistic]:
         """The task's metric first."""
-        return {"nDCG": metrics.mean} if self.task.metric == "nDCG" else _F1
+        return _RANKING if self.task.metric == "nDCG" else _CLASSIFICATION
 
 
-_F1 = {"micro-F1": metrics.micro_f1, "macro-F1": metrics.macro_f1}
+_RANKING: dict[str, metrics.Statistic] = {"nDCG": metrics.mean}
+_CLASSIFICATION: dict[str, metrics.Statistic] = {"micro-F1": metrics.micro_f1, "macro-F1": metrics.macro_f1}
 
 
 def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:

@@ -89,7 +89,7 @@ def fold_of_rows(examples: pd.DataFrame, folds: pd.DataFrame) -> pd.Series:
 
 
 def shared_with_test(examples: pd.DataFrame) -> list[int]:
-    """The train queries whose normalised text is a test query too: legal, but they flatter nothing and deserve a look."""
+    """The ids of train queries whose normalised text is a test query too: legal, but worth a look."""
     queries = examples.drop_duplicates(["query_id", "split"])
     text = queries["query"].map(normalise)
     in_test = set(text[queries["split"] == "test"])

@@ -37,7 +37,7 @@ def _starts(sorted_codes: Codes) -> Codes:
 
 
 def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
-    """The queries in ascending order and the discounted gain of each list: sum of gain / log2(rank + 1), rank from 1."""
+    """The queries in ascending order and the DCG of each list: sum of gain / log2(rank + 1), ranks from 1."""
     query, gain = query[order], gain[order]
     starts = _starts(query)
     lengths = np.diff(np.r_[starts, len(query)])
@@ -75,7 +75,7 @@ def ndcg_per_query(
 
 
 def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
-    """The expected nDCG of each query when its rows are ranked at random: every rank then has the query's mean gain."""
+    """The expected nDCG of each query ranked at random: every rank then has the query's mean gain."""
     queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
     mean_gain = (np.bincount(index, weights=gain) / counts)[index]
     order = np.lexsort((-gain, query))
@@ -99,7 +99,7 @@ def confusion_per_query(query: Codes, truth: Codes, predicted: Codes, classes: i
     """What each query adds to the counts of F1.
 
     Returns:
-        The queries in ascending order and `(queries, 3 * classes)` counts: true positives, predictions, truths per class.
+        The queries in ascending order and counts `(queries, 3 * classes)`: true positives, predictions, truths.
     """
     queries, index = np.unique(query, return_inverse=True)
     counts = np.zeros((len(queries), 3 * classes))
@@ -111,7 +111,7 @@ def confusion_per_query(query: Codes, truth: Codes, predicted: Codes, classes: i
 
 
 def micro_f1(sums: Array) -> Array:
-    """micro-F1 of counts `(…, 3 * classes)`: 2 tp / (predictions + truths), the accuracy where each row has one label."""
+    """micro-F1 of counts `(…, 3 * classes)`: 2 tp / (predictions + truths), the accuracy of single labels."""
     tp, predicted, true = np.split(sums, 3, axis=-1)
     return 2 * tp.sum(-1) / np.maximum(predicted.sum(-1) + true.sum(-1), 1)
 

@@ -11,7 +11,8 @@ from rich.progress import Progress as Bar
 from rich.progress import Task as BarTask
 from rich.text import Text
 
-console = Console(highlight=False)
+PLAIN_WIDTH = 120  # columns where the output is no terminal
+console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 

@@ -85,19 +85,21 @@ SUBSTITUTE_THRESHOLD = 0.5
 
 def gains(labels: pd.Series, protocol: str = "paper") -> NDArray[np.float64]:
     """The gain of each label, `(rows,)`; NaN where the label is unknown."""
-    return labels.map(GAINS[protocol]).to_numpy(np.float64)
+    return np.asarray(labels.map(GAINS[protocol]), np.float64)
 
 
 def truth(task: Task, examples: pd.DataFrame) -> NDArray[np.int64]:
     """The class of each example as an index into `task.classes`, `(rows,)`; -1 where it is unknown."""
     if task.name == "task3":
-        return examples["substitute"].astype("boolean").astype("Int64").fillna(-1).to_numpy(np.int64)
+        codes = examples["substitute"].astype("boolean").astype("Int64").fillna(-1)
+        return np.asarray(codes, dtype=np.int64)
     return label_codes(examples["label"])
 
 
 def label_codes(labels: pd.Series) -> NDArray[np.int64]:
     """Labels as indices into LABELS, `(rows,)`; -1 where a label is unknown."""
-    return pd.Categorical(labels, categories=list(LABELS)).codes.astype(np.int64)
+    codes = {label: code for code, label in enumerate(LABELS)}
+    return np.array([codes.get(label, -1) for label in labels], np.int64)
 
 
 def target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
@@ -137,13 +139,6 @@ def baseline(task: Task) -> tuple[str, int]:
 def answer_names(task: Task, codes: NDArray[np.float64]) -> list[str]:
     """Class indices as the words of the answer file."""
     return [task.classes[int(code)] for code in codes]
-
-
-def known_task(name: str) -> Task:
-    """The task called `name`; raises KeyError with the names there are."""
-    if name not in TASKS:
-        raise KeyError(f"there is no task {name!r}, only {', '.join(TASKS)}")
-    return TASKS[name]
 
 
 def class_index(task: Task) -> Mapping[str, int]:

@@ -1,6 +1,7 @@
 """The application, and how a command ends when something is wrong: one sentence and an exit code."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,11 +78,11 @@ def main(
     """A competition harness for query-product relevance: from raw ESCI files to leaderboard files."""
 
 
-def show(title: str, header: list[str], rows: list[list[str]], left: int = 1) -> None:
+def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> None:
     """Print a table; the first `left` columns are text, the others numbers."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(str(cell) for cell in row))
     console.print(table)

@@ -34,27 +34,28 @@ def cleanlab(
     path = space.noise(pipeline.audited_run(name).name)
     flags, examples = read_table(path), pipeline.maker.examples
     table = noise.summary(flags, examples)
-    rows = [
-        [
-            str(index),
-            f"{row['rows']:,.0f}",
-            f"{row['flagged']:,.0f}",
-            f"{row['dropped']:,.0f}",
-            f"{row['share dropped']:.3f}",
-        ]
-        for index, row in table.iterrows()
-    ]
+    rows = [[label, *(f"{n:,.0f}" for n in counts), f"{share:.3f}"] for label, *counts, share in table.itertuples()]
     show(f"Audit of {name}", ["", "rows", "flagged", "dropped", "share dropped"], rows)
     worst = noise.worst(flags, examples, pipeline.maker.products)
     cells = [
-        [str(w.rank), str(w.example_id), w.locale, w.given, w.suggested, f"{w.quality:.3f}", w.query[:40], w.title[:60]]
+        [
+            str(w.rank),
+            str(w.example_id),
+            w.locale,
+            w.given,
+            w.suggested,
+            f"{w.quality:.3f}",
+            str(w.query)[:40],
+            str(w.title)[:60],
+        ]
         for w in worst.itertuples()
     ]
     show(
         "The worst rows", ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"], cells, 8
     )
-    share, allowed = float(table.loc["all", "share dropped"]), fraction or pipeline.settings.noise_fraction
+    allowed = fraction or pipeline.settings.noise_fraction
     if flags["rank"].count() < int(allowed * len(flags)):
+        share = flags["dropped"].mean()
         console.print(f"Fewer rows are flagged than {allowed:.1%} allow: all of them, {share:.1%}, would be dropped.")
     if fraction is not None and fraction != pipeline.settings.noise_fraction:
         console.print(f"competition.toml says noise_fraction = {pipeline.settings.noise_fraction}: recipes obey that.")

@@ -194,7 +194,7 @@ def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
 
 
 def _query_ids(rows: pd.DataFrame) -> pd.Series:
-    """The ids of the files; where a row has none, that of its (locale, text) if there is just one, else a stable hash."""
+    """The files' ids; a row without one gets that of its (locale, text) if there is just one, else a stable hash."""
     assigned = _stable_ids([rows["locale"], rows["query"]])
     if "query_id" not in rows:
         return assigned
@@ -254,5 +254,6 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         return _read_b(root)
     names = ", ".join(spec.name for spec in _B_FOLDERS.values())
     raise InputError(
-        f"{root} holds neither layout: expected {_A_EXAMPLES} and {_A_PRODUCTS}, or at least one of the folders {names}."
+        f"{root} holds neither layout: expected {_A_EXAMPLES} and {_A_PRODUCTS}, "
+        f"or at least one of the folders {names}."
     )

@@ -12,7 +12,7 @@ from competition.folds import normalise
 from competition.progress import warn
 from competition.tables import fingerprint_frame, read_table, write_table
 from competition.tasks import LABELS, LOCALES, TASKS
-from competition.workspace import Workspace, read_json, write_json
+from competition.workspace import Workspace, fingerprint, read_json, write_json
 
 EXAMPLE_COLUMNS = (
     "example_id", "query_id", "query", "locale", "product_id", "label", "substitute", "split", *TASKS,
@@ -47,16 +47,17 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
         warn(
             f"{int(missing.sum()):,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
         )
-    card = {"source": source, "rows": len(examples), "products": len(products), "without_product": int(missing.sum())}
+    prints = {}
     for split in ("train", "test"):
         rows = examples[examples["split"] == split]
         used = products[known.isin(pd.MultiIndex.from_frame(rows[PRODUCT_KEY]))]
-        card[split] = fingerprint_frame(rows) + fingerprint_frame(used)
+        prints[split] = fingerprint_frame(rows) + fingerprint_frame(used)
+    inputs = fingerprint(prints)
     # The card goes first and comes last: without it there are no data, so a half-done import is never taken for one.
     workspace.data_card.unlink(missing_ok=True)
-    write_table(workspace.products, products, card["train"] + card["test"])
-    write_table(workspace.examples, examples, card["train"] + card["test"])
-    write_json(workspace.data_card, card)
+    write_table(workspace.products, products, inputs)
+    write_table(workspace.examples, examples, inputs)
+    write_json(workspace.data_card, {"source": source, **prints})
 
 
 def load_card(workspace: Workspace) -> Card:
@@ -64,7 +65,8 @@ def load_card(workspace: Workspace) -> Card:
     content = read_json(workspace.data_card)
     if not content:
         raise InputError(
-            f"{workspace.root} has no data: bring real rows with `comp data import PATH` or make some with `comp data synth`."
+            f"{workspace.root} has no data: bring real rows with `comp data import PATH`, "
+            "or make some with `comp data synth`."
         )
     return Card(content["source"], content["train"], content["test"])
 
@@ -128,12 +130,12 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
     """
     if examples.empty:
         raise InputError(f"{source}: there are no rows.")
-    for column, known in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
-        bad = ~examples[column].isin(known) & ~(examples[column].isna() if column == "label" else False)
+    for column, words in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
+        bad = ~examples[column].isin(words) & ~(examples[column].isna() if column == "label" else False)
         if bad.any():
             value = examples.loc[bad, column].iloc[0]
             raise InputError(
-                f"{source}: {_row(examples, bad)} has the unknown {column} {value!r}: known are {', '.join(known)}."
+                f"{source}: {_row(examples, bad)} has the unknown {column} {value!r}: known are {', '.join(words)}."
             )
     bad = examples["query"].isna() | (examples["query"].fillna("").map(normalise) == "")
     if bad.any():
@@ -164,7 +166,8 @@ def check_products(products: pd.DataFrame, source: str) -> None:
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
-            f"{source}: product {row['product_id']!r} has the unknown locale {row['locale']!r}: known are {', '.join(LOCALES)}."
+            f"{source}: product {row['product_id']!r} has the unknown locale {row['locale']!r}: "
+            f"known are {', '.join(LOCALES)}."
         )
     bad = products.duplicated(PRODUCT_KEY)
     if bad.any():

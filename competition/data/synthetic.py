@@ -1,4 +1,4 @@
-"""The built-in catalogue: queries and products whose labels are right by construction, then label noise at a known rate.
+"""The built-in catalogue: labels that are right by construction, then label noise at a known rate.
 
 A query asks for a category with at least one constraint (brand, color, attribute). For it there are
 exact products (the category, every constraint met), substitutes (the category, a constraint broken), complements (the
@@ -40,7 +40,7 @@ def _brands(count: int, rng: np.random.Generator) -> list[str]:
 
 
 def _draw_queries(count: int, words: dict, brands: list[str], rng: np.random.Generator) -> pd.DataFrame:
-    """`count` queries with distinct texts: locale, category, the three constraints (-1 where it asks for none), text."""
+    """`count` queries with distinct texts: the constraints (-1 where it asks for none), locale, category, text."""
     found = pd.DataFrame()
     while len(found) < count:
         n = 2 * count

@@ -8,37 +8,42 @@ import pandas as pd
 from competition.metrics import Array, ndcg_per_query
 from competition.tasks import Task, gains, truth
 
-Objective = Callable[[Array], float]  # blended values -> higher is better
+Objective = Callable[
+    [Array], Array
+]  # averaged values (rows, outputs) -> what each query adds (queries,), higher is better
+SIGNIFICANT = 1.96  # standard errors
 
 
 def make_objective(task: Task, rows: pd.DataFrame) -> Objective:
-    """What the weights maximise on `rows`: nDCG for ranking, the mean log-likelihood for classification.
+    """What the weights maximise on `rows`, by query: nDCG for ranking, the log-likelihood for classification.
 
     The likelihood, not F1: it moves with every probability, so that few rows do not decide by a handful of flips.
     """
+    query = rows["query_id"].to_numpy(np.int64)
     if task.metric == "nDCG":
-        query, gain = rows["query_id"].to_numpy(np.int64), gains(rows["label"])
-        tie = pd.factorize(rows["product_id"], sort=True)[0]
-        return lambda blended: float(np.nanmean(ndcg_per_query(query, gain, blended[:, 0], tie)[1]))
+        gain, tie = gains(rows["label"]), pd.factorize(rows["product_id"], sort=True)[0]
+        return lambda average: np.nan_to_num(ndcg_per_query(query, gain, average[:, 0], tie)[1])
     codes = truth(task, rows)
-    if task.name == "task3":
-        return lambda blended: _log_likelihood(np.where(codes == 1, blended[:, 0], 1 - blended[:, 0]))
-    return lambda blended: _log_likelihood(blended[np.arange(len(codes)), codes])
+    index = np.unique(query, return_inverse=True)[1]
+    if len(task.classes) == 2:  # one output: the probability of the second class
+        return lambda average: np.bincount(index, weights=_log(np.where(codes == 1, average[:, 0], 1 - average[:, 0])))
+    return lambda average: np.bincount(index, weights=_log(average[np.arange(len(codes)), codes]))
 
 
-def _log_likelihood(of_truth: Array) -> float:
-    return float(np.log(np.maximum(of_truth, 1e-12)).mean())
+def _log(probability: Array) -> Array:
+    return np.log(np.maximum(probability, 1e-12))
 
 
 def greedy_weights(values: Array, objective: Objective, rounds: int) -> Array:
     """Weights on the simplex.
 
     Each round adds the member that helps the average most, which may have been added before; the best average met on
-    the way wins, the earliest of equals.
+    the way wins, if it beats the best single member significantly over the queries. Otherwise that member stands
+    alone: on few queries the best of many averages is ahead by luck, and worse on queries it has not seen.
 
     Args:
         values: what is averaged, `(members, rows, outputs)`.
-        objective: of averaged values `(rows, outputs)`.
+        objective: of averaged values.
         rounds: how many are added.
 
     Returns:
@@ -46,12 +51,17 @@ def greedy_weights(values: Array, objective: Objective, rounds: int) -> Array:
     """
     members = len(values)
     counts, total = np.zeros(members), np.zeros(values.shape[1:])
-    best_score, best = -np.inf, counts
+    single = best = counts
+    of_single = of_best = np.array(-np.inf)
     for size in range(1, rounds + 1):
-        scores = [objective((total + values[m]) / size) for m in range(members)]
-        chosen = int(np.argmax(scores))
+        found = [objective((total + values[m]) / size) for m in range(members)]
+        chosen = int(np.argmax([each.sum() for each in found]))
         counts[chosen] += 1
         total += values[chosen]
-        if scores[chosen] > best_score:
-            best_score, best = scores[chosen], counts / size
-    return best
+        if size == 1:
+            single, of_single = counts.copy(), found[chosen]
+        if size == 1 or found[chosen].sum() > of_best.sum():
+            best, of_best = counts / size, found[chosen]
+    gain = of_best - of_single
+    error = np.sqrt(len(gain)) * gain.std()
+    return best if gain.sum() > SIGNIFICANT * error else single

@@ -6,6 +6,7 @@ catalogue (products of training rows), never on queries.
 """
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ _EVERYTHING = ("title", "brand", "color", "bullets", "description")
 _WORDS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}  # for long text: a third of the time
-_COSINES = {  # name of a cosine -> the fields it reads, how
+_COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # name of a cosine -> the fields it reads, how
     "title_word": (("title",), _WORDS),
     "bullets_word": (("bullets",), _WORDS),
     "description_word": (("description",), _WORDS),
@@ -35,6 +36,7 @@ _COSINES = {  # name of a cosine -> the fields it reads, how
     "description_trigram": (("description",), _TRIGRAMS),
     "all_trigram": (_EVERYTHING, _TRIGRAMS),
 }
+_OF_QUERY = ("query_characters", "query_words")  # the same for all candidates of a query
 _CHAR_LIMIT = 600  # characters of a text that character n-grams are made of: the head says what a product is
 _BUCKETS = 2**20
 
@@ -144,19 +146,17 @@ def _overlaps(texts: _Texts) -> dict[str, NDArray[np.float64]]:
 
 def _shape(texts: _Texts) -> dict[str, NDArray[np.float64]]:
     """Lengths in characters and words, and which fields are missing."""
-    columns = {
-        "query_characters": np.array([len(q) for q in texts.queries], np.float64)[texts.query],
-        "query_words": np.array([len(q.split()) for q in texts.queries], np.float64)[texts.query],
-    }
+    lengths = [[len(q) for q in texts.queries], [len(q.split()) for q in texts.queries]]
+    columns = {name: np.array(of, np.float64)[texts.query] for name, of in zip(_OF_QUERY, lengths, strict=True)}
     for field in FIELDS:
-        lengths = np.array([len(text) for text in texts.fields[field]], np.float64)
-        columns[f"{field}_characters"] = lengths[texts.product]
+        characters = np.array([len(text) for text in texts.fields[field]], np.float64)
+        columns[f"{field}_characters"] = characters[texts.product]
     return columns
 
 
 def _within_query(frame: pd.DataFrame, query: np.ndarray) -> pd.DataFrame:
     """Of each feature of the pair: its rank among the query's candidates (0..1) and the difference from their mean."""
-    paired = frame[[column for column in frame if not column.startswith("query_characters")]]
+    paired = frame.drop(columns=list(_OF_QUERY))
     groups = paired.groupby(query)
     rank = groups.rank(pct=True, method="average").add_suffix("_rank")
     relative = (paired - groups.transform("mean")).add_suffix("_relative")

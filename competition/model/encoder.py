@@ -7,12 +7,17 @@ import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers.utils import logging as hf_logging
 
 from competition.data.text import FIELDS, clean
 from competition.errors import CompError
 from competition.workspace import atomic_folder
 
-SPECIAL_TOKENS = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}  # fmt: skip
+# The library reports every pooler that is left out and draws bars of its own; a fault is an exception anyway.
+hf_logging.set_verbosity_error()
+hf_logging.disable_progress_bar()
+
+SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 TINY_VOCABULARY = 8_000
 TINY_PRODUCTS = 100_000  # products that the tokenizer is trained on, evenly spaced: enough, and bounded in time
 
@@ -58,7 +63,7 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int) -> None:
 
 
 def fetch(folder: Path, source: str) -> None:
-    """Write a copy of a pretrained encoder, given as a local folder or by its name on the model hub, as safetensors.
+    """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
 
     Only weights are read: no remote code, no pickled objects (`weights_only`).
 
@@ -71,8 +76,8 @@ def fetch(folder: Path, source: str) -> None:
     except Exception as error:  # whatever the library or the network raises, the way out is the same
         reason = str(error).strip().split("\n")[0]
         raise CompError(
-            f"The encoder {source!r} cannot be loaded ({reason}): download it where there is a network and put the path "
-            "of its folder into [overrides] of competition.toml as `encoder`."
+            f"The encoder {source!r} cannot be loaded ({reason}): download it where there is a network "
+            "and put the path of its folder into [overrides] of competition.toml as `encoder`."
         ) from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
         raise CompError(f"The tokenizer of {source!r} has no [CLS], [SEP] or [PAD]: it does not belong to an encoder.")

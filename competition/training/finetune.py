@@ -1,4 +1,4 @@
-"""One fold of one recipe: handed rows, it trains and returns predictions. It knows neither files of `oof/` nor noise."""
+"""One fold of one recipe: handed rows, it trains and returns predictions; it knows neither `oof/` nor noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

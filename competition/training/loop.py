@@ -42,7 +42,7 @@ def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) 
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
-    """The learning rate's factor at `step` (from 0): a linear rise over `warmup` of all steps, then a linear fall to 0."""
+    """The learning rate's factor at `step` (from 0): a linear rise over the share `warmup`, then a linear fall to 0."""
     rise = round(steps * warmup)
     if step < rise:
         return (step + 1) / rise
@@ -127,8 +127,8 @@ def fit(
 ) -> None:
     """Train `model` in place.
 
-    Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed, epoch). The token budget
-    and the number of processes only split it, see `_Step`.
+    Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed, epoch). The token
+    budget and the number of processes only split it, see `_Step`.
 
     Args:
         accelerator: made by `make_accelerator`.

@@ -1,0 +1,72 @@
+"""Workspaces for tests: made here from the built-in catalogue, or from real rows where they lie beside the project."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from competition.cli import app
+from competition.data import store, synthetic
+from competition.workspace import Workspace
+
+# Nothing in a test may reach for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+SAMPLE_A = SHARED / "esci-sample"
+SAMPLE_B = SHARED / "esci-sample-aicrowd"
+needs_sample = pytest.mark.skipif(not SAMPLE_A.is_dir(), reason=f"the real rows are not at {SAMPLE_A}")
+
+# Small enough for seconds, real in every other respect.
+QUICK = """
+preset = "tiny"
+recipes = ["lexical", "c1", "r2", "t3"]
+[overrides]
+scheme = "five"
+max_length = 32
+epochs = 1
+rounds = 20
+"""
+
+
+def comp(*arguments: str | Path) -> Result:
+    """Run the command in this process; `result.stderr` holds what it complains of."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def refused(*arguments: str | Path) -> str:
+    """Run a command that must be refused: exit code 2, one sentence on stderr, no traceback. Returns the sentence."""
+    result = comp(*arguments)
+    assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
+    assert "Traceback" not in result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0].removeprefix("error: ")
+
+
+def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Workspace:
+    """A workspace with the built-in catalogue."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "competition.toml").write_text(settings, encoding="utf-8")
+    workspace = Workspace.open(folder)
+    examples, products, _ = synthetic.make(queries, noise=0.05, seed=7)
+    store.save(workspace, examples, products, "test")
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def catalogue() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Examples and products of 60 queries."""
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    return examples, products
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace in which `comp run` has done everything. Tests read it and leave it as it is."""
+    workspace = make_workspace(tmp_path_factory.mktemp("finished") / "w")
+    result = comp("run", "-w", workspace.root)
+    assert result.exit_code == 0, result.output
+    return workspace
