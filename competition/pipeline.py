@@ -106,8 +106,8 @@ class Pipeline:
         return [member for member in members if task is None or task in member.tasks]
 
     def tasks_of(self, recipe: AverageRecipe) -> list[str]:
-        """The tasks that an ensemble's members answer."""
-        return [task for task in ANSWER_KIND if self.members_of(recipe, task)]
+        """The tasks of the data that an ensemble's members answer."""
+        return [task for task in self.card.tasks if self.members_of(recipe, task)]
 
     def order(self, names: Iterable[str]) -> list[str]:
         """Recipes and ensembles, each behind those it is made from.
@@ -168,7 +168,10 @@ class Pipeline:
         self.order([recipe.name])
         members = self.members_of(recipe, task)
         if not members:
-            raise InputError(f"No member of the ensemble {recipe.name!r} answers {task}.")
+            raise InputError(
+                f"No member of the ensemble {recipe.name!r} answers {task}: add one to `recipes` of competition.toml, "
+                f"or let another run answer {task} in [submission]."
+            )
         made_from = sorted((member.name, self.run(member.name).complete) for member in members)
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         return RunPlan(recipe.run_name(task), ANSWER_KIND[task], recipe.folds, inputs, inputs, (task,))
@@ -295,6 +298,9 @@ class Pipeline:
 
     def submission_step(self, name: str, answers: dict[str, str]) -> Step:
         """`submissions/<name>/`, from task -> run."""
+        for task in answers:
+            if task not in self.card.tasks:
+                raise InputError(f"The data have no test rows of {task}, only of {', '.join(self.card.tasks)}.")
         plans = {task: self.run(run, task) for task, run in answers.items()}
         inputs = fingerprint([SCHEMA, {task: (plan.name, plan.complete) for task, plan in plans.items()}])
         card = self.workspace.submission(name) / "submission.json"
@@ -312,13 +318,17 @@ class Pipeline:
             is_ensemble = isinstance(self.recipe(name), AverageRecipe)
             steps += self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
         steps.append(self.noise_step(self.settings.noise_run))
-        steps.append(self.submission_step(SUBMISSION, self.settings.submission))
+        steps.append(self.submission_step(SUBMISSION, self.submission()))
         return list({step.name: step for step in steps}.values())
+
+    def submission(self) -> dict[str, str]:
+        """Which run answers which task, by `competition.toml`, as far as the data have rows of the task."""
+        return {task: run for task, run in self.settings.submission.items() if task in self.card.tasks}
 
     def wanted(self) -> list[str]:
         """The recipes and ensembles that `competition.toml` names, and those that they are made from, in order."""
         s = self.settings
-        named = [*s.recipes, s.noise_run, *s.ensembles, *s.submission.values()]
+        named = [*s.recipes, s.noise_run, *s.ensembles, *self.submission().values()]
         return self.order(split_run(name)[0] for name in named)
 
     def runs(self) -> list[RunPlan]:

@@ -26,12 +26,13 @@ def submit(
     pipeline = Pipeline(space)
     wanted = [task_named(name).name for name in task or []]
     if run is None:
-        answers = dict(pipeline.settings.submission)
+        answers = pipeline.submission()
     else:
         stem, suffix = split_run(run)
         recipe = pipeline.recipe(stem)
-        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, AverageRecipe) else list(recipe.tasks)
-        answers = dict.fromkeys([suffix] if suffix else tasks, run)
+        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, AverageRecipe) else recipe.tasks
+        served = [suffix] if suffix else [name for name in tasks if name in pipeline.card.tasks]
+        answers = dict.fromkeys(served, run)
     if wanted:
         answers = {name: answers.get(name, run or "") for name in wanted}
     name = "-".join([run or SUBMISSION, *wanted])

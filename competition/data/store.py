@@ -28,6 +28,7 @@ class Card:
     source: str
     train: str  # of the training rows with the text of their products
     test: str
+    tasks: tuple[str, ...]  # those that have test rows
 
 
 def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, source: str) -> None:
@@ -57,18 +58,19 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     workspace.data_card.unlink(missing_ok=True)
     write_table(workspace.products, products, inputs)
     write_table(workspace.examples, examples, inputs)
-    write_json(workspace.data_card, {"source": source, **prints})
+    tasks = [task for task in TASKS if (examples[task] & (examples["split"] == "test")).any()]
+    write_json(workspace.data_card, {"source": source, "tasks": tasks, **prints})
 
 
 def load_card(workspace: Workspace) -> Card:
     """The card of this workspace's data; raises InputError where there are none."""
     content = read_json(workspace.data_card)
-    if not content:
+    if not {"source", "train", "test", "tasks"} <= content.keys():
         raise InputError(
             f"{workspace.root} has no data: bring real rows with `comp data import PATH`, "
             "or make some with `comp data synth`."
         )
-    return Card(content["source"], content["train"], content["test"])
+    return Card(content["source"], content["train"], content["test"], tuple(content["tasks"]))
 
 
 def load_examples(workspace: Workspace) -> pd.DataFrame:

@@ -25,13 +25,14 @@ def make_objective(task: Task, rows: pd.DataFrame) -> Objective:
         return lambda average: np.nan_to_num(ndcg_per_query(query, gain, average[:, 0], tie)[1])
     codes = truth(task, rows)
     index = np.unique(query, return_inverse=True)[1]
-    if len(task.classes) == 2:  # one output: the probability of the second class
-        return lambda average: np.bincount(index, weights=_log(np.where(codes == 1, average[:, 0], 1 - average[:, 0])))
-    return lambda average: np.bincount(index, weights=_log(average[np.arange(len(codes)), codes]))
 
+    def log_likelihood(average: Array) -> Array:
+        if len(task.classes) == 2:  # one output: the probability of the second class
+            average = np.column_stack([1 - average[:, 0], average[:, 0]])
+        of_truth = average[np.arange(len(codes)), codes]
+        return np.asarray(np.bincount(index, weights=np.log(np.maximum(of_truth, 1e-12))), np.float64)
 
-def _log(probability: Array) -> Array:
-    return np.log(np.maximum(probability, 1e-12))
+    return log_likelihood
 
 
 def greedy_weights(values: Array, objective: Objective, rounds: int) -> Array:

@@ -48,12 +48,12 @@ def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.S
     train = examples[examples["split"] == "train"].sort_values("example_id", ignore_index=True)
     of_train = train["example_id"].map(dict(zip(examples["example_id"], fold, strict=True))).to_numpy()
     ids = train["example_id"].to_numpy()
-    values = np.stack([member_values(task, run, run.held_out) for run in members])  # (members, rows, outputs)
-    tests = np.stack([member_values(task, run, run.test) for run in members])
     test_ids = members[0].test["example_id"].to_numpy()
     for run in members:
         if not (np.array_equal(run.held_out["example_id"], ids) and np.array_equal(run.test["example_id"], test_ids)):
             raise CompError(f"The member {run.name!r} does not cover the same rows as the others.")
+    values = np.stack([member_values(task, run, run.held_out) for run in members])  # (members, rows, outputs)
+    tests = np.stack([member_values(task, run, run.test) for run in members])
     graded = np.isin(ids, graded_rows(task, train)["example_id"])
     result = CrossFitted([], [], [])
     for k in sorted(set(of_train.tolist())):

@@ -1,0 +1,92 @@
+"""How commands begin and end."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from competition.cli import app as _app  # noqa: F401 - registers the commands
+from competition.data import store
+from tests.conftest import comp, make_workspace, refused
+
+COMMANDS = ["init", "data", "folds", "train", "cleanlab", "stack", "submit", "check", "score", "run", "status"]
+
+
+def test_help_names_every_command_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from competition.cli import app;"
+        "result = CliRunner().invoke(app, ['--help']); print(result.output);"
+        "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy'};"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "HEAVY []" in shown
+    assert all(f" {command} " in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    assert comp(command, "--help").exit_code == 0
+
+
+def test_init_makes_a_workspace_once(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    assert comp("init", folder).exit_code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "competition.toml", "data", "folds", "models", "oof", "reports", "submissions",
+    ]  # fmt: skip
+    assert "is a workspace already" in refused("init", folder)
+    (tmp_path / "file").write_text("")
+    assert "is a file" in refused("init", tmp_path / "file")
+
+
+def test_a_folder_that_is_no_workspace_is_named(tmp_path: Path) -> None:
+    for command in (["run"], ["status"], ["folds"], ["data"], ["train"], ["stack", "blend"], ["submit"]):
+        assert "is no workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
+
+
+def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None:
+    comp("init", tmp_path / "w")
+    for command in ("run", "status", "folds", "data", "train"):
+        assert "has no data: bring real rows with `comp data import PATH`" in refused(command, "-w", tmp_path / "w")
+
+
+def test_data_synth_and_describe(tmp_path: Path) -> None:
+    comp("init", tmp_path / "w")
+    made = comp("data", "synth", "--queries", "60", "-w", tmp_path / "w")
+    assert made.exit_code == 0 and "wrong on purpose" in made.output
+    described = comp("data", "-w", tmp_path / "w")
+    assert described.exit_code == 0
+    for words in ("rows", "queries", "locale jp", "label complement", "products without brand", "also test queries"):
+        assert words in described.output
+
+
+def test_usage_errors_exit_with_two() -> None:
+    assert comp("train", "--no-such-option").exit_code == 2
+    assert comp("no-such-command").exit_code == 2
+    assert comp("check", "file.csv").exit_code == 2
+
+
+def test_a_traceback_is_shown_only_with_debug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = make_workspace(tmp_path / "w")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("the floor gave way")
+
+    monkeypatch.setattr(store, "load_examples", broken)
+    quiet = comp("data", "-w", workspace.root)
+    assert quiet.exit_code == 1 and isinstance(quiet.exception, SystemExit)
+    assert "unexpected RuntimeError: the floor gave way" in quiet.stderr
+    for arguments in (["--debug", "data"], ["data", "--debug"]):
+        loud = comp(*arguments, "-w", workspace.root)
+        assert isinstance(loud.exception, RuntimeError)
+
+
+def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    for command in (["cleanlab"], ["stack", "blend"], ["submit"], ["train", "--recipe", "r2"]):
+        result = comp(*command, "-w", workspace.root)
+        assert result.exit_code == 1, result.output
+        assert "is not complete, fold 0 of 5 is missing" in result.stderr
+    assert not list((workspace.root / "submissions").glob("*/*.csv"))

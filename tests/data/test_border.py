@@ -1,0 +1,280 @@
+"""Wrong input: one clear sentence, exit code 2, and the workspace stays as it was, byte for byte."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from competition.data import store
+from competition.workspace import Workspace
+from tests.conftest import comp, refused
+from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
+
+TASK1, TASK2, TASK3 = FOLDERS.values()
+TRAIN, TEST, CATALOGUE = "train-v0.3.csv", "test_public-v0.3.csv", "product_catalogue-v0.3.csv"
+Break = Callable[[Path], None]
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 51234567\n"
+
+
+def edit(file: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Break:
+    """Change the rows of one parquet file."""
+
+    def apply(folder: Path) -> None:
+        change(pd.read_parquet(folder / file)).to_parquet(folder / file, index=False)
+
+    return apply
+
+
+def cell(column: str, value: object, example_id: int = 104) -> Break:
+    """Set one cell of the examples; beside a word, numbers become digits in strings."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        chosen = frame["example_id"] == example_id
+        if isinstance(value, str):
+            frame[column] = frame[column].astype("str")
+        elif frame[column].dtype == "int64":
+            frame[column] = frame[column].astype("Int64" if value is None else "float64")
+        frame.loc[chosen, column] = value
+        return frame
+
+    return edit(EXAMPLES, change)
+
+
+def again(**changes: object) -> Break:
+    """Add a copy of the row of example 104 (query_id 1, query 007, product 004, locale es) with some cells changed."""
+
+    def change(frame: pd.DataFrame) -> pd.DataFrame:
+        return pd.concat([frame, frame[frame["example_id"] == 104].assign(**changes)])
+
+    return edit(EXAMPLES, change)
+
+
+def content(file: str, data: bytes) -> Break:
+    """Replace a file."""
+    return lambda folder: (folder / file).write_bytes(data) and None
+
+
+def remove(file: str) -> Break:
+    """Remove a file."""
+    return lambda folder: (folder / file).unlink()
+
+
+def text(file: str, old: str, new: str) -> Break:
+    """Replace the first occurrence of a text in a CSV file."""
+
+    def apply(folder: Path) -> None:
+        path = folder / file
+        before = path.read_text(encoding="utf-8")
+        assert old in before
+        path.write_text(before.replace(old, new, 1), encoding="utf-8")
+
+    return apply
+
+
+def everywhere(old: str, new: str, *tasks: str) -> Break:
+    """Replace the first occurrence of a text in the training files of several tasks."""
+
+    def apply(folder: Path) -> None:
+        for task in tasks:
+            text(f"{task}/{TRAIN}", old, new)(folder)
+
+    return apply
+
+
+def number_rows(path: Path) -> None:
+    """Write a number before each row but none before the header, as a table saved with its index looks to some."""
+    header, *rows = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([header, *(f"{i},{row}" for i, row in enumerate(rows))]) + "\n", encoding="utf-8")
+
+
+LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
+    "examples are missing": (remove(EXAMPLES), (EXAMPLES, "missing")),
+    "products are missing": (remove(PRODUCTS), (PRODUCTS, "missing")),
+    "examples lack a column": (
+        edit(EXAMPLES, lambda f: f.drop(columns="esci_label")),
+        (EXAMPLES, "lacks the column 'esci_label'"),
+    ),
+    "products lack a column": (
+        edit(PRODUCTS, lambda f: f.drop(columns="product_color")),
+        (PRODUCTS, "lacks the column 'product_color'"),
+    ),
+    "a Git-LFS pointer": (content(PRODUCTS, LFS_POINTER), (PRODUCTS, "Git-LFS pointer", "git lfs pull")),
+    "an empty file": (content(EXAMPLES, b""), (EXAMPLES, "is empty")),
+    "no parquet file": (content(EXAMPLES, b"example_id,query\n"), (EXAMPLES, "no readable parquet")),
+    "a file that is cut off": (content(PRODUCTS, b"PAR1" + b"\0" * 50), (PRODUCTS, "no readable parquet")),
+    "no rows": (edit(EXAMPLES, lambda f: f.head(0)), ("raw", "no rows")),
+    "no test rows": (edit(EXAMPLES, lambda f: f[f["split"] == "train"]), ("raw", "no test rows")),
+    "no train rows": (edit(EXAMPLES, lambda f: f[f["split"] == "test"]), ("raw", "no train rows")),
+    "an unknown label": (cell("esci_label", "X"), ("example_id 104", "label 'X'", "exact, substitute")),
+    "an unknown locale": (cell("product_locale", "de"), ("example_id 104", "locale 'de'", "us, es, jp")),
+    "no locale": (cell("product_locale", None), ("example_id 104", "locale")),
+    "an unknown split": (cell("split", "dev"), ("example_id 104", "split 'dev'", "train, test")),
+    "the same locale, query and product": (
+        again(example_id=999, query_id=77),
+        ("example_id 999", "'007'", "'004'", "(locale, query, product_id)"),
+    ),
+    "the same example_id": (again(product_id="005b"), ("example_id 104", "(example_id)", "twice")),
+    "the same query_id and product_id": (
+        again(example_id=999, product_locale="us"),
+        ("example_id 999", "(query_id, product_id)", "twice"),
+    ),
+    "a query_id with two texts": (again(example_id=999, query="other"), ("query_id 1 has", "more than one query text")),
+    "an empty query": (cell("query", ""), ("example_id 104", "empty query")),
+    "a query of white space": (cell("query", " \u3000\t"), ("example_id 104", "empty query")),
+    "a missing query": (cell("query", None), ("example_id 104", "empty query")),
+    "an empty product_id": (cell("product_id", ""), ("example_id 104", "empty product_id")),
+    "an id that is a word": (cell("example_id", "abc"), (EXAMPLES, "row 5 ", "example_id 'abc'", "whole number")),
+    "an id that is no whole number": (cell("query_id", 1.5), (EXAMPLES, "row 5 ", "query_id", "1.5", "whole number")),
+    "a missing id": (cell("query_id", None), (EXAMPLES, "row 5 ", "query_id", "whole number")),
+    "an id beyond 64 bits": (cell("query_id", "9" * 19), (EXAMPLES, "query_id", "64 bits")),
+    "a version flag that is a word": (cell("small_version", "yes"), (EXAMPLES, "small_version", "yes")),
+    "a missing version flag": (cell("large_version", None), (EXAMPLES, "large_version")),
+    "a catalogue product twice": (
+        edit(PRODUCTS, lambda f: pd.concat([f, f[f["product_id"] == "004"].assign(product_title="other")])),
+        ("product '004'", "es", "twice"),
+    ),
+    "a catalogue product of an unknown locale": (
+        edit(PRODUCTS, lambda f: f.assign(product_locale=f["product_locale"].replace("jp", "de"))),
+        ("product '006'", "locale 'de'"),
+    ),
+    "a training row without label": (cell("esci_label", None), ("example_id 104", "training row without a label")),
+    "neither layout": (lambda folder: [path.unlink() for path in folder.iterdir()] and None, ("neither layout", "raw")),
+    "no folder": (shutil.rmtree, ("raw",)),
+}
+
+LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
+    "no training file": (remove(f"{TASK1}/{TRAIN}"), (TASK1, "train-v")),
+    "no test file": (remove(f"{TASK2}/{TEST}"), (TASK2, "test_public-v")),
+    "no catalogue": (remove(f"{TASK3}/{CATALOGUE}"), (TASK3, "product_catalogue-v")),
+    "a missing column": (
+        text(f"{TASK2}/{TRAIN}", "query_locale", "locale"),
+        (f"{TASK2}/{TRAIN}", "lacks the column 'query_locale'"),
+    ),
+    "a catalogue that lacks a column": (
+        text(f"{TASK2}/{CATALOGUE}", "product_color_name", "color"),
+        (f"{TASK2}/{CATALOGUE}", "lacks the column 'product_color_name'"),
+    ),
+    "another encoding": (
+        content(f"{TASK2}/{TRAIN}", "example_id,query\n1,caf\u00e9\n".encode("latin-1")),
+        (f"{TASK2}/{TRAIN}", "UTF-8"),
+    ),
+    "a Git-LFS pointer": (content(f"{TASK2}/{CATALOGUE}", LFS_POINTER), (f"{TASK2}/{CATALOGUE}", "Git-LFS pointer")),
+    "an empty file": (content(f"{TASK3}/{TEST}", b""), (f"{TASK3}/{TEST}", "is empty")),
+    "no zip file": (content(f"{TASK3}/{TRAIN}.zip", b"PK nothing"), (f"{TASK3}/{TRAIN}.zip", "no readable CSV")),
+    "an open quotation mark": (
+        text(f"{TASK2}/{TRAIN}", "124,NULL", '124,"NULL'),
+        (f"{TASK2}/{TRAIN}", "no readable CSV"),
+    ),
+    "a row with a cell too many": (
+        text(f"{TASK2}/{TRAIN}", "104,007,", "104,007,,"),
+        (f"{TASK2}/{TRAIN}", "no readable CSV", "line 6"),
+    ),
+    "rows with a cell more than the header": (
+        lambda folder: number_rows(folder / TASK2 / TEST),
+        (f"{TASK2}/{TEST}", "cells"),
+    ),
+    "an unknown label": (everywhere("exact", "exakt", TASK1, TASK2), ("example_id 100", "label 'exakt'")),
+    "an empty label": (everywhere("exact", "", TASK1, TASK2), ("example_id 100", "label ''")),
+    "an unknown substitute label": (text(f"{TASK3}/{TRAIN}", "no_substitute", "no"), (TASK3, "label 'no'")),
+    "an id that is a word": (
+        text(f"{TASK2}/{TRAIN}", "104,", "x104,"),
+        (f"{TASK2}/{TRAIN}", "row 5 ", "example_id 'x104'", "whole number"),
+    ),
+    "an unknown locale": (everywhere(",jp", ",de", TASK1, TASK2, TASK3), ("example_id 106", "locale 'de'")),
+    "the same product twice for a query": (
+        text(f"{TASK2}/{TRAIN}", "105,007,es,005", "105,007,es,004"),
+        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "twice"),
+    ),
+    "labels that disagree": (text(f"{TASK2}/{TRAIN}", "exact", "irrelevant"), ("label", "'red shoes'", "'000'")),
+    "ids that disagree": (text(f"{TASK3}/{TRAIN}", "104,", "904,"), ("example_id", "'007'", "'004'", "904")),
+}
+
+
+@pytest.fixture(scope="module")
+def with_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace that holds good data already."""
+    root = tmp_path_factory.mktemp("with-data") / "w"
+    assert comp("init", root).exit_code == 0
+    assert comp("data", "synth", "-w", root, "--queries", "60").exit_code == 0
+    return root
+
+
+@pytest.fixture(params=["empty workspace", "workspace with data"])
+def root(request: pytest.FixtureRequest, with_data: Path, tmp_path: Path) -> Path:
+    """A workspace to import into."""
+    folder = tmp_path / "w"
+    if request.param == "workspace with data":
+        shutil.copytree(with_data, folder)
+    else:
+        assert comp("init", folder).exit_code == 0
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def check_refused(raw: Path, root: Path, words: tuple[str, ...]) -> None:
+    before = files(root)
+    sentence = refused("data", "import", raw, "-w", root)
+    assert sentence.endswith("."), sentence
+    for word in words:
+        assert word in sentence, sentence
+    assert files(root) == before
+
+
+@pytest.mark.parametrize("wrong", LAYOUT_A)
+def test_wrong_parquet_files_are_refused(wrong: str, root: Path, tmp_path: Path) -> None:
+    raw = write_a(tmp_path / "raw", *tiny())
+    break_it, words = LAYOUT_A[wrong]
+    break_it(raw)
+    check_refused(raw, root, words)
+
+
+@pytest.mark.parametrize("wrong", LAYOUT_B)
+def test_wrong_csv_files_are_refused(wrong: str, root: Path, tmp_path: Path) -> None:
+    raw = write_b(tmp_path / "raw", *tiny())
+    break_it, words = LAYOUT_B[wrong]
+    break_it(raw)
+    check_refused(raw, root, words)
+
+
+@pytest.mark.parametrize("write", [write_a, write_b])
+def test_products_missing_from_the_catalogue_are_a_warning(write: Callable[..., Path], tmp_path: Path) -> None:
+    examples, products = tiny()
+    raw = write(tmp_path / "raw", examples, products[~products["product_id"].isin(["004", "030"])])
+    assert comp("init", tmp_path / "w").exit_code == 0
+    result = comp("data", "import", raw, "-w", tmp_path / "w")
+    assert result.exit_code == 0, result.output
+    warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and "2 of 36 rows" in warnings[0]
+    workspace = Workspace.open(tmp_path / "w")
+    assert len(store.load_examples(workspace)) == 36
+
+
+def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
+    raw = write_a(tmp_path / "raw", *tiny())
+    sentence = refused("data", "import", raw, "-w", tmp_path)
+    assert "no workspace" in sentence and "comp init" in sentence
+    assert set(files(tmp_path)) == {f"raw/{EXAMPLES}", f"raw/{PRODUCTS}"}
+
+
+def test_the_current_folder_has_a_name_in_the_sentence(
+    with_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_a(tmp_path / "raw", *tiny())
+    cell("esci_label", "X")(raw)
+    monkeypatch.chdir(raw)
+    assert refused("data", "import", ".", "-w", with_data).startswith("raw: example_id 104")
+
+
+def test_good_data_replace_what_was_there(root: Path, tmp_path: Path) -> None:
+    raw = write_a(tmp_path / "raw", *tiny())
+    assert comp("data", "import", raw, "-w", root).exit_code == 0
+    workspace = Workspace.open(root)
+    assert store.load_card(workspace).source == "raw"
+    assert len(store.load_examples(workspace)) == 36
+    assert not workspace.planted.exists()

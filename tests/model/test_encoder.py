@@ -1,0 +1,83 @@
+"""The folder of the encoder: the same bytes each time, an ordinary Hugging Face folder, safetensors only."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+
+from competition.errors import CompError
+from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_tiny
+from competition.model.relevance import RelevanceModel
+
+Catalogue = tuple[pd.DataFrame, pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory, catalogue: Catalogue) -> Path:
+    """The offline encoder of a small catalogue."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny"
+    make_tiny(folder, catalogue[1], seed=1)
+    return folder
+
+
+def test_made_twice_has_the_same_bytes(tiny: Path, tmp_path: Path, catalogue: Catalogue) -> None:
+    make_tiny(tmp_path / "again", catalogue[1], seed=1)
+    names = sorted(path.name for path in tiny.iterdir())
+    assert "model.safetensors" in names and "tokenizer.json" in names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+    for name in names:
+        assert (tmp_path / "again" / name).read_bytes() == (tiny / name).read_bytes(), name
+
+
+def test_it_is_an_ordinary_folder(tiny: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny, local_files_only=True)
+    model = AutoModel.from_pretrained(tiny, local_files_only=True)
+    hidden = model(**tokenizer("red shoes", return_tensors="pt")).last_hidden_state
+    assert hidden.shape[0] == 1 and hidden.shape[2] == 128
+    assert model.config.num_hidden_layers == 2
+
+
+def test_no_character_is_unknown(tiny: Path) -> None:
+    tokenizer = load_tokenizer(tiny)
+    for text in ("水筒 ﾎﾞﾄﾙ", "niño №5", "👟", "\u202eabc"):
+        assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
+
+
+def test_a_local_bert_folder_is_copied_without_its_pooler(tmp_path: Path, tiny: Path) -> None:
+    source = tmp_path / "bert"
+    load_tokenizer(tiny).save_pretrained(source)
+    config = BertConfig(
+        vocab_size=9000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    BertModel(config).save_pretrained(source)
+    fetch(tmp_path / "copy", str(source))
+    encoder = load_encoder(tmp_path / "copy")
+    assert encoder.pooler is None
+    assert (tmp_path / "copy" / "model.safetensors").is_file()
+
+
+def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(CompError, match="cannot be loaded .* put the path of its folder into"):
+        fetch(tmp_path / "copy", str(tmp_path / "nothing-here"))
+    assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(("kind", "logits", "outputs"), [("classes", 4, 4), ("gain", 1, 1), ("substitute", 2, 1)])
+def test_outputs_of_each_kind(tiny: Path, kind: str, logits: int, outputs: int) -> None:
+    model = RelevanceModel.make(tiny, kind, dropout=0.1, seed=3).eval()
+    ids = torch.tensor([[2, 7, 3, 9, 3]])
+    raw = model(ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1]]))
+    values = model.outputs(raw)
+    assert raw.shape == (1, logits) and values.shape == (1, outputs)
+    assert values.dtype == torch.float64 and bool(((values >= 0) & (values <= 1)).all())
+    if kind == "classes":
+        assert values.sum().item() == pytest.approx(1, abs=1e-12)
+    if kind == "substitute":
+        assert values[0, 0].item() == pytest.approx(torch.sigmoid(raw[0, 1] - raw[0, 0]).item(), abs=1e-6)
+
+
+def test_the_head_is_a_function_of_its_seed(tiny: Path) -> None:
+    one, same, other = (RelevanceModel.make(tiny, "gain", 0.1, seed).head.dense.weight for seed in (3, 3, 4))
+    assert torch.equal(one, same) and not torch.equal(one, other)
