@@ -11,11 +11,35 @@ import numpy as np
 import pandas as pd
 
 from competition.errors import CompError
-from competition.tables import read_table, write_table
+from competition.tables import read_table, table_inputs, write_table
 from competition.tasks import KINDS
-from competition.workspace import Workspace
+from competition.workspace import Workspace, fingerprint
 
 _SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run as it should be, before a file of it is read."""
+
+    name: str
+    kind: str
+    tasks: tuple[str, ...]  # that it answers
+    parts: tuple[tuple[str, str], ...]  # per fold, the fingerprints of the inputs of its held-out and its test file
+
+    @property
+    def folds(self) -> range:
+        return range(len(self.parts))
+
+    @property
+    def held_out(self) -> str:
+        """The fingerprint of all out-of-fold outputs."""
+        return fingerprint([held_out for held_out, _ in self.parts])
+
+    @property
+    def complete(self) -> str:
+        """The fingerprint of all outputs."""
+        return fingerprint(self.parts)
 
 
 @dataclass(frozen=True)
@@ -57,20 +81,30 @@ def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
             raise CompError(f"{name}: {int(bad.sum())} rows of probabilities do not sum to 1, the first is {first}.")
 
 
-def read_run(workspace: Workspace, name: str, kind: str, folds: range, examples: pd.DataFrame) -> Run:
+def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run:
     """A run joined by id.
 
     Raises:
-        CompError: a fold is missing or damaged, or the files do not hold each example exactly once.
+        CompError: a fold is missing, damaged or made from other inputs than the plan's, or the files do not hold each
+            example exactly once.
     """
-    for fold in folds:
-        if not workspace.oof_fold(name, fold).is_file() or not workspace.test_fold(name, fold).is_file():
-            raise CompError(
-                f"The run {name!r} is not complete, fold {fold} of {len(folds)} is missing: `comp run` makes it."
-            )
-    held_out = pd.concat([read_table(workspace.oof_fold(name, fold)) for fold in folds], ignore_index=True)
+    name, kind = plan.name, plan.kind
+    for fold, parts in zip(plan.folds, plan.parts, strict=True):
+        files = (workspace.oof_fold(name, fold), workspace.test_fold(name, fold))
+        for path, inputs in zip(files, parts, strict=True):
+            if not path.is_file():
+                raise CompError(
+                    f"The run {name!r} is not complete, fold {fold} of {len(plan.folds)} is missing: "
+                    "`comp run` makes it."
+                )
+            if table_inputs(path) not in (inputs, None):
+                raise CompError(
+                    f"The run {name!r} is out of date, {path.name} was made from other rows, another recipe or other "
+                    "settings than those of now: `comp run` makes it anew."
+                )
+    held_out = pd.concat([read_table(workspace.oof_fold(name, fold)) for fold in plan.folds], ignore_index=True)
     held_out = held_out.sort_values("example_id", ignore_index=True)
-    tests = [read_table(workspace.test_fold(name, fold)) for fold in folds]
+    tests = [read_table(workspace.test_fold(name, fold)) for fold in plan.folds]
     by_split = examples.groupby("split")["example_id"]
     for part, split in [(held_out, "train"), *((test, "test") for test in tests)]:
         check_outputs(part, kind, f"The run {name!r} ({split})")

@@ -6,15 +6,17 @@ new test rows redo predictions only.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from competition import settings as config
 from competition.data.store import Card, load_card
 from competition.errors import InputError
+from competition.oof import RunPlan
 from competition.progress import console
 from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, Settings
+from competition.steps import Maker
 from competition.tables import table_inputs
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files, read_json
@@ -41,18 +43,6 @@ class Step:
         return "done" if recorded == self.inputs else "stale"
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """A run of `oof/` as it should be."""
-
-    name: str
-    kind: str
-    folds: range
-    held_out: str  # fingerprint of the out-of-fold outputs
-    complete: str  # the same with the test outputs
-    tasks: tuple[str, ...] = field(default=())
-
-
 def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
     """Make what is not done, in order, each under its lock; returns how many steps ran."""
     made = 0
@@ -62,7 +52,7 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
         with workspace.lock(step.name):
             if step.state == "done":  # another process finished it in the meantime
                 continue
-            console.print(f"[bold]{step.name}[/bold]" + (" (out of date)" if step.state == "stale" else ""))
+            console.print(step.name + (" (out of date)" if step.state == "stale" else ""), style="bold")
             step.make()
         made += 1
     return made
@@ -72,8 +62,6 @@ class Pipeline:
     """The steps of one workspace."""
 
     def __init__(self, workspace: Workspace) -> None:
-        from competition.steps import Maker
-
         self.workspace = workspace
         self.settings: Settings = config.load_settings(workspace)
         self.card: Card = load_card(workspace)
@@ -152,9 +140,8 @@ class Pipeline:
         if task is not None and task not in recipe.tasks:
             raise InputError(f"The run {name!r} does not answer {task}, only {', '.join(recipe.tasks)}.")
         self.order([name])  # refuses a circle
-        folds = [self._fold_inputs(recipe, fold) for fold in recipe.folds]
-        tests = [self._test_inputs(recipe, fold) for fold in recipe.folds]
-        return RunPlan(name, recipe.kind, recipe.folds, fingerprint(folds), fingerprint(folds + tests), recipe.tasks)
+        parts = tuple((self._fold_inputs(recipe, k), self._test_inputs(recipe, k)) for k in recipe.folds)
+        return RunPlan(name, recipe.kind, recipe.tasks, parts)
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
@@ -174,7 +161,8 @@ class Pipeline:
             )
         made_from = sorted((member.name, self.run(member.name).complete) for member in members)
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
-        return RunPlan(recipe.run_name(task), ANSWER_KIND[task], recipe.folds, inputs, inputs, (task,))
+        parts = ((inputs, inputs),) * len(recipe.folds)
+        return RunPlan(recipe.run_name(task), ANSWER_KIND[task], (task,), parts)
 
     # --- fingerprints ---
 

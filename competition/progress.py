@@ -12,7 +12,8 @@ from rich.progress import Task as BarTask
 from rich.text import Text
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
-console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+# No markup: titles and queries may hold anything, square brackets among it.
+console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 
@@ -59,7 +60,13 @@ def progress(name: str, total: int) -> Iterator[Progress]:
         yield work
         work.close()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, console=console, transient=True) as bar:
         work = Progress(name, total, bar)
         yield work

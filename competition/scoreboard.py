@@ -7,8 +7,8 @@ import pandas as pd
 from competition import evaluation
 from competition.evaluation import Counts
 from competition.metrics import Estimate
-from competition.oof import Run
-from competition.pipeline import Pipeline, RunPlan
+from competition.oof import Run, RunPlan
+from competition.pipeline import Pipeline
 from competition.settings import LexicalRecipe
 from competition.tasks import FULL_DEPTH, TASKS, Task
 

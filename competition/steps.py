@@ -15,6 +15,7 @@ import pandas as pd
 from competition import evaluation, folds, oof, submissions
 from competition.data import store
 from competition.data.store import Card
+from competition.oof import RunPlan
 from competition.progress import console, progress
 from competition.settings import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.tables import read_table, write_table
@@ -22,7 +23,6 @@ from competition.tasks import KINDS, TASKS, Task
 from competition.workspace import Workspace, derive_seed, read_json, write_json
 
 if TYPE_CHECKING:
-    from competition.pipeline import RunPlan
     from competition.training.finetune import Corpus, Fold
 
 _PACKAGES = (
@@ -204,13 +204,13 @@ class Maker:
         rows = {"train": none, "held_out": none, "test": test}
         return predict_fold(recipe, self._corpus_of(recipe, encoder), self._fold(recipe, fold, rows, inputs))
 
-    def run_card(self, plan: "RunPlan", recipe: MemberRecipe, folds_inputs: str, card: Card) -> None:
+    def run_card(self, plan: RunPlan, recipe: MemberRecipe, folds_inputs: str, card: Card) -> None:
         """Write `run.json` of a complete recipe."""
         seeds = {str(fold): derive_seed(recipe.seed, recipe.name, fold) for fold in recipe.folds}
         self._write_card(plan, recipe.model_dump(mode="json"), folds_inputs, card, {"seeds": seeds})
 
     def _write_card(
-        self, plan: "RunPlan", recipe: dict[str, Any], folds_inputs: str, card: Card, extra: dict[str, Any]
+        self, plan: RunPlan, recipe: dict[str, Any], folds_inputs: str, card: Card, extra: dict[str, Any]
     ) -> None:
         run = self.read_run(plan)
         content = {
@@ -224,7 +224,7 @@ class Maker:
         }
         write_json(self.workspace.run_card(plan.name), {**content, **extra})
 
-    def _scores(self, plan: "RunPlan", run: oof.Run) -> dict[str, Any]:
+    def _scores(self, plan: RunPlan, run: oof.Run) -> dict[str, Any]:
         """Task -> metric -> group -> out-of-fold estimate."""
         train = self.examples[self.examples["split"] == "train"]
         scores: dict[str, Any] = {}
@@ -238,13 +238,13 @@ class Maker:
             }
         return scores
 
-    def read_run(self, plan: "RunPlan") -> oof.Run:
+    def read_run(self, plan: RunPlan) -> oof.Run:
         """A complete run, joined by id."""
-        return oof.read_run(self.workspace, plan.name, plan.kind, plan.folds, self.examples)
+        return oof.read_run(self.workspace, plan, self.examples)
 
     # --- audit, ensemble, submission ---
 
-    def noise(self, plan: "RunPlan", fraction: float, inputs: str) -> None:
+    def noise(self, plan: RunPlan, fraction: float, inputs: str) -> None:
         """Write `noise.parquet` of a run."""
         from competition.noise import audit
 
@@ -253,22 +253,22 @@ class Maker:
         write_table(self.workspace.noise(plan.name), flags, inputs)
 
     def ensemble(
-        self, plan: "RunPlan", recipe: AverageRecipe, task: str, members: list["RunPlan"], folds_inputs: str, card: Card
+        self, plan: RunPlan, recipe: AverageRecipe, task: str, members: list[RunPlan], folds_inputs: str, card: Card
     ) -> None:
         """Write the run of an ensemble for one task."""
         from competition.ensemble.crossfit import cross_fit
 
         runs = [self.read_run(member) for member in members]
         fitted = cross_fit(TASKS[task], runs, self.examples, self.fold_of_rows("five"), recipe.rounds)
-        for fold in plan.folds:
-            oof.write_fold(self.workspace.test_fold(plan.name, fold), fitted.test[fold], plan.kind, plan.complete)
-            oof.write_fold(self.workspace.oof_fold(plan.name, fold), fitted.held_out[fold], plan.kind, plan.complete)
+        for fold, (inputs, test_inputs) in zip(plan.folds, plan.parts, strict=True):
+            oof.write_fold(self.workspace.test_fold(plan.name, fold), fitted.test[fold], plan.kind, test_inputs)
+            oof.write_fold(self.workspace.oof_fold(plan.name, fold), fitted.held_out[fold], plan.kind, inputs)
         weights = {str(fold): fitted.weights[fold] for fold in plan.folds}
         made_from = {member.name: member.complete for member in members}
         extra = {"weights": weights, "members": made_from}
         self._write_card(plan, recipe.model_dump(mode="json"), folds_inputs, card, extra)
 
-    def submission(self, name: str, plans: Mapping[str, "RunPlan"], inputs: str) -> None:
+    def submission(self, name: str, plans: Mapping[str, RunPlan], inputs: str) -> None:
         """Write a submission: every file is checked before the first is written, and the log gets a line per file."""
         from io import StringIO
 
@@ -284,7 +284,7 @@ class Maker:
         submissions.write_submission(self.workspace, name, files, {"inputs": inputs, "made_from": made_from})
         submissions.log_submission(self.workspace, [self._log_line(name, TASKS[t], p, files) for t, p in plans.items()])
 
-    def _log_line(self, name: str, task: Task, plan: "RunPlan", files: dict[str, str]) -> dict[str, Any]:
+    def _log_line(self, name: str, task: Task, plan: RunPlan, files: dict[str, str]) -> dict[str, Any]:
         import hashlib
 
         scores = read_json(self.workspace.run_card(plan.name)).get("scores", {})

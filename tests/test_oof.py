@@ -10,7 +10,6 @@ from competition.errors import CompError
 from competition.workspace import Workspace
 
 EXAMPLES = pd.DataFrame({"example_id": [4, 1, 3, 2, 9, 8], "split": ["train"] * 4 + ["test"] * 2})
-FOLDS = range(2)
 
 
 def gains(ids: list[int], shift: float = 0.0) -> pd.DataFrame:
@@ -31,7 +30,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def read(space: Workspace) -> oof.Run:
     """The run of the fixture."""
-    return oof.read_run(space, "r", "gain", FOLDS, EXAMPLES)
+    return oof.read_run(space, oof.RunPlan("r", "gain", ("task1",), (("a", "a"),) * 2), EXAMPLES)
 
 
 def test_rows_are_matched_by_id_and_test_rows_are_the_mean_of_folds(workspace: Workspace) -> None:
@@ -39,6 +38,12 @@ def test_rows_are_matched_by_id_and_test_rows_are_the_mean_of_folds(workspace: W
     assert run.held_out["example_id"].tolist() == [1, 2, 3, 4]
     assert run.held_out["gain"].tolist() == pytest.approx([0.01, 0.02, 0.03, 0.04])
     assert run.test["gain"].tolist() == pytest.approx([0.08 + 0.25, 0.09 + 0.25])
+
+
+def test_a_file_made_from_other_inputs_is_refused(workspace: Workspace) -> None:
+    oof.write_fold(workspace.test_fold("r", 1), gains([8, 9]), "gain", "b")
+    with pytest.raises(CompError, match=r"'r' is out of date, test-1\.parquet was made from other rows"):
+        read(workspace)
 
 
 def test_a_missing_fold_is_named(workspace: Workspace) -> None:

@@ -35,7 +35,7 @@ def cell(column: str, value: object, example_id: int = 104) -> Break:
         if isinstance(value, str):
             frame[column] = frame[column].astype("str")
         elif frame[column].dtype == "int64":
-            frame[column] = frame[column].astype("Int64" if value is None else "float64")
+            frame[column] = frame[column].astype("float64")  # as a gap makes them
         frame.loc[chosen, column] = value
         return frame
 
@@ -120,7 +120,10 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
         again(example_id=999, product_locale="us"),
         ("example_id 999", "(query_id, product_id)", "twice"),
     ),
-    "a query_id with two texts": (again(example_id=999, query="other"), ("query_id 1 has", "more than one query text")),
+    "a query_id with two texts": (
+        again(example_id=999, query="other", product_id="999"),
+        ("query_id 1 has", "more than one query text"),
+    ),
     "an empty query": (cell("query", ""), ("example_id 104", "empty query")),
     "a query of white space": (cell("query", " \u3000\t"), ("example_id 104", "empty query")),
     "a missing query": (cell("query", None), ("example_id 104", "empty query")),
@@ -201,15 +204,10 @@ def with_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(params=["empty workspace", "workspace with data"])
-def root(request: pytest.FixtureRequest, with_data: Path, tmp_path: Path) -> Path:
-    """A workspace to import into."""
-    folder = tmp_path / "w"
-    if request.param == "workspace with data":
-        shutil.copytree(with_data, folder)
-    else:
-        assert comp("init", folder).exit_code == 0
-    return folder
+@pytest.fixture
+def root(with_data: Path, tmp_path: Path) -> Path:
+    """A copy of it to import into."""
+    return Path(shutil.copytree(with_data, tmp_path / "w"))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -240,6 +238,16 @@ def test_wrong_csv_files_are_refused(wrong: str, root: Path, tmp_path: Path) -> 
     break_it, words = LAYOUT_B[wrong]
     break_it(raw)
     check_refused(raw, root, words)
+
+
+@pytest.mark.parametrize("wrong", ["products are missing", "an unknown label", "a catalogue product twice"])
+def test_refused_files_leave_an_empty_workspace_empty(wrong: str, tmp_path: Path) -> None:
+    raw = write_a(tmp_path / "raw", *tiny())
+    break_it, words = LAYOUT_A[wrong]
+    break_it(raw)
+    assert comp("init", tmp_path / "w").exit_code == 0
+    check_refused(raw, tmp_path / "w", words)
+    assert list(files(tmp_path / "w")) == ["competition.toml"]
 
 
 @pytest.mark.parametrize("write", [write_a, write_b])

@@ -237,6 +237,19 @@ def test_an_id_that_no_file_brings_is_a_stable_hash(tmp_path: Path) -> None:
     assert queries["red shoes"] == 243_748_357_897_401_451
 
 
+def test_assigned_ids_differ_where_the_joined_text_is_the_same(tmp_path: Path) -> None:
+    examples, products = tiny()
+    examples.loc[[0, 3], "query"] = ["lamp 1", "lamp "]  # lamp 1 + 23 and lamp + 123
+    examples.loc[[0, 3], "product_id"] = ["23", "123"]
+    examples.loc[[0, 3], "query_id"] = [50, 51]
+    examples.loc[[0, 3], "product_locale"] = "us"
+    examples["small_version"] = 1
+    rows = store.load_examples(
+        imported(write_b(tmp_path / "raw", examples, products, ("task1",)), tmp_path / "w")
+    ).set_index("query_id")
+    assert rows.loc[50, "example_id"] != rows.loc[51, "example_id"]
+
+
 def test_one_text_may_have_two_query_ids(tmp_path: Path) -> None:
     examples, products = tiny()
     examples.loc[examples["query_id"] == 6, ["query", "product_locale"]] = ["red shoes", "us"]

@@ -1,0 +1,136 @@
+"""The built-in catalogue: reproducible, ESCI's shares, labels that the text bears out, noise exactly where planted."""
+
+import tomllib
+from importlib.resources import files
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.data import store, synthetic
+from competition.data.text import FIELDS, clean
+from competition.folds import normalise
+from competition.tasks import LABELS
+
+WORDS = tomllib.loads(files("competition.data").joinpath("words.toml").read_text(encoding="utf-8"))
+Made = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def noisy() -> Made:
+    """Examples, products and planted truth of 1,500 queries with one training label in ten made wrong."""
+    return synthetic.make(1_500, noise=0.1, seed=11)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> pd.DataFrame:
+    """Rows with right labels, what their query asks for (empty: nothing) and all text of their product."""
+    examples, products, _ = synthetic.make(1_500, noise=0.0, seed=11)
+    rows = examples.merge(products, on=store.PRODUCT_KEY)
+    asked = [wishes(query, locale) for query, locale in zip(rows["query"], rows["locale"], strict=True)]
+    text = [clean(" ".join(texts)).lower() for texts in rows[list(FIELDS)].itertuples(index=False)]
+    return pd.concat([rows, pd.DataFrame(asked)], axis=1).assign(text=text)
+
+
+def wishes(query: str, locale: str) -> dict[str, str]:
+    """A query taken apart: [brand] [color] category [attribute]."""
+    names = (category[locale][0] for category in WORDS["categories"])
+    category = max((name for name in names if name in query), key=len)
+    before, after = (part.strip() for part in query.split(category))
+    color = next((color for color in WORDS["colors"][locale] if before.endswith(color)), "")
+    brand = before.removesuffix(color).strip()
+    return {"asked_brand": brand, "asked_color": color, "asked_category": category, "asked_attribute": after}
+
+
+def test_same_arguments_same_tables() -> None:
+    for one, other in zip(synthetic.make(80, 0.1, 3), synthetic.make(80, 0.1, 3), strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.parametrize("other", [(80, 0.1, 4), (81, 0.1, 3)])
+def test_other_arguments_other_tables(other: tuple[int, float, int]) -> None:
+    one, two = synthetic.make(80, 0.1, 3), synthetic.make(*other)
+    assert one[0]["query"].tolist() != two[0]["query"].tolist()
+    assert one[1]["title"].tolist() != two[1]["title"].tolist()
+
+
+def test_noise_changes_labels_and_nothing_else() -> None:
+    (clear, products, none), (noisy, same_products, planted) = (synthetic.make(80, noise, 3) for noise in (0.0, 0.2))
+    assert none.empty and not planted.empty
+    pd.testing.assert_frame_equal(products, same_products)
+    rest = [column for column in clear if column not in ("label", "substitute")]
+    pd.testing.assert_frame_equal(clear[rest], noisy[rest])
+    differs = clear["label"] != noisy["label"]
+    assert noisy.loc[differs, "example_id"].tolist() == planted["example_id"].tolist()
+    assert clear.loc[differs, "label"].tolist() == planted["label"].tolist()
+
+
+def test_planted_rows_are_training_rows_with_another_label(noisy: Made) -> None:
+    examples, _, planted = noisy
+    rows = examples.merge(planted, on="example_id", suffixes=("", "_true"))
+    assert len(rows) == len(planted)
+    assert (rows["label"] != rows["label_true"]).all()
+    assert set(rows["split"]) == {"train"}
+    assert ((examples["label"] == "substitute") == examples["substitute"]).all()
+    train = int((examples["split"] == "train").sum())
+    spread = np.sqrt(0.1 * 0.9 / train)  # the standard error of a share of 0.1
+    assert len(planted) / train == pytest.approx(0.1, abs=4 * spread)
+
+
+def test_label_shares_are_those_of_esci(pairs: pd.DataFrame) -> None:
+    shares = pairs["label"].value_counts(normalize=True)
+    esci = {"exact": 0.63, "substitute": 0.23, "complement": 0.03, "irrelevant": 0.11}
+    assert {label: shares[label] for label in LABELS} == pytest.approx(esci, abs=0.02)
+
+
+def test_no_query_is_there_twice(noisy: Made) -> None:
+    texts = noisy[0].drop_duplicates("query_id")["query"].map(normalise)
+    assert len(texts) == 1_500 and texts.is_unique
+
+
+def test_it_is_good_data(noisy: Made) -> None:
+    examples, products, _ = noisy
+    store.check_examples(examples, "synth")
+    store.check_products(products, "synth")
+    assert (store.product_rows(examples, products) >= 0).all()
+    per_query = examples.groupby("query_id").size()
+    assert per_query.min() == 4 and per_query.max() == 12
+    assert examples.groupby("query_id")["split"].nunique().max() == 1
+
+
+def contains(pairs: pd.DataFrame, column: str, asked: str) -> pd.Series:
+    """Whether the text in `column` names what is asked, in any case; True where nothing is asked."""
+    columns = zip(pairs[column].str.lower(), pairs[asked].str.lower(), strict=True)
+    return pd.Series([wish in text for text, wish in columns], pairs.index)
+
+
+def test_exact_products_meet_every_constraint(pairs: pd.DataFrame) -> None:
+    exact = pairs[pairs["label"] == "exact"]
+    assert contains(exact, "title", "asked_category").all()
+    assert contains(exact, "title", "asked_brand").all()
+    # A catalogue is incomplete, as real ones are: what is said is what was asked, though not everything is said.
+    colored = exact[(exact["asked_color"] != "") & (exact["color"] != "")]
+    assert (colored["color"] == colored["asked_color"]).all()
+    bulleted = exact[(exact["asked_attribute"] != "") & (exact["bullets"] != "")]
+    assert contains(bulleted, "bullets", "asked_attribute").all()
+    for wish in ("asked_color", "asked_attribute"):
+        asked = exact[exact[wish] != ""]
+        assert contains(asked, "text", wish).mean() > 0.85
+
+
+def test_substitutes_are_of_the_category_and_break_a_constraint(pairs: pd.DataFrame) -> None:
+    substitutes = pairs[pairs["label"] == "substitute"]
+    assert contains(substitutes, "title", "asked_category").all()
+    broken = pd.Series(False, substitutes.index)
+    for wish in ("asked_brand", "asked_color", "asked_attribute"):
+        broken |= ~contains(substitutes, "text", wish)
+    assert broken.all()
+
+
+def test_complements_and_irrelevant_products_are_something_else(pairs: pd.DataFrame) -> None:
+    accessory = {category[locale][0]: category[locale][1] for category in WORDS["categories"] for locale in category}
+    complements = pairs[pairs["label"] == "complement"]
+    named = zip(complements["title"], complements["asked_category"].map(accessory), strict=True)
+    assert all(name in title for title, name in named)
+    irrelevant = pairs[pairs["label"] == "irrelevant"]
+    assert not contains(irrelevant, "title", "asked_category").any()
