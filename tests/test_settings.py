@@ -1,0 +1,227 @@
+"""Settings and recipes: what wins over what, and a sentence with the nearest name for every misspelling."""
+
+from pathlib import Path
+
+import pytest
+
+import competition
+from competition.errors import InputError
+from competition.settings import (
+    BUILT_IN,
+    AverageRecipe,
+    EncoderRecipe,
+    LexicalRecipe,
+    Settings,
+    load_recipe,
+    load_settings,
+    recipe_names,
+)
+from competition.workspace import Workspace
+from tests.conftest import comp, refused
+
+RECIPES = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
+PRESETS = sorted(path.stem for path in (BUILT_IN / "presets").glob("*.toml"))
+
+
+def make(root: Path, settings: str = "", **recipes: str) -> Workspace:
+    """A workspace with this competition.toml and these recipes of its own."""
+    (root / "recipes").mkdir(parents=True, exist_ok=True)
+    (root / "competition.toml").write_text(settings, encoding="utf-8")
+    for name, text in recipes.items():
+        (root / "recipes" / f"{name}.toml").write_text(text, encoding="utf-8")
+    return Workspace.open(root)
+
+
+def recipe(workspace: Workspace, name: str) -> EncoderRecipe:
+    """An encoder recipe with everything resolved."""
+    found = load_recipe(workspace, load_settings(workspace), name)
+    assert isinstance(found, EncoderRecipe)
+    return found
+
+
+def complaint(workspace: Workspace, name: str = "c1") -> str:
+    """The sentence with which settings or a recipe are refused."""
+    with pytest.raises(InputError) as caught:
+        load_recipe(workspace, load_settings(workspace), name)
+    sentence = str(caught.value)
+    assert sentence.endswith(".") and "\n" not in sentence
+    return sentence
+
+
+# --- misspelled --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ('pre_set = "tiny"', ("competition.toml", "'pre_set'", "did you mean 'preset'")),
+        ("[overides]\nepochs = 1", ("competition.toml", "'overides'", "did you mean 'overrides'")),
+        ("[overrides]\nepoch = 1", ("competition.toml", "'epoch'", "[overrides]", "did you mean 'epochs'")),
+        ("[overrides]\nlearn_rate = 1", ("'learn_rate'", "[overrides]", "did you mean 'learning_rate'")),
+        ('[submission]\ntsk1 = "c1"', ("competition.toml", "'tsk1'", "[submission]", "did you mean 'task1'")),
+        ('preset = "minilmm"', ("competition.toml", "'minilmm'", "did you mean 'minilm'", "tiny")),
+        ("noise_fraction = 0.7", ("competition.toml", "noise_fraction", "0.7", "less than 0.5")),
+        ('seed = "x"', ("competition.toml", "seed", "'x'")),
+        ("[overrides]\nepochs = 0", ("competition.toml", "epochs", "0")),
+        ('[overrides]\nscheme = "fife"', ("competition.toml", "scheme", "'fife'", "five")),
+        ('preset = "tiny', ("competition.toml", "not valid TOML", "Unterminated string")),
+        ("seed = 1\nseed == 2\n", ("competition.toml", "not valid TOML", "line 2")),
+    ],
+)
+def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    sentence = complaint(make(tmp_path, settings))
+    for word in words:
+        assert word in sentence, sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fieldorder = 'ptbcbd'", ("recipes/mine.toml", "'fieldorder'", "did you mean 'field_order'")),
+        ("batchsize = 4", ("recipes/mine.toml", "'batchsize'", "did you mean 'batch_size'")),
+        ("epochs = 0", ("recipes/mine.toml", "epochs", "0")),
+        ("kind = 'class'", ("recipes/mine.toml", "kind", "'class'")),
+        ("model = 'lexcal'", ("recipes/mine.toml", "'lexcal'", "encoder, lexical, average")),
+        ("model = 'lexical'\nepochs = 3", ("recipes/mine.toml", "'epochs'")),
+        ("model = 'average'\nmember = ['c1']", ("recipes/mine.toml", "'member'", "did you mean 'members'")),
+        ("epochs 3", ("recipes/mine.toml", "not valid TOML", "line 1")),
+    ],
+)
+def test_wrong_recipes_are_refused(text: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    sentence = complaint(make(tmp_path, mine=text), "mine")
+    for word in words:
+        assert word in sentence, sentence
+
+
+def test_a_fault_of_the_recipe_is_not_blamed_on_the_overrides(tmp_path: Path) -> None:
+    workspace = make(tmp_path, "[overrides]\nepochs = 1", mine="batchsize = 4")
+    assert "recipes/mine.toml" in complaint(workspace, "mine")
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    workspace = make(tmp_path, my_recipe="")
+    sentence = complaint(workspace, "lexcal")
+    assert "'lexcal'" in sentence and "did you mean 'lexical'" in sentence
+    for name in RECIPES:
+        assert name in sentence
+    assert "did you mean 'my_recipe'" in complaint(workspace, "myrecipe")
+
+
+@pytest.mark.parametrize("name", ["../c1", "presets/tiny", "", "c1.toml"])
+def test_a_path_is_no_name_of_a_recipe(name: str, tmp_path: Path) -> None:
+    assert "There is no recipe" in complaint(make(tmp_path), name)
+
+
+def test_the_command_says_the_same_sentence(tmp_path: Path) -> None:
+    make(tmp_path, "[overrides]\nepoch = 1")
+    assert "did you mean 'epochs'" in refused("status", "-w", tmp_path)
+
+
+def test_a_settings_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    workspace = make(tmp_path)
+    workspace.settings_file.write_bytes(b'preset = "\xff"')
+    assert "competition.toml" in complaint(workspace)
+
+
+# --- what wins ---------------------------------------------------------------------------------------------------
+
+
+def test_defaults_lose_to_the_preset_the_recipe_and_the_overrides(tmp_path: Path) -> None:
+    plain = EncoderRecipe(name="mine")
+    assert plain.max_length == 256
+    by_preset = recipe(make(tmp_path / "1", 'preset = "minilm"', mine=""), "mine")
+    assert by_preset.max_length == 128 != plain.max_length
+    assert by_preset.batch_size == plain.batch_size
+    by_recipe = recipe(make(tmp_path / "2", 'preset = "minilm"', mine="max_length = 100"), "mine")
+    assert by_recipe.max_length == 100
+    assert by_recipe.encoder == by_preset.encoder
+    over = 'preset = "minilm"\n[overrides]\nmax_length = 90'
+    by_override = recipe(make(tmp_path / "3", over, mine="max_length = 100\nepochs = 7"), "mine")
+    assert (by_override.max_length, by_override.epochs) == (90, 7)
+
+
+def test_the_seed_goes_the_same_way(tmp_path: Path) -> None:
+    assert recipe(make(tmp_path / "0"), "c1").seed == 2022
+    assert recipe(make(tmp_path / "1", "seed = 5"), "c1").seed == 5
+    assert recipe(make(tmp_path / "2", "seed = 5", mine="seed = 6"), "mine").seed == 6
+    assert recipe(make(tmp_path / "3", "seed = 5\n[overrides]\nseed = 7", mine="seed = 6"), "mine").seed == 7
+
+
+def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> None:
+    workspace = make(tmp_path, "[overrides]\nepochs = 9\nleaves = 3")
+    settings = load_settings(workspace)
+    encoder, lexical, blend = (load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend"))
+    assert isinstance(encoder, EncoderRecipe) and encoder.epochs == 9
+    assert isinstance(lexical, LexicalRecipe) and lexical.leaves == 3
+    assert isinstance(blend, AverageRecipe)
+
+
+def test_a_preset_says_nothing_about_the_floor(tmp_path: Path) -> None:
+    floors = []
+    for preset in PRESETS:
+        workspace = make(tmp_path / preset, f'preset = "{preset}"')
+        floors.append(load_recipe(workspace, load_settings(workspace), "lexical"))
+    assert all(floor == floors[0] for floor in floors)
+
+
+def test_own_recipes_go_before_built_in_ones(tmp_path: Path) -> None:
+    workspace = make(tmp_path, c1="about = 'mine'\nkind = 'gain'", other="")
+    assert (recipe(workspace, "c1").about, recipe(workspace, "c1").kind) == ("mine", "gain")
+    assert recipe(make(tmp_path / "plain"), "c1").kind == "classes"
+    assert recipe_names(workspace) == sorted({*RECIPES, "other"})
+
+
+def test_a_recipe_is_called_what_its_file_is_called(tmp_path: Path) -> None:
+    assert recipe(make(tmp_path / "1", mine=""), "mine").name == "mine"
+    assert "'name'" in complaint(make(tmp_path / "2", mine="name = 'other'"), "mine")
+
+
+# --- results -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe])
+def test_device_keys_change_no_result(model: type[EncoderRecipe] | type[LexicalRecipe]) -> None:
+    plain = model(name="x")
+    assert plain.device_keys <= set(model.model_fields)
+    assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about"}
+
+
+def test_only_what_changes_a_result_makes_it_out_of_date() -> None:
+    plain = EncoderRecipe(name="x")
+    assert EncoderRecipe(name="x", token_budget=1, about="other").result_keys() == plain.result_keys()
+    for change in ({"name": "y"}, {"epochs": 1}, {"seed": 1}, {"dropout": 0.0}, {"drop_noise_from": "c1"}):
+        assert EncoderRecipe(**{"name": "x", **change}).result_keys() != plain.result_keys()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_built_in_recipe_loads_with_every_preset(name: str, preset: str, tmp_path: Path) -> None:
+    workspace = make(tmp_path, f'preset = "{preset}"')
+    found = load_recipe(workspace, load_settings(workspace), name)
+    assert found.name == name and found.about
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("c1", ("classes", "ptbcbd", "five", "")),
+        ("c2", ("classes", "ptbdbc", "ten", "")),
+        ("c3", ("classes", "ptdbbc", "ten", "")),
+        ("r1", ("gain", "ptbcbd", "ten", "")),
+        ("r2", ("gain", "ptbcbd", "ten", "c1")),
+    ],
+)
+def test_the_published_recipes(name: str, expected: tuple[str, str, str, str], tmp_path: Path) -> None:
+    found = recipe(make(tmp_path), name)
+    assert (found.kind, found.field_order, found.scheme, found.drop_noise_from) == expected
+
+
+def test_a_new_workspace_has_the_default_settings(tmp_path: Path) -> None:
+    assert comp("init", tmp_path / "w").exit_code == 0
+    written = load_settings(Workspace.open(tmp_path / "w"))
+    assert written.model_copy(update={"overrides": {}}) == Settings()
+
+
+def test_the_repository_is_a_workspace_with_the_same_settings() -> None:
+    package = Path(competition.__file__).parent
+    assert (package.parent / "competition.toml").read_bytes() == (package / "competition.toml").read_bytes()

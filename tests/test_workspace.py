@@ -1,0 +1,260 @@
+"""How files are written: whole or not at all; with names and seeds that are the same everywhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from competition.errors import CompError, InputError
+from competition.tables import fingerprint_frame, read_table, table_inputs, write_table
+from competition.workspace import (
+    Workspace,
+    atomic_file,
+    atomic_folder,
+    derive_seed,
+    fingerprint,
+    fingerprint_files,
+    read_json,
+    write_json,
+    write_text,
+)
+
+FRAME = pd.DataFrame({"id": [1, 2, 3], "text": ["a", "nan", ""], "share": [0.5, np.nan, 1.0]})
+
+
+def names(folder: Path) -> list[str]:
+    """Everything in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- whole or not at all -----------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_at_the_end_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    write_text(path, "old")
+    with atomic_file(path) as temporary:
+        temporary.write_text("new", encoding="utf-8")
+        assert path.read_text(encoding="utf-8") == "old"
+        assert temporary.parent == path.parent  # the same file system, so that the move is one step
+    assert path.read_text(encoding="utf-8") == "new"
+    assert names(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_fails_leaves_the_old_content(there: bool, error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    if there:
+        write_text(path, "old")
+    with pytest.raises(error), atomic_file(path) as temporary:
+        temporary.write_text("half", encoding="utf-8")
+        raise error
+    assert names(tmp_path) == (["file.txt"] if there else [])
+    assert not there or path.read_text(encoding="utf-8") == "old"
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    for content in ("old", "new"):
+        with atomic_folder(path) as temporary:
+            (temporary / "deep").mkdir()
+            (temporary / "deep" / content).write_text(content, encoding="utf-8")
+        assert names(path / "deep") == [content]
+        assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_fails_leaves_the_old_one(there: bool, error: type[BaseException], tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    if there:
+        with atomic_folder(path) as temporary:
+            (temporary / "old").touch()
+    with pytest.raises(error), atomic_folder(path) as temporary:
+        (temporary / "half").touch()
+        raise error
+    assert names(tmp_path) == (["folder"] if there else [])
+    assert not there or names(path) == ["old"]
+
+
+def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "folder"
+    with atomic_folder(path) as temporary:
+        (temporary / "old").touch()
+    replace = os.replace
+
+    def fail_with_the_new_one(source: Path, target: Path) -> None:
+        if Path(source).name.endswith(".tmp"):
+            raise OSError("no space left")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_with_the_new_one)
+    with pytest.raises(OSError, match="no space left"), atomic_folder(path) as temporary:
+        (temporary / "new").touch()
+    assert names(tmp_path) == ["folder"]
+    assert names(path) == ["old"]
+
+
+def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    left = tmp_path / f".folder.{os.getpid()}.tmp"
+    left.mkdir()
+    (left / "half").touch()
+    with atomic_folder(path) as temporary:
+        (temporary / "whole").touch()
+    assert names(tmp_path) == ["folder"] and names(path) == ["whole"]
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_comes_back_with_the_name_of_its_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    write_table(path, FRAME, "inputs-1")
+    pd.testing.assert_frame_equal(read_table(path), FRAME)
+    pd.testing.assert_frame_equal(read_table(path, ["share", "id"]), FRAME[["share", "id"]])
+    assert table_inputs(path) == "inputs-1"
+
+
+def test_the_same_table_is_the_same_bytes(tmp_path: Path) -> None:
+    other_index = FRAME.set_axis([7, 8, 9])
+    for name, frame, inputs in (("1", FRAME, "x"), ("2", other_index, "x"), ("3", FRAME, "y"), ("4", FRAME[::-1], "x")):
+        write_table(tmp_path / name, frame, inputs)
+    one, same, other_inputs, other_order = ((tmp_path / name).read_bytes() for name in "1234")
+    assert one == same
+    assert one != other_inputs and one != other_order
+
+
+def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    assert table_inputs(path) is None
+    with pytest.raises(CompError, match=r"table\.parquet is missing"):
+        read_table(path)
+    path.write_bytes(b"PAR1 and then nothing")
+    assert table_inputs(path) is None
+    with pytest.raises(CompError, match=r"table\.parquet cannot be read"):
+        read_table(path)
+    FRAME.to_parquet(path)  # readable, but nobody's
+    assert table_inputs(path) is None
+
+
+def test_the_name_of_a_frame_is_that_of_its_rows_and_columns() -> None:
+    name = fingerprint_frame(FRAME)
+    assert fingerprint_frame(FRAME.set_axis([7, 8, 9])) == name
+    assert fingerprint_frame(FRAME[::-1]) != name
+    assert fingerprint_frame(FRAME.rename(columns={"id": "key"})) != name
+    assert fingerprint_frame(FRAME.assign(id=[1, 2, 4])) != name
+
+
+# --- names and seeds ---------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def reverse(content: object) -> object:
+    """The same content with every dictionary in the reverse order."""
+    if isinstance(content, dict):
+        return {key: reverse(content[key]) for key in reversed(content)}
+    return [reverse(item) for item in content] if isinstance(content, list) else content
+
+
+@given(JSON)
+def test_the_order_of_keys_does_not_change_a_fingerprint(content: object) -> None:
+    assert fingerprint(content) == fingerprint(reverse(content))
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, "1"), (None, "null"), ([], {}), (["ab"], ["a", "b"]), ([1, 2], [2, 1])])
+def test_other_content_has_another_fingerprint(one: object, other: object) -> None:
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_fingerprints_and_seeds_are_pinned() -> None:
+    # A new value would put every artefact of every workspace out of date, or change every result.
+    assert fingerprint({"b": [1, "é"], "a": None}) == "1c3d52eb78675f43"
+    assert derive_seed(2022, "c1", 0) == 1_184_845_719
+    assert derive_seed("bootstrap") == 429_785_710
+
+
+@given(st.lists(st.integers() | st.text(max_size=5), min_size=1, max_size=4))
+def test_a_seed_has_31_bits(parts: list[str | int]) -> None:
+    assert 0 <= derive_seed(*parts) < 2**31
+
+
+def test_a_seed_knows_where_a_part_ends() -> None:
+    assert len({derive_seed("a", "bc"), derive_seed("ab", "c"), derive_seed("abc"), derive_seed("a", "b", "c")}) == 4
+
+
+def test_the_name_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, order in ((one, "ab"), (other, "ba")):
+        for name in order:
+            write_text(folder / name, name)
+    assert fingerprint_files(one) == fingerprint_files(other)
+    (other / "a").rename(other / "c")
+    assert fingerprint_files(one) != fingerprint_files(other)
+
+
+def test_json_comes_back_and_is_empty_where_it_is_unreadable(tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    assert read_json(path) == {}
+    write_json(path, {"b": 1, "a": "é"})
+    assert read_json(path) == {"a": "é", "b": 1}
+    assert path.read_text(encoding="utf-8") == '{\n  "a": "é",\n  "b": 1\n}\n'
+    for broken in (b"{", b"[1]", b"\xff"):
+        path.write_bytes(broken)
+        assert read_json(path) == {}
+
+
+# --- locks -------------------------------------------------------------------------------------------------------
+
+TAKE = """
+import sys
+from pathlib import Path
+from competition.errors import CompError
+from competition.workspace import Workspace
+try:
+    with Workspace(Path(sys.argv[1])).lock(sys.argv[2]):
+        print("taken")
+except CompError as error:
+    print(error)
+"""
+
+
+def take(root: Path, name: str) -> str:
+    """What another process says that takes the lock `name` and lets it go again."""
+    done = subprocess.run([sys.executable, "-c", TAKE, root, name], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_lock_is_held_by_one_process(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with workspace.lock("train c1 fold 0"):
+        refusal = take(tmp_path, "train c1 fold 0")
+        assert f"Process {os.getpid()} " in refusal and "'train c1 fold 0'" in refusal
+        assert take(tmp_path, "train c1 fold 1") == "taken"
+    assert take(tmp_path, "train c1 fold 0") == "taken"
+
+
+def test_a_lock_is_free_after_an_error_and_after_a_longer_pid(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with pytest.raises(ValueError), workspace.lock("x"):
+        raise ValueError
+    (tmp_path / ".locks" / "x.lock").write_text("123456789012", encoding="utf-8")
+    with workspace.lock("x"):
+        assert f"Process {os.getpid()} " in take(tmp_path, "x")
+
+
+def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no competition\.toml: make one with `comp init"):
+        Workspace.open(tmp_path)
