@@ -111,9 +111,9 @@ def confusion_per_query(query: Codes, truth: Codes, predicted: Codes, classes: i
 
 
 def micro_f1(sums: Array) -> Array:
-    """micro-F1 of counts `(…, 3 * classes)`: 2 tp / (predictions + truths), the accuracy of single labels."""
-    tp, predicted, true = np.split(sums, 3, axis=-1)
-    return 2 * tp.sum(-1) / np.maximum(predicted.sum(-1) + true.sum(-1), 1)
+    """micro-F1 of counts `(…, 3 * classes)`: the accuracy, since each row has one label and one answer or none."""
+    tp, _, true = np.split(sums, 3, axis=-1)
+    return tp.sum(-1) / np.maximum(true.sum(-1), 1)
 
 
 def macro_f1(sums: Array) -> Array:

@@ -138,7 +138,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a dictionary; raises InputError with the line where it is malformed."""
+    """A TOML file as a dictionary; raises InputError where it is malformed."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -199,6 +199,8 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
     path = _find(workspace, name)
     own = read_toml(path)
     model = _MODELS.get(own.get("model", "encoder"))
+    if "name" in own:
+        raise InputError(f"{path}: the key 'name' is not allowed, the file's name is it.")
     if model is None:
         raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(_MODELS)}.")
     content: dict[str, Any] = {"name": name}

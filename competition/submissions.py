@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.errors import InputError
+from competition.errors import CompError, InputError
 from competition.evaluation import Counts, count, graded_rows
-from competition.tasks import Task, answer_names, answers, class_index
+from competition.tables import whole_numbers
+from competition.tasks import KINDS, Task, answer_names, answers, class_index
 from competition.workspace import Workspace, atomic_file, write_json, write_text
 
 
@@ -20,9 +21,16 @@ def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataF
     """The answer file of a task for its test rows, joined by example_id.
 
     Ranking: per query, best first, ties by product_id. Classification: a label per example.
+
+    Raises:
+        CompError: a test row has no output.
     """
     rows = examples[examples[task.name] & (examples["split"] == "test")]
     rows = rows.merge(outputs, on="example_id", how="left", validate="one_to_one")
+    silent = rows[list(KINDS[kind].outputs)].isna().any(axis=1)
+    if silent.any():
+        first = rows.loc[silent, "example_id"].iloc[0]
+        raise CompError(f"{int(silent.sum())} test rows of {task.name} have no output, the first is {first}.")
     answer = answers(task, kind, rows)
     if task.answer is None:
         ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
@@ -55,18 +63,18 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
         raise InputError(f"{name} is no readable CSV file: {reason}.") from None
     if sorted(frame.columns) != sorted(task.columns):
         raise InputError(f"{name}: the columns must be {', '.join(task.columns)}; found {', '.join(frame.columns)}.")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{name} has more cells in its rows than in its header.")
     frame = frame[list(task.columns)]
     for column in task.columns:
         _refuse(
             name, frame, frame[column].isna() | (frame[column].fillna("").str.strip() == ""), f"has a blank {column}"
         )
-    _refuse(
-        name, frame, ~frame[task.keys[0]].str.fullmatch(r"-?\d{1,18}"), f"has a {task.keys[0]} that is no whole number"
-    )
     if task.answer:
         known = ", ".join(task.classes)
         _refuse(name, frame, ~frame[task.answer].isin(task.classes), f"has an unknown {task.answer}: known are {known}")
-    return frame.astype({task.keys[0]: "int64"})
+    ids = whole_numbers(frame[task.keys[0]], task.keys[0], name)
+    return frame.assign(**{task.keys[0]: ids})
 
 
 def _refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
@@ -97,7 +105,7 @@ def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataF
     _refuse(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
     missing = wanted[~wanted.isin(given)]
     if complete and len(missing):
-        first = missing[0] if isinstance(missing[0], tuple) else (missing[0],)
+        first = missing.to_frame(index=False).astype(object).iloc[0]
         cells = ", ".join(f"{key} {value!r}" for key, value in zip(keys, first, strict=True))
         raise InputError(f"{name}: {len(missing):,} of {len(wanted):,} test rows are missing, the first is {cells}.")
 
@@ -120,7 +128,7 @@ def grade(answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: st
         placed = answer.assign(score=-np.arange(len(answer), dtype=np.float64))
         score = rows[list(task.keys)].merge(placed, on=list(task.keys), how="left")["score"].to_numpy(np.float64)
         return count(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
-    codes = answer[task.answer].map(class_index(task))
+    codes = answer[task.answer].map(class_index(task)).astype("float64")
     given = rows[["example_id"]].merge(answer[["example_id"]].assign(code=codes), on="example_id", how="left")["code"]
     return count(task, rows, given.fillna(-1).to_numpy(np.float64))
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from competition.errors import CompError
+from competition.errors import CompError, InputError
 from competition.workspace import atomic_file
 
 _METADATA_KEY = b"comp"
@@ -47,3 +47,24 @@ def fingerprint_frame(frame: pd.DataFrame) -> str:
     """A stable name for the rows of a frame, in their order."""
     hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
     return hashlib.sha256(",".join(frame.columns).encode() + hashes.tobytes()).hexdigest()[:16]
+
+
+def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:
+    """Ids as int64, also where they are written as text.
+
+    Raises:
+        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number of 64 bits.
+    """
+    if pd.api.types.is_integer_dtype(values) and not values.isna().any():
+        return values.astype("int64")
+    text = values.astype("str")
+    if pd.api.types.is_float_dtype(values):  # a gap makes a column of whole numbers one of floats
+        text = text.str.removesuffix(".0")
+    bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{source}: row {row + 1} has the {column} {text.iloc[row]!r}, which is no whole number.")
+    try:
+        return text.astype("int64")
+    except (OverflowError, ValueError):
+        raise InputError(f"{source}: a number in {column} is too large for 64 bits.") from None

@@ -131,7 +131,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _sync(file)
         if path.exists():
             os.replace(path, retired)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            if retired.exists():
+                os.replace(retired, path)
+            raise
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -41,8 +41,8 @@ def import_(
 
     space = Workspace.open(workspace)
     examples, products = esci.read(path)
+    store.save(space, examples, products, path.resolve().name)
     space.planted.unlink(missing_ok=True)
-    store.save(space, examples, products, path.name)
     _show(space)
 
 

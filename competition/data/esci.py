@@ -5,6 +5,7 @@ B: the competition's CSV files, one folder per task, also as `.csv.zip`.
 """
 
 import hashlib
+import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from competition.data.store import PRODUCT_KEY
 from competition.errors import InputError
-from competition.tasks import LABEL_LETTERS
+from competition.tables import whole_numbers
+from competition.tasks import LABEL_LETTERS, LABELS, TASKS
 
 _LFS_HEAD = b"version https://git-lfs"
 
@@ -60,22 +61,25 @@ def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, zipfile.BadZipFile, ValueError) as error:
         raise InputError(f"{path} is no readable CSV file: {' '.join(str(error).split())}.") from None
     _check_columns(path, list(frame.columns), columns)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{path} has more cells in its rows than in its header.")
     return frame[list(columns)].rename(columns=columns)
 
 
-def _ids(values: pd.Series, column: str, path: Path) -> pd.Series:
-    """Whole numbers, also where they are written as text; raises InputError naming the first that is none."""
-    if pd.api.types.is_integer_dtype(values) and not values.isna().any():
-        return values.astype("int64")
-    text = values.astype("str")
-    bad = text.isna() | ~text.fillna("").str.fullmatch(r"-?\d{1,19}")
+def _pair(rows: pd.DataFrame, bad: pd.Series | np.ndarray) -> str:
+    """How the first offending pair is named."""
+    row = rows[np.asarray(bad)].iloc[0]
+    return f"query {row['query']!r}, product {row['product_id']!r}"
+
+
+def _flag(values: pd.Series, column: str, path: Path) -> pd.Series:
+    """0 and 1 as False and True; raises InputError naming the first row that is neither."""
+    text = values.astype("str").str.removesuffix(".0")
+    bad = ~text.isin(["0", "1"]).to_numpy()
     if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        raise InputError(f"{path}: row {row + 1} has {column} {values.iloc[row]!r}, which is no whole number.")
-    try:
-        return text.astype("int64")
-    except (OverflowError, ValueError):
-        raise InputError(f"{path}: a {column} is too large for 64 bits.") from None
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{path}: row {row + 1} has {column} {text.iloc[row]!r}, which is neither 0 nor 1.")
+    return text == "1"
 
 
 _PRODUCTS = {
@@ -100,12 +104,19 @@ def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     examples = _read_parquet(path, {column: column for column in columns})
     products = _read_parquet(root / _A_PRODUCTS, {**_PRODUCTS, "product_color": "color"})
     for column in ("example_id", "query_id"):
-        examples[column] = _ids(examples[column], column, path)
+        examples[column] = whole_numbers(examples[column], column, path)
     letters = examples["esci_label"].astype("str")
-    examples["label"] = letters.map(LABEL_LETTERS).where(letters.isin(list(LABEL_LETTERS)), letters)
+    bad = letters.notna() & ~letters.isin(list(LABEL_LETTERS))
+    if bad.any():
+        row = examples[bad].iloc[0]
+        raise InputError(
+            f"{path}: example_id {row['example_id']}, {_pair(examples, bad)}, has the unknown label "
+            f"{row['esci_label']!r}: known are {', '.join(LABEL_LETTERS)}."
+        )
+    examples["label"] = letters.map(LABEL_LETTERS)
     examples["substitute"] = (examples["label"] == "substitute").astype("boolean").mask(examples["label"].isna())
-    examples["task1"] = examples["small_version"].astype("int64") == 1
-    examples["task2"] = examples["task3"] = examples["large_version"].astype("int64") == 1
+    examples["task1"] = _flag(examples["small_version"], "small_version", path)
+    examples["task2"] = examples["task3"] = _flag(examples["large_version"], "large_version", path)
     return examples.rename(columns={"product_locale": "locale"}), products
 
 
@@ -117,19 +128,23 @@ class _TaskFolder:
     name: str
     id_column: str
     label_column: str
+    labels: tuple[str, ...]
 
 
 _B_FOLDERS = {
-    "task1": _TaskFolder("task_1_query-product_ranking", "query_id", "esci_label"),
-    "task2": _TaskFolder("task_2_multiclass_product_classification", "example_id", "esci_label"),
-    "task3": _TaskFolder("task_3_product_substitute_identification", "example_id", "substitute_label"),
+    "task1": _TaskFolder("task_1_query-product_ranking", "query_id", "esci_label", LABELS),
+    "task2": _TaskFolder("task_2_multiclass_product_classification", "example_id", "esci_label", LABELS),
+    "task3": _TaskFolder(
+        "task_3_product_substitute_identification", "example_id", "substitute_label", TASKS["task3"].classes
+    ),
 }
 _B_KEY = ["locale", "query", "product_id"]
 
 
 def _newest(folder: Path, stem: str) -> Path:
     """The file `stem-vX.csv` or `.csv.zip` of the highest version; raises InputError where there is none."""
-    found = sorted([*folder.glob(f"{stem}-v*.csv"), *folder.glob(f"{stem}-v*.csv.zip")])
+    found = [*folder.glob(f"{stem}-v*.csv"), *folder.glob(f"{stem}-v*.csv.zip")]
+    found.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name.removeprefix(stem))])
     if not found:
         raise InputError(f"{folder} lacks {stem}-v*.csv (or .csv.zip).")
     return found[-1]
@@ -137,9 +152,7 @@ def _newest(folder: Path, stem: str) -> Path:
 
 def _stable_ids(columns: list[pd.Series]) -> pd.Series:
     """Positive int64 ids that are a hash of the rows' text."""
-    joined = columns[0].astype(object)
-    for column in columns[1:]:
-        joined = joined + "\0" + column.astype(object)
+    joined = pd.Series(["\0".join(row) for row in zip(*columns, strict=True)], columns[0].index)
     unique = {
         text: int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
         for text in joined.unique()
@@ -154,27 +167,20 @@ def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
     for split, stem in (("train", "train"), ("test", "test_public")):
         path = _newest(folder, stem)
         part = _read_csv(path, {**keys, spec.label_column: "answer"} if split == "train" else keys)
-        part[spec.id_column] = _ids(part[spec.id_column], spec.id_column, path)
+        part[spec.id_column] = whole_numbers(part[spec.id_column], spec.id_column, path)
+        if split == "train":
+            bad = ~part["answer"].isin(spec.labels)
+            if bad.any():
+                label = part.loc[bad, "answer"].iloc[0]
+                known = ", ".join(spec.labels)
+                raise InputError(f"{path}: {_pair(part, bad)}, has the unknown label {label!r}: known are {known}.")
         bad = part.duplicated(_B_KEY)
         if bad.any():
-            row = part[bad].iloc[0]
-            raise InputError(
-                f"{path}: query {row['query']!r} has product {row['product_id']!r} twice; keep one of them."
-            )
+            raise InputError(f"{path}: {_pair(part, bad)}, is there twice; keep one of them.")
         parts.append(part.assign(split=split))
     rows = pd.concat(parts, ignore_index=True)
     rows["answer"] = rows["answer"].astype("str")
-    if task == "task3":
-        known = {"substitute": True, "no_substitute": False}
-        bad = ~rows["answer"].isin(list(known)) & rows["answer"].notna()
-        if bad.any():
-            raise InputError(
-                f"{folder}: unknown label {rows.loc[bad, 'answer'].iloc[0]!r}: known are {', '.join(known)}."
-            )
-        rows["substitute"] = rows["answer"].map(known).astype("boolean")
-    else:
-        rows["label"] = rows["answer"]
-    return rows.drop(columns="answer")
+    return rows.rename(columns={"answer": spec.label_column})
 
 
 def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
@@ -184,11 +190,8 @@ def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
         other = merged.pop(f"{column}_right")
         bad = merged[column].notna() & other.notna() & (merged[column] != other)
         if bad.any():
-            row = merged[bad].iloc[0]
-            raise InputError(
-                f"The task folders disagree on the {column} of query {row['query']!r}, product {row['product_id']!r}: "
-                f"{row[column]!r} and {other[bad].iloc[0]!r}."
-            )
+            one, two = merged.loc[bad, column].iloc[0], other[bad].iloc[0]
+            raise InputError(f"The task folders disagree on the {column} of {_pair(merged, bad)}: {one!r} and {two!r}.")
         merged[column] = merged[column].where(merged[column].notna(), other)
     return merged
 
@@ -210,14 +213,19 @@ def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         part = _read_b_task(folder, task)
         part = part.astype({_B_FOLDERS[task].id_column: "Int64"}).assign(**{task: True})
         rows = part if rows.empty else _merge_b(rows, part)
-    for column, dtype in (("label", "str"), ("substitute", "boolean"), ("task1", "boolean"), ("task2", "boolean"),
-                          ("task3", "boolean")):  # fmt: skip
-        if column not in rows:
-            rows[column] = pd.Series(pd.NA, index=rows.index, dtype=dtype)
     for task in _B_FOLDERS:
-        rows[task] = rows[task].astype("boolean").fillna(False).astype(bool)
-    by_label = (rows["label"] == "substitute").astype("boolean").mask(rows["label"].isna())
-    rows["substitute"] = rows["substitute"].astype("boolean").fillna(by_label)
+        rows[task] = rows[task].fillna(False).astype(bool) if task in rows else False
+    if "esci_label" not in rows:
+        rows["esci_label"] = pd.Series(pd.NA, index=rows.index, dtype="str")
+    rows["label"] = rows["esci_label"]
+    rows["substitute"] = (rows["label"] == "substitute").astype("boolean").mask(rows["label"].isna())
+    if "substitute_label" in rows:
+        said = (rows["substitute_label"] == "substitute").astype("boolean").mask(rows["substitute_label"].isna())
+        bad = (said != rows["substitute"]).fillna(False).to_numpy(bool)
+        if bad.any():
+            one, two = rows.loc[bad, ["label", "substitute_label"]].iloc[0]
+            raise InputError(f"The task folders disagree on the label of {_pair(rows, bad)}: {one!r} and {two!r}.")
+        rows["substitute"] = said.fillna(rows["substitute"])
     rows["query_id"] = _query_ids(rows)
     if "example_id" not in rows:
         rows["example_id"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
@@ -236,7 +244,7 @@ def _read_b_products(folders: list[Path]) -> pd.DataFrame:
             distinct.setdefault(hashlib.file_digest(handle, "sha256").hexdigest(), path)
     columns = {**_PRODUCTS, "product_color_name": "color"}
     tables = [_read_csv(path, columns) for path in distinct.values()]
-    return pd.concat(tables, ignore_index=True).drop_duplicates([*PRODUCT_KEY, *columns.values()])
+    return pd.concat(tables, ignore_index=True).drop_duplicates()
 
 
 # --- which one ---------------------------------------------------------------------------------------------------

@@ -151,9 +151,10 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
             raise InputError(
                 f"{source}: {_row(examples, bad)}: the same ({', '.join(key)}) occurs twice; keep one of them."
             )
-    texts = examples.groupby("query_id", sort=True)["query"].nunique()
-    if (texts > 1).any():
-        raise InputError(f"{source}: query_id {texts.index[texts > 1][0]} has more than one query text.")
+    for column in ("query", "locale"):
+        distinct = examples.groupby("query_id", sort=True)[column].nunique()
+        if (distinct > 1).any():
+            raise InputError(f"{source}: query_id {distinct.index[distinct > 1][0]} has more than one {column}.")
     for split in ("train", "test"):
         if not (examples["split"] == split).any():
             raise InputError(f"{source}: there are no {split} rows; both splits are needed.")
@@ -163,7 +164,7 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
 
 
 def check_products(products: pd.DataFrame, source: str) -> None:
-    """Raises InputError when a locale is unknown or a product is listed twice."""
+    """Raises InputError when a locale is unknown, a product has no id or is listed twice."""
     bad = ~products["locale"].isin(LOCALES)
     if bad.any():
         row = products[bad].iloc[0]
@@ -171,6 +172,10 @@ def check_products(products: pd.DataFrame, source: str) -> None:
             f"{source}: product {row['product_id']!r} has the unknown locale {row['locale']!r}: "
             f"known are {', '.join(LOCALES)}."
         )
+    bad = products["product_id"].isna() | (products["product_id"].fillna("").str.strip() == "")
+    if bad.any():
+        row = products[bad].iloc[0]
+        raise InputError(f"{source}: a product of locale {row['locale']} titled {row['title']!r} has no product_id.")
     bad = products.duplicated(PRODUCT_KEY)
     if bad.any():
         row = products[bad].iloc[0]

@@ -91,6 +91,9 @@ def _draw_products(rows: pd.DataFrame, words: dict, brands: list[str], rng: np.r
     accessory = (label == "complement").astype(int)
     model = rng.integers(100, 1000, n)
     second = (value["attribute"] + rng.integers(1, sizes["attribute"], n)) % sizes["attribute"]
+    # Never the one that was asked for: a substitute would meet its constraint after all.
+    second = np.where(second == asked["attribute"], (second + 1) % sizes["attribute"], second)
+    second = np.where(second == value["attribute"], (second + 1) % sizes["attribute"], second)
     sentences = rng.integers(0, 5, (n, 2))
     says = rng.random((n, 2)) < TITLE_SAYS
     columns: dict[str, list[str]] = {field: [] for field in FIELDS}

@@ -21,7 +21,7 @@ def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFr
         "learning_rate": recipe.learning_rate,
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": recipe.min_rows_per_leaf,
-        "feature_fraction": 0.5,
+        "feature_fraction": 0.2,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "lambda_l2": 5.0,

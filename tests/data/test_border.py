@@ -107,7 +107,7 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "no rows": (edit(EXAMPLES, lambda f: f.head(0)), ("raw", "no rows")),
     "no test rows": (edit(EXAMPLES, lambda f: f[f["split"] == "train"]), ("raw", "no test rows")),
     "no train rows": (edit(EXAMPLES, lambda f: f[f["split"] == "test"]), ("raw", "no train rows")),
-    "an unknown label": (cell("esci_label", "X"), ("example_id 104", "label 'X'", "exact, substitute")),
+    "an unknown label": (cell("esci_label", "X"), ("examples.parquet", "example_id 104", "label 'X'", "E, S, C, I")),
     "an unknown locale": (cell("product_locale", "de"), ("example_id 104", "locale 'de'", "us, es, jp")),
     "no locale": (cell("product_locale", None), ("example_id 104", "locale")),
     "an unknown split": (cell("split", "dev"), ("example_id 104", "split 'dev'", "train, test")),
@@ -122,7 +122,7 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "a query_id with two texts": (
         again(example_id=999, query="other", product_id="999"),
-        ("query_id 1 has", "more than one query text"),
+        ("query_id 1 has", "more than one query"),
     ),
     "an empty query": (cell("query", ""), ("example_id 104", "empty query")),
     "a query of white space": (cell("query", " \u3000\t"), ("example_id 104", "empty query")),
@@ -178,8 +178,11 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
         lambda folder: number_rows(folder / TASK2 / TEST),
         (f"{TASK2}/{TEST}", "cells"),
     ),
-    "an unknown label": (everywhere("exact", "exakt", TASK1, TASK2), ("example_id 100", "label 'exakt'")),
-    "an empty label": (everywhere("exact", "", TASK1, TASK2), ("example_id 100", "label ''")),
+    "an unknown label": (
+        everywhere("exact", "exakt", TASK1, TASK2),
+        (f"{TASK1}/{TRAIN}", "query 'red shoes'", "label 'exakt'", "exact, substitute"),
+    ),
+    "an empty label": (everywhere("exact", "", TASK1, TASK2), (f"{TASK1}/{TRAIN}", "query 'red shoes'", "label ''")),
     "an unknown substitute label": (text(f"{TASK3}/{TRAIN}", "no_substitute", "no"), (TASK3, "label 'no'")),
     "an id that is a word": (
         text(f"{TASK2}/{TRAIN}", "104,", "x104,"),
@@ -274,7 +277,7 @@ def test_the_current_folder_has_a_name_in_the_sentence(
     with_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = write_a(tmp_path / "raw", *tiny())
-    cell("esci_label", "X")(raw)
+    cell("query", "")(raw)
     monkeypatch.chdir(raw)
     assert refused("data", "import", ".", "-w", with_data).startswith("raw: example_id 104")
 
