@@ -1,4 +1,4 @@
-"""`python -m competition …` is `comp …`: what process launchers need."""
+"""`python -m competition …` is `comp …`."""
 
 from competition.cli import app
 

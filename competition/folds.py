@@ -18,10 +18,13 @@ TEST_FOLD = -1
 
 
 def normalise(text: str) -> str:
-    """Query text with its differences of case, width, composition and white space removed (NFKC, casefold, spaces).
+    """Query text without its differences of case, width, composition, white space and invisible characters.
 
-    Folding once can undo the composition and composing can bring back a case, hence twice (Unicode's NFKC_Casefold).
+    NFKC, casefold, single spaces; format characters (zero-width joiners, soft hyphens) and variation selectors go.
+    Folding once can undo the composition and composing can bring back a case, hence twice.
     """
+    if not text.isascii():
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
     for _ in range(2):
         text = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(unicodedata.normalize("NFKC", text).split())
@@ -46,8 +49,10 @@ def make_folds(examples: pd.DataFrame, scheme: str) -> pd.DataFrame:
     Raises:
         InputError: a fold has no training row.
     """
-    queries = examples.groupby("query_id", sort=True).agg(
-        query=("query", "first"), train=("split", lambda s: bool((s == "train").any()))
+    queries = (
+        examples.assign(train=examples["split"] == "train")
+        .groupby("query_id", sort=True)
+        .agg(query=("query", "first"), train=("train", "any"))
     )
     part = np.array([part_of(text) for text in queries["query"]], dtype=np.int64)
     fold = np.where(queries["train"], part // (PARTS // SCHEMES[scheme]), TEST_FOLD)

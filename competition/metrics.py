@@ -33,6 +33,8 @@ class Estimate:
 
 def _starts(sorted_codes: Codes) -> Codes:
     """Where each run of equal codes begins."""
+    if len(sorted_codes) == 0:
+        return np.empty(0, np.int64)
     return np.flatnonzero(np.r_[True, sorted_codes[1:] != sorted_codes[:-1]])
 
 
@@ -42,7 +44,8 @@ def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
     starts = _starts(query)
     lengths = np.diff(np.r_[starts, len(query)])
     rank = np.arange(len(query)) - np.repeat(starts, lengths) + 1
-    return query[starts], np.add.reduceat(gain / np.log2(rank + 1), starts)
+    discounted = gain / np.log2(rank + 1)
+    return query[starts], np.add.reduceat(discounted, starts) if len(starts) else discounted
 
 
 def ndcg_per_query(
@@ -63,8 +66,6 @@ def ndcg_per_query(
     Returns:
         The queries in ascending order and their nDCG in 0..1, `(queries,)`; NaN for a query with no gain at all.
     """
-    if len(query) == 0:
-        return np.empty(0, np.int64), np.empty(0)
     listed = np.ones(len(query), bool) if ranked is None else ranked
     position = np.arange(len(query)) if tie is None else tie
     queries, ideal = _dcg(query, gain, np.lexsort((-gain, query)))

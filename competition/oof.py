@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from competition.errors import CompError
-from competition.tables import read_table, table_inputs, write_table
+from competition.tables import read_table, write_table
 from competition.tasks import KINDS
 from competition.workspace import Workspace, fingerprint
 
@@ -89,22 +89,14 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
             example exactly once.
     """
     name, kind = plan.name, plan.kind
-    for fold, parts in zip(plan.folds, plan.parts, strict=True):
-        files = (workspace.oof_fold(name, fold), workspace.test_fold(name, fold))
-        for path, inputs in zip(files, parts, strict=True):
-            if not path.is_file():
-                raise CompError(
-                    f"The run {name!r} is not complete, fold {fold} of {len(plan.folds)} is missing: "
-                    "`comp run` makes it."
-                )
-            if table_inputs(path) not in (inputs, None):
-                raise CompError(
-                    f"The run {name!r} is out of date, {path.name} was made from other rows, another recipe or other "
-                    "settings than those of now: `comp run` makes it anew."
-                )
-    held_out = pd.concat([read_table(workspace.oof_fold(name, fold)) for fold in plan.folds], ignore_index=True)
-    held_out = held_out.sort_values("example_id", ignore_index=True)
-    tests = [read_table(workspace.test_fold(name, fold)) for fold in plan.folds]
+    for fold in plan.folds:
+        if not workspace.oof_fold(name, fold).is_file() or not workspace.test_fold(name, fold).is_file():
+            raise CompError(
+                f"The run {name!r} is not complete, fold {fold} of {len(plan.folds)} is missing: `comp run` makes it."
+            )
+    parts = [read_table(workspace.oof_fold(name, k), inputs) for k, (inputs, _) in enumerate(plan.parts)]
+    tests = [read_table(workspace.test_fold(name, k), inputs) for k, (_, inputs) in enumerate(plan.parts)]
+    held_out = pd.concat(parts, ignore_index=True).sort_values("example_id", ignore_index=True)
     by_split = examples.groupby("split")["example_id"]
     for part, split in [(held_out, "train"), *((test, "test") for test in tests)]:
         check_outputs(part, kind, f"The run {name!r} ({split})")

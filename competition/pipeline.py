@@ -5,6 +5,7 @@ what was last made is recorded. A step runs when the two differ; so a changed re
 new test rows redo predictions only.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -15,13 +16,13 @@ from competition.data.store import Card, load_card
 from competition.errors import InputError
 from competition.oof import RunPlan
 from competition.progress import console
-from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, Settings
-from competition.steps import Maker
+from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe, Settings
+from competition.steps import TINY, FoldPlan, Maker
+from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
 from competition.tasks import ANSWER_KIND
-from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files, read_json
+from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files, read_json, stamped
 
-TINY = "tiny"  # the encoder that is made here instead of being loaded
 SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
 
@@ -45,6 +46,8 @@ class Step:
 
 def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
     """Make what is not done, in order, each under its lock; returns how many steps ran."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("The commands run as one process: start them without a launcher of several.")
     made = 0
     for step in steps:
         if step.state == "done":
@@ -123,6 +126,7 @@ class Pipeline:
             visit(name, ())
         return order
 
+    @cache  # noqa: B019
     def run(self, name: str, task: str | None = None) -> RunPlan:
         """The run called `name`: a recipe, an ensemble with its task (`blend-task1`), or an ensemble and a task.
 
@@ -140,13 +144,17 @@ class Pipeline:
         if task is not None and task not in recipe.tasks:
             raise InputError(f"The run {name!r} does not answer {task}, only {', '.join(recipe.tasks)}.")
         self.order([name])  # refuses a circle
-        parts = tuple((self._fold_inputs(recipe, k), self._test_inputs(recipe, k)) for k in recipe.folds)
+        plans = [self._fold_plan(recipe, fold) for fold in recipe.folds]
+        parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
         return RunPlan(name, recipe.kind, recipe.tasks, parts)
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
-        is_ensemble = not split_run(name)[1] and isinstance(self.recipe(name), AverageRecipe)
-        plan = self.run(name, "task2" if is_ensemble else None)
+        recipe = self.recipe(split_run(name)[0])
+        if isinstance(recipe, AverageRecipe) and "task2" not in self.tasks_of(recipe):
+            raise InputError(f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need.")
+        whole_ensemble = isinstance(recipe, AverageRecipe) and name == recipe.name
+        plan = self.run(name, "task2" if whole_ensemble else None)
         if plan.kind != "classes":
             raise InputError(f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}.")
         return plan
@@ -159,9 +167,11 @@ class Pipeline:
                 f"No member of the ensemble {recipe.name!r} answers {task}: add one to `recipes` of competition.toml, "
                 f"or let another run answer {task} in [submission]."
             )
-        made_from = sorted((member.name, self.run(member.name).complete) for member in members)
+        plans = sorted((self.run(member.name) for member in members), key=lambda plan: plan.name)
+        made_from = [(plan.name, plan.held_out) for plan in plans]
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
-        parts = ((inputs, inputs),) * len(recipe.folds)
+        test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
+        parts = ((inputs, test_inputs),) * len(recipe.folds)
         return RunPlan(recipe.run_name(task), ANSWER_KIND[task], (task,), parts)
 
     # --- fingerprints ---
@@ -169,31 +179,37 @@ class Pipeline:
     def _folds_inputs(self, scheme: str) -> str:
         return fingerprint([SCHEMA, "folds", scheme, self.card.train, self.card.test])
 
-    def _encoder_inputs(self, recipe: EncoderRecipe) -> str:
-        source = self._encoder_source(recipe)
+    @cache  # noqa: B019
+    def _encoder_inputs(self, encoder: str) -> str:
+        source = self._encoder_source(encoder)
         if source == TINY:
             return fingerprint([SCHEMA, TINY, self.settings.seed, self.card.train])
         return fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])
 
-    def _encoder_source(self, recipe: EncoderRecipe) -> str:
+    def _encoder_source(self, encoder: str) -> str:
         """`tiny`, a folder (relative ones start at the workspace), or a name on the model hub."""
-        local = self.workspace.root / recipe.encoder
-        return str(local) if recipe.encoder != TINY and local.is_dir() else recipe.encoder
+        local = self.workspace.root / encoder
+        return str(local) if encoder != TINY and local.is_dir() else encoder
 
-    def _encoder_folder(self, recipe: EncoderRecipe) -> Path:
-        name = recipe.encoder.strip("/").replace("/", "--") if recipe.encoder != TINY else TINY
-        return self.workspace.encoder(name)
+    def _encoder_folder(self, encoder: str) -> Path:
+        """One folder per encoder: two that end in the same name differ in the hash of the whole."""
+        return self.workspace.encoder(TINY if encoder == TINY else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}")
 
-    def _fold_inputs(self, recipe: MemberRecipe, fold: int) -> str:
+    @cache  # noqa: B019
+    def _fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:
         parts = [SCHEMA, recipe.result_keys(), fold, self.card.train]
+        encoder = Path()
         if isinstance(recipe, EncoderRecipe):
-            parts.append(self._encoder_inputs(recipe))
+            parts.append(self._encoder_inputs(recipe.encoder))
+            encoder = self._encoder_folder(recipe.encoder)
+        noise: tuple[str, str] | None = None
         if recipe.drop_noise_from:
-            parts.append(self._noise_inputs(recipe.drop_noise_from, self.settings.noise_fraction))
-        return fingerprint(parts)
-
-    def _test_inputs(self, recipe: MemberRecipe, fold: int) -> str:
-        return fingerprint([self._fold_inputs(recipe, fold), self.card.test])
+            audited = self.audited_run(recipe.drop_noise_from).name
+            noise = (audited, self._noise_inputs(recipe.drop_noise_from, self.settings.noise_fraction))
+            parts.append(noise[1])
+        inputs = fingerprint(parts)
+        test_inputs = fingerprint([inputs, self.card.test])
+        return FoldPlan(fold, inputs, test_inputs, self._folds_inputs(recipe.scheme), encoder, noise)
 
     def _noise_inputs(self, name: str, fraction: float) -> str:
         return fingerprint([SCHEMA, "noise", self.audited_run(name).held_out, fraction])
@@ -205,16 +221,15 @@ class Pipeline:
         path, inputs = self.workspace.folds(scheme), self._folds_inputs(scheme)
         return Step(f"folds {scheme}", inputs, lambda: table_inputs(path), lambda: self.maker.folds(scheme, inputs))
 
-    def encoder_step(self, recipe: EncoderRecipe) -> Step:
+    def encoder_step(self, encoder: str) -> Step:
         """The encoder's folder under `models/encoders/`."""
-        folder, inputs = self._encoder_folder(recipe), self._encoder_inputs(recipe)
-        card = folder.with_suffix(".json")
-        source = self._encoder_source(recipe)
+        folder, inputs = self._encoder_folder(encoder), self._encoder_inputs(encoder)
+        source, seed = self._encoder_source(encoder), self.settings.seed
         return Step(
-            f"encoder {recipe.encoder}",
+            f"encoder {encoder}",
             inputs,
-            lambda: read_json(card).get("inputs") if folder.is_dir() else None,
-            lambda: self.maker.encoder(source, folder, card, inputs, self.settings.seed),
+            lambda: stamped(folder),
+            lambda: self.maker.encoder(source, folder, inputs, seed),
         )
 
     def noise_step(self, name: str, fraction: float | None = None) -> Step:
@@ -237,25 +252,23 @@ class Pipeline:
         if only is not None and only not in recipe.folds:
             raise InputError(f"Fold {only} does not exist: the recipe {name!r} has folds 0 to {len(recipe.folds) - 1}.")
         steps = [self.folds_step(recipe.scheme)]
-        folder = Path()
         if isinstance(recipe, EncoderRecipe):
-            steps.append(self.encoder_step(recipe))
-            folder = self._encoder_folder(recipe)
-        noise: str | None = None
+            steps.append(self.encoder_step(recipe.encoder))
         if recipe.drop_noise_from:
             steps.append(self.noise_step(recipe.drop_noise_from))
-            noise = self.audited_run(recipe.drop_noise_from).name
         for fold in recipe.folds if only is None else (only,):
-            steps += self._fold_steps(recipe, fold, folder, noise)
+            steps += self._fold_steps(recipe, self._fold_plan(recipe, fold))
         return [*steps, self._card_step(recipe)] if only is None else steps
 
-    def _fold_steps(self, recipe: MemberRecipe, fold: int, encoder: Path, noise: str | None) -> list[Step]:
-        inputs, test_inputs = self._fold_inputs(recipe, fold), self._test_inputs(recipe, fold)
-        held_out, test = self.workspace.oof_fold(recipe.name, fold), self.workspace.test_fold(recipe.name, fold)
-        job = self.maker.job(recipe, fold, encoder, noise, inputs, test_inputs)
+    def _fold_steps(self, recipe: MemberRecipe, plan: FoldPlan) -> list[Step]:
+        held_out, test = (
+            path(recipe.name, plan.number) for path in (self.workspace.oof_fold, self.workspace.test_fold)
+        )
+        fold = f"{recipe.name} fold {plan.number}"
+        train, predict = lambda: self.maker.train(recipe, plan), lambda: self.maker.predict(recipe, plan)
         return [
-            Step(f"train {recipe.name} fold {fold}", inputs, lambda: table_inputs(held_out), job.train),
-            Step(f"predict {recipe.name} fold {fold}", test_inputs, lambda: table_inputs(test), job.predict),
+            Step(f"train {fold}", plan.inputs, lambda: table_inputs(held_out), train),
+            Step(f"predict {fold}", plan.test_inputs, lambda: table_inputs(test), predict),
         ]
 
     def _card_step(self, recipe: MemberRecipe) -> Step:
@@ -276,13 +289,19 @@ class Pipeline:
     def _ensemble_step(self, recipe: AverageRecipe, task: str) -> Step:
         plan = self._ensemble_run(recipe, task)
         members = [self.run(member.name) for member in self.members_of(recipe, task)]
-        path = self.workspace.run_card(plan.name)
         return Step(
             f"stack {plan.name}",
             plan.complete,
-            lambda: read_json(path).get("inputs"),
+            lambda: self._recorded_ensemble(plan),
             lambda: self.maker.ensemble(plan, recipe, task, members, self._folds_inputs("five"), self.card),
         )
+
+    def _recorded_ensemble(self, plan: RunPlan) -> str | None:
+        """What an ensemble's card says, if all of its files are there; None where one is missing."""
+        space, name = self.workspace, plan.name
+        files = [path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)]
+        whole = all(table_inputs(file) for file in files)
+        return read_json(space.run_card(name)).get("inputs") if whole else None
 
     def submission_step(self, name: str, answers: dict[str, str]) -> Step:
         """`submissions/<name>/`, from task -> run."""
@@ -291,12 +310,25 @@ class Pipeline:
                 raise InputError(f"The data have no test rows of {task}, only of {', '.join(self.card.tasks)}.")
         plans = {task: self.run(run, task) for task, run in answers.items()}
         inputs = fingerprint([SCHEMA, {task: (plan.name, plan.complete) for task, plan in plans.items()}])
-        card = self.workspace.submission(name) / "submission.json"
+        folder = self.workspace.submission(name)
         return Step(
             f"submit {name}",
             inputs,
-            lambda: read_json(card).get("inputs"),
+            lambda: recorded_inputs(folder),
             lambda: self.maker.submission(name, plans, inputs),
+        )
+
+    def scores_step(self) -> Step:
+        """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
+        plans = self.runs()
+        floor = next((name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None)
+        inputs = fingerprint([SCHEMA, floor, [(plan.name, plan.complete) for plan in plans]])
+        card = self.workspace.scores.with_suffix(".json")
+        return Step(
+            "scores",
+            inputs,
+            lambda: read_json(card).get("inputs") if self.workspace.scores.is_file() else None,
+            lambda: self.maker.scores(plans, floor, card, inputs),
         )
 
     def steps(self) -> list[Step]:
@@ -305,8 +337,10 @@ class Pipeline:
         for name in self.wanted():
             is_ensemble = isinstance(self.recipe(name), AverageRecipe)
             steps += self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
-        steps.append(self.noise_step(self.settings.noise_run))
+        if self.settings.noise_run:
+            steps.append(self.noise_step(self.settings.noise_run))
         steps.append(self.submission_step(SUBMISSION, self.submission()))
+        steps.append(self.scores_step())
         return list({step.name: step for step in steps}.values())
 
     def submission(self) -> dict[str, str]:
@@ -316,7 +350,8 @@ class Pipeline:
     def wanted(self) -> list[str]:
         """The recipes and ensembles that `competition.toml` names, and those that they are made from, in order."""
         s = self.settings
-        named = [*s.recipes, s.noise_run, *s.ensembles, *self.submission().values()]
+        audited = [s.noise_run] if s.noise_run else []
+        named = [*s.recipes, *audited, *s.ensembles, *self.submission().values()]
         return self.order(split_run(name)[0] for name in named)
 
     def runs(self) -> list[RunPlan]:

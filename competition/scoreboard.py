@@ -8,11 +8,14 @@ from competition import evaluation
 from competition.evaluation import Counts
 from competition.metrics import Estimate
 from competition.oof import Run, RunPlan
-from competition.pipeline import Pipeline
-from competition.settings import LexicalRecipe
 from competition.tasks import FULL_DEPTH, TASKS, Task
 
 DEEP = f"{FULL_DEPTH}+ products"
+_ESTIMATES = ("score", "above_baseline", "above_floor")
+COLUMNS = (
+    "task", "split", "group", "run", "queries", "metric", "baseline",
+    *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,23 +37,23 @@ class Line:
             "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
         cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline}
-        estimates = {"score": self.score, "above_baseline": self.above_baseline, "above_floor": self.above_floor}
-        for name, estimate in estimates.items():
+        for name in _ESTIMATES:
+            estimate: Estimate | None = getattr(self, name)
             cells[name] = estimate.value if estimate else None
             cells[f"{name}_low"] = estimate.low if estimate else None
             cells[f"{name}_high"] = estimate.high if estimate else None
         return cells
 
 
-def scoreboard(pipeline: Pipeline) -> list[Line]:
-    """A line per task, split with labels, group of queries and run; recomputed from the files of `oof/`."""
-    examples = pipeline.maker.examples
-    plans = pipeline.runs()
-    runs = {plan.name: pipeline.maker.read_run(plan) for plan in plans}
-    names = pipeline.wanted()
-    floor = next(
-        (p.name for p in plans if p.name in names and isinstance(pipeline.recipe(p.name), LexicalRecipe)), None
-    )
+def scoreboard(examples: pd.DataFrame, plans: list[RunPlan], runs: dict[str, Run], floor: str | None) -> pd.DataFrame:
+    """A row per task, split with labels, group of queries and run.
+
+    Args:
+        examples: all examples.
+        plans: the runs, in the order in which they are shown.
+        runs: by name.
+        floor: the run that the others are compared with, if there is one.
+    """
     lines: list[Line] = []
     for task in TASKS.values():
         for split in ("train", "test"):
@@ -58,7 +61,7 @@ def scoreboard(pipeline: Pipeline) -> list[Line]:
             answering = [plan for plan in plans if task.name in plan.tasks]
             if not rows.empty and answering:
                 lines += _lines(task, split, rows, answering, runs, floor)
-    return lines
+    return pd.DataFrame([line.row() for line in lines], columns=list(COLUMNS))
 
 
 def _lines(

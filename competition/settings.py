@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from competition.errors import InputError
 from competition.tasks import ANSWER_KIND, KINDS
@@ -26,7 +26,11 @@ class _Model(BaseModel):
 
 
 class Recipe(_Model):
-    """What every recipe says. Keys in `device_keys` never change a result, so they never make one out of date."""
+    """What every recipe says.
+
+    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws other numbers), so
+    changing them makes nothing out of date.
+    """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
 
@@ -53,7 +57,11 @@ class Recipe(_Model):
 
 
 class EncoderRecipe(Recipe):
-    """A cross-encoder that reads query and product as one text."""
+    """A cross-encoder that reads query and product as one text.
+
+    `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little.
+    `warmup` is a share of all steps, `clip_norm` the largest norm of a gradient, `token_budget` counts padding too.
+    """
 
     device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget"})
 
@@ -77,8 +85,8 @@ class LexicalRecipe(Recipe):
 
     model: Literal["lexical"] = "lexical"
     kind: Literal["classes"] = "classes"
-    rounds: int = Field(150, ge=1)
-    learning_rate: float = Field(0.05, gt=0)
+    trees: int = Field(150, ge=1)
+    shrinkage: float = Field(0.05, gt=0)
     leaves: int = Field(15, ge=2)
     min_rows_per_leaf: int = Field(30, ge=1)
 
@@ -90,7 +98,14 @@ class AverageRecipe(_Model):
     name: str
     about: str = ""
     members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
-    rounds: int = Field(40, ge=1)
+    selections: int = Field(40, ge=1)
+
+    @field_validator("members")
+    @classmethod
+    def _distinct(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(members)) < len(members):
+            raise ValueError("a member is named twice")
+        return members
 
     @property
     def folds(self) -> range:
@@ -121,7 +136,7 @@ class Settings(_Model):
     seed: int = 2022
     recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
     default_recipe: str = "c1"
-    noise_run: str = "c1"
+    noise_run: str = "c1"  # empty: no audit but those that recipes ask for
     noise_fraction: float = Field(0.04, gt=0, lt=0.5)
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
@@ -198,9 +213,11 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
     """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     path = _find(workspace, name)
     own = read_toml(path)
-    model = _MODELS.get(own.get("model", "encoder"))
     if "name" in own:
         raise InputError(f"{path}: the key 'name' is not allowed, the file's name is it.")
+    if name.endswith(tuple(f"-{task}" for task in ANSWER_KIND)):
+        raise InputError(f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file.")
+    model = _MODELS.get(str(own.get("model", "encoder")))
     if model is None:
         raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(_MODELS)}.")
     content: dict[str, Any] = {"name": name}

@@ -15,16 +15,19 @@ import pandas as pd
 from competition import evaluation, folds, oof, submissions
 from competition.data import store
 from competition.data.store import Card
+from competition.errors import CompError
 from competition.oof import RunPlan
 from competition.progress import console, progress
+from competition.scoreboard import scoreboard
 from competition.settings import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.tables import read_table, write_table
-from competition.tasks import KINDS, TASKS, Task
-from competition.workspace import Workspace, derive_seed, read_json, write_json
+from competition.tasks import KINDS, TASKS, Task, target
+from competition.workspace import Workspace, derive_seed, read_json, stamped, write_json, write_text
 
 if TYPE_CHECKING:
-    from competition.training.finetune import Corpus, Fold
+    from competition.training.finetune import Corpus
 
+TINY = "tiny"  # the encoder that is made here instead of being loaded
 _PACKAGES = (
     "accelerate",
     "cleanlab",
@@ -39,11 +42,15 @@ _PACKAGES = (
 
 
 @dataclass(frozen=True)
-class Job:
-    """The two ways to make a fold: train it, or only predict the test rows with what was trained."""
+class FoldPlan:
+    """What one fold of a recipe is made from."""
 
-    train: Callable[[], None]
-    predict: Callable[[], None]
+    number: int
+    inputs: str  # fingerprint of all that training depends on
+    test_inputs: str  # the same with the test rows
+    folds_inputs: str  # of the file of folds
+    encoder: Path  # its folder; unused by recipes without an encoder
+    noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
 
 
 class Maker:
@@ -71,9 +78,9 @@ class Maker:
         console.print(f"text features of {len(self.examples):,} rows")
         return text_features(self.examples, self.products)
 
-    def fold_of_rows(self, scheme: str) -> pd.Series:
-        """The fold of each example, from the checked file of a scheme."""
-        table = read_table(self.workspace.folds(scheme))
+    def fold_of_rows(self, scheme: str, inputs: str) -> pd.Series:
+        """The fold of each example, from the checked file of a scheme that was made from `inputs`."""
+        table = read_table(self.workspace.folds(scheme), inputs)
         folds.check_folds(self.examples, table, scheme)
         return folds.fold_of_rows(self.examples, table)
 
@@ -85,85 +92,81 @@ class Maker:
         folds.check_folds(self.examples, table, scheme)
         write_table(self.workspace.folds(scheme), table, inputs)
 
-    def encoder(self, source: str, folder: Path, card: Path, inputs: str, seed: int) -> None:
-        """Write an encoder's folder, then the card that says it is complete."""
+    def encoder(self, source: str, folder: Path, inputs: str, seed: int) -> None:
+        """Write an encoder's folder."""
         from competition.model.encoder import fetch, make_tiny
 
-        card.unlink(missing_ok=True)
-        if source == "tiny":
-            make_tiny(folder, store.training_products(self.examples, self.products), derive_seed(seed, "tiny"))
+        if source == TINY:
+            products = store.training_products(self.examples, self.products)
+            make_tiny(folder, products, derive_seed(seed, TINY), inputs)
         else:
-            fetch(folder, source)
-        write_json(card, {"inputs": inputs, "source": source})
+            fetch(folder, source, inputs)
 
     # --- training ---
 
-    def job(
-        self, recipe: MemberRecipe, fold: int, encoder: Path, noise: str | None, inputs: str, test_inputs: str
-    ) -> Job:
-        """How one fold of a recipe is trained and predicted; `noise` names the run whose audit says what is dropped."""
+    def train(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Train one fold of a recipe; writes its weights, its held-out and its test predictions."""
+        rows = self._rows(recipe, fold)
+        make = self._train_lexical if isinstance(recipe, LexicalRecipe) else self._train_encoder
+        held_out, test = make(recipe, fold, rows)  # type: ignore[arg-type]  # the recipe chose the function
+        # The held-out file says that the fold is trained, so it comes last.
+        oof.write_fold(self.workspace.test_fold(recipe.name, fold.number), test, recipe.kind, fold.test_inputs)
+        oof.write_fold(self.workspace.oof_fold(recipe.name, fold.number), held_out, recipe.kind, fold.inputs)
 
-        def write(held_out: pd.DataFrame | None, test: pd.DataFrame) -> None:
-            # The held-out file says that the fold is trained, so it comes last.
-            oof.write_fold(self.workspace.test_fold(recipe.name, fold), test, recipe.kind, test_inputs)
-            if held_out is not None:
-                oof.write_fold(self.workspace.oof_fold(recipe.name, fold), held_out, recipe.kind, inputs)
+    def predict(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Write the test predictions of a trained fold; trains it again when its weights are gone."""
+        if stamped(self.workspace.model(recipe.name, fold.number)) != fold.inputs:
+            self.train(recipe, fold)
+            return
+        make = self._predict_lexical if isinstance(recipe, LexicalRecipe) else self._predict_encoder
+        test = make(recipe, fold)  # type: ignore[arg-type]
+        oof.write_fold(self.workspace.test_fold(recipe.name, fold.number), test, recipe.kind, fold.test_inputs)
 
-        def train() -> None:
-            rows = self._rows(recipe, fold, noise)
-            if isinstance(recipe, LexicalRecipe):
-                write(*self._train_lexical(recipe, fold, rows, inputs))
-            else:
-                write(*self._train_encoder(recipe, fold, rows, inputs, encoder))
-
-        def predict() -> None:
-            folder = self.workspace.model(recipe.name, fold)
-            if read_json(folder / "fold.json").get("inputs") != inputs:
-                train()  # the weights are gone or are others: only training brings them back
-            elif isinstance(recipe, LexicalRecipe):
-                write(None, self._predict_lexical(folder))
-            else:
-                write(None, self._predict_encoder(recipe, fold, inputs, encoder))
-
-        return Job(train, predict)
-
-    def _rows(self, recipe: MemberRecipe, fold: int, noise: str | None) -> dict[str, np.ndarray]:
+    def _rows(self, recipe: MemberRecipe, fold: FoldPlan) -> dict[str, np.ndarray]:
         """Positions in `examples` of the rows that a fold trains on, holds out and predicts.
 
         Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the audit.
         """
         examples = self.examples
-        of_row = self.fold_of_rows(recipe.scheme)
+        of_row = self.fold_of_rows(recipe.scheme, fold.folds_inputs)
         is_train = (examples["split"] == "train").to_numpy()
-        held = (of_row == fold).to_numpy() & is_train
-        learn = is_train & ~held & ~np.isnan(_target(recipe, examples))
+        held = (of_row == fold.number).to_numpy() & is_train
+        learn = is_train & ~held & ~np.isnan(target(recipe.kind, examples))
         if recipe.rows == "task1":
             learn &= examples["task1"].to_numpy(bool)
-        if noise is not None:
+        if not learn.any():
+            raise CompError(
+                f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
+                f"{fold.number}: take it out of `recipes` (and `noise_run`) of competition.toml."
+            )
+        if fold.noise is not None:
             from competition.noise import dropped_ids
 
-            learn &= ~examples["example_id"].isin(dropped_ids(read_table(self.workspace.noise(noise)))).to_numpy()
+            run, inputs = fold.noise
+            dropped = dropped_ids(read_table(self.workspace.noise(run), inputs))
+            learn &= ~examples["example_id"].isin(dropped).to_numpy()
         masks = {"train": learn, "held_out": held, "test": ~is_train}
         return {name: np.flatnonzero(mask) for name, mask in masks.items()}
 
     def _train_lexical(
-        self, recipe: LexicalRecipe, fold: int, rows: dict[str, np.ndarray], inputs: str
+        self, recipe: LexicalRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         from competition.ensemble.boosting import predict_lexical, save_booster, train_lexical
 
         features, ids = self.text_features, self.examples["example_id"].to_numpy()
-        with progress(f"{recipe.name} fold {fold}", len(rows["train"])) as work:
-            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold)
+        with progress(f"{recipe.name} fold {fold.number}", len(rows["train"])) as work:
+            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.number)
             work.advance(len(rows["train"]))
-        save_booster(self.workspace.model(recipe.name, fold), booster, inputs)
+        save_booster(self.workspace.model(recipe.name, fold.number), booster, fold.inputs)
         held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
         return held_out, test
 
-    def _predict_lexical(self, folder: Path) -> pd.DataFrame:
+    def _predict_lexical(self, recipe: LexicalRecipe, fold: FoldPlan) -> pd.DataFrame:
         from competition.ensemble.boosting import load_booster, predict_lexical
 
         ids = self.examples.loc[self.examples["split"] == "test", "example_id"].to_numpy()
-        return predict_lexical(load_booster(folder), self.text_features, ids)
+        booster = load_booster(self.workspace.model(recipe.name, fold.number))
+        return predict_lexical(booster, self.text_features, ids)
 
     def _corpus_of(self, recipe: EncoderRecipe, encoder: Path) -> "Corpus":
         from competition.training.finetune import Corpus
@@ -174,35 +177,41 @@ class Maker:
             self._corpus = (key, Corpus.make(recipe, encoder, self.examples, self.products))
         return self._corpus[1]
 
-    def _fold(self, recipe: EncoderRecipe, fold: int, rows: Mapping[str, np.ndarray], inputs: str) -> "Fold":
-        from competition.training.finetune import Fold
-
-        folder = self.workspace.model(recipe.name, fold)
-        return Fold(fold, folder, inputs, rows["train"], rows["held_out"], rows["test"])
-
     def _train_encoder(
-        self, recipe: EncoderRecipe, fold: int, rows: dict[str, np.ndarray], inputs: str, encoder: Path
+        self, recipe: EncoderRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
-        from competition.training.finetune import train_fold
+        from competition.training.finetune import Fold, train_fold
         from competition.training.loop import Log
 
-        task = TASKS[KINDS[recipe.kind].primary]
-        held_out = self.examples.iloc[rows["held_out"]]
+        corpus = self._corpus_of(recipe, fold.encoder)
+        folder = self.workspace.model(recipe.name, fold.number)
+        parts = Fold(fold.number, folder, fold.inputs, rows["train"], rows["held_out"], rows["test"])
+        log = Log(self.workspace.log(recipe.name), fold=fold.number)
+        return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
+
+    def _held_out_score(self, recipe: EncoderRecipe, rows: np.ndarray) -> Callable[[pd.DataFrame], float]:
+        """What is watched during training: the metric of the first task that the held-out rows can grade, or NaN."""
+        held_out = self.examples.iloc[rows]
+        kind = KINDS[recipe.kind]
+        tasks = [TASKS[name] for name in (kind.primary, *kind.tasks)]
+        task = next((task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None)
+        if task is None and recipe.weights == "best":
+            raise CompError(f"The recipe {recipe.name!r} has no labelled held-out row to choose the best weights by.")
 
         def score(outputs: pd.DataFrame) -> float:
+            if task is None:
+                return float("nan")
             counts = evaluation.count_outputs(task, recipe.kind, outputs, held_out)
             return float(next(iter(counts.statistics.values()))(counts.values.sum(0)))
 
-        log = Log(self.workspace.log(recipe.name), fold=fold)
-        return train_fold(recipe, self._corpus_of(recipe, encoder), self._fold(recipe, fold, rows, inputs), log, score)
+        return score
 
-    def _predict_encoder(self, recipe: EncoderRecipe, fold: int, inputs: str, encoder: Path) -> pd.DataFrame:
+    def _predict_encoder(self, recipe: EncoderRecipe, fold: FoldPlan) -> pd.DataFrame:
         from competition.training.finetune import predict_fold
 
-        none = np.empty(0, np.int64)
         test = np.flatnonzero(self.examples["split"] == "test")
-        rows = {"train": none, "held_out": none, "test": test}
-        return predict_fold(recipe, self._corpus_of(recipe, encoder), self._fold(recipe, fold, rows, inputs))
+        corpus = self._corpus_of(recipe, fold.encoder)
+        return predict_fold(recipe, corpus, self.workspace.model(recipe.name, fold.number), fold.number, test)
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe, folds_inputs: str, card: Card) -> None:
         """Write `run.json` of a complete recipe."""
@@ -259,7 +268,7 @@ class Maker:
         from competition.ensemble.crossfit import cross_fit
 
         runs = [self.read_run(member) for member in members]
-        fitted = cross_fit(TASKS[task], runs, self.examples, self.fold_of_rows("five"), recipe.rounds)
+        fitted = cross_fit(TASKS[task], runs, self.examples, self.fold_of_rows("five", folds_inputs), recipe.selections)
         for fold, (inputs, test_inputs) in zip(plan.folds, plan.parts, strict=True):
             oof.write_fold(self.workspace.test_fold(plan.name, fold), fitted.test[fold], plan.kind, test_inputs)
             oof.write_fold(self.workspace.oof_fold(plan.name, fold), fitted.held_out[fold], plan.kind, inputs)
@@ -281,24 +290,24 @@ class Maker:
             submissions.check_answer(read_back, task.file, task, self.examples)
             files[task.file] = text
         made_from = {task: {"run": plan.name, "inputs": plan.complete} for task, plan in plans.items()}
-        submissions.write_submission(self.workspace, name, files, {"inputs": inputs, "made_from": made_from})
-        submissions.log_submission(self.workspace, [self._log_line(name, TASKS[t], p, files) for t, p in plans.items()])
+        log = [self._log_line(name, TASKS[task], plan, files) for task, plan in plans.items()]
+        card = {"inputs": inputs, "made_from": made_from}
+        submissions.write_submission(self.workspace, name, files, card, log)
+
+    def scores(self, plans: list[RunPlan], floor: str | None, card: Path, inputs: str) -> None:
+        """Write `reports/scores.csv`, then the card that says what it was made from."""
+        runs = {plan.name: self.read_run(plan) for plan in plans}
+        table = scoreboard(self.examples, plans, runs, floor)
+        card.unlink(missing_ok=True)
+        write_text(self.workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
+        write_json(card, {"inputs": inputs})
 
     def _log_line(self, name: str, task: Task, plan: RunPlan, files: dict[str, str]) -> dict[str, Any]:
-        import hashlib
-
         scores = read_json(self.workspace.run_card(plan.name)).get("scores", {})
         score = scores.get(task.name, {}).get(task.metric, {}).get("all", {})
         shown = {key: f"{score[value]:.6f}" if score else "" for key, value in _LOGGED.items()}
-        digest = hashlib.sha256(files[task.file].encode()).hexdigest()
-        line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric, "sha256": digest}
-        return {**line, **shown}
+        line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
+        return {**line, **shown, "sha256": submissions.digest(files[task.file].encode())}
 
 
 _LOGGED = {"out_of_fold": "value", "low": "low", "high": "high"}
-
-
-def _target(recipe: MemberRecipe, examples: pd.DataFrame) -> np.ndarray:
-    from competition.tasks import target
-
-    return target(recipe.kind, examples)

@@ -14,7 +14,7 @@ from competition.errors import CompError, InputError
 from competition.evaluation import Counts, count, graded_rows
 from competition.tables import whole_numbers
 from competition.tasks import KINDS, Task, answer_names, answers, class_index
-from competition.workspace import Workspace, atomic_file, write_json, write_text
+from competition.workspace import Workspace, atomic_file, read_json, write_json, write_text
 
 
 def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
@@ -135,25 +135,54 @@ def grade(answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: st
 
 # --- writing -----------------------------------------------------------------------------------------------------
 
-
-def write_submission(workspace: Workspace, name: str, files: Mapping[str, str], card: Mapping[str, Any]) -> None:
-    """Write checked answer files and `submission.json`, which says what they came from."""
-    folder = workspace.submission(name)
-    for file, text in files.items():
-        write_text(folder / file, text)
-    hashes = {file: hashlib.sha256(text.encode()).hexdigest() for file, text in files.items()}
-    write_json(folder / "submission.json", {**card, "sha256": hashes})
-
-
+_CARD = "submission.json"
 LEADERBOARD_COLUMNS = ("time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "sha256")
 
 
-def log_submission(workspace: Workspace, lines: list[dict[str, Any]]) -> None:
-    """Append dated lines to the leaderboard log."""
+def write_submission(
+    workspace: Workspace, name: str, files: Mapping[str, str], card: Mapping[str, Any], log: list[dict[str, Any]]
+) -> None:
+    """Write checked answer files, a dated line each to the leaderboard log, and `submission.json`.
+
+    Args:
+        workspace: where to.
+        name: of the submission's folder; answer files that it held before and `files` lacks are removed.
+        files: name -> text.
+        card: what the files were made from, under "inputs" and whatever else is known.
+        log: the lines without their time.
+    """
+    folder = workspace.submission(name)
+    (folder / _CARD).unlink(missing_ok=True)  # first gone, last back: with it the submission is whole
+    for old in folder.glob("*.csv"):
+        if old.name not in files:
+            old.unlink()
+    for file, text in files.items():
+        write_text(folder / file, text)
+    with workspace.lock("leaderboard", wait=True):
+        _append(workspace.leaderboard, log)
+    hashes = {file: digest(text.encode()) for file, text in files.items()}
+    write_json(folder / _CARD, {**card, "sha256": hashes})
+
+
+def recorded_inputs(folder: Path) -> str | None:
+    """What a submission was made from; None where a file of it is missing or was changed."""
+    card = read_json(folder / _CARD)
+    for file, expected in card.get("sha256", {}).items():
+        path = folder / file
+        if not path.is_file() or digest(path.read_bytes()) != expected:
+            return None
+    return card.get("inputs")
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _append(path: Path, lines: list[dict[str, Any]]) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    new = pd.DataFrame([{"time": now, **line} for line in lines], columns=list(LEADERBOARD_COLUMNS)).astype(str)
-    path = workspace.leaderboard
+    log = pd.DataFrame([{"time": now, **line} for line in lines], columns=list(LEADERBOARD_COLUMNS)).astype(str)
     if path.is_file():
-        new = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False), new], ignore_index=True)
+        log = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False), log], ignore_index=True)
     with atomic_file(path) as temporary:
-        new.to_csv(temporary, index=False, lineterminator="\n")
+        log.to_csv(temporary, index=False, lineterminator="\n")

@@ -23,14 +23,25 @@ def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
         pq.write_table(table, temporary)
 
 
-def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """A parquet file of the workspace; raises CompError when it is missing or damaged."""
+def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") -> pd.DataFrame:
+    """A parquet file of the workspace.
+
+    Args:
+        path: the file.
+        inputs: the fingerprint that it must have been written with.
+        mend: how the file comes back, for the message.
+
+    Raises:
+        CompError: it is missing, damaged, or made from other inputs.
+    """
     try:
-        frame: pd.DataFrame = pq.read_table(path, columns=columns, use_threads=False).to_pandas()
+        frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
     except FileNotFoundError:
-        raise CompError(f"{path} is missing: `comp run` makes it.") from None
+        raise CompError(f"{path} is missing: {mend}.") from None
     except (pa.ArrowException, OSError) as error:
-        raise CompError(f"{path} cannot be read ({error}): remove it, and `comp run` makes it again.") from None
+        raise CompError(f"{path} cannot be read ({error}): {mend}.") from None
+    if table_inputs(path) != inputs:
+        raise CompError(f"{path} is out of date, it was made from other rows, recipes or settings: {mend}.")
     return frame
 
 
@@ -55,7 +66,8 @@ def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:
     Raises:
         InputError: naming `source`, `column` and the first row (from 1) that holds no whole number of 64 bits.
     """
-    if pd.api.types.is_integer_dtype(values) and not values.isna().any():
+    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(values)
+    if fits and not values.isna().any():
         return values.astype("int64")
     text = values.astype("str")
     if pd.api.types.is_float_dtype(values):  # a gap makes a column of whole numbers one of floats

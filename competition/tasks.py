@@ -12,7 +12,6 @@ LOCALES = ("us", "es", "jp")
 LABELS = ("exact", "substitute", "complement", "irrelevant")
 LABEL_LETTERS = {"E": "exact", "S": "substitute", "C": "complement", "I": "irrelevant"}
 
-Protocol = Literal["paper", "released-script"]
 # `released-script` is what the organisers' published script computes: S and C swapped, see `metrics.ndcg_per_query`.
 GAINS: dict[str, dict[str, float]] = {
     "paper": {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0},
@@ -26,7 +25,6 @@ class Task:
     """One question of the competition and the file that answers it."""
 
     name: str
-    title: str
     metric: Literal["nDCG", "micro-F1"]
     classes: tuple[str, ...]  # the answers of a classification task, most frequent first; empty for ranking
     keys: tuple[str, ...]  # what identifies a row of the answer file
@@ -45,16 +43,9 @@ class Task:
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("task1", "rank a query's products", "nDCG", (), ("query_id", "product_id"), None),
-        Task("task2", "exact, substitute, complement or irrelevant", "micro-F1", LABELS, ("example_id",), "esci_label"),
-        Task(
-            "task3",
-            "substitute or not",
-            "micro-F1",
-            ("no_substitute", "substitute"),
-            ("example_id",),
-            "substitute_label",
-        ),
+        Task("task1", "nDCG", (), ("query_id", "product_id"), None),
+        Task("task2", "micro-F1", LABELS, ("example_id",), "esci_label"),
+        Task("task3", "micro-F1", ("no_substitute", "substitute"), ("example_id",), "substitute_label"),
     )
 }
 

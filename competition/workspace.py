@@ -1,6 +1,7 @@
 """Where everything lies, and how it is written: whole or not at all, with the fingerprint of what it was made from."""
 
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -72,8 +73,8 @@ class Workspace:
         return self.submissions / name
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock `name` of this workspace; raises CompError when another process has it.
+    def lock(self, name: str, wait: bool = False) -> Iterator[None]:
+        """Hold the lock `name` of this workspace; raises CompError when another process has it, unless it may `wait`.
 
         The kernel drops the lock with the process, so none is ever stale.
         """
@@ -81,7 +82,7 @@ class Workspace:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as handle:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
@@ -103,10 +104,32 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _sweep(path: Path) -> None:
+    """Remove what a process that was killed, or this one before, left half-written beside `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        pid, ending = leftover.name.split(".")[-2:]
+        if ending in ("tmp", "old") and pid.isdecimal() and (int(pid) == os.getpid() or not _alive(int(pid))):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what is written there replaces `path` at the end, or vanishes on error."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -121,9 +144,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """The same for a folder. An older folder at `path` is moved away only when the new one is complete on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     retired = path.with_name(f".{path.name}.{os.getpid()}.old")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -159,6 +182,20 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+_STAMP = "made_from.json"  # in the folder of a model or an encoder
+
+
+def stamp(folder: Path, inputs: str) -> None:
+    """Say in a folder what it was made from."""
+    write_json(folder / _STAMP, {"inputs": inputs})
+
+
+def stamped(folder: Path) -> str | None:
+    """What `stamp` said; None where nothing did."""
+    inputs = read_json(folder / _STAMP).get("inputs")
+    return str(inputs) if inputs else None
 
 
 # --- fingerprints ------------------------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ recipes = ["lexical", "c1", "r2", "t3"]
 scheme = "five"
 max_length = 32
 epochs = 1
-rounds = 20
+trees = 20
+selections = 20
 """
 
 

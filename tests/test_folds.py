@@ -38,6 +38,9 @@ def frame(texts: list[str], splits: list[str] | None = None) -> pd.DataFrame:
         ("ｶﾞｽ", "ガス"),
         ("①", "1"),
         ("👟 SIZE", "👟 size"),
+        ("❤️ mug", "❤ mug"),
+        ("red shoes\u200b", "red shoes"),
+        ("micro\u00adwave", "microwave"),
     ],
 )
 def test_same_query_written_otherwise_is_in_the_same_part(one: str, other: str) -> None:

@@ -42,7 +42,7 @@ def test_rows_are_matched_by_id_and_test_rows_are_the_mean_of_folds(workspace: W
 
 def test_a_file_made_from_other_inputs_is_refused(workspace: Workspace) -> None:
     oof.write_fold(workspace.test_fold("r", 1), gains([8, 9]), "gain", "b")
-    with pytest.raises(CompError, match=r"'r' is out of date, test-1\.parquet was made from other rows"):
+    with pytest.raises(CompError, match=r"test-1\.parquet is out of date, it was made from other rows"):
         read(workspace)
 
 

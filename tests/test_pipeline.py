@@ -1,13 +1,14 @@
 """What is redone, and what is not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from competition.data import store, synthetic
-from competition.errors import InputError
+from competition.errors import CompError, InputError
 from competition.pipeline import Pipeline, split_run
 from competition.workspace import Workspace
 from tests.conftest import QUICK, make_workspace
@@ -60,7 +61,14 @@ def test_a_changed_recipe_redoes_what_depends_on_it(claimed: Callable[[], Worksp
     recipes = workspace.root / "recipes"
     recipes.mkdir()
     (recipes / "t3.toml").write_text('kind = "substitute"\nbatch_size = 16\n')
-    assert families(steps_left(workspace)) == {"train t3", "predict t3", "score t3", "stack blend-task3", "submit main"}
+    assert families(steps_left(workspace)) == {
+        "train t3",
+        "predict t3",
+        "score t3",
+        "stack blend-task3",
+        "submit main",
+        "scores",
+    }
 
 
 def test_a_changed_audited_recipe_redoes_those_that_drop_its_noise(claimed: Callable[[], Workspace]) -> None:
@@ -152,11 +160,46 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
     pipeline.folds_step("five").make()
     examples = pipeline.maker.examples
     recipe = pipeline.member("r2")
-    every = pipeline.maker._rows(recipe, 1, None)
+    plan = pipeline._fold_plan(recipe, 1)
+    assert plan.noise is not None
+    every = pipeline.maker._rows(recipe, replace(plan, noise=None))
     flags = pd.DataFrame({"example_id": examples["example_id"], "dropped": True})
-    write_table(workspace.noise("c1"), flags.iloc[::2], "x")
-    kept = pipeline.maker._rows(recipe, 1, "c1")
+    write_table(workspace.noise("c1"), flags.iloc[::2], plan.noise[1])
+    kept = pipeline.maker._rows(recipe, plan)
     assert set(every["train"]).isdisjoint(every["held_out"]) and set(every["train"]).isdisjoint(every["test"])
     assert sum(len(rows) for rows in every.values()) == len(examples)
     assert (kept["held_out"] == every["held_out"]).all() and (kept["test"] == every["test"]).all()
     assert kept["train"].tolist() == [row for row in every["train"] if row % 2]
+    write_table(workspace.noise("c1"), flags, "another share of noise")
+    with pytest.raises(CompError, match=r"noise\.parquet is out of date"):
+        pipeline.maker._rows(recipe, plan)
+
+
+def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> None:
+    settings = QUICK.replace('["lexical", "c1", "r2", "t3"]', '["lexical", "c1", "late"]')
+    workspace = make_workspace(tmp_path / "w", settings=settings)
+    recipes = workspace.root / "recipes"
+    recipes.mkdir()
+    (recipes / "pair.toml").write_text('model = "average"\nmembers = ["lexical", "c1"]\n')
+    (recipes / "late.toml").write_text('kind = "gain"\ndrop_noise_from = "pair"\n')
+    before = Pipeline(workspace).run("late")
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    last = examples[examples["split"] == "test"].tail(1)
+    store.save(workspace, examples.drop(last.index), products, "test")
+    after = Pipeline(workspace).run("late")
+    assert after.held_out == before.held_out and after.complete != before.complete
+
+
+def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> None:
+    pipeline = Pipeline(make_workspace(tmp_path / "w"))
+    names = ["tiny", "org/e5-v1.5", "org/e5-v1.6", "other/e5-v1.5", "../e5-v1.5", "org--e5-v1.5"]
+    folders = {pipeline._encoder_folder(name) for name in names}
+    assert len(folders) == len(names)
+    assert {folder.parent for folder in folders} == {pipeline.workspace.encoder("tiny").parent}
+
+
+def test_a_workspace_without_an_audit_trains_what_it_names(tmp_path: Path) -> None:
+    settings = 'noise_run = ""\nrecipes = ["lexical"]\n'
+    pipeline = Pipeline(make_workspace(tmp_path / "w", settings=settings))
+    assert pipeline.wanted() == ["lexical", "blend"]
+    assert not [step.name for step in pipeline.steps() if step.name.startswith("audit")]

@@ -21,6 +21,8 @@ from competition.workspace import (
     fingerprint,
     fingerprint_files,
     read_json,
+    stamp,
+    stamped,
     write_json,
     write_text,
 )
@@ -118,8 +120,9 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
 def test_a_table_comes_back_with_the_name_of_its_inputs(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_table(path, FRAME, "inputs-1")
-    pd.testing.assert_frame_equal(read_table(path), FRAME)
-    pd.testing.assert_frame_equal(read_table(path, ["share", "id"]), FRAME[["share", "id"]])
+    pd.testing.assert_frame_equal(read_table(path, "inputs-1"), FRAME)
+    with pytest.raises(CompError, match=r"table\.parquet is out of date"):
+        read_table(path, "inputs-2")
     assert table_inputs(path) == "inputs-1"
 
 
@@ -136,11 +139,11 @@ def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     assert table_inputs(path) is None
     with pytest.raises(CompError, match=r"table\.parquet is missing"):
-        read_table(path)
+        read_table(path, "inputs-1")
     path.write_bytes(b"PAR1 and then nothing")
     assert table_inputs(path) is None
     with pytest.raises(CompError, match=r"table\.parquet cannot be read"):
-        read_table(path)
+        read_table(path, "inputs-1")
     FRAME.to_parquet(path)  # readable, but nobody's
     assert table_inputs(path) is None
 
@@ -258,3 +261,17 @@ def test_a_lock_is_free_after_an_error_and_after_a_longer_pid(tmp_path: Path) ->
 def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no competition\.toml: make one with `comp init"):
         Workspace.open(tmp_path)
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    dead = int(done.stdout)
+    (tmp_path / f".file.json.{dead}.tmp").write_text("half")
+    (tmp_path / f".folder.{dead}.old").mkdir()
+    alive = tmp_path / f".file.json.{os.getppid()}.tmp"
+    alive.write_text("somebody is writing this")
+    write_json(tmp_path / "file.json", {"a": 1})
+    with atomic_folder(tmp_path / "folder") as folder:
+        stamp(folder, "x")
+    assert names(tmp_path) == sorted([alive.name, "file.json", "folder"])
+    assert stamped(tmp_path / "folder") == "x" and stamped(tmp_path) is None

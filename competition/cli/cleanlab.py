@@ -30,9 +30,12 @@ def cleanlab(
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     name = run or pipeline.settings.noise_run
-    execute(space, [pipeline.noise_step(name, fraction)])
+    if not name:
+        raise InputError("competition.toml names no noise_run: say which run to audit with --from RUN.")
+    step = pipeline.noise_step(name, fraction)
+    execute(space, [step])
     path = space.noise(pipeline.audited_run(name).name)
-    flags, examples = read_table(path), pipeline.maker.examples
+    flags, examples = read_table(path, step.inputs), pipeline.maker.examples
     table = noise.summary(flags, examples)
     rows = [[label, *(f"{n:,.0f}" for n in counts), f"{share:.3f}"] for label, *counts, share in table.itertuples()]
     show(f"Audit of {name}", ["", "rows", "flagged", "dropped", "share dropped"], rows)

@@ -15,10 +15,11 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    made = execute(space, [pipeline.folds_step(scheme) for scheme in SCHEMES])
+    steps = {scheme: pipeline.folds_step(scheme) for scheme in SCHEMES}
+    made = execute(space, steps.values())
     examples = pipeline.maker.examples
-    for scheme in SCHEMES:
-        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[examples["split"] == "train"]
+    for scheme, step in steps.items():
+        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme, step.inputs))[examples["split"] == "train"]
         rows = []
         for fold, part in train.groupby("fold"):
             shares = part["label"].value_counts(normalize=True)

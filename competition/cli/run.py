@@ -1,13 +1,8 @@
 """`comp run`: everything that is missing, in order, to the submissions."""
 
-from typing import TYPE_CHECKING
-
 from competition.cli.app import HERE, WorkspaceOption, app, show
 from competition.progress import console
-from competition.workspace import Workspace, atomic_file
-
-if TYPE_CHECKING:
-    from competition.pipeline import Pipeline
+from competition.workspace import Workspace
 
 
 @app.command()
@@ -18,22 +13,10 @@ def run(workspace: WorkspaceOption = HERE) -> None:
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     made = execute(space, pipeline.steps())
-    if made or not space.scores.is_file():
-        _write_scores(space, pipeline)
     _show_scores(space)
     if not made:
         console.print("Nothing to do: everything is up to date.")
     console.print(f"Submission: {space.submission(SUBMISSION)}    Scores: {space.scores}")
-
-
-def _write_scores(space: Workspace, pipeline: "Pipeline") -> None:
-    import pandas as pd
-
-    from competition.scoreboard import scoreboard
-
-    table = pd.DataFrame([line.row() for line in scoreboard(pipeline)])
-    with atomic_file(space.scores) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def _show_scores(space: Workspace) -> None:

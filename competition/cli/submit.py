@@ -6,6 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import task_named
+from competition.errors import InputError
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -33,8 +34,13 @@ def submit(
         tasks = pipeline.tasks_of(recipe) if isinstance(recipe, AverageRecipe) else recipe.tasks
         served = [suffix] if suffix else [name for name in tasks if name in pipeline.card.tasks]
         answers = dict.fromkeys(served, run)
+    for name in wanted:
+        if name not in answers and run is None:
+            raise InputError(f"No run answers {name}: name one with --from, or in [submission] of competition.toml.")
     if wanted:
         answers = {name: answers.get(name, run or "") for name in wanted}
+    if not answers:
+        raise InputError(f"Nothing to submit: {run or '[submission]'} answers no task of these data.")
     name = "-".join([run or SUBMISSION, *wanted])
     made = execute(space, [pipeline.submission_step(name, answers)])
     files = ", ".join(sorted(f"{t}.csv" for t in answers))

@@ -1,6 +1,6 @@
 """`data/examples.parquet` and `data/products.parquet`: checked once at the border, then trusted by every later room."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ EXAMPLE_COLUMNS = (
 )  # fmt: skip
 PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
 PRODUCT_KEY = ["locale", "product_id"]
+_MEND = "bring the data again with `comp data`"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,11 @@ class Card:
     train: str  # of the training rows with the text of their products
     test: str
     tasks: tuple[str, ...]  # those that have test rows
+
+    @property
+    def both(self) -> str:
+        """The fingerprint of all rows, which the two tables carry."""
+        return fingerprint([self.train, self.test])
 
 
 def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, source: str) -> None:
@@ -53,13 +59,13 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
         rows = examples[examples["split"] == split]
         used = products[known.isin(pd.MultiIndex.from_frame(rows[PRODUCT_KEY]))]
         prints[split] = fingerprint_frame(rows) + fingerprint_frame(used)
-    inputs = fingerprint(prints)
+    tasks = tuple(task for task in TASKS if (examples[task] & (examples["split"] == "test")).any())
+    card = Card(source, prints["train"], prints["test"], tasks)
     # The card goes first and comes last: without it there are no data, so a half-done import is never taken for one.
     workspace.data_card.unlink(missing_ok=True)
-    write_table(workspace.products, products, inputs)
-    write_table(workspace.examples, examples, inputs)
-    tasks = [task for task in TASKS if (examples[task] & (examples["split"] == "test")).any()]
-    write_json(workspace.data_card, {"source": source, "tasks": tasks, **prints})
+    write_table(workspace.products, products, card.both)
+    write_table(workspace.examples, examples, card.both)
+    write_json(workspace.data_card, asdict(card))
 
 
 def load_card(workspace: Workspace) -> Card:
@@ -75,14 +81,12 @@ def load_card(workspace: Workspace) -> Card:
 
 def load_examples(workspace: Workspace) -> pd.DataFrame:
     """All examples, sorted by example_id."""
-    load_card(workspace)
-    return read_table(workspace.examples)
+    return read_table(workspace.examples, load_card(workspace).both, _MEND)
 
 
 def load_products(workspace: Workspace) -> pd.DataFrame:
     """All products, sorted by locale and product_id."""
-    load_card(workspace)
-    return read_table(workspace.products)
+    return read_table(workspace.products, load_card(workspace).both, _MEND)
 
 
 def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:

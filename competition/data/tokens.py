@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,9 @@ _CHUNK = 10_000
 class Ragged:
     """Many integer sequences in one flat array: sequence i is `values[offsets[i]:offsets[i + 1]]`."""
 
-    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
-        lengths = np.fromiter((len(s) for s in sequences), np.int64, len(sequences))
+    def __init__(self, values: NDArray[np.int32], lengths: NDArray[np.int64]) -> None:
+        self.values = values
         self.offsets = np.concatenate([[0], np.cumsum(lengths)])
-        self.values = np.fromiter((x for s in sequences for x in s), np.int32, int(self.offsets[-1]))
 
     def __getitem__(self, i: int) -> NDArray[np.int32]:
         return self.values[self.offsets[i] : self.offsets[i + 1]]
@@ -31,7 +31,7 @@ def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Ragged:
 
     A special token that is spelled out in a text (`[SEP]`, `</s>`) is read as ordinary characters.
     """
-    ids: list[list[int]] = []
+    values, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for first in range(0, len(texts), _CHUNK):
         encoded = tokenizer(
             list(texts[first : first + _CHUNK]),
@@ -42,8 +42,10 @@ def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Ragged:
             truncation=True,
             max_length=max_length,
         )
-        ids.extend(encoded["input_ids"])
-    return Ragged(ids)
+        ids = encoded["input_ids"]
+        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+        values.append(np.fromiter(chain.from_iterable(ids), np.int32, int(lengths[-1].sum())))
+    return Ragged(np.concatenate(values), np.concatenate(lengths))
 
 
 @dataclass(frozen=True)

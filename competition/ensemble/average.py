@@ -35,17 +35,17 @@ def make_objective(task: Task, rows: pd.DataFrame) -> Objective:
     return log_likelihood
 
 
-def greedy_weights(values: Array, objective: Objective, rounds: int) -> Array:
+def greedy_weights(values: Array, objective: Objective, selections: int) -> Array:
     """Weights on the simplex.
 
-    Each round adds the member that helps the average most, which may have been added before; the best average met on
-    the way wins, if it beats the best single member significantly over the queries. Otherwise that member stands
+    Each selection adds the member that helps the average most, which may have been added before; the best average met
+    on the way wins, if it beats the best single member significantly over the queries. Otherwise that member stands
     alone: on few queries the best of many averages is ahead by luck, and worse on queries it has not seen.
 
     Args:
         values: what is averaged, `(members, rows, outputs)`.
         objective: of averaged values.
-        rounds: how many are added.
+        selections: how many are added.
 
     Returns:
         `(members,)`, multiples of 1 / (number added), summing to 1.
@@ -54,7 +54,7 @@ def greedy_weights(values: Array, objective: Objective, rounds: int) -> Array:
     counts, total = np.zeros(members), np.zeros(values.shape[1:])
     single = best = counts
     of_single = of_best = np.array(-np.inf)
-    for size in range(1, rounds + 1):
+    for size in range(1, selections + 1):
         found = [objective((total + values[m]) / size) for m in range(members)]
         chosen = int(np.argmax([each.sum() for each in found]))
         counts[chosen] += 1

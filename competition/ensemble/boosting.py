@@ -8,7 +8,7 @@ import pandas as pd
 
 from competition.settings import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
-from competition.workspace import atomic_folder, derive_seed, write_json
+from competition.workspace import atomic_folder, derive_seed, stamp
 
 
 def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: int) -> lgb.Booster:
@@ -18,7 +18,7 @@ def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFr
     parameters = {
         "objective": "multiclass",
         "num_class": len(LABELS),
-        "learning_rate": recipe.learning_rate,
+        "learning_rate": recipe.shrinkage,
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": recipe.min_rows_per_leaf,
         "feature_fraction": 0.2,
@@ -30,7 +30,7 @@ def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFr
         "force_row_wise": True,
         "verbosity": -1,
     }
-    return lgb.train(parameters, data, num_boost_round=recipe.rounds)
+    return lgb.train(parameters, data, num_boost_round=recipe.trees)
 
 
 def predict_lexical(booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray) -> pd.DataFrame:
@@ -45,7 +45,7 @@ def save_booster(folder: Path, booster: lgb.Booster, inputs: str) -> None:
     """Write a fold's trees as text with the fingerprint of what they were made from."""
     with atomic_folder(folder) as temporary:
         booster.save_model(temporary / "model.txt")
-        write_json(temporary / "fold.json", {"inputs": inputs})
+        stamp(temporary, inputs)
 
 
 def load_booster(folder: Path) -> lgb.Booster:

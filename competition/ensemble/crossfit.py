@@ -29,7 +29,7 @@ def member_values(task: Task, run: Run, outputs: pd.DataFrame) -> Array:
     return outputs[list(KINDS[ANSWER_KIND[task.name]].outputs)].to_numpy(np.float64)
 
 
-def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.Series, rounds: int) -> CrossFitted:
+def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.Series, selections: int) -> CrossFitted:
     """A weighted average for one task, cross-fitted over folds of queries.
 
     Args:
@@ -37,7 +37,7 @@ def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.S
         members: complete runs that answer the task; their order changes nothing.
         examples: all examples.
         fold: the fold of each example, with its index.
-        rounds: see `greedy_weights`.
+        selections: see `greedy_weights`.
 
     Raises:
         CompError: no member answers the task, or a fold leaves no labelled row of the task to learn weights from.
@@ -60,7 +60,7 @@ def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.S
         learn = graded & (of_train != k)
         if not learn.any():
             raise CompError(f"{task.name}: without fold {k} there is no labelled row to learn weights from.")
-        weights = greedy_weights(values[:, learn], make_objective(task, train[learn]), rounds)
+        weights = greedy_weights(values[:, learn], make_objective(task, train[learn]), selections)
         held = of_train == k
         result.held_out.append(_frame(task, ids[held], np.tensordot(weights, values[:, held], 1)))
         result.test.append(_frame(task, test_ids, np.tensordot(weights, tests, 1)))

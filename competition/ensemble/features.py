@@ -22,19 +22,20 @@ from competition.tasks import LOCALES
 # Unsegmented scripts have no spaces: there, every character stands for a word.
 _WORD = r"[぀-ヿ㐀-鿿]|[^\W_]+"
 _DIGITS = re.compile(r"\d+")
-_EVERYTHING = ("title", "brand", "color", "bullets", "description")
 _WORDS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}  # for long text: a third of the time
 _COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # name of a cosine -> the fields it reads, how
     "title_word": (("title",), _WORDS),
+    "brand_word": (("brand",), _WORDS),
+    "color_word": (("color",), _WORDS),
     "bullets_word": (("bullets",), _WORDS),
     "description_word": (("description",), _WORDS),
-    "all_word": (_EVERYTHING, _WORDS),
+    "all_word": (FIELDS, _WORDS),
     "title_char": (("title",), _CHARACTERS),
     "bullets_trigram": (("bullets",), _TRIGRAMS),
     "description_trigram": (("description",), _TRIGRAMS),
-    "all_trigram": (_EVERYTHING, _TRIGRAMS),
+    "all_trigram": (FIELDS, _TRIGRAMS),
 }
 _OF_QUERY = ("query_characters", "query_words")  # the same for all candidates of a query
 _CHAR_LIMIT = 600  # characters of a text that character n-grams are made of: the head says what a product is
@@ -49,7 +50,7 @@ def text_features(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFram
     columns |= _overlaps(texts)
     columns |= _shape(texts)
     frame = pd.DataFrame(columns, index=pd.Index(examples["example_id"], name="example_id"))
-    frame = pd.concat([frame, _within_query(frame, examples["query_id"].to_numpy())], axis=1)
+    frame = pd.concat([frame, _within_query(frame, examples[["query_id", "split"]])], axis=1)
     frame["locale"] = pd.Categorical(examples["locale"], categories=list(LOCALES)).codes
     return frame.astype(np.float32)
 
@@ -154,10 +155,13 @@ def _shape(texts: _Texts) -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-def _within_query(frame: pd.DataFrame, query: np.ndarray) -> pd.DataFrame:
-    """Of each feature of the pair: its rank among the query's candidates (0..1) and the difference from their mean."""
+def _within_query(frame: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
+    """Of each feature of the pair: its rank among the query's candidates (0..1) and the difference from their mean.
+
+    A query that is in both splits has two lists of candidates, so that test rows move no feature of training rows.
+    """
     paired = frame.drop(columns=list(_OF_QUERY))
-    groups = paired.groupby(query)
+    groups = paired.groupby([group[column].to_numpy() for column in group])
     rank = groups.rank(pct=True, method="average").add_suffix("_rank")
     relative = (paired - groups.transform("mean")).add_suffix("_relative")
     count = pd.DataFrame({"candidates": groups[paired.columns[0]].transform("size")})

@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
 from competition.data.text import FIELDS, clean
 from competition.errors import CompError
-from competition.workspace import atomic_folder
+from competition.workspace import atomic_folder, stamp
 
 # The library reports every pooler that is left out and draws bars of its own; a fault is an exception anyway.
 hf_logging.set_verbosity_error()
@@ -44,7 +44,7 @@ def train_tokenizer(products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY) -
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 
 
-def make_tiny(folder: Path, products: pd.DataFrame, seed: int) -> None:
+def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> None:
     """Write the offline encoder: a tokenizer trained on `products`, 2 layers of 128 dimensions with random weights."""
     tokenizer = train_tokenizer(products)
     config = BertConfig(
@@ -59,10 +59,10 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertModel(config, add_pooling_layer=False)
-    _save(folder, tokenizer, model)
+    _save(folder, tokenizer, model, inputs)
 
 
-def fetch(folder: Path, source: str) -> None:
+def fetch(folder: Path, source: str, inputs: str) -> None:
     """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
 
     Only weights are read: no remote code, no pickled objects (`weights_only`).
@@ -81,18 +81,28 @@ def fetch(folder: Path, source: str) -> None:
         ) from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
         raise CompError(f"The tokenizer of {source!r} has no [CLS], [SEP] or [PAD]: it does not belong to an encoder.")
-    _save(folder, tokenizer, model)
+    _save(folder, tokenizer, model, inputs)
 
 
-def _save(folder: Path, tokenizer: Any, model: Any) -> None:
+def _save(folder: Path, tokenizer: Any, model: Any, inputs: str) -> None:
     with atomic_folder(folder) as temporary:
         tokenizer.save_pretrained(temporary)
         model.save_pretrained(temporary)
+        stamp(temporary, inputs)
 
 
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of an encoder folder."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def position_limit(folder: Path) -> int | None:
+    """The longest text in tokens that an encoder can read; None where its architecture sets no limit."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is not None and ("roberta" in config.model_type or config.model_type == "camembert"):
+        positions -= config.pad_token_id + 1  # this family counts positions from behind the padding's
+    return positions
 
 
 def load_encoder(folder: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,16 +45,18 @@ def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> 
     A row that is longer than the budget is a group by itself.
     """
     by_length = rows[np.lexsort((rows, lengths[rows]))]
+    padded = _padded(lengths[by_length]).tolist()
     groups, start = [], 0
     for end in range(1, len(by_length) + 1):
-        if end < len(by_length) and (end + 1 - start) * _padded(int(lengths[by_length[end]])) <= token_budget:
+        if end < len(by_length) and (end + 1 - start) * padded[end] <= token_budget:
             continue
         groups.append(by_length[start:end])
         start = end
     return groups
 
 
-def _padded(length: int) -> int:
+def _padded(length: Any) -> Any:
+    """A length, or an array of them, rounded up to a multiple of PAD_TO."""
     return -(-length // PAD_TO) * PAD_TO
 
 

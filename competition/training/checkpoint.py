@@ -1,11 +1,11 @@
-"""A trained fold on disk: `model.safetensors` and `fold.json`, readable without running anything."""
+"""A trained fold on disk: `model.safetensors` and what it was made from; reading it runs nothing."""
 
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
 from competition.model.relevance import RelevanceModel
-from competition.workspace import atomic_folder, read_json, write_json
+from competition.workspace import atomic_folder, stamp
 
 
 def save_model(folder: Path, model: RelevanceModel, inputs: str) -> None:
@@ -13,7 +13,7 @@ def save_model(folder: Path, model: RelevanceModel, inputs: str) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
     with atomic_folder(folder) as temporary:
         save_file(weights, temporary / "model.safetensors")
-        write_json(temporary / "fold.json", {"inputs": inputs})
+        stamp(temporary, inputs)
 
 
 def load_model(folder: Path, encoder: Path, kind: str, dropout: float) -> RelevanceModel:
@@ -21,9 +21,3 @@ def load_model(folder: Path, encoder: Path, kind: str, dropout: float) -> Releva
     model = RelevanceModel.make(encoder, kind, dropout, seed=0)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model
-
-
-def model_inputs(folder: Path) -> str | None:
-    """The fingerprint that a fold's folder was written with, of whichever model; None where there is none."""
-    inputs = read_json(folder / "fold.json").get("inputs")
-    return str(inputs) if inputs else None

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 
 from competition import tasks
 from competition.data.tokens import Pairs
-from competition.model.encoder import load_tokenizer
+from competition.errors import InputError
+from competition.model.encoder import load_tokenizer, position_limit
 from competition.model.relevance import RelevanceModel
 from competition.progress import Progress, progress
 from competition.settings import EncoderRecipe
@@ -33,7 +34,13 @@ class Corpus:
 
     @classmethod
     def make(cls, recipe: EncoderRecipe, encoder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> "Corpus":
-        """Tokenise `examples` for `recipe`."""
+        """Tokenise `examples` for `recipe`; raises InputError when its `max_length` is more than the encoder reads."""
+        limit = position_limit(encoder)
+        if limit is not None and recipe.max_length > limit:
+            raise InputError(
+                f"The recipe {recipe.name!r} has max_length = {recipe.max_length}, but the encoder {recipe.encoder!r} "
+                f"reads at most {limit} tokens: lower max_length."
+            )
         tokenizer = load_tokenizer(encoder)
         pairs = Pairs.make(tokenizer, examples, products, recipe.field_order, recipe.max_length)
         return cls(examples, pairs, tokenizer.pad_token_id, encoder)
@@ -69,7 +76,7 @@ def train_fold(
     Returns:
         Outputs of the held-out rows and of the test rows, see `predict`.
     """
-    if set(fold.train) & (set(fold.held_out) | set(fold.test)):
+    if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
     seed = derive_seed(recipe.seed, recipe.name, fold.number)
     accelerator = make_accelerator()
@@ -100,12 +107,12 @@ def train_fold(
     return kept.held_out, test
 
 
-def predict_fold(recipe: EncoderRecipe, corpus: Corpus, fold: Fold) -> pd.DataFrame:
-    """Outputs of the test rows by the weights that `train_fold` left in the fold's folder."""
+def predict_fold(recipe: EncoderRecipe, corpus: Corpus, folder: Path, number: int, test: Rows) -> pd.DataFrame:
+    """Outputs of the test rows by the weights that `train_fold` left in the folder of fold `number`."""
     accelerator = make_accelerator()
-    model = load_model(fold.folder, corpus.encoder, recipe.kind, recipe.dropout).to(accelerator.device)
-    with progress(f"{recipe.name} fold {fold.number}, test rows", len(fold.test)) as work:
-        return _predict(accelerator, model, recipe, corpus, fold.test, work)
+    model = load_model(folder, corpus.encoder, recipe.kind, recipe.dropout).to(accelerator.device)
+    with progress(f"{recipe.name} fold {number}, test rows", len(test)) as work:
+        return _predict(accelerator, model, recipe, corpus, test, work)
 
 
 @dataclass(frozen=True)

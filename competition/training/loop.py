@@ -27,7 +27,7 @@ LOG_EVERY = 50  # optimiser steps
 
 def make_accelerator() -> Accelerator:
     """An Accelerator with bf16 where the device has it; the CPU computes in fp32."""
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     return Accelerator(mixed_precision="bf16" if bf16 else "no")
 
 
@@ -85,8 +85,8 @@ class _Step:
     pad_id: int
     token_budget: int
 
-    def backward(self, chosen: Rows) -> float:
-        """Add the gradient of sum(w * loss) / sum(w) over `chosen`; returns this process's share of that loss."""
+    def backward(self, chosen: Rows) -> Tensor:
+        """Add the gradient of sum(w * loss) / sum(w) over `chosen`; returns that loss, on the device."""
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         whole = float(self.sample.weight[chosen].sum())
         mine = shard(chosen, rank, ranks)
@@ -102,7 +102,7 @@ class _Step:
                 loss = self._weighted_sum(group) * factor
                 self.accelerator.backward(loss)
             total += loss.detach() / ranks
-        return float(total)
+        return self.accelerator.reduce(total)
 
     def _weighted_sum(self, group: Rows) -> Tensor:
         device = self.accelerator.device
@@ -163,5 +163,5 @@ def fit(
             work.advance(len(chosen))
             if step % LOG_EVERY == 0 or step == steps:
                 rate = seen / (time.monotonic() - began)
-                log.write(epoch=epoch, step=step, loss=loss, rows_per_second=round(rate, 1))
+                log.write(epoch=epoch, step=step, loss=float(loss), rows_per_second=round(rate, 1))
         after_epoch(epoch)

@@ -120,7 +120,8 @@ def test_each_distinct_text_is_tokenised_once(tokenizer: Any, catalogue: Catalog
 
 def test_ragged_gives_back_its_sequences() -> None:
     sequences = [[1, 2, 3], [], [4], [5, 6]]
-    ragged = Ragged(sequences)
+    values = np.array([x for sequence in sequences for x in sequence], np.int32)
+    ragged = Ragged(values, np.array([len(sequence) for sequence in sequences]))
     assert [ragged[i].tolist() for i in range(4)] == sequences
     assert Ragged([]).offsets.tolist() == [0]
 

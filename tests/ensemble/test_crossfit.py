@@ -39,11 +39,11 @@ def _run(name: str, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) ->
 
 def test_a_fold_is_scored_by_weights_that_never_saw_it() -> None:
     examples, fold, runs = setting()
-    before = cross_fit(TASKS["task1"], runs, examples, fold, rounds=10)
+    before = cross_fit(TASKS["task1"], runs, examples, fold, selections=10)
     spoiled = examples.copy()
     in_fold = (fold == 2).to_numpy()
     spoiled.loc[in_fold, "label"] = np.random.default_rng(1).permutation(spoiled.loc[in_fold, "label"])
-    after = cross_fit(TASKS["task1"], runs, spoiled, fold, rounds=10)
+    after = cross_fit(TASKS["task1"], runs, spoiled, fold, selections=10)
     pd.testing.assert_frame_equal(before.held_out[2], after.held_out[2])
     assert before.weights[2] == after.weights[2]
     assert before.weights[0] != after.weights[0]
@@ -51,7 +51,7 @@ def test_a_fold_is_scored_by_weights_that_never_saw_it() -> None:
 
 def test_outputs_are_the_weighted_average() -> None:
     examples, fold, runs = setting()
-    fitted = cross_fit(TASKS["task1"], runs[:2], examples, fold, rounds=10)
+    fitted = cross_fit(TASKS["task1"], runs[:2], examples, fold, selections=10)
     for k in range(5):
         weights = fitted.weights[k]
         assert sum(weights.values()) == pytest.approx(1)
@@ -67,9 +67,9 @@ def test_outputs_are_the_weighted_average() -> None:
 
 def test_order_of_members_and_rows_changes_nothing() -> None:
     examples, fold, runs = setting()
-    one = cross_fit(TASKS["task1"], runs, examples, fold, rounds=10)
+    one = cross_fit(TASKS["task1"], runs, examples, fold, selections=10)
     shuffled = examples.sample(frac=1, random_state=1)
-    other = cross_fit(TASKS["task1"], runs[::-1], shuffled, fold.loc[shuffled.index], rounds=10)
+    other = cross_fit(TASKS["task1"], runs[::-1], shuffled, fold.loc[shuffled.index], selections=10)
     for a, b in zip(one.held_out + one.test, other.held_out + other.test, strict=True):
         pd.testing.assert_frame_equal(a, b)
     assert one.weights == other.weights
@@ -78,7 +78,7 @@ def test_order_of_members_and_rows_changes_nothing() -> None:
 def test_members_that_do_not_fit_are_refused() -> None:
     examples, fold, runs = setting()
     with pytest.raises(CompError, match="No member of the ensemble answers task2"):
-        cross_fit(TASKS["task2"], [], examples, fold, rounds=5)
+        cross_fit(TASKS["task2"], [], examples, fold, selections=5)
     short = Run("short", "gain", runs[0].held_out.head(7), runs[0].test)
     with pytest.raises(CompError, match="'short' does not cover the same rows"):
-        cross_fit(TASKS["task1"], [runs[0], short], examples, fold, rounds=5)
+        cross_fit(TASKS["task1"], [runs[0], short], examples, fold, selections=5)

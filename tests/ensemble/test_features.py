@@ -26,6 +26,8 @@ def test_order_of_rows_changes_nothing(catalogue: Catalogue) -> None:
 def test_new_test_rows_move_no_feature_of_training_rows(catalogue: Catalogue) -> None:
     examples, products = catalogue
     train = examples[examples["split"] == "train"]
+    more = examples[examples["split"] == "test"].assign(query_id=train["query_id"].iloc[0])  # a query in both splits
+    examples = pd.concat([train, more])
     pd.testing.assert_frame_equal(
         text_features(examples, products).loc[train["example_id"]], text_features(train, products), rtol=1e-5
     )
@@ -59,6 +61,7 @@ def test_values_by_hand() -> None:
     assert features.loc[1, "words_in_title_rank"] == 1 and features.loc[2, "words_in_title_rank"] == 0.5
     assert features.loc[1, "words_in_title_relative"] == np.float32(1 / 3)
     assert (features["candidates"] == 2).all()
+    assert features.loc[1, "cosine_color_word"] > 0 == features.loc[1, "cosine_brand_word"]
     assert 0 < features.loc[1, "cosine_title_word"] <= 1 and features.loc[2, "cosine_title_word"] == 0
 
 
@@ -66,7 +69,7 @@ def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogu
     examples, products = catalogue
     features = text_features(examples, products)
     rows = examples[examples["split"] == "train"]
-    recipe = LexicalRecipe(name="lexical", rounds=5)
+    recipe = LexicalRecipe(name="lexical", trees=5)
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
     one, same = (predict_lexical(train_lexical(recipe, features, rows, 0), features, ids) for _ in range(2))
     pd.testing.assert_frame_equal(one, same)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, XLMRobertaConfig
 
 from competition.errors import CompError
-from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_tiny
+from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_tiny, position_limit
 from competition.model.relevance import RelevanceModel
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
@@ -18,12 +18,12 @@ Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 def tiny(tmp_path_factory: pytest.TempPathFactory, catalogue: Catalogue) -> Path:
     """The offline encoder of a small catalogue."""
     folder = tmp_path_factory.mktemp("encoder") / "tiny"
-    make_tiny(folder, catalogue[1], seed=1)
+    make_tiny(folder, catalogue[1], seed=1, inputs="test")
     return folder
 
 
 def test_made_twice_has_the_same_bytes(tiny: Path, tmp_path: Path, catalogue: Catalogue) -> None:
-    make_tiny(tmp_path / "again", catalogue[1], seed=1)
+    make_tiny(tmp_path / "again", catalogue[1], seed=1, inputs="test")
     names = sorted(path.name for path in tiny.iterdir())
     assert "model.safetensors" in names and "tokenizer.json" in names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
@@ -52,7 +52,7 @@ def test_a_local_bert_folder_is_copied_without_its_pooler(tmp_path: Path, tiny: 
         vocab_size=9000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
     )
     BertModel(config).save_pretrained(source)
-    fetch(tmp_path / "copy", str(source))
+    fetch(tmp_path / "copy", str(source), "test")
     encoder = load_encoder(tmp_path / "copy")
     assert encoder.pooler is None
     assert (tmp_path / "copy" / "model.safetensors").is_file()
@@ -60,8 +60,14 @@ def test_a_local_bert_folder_is_copied_without_its_pooler(tmp_path: Path, tiny: 
 
 def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(CompError, match="cannot be loaded .* put the path of its folder into"):
-        fetch(tmp_path / "copy", str(tmp_path / "nothing-here"))
+        fetch(tmp_path / "copy", str(tmp_path / "nothing-here"), "test")
     assert not (tmp_path / "copy").exists()
+
+
+def test_the_limit_of_positions(tiny: Path, tmp_path: Path) -> None:
+    assert position_limit(tiny) == 512
+    XLMRobertaConfig(max_position_embeddings=514, pad_token_id=1).save_pretrained(tmp_path)
+    assert position_limit(tmp_path) == 512  # 514 - (1 + 1)
 
 
 @pytest.mark.parametrize(("kind", "logits", "outputs"), [("classes", 4, 4), ("gain", 1, 1), ("substitute", 2, 1)])

@@ -24,7 +24,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory, catalogue: Catalogue) -> tup
     """An encoder, the pairs of 24 examples, and the id of padding."""
     folder = tmp_path_factory.mktemp("loop") / "tiny"
     examples, products = catalogue
-    make_tiny(folder, products, seed=1)
+    make_tiny(folder, products, 1, "test")
     tokenizer = load_tokenizer(folder)
     return folder, Pairs.make(tokenizer, examples.head(24), products, "ptbcbd", 48), tokenizer.pad_token_id
 
@@ -81,7 +81,7 @@ def test_the_loss_is_the_weighted_mean_computed_plainly(model: RelevanceModel, p
         log_probability = torch.log_softmax(model(tokens, torch.ones_like(tokens), types)[0], 0)
         plain.append(-log_probability[target[row]].item())
     expected = float((weight * np.array(plain)).sum() / weight.sum())
-    assert step.backward(np.arange(len(pairs))) == pytest.approx(expected, rel=1e-5)
+    assert step.backward(np.arange(len(pairs))).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_schedule_rises_and_falls_linearly() -> None:

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
 def test_two_processes_give_what_one_gives(tmp_path: Path, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> None:
-    make_tiny(tmp_path / "tiny", catalogue[1], seed=1)
+    make_tiny(tmp_path / "tiny", catalogue[1], seed=1, inputs="test")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     outputs = {}
