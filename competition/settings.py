@@ -63,7 +63,8 @@ class EncoderRecipe(Recipe):
     `warmup` is a share of all steps, `clip_norm` the largest norm of a gradient, `token_budget` counts padding too.
     """
 
-    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget"})
+    # The encoder counts by its content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
+    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})
 
     model: Literal["encoder"] = "encoder"
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"

@@ -3,7 +3,6 @@ written. Only here do training, audits, ensembles and submissions meet the files
 
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +16,7 @@ from competition.data import store
 from competition.data.store import Card
 from competition.errors import CompError
 from competition.oof import RunPlan
+from competition.planning import TINY, FoldPlan
 from competition.progress import console, progress
 from competition.scoreboard import scoreboard
 from competition.settings import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
@@ -27,7 +27,6 @@ from competition.workspace import Workspace, derive_seed, read_json, stamped, wr
 if TYPE_CHECKING:
     from competition.training.finetune import Corpus
 
-TINY = "tiny"  # the encoder that is made here instead of being loaded
 _PACKAGES = (
     "accelerate",
     "cleanlab",
@@ -39,18 +38,6 @@ _PACKAGES = (
     "torch",
     "transformers",
 )
-
-
-@dataclass(frozen=True)
-class FoldPlan:
-    """What one fold of a recipe is made from."""
-
-    number: int
-    inputs: str  # fingerprint of all that training depends on
-    test_inputs: str  # the same with the test rows
-    folds_inputs: str  # of the file of folds
-    encoder: Path  # its folder; unused by recipes without an encoder
-    noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
 
 
 class Maker:

@@ -9,7 +9,8 @@ import pytest
 
 from competition.data import store, synthetic
 from competition.errors import CompError, InputError
-from competition.pipeline import Pipeline, split_run
+from competition.pipeline import Pipeline
+from competition.planning import split_run
 from competition.workspace import Workspace
 from tests.conftest import QUICK, make_workspace
 
@@ -160,7 +161,7 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
     pipeline.folds_step("five").make()
     examples = pipeline.maker.examples
     recipe = pipeline.member("r2")
-    plan = pipeline._fold_plan(recipe, 1)
+    plan = pipeline.fold_plan(recipe, 1)
     assert plan.noise is not None
     every = pipeline.maker._rows(recipe, replace(plan, noise=None))
     flags = pd.DataFrame({"example_id": examples["example_id"], "dropped": True})
@@ -193,7 +194,7 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
 def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> None:
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
     names = ["tiny", "org/e5-v1.5", "org/e5-v1.6", "other/e5-v1.5", "../e5-v1.5", "org--e5-v1.5"]
-    folders = {pipeline._encoder_folder(name) for name in names}
+    folders = {pipeline.encoder_folder(name) for name in names}
     assert len(folders) == len(names)
     assert {folder.parent for folder in folders} == {pipeline.workspace.encoder("tiny").parent}
 
@@ -203,3 +204,14 @@ def test_a_workspace_without_an_audit_trains_what_it_names(tmp_path: Path) -> No
     pipeline = Pipeline(make_workspace(tmp_path / "w", settings=settings))
     assert pipeline.wanted() == ["lexical", "blend"]
     assert not [step.name for step in pipeline.steps() if step.name.startswith("audit")]
+
+
+def test_an_encoder_counts_by_its_content_not_by_its_path(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    runs = []
+    for name, text in (("one", "same"), ("two", "same"), ("three", "other")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text)
+        workspace.settings_file.write_text(f'{QUICK}encoder = "{tmp_path / name}"\n')
+        runs.append(Pipeline(workspace).run("c1").complete)
+    assert runs[0] == runs[1] != runs[2]

@@ -20,7 +20,8 @@ def submit(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
-    from competition.pipeline import SUBMISSION, Pipeline, execute, split_run
+    from competition.pipeline import SUBMISSION, Pipeline, execute
+    from competition.planning import split_run
     from competition.settings import AverageRecipe
 
     space = Workspace.open(workspace)

@@ -1,0 +1,218 @@
+"""Which runs there should be, and what each of them is made from.
+
+Fingerprints are computed from settings and data alone, before anything is made: a run's inputs are its recipe's keys
+and the fingerprints of what it depends on, down to the rows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from competition import settings as config
+from competition.data.store import Card, load_card
+from competition.errors import InputError
+from competition.oof import RunPlan
+from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, Settings
+from competition.tasks import ANSWER_KIND
+from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files
+
+TINY = "tiny"  # the encoder that is made here instead of being loaded
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """What one fold of a recipe is made from."""
+
+    number: int
+    inputs: str  # fingerprint of all that training depends on
+    test_inputs: str  # the same with the test rows
+    folds_inputs: str  # of the file of folds
+    encoder: Path  # its folder; unused by recipes without an encoder
+    noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
+
+
+class Planner:
+    """The runs of one workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.settings: Settings = config.load_settings(workspace)
+        self.card: Card = load_card(workspace)
+
+    # --- recipes and runs ---
+
+    @cache  # noqa: B019 - one Pipeline per command
+    def recipe(self, name: str) -> AnyRecipe:
+        """The recipe called `name`, a member or an ensemble, with everything resolved."""
+        return config.load_recipe(self.workspace, self.settings, name)
+
+    def member(self, name: str) -> MemberRecipe:
+        """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
+        recipe = self.recipe(name)
+        if isinstance(recipe, AverageRecipe):
+            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {name}`.")
+        return recipe
+
+    def ensemble(self, name: str) -> AverageRecipe:
+        """An ensemble; raises InputError when `name` is a recipe that is trained on folds."""
+        recipe = self.recipe(name)
+        if not isinstance(recipe, AverageRecipe):
+            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {name}`.")
+        return recipe
+
+    def members_of(self, recipe: AverageRecipe, task: str | None = None) -> list[MemberRecipe]:
+        """The recipes that an ensemble averages, all or those that answer a task."""
+        members = [self.member(name) for name in recipe.members or self.settings.recipes]
+        return [member for member in members if task is None or task in member.tasks]
+
+    def tasks_of(self, recipe: AverageRecipe) -> list[str]:
+        """The tasks of the data that an ensemble's members answer."""
+        return [task for task in self.card.tasks if self.members_of(recipe, task)]
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        """Recipes and ensembles, each behind those it is made from.
+
+        Raises:
+            InputError: one of them is made from itself.
+        """
+        order: list[str] = []
+
+        def visit(name: str, above: tuple[str, ...]) -> None:
+            if name in above:
+                raise InputError(f"The recipe {name!r} is made from itself: {' <- '.join((*above, name))}.")
+            if name in order:
+                return
+            recipe = self.recipe(name)
+            if isinstance(recipe, AverageRecipe):
+                behind = [member.name for member in self.members_of(recipe)]
+            else:
+                behind = [split_run(recipe.drop_noise_from)[0]] if recipe.drop_noise_from else []
+            for needed in behind:
+                visit(needed, (*above, name))
+            order.append(name)
+
+        for name in names:
+            visit(name, ())
+        return order
+
+    @cache  # noqa: B019
+    def run(self, name: str, task: str | None = None) -> RunPlan:
+        """The run called `name`: a recipe, an ensemble with its task (`blend-task1`), or an ensemble and a task.
+
+        Raises:
+            InputError: there is no such run, or it does not answer `task`.
+        """
+        stem, suffix = split_run(name)
+        if suffix and task in (None, suffix):
+            return self.ensemble_run(self.ensemble(stem), suffix)
+        recipe = self.recipe(name)
+        if isinstance(recipe, AverageRecipe):
+            if task is None:
+                raise InputError(f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1.")
+            return self.ensemble_run(recipe, task)
+        if task is not None and task not in recipe.tasks:
+            raise InputError(f"The run {name!r} does not answer {task}, only {', '.join(recipe.tasks)}.")
+        self.order([name])  # refuses a circle
+        plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
+        parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
+        return RunPlan(name, recipe.kind, recipe.tasks, parts)
+
+    def audited_run(self, name: str) -> RunPlan:
+        """The run whose labels are audited; raises InputError unless it predicts the four classes."""
+        recipe = self.recipe(split_run(name)[0])
+        if isinstance(recipe, AverageRecipe) and "task2" not in self.tasks_of(recipe):
+            raise InputError(f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need.")
+        whole_ensemble = isinstance(recipe, AverageRecipe) and name == recipe.name
+        plan = self.run(name, "task2" if whole_ensemble else None)
+        if plan.kind != "classes":
+            raise InputError(f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}.")
+        return plan
+
+    def ensemble_run(self, recipe: AverageRecipe, task: str) -> RunPlan:
+        """The run of an ensemble for one task; raises InputError when no member answers it."""
+        self.order([recipe.name])
+        members = self.members_of(recipe, task)
+        if not members:
+            raise InputError(
+                f"No member of the ensemble {recipe.name!r} answers {task}: add one to `recipes` of competition.toml, "
+                f"or let another run answer {task} in [submission]."
+            )
+        plans = sorted((self.run(member.name) for member in members), key=lambda plan: plan.name)
+        made_from = [(plan.name, plan.held_out) for plan in plans]
+        inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
+        test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
+        parts = ((inputs, test_inputs),) * len(recipe.folds)
+        return RunPlan(recipe.run_name(task), ANSWER_KIND[task], (task,), parts)
+
+    def submission(self) -> dict[str, str]:
+        """Which run answers which task, by `competition.toml`, as far as the data have rows of the task."""
+        return {task: run for task, run in self.settings.submission.items() if task in self.card.tasks}
+
+    def wanted(self) -> list[str]:
+        """The recipes and ensembles that `competition.toml` names, and those that they are made from, in order."""
+        s = self.settings
+        audited = [s.noise_run] if s.noise_run else []
+        named = [*s.recipes, *audited, *s.ensembles, *self.submission().values()]
+        return self.order(split_run(name)[0] for name in named)
+
+    def runs(self) -> list[RunPlan]:
+        """Every run that `wanted` leaves in `oof/`."""
+        plans: list[RunPlan] = []
+        for name in self.wanted():
+            recipe = self.recipe(name)
+            if isinstance(recipe, AverageRecipe):
+                plans += [self.ensemble_run(recipe, task) for task in self.tasks_of(recipe)]
+            else:
+                plans.append(self.run(name))
+        return plans
+
+    # --- fingerprints ---
+
+    def folds_inputs(self, scheme: str) -> str:
+        """What a scheme's file of folds is made from."""
+        return fingerprint([SCHEMA, "folds", scheme, self.card.train, self.card.test])
+
+    @cache  # noqa: B019
+    def encoder_inputs(self, encoder: str) -> str:
+        """What an encoder's folder is made from: the content of a local folder, the name of one on the hub."""
+        source = self.encoder_source(encoder)
+        if source == TINY:
+            return fingerprint([SCHEMA, TINY, self.settings.seed, self.card.train])
+        return fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])
+
+    def encoder_source(self, encoder: str) -> str:
+        """`tiny`, a folder (relative ones start at the workspace), or a name on the model hub."""
+        local = self.workspace.root / encoder
+        return str(local) if encoder != TINY and local.is_dir() else encoder
+
+    def encoder_folder(self, encoder: str) -> Path:
+        """One folder per encoder: two that end in the same name differ in the hash of the whole."""
+        return self.workspace.encoder(TINY if encoder == TINY else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}")
+
+    @cache  # noqa: B019
+    def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:
+        """What one fold of a recipe is made from."""
+        parts = [SCHEMA, recipe.result_keys(), fold, self.card.train]
+        encoder = Path()
+        if isinstance(recipe, EncoderRecipe):
+            parts.append(self.encoder_inputs(recipe.encoder))
+            encoder = self.encoder_folder(recipe.encoder)
+        noise: tuple[str, str] | None = None
+        if recipe.drop_noise_from:
+            audited = self.audited_run(recipe.drop_noise_from).name
+            noise = (audited, self.noise_inputs(recipe.drop_noise_from, self.settings.noise_fraction))
+            parts.append(noise[1])
+        inputs = fingerprint(parts)
+        test_inputs = fingerprint([inputs, self.card.test])
+        return FoldPlan(fold, inputs, test_inputs, self.folds_inputs(recipe.scheme), encoder, noise)
+
+    def noise_inputs(self, name: str, fraction: float) -> str:
+        """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""
+        return fingerprint([SCHEMA, "noise", self.audited_run(name).held_out, fraction])
+
+
+def split_run(name: str) -> tuple[str, str]:
+    """`blend-task1` -> the ensemble and the task; any other name -> itself and nothing."""
+    stem, _, suffix = name.rpartition("-")
+    return (stem, suffix) if stem and suffix in ANSWER_KIND else (name, "")
