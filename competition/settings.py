@@ -86,7 +86,7 @@ class LexicalRecipe(Recipe):
 
     model: Literal["lexical"] = "lexical"
     kind: Literal["classes"] = "classes"
-    trees: int = Field(150, ge=1)
+    trees: int = Field(100, ge=1)
     shrinkage: float = Field(0.05, gt=0)
     leaves: int = Field(15, ge=2)
     min_rows_per_leaf: int = Field(30, ge=1)
