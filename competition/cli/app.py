@@ -40,21 +40,16 @@ class Commands(TyperGroup):
         except OSError as error:
             print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
             raise typer.Exit(1) from None
-        except typer.Exit:
+        except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if not type(error).__module__.startswith("competition") and _is_usage(error):
+            if hasattr(error, "format_message"):  # the parser's own: it prints itself and exits with 2
                 raise
             print(f"error: unexpected {type(error).__name__}: {error}; `--debug` shows where.", file=sys.stderr)
             raise typer.Exit(1) from None
 
 
-def _is_usage(error: Exception) -> bool:
-    """Whether the parser itself raised this: it prints its own sentence and exits with 2."""
-    return hasattr(error, "exit_code") and hasattr(error, "format_message") or type(error).__name__ == "Abort"
-
-
-app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
 
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; the current folder unless named.")
