@@ -106,8 +106,8 @@ def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.Dat
 
 
 def estimates(counts: Counts, groups: tuple[str, ...] | None = None) -> dict[str, dict[str, Estimate]]:
-    """Metric -> group -> estimate; all groups unless some are named."""
-    names = groups or tuple(counts.groups)
+    """Metric -> group -> estimate; all groups that have a query unless some are named."""
+    names = groups or tuple(name for name, members in counts.groups.items() if members.any())
     return {
         metric: {name: metrics.bootstrap(counts.values[counts.groups[name]], statistic) for name in names}
         for metric, statistic in counts.statistics.items()

@@ -1,5 +1,6 @@
 """One fold of one recipe: handed rows, it trains and returns predictions; it knows neither `oof/` nor noise."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def train_fold(
             nonlocal kept
             outputs = _predict(accelerator, model, recipe, corpus, fold.held_out, work)
             value = score(outputs)
-            log.write(epoch=epoch, held_out_score=value)
+            log.write(epoch=epoch, held_out_score=None if math.isnan(value) else value)
             if recipe.weights == "last" or kept is None or value > kept.score:
                 weights = {} if recipe.weights == "last" else _copy(model)
                 kept = _Kept(value, outputs, weights)
