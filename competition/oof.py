@@ -25,6 +25,7 @@ class RunPlan:
     name: str
     kind: str
     tasks: tuple[str, ...]  # that it answers
+    command: str  # that makes it
     parts: tuple[tuple[str, str], ...]  # per fold, the fingerprints of the inputs of its held-out and its test file
 
     @property
@@ -91,11 +92,10 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
     name, kind = plan.name, plan.kind
     for fold in plan.folds:
         if not workspace.oof_fold(name, fold).is_file() or not workspace.test_fold(name, fold).is_file():
-            raise CompError(
-                f"The run {name!r} is not complete, fold {fold} of {len(plan.folds)} is missing: `comp run` makes it."
-            )
-    parts = [read_table(workspace.oof_fold(name, k), inputs) for k, (inputs, _) in enumerate(plan.parts)]
-    tests = [read_table(workspace.test_fold(name, k), inputs) for k, (_, inputs) in enumerate(plan.parts)]
+            raise CompError(f"The run {name!r} is not complete, its fold {fold} is missing: `{plan.command}` makes it.")
+    mend = f"`{plan.command}` makes it anew"
+    parts = [read_table(workspace.oof_fold(name, k), inputs, mend) for k, (inputs, _) in enumerate(plan.parts)]
+    tests = [read_table(workspace.test_fold(name, k), inputs, mend) for k, (_, inputs) in enumerate(plan.parts)]
     held_out = pd.concat(parts, ignore_index=True).sort_values("example_id", ignore_index=True)
     by_split = examples.groupby("split")["example_id"]
     for part, split in [(held_out, "train"), *((test, "test") for test in tests)]:

@@ -116,7 +116,7 @@ class Planner:
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        return RunPlan(name, recipe.kind, recipe.tasks, parts)
+        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {name}", parts)
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
@@ -143,7 +143,7 @@ class Planner:
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
-        return RunPlan(recipe.run_name(task), ANSWER_KIND[task], (task,), parts)
+        return RunPlan(recipe.run_name(task), ANSWER_KIND[task], (task,), f"comp stack {recipe.name}", parts)
 
     def submission(self) -> dict[str, str]:
         """Which run answers which task, by `competition.toml`, as far as the data have rows of the task."""
@@ -183,7 +183,9 @@ class Planner:
 
     def encoder_source(self, encoder: str) -> str:
         """`tiny`, a folder (relative ones start at the workspace), or a name on the model hub."""
-        local = self.workspace.root / encoder
+        local = self.workspace.root / Path(encoder).expanduser()
+        if encoder.startswith(("/", ".", "~")) and not local.is_dir():
+            raise InputError(f"The encoder {encoder!r} is no folder: correct `encoder` in [overrides] or the recipe.")
         return str(local) if encoder != TINY and local.is_dir() else encoder
 
     def encoder_folder(self, encoder: str) -> Path:

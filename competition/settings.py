@@ -181,6 +181,14 @@ def load_settings(workspace: Workspace) -> Settings:
     for key in settings.overrides:
         if key not in known:
             raise InputError(f"{source}: unknown key {key!r} in [overrides]{nearest(key, known)}.")
+    recipes = recipe_names(workspace)
+    named = [("recipes", name) for name in settings.recipes] + [("ensembles", name) for name in settings.ensembles]
+    named += [("default_recipe", settings.default_recipe), ("noise_run", settings.noise_run)]
+    named += [("[submission]", name) for name in settings.submission.values()]
+    for key, name in named:
+        stem, _, suffix = name.rpartition("-")
+        if name and name not in recipes and not (suffix in ANSWER_KIND and stem in recipes):
+            raise InputError(f"{source}: {key} names the unknown recipe {name!r}{nearest(name, recipes)}.")
     for task in settings.submission:
         if task not in ANSWER_KIND:
             raise InputError(f"{source}: unknown task {task!r} in [submission]{nearest(task, ANSWER_KIND)}.")

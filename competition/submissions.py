@@ -58,7 +58,9 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
         frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
     except FileNotFoundError:
         raise InputError(f"{name} is missing.") from None
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, ValueError) as error:
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{name} is empty.") from None
+    except (OSError, pd.errors.ParserError, ValueError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
         raise InputError(f"{name} is no readable CSV file: {reason}.") from None
     if sorted(frame.columns) != sorted(task.columns):
@@ -80,7 +82,7 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
 def _refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
-        cells = ", ".join(f"{column} {frame[column].iloc[row]!r}" for column in frame)
+        cells = ", ".join(f"{column} {cell!r}" for column, cell in frame.iloc[row].astype(object).items())
         raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 

@@ -30,7 +30,9 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def read(space: Workspace) -> oof.Run:
     """The run of the fixture."""
-    return oof.read_run(space, oof.RunPlan("r", "gain", ("task1",), (("a", "a"),) * 2), EXAMPLES)
+    return oof.read_run(
+        space, oof.RunPlan("r", "gain", ("task1",), "comp train --recipe r", (("a", "a"),) * 2), EXAMPLES
+    )
 
 
 def test_rows_are_matched_by_id_and_test_rows_are_the_mean_of_folds(workspace: Workspace) -> None:
@@ -48,7 +50,7 @@ def test_a_file_made_from_other_inputs_is_refused(workspace: Workspace) -> None:
 
 def test_a_missing_fold_is_named(workspace: Workspace) -> None:
     workspace.oof_fold("r", 1).unlink()
-    with pytest.raises(CompError, match="'r' is not complete, fold 1 of 2 is missing"):
+    with pytest.raises(CompError, match="'r' is not complete, its fold 1 is missing: `comp train --recipe r` makes it"):
         read(workspace)
 
 

@@ -219,7 +219,7 @@ def test_wrong_files_are_refused(command: str, wrong: str, by_hand: Workspace, t
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", ("readable",)),
+        (b"", ("is empty",)),
         ("query_id,product_id\n1,caf\u00e9\n".encode("latin-1"), ("UTF-8",)),
         (VALID["task1"].encode("utf-16"), ("UTF-8",)),
         (b'query_id,product_id\n1,"b\n1,a\n2,c\n', ("readable",)),

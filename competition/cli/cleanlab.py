@@ -6,7 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app, show
 from competition.errors import InputError
-from competition.progress import console
+from competition.progress import console, warn
 from competition.workspace import Workspace
 
 
@@ -39,10 +39,13 @@ def cleanlab(
     table = noise.summary(flags, examples)
     rows = [[label, *(f"{n:,.0f}" for n in counts), f"{share:.3f}"] for label, *counts, share in table.itertuples()]
     show(f"Audit of {name}", ["", "rows", "flagged", "dropped", "share dropped"], rows)
+    for label, _, _, dropped, share in table.itertuples():
+        if str(label).startswith("label ") and share > 0.5:
+            warn(f"{dropped:,.0f} rows, {share:.0%} of {label}, would be dropped: {name} may know too little.")
     worst = noise.worst(flags, examples, pipeline.maker.products)
     cells = [
         [
-            str(w.rank),
+            f"{w.rank:.0f}",
             str(w.example_id),
             w.locale,
             w.given,

@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app, show
 from competition.errors import InputError
 from competition.progress import console
-from competition.workspace import Workspace
+from competition.workspace import Workspace, read_json
 
 group = typer.Typer(help="Bring real rows, make some, or describe what is there.", invoke_without_command=True)
 app.add_typer(group, name="data")
@@ -17,8 +17,14 @@ app.add_typer(group, name="data")
 @group.callback()
 def describe(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     """Describe the data: rows, queries, labels, missing text, queries in both splits."""
+    context.obj = workspace
     if context.invoked_subcommand is None:
         _show(Workspace.open(workspace))
+
+
+def _open(context: typer.Context, workspace: Path) -> Workspace:
+    """The workspace that was named behind the subcommand, or before it."""
+    return Workspace.open(context.obj if workspace == HERE else workspace)
 
 
 def _show(workspace: Workspace) -> None:
@@ -33,13 +39,14 @@ def _show(workspace: Workspace) -> None:
 
 @group.command("import")
 def import_(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder with the ESCI files, in either layout.")],
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Read real ESCI files: the released parquet files or the competition's CSV folders, whichever PATH holds."""
     from competition.data import esci, store
 
-    space = Workspace.open(workspace)
+    space = _open(context, workspace)
     examples, products = esci.read(path)
     store.save(space, examples, products, path.resolve().name)
     space.planted.unlink(missing_ok=True)
@@ -48,6 +55,7 @@ def import_(
 
 @group.command()
 def synth(
+    context: typer.Context,
     workspace: WorkspaceOption = HERE,
     queries: Annotated[int, typer.Option(min=60, help="How many queries; each has 4 to 12 products.")] = 300,
     noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of training labels that are made wrong.")] = 0.05,
@@ -59,7 +67,12 @@ def synth(
 
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
-    space = Workspace.open(workspace)
+    space = _open(context, workspace)
+    source = read_json(space.data_card).get("source", "synth")
+    if not source.startswith("synth"):
+        raise InputError(
+            f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
+        )
     examples, products, planted = synthetic.make(queries, noise, seed)
     store.save(space, examples, products, f"synth queries={queries} noise={noise} seed={seed}")
     write_table(space.planted, planted, store.load_card(space).train)

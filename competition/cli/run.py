@@ -13,9 +13,9 @@ def run(workspace: WorkspaceOption = HERE) -> None:
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     made = execute(space, pipeline.steps())
-    _show_scores(space)
     if not made:
         console.print("Nothing to do: everything is up to date.")
+    _show_scores(space)
     console.print(f"Submission: {space.submission(SUBMISSION)}    Scores: {space.scores}")
 
 

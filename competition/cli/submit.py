@@ -14,7 +14,8 @@ from competition.workspace import Workspace
 @app.command()
 def submit(
     run: Annotated[
-        str | None, typer.Option("--from", metavar="RUN", help="A run or ensemble; [submission] unless named.")
+        str | None,
+        typer.Option("--from", metavar="RUN", help="A run or ensemble; what competition.toml submits unless named."),
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     workspace: WorkspaceOption = HERE,

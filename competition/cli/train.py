@@ -1,12 +1,15 @@
 """`comp train`: fine-tune a recipe on its folds."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.app import HERE, WorkspaceOption, app, show
 from competition.progress import console
 from competition.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.pipeline import Pipeline
 
 
 @app.command()
@@ -17,7 +20,7 @@ def train(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train a recipe fold by fold; predictions go to oof/RECIPE/."""
+    """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
     from competition.pipeline import Pipeline, execute
 
     space = Workspace.open(workspace)
@@ -26,3 +29,25 @@ def train(
     made = execute(space, pipeline.recipe_steps(name, fold))
     what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}")
+    _show_scores(pipeline, name, fold)
+
+
+def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
+    """The recipe on the held-out rows of one fold, or of all."""
+    import pandas as pd
+
+    from competition import evaluation
+    from competition.tables import read_table
+    from competition.tasks import TASKS
+
+    plan, examples = pipeline.run(name), pipeline.maker.examples
+    folds = plan.folds if fold is None else [fold]
+    outputs = pd.concat([read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds])
+    held_out = examples[examples["example_id"].isin(outputs["example_id"])]
+    rows = []
+    for task in (TASKS[task] for task in plan.tasks):
+        if not evaluation.graded_rows(task, held_out).empty:
+            counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
+            for metric, groups in evaluation.estimates(counts).items():
+                rows += [[task.name, metric, group, f"{e.queries:,}", str(e)] for group, e in groups.items()]
+    show(f"{name} on held-out rows", ["task", "metric", "queries of", "count", "score [95 %]"], rows, 3)

@@ -256,6 +256,8 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     Raises:
         InputError: neither layout is there, or a file is missing, unreadable or lacks a column.
     """
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder: give the one that holds the ESCI files.")
     if (root / _A_EXAMPLES).exists() or (root / _A_PRODUCTS).exists():
         return _read_a(root)
     if any((root / spec.name).is_dir() for spec in _B_FOLDERS.values()):

@@ -85,8 +85,47 @@ def test_a_traceback_is_shown_only_with_debug(tmp_path: Path, monkeypatch: pytes
 
 def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    for command in (["cleanlab"], ["stack", "blend"], ["submit"], ["train", "--recipe", "r2"]):
-        result = comp(*command, "-w", workspace.root)
+    commands = {
+        "cleanlab": "comp train --recipe c1",
+        "stack blend": "comp train --recipe lexical",
+        "submit": "comp stack blend",
+        "train --recipe r2": "comp train --recipe c1",
+    }
+    for command, mend in commands.items():
+        result = comp(*command.split(), "-w", workspace.root)
         assert result.exit_code == 1, result.output
-        assert "is not complete, fold 0 of 5 is missing" in result.stderr
+        assert f"is not complete, its fold 0 is missing: `{mend}` makes it" in result.stderr
     assert not list((workspace.root / "submissions").glob("*/*.csv"))
+
+
+def test_help_texts_lose_no_words() -> None:
+    for command in COMMANDS:
+        shown = comp(command, "--help").output
+        assert ";  unless" not in shown and "; unless" not in " ".join(shown.split())
+
+
+def test_imported_rows_are_not_replaced_by_made_ones(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")  # its data come from elsewhere than `comp data synth`
+    before = workspace.examples.read_bytes()
+    sentence = refused("data", "synth", "-w", workspace.root)
+    assert "holds imported rows (test)" in sentence
+    assert workspace.examples.read_bytes() == before
+
+
+def test_the_workspace_may_be_named_before_the_subcommand(tmp_path: Path) -> None:
+    comp("init", tmp_path / "w")
+    assert comp("data", "-w", tmp_path / "w", "synth", "--queries", "60").exit_code == 0
+    assert (tmp_path / "w" / "data" / "examples.parquet").is_file()
+
+
+def test_names_in_the_settings_are_checked(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    for line, words in {
+        'recipes = ["lexcal"]': ("recipes names the unknown recipe 'lexcal'", "did you mean 'lexical'"),
+        'default_recipe = "c9"': ("default_recipe names the unknown recipe 'c9'",),
+        '[submission]\ntask1 = "blnd"': ("[submission] names the unknown recipe 'blnd'", "did you mean 'blend'"),
+        '[overrides]\nencoder = "/no/where"': ("The encoder '/no/where' is no folder",),
+    }.items():
+        workspace.settings_file.write_text(line)
+        sentence = refused("status", "-w", workspace.root)
+        assert all(word in sentence for word in words), sentence

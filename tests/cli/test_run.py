@@ -154,6 +154,11 @@ def test_the_noise_that_was_dropped_is_in_the_files(finished: Workspace) -> None
 def test_one_fold_at_a_time(finished: Workspace) -> None:
     result = comp("train", "--fold", "0", "-w", finished.root)
     assert result.exit_code == 0 and "c1, fold 0: nothing to do" in result.output
+    ids = pd.read_parquet(finished.oof_fold("c1", 0))["example_id"]
+    examples = pd.read_parquet(finished.examples).set_index("example_id").loc[ids]
+    outputs = held_out(finished, "c1").loc[ids, [f"p_{label}" for label in LABELS]]
+    right = (outputs.idxmax(axis=1).str.removeprefix("p_") == examples["label"]).mean()
+    assert f"{right:.4f} [" in result.output
     sentence = refused("train", "--fold", "5", "-w", finished.root)
     assert sentence == "Fold 5 does not exist: the recipe 'c1' has folds 0 to 4."
     assert "did you mean 'lexical'" in refused("train", "--recipe", "lexica", "-w", finished.root)
