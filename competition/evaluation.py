@@ -9,6 +9,8 @@ from competition import metrics
 from competition.metrics import Array, Codes, Estimate
 from competition.tasks import FULL_DEPTH, LOCALES, Task, answers, baseline, gains, truth
 
+DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say something about ranking
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -24,6 +26,11 @@ class Counts:
     def statistics(self) -> dict[str, metrics.Statistic]:
         """The task's metric first."""
         return _RANKING if self.task.metric == "nDCG" else _CLASSIFICATION
+
+    @property
+    def statistic(self) -> metrics.Statistic:
+        """The task's metric."""
+        return self.statistics[self.task.metric]
 
 
 _RANKING: dict[str, metrics.Statistic] = {"nDCG": metrics.mean}
@@ -81,7 +88,7 @@ def _ranking_counts(
     groups = _groups(examples)
     groups["can move"] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
     depth = examples.groupby("query_id").size().to_numpy()
-    groups[f"{FULL_DEPTH}+ products"] = depth >= FULL_DEPTH
+    groups[DEEP] = depth >= FULL_DEPTH
     graded = ~np.isnan(values)
     if protocol == "released-script":
         values = np.nan_to_num(values, nan=0.0)
@@ -118,6 +125,5 @@ def difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
     """The paired difference of the task's metric, `counts` minus `other`, over the same queries."""
     if not np.array_equal(counts.queries, other.queries):
         raise ValueError("paired results must have the same queries")
-    statistic = next(iter(counts.statistics.values()))
     chosen = counts.groups[group]
-    return metrics.paired_difference(counts.values[chosen], other.values[chosen], statistic)
+    return metrics.paired_difference(counts.values[chosen], other.values[chosen], counts.statistic)

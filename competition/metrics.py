@@ -48,6 +48,11 @@ def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
     return query[starts], np.add.reduceat(discounted, starts) if len(starts) else discounted
 
 
+def _normalised(dcg: Array, ideal: Array) -> Array:
+    """DCG over its ideal; NaN where the ideal is 0."""
+    return np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+
+
 def ndcg_per_query(
     query: Codes, gain: Array, score: Array, tie: Codes | None = None, ranked: NDArray[np.bool_] | None = None
 ) -> tuple[Codes, Array]:
@@ -72,7 +77,7 @@ def ndcg_per_query(
     # What is missing goes behind everything else and gains nothing.
     order = np.lexsort((position, -np.where(listed, score, -np.inf), query))
     _, dcg = _dcg(query, np.where(listed, gain, 0.0), order)
-    return queries, np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+    return queries, _normalised(dcg, ideal)
 
 
 def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
@@ -82,7 +87,7 @@ def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
     order = np.lexsort((-gain, query))
     _, ideal = _dcg(query, gain, order)
     _, dcg = _dcg(query, mean_gain, order)
-    return queries, np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+    return queries, _normalised(dcg, ideal)
 
 
 def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:

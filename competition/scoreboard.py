@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from competition import evaluation
-from competition.evaluation import Counts
+from competition.evaluation import DEEP, Counts
 from competition.metrics import Estimate
 from competition.oof import Run, RunPlan
-from competition.tasks import FULL_DEPTH, TASKS, Task
+from competition.tasks import TASKS, Task
 
-DEEP = f"{FULL_DEPTH}+ products"
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 COLUMNS = (
     "task", "split", "group", "run", "queries", "metric", "baseline",

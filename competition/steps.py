@@ -189,7 +189,7 @@ class Maker:
             if task is None:
                 return float("nan")
             counts = evaluation.count_outputs(task, recipe.kind, outputs, held_out)
-            return float(next(iter(counts.statistics.values()))(counts.values.sum(0)))
+            return float(counts.statistic(counts.values.sum(0)))
 
         return score
 
