@@ -27,8 +27,12 @@ class Estimate:
     high: float
     queries: int
 
+    def __format__(self, sign: str) -> str:
+        """Four decimals; `+` shows the sign, as for a difference."""
+        return f"{self.value:{sign}.4f} [{self.low:{sign}.4f}, {self.high:{sign}.4f}]"
+
     def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+        return f"{self}"
 
 
 def _starts(sorted_codes: Codes) -> Codes:

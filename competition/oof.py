@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from competition.errors import CompError
-from competition.tables import read_table, write_table
+from competition.tables import mean_by_id, read_table, write_table
 from competition.tasks import KINDS
 from competition.workspace import Workspace, fingerprint
 
@@ -106,12 +106,4 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
             raise CompError(
                 f"The run {name!r} does not cover the {split} rows: {len(stray)} ids differ, the first is {stray[0]}."
             )
-    return Run(name, kind, held_out, mean_of_folds(tests))
-
-
-def mean_of_folds(tests: list[pd.DataFrame]) -> pd.DataFrame:
-    """The arithmetic mean of the folds' test outputs, joined by example_id and sorted by it."""
-    aligned = [test.set_index("example_id").sort_index() for test in tests]
-    mean = sum(aligned[1:], start=aligned[0]) / len(aligned)
-    frame: pd.DataFrame = mean.reset_index()
-    return frame
+    return Run(name, kind, held_out, mean_by_id(tests))

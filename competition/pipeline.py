@@ -6,14 +6,14 @@ new test rows redo predictions only.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from competition.errors import InputError
 from competition.oof import RunPlan
 from competition.planning import FoldPlan, Planner
 from competition.progress import console
-from competition.settings import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
@@ -60,8 +60,8 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
 class Pipeline(Planner):
     """The steps of one workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
+    def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
+        super().__init__(workspace, recipes)
         self.maker = Maker(workspace)
 
     def folds_step(self, scheme: str) -> Step:
@@ -79,6 +79,19 @@ class Pipeline(Planner):
             lambda: stamped(folder),
             lambda: self.maker.encoder(source, folder, inputs, seed),
         )
+
+    def _feature_steps(self, recipe: EncoderRecipe) -> list[Step]:
+        """`data/vocabulary/` and `data/char3/`, as far as a recipe reads them."""
+        sources, steps = self.sources(recipe), []
+        if (vocabulary := sources.vocabulary) is not None:
+            inputs = self.vocabulary_inputs
+            steps.append(Step("vocabulary", inputs, lambda: stamped(vocabulary), lambda: self.maker.vocabulary(inputs)))
+        if (vectors := sources.vectors) is not None:
+            of_vectors, seed = self.vectors_inputs, self.settings.seed
+            steps.append(
+                Step("char3", of_vectors, lambda: stamped(vectors), lambda: self.maker.gram_vectors(of_vectors, seed))
+            )
+        return steps
 
     def noise_step(self, name: str, fraction: float | None = None) -> Step:
         """`oof/<run>/noise.parquet`."""
@@ -102,6 +115,7 @@ class Pipeline(Planner):
         steps = [self.folds_step(recipe.scheme)]
         if isinstance(recipe, EncoderRecipe):
             steps.append(self.encoder_step(recipe.encoder))
+            steps += self._feature_steps(recipe)
         if recipe.drop_noise_from:
             steps.append(self.noise_step(recipe.drop_noise_from))
         for fold in recipe.folds if only is None else (only,):

@@ -4,7 +4,7 @@ Fingerprints are computed from settings and data alone, before anything is made:
 and the fingerprints of what it depends on, down to the rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from competition import settings as config
 from competition.data.store import Card, load_card
 from competition.errors import InputError
+from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, Settings
 from competition.tasks import ANSWER_KIND
@@ -28,15 +29,17 @@ class FoldPlan:
     inputs: str  # fingerprint of all that training depends on
     test_inputs: str  # the same with the test rows
     folds_inputs: str  # of the file of folds
-    encoder: Path  # its folder; unused by recipes without an encoder
+    sources: Sources | None  # of an encoder recipe
     noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
 
 
 class Planner:
     """The runs of one workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
+        """`recipes` are known beside those of the files, and go before them."""
         self.workspace = workspace
+        self._recipes = recipes or {}
         self.settings: Settings = config.load_settings(workspace)
         self.card: Card = load_card(workspace)
 
@@ -45,6 +48,8 @@ class Planner:
     @cache  # noqa: B019 - one Pipeline per command
     def recipe(self, name: str) -> AnyRecipe:
         """The recipe called `name`, a member or an ensemble, with everything resolved."""
+        if name in self._recipes:
+            return self._recipes[name]
         return config.load_recipe(self.workspace, self.settings, name)
 
     def member(self, name: str) -> MemberRecipe:
@@ -192,14 +197,35 @@ class Planner:
         """One folder per encoder: two that end in the same name differ in the hash of the whole."""
         return self.workspace.encoder(TINY if encoder == TINY else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}")
 
+    @property
+    def vocabulary_inputs(self) -> str:
+        """What the vocabulary is made from."""
+        return fingerprint([SCHEMA, "vocabulary", self.card.train])
+
+    @property
+    def vectors_inputs(self) -> str:
+        """What the vectors of 3-grams are made from."""
+        return fingerprint([self.vocabulary_inputs, self.settings.seed])
+
+    def sources(self, recipe: EncoderRecipe) -> Sources:
+        """The folders that a recipe's models are built from."""
+        learned = "char3" in recipe.features and recipe.char3_init != "random"
+        return Sources(
+            self.encoder_folder(recipe.encoder),
+            self.workspace.vocabulary if recipe.features else None,
+            self.workspace.gram_vectors if learned else None,
+        )
+
     @cache  # noqa: B019
     def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:
         """What one fold of a recipe is made from."""
         parts = [SCHEMA, recipe.result_keys(), fold, self.card.train]
-        encoder = Path()
+        sources = None
         if isinstance(recipe, EncoderRecipe):
+            sources = self.sources(recipe)
             parts.append(self.encoder_inputs(recipe.encoder))
-            encoder = self.encoder_folder(recipe.encoder)
+            parts += [self.vocabulary_inputs] if sources.vocabulary else []
+            parts += [self.vectors_inputs] if sources.vectors else []
         noise: tuple[str, str] | None = None
         if recipe.drop_noise_from:
             audited = self.audited_run(recipe.drop_noise_from).name
@@ -207,7 +233,7 @@ class Planner:
             parts.append(noise[1])
         inputs = fingerprint(parts)
         test_inputs = fingerprint([inputs, self.card.test])
-        return FoldPlan(fold, inputs, test_inputs, self.folds_inputs(recipe.scheme), encoder, noise)
+        return FoldPlan(fold, inputs, test_inputs, self.folds_inputs(recipe.scheme), sources, noise)
 
     def noise_inputs(self, name: str, fraction: float) -> str:
         """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""

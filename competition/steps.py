@@ -15,6 +15,7 @@ from competition import evaluation, folds, oof, submissions
 from competition.data import store
 from competition.data.store import Card
 from competition.errors import CompError
+from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.planning import TINY, FoldPlan
 from competition.progress import console, progress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _PACKAGES = (
     "accelerate",
     "cleanlab",
+    "gensim",
     "lightgbm",
     "numpy",
     "pandas",
@@ -45,7 +47,7 @@ class Maker:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        self._corpus: tuple[tuple[str, ...], Corpus] | None = None
+        self._corpus: tuple[tuple[Any, ...], Corpus] | None = None
 
     @cached_property
     def examples(self) -> pd.DataFrame:
@@ -88,6 +90,21 @@ class Maker:
             make_tiny(folder, products, derive_seed(seed, TINY), inputs)
         else:
             fetch(folder, source, inputs)
+
+    def vocabulary(self, inputs: str) -> None:
+        """Write `data/vocabulary/`."""
+        from competition.data.vocabulary import Vocabulary
+
+        products = store.training_products(self.examples, self.products)
+        Vocabulary.make(products).save(self.workspace.vocabulary, inputs)
+
+    def gram_vectors(self, inputs: str, seed: int) -> None:
+        """Write `data/char3/`."""
+        from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
+
+        products = store.training_products(self.examples, self.products)
+        vectors = gram_vectors(Vocabulary.load(self.workspace.vocabulary), products, derive_seed(seed, "char3"))
+        save_vectors(self.workspace.gram_vectors, vectors, inputs)
 
     # --- training ---
 
@@ -155,13 +172,15 @@ class Maker:
         booster = load_booster(self.workspace.model(recipe.name, fold.number))
         return predict_lexical(booster, self.text_features, ids)
 
-    def _corpus_of(self, recipe: EncoderRecipe, encoder: Path) -> "Corpus":
+    def _corpus_of(self, recipe: EncoderRecipe, sources: Sources) -> "Corpus":
         from competition.training.finetune import Corpus
 
-        key = (recipe.field_order, str(recipe.max_length), str(encoder))
+        units = "char3" in recipe.features
+        text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
+        key = (*text, sources.encoder, sources.vocabulary)
         if self._corpus is None or self._corpus[0] != key:
             self._corpus = None  # free the old one first
-            self._corpus = (key, Corpus.make(recipe, encoder, self.examples, self.products))
+            self._corpus = (key, Corpus.make(recipe, sources, self.examples, self.products))
         return self._corpus[1]
 
     def _train_encoder(
@@ -170,9 +189,10 @@ class Maker:
         from competition.training.finetune import Fold, train_fold
         from competition.training.loop import Log
 
-        corpus = self._corpus_of(recipe, fold.encoder)
+        assert fold.sources is not None  # every encoder recipe has them
+        corpus = self._corpus_of(recipe, fold.sources)
         folder = self.workspace.model(recipe.name, fold.number)
-        parts = Fold(fold.number, folder, fold.inputs, rows["train"], rows["held_out"], rows["test"])
+        parts = Fold(fold.number, folder, fold.inputs, fold.sources, rows["train"], rows["held_out"], rows["test"])
         log = Log(self.workspace.log(recipe.name), fold=fold.number)
         return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
 
@@ -197,12 +217,14 @@ class Maker:
         from competition.training.finetune import predict_fold
 
         test = np.flatnonzero(self.examples["split"] == "test")
-        corpus = self._corpus_of(recipe, fold.encoder)
-        return predict_fold(recipe, corpus, self.workspace.model(recipe.name, fold.number), fold.number, test)
+        assert fold.sources is not None  # every encoder recipe has them
+        corpus = self._corpus_of(recipe, fold.sources)
+        folder = self.workspace.model(recipe.name, fold.number)
+        return predict_fold(recipe, corpus, fold.sources, folder, fold.number, test)
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe, folds_inputs: str, card: Card) -> None:
         """Write `run.json` of a complete recipe."""
-        seeds = {str(fold): derive_seed(recipe.seed, recipe.name, fold) for fold in recipe.folds}
+        seeds = {str(fold): [recipe.fold_seed(seed, fold) for seed in recipe.all_seeds] for fold in recipe.folds}
         self._write_card(plan, recipe.model_dump(mode="json"), folds_inputs, card, {"seeds": seeds})
 
     def _write_card(
@@ -255,7 +277,7 @@ class Maker:
         from competition.ensemble.crossfit import cross_fit
 
         runs = [self.read_run(member) for member in members]
-        fitted = cross_fit(TASKS[task], runs, self.examples, self.fold_of_rows("five", folds_inputs), recipe.selections)
+        fitted = cross_fit(TASKS[task], runs, self.examples, self.fold_of_rows("five", folds_inputs), recipe)
         for fold, (inputs, test_inputs) in zip(plan.folds, plan.parts, strict=True):
             oof.write_fold(self.workspace.test_fold(plan.name, fold), fitted.test[fold], plan.kind, test_inputs)
             oof.write_fold(self.workspace.oof_fold(plan.name, fold), fitted.held_out[fold], plan.kind, inputs)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,19 @@ def fingerprint_frame(frame: pd.DataFrame) -> str:
     """A stable name for the rows of a frame, in their order."""
     hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
     return hashlib.sha256(",".join(frame.columns).encode() + hashes.tobytes()).hexdigest()[:16]
+
+
+def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The arithmetic mean of frames over the same examples, joined by example_id and sorted by it.
+
+    Raises:
+        ValueError: they do not hold the same examples.
+    """
+    aligned = [frame.set_index("example_id").sort_index() for frame in frames]
+    if not all(frame.index.equals(aligned[0].index) for frame in aligned):
+        raise ValueError("frames to be averaged must hold the same examples")
+    mean: pd.DataFrame = (sum(aligned[1:], start=aligned[0]) / len(aligned)).reset_index()
+    return mean
 
 
 def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:

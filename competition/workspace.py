@@ -27,6 +27,8 @@ class Workspace:
         self.examples = self.root / "data" / "examples.parquet"
         self.products = self.root / "data" / "products.parquet"
         self.data_card = self.root / "data" / "data.json"
+        self.vocabulary = self.root / "data" / "vocabulary"
+        self.gram_vectors = self.root / "data" / "char3"
         self.planted = self.root / "data" / "planted.parquet"
         self.models = self.root / "models"
         self.oof = self.root / "oof"
@@ -68,6 +70,10 @@ class Workspace:
 
     def noise(self, run: str) -> Path:
         return self.oof / run / "noise.parquet"
+
+    def ablation(self, table: str, fold: int | None) -> Path:
+        part = "" if fold is None else f"-fold-{fold}"
+        return self.root / "reports" / f"ablation-{table}{part}.csv"
 
     def submission(self, name: str) -> Path:
         return self.submissions / name

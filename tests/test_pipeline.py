@@ -11,6 +11,7 @@ from competition.data import store, synthetic
 from competition.errors import CompError, InputError
 from competition.pipeline import Pipeline
 from competition.planning import split_run
+from competition.settings import EncoderRecipe
 from competition.workspace import Workspace
 from tests.conftest import QUICK, make_workspace
 
@@ -102,7 +103,7 @@ def test_new_test_rows_redo_predictions_only(claimed: Callable[[], Workspace]) -
     store.save(workspace, examples.drop(last.index), products, "test")
     left = families(steps_left(workspace))
     assert {"predict c1", "score c1", "submit main", "folds five"} <= left
-    assert not [name for name in left if name.startswith(("train", "audit", "encoder"))]
+    assert not [name for name in left if name.startswith(("train", "audit", "encoder", "vocabulary"))]
 
 
 def test_other_training_rows_redo_everything(claimed: Callable[[], Workspace]) -> None:
@@ -204,6 +205,61 @@ def test_a_workspace_without_an_audit_trains_what_it_names(tmp_path: Path) -> No
     pipeline = Pipeline(make_workspace(tmp_path / "w", settings=settings))
     assert pipeline.wanted() == ["lexical", "blend"]
     assert not [step.name for step in pipeline.steps() if step.name.startswith("audit")]
+
+
+def test_recipes_need_what_their_features_read(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    (workspace.root / "recipes").mkdir()
+    keys = {"plain": "", "names": "features = ['brand']", "drawn": "features = ['char3']"}
+    keys |= {start: f"features = ['char3']\nchar3_init = '{start}'" for start in ("word2vec", "frozen")}
+    for name, text in keys.items():
+        (workspace.root / "recipes" / f"{name}.toml").write_text(text)
+    pipeline = Pipeline(workspace)
+    wanted = {name: {step.name for step in pipeline.recipe_steps(name)} & {"vocabulary", "char3"} for name in keys}
+    both = {"vocabulary", "char3"}
+    assert wanted == {
+        "plain": set(), "names": {"vocabulary"}, "drawn": {"vocabulary"}, "word2vec": both, "frozen": both,
+    }  # fmt: skip
+    names = [step.name for step in pipeline.recipe_steps("frozen")]
+    assert (
+        names.index("encoder tiny")
+        < names.index("vocabulary")
+        < names.index("char3")
+        < names.index("train frozen fold 0")
+    )
+
+
+def test_the_seed_redoes_the_vectors_of_3_grams_and_other_training_rows_the_vocabulary_too(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    before = Pipeline(workspace)
+    rewrite(workspace, 'preset = "tiny"', 'preset = "tiny"\nseed = 5')
+    seeded = Pipeline(workspace)
+    assert seeded.vocabulary_inputs == before.vocabulary_inputs and seeded.vectors_inputs != before.vectors_inputs
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=8)
+    store.save(workspace, examples, products, "test")
+    after = Pipeline(workspace)
+    assert after.vocabulary_inputs != before.vocabulary_inputs and after.vectors_inputs != seeded.vectors_inputs
+
+
+def test_recipes_beside_the_files_go_before_them_and_are_not_wanted(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    plain = Pipeline(workspace)
+    added = {name: EncoderRecipe(name=name, scheme="ten") for name in ("c1", "extra")}
+    pipeline = Pipeline(workspace, added)
+    assert pipeline.recipe("extra") is added["extra"] and pipeline.recipe("c1") is added["c1"]
+    assert len(pipeline.run("c1").parts) == 10 and len(plain.run("c1").parts) == 5
+    assert "extra" not in pipeline.wanted()
+    with pytest.raises(InputError, match="no recipe 'extra'"):
+        plain.recipe("extra")
+
+
+def test_another_name_for_the_same_keys_is_made_from_the_same(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    added = {name: EncoderRecipe(name=name, about=name) for name in ("one", "two")} | {
+        "other": EncoderRecipe(name="other", ema=0.5)
+    }
+    pipeline = Pipeline(workspace, added)
+    assert pipeline.run("one").complete == pipeline.run("two").complete != pipeline.run("other").complete
 
 
 def test_an_encoder_counts_by_its_content_not_by_its_path(tmp_path: Path) -> None:

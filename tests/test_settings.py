@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from competition.settings import (
     AverageRecipe,
     EncoderRecipe,
     LexicalRecipe,
+    Recipe,
     Settings,
     load_recipe,
     load_settings,
@@ -86,6 +88,21 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("model = 'lexical'\nepochs = 3", ("recipes/mine.toml", "'epochs'")),
         ("model = 'average'\nmember = ['c1']", ("recipes/mine.toml", "'member'", "did you mean 'members'")),
         ("epochs 3", ("recipes/mine.toml", "not valid TOML", "line 1")),
+        ("architecture = 'two-towers'", ("recipes/mine.toml", "architecture", "'two-towers'", "'two-tower'")),
+        ("features = ['brand', 'size']", ("recipes/mine.toml", "features.1", "'size'", "'char3'")),
+        ("features = ['brand', 'brand']", ("recipes/mine.toml", "features", "there twice")),
+        ("seeds = [1, 2, 1]", ("recipes/mine.toml", "seeds", "[1, 2, 1]", "there twice")),
+        ("adversary = 'fgm'", ("recipes/mine.toml", "adversary", "'fgm'", "'fgm-table'")),
+        ("epsilon = 0", ("recipes/mine.toml", "epsilon", "0", "greater than 0")),
+        ("ema = 1.0", ("recipes/mine.toml", "ema", "1.0", "less than 1")),
+        ("multi_sample_dropout = 0", ("recipes/mine.toml", "multi_sample_dropout", "0")),
+        ("loss = 'mse'", ("recipes/mine.toml", "loss = 'mse'", "kind = 'classes'")),
+        ("loss = 'ce'\nkind = 'gain'", ("recipes/mine.toml", "loss = 'ce'", "kind = 'gain'")),
+        ("loss = 'mse'\nkind = 'substitute'", ("recipes/mine.toml", "loss = 'mse'", "kind = 'substitute'")),
+        ("label_smoothing = 0.1\nkind = 'gain'", ("recipes/mine.toml", "label_smoothing", "gain")),
+        ("model = 'average'\nweighting = 'same'", ("recipes/mine.toml", "weighting", "'same'", "'equal'")),
+        ("model = 'average'\nmembers = ['c1', 'c1']", ("recipes/mine.toml", "members", "named twice")),
+        ("model = 'lexical'\nkind = 'gain'", ("recipes/mine.toml", "kind", "'gain'")),
     ],
 )
 def test_wrong_recipes_are_refused(text: str, words: tuple[str, ...], tmp_path: Path) -> None:
@@ -148,6 +165,46 @@ def test_the_seed_goes_the_same_way(tmp_path: Path) -> None:
     assert recipe(make(tmp_path / "3", "seed = 5\n[overrides]\nseed = 7", mine="seed = 6"), "mine").seed == 7
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ("ce", 1.0)),
+        ("kind = 'substitute'", ("ce", 1.0)),
+        ("kind = 'gain'", ("mse", 1.0)),
+        ("loss = 'focal'\nadversary = 'fgm-row'", ("focal", 1.0)),
+        ("adversary = 'awp'", ("ce", 0.005)),
+        ("adversary = 'awp'\nepsilon = 0.5", ("ce", 0.5)),
+    ],
+)
+def test_loss_and_epsilon_default_to_what_goes_with_the_rest(
+    text: str, expected: tuple[str, float], tmp_path: Path
+) -> None:
+    found = recipe(make(tmp_path, mine=text), "mine")
+    assert (found.loss, found.epsilon) == expected
+
+
+def test_defaults_that_depend_look_at_what_has_won(tmp_path: Path) -> None:
+    over = "[overrides]\nadversary = 'awp'"
+    assert recipe(make(tmp_path / "1", over), "t2").epsilon == 0.005  # the recipe itself says fgm-table
+    mine = "adversary = 'fgm-table'\nepsilon = 0.5"
+    assert recipe(make(tmp_path / "2", over, mine=mine), "mine").epsilon == 0.5
+    assert recipe(make(tmp_path / "3", f"{over}\nepsilon = 0.25", mine=mine), "mine").epsilon == 0.25
+    plain = recipe(make(tmp_path / "4", "[overrides]\nema = 0.0\nmixup = 0.0\nfeatures = []\nseeds = [3, 4]"), "r3")
+    assert (plain.ema, plain.mixup, plain.features, plain.all_seeds) == (0.0, 0.0, (), (3, 4))
+    assert (plain.loss, plain.adversary, plain.r_drop) == ("mse", "fgm-table", 0.5)
+
+
+def test_seeds_go_before_the_seed() -> None:
+    assert EncoderRecipe(name="x", seed=5).all_seeds == LexicalRecipe(name="x", seed=5).all_seeds == (5,)
+    assert EncoderRecipe(name="x", seed=5, seeds=(7, 6)).all_seeds == (7, 6)
+
+
+def test_recipes_share_the_seeds_of_their_folds() -> None:
+    drawn = [Recipe.fold_seed(seed, fold) for seed in (1, 2) for fold in range(5)]
+    assert len(set(drawn)) == 10
+    assert EncoderRecipe(name="x").fold_seed(1, 3) == LexicalRecipe(name="y").fold_seed(1, 3) == drawn[3]
+
+
 def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> None:
     workspace = make(tmp_path, "[overrides]\nepochs = 9\nleaves = 3")
     settings = load_settings(workspace)
@@ -184,14 +241,27 @@ def test_a_recipe_is_called_what_its_file_is_called(tmp_path: Path) -> None:
 def test_device_keys_change_no_result(model: type[EncoderRecipe] | type[LexicalRecipe]) -> None:
     plain = model(name="x")
     assert plain.device_keys <= set(model.model_fields)
-    assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about"}
+    assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"}
 
 
-def test_only_what_changes_a_result_makes_it_out_of_date() -> None:
-    plain = EncoderRecipe(name="x")
-    assert EncoderRecipe(name="x", token_budget=1, about="other").result_keys() == plain.result_keys()
-    for change in ({"name": "y"}, {"epochs": 1}, {"seed": 1}, {"dropout": 0.0}, {"drop_noise_from": "c1"}):
-        assert EncoderRecipe(**{"name": "x", **change}).result_keys() != plain.result_keys()
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"epochs": 1}, {"seed": 1}, {"dropout": 0.0}, {"drop_noise_from": "c1"}, {"seeds": (1, 2)}),
+        *({"architecture": "two-tower"}, {"features": ("char3",)}, {"char3_init": "frozen"}, {"loss": "ghm"}),
+        *({"label_smoothing": 0.1}, {"ema": 0.9}, {"adversary": "awp"}, {"epsilon": 0.5}, {"r_drop": 0.1}),
+        *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_a_result_makes_it_out_of_date(change: dict[str, Any]) -> None:
+    assert EncoderRecipe(**{"name": "x", **change}).result_keys() != EncoderRecipe(name="x").result_keys()
+
+
+def test_what_changes_no_result_makes_nothing_out_of_date() -> None:
+    plain = EncoderRecipe(name="x").result_keys()
+    assert EncoderRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys() == plain
+    assert LexicalRecipe(name="x", about="a").result_keys() == LexicalRecipe(name="y", about="b").result_keys()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -202,19 +272,41 @@ def test_every_built_in_recipe_loads_with_every_preset(name: str, preset: str, t
     assert found.name == name and found.about
 
 
+NAMES = ("brand", "color", "country")
+UNITS = (*NAMES, "char3")
+
+
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "expected", "method"),
     [
-        ("c1", ("classes", "ptbcbd", "five", "")),
-        ("c2", ("classes", "ptbdbc", "ten", "")),
-        ("c3", ("classes", "ptdbbc", "ten", "")),
-        ("r1", ("gain", "ptbcbd", "ten", "")),
-        ("r2", ("gain", "ptbcbd", "ten", "c1")),
+        ("c1", ("classes", "ptbcbd", "five", ""), ("ce", NAMES, "random")),
+        ("c2", ("classes", "ptbdbc", "ten", ""), ("ce", NAMES, "random")),
+        ("c3", ("classes", "ptdbbc", "ten", ""), ("ce", NAMES, "random")),
+        ("r1", ("gain", "ptbcbd", "ten", ""), ("mse", NAMES, "random")),
+        ("r2", ("gain", "ptbcbd", "ten", "c1"), ("mse", NAMES, "random")),
+        ("r3", ("gain", "ptbcbd", "ten", "c1"), ("mse", UNITS, "word2vec")),
+        ("t2", ("classes", "ptbcbd", "five", ""), ("poly1", UNITS, "word2vec")),
+        ("t3", ("substitute", "ptbcbd", "five", ""), ("poly1", NAMES, "random")),
     ],
 )
-def test_the_published_recipes(name: str, expected: tuple[str, str, str, str], tmp_path: Path) -> None:
+def test_the_published_recipes(
+    name: str, expected: tuple[str, str, str, str], method: tuple[str, tuple[str, ...], str], tmp_path: Path
+) -> None:
     found = recipe(make(tmp_path), name)
     assert (found.kind, found.field_order, found.scheme, found.drop_noise_from) == expected
+    assert (found.loss, found.features, found.char3_init) == method
+    assert (found.architecture, found.all_seeds, found.rows) == ("cross-encoder", (2022,), "all")
+    # RECIPE, section 6: EMA 0.999, FGM on the table with epsilon 1, R-Drop 0.5, mixup Beta(0.2, 0.2)
+    assert (found.ema, found.adversary, found.epsilon, found.r_drop, found.mixup) == (0.999, "fgm-table", 1.0, 0.5, 0.2)
+
+
+def test_the_published_ensemble(tmp_path: Path) -> None:
+    workspace = make(tmp_path)
+    found = load_recipe(workspace, load_settings(workspace), "six-model")
+    assert isinstance(found, AverageRecipe)
+    assert (found.members, found.weighting) == (("c1", "c2", "c3", "r1", "r2", "r3"), "equal")
+    blend = load_recipe(workspace, load_settings(workspace), "blend")
+    assert isinstance(blend, AverageRecipe) and (blend.members, blend.weighting) == ((), "greedy")
 
 
 def test_a_new_workspace_has_the_default_settings(tmp_path: Path) -> None:

@@ -38,5 +38,7 @@ def _show_scores(space: Workspace) -> None:
 
 
 def _cell(line: object, name: str, sign: str = "") -> str:
+    from competition.metrics import Estimate
+
     value, low, high = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high"))
-    return "" if value != value else f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+    return "" if value != value else format(Estimate(value, low, high, 0), sign)

@@ -26,3 +26,11 @@ def clean(text: str) -> str:
 def clean_all(texts: Iterable[str]) -> list[str]:
     """`clean` of each text."""
     return [clean(text) for text in texts]
+
+
+_PUNCTUATION = re.compile(r"[^\w\s]|_")
+
+
+def simplify(text: str) -> str:
+    """Cleaned text in lower case without punctuation: what brands, colors and character n-grams are read from."""
+    return " ".join(_PUNCTUATION.sub("", clean(text).lower()).split())

@@ -1,4 +1,4 @@
-"""Token ids of queries and product fields: each text is tokenised once, a pair is put together at batch time."""
+"""Pairs as numbers: each text is tokenised once, a pair is put together at batch time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.data.ragged import Ragged
 from competition.data.store import product_rows
-from competition.data.text import FIELD_ORDERS, clean_all
+from competition.data.text import FIELD_ORDERS, clean_all, simplify
+from competition.data.vocabulary import Vocabulary, unit_texts
+from competition.tasks import LOCALES
 
 _CHUNK = 10_000
+_NOTHING = np.empty(0, np.int32)
 
 
-class Ragged:
-    """Many integer sequences in one flat array: sequence i is `values[offsets[i]:offsets[i + 1]]`."""
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The ids of [CLS] or <s>, [SEP] or </s>, and padding."""
 
-    def __init__(self, values: NDArray[np.int32], lengths: NDArray[np.int64]) -> None:
-        self.values = values
-        self.offsets = np.concatenate([[0], np.cumsum(lengths)])
-
-    def __getitem__(self, i: int) -> NDArray[np.int32]:
-        return self.values[self.offsets[i] : self.offsets[i + 1]]
+    first: int
+    separator: int
+    padding: int
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Ragged:
@@ -49,65 +51,143 @@ def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Ragged:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Query-product pairs as token ids: `[CLS] query [SEP] field [SEP] … field [SEP]`, cut from the right.
+class View:
+    """One text that an encoder reads of a pair: `[CLS] query [SEP] field [SEP] … field [SEP]`, cut from the right.
 
     A missing field keeps its separator, so that the place of a field says which one it is.
     """
+
+    query: bool
+    fields: tuple[str, ...]
+
+
+def views(architecture: str, field_order: str) -> tuple[View, ...]:
+    """What an architecture reads: a cross-encoder the whole pair, experts a field each, towers a side each."""
+    if architecture == "mixture-of-experts":
+        return tuple(View(True, (field,)) for field in ("title", "bullets", "description"))
+    fields = FIELD_ORDERS[field_order]
+    if architecture == "two-tower":
+        return View(True, ()), View(False, fields)
+    return (View(True, fields),)
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """What is known of pairs beside their tokens, see `vocabulary.py`."""
+
+    brand: NDArray[np.int64]  # (products,) as in `Pairs`
+    color: NDArray[np.int64]  # (products,)
+    country: NDArray[np.int64]  # (rows,) into LOCALES
+    query_grams: tuple[Ragged, ...]  # of each of `Pairs.queries`; empty without 3-gram units
+    product_grams: tuple[Ragged, ...]  # of each product, one per unit of its texts; empty without units
+
+    @classmethod
+    def make(
+        cls, vocabulary: Vocabulary, units: bool, queries: list[str], catalogue: pd.DataFrame, locale: pd.Series
+    ) -> "Attributes":
+        """The attributes of distinct queries and products, with or without 3-gram units, and of the rows' locales."""
+        return cls(
+            brand=vocabulary.brand_ids(list(catalogue["brand"])),
+            color=vocabulary.color_ids(list(catalogue["color"])),
+            country=np.asarray(pd.Categorical(locale, categories=list(LOCALES)).codes, np.int64),
+            query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),) if units else (),
+            product_grams=tuple(vocabulary.gram_ids(t) for t in unit_texts(catalogue)) if units else (),
+        )
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Query-product pairs as numbers. Each text is there once; a pair is put together when it is asked for."""
 
     example_id: NDArray[np.int64]  # (rows,)
     query: NDArray[np.int64]  # (rows,) into `queries`
     product: NDArray[np.int64]  # (rows,) into each of `fields`; -1 where the catalogue lacks the product
     queries: Ragged
-    fields: tuple[Ragged, ...]
-    first: int  # the id of [CLS] or <s>
-    separator: int  # the id of [SEP] or </s>
-    max_length: int
+    fields: dict[str, Ragged]
+    views: tuple[View, ...]
+    attributes: Attributes | None
+    special: SpecialTokens
+    max_length: int  # of each view
 
     @classmethod
     def make(
-        cls, tokenizer: Any, examples: pd.DataFrame, products: pd.DataFrame, field_order: str, max_length: int
+        cls,
+        tokenizer: Any,
+        examples: pd.DataFrame,
+        products: pd.DataFrame,
+        views: tuple[View, ...],
+        max_length: int,
+        vocabulary: Vocabulary | None = None,
+        units: bool = False,
     ) -> "Pairs":
-        """Tokenise the distinct queries and the products of `examples`."""
+        """Tokenise the distinct queries and the products of `examples`.
+
+        Args:
+            tokenizer: of the encoder.
+            examples: the rows.
+            products: the catalogue.
+            views: what is read of a pair.
+            max_length: of a view, in tokens with the special ones.
+            vocabulary: for brand, color and country; without it there are no attributes.
+            units: whether 3-grams are looked up as well.
+        """
         query, texts = pd.factorize(examples["query"])
         rows = product_rows(examples, products)
         used, product = np.unique(rows, return_inverse=True)
         if len(used) and used[0] == -1:
             used, product = used[1:], product - 1
         catalogue = products.iloc[used]
-        fields = tuple(
-            tokenise(tokenizer, clean_all(catalogue[field]), max_length) for field in FIELD_ORDERS[field_order]
-        )
+        names = sorted({field for view in views for field in view.fields})
+        attributes = None
+        if vocabulary is not None:
+            attributes = Attributes.make(vocabulary, units, list(texts), catalogue, examples["locale"])
         return cls(
             example_id=examples["example_id"].to_numpy(np.int64),
             query=query.astype(np.int64),
             product=product.astype(np.int64),
             queries=tokenise(tokenizer, clean_all(texts), max_length),
-            fields=fields,
-            first=tokenizer.cls_token_id,
-            separator=tokenizer.sep_token_id,
+            fields={field: tokenise(tokenizer, clean_all(catalogue[field]), max_length) for field in names},
+            views=views,
+            attributes=attributes,
+            special=SpecialTokens(tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id),
             max_length=max_length,
         )
 
     def __len__(self) -> int:
         return len(self.example_id)
 
-    def ids(self, row: int) -> tuple[NDArray[np.int32], int]:
-        """The token ids of one pair, at most `max_length`, and how many of them are the query's side."""
-        head = self.queries[self.query[row]]
-        pieces = [np.array([self.first], np.int32), head]
-        separator = np.array([self.separator], np.int32)
-        for field in self.fields:
-            pieces.append(separator)
-            if self.product[row] >= 0:
-                pieces.append(field[self.product[row]])
-        body = np.concatenate(pieces)[: self.max_length - 1]
-        return np.concatenate([body, separator]), min(len(head) + 2, self.max_length)
+    def ids(self, row: int, view: View) -> tuple[NDArray[np.int32], int]:
+        """The token ids of one view of a pair, at most `max_length`, and how many of them belong to its first text.
+
+        The first text is the query's side where there are two, else all of it.
+        """
+        separator = np.array([self.special.separator], np.int32)
+        product = self.product[row]
+        texts = [self.queries[self.query[row]]] if view.query else []
+        texts += [self.fields[field][product] if product >= 0 else _NOTHING for field in view.fields]
+        pieces = [np.array([self.special.first], np.int32)]
+        for text in texts:
+            pieces += [text, separator]
+        whole = np.concatenate(pieces)
+        if len(whole) > self.max_length:
+            whole = np.append(whole[: self.max_length - 1], separator)
+        two_sides = view.query and bool(view.fields)
+        return whole, min(len(texts[0]) + 2, len(whole)) if two_sides else len(whole)
+
+    def has_text(self, row: int, view: View) -> bool:
+        """Whether a view says anything of the product: one of its fields is there."""
+        product = self.product[row]
+        return product >= 0 and any(len(self.fields[field][product]) for field in view.fields)
 
     def lengths(self) -> NDArray[np.int64]:
-        """The number of tokens of each pair, `(rows,)`."""
-        total = np.diff(self.queries.offsets)[self.query] + 2 + len(self.fields)
+        """The number of tokens of each pair's longest view, `(rows,)`."""
+        longest = np.zeros(len(self), np.int64)
         listed = self.product >= 0
-        for field in self.fields:
-            total[listed] += np.diff(field.offsets)[self.product[listed]]
-        return np.minimum(total, self.max_length)
+        for view in self.views:
+            total = np.full(len(self), 1 + view.query + len(view.fields))
+            if view.query:
+                total += self.queries.lengths[self.query]
+            for field in view.fields:
+                total[listed] += self.fields[field].lengths[self.product[listed]]
+            longest = np.maximum(longest, total)
+        return np.minimum(longest, self.max_length)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from competition.settings import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
-from competition.workspace import atomic_folder, derive_seed, stamp
+from competition.workspace import atomic_folder, stamp
 
 
 def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: int) -> lgb.Booster:
@@ -25,7 +25,7 @@ def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFr
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "lambda_l2": 5.0,
-        "seed": derive_seed(recipe.seed, recipe.name, fold),
+        "seed": recipe.fold_seed(recipe.seed, fold),
         "deterministic": True,
         "force_row_wise": True,
         "verbosity": -1,

@@ -10,6 +10,7 @@ from competition.errors import CompError
 from competition.evaluation import graded_rows
 from competition.metrics import Array
 from competition.oof import Run
+from competition.settings import AverageRecipe
 from competition.tasks import ANSWER_KIND, KINDS, Task, answers
 
 
@@ -29,7 +30,9 @@ def member_values(task: Task, run: Run, outputs: pd.DataFrame) -> Array:
     return outputs[list(KINDS[ANSWER_KIND[task.name]].outputs)].to_numpy(np.float64)
 
 
-def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.Series, selections: int) -> CrossFitted:
+def cross_fit(
+    task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.Series, recipe: AverageRecipe
+) -> CrossFitted:
     """A weighted average for one task, cross-fitted over folds of queries.
 
     Args:
@@ -37,7 +40,7 @@ def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.S
         members: complete runs that answer the task; their order changes nothing.
         examples: all examples.
         fold: the fold of each example, with its index.
-        selections: see `greedy_weights`.
+        recipe: how the members are weighed.
 
     Raises:
         CompError: no member answers the task, or a fold leaves no labelled row of the task to learn weights from.
@@ -58,14 +61,20 @@ def cross_fit(task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.S
     result = CrossFitted([], [], [])
     for k in sorted(set(of_train.tolist())):
         learn = graded & (of_train != k)
-        if not learn.any():
+        if recipe.weighting == "greedy" and not learn.any():
             raise CompError(f"{task.name}: without fold {k} there is no labelled row to learn weights from.")
-        weights = greedy_weights(values[:, learn], make_objective(task, train[learn]), selections)
+        weights = _weights(recipe, task, values[:, learn], train[learn])
         held = of_train == k
         result.held_out.append(_frame(task, ids[held], np.tensordot(weights, values[:, held], 1)))
         result.test.append(_frame(task, test_ids, np.tensordot(weights, tests, 1)))
         result.weights.append({run.name: float(w) for run, w in zip(members, weights, strict=True)})
     return result
+
+
+def _weights(recipe: AverageRecipe, task: Task, values: Array, rows: pd.DataFrame) -> Array:
+    if recipe.weighting == "equal":
+        return np.full(len(values), 1 / len(values))
+    return greedy_weights(values, make_objective(task, rows), recipe.selections)
 
 
 def _frame(task: Task, ids: np.ndarray, values: Array) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def train_tokenizer(products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY) -
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    step = max(1, len(products) // TINY_PRODUCTS)
+    step = max(1, -(-len(products) // TINY_PRODUCTS))
     texts = (clean(text) for field in FIELDS for text in products[field].iloc[::step] if text)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)

@@ -1,43 +1,73 @@
-"""The model: an encoder, a head, and how its logits become the outputs of a recipe's kind."""
+"""The model: an encoder, features beside it, an architecture, and how logits become the outputs of a recipe's kind."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from competition.data.vocabulary import Vocabulary
 from competition.model.encoder import load_encoder
-from competition.model.heads import Head
+from competition.model.features import Features
+from competition.model.heads import ARCHITECTURES, Output
+from competition.model.inputs import Inputs, Mix
+from competition.model.sources import Sources
+from competition.settings import EncoderRecipe
 from competition.tasks import KINDS
 
-_LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
+LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
 
 
 class RelevanceModel(nn.Module):
-    """A cross-encoder for one kind of output."""
+    """From pairs to the logits of one kind of output."""
 
-    def __init__(self, encoder: Any, kind: str, dropout: float) -> None:
+    def __init__(self, encoder: Any, recipe: EncoderRecipe, features: Features | None) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind = recipe.kind
         self.encoder = encoder
         self.uses_types = getattr(encoder.config, "type_vocab_size", 1) > 1
-        self.head = Head(encoder.config.hidden_size, _LOGITS[kind], dropout)
+        self.features = features
+        hidden, extra = encoder.config.hidden_size, features.width if features else 0
+        self.head = ARCHITECTURES[recipe.architecture](hidden, extra, recipe.dropout)
+        self.output = Output(hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout)
 
     @classmethod
-    def make(cls, encoder: Path, kind: str, dropout: float, seed: int) -> "RelevanceModel":
-        """The encoder of a folder with a new head whose weights are a function of `seed`."""
+    def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
+        """The encoder of a folder with new features and a new head, whose weights are a function of `seed`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return cls(load_encoder(encoder), kind, dropout)
+            features = None
+            if recipe.features:
+                assert sources.vocabulary is not None  # the planner names it for every recipe with features
+                features = Features(recipe.features, Vocabulary.load(sources.vocabulary))
+            model = cls(load_encoder(sources.encoder), recipe, features)
+        if features is not None and sources.vectors is not None:
+            features.start_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
+        return model
 
-    def forward(self, ids: Tensor, mask: Tensor, types: Tensor) -> Tensor:
-        """Logits of pairs: three times `(batch, tokens)` -> `(batch, logits)`.
+    def forward(self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None) -> Tensor:
+        """Logits of a batch of pairs, `(batch, logits)`.
 
-        `types` is 0 on the query's side and 1 on the product's; encoders without token types never see it.
+        Args:
+            inputs: the pairs. Encoders without token types never see `inputs.types`.
+            delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial training attacks.
+            mix: embedding mixup, in training only.
         """
-        extra = {"token_type_ids": types} if self.uses_types else {}
-        hidden = self.encoder(input_ids=ids, attention_mask=mask, **extra).last_hidden_state  # (batch, tokens, hidden)
-        return self.head(hidden[:, 0])
+        extra = {"token_type_ids": inputs.types} if self.uses_types else {}
+        if delta is None:
+            extra["input_ids"] = inputs.ids
+        else:
+            extra["inputs_embeds"] = self.encoder.get_input_embeddings()(inputs.ids) + delta
+        hidden = self.encoder(attention_mask=inputs.mask, **extra).last_hidden_state  # (V * batch, tokens, H)
+        batch, views = inputs.present.shape
+        hidden, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (hidden, inputs.mask))
+        beside = hidden.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
+        return self.output(self.head(hidden, mask, inputs.present, beside), mix)
+
+    @property
+    def token_table(self) -> Tensor:
+        """The word-embedding table, `(V, H)`."""
+        weight: Tensor = self.encoder.get_input_embeddings().weight
+        return weight
 
     def outputs(self, logits: Tensor) -> Tensor:
         """`(batch, logits)` -> `(batch, outputs of the kind)` in float64, so that probabilities sum to 1 closely."""

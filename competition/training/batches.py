@@ -1,30 +1,22 @@
 """Batches: which rows, in which order, split how. The recipe fixes all that matters; memory only splits."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from competition.data.tokens import Pairs
+from competition.data.vocabulary import MISSING
+from competition.model.inputs import Extras, Inputs
 from competition.workspace import derive_seed
 
 PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 
+_NO_GRAMS = np.empty(0, np.int32)
+
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some pairs padded to one length."""
-
-    rows: Rows  # (batch,) into the pairs they come from
-    ids: Tensor  # (batch, tokens)
-    mask: Tensor  # (batch, tokens), 1 on tokens
-    types: Tensor  # (batch, tokens), 1 on the product's side
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Rows]:
@@ -60,16 +52,34 @@ def _padded(length: Any) -> Any:
     return -(-length // PAD_TO) * PAD_TO
 
 
-def collate(pairs: Pairs, rows: Rows, pad_id: int) -> Batch:
-    """Put the pairs of `rows` together, padded to a multiple of PAD_TO (or to the encoder's limit)."""
-    pieces = [pairs.ids(int(row)) for row in rows]
+def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
+    """Put the pairs of `rows` together on `device`, padded to a multiple of PAD_TO (or to the encoder's limit)."""
+    pieces = [pairs.ids(int(row), view) for view in pairs.views for row in rows]
     longest = max(len(ids) for ids, _ in pieces)
     width = min(_padded(longest), max(longest, pairs.max_length))
-    ids = np.full((len(rows), width), pad_id, np.int64)
-    mask = np.zeros((len(rows), width), np.int64)
-    types = np.zeros((len(rows), width), np.int64)
-    for i, (tokens, query_side) in enumerate(pieces):
+    ids = np.full((len(pieces), width), pairs.special.padding, np.int64)
+    mask = np.zeros((len(pieces), width), np.int64)
+    types = np.zeros((len(pieces), width), np.int64)
+    for i, (tokens, first_text) in enumerate(pieces):
         ids[i, : len(tokens)] = tokens
         mask[i, : len(tokens)] = 1
-        types[i, query_side : len(tokens)] = 1
-    return Batch(rows, torch.from_numpy(ids), torch.from_numpy(mask), torch.from_numpy(types))
+        types[i, first_text : len(tokens)] = 1
+    present = np.array([[pairs.has_text(int(row), view) for view in pairs.views] for row in rows])
+    read = {"ids": ids, "mask": mask, "types": types, "present": present}
+    tensors = {name: torch.from_numpy(array).to(device) for name, array in read.items()}
+    return Inputs(**tensors, extras=_extras(pairs, rows, device))
+
+
+def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:
+    known = pairs.attributes
+    if known is None:
+        return None
+    product = pairs.product[rows]
+    # A product that the catalogue lacks has no brand, no color and no text.
+    brand, color = (np.append(ids, MISSING)[product] for ids in (known.brand, known.color))
+    bags = [unit[query] for unit in known.query_grams for query in pairs.query[rows]]
+    bags += [unit[p] if p >= 0 else _NO_GRAMS for unit in known.product_grams for p in product]
+    begins = np.cumsum([0, *map(len, bags)])[: len(bags)]
+    grams = np.concatenate([_NO_GRAMS, *bags])
+    arrays = (brand, color, known.country[rows], grams.astype(np.int64), begins.astype(np.int64))
+    return Extras(*(torch.from_numpy(array).to(device) for array in arrays))

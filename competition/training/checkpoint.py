@@ -1,23 +1,27 @@
-"""A trained fold on disk: `model.safetensors` and what it was made from; reading it runs nothing."""
+"""A trained fold on disk: `seed-S.safetensors` for each seed and what it was made from; reading it runs nothing."""
 
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
 from competition.model.relevance import RelevanceModel
-from competition.workspace import atomic_folder, stamp
+from competition.model.sources import Sources
+from competition.settings import EncoderRecipe
 
 
-def save_model(folder: Path, model: RelevanceModel, inputs: str) -> None:
-    """Write a fold's weights with the fingerprint of what they were made from."""
+def weights_file(folder: Path, seed: int) -> Path:
+    """Where a fold's folder keeps the weights of one of the recipe's seeds."""
+    return folder / f"seed-{seed}.safetensors"
+
+
+def save_model(folder: Path, seed: int, model: RelevanceModel) -> None:
+    """Write the weights of one seed: those that are evaluated, averaged ones where the recipe averages."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
-    with atomic_folder(folder) as temporary:
-        save_file(weights, temporary / "model.safetensors")
-        stamp(temporary, inputs)
+    save_file(weights, weights_file(folder, seed))
 
 
-def load_model(folder: Path, encoder: Path, kind: str, dropout: float) -> RelevanceModel:
-    """The trained model of a fold; the encoder's folder gives its architecture."""
-    model = RelevanceModel.make(encoder, kind, dropout, seed=0)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources) -> RelevanceModel:
+    """The trained model of a fold and seed; `sources` give its architecture."""
+    model = RelevanceModel.make(recipe, sources, seed=0)
+    model.load_state_dict(load_file(weights_file(folder, seed)))
     return model

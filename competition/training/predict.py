@@ -18,7 +18,6 @@ def predict(
     model: RelevanceModel,
     pairs: Pairs,
     rows: np.ndarray,
-    pad_id: int,
     token_budget: int,
     work: Progress | None = None,
 ) -> pd.DataFrame:
@@ -31,16 +30,14 @@ def predict(
         RuntimeError: an example was predicted twice or never.
     """
     columns = list(KINDS[model.kind].outputs)
-    groups = micro_batches(rows, pairs.lengths(), token_budget)
+    groups = micro_batches(rows, pairs.lengths(), token_budget // len(pairs.views))
     mine = shard(np.arange(len(groups)), accelerator.process_index, accelerator.num_processes)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     was_training = model.training
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
         for g in mine:
-            batch = collate(pairs, groups[g], pad_id)
-            device = accelerator.device
-            logits = model(batch.ids.to(device), batch.mask.to(device), batch.types.to(device))
+            logits = model(collate(pairs, groups[g], accelerator.device))
             parts.append((pairs.example_id[groups[g]], model.outputs(logits).cpu().numpy()))
             if work is not None:
                 work.advance(len(groups[g]))

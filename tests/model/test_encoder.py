@@ -9,17 +9,18 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, XLMRob
 
 from competition.errors import CompError
 from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_tiny, position_limit
+from competition.model.inputs import Inputs
 from competition.model.relevance import RelevanceModel
+from competition.model.sources import Sources
+from competition.settings import EncoderRecipe
+from tests.model.conftest import recipe
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory, catalogue: Catalogue) -> Path:
-    """The offline encoder of a small catalogue."""
-    folder = tmp_path_factory.mktemp("encoder") / "tiny"
-    make_tiny(folder, catalogue[1], seed=1, inputs="test")
-    return folder
+def plain(kind: str) -> EncoderRecipe:
+    """A recipe without features."""
+    return recipe(kind=kind, features=())
 
 
 def test_made_twice_has_the_same_bytes(tiny: Path, tmp_path: Path, catalogue: Catalogue) -> None:
@@ -72,9 +73,10 @@ def test_the_limit_of_positions(tiny: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "logits", "outputs"), [("classes", 4, 4), ("gain", 1, 1), ("substitute", 2, 1)])
 def test_outputs_of_each_kind(tiny: Path, kind: str, logits: int, outputs: int) -> None:
-    model = RelevanceModel.make(tiny, kind, dropout=0.1, seed=3).eval()
+    model = RelevanceModel.make(plain(kind), Sources(tiny), seed=3).eval()
     ids = torch.tensor([[2, 7, 3, 9, 3]])
-    raw = model(ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1]]))
+    present = torch.ones(1, 1, dtype=torch.bool)
+    raw = model(Inputs(ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1]]), present, None))
     values = model.outputs(raw)
     assert raw.shape == (1, logits) and values.shape == (1, outputs)
     assert values.dtype == torch.float64 and bool(((values >= 0) & (values <= 1)).all())
@@ -84,6 +86,18 @@ def test_outputs_of_each_kind(tiny: Path, kind: str, logits: int, outputs: int) 
         assert values[0, 0].item() == pytest.approx(torch.sigmoid(raw[0, 1] - raw[0, 0]).item(), abs=1e-6)
 
 
-def test_the_head_is_a_function_of_its_seed(tiny: Path) -> None:
-    one, same, other = (RelevanceModel.make(tiny, "gain", 0.1, seed).head.dense.weight for seed in (3, 3, 4))
-    assert torch.equal(one, same) and not torch.equal(one, other)
+@pytest.mark.parametrize("method", [plain("gain"), recipe(architecture="two-tower")], ids=["plain", "two-tower"])
+def test_the_head_and_the_features_are_a_function_of_the_seed(method: EncoderRecipe, sources: Sources) -> None:
+    one, same, other = (RelevanceModel.make(method, sources, seed).state_dict() for seed in (3, 3, 4))
+    assert one.keys() == same.keys() and all(torch.equal(one[name], same[name]) for name in one)
+    differ = {name for name in one if not torch.equal(one[name], other[name])}
+    assert {"head.dense.weight", "output.output.weight"} <= differ
+    assert ("features.tables.brand.weight" in differ) == ("features.tables.brand.weight" in one)
+    loaded = load_encoder(sources.encoder).state_dict()
+    assert all(torch.equal(one[f"encoder.{name}"], weight) for name, weight in loaded.items())
+
+
+def test_making_a_model_leaves_the_random_numbers_alone(tiny: Path) -> None:
+    before = torch.random.get_rng_state()
+    RelevanceModel.make(plain("gain"), Sources(tiny), seed=3)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,4 +1,4 @@
-"""The gradient of a batch is the same however it is split, and the schedule is what the recipe says."""
+"""The loop: steps, clipping, averaged weights, modes, and predictions by id."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,81 +7,110 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate import Accelerator
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from competition.data.tokens import Pairs
-from competition.model.encoder import load_tokenizer, make_tiny
-from competition.model.losses import cross_entropy
 from competition.model.relevance import RelevanceModel
-from competition.training.loop import Sample, _Step, make_optimizer, schedule
+from competition.progress import progress
+from competition.settings import EncoderRecipe
+from competition.training.loop import Log, fit, make_accelerator, make_optimizer, schedule
 from competition.training.predict import predict
+from competition.training.regularization import ema_decay
+from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe
 
-Catalogue = tuple[pd.DataFrame, pd.DataFrame]
+
+def without_dropout(model: RelevanceModel) -> RelevanceModel:
+    """The model with every dropout at 0, the encoder's too."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return model
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory, catalogue: Catalogue) -> tuple[Path, Pairs, int]:
-    """An encoder, the pairs of 24 examples, and the id of padding."""
-    folder = tmp_path_factory.mktemp("loop") / "tiny"
-    examples, products = catalogue
-    make_tiny(folder, products, 1, "test")
-    tokenizer = load_tokenizer(folder)
-    return folder, Pairs.make(tokenizer, examples.head(24), products, "ptbcbd", 48), tokenizer.pad_token_id
+def trained(
+    bench: Bench, asked: EncoderRecipe, folder: Path, model: RelevanceModel | None = None
+) -> tuple[RelevanceModel, list[dict[str, torch.Tensor]]]:
+    """A model after `fit`, and the weights that each epoch was evaluated with."""
+    model = model or without_dropout(bench.model(asked))
+    evaluated: list[dict[str, torch.Tensor]] = []
+
+    def after_epoch(epoch: int, found: RelevanceModel) -> None:
+        evaluated.append({name: p.detach().clone() for name, p in found.named_parameters()})
+
+    with progress("fit", 1) as work:
+        fit(make_accelerator(), model, asked, bench.sample(asked), 3, work, Log(folder / "log"), after_epoch)
+    return model, evaluated
 
 
 @pytest.fixture
-def model(parts: tuple[Path, Pairs, int]) -> Iterator[RelevanceModel]:
-    """A model in evaluation mode, so that dropout is off while gradients flow."""
-    yield RelevanceModel.make(parts[0], "classes", 0.0, seed=5).eval()
+def steps() -> Iterator[list[dict[str, torch.Tensor]]]:
+    """The weights before each optimiser step and, as `norm`, the length of its gradient."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def watch(optimizer: Optimizer, arguments: tuple, keywords: dict) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        seen.append({"norm": torch.stack([gradient.norm() for gradient in gradients]).norm()})
+
+    handle = register_optimizer_step_pre_hook(watch)
+    yield seen
+    handle.remove()
 
 
-def gradient(
-    model: RelevanceModel, pairs: Pairs, pad: int, weight: np.ndarray, rows: np.ndarray, budget: int
-) -> torch.Tensor:
-    """The gradient that one optimiser batch leaves, as one vector."""
-    target = np.arange(len(pairs)) % 4
-    sample = Sample(pairs, np.arange(len(pairs)), target.astype(float), weight)
-    model.zero_grad()
-    step = _Step(Accelerator(cpu=True), model, cross_entropy, sample, pairs.lengths(), pad, budget)
-    step.backward(rows)
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+def test_pieces_train_what_the_whole_trains(bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]) -> None:
+    """The released code stepped after the first micro-batch; here 24 rows in batches of 10 are 3 steps per epoch."""
+    keys = {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "batch_size": 10, "epochs": 2, "learning_rate": 1e-3}
+    results = []
+    for budget in (ALL_AT_ONCE, IN_PIECES):
+        steps.clear()
+        results.append(trained(bench, recipe(**keys, token_budget=budget), tmp_path)[1][-1])
+        assert len(steps) == 6
+    for name, tensor in results[0].items():
+        torch.testing.assert_close(results[1][name], tensor, rtol=0, atol=1e-7)
 
 
-def test_a_split_batch_has_the_gradient_of_the_whole(model: RelevanceModel, parts: tuple[Path, Pairs, int]) -> None:
-    _, pairs, pad = parts
-    weight = np.random.default_rng(0).random(len(pairs))
-    rows = np.random.default_rng(1).permutation(len(pairs))
-    whole = gradient(model, pairs, pad, weight, rows, budget=100_000)
-    split = gradient(model, pairs, pad, weight, rows, budget=100)
-    torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-6)
+def test_gradients_are_clipped(bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]) -> None:
+    trained(bench, recipe(epochs=1, batch_size=10, clip_norm=0.01), tmp_path)
+    assert all(step["norm"] <= 0.01 * (1 + 1e-4) for step in steps)
+    steps.clear()
+    trained(bench, recipe(epochs=1, batch_size=10, clip_norm=1e6), tmp_path)
+    assert any(step["norm"] > 0.01 for step in steps)
 
 
-def test_doubling_a_weight_is_listing_the_row_twice(model: RelevanceModel, parts: tuple[Path, Pairs, int]) -> None:
-    _, pairs, pad = parts
-    ones = np.ones(len(pairs))
-    double = ones.copy()
-    double[3] = 2.0
-    rows = np.arange(8)
-    weighted = gradient(model, pairs, pad, double, rows, 100_000)
-    listed = gradient(model, pairs, pad, ones, np.append(rows, 3), 100_000)
-    torch.testing.assert_close(weighted, listed, rtol=1e-4, atol=1e-6)
+def test_each_epoch_is_evaluated_with_averaged_weights(bench: Bench, tmp_path: Path) -> None:
+    """One epoch of one step: a = d w0 + (1 - d) w1 with d = 2 / 11, and w1 is what training goes on from."""
+    asked = recipe(ema=0.999, epochs=1, batch_size=24, learning_rate=1e-2)
+    start = {name: p.detach().clone() for name, p in bench.model(asked).named_parameters()}
+    model, (evaluated,) = trained(bench, asked, tmp_path)
+    decay = ema_decay(1, 0.999)
+    assert decay == 2 / 11
+    for name, w1 in model.named_parameters():
+        torch.testing.assert_close(evaluated[name], decay * start[name] + (1 - decay) * w1.detach(), rtol=0, atol=1e-9)
+    assert any(not torch.equal(evaluated[name], w1) for name, w1 in model.named_parameters())
 
 
-def test_the_loss_is_the_weighted_mean_computed_plainly(model: RelevanceModel, parts: tuple[Path, Pairs, int]) -> None:
-    _, pairs, pad = parts
-    weight = np.linspace(0.5, 1.5, len(pairs))
-    target = torch.arange(len(pairs)) % 4
-    sample = Sample(pairs, np.arange(len(pairs)), target.numpy().astype(float), weight)
-    step = _Step(Accelerator(cpu=True), model, cross_entropy, sample, pairs.lengths(), pad, 300)
-    plain = []
-    for row in range(len(pairs)):
-        ids, query_side = pairs.ids(row)
-        tokens = torch.tensor(ids.astype(np.int64))[None]
-        types = (torch.arange(len(ids)) >= query_side).long()[None]
-        log_probability = torch.log_softmax(model(tokens, torch.ones_like(tokens), types)[0], 0)
-        plain.append(-log_probability[target[row]].item())
-    expected = float((weight * np.array(plain)).sum() / weight.sum())
-    assert step.backward(np.arange(len(pairs))).item() == pytest.approx(expected, rel=1e-5)
+def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_path: Path) -> None:
+    asked = recipe(epochs=2, batch_size=24)
+    model = without_dropout(bench.model(asked))
+    modes: list[bool] = []
+    model.register_forward_pre_hook(lambda module, arguments: modes.append(module.training))
+    pairs, accelerator = bench.pairs(asked), make_accelerator()
+
+    def after_epoch(epoch: int, found: RelevanceModel) -> None:
+        predict(accelerator, found, pairs, np.arange(24), ALL_AT_ONCE)
+
+    with progress("fit", 1) as work:
+        fit(accelerator, model, asked, bench.sample(asked), 3, work, Log(tmp_path / "log"), after_epoch)
+    assert modes == [True, False, True, False]
+
+
+def test_frozen_grams_stay(bench: Bench, tmp_path: Path) -> None:
+    asked = recipe(epochs=1, learning_rate=1e-2)
+    model = without_dropout(bench.model(asked))
+    assert model.features is not None and model.features.grams is not None
+    table = model.features.grams.weight
+    table.requires_grad_(False)
+    before = table.clone()
+    trained(bench, asked, tmp_path, model)
+    assert torch.equal(table, before)
 
 
 def test_schedule_rises_and_falls_linearly() -> None:
@@ -90,7 +119,8 @@ def test_schedule_rises_and_falls_linearly() -> None:
     assert schedule(0, steps=1, warmup=0.0) == 1.0
 
 
-def test_biases_and_norms_do_not_decay(model: RelevanceModel) -> None:
+def test_biases_and_norms_do_not_decay(bench: Bench) -> None:
+    model = bench.model(recipe())
     decayed, plain = make_optimizer(model, 1e-3, 0.01).param_groups
     assert decayed["weight_decay"] == 0.01 and plain["weight_decay"] == 0.0
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -99,15 +129,14 @@ def test_biases_and_norms_do_not_decay(model: RelevanceModel) -> None:
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
-def test_predictions_go_by_id_and_leave_the_mode_alone(model: RelevanceModel, parts: tuple[Path, Pairs, int]) -> None:
-    _, pairs, pad = parts
-    accelerator = Accelerator(cpu=True)
-    model.train()
+def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:
+    asked = recipe(multi_sample_dropout=3, dropout=0.5)
+    model, pairs, accelerator = bench.model(asked).train(), bench.pairs(asked), make_accelerator()
     rows = np.arange(len(pairs))
-    one = predict(accelerator, model, pairs, rows, pad, token_budget=100_000)
-    other = predict(accelerator, model, pairs, rows[::-1], pad, token_budget=90)
+    one = predict(accelerator, model, pairs, rows, token_budget=ALL_AT_ONCE)
+    other = predict(accelerator, model, pairs, rows[::-1], token_budget=90)
     assert model.training
     assert one["example_id"].tolist() == sorted(pairs.example_id)
-    pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-4)
-    empty = predict(accelerator, model, pairs, rows[:0], pad, 100)
+    pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-9)
+    empty = predict(accelerator, model, pairs, rows[:0], token_budget=100)
     assert list(empty.columns) == list(one.columns) and empty.empty

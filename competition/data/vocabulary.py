@@ -1,0 +1,167 @@
+"""What a model reads of a pair beside its tokens: brand, color, country and character 3-grams as ids.
+
+The vocabularies come from the products of training rows: no query and no label is looked at, so all folds share them.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from competition.data.grams import Codes, by_frequency, gram_codes
+from competition.data.ragged import Ragged
+from competition.data.text import simplify
+from competition.workspace import atomic_folder, read_json, stamp, write_json
+
+MISSING, RARE = 0, 1  # ids of brands and colors; those of the vocabulary follow
+PADDING = 0  # of grams
+MIN_TIMES = 2  # a brand or color that is seen once is rare
+MIN_GRAMS = 15
+UNITS = ("query", "product", "description")  # the texts whose 3-grams are pooled, one unit each
+PRODUCT_FIELDS = ("title", "brand", "color", "bullets")  # of the second unit
+_CHUNK = 20_000  # products at a time
+
+
+def unit_texts(products: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The text of each product's two units: title, brand, color and bullets; description."""
+    parts = zip(*(products[field] for field in PRODUCT_FIELDS), strict=True)
+    joined = [" ".join(filter(None, map(simplify, row))) for row in parts]
+    return joined, [simplify(text) for text in products["description"]]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Names and grams by falling frequency, equally frequent ones by the alphabet."""
+
+    brands: tuple[str, ...]
+    colors: tuple[str, ...]
+    grams: Codes  # (grams,); gram k has the id k + 1
+
+    @classmethod
+    def make(cls, products: pd.DataFrame) -> "Vocabulary":
+        """The vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times."""
+        codes, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+        for first in range(0, len(products), _CHUNK):
+            for texts in unit_texts(products.iloc[first : first + _CHUNK]):
+                found, times = np.unique(gram_codes(texts)[0], return_counts=True)
+                codes, where = np.unique(np.concatenate([codes, found]), return_inverse=True)
+                counts = np.bincount(where, np.concatenate([counts, times]), len(codes)).astype(np.int64)
+        frequent = counts >= MIN_GRAMS
+        return cls(
+            _names(products["brand"]), _names(products["color"]), by_frequency(codes[frequent], counts[frequent])
+        )
+
+    def brand_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The id of each brand, `(names,)`: MISSING, RARE, or its place in the vocabulary behind these two."""
+        return _ids(names, self.brands)
+
+    def color_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """The same for colors."""
+        return _ids(names, self.colors)
+
+    def gram_ids(self, texts: Sequence[str]) -> Ragged:
+        """The ids of each simplified text's 3-grams, those that are not in the vocabulary left out."""
+        pieces, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        codes, ids = self._sorted
+        for first in range(0, len(texts), _CHUNK):
+            found, sizes = gram_codes(texts[first : first + _CHUNK])
+            of_text = np.repeat(np.arange(len(sizes)), sizes)
+            place = np.minimum(np.searchsorted(codes, found), max(0, len(codes) - 1))
+            known = codes[place] == found if len(codes) else np.zeros(len(found), bool)
+            pieces.append(ids[place[known]].astype(np.int32))
+            lengths.append(np.bincount(of_text[known], minlength=len(sizes)))
+        return Ragged(np.concatenate(pieces), np.concatenate(lengths))
+
+    @cached_property
+    def _sorted(self) -> tuple[Codes, Codes]:
+        """The codes in the alphabet's order and the id of each."""
+        order = np.argsort(self.grams)
+        return self.grams[order], order + 1
+
+    def save(self, folder: Path, inputs: str) -> None:
+        """Write the vocabulary with the fingerprint of what it was made from."""
+        with atomic_folder(folder) as temporary:
+            write_json(temporary / "names.json", {"brands": self.brands, "colors": self.colors})
+            save_file({"grams": self.grams}, temporary / "grams.safetensors")
+            stamp(temporary, inputs)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabulary":
+        """The vocabulary of a folder that `save` wrote."""
+        names = read_json(folder / "names.json")
+        grams = load_file(folder / "grams.safetensors")["grams"]
+        return cls(tuple(names["brands"]), tuple(names["colors"]), grams)
+
+
+def _names(values: pd.Series) -> tuple[str, ...]:
+    times = Counter(name for name in map(simplify, values) if name)
+    kept = [(-count, name) for name, count in times.items() if count >= MIN_TIMES]
+    return tuple(name for _, name in sorted(kept))
+
+
+def _ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
+    ids = {name: RARE + 1 + place for place, name in enumerate(vocabulary)}
+    simple = [simplify(name) for name in names]
+    return np.array([ids.get(name, RARE) if name else MISSING for name in simple], np.int64)
+
+
+# --- 3-gram vectors ----------------------------------------------------------------------------------------------
+
+DIMENSIONS = 64
+WORD2VEC_PRODUCTS = 20_000  # evenly spaced: bounded in time, since one thread is what makes the bytes repeatable
+_WORD2VEC = {"sg": 1, "window": 15, "negative": 20, "sample": 6e-5, "epochs": 3}
+
+
+class _Sentences:
+    """The texts of the product units as lists of gram ids, as often as they are asked for."""
+
+    def __init__(self, units: Sequence[Ragged]) -> None:
+        self._units = units
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for unit in self._units:
+            for i in range(len(unit)):
+                if len(unit[i]):
+                    yield [str(gram) for gram in unit[i].tolist()]
+
+
+def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> NDArray[np.float32]:
+    """Skip-gram word2vec (Mikolov et al. 2013) over the 3-grams of product texts.
+
+    Returns:
+        `(grams + 1, DIMENSIONS)`; row k belongs to the gram with the id k, row 0 (padding) is zero. A gram that the
+        products read do not hold keeps the zero vector.
+    """
+    from gensim.models import Word2Vec
+
+    vectors = np.zeros((len(vocabulary.grams) + 1, DIMENSIONS), np.float32)
+    step = max(1, -(-len(products) // WORD2VEC_PRODUCTS))
+    units = [vocabulary.gram_ids(texts) for texts in unit_texts(products.iloc[::step])]
+    counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
+    # By id, so that the order in which the library meets the grams is ours.
+    times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}
+    if not times:
+        return vectors
+    model = Word2Vec(vector_size=DIMENSIONS, min_count=1, workers=1, seed=seed, **_WORD2VEC)
+    model.build_vocab_from_freq(times)
+    model.train(_Sentences(units), total_words=int(counts.sum()), epochs=model.epochs)
+    vectors[[int(gram) for gram in model.wv.index_to_key]] = model.wv.vectors
+    return vectors
+
+
+def save_vectors(folder: Path, vectors: NDArray[np.float32], inputs: str) -> None:
+    """Write 3-gram vectors with the fingerprint of what they were made from."""
+    with atomic_folder(folder) as temporary:
+        save_file({"vectors": vectors}, temporary / "vectors.safetensors")
+        stamp(temporary, inputs)
+
+
+def load_vectors(folder: Path) -> NDArray[np.float32]:
+    """The vectors of a folder that `save_vectors` wrote."""
+    return load_file(folder / "vectors.safetensors")["vectors"]

@@ -1,0 +1,36 @@
+"""What a model is given for a batch of pairs. V views per pair are stacked: rows v * batch … (v + 1) * batch - 1."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Extras(NamedTuple):
+    """Ids of what is not read as tokens."""
+
+    brand: Tensor  # (batch,)
+    color: Tensor  # (batch,)
+    country: Tensor  # (batch,)
+    grams: Tensor  # (grams,) of all units of all rows
+    bags: Tensor  # (units * batch,) where each bag of grams begins, unit by unit
+
+
+class Inputs(NamedTuple):
+    """A batch of pairs, padded to one length."""
+
+    ids: Tensor  # (V * batch, tokens)
+    mask: Tensor  # (V * batch, tokens), 1 on tokens
+    types: Tensor  # (V * batch, tokens), 1 on the product's side where the query stands before it
+    present: Tensor  # (batch, V) bool, whether the view says anything of the product
+    extras: Extras | None
+
+
+class Mix(NamedTuple):
+    """Embedding mixup: row i becomes `share` of itself and the rest of row `partner[i]`."""
+
+    partner: Tensor  # (batch,)
+    share: float
+
+    def apply(self, rows: Tensor) -> Tensor:
+        """Mix rows `(batch, …)`: features, targets or weights."""
+        return self.share * rows + (1 - self.share) * rows[self.partner]

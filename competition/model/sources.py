@@ -1,0 +1,13 @@
+"""Where the parts of a model lie. No heavy import here: what plans runs reads this too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The folders that a model is built from."""
+
+    encoder: Path
+    vocabulary: Path | None = None  # None: no features beside the encoder
+    vectors: Path | None = None  # None: 3-grams start from random weights

@@ -1,0 +1,206 @@
+"""Vocabularies of brands, colors and 3-grams: a function of the catalogue's rows, whatever their order."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.data.grams import gram_codes
+from competition.data.text import FIELDS, simplify
+from competition.data.vocabulary import (
+    DIMENSIONS,
+    MIN_GRAMS,
+    MISSING,
+    RARE,
+    Vocabulary,
+    gram_vectors,
+    load_vectors,
+    save_vectors,
+    unit_texts,
+)
+
+Catalogue = tuple[pd.DataFrame, pd.DataFrame]
+MAKE_AND_SAVE = """
+import sys
+from pathlib import Path
+from competition.data import synthetic
+from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
+products = synthetic.make(60, noise=0.05, seed=7)[1]
+vocabulary = Vocabulary.make(products)
+vocabulary.save(Path(sys.argv[1]) / "vocabulary", "test")
+save_vectors(Path(sys.argv[1]) / "char3", gram_vectors(vocabulary, products, seed=1), "test")
+"""
+
+
+def products(*rows: dict[str, str]) -> pd.DataFrame:
+    """A catalogue of products with these fields, all others empty."""
+    return pd.DataFrame([dict.fromkeys(FIELDS, "") | row for row in rows], columns=list(FIELDS))
+
+
+def spelled(vocabulary: Vocabulary) -> list[str]:
+    """The 3-grams of a vocabulary as text."""
+    return ["".join(chr(code >> shift & 0x1FFFFF) for shift in (42, 21, 0)) for code in vocabulary.grams.tolist()]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file under a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def vocabulary(catalogue: Catalogue) -> Vocabulary:
+    """That of the built-in catalogue."""
+    return Vocabulary.make(catalogue[1])
+
+
+@pytest.fixture(scope="module")
+def vectors(vocabulary: Vocabulary, catalogue: Catalogue) -> np.ndarray:
+    """The 3-gram vectors of the built-in catalogue."""
+    return gram_vectors(vocabulary, catalogue[1], seed=1)
+
+
+# --- what is in it -----------------------------------------------------------------------------------------------
+
+
+def test_names_go_by_frequency_then_by_the_alphabet() -> None:
+    times = {"zeta": 3, "beta": 2, "acme": 2, "once": 1}
+    brands = [{"brand": name} for name, count in times.items() for _ in range(count)]
+    colors = [{"color": name} for name in ("red", "red", "blue", "", "")]
+    found = Vocabulary.make(products(*brands, *colors))
+    assert (found.brands, found.colors) == (("zeta", "acme", "beta"), ("red",))
+
+
+def test_names_are_the_same_in_any_spelling() -> None:
+    found = Vocabulary.make(
+        products(*({"brand": name} for name in ("<b>Acme</b>", "ACME!", "R&amp;D", "r-d", "_", ".")))
+    )
+    assert found.brands == ("acme", "rd")
+    assert found.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
+        *(RARE + 1, RARE + 1, RARE + 2, RARE),
+        *(MISSING, MISSING, MISSING),
+    ]
+    assert found.color_ids(["red", ""]).tolist() == [RARE, MISSING]
+
+
+def test_a_gram_is_known_from_the_fifteenth_time_on() -> None:
+    often, seldom = [{"title": "abc"}] * MIN_GRAMS, [{"title": "xyz"}] * (MIN_GRAMS - 1)
+    found = Vocabulary.make(products(*often, *seldom))
+    assert MIN_GRAMS == 15 and spelled(found) == ["abc"]
+    assert found.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
+    assert found.gram_ids(["abc", "xyz", "abcabc"]).lengths.tolist() == [1, 0, 2]
+
+
+def test_grams_are_counted_over_all_texts_of_a_product(catalogue: Catalogue) -> None:
+    found = Vocabulary.make(catalogue[1])
+    times: Counter[str] = Counter()
+    for row in catalogue[1].to_dict("records"):
+        said = " ".join(row[field] for field in ("title", "brand", "color", "bullets") if row[field])
+        for text in (simplify(said), simplify(row["description"])):
+            times.update(text[i : i + 3] for i in range(len(text) - 2))
+    kept = sorted((-count, gram) for gram, count in times.items() if count >= MIN_GRAMS)
+    assert spelled(found) == [gram for _, gram in kept] and len(kept) > 500
+
+
+def test_texts_are_lower_case_without_tags_and_punctuation() -> None:
+    rows = products(
+        {
+            "title": "<b>Big</b> Bottle!",
+            "brand": "AC-ME",
+            "color": "Red",
+            "bullets": "a<br>b",
+            "description": "<p>C++</p>",
+        }
+    )
+    assert unit_texts(rows) == (["big bottle acme red a b"], ["c"])
+
+
+def test_a_missing_field_says_nothing() -> None:
+    rows = products({"title": "Big"}, {}, {"description": "red"})
+    assert unit_texts(rows) == (["big", "", ""], ["", "", "red"])
+    known = Vocabulary((), (), gram_codes(["big", "non", "one", "nan", "red"])[0])
+    assert [known.gram_ids(texts).lengths.tolist() for texts in unit_texts(rows)] == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
+    Vocabulary.make(products()).save(tmp_path / "v", "test")
+    found = Vocabulary.load(tmp_path / "v")
+    assert (found.brands, found.colors, len(found.grams)) == ((), (), 0)
+    assert found.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
+    assert found.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
+    assert len(found.gram_ids([])) == 0
+    assert (gram_vectors(found, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))).all()
+
+
+# --- what changes nothing ----------------------------------------------------------------------------------------
+
+
+def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
+    vocabulary: Vocabulary, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = unit_texts(catalogue[1])[0]
+    whole = vocabulary.gram_ids(texts)
+    monkeypatch.setattr("competition.data.vocabulary._CHUNK", 50)
+    other = Vocabulary.make(catalogue[1].sample(frac=1, random_state=1))
+    assert (other.brands, other.colors) == (vocabulary.brands, vocabulary.colors)
+    np.testing.assert_array_equal(other.grams, vocabulary.grams)
+    pieces = other.gram_ids(texts)
+    np.testing.assert_array_equal(pieces.values, whole.values)
+    np.testing.assert_array_equal(pieces.offsets, whole.offsets)
+
+
+def test_saved_is_loaded(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:
+    vocabulary.save(tmp_path / "v", "test")
+    found = Vocabulary.load(tmp_path / "v")
+    assert (found.brands, found.colors) == (vocabulary.brands, vocabulary.colors)
+    np.testing.assert_array_equal(found.grams, vocabulary.grams)
+    save_vectors(tmp_path / "c", vectors, "test")
+    np.testing.assert_array_equal(load_vectors(tmp_path / "c"), vectors)
+
+
+def test_every_process_writes_the_same_bytes(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:
+    vocabulary.save(tmp_path / "here" / "vocabulary", "test")
+    save_vectors(tmp_path / "here" / "char3", vectors, "test")
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        command = [sys.executable, "-c", MAKE_AND_SAVE, str(tmp_path / hash_seed)]
+        subprocess.run(command, env=environment, cwd=Path(__file__).parents[2], check=True)
+        assert files(tmp_path / hash_seed) == files(tmp_path / "here")
+    assert len(files(tmp_path / "here")) == 5  # names, grams, vectors, and a stamp for each folder
+
+
+# --- 3-gram vectors ----------------------------------------------------------------------------------------------
+
+
+def test_there_is_a_vector_for_each_gram_and_none_for_padding(vocabulary: Vocabulary, vectors: np.ndarray) -> None:
+    assert vectors.shape == (1 + len(vocabulary.grams), DIMENSIONS) and vectors.dtype == np.float32
+    assert (vectors[0] == 0).all() and (np.abs(vectors[1:]).max(1) > 0).all()
+
+
+def test_vectors_are_a_function_of_the_seed(vocabulary: Vocabulary, vectors: np.ndarray, catalogue: Catalogue) -> None:
+    assert gram_vectors(vocabulary, catalogue[1], seed=1).tobytes() == vectors.tobytes()
+    assert gram_vectors(vocabulary, catalogue[1], seed=2).tobytes() != vectors.tobytes()
+
+
+def test_a_gram_that_is_never_read_keeps_the_zero_vector() -> None:
+    known = Vocabulary((), (), gram_codes(["abc", "bcd", "xyz"])[0])
+    vectors = gram_vectors(known, products(*[{"title": "abcd"}] * 20), seed=1)
+    assert (np.abs(vectors).max(1) > 0).tolist() == [False, True, True, False]
+
+
+def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.ndarray) -> None:
+    grams = spelled(vocabulary)
+    japanese = np.array([all(ord(character) > 0x3000 for character in gram) for gram in grams])
+    latin = np.array([all(ord(character) < 0x250 for character in gram) for gram in grams])
+    centred = vectors[1:] - vectors[1:].mean(0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    cosine = centred @ centred.T
+    assert japanese.sum() > 50 and latin.sum() > 500
+    assert cosine[np.ix_(japanese, japanese)].mean() > 0.3 > 0 > cosine[np.ix_(japanese, latin)].mean()
+    np.fill_diagonal(cosine, -1)
+    # By chance, a ninth of them would have a Japanese neighbour.
+    assert japanese[cosine[japanese].argmax(1)].mean() > 0.5
