@@ -107,6 +107,11 @@ class Line:
     paper: float | None
 
     @property
+    def deviation(self) -> float | None:
+        """The standard deviation of the seeds' scores; None for fewer than two."""
+        return float(np.std(self.of_seeds, ddof=1)) if len(self.of_seeds) > 1 else None
+
+    @property
     def significant(self) -> bool:
         """Whether the interval of the difference leaves 0 out."""
         return self.difference is not None and (self.difference.low > 0 or self.difference.high < 0)
@@ -169,7 +174,8 @@ class Ablation:
         mine = [run for runs in self.runs.values() for run in runs]
         steps: list[Step] = []
         for name in self.pipeline.order(mine):
-            steps += self.pipeline.recipe_steps(name, self.fold if name in mine else None)
+            ours = name in mine  # test rows are of no interest, so they are not predicted again when they change
+            steps += self.pipeline.training_steps(name, self.fold) if ours else self.pipeline.run_steps(name)
         return list({step.name: step for step in steps}.values())
 
     def lines(self) -> list[Line]:
@@ -212,8 +218,7 @@ class Ablation:
             for key, estimate in {"score": line.score, "minus_before": line.difference}.items():
                 for part, value in (("", "value"), ("_low", "low"), ("_high", "high")):
                     row[key + part] = getattr(estimate, value) if estimate else None
-            row["seed_deviation"] = float(np.std(line.of_seeds, ddof=1)) if len(line.of_seeds) > 1 else None
-            cells.append(row | {"paper": line.paper})
+            cells.append(row | {"seed_deviation": line.deviation, "paper": line.paper})
         write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
 
 

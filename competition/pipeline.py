@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from competition.errors import InputError
 from competition.oof import RunPlan
-from competition.planning import FoldPlan, Planner
+from competition.planning import Planner
 from competition.progress import console
 from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
@@ -104,34 +104,39 @@ class Pipeline(Planner):
         )
 
     def recipe_steps(self, name: str, only: int | None = None) -> list[Step]:
-        """What a recipe needs of its own, then its folds: training, test predictions, and the card of the whole run.
+        """What a recipe needs of its own, training, test predictions, and the card of the whole run.
+
+        Raises:
+            InputError: the fold `only` does not exist in the recipe's scheme.
+        """
+        recipe, steps = self.member(name), self.training_steps(name, only)
+        steps += [self._predict_step(recipe, fold) for fold in _folds(recipe, only)]
+        return [*steps, self._card_step(recipe)] if only is None else steps
+
+    def training_steps(self, name: str, only: int | None = None) -> list[Step]:
+        """What a recipe needs of its own, then the training of its folds, or of the fold `only`.
 
         Raises:
             InputError: the fold `only` does not exist in the recipe's scheme.
         """
         recipe = self.member(name)
-        if only is not None and only not in recipe.folds:
-            raise InputError(f"Fold {only} does not exist: the recipe {name!r} has folds 0 to {len(recipe.folds) - 1}.")
         steps = [self.folds_step(recipe.scheme)]
         if isinstance(recipe, EncoderRecipe):
             steps.append(self.encoder_step(recipe.encoder))
             steps += self._feature_steps(recipe)
         if recipe.drop_noise_from:
             steps.append(self.noise_step(recipe.drop_noise_from))
-        for fold in recipe.folds if only is None else (only,):
-            steps += self._fold_steps(recipe, self.fold_plan(recipe, fold))
-        return [*steps, self._card_step(recipe)] if only is None else steps
+        return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
 
-    def _fold_steps(self, recipe: MemberRecipe, plan: FoldPlan) -> list[Step]:
-        held_out, test = (
-            path(recipe.name, plan.number) for path in (self.workspace.oof_fold, self.workspace.test_fold)
-        )
-        fold = f"{recipe.name} fold {plan.number}"
-        train, predict = lambda: self.maker.train(recipe, plan), lambda: self.maker.predict(recipe, plan)
-        return [
-            Step(f"train {fold}", plan.inputs, lambda: table_inputs(held_out), train),
-            Step(f"predict {fold}", plan.test_inputs, lambda: table_inputs(test), predict),
-        ]
+    def _train_step(self, recipe: MemberRecipe, fold: int) -> Step:
+        plan, path = self.fold_plan(recipe, fold), self.workspace.oof_fold(recipe.name, fold)
+        name = f"train {recipe.name} fold {fold}"
+        return Step(name, plan.inputs, lambda: table_inputs(path), lambda: self.maker.train(recipe, plan))
+
+    def _predict_step(self, recipe: MemberRecipe, fold: int) -> Step:
+        plan, path = self.fold_plan(recipe, fold), self.workspace.test_fold(recipe.name, fold)
+        name = f"predict {recipe.name} fold {fold}"
+        return Step(name, plan.test_inputs, lambda: table_inputs(path), lambda: self.maker.predict(recipe, plan))
 
     def _card_step(self, recipe: MemberRecipe) -> Step:
         plan = self.run(recipe.name)
@@ -165,6 +170,11 @@ class Pipeline(Planner):
         whole = all(table_inputs(file) for file in files)
         return read_json(space.run_card(name)).get("inputs") if whole else None
 
+    def run_steps(self, name: str) -> list[Step]:
+        """The steps of a recipe or of an ensemble, without those of other runs."""
+        is_ensemble = isinstance(self.recipe(name), AverageRecipe)
+        return self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
+
     def submission_step(self, name: str, answers: dict[str, str]) -> Step:
         """`submissions/<name>/`, from task -> run."""
         for task in answers:
@@ -197,10 +207,19 @@ class Pipeline(Planner):
         """Everything that `competition.toml` asks for, in order."""
         steps: list[Step] = []
         for name in self.wanted():
-            is_ensemble = isinstance(self.recipe(name), AverageRecipe)
-            steps += self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
+            steps += self.run_steps(name)
         if self.settings.noise_run:
             steps.append(self.noise_step(self.settings.noise_run))
         steps.append(self.submission_step(SUBMISSION, self.submission()))
         steps.append(self.scores_step())
         return list({step.name: step for step in steps}.values())
+
+
+def _folds(recipe: MemberRecipe, only: int | None) -> range:
+    if only is None:
+        return recipe.folds
+    if only not in recipe.folds:
+        raise InputError(
+            f"Fold {only} does not exist: the recipe {recipe.name!r} has folds 0 to {len(recipe.folds) - 1}."
+        )
+    return range(only, only + 1)

@@ -22,14 +22,14 @@ SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Recipe(_Model):
     """What every recipe says.
 
-    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout and mixup draw other
-    numbers), so changing them makes nothing out of date.
+    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws other numbers,
+    mixup other partners), so changing them makes nothing out of date.
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
@@ -203,7 +203,7 @@ class Settings(_Model):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` where one of the known names is near, else an empty string."""
-    close = get_close_matches(word, sorted(known), n=1, cutoff=0.4)
+    close = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
@@ -215,7 +215,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
 
 
-def _build(model: type[_Model], content: dict[str, Any], source: Path) -> Any:
+def _build(model: type[_Model], content: dict[str, Any], source: Path | str) -> Any:
     try:
         return model(**content)
     except ValidationError as error:
@@ -292,9 +292,9 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
         content |= _preset(settings.preset, workspace.settings_file)
     content |= own
     overridden = {key: value for key, value in settings.overrides.items() if key in model.model_fields}
-    source = path
+    source: Path | str = path
     if overridden:
         _build(model, content, path)  # a fault of the recipe's own file is blamed on it, not on the overrides
-        source = workspace.settings_file
+        source = f"{workspace.settings_file}, [overrides] on the recipe {name!r}"
     recipe: AnyRecipe = _build(model, content | overridden, source)
     return recipe

@@ -31,8 +31,13 @@ def ablate(
     ablation.write(lines)
     task = ablation.table.task
     header = ["row", f"{TASKS[task].metric} [95 %]", "minus the row before", "significant", "paper", "paper, minus"]
-    title = f"{table}: {task}, {lines[0].score.queries:,} held-out queries, {seeds} seed{'s' * (seeds > 1)}"
-    show(title, header, [_cells(*pair) for pair in zip(lines, [None, *lines], strict=False)])
+    title = f"{table} (table {ablation.table.number} of the paper): {task}, {lines[0].score.queries:,} held-out queries"
+    rows = [_cells(*pair) for pair in zip(lines, [None, *lines], strict=False)]
+    if seeds > 1:
+        title += f", mean of {seeds} seeds"
+        header.append("deviation of seeds")
+        rows = [[*row, f"{line.deviation:.4f}" if line.of_seeds else ""] for row, line in zip(rows, lines, strict=True)]
+    show(title, header, rows)
     console.print("Intervals are over queries; what another seed would have given is not in them.")
     console.print(f"Table: {ablation.path}")
 

@@ -75,8 +75,8 @@ def views(architecture: str, field_order: str) -> tuple[View, ...]:
 class Attributes:
     """What is known of pairs beside their tokens, see `vocabulary.py`."""
 
-    brand: NDArray[np.int64]  # (products,) as in `Pairs`
-    color: NDArray[np.int64]  # (products,)
+    brand: NDArray[np.int64]  # (products + 1,) as in `Pairs`; the last stands for a product that is not listed
+    color: NDArray[np.int64]  # (products + 1,)
     country: NDArray[np.int64]  # (rows,) into LOCALES
     query_grams: tuple[Ragged, ...]  # of each of `Pairs.queries`; empty without 3-gram units
     product_grams: tuple[Ragged, ...]  # of each product, one per unit of its texts; empty without units
@@ -87,8 +87,8 @@ class Attributes:
     ) -> "Attributes":
         """The attributes of distinct queries and products, with or without 3-gram units, and of the rows' locales."""
         return cls(
-            brand=vocabulary.brand_ids(list(catalogue["brand"])),
-            color=vocabulary.color_ids(list(catalogue["color"])),
+            brand=vocabulary.brand_ids([*catalogue["brand"], ""]),
+            color=vocabulary.color_ids([*catalogue["color"], ""]),
             country=np.asarray(pd.Categorical(locale, categories=list(LOCALES)).codes, np.int64),
             query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),) if units else (),
             product_grams=tuple(vocabulary.gram_ids(t) for t in unit_texts(catalogue)) if units else (),

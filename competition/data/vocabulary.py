@@ -114,7 +114,8 @@ def _ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]
 # --- 3-gram vectors ----------------------------------------------------------------------------------------------
 
 DIMENSIONS = 64
-WORD2VEC_PRODUCTS = 20_000  # evenly spaced: bounded in time, since one thread is what makes the bytes repeatable
+DEVIATION = 0.02  # of random vectors, as of random weights in the encoders: what is new starts quiet
+WORD2VEC_PRODUCTS = 50_000  # evenly spaced: bounded in time, since one thread is what makes the bytes repeatable
 _WORD2VEC = {"sg": 1, "window": 15, "negative": 20, "sample": 6e-5, "epochs": 3}
 
 
@@ -135,12 +136,14 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     """Skip-gram word2vec (Mikolov et al. 2013) over the 3-grams of product texts.
 
     Returns:
-        `(grams + 1, DIMENSIONS)`; row k belongs to the gram with the id k, row 0 (padding) is zero. A gram that the
-        products read do not hold keeps the zero vector.
+        `(grams + 1, DIMENSIONS)`; row k belongs to the gram with the id k, row 0 (padding) is zero. At most
+        WORD2VEC_PRODUCTS products are read; a gram that they do not hold gets a small random vector.
     """
     from gensim.models import Word2Vec
 
-    vectors = np.zeros((len(vocabulary.grams) + 1, DIMENSIONS), np.float32)
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(0, DEVIATION, (len(vocabulary.grams) + 1, DIMENSIONS)).astype(np.float32)
+    vectors[PADDING] = 0
     step = max(1, -(-len(products) // WORD2VEC_PRODUCTS))
     units = [vocabulary.gram_ids(texts) for texts in unit_texts(products.iloc[::step])]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))

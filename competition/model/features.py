@@ -6,13 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from competition.data.vocabulary import DIMENSIONS, MISSING, PADDING, RARE, UNITS, Vocabulary, load_vectors
+from competition.data.vocabulary import DEVIATION, DIMENSIONS, MISSING, PADDING, RARE, UNITS, Vocabulary, load_vectors
 from competition.model.inputs import Extras
 from competition.tasks import LOCALES
 
 NAME_DIMENSIONS = 128  # of brand and color
 COUNTRY_DIMENSIONS = 8
-_DEVIATION = 0.02  # of random weights, as in the encoders: new features start quiet
 
 
 class Features(nn.Module):
@@ -30,7 +29,7 @@ class Features(nn.Module):
         self.grams: nn.EmbeddingBag | None = None
         if "char3" in names:
             # One table for all units, so that a gram of a query and of a product start as the same vector.
-            start = nn.init.normal_(torch.empty(len(vocabulary.grams) + 1, DIMENSIONS), std=_DEVIATION)
+            start = nn.init.normal_(torch.empty(len(vocabulary.grams) + 1, DIMENSIONS), std=DEVIATION)
             start[PADDING] = 0
             self.grams = nn.EmbeddingBag.from_pretrained(start, freeze=False, mode="mean", padding_idx=PADDING)
             self.width += len(UNITS) * DIMENSIONS
@@ -53,7 +52,7 @@ class Features(nn.Module):
 
 def _table(rows: int, width: int, missing: int | None) -> nn.Embedding:
     """An embedding with small random weights; the row of `missing`, if any, is zero and stays so."""
-    start = nn.init.normal_(torch.empty(rows, width), std=_DEVIATION)
+    start = nn.init.normal_(torch.empty(rows, width), std=DEVIATION)
     if missing is not None:
         start[missing] = 0
     return nn.Embedding.from_pretrained(start, freeze=False, padding_idx=missing)

@@ -103,4 +103,7 @@ class Output(nn.Module):
         if mix is not None:
             features = mix.apply(features)
         samples = self.samples if self.training else 1
-        return torch.stack([self.output(self.dropout(features)) for _ in range(samples)]).mean(0)
+        # Not in bf16: scores of one query that differ in the third digit would be ties.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(self.output.weight.dtype)
+            return torch.stack([self.output(self.dropout(features)) for _ in range(samples)]).mean(0)

@@ -6,7 +6,8 @@
   adversarial pass.
 - `fgm-row` (Miyato et al. 2017): each example's own gradient on its own embedded tokens, each of length epsilon.
 - `awp` (adversarial weight perturbation, Wu et al. 2020): every weight matrix moves along the batch's gradient by
-  epsilon times its own norm. The pass runs with w + d in the place of w.
+  epsilon times its own norm, of an embedding table that of the rows with a gradient: what a brand moves by must not
+  grow with the number of brands. The pass runs with w + d in the place of w.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ Reduce = Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
 
 @dataclass(frozen=True)
 class Attack:
-    """What an adversarial pass is run with, one of the two."""
+    """What a second pass is run with: one of the two, or neither, where it only draws another dropout."""
 
     delta: Tensor | None = None  # (V * batch, tokens, H), added to the embedded tokens
     weights: dict[str, Tensor] | None = None  # in the place of the model's parameters
@@ -80,10 +81,10 @@ class WeightAttack:
                 total += gradient
 
     def finish(self, reduce: Reduce) -> None:
-        """All gradients are added: from here on they hold epsilon ||w|| g / ||g||."""
+        """All gradients are added: from here on they hold epsilon ||w|| g / ||g||, norms over rows with a gradient."""
         for name, weight in self._weights.items():
             gradient = reduce(self._gradients[name])
-            length = self._epsilon * weight.detach().norm()
+            length = self._epsilon * weight.detach()[gradient.flatten(1).any(1)].norm()
             self._gradients[name] = _scaled(gradient, gradient.norm(), length)
 
     def attack(self) -> Attack:

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from competition.data.tokens import Pairs
-from competition.data.vocabulary import MISSING
 from competition.model.inputs import Extras, Inputs
 from competition.workspace import derive_seed
 
@@ -75,11 +74,10 @@ def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:
     if known is None:
         return None
     product = pairs.product[rows]
-    # A product that the catalogue lacks has no brand, no color and no text.
-    brand, color = (np.append(ids, MISSING)[product] for ids in (known.brand, known.color))
     bags = [unit[query] for unit in known.query_grams for query in pairs.query[rows]]
     bags += [unit[p] if p >= 0 else _NO_GRAMS for unit in known.product_grams for p in product]
     begins = np.cumsum([0, *map(len, bags)])[: len(bags)]
     grams = np.concatenate([_NO_GRAMS, *bags])
-    arrays = (brand, color, known.country[rows], grams.astype(np.int64), begins.astype(np.int64))
+    names = (known.brand[product], known.color[product], known.country[rows])
+    arrays = (*names, grams.astype(np.int64), begins.astype(np.int64))
     return Extras(*(torch.from_numpy(array).to(device) for array in arrays))

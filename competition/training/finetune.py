@@ -86,10 +86,10 @@ def train_fold(
     """
     if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
-    accelerator = make_accelerator()
     held_out, test = [], []
     with atomic_folder(fold.folder) as folder:
         for seed in recipe.all_seeds:
+            accelerator = make_accelerator()  # it holds on to the model and optimizer that it prepares
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
             if accelerator.is_main_process:

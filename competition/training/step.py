@@ -100,7 +100,7 @@ class Step:
         whole = float(self.sample.weight[chosen].sum())
         mine = shard(chosen, rank, ranks)
         # Every process takes part in every gradient sync; one without rows sends a row that weighs nothing.
-        share = 1 / whole if len(mine) else 0.0
+        share = 1 / whole if len(mine) and whole else 0.0
         budget = self.recipe.token_budget // len(self.sample.pairs.views)
         groups = micro_batches(mine if len(mine) else chosen[:1], self._lengths, budget)
         pieces = [self._piece(group, share, step, number) for number, group in enumerate(groups)]

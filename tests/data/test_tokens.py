@@ -216,7 +216,8 @@ def attributes(tokenizer: Any, vocabulary: Vocabulary, units: bool = True, **fie
 )
 def test_brands_are_their_place_in_the_vocabulary(brand: str, expected: int, tokenizer: Any) -> None:
     found = attributes(tokenizer, small_vocabulary(), title="bottle", brand=brand, color="Dark  Red")
-    assert (found.brand.tolist(), found.color.tolist()) == ([expected], [RARE + 1])
+    # The last entry stands for products that the catalogue lacks.
+    assert (found.brand.tolist(), found.color.tolist()) == ([expected, MISSING], [RARE + 1, MISSING])
 
 
 def test_country_is_the_locale_of_the_row(tokenizer: Any, catalogue: Catalogue) -> None:
@@ -224,7 +225,7 @@ def test_country_is_the_locale_of_the_row(tokenizer: Any, catalogue: Catalogue) 
     pairs = Pairs.make(tokenizer, examples, products.head(0), CROSS, LONG, small_vocabulary())
     assert pairs.attributes is not None
     assert [LOCALES[i] for i in pairs.attributes.country] == examples["locale"].tolist()
-    assert len(pairs.attributes.brand) == 0  # no product is listed
+    assert pairs.attributes.brand.tolist() == [MISSING]  # no product is listed
 
 
 def test_each_unit_has_the_grams_of_its_own_texts(tokenizer: Any) -> None:

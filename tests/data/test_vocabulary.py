@@ -13,6 +13,7 @@ import pytest
 from competition.data.grams import gram_codes
 from competition.data.text import FIELDS, simplify
 from competition.data.vocabulary import (
+    DEVIATION,
     DIMENSIONS,
     MIN_GRAMS,
     MISSING,
@@ -186,10 +187,13 @@ def test_vectors_are_a_function_of_the_seed(vocabulary: Vocabulary, vectors: np.
     assert gram_vectors(vocabulary, catalogue[1], seed=2).tobytes() != vectors.tobytes()
 
 
-def test_a_gram_that_is_never_read_keeps_the_zero_vector() -> None:
+def test_a_gram_that_is_never_read_gets_a_small_random_vector() -> None:
     known = Vocabulary((), (), gram_codes(["abc", "bcd", "xyz"])[0])
     vectors = gram_vectors(known, products(*[{"title": "abcd"}] * 20), seed=1)
-    assert (np.abs(vectors).max(1) > 0).tolist() == [False, True, True, False]
+    assert (np.abs(vectors).max(1) > 0).tolist() == [False, True, True, True]
+    assert vectors[3].std() == pytest.approx(DEVIATION, rel=0.5)
+    start = np.random.default_rng(1).normal(0, DEVIATION, vectors.shape).astype(np.float32)
+    assert (vectors[3] == start[3]).all() and (vectors[1:3] != start[1:3]).any(1).all()
 
 
 def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.ndarray) -> None:

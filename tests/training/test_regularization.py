@@ -76,12 +76,12 @@ def test_a_table_attack_adds_up_repeated_tokens() -> None:
 
 
 def test_a_weight_attack_moves_each_matrix_by_a_share_of_its_norm() -> None:
-    model = nn.Linear(2, 2).double()
+    model = nn.Linear(2, 3).double()
     attack = WeightAttack(model, epsilon=0.1)
-    gradient = torch.tensor([[3.0, 0.0], [0.0, 4.0]]).double()
+    gradient = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 4.0]]).double()
     attack.add((gradient,))  # the bias is no matrix
     attack.finish(lambda tensor: tensor)
     found: Attack = attack.attack()
     assert found.weights is not None and list(found.weights) == ["weight"]
-    expected = model.weight + 0.1 * model.weight.norm() * gradient / 5
+    expected = model.weight + 0.1 * model.weight[[0, 2]].norm() * gradient / 5
     torch.testing.assert_close(found.weights["weight"], expected)
