@@ -101,6 +101,11 @@ def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.Data
     return products.iloc[np.unique(rows[rows >= 0])]
 
 
+def spread(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
+    """Evenly spaced products, `at_most` of them: for what is learned from a catalogue in bounded time."""
+    return products.iloc[:: max(1, -(-len(products) // at_most))]
+
+
 # --- checks ------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from competition.data.grams import Codes, by_frequency, gram_codes
 from competition.data.ragged import Ragged
+from competition.data.store import spread
 from competition.data.text import simplify
 from competition.workspace import atomic_folder, read_json, stamp, write_json
 
@@ -144,8 +145,7 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, DEVIATION, (len(vocabulary.grams) + 1, DIMENSIONS)).astype(np.float32)
     vectors[PADDING] = 0
-    step = max(1, -(-len(products) // WORD2VEC_PRODUCTS))
-    units = [vocabulary.gram_ids(texts) for texts in unit_texts(products.iloc[::step])]
+    units = [vocabulary.gram_ids(texts) for texts in unit_texts(spread(products, WORD2VEC_PRODUCTS))]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.
     times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}

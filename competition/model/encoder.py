@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 from transformers.utils import logging as hf_logging
 
+from competition.data.store import spread
 from competition.data.text import FIELDS, clean
 from competition.errors import CompError
 from competition.workspace import atomic_folder, stamp
@@ -38,8 +39,8 @@ def train_tokenizer(products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY) -
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    step = max(1, -(-len(products) // TINY_PRODUCTS))
-    texts = (clean(text) for field in FIELDS for text in products[field].iloc[::step] if text)
+    read = spread(products, TINY_PRODUCTS)
+    texts = (clean(text) for field in FIELDS for text in read[field] if text)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 
