@@ -19,7 +19,7 @@ from competition.evaluation import Counts
 from competition.metrics import Estimate
 from competition.pipeline import Pipeline, Step
 from competition.planning import Planner
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.tables import read_table
 from competition.tasks import KINDS, TASKS
 from competition.workspace import Workspace, write_text

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from competition.errors import InputError
-from competition.settings import SCHEMES
+from competition.recipe import SCHEMES
 
 PARTS = 20  # a fold is PARTS / folds neighbouring parts
 TEST_FOLD = -1

@@ -13,7 +13,7 @@ from competition.errors import InputError
 from competition.oof import RunPlan
 from competition.planning import Planner
 from competition.progress import console
-from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs

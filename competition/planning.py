@@ -14,7 +14,8 @@ from competition.data.store import Card, load_card
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
-from competition.settings import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, Settings
+from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe
+from competition.settings import Settings
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files
 

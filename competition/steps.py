@@ -19,8 +19,8 @@ from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.planning import TINY, FoldPlan
 from competition.progress import console, progress
+from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.scoreboard import scoreboard
-from competition.settings import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.tables import read_table, write_table
 from competition.tasks import KINDS, TASKS, Task, target
 from competition.workspace import Workspace, derive_seed, read_json, stamped, write_json, write_text

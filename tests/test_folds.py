@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from competition import folds
 from competition.data import esci
 from competition.errors import InputError
-from competition.settings import SCHEMES
+from competition.recipe import SCHEMES
 from tests.conftest import SAMPLE_A, needs_sample
 
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -11,7 +11,7 @@ from competition.data import store, synthetic
 from competition.errors import CompError, InputError
 from competition.pipeline import Pipeline
 from competition.planning import split_run
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.workspace import Workspace
 from tests.conftest import QUICK, make_workspace
 

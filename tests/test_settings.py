@@ -8,17 +8,8 @@ import pytest
 
 import competition
 from competition.errors import InputError
-from competition.settings import (
-    BUILT_IN,
-    AverageRecipe,
-    EncoderRecipe,
-    LexicalRecipe,
-    Recipe,
-    Settings,
-    load_recipe,
-    load_settings,
-    recipe_names,
-)
+from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, Recipe
+from competition.settings import BUILT_IN, Settings, load_recipe, load_settings, recipe_names
 from competition.workspace import Workspace
 from tests.conftest import comp, refused
 

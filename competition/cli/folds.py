@@ -10,7 +10,7 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
     from competition.folds import shared_with_test
     from competition.pipeline import Pipeline, execute
-    from competition.settings import SCHEMES
+    from competition.recipe import SCHEMES
     from competition.tasks import LABELS
 
     space = Workspace.open(workspace)

@@ -23,7 +23,7 @@ def submit(
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
     from competition.pipeline import SUBMISSION, Pipeline, execute
     from competition.planning import split_run
-    from competition.settings import AverageRecipe
+    from competition.recipe import AverageRecipe
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

@@ -6,7 +6,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
-from competition.settings import LexicalRecipe
+from competition.recipe import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
 from competition.workspace import atomic_folder, stamp
 

@@ -10,7 +10,7 @@ from competition.errors import CompError
 from competition.evaluation import graded_rows
 from competition.metrics import Array
 from competition.oof import Run
-from competition.settings import AverageRecipe
+from competition.recipe import AverageRecipe
 from competition.tasks import ANSWER_KIND, KINDS, Task, answers
 
 

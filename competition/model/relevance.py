@@ -11,7 +11,7 @@ from competition.model.features import Features
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
 from competition.model.sources import Sources
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.tasks import KINDS
 
 LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}

@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 
 
 def weights_file(folder: Path, seed: int) -> Path:

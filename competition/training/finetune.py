@@ -18,7 +18,7 @@ from competition.model.encoder import load_tokenizer, position_limit
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import Progress, progress
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.tables import mean_by_id
 from competition.training.batches import Rows
 from competition.training.checkpoint import load_model, save_model

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from competition.model.relevance import RelevanceModel
 from competition.progress import Progress
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.batches import epoch_batches
 from competition.training.regularization import averaged
 from competition.training.step import Sample, Step

@@ -31,7 +31,7 @@ from competition.model.losses import (
     truth_probability,
 )
 from competition.model.relevance import LOGITS, RelevanceModel
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
 from competition.training.batches import Rows, collate, micro_batches, shard
 from competition.training.regularization import draw_mix

@@ -7,7 +7,7 @@ import pytest
 from competition.ensemble.crossfit import cross_fit
 from competition.errors import CompError
 from competition.oof import Run
-from competition.settings import AverageRecipe
+from competition.recipe import AverageRecipe
 from competition.tasks import GAINS, LABELS, TASKS
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 
 from competition.ensemble.boosting import predict_lexical, train_lexical
 from competition.ensemble.features import text_features
-from competition.settings import LexicalRecipe
+from competition.recipe import LexicalRecipe
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 

@@ -13,7 +13,7 @@ from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 from competition.model.encoder import load_tokenizer, make_tiny
 from competition.model.inputs import Inputs
 from competition.model.sources import Sources
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.batches import collate
 
 FEATURES = ("brand", "color", "country", "char3")

@@ -12,7 +12,7 @@ from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_
 from competition.model.inputs import Inputs
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from tests.model.conftest import recipe
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]

@@ -13,7 +13,7 @@ from competition.data.vocabulary import Vocabulary
 from competition.model.encoder import load_tokenizer, make_tiny
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.loop import make_accelerator
 from competition.training.step import Sample, Step
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from competition.workspace import stamped

@@ -11,7 +11,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from competition.model.relevance import RelevanceModel
 from competition.progress import progress
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.loop import Log, fit, make_accelerator, make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from competition.model.inputs import Inputs
 from competition.model.relevance import RelevanceModel
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.training.batches import collate
 from competition.training.step import Sample
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, assert_same, gradient, recipe

@@ -12,7 +12,7 @@ from competition.data import synthetic
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import progress
-from competition.settings import EncoderRecipe
+from competition.recipe import EncoderRecipe
 from competition.tasks import target
 from competition.training.finetune import Corpus
 from competition.training.loop import Log, fit, make_accelerator

@@ -1,0 +1,173 @@
+"""Recipes as frozen, typed models: what each key means, its default, and which keys go together."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from competition.tasks import KINDS
+from competition.workspace import derive_seed
+
+SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Recipe(Model):
+    """What every recipe says.
+
+    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws other numbers,
+    mixup other partners), so changing them makes nothing out of date.
+    """
+
+    device_keys: ClassVar[frozenset[str]] = frozenset()
+
+    name: str
+    about: str = ""
+    kind: Literal["classes", "gain", "substitute"] = "classes"
+    scheme: Literal["five", "ten"] = "five"
+    rows: Literal["all", "task1"] = "all"
+    drop_noise_from: str = ""
+    seed: int = 2022
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the outputs answer."""
+        return KINDS[self.kind].tasks
+
+    @property
+    def folds(self) -> range:
+        return range(SCHEMES[self.scheme])
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds whose models are averaged."""
+        return (self.seed,)
+
+    @staticmethod
+    def fold_seed(seed: int, fold: int) -> int:
+        """Of all that is drawn in a fold. Recipes share it, so that two of them differ by their keys alone."""
+        return derive_seed(seed, "fold", fold)
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result: not the name, which nothing is drawn from."""
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
+
+
+class EncoderRecipe(Recipe):
+    """A model that reads query and product as text, and how it is fine-tuned.
+
+    Size: `token_budget` counts padding too. `weights = "best"` keeps the epoch with the best held-out score, which
+    flatters that score a little. `warmup` is a share of all steps, `clip_norm` the largest norm of a gradient.
+
+    Method: `ema` is the decay of the averaged weights, `r_drop` the weight alpha of the divergence, `mixup` the
+    parameter of its Beta distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
+    the attack, see `training/adversary.py`. `seeds` trains a fold once per seed and averages the outputs.
+    """
+
+    # The encoder counts by its content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
+    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})
+
+    model: Literal["encoder"] = "encoder"
+    architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
+    features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
+    char3_init: Literal["random", "word2vec", "frozen"] = "random"
+    encoder: str = "tiny"
+    max_length: int = Field(256, ge=16, le=8192)
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    multi_sample_dropout: int = Field(1, ge=1)
+    loss: Literal["ce", "poly1", "focal", "ghm", "mse"]
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1)
+    adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
+    epsilon: float = Field(gt=0)
+    r_drop: float = Field(0.0, ge=0)
+    mixup: float = Field(0.0, ge=0)
+    seeds: tuple[int, ...] = ()  # empty: `seed` alone
+    weights: Literal["last", "best"] = "last"
+    token_budget: int = Field(16_384, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend(cls, content: dict[str, Any]) -> dict[str, Any]:
+        loss = "mse" if content.get("kind") == "gain" else "ce"
+        # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
+        epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
+        return {"loss": loss, "epsilon": epsilon, **content}
+
+    @field_validator("features", "seeds")
+    @classmethod
+    def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is there twice")
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "EncoderRecipe":
+        if (self.loss == "mse") != (self.kind == "gain"):
+            raise ValueError(f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not")
+        if self.label_smoothing and self.kind == "gain":
+            raise ValueError("label_smoothing is for classes, the kind is gain")
+        return self
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return self.seeds or (self.seed,)
+
+
+class LexicalRecipe(Recipe):
+    """LightGBM on text features alone: the floor."""
+
+    model: Literal["lexical"] = "lexical"
+    kind: Literal["classes"] = "classes"
+    trees: int = Field(100, ge=1)
+    shrinkage: float = Field(0.05, gt=0)
+    leaves: int = Field(15, ge=2)
+    min_rows_per_leaf: int = Field(30, ge=1)
+
+
+class AverageRecipe(Model):
+    """An ensemble: a weighted average of runs, one run per task (`NAME-task1` and so on), cross-fitted."""
+
+    model: Literal["average"] = "average"
+    name: str
+    about: str = ""
+    members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
+    weighting: Literal["greedy", "equal"] = "greedy"
+    selections: int = Field(40, ge=1)  # of greedy weights
+
+    @field_validator("members")
+    @classmethod
+    def _distinct(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(members)) < len(members):
+            raise ValueError("a member is named twice")
+        return members
+
+    @property
+    def folds(self) -> range:
+        """Ensembles cross-fit on the scheme `five`, whatever their members were trained on."""
+        return range(SCHEMES["five"])
+
+    def run_name(self, task: str) -> str:
+        return f"{self.name}-{task}"
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result."""
+        return self.model_dump(mode="json", exclude={"about"})
+
+
+MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
+AnyRecipe = MemberRecipe | AverageRecipe
+MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[AverageRecipe]] = {
+    "encoder": EncoderRecipe,
+    "lexical": LexicalRecipe,
+    "average": AverageRecipe,
+}
