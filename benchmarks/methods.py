@@ -23,8 +23,8 @@ from competition.model.sources import Sources
 from competition.progress import Progress
 from competition.recipe import EncoderRecipe
 from competition.tasks import target
-from competition.training.finetune import Corpus
-from competition.training.loop import Log, fit, make_accelerator
+from competition.training.finetune import Corpus, tune
+from competition.training.loop import Log, make_accelerator
 from competition.training.step import Sample
 
 ROUNDS = 5
@@ -74,7 +74,7 @@ class Variant:
         """Seconds for one epoch."""
         work = Progress("", 0, None)
         start = time.perf_counter()
-        fit(self.accelerator, self.model, self.recipe, self.sample, 1, work, self.log, lambda epoch, model: None)
+        tune(self.accelerator, self.model, self.recipe, self.sample, 1, work, self.log, lambda epoch, model: None)
         return time.perf_counter() - start
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from competition.errors import InputError
+from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.planning import Planner
 from competition.progress import console
@@ -69,8 +70,28 @@ class Pipeline(Planner):
         path, inputs = self.workspace.folds(scheme), self.folds_inputs(scheme)
         return Step(f"folds {scheme}", inputs, lambda: table_inputs(path), lambda: self.maker.folds(scheme, inputs))
 
-    def encoder_step(self, encoder: str) -> Step:
-        """The encoder's folder under `models/encoders/`."""
+    def encoder_steps(self, encoder: str) -> list[Step]:
+        """The encoder's folder under `models/encoders/`, behind what it is pre-trained from."""
+        recipe = self.pretrained(encoder)
+        if recipe is None:
+            return [self._encoder_step(encoder)]
+        folder, inputs, sources = (
+            self.encoder_folder(encoder),
+            self.encoder_inputs(encoder),
+            self.pretraining_sources(recipe),
+        )
+        return [
+            *self.encoder_steps(recipe.encoder),
+            *self._feature_steps(sources),
+            Step(
+                f"pretrain {encoder}",
+                inputs,
+                lambda: stamped(folder),
+                lambda: self.maker.pretrain(recipe, sources, folder, inputs),
+            ),
+        ]
+
+    def _encoder_step(self, encoder: str) -> Step:
         folder, inputs = self.encoder_folder(encoder), self.encoder_inputs(encoder)
         source, seed = self.encoder_source(encoder), self.settings.seed
         return Step(
@@ -80,9 +101,9 @@ class Pipeline(Planner):
             lambda: self.maker.encoder(source, folder, inputs, seed),
         )
 
-    def _feature_steps(self, recipe: EncoderRecipe) -> list[Step]:
-        """`data/vocabulary/` and `data/char3/`, as far as a recipe reads them."""
-        sources, steps = self.sources(recipe), []
+    def _feature_steps(self, sources: Sources) -> list[Step]:
+        """`data/vocabulary/` and `data/char3/`, as far as they are read."""
+        steps: list[Step] = []
         if (vocabulary := sources.vocabulary) is not None:
             inputs = self.vocabulary_inputs
             steps.append(Step("vocabulary", inputs, lambda: stamped(vocabulary), lambda: self.maker.vocabulary(inputs)))
@@ -122,8 +143,8 @@ class Pipeline(Planner):
         recipe = self.member(name)
         steps = [self.folds_step(recipe.scheme)]
         if isinstance(recipe, EncoderRecipe):
-            steps.append(self.encoder_step(recipe.encoder))
-            steps += self._feature_steps(recipe)
+            steps += self.encoder_steps(recipe.encoder)
+            steps += self._feature_steps(self.sources(recipe))
         if recipe.drop_noise_from:
             steps.append(self.noise_step(recipe.drop_noise_from))
         return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]

@@ -14,7 +14,7 @@ from competition.data.store import Card, load_card
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
-from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe
+from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.settings import Settings
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files
@@ -47,11 +47,31 @@ class Planner:
     # --- recipes and runs ---
 
     @cache  # noqa: B019 - one Pipeline per command
-    def recipe(self, name: str) -> AnyRecipe:
-        """The recipe called `name`, a member or an ensemble, with everything resolved."""
+    def _load(self, name: str) -> AnyRecipe:
         if name in self._recipes:
             return self._recipes[name]
         return config.load_recipe(self.workspace, self.settings, name)
+
+    def recipe(self, name: str) -> RunRecipe:
+        """The recipe called `name`, a member or an ensemble, with everything resolved.
+
+        Raises:
+            InputError: there is none, or it pre-trains an encoder.
+        """
+        recipe = self._load(name)
+        if isinstance(recipe, PretrainingRecipe):
+            raise InputError(
+                f"{name!r} pre-trains an encoder and leaves no predictions: let a recipe start from it "
+                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {name}`."
+            )
+        return recipe
+
+    def pretraining(self, name: str) -> PretrainingRecipe:
+        """The recipe called `name`, which pre-trains an encoder; raises InputError for any other."""
+        recipe = self._load(name)
+        if not isinstance(recipe, PretrainingRecipe):
+            raise InputError(f'{name!r} pre-trains nothing: a recipe that does says `model = "pretraining"`.')
+        return recipe
 
     def member(self, name: str) -> MemberRecipe:
         """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
@@ -180,8 +200,31 @@ class Planner:
         return fingerprint([SCHEMA, "folds", scheme, self.card.train, self.card.test])
 
     @cache  # noqa: B019
+    def pretrained(self, encoder: str) -> PretrainingRecipe | None:
+        """The recipe that an encoder is made by; None where it is loaded, or `tiny`.
+
+        Raises:
+            InputError: the encoder is named like a recipe that does not pre-train, or it is made from itself.
+        """
+        recipes = {*self._recipes, *config.recipe_names(self.workspace)} - {TINY}
+        line: list[str] = []
+        while encoder in recipes:
+            if encoder in line:
+                raise InputError(
+                    f"The recipe {encoder!r} starts from its own encoder: {' <- '.join((*line, encoder))}."
+                )
+            line.append(encoder)
+            encoder = self.pretraining(encoder).encoder
+        return self.pretraining(line[0]) if line else None
+
+    @cache  # noqa: B019
     def encoder_inputs(self, encoder: str) -> str:
         """What an encoder's folder is made from: the content of a local folder, the name of one on the hub."""
+        recipe = self.pretrained(encoder)
+        if recipe is not None:
+            read = [self.card.train, self.card.test if recipe.test_copies else None]
+            names = self.vocabulary_inputs if recipe.names else None
+            return fingerprint([SCHEMA, recipe.result_keys(), self.encoder_inputs(recipe.encoder), read, names])
         source = self.encoder_source(encoder)
         if source == TINY:
             return fingerprint([SCHEMA, TINY, self.settings.seed, self.card.train])
@@ -196,6 +239,8 @@ class Planner:
 
     def encoder_folder(self, encoder: str) -> Path:
         """One folder per encoder: two that end in the same name differ in the hash of the whole."""
+        if self.pretrained(encoder) is not None:
+            return self.workspace.encoder(encoder)
         return self.workspace.encoder(TINY if encoder == TINY else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}")
 
     @property
@@ -215,7 +260,19 @@ class Planner:
             self.encoder_folder(recipe.encoder),
             self.workspace.vocabulary if recipe.features else None,
             self.workspace.gram_vectors if learned else None,
+            self._learned_names(recipe),
         )
+
+    def _learned_names(self, recipe: EncoderRecipe) -> Path | None:
+        """The folder that a recipe's brands and colors start from."""
+        pretrained = self.pretrained(recipe.encoder)
+        if pretrained is None or not set(pretrained.names) & set(recipe.features):
+            return None
+        return self.encoder_folder(recipe.encoder)
+
+    def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
+        """The folders that a pre-training starts from."""
+        return Sources(self.encoder_folder(recipe.encoder), self.workspace.vocabulary if recipe.names else None)
 
     @cache  # noqa: B019
     def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:

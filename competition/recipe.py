@@ -55,15 +55,32 @@ class Recipe(Model):
         return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
 
 
-class EncoderRecipe(Recipe):
+class Optimised(Model):
+    """What the training loop reads, whatever it trains.
+
+    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `clip_norm` the largest
+    norm of a gradient, `ema` the decay of the averaged weights, 0 for none.
+    """
+
+    encoder: str = "tiny"
+    max_length: int = Field(256, ge=16, le=8192)
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    ema: float = Field(0.0, ge=0, lt=1)
+    token_budget: int = Field(16_384, ge=1)
+
+
+class EncoderRecipe(Recipe, Optimised):
     """A model that reads query and product as text, and how it is fine-tuned.
 
-    Size: `token_budget` counts padding too. `weights = "best"` keeps the epoch with the best held-out score, which
-    flatters that score a little. `warmup` is a share of all steps, `clip_norm` the largest norm of a gradient.
-
-    Method: `ema` is the decay of the averaged weights, `r_drop` the weight alpha of the divergence, `mixup` the
-    parameter of its Beta distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
-    the attack, see `training/adversary.py`. `seeds` trains a fold once per seed and averages the outputs.
+    `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little. `r_drop` is the
+    weight alpha of the divergence, `mixup` the parameter of its Beta distribution, `label_smoothing` a share; 0
+    switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
+    once per seed and averages the outputs.
     """
 
     # The encoder counts by its content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
@@ -74,26 +91,16 @@ class EncoderRecipe(Recipe):
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
     features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
     char3_init: Literal["random", "word2vec", "frozen"] = "random"
-    encoder: str = "tiny"
-    max_length: int = Field(256, ge=16, le=8192)
-    epochs: int = Field(5, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-5, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
     loss: Literal["ce", "poly1", "focal", "ghm", "mse"]
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    ema: float = Field(0.0, ge=0, lt=1)
     adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
     epsilon: float = Field(gt=0)
     r_drop: float = Field(0.0, ge=0)
     mixup: float = Field(0.0, ge=0)
     seeds: tuple[int, ...] = ()  # empty: `seed` alone
     weights: Literal["last", "best"] = "last"
-    token_budget: int = Field(16_384, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -164,10 +171,75 @@ class AverageRecipe(Model):
         return self.model_dump(mode="json", exclude={"about"})
 
 
+class Spans(Model):
+    """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection."""
+
+    mean: float = Field(8.0, gt=0)
+    shortest: int = Field(8, ge=1)
+    longest: int = 20  # of one piece
+    longest_of_two: int = 12  # of each of two
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Spans":
+        if not self.shortest <= self.longest_of_two <= self.longest:
+            raise ValueError("shortest, longest_of_two and longest must not fall")
+        return self
+
+
+Locale = Literal["us", "es", "jp"]
+SPANS: dict[Locale, Spans] = {
+    "us": Spans.model_validate({}),
+    "es": Spans.model_validate({}),
+    "jp": Spans.model_validate({"shortest": 4}),
+}
+
+
+class PretrainingRecipe(Optimised):
+    """An encoder that goes on learning from the catalogue's text, without labels and queries (RECIPE, section 5).
+
+    `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0 switches a task off. An
+    epoch is one pass over the catalogue in blocks of `max_length` tokens. The products of test rows are read
+    `test_copies` times in it; with 0 they are left out, and new test rows leave the encoder alone.
+    """
+
+    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})
+
+    model: Literal["pretraining"] = "pretraining"
+    name: str
+    about: str = ""
+    seed: int = 2022
+    epochs: int = Field(10, ge=1)
+    learning_rate: float = Field(2e-5, gt=0)
+    warmup: float = Field(0.03, ge=0, lt=1)
+    ema: float = Field(0.999, ge=0, lt=1)
+    mlm: float = Field(1.0, gt=0)  # always on: its held-out loss chooses the weights that are kept
+    query: float = Field(2.0, ge=0)
+    brand: float = Field(0.5, ge=0)  # half each: published is the mean of the two losses
+    color: float = Field(0.5, ge=0)
+    contrastive: float = Field(1.0, ge=0)
+    masked: float = Field(0.15, gt=0, lt=1)  # share of tokens
+    temperature: float = Field(0.03, gt=0)
+    queue: float = Field(2.5, ge=0)  # keys, in batches
+    momentum: float = Field(0.999, ge=0, lt=1)
+    spans: dict[Locale, Spans] = SPANS
+    test_copies: int = Field(2, ge=0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes whose embeddings are learned."""
+        return tuple(name for name in ("brand", "color") if getattr(self, name))
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result: not the name, which nothing is drawn from."""
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
+
+
 MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
-AnyRecipe = MemberRecipe | AverageRecipe
-MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[AverageRecipe]] = {
+RunRecipe = MemberRecipe | AverageRecipe  # leaves out-of-fold predictions
+AnyRecipe = RunRecipe | PretrainingRecipe
+MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[AverageRecipe] | type[PretrainingRecipe]] = {
     "encoder": EncoderRecipe,
     "lexical": LexicalRecipe,
     "average": AverageRecipe,
+    "pretraining": PretrainingRecipe,
 }

@@ -2,7 +2,9 @@
 
 A recipe is a method (what is predicted, from which text, on which folds); a preset is a size (encoder, lengths, steps).
 What a recipe finally is comes from, the later winning: defaults, `seed` of competition.toml, the preset, the recipe's
-file, `[overrides]` of competition.toml. Recipes in `recipes/` of the workspace go before those that are built in.
+file, `[overrides]` of competition.toml. Recipes that pre-train share keys with those that fine-tune, so they read the
+table `[pretraining]` of the preset and of competition.toml instead. Recipes in `recipes/` of the workspace go before
+those that are built in.
 """
 
 import tomllib
@@ -14,7 +16,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from competition.errors import InputError
-from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, Model
+from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, Model, PretrainingRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import Workspace
 
@@ -32,7 +34,8 @@ class Settings(Model):
     noise_fraction: float = Field(0.04, gt=0, lt=0.5)
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
-    overrides: dict[str, Any] = Field(default_factory=dict)
+    overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
+    pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -70,10 +73,12 @@ def load_settings(workspace: Workspace) -> Settings:
     """`competition.toml` of a workspace; raises InputError naming the key that is wrong."""
     source = workspace.settings_file
     settings: Settings = _build(Settings, read_toml(source), source)
-    known = set().union(*(model.model_fields for model in MODELS.values())) - {"name", "model", "about"}
-    for key in settings.overrides:
-        if key not in known:
-            raise InputError(f"{source}: unknown key {key!r} in [overrides]{nearest(key, known)}.")
+    pretraining = set(PretrainingRecipe.model_fields)
+    others = set().union(*(model.model_fields for model in MODELS.values() if model is not PretrainingRecipe))
+    for table, known in (("overrides", others), ("pretraining", pretraining)):
+        for key in getattr(settings, table):
+            if key not in known - {"name", "model", "about"}:
+                raise InputError(f"{source}: unknown key {key!r} in [{table}]{nearest(key, known)}.")
     recipes = recipe_names(workspace)
     named = [("recipes", name) for name in settings.recipes] + [("ensembles", name) for name in settings.ensembles]
     named += [("default_recipe", settings.default_recipe), ("noise_run", settings.noise_run)]
@@ -125,13 +130,18 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
     content: dict[str, Any] = {"name": name}
     if "seed" in model.model_fields:
         content["seed"] = settings.seed
+    preset = _preset(settings.preset, workspace.settings_file)
+    of_pretraining = preset.pop("pretraining", {})
     if model is EncoderRecipe:
-        content |= _preset(settings.preset, workspace.settings_file)
+        content |= preset
+    elif model is PretrainingRecipe:
+        content |= {"encoder": preset["encoder"]} | of_pretraining
     content |= own
-    overridden = {key: value for key, value in settings.overrides.items() if key in model.model_fields}
+    table = "pretraining" if model is PretrainingRecipe else "overrides"
+    overridden = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}
     source: Path | str = path
     if overridden:
         _build(model, content, path)  # a fault of the recipe's own file is blamed on it, not on the overrides
-        source = f"{workspace.settings_file}, [overrides] on the recipe {name!r}"
+        source = f"{workspace.settings_file}, [{table}] on the recipe {name!r}"
     recipe: AnyRecipe = _build(model, content | overridden, source)
     return recipe

@@ -19,7 +19,7 @@ from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.planning import TINY, FoldPlan
 from competition.progress import console, progress
-from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
 from competition.scoreboard import scoreboard
 from competition.tables import read_table, write_table
 from competition.tasks import KINDS, TASKS, Task, target
@@ -90,6 +90,15 @@ class Maker:
             make_tiny(folder, products, derive_seed(seed, TINY), inputs)
         else:
             fetch(folder, source, inputs)
+
+    def pretrain(self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str) -> None:
+        """Write the folder of an encoder that was pre-trained on the catalogue."""
+        from competition.data.catalogue import choose
+        from competition.training.loop import Log
+        from competition.training.pretrain import pretrain
+
+        products = choose(self.examples, self.products, recipe.test_copies)
+        pretrain(recipe, products, sources, folder, inputs, Log(self.workspace.encoder_log(recipe.name)))
 
     def vocabulary(self, inputs: str) -> None:
         """Write `data/vocabulary/`."""

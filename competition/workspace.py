@@ -50,6 +50,9 @@ class Workspace:
     def encoder(self, name: str) -> Path:
         return self.models / "encoders" / name
 
+    def encoder_log(self, name: str) -> Path:
+        return self.models / "encoders" / f"{name}.log.jsonl"
+
     def model(self, run: str, fold: int) -> Path:
         return self.models / run / f"fold-{fold}"
 

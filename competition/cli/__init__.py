@@ -8,6 +8,7 @@ from competition.cli.app import app
 from competition.cli import init
 from competition.cli import data
 from competition.cli import folds
+from competition.cli import pretrain
 from competition.cli import train
 from competition.cli import cleanlab
 from competition.cli import stack

@@ -27,6 +27,20 @@ class SpecialTokens:
     separator: int
     padding: int
 
+    @classmethod
+    def of(cls, tokenizer: Any) -> "SpecialTokens":
+        """Those of a tokenizer."""
+        return cls(tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
+
+    def join(self, texts: Sequence[NDArray[np.int32]], max_length: int) -> NDArray[np.int32]:
+        """`[CLS] text [SEP] text [SEP] …`, cut from the right to `max_length` tokens that end in [SEP]."""
+        separator = np.array([self.separator], np.int32)
+        pieces = [np.array([self.first], np.int32)]
+        for text in texts:
+            pieces += [text, separator]
+        whole = np.concatenate(pieces)
+        return whole if len(whole) <= max_length else np.append(whole[: max_length - 1], separator)
+
 
 def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Ragged:
     """Token ids of each text without special tokens, at most `max_length` each.
@@ -149,7 +163,7 @@ class Pairs:
             fields={field: tokenise(tokenizer, clean_all(catalogue[field]), max_length) for field in names},
             views=views,
             attributes=attributes,
-            special=SpecialTokens(tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id),
+            special=SpecialTokens.of(tokenizer),
             max_length=max_length,
         )
 
@@ -161,16 +175,10 @@ class Pairs:
 
         The first text is the query's side where there are two, else all of it.
         """
-        separator = np.array([self.special.separator], np.int32)
         product = self.product[row]
         texts = [self.queries[self.query[row]]] if view.query else []
         texts += [self.fields[field][product] if product >= 0 else _NOTHING for field in view.fields]
-        pieces = [np.array([self.special.first], np.int32)]
-        for text in texts:
-            pieces += [text, separator]
-        whole = np.concatenate(pieces)
-        if len(whole) > self.max_length:
-            whole = np.append(whole[: self.max_length - 1], separator)
+        whole = self.special.join(texts, self.max_length)
         two_sides = view.query and bool(view.fields)
         return whole, min(len(texts[0]) + 2, len(whole)) if two_sides else len(whole)
 

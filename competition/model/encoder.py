@@ -11,7 +11,7 @@ from transformers.utils import logging as hf_logging
 
 from competition.data.store import spread
 from competition.data.text import FIELDS, clean
-from competition.errors import CompError
+from competition.errors import CompError, InputError
 from competition.workspace import atomic_folder, stamp
 
 # The library reports every pooler that is left out and draws bars of its own; a fault is an exception anyway.
@@ -85,10 +85,15 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
     _save(folder, tokenizer, model, inputs)
 
 
-def _save(folder: Path, tokenizer: Any, model: Any, inputs: str) -> None:
+def save(folder: Path, tokenizer: Any, encoder: Any) -> None:
+    """Write an ordinary encoder folder: config, tokenizer and weights as safetensors."""
+    tokenizer.save_pretrained(folder)
+    encoder.save_pretrained(folder)
+
+
+def _save(folder: Path, tokenizer: Any, encoder: Any, inputs: str) -> None:
     with atomic_folder(folder) as temporary:
-        tokenizer.save_pretrained(temporary)
-        model.save_pretrained(temporary)
+        save(temporary, tokenizer, encoder)
         stamp(temporary, inputs)
 
 
@@ -106,9 +111,24 @@ def position_limit(folder: Path) -> int | None:
     return positions
 
 
+def check_length(encoder: Path, max_length: int, recipe: str) -> None:
+    """Raises InputError when a recipe's `max_length` is more than its encoder reads."""
+    limit = position_limit(encoder)
+    if limit is not None and max_length > limit:
+        raise InputError(
+            f"The recipe {recipe!r} has max_length = {max_length}, but the encoder {encoder.name!r} "
+            f"reads at most {limit} tokens: lower max_length."
+        )
+
+
 def load_encoder(folder: Path) -> Any:
     """The encoder of an encoder folder, without the pooler that some architectures bring and nothing here uses."""
     encoder = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
     return encoder
+
+
+def reads_types(encoder: Any) -> bool:
+    """Whether an encoder tells a text's first side from its second by token types."""
+    return getattr(encoder.config, "type_vocab_size", 1) > 1

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from competition.data.vocabulary import DEVIATION, DIMENSIONS, MISSING, PADDING, RARE, UNITS, Vocabulary, load_vectors
@@ -12,6 +14,7 @@ from competition.tasks import LOCALES
 
 NAME_DIMENSIONS = 128  # of brand and color
 COUNTRY_DIMENSIONS = 8
+_NAMES_FILE = "names.safetensors"  # beside the files of an encoder that has learned brands and colors
 
 
 class Features(nn.Module):
@@ -19,13 +22,14 @@ class Features(nn.Module):
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()
-        sizes = {
-            "brand": (RARE + 1 + len(vocabulary.brands), NAME_DIMENSIONS, MISSING),
-            "color": (RARE + 1 + len(vocabulary.colors), NAME_DIMENSIONS, MISSING),
-            "country": (len(LOCALES), COUNTRY_DIMENSIONS, None),
-        }
-        self.tables = nn.ModuleDict({name: _table(*size) for name, size in sizes.items() if name in names})
-        self.width = sum(size[1] for name, size in sizes.items() if name in names)
+        tables: dict[str, nn.Embedding] = {}
+        for name, known in (("brand", vocabulary.brands), ("color", vocabulary.colors)):
+            if name in names:
+                tables[name] = name_table(len(known))
+        if "country" in names:
+            tables["country"] = _table(len(LOCALES), COUNTRY_DIMENSIONS)
+        self.tables = nn.ModuleDict(tables)
+        self.width = sum(table.embedding_dim for table in tables.values())
         self.grams: nn.EmbeddingBag | None = None
         if "char3" in names:
             # One table for all units, so that a gram of a query and of a product start as the same vector.
@@ -33,6 +37,13 @@ class Features(nn.Module):
             start[PADDING] = 0
             self.grams = nn.EmbeddingBag.from_pretrained(start, freeze=False, mode="mean", padding_idx=PADDING)
             self.width += len(UNITS) * DIMENSIONS
+
+    def start_names(self, tables: dict[str, Tensor]) -> None:
+        """Put the brand and color embeddings of pre-training into the tables, as far as the recipe has them."""
+        with torch.no_grad():
+            for name, start in tables.items():
+                if name in self.tables:
+                    cast(nn.Embedding, self.tables[name]).weight.copy_(start)
 
     def start_grams(self, vectors: Path, freeze: bool) -> None:
         """Put word2vec's vectors into the 3-gram table, and keep them there if `freeze`."""
@@ -43,16 +54,33 @@ class Features(nn.Module):
 
     def forward(self, extras: Extras) -> Tensor:
         """The features of a batch; a unit without a gram is zero."""
-        parts = [table(getattr(extras, name)) for name, table in self.tables.items()]
+        parts: list[Tensor] = [table(getattr(extras, name)) for name, table in self.tables.items()]
         if self.grams is not None:
             bags = self.grams(extras.grams, extras.bags)  # (units * batch, dimensions)
             parts += bags.unflatten(0, (len(UNITS), -1)).unbind(0)
         return torch.cat(parts, 1)
 
 
-def _table(rows: int, width: int, missing: int | None) -> nn.Embedding:
+def name_table(names: int) -> nn.Embedding:
+    """The embeddings of brands or colors: a missing one is zero and stays so, a rare one has a row, then the names."""
+    return _table(RARE + 1 + names, NAME_DIMENSIONS, MISSING)
+
+
+def _table(rows: int, width: int, missing: int | None = None) -> nn.Embedding:
     """An embedding with small random weights; the row of `missing`, if any, is zero and stays so."""
     start = nn.init.normal_(torch.empty(rows, width), std=DEVIATION)
     if missing is not None:
         start[missing] = 0
     return nn.Embedding.from_pretrained(start, freeze=False, padding_idx=missing)
+
+
+def save_names(folder: Path, tables: dict[str, Tensor]) -> None:
+    """Write the embeddings of brands and colors beside an encoder; nothing where there are none."""
+    if tables:
+        held = {name: table.detach().cpu().contiguous() for name, table in sorted(tables.items())}
+        save_file(held, folder / _NAMES_FILE)
+
+
+def load_names(folder: Path) -> dict[str, Tensor]:
+    """The embeddings that `save_names` wrote: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
+    return load_file(folder / _NAMES_FILE)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import load_encoder
-from competition.model.features import Features
+from competition.model.encoder import load_encoder, reads_types
+from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
 from competition.model.sources import Sources
@@ -24,7 +24,7 @@ class RelevanceModel(nn.Module):
         super().__init__()
         self.kind = recipe.kind
         self.encoder = encoder
-        self.uses_types = getattr(encoder.config, "type_vocab_size", 1) > 1
+        self.uses_types = reads_types(encoder)
         self.features = features
         hidden, extra = encoder.config.hidden_size, features.width if features else 0
         self.head = ARCHITECTURES[recipe.architecture](hidden, extra, recipe.dropout)
@@ -40,6 +40,8 @@ class RelevanceModel(nn.Module):
                 assert sources.vocabulary is not None  # the planner names it for every recipe with features
                 features = Features(recipe.features, Vocabulary.load(sources.vocabulary))
             model = cls(load_encoder(sources.encoder), recipe, features)
+        if features is not None and sources.names is not None:
+            features.start_names(load_names(sources.names))
         if features is not None and sources.vectors is not None:
             features.start_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
         return model

@@ -11,3 +11,4 @@ class Sources:
     encoder: Path
     vocabulary: Path | None = None  # None: no features beside the encoder
     vectors: Path | None = None  # None: 3-grams start from random weights
+    names: Path | None = None  # None: brands and colors start from random weights

@@ -1,11 +1,12 @@
 """Batches: which rows, in which order, split how. The recipe fixes all that matters; memory only splits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from competition.data.tokens import Pairs
 from competition.model.inputs import Extras, Inputs
@@ -51,22 +52,32 @@ def _padded(length: Any) -> Any:
     return -(-length // PAD_TO) * PAD_TO
 
 
-def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
-    """Put the pairs of `rows` together on `device`, padded to a multiple of PAD_TO (or to the encoder's limit)."""
-    pieces = [pairs.ids(int(row), view) for view in pairs.views for row in rows]
-    longest = max(len(ids) for ids, _ in pieces)
-    width = min(_padded(longest), max(longest, pairs.max_length))
-    ids = np.full((len(pieces), width), pairs.special.padding, np.int64)
-    mask = np.zeros((len(pieces), width), np.int64)
-    types = np.zeros((len(pieces), width), np.int64)
-    for i, (tokens, first_text) in enumerate(pieces):
+def pad(
+    texts: Sequence[tuple[NDArray[np.int32], int]], padding: int, max_length: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts, each with the tokens of its first side, as ids, mask and types `(texts, tokens)` on `device`.
+
+    They are padded to a multiple of PAD_TO, but not beyond `max_length`.
+    """
+    longest = max(len(ids) for ids, _ in texts)
+    width = min(_padded(longest), max(longest, max_length))
+    ids = np.full((len(texts), width), padding, np.int64)
+    mask = np.zeros((len(texts), width), np.int64)
+    types = np.zeros((len(texts), width), np.int64)
+    for i, (tokens, first_text) in enumerate(texts):
         ids[i, : len(tokens)] = tokens
         mask[i, : len(tokens)] = 1
         types[i, first_text : len(tokens)] = 1
+    ids_, mask_, types_ = (torch.from_numpy(array).to(device) for array in (ids, mask, types))
+    return ids_, mask_, types_
+
+
+def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
+    """Put the pairs of `rows` together on `device`."""
+    texts = [pairs.ids(int(row), view) for view in pairs.views for row in rows]
     present = np.array([[pairs.has_text(int(row), view) for view in pairs.views] for row in rows])
-    read = {"ids": ids, "mask": mask, "types": types, "present": present}
-    tensors = {name: torch.from_numpy(array).to(device) for name, array in read.items()}
-    return Inputs(**tensors, extras=_extras(pairs, rows, device))
+    read = pad(texts, pairs.special.padding, pairs.max_length, device)
+    return Inputs(*read, present=torch.from_numpy(present).to(device), extras=_extras(pairs, rows, device))
 
 
 def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from competition import tasks
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
-from competition.errors import InputError
-from competition.model.encoder import load_tokenizer, position_limit
+from competition.model.encoder import check_length, load_tokenizer
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import Progress, progress
@@ -24,7 +24,7 @@ from competition.training.batches import Rows
 from competition.training.checkpoint import load_model, save_model
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.predict import predict
-from competition.training.step import Sample
+from competition.training.step import Sample, Step
 from competition.workspace import atomic_folder, derive_seed, stamp
 
 
@@ -38,12 +38,7 @@ class Corpus:
     @classmethod
     def make(cls, recipe: EncoderRecipe, sources: Sources, examples: pd.DataFrame, products: pd.DataFrame) -> "Corpus":
         """Tokenise `examples` for `recipe`; raises InputError when its `max_length` is more than the encoder reads."""
-        limit = position_limit(sources.encoder)
-        if limit is not None and recipe.max_length > limit:
-            raise InputError(
-                f"The recipe {recipe.name!r} has max_length = {recipe.max_length}, but the encoder {recipe.encoder!r} "
-                f"reads at most {limit} tokens: lower max_length."
-            )
+        check_length(sources.encoder, recipe.max_length, recipe.name)
         tokenizer = load_tokenizer(sources.encoder)
         vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
         texts = views(recipe.architecture, recipe.field_order)
@@ -113,6 +108,24 @@ def predict_fold(
     return mean_by_id(outputs)
 
 
+def tune(
+    accelerator: Accelerator,
+    model: RelevanceModel,
+    recipe: EncoderRecipe,
+    sample: Sample,
+    seed: int,
+    work: Progress,
+    log: Log,
+    after_epoch: Callable[[int, RelevanceModel], None],
+) -> None:
+    """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
+
+    def gradients(wrapped: nn.Module) -> Step:
+        return Step(accelerator, wrapped, model, recipe, sample, seed)
+
+    fit(accelerator, model, recipe, len(sample.rows), gradients, seed, work, log, after_epoch)
+
+
 @dataclass(frozen=True)
 class _Kept:
     score: float
@@ -148,7 +161,7 @@ def _train_seed(
             if recipe.weights == "last" or kept is None or value > kept.score:
                 kept = _Kept(value, outputs, _copy(evaluated))
 
-        fit(accelerator, model, recipe, sample, drawn, work, log, after_epoch)
+        tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch)
     assert kept is not None  # there is at least one epoch
     model.load_state_dict(kept.weights)
     return model, kept.held_out

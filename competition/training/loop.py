@@ -5,20 +5,18 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from competition.model.relevance import RelevanceModel
 from competition.progress import Progress
-from competition.recipe import EncoderRecipe
-from competition.training.batches import epoch_batches
+from competition.recipe import Optimised
+from competition.training.batches import Rows, epoch_batches
 from competition.training.regularization import averaged
-from competition.training.step import Sample, Step
 
 LOG_EVERY = 50  # optimiser steps
 
@@ -64,27 +62,39 @@ class Log:
             handle.write(json.dumps(line) + "\n")
 
 
+Model = TypeVar("Model", bound=nn.Module)
+
+
+class Gradients(Protocol):
+    """What counts the gradient of an optimiser batch; how, is the matter of what is trained."""
+
+    def backward(self, chosen: Rows, step: int) -> Tensor:
+        """Add the gradient of the rows `chosen` at optimiser step `step`; returns the batch's loss, on the device."""
+
+
 def fit(
     accelerator: Accelerator,
-    model: RelevanceModel,
-    recipe: EncoderRecipe,
-    sample: Sample,
+    model: Model,
+    recipe: Optimised,
+    count: int,
+    make_gradients: Callable[[nn.Module], Gradients],
     seed: int,
     work: Progress,
     log: Log,
-    after_epoch: Callable[[int, RelevanceModel], None],
+    after_epoch: Callable[[int, Model], None],
 ) -> None:
     """Train `model` in place.
 
     Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed, epoch). The token
-    budget and the number of processes only split it, see `Step`.
+    budget and the number of processes only split it.
 
     Args:
         accelerator: made by `make_accelerator`.
         model: starts from its weights.
-        recipe: epochs, batch size, learning rate, loss and methods.
-        sample: the training rows.
-        seed: of the order of rows, of dropout and of mixup.
+        recipe: epochs, batch size, learning rate and so on.
+        count: how many rows an epoch has.
+        make_gradients: from the model as Accelerate has wrapped it to what counts its gradients.
+        seed: of the order of rows.
         work: counts the rows seen.
         log: gets a line every LOG_EVERY steps.
         after_epoch: called with the epoch's number, from 0, and the model to evaluate and keep: the one with averaged
@@ -94,14 +104,14 @@ def fit(
     average = averaged(model, recipe.ema, accelerator.device) if recipe.ema else None
     optimizer = make_optimizer(model, recipe.learning_rate, recipe.weight_decay)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
-    steps = recipe.epochs * -(-len(sample.rows) // recipe.batch_size)
+    steps = recipe.epochs * -(-count // recipe.batch_size)
     # Not prepared: Accelerate would step it once per process.
     scheduler = LambdaLR(optimizer.optimizer, lambda step: schedule(step, steps, recipe.warmup))
-    gradients = Step(accelerator, wrapped, model, recipe, sample, seed)
+    gradients = make_gradients(wrapped)
     step, began, seen = 0, time.monotonic(), 0
     for epoch in range(recipe.epochs):
         wrapped.train()
-        for chosen in epoch_batches(len(sample.rows), recipe.batch_size, seed, epoch):
+        for chosen in epoch_batches(count, recipe.batch_size, seed, epoch):
             loss = gradients.backward(chosen, step)
             accelerator.clip_grad_norm_(wrapped.parameters(), recipe.clip_norm)
             optimizer.step()
@@ -114,4 +124,4 @@ def fit(
             if step % LOG_EVERY == 0 or step == steps:
                 rate = seen / (time.monotonic() - began)
                 log.write(epoch=epoch, step=step, loss=float(loss), rows_per_second=round(rate, 1))
-        after_epoch(epoch, model if average is None else cast(RelevanceModel, average.module))
+        after_epoch(epoch, model if average is None else cast(Model, average.module))

@@ -12,7 +12,8 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 from competition.model.relevance import RelevanceModel
 from competition.progress import progress
 from competition.recipe import EncoderRecipe
-from competition.training.loop import Log, fit, make_accelerator, make_optimizer, schedule
+from competition.training.finetune import tune
+from competition.training.loop import Log, make_accelerator, make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe
@@ -37,7 +38,7 @@ def trained(
         evaluated.append({name: p.detach().clone() for name, p in found.named_parameters()})
 
     with progress("fit", 1) as work:
-        fit(make_accelerator(), model, asked, bench.sample(asked), 3, work, Log(folder / "log"), after_epoch)
+        tune(make_accelerator(), model, asked, bench.sample(asked), 3, work, Log(folder / "log"), after_epoch)
     return model, evaluated
 
 
@@ -98,7 +99,7 @@ def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_pa
         predict(accelerator, found, pairs, np.arange(24), ALL_AT_ONCE)
 
     with progress("fit", 1) as work:
-        fit(accelerator, model, asked, bench.sample(asked), 3, work, Log(tmp_path / "log"), after_epoch)
+        tune(accelerator, model, asked, bench.sample(asked), 3, work, Log(tmp_path / "log"), after_epoch)
     assert modes == [True, False, True, False]
 
 

@@ -14,8 +14,8 @@ from competition.model.sources import Sources
 from competition.progress import progress
 from competition.recipe import EncoderRecipe
 from competition.tasks import target
-from competition.training.finetune import Corpus
-from competition.training.loop import Log, fit, make_accelerator
+from competition.training.finetune import Corpus, tune
+from competition.training.loop import Log, make_accelerator
 from competition.training.predict import predict
 from competition.training.step import Sample
 
@@ -53,7 +53,7 @@ def main(encoder: Path, vocabulary: Path, out: Path) -> None:
         kept: list[RelevanceModel] = []
         with progress(name, 100) as work:
             log = Log(out.with_suffix(f".{accelerator.process_index}.jsonl"))
-            fit(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
+            tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
         outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), token_budget=200)
         found[name] = outputs.to_dict("list")
     if accelerator.is_main_process:

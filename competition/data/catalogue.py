@@ -1,0 +1,122 @@
+"""The catalogue as pre-training reads it: product text alone, no query and no label."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.data.ragged import Ragged
+from competition.data.store import product_rows
+from competition.data.text import FIELDS, clean, clean_all
+from competition.data.tokens import SpecialTokens, tokenise
+from competition.data.vocabulary import RARE, Vocabulary
+from competition.folds import normalise
+from competition.tasks import LOCALES
+from competition.workspace import derive_seed
+
+IGNORED = -100  # a target that nothing is learned from
+HELD_OUT_SHARE = 0.05
+HELD_OUT_PRODUCTS = 5_000  # at most: enough for an interval, and bounded in time
+_WHOLE = 1_000_000  # tokens: no field is cut
+_QUERIED = ("title", "brand", "color")  # what a fake query is cut from
+
+
+def choose(examples: pd.DataFrame, products: pd.DataFrame, test_copies: int) -> pd.DataFrame:
+    """The products that pre-training may read, with a column `copies`: how often each is read in an epoch.
+
+    Products of training rows once, those of test rows `test_copies` times; 0 leaves them out.
+    """
+    copies = np.zeros(len(products), np.int64)
+    for split, times in (("test", test_copies), ("train", 1)):
+        rows = product_rows(examples[examples["split"] == split], products)
+        rows = rows[rows >= 0]
+        copies[rows] = np.maximum(copies[rows], times)
+    return products.assign(copies=copies)[copies > 0].reset_index(drop=True)
+
+
+def hold_out(products: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which products' titles are kept for measuring, `(products,)`: by the hash of the title, so that a title that
+    occurs twice is never on both sides."""
+    limit = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(products))) * 2**31
+    titles = [normalise(clean(title)) for title in products["title"]]
+    return np.array([bool(title) and derive_seed("held-out title", title) < limit for title in titles], bool)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products as numbers. Each field is tokenised once, uncut; blocks of it are put together when they are asked for.
+
+    Products without any text have been left out.
+    """
+
+    fields: dict[str, Ragged]
+    locale: NDArray[np.int64]  # (products,) into LOCALES
+    locale_names: Ragged  # the tokens of each of LOCALES
+    text: list[str]  # title, brand and color of each product, which fake queries are cut from
+    same_text: NDArray[np.int64]  # (products,) equal for products whose fields are all equal
+    brand: NDArray[np.int64]  # (products,) from 0, IGNORED where it is missing or seen once
+    color: NDArray[np.int64]
+    special: SpecialTokens
+    order: NDArray[np.int64]  # products as they follow one another in the stream of blocks, copies among them
+    ends: NDArray[np.int64]  # (order,) where each of them ends in the stream
+
+    @classmethod
+    def make(cls, tokenizer: Any, products: pd.DataFrame, vocabulary: Vocabulary | None, seed: int) -> "Catalogue":
+        """Tokenise products; those of `choose` that are not held out. `seed` orders the stream.
+
+        Without a vocabulary, every brand and color is IGNORED.
+        """
+        texts = {field: clean_all(products[field]) for field in FIELDS}
+        some = np.array([any(row) for row in zip(*texts.values(), strict=True)], bool)
+        kept = np.flatnonzero(some)
+        texts = {field: [values[i] for i in kept] for field, values in texts.items()}
+        products = products.iloc[kept]
+        fields = {field: tokenise(tokenizer, values, _WHOLE) for field, values in texts.items()}
+        locale = np.asarray(pd.Categorical(products["locale"], categories=list(LOCALES)).codes, np.int64)
+        locale_names = tokenise(tokenizer, LOCALES, _WHOLE)
+        copies = products["copies"].to_numpy(np.int64)
+        order = np.random.default_rng(derive_seed(seed, "stream")).permutation(np.repeat(np.arange(len(kept)), copies))
+        lengths = sum(ragged.lengths for ragged in fields.values()) + locale_names.lengths[locale] + 1
+        ignored = np.full(len(kept), IGNORED)
+        whole = ["\0".join(row) for row in zip(*texts.values(), strict=True)]
+        return cls(
+            fields=fields,
+            locale=locale,
+            locale_names=locale_names,
+            text=[" ".join(filter(None, row)) for row in zip(*(texts[f] for f in _QUERIED), strict=True)],
+            same_text=pd.factorize(np.array(whole, object))[0].astype(np.int64),
+            brand=_targets(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
+            color=_targets(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
+            special=SpecialTokens.of(tokenizer),
+            order=order,
+            ends=np.cumsum(lengths[order]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def blocks(self, size: int) -> int:
+        """How many blocks of `size` tokens the stream has; the last one may be shorter."""
+        return -(-int(self.ends[-1]) // size) if len(self.ends) else 0
+
+    def block(self, number: int, size: int) -> NDArray[np.int32]:
+        """The tokens `number * size …` of the stream: `locale title brand color bullets description [SEP]` of product
+        after product."""
+        start = number * size
+        stop = min(start + size, int(self.ends[-1]))
+        first, last = np.searchsorted(self.ends, [start, stop - 1], side="right")
+        before = int(self.ends[first - 1]) if first else 0
+        stream = np.concatenate([self._tokens(product) for product in self.order[first : last + 1]])
+        return stream[start - before : stop - before]
+
+    def _tokens(self, product: int) -> NDArray[np.int32]:
+        separator = np.array([self.special.separator], np.int32)
+        fields = [self.fields[field][product] for field in FIELDS]
+        return np.concatenate([self.locale_names[self.locale[product]], *fields, separator])
+
+
+def _targets(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Ids of the vocabulary as classes from 0; IGNORED for missing and rare names."""
+    return np.where(ids > RARE, ids - RARE - 1, IGNORED)

@@ -1,0 +1,67 @@
+"""What pre-training leaves beside an encoder: its score after each epoch. No heavy import here: others read it too."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition import metrics
+from competition.data.store import PRODUCT_KEY
+from competition.metrics import Estimate
+from competition.tables import read_table, write_table
+from competition.workspace import read_json, write_json
+
+_CARD = "pretraining.json"
+_TITLES = "held_out.parquet"
+Losses = NDArray[np.float64]  # (titles, 2): the sum of the masked tokens' losses, and their number
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A pre-training's state after an epoch; number 0 is its start."""
+
+    number: int
+    held_out: Estimate  # the masked-language-modelling loss, its interval over titles
+    learned: dict[str, float]  # task -> mean training loss in this epoch
+
+
+def mlm_loss(losses: Losses) -> Estimate:
+    """The mean loss per masked token, with its interval over titles."""
+    return metrics.bootstrap(losses, metrics.mean)
+
+
+def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
+    """The epoch whose weights are kept, the one with the lowest held-out loss; never the start."""
+    return min(epochs[1:], key=lambda epoch: epoch.held_out.value, default=None)
+
+
+def write_card(
+    folder: Path,
+    recipe: dict[str, Any],
+    epochs: Sequence[Epoch],
+    products: pd.DataFrame,
+    losses: Sequence[Losses],
+    inputs: str,
+) -> None:
+    """Write the card and, for each held-out product, its masked tokens and their summed loss after each epoch."""
+    titles = products[PRODUCT_KEY].assign(masked=losses[0][:, 1].astype(np.int64))
+    for epoch, of_titles in zip(epochs, losses, strict=True):
+        titles[f"loss_{epoch.number}"] = of_titles[:, 0]
+    write_table(folder / _TITLES, titles, inputs)
+    write_json(folder / _CARD, {"recipe": recipe, "epochs": [asdict(epoch) for epoch in epochs]})
+
+
+def read_epochs(folder: Path) -> list[Epoch]:
+    """What each epoch scored, the start first."""
+    epochs = read_json(folder / _CARD)["epochs"]
+    return [Epoch(e["number"], Estimate(**e["held_out"]), e["learned"]) for e in epochs]
+
+
+def read_losses(folder: Path, inputs: str, epoch: int) -> tuple[pd.DataFrame, Losses]:
+    """The held-out products (locale, product_id) and their losses after an epoch."""
+    titles = read_table(folder / _TITLES, inputs)
+    return titles[PRODUCT_KEY], titles[[f"loss_{epoch}", "masked"]].to_numpy(np.float64)
