@@ -114,6 +114,16 @@ class Pipeline(Planner):
             )
         return steps
 
+    def _translation_step(self, model: str) -> Step:
+        """`data/translations/MODEL.parquet`."""
+        source, path, inputs = self.translations(model)
+        return Step(
+            f"translate with {model}",
+            inputs,
+            lambda: table_inputs(path),
+            lambda: self.maker.translations(source, path, inputs),
+        )
+
     def noise_step(self, name: str, fraction: float | None = None) -> Step:
         """`oof/<run>/noise.parquet`."""
         plan = self.audited_run(name)
@@ -145,6 +155,7 @@ class Pipeline(Planner):
         if isinstance(recipe, EncoderRecipe):
             steps += self.encoder_steps(recipe.encoder)
             steps += self._feature_steps(self.sources(recipe))
+            steps += [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
         if recipe.drop_noise_from:
             steps.append(self.noise_step(recipe.drop_noise_from))
         return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]

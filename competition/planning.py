@@ -32,6 +32,7 @@ class FoldPlan:
     folds_inputs: str  # of the file of folds
     sources: Sources | None  # of an encoder recipe
     noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
+    translations: tuple[Path, str] | None  # the file of translated texts, and its fingerprint
 
 
 class Planner:
@@ -232,10 +233,21 @@ class Planner:
 
     def encoder_source(self, encoder: str) -> str:
         """`tiny`, a folder (relative ones start at the workspace), or a name on the model hub."""
-        local = self.workspace.root / Path(encoder).expanduser()
-        if encoder.startswith(("/", ".", "~")) and not local.is_dir():
-            raise InputError(f"The encoder {encoder!r} is no folder: correct `encoder` in [overrides] or the recipe.")
-        return str(local) if encoder != TINY and local.is_dir() else encoder
+        return TINY if encoder == TINY else self._model_source("encoder", encoder)
+
+    def _model_source(self, key: str, name: str) -> str:
+        """A folder or a name on the model hub, as the recipe key `key` says it."""
+        local = self.workspace.root / Path(name).expanduser()
+        if name.startswith(("/", ".", "~")) and not local.is_dir():
+            raise InputError(f"The {key} {name!r} is no folder: correct `{key}` in [overrides] or the recipe.")
+        return str(local) if local.is_dir() else name
+
+    @cache  # noqa: B019
+    def translations(self, model: str) -> tuple[str, Path, str]:
+        """Where a translation model is loaded from, the file of its translations, and what that is made from."""
+        source = self._model_source("translate_with", model)
+        content = fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])
+        return source, self.workspace.translations(content), fingerprint([content, self.card.train])
 
     def encoder_folder(self, encoder: str) -> Path:
         """One folder per encoder: two that end in the same name differ in the hash of the whole."""
@@ -289,9 +301,14 @@ class Planner:
             audited = self.audited_run(recipe.drop_noise_from).name
             noise = (audited, self.noise_inputs(recipe.drop_noise_from, self.settings.noise_fraction))
             parts.append(noise[1])
+        translations = None
+        if isinstance(recipe, EncoderRecipe) and recipe.translate_with:
+            _, path, made_from = self.translations(recipe.translate_with)
+            translations = (path, made_from)
+            parts.append(translations[1])
         inputs = fingerprint(parts)
         test_inputs = fingerprint([inputs, self.card.test])
-        return FoldPlan(fold, inputs, test_inputs, self.folds_inputs(recipe.scheme), sources, noise)
+        return FoldPlan(fold, inputs, test_inputs, self.folds_inputs(recipe.scheme), sources, noise, translations)
 
     def noise_inputs(self, name: str, fraction: float) -> str:
         """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""

@@ -80,11 +80,12 @@ class EncoderRecipe(Recipe, Optimised):
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little. `r_drop` is the
     weight alpha of the divergence, `mixup` the parameter of its Beta distribution, `label_smoothing` a share; 0
     switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
-    once per seed and averages the outputs.
+    once per seed and averages the outputs. `translate_with` and `rebalance` add training rows of the weight
+    `augmented_weight`, see `data/augment.py`; `query_context` appends to a query what its candidates share.
     """
 
-    # The encoder counts by its content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
-    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})
+    # Models count by their content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
+    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder", "translate_with"})
 
     model: Literal["encoder"] = "encoder"
     architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
@@ -99,6 +100,10 @@ class EncoderRecipe(Recipe, Optimised):
     epsilon: float = Field(gt=0)
     r_drop: float = Field(0.0, ge=0)
     mixup: float = Field(0.0, ge=0)
+    translate_with: str = ""  # a MarianMT model es -> en, by name or folder; empty: no translated rows
+    rebalance: bool = False
+    augmented_weight: float = Field(0.3, gt=0, le=1)
+    query_context: bool = False
     seeds: tuple[int, ...] = ()  # empty: `seed` alone
     weights: Literal["last", "best"] = "last"
 

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from competition import evaluation, folds, oof, submissions
-from competition.data import store
+from competition import evaluation, oof, submissions
 from competition.data.store import Card
 from competition.errors import CompError
-from competition.model.sources import Sources
+from competition.materials import Materials, read_translations
 from competition.oof import RunPlan
-from competition.planning import TINY, FoldPlan
+from competition.planning import FoldPlan
 from competition.progress import console, progress
-from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
+from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.scoreboard import scoreboard
 from competition.tables import read_table, write_table
 from competition.tasks import KINDS, TASKS, Task, target
-from competition.workspace import Workspace, derive_seed, read_json, stamped, write_json, write_text
+from competition.workspace import Workspace, read_json, stamped, write_json, write_text
 
 if TYPE_CHECKING:
     from competition.training.finetune import Corpus
@@ -42,22 +41,12 @@ _PACKAGES = (
 )
 
 
-class Maker:
+class Maker(Materials):
     """Makes the artefacts of one workspace; what several steps need is read or computed once."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+        super().__init__(workspace)
         self._corpus: tuple[tuple[Any, ...], Corpus] | None = None
-
-    @cached_property
-    def examples(self) -> pd.DataFrame:
-        """All examples, sorted by example_id."""
-        return store.load_examples(self.workspace)
-
-    @cached_property
-    def products(self) -> pd.DataFrame:
-        """All products."""
-        return store.load_products(self.workspace)
 
     @cached_property
     def text_features(self) -> pd.DataFrame:
@@ -66,54 +55,6 @@ class Maker:
 
         console.print(f"text features of {len(self.examples):,} rows")
         return text_features(self.examples, self.products)
-
-    def fold_of_rows(self, scheme: str, inputs: str) -> pd.Series:
-        """The fold of each example, from the checked file of a scheme that was made from `inputs`."""
-        table = read_table(self.workspace.folds(scheme), inputs)
-        folds.check_folds(self.examples, table, scheme)
-        return folds.fold_of_rows(self.examples, table)
-
-    # --- folds and encoder ---
-
-    def folds(self, scheme: str, inputs: str) -> None:
-        """Write `folds/<scheme>.parquet`."""
-        table = folds.make_folds(self.examples, scheme)
-        folds.check_folds(self.examples, table, scheme)
-        write_table(self.workspace.folds(scheme), table, inputs)
-
-    def encoder(self, source: str, folder: Path, inputs: str, seed: int) -> None:
-        """Write an encoder's folder."""
-        from competition.model.encoder import fetch, make_tiny
-
-        if source == TINY:
-            products = store.training_products(self.examples, self.products)
-            make_tiny(folder, products, derive_seed(seed, TINY), inputs)
-        else:
-            fetch(folder, source, inputs)
-
-    def pretrain(self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str) -> None:
-        """Write the folder of an encoder that was pre-trained on the catalogue."""
-        from competition.data.catalogue import choose
-        from competition.training.loop import Log
-        from competition.training.pretrain import pretrain
-
-        products = choose(self.examples, self.products, recipe.test_copies)
-        pretrain(recipe, products, sources, folder, inputs, Log(self.workspace.encoder_log(recipe.name)))
-
-    def vocabulary(self, inputs: str) -> None:
-        """Write `data/vocabulary/`."""
-        from competition.data.vocabulary import Vocabulary
-
-        products = store.training_products(self.examples, self.products)
-        Vocabulary.make(products).save(self.workspace.vocabulary, inputs)
-
-    def gram_vectors(self, inputs: str, seed: int) -> None:
-        """Write `data/char3/`."""
-        from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
-
-        products = store.training_products(self.examples, self.products)
-        vectors = gram_vectors(Vocabulary.load(self.workspace.vocabulary), products, derive_seed(seed, "char3"))
-        save_vectors(self.workspace.gram_vectors, vectors, inputs)
 
     # --- training ---
 
@@ -181,15 +122,18 @@ class Maker:
         booster = load_booster(self.workspace.model(recipe.name, fold.number))
         return predict_lexical(booster, self.text_features, ids)
 
-    def _corpus_of(self, recipe: EncoderRecipe, sources: Sources) -> "Corpus":
+    def _corpus_of(self, recipe: EncoderRecipe, fold: FoldPlan) -> "Corpus":
         from competition.training.finetune import Corpus
 
+        assert fold.sources is not None  # every encoder recipe has them
         units = "char3" in recipe.features
         text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
-        key = (*text, sources.encoder, sources.vocabulary)
+        rows = (recipe.rebalance, recipe.query_context, fold.translations)
+        key = (*text, *rows, fold.sources.encoder, fold.sources.vocabulary)
         if self._corpus is None or self._corpus[0] != key:
             self._corpus = None  # free the old one first
-            self._corpus = (key, Corpus.make(recipe, sources, self.examples, self.products))
+            translations = read_translations(*fold.translations) if fold.translations else None
+            self._corpus = (key, Corpus.make(recipe, fold.sources, self.examples, self.products, translations))
         return self._corpus[1]
 
     def _train_encoder(
@@ -199,7 +143,7 @@ class Maker:
         from competition.training.loop import Log
 
         assert fold.sources is not None  # every encoder recipe has them
-        corpus = self._corpus_of(recipe, fold.sources)
+        corpus = self._corpus_of(recipe, fold)
         folder = self.workspace.model(recipe.name, fold.number)
         parts = Fold(fold.number, folder, fold.inputs, fold.sources, rows["train"], rows["held_out"], rows["test"])
         log = Log(self.workspace.log(recipe.name), fold=fold.number)
@@ -227,7 +171,7 @@ class Maker:
 
         test = np.flatnonzero(self.examples["split"] == "test")
         assert fold.sources is not None  # every encoder recipe has them
-        corpus = self._corpus_of(recipe, fold.sources)
+        corpus = self._corpus_of(recipe, fold)
         folder = self.workspace.model(recipe.name, fold.number)
         return predict_fold(recipe, corpus, fold.sources, folder, fold.number, test)
 

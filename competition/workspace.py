@@ -44,6 +44,9 @@ class Workspace:
             raise InputError(f"{root} is no workspace, it has no competition.toml: make one with `comp init {root}`.")
         return workspace
 
+    def translations(self, model: str) -> Path:
+        return self.root / "data" / "translations" / f"{model}.parquet"
+
     def folds(self, scheme: str) -> Path:
         return self.root / "folds" / f"{scheme}.parquet"
 

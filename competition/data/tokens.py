@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.data.augment import base_locale
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
 from competition.data.text import FIELD_ORDERS, clean_all, simplify
@@ -154,7 +155,8 @@ class Pairs:
         names = sorted({field for view in views for field in view.fields})
         attributes = None
         if vocabulary is not None:
-            attributes = Attributes.make(vocabulary, units, list(texts), catalogue, examples["locale"])
+            locale = examples["locale"].map(base_locale)
+            attributes = Attributes.make(vocabulary, units, list(texts), catalogue, locale)
         return cls(
             example_id=examples["example_id"].to_numpy(np.int64),
             query=query.astype(np.int64),

@@ -1,8 +1,8 @@
 """One fold of one recipe: handed rows, it trains and returns predictions; it knows neither `oof/` nor noise."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,9 @@ from accelerate import Accelerator
 from torch import nn
 
 from competition import tasks
+from competition.data import augment
+from competition.data.augment import Augmented
+from competition.data.context import with_context
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
 from competition.model.encoder import check_length, load_tokenizer
@@ -30,22 +33,67 @@ from competition.workspace import atomic_folder, derive_seed, stamp
 
 @dataclass(frozen=True)
 class Corpus:
-    """All examples as pairs for one recipe; its folds share it."""
+    """All examples as pairs for one recipe, and behind them the augmented rows; its folds share it."""
 
     examples: pd.DataFrame
     pairs: Pairs
+    source: Rows  # (rows,) the position of the example that each row was made from; an example's own
 
     @classmethod
-    def make(cls, recipe: EncoderRecipe, sources: Sources, examples: pd.DataFrame, products: pd.DataFrame) -> "Corpus":
-        """Tokenise `examples` for `recipe`; raises InputError when its `max_length` is more than the encoder reads."""
+    def make(
+        cls,
+        recipe: EncoderRecipe,
+        sources: Sources,
+        examples: pd.DataFrame,
+        products: pd.DataFrame,
+        translations: Mapping[str, str] | None = None,
+    ) -> "Corpus":
+        """Tokenise `examples` and what `recipe` makes of them.
+
+        Args:
+            recipe: what is read of a pair, and which rows are added.
+            sources: the encoder, and the vocabulary of recipes with features.
+            examples: all rows.
+            products: the catalogue.
+            translations: of `augment.texts_to_translate`, for recipes that add translated rows.
+
+        Raises:
+            InputError: the recipe's `max_length` is more than the encoder reads.
+        """
         check_length(sources.encoder, recipe.max_length, recipe.name)
         tokenizer = load_tokenizer(sources.encoder)
         vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
+        all_rows = _augmented(recipe, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order)
-        pairs = Pairs.make(
-            tokenizer, examples, products, texts, recipe.max_length, vocabulary, "char3" in recipe.features
-        )
-        return cls(examples, pairs)
+        units = "char3" in recipe.features
+        pairs = Pairs.make(tokenizer, all_rows.examples, all_rows.products, texts, recipe.max_length, vocabulary, units)
+        source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
+        return cls(all_rows.examples, pairs, source)
+
+    def sample(self, recipe: EncoderRecipe, train: Rows) -> Sample:
+        """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them."""
+        added = np.flatnonzero((self.source != np.arange(len(self.source))) & np.isin(self.source, train))
+        rows = np.concatenate([train, added])
+        weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
+        return Sample(self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight)
+
+
+def _augmented(
+    recipe: EncoderRecipe, examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str] | None
+) -> Augmented:
+    """The examples as a recipe reads them, and behind them the rows that it adds."""
+    new = []
+    if translations is not None:
+        translated = augment.translate(examples, products, translations)
+        if recipe.query_context:  # of the translated candidates
+            context = with_context(translated.examples, translated.products)
+            translated = replace(translated, examples=context)
+        new.append(translated)
+    if recipe.query_context:
+        examples = with_context(examples, products)
+    if recipe.rebalance:  # pieces keep the context of the whole list: only scarce rows are split
+        new.append(augment.split_long(examples, products))
+    return augment.append(examples, products, new)
 
 
 @dataclass(frozen=True)
@@ -145,11 +193,10 @@ def _train_seed(
     """The model of one seed with the weights that are kept, and its outputs of the held-out rows."""
     drawn = recipe.fold_seed(seed, fold.number)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
-    target = tasks.target(recipe.kind, corpus.examples.iloc[fold.train])
-    sample = Sample(corpus.pairs, fold.train, target, np.ones(len(fold.train)))
+    sample = corpus.sample(recipe, fold.train)
     kept: _Kept | None = None
     name = f"{recipe.name} fold {fold.number}" + (f" seed {seed}" if recipe.seeds else "")
-    with progress(name, recipe.epochs * (len(fold.train) + len(fold.held_out))) as work:
+    with progress(name, recipe.epochs * (len(sample.rows) + len(fold.held_out))) as work:
 
         def after_epoch(epoch: int, evaluated: RelevanceModel) -> None:
             nonlocal kept

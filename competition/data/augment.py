@@ -1,0 +1,134 @@
+"""More training rows from those there are: Spanish ones in English, and long scarce ones in pieces (RECIPE, section 4).
+
+A new row carries the name of the row that it was made from: it is trained on where that row is, and nowhere else.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS, product_rows
+from competition.data.text import clean
+from competition.tasks import LABELS
+
+TRANSLATED = ("es", "es-us")  # from a locale to that of its translated rows
+APPENDED = "-append"  # behind a locale, that of rows in pieces
+SCARCE = tuple(label for label in LABELS if label != "exact")
+LONG = {"us": 800, "es": 800, "jp": 300}  # characters of bullets and description; a piece has at most as many
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """New rows with the columns of the store, their products, and the example_id of the row that each was made from."""
+
+    examples: pd.DataFrame
+    products: pd.DataFrame
+    source: NDArray[np.int64]  # (rows,)
+
+    @classmethod
+    def none(cls) -> "Augmented":
+        """No row."""
+        return cls(
+            pd.DataFrame(columns=list(EXAMPLE_COLUMNS)),
+            pd.DataFrame(columns=list(PRODUCT_COLUMNS)),
+            np.empty(0, np.int64),
+        )
+
+
+def base_locale(locale: str) -> str:
+    """The locale whose language and shop a row's text is of: `us` for `es-us` and `us-append`."""
+    return TRANSLATED[1].removeprefix("es-") if locale == TRANSLATED[1] else locale.removesuffix(APPENDED)
+
+
+def texts_to_translate(examples: pd.DataFrame, products: pd.DataFrame) -> list[str]:
+    """The distinct queries and titles of the labelled Spanish training rows, cleaned and in order."""
+    rows = _spanish(examples)
+    found = product_rows(rows, products)
+    texts = {*map(clean, rows["query"]), *map(clean, products["title"].iloc[np.unique(found[found >= 0])])}
+    return sorted(texts - {""})
+
+
+def translate(examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str]) -> Augmented:
+    """Each labelled Spanish training row with query and title in English; its other fields stay as they are.
+
+    Raises:
+        KeyError: a text of `texts_to_translate` has no translation.
+    """
+    rows = _spanish(examples)
+    found = product_rows(rows, products)
+    rows, found = rows[found >= 0], found[found >= 0]
+    used = products.iloc[np.unique(found)]
+    titles = [translations[title] if title else "" for title in map(clean, used["title"])]
+    queries = [translations[clean(query)] for query in rows["query"]]
+    return Augmented(
+        rows.assign(query=queries, locale=TRANSLATED[1]),
+        used.assign(title=titles, locale=TRANSLATED[1]),
+        rows["example_id"].to_numpy(np.int64),
+    )
+
+
+def split_long(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
+    """Each scarce training row with long bullets and description as several, each with an equal piece of that text.
+
+    Title, brand and color go with every piece: without them, a missing brand would say that the label is scarce.
+    """
+    rows = examples[(examples["split"] == "train") & examples["label"].isin(SCARCE)]
+    found = product_rows(rows, products)
+    new_rows, new_products, source = [], [], []
+    for row, product in zip(
+        rows[found >= 0].to_dict("records"), products.iloc[found[found >= 0]].to_dict("records"), strict=True
+    ):
+        text = " ".join(filter(None, (clean(product["bullets"]), clean(product["description"]))))
+        if len(text) <= LONG[row["locale"]]:
+            continue
+        for number, piece in enumerate(pieces(text, LONG[row["locale"]])):
+            # The row's own id belongs to the key: the same product may be split for two queries.
+            key = {
+                "locale": row["locale"] + APPENDED,
+                "product_id": f"{row['product_id']}-{row['example_id']}-{number}",
+            }
+            new_rows.append(row | key)
+            new_products.append(product | key | {"bullets": piece, "description": ""})
+            source.append(row["example_id"])
+    if not source:
+        return Augmented.none()
+    return Augmented(pd.DataFrame(new_rows), pd.DataFrame(new_products), np.array(source, np.int64))
+
+
+def pieces(text: str, limit: int) -> list[str]:
+    """A text cut into equal pieces of about `limit` characters or less, where possible at the next blank."""
+    count = -(-len(text) // limit)
+    cuts = [round(len(text) * i / count) for i in range(1, count)]
+    cuts = [_next_blank(text, cut) for cut in cuts]
+    return [text[start:end].strip() for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+_SEARCHED = 30  # characters: scripts without blanks are cut where they are
+
+
+def _next_blank(text: str, cut: int) -> int:
+    blank = text.find(" ", cut, cut + _SEARCHED)
+    return cut if blank < 0 else blank
+
+
+def _spanish(examples: pd.DataFrame) -> pd.DataFrame:
+    labelled = examples["label"].notna() | examples["substitute"].notna()
+    return examples[(examples["split"] == "train") & (examples["locale"] == TRANSLATED[0]) & labelled]
+
+
+def append(examples: pd.DataFrame, products: pd.DataFrame, new: list[Augmented]) -> Augmented:
+    """All rows: the given ones, which are their own source, then the new ones with ids that are free."""
+    if not new:
+        return Augmented(examples, products, examples["example_id"].to_numpy(np.int64))
+    made = pd.concat([one.examples for one in new])
+    first_free = int(examples["example_id"].max()) + 1
+    made = made.assign(example_id=np.arange(first_free, first_free + len(made)))
+    source = [examples["example_id"].to_numpy(np.int64), *(one.source for one in new)]
+    return Augmented(
+        pd.concat([examples, made], ignore_index=True)[list(EXAMPLE_COLUMNS)],
+        pd.concat([products, *(one.products for one in new)], ignore_index=True)[list(PRODUCT_COLUMNS)],
+        np.concatenate(source),
+    )

@@ -1,0 +1,108 @@
+"""How what training starts from is made: folds, encoders, vocabularies, vectors, translations."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from competition import folds
+from competition.data import store
+from competition.model.sources import Sources
+from competition.planning import TINY
+from competition.progress import progress
+from competition.recipe import PretrainingRecipe
+from competition.tables import read_table, table_inputs, write_table
+from competition.workspace import Workspace, derive_seed
+
+
+class Materials:
+    """Makes what training starts from; the tables are read once."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """All examples, sorted by example_id."""
+        return store.load_examples(self.workspace)
+
+    @cached_property
+    def products(self) -> pd.DataFrame:
+        """All products."""
+        return store.load_products(self.workspace)
+
+    def fold_of_rows(self, scheme: str, inputs: str) -> pd.Series:
+        """The fold of each example, from the checked file of a scheme that was made from `inputs`."""
+        table = read_table(self.workspace.folds(scheme), inputs)
+        folds.check_folds(self.examples, table, scheme)
+        return folds.fold_of_rows(self.examples, table)
+
+    # --- folds and encoder ---
+
+    def folds(self, scheme: str, inputs: str) -> None:
+        """Write `folds/<scheme>.parquet`."""
+        table = folds.make_folds(self.examples, scheme)
+        folds.check_folds(self.examples, table, scheme)
+        write_table(self.workspace.folds(scheme), table, inputs)
+
+    def encoder(self, source: str, folder: Path, inputs: str, seed: int) -> None:
+        """Write an encoder's folder."""
+        from competition.model.encoder import fetch, make_tiny
+
+        if source == TINY:
+            products = store.training_products(self.examples, self.products)
+            make_tiny(folder, products, derive_seed(seed, TINY), inputs)
+        else:
+            fetch(folder, source, inputs)
+
+    def pretrain(self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str) -> None:
+        """Write the folder of an encoder that was pre-trained on the catalogue."""
+        from competition.data.catalogue import choose
+        from competition.training.loop import Log
+        from competition.training.pretrain import pretrain
+
+        products = choose(self.examples, self.products, recipe.test_copies)
+        pretrain(recipe, products, sources, folder, inputs, Log(self.workspace.encoder_log(recipe.name)))
+
+    def vocabulary(self, inputs: str) -> None:
+        """Write `data/vocabulary/`."""
+        from competition.data.vocabulary import Vocabulary
+
+        products = store.training_products(self.examples, self.products)
+        Vocabulary.make(products).save(self.workspace.vocabulary, inputs)
+
+    def gram_vectors(self, inputs: str, seed: int) -> None:
+        """Write `data/char3/`."""
+        from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
+
+        products = store.training_products(self.examples, self.products)
+        vectors = gram_vectors(Vocabulary.load(self.workspace.vocabulary), products, derive_seed(seed, "char3"))
+        save_vectors(self.workspace.gram_vectors, vectors, inputs)
+
+    def translations(self, source: str, path: Path, inputs: str) -> None:
+        """Write the translations of Spanish training text; what an earlier file of the same model holds is kept."""
+        from competition.data.augment import texts_to_translate
+        from competition.model.translation import Translator
+
+        texts = texts_to_translate(self.examples, self.products)
+        recorded = table_inputs(path)
+        known = read_translations(path, recorded) if recorded else {}
+        missing = [text for text in texts if text not in known]
+        if missing:
+            with progress("translated texts", len(missing)) as work:
+                for new in Translator(source).translate(missing, work):
+                    known |= new
+                    _save_translations(path, known, "unfinished")
+        _save_translations(path, {text: known[text] for text in texts}, inputs)
+
+
+def read_translations(path: Path, inputs: str) -> dict[str, str]:
+    """Text -> translation of a file."""
+    table = read_table(path, inputs)
+    return dict(zip(table["text"], table["translation"], strict=True))
+
+
+def _save_translations(path: Path, translations: Mapping[str, str], inputs: str) -> None:
+    rows = pd.DataFrame(sorted(translations.items()), columns=["text", "translation"], dtype="str")
+    write_table(path, rows, inputs)
