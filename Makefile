@@ -27,6 +27,7 @@ fix: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.metrics
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining
 
 # Removes what the commands made, not the environment.
 clean:

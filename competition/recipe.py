@@ -177,12 +177,16 @@ class AverageRecipe(Model):
 
 
 class Spans(Model):
-    """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection."""
+    """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection.
+
+    `whole_words` then widens a piece to the blanks around it; not for scripts without blanks.
+    """
 
     mean: float = Field(8.0, gt=0)
     shortest: int = Field(8, ge=1)
     longest: int = 20  # of one piece
     longest_of_two: int = 12  # of each of two
+    whole_words: bool = False
 
     @model_validator(mode="after")
     def _in_order(self) -> "Spans":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def ablate(
-    table: Annotated[str, typer.Argument(help="losses, methods or char3.")],
+    table: Annotated[str, typer.Argument(help="pretraining, losses, methods or char3.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with.")] = 1,
     fold: Annotated[int | None, typer.Option(help="One fold alone; all folds unless named.")] = None,
     workspace: WorkspaceOption = HERE,
@@ -22,24 +22,30 @@ def ablate(
     """Train the rows of a published table over the same folds and seeds and compare each with the one before it."""
     from competition.ablation import Ablation
     from competition.pipeline import execute
-    from competition.tasks import TASKS
 
     space = Workspace.open(workspace)
     ablation = Ablation.plan(space, table, seeds, fold)
     execute(space, ablation.steps())
-    lines = ablation.lines()
-    ablation.write(lines)
-    task = ablation.table.task
-    header = ["row", f"{TASKS[task].metric} [95 %]", "minus the row before", "significant", "paper", "paper, minus"]
-    title = f"{table} (table {ablation.table.number} of the paper): {task}, {lines[0].score.queries:,} held-out queries"
+    tables = ablation.lines()
+    ablation.write(tables)
+    for measured, lines in tables.items():
+        _show(f"{table} (table {ablation.table.number} of the paper): {measured}", lines, seeds)
+    console.print("Intervals are over queries (titles); what another seed would have given is not in them.")
+    console.print(f"Table: {ablation.path}")
+
+
+def _show(title: str, lines: list["Line"], seeds: int) -> None:
+    header = ["row", f"{lines[0].metric} [95 %]", "minus the row before", "significant", "paper", "paper, minus"]
+    title += f", {lines[0].score.queries:,} held out"
     rows = [_cells(*pair) for pair in zip(lines, [None, *lines], strict=False)]
     if seeds > 1:
         title += f", mean of {seeds} seeds"
         header.append("deviation of seeds")
         rows = [[*row, f"{line.deviation:.4f}" if line.of_seeds else ""] for row, line in zip(rows, lines, strict=True)]
     show(title, header, rows)
-    console.print("Intervals are over queries; what another seed would have given is not in them.")
-    console.print(f"Table: {ablation.path}")
+    first = next(line for line in lines if line.of_seeds)
+    if len(lines) > 1 and (difference := lines[-1].to_first) is not None:
+        console.print(f"{lines[-1].name} minus {first.name}: {difference:+}")
 
 
 def _cells(line: "Line", before: "Line | None") -> list[str]:

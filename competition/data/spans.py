@@ -40,10 +40,22 @@ def draw_pieces(characters: int, spans: Spans, rng: np.random.Generator) -> list
     for length in draw_lengths(spans, two, 1 + two, rng).tolist():
         start = int(rng.integers(max(1, characters - length + 1)))
         pieces.append((start, min(start + length, characters)))
-    pieces.sort()
-    if two and pieces[1][0] <= pieces[0][1]:
-        return [(pieces[0][0], max(pieces[0][1], pieces[1][1]))]
-    return pieces
+    return merged(pieces)
+
+
+def merged(pieces: list[Piece]) -> list[Piece]:
+    """One or two pieces in order; one where two touch or overlap."""
+    first, *second = sorted(pieces)
+    if second and second[0][0] <= first[1]:
+        return [(first[0], max(first[1], second[0][1]))]
+    return [first, *second]
+
+
+def widened(text: str, piece: Piece) -> Piece:
+    """A piece of a text out to the blanks, or the ends of the text, around it."""
+    start, end = piece
+    after = text.find(" ", end)
+    return text.rfind(" ", 0, start) + 1, len(text) if after < 0 else after
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,10 @@ class FakeQuery:
     @classmethod
     def draw(cls, text: str, spans: Spans, rng: np.random.Generator) -> "FakeQuery":
         """Of a text with single spaces; the whole text where only blanks were hit."""
-        drawn = (text[start:end].strip() for start, end in draw_pieces(len(text), spans, rng))
+        pieces = draw_pieces(len(text), spans, rng)
+        if spans.whole_words:
+            pieces = merged([widened(text, piece) for piece in pieces])
+        drawn = (text[start:end].strip() for start, end in pieces)
         return cls(tuple(piece for piece in drawn if piece) or (text,))
 
     def __str__(self) -> str:

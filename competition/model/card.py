@@ -61,7 +61,7 @@ def read_epochs(folder: Path) -> list[Epoch]:
     return [Epoch(e["number"], Estimate(**e["held_out"]), e["learned"]) for e in epochs]
 
 
-def read_losses(folder: Path, inputs: str, epoch: int) -> tuple[pd.DataFrame, Losses]:
-    """The held-out products (locale, product_id) and their losses after an epoch."""
+def read_losses(folder: Path, inputs: str, epoch: int) -> Losses:
+    """The losses of the held-out titles after an epoch, in the order of the catalogue."""
     titles = read_table(folder / _TITLES, inputs)
-    return titles[PRODUCT_KEY], titles[[f"loss_{epoch}", "masked"]].to_numpy(np.float64)
+    return titles[[f"loss_{epoch}", "masked"]].to_numpy(np.float64)

@@ -54,8 +54,7 @@ class Pretraining:
         """Add the gradient of all tasks, MLM's rows being the blocks `chosen`; returns the sum of weighted losses."""
         total = torch.zeros((), device=self.accelerator.device)
         for task in self.examples.tasks:
-            texts = self.examples.make(task, chosen, step)
-            total += self._contrast(texts, step) if task == "contrastive" else self._predict(task, texts, step)
+            total += self.count(task, chosen, step)
         if self.accelerator.num_processes > 1:
             # Every process has run its own number of passes, so gradients are exchanged here and not by the wrapper.
             for parameter in self.model.parameters():
@@ -63,6 +62,11 @@ class Pretraining:
                     gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                     parameter.grad = self.accelerator.reduce(gradient, reduction="sum")
         return total
+
+    def count(self, task: str, chosen: Rows, step: int) -> Tensor:
+        """Add the gradient of one task on this process; returns its weighted loss over all of them."""
+        texts = self.examples.make(task, chosen, step)
+        return self._contrast(texts, step) if task == "contrastive" else self._predict(task, texts, step)
 
     def epoch_losses(self) -> dict[str, float]:
         """The mean of each task's loss since the last call, unweighted."""
