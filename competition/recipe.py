@@ -233,6 +233,16 @@ class PretrainingRecipe(Optimised):
     spans: dict[Locale, Spans] = SPANS
     test_copies: int = Field(2, ge=0)
 
+    @field_validator("spans", mode="before")
+    @classmethod
+    def _beside_the_defaults(cls, spans: Any) -> Any:
+        """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
+        if not isinstance(spans, dict):
+            return spans
+        given = {name: own.model_dump() if isinstance(own, Spans) else own for name, own in spans.items()}
+        default = {str(name): own.model_dump() for name, own in SPANS.items()}
+        return default | {n: default.get(n, {}) | own if isinstance(own, dict) else own for n, own in given.items()}
+
     @property
     def names(self) -> tuple[str, ...]:
         """The attributes whose embeddings are learned."""

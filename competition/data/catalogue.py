@@ -80,13 +80,12 @@ class Catalogue:
         order = np.random.default_rng(derive_seed(seed, "stream")).permutation(np.repeat(np.arange(len(kept)), copies))
         lengths = sum(ragged.lengths for ragged in fields.values()) + locale_names.lengths[locale] + 1
         ignored = np.full(len(kept), IGNORED)
-        whole = ["\0".join(row) for row in zip(*texts.values(), strict=True)]
         return cls(
             fields=fields,
             locale=locale,
             locale_names=locale_names,
             text=[" ".join(filter(None, row)) for row in zip(*(texts[f] for f in _QUERIED), strict=True)],
-            same_text=pd.factorize(np.array(whole, object))[0].astype(np.int64),
+            same_text=pd.DataFrame(texts).groupby(list(FIELDS), sort=False).ngroup().to_numpy().astype(np.int64),
             brand=_targets(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
             color=_targets(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
             special=SpecialTokens.of(tokenizer),

@@ -11,7 +11,7 @@ from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.spans import FakeQuery
 from competition.data.text import FIELDS
 from competition.data.tokens import SpecialTokens, tokenise
-from competition.recipe import SPANS, PretrainingRecipe, Spans
+from competition.recipe import PretrainingRecipe, Spans
 from competition.tasks import LOCALES
 from competition.workspace import derive_seed
 
@@ -67,7 +67,7 @@ class Examples:
     def __init__(self, catalogue: Catalogue, tokenizer: Any, recipe: PretrainingRecipe) -> None:
         self._catalogue, self._tokenizer, self._recipe = catalogue, tokenizer, recipe
         self._masking = Masking(tokenizer, recipe.masked)
-        by_name: dict[str, Spans] = SPANS | recipe.spans  # type: ignore[assignment]  # the names of LOCALES
+        by_name: dict[str, Spans] = {str(name): spans for name, spans in recipe.spans.items()}
         self._spans = [by_name[name] for name in LOCALES]
         self._block = recipe.max_length - 2
         self._described = np.flatnonzero([bool(text) for text in catalogue.text])
