@@ -204,7 +204,7 @@ SPANS: dict[Locale, Spans] = {
 
 
 class PretrainingRecipe(Optimised):
-    """An encoder that goes on learning from the catalogue's text, without labels and queries (RECIPE, section 5).
+    """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
     `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0 switches a task off. An
     epoch is one pass over the catalogue in blocks of `max_length` tokens. The products of test rows are read

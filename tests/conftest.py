@@ -9,7 +9,9 @@ from typer.testing import CliRunner, Result
 
 from competition.cli import app
 from competition.data import store, synthetic
+from competition.data.augment import texts_to_translate
 from competition.workspace import Workspace
+from tests.marian import make_marian
 
 # Nothing in a test may reach for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -62,6 +64,14 @@ def catalogue() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Examples and products of 60 queries."""
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     return examples, products
+
+
+@pytest.fixture(scope="session")
+def marian(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Path:
+    """The folder of a translation model of random weights that reads the Spanish texts of the catalogue."""
+    folder = tmp_path_factory.mktemp("marian") / "es-en"
+    make_marian(folder, texts_to_translate(*catalogue))
+    return folder
 
 
 @pytest.fixture(scope="session")

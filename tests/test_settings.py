@@ -8,8 +8,8 @@ import pytest
 
 import competition
 from competition.errors import InputError
-from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, Recipe
-from competition.settings import BUILT_IN, Settings, load_recipe, load_settings, recipe_names
+from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, PretrainingRecipe, Recipe, Spans
+from competition.settings import BUILT_IN, Settings, load_recipe, load_settings, read_toml, recipe_names
 from competition.workspace import Workspace
 from tests.conftest import comp, refused
 
@@ -30,6 +30,13 @@ def recipe(workspace: Workspace, name: str) -> EncoderRecipe:
     """An encoder recipe with everything resolved."""
     found = load_recipe(workspace, load_settings(workspace), name)
     assert isinstance(found, EncoderRecipe)
+    return found
+
+
+def pretraining(workspace: Workspace, name: str = "pretrained") -> PretrainingRecipe:
+    """A recipe that pre-trains with everything resolved."""
+    found = load_recipe(workspace, load_settings(workspace), name)
+    assert isinstance(found, PretrainingRecipe)
     return found
 
 
@@ -54,6 +61,10 @@ def complaint(workspace: Workspace, name: str = "c1") -> str:
         ("[overrides]\nlearn_rate = 1", ("'learn_rate'", "[overrides]", "did you mean 'learning_rate'")),
         ('[submission]\ntsk1 = "c1"', ("competition.toml", "'tsk1'", "[submission]", "did you mean 'task1'")),
         ('preset = "minilmm"', ("competition.toml", "'minilmm'", "did you mean 'minilm'", "tiny")),
+        ("[pretraining]\ntemprature = 1", ("competition.toml", "'temprature'", "[pretraining]", "'temperature'?")),
+        ("[pretraining]\nscheme = 'five'", ("competition.toml", "unknown key 'scheme'", "[pretraining]")),
+        ("[overrides]\ntemperature = 1", ("competition.toml", "unknown key 'temperature'", "[overrides]")),
+        ("[pretraning]\nepochs = 1", ("competition.toml", "'pretraning'", "did you mean 'pretraining'")),
         ("noise_fraction = 0.7", ("competition.toml", "noise_fraction", "0.7", "less than 0.5")),
         ('seed = "x"', ("competition.toml", "seed", "'x'")),
         ("[overrides]\nepochs = 0", ("competition.toml", "epochs", "0")),
@@ -94,6 +105,13 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("model = 'average'\nweighting = 'same'", ("recipes/mine.toml", "weighting", "'same'", "'equal'")),
         ("model = 'average'\nmembers = ['c1', 'c1']", ("recipes/mine.toml", "members", "named twice")),
         ("model = 'lexical'\nkind = 'gain'", ("recipes/mine.toml", "kind", "'gain'")),
+        ("model = 'pretraining'\nqeue = 1", ("recipes/mine.toml", "'qeue'", "did you mean 'queue'")),
+        ("model = 'pretraining'\nmlm = 0", ("recipes/mine.toml", "mlm", "0", "greater than 0")),
+        ("model = 'pretraining'\nscheme = 'five'", ("recipes/mine.toml", "unknown key 'scheme'")),
+        ("model = 'pretraining'\nspans = {us = {shortest = 15}}", ("recipes/mine.toml", "spans.us", "must not fall")),
+        ("model = 'pretraining'\nspans = {uk = {}}", ("recipes/mine.toml", "spans.uk", "'uk'")),
+        ("augmented_weight = 0", ("recipes/mine.toml", "augmented_weight", "0", "greater than 0")),
+        ("rebalanced = true", ("recipes/mine.toml", "'rebalanced'", "did you mean 'rebalance'")),
     ],
 )
 def test_wrong_recipes_are_refused(text: str, words: tuple[str, ...], tmp_path: Path) -> None:
@@ -205,6 +223,35 @@ def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> N
     assert isinstance(blend, AverageRecipe)
 
 
+def test_recipes_that_pre_train_have_a_table_of_their_own(tmp_path: Path) -> None:
+    """They share keys with those that fine-tune, whose values would be far off."""
+    over = "seed = 5\n[overrides]\nepochs = 9\nmax_length = 90\nseed = 7\nencoder = 'pretrained'\nema = 0.5\n"
+    over += "[pretraining]\nepochs = 4\nbatch_size = 77\n"
+    workspace = make(tmp_path, over, mine="model = 'pretraining'\nepochs = 3\nmax_length = 40\nseed = 6")
+    own, built_in, tuned = pretraining(workspace, "mine"), pretraining(workspace), recipe(workspace, "c1")
+    assert (own.epochs, own.max_length, own.batch_size, own.seed, own.encoder) == (4, 40, 77, 6, "tiny")
+    assert (built_in.epochs, built_in.seed, built_in.ema, built_in.encoder) == (4, 5, 0.999, "tiny")
+    assert (tuned.epochs, tuned.max_length, tuned.batch_size, tuned.seed) == (9, 90, 32, 7)
+    assert (tuned.encoder, tuned.ema) == ("pretrained", 0.5)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_has_a_size_for_each_kind(preset: str, tmp_path: Path) -> None:
+    content = read_toml(BUILT_IN / "presets" / f"{preset}.toml")
+    workspace = make(tmp_path, f"preset = '{preset}'")
+    for found, told in ((pretraining(workspace), content["pretraining"]), (recipe(workspace, "c1"), content)):
+        assert found.encoder == content["encoder"]
+        sizes = {key: value for key, value in told.items() if key not in ("pretraining", "spans")}
+        assert {key: getattr(found, key) for key in sizes} == sizes
+
+
+def test_a_fault_in_the_table_of_pre_training_is_blamed_on_it(tmp_path: Path) -> None:
+    sentence = complaint(make(tmp_path, "[pretraining]\nepochs = 0"), "pretrained")
+    assert all(word in sentence for word in ("competition.toml, [pretraining] on the recipe 'pretrained'", "epochs"))
+    mine = make(tmp_path / "2", "[pretraining]\nepochs = 1", mine="model = 'pretraining'\nqeue = 1")
+    assert "recipes/mine.toml" in complaint(mine, "mine")
+
+
 def test_a_preset_says_nothing_about_the_floor(tmp_path: Path) -> None:
     floors = []
     for preset in PRESETS:
@@ -228,8 +275,10 @@ def test_a_recipe_is_called_what_its_file_is_called(tmp_path: Path) -> None:
 # --- results -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe])
-def test_device_keys_change_no_result(model: type[EncoderRecipe] | type[LexicalRecipe]) -> None:
+@pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe, PretrainingRecipe])
+def test_device_keys_change_no_result(
+    model: type[EncoderRecipe] | type[LexicalRecipe] | type[PretrainingRecipe],
+) -> None:
     plain = model(name="x")
     assert plain.device_keys <= set(model.model_fields)
     assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"}
@@ -242,6 +291,7 @@ def test_device_keys_change_no_result(model: type[EncoderRecipe] | type[LexicalR
         *({"architecture": "two-tower"}, {"features": ("char3",)}, {"char3_init": "frozen"}, {"loss": "ghm"}),
         *({"label_smoothing": 0.1}, {"ema": 0.9}, {"adversary": "awp"}, {"epsilon": 0.5}, {"r_drop": 0.1}),
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
+        *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -249,9 +299,26 @@ def test_what_changes_a_result_makes_it_out_of_date(change: dict[str, Any]) -> N
     assert EncoderRecipe(**{"name": "x", **change}).result_keys() != EncoderRecipe(name="x").result_keys()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"epochs": 1}, {"seed": 1}, {"max_length": 64}, {"batch_size": 8}, {"learning_rate": 1e-3}, {"warmup": 0.2}),
+        *({"weight_decay": 0.1}, {"clip_norm": 2.0}, {"ema": 0.9}, {"mlm": 2.0}, {"query": 0.0}, {"brand": 0.0}),
+        *({"color": 1.0}, {"contrastive": 0.0}, {"masked": 0.2}, {"temperature": 0.1}, {"queue": 0.0}),
+        *({"momentum": 0.9}, {"test_copies": 0}, {"spans": {"us": {"mean": 4.0}}}),
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_changes_a_pre_training_makes_it_out_of_date(change: dict[str, Any]) -> None:
+    assert PretrainingRecipe(**{"name": "x", **change}).result_keys() != PretrainingRecipe(name="x").result_keys()
+
+
 def test_what_changes_no_result_makes_nothing_out_of_date() -> None:
     plain = EncoderRecipe(name="x").result_keys()
     assert EncoderRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys() == plain
+    assert EncoderRecipe(name="x", translate_with="a/copy").result_keys() == plain  # models count by their content
+    learned = PretrainingRecipe(name="x").result_keys()
+    assert PretrainingRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys() == learned
     assert LexicalRecipe(name="x", about="a").result_keys() == LexicalRecipe(name="y", about="b").result_keys()
 
 
@@ -289,6 +356,31 @@ def test_the_published_recipes(
     assert (found.architecture, found.all_seeds, found.rows) == ("cross-encoder", (2022,), "all")
     # RECIPE, section 6: EMA 0.999, FGM on the table with epsilon 1, R-Drop 0.5, mixup Beta(0.2, 0.2)
     assert (found.ema, found.adversary, found.epsilon, found.r_drop, found.mixup) == (0.999, "fgm-table", 1.0, 0.5, 0.2)
+
+
+def test_the_published_pre_training(tmp_path: Path) -> None:
+    """RECIPE, section 5."""
+    found = pretraining(make(tmp_path, "preset = 'infoxlm-large'"))
+    assert (found.encoder, found.max_length, found.epochs) == ("microsoft/infoxlm-large", 256, 10)
+    assert (found.learning_rate, found.warmup, found.ema) == (2e-5, 0.03, 0.999)
+    assert (found.mlm, found.query, found.brand + found.color, found.contrastive) == (1.0, 2.0, 1.0, 1.0)
+    assert found.brand == found.color  # the mean of the two losses
+    assert (found.masked, found.test_copies) == (0.15, 2)
+    assert (found.temperature, found.queue, found.momentum) == (0.03, 2.5, 0.999)
+    lengths = {name: (s.mean, s.shortest, s.longest, s.longest_of_two) for name, s in found.spans.items()}
+    assert lengths == {"us": (8.0, 8, 20, 12), "es": (8.0, 8, 20, 12), "jp": (8.0, 4, 20, 12)}
+
+
+def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
+    text = "model = 'pretraining'\nspans.jp.mean = 4.0\nspans.us.longest = 30"
+    found = pretraining(make(tmp_path, "preset = 'minilm'", mine=text), "mine").spans
+    assert found["jp"] == Spans(mean=4.0, shortest=4) and found["us"] == Spans(longest=30) and found["es"] == Spans()
+
+
+def test_names_are_learned_where_they_weigh_something() -> None:
+    assert PretrainingRecipe(name="x").names == ("brand", "color")
+    assert PretrainingRecipe(name="x", brand=0.0).names == ("color",)
+    assert PretrainingRecipe(name="x", brand=0.0, color=0.0).names == ()
 
 
 def test_the_published_ensemble(tmp_path: Path) -> None:

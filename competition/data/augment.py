@@ -1,4 +1,4 @@
-"""More training rows from those there are: Spanish ones in English, and long scarce ones in pieces (RECIPE, section 4).
+"""More training rows from those there are: Spanish ones in English, and long scarce ones in pieces.
 
 A new row carries the name of the row that it was made from: it is trained on where that row is, and nowhere else.
 """

@@ -1,4 +1,4 @@
-"""Query context: what a query's own candidates share, appended to its text (RECIPE, section 10).
+"""Query context: what a query's own candidates share, appended to its text.
 
 A short query says little; the titles, brands and colors that were found for it say what it is about. No label is looked
 at: the candidates of a query are known wherever it is to be answered.

@@ -2,7 +2,7 @@
 
 A query asks for a category with at least one constraint (brand, color, attribute). For it there are
 exact products (the category, every constraint met), substitutes (the category, a constraint broken), complements (the
-category's accessory) and irrelevant ones (another category). Labels are drawn with ESCI's shares (RECIPE, section 1).
+category's accessory) and irrelevant ones (another category). Labels are drawn with ESCI's shares.
 """
 
 import tomllib

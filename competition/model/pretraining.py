@@ -1,4 +1,4 @@
-"""The model that is pre-trained: one encoder with a head per task (RECIPE, section 5)."""
+"""The model that is pre-trained: one encoder with a head per task (Algorithm 1)."""
 
 from typing import Any, NamedTuple, cast
 

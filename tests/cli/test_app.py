@@ -10,7 +10,9 @@ from competition.cli import app as _app  # noqa: F401 - registers the commands
 from competition.data import store
 from tests.conftest import comp, make_workspace, refused
 
-COMMANDS = ["init", "data", "folds", "train", "cleanlab", "stack", "submit", "check", "score", "run", "status"]
+COMMANDS = [
+    "init", "data", "folds", "pretrain", "train", "cleanlab", "stack", "submit", "check", "score", "run", "status",
+]  # fmt: skip
 
 
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from competition.data.grams import gram_codes
 from competition.data.text import simplify
-from competition.data.vocabulary import MISSING, Vocabulary, load_vectors
-from competition.model.features import Features
+from competition.data.vocabulary import MISSING, RARE, Vocabulary, load_vectors
+from competition.model.features import NAME_DIMENSIONS, Features, load_names, name_table, save_names
 from competition.model.inputs import Extras
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
@@ -111,6 +112,61 @@ def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Sho
     optimizer.step()
     assert (table(model).grad is not None) == moves
     assert bool((table(model) != before).any()) == moves
+
+
+# --- pre-trained names -------------------------------------------------------------------------------------------
+
+
+def learned(vocabulary: Vocabulary) -> dict[str, Tensor]:
+    """Tables of brands and colors as pre-training would leave them: the row of missing names is zero."""
+    tables = {"brand": name_table(len(vocabulary.brands)), "color": name_table(len(vocabulary.colors))}
+    generator = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for table_ in tables.values():
+            table_.weight[RARE:] = torch.randn(table_.weight[RARE:].shape, generator=generator)
+    return {name: table_.weight for name, table_ in tables.items()}
+
+
+def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    tables = learned(SMALL)
+    (tmp_path / "names").mkdir()
+    save_names(tmp_path / "names", tables)
+    found = load_names(tmp_path / "names")
+    assert found.keys() == tables.keys()
+    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS) and found["color"].shape == (RARE + 1 + 1, 128)
+    assert all(torch.equal(found[name], tables[name]) and not found[name].requires_grad for name in tables)
+    (tmp_path / "none").mkdir()
+    save_names(tmp_path / "none", {})
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_names_start_as_learned_and_go_on_learning_on_their_own() -> None:
+    tables, features = learned(SMALL), Features(("brand", "country"), SMALL)
+    before = {name: tensor.clone() for name, tensor in features.state_dict().items()}
+    held = {name: tensor.detach().clone() for name, tensor in tables.items()}
+    features.start_names(tables)  # there is no table of colors here
+    assert torch.equal(features.tables["brand"].weight, held["brand"])
+    assert torch.equal(features.tables["country"].weight, before["tables.country.weight"])
+    optimizer = torch.optim.SGD(features.parameters(), lr=1.0)
+    features(extras([MISSING, 3])).sum().backward()
+    optimizer.step()
+    assert torch.equal(features.tables["brand"].weight[3], held["brand"][3] - 1.0)  # the gradient of a sum is 1
+    assert not features.tables["brand"].weight[MISSING].any()
+    assert torch.equal(tables["brand"], held["brand"])
+
+
+@pytest.mark.parametrize("names", [FEATURES, ("brand", "country"), ("color",)], ids="+".join)
+def test_a_model_starts_from_the_names_beside_its_encoder(
+    names: tuple[str, ...], sources: Sources, tmp_path: Path
+) -> None:
+    assert sources.vocabulary is not None
+    tables, asked = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
+    save_names(tmp_path, tables)
+    plain = RelevanceModel.make(asked, replace(sources, vectors=None), seed=3).state_dict()
+    started = RelevanceModel.make(asked, replace(sources, vectors=None, names=tmp_path), seed=3).state_dict()
+    changed = {f"features.tables.{name}.weight" for name in tables if name in names}
+    assert changed and {name for name in plain if not torch.equal(plain[name], started[name])} == changed
+    assert all(torch.equal(started[name], tables[name.split(".")[2]]) for name in changed)
 
 
 # --- batches -----------------------------------------------------------------------------------------------------

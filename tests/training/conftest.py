@@ -1,20 +1,26 @@
 """A tiny encoder, pairs with every feature, and recipes without dropout."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
+from competition.data.catalogue import Catalogue
+from competition.data.pretraining import Examples
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import load_tokenizer, make_tiny
+from competition.model.encoder import load_encoder, load_tokenizer, make_tiny, save, train_tokenizer
+from competition.model.pretraining import PretrainingModel, vocabulary_sizes
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
-from competition.recipe import EncoderRecipe
+from competition.recipe import EncoderRecipe, PretrainingRecipe
 from competition.training.loop import make_accelerator
+from competition.training.multitask import Pretraining
 from competition.training.step import Sample, Step
 
 FEATURES = ("brand", "color", "country", "char3")
@@ -71,6 +77,72 @@ def bench(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFram
     lost = examples["product_id"].iloc[[1, 6, 11, 16, 21]]
     known = products[~products["product_id"].isin(lost)]
     return Bench(Sources(folder / "tiny", folder / "vocabulary"), examples.head(24), known)
+
+
+# --- pre-training ------------------------------------------------------------------------------------------------
+
+
+def pretraining(**keys: Any) -> PretrainingRecipe:
+    """A recipe of all tasks for a few short steps, without averaged weights."""
+    content = {"name": "p", "max_length": 32, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "ema": 0.0}
+    return PretrainingRecipe(**(content | {"token_budget": ALL_AT_ONCE} | keys))
+
+
+def make_small(folder: Path, products: pd.DataFrame, longest: int = 64) -> None:
+    """Write an encoder of one layer of 16 dimensions that reads `longest` tokens."""
+    tokenizer = train_tokenizer(products, 500)
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=longest, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        model = BertModel(config, add_pooling_layer=False)
+    folder.mkdir(parents=True)
+    save(folder, tokenizer, model)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A catalogue, a small encoder and a vocabulary to pre-train with."""
+
+    sources: Sources
+    products: pd.DataFrame
+
+    def examples(self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None) -> Examples:
+        """The mini-batches of a recipe on `products`, all of them unless named."""
+        assert self.sources.vocabulary is not None
+        tokenizer, vocabulary = load_tokenizer(self.sources.encoder), Vocabulary.load(self.sources.vocabulary)
+        read = self.products if products is None else products
+        return Examples(Catalogue.make(tokenizer, read, vocabulary, recipe.seed), tokenizer, recipe)
+
+    def model(self, recipe: PretrainingRecipe, examples: Examples, seed: int = 5) -> PretrainingModel:
+        """A model in float64 and in evaluation mode, so that dropout is off while gradients flow."""
+        assert self.sources.vocabulary is not None
+        sizes = vocabulary_sizes(recipe.names, Vocabulary.load(self.sources.vocabulary))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = PretrainingModel(load_encoder(self.sources.encoder), examples.tasks, sizes)
+        return model.double().eval()
+
+    def run(self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None) -> Pretraining:
+        """What counts the gradients of a recipe, with a model of its own."""
+        examples = self.examples(recipe, products)
+        return Pretraining(make_accelerator(), self.model(recipe, examples), recipe, examples)
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Shelf:
+    """160 products, every third of which is read twice per epoch."""
+    folder, products = tmp_path_factory.mktemp("shelf"), catalogue[1].head(160)
+    make_small(folder / "small", products)
+    Vocabulary.make(products).save(folder / "vocabulary", "test")
+    return Shelf(
+        Sources(folder / "small", folder / "vocabulary"), products.assign(copies=1 + (np.arange(160) % 3 == 0))
+    )
+
+
+# --- gradients ---------------------------------------------------------------------------------------------------
 
 
 def gradient(model: torch.nn.Module) -> dict[str, torch.Tensor]:

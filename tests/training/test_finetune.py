@@ -7,6 +7,10 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from competition import tasks
+from competition.data.augment import texts_to_translate
+from competition.data.context import SEPARATOR
+from competition.model.encoder import load_tokenizer
 from competition.recipe import EncoderRecipe
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
 from competition.training.loop import Log
@@ -62,3 +66,160 @@ def test_a_row_on_both_sides_is_refused(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="both sides"):
         train_fold(recipe(), corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0)
     assert not (tmp_path / "fold-0").exists()
+
+
+# --- rows that are added -----------------------------------------------------------------------------------------
+
+ADDED = ("es-us", "us-append", "es-append", "jp-append")  # their locales
+
+
+class Wide:
+    """The whole catalogue with long text in every other product, so that there is much to add, and its translations."""
+
+    def __init__(self, bench: Bench, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+        examples, products = catalogue
+        long = np.arange(len(products)) % 2 == 0
+        text = products["description"].where(~long, (products["title"] + " as it is. ") * 40)
+        self.examples, self.products = examples, products.assign(description=text.str[:1700])
+        self.translations = {text: "newspeak " + text[::-1] for text in texts_to_translate(examples, products)}
+        self.sources = bench.sources
+        self.train = np.flatnonzero(examples["split"] == "train")
+        self.test = np.flatnonzero(examples["split"] == "test")
+
+    def corpus(self, asked: EncoderRecipe) -> Corpus:
+        """All rows and those that a recipe adds."""
+        translations = self.translations if asked.translate_with else None
+        return Corpus.make(asked, self.sources, self.examples, self.products, translations)
+
+    def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows to train on and to hold out."""
+        held = np.isin(self.train % 3, number)
+        return self.train[~held], self.train[held]
+
+
+@pytest.fixture(scope="module")
+def wide(bench: Bench, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Wide:
+    return Wide(bench, catalogue)
+
+
+@pytest.fixture(scope="module")
+def augmented(wide: Wide) -> Corpus:
+    """All rows with translated ones and pieces."""
+    return wide.corpus(recipe(translate_with="model", rebalance=True, max_length=128))
+
+
+@pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
+@pytest.mark.parametrize("number", range(3))
+def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
+    number: int, kind: str, wide: Wide, augmented: Corpus
+) -> None:
+    train, held_out = wide.fold(number)
+    asked = recipe(kind=kind)
+    sample = augmented.sample(asked, train)
+    rows, added = sample.rows[: len(train)], sample.rows[len(train) :]
+    assert rows.tolist() == train.tolist() and len(set(added)) == len(added)
+    assert set(augmented.source[added]) <= set(train)
+    assert not set(augmented.source[sample.rows]) & {*held_out, *wide.test}
+    assert set(added) == {
+        row for row in range(len(wide.examples), len(augmented.source)) if augmented.source[row] in train
+    }
+    assert set(augmented.examples["locale"].iloc[added]) == set(ADDED)
+    assert sample.weight.tolist() == [1.0] * len(train) + [0.3] * len(added)
+    of_source = tasks.target(kind, wide.examples.iloc[augmented.source[sample.rows]])
+    assert sample.target.tolist() == of_source.tolist() and not np.isnan(of_source).any()
+
+
+def test_the_weight_of_added_rows_is_the_recipe_s(wide: Wide, augmented: Corpus) -> None:
+    sample = augmented.sample(recipe(augmented_weight=0.75), wide.train)
+    assert set(sample.weight[: len(wide.train)]) == {1.0} and set(sample.weight[len(wide.train) :]) == {0.75}
+
+
+def test_a_row_that_is_dropped_takes_what_was_made_from_it(wide: Wide, augmented: Corpus) -> None:
+    whole = augmented.sample(recipe(), wide.train)
+    made = np.bincount(augmented.source, minlength=len(wide.examples))[: len(wide.examples)] - 1
+    noisy = wide.train[made[wide.train] > 1][0]
+    kept = augmented.sample(recipe(), wide.train[wide.train != noisy])
+    lost = sorted(set(whole.rows) - set(kept.rows))
+    assert lost == np.flatnonzero(augmented.source == noisy).tolist() and len(lost) == 1 + made[noisy]
+    assert set(kept.rows) < set(whole.rows)
+
+
+def test_no_row_is_made_from_test_rows_or_plain_ones(wide: Wide, augmented: Corpus) -> None:
+    n = len(wide.examples)
+    assert augmented.source[:n].tolist() == list(range(n))
+    sources = wide.examples.iloc[augmented.source[n:]]
+    assert set(sources["split"]) == {"train"}
+    new = augmented.examples.iloc[n:]
+    assert not set(new["example_id"]) & set(wide.examples["example_id"]) and new["example_id"].is_unique
+    for name in ("query_id", "label", "task1", "task2", "task3"):
+        assert new[name].tolist() == sources[name].tolist()
+    pieces = new["locale"].str.endswith("-append").to_numpy()
+    assert set(sources["label"][pieces]) == {"substitute", "complement", "irrelevant"}
+    assert set(sources["locale"][~pieces]) == {"es"} and set(new["locale"][~pieces]) == {"es-us"}
+
+
+def test_rows_are_read_as_they_are_without_the_added_ones(wide: Wide, augmented: Corpus) -> None:
+    plain = wide.corpus(recipe(max_length=128))
+    assert len(plain.pairs) == len(wide.examples) < len(augmented.pairs)
+    (view,) = plain.pairs.views
+    for row in range(0, len(plain.pairs), 11):
+        assert plain.pairs.ids(row, view)[0].tolist() == augmented.pairs.ids(row, view)[0].tolist()
+    sample = plain.sample(recipe(), wide.train)
+    assert sample.rows.tolist() == wide.train.tolist() and set(sample.weight) == {1.0}
+
+
+def test_added_rows_are_read_in_their_own_words(wide: Wide, augmented: Corpus) -> None:
+    tokenizer = load_tokenizer(wide.sources.encoder)
+    (view,) = augmented.pairs.views
+    n, locale = len(wide.examples), augmented.examples["locale"]
+    translated = np.flatnonzero(locale == "es-us")
+    for row in translated[::9]:
+        query, title, *_ = tokenizer.decode(augmented.pairs.ids(int(row), view)[0]).split("[SEP]")
+        asked = wide.examples["query"].iloc[augmented.source[row]]
+        assert query.removeprefix("[CLS]").strip() == f"newspeak {asked[::-1]}".lower()
+        assert title.strip().startswith("newspeak ")
+    pieces = [row for row in range(n, len(locale)) if locale.iloc[row].endswith("-append")]
+    for row in pieces[::19]:
+        source = augmented.source[row]
+        mine, theirs = (augmented.pairs.ids(int(r), view)[0].tolist() for r in (row, source))
+        separators = [i for i, token in enumerate(theirs) if token == tokenizer.sep_token_id]
+        same = separators[min(1, len(separators) - 1)] + 1  # query and title
+        assert mine[:same] == theirs[:same]
+
+
+def test_context_is_of_the_candidates_as_they_are_read(wide: Wide) -> None:
+    every = wide.corpus(recipe(translate_with="model", rebalance=True, query_context=True))
+    plain = wide.corpus(recipe(query_context=True))
+    n = len(wide.examples)
+    queries = every.examples["query"]
+    assert queries[:n].tolist() == plain.examples["query"].tolist() != wide.examples["query"].tolist()
+    assert sum(SEPARATOR in query for query in queries[:n]) > n / 2
+    for row in range(n, len(queries)):
+        query, locale = queries.iloc[row], every.examples["locale"].iloc[row]
+        if locale == "es-us":  # its keywords are words of translated titles
+            said, *context = query.split(SEPARATOR)
+            assert said == wide.translations[wide.examples["query"].iloc[every.source[row]]]
+            of_titles = {word.lower() for text in wide.translations.values() for word in text.split()}
+            keywords = context[0].split() if context else []
+            names = {
+                word for name in ("brand", "color") for text in wide.products[name] for word in text.lower().split()
+            }
+            assert set(keywords) <= of_titles | names
+        else:  # a piece keeps the context of the whole list
+            assert query == queries.iloc[every.source[row]]
+    translated = queries[(every.examples["locale"] == "es-us").to_numpy()]
+    assert sum(SEPARATOR in query for query in translated) > len(translated) / 2
+
+
+def test_predictions_are_of_the_given_rows_alone(wide: Wide, tmp_path: Path) -> None:
+    asked = recipe(epochs=1, batch_size=16, learning_rate=1e-3, rebalance=True, token_budget=2000)
+    corpus, (train, held_out) = wide.corpus(asked), wide.fold(0)
+    few = train[np.isin(train, corpus.source[len(wide.examples) :])][:12]
+    fold = Fold(0, tmp_path / "fold-0", "inputs", wide.sources, few, held_out[:9], wide.test[:5])
+    log = Log(tmp_path / "log")
+    outputs = train_fold(asked, corpus, fold, log, lambda outputs: 0.0)
+    for found, rows in zip(outputs, (held_out[:9], wide.test[:5]), strict=True):
+        assert found["example_id"].tolist() == sorted(wide.examples["example_id"].iloc[rows])
+    samples = corpus.sample(asked, few).rows
+    steps = -(-len(samples) // 16)
+    assert len(samples) > len(few) and f'"step": {steps},' in (tmp_path / "log").read_text()

@@ -11,9 +11,10 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from competition.model.relevance import RelevanceModel
 from competition.progress import progress
-from competition.recipe import EncoderRecipe
+from competition.recipe import EncoderRecipe, Optimised
+from competition.training.batches import Rows
 from competition.training.finetune import tune
-from competition.training.loop import Log, make_accelerator, make_optimizer, schedule
+from competition.training.loop import Log, fit, make_accelerator, make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe
@@ -66,6 +67,50 @@ def test_pieces_train_what_the_whole_trains(bench: Bench, tmp_path: Path, steps:
         assert len(steps) == 6
     for name, tensor in results[0].items():
         torch.testing.assert_close(results[1][name], tensor, rtol=0, atol=1e-7)
+
+
+class Pull:
+    """Something else to train: every row pulls the one weight down by 1."""
+
+    def __init__(self, model: torch.nn.Linear) -> None:
+        self.model = model
+        self.seen: list[tuple[int, list[int]]] = []
+
+    def backward(self, chosen: Rows, step: int) -> torch.Tensor:
+        """The gradient of the sum over rows."""
+        assert self.model.weight.grad is None  # the last step's is gone
+        self.seen.append((step, chosen.tolist()))
+        loss = self.model.weight.sum() * len(chosen)
+        loss.backward()
+        return loss.detach()
+
+
+def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
+    model, made, evaluated = torch.nn.Linear(1, 1, bias=False), [], []
+    torch.nn.init.constant_(model.weight, 1.0)
+    asked = Optimised(epochs=2, batch_size=3, learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1.0)
+
+    def gradients(wrapped: torch.nn.Module) -> Pull:
+        made.append(Pull(model))
+        assert wrapped.weight is model.weight
+        return made[-1]
+
+    def after_epoch(epoch: int, found: torch.nn.Linear) -> None:
+        assert found is model
+        evaluated.append((epoch, found.weight.item()))
+
+    with progress("fit", 14) as work:
+        fit(make_accelerator(), model, asked, 7, gradients, 3, work, Log(tmp_path / "log"), after_epoch)
+    (pull,) = made
+    steps, batches = zip(*pull.seen, strict=True)
+    assert steps == (0, 1, 2, 3, 4, 5) and [len(rows) for rows in batches] == [3, 3, 1, 3, 3, 1]
+    epochs = [sum(batches[:3], []), sum(batches[3:], [])]
+    assert all(sorted(rows) == list(range(7)) for rows in epochs) and epochs[0] != epochs[1]
+    assert work.done == 14
+    # AdamW moves by the learning rate where all gradients are equal, as clipped ones are: 0.1 times 6/6, 5/6, 4/6 …
+    assert [epoch for epoch, _ in evaluated] == [0, 1]
+    moved = [0.1 * (6 + 5 + 4) / 6, 0.1 * (6 + 5 + 4 + 3 + 2 + 1) / 6]
+    assert [1.0 - weight for _, weight in evaluated] == pytest.approx(moved, abs=1e-4)
 
 
 def test_gradients_are_clipped(bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]) -> None:
