@@ -41,7 +41,7 @@ _NO_TASKS = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
 
 
 def _pretraining(rows: list[tuple[str, dict[str, Any], float, float]]) -> Iterator[Row]:
-    fine_tuned, tasks = _PLAIN | {"loss": "ce"}, _NO_TASKS
+    fine_tuned, tasks = _PLAIN | {"loss": "ce", "features": _NAMES}, _NO_TASKS
     yield Row("none", fine_tuned)
     for name, added, mlm, paper in rows:
         tasks = tasks | added

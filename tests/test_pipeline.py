@@ -413,6 +413,19 @@ def test_new_test_rows_redo_a_pre_training_that_reads_them(copies: int, tmp_path
     assert Pipeline(workspace).encoder_inputs("pretrained") != inputs["pretrained"]
 
 
+def test_new_training_rows_redo_a_pre_training_whatever_it_starts_from(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text("an encoder")
+    words = f'model = "pretraining"\nencoder = "{tmp_path / "folder"}"\nbrand = 0\ncolor = 0\ntest_copies = 0\n'
+    workspace = with_recipes(tmp_path / "w", words=words)
+    inputs = []
+    for split in ("test", "train"):
+        inputs.append(Pipeline(workspace).encoder_inputs("words"))
+        with_fewer_rows(workspace, split)
+    inputs.append(Pipeline(workspace).encoder_inputs("words"))
+    assert inputs[0] == inputs[1] != inputs[2]
+
+
 @pytest.mark.parametrize(
     ("line", "stale"),
     [

@@ -3,7 +3,7 @@
 A new row carries the name of the row that it was made from: it is trained on where that row is, and nowhere else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,9 +45,8 @@ def base_locale(locale: str) -> str:
 
 def texts_to_translate(examples: pd.DataFrame, products: pd.DataFrame) -> list[str]:
     """The distinct queries and titles of the labelled Spanish training rows, cleaned and in order."""
-    rows = _spanish(examples)
-    found = product_rows(rows, products)
-    texts = {*map(clean, rows["query"]), *map(clean, products["title"].iloc[np.unique(found[found >= 0])])}
+    rows, used = _spanish(examples, products)
+    texts = {*map(clean, rows["query"]), *map(clean, used["title"])}
     return sorted(texts - {""})
 
 
@@ -57,12 +56,10 @@ def translate(examples: pd.DataFrame, products: pd.DataFrame, translations: Mapp
     Raises:
         KeyError: a text of `texts_to_translate` has no translation.
     """
-    rows = _spanish(examples)
-    found = product_rows(rows, products)
-    rows, found = rows[found >= 0], found[found >= 0]
-    used = products.iloc[np.unique(found)]
-    titles = [translations[title] if title else "" for title in map(clean, used["title"])]
-    queries = [translations[clean(query)] for query in rows["query"]]
+    rows, used = _spanish(examples, products)
+    queries, titles = (
+        [translations[text] if text else "" for text in map(clean, column)] for column in (rows["query"], used["title"])
+    )
     return Augmented(
         rows.assign(query=queries, locale=TRANSLATED[1]),
         used.assign(title=titles, locale=TRANSLATED[1]),
@@ -114,21 +111,30 @@ def _next_blank(text: str, cut: int) -> int:
     return cut if blank < 0 else blank
 
 
-def _spanish(examples: pd.DataFrame) -> pd.DataFrame:
+def _spanish(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The labelled Spanish training rows whose product is listed, and these products."""
     labelled = examples["label"].notna() | examples["substitute"].notna()
-    return examples[(examples["split"] == "train") & (examples["locale"] == TRANSLATED[0]) & labelled]
+    rows = examples[(examples["split"] == "train") & (examples["locale"] == TRANSLATED[0]) & labelled]
+    found = product_rows(rows, products)
+    return rows[found >= 0], products.iloc[np.unique(found[found >= 0])]
 
 
 def append(examples: pd.DataFrame, products: pd.DataFrame, new: list[Augmented]) -> Augmented:
     """All rows: the given ones, which are their own source, then the new ones with ids that are free."""
+    new = [one for one in new if len(one.source)]
     if not new:
         return Augmented(examples, products, examples["example_id"].to_numpy(np.int64))
-    made = pd.concat([one.examples for one in new])
     first_free = int(examples["example_id"].max()) + 1
+    made = pd.concat([one.examples for one in new])
     made = made.assign(example_id=np.arange(first_free, first_free + len(made)))
-    source = [examples["example_id"].to_numpy(np.int64), *(one.source for one in new)]
     return Augmented(
-        pd.concat([examples, made], ignore_index=True)[list(EXAMPLE_COLUMNS)],
-        pd.concat([products, *(one.products for one in new)], ignore_index=True)[list(PRODUCT_COLUMNS)],
-        np.concatenate(source),
+        _behind(examples, made, EXAMPLE_COLUMNS),
+        _behind(products, pd.concat([one.products for one in new]), PRODUCT_COLUMNS),
+        np.concatenate([examples["example_id"].to_numpy(np.int64), *(one.source for one in new)]),
     )
+
+
+def _behind(given: pd.DataFrame, made: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Two frames as one, with the types of the given one."""
+    columns = list(names)
+    return pd.concat([given[columns], made[columns].astype(given[columns].dtypes)], ignore_index=True)

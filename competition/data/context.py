@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from competition.data.store import product_rows, training_products
@@ -38,7 +39,7 @@ def with_context(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame
     fitted = training_products(examples, products)
     frequency = Counter(word for title in fitted["title"] for word in words(title))
     listed = product_rows(examples, products)
-    queries = examples["query"].to_numpy(object)
+    queries = np.array(examples["query"], object)
     for rows in examples.groupby(["query_id", "split"]).indices.values():
         candidates = products.iloc[listed[rows][listed[rows] >= 0]]
         asked = words(queries[rows[0]])
@@ -47,7 +48,7 @@ def with_context(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame
         brands, colors = (_shared(simplify(name) for name in candidates[field]) for field in ("brand", "color"))
         parts = (_heaviest(weights, KEYWORDS), _heaviest(brands, NAMES), _heaviest(colors, NAMES))
         queries[rows] = SEPARATOR.join([queries[rows[0]], *(" ".join(part) for part in parts if part)])
-    return examples.assign(query=queries)
+    return examples.assign(query=pd.Series(queries, examples.index, dtype="str"))
 
 
 def _shared(found: Iterable[str]) -> dict[str, int]:

@@ -20,6 +20,7 @@ TRIES = 10  # other products that are looked at for a query that does not fit
 _PARTS = (0.8, 0.9)  # of the masked tokens: the mask up to here, another token up to here, the rest stays
 
 Tokens = NDArray[np.int32]
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,9 @@ class Examples:
         self._of_locale = [
             self._described[catalogue.locale[self._described] == locale] for locale in range(len(LOCALES))
         ]
-        known = (catalogue.brand != IGNORED) | (catalogue.color != IGNORED)
-        self._known = np.flatnonzero(known)
-        self._order = lru_cache(len(TASKS))(self._permutation)
+        targets = [getattr(catalogue, name) for name in recipe.names]
+        self._known = np.flatnonzero(np.any(np.array(targets) != IGNORED, axis=0)) if targets else _NONE
+        self._order = lru_cache(2 * len(TASKS))(self._permutation)
 
     @property
     def special(self) -> SpecialTokens:
@@ -113,11 +114,15 @@ class Examples:
         return np.random.default_rng(derive_seed(self._recipe.seed, task, "order", cycle)).permutation(count)
 
     def _turn(self, task: str, products: NDArray[np.int64], size: int, step: int) -> NDArray[np.int64]:
-        """The products whose turn it is: distinct ones."""
-        batches = max(1, len(products) // self._recipe.batch_size)
-        cycle, number = divmod(step, batches)
-        first = number * self._recipe.batch_size
-        return products[self._order(task, len(products), cycle)[first : first + size]]
+        """The products whose turn it is; all of them where they are fewer than a mini-batch."""
+        count, batch = len(products), self._recipe.batch_size
+        if count <= batch:
+            return products[self._order(task, count, step)[:size]]
+        epoch, number = divmod(step, -(-self.blocks // batch))
+        places = epoch * self.blocks + number * batch + np.arange(size)
+        cycles = places // count
+        turns = [self._order(task, count, int(c))[places[cycles == c] % count] for c in np.unique(cycles)]
+        return products[np.concatenate(turns)]
 
     def _mlm(self, blocks: NDArray[np.int64], rng: np.random.Generator) -> Texts:
         texts, targets = [], []

@@ -52,8 +52,12 @@ def merged(pieces: list[Piece]) -> list[Piece]:
 
 
 def widened(text: str, piece: Piece) -> Piece:
-    """A piece of a text out to the blanks, or the ends of the text, around it."""
+    """A piece of a text out to the blanks, or the ends of the text, around the words that it touches."""
     start, end = piece
+    while start < end and text[start] == " ":
+        start += 1
+    while start < end and text[end - 1] == " ":
+        end -= 1
     after = text.find(" ", end)
     return text.rfind(" ", 0, start) + 1, len(text) if after < 0 else after
 

@@ -187,6 +187,19 @@ def test_added_rows_are_read_in_their_own_words(wide: Wide, augmented: Corpus) -
         assert mine[:same] == theirs[:same]
 
 
+def test_a_query_of_markup_alone_stays_empty(wide: Wide, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`<br>` is a text to the border and nothing to a reader."""
+    examples = wide.examples.copy()
+    spanish = examples[(examples["split"] == "train") & (examples["locale"] == "es")]
+    blank = (examples["query_id"] == spanish["query_id"].iloc[0]).to_numpy()
+    examples["query"] = examples["query"].mask(blank, "<br>")
+    monkeypatch.setattr(wide, "examples", examples)
+    corpus = wide.corpus(recipe(translate_with="model"))
+    translated = np.flatnonzero(corpus.examples["locale"] == "es-us")
+    mine = translated[blank[corpus.source[translated]]]
+    assert len(mine) and not corpus.pairs.queries.lengths[corpus.pairs.query[mine]].any()
+
+
 def test_context_is_of_the_candidates_as_they_are_read(wide: Wide) -> None:
     every = wide.corpus(recipe(translate_with="model", rebalance=True, query_context=True))
     plain = wide.corpus(recipe(query_context=True))

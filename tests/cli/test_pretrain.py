@@ -1,0 +1,133 @@
+"""Pre-training and added rows through the command."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from competition.data.augment import texts_to_translate
+from competition.model import translation
+from competition.model.card import best_epoch, read_epochs
+from competition.workspace import Workspace
+from tests.conftest import comp
+from tests.marian import make_marian
+
+SETTINGS = """
+preset = "tiny"
+recipes = ["still", "wide"]
+noise_run = ""
+ensembles = []
+[overrides]
+max_length = 32
+epochs = 1
+[pretraining]
+max_length = 128
+epochs = 2
+[submission]
+task2 = "still"
+"""
+# So slow that its weights are those that it started from.
+STILL = 'kind = "classes"\nencoder = "pretrained"\nlearning_rate = 1e-9\nfeatures = ["brand", "color"]\n'
+WIDE = 'kind = "classes"\nrebalance = true\nquery_context = true\ntranslate_with = "./models/es-en"\n'
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with made rows and two recipes: one starts from the pre-trained encoder, one adds rows."""
+    space = Workspace(tmp_path_factory.mktemp("pretrain") / "w")
+    assert comp("init", space.root).exit_code == 0
+    assert comp("data", "synth", "--queries", "60", "-w", space.root).exit_code == 0
+    space.settings_file.write_text(SETTINGS)
+    space.own_recipes.mkdir()
+    (space.own_recipes / "still.toml").write_text(STILL)
+    (space.own_recipes / "wide.toml").write_text(WIDE)
+    make_marian(space.models / "es-en", texts_to_translate(*rows(space)))
+    return space
+
+
+def rows(space: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Examples and products."""
+    return pd.read_parquet(space.examples), pd.read_parquet(space.products)
+
+
+@pytest.fixture(scope="module")
+def shown(workspace: Workspace) -> str:
+    """What `comp pretrain` says."""
+    result = comp("pretrain", "-w", workspace.root)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(workspace: Workspace, shown: str) -> None:
+    lines = shown.splitlines()
+    for step in ("encoder tiny", "vocabulary", "pretrain pretrained"):
+        assert step in lines
+    epochs = read_epochs(workspace.encoder("pretrained"))
+    best = best_epoch(epochs)
+    assert len(epochs) == 3 and best is not None
+    for epoch in epochs:
+        assert str(epoch.held_out) in shown
+        assert all(f"{loss:.3f}" in shown for loss in epoch.learned.values())
+    assert f"pretrained: done. Epoch {best.number} is kept." in shown
+    assert f"{best.held_out.queries:,} held-out titles" in shown
+    assert "encoder = 'pretrained' in [overrides]" in shown
+    assert workspace.encoder_log("pretrained").is_file()
+
+
+def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, shown: str) -> None:
+    folder = workspace.encoder("pretrained")
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = comp("pretrain", "-w", workspace.root)
+    assert again.exit_code == 0 and "pretrained: nothing to do, everything is up to date." in again.output
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    tables = [
+        text[text.index("pretrained: MLM loss on") :].split("\npretrained: ")[0] for text in (shown, again.output)
+    ]
+    assert tables[0] == tables[1]
+
+
+def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, shown: str) -> None:
+    status = comp("status", "-w", workspace.root).output
+    assert "■ pretrain pretrained" in status and "· pretrain" not in status
+    result = comp("train", "--recipe", "still", "--fold", "0", "-w", workspace.root)
+    assert result.exit_code == 0 and "pretrain pretrained" not in result.output.splitlines()
+    tuned = load_file(workspace.model("still", 0) / "seed-2022.safetensors")
+    learned = load_file(workspace.encoder("pretrained") / "model.safetensors")
+    random = load_file(workspace.encoder("tiny") / "model.safetensors")
+    names = load_file(workspace.encoder("pretrained") / "names.safetensors")
+    expected = {f"encoder.{name}": tensor for name, tensor in learned.items()}
+    expected |= {f"features.tables.{name}.weight": tensor for name, tensor in names.items()}
+    assert set(expected) == {name for name in tuned if name.startswith(("encoder", "features"))}
+    for name, tensor in expected.items():
+        torch.testing.assert_close(tuned[name], tensor, rtol=0, atol=1e-6)
+    assert any(bool((learned[name] - random[name]).abs().max() > 1e-3) for name in learned)
+
+
+def test_a_recipe_with_translated_rows_pieces_and_context_trains(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples, products = rows(workspace)
+    result = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
+    assert result.exit_code == 0, result.output
+    assert "translate with ./models/es-en" in result.output.splitlines()
+    (file,) = (workspace.root / "data" / "translations").iterdir()
+    assert pd.read_parquet(file)["text"].tolist() == texts_to_translate(examples, products)
+    held_out = pd.read_parquet(workspace.oof_fold("wide", 0))
+    folds = pd.read_parquet(workspace.folds("five")).set_index("query_id")["fold"]
+    train = examples[examples["split"] == "train"]
+    assert held_out["example_id"].tolist() == sorted(train.loc[train["query_id"].map(folds) == 0, "example_id"])
+    np.testing.assert_allclose(held_out.filter(like="p_").sum(axis=1), 1.0)
+    monkeypatch.setattr(translation, "Translator", None)  # nothing is missing: no model is loaded
+    (workspace.own_recipes / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
+    again = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
+    assert again.exit_code == 0 and "translate with ./models/es-en" not in again.output.splitlines()
+    assert "train wide fold 0 (out of date)" in again.output.splitlines()
+
+
+def test_a_translation_model_that_is_not_there_is_asked_for(workspace: Workspace) -> None:
+    (workspace.own_recipes / "lost.toml").write_text('kind = "classes"\ntranslate_with = "nobody/es-en"\n')
+    result = comp("train", "--recipe", "lost", "--fold", "0", "-w", workspace.root)
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    (sentence,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
+    assert "'nobody/es-en'" in sentence and "Helsinki-NLP/opus-mt-es-en" in sentence and "`translate_with`" in sentence

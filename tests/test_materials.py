@@ -1,0 +1,121 @@
+"""What training starts from. Translations are kept by text: a model is loaded only for what is new."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from competition.data import store
+from competition.data.augment import texts_to_translate
+from competition.errors import CompError
+from competition.materials import Materials, read_translations
+from competition.model import translation
+from competition.model.sources import Sources
+from competition.progress import Progress
+from competition.recipe import PretrainingRecipe
+from competition.tables import table_inputs
+from competition.training import pretrain
+from competition.workspace import Workspace
+
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What each translation model that was loaded has been asked; it answers in capitals, in portions of 20 texts."""
+    found: list[list[str]] = []
+
+    class Capitals:
+        def __init__(self, source: str) -> None:
+            assert source == "model"
+            found.append([])
+
+        def translate(self, texts: Sequence[str], work: Progress) -> Iterator[dict[str, str]]:
+            for first in range(0, len(texts), 20):
+                found[-1] += texts[first : first + 20]
+                work.advance(len(texts[first : first + 20]))
+                yield {text: text.upper() for text in texts[first : first + 20]}
+
+    monkeypatch.setattr(translation, "Translator", Capitals)
+    return found
+
+
+def materials(folder: Path, catalogue: Tables) -> Materials:
+    """Those of a workspace that holds these rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "competition.toml").write_text("")
+    workspace = Workspace.open(folder)
+    store.save(workspace, *catalogue, "test")
+    return Materials(workspace)
+
+
+def test_pre_training_reads_products_as_often_as_the_recipe_says(
+    tmp_path: Path, catalogue: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[pd.DataFrame] = []
+    monkeypatch.setattr(pretrain, "pretrain", lambda recipe, products, *rest: given.append(products))
+    examples, _ = catalogue
+    split = examples.set_index(["locale", "product_id"])["split"]
+    for copies in (0, 1, 3):
+        recipe = PretrainingRecipe(name="x", test_copies=copies)
+        made = materials(tmp_path / "w", catalogue)
+        made.pretrain(recipe, Sources(tmp_path), tmp_path / "x", "inputs")
+        read = given[-1].set_index(["locale", "product_id"])["copies"]
+        assert read.to_dict() == {
+            key: 1 if split[key] == "train" else copies for key in split.index if split[key] == "train" or copies
+        }
+
+
+def without_a_spanish_query(catalogue: Tables) -> Tables:
+    """The rows without those of the first Spanish query that is trained on."""
+    examples, products = catalogue
+    spanish = examples[(examples["locale"] == "es") & (examples["split"] == "train")]
+    return examples[examples["query_id"] != spanish["query_id"].iloc[0]], products
+
+
+def test_only_new_texts_are_translated(tmp_path: Path, catalogue: Tables, asked: list[list[str]]) -> None:
+    path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
+    before, now = texts_to_translate(*fewer), texts_to_translate(*catalogue)
+    assert 20 < len(before) < len(now)
+    materials(tmp_path / "fewer", fewer).translations("model", path, "one")
+    assert asked == [before]
+    assert read_translations(path, "one") == {text: text.upper() for text in before}
+    materials(tmp_path / "all", catalogue).translations("model", path, "two")
+    assert asked == [before, [text for text in now if text not in before]]
+    assert read_translations(path, "two") == {text: text.upper() for text in now}
+
+
+def test_no_model_is_loaded_when_nothing_is_missing(tmp_path: Path, catalogue: Tables, asked: list[list[str]]) -> None:
+    path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
+    materials(tmp_path / "all", catalogue).translations("model", path, "one")
+    materials(tmp_path / "fewer", fewer).translations("model", path, "two")
+    assert len(asked) == 1
+    assert list(read_translations(path, "two")) == texts_to_translate(*fewer)  # and nothing of the rows that are gone
+    examples, products = catalogue
+    nothing = tmp_path / "nothing.parquet"
+    materials(tmp_path / "none", (examples[examples["locale"] != "es"], products)).translations("model", nothing, "x")
+    assert len(asked) == 1 and read_translations(nothing, "x") == {}
+
+
+def test_an_interrupted_translation_goes_on_where_it_was(
+    tmp_path: Path, catalogue: Tables, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, texts = tmp_path / "translations.parquet", texts_to_translate(*catalogue)
+    capitals = translation.Translator
+
+    class Interrupted(capitals):  # type: ignore[misc, valid-type]
+        def translate(self, texts: Sequence[str], work: Progress) -> Iterator[dict[str, str]]:
+            yield next(iter(super().translate(texts, work)))
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(translation, "Translator", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        materials(tmp_path / "w", catalogue).translations("model", path, "inputs")
+    assert table_inputs(path) != "inputs"  # a part is never taken for the whole
+    with pytest.raises(CompError, match="out of date"):
+        read_translations(path, "inputs")
+    monkeypatch.setattr(translation, "Translator", capitals)
+    materials(tmp_path / "w", catalogue).translations("model", path, "inputs")
+    assert asked == [texts[:20], texts[20:]]
+    assert read_translations(path, "inputs") == {text: text.upper() for text in texts}
