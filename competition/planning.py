@@ -69,6 +69,8 @@ class Planner:
 
     def pretraining(self, name: str) -> PretrainingRecipe:
         """The recipe called `name`, which pre-trains an encoder; raises InputError for any other."""
+        if name == TINY:
+            raise InputError(f"{TINY!r} is the offline encoder's name: call the recipe that pre-trains otherwise.")
         recipe = self._load(name)
         if not isinstance(recipe, PretrainingRecipe):
             raise InputError(f'{name!r} pre-trains nothing: a recipe that does says `model = "pretraining"`.')

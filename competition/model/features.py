@@ -82,5 +82,6 @@ def save_names(folder: Path, tables: dict[str, Tensor]) -> None:
 
 
 def load_names(folder: Path) -> dict[str, Tensor]:
-    """The embeddings that `save_names` wrote: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
-    return load_file(folder / _NAMES_FILE)
+    """The embeddings that `save_names` wrote, if any: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
+    path = folder / _NAMES_FILE
+    return load_file(path) if path.is_file() else {}

@@ -1,5 +1,7 @@
 """Pre-training and added rows through the command."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,6 +120,10 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
     train = examples[examples["split"] == "train"]
     assert held_out["example_id"].tolist() == sorted(train.loc[train["query_id"].map(folds) == 0, "example_id"])
     np.testing.assert_allclose(held_out.filter(like="p_").sum(axis=1), 1.0)
+    learned = train[train["query_id"].map(folds) != 0]
+    spanish = (learned["locale"] == "es").sum()
+    (last,) = (json.loads(line) for line in workspace.log("wide").read_text().splitlines() if '"step"' in line)
+    assert last["step"] == -(-(len(learned) + spanish) // 32) > -(-len(learned) // 32)  # batches of 32
     monkeypatch.setattr(translation, "Translator", None)  # nothing is missing: no model is loaded
     (workspace.own_recipes / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
     again = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)

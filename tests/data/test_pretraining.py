@@ -219,11 +219,23 @@ class TestTurns:
     def test_a_mini_batch_larger_than_the_catalogue_has_each_product_once(self, task: str, tokenizer: Any) -> None:
         order = turns(make(tokenizer, batch_size=50), tokenizer, task, [50] * 3)
         assert [sorted(mini_batch) for mini_batch in order] == [list(range(PRODUCTS))] * 3
+        assert order[0] != order[1] != order[2] != order[0]
 
     def test_a_smaller_mini_batch_has_as_many_products(self, task: str, tokenizer: Any) -> None:
         order = turns(make(tokenizer), tokenizer, task, [6, 4, 1])
         assert [len(mini_batch) for mini_batch in order] == [6, 4, 1]
         assert len(set(sum(order, []))) == 6 + 4 + 1
+        assert len(batch(make(tokenizer, batch_size=50), task, 0, 7)) == 7
+
+
+@pytest.mark.usefixtures("in_turn")
+@pytest.mark.parametrize("task", ["query", "attributes"])
+def test_products_that_have_nothing_to_say_never_come(task: str, tokenizer: Any) -> None:
+    rows = shelf()
+    rows.loc[rows.index % 2 == 0, ["title", "brand"]] = ""  # which leaves their bullets
+    order = sum(turns(make(tokenizer, rows), tokenizer, task, [6] * 6), [])
+    odd = list(range(1, PRODUCTS, 2))
+    assert sorted(order[:18]) == sorted(order[18:]) == odd
 
 
 @pytest.mark.usefixtures("in_turn")

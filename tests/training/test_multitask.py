@@ -156,6 +156,18 @@ def test_names_are_learned_from_the_products_that_have_them(shelf: Shelf) -> Non
         assert run.losses[name][0].item() == pytest.approx(losses[name].sum().item() / count, abs=1e-6)
 
 
+def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> None:
+    run = shelf.run(asked(), shelf.products.assign(color=""))
+    losses = naive(run, run.model, 0)
+    total = run.backward(CHOSEN, 0)
+    assert run.losses["color"][0].item() == 0.0 and run.losses["brand"][0].item() > 0.0
+    losses["color"] = torch.zeros(())  # 0 / 0 in the naive mean
+    assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
+    found = gradient(run.model)
+    assert all(bool(tensor.isfinite().all()) for tensor in found.values())
+    assert not any(bool(tensor.any()) for name, tensor in found.items() if name.startswith("names.color"))
+
+
 def test_losses_are_told_once_per_epoch_as_the_mean_of_its_steps(shelf: Shelf) -> None:
     run = shelf.run(asked())
     of_step = [naive(run, run.model, 0)]
