@@ -17,7 +17,7 @@ from competition.tasks import LABELS
 TRANSLATED = ("es", "es-us")  # from a locale to that of its translated rows
 APPENDED = "-append"  # behind a locale, that of rows in pieces
 SCARCE = tuple(label for label in LABELS if label != "exact")
-LONG = {"us": 800, "es": 800, "jp": 300}  # characters of bullets and description; a piece has at most as many
+LONG = {"us": 800, "es": 800, "jp": 300}  # characters of bullets and description; a piece has about as many or fewer
 
 
 @dataclass(frozen=True)

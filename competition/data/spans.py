@@ -70,7 +70,13 @@ class FakeQuery:
 
     @classmethod
     def draw(cls, text: str, spans: Spans, rng: np.random.Generator) -> "FakeQuery":
-        """Of a text with single spaces; the whole text where only blanks were hit."""
+        """Of a text with single spaces; the whole text where only blanks were hit.
+
+        Raises:
+            ValueError: the text is empty.
+        """
+        if not text:
+            raise ValueError("a fake query is cut from some text")
         pieces = draw_pieces(len(text), spans, rng)
         if spans.whole_words:
             pieces = merged([widened(text, piece) for piece in pieces])

@@ -252,3 +252,8 @@ def test_any_piece_of_any_text_is_gone(pieces: list[str], text: str) -> None:
     left = query.removed_from(text)
     assert not any(piece in left for piece in pieces)
     assert left == text or any(piece in text for piece in pieces)
+
+
+def test_there_is_no_query_in_an_empty_text() -> None:
+    with pytest.raises(ValueError, match="some text"):
+        FakeQuery.draw("", SPANS["us"], np.random.default_rng(0))
