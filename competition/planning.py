@@ -14,7 +14,15 @@ from competition.data.store import Card, load_card
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
-from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
+from competition.recipe import (
+    AnyRecipe,
+    AverageRecipe,
+    EncoderRecipe,
+    MemberRecipe,
+    Optimised,
+    PretrainingRecipe,
+    RunRecipe,
+)
 from competition.settings import Settings
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files
@@ -274,19 +282,20 @@ class Planner:
             self.encoder_folder(recipe.encoder),
             self.workspace.vocabulary if recipe.features else None,
             self.workspace.gram_vectors if learned else None,
-            self._learned_names(recipe),
+            self._learned_names(recipe, recipe.features),
         )
 
-    def _learned_names(self, recipe: EncoderRecipe) -> Path | None:
-        """The folder that a recipe's brands and colors start from."""
+    def _learned_names(self, recipe: Optimised, read: Iterable[str]) -> Path | None:
+        """The folder that the brands and colors that a recipe reads start from."""
         pretrained = self.pretrained(recipe.encoder)
-        if pretrained is None or not set(pretrained.names) & set(recipe.features):
+        if pretrained is None or not set(pretrained.names) & set(read):
             return None
         return self.encoder_folder(recipe.encoder)
 
     def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
         """The folders that a pre-training starts from."""
-        return Sources(self.encoder_folder(recipe.encoder), self.workspace.vocabulary if recipe.names else None)
+        vocabulary = self.workspace.vocabulary if recipe.names else None
+        return Sources(self.encoder_folder(recipe.encoder), vocabulary, names=self._learned_names(recipe, recipe.names))
 
     @cache  # noqa: B019
     def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:

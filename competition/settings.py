@@ -116,6 +116,12 @@ def _preset(name: str, source: Path) -> dict[str, Any]:
     return read_toml(path)
 
 
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """The keys of both, those of `above` winning; tables within are put over one another, too."""
+    both = [key for key, own in above.items() if isinstance(own, dict) and isinstance(below.get(key), dict)]
+    return below | above | {key: _over(below[key], above[key]) for key in both}
+
+
 def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
     """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     path = _find(workspace, name)
@@ -136,12 +142,12 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
         content |= preset
     elif model is PretrainingRecipe:
         content |= {"encoder": preset["encoder"]} | of_pretraining
-    content |= own
+    content = _over(content, own)
     table = "pretraining" if model is PretrainingRecipe else "overrides"
     overridden = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}
     source: Path | str = path
     if overridden:
         _build(model, content, path)  # a fault of the recipe's own file is blamed on it, not on the overrides
         source = f"{workspace.settings_file}, [{table}] on the recipe {name!r}"
-    recipe: AnyRecipe = _build(model, content | overridden, source)
+    recipe: AnyRecipe = _build(model, _over(content, overridden), source)
     return recipe

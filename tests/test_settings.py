@@ -377,6 +377,14 @@ def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
     assert found["jp"] == Spans(mean=4.0, shortest=4) and found["us"] == Spans(longest=30) and found["es"] == Spans()
 
 
+def test_spans_of_recipe_and_workspace_lie_over_those_of_the_preset(tmp_path: Path) -> None:
+    settings = "preset = 'tiny'\n[pretraining]\nspans.jp.mean = 4.0\nspans.us.mean = 5.0"
+    text = "model = 'pretraining'\nspans.us = {mean = 6.0, longest = 30}"
+    found = pretraining(make(tmp_path, settings, mine=text), "mine").spans
+    assert found["us"] == Spans(mean=5.0, longest=30, whole_words=True)  # workspace, recipe, preset
+    assert found["es"] == Spans(whole_words=True) and found["jp"] == Spans(mean=4.0, shortest=4)
+
+
 def test_names_are_learned_where_they_weigh_something() -> None:
     assert PretrainingRecipe(name="x").names == ("brand", "color")
     assert PretrainingRecipe(name="x", brand=0.0).names == ("color",)

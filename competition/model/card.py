@@ -1,5 +1,6 @@
 """What pre-training leaves beside an encoder: its score after each epoch. No heavy import here: others read it too."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,8 +36,9 @@ def mlm_loss(losses: Losses) -> Estimate:
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
-    """The epoch whose weights are kept, the one with the lowest held-out loss; never the start."""
-    return min(epochs[1:], key=lambda epoch: epoch.held_out.value, default=None)
+    """The epoch whose weights are kept, the one with the lowest held-out loss; never the start, never one without."""
+    sound = [epoch for epoch in epochs[1:] if math.isfinite(epoch.held_out.value)]
+    return min(sound, key=lambda epoch: epoch.held_out.value, default=None)
 
 
 def write_card(

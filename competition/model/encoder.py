@@ -7,16 +7,12 @@ import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
-from transformers.utils import logging as hf_logging
 
+import competition.model.quiet  # noqa: F401
 from competition.data.store import spread
 from competition.data.text import FIELDS, clean
 from competition.errors import CompError, InputError
 from competition.workspace import atomic_folder, stamp
-
-# The library reports every pooler that is left out and draws bars of its own; a fault is an exception anyway.
-hf_logging.set_verbosity_error()
-hf_logging.disable_progress_bar()
 
 SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 TINY_VOCABULARY = 8_000

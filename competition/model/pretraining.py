@@ -133,6 +133,13 @@ class PretrainingModel(nn.Module):
             for name, head in self.names.items()
         }
 
+    @torch.no_grad()
+    def start_names(self, tables: dict[str, Tensor]) -> None:
+        """Put the embeddings of an earlier pre-training into the tables of the names that are learned."""
+        for name, own in self.name_tables().items():
+            if name in tables:
+                own.copy_(tables[name])
+
     def name_tables(self) -> dict[str, Tensor]:
         """The embeddings of brands and colors, as `features.save_names` takes them."""
         return {name: cast(Names, head).table.weight for name, head in self.names.items()}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import MarianMTModel, MarianTokenizer
 
+import competition.model.quiet  # noqa: F401
 from competition.errors import CompError
 from competition.progress import Progress
 
@@ -23,7 +24,11 @@ class Translator:
         """
         try:
             self._tokenizer = MarianTokenizer.from_pretrained(source)
-            model = MarianMTModel.from_pretrained(source, weights_only=True, dtype=torch.float32)
+            model, report = MarianMTModel.from_pretrained(
+                source, weights_only=True, dtype=torch.float32, output_loading_info=True
+            )
+            if report["missing_keys"]:
+                raise ValueError(f"its weights lack {sorted(report['missing_keys'])[0]}")
         except Exception as error:  # whatever the library or the network raises, the way out is the same
             reason = str(error).strip().split("\n")[0]
             raise CompError(

@@ -12,7 +12,7 @@ from competition.data.vocabulary import Vocabulary
 from competition.errors import CompError
 from competition.model.card import Epoch, Losses, best_epoch, mlm_loss, write_card
 from competition.model.encoder import check_length, load_encoder, load_tokenizer, save
-from competition.model.features import save_names
+from competition.model.features import load_names, save_names
 from competition.model.pretraining import PretrainingModel, vocabulary_sizes
 from competition.model.sources import Sources
 from competition.progress import console, progress
@@ -31,13 +31,14 @@ def pretrain(
     Args:
         recipe: tasks, their weights, and size.
         products: the catalogue with the column `copies`, see `catalogue.choose`.
-        sources: the encoder to start from, and the vocabulary where brands or colors are learned.
+        sources: the encoder to start from, the vocabulary where brands or colors are learned, and the embeddings that
+            an earlier pre-training left of them.
         folder: gets an ordinary encoder folder with, where they were learned, the embeddings of brands and colors.
         inputs: fingerprint of all this.
         log: gets the losses.
 
     Raises:
-        CompError: the tokenizer has no mask token.
+        CompError: the tokenizer has no mask token, or no epoch has a finite loss.
         InputError: `max_length` is more than the encoder reads, or there are too few products.
     """
     check_length(sources.encoder, recipe.max_length, recipe.name)
@@ -52,6 +53,8 @@ def pretrain(
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
         sizes = vocabulary_sizes(recipe.names, vocabulary)
         model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
+    if sources.names is not None:
+        model.start_names(load_names(sources.names))
     accelerator = make_accelerator()
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, recipe, examples)
@@ -63,6 +66,8 @@ def pretrain(
             watch.measure(epoch + 1, evaluated, run.epoch_losses())
 
         fit(accelerator, model, recipe, examples.blocks, lambda wrapped: run, recipe.seed, work, log, after_epoch)
+    if not watch.weights:
+        raise CompError(f"The pre-training {recipe.name!r} has diverged, its loss is no number: lower learning_rate.")
     model.load_state_dict(watch.weights)
     with atomic_folder(folder) as temporary:
         save(temporary, tokenizer, model.encoder)

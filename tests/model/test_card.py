@@ -44,8 +44,24 @@ def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_
 
 @pytest.mark.parametrize(
     ("losses", "best"),
-    [([3.0, 2.0], 1), ([1.0, 3.0, 2.0, 2.5], 2), ([1.0, 2.0], 1), ([5.0, 2.0, 4.0, 2.0], 1), ([3.0], None)],
-    ids=["learned", "in between", "never the start", "the first of equals", "before the first"],
+    [
+        ([3.0, 2.0], 1),
+        ([1.0, 3.0, 2.0, 2.5], 2),
+        ([1.0, 2.0], 1),
+        ([5.0, 2.0, 4.0, 2.0], 1),
+        ([3.0], None),
+        ([3.0, np.nan, 4.0, np.inf], 2),
+        ([3.0, np.nan], None),
+    ],
+    ids=[
+        "learned",
+        "in between",
+        "never the start",
+        "the first of equals",
+        "before the first",
+        "diverged",
+        "all diverged",
+    ],
 )
 def test_the_best_epoch_has_the_lowest_loss_and_is_never_the_start(losses: list[float], best: int | None) -> None:
     found = best_epoch([epoch(number, loss) for number, loss in enumerate(losses)])

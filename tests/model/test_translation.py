@@ -1,11 +1,13 @@
 """Translation: one answer per text, whatever it is batched with."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from competition.data.augment import texts_to_translate
 from competition.errors import CompError
@@ -88,9 +90,24 @@ def test_a_model_that_is_not_there_is_answered_with_what_to_download(lost: str, 
         for file in marian.iterdir():
             if file.name != lost:
                 (folder / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(CompError) as caught:
-        Translator(str(folder))
-    sentence = str(caught.value)
-    assert caught.value.exit_code == 1 and "\n" not in sentence
+    sentence = complaint(folder)
     for words in (str(folder), "download its files", "vocab.json", "Helsinki-NLP/opus-mt-es-en", "`translate_with`"):
         assert words in sentence
+
+
+def test_a_model_whose_weights_are_not_all_there_is_refused(marian: Path, tmp_path: Path) -> None:
+    """It would start from random ones in their place."""
+    folder = Path(shutil.copytree(marian, tmp_path / "es-en"))
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in sorted(weights) if "fc1.weight" in name)
+    del weights[lost]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "fc1.weight" in complaint(folder)
+
+
+def complaint(folder: Path) -> str:
+    """What is said of a model that cannot be loaded: one sentence."""
+    with pytest.raises(CompError) as caught:
+        Translator(str(folder))
+    assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+    return str(caught.value)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from competition.data.catalogue import IGNORED, Catalogue, hold_out
+from competition.data.pretraining import Texts
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import clean
 from competition.data.tokens import SpecialTokens
@@ -30,8 +31,10 @@ from competition.model.sources import Sources
 from competition.progress import progress
 from competition.recipe import EncoderRecipe, PretrainingRecipe
 from competition.training import pretrain as room
+from competition.training.batches import epoch_batches
 from competition.training.held_out import MASKINGS, HeldOut
 from competition.training.loop import Log, make_accelerator
+from competition.training.multitask import Pretraining
 from competition.training.pretrain import pretrain
 from competition.workspace import stamped
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Shelf, make_small, pretraining
@@ -98,6 +101,23 @@ def test_the_same_recipe_gives_the_same_bytes(done: Path, shelf: Shelf, tmp_path
     assert all((again / name).read_bytes() == (done / name).read_bytes() for name in files)
     other = run(shelf, pretraining(epochs=2, batch_size=32, ema=0.99, seed=5), tmp_path / "other")
     assert not same(weights(other), weights(done))
+
+
+def test_each_epoch_reads_every_block_once_in_the_order_of_the_seed(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[np.ndarray] = []
+
+    def backward(self: Pretraining, chosen: np.ndarray, step: int) -> Tensor:
+        assert step == len(read)
+        read.append(chosen)
+        return torch.zeros(())
+
+    monkeypatch.setattr(Pretraining, "backward", backward)
+    run(shelf, pretraining(epochs=2, batch_size=50, seed=5), tmp_path)
+    blocks = sum(map(len, read)) // 2
+    expected = [rows for epoch in (0, 1) for rows in epoch_batches(blocks, 50, 5, epoch)]
+    assert [rows.tolist() for rows in read] == [rows.tolist() for rows in expected]
 
 
 def test_an_older_folder_is_replaced(shelf: Shelf, tmp_path: Path) -> None:
@@ -249,7 +269,12 @@ def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
     found = titles.losses(accelerator, model, ALL_AT_ONCE)
     assert found.shape == (6, 2)
     for budget in (1, IN_PIECES, 200):
+        passes: list[int] = []
+        handle = model.register_forward_pre_hook(lambda module, given, n=passes: n.append(len(given[1].ids)))
         other = titles.losses(accelerator, model, budget)
+        handle.remove()
+        assert sum(passes) == 6 * MASKINGS and len(passes) > 3
+        assert budget > 1 or passes == [1] * (6 * MASKINGS)
         np.testing.assert_allclose(other, found, rtol=0, atol=1e-5)
         assert np.array_equal(other[:, 1], found[:, 1])
     for product in range(6):
@@ -260,7 +285,7 @@ def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
         assert 0.3 * told < found[product, 0] < 20 * told
 
 
-def part(titles: HeldOut, product: int):  # noqa: ANN201
+def part(titles: HeldOut, product: int) -> Texts:
     """The texts of one product."""
     mine = slice(product * MASKINGS, (product + 1) * MASKINGS)
     targets = {name: values[mine] for name, values in titles.texts.targets.items()}
@@ -323,6 +348,19 @@ def complaint(kind: type[CompError], shelf: Shelf, recipe: PretrainingRecipe, fo
 def test_text_longer_than_the_encoder_reads_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     sentence = complaint(InputError, shelf, pretraining(max_length=65), tmp_path)
     assert "'p' has max_length = 65" in sentence and "'small' reads at most 64 tokens" in sentence
+
+
+def test_a_pre_training_without_a_finite_loss_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
+    sentence = complaint(CompError, shelf, pretraining(learning_rate=1e30, warmup=0.0), tmp_path)
+    assert "'p' has diverged" in sentence and "lower learning_rate" in sentence
+
+
+def test_names_go_on_from_an_earlier_pre_training(done: Path, shelf: Shelf, tmp_path: Path) -> None:
+    """At a learning rate that moves nothing they are those of the earlier one, which random ones would not be."""
+    second = replace(shelf, sources=replace(shelf.sources, encoder=done, names=done))
+    folder = run(second, pretraining(learning_rate=1e-12, epochs=1), tmp_path)
+    for name, table in load_names(done).items():
+        torch.testing.assert_close(load_names(folder)[name], table, rtol=0, atol=1e-6)
 
 
 def test_a_tokenizer_without_a_mask_is_refused(shelf: Shelf, tmp_path: Path) -> None:
