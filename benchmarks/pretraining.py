@@ -55,7 +55,9 @@ def main(encoder: Path, folder: Path) -> None:
     made = Timed(catalogue, tokenizer, RECIPE)
     torch.manual_seed(1)
     model = PretrainingModel(load_encoder(encoder), made.tasks, vocabulary_sizes(RECIPE.names, vocabulary))
-    run = Pretraining(make_accelerator(), model, RECIPE, made)
+    accelerator = make_accelerator()
+    model.to(accelerator.device)
+    run = Pretraining(accelerator, model, RECIPE, made)
     optimizer = make_optimizer(model, 1e-4, 0.01)
     seconds: dict[str, list[float]] = {task: [] for task in made.tasks}
     making: dict[str, list[float]] = {task: [] for task in made.tasks}

@@ -8,6 +8,7 @@ import pandas as pd
 
 from competition import folds
 from competition.data import store
+from competition.errors import CompError
 from competition.model.sources import Sources
 from competition.planning import TINY
 from competition.progress import progress
@@ -86,8 +87,7 @@ class Materials:
         from competition.model.translation import Translator
 
         texts = texts_to_translate(self.examples, self.products)
-        recorded = table_inputs(path)
-        known = read_translations(path, recorded) if recorded else {}
+        known = _earlier_translations(path)
         missing = [text for text in texts if text not in known]
         if missing:
             with progress("translated texts", len(missing)) as work:
@@ -101,6 +101,17 @@ def read_translations(path: Path, inputs: str) -> dict[str, str]:
     """Text -> translation of a file."""
     table = read_table(path, inputs)
     return dict(zip(table["text"], table["translation"], strict=True))
+
+
+def _earlier_translations(path: Path) -> dict[str, str]:
+    """Those of a file, finished or not; none where it is missing or damaged."""
+    recorded = table_inputs(path)
+    if recorded is None:
+        return {}
+    try:
+        return read_translations(path, recorded)
+    except CompError:
+        return {}
 
 
 def _save_translations(path: Path, translations: Mapping[str, str], inputs: str) -> None:

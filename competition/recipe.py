@@ -207,8 +207,8 @@ class PretrainingRecipe(Optimised):
     """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
     `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0 switches a task off. An
-    epoch is one pass over the catalogue in blocks of `max_length` tokens. The products of test rows are read
-    `test_copies` times in it; with 0 they are left out, and new test rows leave the encoder alone.
+    epoch is one pass over the catalogue in blocks of `max_length` tokens, in which MLM reads the products of test rows
+    `test_copies` times; with 0 they are left out of all tasks, and new test rows leave the encoder alone.
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})

@@ -141,7 +141,10 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
     if model is EncoderRecipe:
         content |= preset
     elif model is PretrainingRecipe:
-        content |= {"encoder": preset["encoder"]} | of_pretraining
+        # It starts from what recipes would start from without it.
+        named = str(settings.overrides.get("encoder", ""))
+        start = preset["encoder"] if named in ("", *recipe_names(workspace)) else named
+        content |= {"encoder": start} | of_pretraining
     content = _over(content, own)
     table = "pretraining" if model is PretrainingRecipe else "overrides"
     overridden = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}

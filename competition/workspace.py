@@ -13,7 +13,7 @@ from typing import Any
 
 from competition.errors import CompError, InputError
 
-SCHEMA = 1  # raise it when the meaning of an artefact changes: everything made before is then out of date
+SCHEMA = 2  # raise it when the meaning of an artefact changes: everything made before is then out of date
 FOLDERS = ("data", "folds", "models", "oof", "reports", "submissions")
 
 

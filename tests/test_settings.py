@@ -377,6 +377,19 @@ def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
     assert found["jp"] == Spans(mean=4.0, shortest=4) and found["us"] == Spans(longest=30) and found["es"] == Spans()
 
 
+@pytest.mark.parametrize(
+    ("settings", "start"),
+    [
+        ("preset = 'minilm'", "sentence-transformers/all-MiniLM-L6-v2"),
+        ("[overrides]\nencoder = 'PATH'", "PATH"),
+        ("[overrides]\nencoder = 'pretrained'", "tiny"),
+        ("[overrides]\nencoder = 'PATH'\n[pretraining]\nencoder = 'other'", "other"),
+    ],
+)
+def test_a_pre_training_starts_from_what_recipes_would_start_from(settings: str, start: str, tmp_path: Path) -> None:
+    assert pretraining(make(tmp_path, settings), "pretrained").encoder == start
+
+
 def test_spans_of_recipe_and_workspace_lie_over_those_of_the_preset(tmp_path: Path) -> None:
     settings = "preset = 'tiny'\n[pretraining]\nspans.jp.mean = 4.0\nspans.us.mean = 5.0"
     text = "model = 'pretraining'\nspans.us = {mean = 6.0, longest = 30}"

@@ -28,19 +28,10 @@ class Augmented:
     products: pd.DataFrame
     source: NDArray[np.int64]  # (rows,)
 
-    @classmethod
-    def none(cls) -> "Augmented":
-        """No row."""
-        return cls(
-            pd.DataFrame(columns=list(EXAMPLE_COLUMNS)),
-            pd.DataFrame(columns=list(PRODUCT_COLUMNS)),
-            np.empty(0, np.int64),
-        )
-
 
 def base_locale(locale: str) -> str:
     """The locale whose language and shop a row's text is of: `us` for `es-us` and `us-append`."""
-    return TRANSLATED[1].removeprefix("es-") if locale == TRANSLATED[1] else locale.removesuffix(APPENDED)
+    return "us" if locale == TRANSLATED[1] else locale.removesuffix(APPENDED)
 
 
 def texts_to_translate(examples: pd.DataFrame, products: pd.DataFrame) -> list[str]:
@@ -74,25 +65,30 @@ def split_long(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
     """
     rows = examples[(examples["split"] == "train") & examples["label"].isin(SCARCE)]
     found = product_rows(rows, products)
-    new_rows, new_products, source = [], [], []
-    for row, product in zip(
-        rows[found >= 0].to_dict("records"), products.iloc[found[found >= 0]].to_dict("records"), strict=True
-    ):
-        text = " ".join(filter(None, (clean(product["bullets"]), clean(product["description"]))))
-        if len(text) <= LONG[row["locale"]]:
-            continue
-        for number, piece in enumerate(pieces(text, LONG[row["locale"]])):
-            # The row's own id belongs to the key: the same product may be split for two queries.
-            key = {
-                "locale": row["locale"] + APPENDED,
-                "product_id": f"{row['product_id']}-{row['example_id']}-{number}",
-            }
-            new_rows.append(row | key)
-            new_products.append(product | key | {"bullets": piece, "description": ""})
-            source.append(row["example_id"])
-    if not source:
-        return Augmented.none()
-    return Augmented(pd.DataFrame(new_rows), pd.DataFrame(new_products), np.array(source, np.int64))
+    rows, found = rows[found >= 0], found[found >= 0]
+    used = np.unique(found)
+    text = dict(zip(used.tolist(), _told(products.iloc[used]), strict=True))
+    limit = rows["locale"].map(LONG).to_numpy()
+    long = np.array([len(text[p]) > most for p, most in zip(found.tolist(), limit, strict=True)], bool)
+    cut = [pieces(text[p], most) for p, most in zip(found[long].tolist(), limit[long], strict=True)]
+    count = [len(parts) for parts in cut]
+    rows, found = rows[long].iloc[np.repeat(np.arange(len(cut)), count)], np.repeat(found[long], count)
+    # The row's own id belongs to the key: the same product may be split for two queries.
+    number = [i for parts in cut for i in range(len(parts))]
+    names = zip(rows["product_id"], rows["example_id"], number, strict=True)
+    key = {
+        "locale": [locale + APPENDED for locale in rows["locale"]],
+        "product_id": [f"{product}-{example}-{i}" for product, example, i in names],
+    }
+    bullets = [piece for parts in cut for piece in parts]
+    made = products.iloc[found].assign(**key, bullets=bullets, description="")
+    return Augmented(rows.assign(**key), made, rows["example_id"].to_numpy(np.int64))
+
+
+def _told(products: pd.DataFrame) -> list[str]:
+    """The bullets and description of each product as one text."""
+    both = zip(map(clean, products["bullets"]), map(clean, products["description"]), strict=True)
+    return [" ".join(filter(None, pair)) for pair in both]
 
 
 def pieces(text: str, limit: int) -> list[str]:

@@ -55,7 +55,6 @@ class Catalogue:
     locale: NDArray[np.int64]  # (products,) into LOCALES
     locale_names: Ragged  # the tokens of each of LOCALES
     text: list[str]  # title, brand and color of each product, which fake queries are cut from
-    same_text: NDArray[np.int64]  # (products,) equal for products whose fields are all equal
     brand: NDArray[np.int64]  # (products,) from 0, IGNORED where it is missing or seen once
     color: NDArray[np.int64]
     special: SpecialTokens
@@ -85,7 +84,6 @@ class Catalogue:
             locale=locale,
             locale_names=locale_names,
             text=[" ".join(filter(None, row)) for row in zip(*(texts[f] for f in _QUERIED), strict=True)],
-            same_text=pd.DataFrame(texts).groupby(list(FIELDS), sort=False).ngroup().to_numpy().astype(np.int64),
             brand=_targets(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
             color=_targets(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
             special=SpecialTokens.of(tokenizer),

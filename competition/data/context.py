@@ -39,13 +39,16 @@ def with_context(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame
     fitted = training_products(examples, products)
     frequency = Counter(word for title in fitted["title"] for word in words(title))
     listed = product_rows(examples, products)
+    # Arrays of objects, since a few rows of a column of Arrow chunks cost a copy of the whole column.
+    titles, brand, color = (np.array(products[field], object) for field in ("title", "brand", "color"))
     queries = np.array(examples["query"], object)
     for rows in examples.groupby(["query_id", "split"]).indices.values():
-        candidates = products.iloc[listed[rows][listed[rows] >= 0]]
+        candidates = listed[rows][listed[rows] >= 0]
         asked = words(queries[rows[0]])
-        shared = _shared(word for title in candidates["title"] for word in words(title) - asked)
-        weights = {w: n * math.log(len(fitted) / frequency[w]) for w, n in shared.items() if w in frequency}
-        brands, colors = (_shared(simplify(name) for name in candidates[field]) for field in ("brand", "color"))
+        shared = _shared(word for title in titles[candidates] for word in words(title) - asked)
+        # A word that only test products have is as rare as one that just these candidates share.
+        weights = {w: n * math.log(len(fitted) / max(frequency[w], SHARED)) for w, n in shared.items()}
+        brands, colors = (_shared(map(simplify, names[candidates])) for names in (brand, color))
         parts = (_heaviest(weights, KEYWORDS), _heaviest(brands, NAMES), _heaviest(colors, NAMES))
         queries[rows] = SEPARATOR.join([queries[rows[0]], *(" ".join(part) for part in parts if part)])
     return examples.assign(query=pd.Series(queries, examples.index, dtype="str"))

@@ -1,7 +1,8 @@
 """Examples for pre-training, made when they are asked for: a function of (recipe, seed, step), never stored."""
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class Texts:
 def whole(ids: list[Tokens], **targets: Any) -> Texts:
     """Texts of one side."""
     return Texts(ids, [len(text) for text in ids], {name: list(values) for name, values in targets.items()})
+
+
+def _permutation(seed: int, task: str, count: int, cycle: int) -> NDArray[np.int64]:
+    return np.random.default_rng(derive_seed(seed, task, "order", cycle)).permutation(count)
 
 
 class Masking:
@@ -77,7 +82,8 @@ class Examples:
         ]
         targets = [getattr(catalogue, name) for name in recipe.names]
         self._known = np.flatnonzero(np.any(np.array(targets) != IGNORED, axis=0)) if targets else _NONE
-        self._order = lru_cache(2 * len(TASKS))(self._permutation)
+        self._all = np.arange(len(catalogue))
+        self._order = lru_cache(2 * len(TASKS))(partial(_permutation, recipe.seed))
 
     @property
     def special(self) -> SpecialTokens:
@@ -108,10 +114,7 @@ class Examples:
             return self._queries(self._turn(task, self._described, len(chosen), step), rng)
         if task == "attributes":
             return self._attributes(self._turn(task, self._known, len(chosen), step))
-        return self._products(self._turn(task, np.arange(len(self._catalogue)), len(chosen), step))
-
-    def _permutation(self, task: str, count: int, cycle: int) -> NDArray[np.int64]:
-        return np.random.default_rng(derive_seed(self._recipe.seed, task, "order", cycle)).permutation(count)
+        return self._products(self._turn(task, self._all, len(chosen), step))
 
     def _turn(self, task: str, products: NDArray[np.int64], size: int, step: int) -> NDArray[np.int64]:
         """The products whose turn it is; all of them where they are fewer than a mini-batch."""
@@ -172,7 +175,9 @@ class Examples:
         )
 
     def _products(self, products: NDArray[np.int64]) -> Texts:
-        return whole(self._joined(products, FIELDS), same=self._catalogue.same_text[products])
+        """Two products may read alike, all the more when they are cut: `same` tells by the tokens that are read."""
+        ids = self._joined(products, FIELDS)
+        return whole(ids, same=[int.from_bytes(blake2b(text.tobytes(), digest_size=7).digest()) for text in ids])
 
     def _joined(self, products: NDArray[np.int64], fields: tuple[str, ...]) -> list[Tokens]:
         known, limit = self._catalogue, self._recipe.max_length

@@ -94,7 +94,8 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
         reason = str(error).strip().split("\n")[0]
         raise CompError(
             f"The encoder {source!r} cannot be loaded ({reason}): download it where there is a network "
-            "and put the path of its folder into [overrides] of competition.toml as `encoder`."
+            "and put the path of its folder into [overrides] of competition.toml as `encoder`; where that names a "
+            "pre-training, into [pretraining]."
         ) from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
         raise CompError(f"The tokenizer of {source!r} has no [CLS], [SEP] or [PAD]: it does not belong to an encoder.")

@@ -17,6 +17,7 @@ from competition.data.augment import Augmented
 from competition.data.context import with_context
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
+from competition.folds import normalise
 from competition.model.encoder import check_length, load_tokenizer
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
@@ -38,6 +39,7 @@ class Corpus:
     examples: pd.DataFrame
     pairs: Pairs
     source: Rows  # (rows,) the position of the example that each row was made from; an example's own
+    asked: Rows  # (rows,) equal for rows whose normalised queries are equal, before any context
 
     @classmethod
     def make(
@@ -63,16 +65,20 @@ class Corpus:
         check_length(sources.encoder, recipe.max_length, recipe.name)
         tokenizer = load_tokenizer(sources.encoder)
         vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
-        all_rows = _augmented(recipe, examples, products, translations)
+        all_rows, queries = _augmented(recipe, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order)
         units = "char3" in recipe.features
         pairs = Pairs.make(tokenizer, all_rows.examples, all_rows.products, texts, recipe.max_length, vocabulary, units)
         source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
-        return cls(all_rows.examples, pairs, source)
+        return cls(all_rows.examples, pairs, source, pd.factorize(np.array(queries, object))[0].astype(np.int64))
 
-    def sample(self, recipe: EncoderRecipe, train: Rows) -> Sample:
-        """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them."""
-        added = np.flatnonzero((self.source != np.arange(len(self.source))) & np.isin(self.source, train))
+    def sample(self, recipe: EncoderRecipe, train: Rows, evaluated: Rows) -> Sample:
+        """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them.
+
+        An augmented row whose query, translated, is that of a row at `evaluated` is left out.
+        """
+        made = (self.source != np.arange(len(self.source))) & np.isin(self.source, train)
+        added = np.flatnonzero(made & ~np.isin(self.asked, self.asked[evaluated]))
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
         return Sample(self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight)
@@ -80,11 +86,14 @@ class Corpus:
 
 def _augmented(
     recipe: EncoderRecipe, examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str] | None
-) -> Augmented:
-    """The examples as a recipe reads them, and behind them the rows that it adds."""
+) -> tuple[Augmented, list[str]]:
+    """The examples as a recipe reads them, behind them the rows that it adds; and each row's normalised query."""
     new = []
+    query = pd.Series([normalise(text) for text in examples["query"]], index=examples["example_id"])
+    queries = query.tolist()
     if translations is not None:
         translated = augment.translate(examples, products, translations)
+        queries += [normalise(text) for text in translated.examples["query"]]
         if recipe.query_context:  # of the translated candidates
             context = with_context(translated.examples, translated.products)
             translated = replace(translated, examples=context)
@@ -93,7 +102,8 @@ def _augmented(
         examples = with_context(examples, products)
     if recipe.rebalance:  # pieces keep the context of the whole list: only scarce rows are split
         new.append(augment.split_long(examples, products))
-    return augment.append(examples, products, new)
+        queries += query.loc[pd.Index(new[-1].source)].tolist()
+    return augment.append(examples, products, new), queries
 
 
 @dataclass(frozen=True)
@@ -193,7 +203,7 @@ def _train_seed(
     """The model of one seed with the weights that are kept, and its outputs of the held-out rows."""
     drawn = recipe.fold_seed(seed, fold.number)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
-    sample = corpus.sample(recipe, fold.train)
+    sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]))
     kept: _Kept | None = None
     name = f"{recipe.name} fold {fold.number}" + (f" seed {seed}" if recipe.seeds else "")
     with progress(name, recipe.epochs * (len(sample.rows) + len(fold.held_out))) as work:

@@ -51,7 +51,7 @@ class HeldOut:
         sums = np.zeros((len(lengths), 2))
         was_training = model.training
         model.eval()
-        with torch.inference_mode(), accelerator.autocast():
+        with torch.inference_mode():  # in full precision: epochs and settings differ in the third digit
             for rows in micro_batches(np.arange(len(lengths)), lengths, budget):
                 batch = to_device(self.texts, rows, self.special, int(lengths.max()), accelerator.device)
                 losses = model("mlm", batch)["token"].double().cpu().numpy()

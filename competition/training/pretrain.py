@@ -51,7 +51,7 @@ def pretrain(
     examples = Examples(Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed), tokenizer, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
-        sizes = vocabulary_sizes(recipe.names, vocabulary)
+        sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
         model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
     if sources.names is not None:
         model.start_names(load_names(sources.names))

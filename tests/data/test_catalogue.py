@@ -171,7 +171,7 @@ def test_products_without_text_are_left_out(tokenizer: Any) -> None:
     assert len(made) == 2 and made.text == ["cup", ""]
     assert [LOCALES[i] for i in made.locale] == ["us", "jp"]
     assert np.bincount(made.order).tolist() == [2, 3]
-    assert [len(made.brand), len(made.color), len(made.same_text), len(made.fields["title"])] == [2, 2, 2, 2]
+    assert [len(made.brand), len(made.color), len(made.fields["title"])] == [2, 2, 2]
     text = documents(tokenizer, listed.iloc[[1, 3]])
     assert made.block(0, 1_000).tolist() == [token for product in made.order for token in text[product]]
 
@@ -211,23 +211,3 @@ def test_brands_and_colors_are_classes_from_zero(tokenizer: Any) -> None:
     without = Catalogue.make(tokenizer, listed, None, seed=1)
     assert set(without.brand) == set(without.color) == {IGNORED} == {-100}
     assert len(without.brand) == len(without.color) == len(listed)
-
-
-def test_the_same_text_is_that_of_all_fields(tokenizer: Any) -> None:
-    rows = [
-        {"title": "a", "brand": "b"},
-        {"title": "<i>a</i>", "brand": " b "},  # the same when it is cleaned
-        {"title": "a b"},
-        {"title": "a", "color": "b"},  # another field
-        {"title": "a", "brand": "b", "description": "c"},
-        {"title": "a", "brand": "b", "locale": "jp"},
-    ]
-    same = Catalogue.make(tokenizer, products(*rows), None, seed=1).same_text
-    assert [(same == one).nonzero()[0].tolist() for one in same] == [
-        [0, 1, 5],
-        [0, 1, 5],
-        [2],
-        [3],
-        [4],
-        [0, 1, 5],
-    ]

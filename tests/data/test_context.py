@@ -240,13 +240,13 @@ def test_training_candidates_change_no_test_query() -> None:
 
 
 def test_frequencies_are_those_of_training_products() -> None:
-    """A test product's own words, that no training title has, are no keywords; the rest weigh by training titles.
+    """A word that fewer than two training titles have weighs as if two had it, whatever test products say.
 
-    Of four training products two say steel, one lid: 2 * log(4 / 1) > 2 * log(4 / 2), whatever test products say.
+    Of four training products two say steel, one lid and none zinc: 3 * log(4 / 2), 3 * log(4 / 2) > 2 * log(4 / 2).
     """
     train = ("cup", "train", ["steel cup", "steel mug", "lid", "pan"])
     found = queries(train, ("flask", "test", ["steel lid zinc"] * 2 + ["zinc lid"]), ("x", "test", ["lid"] * 20))
-    assert found == ["cup | steel", "flask | lid steel", "x | lid"]
+    assert found == ["cup | steel", "flask | lid zinc steel", "x | lid"]
 
 
 def test_their_number_is_that_of_training_products() -> None:

@@ -469,6 +469,13 @@ def test_the_whole_text_is_contrasted(tokenizer: Any) -> None:
     assert same_text == [1, 2] and len(set(found.values())) == 2
 
 
+def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
+    long = "cup " * 40
+    rows = listed(*({"title": title, "description": said} for title, said in ((long, "a"), (long, "b"), ("mug", "a"))))
+    made = batch(make(tokenizer, rows, max_length=16), "contrastive", 0)
+    assert sorted(Counter(made.targets["same"]).values()) == [1, 2]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_texts_end_with_a_separator_at_the_limit(task: str, tokenizer: Any) -> None:
     made = batch(make(tokenizer, max_length=16), task, 0)

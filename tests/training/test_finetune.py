@@ -93,7 +93,7 @@ class Wide:
 
     def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train on and to hold out."""
-        held = np.isin(self.train % 3, number)
+        held = (self.examples["query_id"].iloc[self.train] % 3 == number).to_numpy()
         return self.train[~held], self.train[held]
 
 
@@ -115,7 +115,7 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
 ) -> None:
     train, held_out = wide.fold(number)
     asked = recipe(kind=kind)
-    sample = augmented.sample(asked, train)
+    sample = augmented.sample(asked, train, np.concatenate([held_out, wide.test]))
     rows, added = sample.rows[: len(train)], sample.rows[len(train) :]
     assert rows.tolist() == train.tolist() and len(set(added)) == len(added)
     assert set(augmented.source[added]) <= set(train)
@@ -130,15 +130,30 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
 
 
 def test_the_weight_of_added_rows_is_the_recipe_s(wide: Wide, augmented: Corpus) -> None:
-    sample = augmented.sample(recipe(augmented_weight=0.75), wide.train)
+    sample = augmented.sample(recipe(augmented_weight=0.75), wide.train, wide.test)
     assert set(sample.weight[: len(wide.train)]) == {1.0} and set(sample.weight[len(wide.train) :]) == {0.75}
 
 
+def test_a_translated_query_that_is_evaluated_is_not_learned(wide: Wide, augmented: Corpus) -> None:
+    """Folds go by the query's text, whatever its locale: a translation must not lead around them."""
+    train, _ = wide.fold(0)
+    other = wide.test[0]
+    spanish = wide.examples["query"].iloc[train][wide.examples["locale"].iloc[train] == "es"].iloc[0]
+    translations = wide.translations | {spanish: f" {wide.examples['query'].iloc[other].upper()}"}
+    corpus = Corpus.make(recipe(), wide.sources, wide.examples, wide.products, translations)
+    told = corpus.sample(recipe(), train, np.empty(0, np.int64)).rows
+    kept = corpus.sample(recipe(), train, np.array([other])).rows
+    lost = sorted(set(told) - set(kept))
+    assert lost and set(corpus.examples["locale"].iloc[lost]) == {"es-us"}
+    assert set(wide.examples["query"].iloc[corpus.source[lost]]) == {spanish}
+    assert len(lost) == (wide.examples["query"].iloc[train] == spanish).sum()
+
+
 def test_a_row_that_is_dropped_takes_what_was_made_from_it(wide: Wide, augmented: Corpus) -> None:
-    whole = augmented.sample(recipe(), wide.train)
+    whole = augmented.sample(recipe(), wide.train, wide.test)
     made = np.bincount(augmented.source, minlength=len(wide.examples))[: len(wide.examples)] - 1
     noisy = wide.train[made[wide.train] > 1][0]
-    kept = augmented.sample(recipe(), wide.train[wide.train != noisy])
+    kept = augmented.sample(recipe(), wide.train[wide.train != noisy], wide.test)
     lost = sorted(set(whole.rows) - set(kept.rows))
     assert lost == np.flatnonzero(augmented.source == noisy).tolist() and len(lost) == 1 + made[noisy]
     assert set(kept.rows) < set(whole.rows)
@@ -164,7 +179,7 @@ def test_rows_are_read_as_they_are_without_the_added_ones(wide: Wide, augmented:
     (view,) = plain.pairs.views
     for row in range(0, len(plain.pairs), 11):
         assert plain.pairs.ids(row, view)[0].tolist() == augmented.pairs.ids(row, view)[0].tolist()
-    sample = plain.sample(recipe(), wide.train)
+    sample = plain.sample(recipe(), wide.train, wide.test)
     assert sample.rows.tolist() == wide.train.tolist() and set(sample.weight) == {1.0}
 
 
@@ -233,6 +248,6 @@ def test_predictions_are_of_the_given_rows_alone(wide: Wide, tmp_path: Path) -> 
     outputs = train_fold(asked, corpus, fold, log, lambda outputs: 0.0)
     for found, rows in zip(outputs, (held_out[:9], wide.test[:5]), strict=True):
         assert found["example_id"].tolist() == sorted(wide.examples["example_id"].iloc[rows])
-    samples = corpus.sample(asked, few).rows
+    samples = corpus.sample(asked, few, np.concatenate([held_out[:9], wide.test[:5]])).rows
     steps = -(-len(samples) // 16)
     assert len(samples) > len(few) and f'"step": {steps},' in (tmp_path / "log").read_text()
