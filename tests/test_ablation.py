@@ -82,11 +82,31 @@ def own(ablated: Workspace, tmp_path: Path) -> Workspace:
 def test_the_papers_figures() -> None:
     told = {name: [(row.name, row.paper) for row in found.rows] for name, found in TABLES.items()}
     assert told == {
+        "pretraining": [
+            ("none", None),
+            ("mlm", 0.7497),
+            ("product2query", 0.7505),
+            ("product2brand", 0.7508),
+            ("contrastive", 0.7508),
+        ],
         "losses": [("ce", 0.7508), ("focal", 0.7473), ("ghm", 0.7485), ("poly1", 0.7521)],
         "methods": [("poly1", 0.7521), ("ema", 0.7519), ("fgm", 0.7530), ("r-drop", 0.7543), ("mixup", 0.7543)],
         "char3": [("none", None), ("random", None), ("word2vec", 0.8533), ("frozen", 0.8529)],
     }
-    assert [(found.number, found.task) for found in TABLES.values()] == [(4, "task2"), (5, "task2"), (7, "task3")]
+    numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",)), (7, ("task3",))]
+    assert [(found.number, found.tasks) for found in TABLES.values()] == numbers
+    assert [row.paper_mlm for row in TABLES["pretraining"].rows] == [None, 1.966, 1.969, 1.978, 2.047]
+
+
+def test_each_row_of_pre_training_has_one_more_task() -> None:
+    rows = TABLES["pretraining"].rows
+    assert {str(row.changes) for row in rows} == {str(rows[0].changes)}  # the same fine-tuning
+    off = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
+    on = [{}, {"query": 2.0}, {"brand": 0.5, "color": 0.5}, {"contrastive": 1.0}]
+    assert rows[0].pretraining is None
+    for row, more in zip(rows[1:], on, strict=True):
+        off = off | more
+        assert row.pretraining == off
 
 
 def test_rows_differ_in_what_the_table_is_about() -> None:
@@ -219,9 +239,41 @@ def test_ablations_are_no_part_of_the_workspaces_own_work(own: Workspace) -> Non
     assert "There is no recipe" in refused("train", "--recipe", "ablate-t2-ce-2022", "-w", own.root)
 
 
+def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
+    quick = "[pretraining]\nmax_length = 32\nbatch_size = 128\n"
+    workspace = make_workspace(tmp_path / "w", queries=60, settings=SETTINGS + quick)
+    printed = ablate(workspace, "pretraining", "--fold", "0")
+    found = pd.read_csv(workspace.ablation("pretraining", 0)).set_index(["task", "row"])
+    rows = ["none", "mlm", "product2query", "product2brand", "contrastive"]
+    of_task = {task: found.loc[task] for task in ("task2", "task1", "held-out titles")}
+    assert list(of_task["task2"].index) == ["all exact", *rows]
+    assert list(of_task["task1"].index) == ["random order", *rows]
+    titles = of_task["held-out titles"]
+    assert list(titles.index) == rows[1:] and set(titles["metric"]) == {"MLM loss"}
+    assert titles["paper"].tolist() == [1.966, 1.969, 1.978, 2.047]
+    for row in rows[1:]:
+        folder = workspace.encoder(f"ablate-pretrained-{row}-2022")
+        held_out = pd.read_parquet(folder / "held_out.parquet")
+        assert titles.loc[row, "score"] == pytest.approx(held_out["loss_1"].sum() / held_out["masked"].sum(), abs=1e-9)
+        assert (
+            titles.loc[row, "minus_first"]
+            == pytest.approx(titles.loc[row, "score"] - titles.loc["mlm", "score"], abs=1e-9, nan_ok=True)
+            or row == "mlm"
+        )
+    assert titles["minus_first"].tolist()[1:] == pytest.approx(
+        (titles["score"] - titles["score"].iloc[0])[1:], abs=1e-9
+    )
+    for row in rows:
+        hits = right(workspace, f"ablate-t2-{row}-2022")
+        assert of_task["task2"].loc[row, "score"] == pytest.approx(hits["hit"].mean(), abs=1e-12)
+    assert printed.count("contrastive minus none") == 2 and "contrastive minus mlm" in printed
+
+
 def test_what_does_not_exist_is_refused(ablated: Workspace) -> None:
     sentence = refused("ablate", "loses", "-w", ablated.root)
-    assert sentence == "There is no table 'loses' (did you mean 'losses'?): known are losses, methods, char3."
+    assert (
+        sentence == "There is no table 'loses' (did you mean 'losses'?): known are pretraining, losses, methods, char3."
+    )
     assert "Fold 5 does not exist" in refused("ablate", "losses", "--fold", "5", "-w", ablated.root)
     assert "Fold -1 does not exist" in refused("ablate", "losses", "--fold", "-1", "-w", ablated.root)
 
