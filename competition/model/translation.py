@@ -23,12 +23,12 @@ class Translator:
             CompError: the model is not there or no MarianMT model.
         """
         try:
-            self._tokenizer = MarianTokenizer.from_pretrained(source)
             model, report = MarianMTModel.from_pretrained(
                 source, weights_only=True, dtype=torch.float32, output_loading_info=True
             )
             if report["missing_keys"]:
                 raise ValueError(f"its weights lack {sorted(report['missing_keys'])[0]}")
+            self._tokenizer = MarianTokenizer.from_pretrained(source)
         except Exception as error:  # whatever the library or the network raises, the way out is the same
             reason = str(error).strip().split("\n")[0]
             raise CompError(
