@@ -81,7 +81,8 @@ class Ablation:
             near = settings.nearest(name, TABLES)
             raise InputError(f"There is no table {name!r}{near}: known are {', '.join(TABLES)}.")
         table = TABLES[name]
-        base = Planner(workspace).recipe(table.recipe)
+        planner = Planner(workspace)
+        base = planner.recipe(table.recipe)
         task = table.tasks[0]
         if not isinstance(base, EncoderRecipe) or KINDS[base.kind].primary != task:
             raise InputError(
@@ -89,7 +90,7 @@ class Ablation:
                 f"{task}: rename the workspace's own {table.recipe}.toml."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
-        start = Planner(workspace).pretraining("pretrained") if pretrains else None
+        start = planner.pretraining("pretrained") if pretrains else None
         recipes: dict[str, AnyRecipe] = {}
         runs: dict[str, list[str]] = {}
         for row in table.rows:

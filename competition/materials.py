@@ -10,7 +10,7 @@ from competition import folds
 from competition.data import store
 from competition.errors import CompError
 from competition.model.sources import Sources
-from competition.planning import TINY
+from competition.origins import TINY
 from competition.progress import progress
 from competition.recipe import PretrainingRecipe
 from competition.tables import read_table, table_inputs, write_table

@@ -4,30 +4,18 @@ Fingerprints are computed from settings and data alone, before anything is made:
 and the fingerprints of what it depends on, down to the rows.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from competition import settings as config
-from competition.data.store import Card, load_card
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
-from competition.recipe import (
-    AnyRecipe,
-    AverageRecipe,
-    EncoderRecipe,
-    MemberRecipe,
-    Optimised,
-    PretrainingRecipe,
-    RunRecipe,
-)
-from competition.settings import Settings
+from competition.origins import Origins
+from competition.recipe import AverageRecipe, EncoderRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
-from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files
-
-TINY = "tiny"  # the encoder that is made here instead of being loaded
+from competition.workspace import SCHEMA, fingerprint
 
 
 @dataclass(frozen=True)
@@ -43,23 +31,10 @@ class FoldPlan:
     translations: tuple[Path, str] | None  # the file of translated texts, and its fingerprint
 
 
-class Planner:
+class Planner(Origins):
     """The runs of one workspace."""
 
-    def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
-        """`recipes` are known beside those of the files, and go before them."""
-        self.workspace = workspace
-        self._recipes = recipes or {}
-        self.settings: Settings = config.load_settings(workspace)
-        self.card: Card = load_card(workspace)
-
     # --- recipes and runs ---
-
-    @cache  # noqa: B019 - one Pipeline per command
-    def _load(self, name: str) -> AnyRecipe:
-        if name in self._recipes:
-            return self._recipes[name]
-        return config.load_recipe(self.workspace, self.settings, name)
 
     def recipe(self, name: str) -> RunRecipe:
         """The recipe called `name`, a member or an ensemble, with everything resolved.
@@ -73,15 +48,6 @@ class Planner:
                 f"{name!r} pre-trains an encoder and leaves no predictions: let a recipe start from it "
                 f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {name}`."
             )
-        return recipe
-
-    def pretraining(self, name: str) -> PretrainingRecipe:
-        """The recipe called `name`, which pre-trains an encoder; raises InputError for any other."""
-        if name == TINY:
-            raise InputError(f"{TINY!r} is the offline encoder's name: call the recipe that pre-trains otherwise.")
-        recipe = self._load(name)
-        if not isinstance(recipe, PretrainingRecipe):
-            raise InputError(f'{name!r} pre-trains nothing: a recipe that does says `model = "pretraining"`.')
         return recipe
 
     def member(self, name: str) -> MemberRecipe:
@@ -209,93 +175,6 @@ class Planner:
     def folds_inputs(self, scheme: str) -> str:
         """What a scheme's file of folds is made from."""
         return fingerprint([SCHEMA, "folds", scheme, self.card.train, self.card.test])
-
-    @cache  # noqa: B019
-    def pretrained(self, encoder: str) -> PretrainingRecipe | None:
-        """The recipe that an encoder is made by; None where it is loaded, or `tiny`.
-
-        Raises:
-            InputError: the encoder is named like a recipe that does not pre-train, or it is made from itself.
-        """
-        recipes = {*self._recipes, *config.recipe_names(self.workspace)} - {TINY}
-        line: list[str] = []
-        while encoder in recipes:
-            if encoder in line:
-                raise InputError(
-                    f"The recipe {encoder!r} starts from its own encoder: {' <- '.join((*line, encoder))}."
-                )
-            line.append(encoder)
-            encoder = self.pretraining(encoder).encoder
-        return self.pretraining(line[0]) if line else None
-
-    @cache  # noqa: B019
-    def encoder_inputs(self, encoder: str) -> str:
-        """What an encoder's folder is made from: the content of a local folder, the name of one on the hub."""
-        recipe = self.pretrained(encoder)
-        if recipe is not None:
-            read = [self.card.train, self.card.test if recipe.test_copies else None]
-            names = self.vocabulary_inputs if recipe.names else None
-            return fingerprint([SCHEMA, recipe.result_keys(), self.encoder_inputs(recipe.encoder), read, names])
-        source = self.encoder_source(encoder)
-        if source == TINY:
-            return fingerprint([SCHEMA, TINY, self.settings.seed, self.card.train])
-        return fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])
-
-    def encoder_source(self, encoder: str) -> str:
-        """`tiny`, a folder (relative ones start at the workspace), or a name on the model hub."""
-        return TINY if encoder == TINY else self._model_source("encoder", encoder)
-
-    def _model_source(self, key: str, name: str) -> str:
-        """A folder or a name on the model hub, as the recipe key `key` says it."""
-        local = self.workspace.root / Path(name).expanduser()
-        if name.startswith(("/", ".", "~")) and not local.is_dir():
-            raise InputError(f"The {key} {name!r} is no folder: correct `{key}` in [overrides] or the recipe.")
-        return str(local) if local.is_dir() else name
-
-    @cache  # noqa: B019
-    def translations(self, model: str) -> tuple[str, Path, str]:
-        """Where a translation model is loaded from, the file of its translations, and what that is made from."""
-        source = self._model_source("translate_with", model)
-        content = fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])
-        return source, self.workspace.translations(content), fingerprint([content, self.card.train])
-
-    def encoder_folder(self, encoder: str) -> Path:
-        """One folder per encoder: two that end in the same name differ in the hash of the whole."""
-        if self.pretrained(encoder) is not None:
-            return self.workspace.encoder(encoder)
-        return self.workspace.encoder(TINY if encoder == TINY else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}")
-
-    @property
-    def vocabulary_inputs(self) -> str:
-        """What the vocabulary is made from."""
-        return fingerprint([SCHEMA, "vocabulary", self.card.train])
-
-    @property
-    def vectors_inputs(self) -> str:
-        """What the vectors of 3-grams are made from."""
-        return fingerprint([self.vocabulary_inputs, self.settings.seed])
-
-    def sources(self, recipe: EncoderRecipe) -> Sources:
-        """The folders that a recipe's models are built from."""
-        learned = "char3" in recipe.features and recipe.char3_init != "random"
-        return Sources(
-            self.encoder_folder(recipe.encoder),
-            self.workspace.vocabulary if recipe.features else None,
-            self.workspace.gram_vectors if learned else None,
-            self._learned_names(recipe, recipe.features),
-        )
-
-    def _learned_names(self, recipe: Optimised, read: Iterable[str]) -> Path | None:
-        """The folder that the brands and colors that a recipe reads start from."""
-        pretrained = self.pretrained(recipe.encoder)
-        if pretrained is None or not set(pretrained.names) & set(read):
-            return None
-        return self.encoder_folder(recipe.encoder)
-
-    def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
-        """The folders that a pre-training starts from."""
-        vocabulary = self.workspace.vocabulary if recipe.names else None
-        return Sources(self.encoder_folder(recipe.encoder), vocabulary, names=self._learned_names(recipe, recipe.names))
 
     @cache  # noqa: B019
     def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:

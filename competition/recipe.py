@@ -11,11 +11,13 @@ SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 
 
 class Model(BaseModel):
+    """A table of TOML: nothing changes it, and it has no key but those that are named."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Recipe(Model):
-    """What every recipe says.
+class Learned(Model):
+    """What every recipe says that something is learned by.
 
     Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws other numbers,
     mixup other partners), so changing them makes nothing out of date.
@@ -25,11 +27,20 @@ class Recipe(Model):
 
     name: str
     about: str = ""
+    seed: int = 2022
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result: not the name, which nothing is drawn from."""
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
+
+
+class Recipe(Learned):
+    """What every recipe says that is trained on folds."""
+
     kind: Literal["classes", "gain", "substitute"] = "classes"
     scheme: Literal["five", "ten"] = "five"
     rows: Literal["all", "task1"] = "all"
     drop_noise_from: str = ""
-    seed: int = 2022
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -49,10 +60,6 @@ class Recipe(Model):
     def fold_seed(seed: int, fold: int) -> int:
         """Of all that is drawn in a fold. Recipes share it, so that two of them differ by their keys alone."""
         return derive_seed(seed, "fold", fold)
-
-    def result_keys(self) -> dict[str, Any]:
-        """All that can change a result: not the name, which nothing is drawn from."""
-        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
 
 
 class Optimised(Model):
@@ -203,7 +210,7 @@ SPANS: dict[Locale, Spans] = {
 }
 
 
-class PretrainingRecipe(Optimised):
+class PretrainingRecipe(Learned, Optimised):
     """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
     `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0 switches a task off. An
@@ -214,9 +221,6 @@ class PretrainingRecipe(Optimised):
     device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})
 
     model: Literal["pretraining"] = "pretraining"
-    name: str
-    about: str = ""
-    seed: int = 2022
     epochs: int = Field(10, ge=1)
     learning_rate: float = Field(2e-5, gt=0)
     warmup: float = Field(0.03, ge=0, lt=1)
@@ -247,10 +251,6 @@ class PretrainingRecipe(Optimised):
     def names(self) -> tuple[str, ...]:
         """The attributes whose embeddings are learned."""
         return tuple(name for name in ("brand", "color") if getattr(self, name))
-
-    def result_keys(self) -> dict[str, Any]:
-        """All that can change a result: not the name, which nothing is drawn from."""
-        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
 
 
 MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds

@@ -116,6 +116,18 @@ def _preset(name: str, source: Path) -> dict[str, Any]:
     return read_toml(path)
 
 
+def _size(workspace: Workspace, settings: Settings, pretrains: bool) -> dict[str, Any]:
+    """What the preset says to a recipe that fine-tunes, or to one that pre-trains."""
+    preset = _preset(settings.preset, workspace.settings_file)
+    of_pretraining = preset.pop("pretraining")
+    if not pretrains:
+        return preset
+    # It starts from what recipes would start from without it.
+    named = str(settings.overrides.get("encoder", ""))
+    start = preset["encoder"] if named in ("", *recipe_names(workspace)) else named
+    return {"encoder": start} | of_pretraining
+
+
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """The keys of both, those of `above` winning; tables within are put over one another, too."""
     both = [key for key, own in above.items() if isinstance(own, dict) and isinstance(below.get(key), dict)]
@@ -136,15 +148,8 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
     content: dict[str, Any] = {"name": name}
     if "seed" in model.model_fields:
         content["seed"] = settings.seed
-    preset = _preset(settings.preset, workspace.settings_file)
-    of_pretraining = preset.pop("pretraining", {})
-    if model is EncoderRecipe:
-        content |= preset
-    elif model is PretrainingRecipe:
-        # It starts from what recipes would start from without it.
-        named = str(settings.overrides.get("encoder", ""))
-        start = preset["encoder"] if named in ("", *recipe_names(workspace)) else named
-        content |= {"encoder": start} | of_pretraining
+    if model in (EncoderRecipe, PretrainingRecipe):
+        content |= _size(workspace, settings, model is PretrainingRecipe)
     content = _over(content, own)
     table = "pretraining" if model is PretrainingRecipe else "overrides"
     overridden = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}

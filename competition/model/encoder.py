@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 import competition.model.quiet  # noqa: F401
@@ -146,6 +147,12 @@ def load_encoder(folder: Path) -> Any:
     return encoder
 
 
-def reads_types(encoder: Any) -> bool:
-    """Whether an encoder tells a text's first side from its second by token types."""
-    return getattr(encoder.config, "type_vocab_size", 1) > 1
+def hidden_states(encoder: Any, mask: Tensor, types: Tensor, **text: Tensor) -> Tensor:
+    """What an encoder makes of texts, `(batch, tokens, H)`; one without token types never sees `types`.
+
+    `text` is `input_ids` or `inputs_embeds`.
+    """
+    if getattr(encoder.config, "type_vocab_size", 1) > 1:
+        text["token_type_ids"] = types
+    hidden: Tensor = encoder(attention_mask=mask, **text).last_hidden_state
+    return hidden

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from competition.data.catalogue import IGNORED
 from competition.data.vocabulary import RARE, Vocabulary
-from competition.model.encoder import reads_types
+from competition.model.encoder import hidden_states
 from competition.model.features import name_table
 from competition.model.losses import one_hot, poly1
 
@@ -68,10 +68,8 @@ class Names(nn.Module):
 
 
 def encode(encoder: Any, batch: Batch) -> Tensor:
-    """The hidden states of a batch, `(batch, tokens, H)`. Encoders without token types never see them."""
-    extra = {"token_type_ids": batch.types} if reads_types(encoder) else {}
-    hidden: Tensor = encoder(input_ids=batch.ids, attention_mask=batch.mask, **extra).last_hidden_state
-    return hidden
+    """The hidden states of a batch, `(batch, tokens, H)`."""
+    return hidden_states(encoder, batch.mask, batch.types, input_ids=batch.ids)
 
 
 def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import load_encoder, reads_types
+from competition.model.encoder import hidden_states, load_encoder
 from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
@@ -24,7 +24,6 @@ class RelevanceModel(nn.Module):
         super().__init__()
         self.kind = recipe.kind
         self.encoder = encoder
-        self.uses_types = reads_types(encoder)
         self.features = features
         hidden, extra = encoder.config.hidden_size, features.width if features else 0
         self.head = ARCHITECTURES[recipe.architecture](hidden, extra, recipe.dropout)
@@ -54,12 +53,11 @@ class RelevanceModel(nn.Module):
             delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial training attacks.
             mix: embedding mixup, in training only.
         """
-        extra = {"token_type_ids": inputs.types} if self.uses_types else {}
         if delta is None:
-            extra["input_ids"] = inputs.ids
+            text = {"input_ids": inputs.ids}
         else:
-            extra["inputs_embeds"] = self.encoder.get_input_embeddings()(inputs.ids) + delta
-        hidden = self.encoder(attention_mask=inputs.mask, **extra).last_hidden_state  # (V * batch, tokens, H)
+            text = {"inputs_embeds": self.encoder.get_input_embeddings()(inputs.ids) + delta}
+        hidden = hidden_states(self.encoder, inputs.mask, inputs.types, **text)  # (V * batch, tokens, H)
         batch, views = inputs.present.shape
         hidden, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (hidden, inputs.mask))
         beside = hidden.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)

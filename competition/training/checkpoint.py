@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
@@ -12,6 +13,11 @@ from competition.recipe import EncoderRecipe
 def weights_file(folder: Path, seed: int) -> Path:
     """Where a fold's folder keeps the weights of one of the recipe's seeds."""
     return folder / f"seed-{seed}.safetensors"
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's weights as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def save_model(folder: Path, seed: int, model: RelevanceModel) -> None:

@@ -25,7 +25,7 @@ from competition.progress import Progress, progress
 from competition.recipe import EncoderRecipe
 from competition.tables import mean_by_id
 from competition.training.batches import Rows
-from competition.training.checkpoint import load_model, save_model
+from competition.training.checkpoint import load_model, save_model, snapshot
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.predict import predict
 from competition.training.step import Sample, Step
@@ -89,7 +89,8 @@ def _augmented(
 ) -> tuple[Augmented, list[str]]:
     """The examples as a recipe reads them, behind them the rows that it adds; and each row's normalised query."""
     new = []
-    query = pd.Series([normalise(text) for text in examples["query"]], index=examples["example_id"])
+    normalised = {text: normalise(text) for text in examples["query"].unique()}
+    query = pd.Series([normalised[text] for text in examples["query"]], index=examples["example_id"])
     queries = query.tolist()
     if translations is not None:
         translated = augment.translate(examples, products, translations)
@@ -216,16 +217,12 @@ def _train_seed(
             if recipe.weights == "last" and epoch + 1 < recipe.epochs:
                 return
             if recipe.weights == "last" or kept is None or value > kept.score:
-                kept = _Kept(value, outputs, _copy(evaluated))
+                kept = _Kept(value, outputs, snapshot(evaluated))
 
         tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch)
     assert kept is not None  # there is at least one epoch
     model.load_state_dict(kept.weights)
     return model, kept.held_out
-
-
-def _copy(model: RelevanceModel) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def _predict(

@@ -45,6 +45,7 @@ class Pretraining:
         self.accelerator, self.model, self.recipe, self.examples = accelerator, model, recipe, examples
         self.losses: dict[str, list[Tensor]] = {}  # of each task, step by step, until `epoch_losses` is asked
         self._weights = {"token": recipe.mlm, "match": recipe.query, "brand": recipe.brand, "color": recipe.color}
+        self._losses_of = {"mlm": ("token",), "query": ("match",), "attributes": tuple(model.names)}
         if "contrastive" in examples.tasks:
             hidden = model.encoder.config.hidden_size
             self.momentum = Momentum(model.encoder, recipe.momentum)
@@ -92,7 +93,7 @@ class Pretraining:
                 sums[name] = sums.get(name, torch.zeros_like(mean)) + mean.detach()
         nothing = torch.zeros((), device=self.accelerator.device)
         total = nothing
-        for name in ("token",) if task == "mlm" else ("match",) if task == "query" else tuple(self.model.names):
+        for name in self._losses_of[task]:
             mean = self.accelerator.reduce(sums.get(name, nothing), reduction="sum")
             self.losses.setdefault(name, []).append(mean)
             total = total + self._weights[name] * mean

@@ -17,6 +17,7 @@ from competition.model.pretraining import PretrainingModel, vocabulary_sizes
 from competition.model.sources import Sources
 from competition.progress import console, progress
 from competition.recipe import PretrainingRecipe
+from competition.training.checkpoint import snapshot
 from competition.training.held_out import HeldOut
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.multitask import Pretraining
@@ -94,6 +95,6 @@ class _Watch:
         self.epochs.append(epoch)
         self.losses.append(losses)
         if best_epoch(self.epochs) is epoch:
-            self.weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            self.weights = snapshot(model)
         self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **learned)
         console.print(f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}")
