@@ -11,7 +11,7 @@ from competition.data import store
 from competition.errors import CompError
 from competition.model.sources import Sources
 from competition.origins import TINY
-from competition.progress import progress
+from competition.progress import console, progress
 from competition.recipe import PretrainingRecipe
 from competition.tables import read_table, table_inputs, write_table
 from competition.workspace import Workspace, derive_seed
@@ -65,6 +65,15 @@ class Materials:
 
         products = choose(self.examples, self.products, recipe.test_copies)
         pretrain(recipe, products, sources, folder, inputs, Log(self.workspace.encoder_log(recipe.name)))
+
+    def write_text_features(self, inputs: str) -> None:
+        """Write `data/text_features.parquet`: the features of `lexical` and BM25."""
+        from competition.ensemble.bm25 import bm25_features
+        from competition.ensemble.features import text_features
+
+        console.print(f"text features of {len(self.examples):,} rows")
+        parts = [make(self.examples, self.products) for make in (text_features, bm25_features)]
+        write_table(self.workspace.text_features, pd.concat(parts, axis=1).reset_index(), inputs)
 
     def vocabulary(self, inputs: str) -> None:
         """Write `data/vocabulary/`."""

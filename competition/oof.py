@@ -1,9 +1,11 @@
 """Out-of-fold files: the currency between models, ensembles, audits and submissions.
 
 A run is a folder of `oof/`: `fold-K.parquet` holds the outputs of the rows held out in fold K, `test-K.parquet` those
-of all test rows by the model of fold K. Whatever reads a run checks that each example is there exactly once.
+of all test rows by the model of fold K. `pair-J-K.parquet`, where there are any, holds the outputs of the rows of both
+folds by a nested model, which saw neither. Whatever reads a run checks that each example is there exactly once.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +82,43 @@ def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
         if bad.any():
             first = outputs["example_id"][bad].iloc[0]
             raise CompError(f"{name}: {int(bad.sum())} rows of probabilities do not sum to 1, the first is {first}.")
+
+
+def read_nested(
+    workspace: Workspace, name: str, kind: str, pairs: Mapping[tuple[int, ...], str], fold: pd.Series
+) -> dict[int, pd.DataFrame]:
+    """For each fold, the outputs of all training rows by nested models, none of which saw that fold or the row's own.
+
+    A nested model leaves out two folds. Seen from fold k, the rows of another fold j have the outputs of the model that
+    left out j and k, the rows of k the mean of the models that left out k.
+
+    Args:
+        workspace: where the files lie.
+        name: the recipe.
+        kind: of its outputs.
+        pairs: per model, its two folds and the fingerprint of what it is made from.
+        fold: the fold of every training row, by example_id.
+
+    Returns:
+        Fold -> example_id and outputs, sorted by example_id.
+
+    Raises:
+        CompError: a file is missing, damaged or out of date, or does not hold the rows of its two folds exactly once.
+    """
+    others: dict[int, list[pd.DataFrame]] = {}
+    own: dict[int, list[pd.DataFrame]] = {}
+    for pair, inputs in pairs.items():
+        path = workspace.pair(name, pair)
+        outputs = read_table(path, inputs)
+        check_outputs(outputs, kind, str(path))
+        if not np.array_equal(np.sort(outputs["example_id"]), np.sort(fold.index[fold.isin(pair)])):
+            raise CompError(f"{path} does not hold the rows of the folds {pair[0]} and {pair[1]} exactly once.")
+        of_row = outputs["example_id"].map(fold)
+        for k, j in (pair, pair[::-1]):
+            others.setdefault(k, []).append(outputs[of_row == j])
+            own.setdefault(k, []).append(outputs[of_row == k])
+    seen = {k: pd.concat([*others[k], mean_by_id(own[k])]) for k in sorted(own)}
+    return {k: outputs.sort_values("example_id", ignore_index=True) for k, outputs in seen.items()}
 
 
 def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run:

@@ -131,6 +131,11 @@ class Origins:
         return Sources(self.encoder_folder(recipe.encoder), vocabulary, names=self._learned_names(recipe, recipe.names))
 
 
+def text_features_inputs(card: Card) -> str:
+    """What the features of text are made from."""
+    return fingerprint([SCHEMA, "text features", card.both])
+
+
 def _content(source: str) -> str:
     """The fingerprint of a model: the content of a local folder, the name of one on the hub."""
     return fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
-from competition.planning import Planner
+from competition.origins import text_features_inputs
+from competition.planning import PAIRED, FoldPlan, Planner
 from competition.progress import console
 from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
@@ -151,19 +152,41 @@ class Pipeline(Planner):
             InputError: the fold `only` does not exist in the recipe's scheme.
         """
         recipe = self.member(name)
-        steps = [self.folds_step(recipe.scheme)]
+        steps = self._material_steps(recipe, recipe.scheme)
+        return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
+
+    def _material_steps(self, recipe: MemberRecipe, scheme: str) -> list[Step]:
+        """What a recipe is trained from, beside the rows."""
+        steps = [self.folds_step(scheme)]
         if isinstance(recipe, EncoderRecipe):
             steps += self.encoder_steps(recipe.encoder)
             steps += self._feature_steps(self.sources(recipe))
             steps += [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
+        if isinstance(recipe, LexicalRecipe):
+            steps.append(self.text_features_step())
         if recipe.drop_noise_from:
             steps.append(self.noise_step(recipe.drop_noise_from))
-        return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
+        return steps
+
+    def text_features_step(self) -> Step:
+        """`data/text_features.parquet`, which the floor and the stackers read."""
+        path, inputs = self.workspace.text_features, text_features_inputs(self.card)
+        return Step("text features", inputs, lambda: table_inputs(path), lambda: self.maker.write_text_features(inputs))
 
     def _train_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.oof_fold(recipe.name, fold)
         name = f"train {recipe.name} fold {fold}"
         return Step(name, plan.inputs, lambda: table_inputs(path), lambda: self.maker.train(recipe, plan))
+
+    def pair_steps(self, name: str) -> list[Step]:
+        """The nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
+        recipe = self.member(name)
+        return [*self._material_steps(recipe, PAIRED), *(self._pair_step(recipe, p) for p in self.pair_plans(name))]
+
+    def _pair_step(self, recipe: MemberRecipe, plan: FoldPlan) -> Step:
+        path = self.workspace.pair(recipe.name, plan.held)
+        name = f"train {recipe.name} without folds {' and '.join(map(str, plan.held))}"
+        return Step(name, plan.inputs, lambda: table_inputs(path), lambda: self.maker.train_pair(recipe, plan))
 
     def _predict_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.test_fold(recipe.name, fold)

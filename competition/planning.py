@@ -7,28 +7,37 @@ and the fingerprints of what it depends on, down to the rows.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.origins import Origins
-from competition.recipe import AverageRecipe, EncoderRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
+from competition.recipe import SCHEMES, AverageRecipe, EncoderRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, fingerprint
+
+PAIRED = "five"  # the scheme that ensembles are cross-fitted over, and nested models leave out two folds of
 
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """What one fold of a recipe is made from."""
+    """What the model of one fold is made from, or a nested one, which leaves out two folds."""
 
-    number: int
+    scheme: str
+    held: tuple[int, ...]  # the folds whose rows it never sees and predicts
     inputs: str  # fingerprint of all that training depends on
     test_inputs: str  # the same with the test rows
     folds_inputs: str  # of the file of folds
     sources: Sources | None  # of an encoder recipe
     noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
     translations: tuple[Path, str] | None  # the file of translated texts, and its fingerprint
+
+    @property
+    def name(self) -> str:
+        """`3`, or `0-3` of a nested model."""
+        return "-".join(map(str, self.held))
 
 
 class Planner(Origins):
@@ -176,10 +185,27 @@ class Planner(Origins):
         """What a scheme's file of folds is made from."""
         return fingerprint([SCHEMA, "folds", scheme, self.card.train, self.card.test])
 
-    @cache  # noqa: B019
     def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:
         """What one fold of a recipe is made from."""
-        parts = [SCHEMA, recipe.result_keys(), fold, self.card.train]
+        return self._plan(recipe, recipe.scheme, (fold,))
+
+    def pair_plans(self, name: str) -> list[FoldPlan]:
+        """What the nested models of a recipe are made from: one for each two folds of `five`, whatever its scheme.
+
+        Raises:
+            InputError: the recipe trains on what an audit left, whose models saw the labels of every fold.
+        """
+        recipe = self.member(name)
+        if recipe.drop_noise_from:
+            raise InputError(
+                f"{name!r} leaves out rows by an audit that saw the labels of all folds, so it has no nested models: "
+                "name members without drop_noise_from."
+            )
+        return [self._plan(recipe, PAIRED, pair) for pair in combinations(range(SCHEMES[PAIRED]), 2)]
+
+    @cache  # noqa: B019
+    def _plan(self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]) -> FoldPlan:
+        parts = [SCHEMA, recipe.result_keys(), held[0] if len(held) == 1 else held, self.card.train]
         sources = None
         if isinstance(recipe, EncoderRecipe):
             sources = self.sources(recipe)
@@ -198,7 +224,7 @@ class Planner(Origins):
             parts.append(translations[1])
         inputs = fingerprint(parts)
         test_inputs = fingerprint([inputs, self.card.test])
-        return FoldPlan(fold, inputs, test_inputs, self.folds_inputs(recipe.scheme), sources, noise, translations)
+        return FoldPlan(scheme, held, inputs, test_inputs, self.folds_inputs(scheme), sources, noise, translations)
 
     def noise_inputs(self, name: str, fraction: float) -> str:
         """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""

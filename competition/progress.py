@@ -48,6 +48,8 @@ class Progress:
         return self.done / max(time.monotonic() - self._start, 1e-9)
 
     def close(self) -> None:
+        if not self.total:
+            return
         seconds = time.monotonic() - self._start
         console.print(f"{self.name}: {self.done:,} in {seconds:,.1f} s, {self.rate:,.0f}/s")
 

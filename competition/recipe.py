@@ -57,7 +57,7 @@ class Recipe(Learned):
         return (self.seed,)
 
     @staticmethod
-    def fold_seed(seed: int, fold: int) -> int:
+    def fold_seed(seed: int, fold: int | str) -> int:
         """Of all that is drawn in a fold. Recipes share it, so that two of them differ by their keys alone."""
         return derive_seed(seed, "fold", fold)
 

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from competition import evaluation, oof, submissions
-from competition.data.store import Card
+from competition.data.store import Card, load_card
 from competition.errors import CompError
 from competition.materials import Materials, read_translations
 from competition.oof import RunPlan
+from competition.origins import text_features_inputs
 from competition.planning import FoldPlan
-from competition.progress import console, progress
+from competition.progress import progress
 from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.scoreboard import scoreboard
 from competition.tables import read_table, write_table
@@ -50,31 +51,49 @@ class Maker(Materials):
 
     @cached_property
     def text_features(self) -> pd.DataFrame:
-        """The features of `lexical`, by example_id."""
-        from competition.ensemble.features import text_features
+        """What `data/text_features.parquet` holds, by example_id."""
+        inputs = text_features_inputs(load_card(self.workspace))
+        return read_table(self.workspace.text_features, inputs).set_index("example_id")
 
-        console.print(f"text features of {len(self.examples):,} rows")
-        return text_features(self.examples, self.products)
+    @cached_property
+    def lexical_features(self) -> pd.DataFrame:
+        """Those of them that `lexical` reads."""
+        from competition.ensemble.bm25 import PREFIX
+
+        return self.text_features.loc[:, ~self.text_features.columns.str.startswith(PREFIX)]
 
     # --- training ---
 
     def train(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
         """Train one fold of a recipe; writes its weights, its held-out and its test predictions."""
-        rows = self._rows(recipe, fold)
-        make = self._train_lexical if isinstance(recipe, LexicalRecipe) else self._train_encoder
-        held_out, test = make(recipe, fold, rows)  # type: ignore[arg-type]  # the recipe chose the function
+        held_out, test = self._fit(recipe, fold, self._rows(recipe, fold))
         # The held-out file says that the fold is trained, so it comes last.
-        oof.write_fold(self.workspace.test_fold(recipe.name, fold.number), test, recipe.kind, fold.test_inputs)
-        oof.write_fold(self.workspace.oof_fold(recipe.name, fold.number), held_out, recipe.kind, fold.inputs)
+        (number,) = fold.held
+        oof.write_fold(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
+        oof.write_fold(self.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.inputs)
+
+    def train_pair(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Train a nested model; writes its predictions of the two folds that it never saw, and no test predictions."""
+        rows = self._rows(recipe, fold)
+        held_out, _ = self._fit(recipe, fold, rows | {"test": rows["test"][:0]})
+        oof.write_fold(self.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.inputs)
+
+    def _fit(
+        self, recipe: MemberRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Train one model, save its weights; its outputs of the held-out and of the test rows."""
+        make = self._train_lexical if isinstance(recipe, LexicalRecipe) else self._train_encoder
+        return make(recipe, fold, rows)  # type: ignore[arg-type]  # the recipe chose the function
 
     def predict(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
         """Write the test predictions of a trained fold; trains it again when its weights are gone."""
-        if stamped(self.workspace.model(recipe.name, fold.number)) != fold.inputs:
+        if stamped(self.workspace.model(recipe.name, fold.name)) != fold.inputs:
             self.train(recipe, fold)
             return
         make = self._predict_lexical if isinstance(recipe, LexicalRecipe) else self._predict_encoder
         test = make(recipe, fold)  # type: ignore[arg-type]
-        oof.write_fold(self.workspace.test_fold(recipe.name, fold.number), test, recipe.kind, fold.test_inputs)
+        (number,) = fold.held
+        oof.write_fold(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
 
     def _rows(self, recipe: MemberRecipe, fold: FoldPlan) -> dict[str, np.ndarray]:
         """Positions in `examples` of the rows that a fold trains on, holds out and predicts.
@@ -82,16 +101,16 @@ class Maker(Materials):
         Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the audit.
         """
         examples = self.examples
-        of_row = self.fold_of_rows(recipe.scheme, fold.folds_inputs)
+        of_row = self.fold_of_rows(fold.scheme, fold.folds_inputs)
         is_train = (examples["split"] == "train").to_numpy()
-        held = (of_row == fold.number).to_numpy() & is_train
+        held = of_row.isin(fold.held).to_numpy() & is_train
         learn = is_train & ~held & ~np.isnan(target(recipe.kind, examples))
         if recipe.rows == "task1":
             learn &= examples["task1"].to_numpy(bool)
         if not learn.any():
             raise CompError(
                 f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
-                f"{fold.number}: take it out of `recipes` (and `noise_run`) of competition.toml."
+                f"{fold.name}: take it out of `recipes` (and `noise_run`) of competition.toml."
             )
         if fold.noise is not None:
             from competition.noise import dropped_ids
@@ -107,11 +126,11 @@ class Maker(Materials):
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         from competition.ensemble.boosting import predict_lexical, save_booster, train_lexical
 
-        features, ids = self.text_features, self.examples["example_id"].to_numpy()
-        with progress(f"{recipe.name} fold {fold.number}", len(rows["train"])) as work:
-            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.number)
+        features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
+        with progress(f"{recipe.name} fold {fold.name}", len(rows["train"])) as work:
+            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name)
             work.advance(len(rows["train"]))
-        save_booster(self.workspace.model(recipe.name, fold.number), booster, fold.inputs)
+        save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
         held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
         return held_out, test
 
@@ -119,8 +138,8 @@ class Maker(Materials):
         from competition.ensemble.boosting import load_booster, predict_lexical
 
         ids = self.examples.loc[self.examples["split"] == "test", "example_id"].to_numpy()
-        booster = load_booster(self.workspace.model(recipe.name, fold.number))
-        return predict_lexical(booster, self.text_features, ids)
+        booster = load_booster(self.workspace.model(recipe.name, fold.name))
+        return predict_lexical(booster, self.lexical_features, ids)
 
     def _corpus_of(self, recipe: EncoderRecipe, fold: FoldPlan) -> "Corpus":
         from competition.training.finetune import Corpus
@@ -144,9 +163,9 @@ class Maker(Materials):
 
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
-        folder = self.workspace.model(recipe.name, fold.number)
-        parts = Fold(fold.number, folder, fold.inputs, fold.sources, rows["train"], rows["held_out"], rows["test"])
-        log = Log(self.workspace.log(recipe.name), fold=fold.number)
+        folder = self.workspace.model(recipe.name, fold.name)
+        parts = Fold(fold.name, folder, fold.inputs, fold.sources, rows["train"], rows["held_out"], rows["test"])
+        log = Log(self.workspace.log(recipe.name), fold=fold.name)
         return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
 
     def _held_out_score(self, recipe: EncoderRecipe, rows: np.ndarray) -> Callable[[pd.DataFrame], float]:
@@ -172,8 +191,8 @@ class Maker(Materials):
         test = np.flatnonzero(self.examples["split"] == "test")
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
-        folder = self.workspace.model(recipe.name, fold.number)
-        return predict_fold(recipe, corpus, fold.sources, folder, fold.number, test)
+        folder = self.workspace.model(recipe.name, fold.name)
+        return predict_fold(recipe, corpus, fold.sources, folder, fold.name, test)
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe, folds_inputs: str, card: Card) -> None:
         """Write `run.json` of a complete recipe."""

@@ -29,6 +29,7 @@ class Workspace:
         self.data_card = self.root / "data" / "data.json"
         self.vocabulary = self.root / "data" / "vocabulary"
         self.gram_vectors = self.root / "data" / "char3"
+        self.text_features = self.root / "data" / "text_features.parquet"
         self.planted = self.root / "data" / "planted.parquet"
         self.models = self.root / "models"
         self.oof = self.root / "oof"
@@ -56,7 +57,7 @@ class Workspace:
     def encoder_log(self, name: str) -> Path:
         return self.models / "encoders" / f"{name}.log.jsonl"
 
-    def model(self, run: str, fold: int) -> Path:
+    def model(self, run: str, fold: int | str) -> Path:
         return self.models / run / f"fold-{fold}"
 
     def run(self, run: str) -> Path:
@@ -67,6 +68,9 @@ class Workspace:
 
     def test_fold(self, run: str, fold: int) -> Path:
         return self.oof / run / f"test-{fold}.parquet"
+
+    def pair(self, run: str, folds: tuple[int, ...]) -> Path:
+        return self.oof / run / f"pair-{'-'.join(map(str, folds))}.parquet"
 
     def run_card(self, run: str) -> Path:
         return self.oof / run / "run.json"

@@ -1,4 +1,4 @@
-"""LightGBM on features by example: the member `lexical`, the floor that every model is shown against."""
+"""LightGBM on text features: the member `lexical`, the floor that every model is shown against."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from competition.tasks import KINDS, LABELS, target
 from competition.workspace import atomic_folder, stamp
 
 
-def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: int) -> lgb.Booster:
+def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: str) -> lgb.Booster:
     """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic."""
     y = target(recipe.kind, rows)
     data = lgb.Dataset(features.loc[rows["example_id"]].to_numpy(), y, feature_name=list(features.columns))
@@ -35,8 +35,11 @@ def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFr
 
 def predict_lexical(booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray) -> pd.DataFrame:
     """example_id and class probabilities of some examples."""
+    columns = list(KINDS["classes"].outputs)
+    if not len(example_ids):
+        return pd.DataFrame({"example_id": example_ids} | dict.fromkeys(columns, 0.0))
     values = np.asarray(booster.predict(features.loc[example_ids].to_numpy()), np.float64)
-    frame = pd.DataFrame(values / values.sum(axis=1, keepdims=True), columns=list(KINDS["classes"].outputs))
+    frame = pd.DataFrame(values / values.sum(axis=1, keepdims=True), columns=columns)
     frame.insert(0, "example_id", example_ids)
     return frame
 

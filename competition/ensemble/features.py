@@ -22,16 +22,16 @@ from competition.tasks import LOCALES
 # Unsegmented scripts have no spaces: there, every character stands for a word.
 _WORD = r"[぀-ヿ㐀-鿿]|[^\W_]+"
 _DIGITS = re.compile(r"\d+")
-_WORDS = {"analyzer": "word", "token_pattern": _WORD}
+WORDS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}  # for long text: a third of the time
 _COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # name of a cosine -> the fields it reads, how
-    "title_word": (("title",), _WORDS),
-    "brand_word": (("brand",), _WORDS),
-    "color_word": (("color",), _WORDS),
-    "bullets_word": (("bullets",), _WORDS),
-    "description_word": (("description",), _WORDS),
-    "all_word": (FIELDS, _WORDS),
+    "title_word": (("title",), WORDS),
+    "brand_word": (("brand",), WORDS),
+    "color_word": (("color",), WORDS),
+    "bullets_word": (("bullets",), WORDS),
+    "description_word": (("description",), WORDS),
+    "all_word": (FIELDS, WORDS),
     "title_char": (("title",), _CHARACTERS),
     "bullets_trigram": (("bullets",), _TRIGRAMS),
     "description_trigram": (("description",), _TRIGRAMS),
@@ -44,18 +44,19 @@ _BUCKETS = 2**20
 
 def text_features(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     """The features of every example, float32, indexed by example_id and in the order of `examples`."""
-    texts = _Texts.make(examples, products)
+    texts = Texts.make(examples, products)
     columns: dict[str, NDArray[np.float64]] = {}
     columns |= _cosines(texts)
     columns |= _overlaps(texts)
     columns |= _shape(texts)
     frame = pd.DataFrame(columns, index=pd.Index(examples["example_id"], name="example_id"))
-    frame = pd.concat([frame, _within_query(frame, examples[["query_id", "split"]])], axis=1)
+    paired = frame.drop(columns=list(_OF_QUERY))
+    frame = pd.concat([frame, within_query(paired, examples[["query_id", "split"]])], axis=1)
     frame["locale"] = pd.Categorical(examples["locale"], categories=list(LOCALES)).codes
     return frame.astype(np.float32)
 
 
-class _Texts:
+class Texts:
     """The distinct queries and products of the examples, normalised, and which of them each row has."""
 
     def __init__(
@@ -66,7 +67,7 @@ class _Texts:
         self.fitting: np.ndarray = np.arange(len(product))
 
     @classmethod
-    def make(cls, examples: pd.DataFrame, products: pd.DataFrame) -> "_Texts":
+    def make(cls, examples: pd.DataFrame, products: pd.DataFrame) -> "Texts":
         query, distinct = pd.factorize(examples["query"])
         rows = product_rows(examples, products)
         used, product = np.unique(np.where(rows < 0, len(products), rows), return_inverse=True)
@@ -85,31 +86,39 @@ class _Texts:
         ]
 
 
-def _row_dot(a: csr_matrix, b: csr_matrix) -> NDArray[np.float64]:
+def counter(options: dict[str, Any]) -> HashingVectorizer:
+    """Texts -> counts of what `options` say, one column per hash.
+
+    Hashing needs no vocabulary: every text is read once, and new test rows move no feature of the old ones.
+    """
+    return HashingVectorizer(n_features=_BUCKETS, alternate_sign=False, norm=None, lowercase=False, **options)
+
+
+def row_dot(a: csr_matrix, b: csr_matrix) -> NDArray[np.float64]:
+    """The dot product of each row of `a` with the same row of `b`."""
     return np.asarray(a.multiply(b).sum(axis=1)).ravel()
 
 
-def _cosines(texts: _Texts) -> dict[str, NDArray[np.float64]]:
+def _cosines(texts: Texts) -> dict[str, NDArray[np.float64]]:
     """TF-IDF cosine of the query with fields, in words and in character n-grams, and the idf-weighted recall."""
     columns = {}
     for name, (fields, options) in _COSINES.items():
         documents = texts.joined(fields)
-        if options is not _WORDS:
+        if options is not WORDS:
             documents = [document[:_CHAR_LIMIT] for document in documents]
-        # Hashing needs no vocabulary: every text is read once, and new test rows move no feature of the old ones.
-        counts = HashingVectorizer(n_features=_BUCKETS, alternate_sign=False, norm=None, lowercase=False, **options)
+        counts = counter(options)
         document = counts.transform(documents)
         weights = TfidfTransformer(sublinear_tf=True).fit(document[texts.fitting])
         query = weights.transform(counts.transform(texts.queries))
-        columns[f"cosine_{name}"] = _row_dot(query[texts.query], weights.transform(document)[texts.product])
+        columns[f"cosine_{name}"] = row_dot(query[texts.query], weights.transform(document)[texts.product])
         document.data[:] = 1.0
         total = np.asarray(query.sum(axis=1)).ravel()[texts.query]
-        found = _row_dot(query[texts.query], document[texts.product])
+        found = row_dot(query[texts.query], document[texts.product])
         columns[f"recall_{name}"] = np.divide(found, total, out=np.zeros(len(found)), where=total > 0)
     return columns
 
 
-def _overlaps(texts: _Texts) -> dict[str, NDArray[np.float64]]:
+def _overlaps(texts: Texts) -> dict[str, NDArray[np.float64]]:
     """What of the query's words stands where: shares, first position, brand, color and numbers."""
     word = re.compile(_WORD)
     query_words = [word.findall(query) for query in texts.queries]
@@ -145,7 +154,7 @@ def _overlaps(texts: _Texts) -> dict[str, NDArray[np.float64]]:
     return dict(zip(names, rows.T, strict=True))
 
 
-def _shape(texts: _Texts) -> dict[str, NDArray[np.float64]]:
+def _shape(texts: Texts) -> dict[str, NDArray[np.float64]]:
     """Lengths in characters and words, and which fields are missing."""
     lengths = [[len(q) for q in texts.queries], [len(q.split()) for q in texts.queries]]
     columns = {name: np.array(of, np.float64)[texts.query] for name, of in zip(_OF_QUERY, lengths, strict=True)}
@@ -155,14 +164,13 @@ def _shape(texts: _Texts) -> dict[str, NDArray[np.float64]]:
     return columns
 
 
-def _within_query(frame: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
+def within_query(frame: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
     """Of each feature of the pair: its rank among the query's candidates (0..1) and the difference from their mean.
 
     A query that is in both splits has two lists of candidates, so that test rows move no feature of training rows.
     """
-    paired = frame.drop(columns=list(_OF_QUERY))
-    groups = paired.groupby([group[column].to_numpy() for column in group])
+    groups = frame.groupby([group[column].to_numpy() for column in group])
     rank = groups.rank(pct=True, method="average").add_suffix("_rank")
-    relative = (paired - groups.transform("mean")).add_suffix("_relative")
-    count = pd.DataFrame({"candidates": groups[paired.columns[0]].transform("size")})
+    relative = (frame - groups.transform("mean")).add_suffix("_relative")
+    count = pd.DataFrame({"candidates": groups[frame.columns[0]].transform("size")})
     return pd.concat([rank, relative, count], axis=1)

@@ -114,7 +114,7 @@ class Fold:
     `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint.
     """
 
-    number: int
+    name: str
     folder: Path
     inputs: str
     sources: Sources
@@ -148,19 +148,19 @@ def train_fold(
             held_out.append(outputs)
             if accelerator.is_main_process:
                 save_model(folder, seed, model)
-            with progress(f"{recipe.name} fold {fold.number}, test rows", len(fold.test)) as work:
+            with progress(f"{recipe.name} fold {fold.name}, test rows", len(fold.test)) as work:
                 test.append(_predict(accelerator, model, recipe, corpus, fold.test, work))
         stamp(folder, fold.inputs)
     return mean_by_id(held_out), mean_by_id(test)
 
 
 def predict_fold(
-    recipe: EncoderRecipe, corpus: Corpus, sources: Sources, folder: Path, number: int, test: Rows
+    recipe: EncoderRecipe, corpus: Corpus, sources: Sources, folder: Path, name: str, test: Rows
 ) -> pd.DataFrame:
-    """Outputs of the test rows by the weights that `train_fold` left in the folder of fold `number`."""
+    """Outputs of the test rows by the weights that `train_fold` left in the folder of fold `name`."""
     accelerator = make_accelerator()
     outputs = []
-    with progress(f"{recipe.name} fold {number}, test rows", len(test) * len(recipe.all_seeds)) as work:
+    with progress(f"{recipe.name} fold {name}, test rows", len(test) * len(recipe.all_seeds)) as work:
         for seed in recipe.all_seeds:
             model = load_model(folder, seed, recipe, sources).to(accelerator.device)
             outputs.append(_predict(accelerator, model, recipe, corpus, test, work))
@@ -202,11 +202,11 @@ def _train_seed(
     score: Callable[[pd.DataFrame], float],
 ) -> tuple[RelevanceModel, pd.DataFrame]:
     """The model of one seed with the weights that are kept, and its outputs of the held-out rows."""
-    drawn = recipe.fold_seed(seed, fold.number)
+    drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
     sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]))
     kept: _Kept | None = None
-    name = f"{recipe.name} fold {fold.number}" + (f" seed {seed}" if recipe.seeds else "")
+    name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
     with progress(name, recipe.epochs * (len(sample.rows) + len(fold.held_out))) as work:
 
         def after_epoch(epoch: int, evaluated: RelevanceModel) -> None:

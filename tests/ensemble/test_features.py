@@ -71,6 +71,6 @@ def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogu
     rows = examples[examples["split"] == "train"]
     recipe = LexicalRecipe(name="lexical", trees=5)
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
-    one, same = (predict_lexical(train_lexical(recipe, features, rows, 0), features, ids) for _ in range(2))
+    one, same = (predict_lexical(train_lexical(recipe, features, rows, "0"), features, ids) for _ in range(2))
     pd.testing.assert_frame_equal(one, same)
     np.testing.assert_allclose(one.drop(columns="example_id").sum(axis=1), 1)

@@ -23,7 +23,7 @@ ROWS = np.arange(24)
 def run(bench: Bench, asked: EncoderRecipe, folder: Path) -> tuple[Corpus, tuple[pd.DataFrame, pd.DataFrame]]:
     """Train on 12 rows, hold 6 out, test on 6."""
     corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
-    fold = Fold(2, folder / "fold-2", "inputs", bench.sources, ROWS[:12], ROWS[12:18], ROWS[18:])
+    fold = Fold("2", folder / "fold-2", "inputs", bench.sources, ROWS[:12], ROWS[12:18], ROWS[18:])
     return corpus, train_fold(asked, corpus, fold, Log(folder / "log"), lambda outputs: outputs.iloc[:, 1].mean())
 
 
@@ -35,7 +35,7 @@ def test_saved_weights_predict_what_training_predicted(keys: dict, bench: Bench,
     assert held_out["example_id"].tolist() == sorted(bench.examples["example_id"].iloc[12:18])
     assert stamped(tmp_path / "fold-2") == "inputs"
     for rows, expected in ((ROWS[12:18], held_out), (ROWS[18:], test)):
-        again = predict_fold(asked, corpus, bench.sources, tmp_path / "fold-2", 2, rows)
+        again = predict_fold(asked, corpus, bench.sources, tmp_path / "fold-2", "2", rows)
         pd.testing.assert_frame_equal(again, expected, check_exact=False, rtol=1e-6)
 
 
@@ -62,7 +62,7 @@ def test_seeds_are_averaged_as_one_run(bench: Bench, tmp_path: Path) -> None:
 
 def test_a_row_on_both_sides_is_refused(bench: Bench, tmp_path: Path) -> None:
     corpus = Corpus.make(recipe(), bench.sources, bench.examples, bench.products)
-    fold = Fold(0, tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:])
+    fold = Fold("0", tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:])
     with pytest.raises(ValueError, match="both sides"):
         train_fold(recipe(), corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0)
     assert not (tmp_path / "fold-0").exists()
@@ -243,7 +243,7 @@ def test_predictions_are_of_the_given_rows_alone(wide: Wide, tmp_path: Path) -> 
     asked = recipe(epochs=1, batch_size=16, learning_rate=1e-3, rebalance=True, token_budget=2000)
     corpus, (train, held_out) = wide.corpus(asked), wide.fold(0)
     few = train[np.isin(train, corpus.source[len(wide.examples) :])][:12]
-    fold = Fold(0, tmp_path / "fold-0", "inputs", wide.sources, few, held_out[:9], wide.test[:5])
+    fold = Fold("0", tmp_path / "fold-0", "inputs", wide.sources, few, held_out[:9], wide.test[:5])
     log = Log(tmp_path / "log")
     outputs = train_fold(asked, corpus, fold, log, lambda outputs: 0.0)
     for found, rows in zip(outputs, (held_out[:9], wide.test[:5]), strict=True):
