@@ -1,16 +1,17 @@
 """How what training starts from is made: folds, encoders, vocabularies, vectors, translations."""
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from competition import folds
 from competition.data import store
+from competition.data.store import Card
 from competition.errors import CompError
 from competition.model.sources import Sources
-from competition.origins import TINY
+from competition.origins import TINY, folds_inputs
 from competition.progress import console, progress
 from competition.recipe import PretrainingRecipe
 from competition.tables import read_table, table_inputs, write_table
@@ -33,11 +34,23 @@ class Materials:
         """All products."""
         return store.load_products(self.workspace)
 
-    def fold_of_rows(self, scheme: str, inputs: str) -> pd.Series:
-        """The fold of each example, from the checked file of a scheme that was made from `inputs`."""
-        table = read_table(self.workspace.folds(scheme), inputs)
+    @cached_property
+    def card(self) -> Card:
+        """What is known of the data."""
+        return store.load_card(self.workspace)
+
+    @cache  # noqa: B019 - one Maker per command
+    def fold_of_rows(self, scheme: str) -> pd.Series:
+        """The fold of each example, with its index, from the checked file of a scheme."""
+        table = read_table(self.workspace.folds(scheme), folds_inputs(self.card, scheme))
         folds.check_folds(self.examples, table, scheme)
         return folds.fold_of_rows(self.examples, table)
+
+    def fold_of_training(self, scheme: str) -> pd.Series:
+        """The fold of each training row, by example_id."""
+        train = (self.examples["split"] == "train").to_numpy()
+        ids = self.examples["example_id"].to_numpy()[train]
+        return pd.Series(self.fold_of_rows(scheme).to_numpy()[train], index=ids)
 
     # --- folds and encoder ---
 

@@ -35,6 +35,45 @@ class Estimate:
         return f"{self}"
 
 
+class RankedLists:
+    """The lists of many queries, laid out once so that many rankings of the same rows are scored fast.
+
+    Lists of similar length lie in one matrix, so that a ranking is a sort of its rows.
+    """
+
+    def __init__(self, query: Codes, gain: Array, tie: Codes | None = None) -> None:
+        """`query` and `gain` of each row, `(rows,)`; equal scores are ranked by `tie`, ascending, else by the rows."""
+        order = np.lexsort((np.arange(len(query)) if tie is None else tie, query))
+        starts = _starts(query[order])
+        lengths = np.diff(np.r_[starts, len(query)])
+        self.queries: Codes = query[order][starts]  # (queries,) ascending
+        self._gain = np.append(gain, 0.0)  # the last is of what fills a matrix up
+        self._matrices: list[tuple[Codes, Codes]] = []  # which lists, (n,), and their rows, (n, longest)
+        bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
+        order = np.append(order, len(query))
+        for b in np.unique(bucket):
+            lists = np.flatnonzero(bucket == b)
+            place = np.arange(int(lengths[lists].max()))
+            inside = place < lengths[lists, None]
+            rows = order[np.where(inside, starts[lists, None] + place, len(query))]
+            self._matrices.append((lists, rows))
+        self._ideal = self._dcg(gain)
+
+    def _dcg(self, score: Array) -> Array:
+        """DCG of each list, `(queries,)`: sum of gain / log2(rank + 1), ranks from 1; a score of -inf is not listed."""
+        dcg = np.empty(len(self.queries))
+        key = np.append(-score, np.inf)  # what fills up comes last
+        gain = np.where(np.isposinf(key), 0.0, self._gain)
+        for lists, rows in self._matrices:
+            ranked = np.take_along_axis(rows, np.argsort(key[rows], axis=1, kind="stable"), 1)
+            dcg[lists] = gain[ranked] @ (1 / np.log2(np.arange(rows.shape[1]) + 2))
+        return dcg
+
+    def ndcg(self, score: Array) -> Array:
+        """The nDCG of each query, `(queries,)`; NaN for one with no gain at all. A score of -inf is not listed."""
+        return _normalised(self._dcg(score), self._ideal)
+
+
 def _starts(sorted_codes: Codes) -> Codes:
     """Where each run of equal codes begins."""
     if len(sorted_codes) == 0:
@@ -75,13 +114,8 @@ def ndcg_per_query(
     Returns:
         The queries in ascending order and their nDCG in 0..1, `(queries,)`; NaN for a query with no gain at all.
     """
-    listed = np.ones(len(query), bool) if ranked is None else ranked
-    position = np.arange(len(query)) if tie is None else tie
-    queries, ideal = _dcg(query, gain, np.lexsort((-gain, query)))
-    # What is missing goes behind everything else and gains nothing.
-    order = np.lexsort((position, -np.where(listed, score, -np.inf), query))
-    _, dcg = _dcg(query, np.where(listed, gain, 0.0), order)
-    return queries, _normalised(dcg, ideal)
+    lists = RankedLists(query, gain, tie)
+    return lists.queries, lists.ndcg(score if ranked is None else np.where(ranked, score, -np.inf))
 
 
 def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.errors import CompError
 from competition.tables import mean_by_id, read_table, write_table
@@ -29,6 +30,8 @@ class RunPlan:
     tasks: tuple[str, ...]  # that it answers
     command: str  # that makes it
     parts: tuple[tuple[str, str], ...]  # per fold, the fingerprints of the inputs of its held-out and its test file
+    scheme: str = "five"  # of its folds
+    leaky: bool = False  # whether it reads what the competition did not mean to give away
 
     @property
     def folds(self) -> range:
@@ -52,6 +55,7 @@ class Run:
     name: str
     kind: str
     held_out: pd.DataFrame  # example_id and outputs, sorted by example_id
+    fold: NDArray[np.int64]  # (rows,) whose file each row of `held_out` came from
     test: pd.DataFrame  # the mean over the folds, sorted by example_id
 
 
@@ -135,14 +139,43 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
     mend = f"`{plan.command}` makes it anew"
     parts = [read_table(workspace.oof_fold(name, k), inputs, mend) for k, (inputs, _) in enumerate(plan.parts)]
     tests = [read_table(workspace.test_fold(name, k), inputs, mend) for k, (_, inputs) in enumerate(plan.parts)]
-    held_out = pd.concat(parts, ignore_index=True).sort_values("example_id", ignore_index=True)
+    for fold in plan.folds:
+        check_outputs(parts[fold], kind, f"The run {name!r}, fold {fold}")
+        check_outputs(tests[fold], kind, f"The run {name!r}, test rows of fold {fold}")
+    held_out = pd.concat([part.assign(_fold=k) for k, part in enumerate(parts)])
+    held_out = held_out.sort_values("example_id", ignore_index=True)
     by_split = examples.groupby("split")["example_id"]
-    for part, split in [(held_out, "train"), *((test, "test") for test in tests)]:
-        check_outputs(part, kind, f"The run {name!r} ({split})")
+    covered = [("its folds", held_out, "train"), *((f"its fold {k}", t, "test") for k, t in enumerate(tests))]
+    for where, part, split in covered:
         wanted = np.sort(by_split.get_group(split).to_numpy())
         if not np.array_equal(np.sort(part["example_id"].to_numpy()), wanted):
+            twice = part.loc[part["example_id"].duplicated(), "example_id"]
             stray = np.setxor1d(part["example_id"], wanted)
-            raise CompError(
-                f"The run {name!r} does not cover the {split} rows: {len(stray)} ids differ, the first is {stray[0]}."
+            trouble = (
+                f"{len(twice)} rows repeat another, example_id {twice.iloc[0]} is there twice"
+                if len(twice)
+                else f"{len(stray)} ids differ, the first is {stray[0]}"
             )
-    return Run(name, kind, held_out, mean_by_id(tests))
+            raise CompError(f"The run {name!r} does not cover the {split} rows in {where}: {trouble}.")
+    return Run(name, kind, held_out.drop(columns="_fold"), held_out["_fold"].to_numpy(np.int64), mean_by_id(tests))
+
+
+def check_parts(run: Run, fold: pd.Series, scheme: str) -> None:
+    """Refuse a run whose folds are made of other parts than the others'.
+
+    Args:
+        run: complete.
+        fold: the fold of every training row, by example_id, from the file of the scheme.
+        scheme: of the run.
+
+    Raises:
+        CompError: naming the run, the first such fold and the number of rows.
+    """
+    wanted = fold.loc[run.held_out["example_id"]].to_numpy()
+    astray = run.fold != wanted
+    if astray.any():
+        first = int(run.fold[astray][0])
+        raise CompError(
+            f"The run {run.name!r} holds {int((astray & (run.fold == first)).sum())} rows in its fold {first} that "
+            f"folds/{scheme}.parquet puts elsewhere, it was trained on other parts: train it anew."
+        )

@@ -131,6 +131,11 @@ class Origins:
         return Sources(self.encoder_folder(recipe.encoder), vocabulary, names=self._learned_names(recipe, recipe.names))
 
 
+def folds_inputs(card: Card, scheme: str) -> str:
+    """What a scheme's file of folds is made from."""
+    return fingerprint([SCHEMA, "folds", scheme, card.train, card.test])
+
+
 def text_features_inputs(card: Card) -> str:
     """What the features of text are made from."""
     return fingerprint([SCHEMA, "text features", card.both])

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
-from competition.origins import text_features_inputs
+from competition.origins import folds_inputs, text_features_inputs
 from competition.planning import PAIRED, FoldPlan, Planner
 from competition.progress import console
-from competition.recipe import AnyRecipe, AverageRecipe, EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
@@ -68,7 +68,7 @@ class Pipeline(Planner):
 
     def folds_step(self, scheme: str) -> Step:
         """`folds/<scheme>.parquet`."""
-        path, inputs = self.workspace.folds(scheme), self.folds_inputs(scheme)
+        path, inputs = self.workspace.folds(scheme), folds_inputs(self.card, scheme)
         return Step(f"folds {scheme}", inputs, lambda: table_inputs(path), lambda: self.maker.folds(scheme, inputs))
 
     def encoder_steps(self, encoder: str) -> list[Step]:
@@ -200,22 +200,28 @@ class Pipeline(Planner):
             f"score {recipe.name}",
             plan.complete,
             lambda: read_json(path).get("inputs"),
-            lambda: self.maker.run_card(plan, recipe, self.folds_inputs(recipe.scheme), self.card),
+            lambda: self.maker.run_card(plan, recipe),
         )
 
-    def ensemble_steps(self, name: str) -> list[Step]:
-        """One run per task that any member answers."""
+    def ensemble_steps(self, name: str, tasks: Iterable[str] | None = None) -> list[Step]:
+        """One run per task that any member answers, or for some of these tasks."""
         recipe = self.ensemble(name)
-        return [self.folds_step("five"), *(self._ensemble_step(recipe, task) for task in self.tasks_of(recipe))]
+        steps = [self.folds_step(PAIRED)]
+        if recipe.learns_trees and recipe.text:
+            steps.append(self.text_features_step())
+        if recipe.nested:
+            steps += [step for member in self.members_of(recipe) for step in self.pair_steps(member.name)]
+        steps += [self._ensemble_step(recipe, task) for task in tasks or self.tasks_of(recipe)]
+        return list({step.name: step for step in steps}.values())
 
-    def _ensemble_step(self, recipe: AverageRecipe, task: str) -> Step:
+    def _ensemble_step(self, recipe: EnsembleRecipe, task: str) -> Step:
         plan = self.ensemble_run(recipe, task)
-        members = [self.run(member.name) for member in self.members_of(recipe, task)]
+        members, pairs = self.combined(recipe, task)
         return Step(
             f"stack {plan.name}",
             plan.complete,
             lambda: self._recorded_ensemble(plan),
-            lambda: self.maker.ensemble(plan, recipe, task, members, self.folds_inputs("five"), self.card),
+            lambda: self.maker.ensemble(plan, recipe, members, pairs),
         )
 
     def _recorded_ensemble(self, plan: RunPlan) -> str | None:
@@ -227,7 +233,7 @@ class Pipeline(Planner):
 
     def run_steps(self, name: str) -> list[Step]:
         """The steps of a recipe or of an ensemble, without those of other runs."""
-        is_ensemble = isinstance(self.recipe(name), AverageRecipe)
+        is_ensemble = isinstance(self.recipe(name), EnsembleRecipe)
         return self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
 
     def submission_step(self, name: str, answers: dict[str, str]) -> Step:

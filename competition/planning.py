@@ -14,7 +14,7 @@ from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.origins import Origins
-from competition.recipe import SCHEMES, AverageRecipe, EncoderRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
+from competition.recipe import SCHEMES, EncoderRecipe, EnsembleRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, fingerprint
 
@@ -29,7 +29,6 @@ class FoldPlan:
     held: tuple[int, ...]  # the folds whose rows it never sees and predicts
     inputs: str  # fingerprint of all that training depends on
     test_inputs: str  # the same with the test rows
-    folds_inputs: str  # of the file of folds
     sources: Sources | None  # of an encoder recipe
     noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
     translations: tuple[Path, str] | None  # the file of translated texts, and its fingerprint
@@ -62,23 +61,25 @@ class Planner(Origins):
     def member(self, name: str) -> MemberRecipe:
         """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
         recipe = self.recipe(name)
-        if isinstance(recipe, AverageRecipe):
+        if isinstance(recipe, EnsembleRecipe):
             raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {name}`.")
         return recipe
 
-    def ensemble(self, name: str) -> AverageRecipe:
+    def ensemble(self, name: str) -> EnsembleRecipe:
         """An ensemble; raises InputError when `name` is a recipe that is trained on folds."""
         recipe = self.recipe(name)
-        if not isinstance(recipe, AverageRecipe):
+        if not isinstance(recipe, EnsembleRecipe):
             raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {name}`.")
         return recipe
 
-    def members_of(self, recipe: AverageRecipe, task: str | None = None) -> list[MemberRecipe]:
-        """The recipes that an ensemble averages, all or those that answer a task."""
+    def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
+        """The recipes that an ensemble combines: all, or for a task those that answer it; trees read all of them."""
         members = [self.member(name) for name in recipe.members or self.settings.recipes]
-        return [member for member in members if task is None or task in member.tasks]
+        if task is None or (recipe.learns_trees and recipe.serves(task)):
+            return members
+        return [member for member in members if task in member.tasks and recipe.serves(task)]
 
-    def tasks_of(self, recipe: AverageRecipe) -> list[str]:
+    def tasks_of(self, recipe: EnsembleRecipe) -> list[str]:
         """The tasks of the data that an ensemble's members answer."""
         return [task for task in self.card.tasks if self.members_of(recipe, task)]
 
@@ -96,7 +97,7 @@ class Planner(Origins):
             if name in order:
                 return
             recipe = self.recipe(name)
-            if isinstance(recipe, AverageRecipe):
+            if isinstance(recipe, EnsembleRecipe):
                 behind = [member.name for member in self.members_of(recipe)]
             else:
                 behind = [split_run(recipe.drop_noise_from)[0]] if recipe.drop_noise_from else []
@@ -119,7 +120,7 @@ class Planner(Origins):
         if suffix and task in (None, suffix):
             return self.ensemble_run(self.ensemble(stem), suffix)
         recipe = self.recipe(name)
-        if isinstance(recipe, AverageRecipe):
+        if isinstance(recipe, EnsembleRecipe):
             if task is None:
                 raise InputError(f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1.")
             return self.ensemble_run(recipe, task)
@@ -128,23 +129,25 @@ class Planner(Origins):
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {name}", parts)
+        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {name}", parts, recipe.scheme)
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
         recipe = self.recipe(split_run(name)[0])
-        if isinstance(recipe, AverageRecipe) and "task2" not in self.tasks_of(recipe):
+        if isinstance(recipe, EnsembleRecipe) and "task2" not in self.tasks_of(recipe):
             raise InputError(f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need.")
-        whole_ensemble = isinstance(recipe, AverageRecipe) and name == recipe.name
+        whole_ensemble = isinstance(recipe, EnsembleRecipe) and name == recipe.name
         plan = self.run(name, "task2" if whole_ensemble else None)
         if plan.kind != "classes":
             raise InputError(f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}.")
         return plan
 
-    def ensemble_run(self, recipe: AverageRecipe, task: str) -> RunPlan:
+    def ensemble_run(self, recipe: EnsembleRecipe, task: str) -> RunPlan:
         """The run of an ensemble for one task; raises InputError when no member answers it."""
         self.order([recipe.name])
         members = self.members_of(recipe, task)
+        if not recipe.serves(task):
+            raise InputError(f"The method of {recipe.name!r}, {recipe.method}, answers task1 alone, not {task}.")
         if not members:
             raise InputError(
                 f"No member of the ensemble {recipe.name!r} answers {task}: add one to `recipes` of competition.toml, "
@@ -152,10 +155,21 @@ class Planner(Origins):
             )
         plans = sorted((self.run(member.name) for member in members), key=lambda plan: plan.name)
         made_from = [(plan.name, plan.held_out) for plan in plans]
+        if recipe.nested:
+            made_from += [(plan.name, fingerprint([p.inputs for p in self.pair_plans(plan.name)])) for plan in plans]
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
-        return RunPlan(recipe.run_name(task), ANSWER_KIND[task], (task,), f"comp stack {recipe.name}", parts)
+        name, command = recipe.run_name(task), f"comp stack {recipe.name}"
+        return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky)
+
+    def combined(
+        self, recipe: EnsembleRecipe, task: str
+    ) -> tuple[list[RunPlan], dict[str, dict[tuple[int, ...], str]]]:
+        """The runs that an ensemble combines for a task, and the nested models of each, by the folds they leave out."""
+        members = [self.run(member.name) for member in self.members_of(recipe, task)]
+        named = [member.name for member in members] if recipe.nested else []
+        return members, {name: {plan.held: plan.inputs for plan in self.pair_plans(name)} for name in named}
 
     def submission(self) -> dict[str, str]:
         """Which run answers which task, by `competition.toml`, as far as the data have rows of the task."""
@@ -173,17 +187,13 @@ class Planner(Origins):
         plans: list[RunPlan] = []
         for name in self.wanted():
             recipe = self.recipe(name)
-            if isinstance(recipe, AverageRecipe):
+            if isinstance(recipe, EnsembleRecipe):
                 plans += [self.ensemble_run(recipe, task) for task in self.tasks_of(recipe)]
             else:
                 plans.append(self.run(name))
         return plans
 
     # --- fingerprints ---
-
-    def folds_inputs(self, scheme: str) -> str:
-        """What a scheme's file of folds is made from."""
-        return fingerprint([SCHEMA, "folds", scheme, self.card.train, self.card.test])
 
     def fold_plan(self, recipe: MemberRecipe, fold: int) -> FoldPlan:
         """What one fold of a recipe is made from."""
@@ -224,7 +234,7 @@ class Planner(Origins):
             parts.append(translations[1])
         inputs = fingerprint(parts)
         test_inputs = fingerprint([inputs, self.card.test])
-        return FoldPlan(scheme, held, inputs, test_inputs, self.folds_inputs(scheme), sources, noise, translations)
+        return FoldPlan(scheme, held, inputs, test_inputs, sources, noise, translations)
 
     def noise_inputs(self, name: str, fraction: float) -> str:
         """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""

@@ -153,15 +153,38 @@ class LexicalRecipe(Recipe):
     min_rows_per_leaf: int = Field(30, ge=1)
 
 
-class AverageRecipe(Model):
-    """An ensemble: a weighted average of runs, one run per task (`NAME-task1` and so on), cross-fitted."""
+Method = Literal["paper", "greedy", "search", "lightgbm", "lambdarank"]
 
-    model: Literal["average"] = "average"
-    name: str
-    about: str = ""
+
+class EnsembleRecipe(Learned):
+    """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
+
+    `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean
+    gain of the regressors; tasks 2 and 3: mean probabilities); `greedy` and `search` learn the weights of an average,
+    see `ensemble/average.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the members' outputs, see
+    `ensemble/stacker.py`. The keys behind it belong to weights, then to trees, then to what is done with probabilities.
+    """
+
+    model: Literal["ensemble"] = "ensemble"
     members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
-    weighting: Literal["greedy", "equal"] = "greedy"
-    selections: int = Field(40, ge=1)  # of greedy weights
+    method: Method = "greedy"
+    nested: bool = False  # fit on members that never saw the fold that is scored
+
+    objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
+    space: Literal["score", "rank"] = "score"  # of task 1: average scores, or ranks within the query
+    per_locale: bool = False  # weights of their own for each locale that has enough queries
+    selections: int = Field(40, ge=1)  # of a greedy average
+    bags: int = Field(10, ge=1)  # greedy averages over random halves of the queries, themselves averaged
+
+    text: bool = True  # read the features of text, too
+    leaky: bool = False  # read in which other tasks' lists a row is
+    trees: int = Field(300, ge=1)  # per class, at most
+    shrinkage: float = Field(0.05, gt=0)
+    leaves: int = Field(15, ge=2)
+    min_rows_per_leaf: int = Field(30, ge=1)
+
+    can: bool = False  # alternating normalisation, task 2
+    thresholds: Literal["none", "micro-F1", "macro-F1"] = "none"  # decide so that this is highest, tasks 2 and 3
 
     @field_validator("members")
     @classmethod
@@ -175,12 +198,16 @@ class AverageRecipe(Model):
         """Ensembles cross-fit on the scheme `five`, whatever their members were trained on."""
         return range(SCHEMES["five"])
 
+    @property
+    def learns_trees(self) -> bool:
+        return self.method in ("lightgbm", "lambdarank")
+
+    def serves(self, task: str) -> bool:
+        """Whether the method answers a task."""
+        return self.method != "lambdarank" or task == "task1"
+
     def run_name(self, task: str) -> str:
         return f"{self.name}-{task}"
-
-    def result_keys(self) -> dict[str, Any]:
-        """All that can change a result."""
-        return self.model_dump(mode="json", exclude={"about"})
 
 
 class Spans(Model):
@@ -254,11 +281,11 @@ class PretrainingRecipe(Learned, Optimised):
 
 
 MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
-RunRecipe = MemberRecipe | AverageRecipe  # leaves out-of-fold predictions
+RunRecipe = MemberRecipe | EnsembleRecipe  # leaves out-of-fold predictions
 AnyRecipe = RunRecipe | PretrainingRecipe
-MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[AverageRecipe] | type[PretrainingRecipe]] = {
+MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]] = {
     "encoder": EncoderRecipe,
     "lexical": LexicalRecipe,
-    "average": AverageRecipe,
+    "ensemble": EnsembleRecipe,
     "pretraining": PretrainingRecipe,
 }

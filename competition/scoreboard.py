@@ -1,5 +1,6 @@
 """Every run against its labels, the baseline and the floor: the table that `comp run` ends with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -28,7 +29,7 @@ class Line:
     score: Estimate
     baseline: str
     above_baseline: Estimate
-    above_floor: Estimate | None  # the floor is the recipe `lexical`; None for itself and where there is none
+    above_floor: Estimate | None  # None for the floor itself and where there is none
 
     def row(self) -> dict[str, object]:
         """The line as cells of a CSV file."""
@@ -44,14 +45,16 @@ class Line:
         return cells
 
 
-def scoreboard(examples: pd.DataFrame, plans: list[RunPlan], runs: dict[str, Run], floor: str | None) -> pd.DataFrame:
+def scoreboard(
+    examples: pd.DataFrame, plans: list[RunPlan], runs: dict[str, Run], floors: Mapping[str, str]
+) -> pd.DataFrame:
     """A row per task, split with labels, group of queries and run.
 
     Args:
         examples: all examples.
         plans: the runs, in the order in which they are shown.
         runs: by name.
-        floor: the run that the others are compared with, if there is one.
+        floors: task -> the run that the others are compared with, where there is one.
     """
     lines: list[Line] = []
     for task in TASKS.values():
@@ -59,7 +62,7 @@ def scoreboard(examples: pd.DataFrame, plans: list[RunPlan], runs: dict[str, Run
             rows = evaluation.graded_rows(task, examples[examples["split"] == split])
             answering = [plan for plan in plans if task.name in plan.tasks]
             if not rows.empty and answering:
-                lines += _lines(task, split, rows, answering, runs, floor)
+                lines += _lines(task, split, rows, answering, runs, floors.get(task.name))
     return pd.DataFrame([line.row() for line in lines], columns=list(COLUMNS))
 
 

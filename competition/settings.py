@@ -8,18 +8,30 @@ those that are built in.
 """
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
 from competition.errors import InputError
-from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, Model, PretrainingRecipe
+from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, Model, PretrainingRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import Workspace
 
+# `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out. They may be chained.
+VARIANTS: dict[str, dict[str, Any]] = {method: {"method": method} for method in get_args(Method)} | {
+    "likelihood": {"objective": "likelihood"},
+    "rank": {"space": "rank"},
+    "per-locale": {"per_locale": True},
+    "no-text": {"text": False},
+    "leaky": {"leaky": True},
+    "nested": {"nested": True},
+    "can": {"can": True},
+    "thresholds": {"thresholds": "micro-F1"},
+}
+WITHOUT = "without-"
 BUILT_IN = Path(__file__).parent / "recipes"
 
 
@@ -84,13 +96,21 @@ def load_settings(workspace: Workspace) -> Settings:
     named += [("default_recipe", settings.default_recipe), ("noise_run", settings.noise_run)]
     named += [("[submission]", name) for name in settings.submission.values()]
     for key, name in named:
-        stem, _, suffix = name.rpartition("-")
-        if name and name not in recipes and not (suffix in ANSWER_KIND and stem in recipes):
+        if name and not _is_known(name, recipes):
             raise InputError(f"{source}: {key} names the unknown recipe {name!r}{nearest(name, recipes)}.")
     for task in settings.submission:
         if task not in ANSWER_KIND:
             raise InputError(f"{source}: unknown task {task!r} in [submission]{nearest(task, ANSWER_KIND)}.")
     return settings
+
+
+def _is_known(name: str, recipes: Collection[str]) -> bool:
+    """Whether there is a recipe of that name, or that it is a run or a variant of."""
+    stem, _, suffix = name.rpartition("-")
+    name = name if name in recipes or suffix not in ANSWER_KIND else stem
+    while name not in recipes and "." in name:
+        name = name.rpartition(".")[0]
+    return name in recipes
 
 
 def recipe_names(workspace: Workspace) -> list[str]:
@@ -134,8 +154,30 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return below | above | {key: _over(below[key], above[key]) for key in both}
 
 
+def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleRecipe:
+    """The ensemble with the keys of a variant."""
+    members = recipe.members or settings.recipes
+    left_out = variant.removeprefix(WITHOUT)
+    known = [*VARIANTS, *(WITHOUT + member for member in members)]
+    if variant not in known:
+        hint = nearest(variant, known)
+        raise InputError(
+            f"The ensemble {recipe.name!r} has no variant {variant!r}{hint}: known are {', '.join(known)}."
+        )
+    changes = VARIANTS.get(variant) or {"members": tuple(member for member in members if member != left_out)}
+    if not changes.get("members", members):
+        raise InputError(f"{recipe.name}.{variant} has no member left.")
+    content = recipe.model_dump() | changes | {"name": f"{recipe.name}.{variant}"}
+    return EnsembleRecipe(**content)
+
+
 def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
     """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
+    base, _, variant = name.rpartition(".")
+    if base and name not in recipe_names(workspace):
+        varied = load_recipe(workspace, settings, base)
+        if isinstance(varied, EnsembleRecipe):
+            return _vary(varied, variant, settings)
     path = _find(workspace, name)
     own = read_toml(path)
     if "name" in own:

@@ -138,7 +138,7 @@ def grade(answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: st
 # --- writing -----------------------------------------------------------------------------------------------------
 
 _CARD = "submission.json"
-LEADERBOARD_COLUMNS = ("time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "sha256")
+LEADERBOARD_COLUMNS = ("time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "leaky", "sha256")
 
 
 def write_submission(
@@ -185,6 +185,7 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     log = pd.DataFrame([{"time": now, **line} for line in lines], columns=list(LEADERBOARD_COLUMNS)).astype(str)
     if path.is_file():
-        log = pd.concat([pd.read_csv(path, dtype=str, keep_default_na=False), log], ignore_index=True)
+        earlier = pd.read_csv(path, dtype=str, keep_default_na=False).reindex(columns=log.columns, fill_value="")
+        log = pd.concat([earlier, log], ignore_index=True)
     with atomic_file(path) as temporary:
         log.to_csv(temporary, index=False, lineterminator="\n")

@@ -78,12 +78,18 @@ class Workspace:
     def log(self, run: str) -> Path:
         return self.oof / run / "log.jsonl"
 
+    def importance(self, run: str) -> Path:
+        return self.oof / run / "importance.parquet"
+
     def noise(self, run: str) -> Path:
         return self.oof / run / "noise.parquet"
 
     def ablation(self, table: str, fold: int | None) -> Path:
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"
+
+    def stack_table(self, ensemble: str) -> Path:
+        return self.root / "reports" / f"stack-{ensemble}.csv"
 
     def submission(self, name: str) -> Path:
         return self.submissions / name

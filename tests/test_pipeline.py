@@ -184,7 +184,7 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
     workspace = make_workspace(tmp_path / "w", settings=settings)
     recipes = workspace.root / "recipes"
     recipes.mkdir()
-    (recipes / "pair.toml").write_text('model = "average"\nmembers = ["lexical", "c1"]\n')
+    (recipes / "pair.toml").write_text('model = "ensemble"\nmembers = ["lexical", "c1"]\n')
     (recipes / "late.toml").write_text('kind = "gain"\ndrop_noise_from = "pair"\n')
     before = Pipeline(workspace).run("late")
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)

@@ -8,7 +8,7 @@ import pytest
 
 import competition
 from competition.errors import InputError
-from competition.recipe import AverageRecipe, EncoderRecipe, LexicalRecipe, PretrainingRecipe, Recipe, Spans
+from competition.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, PretrainingRecipe, Recipe, Spans
 from competition.settings import BUILT_IN, Settings, load_recipe, load_settings, read_toml, recipe_names
 from competition.workspace import Workspace
 from tests.conftest import comp, refused
@@ -86,9 +86,9 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("batchsize = 4", ("recipes/mine.toml", "'batchsize'", "did you mean 'batch_size'")),
         ("epochs = 0", ("recipes/mine.toml", "epochs", "0")),
         ("kind = 'class'", ("recipes/mine.toml", "kind", "'class'")),
-        ("model = 'lexcal'", ("recipes/mine.toml", "'lexcal'", "encoder, lexical, average")),
+        ("model = 'lexcal'", ("recipes/mine.toml", "'lexcal'", "encoder, lexical, ensemble")),
         ("model = 'lexical'\nepochs = 3", ("recipes/mine.toml", "'epochs'")),
-        ("model = 'average'\nmember = ['c1']", ("recipes/mine.toml", "'member'", "did you mean 'members'")),
+        ("model = 'ensemble'\nmember = ['c1']", ("recipes/mine.toml", "'member'", "did you mean 'members'")),
         ("epochs 3", ("recipes/mine.toml", "not valid TOML", "line 1")),
         ("architecture = 'two-towers'", ("recipes/mine.toml", "architecture", "'two-towers'", "'two-tower'")),
         ("features = ['brand', 'size']", ("recipes/mine.toml", "features.1", "'size'", "'char3'")),
@@ -102,8 +102,8 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("loss = 'ce'\nkind = 'gain'", ("recipes/mine.toml", "loss = 'ce'", "kind = 'gain'")),
         ("loss = 'mse'\nkind = 'substitute'", ("recipes/mine.toml", "loss = 'mse'", "kind = 'substitute'")),
         ("label_smoothing = 0.1\nkind = 'gain'", ("recipes/mine.toml", "label_smoothing", "gain")),
-        ("model = 'average'\nweighting = 'same'", ("recipes/mine.toml", "weighting", "'same'", "'equal'")),
-        ("model = 'average'\nmembers = ['c1', 'c1']", ("recipes/mine.toml", "members", "named twice")),
+        ("model = 'ensemble'\nmethod = 'same'", ("recipes/mine.toml", "method", "'same'", "'paper'")),
+        ("model = 'ensemble'\nmembers = ['c1', 'c1']", ("recipes/mine.toml", "members", "named twice")),
         ("model = 'lexical'\nkind = 'gain'", ("recipes/mine.toml", "kind", "'gain'")),
         ("model = 'pretraining'\nqeue = 1", ("recipes/mine.toml", "'qeue'", "did you mean 'queue'")),
         ("model = 'pretraining'\nmlm = 0", ("recipes/mine.toml", "mlm", "0", "greater than 0")),
@@ -220,7 +220,7 @@ def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> N
     encoder, lexical, blend = (load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend"))
     assert isinstance(encoder, EncoderRecipe) and encoder.epochs == 9
     assert isinstance(lexical, LexicalRecipe) and lexical.leaves == 3
-    assert isinstance(blend, AverageRecipe)
+    assert isinstance(blend, EnsembleRecipe)
 
 
 def test_recipes_that_pre_train_have_a_table_of_their_own(tmp_path: Path) -> None:
@@ -407,10 +407,42 @@ def test_names_are_learned_where_they_weigh_something() -> None:
 def test_the_published_ensemble(tmp_path: Path) -> None:
     workspace = make(tmp_path)
     found = load_recipe(workspace, load_settings(workspace), "six-model")
-    assert isinstance(found, AverageRecipe)
-    assert (found.members, found.weighting) == (("c1", "c2", "c3", "r1", "r2", "r3"), "equal")
+    assert isinstance(found, EnsembleRecipe)
+    assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
     blend = load_recipe(workspace, load_settings(workspace), "blend")
-    assert isinstance(blend, AverageRecipe) and (blend.members, blend.weighting) == ((), "greedy")
+    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "greedy")
+
+
+def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:
+    """An ensemble of a workspace, resolved."""
+    found = load_recipe(workspace, load_settings(workspace), name)
+    assert isinstance(found, EnsembleRecipe)
+    return found
+
+
+def test_a_variant_is_the_ensemble_with_other_keys(tmp_path: Path) -> None:
+    workspace = make(tmp_path)
+    plain, varied = ensemble(workspace, "six-model"), ensemble(workspace, "six-model.lightgbm.thresholds")
+    changed = {"name": "six-model.lightgbm.thresholds", "method": "lightgbm", "thresholds": "micro-F1"}
+    assert varied.model_dump() == plain.model_dump() | changed
+    assert ensemble(workspace, "six-model.without-c1").members == ("c2", "c3", "r1", "r2", "r3")
+    assert ensemble(workspace, "blend.without-c1").members == ("lexical", "r2", "t3")  # of all of competition.toml
+    assert load_settings(make(tmp_path / "2", "ensembles = ['blend.lightgbm']")).ensembles == ("blend.lightgbm",)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("blend.lightgbn", ("no variant 'lightgbn'", "did you mean 'lightgbm'", "without-r2")),
+        ("blend.without-c2", ("no variant 'without-c2'", "did you mean 'without-")),
+        ("blend.without-lexical.without-c1.without-r2.without-t3", ("has no member left",)),
+        ("c1.lightgbm", ("There is no recipe 'c1.lightgbm'",)),
+        ("blended.lightgbm", ("There is no recipe 'blended'", "did you mean 'blend'")),
+    ],
+)
+def test_what_is_no_variant_is_named(name: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    sentence = complaint(make(tmp_path), name)
+    assert all(word in sentence for word in words)
 
 
 def test_a_new_workspace_has_the_default_settings(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     steps = {scheme: pipeline.folds_step(scheme) for scheme in SCHEMES}
     made = execute(space, steps.values())
     examples = pipeline.maker.examples
-    for scheme, step in steps.items():
-        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme, step.inputs))[examples["split"] == "train"]
+    for scheme in steps:
+        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[examples["split"] == "train"]
         rows = []
         for fold, part in train.groupby("fold"):
             shares = part["label"].value_counts(normalize=True)

@@ -1,6 +1,7 @@
 """`comp run`: everything that is missing, in order, to the submissions."""
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.scores import show_scores
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -22,23 +23,5 @@ def run(workspace: WorkspaceOption = HERE) -> None:
 def _show_scores(space: Workspace) -> None:
     import pandas as pd
 
-    table = pd.read_csv(space.scores)
-    for (task, split, group), lines in table.groupby(["task", "split", "group"], sort=False):
-        metric, baseline = lines["metric"].iloc[0], lines["baseline"].iloc[0]
-        rows = [
-            [line.run, _cell(line, "score"), _cell(line, "above_baseline", "+"), _cell(line, "above_floor", "+")]
-            for line in lines.itertuples()
-        ]
-        queries = f"{lines['queries'].iloc[0]:,} queries" + ("" if group == "all" else f" with {group}")
-        show(
-            f"{task}, {split}, {queries}",
-            ["run", f"{metric} [95 %]", f"minus {baseline} [95 %]", "minus lexical [95 %]"],
-            rows,
-        )
-
-
-def _cell(line: object, name: str, sign: str = "") -> str:
-    from competition.metrics import Estimate
-
-    value, low, high = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high"))
-    return "" if value != value else format(Estimate(value, low, high, 0), sign)
+    for _, lines in pd.read_csv(space.scores).groupby(["task", "split", "group"], sort=False):
+        show_scores(lines, "minus lexical")

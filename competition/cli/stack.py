@@ -1,35 +1,59 @@
-"""`comp stack`: cross-fit an ensemble."""
+"""`comp stack`: cross-fit an ensemble by every method and compare."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.scores import show_scores
 from competition.progress import console
 from competition.workspace import Workspace, read_json
+
+if TYPE_CHECKING:
+    from competition.stacks import Stacks
 
 
 @app.command()
 def stack(
-    name: Annotated[str, typer.Argument(help="An ensemble recipe, such as blend.")],
+    name: Annotated[str, typer.Argument(help="An ensemble recipe, such as blend, or a variant: blend.lightgbm.")],
+    leave_out: Annotated[bool, typer.Option("--leave-out", help="Also leave each member out.")] = False,
+    only: Annotated[bool, typer.Option("--only", help="Only the recipe itself, not every method.")] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Blend complete runs, one ensemble per task; the weights of each fold come from the other folds."""
+    """Combine complete runs, by every method; what is learned for a fold comes from the other folds.
+
+    The recipe's own `method` is what `comp submit` and `comp run` take; the others can be named in competition.toml and
+    on the command line as NAME.METHOD.
+    """
     from competition.pipeline import Pipeline, execute
-    from competition.tasks import TASKS
+    from competition.stacks import Stacks
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    made = execute(space, pipeline.ensemble_steps(name))
-    recipe = pipeline.ensemble(name)
-    rows = []
-    for task in pipeline.tasks_of(recipe):
-        card = read_json(space.run_card(recipe.run_name(task)))
-        score = card["scores"].get(task, {}).get(TASKS[task].metric, {}).get("all")
-        shown = f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]" if score else "no labels"
-        folds = list(card["weights"].values())
-        mean = {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}
-        rows.append([task, TASKS[task].metric, shown, ", ".join(f"{m} {w:.2f}" for m, w in mean.items())])
-    show(f"Ensemble {name}", ["task", "metric", "out-of-fold [95 %]", "mean weights"], rows, 4)
+    stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
+    made = execute(space, stacks.steps())
+    table, best = stacks.table()
+    stacks.write(table)
+    for (task, *_), lines in table.groupby(["task", "split", "group"], sort=False):
+        show_scores(lines, f"minus {best[task]}" if task in best else "minus the best member")
+    _show_learned(stacks)
     if not made:
         console.print("Nothing to do: the ensemble is up to date.")
+    console.print(f"Table: {stacks.path}")
+
+
+def _show_learned(stacks: "Stacks") -> None:
+    """What the ensemble takes of its members: weights, or the features that trees gain most by."""
+    from competition.stacks import mean_importance
+
+    rows = []
+    for task in stacks.tasks_of(stacks.recipe):
+        run = stacks.recipe.run_name(task)
+        folds = [fold["all"] for fold in read_json(stacks.pipeline.workspace.run_card(run))["weights"].values() if fold]
+        if folds:
+            mean = {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}
+            rows.append([run, "weights", ", ".join(f"{member} {weight:.2f}" for member, weight in mean.items())])
+        else:
+            top = mean_importance(stacks.pipeline, run, task).head(8)
+            rows.append([run, "importance", ", ".join(f"{feature} {share:.3f}" for feature, share in top.items())])
+    show(f"{stacks.recipe.name} answers by {stacks.recipe.method}", ["run", "", "mean over the folds"], rows, 3)

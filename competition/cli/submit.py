@@ -23,7 +23,7 @@ def submit(
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
     from competition.pipeline import SUBMISSION, Pipeline, execute
     from competition.planning import split_run
-    from competition.recipe import AverageRecipe
+    from competition.recipe import EnsembleRecipe
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -33,7 +33,7 @@ def submit(
     else:
         stem, suffix = split_run(run)
         recipe = pipeline.recipe(stem)
-        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, AverageRecipe) else recipe.tasks
+        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, EnsembleRecipe) else recipe.tasks
         served = [suffix] if suffix else [name for name in tasks if name in pipeline.card.tasks]
         answers = dict.fromkeys(served, run)
     for name in wanted:
@@ -46,4 +46,11 @@ def submit(
     name = "-".join([run or SUBMISSION, *wanted])
     made = execute(space, [pipeline.submission_step(name, answers)])
     files = ", ".join(sorted(f"{t}.csv" for t in answers))
+    leaky = [f"{task}.csv" for task, answer in sorted(answers.items()) if pipeline.run(answer, task).leaky]
+    if leaky:
+        console.print(
+            f"Made with features that leak across tasks (leaky = true): {', '.join(leaky)}. submission.json and "
+            f"{space.leaderboard.name} say so.",
+            style="yellow",
+        )
     console.print(f"{space.submission(name)}: {files}{'' if made else ' are up to date'}")

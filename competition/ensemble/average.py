@@ -1,68 +1,166 @@
-"""Weights of a weighted average, by greedy selection with replacement (Caruana et al. 2004)."""
+"""Weights of a weighted average: published ones, or learned on rows that are not those that they are scored on.
+
+Learned weights lie on the simplex and are found greedily, with replacement and over bags (Caruana et al. 2004), or by
+minimising from several starts (SLSQP where the objective is smooth, Nelder-Mead where it is not).
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import minimize
 
-from competition.metrics import Array, ndcg_per_query
+from competition.metrics import Array, RankedLists
+from competition.recipe import EnsembleRecipe
 from competition.tasks import Task, gains, truth
+from competition.workspace import derive_seed
 
 Objective = Callable[
     [Array], Array
 ]  # averaged values (rows, outputs) -> what each query adds (queries,), higher is better
 SIGNIFICANT = 1.96  # standard errors
+MOST_ROWS = 200_000  # that weights are learned on: a handful of numbers needs no more, so time stays bounded
+ENOUGH_QUERIES = 200  # for weights of a locale's own
+_EVALUATIONS = 120  # of Nelder-Mead, per start
 
 
-def make_objective(task: Task, rows: pd.DataFrame) -> Objective:
-    """What the weights maximise on `rows`, by query: nDCG for ranking, the log-likelihood for classification.
+def paper_weights(task: Task, kinds: list[str]) -> Array:
+    """The published rule, `(members,)`: for ranking, the mean of the classifiers' expected gains plus the mean of what
+    the others predict; for classes, the mean of all."""
+    groups = np.array([task.metric == "nDCG" and kind == "classes" for kind in kinds])
+    counts = np.where(groups, groups.sum(), (~groups).sum())
+    return np.asarray(1 / counts, np.float64)
 
-    The likelihood, not F1: it moves with every probability, so that few rows do not decide by a handful of flips.
+
+def learn_weights(recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.DataFrame, seed: int) -> Array:
+    """Weights for one fold.
+
+    A learned average replaces the best single member only if it beats it significantly over the queries it was learned
+    on: on few queries the best of many averages is ahead by luck, and worse on queries it has not seen.
+
+    Args:
+        recipe: how weights are found.
+        task: whose metric or likelihood they maximise.
+        values: what is averaged, `(members, rows, outputs)`.
+        rows: the examples, graded, in the order of `values`.
+        seed: of what is drawn.
+
+    Returns:
+        `(members,)`, summing to 1.
     """
+    chosen = at_most(rows["query_id"].to_numpy(np.int64), MOST_ROWS, seed)
+    values, rows = values[:, chosen], rows[chosen]
+    objective = make_objective(task, rows, recipe.objective)
+    members = len(values)
+    singles = [objective(value) for value in values]
+    single = np.eye(members)[int(np.argmax([each.sum() for each in singles]))]
+    if members == 1:
+        return single
+    if recipe.method == "greedy":
+        queries = len(singles[0])
+        found = greedy_weights(values, objective, recipe.selections, draw_bags(queries, recipe.bags, seed))
+    else:
+        smooth = recipe.objective == "likelihood" and task.metric != "nDCG"
+        found = search_weights(values, objective, smooth)
+    gain = objective(np.tensordot(found, values, 1)) - singles[int(single.argmax())]
+    return found if gain.sum() > SIGNIFICANT * np.sqrt(len(gain)) * gain.std() else single
+
+
+def make_objective(task: Task, rows: pd.DataFrame, kind: str) -> Objective:
+    """What weights maximise on `rows`, by query: nDCG for ranking, right answers or the log-likelihood for classes."""
     query = rows["query_id"].to_numpy(np.int64)
     if task.metric == "nDCG":
-        gain, tie = gains(rows["label"]), pd.factorize(rows["product_id"], sort=True)[0]
-        return lambda average: np.nan_to_num(ndcg_per_query(query, gain, average[:, 0], tie)[1])
-    codes = truth(task, rows)
+        lists = RankedLists(query, gains(rows["label"]), pd.factorize(rows["product_id"], sort=True)[0])
+        return lambda average: np.nan_to_num(lists.ndcg(average[:, 0]))
     index = np.unique(query, return_inverse=True)[1]
-
-    def log_likelihood(average: Array) -> Array:
-        if len(task.classes) == 2:  # one output: the probability of the second class
-            average = np.column_stack([1 - average[:, 0], average[:, 0]])
-        of_truth = average[np.arange(len(codes)), codes]
-        return np.asarray(np.bincount(index, weights=np.log(np.maximum(of_truth, 1e-12))), np.float64)
-
-    return log_likelihood
+    of_rows = partial(_likelihood if kind == "likelihood" else _right, truth(task, rows), len(task.classes))
+    return lambda average: np.asarray(np.bincount(index, weights=of_rows(average)), np.float64)
 
 
-def greedy_weights(values: Array, objective: Objective, selections: int) -> Array:
-    """Weights on the simplex.
+def _right(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
+    answer = average[:, 0] > 0.5 if classes == 2 else average.argmax(axis=1)
+    return (answer == codes).astype(np.float64)
+
+
+def _likelihood(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
+    if classes == 2:  # one output: the probability of the second class
+        average = np.column_stack([1 - average[:, 0], average[:, 0]])
+    return np.log(np.maximum(average[np.arange(len(codes)), codes], 1e-12))
+
+
+def draw_bags(queries: int, bags: int, seed: int) -> Array:
+    """Which queries are in each bag, `(bags, queries)` of 0 and 1: random halves; all where there is one bag."""
+    if bags == 1:
+        return np.ones((1, queries))
+    rng = np.random.default_rng(derive_seed(seed, "bags"))
+    ranks = rng.random((bags, queries)).argsort(axis=1).argsort(axis=1)
+    return (ranks < (queries + 1) // 2).astype(np.float64)
+
+
+def greedy_weights(values: Array, objective: Objective, selections: int, bags: Array) -> Array:
+    """The mean over the bags of greedy averages, `(members,)`.
 
     Each selection adds the member that helps the average most, which may have been added before; the best average met
-    on the way wins, if it beats the best single member significantly over the queries. Otherwise that member stands
-    alone: on few queries the best of many averages is ahead by luck, and worse on queries it has not seen.
+    on the way is a bag's.
 
     Args:
         values: what is averaged, `(members, rows, outputs)`.
         objective: of averaged values.
-        selections: how many are added.
-
-    Returns:
-        `(members,)`, multiples of 1 / (number added), summing to 1.
+        selections: how many members are added.
+        bags: weights of the queries, `(bags, queries)`.
     """
     members = len(values)
-    counts, total = np.zeros(members), np.zeros(values.shape[1:])
-    single = best = counts
-    of_single = of_best = np.array(-np.inf)
-    for size in range(1, selections + 1):
-        found = [objective((total + values[m]) / size) for m in range(members)]
-        chosen = int(np.argmax([each.sum() for each in found]))
-        counts[chosen] += 1
-        total += values[chosen]
-        if size == 1:
-            single, of_single = counts.copy(), found[chosen]
-        if size == 1 or found[chosen].sum() > of_best.sum():
-            best, of_best = counts / size, found[chosen]
-    gain = of_best - of_single
-    error = np.sqrt(len(gain)) * gain.std()
-    return best if gain.sum() > SIGNIFICANT * error else single
+    known: dict[tuple[int, ...], Array] = {}  # bags meet the same averages again and again
+
+    def scores(counts: tuple[int, ...]) -> Array:
+        if counts not in known:
+            known[counts] = bags @ objective(np.tensordot(np.array(counts) / sum(counts), values, 1))
+        return known[counts]
+
+    found = []
+    for bag in range(len(bags)):
+        counts, best, of_best = (0,) * members, np.zeros(members), -np.inf
+        for _ in range(selections):
+            options = [(*counts[:m], counts[m] + 1, *counts[m + 1 :]) for m in range(members)]
+            reached = [scores(option)[bag] for option in options]
+            counts = options[int(np.argmax(reached))]
+            if max(reached) > of_best:
+                best, of_best = np.array(counts) / sum(counts), max(reached)
+        found.append(best)
+    return np.mean(found, axis=0)
+
+
+def search_weights(values: Array, objective: Objective, smooth: bool) -> Array:
+    """The best weights that a minimiser finds from the middle and from near each member, `(members,)`."""
+    members = len(values)
+
+    def loss(free: Array) -> float:
+        return -float(objective(np.tensordot(_on_simplex(free), values, 1)).sum())
+
+    middle = np.full(members, 1 / members)
+    starts = [middle, *(0.7 * corner + 0.3 * middle for corner in np.eye(members))]
+    if smooth:
+        on_simplex = {"type": "eq", "fun": lambda w: w.sum() - 1}
+        run = partial(minimize, loss, method="SLSQP", bounds=[(0, 1)] * members, constraints=[on_simplex])
+    else:
+        run = partial(minimize, loss, method="Nelder-Mead", options={"maxfev": _EVALUATIONS, "xatol": 1e-3})
+    ends = [middle, *np.eye(members), *(_on_simplex(run(start).x) for start in starts)]
+    return ends[int(np.argmin([loss(end) for end in ends]))]
+
+
+def _on_simplex(free: Array) -> Array:
+    positive = np.abs(free)
+    return np.asarray(positive / max(float(positive.sum()), 1e-12), np.float64)
+
+
+def at_most(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
+    """Which rows belong to whole queries, drawn at random, of at most `rows` rows together; at least one query."""
+    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
+    if len(query) <= rows:
+        return np.ones(len(query), bool)
+    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(queries))
+    taken = np.zeros(len(queries), bool)
+    taken[order[: max(1, int(np.searchsorted(counts[order].cumsum(), rows, side="right")))]] = True
+    return np.asarray(taken[index], bool)

@@ -1,80 +1,83 @@
-"""Ensembles that are scored on what they never saw: the weights for a fold come from the other folds."""
+"""Ensembles that are scored on what they never saw: whatever a fold is predicted by comes from the other folds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from competition.ensemble.average import greedy_weights, make_objective
+from competition.ensemble.blending import blend
+from competition.ensemble.decisions import apply_factors, can, learn_factors
+from competition.ensemble.rows import Combined, Member, Rows
+from competition.ensemble.stacking import stack
 from competition.errors import CompError
-from competition.evaluation import graded_rows
 from competition.metrics import Array
-from competition.oof import Run
-from competition.recipe import AverageRecipe
-from competition.tasks import ANSWER_KIND, KINDS, Task, answers
+from competition.recipe import EnsembleRecipe
+from competition.tasks import ANSWER_KIND, KINDS, LABELS, Task, label_codes
 
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """Per fold: the held-out rows' outputs, the test rows' outputs, and the weights by member."""
+    """Per fold: the held-out rows' outputs, the test rows' outputs, and what was learned from the other folds."""
 
     held_out: list[pd.DataFrame]
     test: list[pd.DataFrame]
-    weights: list[dict[str, float]]
-
-
-def member_values(task: Task, run: Run, outputs: pd.DataFrame) -> Array:
-    """What of a member is averaged, `(rows, outputs of the task's kind)`: scores for ranking, else probabilities."""
-    if task.metric == "nDCG":
-        return answers(task, run.kind, outputs)[:, None]
-    return outputs[list(KINDS[ANSWER_KIND[task.name]].outputs)].to_numpy(np.float64)
+    learned: list[Combined]
 
 
 def cross_fit(
-    task: Task, members: list[Run], examples: pd.DataFrame, fold: pd.Series, recipe: AverageRecipe
+    task: Task,
+    members: list[Member],
+    examples: pd.DataFrame,
+    fold: pd.Series,
+    recipe: EnsembleRecipe,
+    text: pd.DataFrame | None = None,
 ) -> CrossFitted:
-    """A weighted average for one task, cross-fitted over folds of queries.
+    """An ensemble for one task, cross-fitted over folds of queries.
 
     Args:
         task: what it answers.
-        members: complete runs that answer the task; their order changes nothing.
+        members: complete runs; all must answer the task unless the method learns trees. Their order changes nothing.
         examples: all examples.
         fold: the fold of each example, with its index.
-        recipe: how the members are weighed.
+        recipe: how the members are combined.
+        text: features of text by example_id, for methods that learn trees.
 
     Raises:
-        CompError: no member answers the task, or a fold leaves no labelled row of the task to learn weights from.
+        CompError: no member answers the task, members cover other rows, or a fold leaves too little to learn from.
     """
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
-    members = sorted(members, key=lambda run: run.name)
-    train = examples[examples["split"] == "train"].sort_values("example_id", ignore_index=True)
-    of_train = train["example_id"].map(dict(zip(examples["example_id"], fold, strict=True))).to_numpy()
-    ids = train["example_id"].to_numpy()
-    test_ids = members[0].test["example_id"].to_numpy()
-    for run in members:
-        if not (np.array_equal(run.held_out["example_id"], ids) and np.array_equal(run.test["example_id"], test_ids)):
-            raise CompError(f"The member {run.name!r} does not cover the same rows as the others.")
-    values = np.stack([member_values(task, run, run.held_out) for run in members])  # (members, rows, outputs)
-    tests = np.stack([member_values(task, run, run.test) for run in members])
-    graded = np.isin(ids, graded_rows(task, train)["example_id"])
-    result = CrossFitted([], [], [])
-    for k in sorted(set(of_train.tolist())):
-        learn = graded & (of_train != k)
-        if recipe.weighting == "greedy" and not learn.any():
-            raise CompError(f"{task.name}: without fold {k} there is no labelled row to learn weights from.")
-        weights = _weights(recipe, task, values[:, learn], train[learn])
-        held = of_train == k
-        result.held_out.append(_frame(task, ids[held], np.tensordot(weights, values[:, held], 1)))
-        result.test.append(_frame(task, test_ids, np.tensordot(weights, tests, 1)))
-        result.weights.append({run.name: float(w) for run, w in zip(members, weights, strict=True)})
+    rows = Rows(task, members, examples, fold, recipe)
+    combined = stack(rows, text) if recipe.learns_trees else [blend(rows, k) for k in rows.folds]
+    learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
+    ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
+    held_out = [_frame(task, ids[rows.held(k)], each.held_out) for k, each in zip(rows.folds, learned, strict=True)]
+    return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
+
+
+def _decided(rows: Rows, fold: int, combined: Combined) -> Combined:
+    """CAN and thresholds, as far as the recipe asks for them; both look at labels of the other folds alone."""
+    task, recipe = rows.task, rows.recipe
+    learn = rows.train.iloc[rows.learned(fold)]
+    if recipe.can and task.name == "task2":
+        prior = np.bincount(label_codes(learn["label"]), minlength=len(LABELS)) / len(learn)
+        scored = ((combined.held_out, rows.train.iloc[rows.held(fold)]), (combined.test, rows.test))
+        held_out, test = (_can_in_task(task, values, examples, prior) for values, examples in scored)
+        combined = replace(combined, learn=can(combined.learn, prior), held_out=held_out, test=test)
+    if recipe.thresholds != "none" and task.classes:
+        factors = learn_factors(task, recipe.thresholds, combined.learn, learn, rows.seed(fold))
+        held_out, test = (apply_factors(factors, values) for values in (combined.held_out, combined.test))
+        combined = replace(combined, held_out=held_out, test=test, factors=factors.tolist())
+    return combined
+
+
+def _can_in_task(task: Task, values: Array, examples: pd.DataFrame, prior: Array) -> Array:
+    """CAN over the task's rows, which are answered together; the others stay as they are."""
+    inside = examples[task.name].to_numpy(bool)
+    result = values.copy()
+    if inside.any():
+        result[inside] = can(values[inside], prior)
     return result
-
-
-def _weights(recipe: AverageRecipe, task: Task, values: Array, rows: pd.DataFrame) -> Array:
-    if recipe.weighting == "equal":
-        return np.full(len(values), 1 / len(values))
-    return greedy_weights(values, make_objective(task, rows), recipe.selections)
 
 
 def _frame(task: Task, ids: np.ndarray, values: Array) -> pd.DataFrame:

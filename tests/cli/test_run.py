@@ -167,8 +167,12 @@ def test_one_fold_at_a_time(finished: Workspace) -> None:
 
 
 def test_stack_shows_weights(finished: Workspace) -> None:
-    result = comp("stack", "blend", "-w", finished.root)
-    assert result.exit_code == 0 and "lexical" in result.output and "Nothing to do" in result.output
+    result = comp("stack", "blend", "--only", "-w", finished.root)
+    assert result.exit_code == 0 and "Nothing to do" in result.output
+    for task in TASKS:
+        folds = read_json(finished.run_card(f"blend-{task}"))["weights"].values()
+        mean = sum(fold["all"]["lexical"] for fold in folds) / 5
+        assert f"lexical {mean:.2f}" in result.output
 
 
 def test_submissions_from_one_run(finished: Workspace) -> None:

@@ -1,122 +1,297 @@
-"""A cross-fitted ensemble: the weights of a fold never see it, and no order matters."""
+"""A cross-fitted ensemble: what scores a fold never saw it, each row is there once, and no order matters."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.crossfit import cross_fit
+from competition.ensemble import blending, stacker
+from competition.ensemble.crossfit import CrossFitted, cross_fit
+from competition.ensemble.decisions import apply_factors, can, learn_factors
+from competition.ensemble.level2 import Outputs, level2_features
+from competition.ensemble.rows import Member, outputs_of
+from competition.ensemble.stacker import fit_trees
 from competition.errors import CompError
-from competition.oof import Run
-from competition.recipe import AverageRecipe
-from competition.tasks import GAINS, LABELS, TASKS
+from competition.evaluation import graded_rows
+from competition.metrics import Array
+from competition.recipe import EnsembleRecipe
+from competition.tasks import ANSWER_KIND, LABELS, TASKS, label_codes
+from tests.ensemble.made import (
+    FOLDS,
+    folds_of,
+    make_examples,
+    make_member,
+    make_members,
+    nested_members,
+    recipe_of,
+    score_of,
+    spoil,
+    with_labels,
+)
+
+Keys = Mapping[str, object]
+METHODS: dict[str, list[Keys]] = {  # task -> what it may be answered by
+    "task1": [
+        {"method": "paper"},
+        {"method": "greedy"},
+        {"method": "search", "space": "rank", "per_locale": True},
+        {"method": "lightgbm"},
+        {"method": "lambdarank", "leaky": True},
+        {"method": "lambdarank", "nested": True},
+    ],
+    "task2": [
+        {"method": "paper", "can": True},
+        {"method": "paper", "thresholds": "macro-F1"},
+        {"method": "greedy", "per_locale": True},
+        {"method": "search", "objective": "likelihood", "can": True, "thresholds": "micro-F1"},
+        {"method": "lightgbm", "can": True, "thresholds": "macro-F1"},
+        {"method": "lightgbm", "nested": True, "thresholds": "micro-F1"},
+    ],
+    "task3": [
+        {"method": "paper", "thresholds": "micro-F1"},
+        {"method": "greedy", "thresholds": "macro-F1"},
+        {"method": "search", "objective": "likelihood"},
+        {"method": "lightgbm", "thresholds": "micro-F1"},
+        {"method": "lightgbm", "nested": True, "thresholds": "macro-F1"},
+    ],
+}
+CASES = [
+    pytest.param((task, keys), id=f"{task}-{'-'.join(map(str, keys.values()))}")
+    for task in METHODS
+    for keys in METHODS[task]
+]
 
 
-def greedy(selections: int) -> AverageRecipe:
-    """Weights that are learned."""
-    return AverageRecipe(name="x", selections=selections)
+@pytest.fixture(autouse=True, scope="module")
+def _short_patience() -> Iterator[None]:
+    """Early stopping that stops within a few trees, and locales of their own with few queries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacker, "_EVERY", 1)
+        patch.setattr(stacker, "_PATIENCE", 1)
+        patch.setattr(blending, "ENOUGH_QUERIES", 5)
+        yield
 
 
-EQUAL = AverageRecipe(name="x", weighting="equal")
+def fit(task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe) -> CrossFitted:
+    """The ensemble of some examples."""
+    return cross_fit(TASKS[task], members, examples, folds_of(examples), recipe)
 
 
-def setting() -> tuple[pd.DataFrame, pd.Series, list[Run]]:
-    """120 training queries and 20 test queries with two regressors and a 4-class run."""
-    rng = np.random.default_rng(0)
-    n = 140 * 10
-    examples = pd.DataFrame({"example_id": np.arange(n), "query_id": np.arange(n) // 10})
-    examples["label"] = rng.choice(LABELS, n, p=[0.5, 0.3, 0.05, 0.15])
-    examples["product_id"] = [f"P{i}" for i in range(n)]
-    examples["split"] = np.where(examples["query_id"] < 120, "train", "test")
-    examples["task1"] = examples["task2"] = examples["task3"] = True
-    examples["substitute"] = (examples["label"] == "substitute").astype("boolean")
-    gain = examples["label"].map(GAINS["paper"]).to_numpy()
-    fold = pd.Series(np.where(examples["split"] == "train", examples["query_id"] % 5, -1), examples.index)
-    runs = []
-    for name in ("a", "b"):
-        outputs = pd.DataFrame({"example_id": examples["example_id"], "gain": gain + rng.normal(0, 0.4, n)})
-        runs.append(_run(name, "gain", outputs, examples))
-    probabilities = rng.dirichlet(np.ones(4), n)
-    outputs = pd.DataFrame(probabilities, columns=[f"p_{label}" for label in LABELS])
-    runs.append(_run("c", "classes", outputs.assign(example_id=examples["example_id"]), examples))
-    return examples, fold, runs
+def members_for(task: str, keys: Keys, examples: pd.DataFrame) -> list[Member]:
+    """Members of a task, nested where the recipe is."""
+    return (nested_members if keys.get("nested") else make_members)(task, examples)
 
 
-def _run(name: str, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> Run:
-    train = (examples["split"] == "train").to_numpy()
-    return Run(name, kind, outputs[train].reset_index(drop=True), outputs[~train].reset_index(drop=True))
+def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether two frames agree to the bit."""
+    return one.equals(other)
 
 
-def test_a_fold_is_scored_by_weights_that_never_saw_it() -> None:
-    examples, fold, runs = setting()
-    before = cross_fit(TASKS["task1"], runs, examples, fold, greedy(10))
-    spoiled = examples.copy()
-    in_fold = (fold == 2).to_numpy()
-    spoiled.loc[in_fold, "label"] = np.random.default_rng(1).permutation(spoiled.loc[in_fold, "label"])
-    after = cross_fit(TASKS["task1"], runs, spoiled, fold, greedy(10))
-    pd.testing.assert_frame_equal(before.held_out[2], after.held_out[2])
-    assert before.weights[2] == after.weights[2]
-    assert before.weights[0] != after.weights[0]
+# --- what a fold sees --------------------------------------------------------------------------------------------
 
 
-def test_outputs_are_the_weighted_average() -> None:
-    examples, fold, runs = setting()
-    fitted = cross_fit(TASKS["task1"], runs[:2], examples, fold, greedy(10))
-    for k in range(5):
-        weights = fitted.weights[k]
-        assert sum(weights.values()) == pytest.approx(1)
-        held = fitted.held_out[k].set_index("example_id")["score"]
-        parts = [weights[run.name] * run.held_out.set_index("example_id")["gain"].loc[held.index] for run in runs[:2]]
-        np.testing.assert_allclose(held, parts[0] + parts[1])
-        test = fitted.test[k].set_index("example_id")["score"]
-        parts = [weights[run.name] * run.test.set_index("example_id")["gain"].loc[test.index] for run in runs[:2]]
-        np.testing.assert_allclose(test, parts[0] + parts[1])
-    covered = pd.concat(fitted.held_out)["example_id"]
+@pytest.mark.parametrize("case", [case for case in CASES if case.values[0][1] != {"method": "paper"}])
+def test_a_fold_is_scored_by_what_never_saw_its_labels(case: tuple[str, Keys]) -> None:
+    task, keys = case
+    examples = make_examples(75, 5)
+    # Trees that learn so fast that they are stopped.
+    members, recipe = members_for(task, keys, examples), recipe_of(shrinkage=0.6, trees=30, **keys)
+    before, after = (fit(task, members, each, recipe) for each in (examples, spoil(examples, 2)))
+    assert same(before.held_out[2], after.held_out[2])
+    assert same(before.test[2], after.test[2])
+    assert before.learned[2].weights == after.learned[2].weights
+    assert before.learned[2].rounds == after.learned[2].rounds
+    assert before.learned[2].factors == after.learned[2].factors
+    assert not all(same(before.held_out[k], after.held_out[k]) for k in FOLDS if k != 2)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_published_rule_sees_no_label_at_all(task: str) -> None:
+    examples = make_examples()
+    members = make_members(task, examples)
+    before, after = (fit(task, members, each, recipe_of("paper")) for each in (examples, spoil(examples, 2)))
+    assert all(same(before.held_out[k], after.held_out[k]) for k in FOLDS)
+
+
+# --- rows and orders ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Small:
+    """An ensemble of few rows, of which every ninth has no label."""
+
+    task: str
+    recipe: EnsembleRecipe
+    members: list[Member]
+    examples: pd.DataFrame
+    fitted: CrossFitted
+
+
+@pytest.fixture(scope="module", params=CASES)
+def small(request: pytest.FixtureRequest) -> Small:
+    """One ensemble of each method."""
+    task, keys = request.param
+    examples = make_examples(25, 5)
+    members, recipe = members_for(task, keys, examples), recipe_of(trees=5, **keys)
+    examples = without_labels(examples, examples["example_id"] % 9 == 0)
+    return Small(task, recipe, members, examples, fit(task, members, examples, recipe))
+
+
+def without_labels(examples: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
+    """The examples, some of them unlabelled."""
+    return examples.assign(label=examples["label"].mask(which), substitute=examples["substitute"].mask(which))
+
+
+def test_each_row_is_there_once_also_without_a_label_and_outside_the_task(small: Small) -> None:
+    examples, fold = small.examples, folds_of(small.examples)
+    for k, held_out, test in zip(FOLDS, small.fitted.held_out, small.fitted.test, strict=True):
+        assert held_out["example_id"].tolist() == examples.loc[fold == k, "example_id"].tolist()
+        assert test["example_id"].tolist() == examples.loc[examples["split"] == "test", "example_id"].tolist()
+    covered = pd.concat(small.fitted.held_out)["example_id"]
     assert sorted(covered) == examples.loc[examples["split"] == "train", "example_id"].tolist()
 
 
-def test_order_of_members_and_rows_changes_nothing() -> None:
-    examples, fold, runs = setting()
-    one = cross_fit(TASKS["task1"], runs, examples, fold, greedy(10))
-    shuffled = examples.sample(frac=1, random_state=1)
-    other = cross_fit(TASKS["task1"], runs[::-1], shuffled, fold.loc[shuffled.index], greedy(10))
-    for a, b in zip(one.held_out + one.test, other.held_out + other.test, strict=True):
-        pd.testing.assert_frame_equal(a, b)
-    assert one.weights == other.weights
+def test_all_outputs_are_finite_and_probabilities_sum_to_one(small: Small) -> None:
+    for frame in (*small.fitted.held_out, *small.fitted.test):
+        values = outputs_of(ANSWER_KIND[small.task], frame)
+        assert np.isfinite(values).all()
+        if small.task == "task2":
+            np.testing.assert_allclose(values.sum(axis=1), 1)
+
+
+def test_neither_orders_nor_labels_of_test_rows_change_anything(small: Small) -> None:
+    blind = without_labels(small.examples, small.examples["split"] == "test")
+    other = fit(small.task, small.members[::-1], blind.sample(frac=1, random_state=1), small.recipe)
+    assert all(map(same, small.fitted.held_out + small.fitted.test, other.held_out + other.test))
+    assert small.fitted.learned[0].weights == other.learned[0].weights
+
+
+@pytest.mark.parametrize("method", ["paper", "greedy", "search"])
+def test_outputs_are_the_weighted_average(method: str) -> None:
+    examples = make_examples()
+    members = [member for seed in (1, 2) for member in make_members("task1", examples, seed=seed)[2:]]
+    members = [Member(name, member.kind, member.seen, member.test) for name, member in zip("ab", members, strict=True)]
+    fitted = fit("task1", members, examples, recipe_of(method))
+    for k in FOLDS:
+        weights = fitted.learned[k].weights["all"]
+        assert sum(weights.values()) == pytest.approx(2 * 1 / 2)
+        for outputs, said in (
+            (fitted.held_out[k], [m.seen[k] for m in members]),
+            (fitted.test[k], [m.test for m in members]),
+        ):
+            gains = [frame.set_index("example_id")["gain"].loc[outputs["example_id"]] for frame in said]
+            np.testing.assert_allclose(outputs["score"], weights["a"] * gains[0] + weights["b"] * gains[1])
 
 
 def test_members_that_do_not_fit_are_refused() -> None:
-    examples, fold, runs = setting()
+    examples = make_examples(10)
     with pytest.raises(CompError, match="No member of the ensemble answers task2"):
-        cross_fit(TASKS["task2"], [], examples, fold, greedy(5))
-    short = Run("short", "gain", runs[0].held_out.head(7), runs[0].test)
+        fit("task2", [], examples, recipe_of("greedy"))
+    short = make_member("short", "gain", np.zeros((len(examples) - 7, 1)), examples.iloc[7:])
     with pytest.raises(CompError, match="'short' does not cover the same rows"):
-        cross_fit(TASKS["task1"], [runs[0], short], examples, fold, greedy(5))
+        fit("task1", [*make_members("task1", examples), short], examples, recipe_of("greedy"))
 
 
-@pytest.mark.parametrize("task", ["task1", "task2"])
-def test_equal_weights_are_one_over_the_members(task: str) -> None:
-    examples, fold, runs = setting()
-    members = runs if task == "task1" else [runs[2], Run("d", "classes", runs[2].held_out, runs[2].test)]
-    fitted = cross_fit(TASKS[task], members, examples, fold, EQUAL)
-    assert fitted.weights == [{run.name: pytest.approx(1 / len(members)) for run in members}] * 5
-    covered = pd.concat(fitted.held_out)["example_id"]
-    assert sorted(covered) == examples.loc[examples["split"] == "train", "example_id"].tolist()
+# --- honest scores -----------------------------------------------------------------------------------------------
 
 
-def test_the_six_model_formula_is_the_order_of_equal_weights() -> None:
-    examples, fold, _ = setting()
-    rng, n = np.random.default_rng(3), len(examples)
-    probabilities, gain = rng.dirichlet(np.ones(4), (3, n)), rng.random((3, n))
-    runs = []
-    for i in range(3):
-        frame = pd.DataFrame(probabilities[i], columns=[f"p_{label}" for label in LABELS])
-        runs.append(_run(f"c{i + 1}", "classes", frame.assign(example_id=examples["example_id"]), examples))
-        frame = pd.DataFrame({"example_id": examples["example_id"], "gain": gain[i]})
-        runs.append(_run(f"r{i + 1}", "gain", frame, examples))
-    fitted = cross_fit(TASKS["task1"], runs, examples, fold, EQUAL)
-    # RECIPE, section 8: mean(c1, c2, c3 class probabilities) . (E 1, S .1, C .01, I 0) + mean(r1, r2, r3)
-    published = probabilities.mean(0) @ [1.0, 0.1, 0.01, 0.0] + gain.mean(0)
-    for frame in (*fitted.held_out, fitted.test[0]):
-        expected = published[frame["example_id"]]
-        np.testing.assert_array_equal(frame["score"].argsort(), expected.argsort())
-        np.testing.assert_allclose(frame["score"], expected / 2)
+def shuffled_labels() -> pd.DataFrame:
+    """Examples whose labels are drawn anew, all as frequent, after the members were made."""
+    examples = make_examples(60, 5)
+    return with_labels(examples, np.random.default_rng(3).choice(LABELS, len(examples)))
+
+
+def in_sample(task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe) -> pd.DataFrame:
+    """What trees say of the very rows that they were fitted to: how not to do it."""
+    rows = examples[examples["split"] == "train"].reset_index(drop=True)
+    said = [Outputs(member.name, member.kind, outputs_of(member.kind, member.seen[0])) for member in members]
+    features = level2_features(TASKS[task], said, rows, None, leaky=False)[1]
+    everything = np.flatnonzero(rows[task])
+    trees = fit_trees(recipe, TASKS[task], features, rows, everything, [everything], 0)
+    values = trees.predict(features, 0)
+    return pd.DataFrame({"example_id": rows["example_id"], **dict(zip(_columns(task), values.T, strict=True))})
+
+
+def _columns(task: str) -> list[str]:
+    return [f"p_{label}" for label in LABELS] if task == "task2" else ["score"]
+
+
+@pytest.mark.parametrize(("task", "method"), [("task2", "lightgbm"), ("task1", "lambdarank")])
+def test_luck_is_learned_in_sample_and_not_by_cross_fitting(task: str, method: str) -> None:
+    members, examples = make_members(task, make_examples(60, 5)), shuffled_labels()
+    recipe = recipe_of(method, trees=40, leaves=31, min_rows_per_leaf=2, shrinkage=0.3)
+    blind = score_of(task, pd.concat(fit(task, members, examples, recipe_of("paper")).held_out), examples)
+    cross_fitted = score_of(task, pd.concat(fit(task, members, examples, recipe).held_out), examples)
+    assert score_of(task, in_sample(task, members, examples, recipe), examples) > blind + 0.2
+    assert abs(cross_fitted - blind) < 0.06
+
+
+def test_what_members_say_is_learned_by_cross_fitting() -> None:
+    examples = make_examples()
+    members = make_members("task2", examples)
+    paper, trees = (
+        score_of("task2", pd.concat(fit("task2", members, examples, recipe).held_out), examples)
+        for recipe in (recipe_of("paper"), recipe_of("lightgbm", trees=40))
+    )
+    assert trees > paper + 0.02  # members say too little of substitutes
+
+
+# --- decisions ---------------------------------------------------------------------------------------------------
+
+
+def values_of(task: str, frames: list[pd.DataFrame]) -> list[Array]:
+    """The outputs of frames as arrays."""
+    return [outputs_of(ANSWER_KIND[task], frame) for frame in frames]
+
+
+def test_alternating_normalisation_reads_priors_of_the_other_folds_and_rows_of_the_task() -> None:
+    examples = make_examples()
+    examples["task2"] = examples["query_id"] % 3 > 0
+    members = make_members("task2", examples)
+    plain, moved = (fit("task2", members, examples, recipe_of("paper", can=on)) for on in (False, True))
+    graded = graded_rows(TASKS["task2"], examples[examples["split"] == "train"])
+    for k in FOLDS:
+        others = graded[folds_of(graded) != k]
+        prior = np.bincount(label_codes(others["label"]), minlength=4) / len(others)
+        for rows, before, after in (
+            (examples[folds_of(examples) == k], plain.held_out[k], moved.held_out[k]),
+            (examples[examples["split"] == "test"], plain.test[k], moved.test[k]),
+        ):
+            before, after = values_of("task2", [before, after])
+            inside = rows["task2"].to_numpy()
+            np.testing.assert_allclose(after[inside], can(before[inside], prior))
+            assert (after[~inside] == before[~inside]).all()
+            assert (after[inside] != before[inside]).any()
+
+
+@pytest.mark.parametrize("task", ["task2", "task3"])
+@pytest.mark.parametrize("metric", ["micro-F1", "macro-F1"])
+def test_thresholds_are_those_that_the_other_folds_ask_for(task: str, metric: str) -> None:
+    examples = make_examples()
+    members = make_members(task, examples)
+    plain, moved = (fit(task, members, examples, recipe_of("paper", thresholds=each)) for each in ("none", metric))
+    held_out = pd.concat(plain.held_out).set_index("example_id")
+    graded = graded_rows(TASKS[task], examples[examples["split"] == "train"])
+    for k in FOLDS:
+        others = graded[folds_of(graded) != k]
+        values = held_out.loc[others["example_id"]].to_numpy()
+        factors = learn_factors(TASKS[task], metric, values, others, seed=0)
+        assert moved.learned[k].factors == factors.tolist() != [1] * len(factors)
+        before, after, test_before, test_after = values_of(
+            task, [plain.held_out[k], moved.held_out[k], plain.test[k], moved.test[k]]
+        )
+        np.testing.assert_allclose(after, apply_factors(factors, before))
+        np.testing.assert_allclose(test_after, apply_factors(factors, test_before))
+    assert score_of(task, pd.concat(moved.held_out), examples) > score_of(task, pd.concat(plain.held_out), examples)
+
+
+@pytest.mark.parametrize(
+    ("task", "keys"), [("task1", {"can": True, "thresholds": "micro-F1"}), ("task3", {"can": True})]
+)
+def test_decisions_leave_the_tasks_alone_that_they_are_not_about(task: str, keys: Keys) -> None:
+    examples = make_examples(30)
+    members = make_members(task, examples)
+    plain, decided = (fit(task, members, examples, recipe_of("paper", **each)) for each in ({}, keys))
+    assert all(map(same, plain.held_out + plain.test, decided.held_out + decided.test))

@@ -1,0 +1,131 @@
+"""What a stacker reads of each row: the members' outputs, how they stand within the query, how far members disagree.
+
+Nothing here looks at a label. A list is the rows of one query in the task that is asked; rows outside the task form a
+list of their own, so that no feature of a task's row says which other rows another task has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.metrics import Array
+from competition.tasks import KINDS, LOCALES, TASKS, Task, expected_gain
+
+Signals = dict[str, Array]  # name -> (rows,)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one member says of some rows: the columns of its kind, in the order of the rows."""
+
+    name: str
+    kind: str
+    values: Array  # (rows, outputs)
+
+
+class Lists:
+    """The lists of some rows, and statistics within them."""
+
+    def __init__(self, rows: pd.DataFrame, task: Task) -> None:
+        key = pd.MultiIndex.from_arrays([rows["query_id"], rows[task.name].astype(bool)])
+        self.list_of: NDArray[np.int64] = key.factorize(sort=True)[0].astype(np.int64)  # (rows,)
+        self._order = np.argsort(self.list_of, kind="stable")
+        ordered = self.list_of[self._order]
+        self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        self.sizes = np.diff(np.r_[self._starts, len(rows)])
+
+    def statistics(self, value: Array) -> Signals:
+        """Of each row's list the smallest, middle and largest value; of the row its rank among them (0..1, equal values
+        share one), standard score and distance from the largest."""
+        by_value = np.lexsort((value, self.list_of))
+        ordered, sizes, starts = value[by_value], self.sizes, self._starts
+        low, high = ordered[starts], ordered[starts + sizes - 1]
+        median = (ordered[starts + (sizes - 1) // 2] + ordered[starts + sizes // 2]) / 2
+        mean = np.add.reduceat(ordered, starts) / sizes
+        centred = value - mean[self.list_of]
+        variance = np.bincount(self.list_of, weights=centred**2) / sizes
+        deviation = np.sqrt(variance)[self.list_of]
+        scaled = np.divide(centred, deviation, out=np.zeros(len(value)), where=deviation > 1e-12)
+        return {
+            "min": low[self.list_of],
+            "median": median[self.list_of],
+            "max": high[self.list_of],
+            "rank": self._rank(by_value, ordered),
+            "z": scaled,
+            "gap": high[self.list_of] - value,
+        }
+
+    def _rank(self, by_value: NDArray[np.int64], ordered: Array) -> Array:
+        """The mean place of equal values in their list, over its size."""
+        of_list = self.list_of[by_value]
+        first = np.flatnonzero(np.r_[True, (of_list[1:] != of_list[:-1]) | (ordered[1:] != ordered[:-1])])
+        equal = np.diff(np.r_[first, len(ordered)])
+        place = np.repeat(first + (equal + 1) / 2, equal) - self._starts[of_list]
+        rank = np.empty(len(ordered))
+        rank[by_value] = place / self.sizes[of_list]
+        return rank
+
+
+def level2_features(
+    task: Task, members: Sequence[Outputs], rows: pd.DataFrame, text: pd.DataFrame | None, leaky: bool
+) -> tuple[list[str], NDArray[np.float32]]:
+    """The features of rows of one split.
+
+    Args:
+        task: what is asked.
+        members: their outputs; the order of members is that of the columns.
+        rows: the examples.
+        text: features of text by example_id, or None to leave them out.
+        leaky: whether to say in which other tasks each row is, which no leaderboard means to give away.
+
+    Returns:
+        Names and values, `(rows, features)`.
+    """
+    lists = Lists(rows, task)
+    signals: Signals = {}
+    for member in members:
+        signals |= {f"{member.name}_{name}": value for name, value in _signals(member).items()}
+    shared, disagreement = _together(members)
+    signals |= shared
+    columns: Signals = {}
+    for name, value in signals.items():
+        columns[name] = value
+        columns |= {f"{name}_{key}": of for key, of in lists.statistics(value).items()}
+    columns |= disagreement
+    columns["candidates"] = lists.sizes[lists.list_of].astype(np.float64)
+    columns["locale"] = pd.Categorical(rows["locale"], categories=list(LOCALES)).codes.astype(np.float64)
+    if leaky:
+        columns |= {f"in_{other}": rows[other].to_numpy(bool) for other in TASKS if other != task.name}
+    more = [] if text is None else list(text.columns)
+    names = [*columns, *more]
+    values = np.empty((len(rows), len(names)), np.float32)
+    for i in range(len(names) - len(more)):
+        values[:, i] = columns.pop(names[i])  # each is freed as soon as it is copied
+    if text is not None:
+        values[:, len(names) - len(more) :] = text.loc[rows["example_id"]].to_numpy()
+    return names, values
+
+
+def _signals(member: Outputs) -> Signals:
+    """A member's outputs, and the expected gain of class probabilities."""
+    signals = {name: member.values[:, i] for i, name in enumerate(KINDS[member.kind].outputs)}
+    return signals | ({"gain": expected_gain(member.values)} if member.kind == "classes" else {})
+
+
+def _together(members: Sequence[Outputs]) -> tuple[Signals, Signals]:
+    """The mean of what several members say of the same thing, and how far they are apart: deviation and range."""
+    said: dict[str, list[Array]] = {}
+    for member in members:
+        for name, value in _signals(member).items():
+            said.setdefault(name, []).append(value)
+    mean, apart = {}, {}
+    for name, values in said.items():
+        if len(values) > 1:
+            stack = np.stack(values)
+            mean[f"mean_{name}"] = stack.mean(axis=0)
+            apart[f"deviation_{name}"] = stack.std(axis=0)
+            apart[f"range_{name}"] = np.ptp(stack, axis=0)
+    return mean, apart

@@ -1,0 +1,105 @@
+"""The rows of an ensemble in the order of their ids, and which of them each fold may learn from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.errors import CompError
+from competition.evaluation import graded_rows
+from competition.metrics import Array
+from competition.recipe import EnsembleRecipe
+from competition.tasks import KINDS, Task
+from competition.workspace import derive_seed
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A complete run as an ensemble reads it; all frames are sorted by example_id.
+
+    `seen` holds, for each fold, the outputs of all training rows as the ensemble of that fold may see them: the same
+    for all folds unless the ensemble is nested.
+    """
+
+    name: str
+    kind: str
+    seen: Mapping[int, pd.DataFrame]
+    test: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What one fold's combination says of the rows that it was learned on, holds out and tests, `(rows, outputs)`.
+
+    `learn` is what decisions are learned on: of trees, by models that left the row out.
+    """
+
+    learn: Array
+    held_out: Array
+    test: Array
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale or "all" -> member -> weight
+    importance: dict[str, float] = field(default_factory=dict)  # feature -> share of the gain of all splits
+    rounds: list[int] = field(default_factory=list)  # how many trees each model predicts with
+    factors: list[float] = field(default_factory=list)  # of the classes
+
+
+class Rows:
+    """Members and examples of one task."""
+
+    def __init__(
+        self, task: Task, members: list[Member], examples: pd.DataFrame, fold: pd.Series, recipe: EnsembleRecipe
+    ) -> None:
+        """`fold` has the index of `examples`; the order of examples and of members changes nothing.
+
+        Raises:
+            CompError: a member covers other rows, or a fold leaves nothing to learn from.
+        """
+        self.task, self.recipe = task, recipe
+        self.members = sorted(members, key=lambda member: member.name)
+        ordered = examples.assign(_fold=fold).sort_values("example_id", ignore_index=True)
+        parts = [ordered[ordered["split"] == split].reset_index(drop=True) for split in ("train", "test")]
+        self.train, self.test = parts
+        self._of_row = self.train["_fold"].to_numpy(np.int64)
+        self.folds: list[int] = sorted(set(self._of_row.tolist()))
+        self._graded = np.isin(self.train["example_id"], graded_rows(task, self.train)["example_id"])
+        self._check()
+
+    def _check(self) -> None:
+        for member in self.members:
+            for rows, outputs in [(self.test, member.test), *((self.train, seen) for seen in member.seen.values())]:
+                if not np.array_equal(rows["example_id"], outputs["example_id"]):
+                    stray = np.setxor1d(rows["example_id"], outputs["example_id"])
+                    raise CompError(
+                        f"The member {member.name!r} does not cover the same rows as the others: "
+                        f"{len(stray)} ids differ."
+                    )
+        for k in self.folds if self.recipe.method != "paper" else ():
+            if not len(self.learned(k)):
+                raise CompError(
+                    f"{self.task.name}: without fold {k} there is no labelled row to learn an ensemble from."
+                )
+
+    def held(self, fold: int) -> Positions:
+        """Positions in `train` of all rows of a fold."""
+        return np.flatnonzero(self._of_row == fold)
+
+    def learned(self, *without: int) -> Positions:
+        """Positions in `train` of the graded rows outside some folds."""
+        return np.flatnonzero(self._graded & ~np.isin(self._of_row, without))
+
+    def graded(self, fold: int) -> Positions:
+        """Positions in `train` of the graded rows of a fold."""
+        return np.flatnonzero(self._graded & (self._of_row == fold))
+
+    def seed(self, *folds: int) -> int:
+        """Of what is drawn where these folds are left out."""
+        return derive_seed(self.recipe.seed, self.task.name, *folds)
+
+
+def outputs_of(kind: str, outputs: pd.DataFrame) -> Array:
+    """The columns of a kind, `(rows, outputs)`."""
+    return outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)

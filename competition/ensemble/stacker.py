@@ -1,0 +1,165 @@
+"""LightGBM on level-2 features: the trees that leave out two folds, each stopped early by one of them.
+
+The model that is scored on fold k is the mean of those that left out k and another fold j, each with as many trees as
+are best on j: nothing about k, neither its labels nor how well it is predicted, is ever looked at.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from competition.metrics import Array, RankedLists
+from competition.recipe import EnsembleRecipe
+from competition.tasks import GAINS, LABELS, Task, expected_gain, gains, truth
+from competition.workspace import derive_seed
+
+Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: name, value, whether higher is better
+LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
+_BY_GAIN = ("irrelevant", "complement", "substitute", "exact")  # relevance 0..3 of a ranking objective
+FEW_ROWS = 50_000  # with less than these a second thread costs more than it brings, on a busy machine many times so
+_EVERY = 5  # trees between two looks at the folds that stop
+_PATIENCE = 10  # looks without an improvement
+
+
+@dataclass(frozen=True)
+class Trees:
+    """A fitted booster and, for each watched part, with how many trees it predicts that part best."""
+
+    task: Task
+    ranks: bool
+    booster: lgb.Booster
+    best: tuple[int, ...]
+
+    def predict(self, features: NDArray[np.float32], watched: int) -> Array:
+        """What answers the task, `(rows, outputs)`, with the number of trees that the part `watched` chose."""
+        outputs = len(self.task.classes) if len(self.task.classes) > 2 else 1
+        if not len(features):
+            return np.zeros((0, outputs))
+        values = np.asarray(self.booster.predict(features, num_iteration=self.best[watched]), np.float64)
+        if self.ranks or self.task.name == "task3":
+            return values[:, None]
+        values /= values.sum(axis=1, keepdims=True)
+        return expected_gain(values)[:, None] if self.task.metric == "nDCG" else values
+
+    def importance(self) -> Array:
+        """The gain of every feature's splits, as a share of all, `(features,)`."""
+        gain = np.asarray(self.booster.feature_importance("gain"), np.float64)
+        return gain / max(float(gain.sum()), 1e-12)
+
+
+def fit_trees(
+    recipe: EnsembleRecipe,
+    task: Task,
+    features: NDArray[np.float32],
+    rows: pd.DataFrame,
+    learn: NDArray[np.int64],
+    watched: Sequence[NDArray[np.int64]],
+    seed: int,
+) -> Trees:
+    """Fit trees on the rows at `learn` until no watched part gets better.
+
+    Args:
+        recipe: the method and the size.
+        task: what the trees answer: class probabilities, or a score for ranking.
+        features: of all rows, `(rows, features)`.
+        rows: the examples, in the same order.
+        learn: positions of graded rows.
+        watched: positions of graded rows, one array per part.
+        seed: of what LightGBM draws.
+    """
+    ranks = recipe.method == "lambdarank"
+    learn = _by_list(rows, learn) if ranks else learn
+    y = _target(task, ranks, rows)
+    data = lgb.Dataset(features[learn], y[learn], group=_groups(rows, learn) if ranks else None)
+    booster = lgb.Booster(_parameters(recipe, task, rows, learn, seed), data)
+    parts = [lgb.Dataset(features[part], y[part], reference=data) for part in watched]
+    for i, part in enumerate(parts):
+        booster.add_valid(part, str(i))
+    score = _own_ndcg(dict(zip(parts, watched, strict=True)), rows) if ranks else None
+    curves: list[list[float]] = [[] for _ in watched]  # lower is better
+    for tree in range(1, recipe.trees + 1):
+        finished = booster.update()
+        if tree % _EVERY and tree < recipe.trees and not finished:
+            continue
+        for curve, found in zip(curves, booster.eval_valid(score), strict=True):
+            # A curve that has stalled ends there: how long others go on depends on labels that it must not know.
+            if not _stalled(curve):
+                curve.append(-found.metric_value if found.maximize else found.metric_value)
+        if finished or all(map(_stalled, curves)):
+            break
+    last = booster.current_iteration()
+    best = tuple(min(last, _EVERY * (int(np.argmin(curve)) + 1)) for curve in curves)
+    return Trees(task, ranks, booster, best)
+
+
+def _stalled(curve: list[float]) -> bool:
+    return bool(curve) and len(curve) - int(np.argmin(curve)) > _PATIENCE
+
+
+def _target(task: Task, ranks: bool, rows: pd.DataFrame) -> Array:
+    """Relevance 0..3 for a ranking objective, else the class, `(rows,)`; -1 where it is unknown."""
+    if ranks:
+        return np.array([_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]], np.float64)
+    return truth(task, rows).astype(np.float64)
+
+
+def _parameters(
+    recipe: EnsembleRecipe, task: Task, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
+) -> dict[str, object]:
+    common = {
+        "learning_rate": recipe.shrinkage,
+        "num_leaves": recipe.leaves,
+        "min_data_in_leaf": recipe.min_rows_per_leaf,
+        "feature_fraction": 0.2,
+        "bagging_fraction": 0.8,
+        "bagging_freq": 1,
+        "lambda_l2": 5.0,
+        "seed": derive_seed(seed, "trees"),
+        "num_threads": 1 if len(learn) < FEW_ROWS else 0,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    if recipe.method == "lambdarank":
+        return common | {
+            "objective": "lambdarank",
+            "metric": "None",
+            "label_gain": [GAINS["paper"][label] for label in _BY_GAIN],
+            "lambdarank_truncation_level": int(_groups(rows, learn).max()),
+        }
+    if task.name == "task3":
+        return common | {"objective": "binary", "metric": "binary_logloss"}
+    return common | {"objective": "multiclass", "num_class": len(LABELS), "metric": "multi_logloss"}
+
+
+def _by_list(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions in the order of queries, as LightGBM wants lists."""
+    return np.asarray(learn[np.argsort(rows["query_id"].to_numpy()[learn], kind="stable")], np.int64)
+
+
+def _groups(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The lengths of the lists of rows that are in the order of queries; lists over LONGEST_LIST are split evenly."""
+    lengths = np.unique(rows["query_id"].to_numpy()[learn], return_counts=True)[1]
+    parts = -(-lengths // LONGEST_LIST)
+    split = [
+        np.diff(np.linspace(0, length, pieces + 1).astype(np.int64))
+        for length, pieces in zip(lengths, parts, strict=True)
+    ]
+    return np.concatenate(split)
+
+
+def _own_ndcg(parts: dict[lgb.Dataset, NDArray[np.int64]], rows: pd.DataFrame) -> Metric:
+    """The mean nDCG of a part, ties by product_id, over the queries that it can grade."""
+    tie = pd.factorize(rows["product_id"], sort=True)[0].astype(np.int64)
+    query, gain = rows["query_id"].to_numpy(np.int64), gains(rows["label"])
+    lists = {part: RankedLists(query[at], gain[at], tie[at]) for part, at in parts.items()}
+
+    def score(predicted: Array, part: lgb.Dataset) -> tuple[str, float, bool]:
+        found = lists[part].ndcg(predicted)
+        return "nDCG", float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else 0.0, True
+
+    return score

@@ -1,0 +1,232 @@
+"""How the runs of recipes are made and read: folds are trained, nested models and test predictions beside them.
+
+Rows are read, handed to the room that does the work, and what it returns is written. Only here does training meet the
+files.
+"""
+
+import platform
+from collections.abc import Callable
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from competition import evaluation, oof
+from competition.errors import CompError
+from competition.materials import Materials, read_translations
+from competition.oof import RunPlan
+from competition.origins import folds_inputs, text_features_inputs
+from competition.planning import FoldPlan
+from competition.progress import progress
+from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.tables import read_table
+from competition.tasks import KINDS, TASKS, target
+from competition.workspace import Workspace, stamped, write_json
+
+if TYPE_CHECKING:
+    from competition.training.finetune import Corpus
+
+_PACKAGES = (
+    "accelerate",
+    "cleanlab",
+    "gensim",
+    "lightgbm",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+class Runs(Materials):
+    """Trains the recipes of one workspace; what several folds need is read or computed once."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        super().__init__(workspace)
+        self._corpus: tuple[tuple[Any, ...], Corpus] | None = None
+
+    @cached_property
+    def text_features(self) -> pd.DataFrame:
+        """What `data/text_features.parquet` holds, by example_id."""
+        inputs = text_features_inputs(self.card)
+        return read_table(self.workspace.text_features, inputs).set_index("example_id")
+
+    @cached_property
+    def lexical_features(self) -> pd.DataFrame:
+        """Those of them that `lexical` reads."""
+        from competition.ensemble.bm25 import PREFIX
+
+        return self.text_features.loc[:, ~self.text_features.columns.str.startswith(PREFIX)]
+
+    def train(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Train one fold of a recipe; writes its weights, its held-out and its test predictions."""
+        held_out, test = self._fit(recipe, fold, self._rows(recipe, fold))
+        # The held-out file says that the fold is trained, so it comes last.
+        (number,) = fold.held
+        oof.write_fold(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
+        oof.write_fold(self.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.inputs)
+
+    def train_pair(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Train a nested model; writes its predictions of the two folds that it never saw, and no test predictions."""
+        rows = self._rows(recipe, fold)
+        held_out, _ = self._fit(recipe, fold, rows | {"test": rows["test"][:0]})
+        oof.write_fold(self.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.inputs)
+
+    def _fit(
+        self, recipe: MemberRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Train one model, save its weights; its outputs of the held-out and of the test rows."""
+        make = self._train_lexical if isinstance(recipe, LexicalRecipe) else self._train_encoder
+        return make(recipe, fold, rows)  # type: ignore[arg-type]  # the recipe chose the function
+
+    def predict(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Write the test predictions of a trained fold; trains it again when its weights are gone."""
+        if stamped(self.workspace.model(recipe.name, fold.name)) != fold.inputs:
+            self.train(recipe, fold)
+            return
+        make = self._predict_lexical if isinstance(recipe, LexicalRecipe) else self._predict_encoder
+        test = make(recipe, fold)  # type: ignore[arg-type]
+        (number,) = fold.held
+        oof.write_fold(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
+
+    def _rows(self, recipe: MemberRecipe, fold: FoldPlan) -> dict[str, np.ndarray]:
+        """Positions in `examples` of the rows that a fold trains on, holds out and predicts.
+
+        Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the audit.
+        """
+        examples = self.examples
+        of_row = self.fold_of_rows(fold.scheme)
+        is_train = (examples["split"] == "train").to_numpy()
+        held = of_row.isin(fold.held).to_numpy() & is_train
+        learn = is_train & ~held & ~np.isnan(target(recipe.kind, examples))
+        if recipe.rows == "task1":
+            learn &= examples["task1"].to_numpy(bool)
+        if not learn.any():
+            raise CompError(
+                f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
+                f"{fold.name}: take it out of `recipes` (and `noise_run`) of competition.toml."
+            )
+        if fold.noise is not None:
+            from competition.noise import dropped_ids
+
+            run, inputs = fold.noise
+            dropped = dropped_ids(read_table(self.workspace.noise(run), inputs))
+            learn &= ~examples["example_id"].isin(dropped).to_numpy()
+        masks = {"train": learn, "held_out": held, "test": ~is_train}
+        return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+
+    def _train_lexical(
+        self, recipe: LexicalRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        from competition.ensemble.boosting import predict_lexical, save_booster, train_lexical
+
+        features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
+        with progress(f"{recipe.name} fold {fold.name}", len(rows["train"])) as work:
+            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name)
+            work.advance(len(rows["train"]))
+        save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
+        held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
+        return held_out, test
+
+    def _predict_lexical(self, recipe: LexicalRecipe, fold: FoldPlan) -> pd.DataFrame:
+        from competition.ensemble.boosting import load_booster, predict_lexical
+
+        ids = self.examples.loc[self.examples["split"] == "test", "example_id"].to_numpy()
+        booster = load_booster(self.workspace.model(recipe.name, fold.name))
+        return predict_lexical(booster, self.lexical_features, ids)
+
+    def _corpus_of(self, recipe: EncoderRecipe, fold: FoldPlan) -> "Corpus":
+        from competition.training.finetune import Corpus
+
+        assert fold.sources is not None  # every encoder recipe has them
+        units = "char3" in recipe.features
+        text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
+        rows = (recipe.rebalance, recipe.query_context, fold.translations)
+        key = (*text, *rows, fold.sources.encoder, fold.sources.vocabulary)
+        if self._corpus is None or self._corpus[0] != key:
+            self._corpus = None  # free the old one first
+            translations = read_translations(*fold.translations) if fold.translations else None
+            self._corpus = (key, Corpus.make(recipe, fold.sources, self.examples, self.products, translations))
+        return self._corpus[1]
+
+    def _train_encoder(
+        self, recipe: EncoderRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        from competition.training.finetune import Fold, train_fold
+        from competition.training.loop import Log
+
+        assert fold.sources is not None  # every encoder recipe has them
+        corpus = self._corpus_of(recipe, fold)
+        folder = self.workspace.model(recipe.name, fold.name)
+        parts = Fold(fold.name, folder, fold.inputs, fold.sources, rows["train"], rows["held_out"], rows["test"])
+        log = Log(self.workspace.log(recipe.name), fold=fold.name)
+        return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
+
+    def _held_out_score(self, recipe: EncoderRecipe, rows: np.ndarray) -> Callable[[pd.DataFrame], float]:
+        """What is watched during training: the metric of the first task that the held-out rows can grade, or NaN."""
+        held_out = self.examples.iloc[rows]
+        kind = KINDS[recipe.kind]
+        tasks = [TASKS[name] for name in (kind.primary, *kind.tasks)]
+        task = next((task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None)
+        if task is None and recipe.weights == "best":
+            raise CompError(f"The recipe {recipe.name!r} has no labelled held-out row to choose the best weights by.")
+
+        def score(outputs: pd.DataFrame) -> float:
+            if task is None:
+                return float("nan")
+            counts = evaluation.count_outputs(task, recipe.kind, outputs, held_out)
+            return float(counts.statistic(counts.values.sum(0)))
+
+        return score
+
+    def _predict_encoder(self, recipe: EncoderRecipe, fold: FoldPlan) -> pd.DataFrame:
+        from competition.training.finetune import predict_fold
+
+        test = np.flatnonzero(self.examples["split"] == "test")
+        assert fold.sources is not None  # every encoder recipe has them
+        corpus = self._corpus_of(recipe, fold)
+        folder = self.workspace.model(recipe.name, fold.name)
+        return predict_fold(recipe, corpus, fold.sources, folder, fold.name, test)
+
+    def run_card(self, plan: RunPlan, recipe: MemberRecipe) -> None:
+        """Write `run.json` of a complete recipe."""
+        seeds = {str(fold): [recipe.fold_seed(seed, fold) for seed in recipe.all_seeds] for fold in recipe.folds}
+        self.write_card(plan, recipe.model_dump(mode="json"), {"seeds": seeds})
+
+    def write_card(self, plan: RunPlan, recipe: dict[str, Any], extra: dict[str, Any]) -> None:
+        """Write `run.json`: what a complete run is made from, its scores, and `extra`."""
+        run = self.read_run(plan)
+        content = {
+            "inputs": plan.complete,
+            "kind": plan.kind,
+            "recipe": recipe,
+            "data": {"train": self.card.train, "test": self.card.test},
+            "folds": folds_inputs(self.card, plan.scheme),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+            "scores": self._scores(plan, run),
+        }
+        write_json(self.workspace.run_card(plan.name), {**content, **extra})
+
+    def _scores(self, plan: RunPlan, run: oof.Run) -> dict[str, Any]:
+        """Task -> metric -> group -> out-of-fold estimate."""
+        train = self.examples[self.examples["split"] == "train"]
+        scores: dict[str, Any] = {}
+        for name in plan.tasks:
+            if evaluation.graded_rows(TASKS[name], train).empty:
+                continue
+            found = evaluation.estimates(evaluation.count_outputs(TASKS[name], plan.kind, run.held_out, train))
+            scores[name] = {
+                metric: {group: vars(estimate) for group, estimate in groups.items()}
+                for metric, groups in found.items()
+            }
+        return scores
+
+    def read_run(self, plan: RunPlan) -> oof.Run:
+        """A complete run, joined by id, whose folds are those of its scheme."""
+        run = oof.read_run(self.workspace, plan, self.examples)
+        oof.check_parts(run, self.fold_of_training(plan.scheme), plan.scheme)
+        return run

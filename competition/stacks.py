@@ -1,0 +1,101 @@
+"""One ensemble by every method that it could have: which runs there are, and how they compare with the best model."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from competition.evaluation import DEEP
+from competition.oof import RunPlan
+from competition.pipeline import Pipeline, Step
+from competition.recipe import EnsembleRecipe
+from competition.scoreboard import scoreboard
+from competition.settings import WITHOUT
+from competition.tables import read_table
+from competition.workspace import write_text
+
+METHODS = ("paper", "greedy", "search", "lightgbm", "lambdarank")
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """The variants of one ensemble that are compared."""
+
+    pipeline: Pipeline
+    recipe: EnsembleRecipe
+    leave_out: bool = False  # whether each member is left out, too
+    every_method: bool = True
+
+    @cached_property
+    def variants(self) -> list[EnsembleRecipe]:
+        """The recipe itself, its other methods, decisions on top of it, and it without each of its members."""
+        name, recipe = self.recipe.name, self.recipe
+        found: list[str] = []
+        if self.every_method:
+            found += [f"{name}.{method}" for method in METHODS if method != recipe.method]
+            decided = dict.fromkeys([name, name if recipe.method == "lightgbm" else f"{name}.lightgbm"])
+            found += [f"{base}.{decision}" for base in decided for decision in ("can", "thresholds")]
+        members = [member.name for member in self.pipeline.members_of(recipe)]
+        if self.leave_out and len(members) > 1:
+            found += [f"{name}.{WITHOUT}{member}" for member in members]
+        return [recipe, *map(self.pipeline.ensemble, found)]
+
+    def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
+        """The tasks that a variant answers and that it says something new about."""
+        tasks = self.pipeline.tasks_of(variant)
+        if variant.can != self.recipe.can:
+            return [task for task in tasks if task == "task2"]
+        if variant.thresholds != self.recipe.thresholds:
+            return [task for task in tasks if task != "task1"]
+        return tasks
+
+    def steps(self) -> list[Step]:
+        """What the comparison needs, in order; not the members."""
+        steps: list[Step] = []
+        for variant in self.variants:
+            steps += self.pipeline.ensemble_steps(variant.name, self.tasks_of(variant))
+        return list({step.name: step for step in steps}.values())
+
+    def _plans(self) -> list[RunPlan]:
+        members = [self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)]
+        runs = [self.pipeline.ensemble_run(v, task) for v in self.variants for task in self.tasks_of(v)]
+        return [*members, *runs]
+
+    def table(self) -> tuple[pd.DataFrame, dict[str, str]]:
+        """The scoreboard of members and variants, its floor the best member of each task; and task -> that member.
+
+        The best is that with the highest out-of-fold score, of task 1 over the queries that say something about ranking
+        where there are any.
+        """
+        plans, maker = self._plans(), self.pipeline.maker
+        runs = {plan.name: maker.read_run(plan) for plan in plans}
+        members = [plan for plan in plans if plan.name in {m.name for m in self.pipeline.members_of(self.recipe)}]
+        best = _best(scoreboard(maker.examples, members, runs, {}))
+        return scoreboard(maker.examples, plans, runs, best), best
+
+    @property
+    def path(self) -> Path:
+        """Where the table is written."""
+        return self.pipeline.workspace.stack_table(self.recipe.name)
+
+    def write(self, table: pd.DataFrame) -> None:
+        """Write the table as CSV."""
+        write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))
+
+
+def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
+    """The share of the gain of each feature of an ensemble that learns trees, mean over the folds, largest first."""
+    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).complete)
+    return table.groupby("feature")["importance"].mean().sort_values(ascending=False, kind="stable")
+
+
+def _best(members: pd.DataFrame) -> dict[str, str]:
+    """Task -> the member with the highest out-of-fold score."""
+    found = {}
+    graded = members[members["split"] == "out-of-fold"]
+    for task, lines in graded.groupby("task", sort=False):
+        deep = lines[lines["group"] == DEEP]
+        lines = lines[lines["group"] == "all"] if deep.empty else deep
+        found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
+    return found

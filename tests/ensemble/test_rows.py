@@ -1,0 +1,78 @@
+"""Rows come in the order of their ids, and a fold learns from graded rows outside it alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.ensemble.rows import Rows
+from competition.errors import CompError
+from competition.tasks import TASKS
+from tests.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
+
+
+def partly_labelled() -> pd.DataFrame:
+    """Examples of which every seventh has no label."""
+    rows = make_examples(train=20, test=2)
+    known = rows["example_id"] % 7 > 0
+    return rows.assign(label=rows["label"].where(known), substitute=rows["substitute"].where(known))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_learned_from_is_graded_in_the_task_and_outside_the_folds(task: str) -> None:
+    examples = partly_labelled()
+    rows = Rows(
+        TASKS[task], make_members(task, make_examples(20, 2)), examples, folds_of(examples), recipe_of("greedy")
+    )
+    graded = (examples["split"] == "train") & examples["label"].notna() & examples[task]
+    for folds in ((2,), (0, 3)):
+        expected = examples.loc[graded & ~folds_of(examples).isin(folds), "example_id"]
+        assert rows.train["example_id"].iloc[rows.learned(*folds)].tolist() == expected.tolist()
+    of_fold = examples.loc[graded & (folds_of(examples) == 2), "example_id"]
+    assert rows.train["example_id"].iloc[rows.graded(2)].tolist() == of_fold.tolist()
+
+
+def test_all_rows_of_a_fold_are_held_out_also_without_a_label_and_outside_the_task() -> None:
+    examples = partly_labelled()
+    rows = Rows(TASKS["task1"], [], examples, folds_of(examples), recipe_of("greedy"))
+    held = [rows.train["example_id"].iloc[rows.held(k)].tolist() for k in rows.folds]
+    assert held == [examples.loc[folds_of(examples) == k, "example_id"].tolist() for k in range(5)]
+    assert sorted(np.concatenate(held)) == examples.loc[examples["split"] == "train", "example_id"].tolist()
+
+
+def test_order_of_rows_and_members_changes_nothing() -> None:
+    examples = partly_labelled()
+    members = make_members("task1", make_examples(20, 2))
+    shuffled = examples.sample(frac=1, random_state=1)
+    one = Rows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
+    other = Rows(TASKS["task1"], members[::-1], shuffled, folds_of(shuffled), recipe_of("greedy"))
+    assert [m.name for m in one.members] == [m.name for m in other.members]
+    pd.testing.assert_frame_equal(one.train, other.train)
+    pd.testing.assert_frame_equal(one.test, other.test)
+    assert one.learned(1).tolist() == other.learned(1).tolist()
+
+
+def test_seeds_are_those_of_the_recipe_the_task_and_the_folds() -> None:
+    examples = make_examples(10, 1)
+
+    def seed(task: str, *folds: int, **keys: object) -> int:
+        return Rows(TASKS[task], [], examples, folds_of(examples), recipe_of("greedy", **keys)).seed(*folds)
+
+    seeds = [seed("task1", 0), seed("task1", 1), seed("task1", 0, 1), seed("task2", 0), seed("task1", 0, seed=1)]
+    assert len(set(seeds)) == len(seeds)
+    assert seed("task1", 0) == seed("task1", 0, name="another")
+
+
+def test_members_of_other_rows_are_refused() -> None:
+    examples = make_examples(10, 1)
+    short = make_member("short", "gain", np.zeros((85, 1)), examples.iloc[3:])
+    members = [*make_members("task1", examples), short]
+    with pytest.raises(CompError, match="'short' does not cover the same rows as the others: 3 ids differ"):
+        Rows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
+
+
+def test_a_fold_without_which_nothing_is_labelled_is_named() -> None:
+    examples = make_examples(10, 1)
+    examples["label"] = examples["label"].where(folds_of(examples) == 3)
+    with pytest.raises(CompError, match="task2: without fold 3 there is no labelled row to learn an ensemble from"):
+        Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("search"))
+    Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("paper"))  # learns nothing
