@@ -99,7 +99,7 @@ def level2_features(
     columns["locale"] = pd.Categorical(rows["locale"], categories=list(LOCALES)).codes.astype(np.float64)
     if leaky:
         columns |= {f"in_{other}": rows[other].to_numpy(bool) for other in TASKS if other != task.name}
-    more = [] if text is None else list(text.columns)
+    more = [] if text is None else [f"text_{name}" for name in text]
     names = [*columns, *more]
     values = np.empty((len(rows), len(names)), np.float32)
     for i in range(len(names) - len(more)):

@@ -138,8 +138,8 @@ def test_text_is_joined_by_id() -> None:
     rows = rows_of([1, 1, 2])
     text = pd.DataFrame({"words": [7.0, 8.0, 9.0, 0.0]}, index=[102, 100, 101, 999])
     found = features_of([Outputs("r", "gain", np.zeros((3, 1)))], rows, text=text)
-    assert found["words"].tolist() == [8, 9, 7]
-    assert found.columns[-1] == "words"
+    assert found["text_words"].tolist() == [8, 9, 7]
+    assert found.columns[-1] == "text_words"
 
 
 def test_a_constant_shift_of_a_member_moves_only_its_values() -> None:

@@ -1,0 +1,127 @@
+"""`comp stack` and `comp audit-leaks` end to end."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.tables import read_table, table_inputs, write_table
+from competition.tasks import TASKS
+from competition.workspace import Workspace, read_json
+from tests.conftest import comp
+
+MEMBERS = ("lexical", "c1", "r2", "t3")
+
+
+def failed(*arguments: object) -> str:
+    """Run a command that must fail: exit code 1, no traceback. Returns what it complains of."""
+    result = comp(*map(str, arguments))
+    assert result.exit_code == 1 and "Traceback" not in result.output
+    return " ".join(result.stderr.split())
+
+
+@pytest.fixture(scope="module")
+def stacked(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A finished workspace in which every method was compared."""
+    root = tmp_path_factory.mktemp("stacked") / "w"
+    shutil.copytree(finished.root, root)
+    result = comp("stack", "blend", "--leave-out", "-w", root)
+    assert result.exit_code == 0, result.output
+    return Workspace.open(root)
+
+
+@pytest.fixture(scope="module")
+def table(stacked: Workspace) -> pd.DataFrame:
+    """What was written of it."""
+    return pd.read_csv(stacked.stack_table("blend"))
+
+
+def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
+    runs = {task: set(lines["run"]) for task, lines in table.groupby("task")}
+    methods = ["blend", "blend.paper", "blend.search", "blend.lightgbm"]
+    left_out = [f"blend.without-{member}" for member in MEMBERS]
+    thresholds = ["blend.thresholds", "blend.lightgbm.thresholds"]
+    normalised = ["blend.can", "blend.lightgbm.can"]
+    of_task = {
+        "task1": [*methods, "blend.lambdarank", *left_out],
+        "task2": [*methods, *thresholds, *normalised, *left_out],
+        "task3": [*methods, *thresholds, *left_out],
+    }
+    answered = {"task1": ("lexical", "c1", "r2"), "task2": ("lexical", "c1"), "task3": ("lexical", "c1", "t3")}
+    for task, names in of_task.items():
+        assert runs[task] == {*answered[task], *(f"{name}-{task}" for name in names)}
+
+
+def test_differences_are_to_the_member_with_the_best_out_of_fold_score(table: pd.DataFrame) -> None:
+    for (task, group), lines in table[table["split"] == "out-of-fold"].groupby(["task", "group"]):
+        members = lines[lines["run"].isin(MEMBERS)]
+        zero = members[members["above_floor"].isna() | (members["above_floor"] == 0)]
+        assert len(zero) >= 1
+        if (task, group) != ("task1", "all"):  # ranked by the queries that say something about ranking
+            assert members.loc[members["score"].idxmax(), "run"] in set(zero["run"])
+
+
+def test_a_row_says_the_score_that_its_files_have(stacked: Workspace, table: pd.DataFrame) -> None:
+    examples = pd.read_parquet(stacked.examples).set_index("example_id")
+    outputs = pd.concat(
+        pd.read_parquet(stacked.oof_fold("blend.lightgbm.thresholds-task3", k)) for k in range(5)
+    ).set_index("example_id")
+    rows = outputs.join(examples).query("task3")
+    right = ((rows["p_substitute"] > 0.5) == rows["substitute"]).mean()
+    line = table.query("run == 'blend.lightgbm.thresholds-task3' and split == 'out-of-fold' and group == 'all'")
+    assert line["score"].to_numpy() == pytest.approx([right], abs=1e-9)
+
+
+def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
+    for task in TASKS:
+        run = f"blend.lightgbm-{task}"
+        shares = pd.read_parquet(stacked.importance(run))
+        assert sorted(shares["fold"].unique()) == [0, 1, 2, 3, 4]
+        sums = shares.groupby("fold")["importance"].sum()
+        assert np.all(np.isclose(sums, 1) | (sums == 0))  # 0: no tree helped
+        rounds = read_json(stacked.run_card(run))["rounds"]
+        assert [len(rounds[str(k)]) for k in range(5)] == [4] * 5  # one model per other fold
+
+
+def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
+    result = comp("stack", "blend", "--leave-out", "-w", stacked.root)
+    assert result.exit_code == 0 and "Nothing to do" in result.output
+    assert "without-lexical" in result.output and "blend answers by greedy" in result.output
+
+
+def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
+    sentence = failed("stack", "six-model", "-w", stacked.root)
+    assert sentence == "error: The run 'c2' is not complete, its fold 0 is missing: `comp train --recipe c2` makes it."
+
+
+def test_an_audit_names_what_it_looked_at(stacked: Workspace) -> None:
+    result = comp("audit-leaks", "blend.lightgbm", "-w", stacked.root)
+    assert result.exit_code == 0, result.output
+    assert "checks passed" in result.output
+    for name in ("lexical", "c1", "r2", "t3", "blend.lightgbm-task1", "blend.lightgbm-task2", "blend.lightgbm-task3"):
+        assert name in result.output
+
+
+def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> None:
+    root = stacked.root.parent / "moved"
+    shutil.copytree(stacked.root, root)
+    space = Workspace.open(root)
+    first, second = (space.oof_fold("lexical", k) for k in range(2))
+    inputs = [table_inputs(path) for path in (first, second)]
+    frames = [read_table(path, str(made)) for path, made in zip((first, second), inputs, strict=True)]
+    write_table(first, frames[0].iloc[1:].reset_index(drop=True), str(inputs[0]))
+    write_table(second, pd.concat([frames[1], frames[0].iloc[:1]], ignore_index=True), str(inputs[1]))
+    assert "1 of 3 checks did not pass" in failed("audit-leaks", "lexical", "-w", root)
+    sentence = failed("stack", "blend.rank", "--only", "-w", root)
+    assert "'lexical' holds 1 rows in its fold 1 that folds/five.parquet puts elsewhere" in sentence
+
+
+def test_a_submission_made_with_leaking_features_says_so(stacked: Workspace) -> None:
+    assert comp("stack", "blend.lightgbm.leaky", "--only", "-w", stacked.root).exit_code == 0
+    result = comp("submit", "--from", "blend.lightgbm.leaky", "--task", "task2", "-w", stacked.root)
+    assert result.exit_code == 0 and "leak across tasks" in result.output and "task2.csv" in result.output
+    folder = stacked.submission("blend.lightgbm.leaky-task2")
+    assert read_json(folder / "submission.json")["made_from"]["task2"]["leaky"] is True
+    log = pd.read_csv(stacked.leaderboard, dtype=str, keep_default_na=False)
+    assert dict(zip(log["submission"], log["leaky"], strict=True)) == {"main": "", folder.name: "yes"}
