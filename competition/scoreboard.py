@@ -13,7 +13,7 @@ from competition.tasks import TASKS, Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 COLUMNS = (
-    "task", "split", "group", "run", "queries", "metric", "baseline",
+    "task", "split", "group", "run", "queries", "metric", "baseline", "floor",
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
 )  # fmt: skip
 
@@ -29,6 +29,7 @@ class Line:
     score: Estimate
     baseline: str
     above_baseline: Estimate
+    floor: str
     above_floor: Estimate | None  # None for the floor itself and where there is none
 
     def row(self) -> dict[str, object]:
@@ -36,7 +37,7 @@ class Line:
         cells: dict[str, object] = {
             "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
-        cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline}
+        cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline, "floor": self.floor}
         for name in _ESTIMATES:
             estimate: Estimate | None = getattr(self, name)
             cells[name] = estimate.value if estimate else None
@@ -80,6 +81,7 @@ def _lines(
         if not base.groups[group].any():
             continue
         for run, counts in counted.items():
+            of = counted.get(floor or "") if run != floor else None
             lines.append(
                 Line(
                     task.name,
@@ -89,7 +91,8 @@ def _lines(
                     evaluation.estimates(counts, (group,))[task.metric][group],
                     name,
                     evaluation.difference(counts, base, group),
-                    evaluation.difference(counts, counted[floor], group) if floor in counted and run != floor else None,
+                    floor or "",
+                    evaluation.difference(counts, of, group) if of else None,
                 )
             )
     return lines

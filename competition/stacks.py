@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from competition.evaluation import DEEP
-from competition.oof import RunPlan
 from competition.pipeline import Pipeline, Step
 from competition.recipe import EnsembleRecipe
 from competition.scoreboard import scoreboard
@@ -57,31 +56,34 @@ class Stacks:
             steps += self.pipeline.ensemble_steps(variant.name, self.tasks_of(variant))
         return list({step.name: step for step in steps}.values())
 
-    def _plans(self) -> list[RunPlan]:
-        members = [self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)]
-        runs = [self.pipeline.ensemble_run(v, task) for v in self.variants for task in self.tasks_of(v)]
-        return [*members, *runs]
-
-    def table(self) -> tuple[pd.DataFrame, dict[str, str]]:
-        """The scoreboard of members and variants, its floor the best member of each task; and task -> that member.
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Scoreboards: members and variants beside the best member of each task; what is left without each member
+        beside the whole.
 
         The best is that with the highest out-of-fold score, of task 1 over the queries that say something about ranking
         where there are any.
         """
-        plans, maker = self._plans(), self.pipeline.maker
-        runs = {plan.name: maker.read_run(plan) for plan in plans}
-        members = [plan for plan in plans if plan.name in {m.name for m in self.pipeline.members_of(self.recipe)}]
+        maker = self.pipeline.maker
+        members = [self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)]
+        whole = [self.pipeline.ensemble_run(self.recipe, task) for task in self.tasks_of(self.recipe)]
+        others = [self.pipeline.ensemble_run(v, task) for v in self.variants[1:] for task in self.tasks_of(v)]
+        partial = [plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)]
+        methods = [plan for plan in others if plan not in partial]
+        runs = {plan.name: maker.read_run(plan) for plan in [*members, *whole, *others]}
         best = _best(scoreboard(maker.examples, members, runs, {}))
-        return scoreboard(maker.examples, plans, runs, best), best
+        compared = scoreboard(maker.examples, [*members, *whole, *methods], runs, best)
+        of_task = {plan.tasks[0]: plan.name for plan in whole}
+        left = scoreboard(maker.examples, [*whole, *partial], runs, of_task)
+        return compared, left[left["run"] != left["floor"]]
 
     @property
     def path(self) -> Path:
         """Where the table is written."""
         return self.pipeline.workspace.stack_table(self.recipe.name)
 
-    def write(self, table: pd.DataFrame) -> None:
-        """Write the table as CSV."""
-        write_text(self.path, str(table.to_csv(index=False, lineterminator="\n")))
+    def write(self, *tables: pd.DataFrame) -> None:
+        """Write the tables as one CSV file."""
+        write_text(self.path, str(pd.concat(tables).to_csv(index=False, lineterminator="\n")))
 
 
 def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:

@@ -32,10 +32,11 @@ def stack(
     pipeline = Pipeline(space)
     stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
     made = execute(space, stacks.steps())
-    table, best = stacks.table()
-    stacks.write(table)
-    for (task, *_), lines in table.groupby(["task", "split", "group"], sort=False):
-        show_scores(lines, f"minus {best[task]}" if task in best else "minus the best member")
+    tables = stacks.tables()
+    stacks.write(*tables)
+    for table in tables:
+        for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
+            show_scores(lines, f"minus {floor}")
     _show_learned(stacks)
     if not made:
         console.print("Nothing to do: the ensemble is up to date.")

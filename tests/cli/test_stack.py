@@ -53,13 +53,28 @@ def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
         assert runs[task] == {*answered[task], *(f"{name}-{task}" for name in names)}
 
 
-def test_differences_are_to_the_member_with_the_best_out_of_fold_score(table: pd.DataFrame) -> None:
-    for (task, group), lines in table[table["split"] == "out-of-fold"].groupby(["task", "group"]):
-        members = lines[lines["run"].isin(MEMBERS)]
-        zero = members[members["above_floor"].isna() | (members["above_floor"] == 0)]
-        assert len(zero) >= 1
-        if (task, group) != ("task1", "all"):  # ranked by the queries that say something about ranking
-            assert members.loc[members["score"].idxmax(), "run"] in set(zero["run"])
+def test_methods_are_compared_with_the_member_that_scores_best_out_of_fold(table: pd.DataFrame) -> None:
+    compared = table[~table["run"].str.contains("without-")]
+    assert set(compared["floor"]) == {best for _, best in compared.groupby("task")["floor"].first().items()}
+    for task, lines in compared[compared["split"] == "out-of-fold"].groupby("task"):
+        group = lines[lines["group"] == ("10+ products" if task == "task1" else "all")]
+        members = group[group["run"].isin(MEMBERS)].set_index("run")
+        (floor,) = set(group["floor"])
+        assert members["score"].max() == members.loc[floor, "score"] and np.isnan(members.loc[floor, "above_floor"])
+        expected = group["score"] - members.loc[floor, "score"]
+        assert group["above_floor"].fillna(0).to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-9)
+
+
+def test_what_a_member_adds_is_the_whole_minus_what_is_left(table: pd.DataFrame) -> None:
+    partial = table[table["run"].str.contains("without-")]
+    for (task, split, group), lines in partial.groupby(["task", "split", "group"]):
+        whole = table.query(
+            "run == @name and split == @split and group == @group",
+            local_dict={"name": f"blend-{task}", "split": split, "group": group},
+        )
+        assert set(lines["floor"]) == {f"blend-{task}"}
+        expected = lines["score"].to_numpy() - whole["score"].to_numpy()
+        assert lines["above_floor"].to_numpy() == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_row_says_the_score_that_its_files_have(stacked: Workspace, table: pd.DataFrame) -> None:
