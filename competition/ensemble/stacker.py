@@ -11,6 +11,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
@@ -21,6 +22,7 @@ Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: 
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
 _BY_GAIN = ("irrelevant", "complement", "substitute", "exact")  # relevance 0..3 of a ranking objective
 FEW_ROWS = 50_000  # with less than these a second thread costs more than it brings, on a busy machine many times so
+MOST_ROWS = 100_000  # that a tree is grown on: each draws its own, so all are used
 _EVERY = 5  # trees between two looks at the folds that stop
 _PATIENCE = 10  # looks without an improvement
 
@@ -34,15 +36,28 @@ class Trees:
     booster: lgb.Booster
     best: tuple[int, ...]
 
-    def predict(self, features: NDArray[np.float32], watched: int) -> Array:
-        """What answers the task, `(rows, outputs)`, with the number of trees that the part `watched` chose."""
-        outputs = len(self.task.classes) if len(self.task.classes) > 2 else 1
-        if not len(features):
-            return np.zeros((0, outputs))
-        values = np.asarray(self.booster.predict(features, num_iteration=self.best[watched]), np.float64)
-        if self.ranks or self.task.name == "task3":
-            return values[:, None]
-        values /= values.sum(axis=1, keepdims=True)
+    def predict(self, features: NDArray[np.float32]) -> list[Array]:
+        """What answers the task, `(rows, outputs)`, with the number of trees that each watched part chose.
+
+        Trees that the parts have in common are gone through once, in steps that are the same for every part: how many
+        another part chose must not even change the rounding.
+        """
+        raw = np.zeros((len(features), 1 if self.ranks or self.task.name == "task3" else len(LABELS)))
+        found, last = {}, max(self.best)
+        for start in range(0, last if len(features) else 0, _EVERY):
+            more = self.booster.predict(features, start_iteration=start, num_iteration=_EVERY, raw_score=True)
+            raw = raw + np.asarray(more, np.float64).reshape(raw.shape)
+            if (count := min(last, start + _EVERY)) in self.best:
+                found[count] = raw
+        return [self._answer(found.get(count, raw)) for count in self.best]
+
+    def _answer(self, raw: Array) -> Array:
+        """Of LightGBM's scores: themselves, or probabilities, of which ranking takes the expected gain."""
+        if self.ranks:
+            return raw
+        if self.task.name == "task3":
+            return np.asarray(expit(raw), np.float64)
+        values = softmax(raw, axis=1)
         return expected_gain(values)[:, None] if self.task.metric == "nDCG" else values
 
     def importance(self) -> Array:
@@ -115,7 +130,7 @@ def _parameters(
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": recipe.min_rows_per_leaf,
         "feature_fraction": 0.2,
-        "bagging_fraction": 0.8,
+        "bagging_fraction": min(0.8, MOST_ROWS / len(learn)),
         "bagging_freq": 1,
         "lambda_l2": 5.0,
         "seed": derive_seed(seed, "trees"),

@@ -46,11 +46,13 @@ def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
             watched = [rows.graded(stopping) for _, stopping in uses]
             seed = rows.seed(*sorted(uses[0]))
             trees = fit_trees(rows.recipe, rows.task, features, rows.train, rows.learned(*uses[0]), watched, seed)
-            for i, (scored, stopping) in enumerate(uses):
+            both = np.sort(np.concatenate([rows.held(fold) for fold in uses[0]]))
+            said = zip(trees.predict(features[both]), trees.predict(tests), strict=True)
+            for i, ((scored, stopping), (of_both, of_tests)) in enumerate(zip(uses, said, strict=True)):
                 other, own = rows.graded(stopping), rows.held(scored)
-                of_train[scored][other] = trees.predict(features[other], i)
-                of_train[scored][own] += share * trees.predict(features[own], i)
-                of_test[scored] += share * trees.predict(tests, i)
+                of_train[scored][other] = of_both[np.searchsorted(both, other)]
+                of_train[scored][own] += share * of_both[np.searchsorted(both, own)]
+                of_test[scored] += share * of_tests
                 importance[scored].append(trees.importance())
                 rounds[scored].append(trees.best[i])
             work.advance(1)

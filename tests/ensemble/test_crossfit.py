@@ -210,7 +210,7 @@ def in_sample(task: str, members: list[Member], examples: pd.DataFrame, recipe: 
     features = level2_features(TASKS[task], said, rows, None, leaky=False)[1]
     everything = np.flatnonzero(rows[task])
     trees = fit_trees(recipe, TASKS[task], features, rows, everything, [everything], 0)
-    values = trees.predict(features, 0)
+    values = trees.predict(features)[0]
     return pd.DataFrame({"example_id": rows["example_id"], **dict(zip(_columns(task), values.T, strict=True))})
 
 

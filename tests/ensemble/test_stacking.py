@@ -42,8 +42,8 @@ def four_models(rows: Rows, k: int) -> tuple[Array, Array]:
     for j in set(rows.folds) - {k}:
         seed = rows.seed(*sorted((j, k)))
         trees = fit_trees(rows.recipe, rows.task, train, rows.train, rows.learned(j, k), [rows.graded(j)], seed)
-        held_out.append(trees.predict(train[rows.held(k)], 0))
-        tests.append(trees.predict(test, 0))
+        held_out.append(trees.predict(train[rows.held(k)])[0])
+        tests.append(trees.predict(test)[0])
     return np.mean(held_out, axis=0), np.mean(tests, axis=0)
 
 
@@ -112,8 +112,8 @@ def test_features_of_text_are_read_where_they_are_given() -> None:
     text = pd.DataFrame({"told": told}, index=pd.Index(examples["example_id"], name="example_id"))
     rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
     plain, with_text = stack(rows, None)[0], stack(rows, text.sample(frac=1, random_state=1))[0]
-    assert set(with_text.importance) - set(plain.importance) == {"told"}
-    assert with_text.importance["told"] > 0
+    assert set(with_text.importance) - set(plain.importance) == {"text_told"}
+    assert with_text.importance["text_told"] > 0
 
 
 def test_shares_of_the_gain_and_numbers_of_trees_are_kept() -> None:
