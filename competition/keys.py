@@ -39,15 +39,15 @@ SPANS: dict[Locale, Spans] = {
 
 
 AND = "+"  # between the runs that are audited together
-AuditMethod = Literal["prune_by_noise_rate", "low_self_confidence", "confident_learning", "both"]
+AuditMethod = Literal["prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior"]
 
 
 class AuditKeys(Model):
     """How labels are audited: `noise_...` in competition.toml, see `noise/audit.py`.
 
     `fraction` is the largest share 0..1 of the audited rows that may be dropped, `method` a filter of cleanlab by its
-    name there. With `per_label` and `per_locale` no label and no locale loses more than that share of its own rows.
-    `calibrated` rescales the probabilities by a temperature first.
+    name there, or `posterior`, see `noise/consensus.py`. With `per_label` and `per_locale` no label and no locale loses
+    more than that share of its own rows. `calibrated` rescales the probabilities by a temperature first.
     """
 
     fraction: float = Field(0.04, gt=0, lt=0.5)

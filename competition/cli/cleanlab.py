@@ -25,7 +25,8 @@ def cleanlab(
     method: Annotated[
         str | None,
         typer.Option(
-            help="prune_by_noise_rate, low_self_confidence, confident_learning or both; noise_method unless named."
+            help="prune_by_noise_rate (the paper's), low_self_confidence, confident_learning, both (cleanlab's names) "
+            "or posterior; noise_method unless named."
         ),
     ] = None,
     per_label: Annotated[

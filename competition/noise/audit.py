@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from competition.errors import CompError
 from competition.keys import AuditKeys
 from competition.noise.calibration import calibrate
-from competition.noise.consensus import Findings, agree, find
+from competition.noise.consensus import Findings, agree, estimate_noise, find
 from competition.noise.quotas import within_quota
 from competition.oof import check_outputs
 from competition.tasks import KINDS, LABELS, label_codes
@@ -63,7 +63,7 @@ def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
     rank = np.zeros(len(rows), np.int64)
     rank[worst] = np.arange(1, len(worst) + 1)
     mean = np.mean(probabilities, axis=0)
-    joint, noise = _matrices(given, mean)
+    joint, noise = estimate_noise(given, mean)
     flags = pd.DataFrame(
         {
             "example_id": rows["example_id"],
@@ -104,12 +104,3 @@ def _check(given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.
                 f"No audited row of fold {absent[0]} is labelled {label!r}: an audit needs rows of every label in "
                 "every fold."
             )
-
-
-def _matrices(given: NDArray[np.int64], probabilities: Array) -> tuple[Array, Array]:
-    """The confident joint, calibrated to the counts of given labels, and the noise matrix, both `(given, true)`."""
-    from cleanlab.count import compute_confident_joint, estimate_latent
-
-    joint = compute_confident_joint(given, probabilities)
-    _, noise, _ = estimate_latent(joint, given)
-    return joint.astype(np.float64), noise

@@ -10,6 +10,9 @@ from competition.keys import AuditMethod
 
 Array = NDArray[np.float64]
 
+_PAPER: AuditMethod = "prune_by_noise_rate"
+_TINY = 1e-300  # keeps a posterior of nothing but zeros finite
+
 # What rows are ranked by, a score of cleanlab where higher is better. The paper's method goes by the normalised margin:
 # the probability of the given label minus the largest other one.
 SCORES: dict[AuditMethod, str] = {
@@ -34,14 +37,43 @@ def find(given: NDArray[np.int64], probabilities: Array, method: AuditMethod) ->
     Args:
         given: indices into LABELS, `(rows,)`; rows that are equally bad are ranked as they come.
         probabilities: `(rows, 4)`.
-        method: a filter of cleanlab.
+        method: a filter of cleanlab; or `posterior`, which flags as many rows as the paper's method does, those whose
+            given label is least probable to be the true one, see `posterior`.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
+    if method == "posterior":
+        count = int(find_label_issues(given, probabilities, filter_by=_PAPER, n_jobs=1).sum())
+        order = np.argsort(posterior(given, probabilities), kind="stable")
+        flagged = np.zeros(len(given), bool)
+        flagged[order[:count]] = True
+        return Findings(flagged, order)
     flagged = find_label_issues(given, probabilities, filter_by=method, n_jobs=1)
     score = get_label_quality_scores(given, probabilities, method=SCORES[method])
     return Findings(flagged, np.argsort(score, kind="stable"))
+
+
+def estimate_noise(given: NDArray[np.int64], probabilities: Array) -> tuple[Array, Array]:
+    """The confident joint, in rows, and the noise matrix, shares of the true label's rows; both `(given, true)`."""
+    from cleanlab.count import compute_confident_joint, estimate_latent
+
+    joint = compute_confident_joint(given, probabilities)
+    _, noise, _ = estimate_latent(joint, given)
+    return joint.astype(np.float64), noise
+
+
+def posterior(given: NDArray[np.int64], probabilities: Array) -> Array:
+    """How probable the given label is the true one, knowing that it was given, `(rows,)`.
+
+    By Bayes' rule, P(true | text, given) is proportional to P(given | true) P(true | text): an improbable label is the
+    less credible the more often it is given to rows of the label that is probable. The first factor is the estimated
+    noise matrix, the second what the model says.
+    """
+    _, noise = estimate_noise(given, probabilities)
+    share = noise[given] * probabilities
+    found: Array = share[np.arange(len(given)), given] / np.maximum(share.sum(axis=1), _TINY)
+    return found
 
 
 def agree(findings: Sequence[Findings]) -> Findings:

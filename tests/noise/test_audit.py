@@ -11,7 +11,7 @@ from competition.noise.report import summary
 from competition.tasks import LABELS, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 
-METHODS = ("prune_by_noise_rate", "low_self_confidence", "confident_learning", "both")
+METHODS = ("prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior")
 
 
 @pytest.mark.parametrize("calibrated", [False, True])

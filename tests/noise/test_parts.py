@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from competition.noise.calibration import calibrate
-from competition.noise.consensus import Findings, agree
+from competition.noise.consensus import Findings, agree, estimate_noise, find, posterior
 from competition.noise.quotas import within_quota
-from tests.noise.made import audit_keys, planted
+from competition.tasks import label_codes
+from tests.noise.made import OUTPUTS, audit_keys, planted
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -52,6 +53,20 @@ def test_a_row_is_flagged_by_more_than_half_and_ranked_by_the_mean_rank() -> Non
     # Ranks of the rows 0..3: 0, 1, 3, 2 and 2, 1, 3, 0 and 1, 3, 2, 0; sums 3, 5, 8, 2.
     assert both.order.tolist() == [3, 0, 1, 2]
     assert agree([one]) is one
+
+
+def test_the_posterior_is_bayes_rule() -> None:
+    rows = planted(wrong=120, sure=0.5)
+    ordered = rows.examples.merge(rows.outputs)
+    given, p = label_codes(ordered["label"]), ordered[OUTPUTS].to_numpy()
+    _, noise = estimate_noise(given, p)
+    found = posterior(given, p)
+    for row in range(0, 800, 37):
+        g = given[row]
+        assert found[row] == pytest.approx(noise[g, g] * p[row, g] / sum(noise[g, t] * p[row, t] for t in range(4)))
+    paper, mine = find(given, p, "prune_by_noise_rate"), find(given, p, "posterior")
+    assert mine.flagged.sum() == paper.flagged.sum() > 0
+    assert found[mine.flagged].max() <= found[~mine.flagged].min()
 
 
 LABEL = pd.Series(["a"] * 60 + ["b"] * 40)
