@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 
 from competition import evaluation, metrics, settings
+from competition.comparison import Flattered, Line, compare, over, spread
 from competition.errors import InputError
 from competition.evaluation import Counts
-from competition.metrics import Array, Estimate, Statistic
+from competition.metrics import Array
 from competition.model.card import best_epoch, read_epochs, read_losses
-from competition.paper import TABLES, Table
+from competition.noise.actions import dropped_ids
+from competition.paper import FIRST, TABLES, Table
 from competition.pipeline import Pipeline, Step
 from competition.planning import Planner
-from competition.recipe import AnyRecipe, EncoderRecipe, PretrainingRecipe
+from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, PretrainingRecipe
 from competition.tables import read_table
 from competition.tasks import KINDS, TASKS, Task
 from competition.workspace import Workspace, write_text
@@ -29,36 +31,15 @@ TITLES = "held-out titles"  # what pre-training is measured on, as others are on
 
 
 @dataclass(frozen=True)
-class Line:
-    """One row's result by one metric."""
-
-    name: str
-    metric: str
-    score: Estimate  # the mean over the seeds
-    of_seeds: tuple[float, ...]  # empty for the baseline
-    difference: Estimate | None  # to the line before it; None for the first
-    to_first: Estimate | None  # to the first row of the table, not to the baseline; None for these
-    paper: float | None
-
-    @property
-    def deviation(self) -> float | None:
-        """The standard deviation of the seeds' scores; None for fewer than two."""
-        return float(np.std(self.of_seeds, ddof=1)) if len(self.of_seeds) > 1 else None
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval of the difference leaves 0 out."""
-        return self.difference is not None and (self.difference.low > 0 or self.difference.high < 0)
-
-
-@dataclass(frozen=True)
 class Ablation:
     """A table on one workspace."""
 
     name: str
     pipeline: Pipeline
+    recipe: str  # that it starts from
     runs: dict[str, list[str]]  # row -> its runs, one per seed
     fold: int | None  # this fold alone
+    nested: bool  # whether what rows learn from never saw the fold that is scored
 
     @property
     def table(self) -> Table:
@@ -67,11 +48,29 @@ class Ablation:
     @property
     def path(self) -> Path:
         """Where `write` puts the table."""
-        return self.pipeline.workspace.ablation(self.name, self.fold)
+        recipe = "" if self.recipe == self.table.recipe else f"-{self.recipe}"
+        name = self.name + recipe + ("-nested" if self.nested else "")
+        return self.pipeline.workspace.ablation(name, self.fold)
 
     @classmethod
-    def plan(cls, workspace: Workspace, name: str, seeds: int, fold: int | None) -> "Ablation":
+    def plan(
+        cls,
+        workspace: Workspace,
+        name: str,
+        seeds: int,
+        fold: int | None,
+        recipe: str | None = None,
+        nested: bool = False,
+    ) -> "Ablation":
         """The runs of the table called `name`, `seeds` for each row, over all folds or one.
+
+        Args:
+            workspace: whose rows.
+            name: of the table.
+            seeds: how many, from the recipe's own upwards.
+            fold: the one that is trained and scored; None for all.
+            recipe: that rows differ from, if not the table's own.
+            nested: let rows learn from models that never saw the fold that is scored.
 
         Raises:
             InputError: there is no such table, the data have no labelled training row of its task, or the recipe that
@@ -82,30 +81,39 @@ class Ablation:
             raise InputError(f"There is no table {name!r}{near}: known are {', '.join(TABLES)}.")
         table = TABLES[name]
         planner = Planner(workspace)
-        base = planner.recipe(table.recipe)
+        recipe = recipe or table.recipe
+        base = planner.recipe(recipe)
         task = table.tasks[0]
-        if not isinstance(base, EncoderRecipe) or KINDS[base.kind].primary != task:
+        fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
+        if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != task:
+            mend = f"rename the workspace's own {recipe}.toml" if recipe == table.recipe else "name another"
+            asked = "a model" if table.labels else "an encoder"
             raise InputError(
-                f"The table {name!r} starts from the recipe {table.recipe!r}, which must be an encoder made for "
-                f"{task}: rename the workspace's own {table.recipe}.toml."
+                f"The table {name!r} starts from the recipe {recipe!r}, which must be {asked} made for {task}: {mend}."
             )
+        if nested and not table.labels:
+            raise InputError(f"The table {name!r} learns from no other run, so there is nothing to nest.")
         pretrains = any(row.pretraining is not None for row in table.rows)
         start = planner.pretraining("pretrained") if pretrains else None
         recipes: dict[str, AnyRecipe] = {}
         runs: dict[str, list[str]] = {}
         for row in table.rows:
-            for seed in range(base.seed, base.seed + seeds):
-                run = f"ablate-{table.recipe}-{row.name}-{seed}"
-                content = base.model_dump() | row.changes | {"name": run, "seed": seed, "seeds": ()}
+            for number, seed in enumerate(range(base.seed, base.seed + seeds)):
+                first = runs[table.rows[0].name][number] if runs and FIRST in row.changes.values() else ""
+                run = f"ablate-{recipe}-{row.name}{'-nested' if nested and first else ''}-{seed}"
+                changes = {key: first if value == FIRST else value for key, value in row.changes.items()}
+                changes |= {"nested": True} if nested and first else {}
+                content = base.model_dump() | changes | {"name": run, "seed": seed}
+                content |= {"seeds": ()} if isinstance(base, EncoderRecipe) else {}
                 if start is not None:
                     content["encoder"] = start.encoder
                 if start is not None and row.pretraining is not None:
                     content["encoder"] = encoder = f"ablate-{start.name}-{row.name}-{seed}"
                     keys = start.model_dump() | row.pretraining | {"name": encoder, "seed": seed}
                     recipes[encoder] = PretrainingRecipe(**keys)
-                recipes[run] = EncoderRecipe(**content)
+                recipes[run] = type(base)(**content)
                 runs.setdefault(row.name, []).append(run)
-        ablation = cls(name, Pipeline(workspace, recipes), runs, fold)
+        ablation = cls(name, Pipeline(workspace, recipes), recipe, runs, fold, nested)
         examples = ablation.pipeline.maker.examples
         if evaluation.graded_rows(TASKS[task], examples[examples["split"] == "train"]).empty:
             raise InputError(f"The table {name!r} is about {task}, of which the data have no labelled training row.")
@@ -116,9 +124,17 @@ class Ablation:
         mine = [run for runs in self.runs.values() for run in runs]
         steps: list[Step] = []
         for name in self.pipeline.order(mine):
-            ours = name in mine  # test rows are of no interest, so they are not predicted again when they change
+            # Test rows are of no interest, so they are not predicted again when they change; but what others learn
+            # from is a complete run.
+            ours = name in mine and name not in self._sources
             steps += self.pipeline.training_steps(name, self.fold) if ours else self.pipeline.run_steps(name)
+        steps += [self.pipeline.noise_step(run) for run in self._sources]
         return list({step.name: step for step in steps}.values())
+
+    @property
+    def _sources(self) -> list[str]:
+        """The runs that other rows learn from."""
+        return self.runs[self.table.rows[0].name] if self.table.labels else []
 
     def lines(self) -> dict[str, list[Line]]:
         """What is measured on (a task, or TITLES) -> the baseline, if any, and the rows, from their files."""
@@ -126,8 +142,10 @@ class Ablation:
         found = {task: self._task_lines(TASKS[task], rows) for task, rows in graded.items() if not rows.empty}
         titles = [row for row in self.table.rows if row.pretraining is not None]
         if titles:
-            sums = [(row.name, [self._titles(run) for run in self.runs[row.name]], row.paper_mlm) for row in titles]
-            found[TITLES] = _compare("MLM loss", metrics.mean, sums)
+            sums = [
+                (row.name, [self._titles(run) for run in self.runs[row.name]], row.paper_mlm, None) for row in titles
+            ]
+            found[TITLES] = compare("MLM loss", metrics.mean, sums)
         return found
 
     def _task_lines(self, task: Task, rows: pd.DataFrame) -> list[Line]:
@@ -136,8 +154,44 @@ class Ablation:
         if not all(np.array_equal(one.queries, baseline.queries) for _, seeds in counts for one in seeds):
             raise ValueError("paired results must have the same queries")
         published = {row.name: row.paper if task.name == self.table.tasks[0] else None for row in self.table.rows}
-        sums = [(row.name, [one.values for one in seeds], published[row.name]) for row, seeds in counts]
-        return _compare(task.metric, baseline.statistic, sums, (name, baseline.values))
+        sums = [
+            (row.name, [one.values for one in seeds], published[row.name], row.paper_minus.get(task.name))
+            for row, seeds in counts
+        ]
+        return compare(task.metric, baseline.statistic, sums, (name, baseline.values))
+
+    def flattered(self) -> dict[str, list[Flattered]]:
+        """Task -> each row by the flawed protocol, for a table about labels."""
+        found = {}
+        for task in (TASKS[name] for name in self.table.tasks if self.table.labels):
+            rows = self._rows(task)
+            if rows.empty:
+                continue
+            whole, left = {}, {}
+            for row, runs in self.runs.items():
+                counts = [self._count(run, task, rows) for run in runs]
+                pruned = [
+                    over(self._count(run, task, self._kept(rows, source)), counts[0].queries)
+                    for run, source in zip(runs, self._sources, strict=True)
+                ]
+                whole[row], left[row] = (np.sum(values, axis=0) for values in ([c.values for c in counts], pruned))
+            first, statistic = next(iter(whole.values())), counts[0].statistic
+            found[task.name] = [
+                Flattered(
+                    row,
+                    task.metric,
+                    metrics.bootstrap(left[row], statistic),
+                    metrics.paired_difference(left[row], whole[row], statistic),
+                    metrics.paired_difference(left[row], first, statistic),
+                )
+                for row in self.runs
+            ]
+        return found
+
+    def _kept(self, rows: pd.DataFrame, source: str) -> pd.DataFrame:
+        """Graded rows without those that the audit of a run would drop."""
+        flags = self.pipeline.maker.flags(self.pipeline.audit(source))
+        return rows[~rows["example_id"].isin(dropped_ids(flags))]
 
     def _titles(self, run: str) -> Array:
         """The losses of the held-out titles by the encoder that a run starts from."""
@@ -163,40 +217,19 @@ class Ablation:
     def _count(self, run: str, task: Task, rows: pd.DataFrame) -> Counts:
         return evaluation.count_outputs(task, self.pipeline.run(run).kind, self._outputs(run), rows)
 
-    def write(self, tables: dict[str, list[Line]]) -> None:
-        """Write the tables as one CSV."""
+    def write(self, tables: dict[str, list[Line]], flattered: dict[str, list[Flattered]]) -> None:
+        """Write the tables as one CSV; those of the flawed protocol are said to be `without pruned rows`."""
         cells = []
         for measured, lines in tables.items():
             for line in lines:
                 row: dict[str, Any] = {"row": line.name, "task": measured, "metric": line.metric}
                 row |= {"queries": line.score.queries, "seeds": len(line.of_seeds)}
-                estimates = {"score": line.score, "minus_before": line.difference, "minus_first": line.to_first}
-                for key, estimate in estimates.items():
-                    for part, value in (("", "value"), ("_low", "low"), ("_high", "high")):
-                        row[key + part] = getattr(estimate, value) if estimate else None
+                row |= spread(score=line.score, minus_before=line.difference, minus_first=line.to_first)
                 cells.append(row | {"seed_deviation": line.deviation, "paper": line.paper})
+        for task, found in flattered.items():
+            for pruned in found:
+                row = {"row": pruned.name, "task": f"{task}, without pruned rows", "metric": pruned.metric}
+                row |= {"queries": pruned.score.queries, "seeds": len(self._sources)}
+                row |= spread(score=pruned.score, minus_first=pruned.claim, minus_unpruned=pruned.flatters)
+                cells.append(row)
         write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
-
-
-def _compare(
-    metric: str,
-    statistic: Statistic,
-    rows: list[tuple[str, list[Array], float | None]],
-    baseline: tuple[str, Array] | None = None,
-) -> list[Line]:
-    """Rows in order, each a name, what each query (or title) adds in each of its seeds, and the published figure."""
-    lines: list[Line] = []
-    before = first = None
-    if baseline is not None:
-        name, before = baseline
-        lines.append(Line(name, metric, metrics.bootstrap(before, statistic), (), None, None, None))
-    for name, of_seeds, paper in rows:
-        # Sums over the seeds: the statistic of a sum is then the mean of the seeds' statistics.
-        values = np.sum(of_seeds, axis=0)
-        scores = tuple(float(statistic(one.sum(0))) for one in of_seeds)
-        to_before, to_first = (
-            None if other is None else metrics.paired_difference(values, other, statistic) for other in (before, first)
-        )
-        lines.append(Line(name, metric, metrics.bootstrap(values, statistic), scores, to_before, to_first, paper))
-        before, first = values, values if first is None else first
-    return lines

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from competition.errors import InputError
+from competition.keys import AuditKeys
 from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.origins import folds_inputs, text_features_inputs
-from competition.planning import PAIRED, FoldPlan, Planner
+from competition.planning import Planner
+from competition.plans import PAIRED, AuditPlan, FoldPlan
 from competition.progress import console
 from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
@@ -76,11 +78,8 @@ class Pipeline(Planner):
         recipe = self.pretrained(encoder)
         if recipe is None:
             return [self._encoder_step(encoder)]
-        folder, inputs, sources = (
-            self.encoder_folder(encoder),
-            self.encoder_inputs(encoder),
-            self.pretraining_sources(recipe),
-        )
+        folder, inputs = self.encoder_folder(encoder), self.encoder_inputs(encoder)
+        sources = self.pretraining_sources(recipe)
         return [
             *self.encoder_steps(recipe.encoder),
             *self._feature_steps(sources),
@@ -125,15 +124,29 @@ class Pipeline(Planner):
             lambda: self.maker.translations(source, path, inputs),
         )
 
-    def noise_step(self, name: str, fraction: float | None = None) -> Step:
-        """`oof/<run>/noise.parquet`."""
-        plan = self.audited_run(name)
-        share = self.settings.noise_fraction if fraction is None else fraction
-        inputs = self.noise_inputs(name, share)
-        path = self.workspace.noise(plan.name)
-        return Step(
-            f"audit {plan.name}", inputs, lambda: table_inputs(path), lambda: self.maker.noise(plan, share, inputs)
-        )
+    def noise_step(self, name: str, keys: AuditKeys | None = None) -> Step:
+        """`oof/<run>/noise.parquet` and its card, by competition.toml unless `keys` say otherwise."""
+        return self._audit_step(self.audit(name, keys))
+
+    def _audit_step(self, plan: AuditPlan) -> Step:
+        name = f"audit {plan.name}" + ("" if plan.fold is None else f" without fold {plan.fold}")
+        return Step(name, plan.inputs, lambda: self._recorded_audit(plan), lambda: self.maker.noise(plan))
+
+    def _recorded_audit(self, plan: AuditPlan) -> str | None:
+        """What the flags were made from; None where they or their card are missing."""
+        recorded = table_inputs(self.workspace.noise(plan.name, plan.fold))
+        card = read_json(self.workspace.noise_card(plan.name, plan.fold))
+        return recorded if card.get("inputs") == recorded else None
+
+    def _taken_steps(self, recipe: MemberRecipe) -> list[Step]:
+        """What a recipe takes from out-of-fold outputs: audits, and the nested models that they and a teacher need."""
+        plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
+        audits = [plan.noise for plan in plans if plan.noise is not None]
+        teachers = [plan.teacher for plan in plans if plan.teacher is not None]
+        nested = {run for audit in audits for run in audit.pairs}
+        nested |= {teacher.run.name for teacher in teachers if teacher.pairs is not None}
+        steps = [step for run in sorted(nested) for step in self.pair_steps(run)]
+        return steps + [self._audit_step(audit) for audit in audits]
 
     def recipe_steps(self, name: str, only: int | None = None) -> list[Step]:
         """What a recipe needs of its own, training, test predictions, and the card of the whole run.
@@ -164,9 +177,8 @@ class Pipeline(Planner):
             steps += [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
         if isinstance(recipe, LexicalRecipe):
             steps.append(self.text_features_step())
-        if recipe.drop_noise_from:
-            steps.append(self.noise_step(recipe.drop_noise_from))
-        return steps
+        steps += self._taken_steps(recipe)
+        return list({step.name: step for step in steps}.values())
 
     def text_features_step(self) -> Step:
         """`data/text_features.parquet`, which the floor and the stackers read."""

@@ -5,38 +5,18 @@ and the fingerprints of what it depends on, down to the rows.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
-from pathlib import Path
 
 from competition.errors import InputError
-from competition.model.sources import Sources
+from competition.keys import AND, AuditKeys
+from competition.lessons import TEACHERS
 from competition.oof import RunPlan
 from competition.origins import Origins
+from competition.plans import PAIRED, AuditPlan, FoldPlan, TeacherPlan
 from competition.recipe import SCHEMES, EncoderRecipe, EnsembleRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import SCHEMA, fingerprint
-
-PAIRED = "five"  # the scheme that ensembles are cross-fitted over, and nested models leave out two folds of
-
-
-@dataclass(frozen=True)
-class FoldPlan:
-    """What the model of one fold is made from, or a nested one, which leaves out two folds."""
-
-    scheme: str
-    held: tuple[int, ...]  # the folds whose rows it never sees and predicts
-    inputs: str  # fingerprint of all that training depends on
-    test_inputs: str  # the same with the test rows
-    sources: Sources | None  # of an encoder recipe
-    noise: tuple[str, str] | None  # the audited run whose flags are obeyed, and their fingerprint
-    translations: tuple[Path, str] | None  # the file of translated texts, and its fingerprint
-
-    @property
-    def name(self) -> str:
-        """`3`, or `0-3` of a nested model."""
-        return "-".join(map(str, self.held))
 
 
 class Planner(Origins):
@@ -100,7 +80,8 @@ class Planner(Origins):
             if isinstance(recipe, EnsembleRecipe):
                 behind = [member.name for member in self.members_of(recipe)]
             else:
-                behind = [split_run(recipe.drop_noise_from)[0]] if recipe.drop_noise_from else []
+                taken = [*recipe.noise_from.split(AND), recipe.distil_from]
+                behind = [split_run(run)[0] for run in taken if run]
             for needed in behind:
                 visit(needed, (*above, name))
             order.append(name)
@@ -169,7 +150,7 @@ class Planner(Origins):
         """The runs that an ensemble combines for a task, and the nested models of each, by the folds they leave out."""
         members = [self.run(member.name) for member in self.members_of(recipe, task)]
         named = [member.name for member in members] if recipe.nested else []
-        return members, {name: {plan.held: plan.inputs for plan in self.pair_plans(name)} for name in named}
+        return members, {name: self._pairs_of(name) for name in named}
 
     def submission(self) -> dict[str, str]:
         """Which run answers which task, by `competition.toml`, as far as the data have rows of the task."""
@@ -178,7 +159,7 @@ class Planner(Origins):
     def wanted(self) -> list[str]:
         """The recipes and ensembles that `competition.toml` names, and those that they are made from, in order."""
         s = self.settings
-        audited = [s.noise_run] if s.noise_run else []
+        audited = s.noise_run.split(AND) if s.noise_run else []
         named = [*s.recipes, *audited, *s.ensembles, *self.submission().values()]
         return self.order(split_run(name)[0] for name in named)
 
@@ -206,10 +187,10 @@ class Planner(Origins):
             InputError: the recipe trains on what an audit left, whose models saw the labels of every fold.
         """
         recipe = self.member(name)
-        if recipe.drop_noise_from:
+        if recipe.noise_from or recipe.distil_from:
             raise InputError(
-                f"{name!r} leaves out rows by an audit that saw the labels of all folds, so it has no nested models: "
-                "name members without drop_noise_from."
+                f"{name!r} obeys an audit or a teacher that saw the labels of the folds that a nested model leaves "
+                "out, so it has none: name recipes without drop_noise_from and its like, and without distil_from."
             )
         return [self._plan(recipe, PAIRED, pair) for pair in combinations(range(SCHEMES[PAIRED]), 2)]
 
@@ -222,11 +203,10 @@ class Planner(Origins):
             parts.append(self.encoder_inputs(recipe.encoder))
             parts += [self.vocabulary_inputs] if sources.vocabulary else []
             parts += [self.vectors_inputs] if sources.vectors else []
-        noise: tuple[str, str] | None = None
-        if recipe.drop_noise_from:
-            audited = self.audited_run(recipe.drop_noise_from).name
-            noise = (audited, self.noise_inputs(recipe.drop_noise_from, self.settings.noise_fraction))
-            parts.append(noise[1])
+        fold = self._fold_apart(recipe, scheme, held)
+        noise = self.audit(recipe.noise_from, fold=fold) if recipe.noise_from else None
+        teacher = self._teacher(recipe, fold) if recipe.distil_from else None
+        parts += [taken.inputs for taken in (noise, teacher) if taken is not None]
         translations = None
         if isinstance(recipe, EncoderRecipe) and recipe.translate_with:
             _, path, made_from = self.translations(recipe.translate_with)
@@ -234,11 +214,72 @@ class Planner(Origins):
             parts.append(translations[1])
         inputs = fingerprint(parts)
         test_inputs = fingerprint([inputs, self.card.test])
-        return FoldPlan(scheme, held, inputs, test_inputs, sources, noise, translations)
+        return FoldPlan(scheme, held, inputs, test_inputs, sources, noise, teacher, translations)
 
-    def noise_inputs(self, name: str, fraction: float) -> str:
-        """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""
-        return fingerprint([SCHEMA, "noise", self.audited_run(name).held_out, fraction])
+    def _fold_apart(self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]) -> int | None:
+        """The fold that the models must not have seen which a nested recipe takes flags and targets from."""
+        if not recipe.nested or not (recipe.noise_from or recipe.distil_from):
+            return None
+        if scheme != PAIRED:
+            raise InputError(
+                f"{recipe.name!r} is nested and its scheme is {scheme!r}: nested models leave out folds of "
+                f"{PAIRED!r}, so its scheme must be that."
+            )
+        return held[0]
+
+    # --- what training takes from out-of-fold outputs ---
+
+    def audit(self, name: str, keys: AuditKeys | None = None, fold: int | None = None) -> AuditPlan:
+        """The audit of a run, or of several joined by `+`, by competition.toml unless `keys` say otherwise.
+
+        It is made from the out-of-fold outputs alone, so that new test rows leave it alone. With `fold`, it is the
+        audit by the runs' nested models that left out that fold.
+
+        Raises:
+            InputError: a run does not predict the four classes, is named twice, or has no nested models.
+        """
+        keys = keys or self.settings.audit
+        runs = tuple(sorted((self.audited_run(each) for each in name.split(AND)), key=lambda run: run.name))
+        if len({run.name for run in runs}) < len(runs):
+            raise InputError(f"The audit of {name!r} names a run twice.")
+        made_from = [run.held_out for run in runs]
+        pairs = {} if fold is None else {run.name: self._pairs_of(run.name) for run in runs}
+        if fold is not None:
+            made_from = [inputs for each in pairs.values() for held, inputs in each.items() if fold in held]
+        default = AuditKeys.model_validate({"fraction": keys.fraction}).model_dump()
+        chosen = {key: value for key, value in keys.model_dump().items() if value != default[key]}
+        parts = [SCHEMA, "noise", made_from if len(made_from) > 1 else made_from[0], keys.fraction]
+        parts += [chosen] if chosen else []
+        parts += [] if fold is None else [fold]
+        return AuditPlan(AND.join(run.name for run in runs), runs, keys, fingerprint(parts), fold, pairs)
+
+    def _pairs_of(self, name: str) -> dict[tuple[int, ...], str]:
+        """The nested models of a run, each with the folds that it leaves out and what it is made from."""
+        if split_run(name)[1]:
+            raise InputError(f"The ensemble's run {name!r} has no nested models: name recipes, or do without nested.")
+        return {plan.held: plan.inputs for plan in self.pair_plans(name)}
+
+    def _teacher(self, recipe: MemberRecipe, fold: int | None) -> TeacherPlan:
+        """What a recipe distils.
+
+        Raises:
+            InputError: the teacher does not say what the student learns, or its folds are others.
+        """
+        name = recipe.distil_from
+        whole_ensemble = isinstance(self.recipe(split_run(name)[0]), EnsembleRecipe) and not split_run(name)[1]
+        run = self.run(name, ("task3" if recipe.kind == "substitute" else "task2") if whole_ensemble else None)
+        if run.kind not in TEACHERS[recipe.kind]:
+            raise InputError(f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}.")
+        if run.scheme != recipe.scheme:
+            raise InputError(
+                f"{recipe.name!r} has the folds of {recipe.scheme!r} and its teacher {name!r} those of {run.scheme!r}: "
+                "they must be the same, or the student's held-out rows taught its teacher."
+            )
+        if fold is None:
+            return TeacherPlan(run, None, run.held_out)
+        pairs = self._pairs_of(run.name)
+        inputs = fingerprint([fold, [inputs for held, inputs in pairs.items() if fold in held]])
+        return TeacherPlan(run, pairs, inputs)
 
 
 def split_run(name: str) -> tuple[str, str]:

@@ -2,18 +2,13 @@
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from competition.keys import SPANS, Locale, Model, Spans
 from competition.tasks import KINDS
 from competition.workspace import derive_seed
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
-
-
-class Model(BaseModel):
-    """A table of TOML: nothing changes it, and it has no key but those that are named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Learned(Model):
@@ -35,12 +30,41 @@ class Learned(Model):
 
 
 class Recipe(Learned):
-    """What every recipe says that is trained on folds."""
+    """What every recipe says that is trained on folds.
+
+    Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose audit training
+    obeys, or several joined by `+`; `distil_from` the run whose out-of-fold outputs are `distilled`, a share, into the
+    targets. They change what training rows teach, never a row that is held out or tested. What is taken from complete
+    runs saw the labels of the fold that is evaluated; with `nested` it comes from models that did not.
+    """
 
     kind: Literal["classes", "gain", "substitute"] = "classes"
     scheme: Literal["five", "ten"] = "five"
     rows: Literal["all", "task1"] = "all"
     drop_noise_from: str = ""
+    weight_noise_from: str = ""
+    relabel_noise_from: str = ""
+    distil_from: str = ""
+    distilled: float = Field(0.5, gt=0, le=1)
+    nested: bool = False
+
+    @model_validator(mode="after")
+    def _one_action(self) -> "Recipe":
+        if sum(map(bool, (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from))) > 1:
+            raise ValueError("of drop_noise_from, weight_noise_from and relabel_noise_from there can be one")
+        return self
+
+    @property
+    def noise_from(self) -> str:
+        """The run whose audit training obeys; empty for none."""
+        return self.drop_noise_from or self.weight_noise_from or self.relabel_noise_from
+
+    def result_keys(self) -> dict[str, Any]:
+        """Without the keys that are switched off, so that a recipe is what it was before they were known."""
+        off = {key for key in ("weight_noise_from", "relabel_noise_from", "distil_from") if not getattr(self, key)}
+        off |= set() if self.distil_from else {"distilled"}
+        off |= set() if self.nested and (self.noise_from or self.distil_from) else {"nested"}
+        return {key: value for key, value in super().result_keys().items() if key not in off}
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -208,33 +232,6 @@ class EnsembleRecipe(Learned):
 
     def run_name(self, task: str) -> str:
         return f"{self.name}-{task}"
-
-
-class Spans(Model):
-    """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection.
-
-    `whole_words` then widens a piece to the blanks around it; not for scripts without blanks.
-    """
-
-    mean: float = Field(8.0, gt=0)
-    shortest: int = Field(8, ge=1)
-    longest: int = 20  # of one piece
-    longest_of_two: int = 12  # of each of two
-    whole_words: bool = False
-
-    @model_validator(mode="after")
-    def _in_order(self) -> "Spans":
-        if not self.shortest <= self.longest_of_two <= self.longest:
-            raise ValueError("shortest, longest_of_two and longest must not fall")
-        return self
-
-
-Locale = Literal["us", "es", "jp"]
-SPANS: dict[Locale, Spans] = {
-    "us": Spans.model_validate({}),
-    "es": Spans.model_validate({}),
-    "jp": Spans.model_validate({"shortest": 4}),
-}
 
 
 class PretrainingRecipe(Learned, Optimised):

@@ -15,10 +15,11 @@ import pandas as pd
 
 from competition import evaluation, oof
 from competition.errors import CompError
+from competition.lessons import Lesson, distil
 from competition.materials import Materials, read_translations
 from competition.oof import RunPlan
 from competition.origins import folds_inputs, text_features_inputs
-from competition.planning import FoldPlan
+from competition.plans import PAIRED, AuditPlan, FoldPlan, Pairs
 from competition.progress import progress
 from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.tables import read_table
@@ -110,14 +111,40 @@ class Runs(Materials):
                 f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
                 f"{fold.name}: take it out of `recipes` (and `noise_run`) of competition.toml."
             )
-        if fold.noise is not None:
-            from competition.noise import dropped_ids
+        if recipe.drop_noise_from and fold.noise is not None:
+            from competition.noise.actions import dropped_ids
 
-            run, inputs = fold.noise
-            dropped = dropped_ids(read_table(self.workspace.noise(run), inputs))
-            learn &= ~examples["example_id"].isin(dropped).to_numpy()
+            learn &= ~examples["example_id"].isin(dropped_ids(self.flags(fold.noise))).to_numpy()
         masks = {"train": learn, "held_out": held, "test": ~is_train}
         return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+
+    def flags(self, plan: AuditPlan) -> pd.DataFrame:
+        """What an audit flagged, from its file."""
+        return read_table(self.workspace.noise(plan.name, plan.fold), plan.inputs)
+
+    def _lesson(self, recipe: MemberRecipe, fold: FoldPlan, train: np.ndarray) -> Lesson | None:
+        """What the rows at `train` teach, where that is not their label alone."""
+        from competition.noise import actions
+
+        if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distil_from):
+            return None
+        rows = self.examples.iloc[train]
+        ids = rows["example_id"].to_numpy(np.int64)
+        lesson = Lesson.of_labels(recipe.kind, rows)
+        if recipe.weight_noise_from and fold.noise is not None:
+            lesson = actions.weigh(lesson, ids, self.flags(fold.noise))
+        if recipe.relabel_noise_from and fold.noise is not None:
+            lesson = actions.relabel(lesson, recipe.kind, ids, self.flags(fold.noise))
+        if (teacher := fold.teacher) is not None:
+            said = self._seen_from(teacher.run, teacher.pairs, fold.held[0])
+            lesson = distil(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
+        return lesson
+
+    def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int) -> pd.DataFrame:
+        """The out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
+        if pairs is None:
+            return self.read_run(run).held_out
+        return oof.read_nested(self.workspace, run.name, run.kind, pairs, self.fold_of_training(PAIRED))[fold]
 
     def _train_lexical(
         self, recipe: LexicalRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
@@ -126,7 +153,8 @@ class Runs(Materials):
 
         features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
         with progress(f"{recipe.name} fold {fold.name}", len(rows["train"])) as work:
-            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name)
+            lesson = self._lesson(recipe, fold, rows["train"])
+            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson)
             work.advance(len(rows["train"]))
         save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
         held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
@@ -162,7 +190,9 @@ class Runs(Materials):
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
         folder = self.workspace.model(recipe.name, fold.name)
-        parts = Fold(fold.name, folder, fold.inputs, fold.sources, rows["train"], rows["held_out"], rows["test"])
+        lesson = self._lesson(recipe, fold, rows["train"])
+        sides = (rows["train"], rows["held_out"], rows["test"])
+        parts = Fold(fold.name, folder, fold.inputs, fold.sources, *sides, lesson)
         log = Log(self.workspace.log(recipe.name), fold=fold.name)
         return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
 

@@ -16,7 +16,8 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError
 
 from competition.errors import InputError
-from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, Model, PretrainingRecipe
+from competition.keys import AND, AuditKeys, AuditMethod, Model
+from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, PretrainingRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import Workspace
 
@@ -42,12 +43,21 @@ class Settings(Model):
     seed: int = 2022
     recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
     default_recipe: str = "c1"
-    noise_run: str = "c1"  # empty: no audit but those that recipes ask for
+    noise_run: str = "c1"  # or several joined by `+`; empty: no audit but those that recipes ask for
     noise_fraction: float = Field(0.04, gt=0, lt=0.5)
+    noise_method: AuditMethod = "prune_by_noise_rate"
+    noise_per_label: bool = False
+    noise_per_locale: bool = False
+    noise_calibrated: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
     pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
+
+    @property
+    def audit(self) -> AuditKeys:
+        """How labels are audited."""
+        return AuditKeys(**{key: getattr(self, f"noise_{key}") for key in AuditKeys.model_fields})
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -93,7 +103,8 @@ def load_settings(workspace: Workspace) -> Settings:
                 raise InputError(f"{source}: unknown key {key!r} in [{table}]{nearest(key, known)}.")
     recipes = recipe_names(workspace)
     named = [("recipes", name) for name in settings.recipes] + [("ensembles", name) for name in settings.ensembles]
-    named += [("default_recipe", settings.default_recipe), ("noise_run", settings.noise_run)]
+    named += [("noise_run", name) for name in settings.noise_run.split(AND)]
+    named += [("default_recipe", settings.default_recipe)]
     named += [("[submission]", name) for name in settings.submission.values()]
     for key, name in named:
         if name and not _is_known(name, recipes):
@@ -102,6 +113,14 @@ def load_settings(workspace: Workspace) -> Settings:
         if task not in ANSWER_KIND:
             raise InputError(f"{source}: unknown task {task!r} in [submission]{nearest(task, ANSWER_KIND)}.")
     return settings
+
+
+def audit_keys(settings: Settings, said: dict[str, Any]) -> AuditKeys:
+    """How labels are audited: by competition.toml, but for what is `said` otherwise; None says nothing."""
+    keys: AuditKeys = _build(
+        AuditKeys, settings.audit.model_dump() | {k: v for k, v in said.items() if v is not None}, "comp cleanlab"
+    )
+    return keys
 
 
 def _is_known(name: str, recipes: Collection[str]) -> bool:

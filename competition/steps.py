@@ -11,6 +11,7 @@ import pandas as pd
 
 from competition import oof, submissions
 from competition.oof import RunPlan
+from competition.plans import PAIRED, AuditPlan
 from competition.recipe import EnsembleRecipe
 from competition.runs import Runs
 from competition.scoreboard import scoreboard
@@ -26,13 +27,17 @@ if TYPE_CHECKING:
 class Maker(Runs):
     """Makes the artefacts of one workspace; what several steps need is read or computed once."""
 
-    def noise(self, plan: RunPlan, fraction: float, inputs: str) -> None:
-        """Write `noise.parquet` of a run."""
-        from competition.noise import audit
+    def noise(self, plan: AuditPlan) -> None:
+        """Write the card and the flags of an audit."""
+        from competition.noise.audit import audit
+        from competition.noise.report import card
 
         train = self.examples[self.examples["split"] == "train"]
-        flags = audit(self.read_run(plan).held_out, train, fraction)
-        write_table(self.workspace.noise(plan.name), flags, inputs)
+        seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold or 0) for run in plan.runs]
+        fold = self.fold_of_training(plan.runs[0].scheme if plan.fold is None else PAIRED)
+        found = audit(seen, train, fold[fold != plan.fold], plan.keys)
+        write_json(self.workspace.noise_card(plan.name, plan.fold), card(plan, found, len(train)))
+        write_table(self.workspace.noise(plan.name, plan.fold), found.flags, plan.inputs)
 
     def ensemble(
         self,

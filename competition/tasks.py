@@ -101,6 +101,24 @@ def target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
     return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
 
+def hard_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
+    """`target` of examples whose label is known, as a distribution over the classes or a gain, `(rows, outputs)`."""
+    if kind == "gain":
+        return target(kind, examples)[:, None]
+    classes = TASKS["task3" if kind == "substitute" else "task2"].classes
+    return np.eye(len(classes))[target(kind, examples).astype(np.int64)]
+
+
+def of_classes(kind: str, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities `(rows, 4)` of the labels as what `kind` learns: a distribution or a gain, `(rows, outputs)`."""
+    if kind == "gain":
+        return expected_gain(probabilities)[:, None]
+    if kind == "substitute":
+        substitute = probabilities[:, [LABELS.index("substitute")]]
+        return np.hstack([1 - substitute, substitute])
+    return probabilities
+
+
 def expected_gain(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """The expected gain of class probabilities `(rows, 4)` in the order of LABELS, `(rows,)`."""
     return probabilities @ np.array([GAINS["paper"][label] for label in LABELS])

@@ -81,8 +81,12 @@ class Workspace:
     def importance(self, run: str) -> Path:
         return self.oof / run / "importance.parquet"
 
-    def noise(self, run: str) -> Path:
-        return self.oof / run / "noise.parquet"
+    def noise(self, run: str, fold: int | None = None) -> Path:
+        """The flags of an audit; of a nested one those for the training of a fold."""
+        return self.oof / run / ("noise.parquet" if fold is None else f"noise-{fold}.parquet")
+
+    def noise_card(self, run: str, fold: int | None = None) -> Path:
+        return self.noise(run, fold).with_suffix(".json")
 
     def ablation(self, table: str, fold: int | None) -> Path:
         part = "" if fold is None else f"-fold-{fold}"

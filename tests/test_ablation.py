@@ -91,9 +91,12 @@ def test_the_papers_figures() -> None:
         ],
         "losses": [("ce", 0.7508), ("focal", 0.7473), ("ghm", 0.7485), ("poly1", 0.7521)],
         "methods": [("poly1", 0.7521), ("ema", 0.7519), ("fgm", 0.7530), ("r-drop", 0.7543), ("mixup", 0.7543)],
+        "noise": [("keep", None), ("drop", None), ("weight", None), ("relabel", None), ("distil", None)],
         "char3": [("none", None), ("random", None), ("word2vec", 0.8533), ("frozen", 0.8529)],
     }
-    numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",)), (7, ("task3",))]
+    assert TABLES["noise"].rows[1].paper_minus == {"task1": 0.005, "task2": -0.003, "task3": -0.002}
+    numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",))]
+    numbers += [(6, ("task2", "task1", "task3")), (7, ("task3",))]
     assert [(found.number, found.tasks) for found in TABLES.values()] == numbers
     assert [row.paper_mlm for row in TABLES["pretraining"].rows] == [None, 1.966, 1.969, 1.978, 2.047]
 
@@ -265,9 +268,8 @@ def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
 
 def test_what_does_not_exist_is_refused(ablated: Workspace) -> None:
     sentence = refused("ablate", "loses", "-w", ablated.root)
-    assert (
-        sentence == "There is no table 'loses' (did you mean 'losses'?): known are pretraining, losses, methods, char3."
-    )
+    known = "pretraining, losses, methods, noise, char3"
+    assert sentence == f"There is no table 'loses' (did you mean 'losses'?): known are {known}."
     assert "Fold 5 does not exist" in refused("ablate", "losses", "--fold", "5", "-w", ablated.root)
     assert "Fold -1 does not exist" in refused("ablate", "losses", "--fold", "-1", "-w", ablated.root)
 

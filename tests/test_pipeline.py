@@ -168,7 +168,7 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
     assert plan.noise is not None
     every = pipeline.maker._rows(recipe, replace(plan, noise=None))
     flags = pd.DataFrame({"example_id": examples["example_id"], "dropped": True})
-    write_table(workspace.noise("c1"), flags.iloc[::2], plan.noise[1])
+    write_table(workspace.noise("c1"), flags.iloc[::2], plan.noise.inputs)
     kept = pipeline.maker._rows(recipe, plan)
     assert set(every["train"]).isdisjoint(every["held_out"]) and set(every["train"]).isdisjoint(every["test"])
     assert sum(len(rows) for rows in every.values()) == len(examples)

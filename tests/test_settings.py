@@ -8,7 +8,8 @@ import pytest
 
 import competition
 from competition.errors import InputError
-from competition.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, PretrainingRecipe, Recipe, Spans
+from competition.keys import Spans
+from competition.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, PretrainingRecipe, Recipe
 from competition.settings import BUILT_IN, Settings, load_recipe, load_settings, read_toml, recipe_names
 from competition.workspace import Workspace
 from tests.conftest import comp, refused
@@ -281,7 +282,8 @@ def test_device_keys_change_no_result(
 ) -> None:
     plain = model(name="x")
     assert plain.device_keys <= set(model.model_fields)
-    assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"}
+    unused = {"weight_noise_from", "relabel_noise_from", "distil_from", "distilled", "nested"}  # that are off
+    assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"} - unused
 
 
 @pytest.mark.parametrize(
@@ -292,6 +294,7 @@ def test_device_keys_change_no_result(
         *({"label_smoothing": 0.1}, {"ema": 0.9}, {"adversary": "awp"}, {"epsilon": 0.5}, {"r_drop": 0.1}),
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
+        *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
     ],
     ids=lambda change: next(iter(change)),
 )

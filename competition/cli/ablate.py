@@ -9,53 +9,81 @@ from competition.progress import console
 from competition.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.ablation import Line
+    from competition.comparison import Flattered, Line
+    from competition.metrics import Estimate
 
 
 @app.command()
 def ablate(
-    table: Annotated[str, typer.Argument(help="pretraining, losses, methods or char3.")],
+    table: Annotated[str, typer.Argument(help="pretraining, losses, methods, noise or char3.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with.")] = 1,
     fold: Annotated[int | None, typer.Option(help="One fold alone; all folds unless named.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="What rows differ from; the table's own recipe unless named.")
+    ] = None,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="Of `noise`: learn from models that never saw the fold that is scored.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train the rows of a published table over the same folds and seeds and compare each with the one before it."""
+    """Train the rows of a published table over the same folds and seeds and compare them in pairs.
+
+    Each row is compared with the one before it, those of `noise` with the first.
+    """
     from competition.ablation import Ablation
     from competition.pipeline import execute
 
     space = Workspace.open(workspace)
-    ablation = Ablation.plan(space, table, seeds, fold)
+    ablation = Ablation.plan(space, table, seeds, fold, recipe, nested)
     execute(space, ablation.steps())
-    tables = ablation.lines()
-    ablation.write(tables)
+    tables, flattered = ablation.lines(), ablation.flattered()
+    ablation.write(tables, flattered)
+    about = f"{table} (table {ablation.table.number} of the paper)" + (", nested" if nested else "")
     for measured, lines in tables.items():
-        _show(f"{table} (table {ablation.table.number} of the paper): {measured}", lines, seeds)
+        _show(f"{about}: {measured}", lines, seeds, ablation.table.labels)
+    for task, found in flattered.items():
+        _show_flattered(
+            f"Flawed on purpose: rows that the audit drops are left out of the evaluation, too; {task}", found
+        )
+    if ablation.table.labels and not nested:
+        console.print("Approximate: the audit and the teacher saw the labels of the fold that is scored; see --nested.")
     console.print("Intervals are over queries (titles); what another seed would have given is not in them.")
     console.print(f"Table: {ablation.path}")
 
 
-def _show(title: str, lines: list["Line"], seeds: int) -> None:
-    header = ["row", f"{lines[0].metric} [95 %]", "minus the row before", "significant", "paper", "paper, minus"]
+def _show(title: str, lines: list["Line"], seeds: int, to_first: bool) -> None:
+    first = next(line for line in lines if line.of_seeds)
+    compared = f"minus {first.name}" if to_first else "minus the row before"
+    header = ["row", f"{lines[0].metric} [95 %]", compared, "significant", "paper", "paper, minus"]
     title += f", {lines[0].score.queries:,} held out"
-    rows = [_cells(*pair) for pair in zip(lines, [None, *lines], strict=False)]
+    rows = [_cells(line, (line.to_first or line.difference) if to_first else line.difference) for line in lines]
+    if to_first:
+        console.print(f"The difference of {first.name} is to {lines[0].name}, which costs nothing.")
     if seeds > 1:
         title += f", mean of {seeds} seeds"
         header.append("deviation of seeds")
         rows = [[*row, f"{line.deviation:.4f}" if line.of_seeds else ""] for row, line in zip(rows, lines, strict=True)]
     show(title, header, rows)
-    first = next(line for line in lines if line.of_seeds)
-    if len(lines) > 1 and (difference := lines[-1].to_first) is not None:
+    if not to_first and len(lines) > 1 and (difference := lines[-1].to_first) is not None:
         console.print(f"{lines[-1].name} minus {first.name}: {difference:+}")
 
 
-def _cells(line: "Line", before: "Line | None") -> list[str]:
-    said = "" if line.difference is None else "yes" if line.significant else "no"
-    moved = line.paper - before.paper if before and line.paper and before.paper else None
+def _cells(line: "Line", difference: "Estimate | None") -> list[str]:
     return [
         line.name,
         str(line.score),
-        f"{line.difference:+}" if line.difference else "",
-        said,
+        f"{difference:+}" if difference else "",
+        ("yes" if difference.low > 0 or difference.high < 0 else "no") if difference else "",
         f"{line.paper:.4f}" if line.paper else "",
-        f"{moved:+.4f}" if moved is not None else "",
+        f"{line.paper_minus:+.4f}" if line.paper_minus is not None else "",
     ]
+
+
+def _show_flattered(title: str, rows: list["Flattered"]) -> None:
+    header = [
+        "row",
+        f"{rows[0].metric} without them",
+        "minus the same on all rows",
+        f"minus {rows[0].name} on all rows",
+    ]
+    show(title, header, [[row.name, str(row.score), f"{row.flatters:+}", f"{row.claim:+}"] for row in rows])

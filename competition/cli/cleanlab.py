@@ -1,28 +1,51 @@
 """`comp cleanlab`: audit the labels."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app, show
 from competition.errors import InputError
 from competition.progress import console, warn
-from competition.workspace import Workspace
+from competition.workspace import Workspace, read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @app.command()
 def cleanlab(
     run: Annotated[
-        str | None, typer.Option("--from", metavar="RUN", help="A complete 4-class run; noise_run unless named.")
+        str | None,
+        typer.Option("--from", metavar="RUN", help="A complete 4-class run, or several: c1+lexical; else noise_run."),
     ] = None,
     fraction: Annotated[
         float | None, typer.Option(help="Share of rows that may be dropped; noise_fraction unless named.")
     ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="prune_by_noise_rate (the paper's), low_self_confidence, confident_learning, both (cleanlab's names) "
+            "or posterior; noise_method unless named."
+        ),
+    ] = None,
+    per_label: Annotated[
+        bool | None, typer.Option("--per-label/--no-per-label", help="No label loses more than the share of its rows.")
+    ] = None,
+    per_locale: Annotated[
+        bool | None,
+        typer.Option("--per-locale/--no-per-locale", help="No locale loses more than the share of its rows."),
+    ] = None,
+    calibrated: Annotated[
+        bool | None,
+        typer.Option("--calibrated/--no-calibrated", help="Scale probabilities by a cross-fitted temperature first."),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
-    from competition import noise
+    from competition.noise import report
     from competition.pipeline import Pipeline, execute
+    from competition.settings import audit_keys
     from competition.tables import read_table
 
     if fraction is not None and not 0 < fraction < 0.5:
@@ -32,17 +55,58 @@ def cleanlab(
     name = run or pipeline.settings.noise_run
     if not name:
         raise InputError("competition.toml names no noise_run: say which run to audit with --from RUN.")
-    step = pipeline.noise_step(name, fraction)
-    execute(space, [step])
-    path = space.noise(pipeline.audited_run(name).name)
-    flags, examples = read_table(path, step.inputs), pipeline.maker.examples
-    table = noise.summary(flags, examples)
+    said = {"fraction": fraction, "method": method, "per_label": per_label, "per_locale": per_locale}
+    keys = audit_keys(pipeline.settings, said | {"calibrated": calibrated})
+    plan = pipeline.audit(name, keys)
+    execute(space, [pipeline.noise_step(name, keys)])
+    path = space.noise(plan.name)
+    flags, examples = read_table(path, plan.inputs), pipeline.maker.examples
+    _show_counts(plan.name, report.summary(flags, examples))
+    card = read_json(space.noise_card(plan.name))
+    _show_matrices(card)
+    _show_worst(report.worst(flags, examples, pipeline.maker.products))
+    if flags["rank"].count() < int(keys.fraction * len(flags)):
+        share = flags["dropped"].mean()
+        console.print(
+            f"Fewer rows are flagged than {keys.fraction:.1%} allow: all of them, {share:.1%}, would be dropped."
+        )
+    console.print(f"{card['unaudited']:,} training rows are not audited: they have no label.")
+    for key, value in keys.model_dump().items():
+        if value != (own := getattr(pipeline.settings.audit, key)):
+            console.print(f"competition.toml says noise_{key} = {own!r}: recipes obey that.")
+    console.print(
+        "The flags are approximate: the models saw the labels of the other folds. A recipe with nested = true obeys "
+        "audits by models that never saw the fold that it is scored on."
+    )
+    console.print(
+        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
+    )
+
+
+def _show_counts(name: str, table: "pd.DataFrame") -> None:
     rows = [[label, *(f"{n:,.0f}" for n in counts), f"{share:.3f}"] for label, *counts, share in table.itertuples()]
     show(f"Audit of {name}", ["", "rows", "flagged", "dropped", "share dropped"], rows)
     for label, _, _, dropped, share in table.itertuples():
         if str(label).startswith("label ") and share > 0.5:
             warn(f"{dropped:,.0f} rows, {share:.0%} of {label}, would be dropped: {name} may know too little.")
-    worst = noise.worst(flags, examples, pipeline.maker.products)
+
+
+def _show_matrices(card: dict[str, Any]) -> None:
+    labels = card["labels"]
+    for title, key, form in (
+        ("Confident joint: how many rows may be of a label", "confident_joint", ",.0f"),
+        ("Noise matrix: of the rows of a label, the share that is given each", "noise_matrix", ".3f"),
+    ):
+        rows = [
+            [given, *(f"{value:{form}}" for value in values)] for given, values in zip(labels, card[key], strict=True)
+        ]
+        show(title, ["given", *(f"truly {label}" for label in labels)], rows)
+    for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
+        told = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
+        console.print(f"Temperatures of {run}, by fold: {told}")
+
+
+def _show_worst(rows: "pd.DataFrame") -> None:
     cells = [
         [
             f"{w.rank:.0f}",
@@ -54,17 +118,7 @@ def cleanlab(
             str(w.query)[:40],
             str(w.title)[:60],
         ]
-        for w in worst.itertuples()
+        for w in rows.itertuples()
     ]
-    show(
-        "The worst rows", ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"], cells, 8
-    )
-    allowed = fraction or pipeline.settings.noise_fraction
-    if flags["rank"].count() < int(allowed * len(flags)):
-        share = flags["dropped"].mean()
-        console.print(f"Fewer rows are flagged than {allowed:.1%} allow: all of them, {share:.1%}, would be dropped.")
-    if fraction is not None and fraction != pipeline.settings.noise_fraction:
-        console.print(f"competition.toml says noise_fraction = {pipeline.settings.noise_fraction}: recipes obey that.")
-    console.print(
-        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
-    )
+    header = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
+    show("The worst rows", header, cells, 8)

@@ -59,6 +59,9 @@ def synth(
     workspace: WorkspaceOption = HERE,
     queries: Annotated[int, typer.Option(min=60, help="How many queries; each has 4 to 12 products.")] = 300,
     noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of training labels that are made wrong.")] = 0.05,
+    by_label: Annotated[
+        bool, typer.Option("--by-label", help="Neighbouring labels are confused, scarce ones more often; else evenly.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2022,
 ) -> None:
     """Make the built-in catalogue: no download, labels right by construction, then a known share of them made wrong."""
@@ -73,8 +76,9 @@ def synth(
         raise InputError(
             f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
         )
-    examples, products, planted = synthetic.make(queries, noise, seed)
-    store.save(space, examples, products, f"synth queries={queries} noise={noise} seed={seed}")
+    examples, products, planted = synthetic.make(queries, noise, seed, by_label)
+    source = f"synth queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
+    store.save(space, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)
     _show(space)
     console.print(

@@ -12,7 +12,8 @@ from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.spans import FakeQuery
 from competition.data.text import FIELDS
 from competition.data.tokens import SpecialTokens, tokenise
-from competition.recipe import PretrainingRecipe, Spans
+from competition.keys import Spans
+from competition.recipe import PretrainingRecipe
 from competition.tasks import LOCALES
 from competition.workspace import derive_seed
 

@@ -7,7 +7,7 @@ from math import lgamma
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.recipe import Spans
+from competition.keys import Spans
 
 Piece = tuple[int, int]  # from, to
 

@@ -22,6 +22,10 @@ TASK1_SHARE = 0.6
 PRODUCTS_PER_QUERY = (4, 12)  # uniform, both included
 MISSING = {"brand": 0.04, "color": 0.26, "bullets": 0.08, "description": 0.5}  # about the shares of real ESCI
 TITLE_SAYS = (0.8, 0.6)  # how often a title names the attribute and the color; other fields may
+# Class-dependent noise: how often each label is wrong, in relation to the others, and what is then said instead; both
+# in the order of LABELS. People take neighbours for one another, and scarce labels are wrong more often.
+SLIPS = np.array([0.7, 1.5, 1.8, 1.3])
+CONFUSED = np.array([[0.0, 0.75, 0.05, 0.2], [0.8, 0.0, 0.05, 0.15], [0.1, 0.4, 0.0, 0.5], [0.3, 0.5, 0.2, 0.0]])
 _CONSTRAINTS = ("brand", "color", "attribute")
 _BRAND_PARTS = (
     ("Al", "Bel", "Cor", "Dan", "El", "Fen", "Gor", "Hal", "Ily", "Jun", "Kel", "Lum", "Mar", "Nor", "Or", "Pel"),
@@ -121,13 +125,16 @@ def _draw_products(rows: pd.DataFrame, words: dict, brands: list[str], rng: np.r
     return products
 
 
-def make(queries: int, noise: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def make(
+    queries: int, noise: float, seed: int, by_label: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The built-in catalogue, a pure function of its arguments.
 
     Args:
         queries: how many queries, each with 4 to 12 judged products.
-        noise: the share 0..1 of training rows whose label is replaced by another one, chosen uniformly.
+        noise: the share 0..0.5 of training rows whose label is replaced by another one.
         seed: of everything that is drawn.
+        by_label: whether the share and the other label depend on the label (SLIPS, CONFUSED); else both are uniform.
 
     Returns:
         examples and products with the columns of `store`, and the planted truth: example_id, label of the rows changed.
@@ -146,10 +153,14 @@ def make(queries: int, noise: float, seed: int) -> tuple[pd.DataFrame, pd.DataFr
     rows["product_id"] = products["product_id"]
     rows["example_id"] = np.arange(len(rows))
     rows["task2"] = rows["task3"] = True
-    changed = ((rows["split"] == "train") & (rng.random(len(rows)) < noise)).to_numpy()
-    planted = rows.loc[changed, ["example_id", "label"]].reset_index(drop=True)
     codes = rows["label"].map({label: i for i, label in enumerate(LABELS)}).to_numpy()
-    wrong = (codes + rng.integers(1, len(LABELS), len(rows))) % len(LABELS)
+    slips = SLIPS / (SLIPS @ LABEL_SHARES) * LABEL_SHARES.sum() if by_label else np.ones(len(LABELS))
+    changed = (rows["split"] == "train").to_numpy() & (rng.random(len(rows)) < noise * slips[codes])
+    planted = rows.loc[changed, ["example_id", "label"]].reset_index(drop=True)
+    if by_label:
+        wrong = (rng.random((len(rows), 1)) < CONFUSED[codes].cumsum(axis=1)).argmax(axis=1)
+    else:
+        wrong = (codes + rng.integers(1, len(LABELS), len(rows))) % len(LABELS)
     rows["label"] = np.array(LABELS)[np.where(changed, wrong, codes)]
     rows["substitute"] = (rows["label"] == "substitute").astype("boolean")
     return rows[list(EXAMPLE_COLUMNS)], products, planted

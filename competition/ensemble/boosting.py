@@ -6,21 +6,33 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from competition.lessons import Lesson
 from competition.recipe import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
 from competition.workspace import atomic_folder, stamp
 
 
-def train_lexical(recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: str) -> lgb.Booster:
-    """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic."""
-    y = target(recipe.kind, rows)
-    data = lgb.Dataset(features.loc[rows["example_id"]].to_numpy(), y, feature_name=list(features.columns))
+def train_lexical(
+    recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: str, lesson: Lesson | None = None
+) -> lgb.Booster:
+    """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic.
+
+    LightGBM takes one class per row, so a row that teaches several by `lesson` is there once for each of them, of a
+    weight that is its share.
+    """
+    y, weight, copies = target(recipe.kind, rows), None, np.arange(len(rows))
+    if lesson is not None:
+        copies, classes = np.nonzero(lesson.target)
+        y, weight = classes.astype(np.float64), lesson.target[copies, classes] * lesson.weight[copies]
+    x = features.loc[rows["example_id"]].to_numpy()[copies]
+    data = lgb.Dataset(x, y, weight=weight, feature_name=list(features.columns))
+    per_row = len(copies) / len(rows)  # a leaf must hold as many rows as without copies
     parameters = {
         "objective": "multiclass",
         "num_class": len(LABELS),
         "learning_rate": recipe.shrinkage,
         "num_leaves": recipe.leaves,
-        "min_data_in_leaf": recipe.min_rows_per_leaf,
+        "min_data_in_leaf": round(recipe.min_rows_per_leaf * per_row),
         "feature_fraction": 0.2,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,

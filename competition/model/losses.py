@@ -19,7 +19,12 @@ BINS = 10  # of GHM-C
 
 
 def one_hot(target: Tensor, classes: int) -> Tensor:
-    """Class indices `(batch,)` as distributions `(batch, classes)`; with one class, gains `(batch, 1)` as they are."""
+    """Class indices `(batch,)` as distributions `(batch, classes)`; with one class, gains `(batch, 1)` as they are.
+
+    Targets that are `(batch, classes)` already stay as they are.
+    """
+    if target.ndim == 2:
+        return target
     return target[:, None] if classes == 1 else functional.one_hot(target.long(), classes).to(target.dtype)
 
 

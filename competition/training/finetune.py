@@ -18,6 +18,7 @@ from competition.data.context import with_context
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
 from competition.folds import normalise
+from competition.lessons import Lesson
 from competition.model.encoder import check_length, load_tokenizer
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
@@ -72,16 +73,22 @@ class Corpus:
         source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
         return cls(all_rows.examples, pairs, source, pd.factorize(np.array(queries, object))[0].astype(np.int64))
 
-    def sample(self, recipe: EncoderRecipe, train: Rows, evaluated: Rows) -> Sample:
+    def sample(self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, lesson: Lesson | None = None) -> Sample:
         """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them.
 
-        An augmented row whose query, translated, is that of a row at `evaluated` is left out.
+        An augmented row whose query, translated, is that of a row at `evaluated` is left out. Examples teach `lesson`,
+        in the order of `train`, or their labels alone; an augmented row teaches what its source does.
         """
         made = (self.source != np.arange(len(self.source))) & np.isin(self.source, train)
         added = np.flatnonzero(made & ~np.isin(self.asked, self.asked[evaluated]))
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
-        return Sample(self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight)
+        if lesson is None:
+            return Sample(self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight)
+        place = np.zeros(len(self.source), np.int64)
+        place[train] = np.arange(len(train))
+        taught = place[self.source[rows]]
+        return Sample(self.pairs, rows, lesson.target[taught], weight * lesson.weight[taught])
 
 
 def _augmented(
@@ -111,7 +118,8 @@ def _augmented(
 class Fold:
     """One fold to train: where its weights go, what they are and start from, and which rows are on which side.
 
-    `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint.
+    `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint. `lesson` says what the rows
+    at `train` teach, in their order, where that is not their label alone.
     """
 
     name: str
@@ -121,6 +129,7 @@ class Fold:
     train: Rows
     held_out: Rows
     test: Rows
+    lesson: Lesson | None = None
 
 
 def train_fold(
@@ -204,7 +213,7 @@ def _train_seed(
     """The model of one seed with the weights that are kept, and its outputs of the held-out rows."""
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
-    sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]))
+    sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
     kept: _Kept | None = None
     name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
     with progress(name, recipe.epochs * (len(sample.rows) + len(fold.held_out))) as work:

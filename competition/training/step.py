@@ -46,7 +46,7 @@ class Sample:
 
     pairs: Pairs
     rows: Rows  # (n,) into `pairs`
-    target: np.ndarray  # (n,) class index or gain
+    target: np.ndarray  # (n,) class index or gain, or (n, outputs) a distribution or a gain
     weight: np.ndarray  # (n,) at least 0
 
 

@@ -14,8 +14,9 @@ from competition.data.grams import gram_codes
 from competition.data.pretraining import Examples, Masking, Texts, whole
 from competition.data.text import FIELDS
 from competition.data.vocabulary import Vocabulary
+from competition.keys import Spans
 from competition.model.encoder import train_tokenizer
-from competition.recipe import PretrainingRecipe, Spans
+from competition.recipe import PretrainingRecipe
 from competition.tasks import LOCALES
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, poisson
 
 from competition.data.spans import FakeQuery, draw_lengths, draw_pieces, length_distribution, merged, widened
-from competition.recipe import SPANS, Spans
+from competition.keys import SPANS, Spans
 
 DRAWS = 50_000
 ENDLESS = 10**9  # characters: two pieces never meet

@@ -77,6 +77,24 @@ def test_planted_rows_are_training_rows_with_another_label(noisy: Made) -> None:
     assert len(planted) / train == pytest.approx(0.1, abs=4 * spread)
 
 
+def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
+    examples, products, planted = synthetic.make(1_500, 0.1, 11, by_label=True)
+    clear, same, _ = synthetic.make(1_500, 0.0, 11)
+    pd.testing.assert_frame_equal(products, same)
+    rows = examples.merge(planted, on="example_id", suffixes=("", "_true"))
+    assert (rows["label"] != rows["label_true"]).all() and set(rows["split"]) == {"train"}
+    train = clear[clear["split"] == "train"]
+    assert len(rows) / len(train) == pytest.approx(0.1, abs=0.012)
+    counts = train["label"].value_counts()
+    share = rows["label_true"].value_counts() / counts
+    for label, slip in zip(LABELS, synthetic.SLIPS, strict=True):
+        rate = 0.1 * slip / (synthetic.SLIPS @ synthetic.LABEL_SHARES / synthetic.LABEL_SHARES.sum())
+        assert share[label] == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / counts[label]))
+    said = pd.crosstab(rows["label_true"], rows["label"], normalize="index").loc[list(LABELS), list(LABELS)]
+    np.testing.assert_allclose(said, synthetic.CONFUSED, atol=0.2)
+    np.testing.assert_allclose(synthetic.CONFUSED.sum(axis=1), 1)
+
+
 def test_label_shares_are_those_of_esci(pairs: pd.DataFrame) -> None:
     shares = pairs["label"].value_counts(normalize=True)
     esci = {"exact": 0.63, "substitute": 0.23, "complement": 0.03, "irrelevant": 0.11}

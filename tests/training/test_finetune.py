@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from competition import tasks
 from competition.data.augment import texts_to_translate
 from competition.data.context import SEPARATOR
+from competition.lessons import Lesson
 from competition.model.encoder import load_tokenizer
 from competition.recipe import EncoderRecipe
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
@@ -134,6 +135,20 @@ def test_the_weight_of_added_rows_is_the_recipe_s(wide: Wide, augmented: Corpus)
     assert set(sample.weight[: len(wide.train)]) == {1.0} and set(sample.weight[len(wide.train) :]) == {0.75}
 
 
+def test_an_added_row_teaches_what_its_source_does(wide: Wide, augmented: Corpus) -> None:
+    train, held_out = wide.fold(0)
+    rng = np.random.default_rng(0)
+    train = rng.permutation(train)
+    lesson = Lesson(rng.dirichlet(np.ones(4), len(train)), rng.random(len(train)))
+    evaluated = np.concatenate([held_out, wide.test])
+    sample, plain = (augmented.sample(recipe(), train, evaluated, given) for given in (lesson, None))
+    assert sample.rows.tolist() == plain.rows.tolist() and len(sample.rows) > len(train)
+    place = {row: i for i, row in enumerate(train)}
+    for row, target, weight, before in zip(sample.rows, sample.target, sample.weight, plain.weight, strict=True):
+        at = place[augmented.source[row]]
+        assert target.tolist() == lesson.target[at].tolist() and weight == before * lesson.weight[at]
+
+
 def test_a_translated_query_that_is_evaluated_is_not_learned(wide: Wide, augmented: Corpus) -> None:
     """Folds go by the query's text, whatever its locale: a translation must not lead around them."""
     train, _ = wide.fold(0)
@@ -237,6 +252,25 @@ def test_context_is_of_the_candidates_as_they_are_read(wide: Wide) -> None:
             assert query == queries.iloc[every.source[row]]
     translated = queries[(every.examples["locale"] == "es-us").to_numpy()]
     assert sum(SEPARATOR in query for query in translated) > len(translated) / 2
+
+
+@pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
+def test_a_fold_learns_its_lesson(kind: str, bench: Bench, tmp_path: Path) -> None:
+    """The labels as a lesson are the labels; other targets and weights are learned instead of them."""
+    asked = recipe(kind=kind, epochs=1, batch_size=4, learning_rate=1e-3)
+    corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
+    rows = bench.examples.iloc[ROWS[:12]]
+    hard = Lesson.of_labels(kind, rows)
+    soft = Lesson(0.5 * hard.target + 0.25, hard.weight)
+    heavy = Lesson(hard.target, np.arange(12.0))
+    found = []
+    for name, lesson in (("none", None), ("hard", hard), ("soft", soft), ("heavy", heavy)):
+        sides = (ROWS[:12], ROWS[12:18], ROWS[18:])
+        fold = Fold("2", tmp_path / name, "inputs", bench.sources, *sides, lesson)
+        held_out, _ = train_fold(asked, corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0)
+        found.append(held_out.iloc[:, 1].to_numpy())
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any() and (found[0] != found[3]).any()
 
 
 def test_predictions_are_of_the_given_rows_alone(wide: Wide, tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""The tables of TOML that are no recipe of their own: lengths of fake queries, and how labels are audited."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Model(BaseModel):
+    """A table of TOML: nothing changes it, and it has no key but those that are named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Spans(Model):
+    """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection.
+
+    `whole_words` then widens a piece to the blanks around it; not for scripts without blanks.
+    """
+
+    mean: float = Field(8.0, gt=0)
+    shortest: int = Field(8, ge=1)
+    longest: int = 20  # of one piece
+    longest_of_two: int = 12  # of each of two
+    whole_words: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Spans":
+        if not self.shortest <= self.longest_of_two <= self.longest:
+            raise ValueError("shortest, longest_of_two and longest must not fall")
+        return self
+
+
+Locale = Literal["us", "es", "jp"]
+SPANS: dict[Locale, Spans] = {
+    "us": Spans.model_validate({}),
+    "es": Spans.model_validate({}),
+    "jp": Spans.model_validate({"shortest": 4}),
+}
+
+
+AND = "+"  # between the runs that are audited together
+AuditMethod = Literal["prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior"]
+
+
+class AuditKeys(Model):
+    """How labels are audited: `noise_...` in competition.toml, see `noise/audit.py`.
+
+    `fraction` is the largest share 0..1 of the audited rows that may be dropped, `method` a filter of cleanlab by its
+    name there, or `posterior`, see `noise/consensus.py`. With `per_label` and `per_locale` no label and no locale loses
+    more than that share of its own rows. `calibrated` rescales the probabilities by a temperature first.
+    """
+
+    fraction: float = Field(0.04, gt=0, lt=0.5)
+    method: AuditMethod = "prune_by_noise_rate"
+    per_label: bool = False
+    per_locale: bool = False
+    calibrated: bool = False

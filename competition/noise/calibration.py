@@ -1,0 +1,57 @@
+"""Probabilities that are as sure as they should be: temperature scaling (Guo et al. 2017), cross-fitted."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+_FLOOR = 1e-12  # of a probability, before its logarithm
+_STEPS = 50  # of Newton's method, which takes about six
+_BOUNDS = (0.05, 20.0)  # of 1 / temperature
+
+
+def calibrate(probabilities: Array, given: Codes, fold: Codes) -> tuple[Array, dict[int, float]]:
+    """Scale the probabilities of each fold by the temperature that is best for the labels of the other folds.
+
+    Args:
+        probabilities: `(rows, classes)`.
+        given: a class index for each row.
+        fold: of each row.
+
+    Returns:
+        softmax(log p / temperature), `(rows, classes)`, and fold -> its temperature: above 1 where the model is too
+        sure.
+    """
+    logits = np.log(np.maximum(probabilities, _FLOOR))
+    scaled = np.empty_like(logits)
+    temperatures = {}
+    for k in np.unique(fold):
+        own = fold == k
+        others = ~own if (~own).any() else own  # a single fold has no others
+        inverse = _inverse_temperature(logits[others], given[others])
+        scaled[own] = _softmax(inverse * logits[own])
+        temperatures[int(k)] = 1 / inverse
+    return scaled, temperatures
+
+
+def _inverse_temperature(logits: Array, given: Codes) -> float:
+    """The factor of the logits with the highest likelihood, which is concave in it: Newton's method."""
+    of_given = logits[np.arange(len(given)), given]
+    factor = 1.0
+    for _ in range(_STEPS):
+        p = _softmax(factor * logits)
+        mean = (p * logits).sum(axis=1)
+        slope = float((of_given - mean).sum())
+        curvature = float((p * (logits - mean[:, None]) ** 2).sum())
+        following = float(np.clip(factor + slope / curvature, *_BOUNDS)) if curvature > 0 else factor
+        if abs(following - factor) < 1e-9:
+            break
+        factor = following
+    return factor
+
+
+def _softmax(logits: Array) -> Array:
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    total: Array = shifted / shifted.sum(axis=1, keepdims=True)
+    return total

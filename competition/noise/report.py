@@ -1,0 +1,57 @@
+"""An audit for people: its card, counts by label and locale, the matrices, the worst rows."""
+
+from typing import Any
+
+import pandas as pd
+
+from competition.noise.audit import Audit
+from competition.plans import AuditPlan
+from competition.tasks import LABELS
+
+
+def card(plan: AuditPlan, found: Audit, training_rows: int) -> dict[str, Any]:
+    """What `noise.json` says beside the flags.
+
+    An audit by complete runs is `approximate`: what is trained by it is scored on folds whose labels the flags saw.
+    """
+    return {
+        "inputs": plan.inputs,
+        "approximate": plan.fold is None,
+        "runs": [run.name for run in plan.runs],
+        "keys": plan.keys.model_dump(mode="json"),
+        "audited": len(found.flags),
+        "unaudited": training_rows - len(found.flags),
+        "labels": list(LABELS),
+        "confident_joint": found.joint.tolist(),
+        "noise_matrix": found.noise.tolist(),
+        "temperatures": found.temperatures,
+    }
+
+
+def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+    """How many rows are audited, flagged and dropped, by given label and by locale."""
+    rows = flags.merge(examples[["example_id", "locale"]], on="example_id")
+    tables = []
+    for column, name in (("given", "label"), ("locale", "locale")):
+        groups = rows.groupby(column)
+        table = pd.DataFrame(
+            {"rows": groups.size(), "flagged": groups["rank"].count(), "dropped": groups["dropped"].sum()}
+        )
+        table.index = pd.Index([f"{name} {value}" for value in table.index])
+        tables.append(table)
+    total = pd.DataFrame(
+        {"rows": [len(rows)], "flagged": [rows["rank"].count()], "dropped": [rows["dropped"].sum()]}, index=["all"]
+    )
+    table = pd.concat([*tables, total])
+    table["share dropped"] = table["dropped"] / table["rows"]
+    return table
+
+
+def worst(flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20) -> pd.DataFrame:
+    """The `count` worst rows with their query and title, worst first."""
+    rows = flags[flags["rank"].notna()].sort_values("rank").head(count)
+    rows = rows.merge(examples[["example_id", "query", "locale", "product_id"]], on="example_id", how="left")
+    rows = rows.merge(products[["locale", "product_id", "title"]], on=["locale", "product_id"], how="left")
+    return rows[["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]].fillna(
+        {"title": ""}
+    )

@@ -1,0 +1,142 @@
+"""The audit finds planted noise by id, drops no more than it may, and says what it cannot work with."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.errors import CompError
+from competition.noise.actions import dropped_ids
+from competition.noise.audit import audit
+from competition.noise.report import summary
+from competition.tasks import LABELS, label_codes
+from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
+
+METHODS = ("prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior")
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_planted_noise_is_found(method: str, calibrated: bool) -> None:
+    rows = planted()
+    flags = rows.audit(fraction=0.1, method=method, calibrated=calibrated).flags
+    assert set(dropped_ids(flags)) == set(rows.wrong)
+    ranked = flags.dropna(subset="rank").sort_values("rank")
+    assert ranked["rank"].tolist() == list(range(1, len(rows.wrong) + 1))
+    assert (ranked["suggested"] != ranked["given"]).all()
+
+
+def test_the_paper_s_method_is_cleanlab_s() -> None:
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    rows = planted(sure=0.3)  # unsure, so that right labels are flagged, too
+    ordered = rows.examples.merge(rows.outputs).sort_values("example_id", ignore_index=True)
+    given, probabilities = label_codes(ordered["label"]), ordered[OUTPUTS].to_numpy()
+    expected = find_label_issues(
+        given, probabilities, filter_by="prune_by_noise_rate", return_indices_ranked_by="normalized_margin", n_jobs=1
+    )
+    flags = rows.audit(fraction=0.02).flags
+    worst = flags.dropna(subset="rank").sort_values("rank")
+    assert worst["example_id"].tolist() == ordered["example_id"].iloc[expected].tolist()
+    assert worst["dropped"].tolist() == [True] * 16 + [False] * (len(expected) - 16)
+    np.testing.assert_allclose(flags["quality"], get_label_quality_scores(given, probabilities))
+    np.testing.assert_allclose(flags["confidence"], probabilities.max(axis=1))
+
+
+def test_no_more_than_the_fraction_is_dropped_and_the_worst_go_first() -> None:
+    flags = planted().audit(fraction=0.02).flags
+    assert flags["dropped"].sum() == int(0.02 * 800)
+    assert flags.loc[flags["dropped"], "rank"].max() == flags["dropped"].sum()
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("method", METHODS)
+def test_order_of_rows_changes_nothing(method: str, seed: int) -> None:
+    rows = planted(sure=0.4)
+    others = planted(seed=0, sure=0.5).outputs
+    keys = audit_keys(method=method, calibrated=seed % 2 == 1, per_label=seed % 3 == 0)
+    one = audit([rows.outputs, others], rows.examples, rows.fold, keys)
+    shuffled = [each.sample(frac=1, random_state=seed) for each in (rows.outputs, others, rows.examples)]
+    other = audit(shuffled[:2], shuffled[2], rows.fold.sample(frac=1, random_state=seed), keys)
+    pd.testing.assert_frame_equal(one.flags, other.flags)
+    np.testing.assert_array_equal(one.joint, other.joint)
+
+
+def test_rows_that_are_equally_bad_are_ranked_by_their_id() -> None:
+    rows = planted()
+    sure = np.where(rows.outputs[OUTPUTS] > 0.5, 0.85, 0.05)
+    outputs = rows.outputs.assign(**dict(zip(OUTPUTS, sure.T, strict=True)))
+    flags = Planted(outputs, rows.examples, rows.fold, rows.wrong).audit().flags
+    worst = flags.dropna(subset="rank").sort_values("rank")
+    assert worst["example_id"].tolist() == sorted(rows.wrong)
+
+
+def test_only_labelled_rows_of_the_folds_are_audited() -> None:
+    rows = planted()
+    examples = rows.examples.assign(label=rows.examples["label"].mask(np.arange(800) % 10 == 3))
+    flags = audit([rows.outputs], examples, rows.fold[rows.fold != 2], audit_keys()).flags
+    expected = [
+        id
+        for id, label in examples[["example_id", "label"]].itertuples(index=False)
+        if rows.fold[id] != 2 and pd.notna(label)
+    ]
+    assert flags["example_id"].tolist() == sorted(expected)
+
+
+def test_the_joint_counts_the_given_labels_and_the_noise_matrix_their_shares() -> None:
+    rows = planted()
+    found = rows.audit()
+    counts = rows.examples["label"].value_counts()
+    np.testing.assert_allclose(found.joint.sum(axis=1), [counts[label] for label in LABELS])
+    np.testing.assert_allclose(found.noise.sum(axis=0), 1)
+    # All planted errors are given the label behind the true one.
+    off = {(given, true) for given in range(4) for true in range(4) if given != true and found.joint[given, true] > 0}
+    assert off == {((true + 1) % 4, true) for true in range(4)}
+
+
+# --- bad input ---------------------------------------------------------------------------------------------------
+
+
+def test_a_label_that_never_occurs_is_named() -> None:
+    rows = planted()
+    kept = rows.examples[rows.examples["label"] != "complement"]
+    with pytest.raises(CompError, match="No audited row is labelled 'complement'"):
+        Planted(rows.outputs, kept, rows.fold, rows.wrong).audit()
+
+
+def test_a_label_that_is_missing_from_a_fold_is_named() -> None:
+    rows = planted()
+    in_fold = rows.fold.loc[rows.examples["example_id"]].to_numpy() == 3
+    kept = rows.examples[~(in_fold & (rows.examples["label"] == "irrelevant"))]
+    with pytest.raises(CompError, match="No audited row of fold 3 is labelled 'irrelevant'"):
+        Planted(rows.outputs, kept, rows.fold, rows.wrong).audit()
+
+
+def test_one_label_alone_is_refused() -> None:
+    rows = planted()
+    with pytest.raises(CompError, match="Every audited row is labelled 'exact': an audit needs rows of every label"):
+        Planted(rows.outputs, rows.examples.assign(label="exact"), rows.fold, rows.wrong).audit()
+    with pytest.raises(CompError, match="No row is audited"):
+        Planted(rows.outputs.head(0), rows.examples, rows.fold, rows.wrong).audit()
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [(np.nan, "The probabilities of model 1: 1 rows are not finite"), (0.7, "1 rows of probabilities do not sum to 1")],
+)
+def test_probabilities_that_are_none_are_named(value: float, sentence: str) -> None:
+    rows = planted()
+    outputs = rows.outputs.copy()
+    outputs.loc[5, "p_exact"] = value + outputs.loc[5, "p_exact"]
+    with pytest.raises(CompError, match=f"{sentence}, the first is {outputs['example_id'][5]}"):
+        Planted(outputs, rows.examples, rows.fold, rows.wrong).audit()
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def test_summary_counts_by_label_and_locale() -> None:
+    rows = planted()
+    table = summary(rows.audit(fraction=0.02).flags, rows.examples)
+    assert table.loc["all", "rows"] == 800
+    assert table.loc[[f"label {name}" for name in sorted(LABELS)], "dropped"].sum() == table.loc["all", "dropped"] == 16
