@@ -130,9 +130,12 @@ class Pipeline(Planner):
         plan = self.audited_run(name)
         share = self.settings.noise_fraction if fraction is None else fraction
         inputs = self.noise_inputs(name, share)
-        path = self.workspace.noise(plan.name)
+        path, verdicts = self.workspace.noise(plan.name), self.verdicts(plan.name)
         return Step(
-            f"audit {plan.name}", inputs, lambda: table_inputs(path), lambda: self.maker.noise(plan, share, inputs)
+            f"audit {plan.name}",
+            inputs,
+            lambda: table_inputs(path),
+            lambda: self.maker.noise(plan, share, verdicts, inputs),
         )
 
     def recipe_steps(self, name: str, only: int | None = None) -> list[Step]:

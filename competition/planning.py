@@ -10,12 +10,15 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 
+import pandas as pd
+
 from competition.errors import InputError
 from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.origins import Origins
 from competition.recipe import SCHEMES, EncoderRecipe, EnsembleRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
+from competition.verdicts import load_verdicts, verdict_inputs
 from competition.workspace import SCHEMA, fingerprint
 
 PAIRED = "five"  # the scheme that ensembles are cross-fitted over, and nested models leave out two folds of
@@ -237,8 +240,15 @@ class Planner(Origins):
         return FoldPlan(scheme, held, inputs, test_inputs, sources, noise, translations)
 
     def noise_inputs(self, name: str, fraction: float) -> str:
-        """What an audit is made from: the out-of-fold outputs alone, so that new test rows leave it alone."""
-        return fingerprint([SCHEMA, "noise", self.audited_run(name).held_out, fraction])
+        """What an audit is made from: the out-of-fold outputs (new test rows leave it alone) and people's verdicts."""
+        plan = self.audited_run(name)
+        said = verdict_inputs(self.verdicts(plan.name))
+        return fingerprint([SCHEMA, "noise", plan.held_out, fraction, *said])
+
+    @cache  # noqa: B019
+    def verdicts(self, run: str) -> pd.DataFrame:
+        """What people said of the rows that the audit of `run` covers; raises CompError where it is about others."""
+        return load_verdicts(self.workspace, run, self.card.train)
 
 
 def split_run(name: str) -> tuple[str, str]:

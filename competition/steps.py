@@ -16,6 +16,7 @@ from competition.runs import Runs
 from competition.scoreboard import scoreboard
 from competition.tables import write_table
 from competition.tasks import TASKS, Task
+from competition.verdicts import obey, read_verdicts
 from competition.workspace import read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -26,13 +27,25 @@ if TYPE_CHECKING:
 class Maker(Runs):
     """Makes the artefacts of one workspace; what several steps need is read or computed once."""
 
-    def noise(self, plan: RunPlan, fraction: float, inputs: str) -> None:
-        """Write `noise.parquet` of a run."""
+    def noise(self, plan: RunPlan, fraction: float, verdicts: pd.DataFrame, inputs: str) -> None:
+        """Write `noise.parquet` of a run, with people's verdicts honoured."""
         from competition.noise import audit
 
         train = self.examples[self.examples["split"] == "train"]
-        flags = audit(self.read_run(plan).held_out, train, fraction)
+        flags = obey(audit(self.read_run(plan).held_out, train, fraction), verdicts)
         write_table(self.workspace.noise(plan.name), flags, inputs)
+
+    def keep_verdicts(self, plan: RunPlan, file: Path) -> pd.DataFrame:
+        """Check a file of verdicts on the audit of a run, keep them in the workspace, and return them.
+
+        Raises:
+            InputError: see `read_verdicts`; what was kept before stays.
+        """
+        labelled = self.examples.loc[self.examples["label"].notna(), "example_id"]
+        audited = self.read_run(plan).held_out["example_id"]
+        verdicts = read_verdicts(file, audited[audited.isin(labelled)])
+        write_table(self.workspace.verdicts(plan.name), verdicts, self.card.train)
+        return verdicts
 
     def ensemble(
         self,

@@ -84,6 +84,12 @@ class Workspace:
     def noise(self, run: str) -> Path:
         return self.oof / run / "noise.parquet"
 
+    def verdicts(self, run: str) -> Path:
+        return self.oof / run / "verdicts.parquet"
+
+    def inspection(self, run: str) -> Path:
+        return self.root / "reports" / f"noise-{run}.html"
+
     def ablation(self, table: str, fold: int | None) -> Path:
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"
