@@ -9,7 +9,11 @@ let shown = []; // the rows that fit the filters, in order
 let drawn = 0; // how many of them are on the page
 let current = null;
 
-const STATES = { dropped: (row) => row.dropped, flagged: (row) => row.rank !== null, unflagged: (row) => row.rank === null };
+const STATES = {
+  dropped: (row) => row.dropped,
+  flagged: (row) => row.rank !== null,
+  unflagged: (row) => row.rank === null,
+};
 
 function fits(row, wanted) {
   const has = (text, words) => words.every((word) => text.includes(word));
@@ -31,19 +35,14 @@ function drawMore(count = CHUNK) {
 
 function showCounts() {
   const counts = Object.fromEntries(audit.verdicts.map((verdict) => [verdict, 0]));
-  let judged = 0;
-  for (const row of rows) {
-    const verdict = verdictOf(row);
-    if (verdict) {
-      counts[verdict] += 1;
-      judged += 1;
-    }
-  }
-  const parts = [make("span", "", `${shown.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`)];
-  for (const verdict of audit.verdicts) parts.push(make("span", `count ${verdict}`, `${counts[verdict].toLocaleString("en")} ${verdict}`));
-  parts.push(make("span", "", `${(rows.length - judged).toLocaleString("en")} to judge`));
-  byId("counts").replaceChildren(...parts);
-  byId("save").disabled = judged === 0;
+  const judged = rows.map(verdictOf).filter(Boolean);
+  for (const verdict of judged) counts[verdict] += 1;
+  byId("counts").replaceChildren(
+    make("span", "", `${written(shown.length)} of ${written(rows.length)} rows`),
+    ...audit.verdicts.map((verdict) => make("span", `count ${verdict}`, `${written(counts[verdict])} ${verdict}`)),
+    make("span", "", `${written(rows.length - judged.length)} to judge`),
+  );
+  byId("save").disabled = judged.length === 0;
 }
 
 const collator = new Intl.Collator("en");
@@ -192,8 +191,8 @@ function offer(name, values) {
 document.title = `Label audit of ${audit.run}`;
 byId("title").textContent = document.title;
 byId("summary").textContent =
-  `${audit.audited.toLocaleString("en")} rows audited, ${audit.flagged.toLocaleString("en")} flagged, ` +
-  `${audit.dropped.toLocaleString("en")} to be dropped from training. The worst ${rows.length.toLocaleString("en")} are here.`;
+  `${written(audit.audited)} rows audited, ${written(audit.flagged)} flagged, ${written(audit.dropped)} to be dropped ` +
+  `from training. The worst ${written(rows.length)} are here.`;
 byId("command").textContent = `comp cleanlab --from ${audit.run} --verdicts verdicts-${audit.run}.csv`;
 byId("note").textContent = "This browser keeps no marks for this page: save the CSV before you close it.";
 for (const [label, meaning] of Object.entries(audit.labels)) {
@@ -209,7 +208,9 @@ filters.addEventListener("input", arrange);
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("reset", () => setTimeout(arrange)); // the fields are empty only afterwards
 // The headings stay below the bar, whose height depends on the window.
-new ResizeObserver(([bar]) => document.documentElement.style.setProperty("--bar", `${bar.target.offsetHeight}px`)).observe(document.querySelector(".bar"));
+new ResizeObserver(([bar]) => {
+  document.documentElement.style.setProperty("--bar", `${bar.target.offsetHeight}px`);
+}).observe(document.querySelector(".bar"));
 showHeadings();
 remember();
 arrange();

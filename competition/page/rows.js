@@ -5,6 +5,7 @@ const audit = JSON.parse(document.getElementById("data").textContent);
 const LABELS = Object.keys(audit.labels);
 const KEYS = { w: "wrong", r: "right", u: "unsure" };
 const byId = (id) => document.getElementById(id);
+const written = (number) => number.toLocaleString("en");
 const body = byId("rows");
 
 // --- rows and verdicts ---
@@ -13,7 +14,8 @@ const rows = audit.rows.map((cells, place) => {
   const row = Object.fromEntries(audit.columns.map((name, i) => [name, cells[i]]));
   row.place = place;
   row.inQuery = row.query.toLowerCase();
-  row.inProduct = [row.title, row.brand, row.color, row.bullets, row.description, row.product_id].join("\n").toLowerCase();
+  const texts = [row.title, row.brand, row.color, row.bullets, row.description, row.product_id];
+  row.inProduct = texts.join("\n").toLowerCase();
   return row;
 });
 
@@ -76,35 +78,35 @@ function tag(label) {
   return make("span", `label label-${LABELS.indexOf(label)}`, label);
 }
 
+// What a column is called, sorts by and shows.
 const COLUMNS = [
-  { name: "rank", title: "Rank", order: (row) => (row.rank === null ? Infinity : row.rank), draw: drawRank },
-  { name: "given", title: "Given", order: (row) => LABELS.indexOf(row.given), draw: (row, cell) => cell.append(tag(row.given)) },
-  { name: "suggested", title: "Suggested", order: (row) => LABELS.indexOf(row.suggested), draw: (row, cell) => cell.append(tag(row.suggested)) },
+  { name: "rank", title: "Rank", order: (row) => row.rank ?? Infinity, draw: drawRank },
+  { name: "given", title: "Given", order: (row) => LABELS.indexOf(row.given), draw: (row) => [tag(row.given)] },
+  { name: "suggested", title: "Suggested", order: (row) => LABELS.indexOf(row.suggested), draw: (row) => [tag(row.suggested)] },
   { name: "quality", title: "Quality", order: (row) => row.quality, draw: drawQuality },
-  { name: "locale", title: "Locale", order: (row) => row.locale, draw: (row, cell) => cell.append(make("span", "locale", row.locale)) },
+  { name: "locale", title: "Locale", order: (row) => row.locale, draw: (row) => [make("span", "locale", row.locale)] },
   { name: "query", title: "Query", order: (row) => row.inQuery, draw: drawQuery },
   { name: "product", title: "Product", order: (row) => row.title.toLowerCase(), draw: drawProduct },
   { name: "verdict", title: "Verdict", order: (row) => audit.verdicts.indexOf(verdictOf(row)), draw: drawVerdict },
 ];
 
-function drawRank(row, cell) {
-  cell.append(make("span", "number", row.rank === null ? "–" : row.rank.toLocaleString("en")));
-  if (row.dropped) cell.append(make("span", "chip", "dropped"));
+function drawRank(row) {
+  const number = make("span", "number", row.rank === null ? "–" : written(row.rank));
+  return row.dropped ? [number, make("span", "chip", "dropped")] : [number];
 }
 
-function drawQuality(row, cell) {
+function drawQuality(row) {
   const meter = make("span", "meter");
   meter.append(make("span", "fill"));
   meter.firstChild.style.width = `${100 * row.quality}%`;
-  cell.append(make("span", "number", row.quality.toFixed(3)), meter);
+  return [make("span", "number", row.quality.toFixed(3)), meter];
 }
 
-function drawQuery(row, cell) {
-  cell.append(say(row, "div", "asked", row.query), make("div", "faint", `example ${row.id}`));
+function drawQuery(row) {
+  return [say(row, "div", "asked", row.query), make("div", "faint", `example ${row.id}`)];
 }
 
-function drawProduct(row, cell) {
-  cell.append(say(row, "div", "name", row.title || "(no title)"));
+function drawProduct(row) {
   const names = make("div", "names");
   for (const name of ["brand", "color"]) {
     if (row[name]) names.append(say(row, "span", name, row[name]));
@@ -114,10 +116,10 @@ function drawProduct(row, cell) {
   for (const name of ["bullets", "description"]) {
     if (row[name]) more.append(say(row, "div", name, row[name]));
   }
-  cell.append(names, more);
+  return [say(row, "div", "name", row.title || "(no title)"), names, more];
 }
 
-function drawVerdict(row, cell) {
+function drawVerdict() {
   const group = make("div", "choices");
   for (const [key, verdict] of Object.entries(KEYS)) {
     const button = make("button", `choice ${verdict}`, verdict);
@@ -126,7 +128,7 @@ function drawVerdict(row, cell) {
     button.dataset.verdict = verdict;
     group.append(button);
   }
-  cell.append(group);
+  return [group];
 }
 
 function drawRow(row) {
@@ -135,7 +137,7 @@ function drawRow(row) {
   line.dataset.place = row.place;
   for (const column of COLUMNS) {
     const cell = make("td", column.name);
-    column.draw(row, cell);
+    cell.append(...column.draw(row));
     line.append(cell);
   }
   row.line = line;
