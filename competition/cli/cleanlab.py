@@ -25,7 +25,7 @@ def cleanlab(
         float | None, typer.Option(help="Share of rows that may be dropped; noise_fraction unless named.")
     ] = None,
     verdicts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What people say of rows: a CSV file from the inspection page.")
+        Path | None, typer.Option(metavar="FILE", help="What people say of rows, in place of what they said before.")
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the inspection page in a browser.")] = False,
     workspace: WorkspaceOption = HERE,
