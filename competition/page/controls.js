@@ -131,11 +131,15 @@ function toggle(row, verdict) {
 
 body.addEventListener("click", (event) => {
   const line = event.target.closest("tr");
+  if (!line) return;
   const row = rows[Number(line.dataset.place)];
   const button = event.target.closest(".choice");
-  if (button) toggle(row, button.dataset.verdict);
-  else if (event.target.closest(".more") && !String(getSelection())) line.classList.toggle("open");
-  if (!button && row !== current) setCurrent(row);
+  if (button) {
+    toggle(row, button.dataset.verdict);
+  } else if (!String(getSelection())) { // who selects text points at nothing
+    if (event.target.closest(".more")) line.classList.toggle("open");
+    if (row !== current) setCurrent(row);
+  }
 });
 
 document.addEventListener("keydown", (event) => {

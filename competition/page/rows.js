@@ -3,7 +3,7 @@
 
 const audit = JSON.parse(document.getElementById("data").textContent);
 const LABELS = Object.keys(audit.labels);
-const KEYS = { w: "wrong", r: "right", u: "unsure" };
+const KEYS = Object.fromEntries(audit.verdicts.map((verdict) => [verdict[0], verdict]));
 const byId = (id) => document.getElementById(id);
 const written = (number) => number.toLocaleString("en");
 const body = byId("rows");
