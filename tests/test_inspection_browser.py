@@ -14,7 +14,7 @@ from tests.test_inspection import NONE, audited
 
 pytestmark = needs_browser
 ATTACKED = 4  # the row, from the worst, whose query turns the direction of text
-QUICK = 500  # milliseconds for 2,000 rows; measured are tens, the rest is for busy machines
+QUICK = 1500  # milliseconds; 20 to 100 are usual, drawing all 2,000 rows at once would take 3000 and more
 
 
 def save_page(folder: Path, run: str, verdicts: pd.DataFrame = NONE) -> Path:
@@ -109,9 +109,10 @@ def test_rows_are_filtered_at_once(page: Browser) -> None:
 
 
 def test_rows_are_drawn_as_they_are_reached(page: Browser) -> None:
-    assert len(page.texts("tbody tr")) < 200
+    before = len(page.texts("tbody tr"))
+    assert before < 200
     page.run("scrollTo(0, document.body.scrollHeight)")
-    assert page.run("return new Promise(done => setTimeout(() => done(drawn), 300))") >= 120
+    assert page.run("return new Promise(done => setTimeout(() => done(drawn), 300))") > before
     page.click("th.verdict button"), page.click("th.rank button")
     page.press("j" * 150)
     assert page.run("return shown.indexOf(current)") == 149

@@ -2,7 +2,7 @@
 
 // --- sorting and filtering ---
 
-const CHUNK = 60; // rows that are drawn at once; more follow as the end comes near
+const CHUNK = 30; // rows that are drawn at once; more follow as the end comes near
 const filters = byId("filters");
 const sorting = { by: "rank", down: false };
 let shown = []; // the rows that fit the filters, in order
