@@ -130,7 +130,8 @@ class Pipeline(Planner):
 
     def _audit_step(self, plan: AuditPlan) -> Step:
         name = f"audit {plan.name}" + ("" if plan.fold is None else f" without fold {plan.fold}")
-        return Step(name, plan.inputs, lambda: self._recorded_audit(plan), lambda: self.maker.noise(plan))
+        said = self.verdicts(plan.name)
+        return Step(name, plan.inputs, lambda: self._recorded_audit(plan), lambda: self.maker.noise(plan, said))
 
     def _recorded_audit(self, plan: AuditPlan) -> str | None:
         """What the flags were made from; None where they or their card are missing."""

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import combinations
 
+import pandas as pd
+
 from competition.errors import InputError
 from competition.keys import AND, AuditKeys
 from competition.lessons import TEACHERS
@@ -16,6 +18,7 @@ from competition.origins import Origins
 from competition.plans import PAIRED, AuditPlan, FoldPlan, TeacherPlan
 from competition.recipe import SCHEMES, EncoderRecipe, EnsembleRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
+from competition.verdicts import load_verdicts, verdict_inputs
 from competition.workspace import SCHEMA, fingerprint
 
 
@@ -232,16 +235,14 @@ class Planner(Origins):
     def audit(self, name: str, keys: AuditKeys | None = None, fold: int | None = None) -> AuditPlan:
         """The audit of a run, or of several joined by `+`, by competition.toml unless `keys` say otherwise.
 
-        It is made from the out-of-fold outputs alone, so that new test rows leave it alone. With `fold`, it is the
-        audit by the runs' nested models that left out that fold.
+        It is made from out-of-fold outputs, so that new test rows leave it alone, and people's verdicts. With `fold`,
+        it is the audit by the runs' nested models that left out that fold.
 
         Raises:
             InputError: a run does not predict the four classes, is named twice, or has no nested models.
         """
         keys = keys or self.settings.audit
-        runs = tuple(sorted((self.audited_run(each) for each in name.split(AND)), key=lambda run: run.name))
-        if len({run.name for run in runs}) < len(runs):
-            raise InputError(f"The audit of {name!r} names a run twice.")
+        of_runs, runs = self.audited_runs(name)
         made_from = [run.held_out for run in runs]
         pairs = {} if fold is None else {run.name: self._pairs_of(run.name) for run in runs}
         if fold is not None:
@@ -251,7 +252,20 @@ class Planner(Origins):
         parts = [SCHEMA, "noise", made_from if len(made_from) > 1 else made_from[0], keys.fraction]
         parts += [chosen] if chosen else []
         parts += [] if fold is None else [fold]
-        return AuditPlan(AND.join(run.name for run in runs), runs, keys, fingerprint(parts), fold, pairs)
+        parts += verdict_inputs(self.verdicts(of_runs))
+        return AuditPlan(of_runs, runs, keys, fingerprint(parts), fold, pairs)
+
+    def audited_runs(self, name: str) -> tuple[str, tuple[RunPlan, ...]]:
+        """The name of an audit, a folder of `oof/`, and the runs whose labels it judges; refuses as `audit` does."""
+        runs = tuple(sorted((self.audited_run(each) for each in name.split(AND)), key=lambda run: run.name))
+        if len({run.name for run in runs}) < len(runs):
+            raise InputError(f"The audit of {name!r} names a run twice.")
+        return AND.join(run.name for run in runs), runs
+
+    @cache  # noqa: B019
+    def verdicts(self, audit: str) -> pd.DataFrame:
+        """What people said of the rows that an audit covers; raises CompError where it is about others."""
+        return load_verdicts(self.workspace, audit, self.card.train)
 
     def _pairs_of(self, name: str) -> dict[tuple[int, ...], str]:
         """The nested models of a run, each with the folds that it leaves out and what it is made from."""

@@ -3,7 +3,7 @@
 Only here do these meet the files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from competition.runs import Runs
 from competition.scoreboard import scoreboard
 from competition.tables import write_table
 from competition.tasks import TASKS, Task
+from competition.verdicts import obey, read_verdicts
 from competition.workspace import read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 class Maker(Runs):
     """Makes the artefacts of one workspace; what several steps need is read or computed once."""
 
-    def noise(self, plan: AuditPlan) -> None:
-        """Write the card and the flags of an audit."""
+    def noise(self, plan: AuditPlan, verdicts: pd.DataFrame) -> None:
+        """Write the card and the flags of an audit, with people's verdicts honoured."""
         from competition.noise.audit import audit
         from competition.noise.report import card
 
@@ -37,7 +38,18 @@ class Maker(Runs):
         fold = self.fold_of_training(plan.runs[0].scheme if plan.fold is None else PAIRED)
         found = audit(seen, train, fold[fold != plan.fold], plan.keys)
         write_json(self.workspace.noise_card(plan.name, plan.fold), card(plan, found, len(train)))
-        write_table(self.workspace.noise(plan.name, plan.fold), found.flags, plan.inputs)
+        write_table(self.workspace.noise(plan.name, plan.fold), obey(found.flags, verdicts), plan.inputs)
+
+    def keep_verdicts(self, name: str, runs: Iterable[RunPlan], file: Path) -> None:
+        """Check a file of verdicts on the audit `name` of some runs, and keep them in the workspace.
+
+        Raises:
+            InputError: see `read_verdicts`; what was kept before stays.
+        """
+        labelled = self.examples.loc[self.examples["label"].notna(), "example_id"]
+        for run in runs:
+            labelled = labelled[labelled.isin(self.read_run(run).held_out["example_id"])]
+        write_table(self.workspace.verdicts(name), read_verdicts(file, labelled), self.card.train)
 
     def ensemble(
         self,

@@ -12,7 +12,7 @@ import pandas as pd
 
 from competition.errors import CompError, InputError
 from competition.evaluation import Counts, count, graded_rows
-from competition.tables import whole_numbers
+from competition.tables import read_cells, refuse, whole_numbers
 from competition.tasks import KINDS, Task, answer_names, answers, class_index
 from competition.workspace import Workspace, atomic_file, read_json, write_json, write_text
 
@@ -54,36 +54,16 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
         InputError: it is missing, empty, not UTF-8 or no CSV, has other columns, a blank cell, an id that is no whole
             number or an unknown label; the message names the first offending row (1 is the first below the header).
     """
-    try:
-        frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InputError(f"{name} is missing.") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{name} is empty.") from None
-    except (OSError, pd.errors.ParserError, ValueError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
-        raise InputError(f"{name} is no readable CSV file: {reason}.") from None
-    if sorted(frame.columns) != sorted(task.columns):
-        raise InputError(f"{name}: the columns must be {', '.join(task.columns)}; found {', '.join(frame.columns)}.")
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{name} has more cells in its rows than in its header.")
-    frame = frame[list(task.columns)]
+    frame = read_cells(source, name, task.columns)
     for column in task.columns:
-        _refuse(
+        refuse(
             name, frame, frame[column].isna() | (frame[column].fillna("").str.strip() == ""), f"has a blank {column}"
         )
     if task.answer:
         known = ", ".join(task.classes)
-        _refuse(name, frame, ~frame[task.answer].isin(task.classes), f"has an unknown {task.answer}: known are {known}")
+        refuse(name, frame, ~frame[task.answer].isin(task.classes), f"has an unknown {task.answer}: known are {known}")
     ids = whole_numbers(frame[task.keys[0]], task.keys[0], name)
     return frame.assign(**{task.keys[0]: ids})
-
-
-def _refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        cells = ", ".join(f"{column} {cell!r}" for column, cell in frame.iloc[row].astype(object).items())
-        raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 
 def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataFrame, complete: bool = True) -> None:
@@ -103,8 +83,8 @@ def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataF
     wanted = pd.MultiIndex.from_frame(examples.loc[examples[task.name] & (examples["split"] == "test"), keys])
     given = pd.MultiIndex.from_frame(answer[keys])
     where = f"is not among the test rows of {task.name}"
-    _refuse(name, answer, pd.Series(~given.isin(wanted)), where)
-    _refuse(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
+    refuse(name, answer, pd.Series(~given.isin(wanted)), where)
+    refuse(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
     missing = wanted[~wanted.isin(given)]
     if complete and len(missing):
         first = missing.to_frame(index=False).astype(object).iloc[0]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,37 @@ def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         raise ValueError("frames to be averaged must hold the same examples")
     mean: pd.DataFrame = (sum(aligned[1:], start=aligned[0]) / len(aligned)).reset_index()
     return mean
+
+
+def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
+
+    Raises:
+        InputError: `name` is missing, empty, not UTF-8 or no CSV, has other columns, or more cells in a row than in the
+            header.
+    """
+    try:
+        frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
+    except FileNotFoundError:
+        raise InputError(f"{name} is missing.") from None
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{name} is empty.") from None
+    except (OSError, pd.errors.ParserError, ValueError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
+        raise InputError(f"{name} is no readable CSV file: {reason}.") from None
+    if sorted(frame.columns) != sorted(columns):
+        raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {', '.join(frame.columns)}.")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise InputError(f"{name} has more cells in its rows than in its header.")
+    return frame[list(columns)]
+
+
+def refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
+    """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        cells = ", ".join(f"{column} {cell!r}" for column, cell in frame.iloc[row].astype(object).items())
+        raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 
 def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:

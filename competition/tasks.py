@@ -9,7 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 LOCALES = ("us", "es", "jp")
+LANGUAGES = {"us": "en", "es": "es", "jp": "ja"}  # of queries and products, as HTML names them
 LABELS = ("exact", "substitute", "complement", "irrelevant")
+MEANINGS = {  # as the data set's authors put it, shortened
+    "exact": "meets everything that the query asks for",
+    "substitute": "misses something that the query asks for, but would do instead",
+    "complement": "is not what the query asks for, but goes together with it",
+    "irrelevant": "has nothing to do with the query, or misses its main point",
+}
 LABEL_LETTERS = {"E": "exact", "S": "substitute", "C": "complement", "I": "irrelevant"}
 
 # `released-script` is what the organisers' published script computes: S and C swapped, see `metrics.ndcg_per_query`.

@@ -88,6 +88,12 @@ class Workspace:
     def noise_card(self, run: str, fold: int | None = None) -> Path:
         return self.noise(run, fold).with_suffix(".json")
 
+    def verdicts(self, run: str) -> Path:
+        return self.oof / run / "verdicts.parquet"
+
+    def inspection(self, run: str) -> Path:
+        return self.root / "reports" / f"noise-{run}.html"
+
     def ablation(self, table: str, fold: int | None) -> Path:
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"

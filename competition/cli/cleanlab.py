@@ -1,5 +1,6 @@
-"""`comp cleanlab`: audit the labels."""
+"""`comp cleanlab`: audit the labels, and hear what people say of the worst."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,10 +8,12 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app, show
 from competition.errors import InputError
 from competition.progress import console, warn
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace, read_json, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from competition.pipeline import Pipeline
 
 
 @app.command()
@@ -40,6 +43,10 @@ def cleanlab(
         bool | None,
         typer.Option("--calibrated/--no-calibrated", help="Scale probabilities by a cross-fitted temperature first."),
     ] = None,
+    verdicts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What people say of rows, in place of what they said before.")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the inspection page in a browser.")] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
@@ -57,6 +64,8 @@ def cleanlab(
         raise InputError("competition.toml names no noise_run: say which run to audit with --from RUN.")
     said = {"fraction": fraction, "method": method, "per_label": per_label, "per_locale": per_locale}
     keys = audit_keys(pipeline.settings, said | {"calibrated": calibrated})
+    if verdicts is not None:
+        pipeline.maker.keep_verdicts(*pipeline.audited_runs(name), verdicts)  # before the audit, which reads them
     plan = pipeline.audit(name, keys)
     execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
@@ -67,9 +76,7 @@ def cleanlab(
     _show_worst(report.worst(flags, examples, pipeline.maker.products))
     if flags["rank"].count() < int(keys.fraction * len(flags)):
         share = flags["dropped"].mean()
-        console.print(
-            f"Fewer rows are flagged than {keys.fraction:.1%} allow: all of them, {share:.1%}, would be dropped."
-        )
+        console.print(f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped.")
     console.print(f"{card['unaudited']:,} training rows are not audited: they have no label.")
     for key, value in keys.model_dump().items():
         if value != (own := getattr(pipeline.settings.audit, key)):
@@ -81,6 +88,7 @@ def cleanlab(
     console.print(
         f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
     )
+    _inspection(pipeline, plan.name, flags, open_page)
 
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:
@@ -122,3 +130,23 @@ def _show_worst(rows: "pd.DataFrame") -> None:
     ]
     header = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
     show("The worst rows", header, cells, 8)
+
+
+def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page: bool) -> None:
+    """Write the page on which people judge the worst rows, and say which verdicts the audit honours."""
+    import webbrowser
+
+    from competition.inspection import inspection_page
+    from competition.verdicts import tally
+
+    verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
+    examples, products = pipeline.maker.examples, pipeline.maker.products
+    write_text(page, inspection_page(run, pipeline.card.train, flags, verdicts, examples, products))
+    if len(verdicts):
+        kept = pipeline.workspace.verdicts(run)
+        console.print(f"{kept}: {tally(verdicts)}, which the audit honours; without the file, it would not.")
+    console.print(
+        f"{page}: judge the worst rows there; `comp cleanlab --from {run} --verdicts FILE` honours what it saves."
+    )
+    if open_page and not webbrowser.open(page.resolve().as_uri()):
+        warn(f"no browser could be opened: open {page} by hand.")
