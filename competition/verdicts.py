@@ -63,13 +63,16 @@ def verdict_inputs(verdicts: pd.DataFrame) -> list[str]:
 
 
 def obey(noise: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
-    """An audit with the verdicts honoured in `dropped`, and nowhere else.
+    """An audit with the verdicts honoured in `dropped` and `quality`, whichever of them training reads.
 
-    A row that is `right` is kept, one that is `wrong` is dropped, `unsure` leaves it to the audit. No other row moves:
-    one that is kept gives its place to no other, and one that is dropped takes none.
+    A row that is `right` is kept and its label has the quality 1, one that is `wrong` is dropped and has 0, `unsure`
+    leaves both to the audit. No other row moves: one that is kept gives its place to no other, and one that is dropped
+    takes none.
     """
     said = noise["example_id"].map(verdicts.set_index("example_id")["verdict"])
-    return noise.assign(dropped=(noise["dropped"] & (said != "right")) | (said == "wrong"))
+    right, wrong = said == "right", said == "wrong"
+    quality = noise["quality"].mask(right, 1.0).mask(wrong, 0.0)
+    return noise.assign(dropped=(noise["dropped"] & ~right) | wrong, quality=quality)
 
 
 def tally(verdicts: pd.DataFrame) -> str:

@@ -73,15 +73,18 @@ def test_wrong_files_are_refused(wrong: str, tmp_path: Path) -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([None, *VERDICTS])), min_size=1, max_size=30), st.randoms())
 def test_right_is_kept_wrong_is_dropped_and_no_other_row_moves(rows: list, random) -> None:
-    noise = pd.DataFrame({"example_id": 3 * np.arange(len(rows)), "dropped": [dropped for dropped, _ in rows]})
+    noise = pd.DataFrame(
+        {"example_id": 3 * np.arange(len(rows)), "dropped": [dropped for dropped, _ in rows], "quality": 0.3}
+    )
     given_ = [(3 * i, verdict) for i, (_, verdict) in enumerate(rows) if verdict]
     random.shuffle(given_)
     verdicts = pd.DataFrame(given_, columns=["example_id", "verdict"]).astype({"example_id": "int64", "verdict": "str"})
     obeyed = obey(noise, verdicts)
     assert obeyed["dropped"].dtype == bool
-    for (before, verdict), after in zip(rows, obeyed["dropped"], strict=True):
+    for (before, verdict), after, quality in zip(rows, obeyed["dropped"], obeyed["quality"], strict=True):
         assert after == {"right": False, "wrong": True}.get(verdict or "", before)
-    pd.testing.assert_frame_equal(obeyed.drop(columns="dropped"), noise.drop(columns="dropped"))
+        assert quality == {"right": 1.0, "wrong": 0.0}.get(verdict or "", 0.3)
+    pd.testing.assert_series_equal(obeyed["example_id"], noise["example_id"])
 
 
 def test_only_what_decides_enters_the_fingerprint() -> None:
@@ -118,7 +121,7 @@ def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
     train = examples[examples["split"] == "train"]
     verdicts = pd.DataFrame({"example_id": train["example_id"], "verdict": "wrong"}).iloc[::2]
     write_table(workspace.verdicts("c1"), verdicts, pipeline.card.train)
-    flags = obey(pd.DataFrame({"example_id": train["example_id"], "dropped": False}), verdicts)
+    flags = obey(pd.DataFrame({"example_id": train["example_id"], "dropped": False, "quality": 0.3}), verdicts)
     recipe = pipeline.member("r2")
     plan = pipeline.fold_plan(recipe, 1)
     assert plan.noise is not None
