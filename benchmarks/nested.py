@@ -1,0 +1,93 @@
+"""Is it what the audit's models saw, or how little they learned from, that nested audits and teachers take away?
+
+    python -m benchmarks.nested WORKSPACE    after `comp ablate noise --recipe lexical --nested -w WORKSPACE`
+
+Nested models learn from three folds, those of complete runs from four. So each row of another fold is taught here by a
+model of three folds once more, one that left out the row's own fold and, instead of the fold k that is scored, another
+one. It differs from the nested form in one thing: it saw the labels of fold k.
+"""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from competition import evaluation
+from competition.ablation import Ablation
+from competition.ensemble.boosting import predict_lexical, train_lexical
+from competition.evaluation import Counts
+from competition.lessons import Lesson, distil
+from competition.metrics import bootstrap
+from competition.noise import actions
+from competition.noise.audit import audit
+from competition.recipe import LexicalRecipe
+from competition.tasks import TASKS
+from competition.workspace import Workspace
+
+TASK = TASKS["task2"]
+ACTIONS = ("drop", "weight", "distil")
+
+
+class Control:
+    """The table's first row on one workspace, and what its nested models say."""
+
+    def __init__(self, root: Path) -> None:
+        ablation = Ablation.plan(Workspace.open(root), "noise", 1, None, "lexical", nested=True)
+        self.pipeline, self.keep = ablation.pipeline, ablation.runs["keep"][0]
+        recipe = self.pipeline.member(self.keep)
+        assert isinstance(recipe, LexicalRecipe)
+        self.recipe, self.maker = recipe, self.pipeline.maker
+        self.fold = self.maker.fold_of_training("five")
+        train = self.maker.examples[self.maker.examples["split"] == "train"]
+        self.train, self.graded = train, evaluation.graded_rows(TASK, train)
+        space, plans = self.pipeline.workspace, self.pipeline.pair_plans(self.keep)
+        self.pairs = {plan.held: pd.read_parquet(space.pair(self.keep, plan.held)) for plan in plans}
+
+    def taught(self, k: int, saw_k: bool) -> pd.DataFrame:
+        """Outputs of the rows outside fold k by models of three folds, fold k among them or not."""
+        parts = []
+        for j in (fold for fold in range(5) if fold != k):
+            third = [fold for fold in range(5) if fold not in (j, k)]
+            pair = self.pairs[tuple(sorted((j, third[(j + k) % 3] if saw_k else k)))]
+            parts.append(pair[pair["example_id"].map(self.fold) == j])
+        return pd.concat(parts)
+
+    def score(self, action: str, saw_k: bool) -> Counts:
+        """The rows that are right after an action, over all folds."""
+        held_out = []
+        for k in range(5):
+            rows = self.maker._rows(self.recipe, self.pipeline.fold_plan(self.recipe, k))
+            learned, said = self.maker.examples.iloc[rows["train"]], self.taught(k, saw_k)
+            flags = audit([said], self.train, self.fold[self.fold != k], self.pipeline.settings.audit).flags
+            lesson = None
+            if action == "drop":
+                learned = learned[~learned["example_id"].isin(actions.dropped_ids(flags))]
+            else:
+                labels, ids = Lesson.of_labels("classes", learned), learned["example_id"].to_numpy()
+                lesson = (
+                    actions.weigh(labels, ids, flags)
+                    if action == "weight"
+                    else distil(labels, "classes", ids, "classes", said, self.recipe.distilled)
+                )
+            booster = train_lexical(self.recipe, self.maker.lexical_features, learned, str(k), lesson)
+            evaluated = self.maker.examples["example_id"].to_numpy()[rows["held_out"]]
+            held_out.append(predict_lexical(booster, self.maker.lexical_features, evaluated))
+        return evaluation.count_outputs(TASK, "classes", pd.concat(held_out), self.graded)
+
+
+def main(root: Path) -> None:
+    """Print a line per action, nested and not."""
+    control = Control(root)
+    run = control.maker.read_run(control.pipeline.run(control.keep))
+    keep = evaluation.count_outputs(TASK, "classes", run.held_out, control.graded)
+    print("| three folds, | row | micro-F1 [95 %] | minus keep |\n|---|---|---|---|")
+    for saw_k in (False, True):
+        for action in ACTIONS:
+            found = control.score(action, saw_k)
+            name = "one is scored" if saw_k else "none is scored (nested)"
+            cells = f"{bootstrap(found.values, found.statistic)} | {evaluation.difference(found, keep):+}"
+            print(f"| {name} | {action} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
