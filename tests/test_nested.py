@@ -78,7 +78,10 @@ def test_a_changed_member_makes_its_nested_models_stale(tmp_path: Path) -> None:
 
 def test_a_member_without_the_rows_of_an_audit_has_no_nested_models(tmp_path: Path) -> None:
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
-    with pytest.raises(InputError, match="'r2' leaves out rows by an audit that saw the labels of all folds"):
+    with pytest.raises(
+        InputError,
+        match="'r2' obeys an audit or a teacher that saw the labels of the folds that a nested model leaves out",
+    ):
         pipeline.pair_plans("r2")
 
 

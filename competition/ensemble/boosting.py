@@ -11,6 +11,17 @@ from competition.recipe import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
 from competition.workspace import atomic_folder, stamp
 
+# Of all trees here: each is grown on a part of rows and features, which suits few rows and many related features.
+COMMON: dict[str, object] = {
+    "feature_fraction": 0.2,
+    "bagging_fraction": 0.8,
+    "bagging_freq": 1,
+    "lambda_l2": 5.0,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+}
+
 
 def train_lexical(
     recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: str, lesson: Lesson | None = None
@@ -27,20 +38,13 @@ def train_lexical(
     x = features.loc[rows["example_id"]].to_numpy()[copies]
     data = lgb.Dataset(x, y, weight=weight, feature_name=list(features.columns))
     per_row = len(copies) / len(rows)  # a leaf must hold as many rows as without copies
-    parameters = {
+    parameters = COMMON | {
         "objective": "multiclass",
         "num_class": len(LABELS),
         "learning_rate": recipe.shrinkage,
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": round(recipe.min_rows_per_leaf * per_row),
-        "feature_fraction": 0.2,
-        "bagging_fraction": 0.8,
-        "bagging_freq": 1,
-        "lambda_l2": 5.0,
         "seed": recipe.fold_seed(recipe.seed, fold),
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
     }
     return lgb.train(parameters, data, num_boost_round=recipe.trees)
 

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from competition.ensemble.boosting import COMMON
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
 from competition.tasks import GAINS, LABELS, Task, expected_gain, gains, truth
@@ -125,19 +126,13 @@ def _target(task: Task, ranks: bool, rows: pd.DataFrame) -> Array:
 def _parameters(
     recipe: EnsembleRecipe, task: Task, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
 ) -> dict[str, object]:
-    common = {
+    common = COMMON | {
         "learning_rate": recipe.shrinkage,
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": recipe.min_rows_per_leaf,
-        "feature_fraction": 0.2,
         "bagging_fraction": min(0.8, MOST_ROWS / len(learn)),
-        "bagging_freq": 1,
-        "lambda_l2": 5.0,
         "seed": derive_seed(seed, "trees"),
         "num_threads": 1 if len(learn) < FEW_ROWS else 0,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
     }
     if recipe.method == "lambdarank":
         return common | {

@@ -139,4 +139,5 @@ def test_a_submission_made_with_leaking_features_says_so(stacked: Workspace) -> 
     folder = stacked.submission("blend.lightgbm.leaky-task2")
     assert read_json(folder / "submission.json")["made_from"]["task2"]["leaky"] is True
     log = pd.read_csv(stacked.leaderboard, dtype=str, keep_default_na=False)
-    assert dict(zip(log["submission"], log["leaky"], strict=True)) == {"main": "", folder.name: "yes"}
+    leaky = log[log["leaky"] != ""]
+    assert leaky["submission"].tolist() == [folder.name] and leaky["leaky"].tolist() == ["yes"]
