@@ -191,7 +191,7 @@ class EnsembleRecipe(Learned):
 
     model: Literal["ensemble"] = "ensemble"
     members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
-    method: Method = "greedy"
+    method: Method = "lightgbm"
     nested: bool = False  # fit on members that never saw the fold that is scored
 
     objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3

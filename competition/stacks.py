@@ -1,7 +1,7 @@
 """One ensemble by every method that it could have: which runs there are, and how they compare with the best model."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +43,9 @@ class Stacks:
     def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
         """The tasks that a variant answers and that it says something new about."""
         tasks = self.pipeline.tasks_of(variant)
+        if variant.members != self.recipe.members:
+            whole, left = (partial(self.pipeline.members_of, recipe) for recipe in (self.recipe, variant))
+            return [task for task in tasks if len(left(task)) < len(whole(task))]
         if variant.can != self.recipe.can:
             return [task for task in tasks if task == "task2"]
         if variant.thresholds != self.recipe.thresholds:

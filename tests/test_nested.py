@@ -25,7 +25,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     workspace = make_workspace(tmp_path_factory.mktemp("nested") / "w", settings=SETTINGS)
     pipeline = Pipeline(workspace)
     steps = pipeline.run_steps("lexical")
-    for name in ("blend.lightgbm", "blend.lightgbm.nested"):
+    for name in ("blend", "blend.nested"):
         steps += pipeline.ensemble_steps(name)
     execute(workspace, steps)
     return Pipeline(workspace)
@@ -48,7 +48,7 @@ def test_a_nested_model_is_trained_on_neither_fold(nested: Pipeline) -> None:
 
 
 def test_an_ensemble_sees_other_members_where_it_is_nested(nested: Pipeline) -> None:
-    recipe = nested.ensemble("blend.lightgbm.nested")
+    recipe = nested.ensemble("blend.nested")
     plan = nested.ensemble_run(recipe, "task2")
     (member,) = nested.maker.members(plan, *nested.combined(recipe, "task2"))
     (plain,) = nested.maker.members(plan, nested.combined(recipe, "task2")[0], {})
@@ -62,11 +62,11 @@ def test_an_ensemble_sees_other_members_where_it_is_nested(nested: Pipeline) -> 
 
 
 def test_only_nested_ensembles_ask_for_nested_models(nested: Pipeline) -> None:
-    named = [step.name for step in nested.ensemble_steps("blend.lightgbm")]
+    named = [step.name for step in nested.ensemble_steps("blend")]
     assert not any("without folds" in name for name in named)
-    named = [step.name for step in nested.ensemble_steps("blend.lightgbm.nested")]
+    named = [step.name for step in nested.ensemble_steps("blend.nested")]
     assert sum("without folds" in name for name in named) == 10
-    assert all(step.state == "done" for step in nested.ensemble_steps("blend.lightgbm.nested"))
+    assert all(step.state == "done" for step in nested.ensemble_steps("blend.nested"))
 
 
 def test_a_changed_member_makes_its_nested_models_stale(tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_a_nested_file_of_another_recipe_is_refused(nested: Pipeline) -> None:
 
 def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) -> None:
     before = files(nested.workspace)
-    findings = list(audit(nested, ["blend.lightgbm"], shuffles=5, deep=True))
+    findings = list(audit(nested, ["blend"], shuffles=5, deep=True))
     assert all(finding.passed for finding in findings), findings
     deep = [finding.what for finding in findings if finding.said.startswith("members trained and fitted")]
-    assert deep == ["blend.lightgbm-task1", "blend.lightgbm-task2", "blend.lightgbm-task3"]
+    assert deep == ["blend-task1", "blend-task2", "blend-task3"]
     assert files(nested.workspace) == before
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def stack(
-    name: Annotated[str, typer.Argument(help="An ensemble recipe, such as blend, or a variant: blend.lightgbm.")],
+    name: Annotated[str, typer.Argument(help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.")],
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Also leave each member out.")] = False,
     only: Annotated[bool, typer.Option("--only", help="Only the recipe itself, not every method.")] = False,
     workspace: WorkspaceOption = HERE,

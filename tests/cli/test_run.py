@@ -166,13 +166,12 @@ def test_one_fold_at_a_time(finished: Workspace) -> None:
     assert "'c1' is no ensemble" in refused("stack", "c1", "-w", finished.root)
 
 
-def test_stack_shows_weights(finished: Workspace) -> None:
+def test_stack_shows_what_trees_gain_most_by(finished: Workspace) -> None:
     result = comp("stack", "blend", "--only", "-w", finished.root)
     assert result.exit_code == 0 and "Nothing to do" in result.output
     for task in TASKS:
-        folds = read_json(finished.run_card(f"blend-{task}"))["weights"].values()
-        mean = sum(fold["all"]["lexical"] for fold in folds) / 5
-        assert f"lexical {mean:.2f}" in result.output
+        importance = pd.read_parquet(finished.importance(f"blend-{task}")).groupby("feature")["importance"].sum() / 5
+        assert f"{importance.idxmax()} {importance.max():.3f}" in result.output
 
 
 def test_submissions_from_one_run(finished: Workspace) -> None:

@@ -39,14 +39,12 @@ def table(stacked: Workspace) -> pd.DataFrame:
 
 def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
     runs = {task: set(lines["run"]) for task, lines in table.groupby("task")}
-    methods = ["blend", "blend.paper", "blend.search", "blend.lightgbm"]
+    methods = ["blend", "blend.paper", "blend.greedy", "blend.search"]
     left_out = [f"blend.without-{member}" for member in MEMBERS]
-    thresholds = ["blend.thresholds", "blend.lightgbm.thresholds"]
-    normalised = ["blend.can", "blend.lightgbm.can"]
     of_task = {
         "task1": [*methods, "blend.lambdarank", *left_out],
-        "task2": [*methods, *thresholds, *normalised, *left_out],
-        "task3": [*methods, *thresholds, *left_out],
+        "task2": [*methods, "blend.thresholds", "blend.can", *left_out],
+        "task3": [*methods, "blend.thresholds", *left_out],
     }
     answered = {"task1": ("lexical", "c1", "r2"), "task2": ("lexical", "c1"), "task3": ("lexical", "c1", "t3")}
     for task, names in of_task.items():
@@ -79,18 +77,18 @@ def test_what_a_member_adds_is_the_whole_minus_what_is_left(table: pd.DataFrame)
 
 def test_a_row_says_the_score_that_its_files_have(stacked: Workspace, table: pd.DataFrame) -> None:
     examples = pd.read_parquet(stacked.examples).set_index("example_id")
-    outputs = pd.concat(
-        pd.read_parquet(stacked.oof_fold("blend.lightgbm.thresholds-task3", k)) for k in range(5)
-    ).set_index("example_id")
+    outputs = pd.concat(pd.read_parquet(stacked.oof_fold("blend.thresholds-task3", k)) for k in range(5)).set_index(
+        "example_id"
+    )
     rows = outputs.join(examples).query("task3")
     right = ((rows["p_substitute"] > 0.5) == rows["substitute"]).mean()
-    line = table.query("run == 'blend.lightgbm.thresholds-task3' and split == 'out-of-fold' and group == 'all'")
+    line = table.query("run == 'blend.thresholds-task3' and split == 'out-of-fold' and group == 'all'")
     assert line["score"].to_numpy() == pytest.approx([right], abs=1e-9)
 
 
 def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
     for task in TASKS:
-        run = f"blend.lightgbm-{task}"
+        run = f"blend-{task}"
         shares = pd.read_parquet(stacked.importance(run))
         assert sorted(shares["fold"].unique()) == [0, 1, 2, 3, 4]
         sums = shares.groupby("fold")["importance"].sum()
@@ -102,7 +100,7 @@ def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
 def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
     result = comp("stack", "blend", "--leave-out", "-w", stacked.root)
     assert result.exit_code == 0 and "Nothing to do" in result.output
-    assert "without-lexical" in result.output and "blend answers by greedy" in result.output
+    assert "without-lexical" in result.output and "blend answers by lightgbm" in result.output
 
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
@@ -111,10 +109,10 @@ def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
 
 
 def test_an_audit_names_what_it_looked_at(stacked: Workspace) -> None:
-    result = comp("audit-leaks", "blend.lightgbm", "-w", stacked.root)
+    result = comp("audit-leaks", "blend", "-w", stacked.root)
     assert result.exit_code == 0, result.output
     assert "checks passed" in result.output
-    for name in ("lexical", "c1", "r2", "t3", "blend.lightgbm-task1", "blend.lightgbm-task2", "blend.lightgbm-task3"):
+    for name in ("lexical", "c1", "r2", "t3", "blend-task1", "blend-task2", "blend-task3"):
         assert name in result.output
 
 
@@ -128,15 +126,15 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
     write_table(first, frames[0].iloc[1:].reset_index(drop=True), str(inputs[0]))
     write_table(second, pd.concat([frames[1], frames[0].iloc[:1]], ignore_index=True), str(inputs[1]))
     assert "1 of 3 checks did not pass" in failed("audit-leaks", "lexical", "-w", root)
-    sentence = failed("stack", "blend.rank", "--only", "-w", root)
+    sentence = failed("stack", "blend.no-text", "--only", "-w", root)
     assert "'lexical' holds 1 rows in its fold 1 that folds/five.parquet puts elsewhere" in sentence
 
 
 def test_a_submission_made_with_leaking_features_says_so(stacked: Workspace) -> None:
-    assert comp("stack", "blend.lightgbm.leaky", "--only", "-w", stacked.root).exit_code == 0
-    result = comp("submit", "--from", "blend.lightgbm.leaky", "--task", "task2", "-w", stacked.root)
+    assert comp("stack", "blend.leaky", "--only", "-w", stacked.root).exit_code == 0
+    result = comp("submit", "--from", "blend.leaky", "--task", "task2", "-w", stacked.root)
     assert result.exit_code == 0 and "leak across tasks" in result.output and "task2.csv" in result.output
-    folder = stacked.submission("blend.lightgbm.leaky-task2")
+    folder = stacked.submission("blend.leaky-task2")
     assert read_json(folder / "submission.json")["made_from"]["task2"]["leaky"] is True
     log = pd.read_csv(stacked.leaderboard, dtype=str, keep_default_na=False)
     leaky = log[log["leaky"] != ""]
