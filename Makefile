@@ -28,6 +28,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.metrics
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise
+	$(BIN)/python -m benchmarks.stacking
 
 # Removes what the commands made, not the environment.
 clean:

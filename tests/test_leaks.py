@@ -8,7 +8,7 @@ from competition import leaks
 from competition.ensemble.crossfit import cross_fit
 from competition.ensemble.rows import Rows
 from competition.recipe import EnsembleRecipe
-from competition.tasks import ANSWER_KIND, TASKS
+from competition.tasks import ANSWER_KIND, LABELS, TASKS
 from tests.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2
@@ -118,6 +118,23 @@ def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_
     found = leaks.permutation_test(TASKS["task1"], "gain", rows, lambda shuffled: gains, shuffles=4)
     chance = (1 + 1 / np.log2(3)) / 2
     assert found.score.value - found.above_chance.value == pytest.approx(chance)
+
+
+def test_bad_luck_is_tried_once_more_on_fresh_shuffles() -> None:
+    """The first shuffle is answered as if its labels were known, later ones as if all were exact."""
+    rows = make_examples(40, 0)
+    shuffles: list[pd.DataFrame] = []
+
+    def refit(shuffled: pd.DataFrame) -> pd.DataFrame:
+        shuffles.append(shuffled)
+        told = shuffled["label"] if len(shuffles) <= lucky else "exact"
+        return rows[["example_id"]].assign(**{f"p_{label}": np.where(told == label, 1.0, 0.0) for label in LABELS})
+
+    lucky = 1
+    assert leaks.permutation_test(TASKS["task2"], "classes", rows, refit, shuffles=1).passed
+    assert len(shuffles) == 2 and (labels(shuffles[0]) != labels(shuffles[1])).any()
+    lucky = 4
+    assert not leaks.permutation_test(TASKS["task2"], "classes", rows, refit, shuffles=1).passed
 
 
 # --- counts ------------------------------------------------------------------------------------------------------

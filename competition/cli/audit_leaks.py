@@ -21,7 +21,7 @@ def audit_leaks(
 ) -> None:
     """Check folds, rows and overlaps of every run, and that ensembles score as chance on shuffled labels.
 
-    An interval of 95 % leaves chance out once in twenty trials by luck alone: shuffle more often before you worry.
+    A trial whose interval leaves chance out is made once more on fresh shuffles, and that one counts.
     """
     from competition.leak_audit import audit
     from competition.pipeline import Pipeline
