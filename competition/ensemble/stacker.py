@@ -23,7 +23,7 @@ Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: 
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
 _BY_GAIN = ("irrelevant", "complement", "substitute", "exact")  # relevance 0..3 of a ranking objective
 FEW_ROWS = 50_000  # with less than these a second thread costs more than it brings, on a busy machine many times so
-MOST_ROWS = 100_000  # that a tree is grown on: each draws its own, so all are used
+MOST_ROWS = 50_000  # that a tree is grown on: each draws its own, so all are used
 _EVERY = 5  # trees between two looks at the folds that stop
 _PATIENCE = 10  # looks without an improvement
 
