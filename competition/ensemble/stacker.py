@@ -22,7 +22,6 @@ from competition.workspace import derive_seed
 Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: name, value, whether higher is better
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
 _BY_GAIN = ("irrelevant", "complement", "substitute", "exact")  # relevance 0..3 of a ranking objective
-FEW_ROWS = 50_000  # with less than these a second thread costs more than it brings, on a busy machine many times so
 MOST_ROWS = 50_000  # that a tree is grown on: each draws its own, so all are used
 _EVERY = 5  # trees between two looks at the folds that stop
 _PATIENCE = 10  # looks without an improvement
@@ -36,6 +35,7 @@ class Trees:
     ranks: bool
     booster: lgb.Booster
     best: tuple[int, ...]
+    threads: int  # that predict
 
     def predict(self, features: NDArray[np.float32]) -> list[Array]:
         """What answers the task, `(rows, outputs)`, with the number of trees that each watched part chose.
@@ -46,7 +46,9 @@ class Trees:
         raw = np.zeros((len(features), 1 if self.ranks or self.task.name == "task3" else len(LABELS)))
         found, last = {}, max(self.best)
         for start in range(0, last if len(features) else 0, _EVERY):
-            more = self.booster.predict(features, start_iteration=start, num_iteration=_EVERY, raw_score=True)
+            more = self.booster.predict(
+                features, start_iteration=start, num_iteration=_EVERY, raw_score=True, num_threads=self.threads
+            )
             raw = raw + np.asarray(more, np.float64).reshape(raw.shape)
             if (count := min(last, start + _EVERY)) in self.best:
                 found[count] = raw
@@ -75,6 +77,7 @@ def fit_trees(
     learn: NDArray[np.int64],
     watched: Sequence[NDArray[np.int64]],
     seed: int,
+    threads: int = 1,
 ) -> Trees:
     """Fit trees on the rows at `learn` until no watched part gets better.
 
@@ -86,12 +89,13 @@ def fit_trees(
         learn: positions of graded rows.
         watched: positions of graded rows, one array per part.
         seed: of what LightGBM draws.
+        threads: how many of them; the trees are the same whatever it is.
     """
     ranks = recipe.method == "lambdarank"
     learn = _by_list(rows, learn) if ranks else learn
     y = _target(task, ranks, rows)
     data = lgb.Dataset(features[learn], y[learn], group=_groups(rows, learn) if ranks else None)
-    booster = lgb.Booster(_parameters(recipe, task, rows, learn, seed), data)
+    booster = lgb.Booster(_parameters(recipe, task, rows, learn, seed) | {"num_threads": threads}, data)
     parts = [lgb.Dataset(features[part], y[part], reference=data) for part in watched]
     for i, part in enumerate(parts):
         booster.add_valid(part, str(i))
@@ -109,7 +113,7 @@ def fit_trees(
             break
     last = booster.current_iteration()
     best = tuple(min(last, _EVERY * (int(np.argmin(curve)) + 1)) for curve in curves)
-    return Trees(task, ranks, booster, best)
+    return Trees(task, ranks, booster, best, threads)
 
 
 def _stalled(curve: list[float]) -> bool:
@@ -132,7 +136,6 @@ def _parameters(
         "min_data_in_leaf": recipe.min_rows_per_leaf,
         "bagging_fraction": min(0.8, MOST_ROWS / len(learn)),
         "seed": derive_seed(seed, "trees"),
-        "num_threads": 1 if len(learn) < FEW_ROWS else 0,
     }
     if recipe.method == "lambdarank":
         return common | {

@@ -1,7 +1,10 @@
 """Trees on the members' outputs, cross-fitted: each fold by the mean of the models that left it and another one out."""
 
-from collections.abc import Iterator
-from itertools import combinations, permutations
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -11,11 +14,25 @@ from competition.ensemble.level2 import Outputs, level2_features
 from competition.ensemble.rows import Combined, Rows, outputs_of
 from competition.ensemble.stacker import fit_trees
 from competition.errors import CompError
+from competition.metrics import Array
 from competition.progress import progress
 from competition.tasks import ANSWER_KIND, KINDS
 
 Use = tuple[int, int]  # the fold that is scored and the fold that says when to stop
-Fit = tuple[int, tuple[Use, ...]]  # the fold whose view of the members is read, and what one fit is used for
+Fit = tuple[Use, ...]  # what one model is used for
+_AT_ONCE = 4  # models that are fitted at a time: each holds a copy of what it learns from
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What the model of one fit says, for each of its uses: of the rows of the folds that it left out, of test rows."""
+
+    uses: Fit
+    at: NDArray[np.int64]  # positions of these rows
+    left_out: list[Array]
+    tests: list[Array]
+    best: tuple[int, ...]
+    importance: Array
 
 
 def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
@@ -37,25 +54,24 @@ def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     importance: dict[int, list[NDArray[np.float64]]] = {k: [] for k in rows.folds}
     rounds: dict[int, list[int]] = {k: [] for k in rows.folds}
     share = 1 / (len(rows.folds) - 1)
-    views = _Views(rows, text)
-    fits = list(_fits(rows))
-    with progress(f"{rows.recipe.name} {rows.task.name}, models", len(fits)) as work:
-        for view, uses in fits:
+    views, fits = _Views(rows, text), _fits(rows)
+    cores = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
+    # Models side by side and not threads within one: LightGBM's threads wait for each other at every split.
+    with (
+        ThreadPoolExecutor(min(_AT_ONCE, cores)) as pool,
+        progress(f"{rows.recipe.name} {rows.task.name}, models", sum(len(each) for _, each in fits)) as work,
+    ):
+        for view, each in fits:
             names, features, tests = views.of(view)
-            _check(rows, uses)
-            watched = [rows.graded(stopping) for _, stopping in uses]
-            seed = rows.seed(*sorted(uses[0]))
-            trees = fit_trees(rows.recipe, rows.task, features, rows.train, rows.learned(*uses[0]), watched, seed)
-            both = np.sort(np.concatenate([rows.held(fold) for fold in uses[0]]))
-            said = zip(trees.predict(features[both]), trees.predict(tests), strict=True)
-            for i, ((scored, stopping), (of_both, of_tests)) in enumerate(zip(uses, said, strict=True)):
-                other, own = rows.graded(stopping), rows.held(scored)
-                of_train[scored][other] = of_both[np.searchsorted(both, other)]
-                of_train[scored][own] += share * of_both[np.searchsorted(both, own)]
-                of_test[scored] += share * of_tests
-                importance[scored].append(trees.importance())
-                rounds[scored].append(trees.best[i])
-            work.advance(1)
+            for said in pool.map(partial(_fit, rows, features, tests, max(1, cores // _AT_ONCE)), each):
+                for i, (scored, stopping) in enumerate(said.uses):
+                    other, own = rows.graded(stopping), rows.held(scored)
+                    of_train[scored][other] = said.left_out[i][np.searchsorted(said.at, other)]
+                    of_train[scored][own] += share * said.left_out[i][np.searchsorted(said.at, own)]
+                    of_test[scored] += share * said.tests[i]
+                    importance[scored].append(said.importance)
+                    rounds[scored].append(said.best[i])
+                work.advance(1)
     return [
         Combined(
             of_train[k][rows.learned(k)],
@@ -68,15 +84,26 @@ def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     ]
 
 
-def _fits(rows: Rows) -> Iterator[Fit]:
-    """What is fitted. Nested views differ from fold to fold, so that two folds that are left out take two fits."""
+def _fits(rows: Rows) -> list[tuple[int, list[Fit]]]:
+    """The fold whose view of the members is read -> what is fitted on it.
+
+    Nested views differ from fold to fold, so that two folds that are left out take two fits.
+    """
     if rows.recipe.nested:
-        yield from ((scored, ((scored, stopping),)) for scored, stopping in permutations(rows.folds, 2))
-    else:
-        yield from ((rows.folds[0], (pair, pair[::-1])) for pair in combinations(rows.folds, 2))
+        return [(k, [((k, stopping),) for stopping in rows.folds if stopping != k]) for k in rows.folds]
+    return [(rows.folds[0], [(pair, pair[::-1]) for pair in combinations(rows.folds, 2)])]
 
 
-def _check(rows: Rows, uses: tuple[Use, ...]) -> None:
+def _fit(rows: Rows, features: NDArray[np.float32], tests: NDArray[np.float32], threads: int, uses: Fit) -> _Said:
+    _check(rows, uses)
+    watched, left_out = [rows.graded(stopping) for _, stopping in uses], sorted(uses[0])
+    learn, seed = rows.learned(*left_out), rows.seed(*left_out)
+    trees = fit_trees(rows.recipe, rows.task, features, rows.train, learn, watched, seed, threads)
+    at = np.sort(np.concatenate([rows.held(fold) for fold in left_out]))
+    return _Said(uses, at, trees.predict(features[at]), trees.predict(tests), trees.best, trees.importance())
+
+
+def _check(rows: Rows, uses: Fit) -> None:
     one, other = uses[0]
     if not len(rows.learned(one, other)):
         raise CompError(

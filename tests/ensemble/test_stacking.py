@@ -66,16 +66,32 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     rows = rows_of("task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES)
     of_row, fits = folds_of(rows.train), []
 
-    def watch(recipe, task, features, examples, learn, watched, seed):  # noqa: ANN001, ANN202
+    def watch(recipe, task, features, examples, learn, watched, seed, threads):  # noqa: ANN001, ANN202
         fits.append((set(of_row.iloc[learn]), [set(of_row.iloc[part]) for part in watched]))
-        return fit_trees(recipe, task, features, examples, learn, watched, seed)
+        return fit_trees(recipe, task, features, examples, learn, watched, seed, threads)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
     stack(rows, None)
     if nested:  # as each fold sees the members
-        assert fits == [(set(FOLDS) - {k, j}, [{j}]) for k, j in permutations(FOLDS, 2)]
+        expected = [(set(FOLDS) - {k, j}, [{j}]) for k, j in permutations(FOLDS, 2)]
     else:  # each model scores two folds, and each of them stops it for the other
-        assert fits == [(set(FOLDS) - {k, j}, [{j}, {k}]) for k, j in combinations(FOLDS, 2)]
+        expected = [(set(FOLDS) - {k, j}, [{j}, {k}]) for k, j in combinations(FOLDS, 2)]
+    assert len(fits) == len(expected) and all(fit in fits for fit in expected)  # they run side by side
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_how_many_models_are_fitted_side_by_side_changes_nothing(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = make_examples(25, 5)
+    rows = rows_of("task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    found = []
+    for cores in ("1", "2", "8"):
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        found.append(stack(rows, None))
+    for k in FOLDS:
+        for part in ("learn", "held_out", "test"):
+            one, two, eight = (getattr(each[k], part) for each in found)
+            assert one.tolist() == two.tolist() == eight.tolist()
 
 
 def learned_of(combined: Combined, rows: Rows, k: int, fold: int) -> Array:
