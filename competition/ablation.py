@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from competition import evaluation, metrics, settings
-from competition.comparison import Flattered, Line, compare, over, spread
+from competition.comparison import Flattered, Line, compare, over
 from competition.errors import InputError
 from competition.evaluation import Counts
 from competition.metrics import Array
@@ -22,7 +22,7 @@ from competition.noise.actions import dropped_ids
 from competition.paper import FIRST, TABLES, Table
 from competition.pipeline import Pipeline, Step
 from competition.planning import Planner
-from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, PretrainingRecipe
+from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
 from competition.tables import read_table
 from competition.tasks import KINDS, TASKS, Task
 from competition.workspace import Workspace, write_text
@@ -81,16 +81,8 @@ class Ablation:
             raise InputError(f"There is no table {name!r}{near}: known are {', '.join(TABLES)}.")
         table = TABLES[name]
         planner = Planner(workspace)
-        recipe = recipe or table.recipe
-        base = planner.recipe(recipe)
-        task = table.tasks[0]
-        fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
-        if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != task:
-            mend = f"rename the workspace's own {recipe}.toml" if recipe == table.recipe else "name another"
-            asked = "a model" if table.labels else "an encoder"
-            raise InputError(
-                f"The table {name!r} starts from the recipe {recipe!r}, which must be {asked} made for {task}: {mend}."
-            )
+        recipe, task = recipe or table.recipe, table.tasks[0]
+        base = _base(planner, name, recipe)
         if nested and not table.labels:
             raise InputError(f"The table {name!r} learns from no other run, so there is nothing to nest.")
         pretrains = any(row.pretraining is not None for row in table.rows)
@@ -224,12 +216,26 @@ class Ablation:
             for line in lines:
                 row: dict[str, Any] = {"row": line.name, "task": measured, "metric": line.metric}
                 row |= {"queries": line.score.queries, "seeds": len(line.of_seeds)}
-                row |= spread(score=line.score, minus_before=line.difference, minus_first=line.to_first)
+                row |= metrics.cells(score=line.score, minus_before=line.difference, minus_first=line.to_first)
                 cells.append(row | {"seed_deviation": line.deviation, "paper": line.paper})
         for task, found in flattered.items():
             for pruned in found:
                 row = {"row": pruned.name, "task": f"{task}, without pruned rows", "metric": pruned.metric}
                 row |= {"queries": pruned.score.queries, "seeds": len(self._sources)}
-                row |= spread(score=pruned.score, minus_first=pruned.claim, minus_unpruned=pruned.flatters)
+                row |= metrics.cells(score=pruned.score, minus_first=pruned.claim, minus_unpruned=pruned.flatters)
                 cells.append(row)
         write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
+
+
+def _base(planner: Planner, name: str, recipe: str) -> MemberRecipe:
+    """The recipe that the rows of a table differ from; raises InputError unless it answers the table's first task."""
+    table, base = TABLES[name], planner.recipe(recipe)
+    fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
+    if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != table.tasks[0]:
+        mend = f"rename the workspace's own {recipe}.toml" if recipe == table.recipe else "name another"
+        asked = "a model" if table.labels else "an encoder"
+        raise InputError(
+            f"The table {name!r} starts from the recipe {recipe!r}, which must be {asked} made for {table.tasks[0]}: "
+            f"{mend}."
+        )
+    return base

@@ -43,16 +43,6 @@ class Flattered:
     claim: Estimate  # minus the first row's score on all rows: what would be claimed
 
 
-def spread(**estimates: Estimate | None) -> dict[str, float | None]:
-    """Estimates as cells: `key`, `key_low`, `key_high`."""
-    ends = (("", "value"), ("_low", "low"), ("_high", "high"))
-    return {
-        key + end: getattr(estimate, value) if estimate else None
-        for key, estimate in estimates.items()
-        for end, value in ends
-    }
-
-
 def over(counts: Counts, queries: Codes) -> Array:
     """What each of `queries` adds, 0 for those that have no row left."""
     values = np.zeros((len(queries), counts.values.shape[1]))

@@ -83,9 +83,8 @@ def _try(task: Task, kind: str, examples: pd.DataFrame, refit: Refit, numbers: r
     for number in numbers:
         shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
         rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
-        outputs = refit(shuffled)
-        found.append(evaluation.count_outputs(task, kind, outputs, rows))
-        expected.append(_by_chance(task, kind, outputs, rows))
+        found.append(evaluation.count_outputs(task, kind, refit(shuffled), rows))
+        expected.append(_by_chance(task, found[-1], rows))
     one = found[0]
     group = one.groups[DEEP] if DEEP in one.groups and one.groups[DEEP].any() else one.groups["all"]
     values, chance = (np.sum([counts.values[group] for counts in each], axis=0) for each in (found, expected))
@@ -94,24 +93,15 @@ def _try(task: Task, kind: str, examples: pd.DataFrame, refit: Refit, numbers: r
     return Trial(metrics.bootstrap(values, one.statistic), name, above)
 
 
-def _by_chance(task: Task, kind: str, outputs: pd.DataFrame, rows: pd.DataFrame) -> Counts:
-    """What each query would add to the metric if labels had nothing to do with answers."""
+def _by_chance(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
+    """What each query would add to the metric if labels had nothing to do with the answers that were counted."""
     if task.metric == "nDCG":
         return evaluation.count_baseline(task, rows)[1]
-    counts = evaluation.count_outputs(task, kind, outputs, rows)
     classes = len(task.classes)
     share = np.bincount(truth(task, rows), minlength=classes) / len(rows)
     values = counts.values.copy()
     values[:, :classes] = values[:, classes : 2 * classes] * share  # right among the answers of each class
     return Counts(task, counts.queries, values, counts.groups)
-
-
-def straddling(examples: pd.DataFrame, fold: pd.Series) -> int:
-    """How many normalised query texts of training rows are in more than one fold."""
-    train = (examples["split"] == "train").to_numpy()
-    queries = examples.loc[train, ["query_id", "query"]].assign(fold=fold[train]).drop_duplicates("query_id")
-    text = queries["query"].map(normalise)
-    return int((queries.groupby(text)["fold"].nunique() > 1).sum())
 
 
 def repeated_pairs(examples: pd.DataFrame) -> int:

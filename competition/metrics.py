@@ -35,6 +35,16 @@ class Estimate:
         return f"{self}"
 
 
+def cells(**estimates: Estimate | None) -> dict[str, float | None]:
+    """Estimates as cells: `key`, `key_low`, `key_high`."""
+    ends = (("", "value"), ("_low", "low"), ("_high", "high"))
+    return {
+        key + end: getattr(estimate, value) if estimate else None
+        for key, estimate in estimates.items()
+        for end, value in ends
+    }
+
+
 class RankedLists:
     """The lists of many queries, laid out once so that many rankings of the same rows are scored fast.
 

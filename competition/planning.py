@@ -120,11 +120,16 @@ class Planner(Origins):
         recipe = self.recipe(split_run(name)[0])
         if isinstance(recipe, EnsembleRecipe) and "task2" not in self.tasks_of(recipe):
             raise InputError(f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need.")
-        whole_ensemble = isinstance(recipe, EnsembleRecipe) and name == recipe.name
-        plan = self.run(name, "task2" if whole_ensemble else None)
+        plan = self._run_for(name, "task2")
         if plan.kind != "classes":
             raise InputError(f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}.")
         return plan
+
+    def _run_for(self, name: str, task: str) -> RunPlan:
+        """The run called `name`; of an ensemble that is named without a task, the one for `task`."""
+        stem, suffix = split_run(name)
+        whole_ensemble = not suffix and isinstance(self.recipe(stem), EnsembleRecipe)
+        return self.run(name, task if whole_ensemble else None)
 
     def ensemble_run(self, recipe: EnsembleRecipe, task: str) -> RunPlan:
         """The run of an ensemble for one task; raises InputError when no member answers it."""
@@ -212,12 +217,11 @@ class Planner(Origins):
         parts += [taken.inputs for taken in (noise, teacher) if taken is not None]
         translations = None
         if isinstance(recipe, EncoderRecipe) and recipe.translate_with:
-            _, path, made_from = self.translations(recipe.translate_with)
-            translations = (path, made_from)
+            translations = self.translations(recipe.translate_with)[1:]
             parts.append(translations[1])
         inputs = fingerprint(parts)
-        test_inputs = fingerprint([inputs, self.card.test])
-        return FoldPlan(scheme, held, inputs, test_inputs, sources, noise, teacher, translations)
+        tests = fingerprint([inputs, self.card.test])
+        return FoldPlan(scheme, held, inputs, tests, sources, noise, teacher, translations)
 
     def _fold_apart(self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]) -> int | None:
         """The fold that the models must not have seen which a nested recipe takes flags and targets from."""
@@ -243,12 +247,9 @@ class Planner(Origins):
         """
         keys = keys or self.settings.audit
         of_runs, runs = self.audited_runs(name)
-        made_from = [run.held_out for run in runs]
-        pairs = {} if fold is None else {run.name: self._pairs_of(run.name) for run in runs}
-        if fold is not None:
-            made_from = [inputs for each in pairs.values() for held, inputs in each.items() if fold in held]
-        default = AuditKeys.model_validate({"fraction": keys.fraction}).model_dump()
-        chosen = {key: value for key, value in keys.model_dump().items() if value != default[key]}
+        pairs = {run.name: self._pairs_of(run.name, fold) for run in runs if fold is not None}
+        made_from = [inputs for each in pairs.values() for inputs in each.values()] or [run.held_out for run in runs]
+        chosen = keys.model_dump(exclude={"fraction"}, exclude_defaults=True)
         parts = [SCHEMA, "noise", made_from if len(made_from) > 1 else made_from[0], keys.fraction]
         parts += [chosen] if chosen else []
         parts += [] if fold is None else [fold]
@@ -267,11 +268,11 @@ class Planner(Origins):
         """What people said of the rows that an audit covers; raises CompError where it is about others."""
         return load_verdicts(self.workspace, audit, self.card.train)
 
-    def _pairs_of(self, name: str) -> dict[tuple[int, ...], str]:
-        """The nested models of a run, each with the folds that it leaves out and what it is made from."""
+    def _pairs_of(self, name: str, fold: int | None = None) -> dict[tuple[int, ...], str]:
+        """The nested models of a run (that left out a fold), each with its two folds and what it is made from."""
         if split_run(name)[1]:
             raise InputError(f"The ensemble's run {name!r} has no nested models: name recipes, or do without nested.")
-        return {plan.held: plan.inputs for plan in self.pair_plans(name)}
+        return {plan.held: plan.inputs for plan in self.pair_plans(name) if fold is None or fold in plan.held}
 
     def _teacher(self, recipe: MemberRecipe, fold: int | None) -> TeacherPlan:
         """What a recipe distils.
@@ -280,8 +281,7 @@ class Planner(Origins):
             InputError: the teacher does not say what the student learns, or its folds are others.
         """
         name = recipe.distil_from
-        whole_ensemble = isinstance(self.recipe(split_run(name)[0]), EnsembleRecipe) and not split_run(name)[1]
-        run = self.run(name, ("task3" if recipe.kind == "substitute" else "task2") if whole_ensemble else None)
+        run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
         if run.kind not in TEACHERS[recipe.kind]:
             raise InputError(f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}.")
         if run.scheme != recipe.scheme:
@@ -291,9 +291,8 @@ class Planner(Origins):
             )
         if fold is None:
             return TeacherPlan(run, None, run.held_out)
-        pairs = self._pairs_of(run.name)
-        inputs = fingerprint([fold, [inputs for held, inputs in pairs.items() if fold in held]])
-        return TeacherPlan(run, pairs, inputs)
+        pairs = self._pairs_of(run.name, fold)
+        return TeacherPlan(run, pairs, fingerprint([fold, list(pairs.values())]))
 
 
 def split_run(name: str) -> tuple[str, str]:

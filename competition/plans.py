@@ -22,12 +22,12 @@ class AuditPlan:
     keys: AuditKeys
     inputs: str  # fingerprint of all that the audit depends on
     fold: int | None = None  # whose rows are not audited, and that none of the models saw
-    pairs: Mapping[str, Pairs] = field(default_factory=dict)  # run -> its nested models, where a fold is left out
+    pairs: Mapping[str, Pairs] = field(default_factory=dict)  # run -> its nested models that left out `fold`
 
 
 @dataclass(frozen=True)
 class TeacherPlan:
-    """The run that a student learns from beside the labels, and its nested models where the student is nested."""
+    """The run that a student learns from beside the labels, and its nested models that left out the scored fold."""
 
     run: RunPlan
     pairs: Pairs | None

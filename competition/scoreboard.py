@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from competition import evaluation
+from competition import evaluation, metrics
 from competition.evaluation import DEEP, Counts
 from competition.metrics import Estimate
 from competition.oof import Run, RunPlan
@@ -38,12 +38,7 @@ class Line:
             "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
         cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline, "floor": self.floor}
-        for name in _ESTIMATES:
-            estimate: Estimate | None = getattr(self, name)
-            cells[name] = estimate.value if estimate else None
-            cells[f"{name}_low"] = estimate.low if estimate else None
-            cells[f"{name}_high"] = estimate.high if estimate else None
-        return cells
+        return cells | metrics.cells(**{name: getattr(self, name) for name in _ESTIMATES})
 
 
 def scoreboard(

@@ -33,6 +33,16 @@ trees = 20
 selections = 20
 """
 
+# The floor and nothing else: trained in a moment.
+LEXICAL_ALONE = """
+recipes = ["lexical"]
+noise_run = ""
+[submission]
+task2 = "lexical"
+[overrides]
+trees = 15
+"""
+
 
 def comp(*arguments: str | Path) -> Result:
     """Run the command in this process; `result.stderr` holds what it complains of."""

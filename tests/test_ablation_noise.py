@@ -7,16 +7,8 @@ import pytest
 
 from competition.tasks import LABELS, TASKS, expected_gain
 from competition.workspace import Workspace
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
-SETTINGS = """
-recipes = ["lexical"]
-noise_run = ""
-[submission]
-task2 = "lexical"
-[overrides]
-trees = 15
-"""
 ROWS = ("keep", "drop", "weight", "relabel", "distil")
 CLASSES = [f"p_{label}" for label in LABELS]
 
@@ -30,7 +22,7 @@ def ablate(workspace: Workspace, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with the table, plain and nested."""
-    workspace = make_workspace(tmp_path_factory.mktemp("ablated") / "w", queries=90, settings=SETTINGS)
+    workspace = make_workspace(tmp_path_factory.mktemp("ablated") / "w", queries=90, settings=LEXICAL_ALONE)
     assert "Approximate" in ablate(workspace)
     assert "Approximate" not in ablate(workspace, "--nested")
     return workspace
@@ -121,7 +113,7 @@ def test_a_second_call_trains_nothing(ablated: Workspace) -> None:
 
 
 def test_seeds_have_audits_of_their_own(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "w", queries=60, settings=SETTINGS)
+    workspace = make_workspace(tmp_path / "w", queries=60, settings=LEXICAL_ALONE)
     printed = ablate(workspace, "--seeds", "2")
     assert "audit ablate-lexical-keep-2022" in printed and "audit ablate-lexical-keep-2023" in printed
     found = pd.read_csv(workspace.ablation("noise-lexical", None)).set_index(["task", "row"])

@@ -13,6 +13,7 @@ from competition.workspace import Workspace, read_json, write_text
 if TYPE_CHECKING:
     import pandas as pd
 
+    from competition.keys import AuditKeys
     from competition.pipeline import Pipeline
 
 
@@ -74,10 +75,19 @@ def cleanlab(
     card = read_json(space.noise_card(plan.name))
     _show_matrices(card)
     _show_worst(report.worst(flags, examples, pipeline.maker.products))
+    _say(pipeline, keys, flags, card["unaudited"])
+    console.print(
+        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
+    )
+    _inspection(pipeline, plan.name, flags, open_page)
+
+
+def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:
+    """What the tables do not show: what was not audited or not flagged, and what the flags are worth."""
     if flags["rank"].count() < int(keys.fraction * len(flags)):
         share = flags["dropped"].mean()
         console.print(f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped.")
-    console.print(f"{card['unaudited']:,} training rows are not audited: they have no label.")
+    console.print(f"{unaudited:,} training rows are not audited: they have no label.")
     for key, value in keys.model_dump().items():
         if value != (own := getattr(pipeline.settings.audit, key)):
             console.print(f"competition.toml says noise_{key} = {own!r}: recipes obey that.")
@@ -85,10 +95,6 @@ def cleanlab(
         "The flags are approximate: the models saw the labels of the other folds. A recipe with nested = true obeys "
         "audits by models that never saw the fold that it is scored on."
     )
-    console.print(
-        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
-    )
-    _inspection(pipeline, plan.name, flags, open_page)
 
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:

@@ -56,24 +56,3 @@ def test_test_products_are_scored_by_the_words_of_training_products() -> None:
     assert found["bm25_title"].tolist() == pytest.approx(
         [score(idf, 2, 3, 3) + score(idf, 1, 3, 3), score(idf, 1, 5, 3)]
     )
-
-
-def test_new_test_rows_move_no_feature_of_training_rows(catalogue: Catalogue) -> None:
-    examples, products = catalogue
-    train = examples[examples["split"] == "train"]
-    more = examples[examples["split"] == "test"].assign(query_id=train["query_id"].iloc[0])  # a query in both splits
-    with_more = bm25_features(pd.concat([train, more]), products).loc[train["example_id"]]
-    pd.testing.assert_frame_equal(with_more, bm25_features(train, products), rtol=1e-5)
-
-
-def test_order_of_rows_changes_nothing(catalogue: Catalogue) -> None:
-    examples, products = catalogue
-    plain = bm25_features(examples, products)
-    shuffled = bm25_features(examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2))
-    pd.testing.assert_frame_equal(plain, shuffled.loc[plain.index], rtol=1e-5)
-
-
-def test_labels_are_never_looked_at(catalogue: Catalogue) -> None:
-    examples, products = catalogue
-    blind = examples.assign(label=None, substitute=pd.NA)
-    pd.testing.assert_frame_equal(bm25_features(examples, products), bm25_features(blind, products))

@@ -1,36 +1,43 @@
 """Text features look at text alone, by id, and the trees on them are a function of their inputs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from competition.ensemble.bm25 import bm25_features
 from competition.ensemble.boosting import predict_lexical, train_lexical
 from competition.ensemble.features import text_features
 from competition.recipe import LexicalRecipe
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
+Features = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+both = pytest.mark.parametrize("features", [text_features, bm25_features])
 
 
-def test_labels_are_never_looked_at(catalogue: Catalogue) -> None:
+@both
+def test_labels_are_never_looked_at(features: Features, catalogue: Catalogue) -> None:
     examples, products = catalogue
     blind = examples.assign(label=None, substitute=pd.NA)
-    pd.testing.assert_frame_equal(text_features(examples, products), text_features(blind, products))
+    pd.testing.assert_frame_equal(features(examples, products), features(blind, products))
 
 
-def test_order_of_rows_changes_nothing(catalogue: Catalogue) -> None:
+@both
+def test_order_of_rows_changes_nothing(features: Features, catalogue: Catalogue) -> None:
     examples, products = catalogue
-    plain = text_features(examples, products)
-    shuffled = text_features(examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2))
+    plain = features(examples, products)
+    shuffled = features(examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2))
     pd.testing.assert_frame_equal(plain, shuffled.loc[plain.index], rtol=1e-5)
 
 
-def test_new_test_rows_move_no_feature_of_training_rows(catalogue: Catalogue) -> None:
+@both
+def test_new_test_rows_move_no_feature_of_training_rows(features: Features, catalogue: Catalogue) -> None:
     examples, products = catalogue
     train = examples[examples["split"] == "train"]
     more = examples[examples["split"] == "test"].assign(query_id=train["query_id"].iloc[0])  # a query in both splits
-    examples = pd.concat([train, more])
-    pd.testing.assert_frame_equal(
-        text_features(examples, products).loc[train["example_id"]], text_features(train, products), rtol=1e-5
-    )
+    with_more = features(pd.concat([train, more]), products).loc[train["example_id"]]
+    pd.testing.assert_frame_equal(with_more, features(train, products), rtol=1e-5)
 
 
 def test_values_by_hand() -> None:

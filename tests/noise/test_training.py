@@ -15,16 +15,8 @@ from competition.pipeline import Pipeline, execute
 from competition.recipe import LexicalRecipe
 from competition.tables import read_table
 from competition.workspace import Workspace, read_json
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
-SETTINGS = """
-recipes = ["lexical"]
-noise_run = ""
-[submission]
-task2 = "lexical"
-[overrides]
-trees = 15
-"""
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distil_from")
 Taught = tuple[dict[str, np.ndarray], Lesson | None]
 
@@ -39,7 +31,7 @@ def students(nested: bool) -> dict[str, LexicalRecipe]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A workspace with `lexical`, its nested models and audits, and all students."""
-    workspace = make_workspace(tmp_path_factory.mktemp("noise") / "w", queries=90, settings=SETTINGS)
+    workspace = make_workspace(tmp_path_factory.mktemp("noise") / "w", queries=90, settings=LEXICAL_ALONE)
     return train(workspace)
 
 
@@ -113,7 +105,7 @@ def same(one: Taught, other: Taught, pipeline: Pipeline) -> bool:
 
 def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(trained: Pipeline, tmp_path: Path) -> None:
     """Other labels in fold 2: what trains for fold 2 is the same where it is nested, and not where it is not."""
-    workspace = make_workspace(tmp_path / "w", queries=90, settings=SETTINGS)
+    workspace = make_workspace(tmp_path / "w", queries=90, settings=LEXICAL_ALONE)
     examples = trained.maker.examples.copy()
     of_row = trained.maker.fold_of_training("five")
     ids = of_row.index[of_row == 2].to_numpy()
@@ -177,7 +169,7 @@ Workspaces = Callable[..., Workspace]
 def workspace_with(tmp_path: Path) -> Workspaces:
     """Makes a workspace with recipes of its own."""
 
-    def make(settings: str = SETTINGS, **recipes: str) -> Workspace:
+    def make(settings: str = LEXICAL_ALONE, **recipes: str) -> Workspace:
         workspace = make_workspace(tmp_path / "w", settings=settings)
         (workspace.root / "recipes").mkdir(exist_ok=True)
         for name, text in recipes.items():
@@ -193,7 +185,7 @@ def test_an_audit_is_made_from_its_settings(workspace_with: Workspaces) -> None:
         'noise_method = "both"', "noise_per_label = true", "noise_per_locale = true", "noise_calibrated = true",
         "noise_fraction = 0.05",
     ):  # fmt: skip
-        found.add(Pipeline(workspace_with(line + SETTINGS)).audit("lexical").inputs)
+        found.add(Pipeline(workspace_with(line + LEXICAL_ALONE)).audit("lexical").inputs)
     pipeline = Pipeline(workspace_with())
     found |= {pipeline.audit("lexical", fold=fold).inputs for fold in range(5)}
     found.add(pipeline.audit("lexical+c1").inputs)
@@ -271,7 +263,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(workspace_with: Workspaces
     assert "method = 'best' does not fit" in refused(
         "cleanlab", "--from", "lexical", "--method", "best", "-w", workspace.root
     )
-    workspace.settings_file.write_text(SETTINGS.replace('noise_run = ""', 'noise_run = "lexical+lexicall"'))
+    workspace.settings_file.write_text(LEXICAL_ALONE.replace('noise_run = ""', 'noise_run = "lexical+lexicall"'))
     assert "noise_run names the unknown recipe 'lexicall' (did you mean 'lexical'?)" in refused(
         "status", "-w", workspace.root
     )
@@ -284,7 +276,7 @@ def test_a_run_that_is_not_complete_is_named(workspace_with: Workspaces) -> None
 
 
 def test_an_ensemble_may_teach_and_be_audited(workspace_with: Workspaces) -> None:
-    settings = SETTINGS.replace('["lexical"]', '["lexical", "student"]')
+    settings = LEXICAL_ALONE.replace('["lexical"]', '["lexical", "student"]')
     pipeline = Pipeline(workspace_with(settings, student='kind = "gain"\nscheme = "five"\ndistil_from = "pair"',
                                        pair='model = "ensemble"\nmembers = ["lexical"]'))  # fmt: skip
     plan = pipeline.fold_plan(pipeline.member("student"), 0)
