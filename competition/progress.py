@@ -12,8 +12,15 @@ from rich.progress import Task as BarTask
 from rich.text import Text
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
-# No markup: titles and queries may hold anything, square brackets among it.
-console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _console() -> Console:
+    # No markup: titles and queries may hold anything, square brackets among it.
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
+results = _console()  # what was found
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 

@@ -7,11 +7,11 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import task_named
-from competition.progress import console
+from competition.cli.output import show, such_as
 from competition.workspace import Workspace
 
 
-@app.command()
+@app.command(epilog=such_as("comp check submissions/main/task1.csv --task task1"))
 def check(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
     task: Annotated[str, typer.Option(help="The task that it answers.")],
@@ -25,4 +25,4 @@ def check(
     examples = store.load_examples(Workspace.open(workspace))
     answer = read_answer(file, str(file), asked)
     check_answer(answer, str(file), asked, examples)
-    console.print(f"{file}: a valid answer to {task}, {len(answer):,} rows.")
+    show("A valid answer", ["file", "task", "rows"], [[file, asked.name, len(answer)]], 2)

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
     from competition.pipeline import Pipeline
 
 
-@app.command()
+@app.command(
+    epilog=such_as("comp train", "comp train --fold 0", "comp train --recipe t3", "comp train --recipe c2 --dry-run")
+)
 def train(
     fold: Annotated[int | None, typer.Option(help="One fold; all that are missing unless named.")] = None,
     recipe: Annotated[
@@ -49,5 +52,6 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         if not evaluation.graded_rows(task, held_out).empty:
             counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
             for metric, groups in evaluation.estimates(counts).items():
-                rows += [[task.name, metric, group, f"{e.queries:,}", str(e)] for group, e in groups.items()]
-    show(f"{name} on held-out rows", ["task", "metric", "queries of", "count", "score [95 %]"], rows, 3)
+                rows += [[task.name, metric, group, e.queries, e] for group, e in groups.items()]
+    header = {"task": "task", "metric": "metric", "group": "queries of", "queries": "count", "score": "score [95 %]"}
+    show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
