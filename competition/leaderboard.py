@@ -30,7 +30,9 @@ def read_log(workspace: Workspace) -> pd.DataFrame:
     try:
         log = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except ValueError as error:
-        raise InputError(f"{path} is no readable CSV file ({' '.join(str(error).split())}): mend or remove it.") from None
+        raise InputError(
+            f"{path} is no readable CSV file ({' '.join(str(error).split())}): mend or remove it."
+        ) from None
     return log.reindex(columns=list(COLUMNS), fill_value="")
 
 

@@ -100,12 +100,8 @@ class Runs(Materials):
         Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the audit.
         """
         examples = self.examples
-        of_row = self.fold_of_rows(fold.scheme)
-        is_train = (examples["split"] == "train").to_numpy()
-        held = of_row.isin(fold.held).to_numpy() & is_train
-        learn = is_train & ~held & ~np.isnan(target(recipe.kind, examples))
-        if recipe.rows == "task1":
-            learn &= examples["task1"].to_numpy(bool)
+        masks = sides(recipe, examples, self.fold_of_rows(fold.scheme), fold.held)
+        learn = masks["train"]
         if not learn.any():
             raise CompError(
                 f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
@@ -115,8 +111,7 @@ class Runs(Materials):
             from competition.noise.actions import dropped_ids
 
             learn &= ~examples["example_id"].isin(dropped_ids(self.flags(fold.noise))).to_numpy()
-        masks = {"train": learn, "held_out": held, "test": ~is_train}
-        return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+        return {name: np.flatnonzero(mask) for name, mask in (masks | {"train": learn}).items()}
 
     def flags(self, plan: AuditPlan) -> pd.DataFrame:
         """What an audit flagged, from its file."""
@@ -260,3 +255,22 @@ class Runs(Materials):
         run = oof.read_run(self.workspace, plan, self.examples)
         oof.check_parts(run, self.fold_of_training(plan.scheme), plan.scheme)
         return run
+
+
+def sides(
+    recipe: MemberRecipe, examples: pd.DataFrame, fold: pd.Series, held: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Which rows a model trains on, before an audit leaves any out, holds out and predicts: masks, `(rows,)` each.
+
+    Args:
+        recipe: what is learned.
+        examples: all rows.
+        fold: of each row.
+        held: the folds that the model never sees.
+    """
+    is_train = (examples["split"] == "train").to_numpy()
+    held_out = fold.isin(held).to_numpy() & is_train
+    learn = is_train & ~held_out & ~np.isnan(target(recipe.kind, examples))
+    if recipe.rows == "task1":
+        learn &= examples["task1"].to_numpy(bool)
+    return {"train": learn, "held_out": held_out, "test": ~is_train}

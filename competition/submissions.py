@@ -157,4 +157,3 @@ def recorded_inputs(folder: Path) -> str | None:
 def digest(content: bytes) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-

@@ -32,7 +32,9 @@ def audit_leaks(
     for finding in audit(pipeline, names or pipeline.wanted(), shuffles, deep):
         failed += not finding.passed
         style = "green" if finding.passed else "bold red"
-        rows.append([finding.what, Cell(finding.passed, style=style, text="ok" if finding.passed else "LOOK"), finding.said])
+        rows.append(
+            [finding.what, Cell(finding.passed, style=style, text="ok" if finding.passed else "LOOK"), finding.said]
+        )
     show("Leaks", {"run": "run", "passed": "", "found": "what was found"}, rows, 3)
     if failed:
         raise CompError(f"{failed} of {len(rows)} checks did not pass: the scores of these runs cannot be trusted.")

@@ -99,7 +99,9 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
 
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:
-    rows = [[label, *(Cell(n, ",.0f") for n in counts), Cell(share, ".3f")] for label, *counts, share in table.itertuples()]
+    rows = [
+        [label, *(Cell(n, ",.0f") for n in counts), Cell(share, ".3f")] for label, *counts, share in table.itertuples()
+    ]
     header = {"of": "", "rows": "rows", "flagged": "flagged", "dropped": "dropped", "share": "share dropped"}
     show(f"Audit of {name}", header, rows, run=name)
     for label, _, _, dropped, share in table.itertuples():

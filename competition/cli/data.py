@@ -12,7 +12,11 @@ from competition.errors import InputError
 from competition.progress import console
 from competition.workspace import Workspace, read_json
 
-group = typer.Typer(help="Bring real rows, make some, or describe what is there.", invoke_without_command=True, epilog=such_as("comp data"))
+group = typer.Typer(
+    help="Bring real rows, make some, or describe what is there.",
+    invoke_without_command=True,
+    epilog=such_as("comp data"),
+)
 app.add_typer(group, name="data")
 
 

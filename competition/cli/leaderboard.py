@@ -58,7 +58,12 @@ def add(
 
 def _show(space: Workspace, log: "pd.DataFrame") -> None:
     header = {"time": "time (UTC)", "submission": "submission", "task": "task", "run": "run", "metric": "metric"}
-    header |= {"out_of_fold": "out-of-fold [95 %]", "public": "public", "above": "minus out-of-fold", "private": "private"}
+    header |= {
+        "out_of_fold": "out-of-fold [95 %]",
+        "public": "public",
+        "above": "minus out-of-fold",
+        "private": "private",
+    }
     show(space.leaderboard.name, header, [_cells(line) for line in log.to_dict("records")], 5)
     if log.empty:
         console.print("Nothing was submitted yet: `comp submit` writes the files.")

@@ -126,7 +126,6 @@ def _plain(value: object) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-
 def _number(value: object) -> object:
     """NumPy's numbers as Python's; anything else as it is."""
     return value.item() if hasattr(value, "item") else value

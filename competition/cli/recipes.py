@@ -43,8 +43,7 @@ def _row(each: "Explained") -> list[object]:
     predicts = getattr(recipe, "kind", recipe.model)
     folds = len(recipe.folds) if hasattr(recipe, "folds") else None
     differing = {key: value for key, value in each.differing.items() if key not in _OWN_COLUMN}
-    text = "\n".join(f"{key} = {as_toml(value).text}" for key, value in differing.items())
-    return [recipe.name, each.named, predicts, folds, Cell(differing, text=text)]
+    return [recipe.name, each.named, predicts, folds, as_toml(differing)]
 
 
 def _show_one(found: "Explained") -> None:
@@ -59,4 +58,4 @@ def _show_one(found: "Explained") -> None:
         rows.append([Cell(key.name, style=style), cell(key.value, style), key.source, default])
     recipe = found.recipe
     title = f'{recipe.name}, model = "{recipe.model}"' + (f": {recipe.about}" if recipe.about else "")
-    show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, about_it=recipe.about)
+    show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.forecast import show_forecast
 from competition.cli.output import show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
@@ -21,6 +22,10 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="The recipe; default_recipe of competition.toml unless named.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, with time and memory on this device; write nothing."),
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
@@ -29,6 +34,9 @@ def train(
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     name = recipe or pipeline.settings.default_recipe
+    if dry_run:
+        show_forecast(pipeline, name, fold)
+        return
     made = execute(space, pipeline.recipe_steps(name, fold))
     what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}")
