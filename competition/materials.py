@@ -12,7 +12,7 @@ from competition.data.store import Card
 from competition.errors import CompError
 from competition.model.sources import Sources
 from competition.origins import TINY, folds_inputs
-from competition.progress import console, progress
+from competition.progress import progress
 from competition.recipe import PretrainingRecipe
 from competition.tables import read_table, table_inputs, write_table
 from competition.workspace import Workspace, derive_seed
@@ -64,11 +64,12 @@ class Materials:
         """Write an encoder's folder."""
         from competition.model.encoder import fetch, make_tiny
 
-        if source == TINY:
-            products = store.training_products(self.examples, self.products)
-            make_tiny(folder, products, derive_seed(seed, TINY), inputs)
-        else:
-            fetch(folder, source, inputs)
+        with progress(f"encoder {folder.name}"):
+            if source == TINY:
+                products = store.training_products(self.examples, self.products)
+                make_tiny(folder, products, derive_seed(seed, TINY), inputs)
+            else:
+                fetch(folder, source, inputs)
 
     def pretrain(self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str) -> None:
         """Write the folder of an encoder that was pre-trained on the catalogue."""
@@ -84,8 +85,8 @@ class Materials:
         from competition.ensemble.bm25 import bm25_features
         from competition.ensemble.features import text_features
 
-        console.print(f"text features of {len(self.examples):,} rows")
-        parts = [make(self.examples, self.products) for make in (text_features, bm25_features)]
+        with progress(f"text features of {len(self.examples):,} rows"):
+            parts = [make(self.examples, self.products) for make in (text_features, bm25_features)]
         write_table(self.workspace.text_features, pd.concat(parts, axis=1).reset_index(), inputs)
 
     def vocabulary(self, inputs: str) -> None:
@@ -93,14 +94,16 @@ class Materials:
         from competition.data.vocabulary import Vocabulary
 
         products = store.training_products(self.examples, self.products)
-        Vocabulary.make(products).save(self.workspace.vocabulary, inputs)
+        with progress(f"vocabulary of {len(products):,} products"):
+            Vocabulary.make(products).save(self.workspace.vocabulary, inputs)
 
     def gram_vectors(self, inputs: str, seed: int) -> None:
         """Write `data/char3/`."""
         from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 
         products = store.training_products(self.examples, self.products)
-        vectors = gram_vectors(Vocabulary.load(self.workspace.vocabulary), products, derive_seed(seed, "char3"))
+        with progress(f"3-gram vectors of {len(products):,} products"):
+            vectors = gram_vectors(Vocabulary.load(self.workspace.vocabulary), products, derive_seed(seed, "char3"))
         save_vectors(self.workspace.gram_vectors, vectors, inputs)
 
     def translations(self, source: str, path: Path, inputs: str) -> None:

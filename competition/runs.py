@@ -147,10 +147,9 @@ class Runs(Materials):
         from competition.ensemble.boosting import predict_lexical, save_booster, train_lexical
 
         features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
-        with progress(f"{recipe.name} fold {fold.name}", len(rows["train"])) as work:
-            lesson = self._lesson(recipe, fold, rows["train"])
-            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson)
-            work.advance(len(rows["train"]))
+        lesson = self._lesson(recipe, fold, rows["train"])
+        with progress(f"{recipe.name} fold {fold.name}, trees", recipe.trees) as work:
+            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson, work)
         save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
         held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
         return held_out, test

@@ -6,6 +6,7 @@ thrown away: nothing is written to the workspace.
 """
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,8 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path) -> Trial:
     sample = corpus.sample(recipe, rows, np.empty(0, np.int64))
     accelerator, watch = make_accelerator(), _Stopwatch()
     model = RelevanceModel.make(recipe, sources, seed=0)
-    try:
+    with suppress(_Enough):
         tune(accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None)
-    except _Enough:
-        pass
     began = time.monotonic()
     predict(accelerator, model, corpus.pairs, rows, recipe.token_budget)
     _synchronize()

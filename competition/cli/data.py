@@ -9,7 +9,7 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
 from competition.cli.output import show, such_as
 from competition.errors import InputError
-from competition.progress import console
+from competition.progress import console, progress
 from competition.workspace import Workspace, read_json
 
 group = typer.Typer(
@@ -46,8 +46,10 @@ def import_(
     from competition.data import esci, store
 
     space = opened(context, workspace)
-    examples, products = esci.read(path)
-    store.save(space, examples, products, path.resolve().name)
+    with progress(f"reading {path}"):
+        examples, products = esci.read(path)
+    with progress("checking and writing"):
+        store.save(space, examples, products, path.resolve().name)
     space.planted.unlink(missing_ok=True)
     _show(space)
 

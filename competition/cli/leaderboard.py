@@ -1,6 +1,5 @@
 """`comp leaderboard`: what was submitted, and what the competition answered."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
 from competition.cli.options import task_named
+from competition.cli.output import Cell, show, such_as
 from competition.errors import InputError
 from competition.progress import console
 from competition.workspace import Workspace

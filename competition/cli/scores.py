@@ -30,6 +30,6 @@ def show_scores(lines: "pd.DataFrame", floor: str) -> None:
 def _cell(line: object, name: str, sign: str = "") -> Cell:
     from competition.metrics import Estimate
 
-    value, low, high = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high"))
+    value, low, high, queries = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries"))
     known = value is not None and value == value  # a gap of the table is NaN
-    return Cell(Estimate(value, low, high, int(getattr(line, "queries"))) if known else None, sign)
+    return Cell(Estimate(value, low, high, int(queries)) if known else None, sign)

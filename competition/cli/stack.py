@@ -7,7 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import show_scores
-from competition.progress import console
+from competition.progress import console, progress
 from competition.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def stack(
     pipeline = Pipeline(space)
     stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
     made = execute(space, stacks.steps())
-    tables = stacks.tables()
+    with progress("comparison"):
+        tables = stacks.tables()
     stacks.write(*tables)
     for table in tables:
         for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
