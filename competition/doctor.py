@@ -130,10 +130,9 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     states = [steps[name] for name in (*names, f"stack {plan.name}") if name in steps]
     undone = {state: states.count(state) for state in ("missing", "stale") if state in states}
     if undone:
-        told = " and ".join(
-            f"{count} {'out of date' if state == 'stale' else state}" for state, count in undone.items()
-        )
-        return Finding(plan.name, "look", f"of {len(states)} steps {told}", plan.command)
+        words = {"missing": "missing", "stale": "out of date"}
+        told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
+        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", plan.command)
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:

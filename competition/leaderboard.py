@@ -44,7 +44,7 @@ def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
         _write(workspace, pd.concat([read_log(workspace), new.astype("str")], ignore_index=True))
 
 
-def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]) -> pd.Series:
+def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]) -> int:
     """Write what the competition answered to a submission into the newest line of it.
 
     Args:
@@ -54,7 +54,7 @@ def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[s
         answers: `public` and `private` -> a score 0..1; None leaves what is there.
 
     Returns:
-        The line.
+        The place of the line in the log.
 
     Raises:
         InputError: no such submission or task is in the log, the task is not said and there are several, a score is out
@@ -72,7 +72,7 @@ def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[s
         for key, value in given.items():
             log.loc[line, key] = repr(value)
         _write(workspace, log)
-    return log.loc[line]
+    return line
 
 
 def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:

@@ -77,7 +77,7 @@ def _python() -> Finding:
 
 def _of_distribution(field: str) -> str | None:
     try:
-        return metadata(DISTRIBUTION).get(field)
+        return metadata(DISTRIBUTION)[field]
     except PackageNotFoundError:
         return None
 
@@ -122,7 +122,7 @@ def _load(name: str) -> Finding | None:
 def _device() -> Iterator[Finding]:
     device = find_device()
     memory = f"{device.free / GIB:.1f} of {device.memory / GIB:.1f} GiB free"
-    threads = f", {device.threads} threads" if device.kind == "cpu" else ""
+    threads = f", threads: {device.threads}" if device.kind == "cpu" else ""
     yield Finding("device", "well", f"{device.kind} ({device.name}){threads}, {memory}")
     said = {"bf16": "bf16 where it is safe, fp32 elsewhere", "fp32": "fp32"}[device.precision]
     if device.kind == "cuda" and device.precision == "fp32":

@@ -16,8 +16,10 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     from competition.forecast import forecast
 
     recipe = pipeline.member(name)
-    steps = [step for step in pipeline.recipe_steps(name, fold) if step.state != "done"]
-    to_train = [k for k in recipe.folds if f"train {name} fold {k}" in {step.name for step in steps}]
+    undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}
+    to_train = [k for k in recipe.folds if f"train {name} fold {k}" in undone]
+    at_once = {f"predict {name} fold {k}" for k in to_train}  # training predicts test rows, too
+    steps = [step for step in undone.values() if step.name not in at_once]
     found = None
     if isinstance(recipe, EncoderRecipe) and to_train:
         console.print("A few real steps are measured on this device; nothing is written.")
@@ -32,11 +34,11 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         return
     trial, device = found.trial, found.device
     console.print(
-        f"About {duration(found.seconds)} on {device.kind} ({device.precision}, {device.threads} threads) and "
+        f"About {duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
         f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
         f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
     )
-    console.print("A time is shown where it was measured; steps that train test rows with fold K are part of fold K.")
+    console.print("Steps without a time are not measured.")
 
 
 def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:

@@ -52,7 +52,7 @@ def add(
     space = opened(context, workspace)
     asked = task_named(task).name if task else None
     line = record(space, name, asked, {"public": public, "private": private})
-    _show(space, read_log(space).loc[[line.name]])
+    _show(space, read_log(space).loc[[line]])
 
 
 def _show(space: Workspace, log: "pd.DataFrame") -> None:
@@ -63,7 +63,12 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "above": "minus out-of-fold",
         "private": "private",
     }
-    show(space.leaderboard.name, header, [_cells(line) for line in log.to_dict("records")], 5)
+    show(
+        space.leaderboard.name,
+        header,
+        [_cells({str(name): cell for name, cell in line.items()}) for line in log.to_dict("records")],
+        5,
+    )
     if log.empty:
         console.print("Nothing was submitted yet: `comp submit` writes the files.")
 
