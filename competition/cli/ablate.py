@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from competition.metrics import Estimate
 
 
-@app.command(
-    epilog=such_as("comp ablate noise --recipe lexical", "comp ablate losses --fold 0", "comp ablate methods --seeds 3")
-)
+@app.command(epilog=such_as("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0"))
 def ablate(
     table: Annotated[str, typer.Argument(help="pretraining, losses, methods, noise or char3.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with.")] = 1,

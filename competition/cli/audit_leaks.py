@@ -11,7 +11,7 @@ from competition.progress import console
 from competition.workspace import Workspace
 
 
-@app.command("audit-leaks", epilog=such_as("comp audit-leaks", "comp audit-leaks c1 blend --shuffles 2"))
+@app.command("audit-leaks", epilog=such_as("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"))
 def audit_leaks(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs and ensembles; all of competition.toml.")

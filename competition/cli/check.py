@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import task_named
+from competition.cli.options import TaskOption, task_named
 from competition.cli.output import show, such_as
 from competition.workspace import Workspace
 
@@ -14,7 +14,7 @@ from competition.workspace import Workspace
 @app.command(epilog=such_as("comp check submissions/main/task1.csv --task task1"))
 def check(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
-    task: Annotated[str, typer.Option(help="The task that it answers.")],
+    task: TaskOption,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Check an answer file against the test rows; the first offending row is named."""

@@ -54,7 +54,7 @@ def import_(
     _show(space)
 
 
-@group.command(epilog=such_as("comp data synth", "comp data synth --queries 100 --noise 0.1 --by-label"))
+@group.command(epilog=such_as("comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"))
 def synth(
     context: typer.Context,
     workspace: WorkspaceOption = HERE,

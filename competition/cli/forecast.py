@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from competition.cli.output import Cell, show
 from competition.progress import console
-from competition.recipe import EncoderRecipe
 
 if TYPE_CHECKING:
     from competition.forecast import Forecast
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     """Show the steps of a recipe (or one fold of it) that are not done, with time and memory on this device."""
     from competition.forecast import forecast
+    from competition.recipe import EncoderRecipe
 
     recipe = pipeline.member(name)
     undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import opened, task_named
+from competition.cli.options import complete_task, opened, task_named
 from competition.cli.output import Cell, show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
@@ -43,7 +43,10 @@ def add(
     name: Annotated[str, typer.Argument(help="A submission, a folder of submissions/.")],
     public: Annotated[float | None, typer.Option(help="The public score, 0 to 1.")] = None,
     private: Annotated[float | None, typer.Option(help="The private score, 0 to 1.")] = None,
-    task: Annotated[str | None, typer.Option(help="Of which file; needed where the submission has several.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Of which file; needed where the submission has several.", autocompletion=complete_task),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Record what the competition answered to the newest file of a submission."""

@@ -1,7 +1,7 @@
-"""What several commands parse alike."""
+"""What several commands parse alike, and how a shell completes it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,24 @@ from competition.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.tasks import Task
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """The tasks that begin like what was typed."""
+    from competition.tasks import TASKS
+
+    return [name for name in TASKS if name.startswith(incomplete)]
+
+
+def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
+    """The recipes of the workspace, and those that are built in, that begin like what was typed."""
+    from competition.settings import recipe_names
+
+    workspace = Workspace(context.params.get("workspace") or HERE)
+    return [name for name in recipe_names(workspace) if name.startswith(incomplete)]
+
+
+TaskOption = Annotated[str, typer.Option(help="The task that it answers.", autocompletion=complete_task)]
 
 
 def task_named(name: str) -> "Task":

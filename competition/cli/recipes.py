@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, as_toml, show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
@@ -17,7 +18,9 @@ _OWN_COLUMN = {"kind", "scheme"}
 
 @app.command(epilog=such_as("comp recipes", "comp recipes c1", "comp recipes six-model.lightgbm.thresholds"))
 def recipes(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A recipe, shown key by key.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A recipe, shown key by key.", autocompletion=complete_recipe)
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """List the recipes and what each differs in from the default, or show one with every key resolved.

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import task_named
+from competition.cli.options import TaskOption, task_named
 from competition.cli.output import Cell, show, such_as
 from competition.errors import InputError
 from competition.progress import console
@@ -16,7 +16,7 @@ from competition.workspace import Workspace
 @app.command(epilog=such_as("comp score submissions/main/task1.csv --task task1"))
 def score(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
-    task: Annotated[str, typer.Option(help="The task that it answers.")],
+    task: TaskOption,
     protocol: Annotated[
         str, typer.Option(help="paper, or released-script, which swaps the gains of S and C.")
     ] = "paper",

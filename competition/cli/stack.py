@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import show_scores
 from competition.progress import console, progress
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
     from competition.stacks import Stacks
 
 
-@app.command(epilog=such_as("comp stack blend", "comp stack six-model.lightgbm --only"))
+@app.command(epilog=such_as("comp stack blend", "comp stack blend.greedy --only"))
 def stack(
-    name: Annotated[str, typer.Argument(help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.", autocompletion=complete_recipe
+        ),
+    ],
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Also leave each member out.")] = False,
     only: Annotated[bool, typer.Option("--only", help="Only the recipe itself, not every method.")] = False,
     workspace: WorkspaceOption = HERE,

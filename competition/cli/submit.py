@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import task_named
+from competition.cli.options import complete_task, task_named
 from competition.cli.output import show, such_as
 from competition.errors import InputError
 from competition.progress import console, warn
@@ -22,7 +22,9 @@ def submit(
         str | None,
         typer.Option("--from", metavar="RUN", help="A run or ensemble; what competition.toml submits unless named."),
     ] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Only this task; may be repeated.", autocompletion=complete_task)
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""

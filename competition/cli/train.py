@@ -6,6 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.forecast import show_forecast
+from competition.cli.options import complete_recipe
 from competition.cli.output import show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=such_as("comp train", "comp train --fold 0", "comp train --recipe t3", "comp train --recipe c2 --dry-run")
+    epilog=such_as(
+        "comp train", "comp train --fold 0", "comp train --recipe t3", "comp train --recipe r1 --fold 2 --dry-run"
+    )
 )
 def train(
     fold: Annotated[int | None, typer.Option(help="One fold; all that are missing unless named.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="The recipe; default_recipe of competition.toml unless named.")
+        str | None,
+        typer.Option(
+            help="The recipe; default_recipe of competition.toml unless named.", autocompletion=complete_recipe
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
