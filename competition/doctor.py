@@ -65,7 +65,7 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
     if left:
         size = sum(file.stat().st_size for path in left for file in [path, *path.rglob("*")] if file.is_file())
         said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
-        yield Finding("unfinished", "look", said, "comp clean")
+        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(str, left))}")
     if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
         yield Finding("data", "stop", "an import was interrupted", _mend_data(workspace))
 
