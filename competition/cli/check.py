@@ -25,4 +25,4 @@ def check(
     examples = store.load_examples(Workspace.open(workspace))
     answer = read_answer(file, str(file), asked)
     check_answer(answer, str(file), asked, examples)
-    show("A valid answer", ["file", "task", "rows"], [[file, asked.name, len(answer)]], 2)
+    show(f"{file.name}: a valid answer to {asked.name}", ["file", "task", "rows"], [[file, asked.name, len(answer)]], 2)

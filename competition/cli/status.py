@@ -25,9 +25,9 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     plans = pipeline.runs()
     _show_board(plans, dict(states))
     shown = {name for plan in plans for name in _steps_of(plan)}
-    others = [[name, _mark([state])] for name, state in states.items() if name not in shown]
+    others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
     then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None}
-    show("Everything else", {"step": "step", "state": ""}, others, 2, **then)
+    show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
     if left:
         console.print(f"{len(left)} of {len(states)} steps are left, the first is {next(iter(left))}. Next: comp run")
