@@ -77,6 +77,11 @@ class Runs(Materials):
         held_out, _ = self._fit(recipe, fold, rows | {"test": rows["test"][:0]})
         oof.write_fold(self.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.inputs)
 
+    def train_all(self, recipe: MemberRecipe, plan: FoldPlan) -> None:
+        """Train the model of all training rows; it leaves its weights alone, since there is no row to judge it by."""
+        rows = self._rows(recipe, plan)
+        self._fit(recipe, plan, rows | {"test": rows["test"][:0]})
+
     def _fit(
         self, recipe: MemberRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -107,9 +112,10 @@ class Runs(Materials):
         if recipe.rows == "task1":
             learn &= examples["task1"].to_numpy(bool)
         if not learn.any():
+            where = f" outside fold {fold.name}" if fold.held else ""
             raise CompError(
-                f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
-                f"{fold.name}: take it out of `recipes` (and `noise_run`) of competition.toml."
+                f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from{where}: "
+                "take it out of `recipes` (and `noise_run`) of competition.toml."
             )
         if recipe.drop_noise_from and fold.noise is not None:
             from competition.noise.actions import dropped_ids
@@ -136,13 +142,13 @@ class Runs(Materials):
         if recipe.relabel_noise_from and fold.noise is not None:
             lesson = actions.relabel(lesson, recipe.kind, ids, self.flags(fold.noise))
         if (teacher := fold.teacher) is not None:
-            said = self._seen_from(teacher.run, teacher.pairs, fold.held[0])
+            said = self._seen_from(teacher.run, teacher.pairs, fold.held[0] if fold.held else None)
             lesson = distil(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
         return lesson
 
-    def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int) -> pd.DataFrame:
+    def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int | None) -> pd.DataFrame:
         """The out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
-        if pairs is None:
+        if pairs is None or fold is None:
             return self.read_run(run).held_out
         return oof.read_nested(self.workspace, run.name, run.kind, pairs, self.fold_of_training(PAIRED))[fold]
 

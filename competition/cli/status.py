@@ -28,6 +28,9 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     show("Runs", ["run", "kind", "trained, by fold", "test rows", "whole run", "audit"], rows, 6)
     others = [f"{_MARK[state[step.name]]} {step.name}" for step in steps if step.name not in shown]
     console.print("   ".join(others))
+    for name, step in pipeline.asked_for().items():
+        mend = "" if step.state == "done" else f": `comp train --all --recipe {name}` makes it anew"
+        console.print(f"{_MARK[step.state]} {step.name}{mend}")
     left = sum(value != "done" for value in state.values())
     console.print("■ done   ▲ out of date   · missing")
     console.print(

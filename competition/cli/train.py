@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.errors import InputError
 from competition.progress import console
-from competition.workspace import Workspace
+from competition.workspace import ALL, Workspace
 
 if TYPE_CHECKING:
     from competition.pipeline import Pipeline
@@ -18,6 +19,9 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="The recipe; default_recipe of competition.toml unless named.")
     ] = None,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="One model of all training rows, for `comp predict`; no score can be its own.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
@@ -26,10 +30,28 @@ def train(
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     name = recipe or pipeline.settings.default_recipe
+    if all_rows:
+        if fold is not None:
+            raise InputError("--all trains on the rows of every fold: leave out --fold, or --all.")
+        _train_all(pipeline, name)
+        return
     made = execute(space, pipeline.recipe_steps(name, fold))
     what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}")
     _show_scores(pipeline, name, fold)
+
+
+def _train_all(pipeline: "Pipeline", name: str) -> None:
+    from competition.pipeline import execute
+    from competition.recipe import EncoderRecipe
+
+    recipe, space = pipeline.member(name), pipeline.workspace
+    made = execute(space, pipeline.all_rows_steps(name))
+    done = "done" if made else "nothing to do, everything is up to date"
+    console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL)}")
+    console.print("No row was held out, so this model has no score of its own; those of the folds stand for it.")
+    if isinstance(recipe, EncoderRecipe) and recipe.weights == "best":
+        console.print('weights = "best" needs held-out rows: here, the weights of the last epoch are kept.')
 
 
 def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:

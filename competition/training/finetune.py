@@ -156,7 +156,7 @@ def train_fold(
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
             if accelerator.is_main_process:
-                save_model(folder, seed, model)
+                save_model(folder, seed, model, fold.sources)
             with progress(f"{recipe.name} fold {fold.name}, test rows", len(fold.test)) as work:
                 test.append(_predict(accelerator, model, recipe, corpus, fold.test, work))
         stamp(folder, fold.inputs)
