@@ -67,7 +67,7 @@ class Pipeline(Planner):
 
     def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
         super().__init__(workspace, recipes)
-        self.maker = Maker(workspace)
+        self.maker = Maker(workspace, self.settings.tracker)
 
     def folds_step(self, scheme: str) -> Step:
         """`folds/<scheme>.parquet`."""

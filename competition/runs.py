@@ -46,8 +46,8 @@ _PACKAGES = (
 class Runs(Materials):
     """Trains the recipes of one workspace; what several folds need is read or computed once."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
+    def __init__(self, workspace: Workspace, tracker: str | None = None) -> None:
+        super().__init__(workspace, tracker)
         self._corpus: tuple[tuple[Any, ...], Corpus] | None = None
 
     @cached_property
@@ -191,7 +191,6 @@ class Runs(Materials):
         self, recipe: EncoderRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         from competition.training.finetune import Fold, train_fold
-        from competition.training.loop import Log
 
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
@@ -199,8 +198,10 @@ class Runs(Materials):
         lesson = self._lesson(recipe, fold, rows["train"])
         sides = (rows["train"], rows["held_out"], rows["test"])
         parts = Fold(fold.name, folder, fold.inputs, fold.sources, *sides, lesson)
-        log = Log(self.workspace.log(recipe.name), fold=fold.name)
-        return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
+        score = self._held_out_score(recipe, rows["held_out"])
+        training = f"{recipe.name}/{folder.name}/{fold.inputs[:8]}"
+        with self.open_log(self.workspace.log(recipe.name), recipe, training, fold=fold.name) as log:
+            return train_fold(recipe, corpus, parts, log, score)
 
     def _held_out_score(self, recipe: EncoderRecipe, rows: np.ndarray) -> Callable[[pd.DataFrame], float]:
         """What is watched during training: the metric of the first task that the held-out rows can grade, or NaN."""
@@ -226,7 +227,8 @@ class Runs(Materials):
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
         folder = self.workspace.model(recipe.name, fold.name)
-        return predict_fold(recipe, corpus, fold.sources, folder, fold.name, test)
+        name = f"{recipe.name} fold {fold.name}, test rows"
+        return predict_fold(recipe, corpus, fold.sources, folder, name, test)
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe) -> None:
         """Write `run.json` of a complete recipe."""

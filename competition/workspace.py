@@ -36,6 +36,7 @@ class Workspace:
         self.oof = self.root / "oof"
         self.submissions = self.root / "submissions"
         self.leaderboard = self.submissions / "leaderboard.csv"
+        self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
 
     @classmethod

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.options import tracker_named
 from competition.errors import InputError
 from competition.progress import console
 from competition.workspace import ALL, Workspace
@@ -22,6 +23,9 @@ def train(
     all_rows: Annotated[
         bool, typer.Option("--all", help="One model of all training rows, for `comp predict`; no score can be its own.")
     ] = False,
+    tracker: Annotated[
+        str | None, typer.Option(help="Also tell tensorboard, mlflow or wandb; competition.toml's unless named.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
@@ -29,6 +33,8 @@ def train(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
+    if tracker is not None:
+        pipeline.maker.tracker = tracker_named(tracker)
     name = recipe or pipeline.settings.default_recipe
     if all_rows:
         if fold is not None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
 
 from competition.pipeline import Pipeline
 from competition.workspace import Workspace
@@ -66,13 +65,24 @@ def test_what_changes_no_result_leaves_it_alone_and_what_does_is_told(workspace:
         workspace.settings_file.write_text(settings, encoding="utf-8")
 
 
-def test_the_same_rows_give_the_same_weights(workspace: Workspace) -> None:
+def test_the_same_rows_give_the_same_bytes_whether_a_tracker_looks_on_or_not(workspace: Workspace) -> None:
+    pytest.importorskip("tensorboard")
     folder = workspace.model("c1", "all")
-    before = load_file(folder / "seed-2022" / "model.safetensors")
-    folder.rename(folder.with_name("kept"))
-    assert comp("train", "--all", "-w", workspace.root).exit_code == 0
-    after = load_file(folder / "seed-2022" / "model.safetensors")
-    assert all((before[name] == after[name]).all() for name in before)
+    kept = folder.rename(folder.with_name("kept"))
+    assert comp("train", "--all", "--tracker", "tensorboard", "-w", workspace.root).exit_code == 0
+    files = sorted(path.relative_to(kept) for path in kept.rglob("*") if path.is_file())
+    assert Path("seed-2022/model.safetensors") in files and Path("made_from.json") in files
+    for file in files:
+        assert (folder / file).read_bytes() == (kept / file).read_bytes(), file
+    assert list((workspace.tracking / "tensorboard" / "c1" / "all").rglob("events.*"))
+
+
+def test_a_tracker_is_refused_before_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("competition.training.trackers.find_spec", lambda name: None)
+    where = ("train", "--recipe", "r1", "--all", "-w", workspace.root)
+    assert "There is no tracker 'wandbb' (did you mean 'wandb'?)" in refused(*where, "--tracker", "wandbb")
+    assert "`pip install wandb` does it" in refused(*where, "--tracker", "wandb")
+    assert not workspace.model("r1", "all").exists()
 
 
 def test_all_goes_with_no_fold_and_with_no_ensemble(workspace: Workspace) -> None:
@@ -80,3 +90,20 @@ def test_all_goes_with_no_fold_and_with_no_ensemble(workspace: Workspace) -> Non
         "--all trains on the rows of every"
     )
     assert "is an ensemble" in refused("train", "--all", "--recipe", "blend", "-w", workspace.root)
+
+
+def test_it_answers_new_rows_alone_and_says_when_it_is_out_of_date(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("query,product_title\nusb cable,USB cable\n", encoding="utf-8")
+    where = ("predict", tmp_path / "rows.csv", "-w", workspace.root)
+    result = comp(*where)
+    assert result.exit_code == 0, result.output
+    assert "c1 all, new rows" in result.output and "fold" not in result.output
+    settings = workspace.settings_file.read_text(encoding="utf-8")
+    try:
+        workspace.settings_file.write_text(settings.replace("epochs = 2", "epochs = 1"), encoding="utf-8")
+        result = comp(*where)
+    finally:
+        workspace.settings_file.write_text(settings, encoding="utf-8")
+    assert result.exit_code == 1
+    assert "is out of date, the models of the folds answer instead" in result.stderr
+    assert "fold-0 is missing or out of date: `comp train --recipe c1` makes it" in result.stderr
