@@ -6,8 +6,10 @@ what the run tells them.
 
 from dataclasses import replace
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from competition.data.unseen import Unseen
@@ -74,29 +76,27 @@ class Models:
         self._plans = _plans(pipeline, recipe, of_folds)
         self._load = lru_cache(maxsize=1)(_load_model)
 
-    def outputs(self, rows: Prepared) -> pd.DataFrame:
+    def outputs(self, new: Prepared) -> pd.DataFrame:
         """example_id and the outputs of the recipe's kind, sorted by example_id."""
         if isinstance(self._recipe, LexicalRecipe):
-            return self._by_trees(rows)
-        return self._by_encoder(self._recipe, rows)
+            return self._by_trees(new)
+        return self._by_encoder(self._recipe, new)
 
-    def _by_trees(self, rows: Prepared) -> pd.DataFrame:
+    def _by_trees(self, new: Prepared) -> pd.DataFrame:
         from competition.ensemble.boosting import load_booster, predict_lexical
 
-        ids = rows.rows.examples["example_id"].to_numpy()
+        ids = new.rows.examples["example_id"].to_numpy()
         folders = [self._space.model(self._recipe.name, plan.name) for plan in self._plans]
-        return mean_by_id([predict_lexical(load_booster(folder), rows.lexical, ids) for folder in folders])
+        return mean_by_id([predict_lexical(load_booster(folder), new.lexical, ids) for folder in folders])
 
-    def _by_encoder(self, recipe: EncoderRecipe, rows: Prepared) -> pd.DataFrame:
-        import numpy as np
-
+    def _by_encoder(self, recipe: EncoderRecipe, new: Prepared) -> pd.DataFrame:
         from competition.training.finetune import Corpus, predict_fold
 
-        examples = rows.with_context if recipe.query_context else rows.rows.examples
+        examples = new.with_context if recipe.query_context else new.rows.examples
         as_it_is = recipe.model_copy(update={"query_context": False, "rebalance": False})
         sources = self._plans[0].sources
         assert sources is not None  # every encoder recipe has them
-        corpus = Corpus.make(as_it_is, sources, examples, rows.rows.products)
+        corpus = Corpus.make(as_it_is, sources, examples, new.rows.products)
         every, outputs = np.arange(len(examples)), []
         for plan in self._plans:
             folder = self._space.model(recipe.name, plan.name)
@@ -112,26 +112,32 @@ def _load_model(*of: Any) -> Any:
 
 
 def _plans(pipeline: Pipeline, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan]:
-    """The models that answer."""
+    """The models that answer; raises CompError where one, or what it is built from, is missing or out of date."""
     space, name, whole = pipeline.workspace, recipe.name, pipeline.all_plan(recipe)
-    recorded = stamped(space.model(name, ALL))
-    if not of_folds and recorded == whole.inputs:
+    for folder in _built_from(whole):
+        if stamped(folder) is None:
+            raise CompError(f"{folder} is missing: `comp train --recipe {name}` makes it anew.")
+    recorded = None if of_folds else stamped(space.model(name, ALL))
+    if recorded == whole.inputs:
         return [whole]
-    if not of_folds and recorded is not None:
+    if recorded is not None:
         warn(f"{space.model(name, ALL)} is out of date, the models of the folds answer instead.")
     plans = [pipeline.fold_plan(recipe, fold) for fold in recipe.folds]
-    for plan in plans:
+    for fold, plan in enumerate(plans):
         if stamped(space.model(name, plan.name)) != plan.inputs:
-            raise CompError(f"{space.model(name, plan.name)} is missing or out of date: {_mend(pipeline, plan, name)}.")
+            mend = f"`comp train --recipe {name}` makes it"
+            if table_inputs(space.oof_fold(name, fold)) == plan.inputs:  # training would see nothing to do
+                mend = f"remove {space.oof_fold(name, fold)}, then {mend}"
+            mend += "" if of_folds else f", or `comp train --all --recipe {name}` one model of all rows"
+            raise CompError(f"{space.model(name, plan.name)} is missing or out of date: {mend}.")
     return plans
 
 
-def _mend(pipeline: Pipeline, plan: FoldPlan, name: str) -> str:
-    (fold,) = plan.held
-    predictions = pipeline.workspace.oof_fold(name, fold)
-    if table_inputs(predictions) == plan.inputs:
-        return f"`comp train --all --recipe {name}` makes one model of all rows; or remove {predictions} and train anew"
-    return f"`comp train --recipe {name}` makes it, or `comp train --all --recipe {name}` one model of all rows"
+def _built_from(plan: FoldPlan) -> list[Path]:
+    """The folders beside a model that its text is read with."""
+    sources = plan.sources
+    found = [] if sources is None else [sources.encoder, sources.vocabulary, sources.vectors]
+    return [folder for folder in found if folder is not None]
 
 
 class Ensemble:
@@ -142,7 +148,7 @@ class Ensemble:
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
-        """Raises CompError where a member lacks models or predictions."""
+        """Raises CompError where a member lacks models or predictions, InputError for an ensemble that is leaky."""
         stem, self._task = split_run(run)
         self._pipeline, self._recipe, self._plan = pipeline, pipeline.ensemble(stem), pipeline.run(run)
         if self._recipe.leaky:
@@ -153,19 +159,20 @@ class Ensemble:
         self._models = {m.name: Models(pipeline, pipeline.member(m.name), of_folds=True) for m in members}
         self._members = pipeline.maker.members(self._plan, members, pairs)
 
-    def outputs(self, rows: Prepared) -> pd.DataFrame:
+    def outputs(self, new: Prepared) -> pd.DataFrame:
         """example_id and what answers the task, sorted by example_id."""
         from competition.ensemble.crossfit import cross_fit
 
         maker = self._pipeline.maker
         known = maker.examples[maker.examples["split"] == "train"]
-        new = rows.rows.examples.set_axis(range(len(maker.examples), len(maker.examples) + len(rows.rows.examples)))
+        first = len(maker.examples)  # behind the index of the rows that are known
+        unseen = new.rows.examples.set_axis(range(first, first + len(new.rows.examples)))
         fold = maker.fold_of_rows(self._plan.scheme).loc[known.index]
-        members = [replace(m, test=self._models[m.name].outputs(rows)) for m in self._members]
+        members = [replace(m, test=self._models[m.name].outputs(new)) for m in self._members]
         text = None
         if self._recipe.learns_trees and self._recipe.text:
-            text = pd.concat([maker.text_features.loc[known["example_id"]], rows.text])
-        fitted = cross_fit(TASKS[self._task], members, pd.concat([known, new]), fold, self._recipe, text)
+            text = pd.concat([maker.text_features.loc[known["example_id"]], new.text])
+        fitted = cross_fit(TASKS[self._task], members, pd.concat([known, unseen]), fold, self._recipe, text)
         return mean_by_id(fitted.test)
 
     @property
