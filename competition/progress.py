@@ -112,6 +112,16 @@ def _bars() -> Iterator[Bar | None]:
                 _live.pop()
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Show no progress: for those who call from Python and not from a terminal."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
 def warn(sentence: str) -> None:
     """Say something that the user should know but that stops nothing."""
     print(f"warning: {sentence}", file=sys.stderr)

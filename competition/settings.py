@@ -17,7 +17,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError
 
 from competition.errors import InputError
-from competition.keys import AND, AuditKeys, AuditMethod, Model
+from competition.keys import AND, AuditKeys, AuditMethod, Model, Tracker
 from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, PretrainingRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import Workspace
@@ -52,6 +52,7 @@ class Settings(Model):
     noise_calibrated: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
+    tracker: Tracker | None = None  # what else is told of training; changes no result
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
     pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
 

@@ -35,7 +35,7 @@ class Maker(Runs):
         from competition.noise.report import card
 
         train = self.examples[self.examples["split"] == "train"]
-        seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold or 0) for run in plan.runs]
+        seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold) for run in plan.runs]
         fold = self.fold_of_training(plan.runs[0].scheme if plan.fold is None else PAIRED)
         with progress(f"audit of {plan.name}"):
             found = audit(seen, train, fold[fold != plan.fold], plan.keys)

@@ -14,6 +14,7 @@ from competition.cli import train
 from competition.cli import cleanlab
 from competition.cli import stack
 from competition.cli import audit_leaks
+from competition.cli import predict
 from competition.cli import submit
 from competition.cli import leaderboard
 from competition.cli import check

@@ -44,3 +44,16 @@ def task_named(name: str) -> "Task":
 def opened(context: typer.Context, workspace: Path) -> Workspace:
     """The workspace that was named behind a subcommand, or before it."""
     return Workspace.open(context.obj if workspace == HERE else workspace)
+
+
+def tracker_named(name: str) -> str:
+    """The experiment tracker called `name`; raises InputError with the nearest name."""
+    from typing import get_args
+
+    from competition.keys import Tracker
+    from competition.settings import nearest
+
+    known = get_args(Tracker)
+    if name not in known:
+        raise InputError(f"There is no tracker {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+    return name

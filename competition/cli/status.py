@@ -26,9 +26,14 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     _show_board(plans, dict(states))
     shown = {name for plan in plans for name in _steps_of(plan)}
     others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
+    asked = pipeline.asked_for()
+    others += [[_mark([step.state]), step.name] for step in asked.values()]
     then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None}
     show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
+    for name, step in asked.items():
+        if step.state != "done":
+            console.print(f"{step.name} is out of date: `comp train --all --recipe {name}` makes it anew.")
     if left:
         console.print(f"{len(left)} of {len(states)} steps are left, the first is {next(iter(left))}. Next: comp run")
     else:

@@ -6,10 +6,11 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.forecast import show_forecast
-from competition.cli.options import complete_recipe
+from competition.cli.options import complete_recipe, tracker_named
 from competition.cli.output import show, such_as
+from competition.errors import InputError
 from competition.progress import console
-from competition.workspace import Workspace
+from competition.workspace import ALL, Workspace
 
 if TYPE_CHECKING:
     from competition.pipeline import Pipeline
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @app.command(
     epilog=such_as(
-        "comp train", "comp train --fold 0", "comp train --recipe t3", "comp train --recipe r1 --fold 2 --dry-run"
+        "comp train",
+        "comp train --fold 0",
+        "comp train --recipe t3 --all",
+        "comp train --recipe r1 --fold 2 --dry-run",
     )
 )
 def train(
@@ -32,6 +36,12 @@ def train(
         bool,
         typer.Option("--dry-run", help="Say what would be done, with time and memory on this device; write nothing."),
     ] = False,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="One model of all training rows, for `comp predict`; no score can be its own.")
+    ] = False,
+    tracker: Annotated[
+        str | None, typer.Option(help="Also tell tensorboard, mlflow or wandb; competition.toml's unless named.")
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
@@ -39,14 +49,34 @@ def train(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
+    if tracker is not None:
+        pipeline.maker.tracker = tracker_named(tracker)
     name = recipe or pipeline.settings.default_recipe
+    if all_rows and (dry_run or fold is not None):
+        raise InputError("--all trains on the rows of every fold: leave out --fold and --dry-run, or --all.")
     if dry_run:
         show_forecast(pipeline, name, fold)
+        return
+    if all_rows:
+        _train_all(pipeline, name)
         return
     made = execute(space, pipeline.recipe_steps(name, fold))
     what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}")
     _show_scores(pipeline, name, fold)
+
+
+def _train_all(pipeline: "Pipeline", name: str) -> None:
+    from competition.pipeline import execute
+    from competition.recipe import EncoderRecipe
+
+    recipe, space = pipeline.member(name), pipeline.workspace
+    made = execute(space, pipeline.all_rows_steps(name))
+    done = "done" if made else "nothing to do, everything is up to date"
+    console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL)}")
+    console.print("No row was held out, so this model has no score of its own; those of the folds stand for it.")
+    if isinstance(recipe, EncoderRecipe) and recipe.weights == "best":
+        console.print('weights = "best" needs held-out rows: here, the weights of the last epoch are kept.')
 
 
 def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -18,7 +19,14 @@ from tests.data.test_esci import tiny, write_a
 # Where no rows must be there yet, or others take their place.
 FRESH = ("init", "data import", "data synth")
 # What fits many models is run up to the first of them; that all of it works is tested where the command is.
-LONG = ("pretrain", "ablate", "stack", "audit-leaks blend", "train --recipe r1 --fold 2 --dry-run")
+LONG = (
+    "pretrain",
+    "ablate",
+    "stack",
+    "audit-leaks blend",
+    "train --recipe r1 --fold 2 --dry-run",
+    "train --recipe t3 --all",
+)
 FITS = ("competition.pipeline.execute", "competition.leaks.permutation_test", "competition.forecast.measure")
 
 
@@ -45,7 +53,11 @@ EXAMPLES = [line.strip() for text in COMMANDS.values() for line in text.splitlin
 @pytest.fixture(scope="module")
 def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished workspace that examples may change."""
-    return Path(shutil.copytree(finished.root, tmp_path_factory.mktemp("examples") / "done"))
+    folder = Path(shutil.copytree(finished.root, tmp_path_factory.mktemp("examples") / "done"))
+    new = pd.DataFrame({"query": ["red shoe", "usb cable"], "product_title": ["Red running shoe", "Lamp"]})
+    new.to_csv(folder / "new.csv", index=False)
+    new.to_parquet(folder / "new.parquet", index=False)
+    return folder
 
 
 @pytest.fixture
