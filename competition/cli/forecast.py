@@ -40,7 +40,7 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     )
     console.print("Steps without a time are not measured.")
     if trial.memory > device.free:
-        warn("that is more memory than is free: lower token_budget, which changes no result.")
+        warn("that is more memory than is free: lower token_budget.")
 
 
 def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:
