@@ -49,6 +49,7 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
     """
     examples = pipeline.maker.examples
     fold = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
+    device = find_device()  # before the trial takes memory
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
         trial = measure(pipeline, recipe, Path(folder))
     kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
@@ -60,4 +61,4 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
         predicted = recipe.epochs * rows["held_out"] + rows["test"]
         seconds = models * (steps * trial.step + predicted * trial.predicted)
         costs.append(FoldCost(number, trained, models * steps, round(models * steps * trial.tokens), seconds))
-    return Forecast(find_device(), trial, trial.tokenised * len(examples), costs)
+    return Forecast(device, trial, trial.tokenised * len(examples), costs)

@@ -70,6 +70,13 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
     assert found.seconds == pytest.approx(len(examples) * 0.001 + sum(cost.seconds for cost in found.folds))
 
 
+def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "find_device", lambda: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1))
+    result = comp("train", "--dry-run", "--recipe", "c1", "-w", space.root)
+    assert result.exit_code == 0 and "lower token_budget" in result.stderr
+
+
 def test_a_recipe_without_an_encoder_shows_its_steps(space: Workspace) -> None:
     table = dry_run("--recipe", "lexical", "--fold", "1", space=space)
     assert [row["step"] for row in table["rows"]] == ["folds five", "text features", "train lexical fold 1"]

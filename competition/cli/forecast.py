@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from competition.cli.output import Cell, show
-from competition.progress import console
+from competition.progress import console, warn
 
 if TYPE_CHECKING:
     from competition.forecast import Forecast
@@ -39,6 +39,8 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
     )
     console.print("Steps without a time are not measured.")
+    if trial.memory > device.free:
+        warn("that is more memory than is free: lower token_budget.")
 
 
 def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:
