@@ -36,6 +36,7 @@ class Workspace:
         self.submissions = self.root / "submissions"
         self.leaderboard = self.submissions / "leaderboard.csv"
         self.scores = self.root / "reports" / "scores.csv"
+        self.report = self.root / "reports" / "report.html"
 
     @classmethod
     def open(cls, root: Path) -> "Workspace":

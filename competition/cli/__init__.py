@@ -18,6 +18,7 @@ from competition.cli import check
 from competition.cli import score
 from competition.cli import run
 from competition.cli import status
+from competition.cli import report
 from competition.cli import ablate
 
 __all__ = ["app"]
