@@ -11,16 +11,17 @@ function make(tag, name, text) {
   return element;
 }
 
-// What a cell is sorted by: a number where it is one, else text.
+// What a cell is sorted by: the number that it tells, else its text.
 function order(row, column) {
-  const told = row.cells[column].dataset.order;
-  const number = told === "-inf" ? -Infinity : Number(told);
-  return told === "" || Number.isNaN(number) ? told : number;
+  const cell = row.cells[column];
+  const told = cell.dataset.order;
+  if (told === undefined) return cell.textContent.trim();
+  return told === "-inf" ? -Infinity : Number(told);
 }
 
 function compare(a, b) {
   if (typeof a === "number" && typeof b === "number") return a === b ? 0 : a - b;
-  return collator.compare(String(a), String(b));
+  return collator.compare(a, b);
 }
 
 function sortBy(table, column) {

@@ -12,7 +12,7 @@ class Cell:
     """One cell of a table."""
 
     text: str
-    order: float | str = ""  # what the column is sorted by
+    order: float | None = None  # what the column is sorted by; by the text where there is none
     faint: str = ""  # said behind the text, in small
     interval: tuple[float, float, float] | None = None  # low, value, high to be drawn, as shares of the width
     strong: bool = False
@@ -142,7 +142,7 @@ class Section:
 
 def text(value: object) -> Cell:
     """Words, sorted as words."""
-    return Cell(str(value), str(value))
+    return Cell(str(value))
 
 
 def number(value: float | None, form: str = ",.0f") -> Cell:

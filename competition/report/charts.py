@@ -18,8 +18,8 @@ _ROW = 15.0  # pixels of one series in a group
 def dots(
     name: str,
     groups: Sequence[str],
-    series: Mapping[str, Sequence[Point | None]],
-    baseline: Sequence[float | None],
+    series: Mapping[str, Sequence[Point]],
+    baseline: Sequence[float],
 ) -> str:
     """A score per group and series with its interval, and what costs nothing as a grey line."""
     step = len(series) * _ROW + 12
@@ -27,13 +27,11 @@ def dots(
     with drawing(WIDTH, height) as (figure, (axes,)):
         margins(figure, 66, 12, 6, 26)
         for g, base in enumerate(baseline):
-            if base is not None:
-                axes.plot([base, base], [(g - 0.42) * step, (g + 0.42) * step], color=FAINT, linewidth=2)
+            axes.plot([base, base], [(g - 0.42) * step, (g + 0.42) * step], color=FAINT, linewidth=2)
         for s, points in enumerate(series.values()):
             shift = (s - (len(series) - 1) / 2) * _ROW
             for g, point in enumerate(points):
-                if point is not None:
-                    _whisker(axes, point, g * step + shift, s)
+                _whisker(axes, point, g * step + shift, s)
         axes.set_yticks(np.arange(len(groups)) * step, groups)
         axes.set_ylim((len(groups) - 0.5) * step, -0.5 * step)
         axes.grid(False, axis="y")

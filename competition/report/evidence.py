@@ -87,7 +87,8 @@ class Evidence:
     @cache  # noqa: B019
     def group(self, task: Task) -> str:
         """The group of queries by which runs are told apart: those with many products where there are any."""
-        return DEEP if self.baseline(task)[1].groups.get(DEEP, pd.Series([False])).any() else "all"
+        groups = self.baseline(task)[1].groups
+        return DEEP if DEEP in groups and groups[DEEP].any() else "all"
 
     def lines(self, task: Task, group: str | None = None, split: str = "out-of-fold") -> pd.DataFrame:
         """The lines of the board of a task, best first."""

@@ -69,7 +69,7 @@ def costs(evidence: Evidence) -> Section:
         spent = cost(passes, getattr(recipe, "batch_size", 0))
         rows.append(
             [
-                Cell(recipe.name, recipe.name, strong=True),
+                Cell(recipe.name, strong=True),
                 number(len(passes) or None),
                 number(spent.steps),
                 _duration(spent.seconds),

@@ -42,8 +42,8 @@ def audit(evidence: Evidence) -> Section:
     if not name:
         note = Note("competition.toml names no run to audit.", "comp cleanlab --from RUN")
         return Section("audit", "Label audit", lead, [note])
-    plan = pipeline.audit(name)
     try:
+        plan = pipeline.audit(name)
         flags = read_table(evidence.workspace.noise(plan.name), plan.inputs, "`comp cleanlab` makes it")
     except CompError as error:
         return Section("audit", "Label audit", lead, [Note(evidence.relative(str(error)))])

@@ -27,8 +27,6 @@ from competition.report.breakdown import baseline_scores, breakdown
 from competition.report.evidence import Evidence
 from competition.tasks import Task
 
-LEVEL = 0.0  # a difference whose interval holds this is none
-
 
 def leaderboard(evidence: Evidence) -> Section:
     """Every complete run per task, best first, as `comp run` prints them."""
@@ -47,7 +45,8 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     tests = evidence.lines(task, group, "test").set_index("run")
     scale = float(lines["score_low"].min()), float(lines["score_high"].max())
     columns = [Column("Run"), Column(task.metric, True), Column(f"Minus {lines['baseline'].iloc[0]}", True)]
-    columns += [Column(f"Minus {evidence.floor}", True)] if evidence.floor else []
+    beside_floor = lines["above_floor"].notna().any()
+    columns += [Column(f"Minus {evidence.floor}", True)] if beside_floor else []
     columns += [Column("On labelled test rows", True)] if len(tests) else []
     rows = []
     for line in lines.to_dict("records"):
@@ -56,19 +55,21 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
             estimate(estimate_of(line, "score"), scale=scale),
             estimate(estimate_of(line, "above_baseline"), "+"),
         ]
-        cells += [estimate(estimate_of(line, "above_floor"), "+")] if evidence.floor else []
+        cells += [estimate(estimate_of(line, "above_floor"), "+")] if beside_floor else []
         cells += [estimate(estimate_of(tests.loc[line["run"]], "score"))] if len(tests) else []
         rows.append(cells)
     return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows)
 
 
 def _run(name: str) -> Cell:
-    return Cell(name, name, strong=True)
+    return Cell(name, strong=True)
 
 
 def estimate_of(line: Any, name: str) -> Estimate:
-    """An estimate from the cells of a line of the board."""
-    value, low, high = (float(line[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    """An estimate from the cells of a line of the board; NaN where it has none."""
+    value, low, high = (
+        float("nan" if line[key] is None else line[key]) for key in (name, f"{name}_low", f"{name}_high")
+    )
     return Estimate(value, low, high, int(line["queries"]))
 
 
@@ -82,7 +83,12 @@ def level_with_best(evidence: Evidence, task: Task) -> list[str]:
     counts, group = evidence.counts(task), evidence.group(task)
     best, *others = counts
     differences = {name: evaluation.difference(counts[name], counts[best], group) for name in others}
-    return [name for name, found in differences.items() if found.low <= LEVEL <= found.high]
+    return [name for name, found in differences.items() if not _differs(found)]
+
+
+def _differs(found: Estimate) -> bool:
+    """Whether the interval of a difference excludes 0."""
+    return not found.low <= 0 <= found.high
 
 
 def differences(evidence: Evidence) -> Section:
@@ -115,8 +121,7 @@ def _difference(found: Estimate | None, most: float) -> Shade:
     if found is None:
         return Shade("")
     value, _, interval = f"{found:+}".partition(" ")
-    differs = not found.low <= LEVEL <= found.high
-    return Shade(value, interval, tint(found.value, most) if differs else 0)
+    return Shade(value, interval, tint(found.value, most) if _differs(found) else 0)
 
 
 def origins(evidence: Evidence) -> Section:
@@ -141,14 +146,14 @@ def origins(evidence: Evidence) -> Section:
 def _dots(name: str, by: str, lines: pd.DataFrame, series: list[str], base: dict[tuple[str, str], float]) -> Figure:
     found = {(line["run"], line["group"]): line for line in lines.to_dict("records")}
     groups = list(dict.fromkeys(lines["group"]))
-    points = {run: [_point(found.get((run, group))) for group in groups] for run in series}
+    points = {run: [_point(found[run, group]) for group in groups] for run in series}
     said = [f"{group}: {run} {found[run, group]['score']:.4f}" for group in groups for run in series]
-    svg = charts.dots(name, groups, points, [base.get((by, group)) for group in groups])
+    svg = charts.dots(name, groups, points, [base[by, group] for group in groups])
     return Figure(f"By {by}", svg, "; ".join(said))
 
 
-def _point(line: Any) -> charts.Point | None:
-    return None if line is None else (line["score"], line["low"], line["high"])
+def _point(line: Any) -> charts.Point:
+    return line["score"], line["low"], line["high"]
 
 
 def _all_parts(table: pd.DataFrame) -> Table:

@@ -12,11 +12,15 @@ class Sections(HTMLParser):
         super().__init__()
         self.tables: dict[str, list[list[Row]]] = {}
         self.words: dict[str, str] = {}  # all text of a section
+        self.attributes: set[str] = set()  # names of all attributes
+        self.links: set[str] = set()  # where anything points to
         self._section = ""
         self._in_cell = False
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes |= {name for name, _ in attrs}
+        self.links |= {value or "" for name, value in attrs if name.endswith("href")}
         if tag == "section":
             self._section = dict(attrs)["id"] or ""
             self.tables[self._section], self.words[self._section] = [], ""
