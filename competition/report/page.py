@@ -10,6 +10,7 @@ from competition.data.describe import describe
 from competition.metrics import Estimate
 from competition.pages import asset, source
 from competition.pipeline import Pipeline
+from competition.progress import progress
 from competition.report.blocks import Column, Section, Table, number, text
 from competition.report.evidence import Evidence
 from competition.report.history import costs, learning, submissions
@@ -38,8 +39,12 @@ def report_page(pipeline: Pipeline) -> str:
     evidence = Evidence(pipeline)
     scored = (leaderboard, differences, origins, calibrations, confusions, disagreements, ensembles, worst_queries)
     told = (audit, submissions, learning, costs)
-    sections = [make(evidence) for make in (*scored, *told)] if evidence.tasks else [make(evidence) for make in told]
-    sections.append(_data(evidence))
+    sections = []
+    makers = (*scored, *told, _data) if evidence.tasks else (*told, _data)
+    with progress("sections of the report", len(makers)) as work:
+        for make in makers:
+            sections.append(make(evidence))
+            work.advance(1)
     style, script = asset("base.css", "report.css"), asset("report.js")
     return (
         _environment()
