@@ -102,10 +102,11 @@ class Evidence:
         return self.rows(task).merge(self.runs[run].held_out, on="example_id", how="left", validate="one_to_one")
 
     def shown(self, task: Task) -> list[str]:
-        """The runs that stand for all where there is room for few: the best, the best single model, the floor."""
+        """The three that stand for all where there is room for few: best run, best single model, floor, or next best."""
         ranked = list(self.lines(task)["run"])
         single = [name for name in ranked if not self.is_ensemble(name)]
-        return list(dict.fromkeys([*ranked[:1], *single[:1], *([self.floor] if self.floor in ranked else [])]))
+        floor = [name for name in ranked if name == self.floor]
+        return list(dict.fromkeys([*ranked[:1], *single[:1], *floor, *ranked]))[:3]
 
     def is_ensemble(self, run: str) -> bool:
         """Whether a run combines others."""
