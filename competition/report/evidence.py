@@ -102,7 +102,7 @@ class Evidence:
         return self.rows(task).merge(self.runs[run].held_out, on="example_id", how="left", validate="one_to_one")
 
     def shown(self, task: Task) -> list[str]:
-        """The three that stand for all where there is room for few: best run, best single model, floor, or next best."""
+        """The three that stand for all where there is room for few: the best, the best single model, the floor."""
         ranked = list(self.lines(task)["run"])
         single = [name for name in ranked if not self.is_ensemble(name)]
         floor = [name for name in ranked if name == self.floor]

@@ -139,7 +139,7 @@ def origins(evidence: Evidence) -> Section:
         note = f"The grey line is {evidence.baseline(task)[0]}."
         blocks.append(Multiples(f"{task.name}, {task.metric}", items, series, note))
     blocks.append(_all_parts(pd.concat(tables)))
-    lead = "Over parts of the queries, with 95 % intervals: the best run, the best single model and the floor, or the next best."
+    lead = "Over parts of the queries, with 95 % intervals: the best run, the best single model and the floor."
     return Section("origins", "Where scores come from", lead, blocks)
 
 
