@@ -1,6 +1,5 @@
 """`comp init`: a new workspace."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,8 @@ from competition.workspace import FOLDERS, Workspace, write_text
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace of.")]) -> None:
     """Make a workspace: `competition.toml` and the folders for what the commands leave."""
+    from importlib.resources import files
+
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
         raise InputError(f"{folder} is a workspace already: remove {workspace.settings_file} to start anew.")

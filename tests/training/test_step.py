@@ -238,13 +238,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
         def back(grad: Tensor) -> None:
             counts["backward"] += 1
 
-        output.last_hidden_state.register_hook(back)
+        output.register_hook(back)
 
     original = RelevanceModel.__init__
 
     def watched(self: RelevanceModel, *arguments: Any) -> None:
         original(self, *arguments)
-        self.encoder.register_forward_hook(count, with_kwargs=True)
+        self.encoder.embeddings.register_forward_hook(count, with_kwargs=True)
 
     monkeypatch.setattr(RelevanceModel, "__init__", watched)
     yield counts
