@@ -85,7 +85,7 @@ def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> W
     sample, every = data.sample(recipe, TRAINED), data.sample(recipe, PREDICTED)
     peer = Peer(str(data.sources.encoder), recipe, data, every, precision == "bf16", out)
     model, leaner = (RelevanceModel.make(each, data.sources, seed=1) for each in (recipe, lean))
-    accelerator, log = make_accelerator(precision), out / "log.jsonl"
+    accelerator, log = make_accelerator(precision=precision), out / "log.jsonl"
     model.to(accelerator.device)
     print(describe(every))
     training = {

@@ -95,7 +95,7 @@ class Watched:
 
 def train_ours(recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log: Path) -> list[float]:
     """Train `model` by the real loop; the loss of each step."""
-    accelerator = make_accelerator(recipe.precision)
+    accelerator = make_accelerator(precision=recipe.precision)
     watched: list[Watched] = []
 
     def gradients(wrapped: nn.Module) -> Watched:

@@ -119,7 +119,11 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, shar
     if not share or query.is_cuda:
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=share)
     # With dropout the library has no fused kernel for CPUs, and its masks are slow to draw.
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(2, 3)
+    texts, heads, _, size = query.shape
+    allowed = key.new_zeros(texts, 1, 1, key.shape[2])
     if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    return drop(scores.softmax(-1), share) @ value
+        allowed = allowed.masked_fill(~mask, float("-inf"))
+    allowed = allowed.expand(-1, heads, -1, -1)
+    q, k, v, bias = (x.flatten(0, 1) for x in (query, key, value, allowed))  # (texts * heads, …)
+    scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=size**-0.5)
+    return (drop(scores.softmax(-1), share) @ v).unflatten(0, (texts, heads))

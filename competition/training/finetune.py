@@ -152,7 +152,9 @@ def train_fold(
     held_out, test = [], []
     with atomic_folder(fold.folder) as folder:
         for seed in recipe.all_seeds:
-            accelerator = make_accelerator(recipe.precision)  # it holds on to the model and optimizer that it prepares
+            accelerator = make_accelerator(
+                precision=recipe.precision
+            )  # it holds on to the model and optimizer that it prepares
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
             if accelerator.is_main_process:
@@ -167,7 +169,7 @@ def predict_fold(
     recipe: EncoderRecipe, corpus: Corpus, sources: Sources, folder: Path, name: str, test: Rows
 ) -> pd.DataFrame:
     """Outputs of the test rows by the weights that `train_fold` left in the folder of fold `name`."""
-    accelerator = make_accelerator(recipe.precision)
+    accelerator = make_accelerator(precision=recipe.precision)
     outputs = []
     with progress(f"{recipe.name} fold {name}, test rows", len(test) * len(recipe.all_seeds)) as work:
         for seed in recipe.all_seeds:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -16,23 +15,18 @@ from torch.optim.lr_scheduler import LambdaLR
 from competition.progress import Progress
 from competition.recipe import Optimised
 from competition.training.batches import Rows, epoch_batches
+from competition.training.precision import PreciseAccelerator
 from competition.training.regularization import averaged
 
 LOG_EVERY = 50  # optimiser steps
 
 
 def make_accelerator(precision: str = "auto") -> Accelerator:
-    """An Accelerator in `fp32`, in `bf16`, or in what the device is for: bf16 on GPUs that have it, else fp32.
-
-    CPUs compute in fp32 unless told otherwise, those with instructions for bf16 too, so that bytes are the same on all.
-    """
-    bf16 = precision == "bf16"
-    if precision == "auto":
-        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    """An Accelerator that computes in the `precision` of a recipe."""
     # No buffer of a model changes in training; an exchange of them in every forward would wait for processes that have
     # fewer pieces of a batch.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[kwargs])
+    return PreciseAccelerator(precision, kwargs_handlers=[kwargs])
 
 
 def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
