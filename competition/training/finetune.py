@@ -152,9 +152,8 @@ def train_fold(
     held_out, test = [], []
     with atomic_folder(fold.folder) as folder:
         for seed in recipe.all_seeds:
-            accelerator = make_accelerator(
-                precision=recipe.precision
-            )  # it holds on to the model and optimizer that it prepares
+            # One for each seed: it holds on to the model and optimizer that it prepares.
+            accelerator = make_accelerator(precision=recipe.precision)
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
             if accelerator.is_main_process:

@@ -1,4 +1,4 @@
-"""The precision of matrix products, for each recipe its own: Accelerate keeps that of its first object for all others."""
+"""The precision of matrix products, for each recipe its own: Accelerate keeps that of the first for all."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from accelerate import Accelerator
 def computes_in_bf16(precision: str) -> bool:
     """What `precision` of a recipe means here: `auto` is bf16 on GPUs that have it, and fp32 elsewhere.
 
-    CPUs compute in fp32 unless told otherwise, also those with instructions for bf16, so that bytes are the same on all.
+    CPUs compute in fp32 unless told otherwise, those that have bf16 too, so that bytes are the same on all.
     """
     if precision == "auto":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
