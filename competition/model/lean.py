@@ -97,10 +97,12 @@ def _positions(encoder: Any, inputs: Inputs) -> Tensor:
 def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tensor:
     """One layer: all tokens `(T, H)` -> all, or of the `last` layer the first of each text, `(texts, H)`."""
     own = layer.attention.self
-    key, value = (_heads(packing.spread(project(hidden)), own) for project in (own.key, own.value))
     asking = hidden[packing.first] if last else hidden
-    query = own.query(asking)
-    query = _heads(query[:, None] if last else packing.spread(query), own)
+    if last:
+        key, value = _project(hidden, packing, own.num_attention_heads, own.key, own.value)
+        query = own.query(asking).unflatten(1, (own.num_attention_heads, 1, -1))
+    else:
+        query, key, value = _project(hidden, packing, own.num_attention_heads, own.query, own.key, own.value)
     share = own.dropout.p if own.training else 0.0
     attended = _attend(query, key, value, packing.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
     attended = attended[:, 0] if last else packing.pack(attended)
@@ -109,9 +111,11 @@ def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tens
     return behind
 
 
-def _heads(tokens: Tensor, own: Any) -> Tensor:
-    """`(texts, tokens, H)` -> `(texts, heads, tokens, H / heads)`."""
-    return tokens.unflatten(2, (own.num_attention_heads, -1)).transpose(1, 2)
+def _project(hidden: Tensor, packing: Packing, heads: int, *projections: nn.Linear) -> tuple[Tensor, ...]:
+    """Tokens `(T, H)` by each of some projections, all in one product: `(texts, heads, tokens, H / heads)` each."""
+    weight, bias = (torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias"))
+    padded = packing.spread(functional.linear(hidden, weight, bias))
+    return padded.unflatten(2, (len(projections), heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
