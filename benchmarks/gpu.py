@@ -85,10 +85,12 @@ def measured_peak(device: torch.device, size: int) -> float:
     return 5 * 2 * size**3 / best
 
 
-def measure(device: torch.device, shape: dict[str, int], max_length: int, batch: int, peak_size: int) -> None:
+def measure(
+    device: torch.device, shape: dict[str, int], max_length: int, batch: int, steps: int, peak_size: int
+) -> None:
     """Time both ways and print a table."""
     config = XLMRobertaConfig(**shape, pad_token_id=1, type_vocab_size=1)
-    pairs: Any = RandomPairs(STEPS * batch, shape["vocab_size"], max_length)
+    pairs: Any = RandomPairs(steps * batch, shape["vocab_size"], max_length)
     sample = Sample(pairs, np.arange(pairs.rows), np.arange(pairs.rows) % 4, np.ones(pairs.rows))
     tokens, peak = int(pairs.lengths().sum()), measured_peak(device, peak_size)
     print(f"{machine()}; {peak / 1e12:.3g} TFLOP/s of bf16 matmul; {tokens / pairs.rows:.0f} tokens per pair")
@@ -115,9 +117,9 @@ def measure(device: torch.device, shape: dict[str, int], max_length: int, batch:
 def main(small: bool) -> None:
     """Measure on the GPU, or the small model wherever this runs; else say that there is none."""
     if small:
-        measure(torch.device("cuda" if torch.cuda.is_available() else "cpu"), SMALL, 64, 4, 64)
+        measure(torch.device("cuda" if torch.cuda.is_available() else "cpu"), SMALL, 64, 4, 1, 64)
     elif torch.cuda.is_available():
-        measure(torch.device("cuda"), LARGE, 256, BATCH, 8192)
+        measure(torch.device("cuda"), LARGE, 256, BATCH, STEPS, 8192)
     else:
         print("This benchmark needs a GPU, and there is none here.")
 

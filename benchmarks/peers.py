@@ -20,7 +20,6 @@ import torch
 from benchmarks.rounds import Data, alternate, arguments, describe, machine, opened, ratio, train_ours
 from competition.data.text import FIELD_ORDERS, clean
 from competition.model.relevance import RelevanceModel
-from competition.progress import console
 from competition.recipe import EncoderRecipe
 from competition.training.loop import make_accelerator
 from competition.training.predict import predict
@@ -101,7 +100,6 @@ def main() -> None:
     """Time both and print a table."""
     asked = arguments(__doc__ or "")
     logging.disable(logging.WARNING)
-    console.quiet = True
     print(machine())
     with opened(asked.encoder, asked.workspace) as data, tempfile.TemporaryDirectory() as folder:
         for precision in ("fp32", "bf16") if torch.cuda.is_available() else ("fp32",):

@@ -20,7 +20,7 @@ from competition.data.store import load_examples, load_products
 from competition.model.encoder import fetch, make_tiny
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
-from competition.progress import Progress
+from competition.progress import Progress, console
 from competition.recipe import EncoderRecipe
 from competition.tasks import target
 from competition.training.batches import Rows
@@ -37,6 +37,7 @@ def arguments(about: str) -> argparse.Namespace:
     parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
     parser.add_argument("--length", type=int, help="the longest text in tokens")
     parser.add_argument("--rounds", type=int, default=5)
+    console.quiet = True  # progress has no place in a table
     return parser.parse_args()
 
 

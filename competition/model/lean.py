@@ -5,7 +5,8 @@ looks at tokens one by one (projections, feed-forward, norms), and the last laye
 alone, asks for nothing else: behind its keys and values, one token per text goes on. The same numbers but for rounding.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,35 +24,63 @@ FAMILY = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True
 
 Layer = Callable[[nn.Module, Tensor, "Packing", bool], Tensor]
 
+SCORES = 1 << 18  # of attention, that a CPU computes at once: they stay in its cache
+
+
+@dataclass(frozen=True)
+class Part:
+    """Texts that lie behind each other and attend together, padded to the longest of them."""
+
+    tokens: int  # without padding
+    shape: tuple[int, int]  # (texts, width)
+    places: Tensor | None  # (tokens,) in the flattened texts; None without padding
+    mask: Tensor | None  # (texts, 1, 1, width) bool, whether a key is a token; None without padding
+
+    @classmethod
+    def of(cls, mask: Tensor, tokens: int, places: Tensor) -> "Part":
+        """The texts with this mask, `(texts, width)`."""
+        shape = (mask.shape[0], mask.shape[1])
+        if tokens == mask.numel():
+            return cls(tokens, shape, None, None)
+        return cls(tokens, shape, places, mask.bool()[:, None, None])
+
+    def pack(self, padded: Tensor) -> Tensor:
+        """`(texts, width, …)` -> `(tokens, …)`."""
+        flat = padded.flatten(0, 1)
+        return flat if self.places is None else flat.index_select(0, self.places)
+
+    def spread(self, packed: Tensor) -> Tensor:
+        """`(tokens, H)` -> `(texts, width, H)`, zeros in the place of padding."""
+        if self.places is not None:
+            packed = packed.new_zeros(math.prod(self.shape), packed.shape[1]).index_copy(0, self.places, packed)
+        return packed.unflatten(0, self.shape)
+
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of a batch lie among its padding."""
+    """The T tokens of a batch without its padding."""
 
-    places: Tensor  # (T,) of the tokens in the flattened batch
+    whole: Part
     first: Tensor  # (texts,) of each text's first token among the T
-    mask: Tensor | None  # (texts, 1, 1, tokens) bool, whether a key is a token; None without padding
-    shape: torch.Size  # (texts, tokens)
+    parts: tuple[Part, ...]  # what attends together
 
     @classmethod
-    def of(cls, inputs: Inputs) -> "Packing":
-        """That of a batch."""
-        shape = inputs.ids.shape
+    def of(cls, inputs: Inputs, heads: int, in_parts: bool) -> "Packing":
+        """That of a batch; with `in_parts`, few enough texts attend together."""
         lengths = inputs.mask.sum(1)
-        padded = len(inputs.places) < shape.numel()
-        mask = inputs.mask.bool()[:, None, None] if padded else None
-        return cls(inputs.places, lengths.cumsum(0) - lengths, mask, shape)
+        whole = Part.of(inputs.mask, len(inputs.places), inputs.places)
+        parts = tuple(_parts(inputs.mask, lengths.tolist(), heads)) if in_parts else (whole,)
+        return cls(whole, lengths.cumsum(0) - lengths, parts)
 
-    def pack(self, padded: Tensor) -> Tensor:
-        """`(texts, tokens, …)` -> `(T, …)`."""
-        flat = padded.flatten(0, 1)
-        return flat if self.mask is None else flat.index_select(0, self.places)
 
-    def spread(self, packed: Tensor) -> Tensor:
-        """`(T, H)` -> `(texts, tokens, H)`, zeros in the place of padding."""
-        if self.mask is not None:
-            packed = packed.new_zeros(self.shape.numel(), packed.shape[1]).index_copy(0, self.places, packed)
-        return packed.unflatten(0, self.shape)
+def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
+    begin = 0
+    for end in range(1, len(lengths) + 1):
+        if end < len(lengths) and heads * (end + 1 - begin) * max(lengths[begin : end + 1]) ** 2 <= SCORES:
+            continue
+        part = mask[begin:end, : max(lengths[begin:end])]
+        yield Part.of(part, sum(lengths[begin:end]), part.flatten().nonzero()[:, 0])
+        begin = end
 
 
 def is_lean(encoder: Any) -> bool:
@@ -69,11 +98,13 @@ def first_states(encoder: Any, inputs: Inputs, delta: Tensor | None, run: Layer,
         run: `layer_pass`, or what it was compiled to.
         save_memory: forget what happens inside of a layer, and compute it again for the gradient.
     """
-    packing = Packing.of(inputs)
-    ids, types, position = (packing.pack(x) for x in (inputs.ids, inputs.types, _positions(encoder, inputs)))
+    in_parts = run is layer_pass and inputs.ids.device.type == "cpu"
+    packing = Packing.of(inputs, encoder.config.num_attention_heads, in_parts)
+    pack = packing.whole.pack
+    ids, types, position = (pack(x) for x in (inputs.ids, inputs.types, _positions(encoder, inputs)))
     embedded = encoder.get_input_embeddings()(ids)
     if delta is not None:
-        embedded = embedded + packing.pack(delta)
+        embedded = embedded + pack(delta)
     types = types if encoder.config.type_vocab_size > 1 else torch.zeros_like(types)
     hidden: Tensor = encoder.embeddings(
         inputs_embeds=embedded[None], token_type_ids=types[None], position_ids=position[None]
@@ -96,26 +127,35 @@ def _positions(encoder: Any, inputs: Inputs) -> Tensor:
 
 def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tensor:
     """One layer: all tokens `(T, H)` -> all, or of the `last` layer the first of each text, `(texts, H)`."""
-    own = layer.attention.self
-    asking = hidden[packing.first] if last else hidden
+    own, asking = layer.attention.self, hidden
     if last:
-        key, value = _project(hidden, packing, own.num_attention_heads, own.key, own.value)
-        query = own.query(asking).unflatten(1, (own.num_attention_heads, 1, -1))
+        asking = hidden[packing.first]
+        query, (key, value) = own.query(asking), _project(hidden, own.key, own.value)
     else:
-        query, key, value = _project(hidden, packing, own.num_attention_heads, own.query, own.key, own.value)
-    share = own.dropout.p if own.training else 0.0
-    attended = _attend(query, key, value, packing.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
-    attended = attended[:, 0] if last else packing.pack(attended)
-    attended = layer.attention.output(attended, asking)
+        query, key, value = _project(hidden, own.query, own.key, own.value)
+    attended = layer.attention.output(_attention(own, query, key, value, packing, last), asking)
     behind: Tensor = layer.output(layer.intermediate(attended), attended)
     return behind
 
 
-def _project(hidden: Tensor, packing: Packing, heads: int, *projections: nn.Linear) -> tuple[Tensor, ...]:
-    """Tokens `(T, H)` by each of some projections, all in one product: `(texts, heads, tokens, H / heads)` each."""
+def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
+    """Tokens `(T, H)` by each of some projections, all in one product."""
     weight, bias = (torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias"))
-    padded = packing.spread(functional.linear(hidden, weight, bias))
-    return padded.unflatten(2, (len(projections), heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return functional.linear(hidden, weight, bias).chunk(len(projections), 1)
+
+
+def _attention(own: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool) -> Tensor:
+    """What each query attends to, part by part: `(T, H)`, or `(texts, H)` where `last` says that the first ask."""
+    share = own.dropout.p if own.training else 0.0
+    tokens = [part.tokens for part in packing.parts]
+    askers = [part.shape[0] for part in packing.parts] if last else tokens
+    attended = []
+    for part, q, k, v in zip(packing.parts, query.split(askers), key.split(tokens), value.split(tokens), strict=True):
+        padded = (q[:, None] if last else part.spread(q), part.spread(k), part.spread(v))
+        heads = (x.unflatten(2, (own.num_attention_heads, -1)).transpose(1, 2) for x in padded)
+        found = _attend(*heads, part.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
+        attended.append(found[:, 0] if last else part.pack(found))
+    return torch.cat(attended)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
