@@ -106,6 +106,11 @@ class Optimised(Model):
     token_budget: int = Field(16_384, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 
+    @property
+    def fused(self) -> bool:
+        """Whether AdamW is one kernel on CPUs, too: faster, and rounded differently."""
+        return False
+
 
 class EncoderRecipe(Recipe, Optimised):
     """A model that reads query and product as text, and how it is fine-tuned.
@@ -175,6 +180,10 @@ class EncoderRecipe(Recipe, Optimised):
         if self.checkpointing and self.adversary == "awp":
             raise ValueError("checkpointing computes layers again with the weights as they are, awp has moved them")
         return self
+
+    @property
+    def fused(self) -> bool:
+        return self.lean
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
