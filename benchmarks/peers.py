@@ -56,6 +56,7 @@ class Peer:
         from datasets import Dataset
         from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
         from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
+        from transformers import PrinterCallback
 
         rows = {name: values[:TRAINED] for name, values in self.texts.items()} | {"label": self.label[:TRAINED]}
         keys = CrossEncoderTrainingArguments(
@@ -64,7 +65,9 @@ class Peer:
             use_cpu=not torch.cuda.is_available(),
         )  # fmt: skip
         loss = CrossEntropyLoss(self.model)
-        CrossEncoderTrainer(self.model, keys, Dataset.from_dict(rows), loss=loss).train()
+        trainer = CrossEncoderTrainer(self.model, keys, Dataset.from_dict(rows), loss=loss)
+        trainer.remove_callback(PrinterCallback)  # its lines have no place in a table
+        trainer.train()
 
     def predict(self) -> np.ndarray:
         """Logits of all pairs."""

@@ -151,11 +151,16 @@ def _attention(own: Any, query: Tensor, key: Tensor, value: Tensor, packing: Pac
     askers = [part.shape[0] for part in packing.parts] if last else tokens
     attended = []
     for part, q, k, v in zip(packing.parts, query.split(askers), key.split(tokens), value.split(tokens), strict=True):
-        padded = (q[:, None] if last else part.spread(q), part.spread(k), part.spread(v))
-        heads = (x.unflatten(2, (own.num_attention_heads, -1)).transpose(1, 2) for x in padded)
-        found = _attend(*heads, part.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
+        asking = q[:, None] if last else part.spread(q)
+        q, k, v = (_heads(x, own.num_attention_heads) for x in (asking, part.spread(k), part.spread(v)))
+        found = _attend(q, k, v, part.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
         attended.append(found[:, 0] if last else part.pack(found))
     return torch.cat(attended)
+
+
+def _heads(tokens: Tensor, heads: int) -> Tensor:
+    """`(texts, tokens, H)` -> `(texts, heads, tokens, H / heads)`."""
+    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
