@@ -138,6 +138,14 @@ def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tens
     return behind
 
 
+def compiled_pass() -> Layer:
+    """`layer_pass`, compiled once for texts of any length."""
+    import torch._functorch.config as functorch
+
+    functorch.donated_buffer = False  # an attack keeps the graph of the clean pass, whose buffers must stay
+    return torch.compile(layer_pass, dynamic=True)
+
+
 def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
     """Tokens `(T, H)` by each of some projections, all in one product."""
     weight, bias = (torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias"))

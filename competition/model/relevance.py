@@ -11,7 +11,7 @@ from competition.model.encoder import hidden_states, load_encoder
 from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
-from competition.model.lean import first_states, is_lean, layer_pass
+from competition.model.lean import compiled_pass, first_states, is_lean, layer_pass
 from competition.model.sources import Sources
 from competition.recipe import EncoderRecipe
 from competition.tasks import KINDS
@@ -33,7 +33,7 @@ class RelevanceModel(nn.Module):
         self._can_be_lean = self.head.reads_first and is_lean(encoder)
         self._learns_lean = recipe.lean and self._can_be_lean
         self._save_memory = recipe.checkpointing
-        self._layer = torch.compile(layer_pass, dynamic=True) if recipe.compile else layer_pass
+        self._layer = compiled_pass() if recipe.compile else layer_pass
         if recipe.checkpointing:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
         if self._learns_lean:
