@@ -26,6 +26,10 @@ fix: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.gpu
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.methods
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise

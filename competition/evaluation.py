@@ -1,11 +1,13 @@
 """Scores of outputs against labels, with intervals over queries, overall and in groups, alone and paired."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from competition import metrics
+from competition.frames import pd
 from competition.metrics import Array, Codes, Estimate
 from competition.tasks import FULL_DEPTH, LOCALES, Task, answers, baseline, gains, truth
 

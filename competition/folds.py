@@ -4,13 +4,15 @@ query text -> normalised -> part 0..19 by a stable hash -> fold. Both schemes ar
 out-of-fold rows of every model line up.
 """
 
+from __future__ import annotations
+
 import hashlib
 import unicodedata
 
 import numpy as np
-import pandas as pd
 
 from competition.errors import InputError
+from competition.frames import pd
 from competition.recipe import SCHEMES
 
 PARTS = 20  # a fold is PARTS / folds neighbouring parts

@@ -1,13 +1,14 @@
 """The log of what was submitted, `submissions/leaderboard.csv`, and what the competition answered."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
-
 from competition.errors import InputError
+from competition.frames import pd
 from competition.settings import nearest
 from competition.workspace import Workspace, atomic_file
 

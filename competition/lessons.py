@@ -1,11 +1,13 @@
 """What rows teach where that is not their label alone: soft targets, and weights."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
+from competition.frames import pd
 from competition.tasks import KINDS, hard_target, of_classes
 
 
@@ -22,7 +24,7 @@ class Lesson:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of_labels(cls, kind: str, rows: pd.DataFrame) -> "Lesson":
+    def of_labels(cls, kind: str, rows: pd.DataFrame) -> Lesson:
         """The labels of examples as they are, each row of weight 1."""
         return cls(hard_target(kind, rows), np.ones(len(rows)))
 

@@ -43,10 +43,11 @@ def find_device() -> Device:
     import torch
 
     from competition.training.loop import make_accelerator
+    from competition.training.precision import computes_in_bf16
 
     accelerator = make_accelerator()
     kind = accelerator.device.type
-    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    precision = "bf16" if computes_in_bf16("auto") else "fp32"
     if kind == "cuda":
         free, total = torch.cuda.mem_get_info()
         return Device(torch.cuda.get_device_name(), kind, precision, total, free, torch.get_num_threads())

@@ -5,15 +5,17 @@ of all test rows by the model of fold K. `pair-J-K.parquet`, where there are any
 folds by a nested model, which saw neither. Whatever reads a run checks that each example is there exactly once.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from competition.errors import CompError
+from competition.frames import pd
 from competition.tables import mean_by_id, read_table, write_table
 from competition.tasks import KINDS
 from competition.workspace import Workspace, fingerprint

@@ -6,8 +6,10 @@ new test rows redo predictions only.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from competition.errors import InputError
 from competition.keys import AuditKeys
@@ -17,12 +19,14 @@ from competition.origins import folds_inputs, text_features_inputs
 from competition.planning import Planner
 from competition.plans import PAIRED, AuditPlan, FoldPlan
 from competition.progress import console
-from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe
+from competition.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe
 from competition.settings import recipe_names
-from competition.steps import Maker
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
 from competition.workspace import ALL, SCHEMA, Workspace, fingerprint, read_json, stamped
+
+if TYPE_CHECKING:
+    from competition.steps import Maker
 
 SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
@@ -65,9 +69,12 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
 class Pipeline(Planner):
     """The steps of one workspace."""
 
-    def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
-        super().__init__(workspace, recipes)
-        self.maker = Maker(workspace, self.settings.tracker)
+    @cached_property
+    def maker(self) -> "Maker":
+        """What makes the artefacts; imported only when one is made, since it imports all that this takes."""
+        from competition.steps import Maker
+
+        return Maker(self.workspace, self.settings.tracker)
 
     def folds_step(self, scheme: str) -> Step:
         """`folds/<scheme>.parquet`."""
@@ -131,8 +138,12 @@ class Pipeline(Planner):
 
     def _audit_step(self, plan: AuditPlan) -> Step:
         name = f"audit {plan.name}" + ("" if plan.fold is None else f" without fold {plan.fold}")
-        said = self.verdicts(plan.name)
-        return Step(name, plan.inputs, lambda: self._recorded_audit(plan), lambda: self.maker.noise(plan, said))
+        return Step(
+            name,
+            plan.inputs,
+            lambda: self._recorded_audit(plan),
+            lambda: self.maker.noise(plan, self.verdicts(plan.name)),
+        )
 
     def _recorded_audit(self, plan: AuditPlan) -> str | None:
         """What the flags were made from; None where they or their card are missing."""

@@ -4,13 +4,14 @@ Fingerprints are computed from settings and data alone, before anything is made:
 and the fingerprints of what it depends on, down to the rows.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from functools import cache
 from itertools import combinations
 
-import pandas as pd
-
 from competition.errors import InputError
+from competition.frames import pd
 from competition.keys import AND, AuditKeys
 from competition.lessons import TEACHERS
 from competition.oof import RunPlan
@@ -257,7 +258,8 @@ class Planner(Origins):
         parts = [SCHEMA, "noise", made_from if len(made_from) > 1 else made_from[0], keys.fraction]
         parts += [chosen] if chosen else []
         parts += [] if fold is None else [fold]
-        parts += verdict_inputs(self.verdicts(of_runs))
+        if self.workspace.verdicts(of_runs).is_file():
+            parts += verdict_inputs(self.verdicts(of_runs))
         return AuditPlan(of_runs, runs, keys, fingerprint(parts), fold, pairs)
 
     def audited_runs(self, name: str) -> tuple[str, tuple[RunPlan, ...]]:

@@ -95,7 +95,8 @@ class Optimised(Model):
     """What the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `clip_norm` the largest
-    norm of a gradient, `ema` the decay of the averaged weights, 0 for none.
+    norm of a gradient, `ema` the decay of the averaged weights, 0 for none. `precision` is that of matrix products:
+    `auto` is bf16 on a GPU that has it and fp32 elsewhere; weights, norms and losses are fp32 in either.
     """
 
     encoder: str = "tiny"
@@ -108,6 +109,12 @@ class Optimised(Model):
     clip_norm: float = Field(1.0, gt=0)
     ema: float = Field(0.0, ge=0, lt=1)
     token_budget: int = Field(16_384, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @property
+    def fused(self) -> bool:
+        """Whether AdamW is one kernel on CPUs, too: faster, and rounded differently."""
+        return False
 
 
 class EncoderRecipe(Recipe, Optimised):
@@ -118,10 +125,16 @@ class EncoderRecipe(Recipe, Optimised):
     switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
     once per seed and averages the outputs. `translate_with` and `rebalance` add training rows of the weight
     `augmented_weight`, see `data/augment.py`; `query_context` appends to a query what its candidates share.
+
+    Three keys change how training computes, not what: `lean` leaves out padding and all that the head does not read of
+    the last layer, and draws dropout faster (other numbers; see `model/lean.py`; prediction always does so); `compile`
+    compiles the layers of that way, and `checkpointing` keeps less for the gradient and computes it again.
     """
 
     # Models count by their content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
-    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder", "translate_with"})
+    device_keys: ClassVar[frozenset[str]] = frozenset(
+        {"token_budget", "precision", "lean", "compile", "checkpointing", "encoder", "translate_with"}
+    )
 
     model: Literal["encoder"] = "encoder"
     architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
@@ -142,6 +155,9 @@ class EncoderRecipe(Recipe, Optimised):
     query_context: bool = False
     seeds: tuple[int, ...] = ()  # empty: `seed` alone
     weights: Literal["last", "best"] = "last"
+    lean: bool = False
+    compile: bool = False
+    checkpointing: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -164,7 +180,15 @@ class EncoderRecipe(Recipe, Optimised):
             raise ValueError(f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not")
         if self.label_smoothing and self.kind == "gain":
             raise ValueError("label_smoothing is for classes, the kind is gain")
+        if self.compile and not self.lean:
+            raise ValueError("compile goes with lean = true")
+        if self.checkpointing and self.adversary == "awp":
+            raise ValueError("checkpointing computes layers again with the weights as they are, awp has moved them")
         return self
+
+    @property
+    def fused(self) -> bool:
+        return self.lean
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
@@ -252,7 +276,7 @@ class PretrainingRecipe(Learned, Optimised):
     `test_copies` times; with 0 they are left out of all tasks, and new test rows leave the encoder alone.
     """
 
-    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "encoder"})
+    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "precision", "encoder"})
 
     model: Literal["pretraining"] = "pretraining"
     epochs: int = Field(10, ge=1)

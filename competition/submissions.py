@@ -1,5 +1,7 @@
 """Leaderboard files: written, checked, graded."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Mapping
 from io import StringIO
@@ -7,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from competition import leaderboard
 from competition.errors import CompError, InputError
 from competition.evaluation import Counts, count, graded_rows
+from competition.frames import pd
 from competition.tables import read_cells, refuse, whole_numbers
 from competition.tasks import KINDS, Task, answer_names, answers, class_index
 from competition.workspace import Workspace, read_json, write_json, write_text

@@ -1,5 +1,7 @@
 """Parquet tables of a workspace: written whole, each with the fingerprint of what it was made from in its metadata."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -7,11 +9,11 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from competition.errors import CompError, InputError
+from competition.frames import pd
 from competition.workspace import atomic_file
 
 _METADATA_KEY = b"comp"

@@ -1,12 +1,15 @@
 """The competition: labels, gains, tasks, and how a model's outputs become answers. Written here and nowhere else."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+from competition.frames import pd
 
 LOCALES = ("us", "es", "jp")
 LANGUAGES = {"us": "en", "es": "es", "jp": "ja"}  # of queries and products, as HTML names them

@@ -63,7 +63,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path) -> Trial:
     tokenised = (time.monotonic() - began) / len(examples)
     rows = np.arange(len(examples))
     sample = corpus.sample(recipe, rows, np.empty(0, np.int64))
-    accelerator, watch = make_accelerator(), _Stopwatch()
+    accelerator, watch = make_accelerator(precision=recipe.precision), _Stopwatch()
     model = RelevanceModel.make(recipe, sources, seed=0)
     with suppress(_Enough):
         tune(accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None)

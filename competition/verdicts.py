@@ -5,11 +5,13 @@ training obeys it from then on. What is kept carries the fingerprint of the trai
 the data are others, so verdicts are then refused, not used.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from competition.frames import pd
 from competition.tables import read_cells, read_table, refuse, whole_numbers
 from competition.workspace import Workspace, fingerprint
 

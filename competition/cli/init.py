@@ -1,7 +1,6 @@
 """`comp init`: a new workspace."""
 
 import tomllib
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,8 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to make a workspace of.")] = HERE,
 ) -> None:
     """Make a workspace: the folders for what the commands leave, and `competition.toml`, which explains itself."""
+    from importlib.resources import files
+
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
         raise InputError(f"{folder} is a workspace already: remove {workspace.settings_file} to start anew.")

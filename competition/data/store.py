@@ -1,14 +1,16 @@
 """`data/examples.parquet` and `data/products.parquet`: checked once at the border, then trusted by every later room."""
 
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from competition.data.text import FIELDS
 from competition.errors import InputError
 from competition.folds import normalise
+from competition.frames import pd
 from competition.progress import warn
 from competition.tables import fingerprint_frame, read_table, write_table
 from competition.tasks import LABELS, LOCALES, TASKS

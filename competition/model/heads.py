@@ -15,6 +15,8 @@ from competition.model.inputs import Mix
 class CrossEncoder(nn.Module):
     """[CLS] and the features -> dropout -> dense -> tanh."""
 
+    reads_first = True  # of each view no other token
+
     def __init__(self, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
@@ -29,6 +31,7 @@ class CrossEncoder(nn.Module):
 class MixtureOfExperts(nn.Module):
     """One expert per view (query with title, bullets, description); a gate weighs those whose field is there."""
 
+    reads_first = True
     views = 3
 
     def __init__(self, hidden: int, extra: int, dropout: float) -> None:
@@ -54,6 +57,7 @@ class TwoTower(nn.Module):
     u and v are the means of the towers' tokens after the cross attention; features u, v, |u - v|.
     """
 
+    reads_first = False
     HEADS = 4
 
     def __init__(self, hidden: int, extra: int, dropout: float) -> None:

@@ -22,6 +22,7 @@ class Inputs(NamedTuple):
     mask: Tensor  # (V * batch, tokens), 1 on tokens
     types: Tensor  # (V * batch, tokens), 1 on the product's side where the query stands before it
     present: Tensor  # (batch, V) bool, whether the view says anything of the product
+    places: Tensor  # (T,) of all that is no padding in the flattened ids, ascending
     extras: Extras | None
 
 

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from competition.data.vocabulary import Vocabulary
+from competition.model.dropout import draw_fast
 from competition.model.encoder import hidden_states, load_encoder
 from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
+from competition.model.lean import compiled_pass, first_states, is_lean, layer_pass
 from competition.model.sources import Sources
 from competition.recipe import EncoderRecipe
 from competition.tasks import KINDS
@@ -28,6 +30,14 @@ class RelevanceModel(nn.Module):
         hidden, extra = encoder.config.hidden_size, features.width if features else 0
         self.head = ARCHITECTURES[recipe.architecture](hidden, extra, recipe.dropout)
         self.output = Output(hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout)
+        self._can_be_lean = self.head.reads_first and is_lean(encoder)
+        self._learns_lean = recipe.lean and self._can_be_lean
+        self._save_memory = recipe.checkpointing
+        self._layer = compiled_pass() if recipe.compile else layer_pass
+        if recipe.checkpointing:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        if self._learns_lean:
+            draw_fast(encoder)
 
     @classmethod
     def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
@@ -53,15 +63,21 @@ class RelevanceModel(nn.Module):
             delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial training attacks.
             mix: embedding mixup, in training only.
         """
-        if delta is None:
-            text = {"input_ids": inputs.ids}
-        else:
-            text = {"inputs_embeds": self.encoder.get_input_embeddings()(inputs.ids) + delta}
-        hidden = hidden_states(self.encoder, inputs.mask, inputs.types, **text)  # (V * batch, tokens, H)
+        hidden = self._hidden(inputs, delta)  # (V * batch, tokens or 1, H)
         batch, views = inputs.present.shape
         hidden, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (hidden, inputs.mask))
         beside = hidden.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
         return self.output(self.head(hidden, mask, inputs.present, beside), mix)
+
+    def _hidden(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
+        # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
+        if self._learns_lean or (self._can_be_lean and not self.training):
+            return first_states(self.encoder, inputs, delta, self._layer, self._save_memory)
+        if delta is None:
+            text = {"input_ids": inputs.ids}
+        else:
+            text = {"inputs_embeds": self.encoder.get_input_embeddings()(inputs.ids) + delta}
+        return hidden_states(self.encoder, inputs.mask, inputs.types, **text)
 
     @property
     def token_table(self) -> Tensor:

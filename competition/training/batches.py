@@ -68,16 +68,23 @@ def pad(
         ids[i, : len(tokens)] = tokens
         mask[i, : len(tokens)] = 1
         types[i, first_text : len(tokens)] = 1
-    ids_, mask_, types_ = (torch.from_numpy(array).to(device) for array in (ids, mask, types))
-    return ids_, mask_, types_
+    return to_device(ids, device), to_device(mask, device), to_device(types, device)
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """An array on `device`; a GPU copies it from pinned memory while the CPU goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
     """Put the pairs of `rows` together on `device`."""
     texts = [pairs.ids(int(row), view) for view in pairs.views for row in rows]
     present = np.array([[pairs.has_text(int(row), view) for view in pairs.views] for row in rows])
-    read = pad(texts, pairs.special.padding, pairs.max_length, device)
-    return Inputs(*read, present=torch.from_numpy(present).to(device), extras=_extras(pairs, rows, device))
+    ids, mask, types = pad(texts, pairs.special.padding, pairs.max_length, device)
+    lengths = np.array([len(tokens) for tokens, _ in texts])
+    places = np.flatnonzero(np.arange(ids.shape[1]) < lengths[:, None])
+    return Inputs(ids, mask, types, to_device(present, device), to_device(places, device), _extras(pairs, rows, device))
 
 
 def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:
@@ -91,4 +98,4 @@ def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:
     grams = np.concatenate([_NO_GRAMS, *bags])
     names = (known.brand[product], known.color[product], known.country[rows])
     arrays = (*names, grams.astype(np.int64), begins.astype(np.int64))
-    return Extras(*(torch.from_numpy(array).to(device) for array in arrays))
+    return Extras(*(to_device(array, device) for array in arrays))

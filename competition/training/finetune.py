@@ -152,7 +152,8 @@ def train_fold(
     held_out, test = [], []
     with atomic_folder(fold.folder) as folder:
         for seed in recipe.all_seeds:
-            accelerator = make_accelerator()  # it holds on to the model and optimizer that it prepares
+            # One for each seed: it holds on to the model and optimizer that it prepares.
+            accelerator = make_accelerator(precision=recipe.precision)
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
             if accelerator.is_main_process:
@@ -173,7 +174,7 @@ def predict_fold(
     load: Callable[[Path, int, EncoderRecipe, Sources], RelevanceModel] = load_model,
 ) -> pd.DataFrame:
     """Outputs of some rows by the weights that `train_fold` left in a folder; `name` is what progress calls it."""
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(precision=recipe.precision)
     outputs = []
     with progress(name, len(rows) * len(recipe.all_seeds)) as work:
         for seed in recipe.all_seeds:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -17,28 +16,29 @@ from competition.progress import Progress
 from competition.recipe import Optimised
 from competition.training.batches import Rows, epoch_batches
 from competition.training.footprint import peak_memory
+from competition.training.precision import PreciseAccelerator
 from competition.training.regularization import averaged
 
 LOG_EVERY = 50  # optimiser steps
 
 
-def make_accelerator() -> Accelerator:
-    """An Accelerator with bf16 where the device has it; the CPU computes in fp32."""
-    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+def make_accelerator(precision: str = "auto") -> Accelerator:
+    """An Accelerator that computes in the `precision` of a recipe."""
     # No buffer of a model changes in training; an exchange of them in every forward would wait for processes that have
     # fewer pieces of a batch.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[kwargs])
+    return PreciseAccelerator(precision, kwargs_handlers=[kwargs])
 
 
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> AdamW:
-    """AdamW; biases and norms (parameters of one dimension) do not decay."""
+def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float, fused: bool = False) -> AdamW:
+    """AdamW; biases and norms (parameters of one dimension) do not decay. On GPUs it is always `fused`."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return AdamW(groups, lr=learning_rate)
+    fused = fused or all(p.is_cuda for p in trained)
+    return AdamW(groups, lr=learning_rate, fused=True if fused else None)
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
@@ -104,7 +104,7 @@ def fit(
     """
     model.to(accelerator.device)
     average = averaged(model, recipe.ema, accelerator.device) if recipe.ema else None
-    optimizer = make_optimizer(model, recipe.learning_rate, recipe.weight_decay)
+    optimizer = make_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.fused)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     steps = recipe.epochs * -(-count // recipe.batch_size)
     # Not prepared: Accelerate would step it once per process.

@@ -122,4 +122,5 @@ class Pretraining:
     def _forward(self, task: str, batch: Batch, step: int, *parts: int) -> dict[str, Tensor]:
         torch.manual_seed(derive_seed(self.recipe.seed, "dropout", task, step, *parts))
         with self.accelerator.autocast():
-            return self.model(task, batch)
+            found = self.model(task, batch)
+        return {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in found.items()}

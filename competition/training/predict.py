@@ -32,22 +32,24 @@ def predict(
     columns = list(KINDS[model.kind].outputs)
     groups = micro_batches(rows, pairs.lengths(), token_budget // len(pairs.views))
     mine = shard(np.arange(len(groups)), accelerator.process_index, accelerator.num_processes)
-    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    ids, found = [np.empty(0, np.int64)], []
     was_training = model.training
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
         for g in mine:
             logits = model(collate(pairs, groups[g], accelerator.device))
-            parts.append((pairs.example_id[groups[g]], model.outputs(logits).cpu().numpy()))
+            ids.append(pairs.example_id[groups[g]])
+            found.append(model.outputs(logits))  # left on the device, so that nobody waits for it
             if work is not None:
                 work.advance(len(groups[g]))
     model.train(was_training)
+    values = torch.cat(found).cpu().numpy() if found else np.empty((0, len(columns)))
+    parts = [(np.concatenate(ids), values)]
     if accelerator.num_processes > 1:
         parts = gather_object(parts)
-    ids = np.concatenate([part[0] for part in parts]) if parts else np.empty(0, np.int64)
-    if not np.array_equal(np.sort(ids), np.sort(pairs.example_id[rows])):
+    example_id = np.concatenate([part[0] for part in parts])
+    if not np.array_equal(np.sort(example_id), np.sort(pairs.example_id[rows])):
         raise RuntimeError("an example was predicted twice or never")
-    values = np.concatenate([part[1] for part in parts]) if parts else np.empty((0, len(columns)))
-    frame = pd.DataFrame(values, columns=columns)
-    frame.insert(0, "example_id", ids)
+    frame = pd.DataFrame(np.concatenate([part[1] for part in parts]), columns=columns)
+    frame.insert(0, "example_id", example_id)
     return frame.sort_values("example_id", ignore_index=True)

@@ -56,7 +56,7 @@ def pretrain(
         model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
     if sources.names is not None:
         model.start_names(load_names(sources.names))
-    accelerator = make_accelerator()
+    accelerator = make_accelerator(precision=recipe.precision)
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, recipe, examples)
     watch = _Watch(recipe.name, accelerator, held_out, recipe.token_budget, log)

@@ -28,6 +28,16 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert all(f" {command} " in shown for command in COMMANDS)
 
 
+def test_the_plan_is_made_without_tables_and_models() -> None:
+    code = (
+        "import sys; import competition.pipeline;"
+        "heavy = {'torch', 'sklearn', 'lightgbm', 'scipy', 'pandas', 'competition.steps'};"
+        "print('HEAVY', sorted(heavy & set(sys.modules)))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "HEAVY []" in shown
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     assert comp(command, "--help").exit_code == 0

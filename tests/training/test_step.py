@@ -238,13 +238,13 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
         def back(grad: Tensor) -> None:
             counts["backward"] += 1
 
-        output.last_hidden_state.register_hook(back)
+        output.register_hook(back)
 
     original = RelevanceModel.__init__
 
     def watched(self: RelevanceModel, *arguments: Any) -> None:
         original(self, *arguments)
-        self.encoder.register_forward_hook(count, with_kwargs=True)
+        self.encoder.embeddings.register_forward_hook(count, with_kwargs=True)
 
     monkeypatch.setattr(RelevanceModel, "__init__", watched)
     yield counts
@@ -266,6 +266,30 @@ def test_what_an_unsplit_batch_costs(
 ) -> None:
     found(bench, recipe(**keys))
     assert passes == {"forward": forward, "backward": backward}
+
+
+WAYS = ({"lean": True}, {"checkpointing": True}, {"lean": True, "checkpointing": True})
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: " ".join(way))
+@pytest.mark.parametrize("method", ["plain", "fgm-table r-drop", "experts", "towers"])
+def test_ways_to_compute_have_one_gradient(method: str, way: dict[str, bool], bench: Bench) -> None:
+    results = []
+    for keys in ({}, way):
+        asked = recipe(**METHODS[method], **keys)
+        model = bench.model(asked).train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        results.append((bench.step(asked, model).backward(CHOSEN, 0).item(), gradient(model)))
+    assert results[1][0] == pytest.approx(results[0][0], abs=1e-9)
+    assert_same(results[1][1], results[0][1])
+
+
+@pytest.mark.parametrize("keys", [{"compile": True}, {"checkpointing": True, "adversary": "awp"}])
+def test_ways_that_do_not_go_together_are_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="compile goes with lean|awp has moved them"):
+        recipe(**keys)
 
 
 # --- randomness --------------------------------------------------------------------------------------------------

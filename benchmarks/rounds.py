@@ -1,0 +1,145 @@
+"""What the benchmarks of training share: data, models, alternating rounds, and the line that names the machine."""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from competition.data import synthetic
+from competition.data.store import load_examples, load_products
+from competition.model.encoder import fetch, make_tiny
+from competition.model.relevance import RelevanceModel
+from competition.model.sources import Sources
+from competition.progress import Progress, console
+from competition.recipe import EncoderRecipe
+from competition.tasks import target
+from competition.training.batches import Rows
+from competition.training.finetune import Corpus
+from competition.training.loop import Log, fit, make_accelerator
+from competition.training.step import Sample, Step
+from competition.workspace import Workspace
+
+
+def arguments(about: str) -> argparse.Namespace:
+    """What the benchmarks take: an encoder's folder and a workspace with imported data."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--encoder", help="a local folder; without it, the offline encoder")
+    parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
+    parser.add_argument("--length", type=int, help="the longest text in tokens")
+    parser.add_argument("--rounds", type=int, default=5)
+    console.quiet = True  # progress has no place in a table
+    return parser.parse_args()
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labelled examples in a random order, products, and an encoder's folder."""
+
+    examples: pd.DataFrame
+    products: pd.DataFrame
+    sources: Sources
+
+    def sample(self, recipe: EncoderRecipe, rows: int) -> Sample:
+        """The first rows as a recipe reads them."""
+        examples = self.examples.head(rows)
+        pairs = Corpus.make(recipe, self.sources, examples, self.products).pairs
+        return Sample(pairs, np.arange(len(examples)), target(recipe.kind, examples), np.ones(len(examples)))
+
+
+@contextmanager
+def opened(encoder: str | None, workspace: Path | None) -> Iterator[Data]:
+    """The data of a workspace or of the built-in catalogue, and an encoder that lasts as long as the context."""
+    if workspace is None:
+        examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
+    else:
+        examples, products = load_examples(Workspace.open(workspace)), load_products(Workspace.open(workspace))
+    known = (examples["split"] == "train") & examples["label"].notna()
+    examples = examples[known].sample(frac=1, random_state=0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "encoder"
+        if encoder is None:
+            make_tiny(path, products, 1, "benchmark")
+        else:
+            fetch(path, encoder, "benchmark")
+        yield Data(examples, products, Sources(path))
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    """The model with every dropout at 0."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model
+
+
+class Watched:
+    """Counts gradients as a step does, and keeps the losses on the device."""
+
+    def __init__(self, step: Step) -> None:
+        self.step, self.losses = step, list[Tensor]()
+
+    def backward(self, chosen: Rows, step: int) -> Tensor:
+        """See `Step`."""
+        self.losses.append(self.step.backward(chosen, step))
+        return self.losses[-1]
+
+
+def train_ours(recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log: Path) -> list[float]:
+    """Train `model` by the real loop; the loss of each step."""
+    accelerator = make_accelerator(precision=recipe.precision)
+    watched: list[Watched] = []
+
+    def gradients(wrapped: nn.Module) -> Watched:
+        watched.append(Watched(Step(accelerator, wrapped, model, recipe, sample, 1)))
+        return watched[-1]
+
+    work = Progress("", 0, None)
+    fit(accelerator, model, recipe, len(sample.rows), gradients, 1, work, Log(log), lambda epoch, model: None)
+    return torch.stack(watched[0].losses).tolist()
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long `work` takes, on a GPU until it is done there."""
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each, round by round; a first round of all warms up."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            seconds = seconds_of(work)
+            if number:
+                times[name].append(seconds)
+    return times
+
+
+def ratio(slow: list[float], fast: list[float]) -> float:
+    """How many times as fast: the median over rounds of the ratio within one."""
+    return median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def machine() -> str:
+    """One line for the head of a table."""
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    return f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads{gpu}; torch {torch.__version__}"
+
+
+def describe(sample: Sample) -> str:
+    """What is trained on."""
+    lengths = sample.pairs.lengths()[sample.rows]
+    return f"{len(lengths):,} pairs of {lengths.mean():.0f} tokens on average, at most {lengths.max()}"

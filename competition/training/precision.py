@@ -1,0 +1,28 @@
+"""The precision of matrix products, for each recipe its own: Accelerate keeps that of the first for all."""
+
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+
+def computes_in_bf16(precision: str) -> bool:
+    """What `precision` of a recipe means here: `auto` is bf16 on GPUs that have it, and fp32 elsewhere.
+
+    CPUs compute in fp32 unless told otherwise, those that have bf16 too, so that bytes are the same on all.
+    """
+    if precision == "auto":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "bf16"
+
+
+class PreciseAccelerator(Accelerator):
+    """An Accelerator whose `autocast` is that of its recipe. Weights, norms and losses stay in fp32."""
+
+    def __init__(self, precision: str, **keys: Any) -> None:
+        super().__init__(mixed_precision="no", **keys)
+        self._bf16 = computes_in_bf16(precision)
+
+    def autocast(self, autocast_handler: Any = None) -> torch.autocast:
+        """The context that forwards run in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)

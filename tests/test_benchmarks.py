@@ -1,0 +1,45 @@
+"""What the benchmarks compare does the same mathematics, and those for GPUs run wherever there is none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.reference import Reference
+from benchmarks.rounds import ratio, train_ours, without_dropout
+from benchmarks.step import METHODS, TOLERANCE
+from competition.model.relevance import RelevanceModel
+from competition.training.step import Sample
+from tests.training.conftest import Bench, bench, recipe
+
+__all__ = ["bench"]  # the fixture
+
+
+@pytest.mark.parametrize("lean", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_reference_loop_has_our_losses(method: str, lean: bool, bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+    asked = recipe(
+        features=(), batch_size=8, epochs=2, learning_rate=1e-3, lean=lean, precision="fp32", **METHODS[method]
+    )
+    known = bench.sample(asked)
+    sample = Sample(known.pairs, known.rows, known.target, np.ones(24))
+    one, other = (without_dropout(RelevanceModel.make(asked, bench.sources, 5)) for _ in range(2))
+    expected = Reference(one, asked, sample, torch.device("cpu")).train()
+    found = train_ours(asked, other, sample, tmp_path / "log.jsonl")
+    assert len(found) == 6 and found == pytest.approx(expected, abs=TOLERANCE)
+    assert abs(found[0] - found[-1]) > 10 * TOLERANCE  # something was learned
+
+
+def test_ratios_are_within_a_round() -> None:
+    assert ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]) == 3.0  # of 2, 3 and 4
+
+
+def test_the_benchmark_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu.main(small=True)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows] == ["| method", "| plain", "| EMA, FGM, R-Drop"]
+    if not torch.cuda.is_available():
+        gpu.main(small=False)
+        assert capsys.readouterr().out == "This benchmark needs a GPU, and there is none here.\n"
