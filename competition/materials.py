@@ -77,7 +77,9 @@ class Materials:
         from competition.training.pretrain import pretrain
 
         products = choose(self.examples, self.products, recipe.test_copies)
-        pretrain(recipe, products, sources, folder, inputs, Log(self.workspace.encoder_log(recipe.name)))
+        log = Log(self.workspace.encoder_log(recipe.name))
+        unfinished = self.workspace.checkpoints(recipe.name, "encoder")
+        pretrain(recipe, products, sources, folder, inputs, log, unfinished)
 
     def write_text_features(self, inputs: str) -> None:
         """Write `data/text_features.parquet`: the features of `lexical` and BM25."""

@@ -19,5 +19,6 @@ from competition.cli import score
 from competition.cli import run
 from competition.cli import status
 from competition.cli import ablate
+from competition.cli import clean
 
 __all__ = ["app"]

@@ -9,11 +9,13 @@ import typer
 from rich.table import Table
 from typer.core import TyperGroup
 
-from competition import __version__
-from competition.errors import CompError
+from competition import __version__, processes
+from competition.errors import CompError, InputError
+from competition.interruption import listening
 from competition.progress import console
 
 DEBUG = "--debug"
+SHARED = ("pretrain", "train")  # commands whose work several processes share
 
 
 class Commands(TyperGroup):
@@ -27,15 +29,19 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug`, errors keep their traceback."""
-        if ctx.params.get("debug"):
-            return super().invoke(ctx)
+        with listening():
+            return super().invoke(ctx) if ctx.params.get("debug") else self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except CompError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("error: interrupted; `comp run` goes on from what is done.", file=sys.stderr)
+        except KeyboardInterrupt as error:
+            goes_on = str(error) or "`comp run` goes on from what is done"
+            if processes.is_first():
+                print(f"error: interrupted; {goes_on}.", file=sys.stderr)
             raise typer.Exit(1) from None
         except OSError as error:
             print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
@@ -65,12 +71,18 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error came from.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """A competition harness for query-product relevance: from raw ESCI files to leaderboard files."""
+    if processes.count() > 1 and context.invoked_subcommand not in SHARED:
+        raise InputError(
+            f"`comp {context.invoked_subcommand}` runs as one process: start it without a launcher of several; "
+            f"{' and '.join(f'`comp {command}`' for command in SHARED)} share their work."
+        )
 
 
 def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> None:

@@ -1,0 +1,117 @@
+"""The real command under a launcher of two processes gives what one process gives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from competition import processes
+from competition.data import store
+from competition.model.encoder import make_tiny
+from competition.workspace import Workspace
+from tests.cli.test_resume import STRUCK
+from tests.conftest import comp, make_workspace, refused
+
+SETTINGS = """
+preset = "tiny"
+recipes = ["c1"]
+noise_run = ""
+ensembles = []
+[submission]
+task2 = "c1"
+[pretraining]
+encoder = "./models/still"
+max_length = 128
+batch_size = 8
+ema = 0.9
+[overrides]
+encoder = "pretrained"
+max_length = 32
+epochs = 1
+rows = "task1"
+mixup = 0.0
+dropout = 0.0
+features = ["brand"]
+"""
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+TRAIN = ("train", "--fold", "0")
+
+
+def workspace(folder: Path) -> Workspace:
+    """A workspace whose encoder never drops out."""
+    space = make_workspace(folder, settings=SETTINGS)
+    make_tiny(space.models / "still", store.load_products(space), seed=1, inputs="test")
+    config = space.models / "still" / "config.json"
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps(json.loads(config.read_text()) | off))
+    return space
+
+
+def launched(*command: str) -> subprocess.CompletedProcess[str]:
+    """What two processes say."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [*LAUNCH, *command], env=environment, cwd=root, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def losses(log: Path, *names: str) -> list[float]:
+    """Everything of these names that a log holds, in order."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line[name] for line in lines for name in names if name in line]
+
+
+def test_two_processes_give_what_one_gives(tmp_path: Path) -> None:
+    """Folds, vocabulary, a pre-training and a fold: all that `comp train` makes."""
+    one, two = workspace(tmp_path / "one"), workspace(tmp_path / "two")
+    alone = comp(*TRAIN, "-w", one.root)
+    assert alone.exit_code == 0, alone.output
+    done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("c1, fold 0: done.") == 1 and "pretrain pretrained" in done.stdout.splitlines()
+    for name in ("fold-0", "test-0"):
+        expected, found = (pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two))
+        assert found["example_id"].tolist() == expected["example_id"].tolist() == sorted(set(found["example_id"]))
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
+    names = ("loss", "held_out_mlm", "mlm", "query", "attributes", "contrastive", "held_out_score")
+    for log in ("models/encoders/pretrained.log.jsonl", "oof/c1/log.jsonl"):
+        expected_losses, found_losses = (losses(space.root / log, *names) for space in (one, two))
+        assert expected_losses and found_losses == pytest.approx(expected_losses, abs=1e-4)
+    assert not list(two.root.rglob(".*.tmp")) and not list(two.unfinished.rglob("*.safetensors"))
+
+
+def test_a_process_that_dies_ends_the_other_with_a_sentence(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path / "w", settings=SETTINGS.replace('encoder = "pretrained"', ""))
+    script = tmp_path / "struck.py"
+    only_the_second = "if os.environ['RANK'] == '1':\n    register"
+    script.write_text(STRUCK.replace("\nregister", f"\n{only_the_second}"))
+    ended = launched(str(script), "3", str(int(signal.SIGKILL)), *TRAIN, "-w", str(space.root))
+    assert ended.returncode != 0
+    sentences = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1 and "Another process of this launch has ended" in sentences[0], ended.stderr
+    assert not list(space.oof.rglob("*.parquet"))
+
+
+def test_commands_that_share_nothing_refuse_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_workspace(tmp_path / "w")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (["run"], ["stack", "blend"], ["clean"]):
+        sentence = refused(*command, "-w", space.root)
+        assert f"`comp {command[0]}` runs as one process" in sentence and "`comp train` share" in sentence
+
+
+def test_a_launcher_that_shards_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_workspace(tmp_path / "w")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "--multi_gpu" in refused("train", "-w", space.root)
+
+
+def test_alone_a_process_agrees_with_itself() -> None:
+    assert processes.is_first() and processes.agreed("x") == "x" and not processes.any_of(False)
