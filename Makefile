@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fix bench clean
+.PHONY: demo test check fix bench docs clean
 
 # The whole line on the built-in catalogue: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
@@ -30,6 +30,10 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.stacking
+
+# The reference is made from the code.
+docs: $(READY)
+	$(BIN)/python docs/build.py
 
 # Removes what the commands made, not the environment.
 clean:
