@@ -12,6 +12,7 @@ from tests.conftest import comp, make_workspace, refused
 
 COMMANDS = [
     "init", "data", "folds", "pretrain", "train", "cleanlab", "stack", "submit", "check", "score", "run", "status",
+    "clean",
 ]  # fmt: skip
 
 
