@@ -23,8 +23,9 @@ from competition.data.vocabulary import Vocabulary
 from competition.model.encoder import load_encoder, load_tokenizer, make_tiny
 from competition.model.pretraining import PretrainingModel, vocabulary_sizes
 from competition.recipe import PretrainingRecipe
-from competition.training.loop import make_accelerator, make_optimizer
+from competition.training.loop import make_accelerator
 from competition.training.multitask import Pretraining
+from competition.training.optimisation import make_optimizer
 
 ROUNDS = 20
 RECIPE = PretrainingRecipe.model_validate({"name": "x", "max_length": 64, "token_budget": 4096})

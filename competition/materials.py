@@ -88,7 +88,8 @@ class Materials:
 
         products = choose(self.examples, self.products, recipe.test_copies)
         with self.open_log(self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}") as log:
-            pretrain(recipe, products, sources, folder, inputs, log)
+            unfinished = self.workspace.checkpoints(recipe.name, "encoder")
+            pretrain(recipe, products, sources, folder, inputs, log, unfinished)
 
     def open_log(self, path: Path, recipe: Learned, training: str, **always: Any) -> AbstractContextManager["Log"]:
         """The log of a training, and behind it the tracker; there, `training` is what it is called."""

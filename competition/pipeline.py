@@ -5,12 +5,14 @@ what was last made is recorded. A step runs when the two differ; so a changed re
 new test rows redo predictions only.
 """
 
-import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from competition import processes
 from competition.errors import InputError
 from competition.keys import AuditKeys
 from competition.model.sources import Sources
@@ -39,6 +41,7 @@ class Step:
     inputs: str
     recorded: Callable[[], str | None]
     make: Callable[[], None]
+    shared: bool = False  # whether several processes make it together; else the first of them does
 
     @property
     def state(self) -> str:
@@ -50,20 +53,27 @@ class Step:
 
 
 def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
-    """Make what is not done, in order, each under its lock; returns how many steps ran."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("The commands run as one process: start them without a launcher of several.")
-    made = 0
-    for step in steps:
-        if step.state == "done":
-            continue
-        with workspace.lock(step.name):
-            if step.state == "done":  # another process finished it in the meantime
-                continue
-            console.print(step.name + (" (out of date)" if step.state == "stale" else ""), style="bold")
+    """Make what is not done, in order, each under its lock; returns how many steps ran.
+
+    Of several processes the first takes the locks and makes what is not shared, while the others wait for it.
+    """
+    with processes.joined():
+        return sum(_execute(workspace, step) for step in steps)
+
+
+def _execute(workspace: Workspace, step: Step) -> bool:
+    """Make one step if it is not done; returns whether it was made here."""
+    if processes.agreed(step.state) == "done":
+        return False
+    with workspace.lock(step.name) if processes.is_first() else nullcontext():
+        state = processes.agreed(step.state)
+        if state == "done":  # another command finished it in the meantime
+            return False
+        console.print(step.name + (" (out of date)" if state == "stale" else ""), style="bold")
+        if step.shared or processes.is_first():
             step.make()
-        made += 1
-    return made
+        processes.wait()  # what is made is read by all
+    return True
 
 
 class Pipeline(Planner):
@@ -96,6 +106,7 @@ class Pipeline(Planner):
                 inputs,
                 lambda: stamped(folder),
                 lambda: self.maker.pretrain(recipe, sources, folder, inputs),
+                shared=True,
             ),
         ]
 
@@ -204,6 +215,7 @@ class Pipeline(Planner):
             plan.inputs,
             lambda: stamped(folder),
             lambda: self.maker.train_all(recipe.for_all_rows, plan),
+            shared=isinstance(recipe, EncoderRecipe),
         )
 
     def asked_for(self) -> dict[str, Step]:
@@ -219,7 +231,7 @@ class Pipeline(Planner):
     def _train_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.oof_fold(recipe.name, fold)
         name = f"train {recipe.name} fold {fold}"
-        return Step(name, plan.inputs, lambda: table_inputs(path), lambda: self.maker.train(recipe, plan))
+        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train(recipe, plan))
 
     def pair_steps(self, name: str) -> list[Step]:
         """The nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
@@ -229,12 +241,12 @@ class Pipeline(Planner):
     def _pair_step(self, recipe: MemberRecipe, plan: FoldPlan) -> Step:
         path = self.workspace.pair(recipe.name, plan.held)
         name = f"train {recipe.name} without folds {' and '.join(map(str, plan.held))}"
-        return Step(name, plan.inputs, lambda: table_inputs(path), lambda: self.maker.train_pair(recipe, plan))
+        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train_pair(recipe, plan))
 
     def _predict_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.test_fold(recipe.name, fold)
         name = f"predict {recipe.name} fold {fold}"
-        return Step(name, plan.test_inputs, lambda: table_inputs(path), lambda: self.maker.predict(recipe, plan))
+        return _fold_step(name, plan.test_inputs, path, recipe, lambda: self.maker.predict(recipe, plan))
 
     def _card_step(self, recipe: MemberRecipe) -> Step:
         plan = self.run(recipe.name)
@@ -321,6 +333,11 @@ class Pipeline(Planner):
         steps.append(self.submission_step(SUBMISSION, self.submission()))
         steps.append(self.scores_step())
         return list({step.name: step for step in steps}.values())
+
+
+def _fold_step(name: str, inputs: str, path: Path, recipe: MemberRecipe, make: Callable[[], None]) -> Step:
+    """The step of a model's outputs, which are in the file `path`; processes share the work of neural networks."""
+    return Step(name, inputs, lambda: table_inputs(path), make, shared=isinstance(recipe, EncoderRecipe))
 
 
 def _folds(recipe: MemberRecipe, only: int | None) -> range:

@@ -12,12 +12,15 @@ from rich.progress import Progress as Bar
 from rich.progress import Task as BarTask
 from rich.text import Text
 
+from competition import processes
+
 PLAIN_WIDTH = 120  # columns where the output is no terminal
 
 
 def _console() -> Console:
-    # No markup: titles and queries may hold anything, square brackets among it.
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    # No markup: titles and queries may hold anything, square brackets among it. Of several processes, one speaks.
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return Console(highlight=False, markup=False, width=width, quiet=not processes.is_first())
 
 
 console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
@@ -49,6 +52,7 @@ class Progress:
 
     def __init__(self, name: str, total: int | None, bar: Bar | None) -> None:
         self.name, self.total, self.done = name, total, 0
+        self._before = 0  # units that were done before this process began
         self._bar = bar
         self._task = bar.add_task(name, total=total) if bar else None
         self._start = self._said = time.monotonic()
@@ -64,10 +68,18 @@ class Progress:
             rate = _per_second(self.rate)
             console.print(f"{self.name}: {self.done:,} of {self.total:,}, {rate}, {_clock(left)} left")
 
+    def reach(self, units: int) -> None:
+        """Count as done what was done before this process began, up to `units` in all; no rate is due to it."""
+        if units > self.done:
+            self._before += units - self.done
+            self.done = units
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, completed=units)
+
     @property
     def rate(self) -> float:
         """Units per second since the start."""
-        return self.done / max(time.monotonic() - self._start, 1e-9)
+        return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
 
     def close(self) -> None:
         """Say what was done, and take the bar away."""
@@ -124,4 +136,5 @@ def silent() -> Iterator[None]:
 
 def warn(sentence: str) -> None:
     """Say something that the user should know but that stops nothing."""
-    print(f"warning: {sentence}", file=sys.stderr)
+    if processes.is_first():
+        print(f"warning: {sentence}", file=sys.stderr)

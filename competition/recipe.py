@@ -91,12 +91,20 @@ class Recipe(Learned):
         return derive_seed(seed, "fold", fold)
 
 
+# Where and how training runs: keys of `Optimised` that leave the mathematics as it is.
+_ON_THE_DEVICE = frozenset(
+    {"encoder", "token_budget", "precision", "deterministic", "checkpoint_minutes", "checkpoint_steps"}
+)
+
+
 class Optimised(Model):
     """What the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `clip_norm` the largest
     norm of a gradient, `ema` the decay of the averaged weights, 0 for none. `precision` is that of matrix products:
     `auto` is bf16 on a GPU that has it and fp32 elsewhere; weights, norms and losses are fp32 in either.
+    `deterministic` makes GPUs repeat their bytes. A checkpoint is written once `checkpoint_minutes` have
+    passed since the last, and every `checkpoint_steps` optimiser steps, 0 for none.
     """
 
     encoder: str = "tiny"
@@ -110,6 +118,9 @@ class Optimised(Model):
     ema: float = Field(0.0, ge=0, lt=1)
     token_budget: int = Field(16_384, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    deterministic: bool = False
+    checkpoint_minutes: float = Field(10.0, gt=0)
+    checkpoint_steps: int = Field(0, ge=0)
 
     @property
     def fused(self) -> bool:
@@ -132,9 +143,9 @@ class EncoderRecipe(Recipe, Optimised):
     """
 
     # Models count by their content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
-    device_keys: ClassVar[frozenset[str]] = frozenset(
-        {"token_budget", "precision", "lean", "compile", "checkpointing", "encoder", "translate_with"}
-    )
+    device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
+        "lean", "compile", "checkpointing", "translate_with",
+    }  # fmt: skip
 
     model: Literal["encoder"] = "encoder"
     architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
@@ -276,7 +287,7 @@ class PretrainingRecipe(Learned, Optimised):
     `test_copies` times; with 0 they are left out of all tasks, and new test rows leave the encoder alone.
     """
 
-    device_keys: ClassVar[frozenset[str]] = frozenset({"token_budget", "precision", "encoder"})
+    device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE
 
     model: Literal["pretraining"] = "pretraining"
     epochs: int = Field(10, ge=1)

@@ -5,15 +5,17 @@ files.
 """
 
 import platform
+import shutil
 from collections.abc import Callable
 from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from competition import evaluation, oof
+from competition import evaluation, oof, processes
 from competition.errors import CompError
 from competition.lessons import Lesson, distil
 from competition.materials import Materials, read_translations
@@ -68,19 +70,37 @@ class Runs(Materials):
         held_out, test = self._fit(recipe, fold, self._rows(recipe, fold))
         # The held-out file says that the fold is trained, so it comes last.
         (number,) = fold.held
-        oof.write_fold(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
-        oof.write_fold(self.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.inputs)
+        self._write(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
+        self._write(self.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.inputs)
+        self._forget(recipe, fold)
 
     def train_pair(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
         """Train a nested model; writes its predictions of the two folds that it never saw, and no test predictions."""
         rows = self._rows(recipe, fold)
         held_out, _ = self._fit(recipe, fold, rows | {"test": rows["test"][:0]})
-        oof.write_fold(self.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.inputs)
+        self._write(self.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.inputs)
+        self._forget(recipe, fold)
+
+    @staticmethod
+    def _write(path: Path, outputs: pd.DataFrame, kind: str, inputs: str) -> None:
+        """Write outputs, which all processes of a launch have: the first one does."""
+        if processes.is_first():
+            oof.write_fold(path, outputs, kind, inputs)
+
+    def _forget(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
+        """Remove the checkpoints of a model that is trained."""
+        if processes.is_first():
+            shutil.rmtree(self._unfinished(recipe, fold), ignore_errors=True)
+
+    def _unfinished(self, recipe: MemberRecipe, fold: FoldPlan) -> Path:
+        """Where the checkpoints of a model in training lie."""
+        return self.workspace.checkpoints(recipe.name, f"fold-{fold.name}")
 
     def train_all(self, recipe: MemberRecipe, plan: FoldPlan) -> None:
         """Train the model of all training rows; it leaves its weights alone, since there is no row to judge it by."""
         rows = self._rows(recipe, plan)
         self._fit(recipe, plan, rows | {"test": rows["test"][:0]})
+        self._forget(recipe, plan)
 
     def _fit(
         self, recipe: MemberRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
@@ -97,7 +117,7 @@ class Runs(Materials):
         make = self._predict_lexical if isinstance(recipe, LexicalRecipe) else self._predict_encoder
         test = make(recipe, fold)  # type: ignore[arg-type]
         (number,) = fold.held
-        oof.write_fold(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
+        self._write(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
 
     def _rows(self, recipe: MemberRecipe, fold: FoldPlan) -> dict[str, np.ndarray]:
         """Positions in `examples` of the rows that a fold trains on, holds out and predicts.
@@ -191,7 +211,7 @@ class Runs(Materials):
         folder = self.workspace.model(recipe.name, fold.name)
         lesson = self._lesson(recipe, fold, rows["train"])
         sides = (rows["train"], rows["held_out"], rows["test"])
-        parts = Fold(fold.name, folder, fold.inputs, fold.sources, *sides, lesson)
+        parts = Fold(fold.name, folder, fold.inputs, fold.sources, *sides, lesson, self._unfinished(recipe, fold))
         score = self._held_out_score(recipe, rows["held_out"])
         training = f"{recipe.name}/{folder.name}/{fold.inputs[:8]}"
         with self.open_log(self.workspace.log(recipe.name), recipe, training, fold=fold.name) as log:

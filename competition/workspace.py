@@ -33,6 +33,7 @@ class Workspace:
         self.text_features = self.root / "data" / "text_features.parquet"
         self.planted = self.root / "data" / "planted.parquet"
         self.models = self.root / "models"
+        self.unfinished = self.models / "checkpoints"
         self.oof = self.root / "oof"
         self.submissions = self.root / "submissions"
         self.leaderboard = self.submissions / "leaderboard.csv"
@@ -62,6 +63,10 @@ class Workspace:
 
     def model(self, run: str, fold: int | str) -> Path:
         return self.models / run / (ALL if fold == ALL else f"fold-{fold}")
+
+    def checkpoints(self, name: str, part: str) -> Path:
+        """Of the unfinished training of a fold, or of the `encoder` that a recipe pre-trains."""
+        return self.unfinished / name / part
 
     def run(self, run: str) -> Path:
         return self.oof / run

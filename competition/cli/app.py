@@ -7,11 +7,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from competition import __version__
+from competition import __version__, processes
 from competition.cli.output import begin, finish
-from competition.errors import CompError
+from competition.errors import CompError, InputError
+from competition.interruption import listening
 
 DEBUG, QUIET, JSON = "--debug", "--quiet", "--json"
+SHARED = ("pretrain", "train")  # commands whose work several processes share
 
 
 class Commands(TyperGroup):
@@ -25,6 +27,10 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug`, errors keep their traceback."""
         begin(ctx.params["quiet"], ctx.params["json"])
+        with listening():
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
         except typer.Exit as ended:
@@ -35,7 +41,8 @@ class Commands(TyperGroup):
             if said is None:
                 raise
             sentence, exit_code = said
-            print(f"error: {sentence}", file=sys.stderr)
+            if processes.is_first() or not isinstance(error, KeyboardInterrupt):
+                print(f"error: {sentence}", file=sys.stderr)
             finish(ctx.invoked_subcommand, exit_code, sentence)
             raise typer.Exit(exit_code) from None
         finish(ctx.invoked_subcommand)
@@ -47,7 +54,7 @@ def _said(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, CompError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; `comp run` goes on from what is done.", 1
+        return f"interrupted; {str(error) or '`comp run` goes on from what is done'}.", 1
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1
     if not isinstance(error, Exception) or isinstance(error, typer.Abort) or hasattr(error, "format_message"):
@@ -71,6 +78,7 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error came from.")] = False,
     quiet: Annotated[bool, typer.Option(QUIET, help="Show results, warnings and errors, and nothing else.")] = False,
     json: Annotated[bool, typer.Option(JSON, help="Print results as one JSON document, the rest to stderr.")] = False,
@@ -79,3 +87,8 @@ def main(
     ] = False,
 ) -> None:
     """A competition harness for query-product relevance: from raw ESCI files to leaderboard files."""
+    if processes.count() > 1 and context.invoked_subcommand not in SHARED:
+        raise InputError(
+            f"`comp {context.invoked_subcommand}` runs as one process: start it without a launcher of several; "
+            f"{' and '.join(f'`comp {command}`' for command in SHARED)} share their work."
+        )

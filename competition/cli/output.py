@@ -14,6 +14,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from competition import processes
 from competition.progress import console, results
 
 EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
@@ -47,12 +48,13 @@ _document = _Document()
 def begin(quiet: bool, machine: bool) -> None:
     """Start a command: `quiet` shows results and nothing else, for a `machine` they become a document."""
     _document.wanted, _document.tables = machine, []
-    console.quiet, console.stderr = quiet, machine
+    console.quiet, console.stderr = quiet or not processes.is_first(), machine
+    results.quiet = not processes.is_first()
 
 
 def finish(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
     """End a command: print the document where it is wanted."""
-    if _document.wanted:
+    if _document.wanted and processes.is_first():
         told = {"command": command, "exit_code": exit_code, "error": error, "tables": _document.tables}
         print(json.dumps(told, indent=2, allow_nan=False))
 

@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from accelerate import Accelerator
 from torch import nn
 
-from competition import tasks
+from competition import processes, tasks
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.context import with_context
@@ -26,9 +26,11 @@ from competition.progress import Progress, progress
 from competition.recipe import EncoderRecipe
 from competition.tables import mean_by_id
 from competition.training.batches import Rows
-from competition.training.checkpoint import load_model, save_model, snapshot
+from competition.training.checkpoint import load_model, save_model
+from competition.training.kept import Kept
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.predict import predict
+from competition.training.resume import Checkpoints
 from competition.training.step import Sample, Step
 from competition.workspace import atomic_folder, derive_seed, stamp
 
@@ -119,7 +121,8 @@ class Fold:
     """One fold to train: where its weights go, what they are and start from, and which rows are on which side.
 
     `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint. `lesson` says what the rows
-    at `train` teach, in their order, where that is not their label alone.
+    at `train` teach, in their order, where that is not their label alone. Checkpoints go to the folder `unfinished`,
+    where there is to be one.
     """
 
     name: str
@@ -130,6 +133,7 @@ class Fold:
     held_out: Rows
     test: Rows
     lesson: Lesson | None = None
+    unfinished: Path | None = None
 
 
 def train_fold(
@@ -150,17 +154,18 @@ def train_fold(
     if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
     held_out, test = [], []
-    with atomic_folder(fold.folder) as folder:
+    with atomic_folder(fold.folder) if processes.is_first() else nullcontext() as folder:
         for seed in recipe.all_seeds:
             # One for each seed: it holds on to the model and optimizer that it prepares.
-            accelerator = make_accelerator(precision=recipe.precision)
+            accelerator = make_accelerator(recipe.precision, recipe.deterministic)
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
-            if accelerator.is_main_process:
+            if folder is not None:
                 save_model(folder, seed, model, fold.sources)
             with progress(f"{recipe.name} fold {fold.name}, test rows", len(fold.test)) as work:
                 test.append(_predict(accelerator, model, recipe, corpus, fold.test, work))
-        stamp(folder, fold.inputs)
+        if folder is not None:
+            stamp(folder, fold.inputs)
     return mean_by_id(held_out), mean_by_id(test)
 
 
@@ -174,7 +179,7 @@ def predict_fold(
     load: Callable[[Path, int, EncoderRecipe, Sources], RelevanceModel] = load_model,
 ) -> pd.DataFrame:
     """Outputs of some rows by the weights that `train_fold` left in a folder; `name` is what progress calls it."""
-    accelerator = make_accelerator(precision=recipe.precision)
+    accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     outputs = []
     with progress(name, len(rows) * len(recipe.all_seeds)) as work:
         for seed in recipe.all_seeds:
@@ -192,20 +197,14 @@ def tune(
     work: Progress,
     log: Log,
     after_epoch: Callable[[int, RelevanceModel], None],
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
 
     def gradients(wrapped: nn.Module) -> Step:
         return Step(accelerator, wrapped, model, recipe, sample, seed)
 
-    fit(accelerator, model, recipe, len(sample.rows), gradients, seed, work, log, after_epoch)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    score: float
-    held_out: pd.DataFrame
-    weights: dict[str, torch.Tensor]
+    fit(accelerator, model, recipe, len(sample.rows), gradients, seed, work, log, after_epoch, checkpoints)
 
 
 def _train_seed(
@@ -221,22 +220,22 @@ def _train_seed(
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
     sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
-    kept: _Kept | None = None
+    kept, checkpoints = Kept(recipe.weights), None
+    if fold.unfinished is not None:
+        checkpoints = Checkpoints(fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept})
     name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
-    with progress(name, recipe.epochs * (len(sample.rows) + len(fold.held_out))) as work:
+    rows, held_out = len(sample.rows), len(fold.held_out)
+    with progress(name, recipe.epochs * (rows + held_out)) as work:
 
         def after_epoch(epoch: int, evaluated: RelevanceModel) -> None:
-            nonlocal kept
+            work.reach((epoch + 1) * rows + epoch * held_out)
             outputs = _predict(accelerator, evaluated, recipe, corpus, fold.held_out, work)
             value = score(outputs)
             log.write(seed=seed, epoch=epoch, held_out_score=None if math.isnan(value) else value)
-            if recipe.weights == "last" and epoch + 1 < recipe.epochs:
-                return
-            if recipe.weights == "last" or kept is None or value > kept.score:
-                kept = _Kept(value, outputs, snapshot(evaluated))
+            if recipe.weights == "best" or epoch + 1 == recipe.epochs:
+                kept.offer(value, outputs, evaluated)
 
-        tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch)
-    assert kept is not None  # there is at least one epoch
+        tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints)
     model.load_state_dict(kept.weights)
     return model, kept.held_out
 

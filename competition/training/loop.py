@@ -1,77 +1,57 @@
 """The one training loop: Accelerate owns devices, precision and gradient sync; order and schedule are the recipe's."""
 
 import json
+import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any
 
+import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn
 
-from competition.progress import Progress
+from competition import processes
+from competition.interruption import Interrupted, held, whole
+from competition.progress import Progress, console
 from competition.recipe import Optimised
-from competition.training.batches import Rows, epoch_batches
 from competition.training.footprint import peak_memory
+from competition.training.optimisation import Gradients, Model, Optimisation
 from competition.training.precision import PreciseAccelerator
-from competition.training.regularization import averaged
+from competition.training.resume import Checkpoints
 
 LOG_EVERY = 50  # optimiser steps
 
 
-def make_accelerator(precision: str = "auto") -> Accelerator:
-    """An Accelerator that computes in the `precision` of a recipe."""
+def make_accelerator(precision: str = "auto", deterministic: bool = False) -> Accelerator:
+    """An Accelerator that computes in the `precision` of a recipe; a CPU always repeats its bytes."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU first multiplies
+    torch.use_deterministic_algorithms(deterministic)
     # No buffer of a model changes in training; an exchange of them in every forward would wait for processes that have
     # fewer pieces of a batch.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
     return PreciseAccelerator(precision, kwargs_handlers=[kwargs])
 
 
-def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float, fused: bool = False) -> AdamW:
-    """AdamW; biases and norms (parameters of one dimension) do not decay. On GPUs it is always `fused`."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    fused = fused or all(p.is_cuda for p in trained)
-    return AdamW(groups, lr=learning_rate, fused=True if fused else None)
-
-
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """The learning rate's factor at `step` (from 0): a linear rise over the share `warmup`, then a linear fall to 0."""
-    rise = round(steps * warmup)
-    if step < rise:
-        return (step + 1) / rise
-    return max(0.0, (steps - step) / max(1, steps - rise))
-
-
 class Log:
-    """Appends lines to a run's `log.jsonl`. Clocks, and what a machine held, live here and nowhere else."""
+    """Appends lines to a run's `log.jsonl`. Clocks live here and nowhere else."""
 
     def __init__(self, path: Path, **always: Any) -> None:
         self._path, self._always = path, always
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **values: Any) -> None:
-        """One line: the time, the most memory held until then in bytes, what every line says, and `values`."""
+        """One line by the first of several processes: the time, the most memory held until then in bytes, what every
+        line says, and `values`."""
+        if not processes.is_first():
+            return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         line = {"time": now, "memory": peak_memory(), **self._always, **values}
         with self._path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
-
-
-Model = TypeVar("Model", bound=nn.Module)
-
-
-class Gradients(Protocol):
-    """What counts the gradient of an optimiser batch; how, is the matter of what is trained."""
-
-    def backward(self, chosen: Rows, step: int) -> Tensor:
-        """Add the gradient of the rows `chosen` at optimiser step `step`; returns the batch's loss, on the device."""
 
 
 def fit(
@@ -84,8 +64,9 @@ def fit(
     work: Progress,
     log: Log,
     after_epoch: Callable[[int, Model], None],
+    checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Train `model` in place.
+    """Train `model` in place, from a checkpoint where there is one.
 
     Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed, epoch). The token
     budget and the number of processes only split it.
@@ -100,36 +81,62 @@ def fit(
         work: counts the rows seen.
         log: gets a line every LOG_EVERY steps.
         after_epoch: called with the epoch's number, from 0, and the model to evaluate and keep: the one with averaged
-            weights where the recipe asks for them.
+            weights where the recipe asks for them. It may be interrupted, and is then called again.
+        checkpoints: where the state goes from time to time, and when training is interrupted or done.
+
+    Raises:
+        CompError: memory runs out however a batch is split, or the disk has no room for the checkpoints.
+        Interrupted: SIGTERM or Ctrl-C; what is done is in a checkpoint.
     """
-    model.to(accelerator.device)
-    average = averaged(model, recipe.ema, accelerator.device) if recipe.ema else None
-    optimizer = make_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.fused)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
-    steps = recipe.epochs * -(-count // recipe.batch_size)
-    # Not prepared: Accelerate would step it once per process.
-    scheduler = LambdaLR(optimizer.optimizer, lambda step: schedule(step, steps, recipe.warmup))
-    gradients = make_gradients(wrapped)
-    step, began, seen = 0, time.monotonic(), 0
-    for epoch in range(recipe.epochs):
-        wrapped.train()
-        for chosen in epoch_batches(count, recipe.batch_size, seed, epoch):
-            loss = gradients.backward(chosen, step)
-            accelerator.clip_grad_norm_(wrapped.parameters(), recipe.clip_norm)
-            optimizer.step()
-            scheduler.step()
-            optimizer.zero_grad()
-            if average is not None:
-                average.update_parameters(model)
-            step, seen = step + 1, seen + len(chosen)
+    loop = Optimisation(accelerator, model, recipe, count, make_gradients, seed)
+    if checkpoints is None:
+        return _train(loop, work, log, after_epoch, lambda done: None)
+    checkpoints.check_room(model, bool(recipe.ema))
+    checkpoints.add("loop", loop)
+    if checkpoints.restore():
+        console.print(f"{work.name}: goes on from step {loop.step:,} of {loop.steps:,}")
+        work.reach(loop.rows if work.total is None or loop.epochs < recipe.epochs else work.total)
+
+    def keep(done: bool) -> None:
+        if done or checkpoints.due(loop.step):
+            checkpoints.save(loop.step)
+
+    try:
+        _train(loop, work, log, after_epoch, keep)
+    except Interrupted:
+        with whole():
+            checkpoints.save(loop.step)
+        if loop.ending:
+            processes.wait()  # a launcher ends the first process soon after another has left
+        where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
+        raise Interrupted(f"{where} is kept, and the same command goes on from there") from None
+
+
+def _train(
+    loop: Optimisation[Model],
+    work: Progress,
+    log: Log,
+    after_epoch: Callable[[int, Model], None],
+    keep: Callable[[bool], None],
+) -> None:
+    """What is left of the epochs; `keep` is called after each step and each epoch, with whether that is all."""
+    began, seen = time.monotonic(), 0
+    while loop.epochs < loop.recipe.epochs:
+        for chosen, loss in loop.epoch():
+            seen += len(chosen)
             work.advance(len(chosen))
-            if step % LOG_EVERY == 0 or step == steps:
+            if loop.step % LOG_EVERY == 0 or loop.step == loop.steps:
                 rate = seen / (time.monotonic() - began)
                 log.write(
-                    epoch=epoch,
-                    step=step,
+                    epoch=loop.epochs,
+                    step=loop.step,
                     loss=float(loss),
-                    learning_rate=scheduler.get_last_lr()[0],
+                    learning_rate=loop.learning_rate,
                     rows_per_second=round(rate, 1),
                 )
-        after_epoch(epoch, model if average is None else cast(Model, average.module))
+            keep(False)
+        # The first of several processes can save alone, if the others stay; those have nothing to save.
+        with nullcontext() if processes.is_first() else held():
+            after_epoch(loop.epochs, loop.evaluated)
+        loop.epochs += 1
+        keep(loop.epochs == loop.recipe.epochs)

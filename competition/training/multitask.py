@@ -13,6 +13,7 @@ from competition.model.pretraining import Batch, PretrainingModel, contrastive_l
 from competition.recipe import PretrainingRecipe
 from competition.training.batches import Rows, micro_batches, pad, shard
 from competition.training.momentum import Momentum, Queue
+from competition.training.resume import State, named, tensors_of
 from competition.workspace import derive_seed
 
 
@@ -43,6 +44,7 @@ class Pretraining:
         self, accelerator: Accelerator, model: PretrainingModel, recipe: PretrainingRecipe, examples: Examples
     ) -> None:
         self.accelerator, self.model, self.recipe, self.examples = accelerator, model, recipe, examples
+        self.token_budget = recipe.token_budget
         self.losses: dict[str, list[Tensor]] = {}  # of each task, step by step, until `epoch_losses` is asked
         self._weights = {"token": recipe.mlm, "match": recipe.query, "brand": recipe.brand, "color": recipe.color}
         self._losses_of = {"mlm": ("token",), "query": ("match",), "attributes": tuple(model.names)}
@@ -54,8 +56,13 @@ class Pretraining:
     def backward(self, chosen: Rows, step: int) -> Tensor:
         """Add the gradient of all tasks, MLM's rows being the blocks `chosen`; returns the sum of weighted losses."""
         total = torch.zeros((), device=self.accelerator.device)
-        for task in self.examples.tasks:
-            total += self.count(task, chosen, step)
+        known = {name: len(losses) for name, losses in self.losses.items()}
+        try:
+            for task in self.examples.tasks:
+                total += self.count(task, chosen, step)
+        except torch.OutOfMemoryError:  # the step is taken again in smaller pieces
+            self.losses = {name: losses[: known.get(name, 0)] for name, losses in self.losses.items()}
+            raise
         if self.accelerator.num_processes > 1:
             # Every process has run its own number of passes, so gradients are exchanged here and not by the wrapper.
             for parameter in self.model.parameters():
@@ -75,6 +82,23 @@ class Pretraining:
         self.losses = {}
         return means
 
+    def state(self) -> State:
+        """What steps change beside the model: the epoch's losses, the momentum encoder and its queue."""
+        tensors = named("losses", {name: torch.stack(values) for name, values in self.losses.items() if values})
+        if "contrastive" in self.examples.tasks:
+            tensors |= named("momentum", self.momentum.copy.state_dict())
+            tensors |= named("queue", {"keys": self.queue.keys, "same": self.queue.same})
+        return State(tensors)
+
+    def restore(self, state: State) -> None:
+        """Be as one was when `state` was taken."""
+        device = self.accelerator.device
+        self.losses = {n: list(values.to(device)) for n, values in tensors_of("losses", state.tensors).items()}
+        if "contrastive" in self.examples.tasks:
+            self.momentum.copy.load_state_dict(tensors_of("momentum", state.tensors))
+            queue = tensors_of("queue", state.tensors)
+            self.queue.keys, self.queue.same = queue["keys"].to(device), queue["same"].to(device)
+
     def _predict(self, task: str, texts: Texts, step: int) -> Tensor:
         """A task whose texts are judged one by one."""
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
@@ -82,7 +106,7 @@ class Pretraining:
         lengths = np.array([len(ids) for ids in texts.ids])
         sums: dict[str, Tensor] = {}
         mine = shard(np.arange(len(texts)), rank, ranks)
-        for number, rows in enumerate(micro_batches(mine, lengths, self.recipe.token_budget)):
+        for number, rows in enumerate(micro_batches(mine, lengths, self.token_budget)):
             batch = self._batch(texts, rows)
             losses = self._forward(task, batch, step, rank, number)
             means = {name: loss.sum() / max(1, counts[name]) for name, loss in losses.items()}

@@ -1,15 +1,19 @@
 """Pre-training: handed a catalogue, it writes an encoder."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import torch
 from accelerate import Accelerator
 
+from competition import processes
 from competition.data.catalogue import Catalogue, hold_out
 from competition.data.pretraining import Examples
 from competition.data.vocabulary import Vocabulary
 from competition.errors import CompError
+from competition.interruption import whole
 from competition.model.card import Epoch, Losses, best_epoch, mlm_loss, write_card
 from competition.model.encoder import check_length, load_encoder, load_tokenizer, save
 from competition.model.features import load_names, save_names
@@ -21,11 +25,18 @@ from competition.training.checkpoint import snapshot
 from competition.training.held_out import HeldOut
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.multitask import Pretraining
+from competition.training.resume import Checkpoints, State, named, tensors_of
 from competition.workspace import atomic_folder, derive_seed, stamp
 
 
 def pretrain(
-    recipe: PretrainingRecipe, products: pd.DataFrame, sources: Sources, folder: Path, inputs: str, log: Log
+    recipe: PretrainingRecipe,
+    products: pd.DataFrame,
+    sources: Sources,
+    folder: Path,
+    inputs: str,
+    log: Log,
+    unfinished: Path | None = None,
 ) -> None:
     """Pre-train an encoder and write its folder, with what it scored.
 
@@ -37,6 +48,7 @@ def pretrain(
         folder: gets an ordinary encoder folder with, where they were learned, the embeddings of brands and colors.
         inputs: fingerprint of all this.
         log: gets the losses.
+        unfinished: the folder of checkpoints, where any are to be written. It is removed at the end.
 
     Raises:
         CompError: the tokenizer has no mask token, or no epoch has a finite loss.
@@ -56,19 +68,24 @@ def pretrain(
         model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
     if sources.names is not None:
         model.start_names(load_names(sources.names))
-    accelerator = make_accelerator(precision=recipe.precision)
+    accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, recipe, examples)
     watch = _Watch(recipe.name, accelerator, held_out, recipe.token_budget, log)
-    watch.measure(0, model, {})
+    checkpoints = Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run}) if unfinished else None
+    if checkpoints is None or checkpoints.found is None:
+        watch.measure(0, model, dict)
     with progress(f"{recipe.name}, blocks", recipe.epochs * examples.blocks) as work:
 
         def after_epoch(epoch: int, evaluated: PretrainingModel) -> None:
-            watch.measure(epoch + 1, evaluated, run.epoch_losses())
+            watch.measure(epoch + 1, evaluated, run.epoch_losses)
 
-        fit(accelerator, model, recipe, examples.blocks, lambda wrapped: run, recipe.seed, work, log, after_epoch)
+        seed, blocks = recipe.seed, examples.blocks
+        fit(accelerator, model, recipe, blocks, lambda wrapped: run, seed, work, log, after_epoch, checkpoints)
     if not watch.weights:
         raise CompError(f"The pre-training {recipe.name!r} has diverged, its loss is no number: lower learning_rate.")
+    if not processes.is_first():
+        return
     model.load_state_dict(watch.weights)
     with atomic_folder(folder) as temporary:
         save(temporary, tokenizer, model.encoder)
@@ -76,6 +93,8 @@ def pretrain(
         content = recipe.model_dump(mode="json")
         write_card(temporary, content, watch.epochs, held_out.products, watch.losses, inputs)
         stamp(temporary, inputs)
+    if unfinished is not None:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 class _Watch:
@@ -88,13 +107,29 @@ class _Watch:
         self.losses: list[Losses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
-    def measure(self, number: int, model: PretrainingModel, learned: dict[str, float]) -> None:
+    def measure(self, number: int, model: PretrainingModel, learned: Callable[[], dict[str, float]]) -> None:
         """After epoch `number`; 0 is before training, and never kept since its heads know nothing."""
+        if number < len(self.epochs):
+            return  # an interruption came between the end of this and the loop's next step
         losses = self._held_out.losses(self._accelerator, model, self._budget)
-        epoch = Epoch(number, mlm_loss(losses), learned)
-        self.epochs.append(epoch)
-        self.losses.append(losses)
-        if best_epoch(self.epochs) is epoch:
-            self.weights = snapshot(model)
-        self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **learned)
+        with whole():
+            epoch = Epoch(number, mlm_loss(losses), learned())
+            self.epochs.append(epoch)
+            self.losses.append(losses)
+            if best_epoch(self.epochs) is epoch:
+                self.weights = snapshot(model)
+        self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
         console.print(f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}")
+
+    def state(self) -> State:
+        """What each epoch scored, and the weights that are kept."""
+        losses = {str(number): torch.from_numpy(of_titles) for number, of_titles in enumerate(self.losses)}
+        tensors = named("losses", losses) | named("weights", self.weights)
+        return State(tensors, {"learned": [epoch.learned for epoch in self.epochs]})
+
+    def restore(self, state: State) -> None:
+        """Be as one was when `state` was taken."""
+        learned, losses = state.values["learned"], tensors_of("losses", state.tensors)
+        self.losses = [losses[str(number)].numpy() for number in range(len(losses))]
+        self.epochs = [Epoch(n, mlm_loss(losses), learned[n]) for n, losses in enumerate(self.losses)]
+        self.weights = tensors_of("weights", state.tensors)

@@ -71,7 +71,7 @@ class Clean:
     losses: Tensor  # (batch,)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Step:
     """Counts gradients of a model for one recipe. `model` may be wrapped for several processes, `plain` is not."""
 
@@ -81,6 +81,9 @@ class Step:
     recipe: EncoderRecipe
     sample: Sample
     seed: int
+
+    def __post_init__(self) -> None:
+        self.token_budget = self.recipe.token_budget
 
     @cached_property
     def _lengths(self) -> np.ndarray:
@@ -101,7 +104,7 @@ class Step:
         mine = shard(chosen, rank, ranks)
         # Every process takes part in every gradient sync; one without rows sends a row that weighs nothing.
         share = 1 / whole if len(mine) and whole else 0.0
-        budget = self.recipe.token_budget // len(self.sample.pairs.views)
+        budget = self.token_budget // len(self.sample.pairs.views)
         groups = micro_batches(mine if len(mine) else chosen[:1], self._lengths, budget)
         pieces = [self._piece(group, share, step, number) for number, group in enumerate(groups)]
         density = self._density(pieces) if self._objective.harmonised else None

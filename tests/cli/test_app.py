@@ -12,7 +12,7 @@ from tests.conftest import comp, make_workspace, refused
 
 COMMANDS = [
     "init", "recipes", "data", "folds", "pretrain", "train", "cleanlab", "stack", "submit", "leaderboard", "check",
-    "score", "run", "status", "doctor",
+    "score", "run", "status", "doctor", "clean",
 ]  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from competition.progress import progress
 from competition.recipe import EncoderRecipe, Optimised
 from competition.training.batches import Rows
 from competition.training.finetune import tune
-from competition.training.loop import Log, fit, make_accelerator, make_optimizer, schedule
+from competition.training.loop import Log, fit, make_accelerator
+from competition.training.optimisation import make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe
@@ -73,7 +74,7 @@ class Pull:
     """Something else to train: every row pulls the one weight down by 1."""
 
     def __init__(self, model: torch.nn.Linear) -> None:
-        self.model = model
+        self.model, self.token_budget = model, 1
         self.seen: list[tuple[int, list[int]]] = []
 
     def backward(self, chosen: Rows, step: int) -> torch.Tensor:

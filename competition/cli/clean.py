@@ -1,0 +1,40 @@
+"""`comp clean`: remove checkpoints that nothing goes on from any more."""
+
+from pathlib import Path
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import such_as
+from competition.progress import console
+from competition.workspace import Workspace
+
+
+@app.command(epilog=such_as("comp clean"))
+def clean(workspace: WorkspaceOption = HERE) -> None:
+    """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
+    import shutil
+
+    from competition.leftovers import leftovers
+
+    space = Workspace.open(workspace)
+    freed = 0
+    for folder in leftovers(space):
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        shutil.rmtree(folder)
+        freed += size
+        console.print(f"{folder.relative_to(space.root)}: {_megabytes(size)}")
+    if freed:
+        console.print(f"Freed: {_megabytes(freed)}")
+    else:
+        console.print("Nothing to free: no checkpoint of a finished fold is left.")
+    kept = _unfinished(space)
+    if kept:
+        console.print(f"Kept for training to go on from: {', '.join(kept)}")
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+def _unfinished(space: Workspace) -> list[str]:
+    folders: list[Path] = sorted(space.unfinished.glob("*/*"))
+    return [" ".join(folder.parts[-2:]) for folder in folders]

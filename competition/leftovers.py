@@ -1,0 +1,32 @@
+"""Checkpoints that nothing goes on from any more, since what they were on the way to is there."""
+
+from pathlib import Path
+
+from competition.tables import table_inputs
+from competition.workspace import ALL, Workspace, read_json, stamped
+
+
+def leftovers(workspace: Workspace) -> list[Path]:
+    """The folders of checkpoints whose fold is trained, or whose encoder is made, from the same inputs.
+
+    Training removes its checkpoints when it is done; these are what is left where it was killed just before.
+    """
+    return [folder for folder in sorted(workspace.unfinished.glob("*/*")) if _is_done(workspace, folder)]
+
+
+def _is_done(workspace: Workspace, folder: Path) -> bool:
+    made = _made_from(workspace, folder.parent.name, folder.name)
+    asked = {read_json(card).get("inputs") for card in folder.rglob("state.json")}
+    return made is not None and asked <= {made}
+
+
+def _made_from(workspace: Workspace, name: str, part: str) -> str | None:
+    """What the fold, nested model or encoder that a folder of checkpoints belongs to was made from, if it is there."""
+    if part == "encoder":
+        return stamped(workspace.encoder(name))
+    if part == f"fold-{ALL}":
+        return stamped(workspace.model(name, ALL))
+    folds = tuple(int(fold) for fold in part.removeprefix("fold-").split("-") if fold.isdecimal())
+    if len(folds) == 1:
+        return table_inputs(workspace.oof_fold(name, folds[0]))
+    return table_inputs(workspace.pair(name, folds))

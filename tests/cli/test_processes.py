@@ -1,0 +1,116 @@
+"""The real command under a launcher of two processes gives what one process gives."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from competition import processes
+from competition.data import store
+from competition.model.encoder import make_tiny
+from competition.workspace import Workspace
+from tests.cli.test_resume import STRUCK
+from tests.conftest import comp, make_workspace, refused
+
+SETTINGS = """
+preset = "tiny"
+recipes = ["c1"]
+noise_run = ""
+ensembles = []
+[submission]
+task2 = "c1"
+[pretraining]
+encoder = "./models/still"
+max_length = 128
+batch_size = 16
+checkpoint_steps = 2
+test_copies = 0
+ema = 0.9
+[overrides]
+encoder = "pretrained"
+max_length = 32
+epochs = 1
+rows = "task1"
+mixup = 0.0
+dropout = 0.0
+adversary = "none"
+r_drop = 0.0
+features = ["brand"]
+"""
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+TRAIN = ("train", "--fold", "0")
+
+
+def workspace(folder: Path) -> Workspace:
+    """A workspace whose encoder never drops out."""
+    space = make_workspace(folder, settings=SETTINGS)
+    make_tiny(space.models / "still", store.load_products(space), seed=1, inputs="test")
+    config = space.models / "still" / "config.json"
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config.write_text(json.dumps(json.loads(config.read_text()) | off))
+    return space
+
+
+def launched(*command: str) -> subprocess.CompletedProcess[str]:
+    """What two processes say."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[2]
+    return subprocess.run(
+        [*LAUNCH, *command], env=environment, cwd=root, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def losses(log: Path, *names: str) -> list[float]:
+    """Everything of these names that a log holds, in order."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line[name] for line in lines for name in names if name in line]
+
+
+def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Path) -> None:
+    """Folds, vocabulary, a pre-training and a fold: all that `comp train` makes. The second process dies in step 3."""
+    one, two = workspace(tmp_path / "one"), workspace(tmp_path / "two")
+    alone = comp(*TRAIN, "-w", one.root)
+    assert alone.exit_code == 0, alone.output
+    struck = tmp_path / "struck.py"
+    struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
+    ended = launched(str(struck), "3", str(int(signal.SIGKILL)), *TRAIN, "-w", str(two.root))
+    (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
+    assert "Another process of this launch has ended" in sentence and ended.returncode != 0, ended.stderr
+    assert not list(two.oof.rglob("*.parquet")) and not list(two.encoder("pretrained").glob("*"))
+
+    done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("c1, fold 0: done.") == 1 and done.stdout.count("goes on from step 2 of") == 1
+    for name in ("fold-0", "test-0"):
+        expected, found = (pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two))
+        assert found["example_id"].tolist() == expected["example_id"].tolist() == sorted(set(found["example_id"]))
+        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
+    names = ("loss", "mlm", "query", "attributes", "contrastive", "held_out_score")
+    for log in ("models/encoders/pretrained.log.jsonl", "oof/c1/log.jsonl"):
+        expected_losses, found_losses = (losses(space.root / log, *names) for space in (one, two))
+        assert expected_losses and found_losses == pytest.approx(expected_losses, abs=1e-4)
+    assert not list(two.root.rglob(".*.tmp")) and not list(two.unfinished.rglob("*.safetensors"))
+
+
+def test_commands_that_share_nothing_refuse_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_workspace(tmp_path / "w")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for command in (["run"], ["stack", "blend"], ["clean"]):
+        sentence = refused(*command, "-w", space.root)
+        assert f"`comp {command[0]}` runs as one process" in sentence and "`comp train` share" in sentence
+
+
+def test_a_launcher_that_shards_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = make_workspace(tmp_path / "w")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "--multi_gpu" in refused("train", "-w", space.root)
+
+
+def test_alone_a_process_agrees_with_itself() -> None:
+    assert processes.is_first() and processes.agreed("x") == "x" and not processes.any_of(False)

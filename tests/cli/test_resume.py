@@ -1,0 +1,81 @@
+"""Commands that are cut short and given again, and what they leave behind."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from competition.workspace import Workspace
+from tests.conftest import comp, make_workspace
+
+SETTINGS = """
+preset = "tiny"
+recipes = ["c1"]
+noise_run = ""
+ensembles = []
+[submission]
+task2 = "c1"
+[overrides]
+max_length = 32
+epochs = 1
+batch_size = 16
+rows = "task1"
+features = []
+adversary = "none"
+r_drop = 0.0
+checkpoint_steps = 4
+"""
+TRAIN = ("train", "--fold", "0")
+# The command, which gets the signal argv[2] before optimiser step argv[1], from 1.
+STRUCK = """
+import itertools, os, sys
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from competition.cli import app
+steps, number = itertools.count(1), int(sys.argv[1])
+register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), int(sys.argv[2])) if next(steps) == number else None)
+app(sys.argv[3:])
+"""
+
+
+def made(space: Workspace) -> dict[str, bytes]:
+    """The bytes of predictions and weights."""
+    files = [*space.oof.rglob("*.parquet"), *space.models.rglob("seed-*.safetensors")]
+    return {str(path.relative_to(space.root)): path.read_bytes() for path in files}
+
+
+def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    """SIGKILL before step 7, SIGTERM at the next, then left alone; `comp clean` keeps what is not finished."""
+    undisturbed, space = (make_workspace(tmp_path / name, settings=SETTINGS) for name in ("a", "b"))
+    assert comp(*TRAIN, "-w", undisturbed.root).exit_code == 0
+    expected = made(undisturbed)
+    assert len(expected) == 3 and not list(undisturbed.unfinished.rglob("*.safetensors"))
+
+    struck = [sys.executable, "-c", STRUCK, "7", str(int(signal.SIGKILL)), *TRAIN, "-w", str(space.root)]
+    killed = subprocess.run(struck, capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(space.unfinished.rglob("step-00000004")) and not made(space)
+
+    handle = register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    stopped = comp(*TRAIN, "-w", space.root)
+    handle.remove()
+    assert stopped.exit_code == 1 and "c1 fold 0: goes on from step 4 of" in stopped.output
+    (sentence,) = stopped.stderr.splitlines()
+    assert sentence.startswith("error: interrupted; step 5 of ")
+    assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
+
+    cleaned = comp("clean", "-w", space.root).output.splitlines()
+    assert cleaned[0].startswith("Nothing to free") and cleaned[1:] == ["Kept for training to go on from: c1 fold-0"]
+    shutil.copytree(space.unfinished, tmp_path / "kept")
+    result = comp(*TRAIN, "-w", space.root)
+    assert result.exit_code == 0 and "c1 fold 0: goes on from step 5 of" in result.output
+    assert made(space) == expected
+
+    shutil.copytree(tmp_path / "kept", space.unfinished, dirs_exist_ok=True)  # as if killed just before the end
+    cleaned = comp("clean", "-w", space.root).output.splitlines()
+    assert cleaned[0].startswith("models/checkpoints/c1/fold-0: ") and cleaned[0].endswith(" MB")
+    assert cleaned[1:] == [f"Freed: {cleaned[0].rpartition(': ')[2]}"]
+    assert not list(space.unfinished.rglob("*.safetensors"))
