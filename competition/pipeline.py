@@ -8,6 +8,7 @@ new test rows redo predictions only.
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from competition.errors import InputError
 from competition.keys import AuditKeys
@@ -21,7 +22,7 @@ from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, Lexical
 from competition.steps import Maker
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
-from competition.workspace import SCHEMA, Workspace, fingerprint, read_json, stamped
+from competition.workspace import DATA, SCHEMA, Workspace, digest_file, fingerprint, read_json, stamped
 
 SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
@@ -45,20 +46,27 @@ class Step:
 
 
 def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
-    """Make what is not done, in order, each under its lock; returns how many steps ran."""
+    """Make what is not done, in order, each under its lock; returns how many steps ran.
+
+    Raises:
+        CompError: the data are being replaced.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("The commands run as one process: start them without a launcher of several.")
-    made = 0
-    for step in steps:
+    with workspace.lock(DATA, shared=True):
+        return sum(_execute(workspace, step) for step in steps)
+
+
+def _execute(workspace: Workspace, step: Step) -> bool:
+    """Make one step; False where it is done, by another process that this one waited for, or before."""
+    if step.state == "done":
+        return False
+    with workspace.lock(step.name, wait=True):
         if step.state == "done":
-            continue
-        with workspace.lock(step.name):
-            if step.state == "done":  # another process finished it in the meantime
-                continue
-            console.print(step.name + (" (out of date)" if step.state == "stale" else ""), style="bold")
-            step.make()
-        made += 1
-    return made
+            return False
+        console.print(step.name + (" (out of date)" if step.state == "stale" else ""), style="bold")
+        step.make()
+    return True
 
 
 class Pipeline(Planner):
@@ -241,7 +249,7 @@ class Pipeline(Planner):
         """What an ensemble's card says, if all of its files are there; None where one is missing."""
         space, name = self.workspace, plan.name
         files = [path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)]
-        whole = all(table_inputs(file) for file in files)
+        whole = all(table_inputs(file) for file in (*files, space.importance(name)))
         return read_json(space.run_card(name)).get("inputs") if whole else None
 
     def run_steps(self, name: str) -> list[Step]:
@@ -273,9 +281,16 @@ class Pipeline(Planner):
         return Step(
             "scores",
             inputs,
-            lambda: read_json(card).get("inputs") if self.workspace.scores.is_file() else None,
+            lambda: self._recorded_scores(card),
             lambda: self.maker.scores(plans, floor, card, inputs),
         )
+
+    def _recorded_scores(self, card: Path) -> str | None:
+        """What the table of scores was made from; None where it is missing or was changed."""
+        said, table = read_json(card), self.workspace.scores
+        if not table.is_file() or said.get("sha256", found := digest_file(table)) != found:
+            return None
+        return said.get("inputs")
 
     def steps(self) -> list[Step]:
         """Everything that `competition.toml` asks for, in order."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from competition import __version__
-from competition.errors import CompError
+from competition.errors import CompError, visible
 from competition.progress import console
 
 DEBUG = "--debug"
@@ -32,20 +32,22 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except CompError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {visible(str(error))}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print("error: interrupted; `comp run` goes on from what is done.", file=sys.stderr)
             raise typer.Exit(1) from None
         except OSError as error:
-            print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+            said = f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            print(f"error: {visible(said)}", file=sys.stderr)
             raise typer.Exit(1) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
             if hasattr(error, "format_message"):  # the parser's own: it prints itself and exits with 2
                 raise
-            print(f"error: unexpected {type(error).__name__}: {error}; `--debug` shows where.", file=sys.stderr)
+            said = f"unexpected {type(error).__name__}: {error}; `--debug` shows where."
+            print(f"error: {visible(said)}", file=sys.stderr)
             raise typer.Exit(1) from None
 
 
@@ -79,5 +81,5 @@ def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], le
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(visible(str(cell)) for cell in row))
     console.print(table)
