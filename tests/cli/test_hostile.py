@@ -13,7 +13,7 @@ from tests.conftest import comp
 
 SETTINGS = """
 recipes = ["lexical"]
-noise_run = "lexical"
+noise_run = ""
 ensembles = ["blend"]
 [submission]
 task1 = "blend"
@@ -33,7 +33,7 @@ def made(folder: Path, change: object) -> Workspace:
     folder.mkdir()
     (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
     workspace = Workspace.open(folder)
-    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    examples, products, _ = synthetic.make(100, noise=0.05, seed=7)
     examples, products = change(examples, products)  # type: ignore[operator]
     store.save(workspace, examples, products, "hostile")
     return workspace
@@ -98,7 +98,10 @@ def test_odd_rows_pass_the_whole_line(change: object, tmp_path: Path) -> None:
         for task in ("task1", "task2"):
             file = workspace.submission("main") / f"{task}.csv"
             assert comp(command, file, "--task", task, "-w", workspace.root).exit_code == 0
-    shown = comp("cleanlab", "-w", workspace.root)
-    assert shown.exit_code == 0 and not any(c in shown.output for c in "\x1b\x00\u202e\u200b"), shown.stderr
+    audit = comp("cleanlab", "--from", "lexical", "-w", workspace.root)
+    if change is one_class:
+        assert audit.exit_code == 1 and "Every audited row is labelled 'exact'" in audit.stderr
+        return
+    assert audit.exit_code == 0 and not any(c in audit.output for c in "\x1b\x00\u202e\u200b"), audit.stderr
     page = workspace.inspection("lexical").read_text(encoding="utf-8")
     assert "<script>alert" not in page and not any(c in page for c in "\x1b\x00\u202e")

@@ -11,11 +11,14 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from competition.cli import app
-from tests.conftest import artefacts, make_workspace
+from competition.data import store, synthetic
+from competition.workspace import Workspace
+from tests.conftest import artefacts
 
 # The smallest workspace that has every kind of artefact: tables, trees, an encoder, weights, cards, answer files.
 SETTINGS = """
@@ -33,7 +36,18 @@ trees = 3
 adversary = "none"
 r_drop = 0.0
 """
-QUERIES = 60
+# What `comp run` imports when it comes to it: done once, before the processes part.
+ROOMS = ("training.finetune", "ensemble.boosting", "ensemble.bm25", "ensemble.crossfit", "noise.audit", "noise.report")
+
+
+def small_workspace(folder: Path) -> Workspace:
+    """The built-in catalogue as a workspace of one task."""
+    folder.mkdir()
+    (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
+    workspace = Workspace.open(folder)
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    store.save(workspace, examples.assign(task1=False, task3=False), products, "one task")
+    return workspace
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,9 @@ class Undisturbed:
     @classmethod
     def make(cls, folder: Path) -> "Undisturbed":
         """Run once, in a process of its own like all that follow."""
-        start = make_workspace(folder / "start", QUERIES, SETTINGS).root
+        for room in ROOMS:
+            import_module(f"competition.{room}")
+        start = small_workspace(folder / "start").root
         root = Path(shutil.copytree(start, folder / "undisturbed"))
         disk, began = Disk(root), time.monotonic()
         code, said = run(root, disk.watch)
