@@ -4,16 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak check fix bench clean
+.PHONY: demo test soak check fix bench docs clean
 
 # The whole line on the built-in catalogue: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
 	$(BIN)/comp data synth
 	$(BIN)/comp run
 
-# One thread: models this small are fastest so, and other work on the machine disturbs them least.
+# Two processes of one thread each: models this small are fastest so, and their bytes do not depend on the machine.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # What `make test` does with five faults of a kind and 500 bad inputs, with 100 and 20,000: most of an hour.
 soak: $(READY)
@@ -34,6 +34,10 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.stacking
+
+# The reference is made from the code.
+docs: $(READY)
+	$(BIN)/python docs/build.py
 
 # Removes what the commands made, not the environment.
 clean:
