@@ -1,5 +1,7 @@
 """Wrong input: one clear sentence, exit code 2, and the workspace stays as it was, byte for byte."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -282,6 +284,34 @@ def test_the_current_folder_has_a_name_in_the_sentence(
     cell("query", "")(raw)
     monkeypatch.chdir(raw)
     assert refused("data", "import", ".", "-w", with_data).startswith("raw: example_id 104")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])  # of the catalogue, the examples, the card
+def test_an_import_that_finds_no_room_leaves_the_old_data(
+    number: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, before, synced = write_a(tmp_path / "raw", *tiny()), files(root / "data"), []
+
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = comp("data", "import", raw, "-w", root)
+    assert result.exit_code == 1 and "cannot be written (No space left on device); what was there" in result.stderr
+    assert files(root / "data") == before and len(synced) == number
+    assert comp("data", "-w", root).exit_code == 0
+
+
+def test_an_import_that_is_larger_than_the_disk_is_refused_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, before = write_a(tmp_path / "raw", *tiny()), files(root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000))
+    result = comp("data", "import", raw, "-w", root)
+    assert result.exit_code == 1 and "The import writes about 0.00 GB" in result.stderr and "make room" in result.stderr
+    assert files(root) == before
 
 
 def test_good_data_replace_what_was_there(root: Path, tmp_path: Path) -> None:
