@@ -235,10 +235,10 @@ def bad_inputs(folder: Path, count: int, first_seed: int) -> Counter[str]:
         return one
 
     for share, cases, trial in (
-        (0.25, columns, imported(write_columns)),
-        (0.25, tables, imported(write_tables)),
-        (0.1, verdicts, judged),
-        (0.4, answers, answer),
+        (0.1, columns, imported(write_columns)),
+        (0.1, tables, imported(write_tables)),
+        (0.2, verdicts, judged),
+        (0.6, answers, answer),
     ):
         _explore(cases, trial, round(share * count), first_seed)
         print(f"bad inputs: {counted.total():,} of {count:,}", flush=True)
