@@ -16,6 +16,7 @@ from competition.errors import CompError, InputError
 from competition.locks import HOST, hold, is_alive
 
 SCHEMA = 2  # raise it when the meaning of an artefact changes: everything made before is then out of date
+ALL = "all"  # instead of a fold: the model of all training rows
 FOLDERS = ("data", "folds", "models", "oof", "reports", "submissions")
 DATA = "data"  # the lock of what all steps read: imports hold it alone
 
@@ -38,6 +39,7 @@ class Workspace:
         self.oof = self.root / "oof"
         self.submissions = self.root / "submissions"
         self.leaderboard = self.submissions / "leaderboard.csv"
+        self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
 
     @classmethod
@@ -61,7 +63,7 @@ class Workspace:
         return self.models / "encoders" / f"{name}.log.jsonl"
 
     def model(self, run: str, fold: int | str) -> Path:
-        return self.models / run / f"fold-{fold}"
+        return self.models / run / (ALL if fold == ALL else f"fold-{fold}")
 
     def run(self, run: str) -> Path:
         return self.oof / run

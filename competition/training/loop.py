@@ -123,5 +123,11 @@ def fit(
             work.advance(len(chosen))
             if step % LOG_EVERY == 0 or step == steps:
                 rate = seen / (time.monotonic() - began)
-                log.write(epoch=epoch, step=step, loss=float(loss), rows_per_second=round(rate, 1))
+                log.write(
+                    epoch=epoch,
+                    step=step,
+                    loss=float(loss),
+                    learning_rate=scheduler.get_last_lr()[0],
+                    rows_per_second=round(rate, 1),
+                )
         after_epoch(epoch, model if average is None else cast(Model, average.module))
