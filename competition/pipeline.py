@@ -291,10 +291,14 @@ class Pipeline(Planner):
             lambda: self.maker.submission(name, plans, inputs),
         )
 
+    @property
+    def floor(self) -> str | None:
+        """The run that others must beat: the first `lexical` that is wanted, if any is."""
+        return next((name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None)
+
     def scores_step(self) -> Step:
         """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
-        plans = self.runs()
-        floor = next((name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None)
+        plans, floor = self.runs(), self.floor
         inputs = fingerprint([SCHEMA, floor, [(plan.name, plan.complete) for plan in plans]])
         card = self.workspace.scores.with_suffix(".json")
         return Step(

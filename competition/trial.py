@@ -52,6 +52,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path) -> Trial:
     """
     from competition.model.relevance import RelevanceModel
     from competition.training.finetune import Corpus, tune
+    from competition.training.footprint import peak_memory
     from competition.training.loop import Log, make_accelerator
     from competition.training.predict import predict
 
@@ -78,7 +79,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path) -> Trial:
         predicted=predicted,
         tokenised=tokenised,
         added=len(sample.rows) / len(rows) - 1,
-        memory=_peak_memory() + round(more * _size(corpus.pairs)),
+        memory=peak_memory() + round(more * _size(corpus.pairs)),
     )
 
 
@@ -170,19 +171,6 @@ def _tokens_per_step(recipe: EncoderRecipe, pairs: Any, rows: np.ndarray) -> flo
             total += len(group) * -(-int(lengths[group].max()) // PAD_TO) * PAD_TO
         batches += 1
     return len(pairs.views) * total / batches
-
-
-def _peak_memory() -> int:
-    """The most bytes that were in use at a time: of the GPU where there is one, else of this process."""
-    import resource
-    import sys
-
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _size(part: Any) -> int:

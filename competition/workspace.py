@@ -41,6 +41,7 @@ class Workspace:
         self.leaderboard = self.submissions / "leaderboard.csv"
         self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
+        self.report = self.root / "reports" / "report.html"
 
     @classmethod
     def open(cls, root: Path) -> "Workspace":

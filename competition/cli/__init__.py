@@ -22,6 +22,7 @@ from competition.cli import score
 from competition.cli import run
 from competition.cli import status
 from competition.cli import doctor
+from competition.cli import report
 from competition.cli import ablate
 
 __all__ = ["app"]

@@ -53,14 +53,12 @@ def stack(
 
 def _show_learned(stacks: "Stacks") -> None:
     """What the ensemble takes of its members: weights, or the features that trees gain most by."""
-    from competition.stacks import mean_importance
+    from competition.stacks import mean_importance, mean_weights
 
     rows = []
     for task in stacks.tasks_of(stacks.recipe):
         run = stacks.recipe.run_name(task)
-        folds = [fold["all"] for fold in read_json(stacks.pipeline.workspace.run_card(run))["weights"].values() if fold]
-        if folds:
-            mean = {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}
+        if mean := mean_weights(read_json(stacks.pipeline.workspace.run_card(run))["weights"]):
             rows.append([run, "weights", _listed(mean, ".2f")])
         else:
             top = mean_importance(stacks.pipeline, run, task).head(8)
