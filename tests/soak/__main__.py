@@ -2,7 +2,6 @@
 
 import argparse
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 from tests.soak.faults import Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
@@ -31,10 +30,11 @@ def main() -> None:
             if count:
                 done, ends = suffer(whole, fault, count, asked.at_once, asked.seed)
                 print(f"{fault.__name__}: {done}; {ends} of {ends} runs ended in the same bytes", flush=True)
-        counted = bad_inputs(Path(folder), asked.inputs, asked.seed) if asked.inputs else Counter()
-        for what, number in sorted(counted.items()):
-            print(f"bad inputs: {what}: {number:,}")
-        print(f"bad inputs: {counted.total():,}, each refused or taken within 5 s, nothing half-written")
+        if asked.inputs:
+            counted = bad_inputs(Path(folder), asked.inputs, asked.seed)
+            for what, number in sorted(counted.items()):
+                print(f"bad inputs: {what}: {number:,}")
+            print(f"bad inputs: {counted.total():,}, each refused or taken within 5 s, nothing half-written")
 
 
 if __name__ == "__main__":
