@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check fix bench docs clean
+.PHONY: demo test soak check fix bench docs clean
 
 # The whole line on the built-in catalogue: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
@@ -14,6 +14,10 @@ demo: $(READY)
 # Two processes of one thread each: models this small are fastest so, and their bytes do not depend on the machine.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What `make test` does with five faults of a kind and 500 bad inputs, with 100 and 20,000: most of an hour.
+soak: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -25,7 +25,7 @@ from competition.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, Mem
 from competition.settings import recipe_names
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
-from competition.workspace import ALL, SCHEMA, Workspace, fingerprint, read_json, stamped
+from competition.workspace import ALL, DATA, SCHEMA, Workspace, digest_file, fingerprint, read_json, stamped
 
 if TYPE_CHECKING:
     from competition.steps import Maker
@@ -56,8 +56,11 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
     """Make what is not done, in order, each under its lock; returns how many steps ran.
 
     Of several processes the first takes the locks and makes what is not shared, while the others wait for it.
+
+    Raises:
+        CompError: the data are being replaced.
     """
-    with processes.joined():
+    with processes.joined(), workspace.lock(DATA, shared=True):
         return sum(_execute(workspace, step) for step in steps)
 
 
@@ -65,7 +68,7 @@ def _execute(workspace: Workspace, step: Step) -> bool:
     """Make one step if it is not done; returns whether it was made here."""
     if processes.agreed(step.state) == "done":
         return False
-    with workspace.lock(step.name) if processes.is_first() else nullcontext():
+    with workspace.lock(step.name, wait=True) if processes.is_first() else nullcontext():
         state = processes.agreed(step.state)
         if state == "done":  # another command finished it in the meantime
             return False
@@ -283,7 +286,7 @@ class Pipeline(Planner):
         """What an ensemble's card says, if all of its files are there; None where one is missing."""
         space, name = self.workspace, plan.name
         files = [path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)]
-        whole = all(table_inputs(file) for file in files)
+        whole = all(table_inputs(file) for file in (*files, space.importance(name)))
         return read_json(space.run_card(name)).get("inputs") if whole else None
 
     def run_steps(self, name: str) -> list[Step]:
@@ -319,9 +322,16 @@ class Pipeline(Planner):
         return Step(
             "scores",
             inputs,
-            lambda: read_json(card).get("inputs") if self.workspace.scores.is_file() else None,
+            lambda: self._recorded_scores(card),
             lambda: self.maker.scores(plans, floor, card, inputs),
         )
+
+    def _recorded_scores(self, card: Path) -> str | None:
+        """What the table of scores was made from; None where it is missing or was changed."""
+        said, table = read_json(card), self.workspace.scores
+        if not table.is_file() or said.get("sha256", found := digest_file(table)) != found:
+            return None
+        return said.get("inputs")
 
     def steps(self) -> list[Step]:
         """Everything that `competition.toml` asks for, in order."""

@@ -19,7 +19,7 @@ from competition.scoreboard import scoreboard
 from competition.tables import write_table
 from competition.tasks import TASKS, Task
 from competition.verdicts import obey, read_verdicts
-from competition.workspace import read_json, write_json, write_text
+from competition.workspace import digest_file, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from competition.ensemble.crossfit import CrossFitted
@@ -126,9 +126,8 @@ class Maker(Runs):
         runs = {plan.name: self.read_run(plan) for plan in plans}
         with progress(f"scores of {len(runs)} runs"):
             table = scoreboard(self.examples, plans, runs, dict.fromkeys(TASKS, floor) if floor else {})
-        card.unlink(missing_ok=True)
         write_text(self.workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
-        write_json(card, {"inputs": inputs})
+        write_json(card, {"inputs": inputs, "sha256": digest_file(self.workspace.scores)})
 
     def _log_line(self, name: str, task: Task, plan: RunPlan, files: dict[str, str]) -> dict[str, Any]:
         scores = read_json(self.workspace.run_card(plan.name)).get("scores", {})

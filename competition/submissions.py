@@ -16,7 +16,7 @@ from competition.evaluation import Counts, count, graded_rows
 from competition.frames import pd
 from competition.tables import read_cells, refuse, whole_numbers
 from competition.tasks import KINDS, Task, answer_names, answers, class_index
-from competition.workspace import Workspace, read_json, write_json, write_text
+from competition.workspace import Workspace, atomic_files, digest_file, json_text, read_json
 
 
 def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
@@ -135,15 +135,15 @@ def write_submission(
         log: the lines without their time.
     """
     folder = workspace.submission(name)
-    (folder / _CARD).unlink(missing_ok=True)  # first gone, last back: with it the submission is whole
-    for old in folder.glob("*.csv"):
-        if old.name not in files:
-            old.unlink()
-    for file, text in files.items():
-        write_text(folder / file, text)
-    leaderboard.append(workspace, log)
     hashes = {file: digest(text.encode()) for file, text in files.items()}
-    write_json(folder / _CARD, {**card, "sha256": hashes})
+    with atomic_files(*(folder / file for file in files), folder / _CARD) as (*answers, described):
+        for temporary, text in zip(answers, files.values(), strict=True):
+            temporary.write_text(text, encoding="utf-8")
+        described.write_text(json_text({**card, "sha256": hashes}), encoding="utf-8")
+        leaderboard.append(workspace, log)
+        for old in folder.glob("*.csv"):
+            if old.name not in files:
+                old.unlink()
 
 
 def recorded_inputs(folder: Path) -> str | None:
@@ -151,7 +151,7 @@ def recorded_inputs(folder: Path) -> str | None:
     card = read_json(folder / _CARD)
     for file, expected in card.get("sha256", {}).items():
         path = folder / file
-        if not path.is_file() or digest(path.read_bytes()) != expected:
+        if not path.is_file() or digest_file(path) != expected:
             return None
     return card.get("inputs")
 

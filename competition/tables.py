@@ -1,4 +1,4 @@
-"""Parquet tables of a workspace: written whole, each with the fingerprint of what it was made from in its metadata."""
+"""Parquet tables of a workspace: written whole, each with its digest and the fingerprint of what it was made from."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from competition.errors import CompError, InputError
+from competition.cells import header, read_text
+from competition.errors import CompError, InputError, listed, shown
 from competition.frames import pd
+from competition.seals import SEALED, is_whole, write_sealed
 from competition.workspace import atomic_file
 
 _METADATA_KEY = b"comp"
 
 
 def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
-    """Write `frame` as parquet with the fingerprint of its inputs in the file's own metadata."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({_METADATA_KEY: json.dumps({"inputs": inputs})})
+    """Write `frame` as parquet with its digest and the fingerprint of its inputs in the file's own metadata."""
     with atomic_file(path) as temporary:
-        pq.write_table(table, temporary)
+        write_frame(temporary, frame, inputs)
+
+
+def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
+    """The same at the path of an atomic writer."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    write_sealed(
+        temporary, table.replace_schema_metadata({_METADATA_KEY: json.dumps({"inputs": inputs, SEALED: True})})
+    )
 
 
 def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") -> pd.DataFrame:
@@ -39,22 +47,31 @@ def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") 
         CompError: it is missing, damaged, or made from other inputs.
     """
     try:
+        if not is_whole(path):
+            raise CompError(f"{path} is damaged, its bytes are not those that were written: {mend}.")
         frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
+        recorded = _recorded(path)
     except FileNotFoundError:
         raise CompError(f"{path} is missing: {mend}.") from None
     except (pa.ArrowException, OSError) as error:
         raise CompError(f"{path} cannot be read ({error}): {mend}.") from None
-    if table_inputs(path) != inputs:
+    if recorded != inputs:
         raise CompError(f"{path} is out of date, it was made from other rows, recipes or settings: {mend}.")
     return frame
 
 
 def table_inputs(path: Path) -> str | None:
-    """The fingerprint that `write_table` left in a file; None where the file is missing or none of ours."""
+    """The fingerprint that `write_table` left in a file; None where the file is missing, damaged or none of ours."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-        return str(json.loads(metadata[_METADATA_KEY])["inputs"])
-    except (OSError, KeyError, ValueError, pa.ArrowException):
+        return _recorded(path) if is_whole(path) else None
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _recorded(path: Path) -> str | None:
+    try:
+        return str(json.loads((pq.read_schema(path).metadata or {})[_METADATA_KEY])["inputs"])
+    except (KeyError, ValueError):
         return None
 
 
@@ -81,30 +98,19 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
     """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
 
     Raises:
-        InputError: `name` is missing, empty, not UTF-8 or no CSV, has other columns, or more cells in a row than in the
-            header.
+        InputError: it cannot be read, see `cells.read_text`, or has other columns.
     """
-    try:
-        frame = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8", skip_blank_lines=False)
-    except FileNotFoundError:
-        raise InputError(f"{name} is missing.") from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{name} is empty.") from None
-    except (OSError, pd.errors.ParserError, ValueError) as error:
-        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
-        raise InputError(f"{name} is no readable CSV file: {reason}.") from None
-    if sorted(frame.columns) != sorted(columns):
-        raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {', '.join(frame.columns)}.")
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{name} has more cells in its rows than in its header.")
-    return frame[list(columns)]
+    found = header(source, name)
+    if sorted(found) != sorted(columns):
+        raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {listed(found)}.")
+    return read_text(source, name)[list(columns)]
 
 
 def refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
     """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
-        cells = ", ".join(f"{column} {cell!r}" for column, cell in frame.iloc[row].astype(object).items())
+        cells = ", ".join(f"{column} {shown(cell)}" for column, cell in frame.iloc[row].astype(object).items())
         raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 
@@ -123,7 +129,7 @@ def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:
     bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{source}: row {row + 1} has the {column} {text.iloc[row]!r}, which is no whole number.")
+        raise InputError(f"{source}: row {row + 1} has the {column} {shown(text.iloc[row])}, which is no whole number.")
     try:
         return text.astype("int64")
     except (OverflowError, ValueError):

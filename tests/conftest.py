@@ -1,5 +1,6 @@
 """Workspaces for tests: made here from the built-in catalogue, or from real rows where they lie beside the project."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Wo
     examples, products, _ = synthetic.make(queries, noise=0.05, seed=7)
     store.save(workspace, examples, products, "test")
     return workspace
+
+
+def artefacts(root: Path) -> dict[str, str]:
+    """The hash of every artefact in folds/, oof/ and submissions/ of a workspace, logs aside."""
+    paths = [path for name in ("folds", "oof", "submissions") for path in sorted((root / name).rglob("*"))]
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+        if path.is_file() and path.name not in ("log.jsonl", "leaderboard.csv")
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,22 @@
-"""How files are written: whole or not at all; with names and seeds that are the same everywhere."""
+"""How files are written: whole or not at all, with a checksum; with names and seeds that are the same everywhere."""
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.errors import CompError, InputError
+from competition.locks import HOST
+from competition.seals import write_sealed
 from competition.tables import fingerprint_frame, read_table, table_inputs, write_table
 from competition.workspace import (
     Workspace,
@@ -106,7 +111,7 @@ def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path, monkey
 
 def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
     path = tmp_path / "folder"
-    left = tmp_path / f".folder.{os.getpid()}.tmp"
+    left = tmp_path / f".folder.{HOST}.{os.getpid()}.tmp"
     left.mkdir()
     (left / "half").touch()
     with atomic_folder(path) as temporary:
@@ -213,49 +218,78 @@ def test_json_comes_back_and_is_empty_where_it_is_unreadable(tmp_path: Path) -> 
     assert read_json(path) == {}
     write_json(path, {"b": 1, "a": "é"})
     assert read_json(path) == {"a": "é", "b": 1}
-    assert path.read_text(encoding="utf-8") == '{\n  "a": "é",\n  "b": 1\n}\n'
-    for broken in (b"{", b"[1]", b"\xff"):
+    text = path.read_text(encoding="utf-8")
+    checksum = fingerprint({"a": "é", "b": 1})
+    assert text == f'{{\n  "a": "é",\n  "b": 1,\n  "own_checksum": "{checksum}"\n}}\n'
+    for broken in (b"{", b"[1]", b"\xff", text.replace("1", "2", 1).encode(), b"[" * 100_000):
         path.write_bytes(broken)
         assert read_json(path) == {}
+    path.write_text('{"a": 1}', encoding="utf-8")  # as it was written before there were checksums
+    assert read_json(path) == {"a": 1}
 
 
-# --- locks -------------------------------------------------------------------------------------------------------
-
-TAKE = """
-import sys
-from pathlib import Path
-from competition.errors import CompError
-from competition.workspace import Workspace
-try:
-    with Workspace(Path(sys.argv[1])).lock(sys.argv[2]):
-        print("taken")
-except CompError as error:
-    print(error)
-"""
+@given(JSON)
+def test_what_json_may_hold_passes_its_checksum(content: object) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "card.json"
+        write_json(path, {"content": content, "shares": {10: 0.1, 9: float("inf")}})
+        assert read_json(path) == {"content": content, "shares": {"10": 0.1, "9": float("inf")}}
 
 
-def take(root: Path, name: str) -> str:
-    """What another process says that takes the lock `name` and lets it go again."""
-    done = subprocess.run([sys.executable, "-c", TAKE, root, name], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def test_a_folder_whose_files_have_changed_says_nothing_of_itself(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").write_bytes(b"0123456789")
+        stamp(folder, "inputs-1")
+    weights = tmp_path / "model" / "deep" / "weights"
+    assert stamped(tmp_path / "model") == "inputs-1"
+    for broken in (b"0123456788", b"01234", None):
+        weights.unlink() if broken is None else weights.write_bytes(broken)
+        assert stamped(tmp_path / "model") is None
+    weights.write_bytes(b"0123456789")
+    assert stamped(tmp_path / "model") == "inputs-1"
+    (tmp_path / "model" / "made_from.json").write_text('{"inputs": "inputs-1"}')  # from before there were digests
+    assert stamped(tmp_path / "model") == "inputs-1"
 
 
-def test_a_lock_is_held_by_one_process(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    with workspace.lock("train c1 fold 0"):
-        refusal = take(tmp_path, "train c1 fold 0")
-        assert f"Process {os.getpid()} " in refusal and "'train c1 fold 0'" in refusal
-        assert take(tmp_path, "train c1 fold 1") == "taken"
-    assert take(tmp_path, "train c1 fold 0") == "taken"
+# --- a disk that takes no more -------------------------------------------------------------------------------------
 
 
-def test_a_lock_is_free_after_an_error_and_after_a_longer_pid(tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path)
-    with pytest.raises(ValueError), workspace.lock("x"):
-        raise ValueError
-    (tmp_path / ".locks" / "x.lock").write_text("123456789012", encoding="utf-8")
-    with workspace.lock("x"):
-        assert f"Process {os.getpid()} " in take(tmp_path, "x")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("write", ["python", "parquet", "safetensors"])
+def test_what_cannot_be_written_is_named_and_leaves_what_was_there(write: str, number: int, tmp_path: Path) -> None:
+    path = tmp_path / "artefact"
+    write_text(path, "old")
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        if write == "safetensors":  # Rust says it in words
+            raise RuntimeError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
+        raise OSError(number, "Error writing bytes to file" if write == "parquet" else os.strerror(number))
+
+    with pytest.raises(CompError) as refusal, atomic_file(path) as temporary:
+        fail(temporary)
+    assert str(refusal.value).startswith(f"{path} cannot be written ({os.strerror(number)}); what was there before")
+    assert names(tmp_path) == ["artefact"] and path.read_text(encoding="utf-8") == "old"
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), atomic_file(tmp_path / "file"):
+        raise PermissionError(errno.EACCES, "not yours")
+
+
+def test_a_full_disk_is_named_by_whoever_writes(tmp_path: Path) -> None:
+    # /dev/full takes nothing and says so, as a full disk does.
+    frame = pd.DataFrame({"x": np.arange(1000)})
+    for name, save in {
+        "parquet": lambda path: write_sealed(path, pa.Table.from_pandas(frame)),
+        "text": lambda path: path.write_text("x" * 10_000),
+    }.items():
+        full = pytest.raises(CompError, match=f"{name} cannot be written .No space left on device")
+        with full, atomic_file(tmp_path / name) as temporary:
+            temporary.symlink_to("/dev/full")
+            save(temporary)
+        assert names(tmp_path) == []
 
 
 def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
@@ -266,12 +300,14 @@ def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     dead = int(done.stdout)
-    (tmp_path / f".file.json.{dead}.tmp").write_text("half")
-    (tmp_path / f".folder.{dead}.old").mkdir()
-    alive = tmp_path / f".file.json.{os.getppid()}.tmp"
-    alive.write_text("somebody is writing this")
+    (tmp_path / f".file.json.{HOST}.{dead}.tmp").write_text("half")
+    (tmp_path / f".folder.{HOST}.{dead}.old").mkdir()
+    alive = tmp_path / f".file.json.{HOST}.{os.getppid()}.tmp"
+    elsewhere = tmp_path / f".file.json.another-{HOST}.{dead}.tmp"
+    for path in (alive, elsewhere):
+        path.write_text("somebody is writing this")
     write_json(tmp_path / "file.json", {"a": 1})
     with atomic_folder(tmp_path / "folder") as folder:
         stamp(folder, "x")
-    assert names(tmp_path) == sorted([alive.name, "file.json", "folder"])
+    assert names(tmp_path) == sorted([alive.name, elsewhere.name, "file.json", "folder"])
     assert stamped(tmp_path / "folder") == "x" and stamped(tmp_path) is None

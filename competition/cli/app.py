@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from competition import __version__, processes
 from competition.cli.output import begin, finish
-from competition.errors import CompError, InputError
+from competition.errors import CompError, InputError, visible
 from competition.interruption import listening
 
 DEBUG, QUIET, JSON = "--debug", "--quiet", "--json"
@@ -40,7 +40,7 @@ class Commands(TyperGroup):
             said = None if ctx.params["debug"] else _said(error)
             if said is None:
                 raise
-            sentence, exit_code = said
+            sentence, exit_code = visible(said[0]), said[1]
             if processes.is_first() or not isinstance(error, KeyboardInterrupt):
                 print(f"error: {sentence}", file=sys.stderr)
             finish(ctx.invoked_subcommand, exit_code, sentence)

@@ -46,6 +46,8 @@ def import_(
     from competition.data import esci, store
 
     space = opened(context, workspace)
+    raw = (*path.glob("*.parquet"), *path.glob("*/*.csv*"))
+    space.check_space(sum(file.stat().st_size for file in raw), "The import")
     with progress(f"reading {path}"):
         examples, products = esci.read(path)
     with progress("checking and writing"):
@@ -77,8 +79,8 @@ def synth(
         raise InputError(
             f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
         )
-    examples, products, planted = synthetic.make(queries, noise, seed, by_label)
     source = f"synth queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
+    examples, products, planted = synthetic.make(queries, noise, seed, by_label)
     store.save(space, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)
     _show(space)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from competition import processes
+from competition.errors import visible
 from competition.progress import console, results
 
 EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
@@ -31,7 +32,7 @@ class Cell:
 
     def shown(self) -> Text:
         """The cell of a table."""
-        return Text(_text(self.value, self.form) if self.text is None else self.text, style=self.style)
+        return Text(visible(_text(self.value, self.form) if self.text is None else self.text), style=self.style)
 
 
 class _Document:
@@ -84,7 +85,7 @@ def show(
     for i, name in enumerate(headings.values()):
         table.add_column(name, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.shown() if isinstance(cell, Cell) else Text(_text(cell)) for cell in row))
+        table.add_row(*(cell.shown() if isinstance(cell, Cell) else Text(visible(_text(cell))) for cell in row))
     results.print(table)
 
 

@@ -6,7 +6,6 @@ B: the competition's CSV files, one folder per task, also as `.csv.zip`.
 
 import hashlib
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from competition.errors import InputError
+from competition.cells import read_text
+from competition.errors import InputError, listed, shown
 from competition.tables import whole_numbers
 from competition.tasks import LABEL_LETTERS, LABELS, TASKS
 
+_NUMBERS = ("example_id", "query_id", "small_version", "large_version")  # floats where a column of them has a gap
 _LFS_HEAD = b"version https://git-lfs"
 
 # --- reading one file --------------------------------------------------------------------------------------------
@@ -38,38 +39,47 @@ def _check_file(path: Path) -> None:
 def _check_columns(path: Path, found: list[str], wanted: dict[str, str]) -> None:
     for column in wanted:
         if column not in found:
-            raise InputError(f"{path} lacks the column {column!r}: it has {', '.join(found)}.")
+            raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}.")
 
 
 def _read_parquet(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     _check_file(path)
     try:
-        _check_columns(path, pq.read_schema(path).names, columns)
-        frame = pq.read_table(path, columns=list(columns)).to_pandas()
+        schema = pq.read_schema(path)
+        _check_columns(path, schema.names, columns)
+        for column in columns:
+            if schema.names.count(column) > 1:
+                raise InputError(f"{path} has the column {column!r} twice: remove one of them.")
+        table = pq.read_table(path, columns=list(columns))
+        table.validate(full=True)  # text that is not UTF-8 is found here or in the middle of a training
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} is no readable parquet file: {error}.") from None
-    return frame.rename(columns=columns)
+    for name in columns:
+        values = table[name]
+        if values.null_count < len(values) and not _is_plain(values.type, name in _NUMBERS):
+            raise InputError(f"{path}: the column {name!r} holds {values.type}, which is not what it is for.")
+    return table.to_pandas().rename(columns=columns)
+
+
+def _is_plain(kind: pa.DataType, number: bool) -> bool:
+    """Whether a column holds text or whole numbers, also as categories: of others, `str` would make a text."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return text or pa.types.is_integer(kind) or (number and pa.types.is_floating(kind))
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """Every cell as the text that it is: `nan`, `none` and `007` stay themselves."""
     _check_file(path)
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 (byte {error.start}): convert it first.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, zipfile.BadZipFile, ValueError) as error:
-        raise InputError(f"{path} is no readable CSV file: {' '.join(str(error).split())}.") from None
+    frame = read_text(path, str(path), skip_blank_lines=True)
     _check_columns(path, list(frame.columns), columns)
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise InputError(f"{path} has more cells in its rows than in its header.")
     return frame[list(columns)].rename(columns=columns)
 
 
 def _pair(rows: pd.DataFrame, bad: pd.Series | np.ndarray) -> str:
     """How the first offending pair is named."""
     row = rows[np.asarray(bad)].iloc[0]
-    return f"query {row['query']!r}, product {row['product_id']!r}"
+    return f"query {shown(row['query'])}, product {shown(row['product_id'])}"
 
 
 def _flag(values: pd.Series, column: str, path: Path) -> pd.Series:
@@ -78,7 +88,7 @@ def _flag(values: pd.Series, column: str, path: Path) -> pd.Series:
     bad = ~text.isin(["0", "1"]).to_numpy()
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}: row {row + 1} has {column} {text.iloc[row]!r}, which is neither 0 nor 1.")
+        raise InputError(f"{path}: row {row + 1} has {column} {shown(text.iloc[row])}, which is neither 0 nor 1.")
     return text == "1"
 
 
@@ -111,7 +121,7 @@ def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         row = examples[bad].iloc[0]
         raise InputError(
             f"{path}: example_id {row['example_id']}, {_pair(examples, bad)}, has the unknown label "
-            f"{row['esci_label']!r}: known are {', '.join(LABEL_LETTERS)}."
+            f"{shown(row['esci_label'])}: known are {', '.join(LABEL_LETTERS)}."
         )
     examples["label"] = letters.map(LABEL_LETTERS)
     examples["substitute"] = (examples["label"] == "substitute").astype("boolean").mask(examples["label"].isna())
@@ -173,7 +183,9 @@ def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
             if bad.any():
                 label = part.loc[bad, "answer"].iloc[0]
                 known = ", ".join(spec.labels)
-                raise InputError(f"{path}: {_pair(part, bad)}, has the unknown label {label!r}: known are {known}.")
+                raise InputError(
+                    f"{path}: {_pair(part, bad)}, has the unknown label {shown(label)}: known are {known}."
+                )
         bad = part.duplicated(_B_KEY)
         if bad.any():
             raise InputError(f"{path}: {_pair(part, bad)}, is there twice; keep one of them.")

@@ -8,19 +8,20 @@ from typing import Any
 import numpy as np
 
 from competition.data.text import FIELDS
-from competition.errors import InputError
+from competition.errors import InputError, shown
 from competition.folds import normalise
 from competition.frames import pd
 from competition.progress import warn
-from competition.tables import fingerprint_frame, read_table, write_table
+from competition.tables import fingerprint_frame, read_table, write_frame
 from competition.tasks import LABELS, LOCALES, TASKS
-from competition.workspace import Workspace, fingerprint, read_json, write_json
+from competition.workspace import DATA, Workspace, atomic_files, fingerprint, json_text, read_json
 
 EXAMPLE_COLUMNS = (
     "example_id", "query_id", "query", "locale", "product_id", "label", "substitute", "split", *TASKS,
 )  # fmt: skip
 PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
 PRODUCT_KEY = ["locale", "product_id"]
+_CONTROL = r"[\x00-\x1f\x7f]"
 _MEND = "bring the data again with `comp data`"
 
 
@@ -44,6 +45,7 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
 
     Raises:
         InputError: see `check_examples` and `check_products`; nothing is written then.
+        CompError: a command works with the data that are there.
     """
     examples, products = _typed_examples(examples), _typed_products(products)
     check_examples(examples, source)
@@ -63,11 +65,12 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
         prints[split] = fingerprint_frame(rows) + fingerprint_frame(used)
     tasks = tuple(task for task in TASKS if (examples[task] & (examples["split"] == "test")).any())
     card = Card(source, prints["train"], prints["test"], tasks)
-    # The card goes first and comes last: without it there are no data, so a half-done import is never taken for one.
-    workspace.data_card.unlink(missing_ok=True)
-    write_table(workspace.products, products, card.both)
-    write_table(workspace.examples, examples, card.both)
-    write_json(workspace.data_card, asdict(card))
+    # The card comes last: it is what says which tables are the data, so a half-done import is never taken for one.
+    files = (workspace.products, workspace.examples, workspace.data_card)
+    with workspace.lock(DATA), atomic_files(*files) as (catalogue, pairs, described):
+        write_frame(catalogue, products, card.both)
+        write_frame(pairs, examples, card.both)
+        described.write_text(json_text(asdict(card)), encoding="utf-8")
 
 
 def load_card(workspace: Workspace) -> Card:
@@ -130,16 +133,16 @@ def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
 def _row(frame: pd.DataFrame, bad: Any) -> str:
     """How the first offending row is named."""
     row = frame[np.asarray(bad, dtype=bool)].iloc[0]
-    return f"example_id {row['example_id']} (query {row['query']!r}, product {row['product_id']!r})"
+    return f"example_id {row['example_id']} (query {shown(row['query'])}, product {shown(row['product_id'])})"
 
 
 def check_examples(examples: pd.DataFrame, source: str) -> None:
     """Refuse what would make a result silently wrong.
 
     Raises:
-        InputError: no rows; an unknown label, locale or split; an empty query or product_id; a query_id with two texts;
-            an example_id, a (query_id, product_id) or a (locale, query, product_id) that occurs twice; no training or
-            no test rows; a training row without any label.
+        InputError: no rows; an unknown label, locale or split; an empty query or product_id; a product_id with control
+            characters; a query_id with two texts; an example_id, a (query_id, product_id) or a (locale, query,
+            product_id) that occurs twice; no training or no test rows; a training row without any label.
     """
     if examples.empty:
         raise InputError(f"{source}: there are no rows.")
@@ -148,7 +151,8 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
         if bad.any():
             value = examples.loc[bad, column].iloc[0]
             raise InputError(
-                f"{source}: {_row(examples, bad)} has the unknown {column} {value!r}: known are {', '.join(words)}."
+                f"{source}: {_row(examples, bad)} has the unknown {column} {shown(value)}: "
+                f"known are {', '.join(words)}."
             )
     bad = examples["query"].isna() | (examples["query"].fillna("").map(normalise) == "")
     if bad.any():
@@ -156,6 +160,9 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
     bad = examples["product_id"].isna() | (examples["product_id"].fillna("").str.strip() == "")
     if bad.any():
         raise InputError(f"{source}: {_row(examples, bad)} has an empty product_id: remove the row or bring its id.")
+    bad = examples["product_id"].str.contains(_CONTROL)
+    if bad.any():  # no submission could name it
+        raise InputError(f"{source}: {_row(examples, bad)} has a product_id with control characters: mend the id.")
     for key in (["example_id"], ["query_id", "product_id"], ["locale", "query", "product_id"]):
         bad = examples.duplicated(key)
         if bad.any():
@@ -180,16 +187,18 @@ def check_products(products: pd.DataFrame, source: str) -> None:
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
-            f"{source}: product {row['product_id']!r} has the unknown locale {row['locale']!r}: "
+            f"{source}: product {shown(row['product_id'])} has the unknown locale {shown(row['locale'])}: "
             f"known are {', '.join(LOCALES)}."
         )
     bad = products["product_id"].isna() | (products["product_id"].fillna("").str.strip() == "")
     if bad.any():
         row = products[bad].iloc[0]
-        raise InputError(f"{source}: a product of locale {row['locale']} titled {row['title']!r} has no product_id.")
+        raise InputError(
+            f"{source}: a product of locale {row['locale']} titled {shown(row['title'])} has no product_id."
+        )
     bad = products.duplicated(PRODUCT_KEY)
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
-            f"{source}: product {row['product_id']!r} of locale {row['locale']} is listed twice; keep one of them."
+            f"{source}: product {shown(row['product_id'])} of locale {row['locale']} is listed twice; keep one of them."
         )

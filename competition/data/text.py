@@ -11,13 +11,16 @@ FIELD_ORDERS = {
     "ptdbbc": ("title", "description", "bullets", "brand", "color"),
 }
 # A tag begins with a letter or a slash, so that `a < b` and `<3` stay what they are.
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>|<!--.*?-->", re.DOTALL)
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_TAG_OR_COMMENT = re.compile(rf"{_TAG.pattern}|<!--.*?-->", re.DOTALL)
 
 
 def clean(text: str) -> str:
     """Text without HTML tags and entities, with single spaces."""
     if "<" in text:
-        text = _TAG.sub(" ", text)
+        # No comment ends behind the last arrow; to look for its end from each `<!--` there takes quadratic time.
+        before, arrow, behind = text.rpartition("-->")
+        text = _TAG_OR_COMMENT.sub(" ", before + arrow) + _TAG.sub(" ", behind)
     if "&" in text:
         text = html.unescape(text)
     return " ".join(text.split())

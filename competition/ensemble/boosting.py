@@ -10,7 +10,7 @@ from competition.lessons import Lesson
 from competition.progress import Progress
 from competition.recipe import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
-from competition.workspace import atomic_folder, stamp
+from competition.workspace import atomic_folder, stamp, write_text
 
 # Of all trees here: each is grown on a part of rows and features, which suits few rows and many related features.
 COMMON: dict[str, object] = {
@@ -70,7 +70,7 @@ def predict_lexical(booster: lgb.Booster, features: pd.DataFrame, example_ids: n
 def save_booster(folder: Path, booster: lgb.Booster, inputs: str) -> None:
     """Write a fold's trees as text with the fingerprint of what they were made from."""
     with atomic_folder(folder) as temporary:
-        booster.save_model(temporary / "model.txt")
+        write_text(temporary / "model.txt", booster.model_to_string())
         stamp(temporary, inputs)
 
 

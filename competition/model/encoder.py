@@ -1,6 +1,7 @@
 """The encoder of a workspace: an ordinary Hugging Face folder, made or fetched once, then only read."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pandas as pd
@@ -86,11 +87,17 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
     Only weights are read: no remote code, no pickled objects (`weights_only`).
 
     Raises:
+        InputError: its weights are a pickle of more than tensors.
         CompError: it cannot be loaded.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         model = AutoModel.from_pretrained(source, trust_remote_code=False, weights_only=True, dtype=torch.float32)
+    except UnpicklingError:
+        raise InputError(
+            f"The weights of the encoder {source!r} are a pickle that is damaged or holds more than tensors; nothing "
+            "in it was run: take an encoder whose weights are safetensors."
+        ) from None
     except Exception as error:  # whatever the library or the network raises, the way out is the same
         reason = str(error).strip().split("\n")[0]
         raise CompError(

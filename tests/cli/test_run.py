@@ -1,6 +1,5 @@
 """The real command from rows to submissions, twice."""
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -12,21 +11,10 @@ import pytest
 from competition.folds import normalise
 from competition.tasks import LABELS, TASKS
 from competition.workspace import Workspace, read_json
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import artefacts, comp, make_workspace, refused
 
 RECIPES = {"lexical": "classes", "c1": "classes", "r2": "gain", "t3": "substitute"}
 GAIN = {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0}
-
-
-def artefacts(workspace: Workspace) -> dict[str, str]:
-    """The hash of every artefact in folds/, oof/ and submissions/, logs aside."""
-    folders = ("folds", "oof", "submissions")
-    paths = [path for name in folders for path in sorted((workspace.root / name).rglob("*")) if path.is_file()]
-    return {
-        str(path.relative_to(workspace.root)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-        if path.name not in ("log.jsonl", "leaderboard.csv")
-    }
 
 
 def held_out(workspace: Workspace, run: str) -> pd.DataFrame:
@@ -125,10 +113,10 @@ def test_the_submission_scores_what_the_table_says(finished: Workspace) -> None:
 
 
 def test_a_second_run_does_nothing_and_says_so(finished: Workspace) -> None:
-    before = artefacts(finished)
+    before = artefacts(finished.root)
     result = comp("run", "-w", finished.root)
     assert result.exit_code == 0 and "Nothing to do: everything is up to date." in result.output
-    assert artefacts(finished) == before
+    assert artefacts(finished.root) == before
     assert "Everything is up to date." in comp("status", "-w", finished.root).output
 
 
@@ -139,7 +127,7 @@ def test_a_fresh_workspace_gets_the_same_bytes_through_the_installed_command(
     command = [sys.executable, "-m", "competition", "run", "-w", str(again.root)]
     done = subprocess.run(command, capture_output=True, text=True, env=None, check=False)
     assert done.returncode == 0, done.stderr
-    assert artefacts(again) == artefacts(finished)
+    assert artefacts(again.root) == artefacts(finished.root)
 
 
 def test_the_noise_that_was_dropped_is_in_the_files(finished: Workspace) -> None:

@@ -1,10 +1,14 @@
 """Wrong input: one clear sentence, exit code 2, and the workspace stays as it was, byte for byte."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from competition.data import store
@@ -147,6 +151,44 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "no folder": (shutil.rmtree, ("raw",)),
 }
 
+
+def retyped(column: str, kind: pa.DataType, file: str = EXAMPLES) -> Break:
+    """Cast one column of a parquet file."""
+
+    def apply(folder: Path) -> None:
+        table = pq.read_table(folder / file)
+        values = table[column].cast(kind) if not pa.types.is_dictionary(kind) else table[column].dictionary_encode()
+        pq.write_table(table.set_column(table.schema.get_field_index(column), column, values), folder / file)
+
+    return apply
+
+
+def column_twice(folder: Path) -> None:
+    """Write the examples with a second column of the same name."""
+    table = pq.read_table(folder / EXAMPLES)
+    pq.write_table(table.append_column("query", table["product_id"]), folder / EXAMPLES)
+
+
+def not_utf8(folder: Path) -> None:
+    """Write queries that are no text."""
+    table = pq.read_table(folder / EXAMPLES)
+    queries = pa.array([b"caf\xe9"] * len(table)).view(pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index("query"), "query", queries), folder / EXAMPLES)
+
+
+LAYOUT_A |= {
+    "bytes": (retyped("query", pa.binary()), ("the column 'query' holds binary",)),
+    "times": (edit(PRODUCTS, lambda f: f.assign(product_title=pd.Timestamp(0))), ("'product_title' holds timestamp",)),
+    "lists": (edit(EXAMPLES, lambda f: f.assign(query=[["a"]] * len(f))), ("the column 'query' holds list",)),
+    "product ids as floats": (edit(PRODUCTS, lambda f: f.assign(product_id=1.5)), ("'product_id' holds double",)),
+    "a column twice": (column_twice, ("has the column 'query' twice",)),
+    "text that is not UTF-8": (not_utf8, ("no readable parquet", "UTF8")),
+    "a control character in an id": (cell("product_id", "a\rb"), ("example_id 104", "control characters")),
+    "an escape sequence": (cell("esci_label", "\x1b[2J\u202e"), ("example_id 104", r"'\x1b[2J\u202e'")),
+    "a label of a megabyte": (cell("esci_label", "E" * 2**20), ("example_id 104", "EEE...EEE", "known are E, S, C, I")),
+}  # fmt: skip
+
+
 LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     "no training file": (remove(f"{TASK1}/{TRAIN}"), (TASK1, "train-v")),
     "no test file": (remove(f"{TASK2}/{TEST}"), (TASK2, "test_public-v")),
@@ -282,6 +324,34 @@ def test_the_current_folder_has_a_name_in_the_sentence(
     assert refused("data", "import", ".", "-w", with_data).startswith("raw: example_id 104")
 
 
+@pytest.mark.parametrize("number", [1, 2, 3])  # of the catalogue, the examples, the card
+def test_an_import_that_finds_no_room_leaves_the_old_data(
+    number: int, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, before, synced = write_a(tmp_path / "raw", *tiny()), files(root / "data"), []
+
+    def full(handle: int) -> None:
+        synced.append(handle)
+        if len(synced) == number:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    result = comp("data", "import", raw, "-w", root)
+    assert result.exit_code == 1 and "cannot be written (No space left on device); what was there" in result.stderr
+    assert files(root / "data") == before and len(synced) == number
+    assert comp("data", "-w", root).exit_code == 0
+
+
+def test_an_import_that_is_larger_than_the_disk_is_refused_first(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw, before = write_a(tmp_path / "raw", *tiny()), files(root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000))
+    result = comp("data", "import", raw, "-w", root)
+    assert result.exit_code == 1 and "The import writes about 0.00 GB" in result.stderr and "make room" in result.stderr
+    assert files(root) == before
+
+
 def test_good_data_replace_what_was_there(root: Path, tmp_path: Path) -> None:
     raw = write_a(tmp_path / "raw", *tiny())
     assert comp("data", "import", raw, "-w", root).exit_code == 0
@@ -289,3 +359,32 @@ def test_good_data_replace_what_was_there(root: Path, tmp_path: Path) -> None:
     assert store.load_card(workspace).source == "raw"
     assert len(store.load_examples(workspace)) == 36
     assert not workspace.planted.exists()
+
+
+CATEGORIES = pa.dictionary(pa.int32(), pa.string())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [retyped("example_id", pa.string()), retyped("query_id", pa.large_string())],
+        [retyped("esci_label", CATEGORIES), retyped("product_locale", CATEGORIES), retyped("split", CATEGORIES)],
+        [retyped("example_id", pa.int32()), retyped("query_id", pa.uint8()), retyped("large_version", pa.float64())],
+        [retyped("query", CATEGORIES), retyped("product_brand", CATEGORIES, PRODUCTS)],
+    ],
+    ids=["digits in strings", "categories", "narrow numbers", "categories of text"],
+)
+def test_other_types_of_the_same_values_give_the_same_bytes(changes: list[Break], tmp_path: Path) -> None:
+    one, other = (write_a(tmp_path / name / "raw", *tiny()) for name in "ab")
+    for change in changes:
+        change(other)
+    for raw in (one, other):
+        assert comp("init", raw.parent / "w").exit_code == 0
+        assert comp("data", "import", raw, "-w", raw.parent / "w").exit_code == 0
+    assert files(one.parent / "w" / "data") == files(other.parent / "w" / "data")
+
+
+def test_a_csv_column_twice_is_refused(root: Path, tmp_path: Path) -> None:
+    raw = write_b(tmp_path / "raw", *tiny())
+    text(f"{TASK2}/{TRAIN}", "query_locale", "query")(raw)
+    check_refused(raw, root, (f"{TASK2}/{TRAIN}", "the column 'query' twice"))

@@ -72,3 +72,12 @@ def test_the_published_field_orders() -> None:
         "ptbdbc": ("title", "bullets", "description", "brand", "color"),
         "ptdbbc": ("title", "description", "bullets", "brand", "color"),
     }
+
+
+@pytest.mark.parametrize("text", ["<!--", "<", "<a ", "-->", "<!-- --><!--", "&", "&#", "&aaaa", "< !"])
+def test_a_megabyte_of_anything_is_cleaned_in_linear_time(text: str) -> None:
+    clean(text * (2**20 // len(text)))  # quadratic time would be hours
+
+
+def test_a_comment_without_an_end_stays() -> None:
+    assert clean("a<!-- b <i>c</i> --> d <!-- e <i>f") == "a d <!-- e f"

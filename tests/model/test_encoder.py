@@ -1,13 +1,16 @@
 """The folder of the encoder: the same bytes each time, an ordinary Hugging Face folder, safetensors only."""
 
+import json
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, XLMRobertaConfig
 
-from competition.errors import CompError
+from competition.errors import CompError, InputError
 from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_tiny, position_limit
 from competition.model.inputs import Inputs
 from competition.model.relevance import RelevanceModel
@@ -101,3 +104,60 @@ def test_making_a_model_leaves_the_random_numbers_alone(tiny: Path) -> None:
     before = torch.random.get_rng_state()
     RelevanceModel.make(plain("gain"), Sources(tiny), seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# --- weights from strangers --------------------------------------------------------------------------------------
+
+
+class Evil:
+    """An object that runs a command when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+def pickled_encoder(folder: Path, tiny: Path) -> dict[str, torch.Tensor]:
+    """An encoder's folder as they used to be, with `pytorch_model.bin`; returns its weights."""
+    load_tokenizer(tiny).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=9000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    config.save_pretrained(folder)
+    weights = BertModel(config).state_dict()
+    torch.save(weights, folder / "pytorch_model.bin")
+    return weights
+
+
+def test_weights_in_an_ordinary_pickle_are_read_and_kept_as_safetensors(tmp_path: Path, tiny: Path) -> None:
+    weights = pickled_encoder(tmp_path / "bert", tiny)
+    fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")
+    assert not list((tmp_path / "copy").glob("*.bin"))
+    kept = load_file(tmp_path / "copy" / "model.safetensors")
+    assert torch.equal(kept["embeddings.word_embeddings.weight"], weights["embeddings.word_embeddings.weight"])
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["beside good weights", "alone"])
+def test_a_pickle_that_would_run_something_runs_nothing(beside: bool, tmp_path: Path, tiny: Path) -> None:
+    weights = pickled_encoder(tmp_path / "bert", tiny)
+    mark = tmp_path / "it-ran"
+    torch.save({**(weights if beside else {}), "evil": Evil(mark)}, tmp_path / "bert" / "pytorch_model.bin")
+    with pytest.raises(
+        InputError, match="are a pickle that is damaged or holds more than tensors; nothing in it was run"
+    ):
+        fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bert"]
+
+
+def test_code_that_a_folder_brings_is_not_run(tmp_path: Path, tiny: Path) -> None:
+    pickled_encoder(tmp_path / "bert", tiny)
+    mark = tmp_path / "it-ran"
+    (tmp_path / "bert" / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
+    config = json.loads((tmp_path / "bert" / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}
+    (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CompError, match="cannot be loaded"):
+        fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")
+    assert not mark.exists() and not (tmp_path / "copy").exists()

@@ -1,0 +1,131 @@
+"""CSV files of strangers: every cell stays the text that it is, and what is no table is refused."""
+
+import zipfile
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from competition import cells
+from competition.cells import read_text
+from competition.errors import InputError, visible
+
+TEXTS = (
+    "nan", "none", "NULL", "007", "1e5", "1.50", "=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1", "a\0b", 'say "no"',
+    "a, b", "a\nb", "a\r\nb", "\u202egnp.exe", "\x1b[2J", "\u200b", " ", "ﾎﾞﾄﾙ", "x" * 1_000_000,
+)  # fmt: skip
+
+
+def quoted(text: str) -> str:
+    """A cell as a spreadsheet writes it."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+def packed(folder: Path, **files: bytes) -> Path:
+    """A file `answer.csv.zip` that holds these files; `_` in a name is written as `/`."""
+    path = folder / "answer.csv.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("_", "/"), content)
+    return path
+
+
+def refusal(path: Path) -> str:
+    """What is said of a file that must be refused."""
+    with pytest.raises(InputError) as error:
+        read_text(path, path.name)
+    assert path.name in str(error.value) and str(error.value).endswith(".")
+    return str(error.value)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    rows = ['"id",text', *(f"{i},{quoted(text)}" for i, text in enumerate(TEXTS))]
+    path.write_bytes((mark + end.join(rows) + end).encode())
+    read = read_text(path, "file.csv")
+    assert list(read.columns) == ["id", "text"]
+    assert read["text"].tolist() == list(TEXTS) and read["id"].tolist() == [str(i) for i in range(len(TEXTS))]
+    again = read_text(StringIO(end.join(rows)), "file.csv")
+    assert again["text"].tolist() == list(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"id,id\n1,2\n", "the column 'id' twice"),
+        (
+            b"id,text\n1,a,b\n",
+            "no readable CSV file: it has more cells in line 2 than in its header",
+        ),
+        (b'id,text\n1,"a\n2,b\n', "no readable CSV file"),
+        ("id,text\n1,caf\u00e9\n".encode("latin-1"), "it is not UTF-8, convert it first"),
+        ("id,text\n1,a\n".encode("utf-16"), "it is not UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(content)
+    assert words in refusal(path)
+
+
+def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
+    assert "is missing" in refusal(tmp_path / "file.csv")
+    (tmp_path / "folder.csv").mkdir()
+    assert "Is a directory" in refusal(tmp_path / "folder.csv")
+
+
+# --- packed ------------------------------------------------------------------------------------------------------
+
+
+def test_a_packed_file_is_read_where_it_lies(tmp_path: Path) -> None:
+    path = packed(tmp_path, **{"data_train.csv": b"id,text\n1,nan\n"})
+    assert read_text(path, path.name).to_numpy().tolist() == [["1", "nan"]]
+    assert [file.name for file in tmp_path.iterdir()] == ["answer.csv.zip"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.csv", "/etc/evil.csv", "..\\evil.csv", "C:\\evil.csv", "a/../../evil.csv"]
+)
+def test_a_packed_file_that_points_out_is_refused(name: str, tmp_path: Path) -> None:
+    path = packed(tmp_path / ".", **{name: b"id\n1\n"})
+    assert "points out of it" in refusal(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["answer.csv.zip"]
+
+
+def test_several_files_or_none_are_refused(tmp_path: Path) -> None:
+    assert "holds 2 files" in refusal(packed(tmp_path, **{"a.csv": b"id\n1\n", "b.csv": b"id\n1\n"}))
+    assert "holds 0 files" in refusal(packed(tmp_path))
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = packed(tmp_path, **{"a.csv": b"id\n" + b"1" * 1_000_000})  # packs about 1,000 times
+    assert len(read_text(path, path.name)) == 1  # small enough to be no danger
+    monkeypatch.setattr(cells, "SMALL", 999_999)
+    assert "would unpack to 0.0 GB from 0.0 MB, more than 100 times its size" in refusal(path)
+    monkeypatch.setattr(cells, "SMALL", 1_000_003)
+    monkeypatch.setattr(cells, "LARGEST", 1_000_002)
+    assert "would unpack" in refusal(path)
+
+
+def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path, **{"a.csv": b"id\n" + b"1" * 1_000_000})
+    real, said = ((n).to_bytes(4, "little") for n in (1_000_003, 10))
+    path.write_bytes(path.read_bytes().replace(real, said))
+    assert "no readable CSV file" in refusal(path)
+
+
+def test_a_locked_or_broken_archive_is_refused(tmp_path: Path) -> None:
+    path = packed(tmp_path, **{"a.csv": b"id,text\n1,abcdefgh\n"})
+    content = path.read_bytes()
+    central = content.index(b"PK\x01\x02")
+    locked = content[:6] + b"\1" + content[7 : central + 8] + b"\1" + content[central + 9 :]
+    for broken in (locked, content[: len(content) // 2], content.replace(content[35:45], b"\xff" * 10), b"PK nothing"):
+        path.write_bytes(broken)
+        assert "no readable CSV file" in refusal(path)
+
+
+def test_what_a_terminal_would_obey_is_shown_by_number() -> None:
+    assert visible("red\x1b[2J \u202elamp\n\u3000\ud800 ñ ｱ") == r"red\x1b[2J \u202elamp\n\u3000\ud800 ñ ｱ"
