@@ -8,6 +8,7 @@ from accelerate import Accelerator
 
 from competition.data.catalogue import Catalogue, hold_out
 from competition.data.pretraining import Examples
+from competition.data.sequences import Sequences
 from competition.data.vocabulary import Vocabulary
 from competition.errors import CompError
 from competition.model.card import Epoch, Losses, best_epoch, mlm_loss, write_card
@@ -25,7 +26,13 @@ from competition.workspace import atomic_folder, derive_seed, stamp
 
 
 def pretrain(
-    recipe: PretrainingRecipe, products: pd.DataFrame, sources: Sources, folder: Path, inputs: str, log: Log
+    recipe: PretrainingRecipe,
+    products: pd.DataFrame,
+    sources: Sources,
+    folder: Path,
+    inputs: str,
+    log: Log,
+    stored: Sequences | None = None,
 ) -> None:
     """Pre-train an encoder and write its folder, with what it scored.
 
@@ -37,6 +44,7 @@ def pretrain(
         folder: gets an ordinary encoder folder with, where they were learned, the embeddings of brands and colors.
         inputs: fingerprint of all this.
         log: gets the losses.
+        stored: the tokens of the catalogue, as far as they are stored.
 
     Raises:
         CompError: the tokenizer has no mask token, or no epoch has a finite loss.
@@ -49,7 +57,8 @@ def pretrain(
     held = hold_out(products)
     held_out = HeldOut.make(products[held].reset_index(drop=True), tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
-    examples = Examples(Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed), tokenizer, recipe)
+    catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
+    examples = Examples(catalogue, tokenizer, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
         sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
