@@ -68,7 +68,7 @@ def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
     """A hash of each row's values, `(rows,)`, the same in every process and on every machine."""
     parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
     for part in slices(len(frame)):
-        hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False, categorize=False)
+        hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False)
         parts.append(np.asarray(hashes, np.uint64))
     return np.concatenate(parts)
 

@@ -162,6 +162,13 @@ def test_the_name_of_a_frame_is_that_of_its_rows_and_columns(monkeypatch: pytest
     assert name_of(FRAME) == name
 
 
+def test_a_missing_text_has_the_same_hash_in_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"label": pd.Series(["exact", None, None, "exact"], dtype="str"), "id": [1, 2, 3, 4]})
+    whole = pd.util.hash_pandas_object(frame, index=False)
+    monkeypatch.setattr("competition.tables._SLICE", 2)
+    assert row_hashes(frame).tolist() == whole.tolist()
+
+
 # --- names and seeds ---------------------------------------------------------------------------------------------
 
 JSON = st.recursive(
