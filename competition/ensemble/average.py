@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from competition.ensemble.rows import MOST_ROWS, at_most
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
 from competition.tasks import Task, gains, truth
@@ -21,7 +22,6 @@ Objective = Callable[
     [Array], Array
 ]  # averaged values (rows, outputs) -> what each query adds (queries,), higher is better
 SIGNIFICANT = 1.96  # standard errors
-MOST_ROWS = 200_000  # that weights are learned on: a handful of numbers needs no more, so time stays bounded
 ENOUGH_QUERIES = 200  # for weights of a locale's own
 _EVALUATIONS = 120  # of Nelder-Mead, per start
 
@@ -153,14 +153,3 @@ def search_weights(values: Array, objective: Objective, smooth: bool) -> Array:
 def _on_simplex(free: Array) -> Array:
     positive = np.abs(free)
     return np.asarray(positive / max(float(positive.sum()), 1e-12), np.float64)
-
-
-def at_most(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
-    """Which rows belong to whole queries, drawn at random, of at most `rows` rows together; at least one query."""
-    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
-    if len(query) <= rows:
-        return np.ones(len(query), bool)
-    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(queries))
-    taken = np.zeros(len(queries), bool)
-    taken[order[: max(1, int(np.searchsorted(counts[order].cumsum(), rows, side="right")))]] = True
-    return np.asarray(taken[index], bool)

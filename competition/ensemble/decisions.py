@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.ensemble.average import MOST_ROWS, at_most
+from competition.ensemble.rows import MOST_ROWS, at_most
 from competition.metrics import Array, confusion_per_query, macro_f1, micro_f1, paired_difference
 from competition.tasks import Task, truth
 

@@ -15,6 +15,7 @@ from competition.tasks import KINDS, Task
 from competition.workspace import derive_seed
 
 Positions = NDArray[np.int64]
+MOST_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded
 
 
 @dataclass(frozen=True)
@@ -103,3 +104,14 @@ class Rows:
 def outputs_of(kind: str, outputs: pd.DataFrame) -> Array:
     """The columns of a kind, `(rows, outputs)`."""
     return outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)
+
+
+def at_most(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
+    """Which rows belong to whole queries, drawn at random, of at most `rows` rows together; at least one query."""
+    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
+    if len(query) <= rows:
+        return np.ones(len(query), bool)
+    order = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(queries))
+    taken = np.zeros(len(queries), bool)
+    taken[order[: max(1, int(np.searchsorted(counts[order].cumsum(), rows, side="right")))]] = True
+    return np.asarray(taken[index], bool)

@@ -22,8 +22,9 @@ from competition.workspace import derive_seed
 Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: name, value, whether higher is better
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
 _BY_GAIN = ("irrelevant", "complement", "substitute", "exact")  # relevance 0..3 of a ranking objective
-MOST_ROWS = 50_000  # that a tree is grown on: each draws its own, so all are used
+ROWS_PER_TREE = 50_000  # each tree draws its own, so all are used
 _EVERY = 5  # trees between two looks at the folds that stop
+_STRIDE = 50  # trees that are added up at a time: each time, LightGBM copies every row
 _PATIENCE = 10  # looks without an improvement
 
 
@@ -40,19 +41,28 @@ class Trees:
     def predict(self, features: NDArray[np.float32]) -> list[Array]:
         """What answers the task, `(rows, outputs)`, with the number of trees that each watched part chose.
 
-        Trees that the parts have in common are gone through once, in steps that are the same for every part: how many
-        another part chose must not even change the rounding.
+        Trees are gone through in strides that are the same for every part, and the rest of a stride anew for each: how
+        many another part chose must not even change the rounding.
         """
-        raw = np.zeros((len(features), 1 if self.ranks or self.task.name == "task3" else len(LABELS)))
-        found, last = {}, max(self.best)
-        for start in range(0, last if len(features) else 0, _EVERY):
-            more = self.booster.predict(
-                features, start_iteration=start, num_iteration=_EVERY, raw_score=True, num_threads=self.threads
-            )
-            raw = raw + np.asarray(more, np.float64).reshape(raw.shape)
-            if (count := min(last, start + _EVERY)) in self.best:
-                found[count] = raw
-        return [self._answer(found.get(count, raw)) for count in self.best]
+        outputs = 1 if self.ranks or self.task.name == "task3" else len(LABELS)
+        sums = {0: np.zeros((len(features), outputs))}  # number of trees, whole strides -> their sum
+        for count in range(_STRIDE, max(self.best) + 1, _STRIDE):
+            sums[count] = sums[count - _STRIDE] + self._raw(features, count - _STRIDE, _STRIDE)
+        answers = {}
+        for count in set(self.best):
+            start = count // _STRIDE * _STRIDE
+            rest = self._raw(features, start, count - start) if count > start else 0
+            answers[count] = self._answer(sums[start] + rest)
+        return [answers[count] for count in self.best]
+
+    def _raw(self, features: NDArray[np.float32], start: int, trees: int) -> Array:
+        """What `trees` trees from the one at `start` add up to, `(rows, outputs)`."""
+        if not len(features):
+            return np.zeros((0, 1))
+        added = self.booster.predict(
+            features, start_iteration=start, num_iteration=trees, raw_score=True, num_threads=self.threads
+        )
+        return np.asarray(added, np.float64).reshape(len(features), -1)
 
     def _answer(self, raw: Array) -> Array:
         """Of LightGBM's scores: themselves, or probabilities, of which ranking takes the expected gain."""
@@ -134,7 +144,7 @@ def _parameters(
         "learning_rate": recipe.shrinkage,
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": recipe.min_rows_per_leaf,
-        "bagging_fraction": min(0.8, MOST_ROWS / len(learn)),
+        "bagging_fraction": min(0.8, ROWS_PER_TREE / len(learn)),
         "seed": derive_seed(seed, "trees"),
     }
     if recipe.method == "lambdarank":

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.ensemble.level2 import Outputs, level2_features
-from competition.ensemble.rows import Combined, Rows, outputs_of
+from competition.ensemble.rows import MOST_ROWS, Combined, Rows, at_most, outputs_of
 from competition.ensemble.stacker import fit_trees
 from competition.errors import CompError
 from competition.metrics import Array
@@ -98,6 +98,7 @@ def _fit(rows: Rows, features: NDArray[np.float32], tests: NDArray[np.float32], 
     _check(rows, uses)
     watched, left_out = [rows.graded(stopping) for _, stopping in uses], sorted(uses[0])
     learn, seed = rows.learned(*left_out), rows.seed(*left_out)
+    learn = learn[at_most(rows.train["query_id"].to_numpy(np.int64)[learn], MOST_ROWS, seed)]
     trees = fit_trees(rows.recipe, rows.task, features, rows.train, learn, watched, seed, threads)
     at = np.sort(np.concatenate([rows.held(fold) for fold in left_out]))
     return _Said(uses, at, trees.predict(features[at]), trees.predict(tests), trees.best, trees.importance())

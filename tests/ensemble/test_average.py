@@ -6,7 +6,6 @@ import pytest
 
 from competition.ensemble import average
 from competition.ensemble.average import (
-    at_most,
     draw_bags,
     greedy_weights,
     learn_weights,
@@ -14,6 +13,7 @@ from competition.ensemble.average import (
     paper_weights,
     search_weights,
 )
+from competition.ensemble.rows import at_most
 from competition.metrics import Array
 from competition.tasks import GAINS, LABELS, TASKS
 from tests.ensemble.made import recipe_of
@@ -200,23 +200,6 @@ def test_weights_are_the_mean_of_the_bags() -> None:
     bags = draw_bags(60, 3, seed=1)
     each = [greedy_weights(values, objective, 10, bag[None]) for bag in bags]
     np.testing.assert_allclose(greedy_weights(values, objective, 10, bags), np.mean(each, axis=0))
-
-
-def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows() -> None:
-    query = np.repeat(np.arange(40), np.arange(40) % 5 + 1)  # 120 rows
-    for seed in range(5):
-        chosen = at_most(query, 50, seed)
-        assert 45 < chosen.sum() <= 50  # with one more query of at most 5 rows it would be over
-        assert not set(query[chosen]) & set(query[~chosen])
-    assert at_most(query, 120, 0).all()
-    assert at_most(query, 50, 0).tolist() != at_most(query, 50, 1).tolist()
-    assert at_most(np.array([7, 7, 7]), 2, 0).all()  # one query at least
-
-
-def test_the_queries_that_are_drawn_do_not_depend_on_the_order_of_rows() -> None:
-    query = np.repeat(np.arange(30), 3)
-    order = np.random.default_rng(0).permutation(len(query))
-    assert at_most(query[order], 40, 1).tolist() == at_most(query, 40, 1)[order].tolist()
 
 
 def test_weights_are_learned_on_the_queries_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

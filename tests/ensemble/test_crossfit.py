@@ -69,6 +69,7 @@ def _short_patience() -> Iterator[None]:
     """Early stopping that stops within a few trees, and locales of their own with few queries."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacker, "_EVERY", 1)
+        patch.setattr(stacker, "_STRIDE", 3)
         patch.setattr(stacker, "_PATIENCE", 1)
         patch.setattr(blending, "ENOUGH_QUERIES", 5)
         yield

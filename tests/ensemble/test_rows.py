@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.rows import Rows
+from competition.ensemble.rows import Rows, at_most
 from competition.errors import CompError
 from competition.tasks import TASKS
 from tests.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
@@ -76,3 +76,20 @@ def test_a_fold_without_which_nothing_is_labelled_is_named() -> None:
     with pytest.raises(CompError, match="task2: without fold 3 there is no labelled row to learn an ensemble from"):
         Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("search"))
     Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("paper"))  # learns nothing
+
+
+def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows() -> None:
+    query = np.repeat(np.arange(40), np.arange(40) % 5 + 1)  # 120 rows
+    for seed in range(5):
+        chosen = at_most(query, 50, seed)
+        assert 45 < chosen.sum() <= 50  # with one more query of at most 5 rows it would be over
+        assert not set(query[chosen]) & set(query[~chosen])
+    assert at_most(query, 120, 0).all()
+    assert at_most(query, 50, 0).tolist() != at_most(query, 50, 1).tolist()
+    assert at_most(np.array([7, 7, 7]), 2, 0).all()  # one query at least
+
+
+def test_the_queries_that_are_drawn_do_not_depend_on_the_order_of_rows() -> None:
+    query = np.repeat(np.arange(30), 3)
+    order = np.random.default_rng(0).permutation(len(query))
+    assert at_most(query[order], 40, 1).tolist() == at_most(query, 40, 1)[order].tolist()

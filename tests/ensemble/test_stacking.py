@@ -148,3 +148,23 @@ def test_folds_that_leave_nothing_to_learn_from_are_named() -> None:
     examples["label"] = make_examples(20, 2)["label"].where(folds_of(examples) < 2)
     with pytest.raises(CompError, match="task2: without the folds 0 and 1 there is no labelled row to learn from"):
         stack(rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES), None)
+
+
+def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    examples = make_examples(50, 5)
+    rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
+    learned: list[pd.Series] = []
+
+    def watch(recipe, task, features, examples, learn, watched, seed, threads):  # noqa: ANN001, ANN202
+        learned.append(examples["query_id"].iloc[learn])
+        return fit_trees(recipe, task, features, examples, learn, watched, seed, threads)
+
+    monkeypatch.setattr(stacking, "fit_trees", watch)
+    monkeypatch.setattr(stacking, "MOST_ROWS", 100)
+    stack(rows, None)
+    depth = rows.train.groupby("query_id").size()
+    for query in learned:
+        assert len(query) <= 100 and len(query) == depth[query.unique()].sum()
+    assert len({tuple(sorted(set(query))) for query in learned}) > 1  # each draws its own

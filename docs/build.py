@@ -1,0 +1,145 @@
+"""Writes `docs/reference.md` from the code: every command with its options, every key with its type, default, bounds.
+
+make docs
+"""
+
+import re
+import tomllib
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from competition import keys, recipe, settings
+from competition.cli import app
+
+HERE = Path(__file__).parent
+REFERENCE = HERE / "reference.md"
+HEAD = """# Reference
+
+Made from the code by `make docs`; change it there.
+"""
+# The tables of keys: title, the model whose keys they are, those whose keys come before.
+TABLES = (
+    ("competition.toml", settings.Settings, ()),
+    ("Every recipe that is trained on folds", recipe.Recipe, ()),
+    ("Recipes that train an encoder", recipe.Optimised, ()),
+    ('model = "encoder"', recipe.EncoderRecipe, (recipe.Recipe, recipe.Optimised)),
+    ('model = "lexical"', recipe.LexicalRecipe, (recipe.Recipe,)),
+    ('model = "ensemble"', recipe.EnsembleRecipe, (recipe.Recipe,)),
+    ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.Learned, recipe.Optimised)),
+    ("[spans.LOCALE] of a pretraining", keys.Spans, ()),
+)
+
+
+def reference() -> str:
+    """The whole page."""
+    parts = [HEAD, "## Commands\n", *commands(), "## Keys\n", *tables()]
+    return "\n".join(parts)
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def commands() -> Iterator[str]:
+    """A section per command: usage, what it does, arguments and options."""
+    root: Any = typer.main.get_command(app)
+    for path, command in _leaves(root, "comp"):
+        yield f"### `{path}`\n"
+        yield f"    {_usage(path, command)}\n"
+        yield _prose(command.help or "") + "\n"
+        rows = [_parameter(each) for each in command.params if not getattr(each, "hidden", False)]
+        if rows:
+            yield "\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    children = getattr(command, "commands", {})
+    if not children or getattr(command, "invoke_without_command", False):
+        yield path, command
+    for name, child in children.items():
+        yield from _leaves(child, f"{path} {name}")
+
+
+def _name(parameter: Any) -> str:
+    """How usage and table call a parameter: the placeholder of an argument, the spellings of an option."""
+    if parameter.param_type_name == "argument":
+        return (parameter.metavar or parameter.name).upper().strip("[]{}.").replace("]", "")
+    return ", ".join((*parameter.opts, *parameter.secondary_opts))
+
+
+def _usage(path: str, command: Any) -> str:
+    """Arguments in the order in which they are given."""
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    words = [_name(each) if each.required else f"[{_name(each)}]" for each in arguments]
+    return " ".join([path, *words, "[OPTIONS]"])
+
+
+def _parameter(parameter: Any) -> str:
+    names = ", ".join(f"`{name}`" for name in _name(parameter).split(", "))
+    return f"| {names} | {_cell(getattr(parameter, 'help', None) or '')} |"
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"[ \t]+\n", "\n", text.strip())
+
+
+# --- keys --------------------------------------------------------------------------------------------------------
+
+
+def tables() -> Iterator[str]:
+    """A table per model; keys that an earlier table has, with the same meaning, are left out."""
+    meanings = tomllib.loads((HERE / "keys.toml").read_text(encoding="utf-8"))
+    for title, model, before in TABLES:
+        fields: dict[str, FieldInfo] = model.model_fields
+        known = {"name", "model"}.union(*(each.model_fields for each in before)) - set(meanings[model.__name__])
+        rows = [
+            _key(name, field, meanings[model.__name__][name]) for name, field in fields.items() if name not in known
+        ]
+        yield f"### {title}\n"
+        yield "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _key(name: str, field: FieldInfo, meaning: str) -> str:
+    default = "" if field.is_required() else _value(field.get_default(call_default_factory=True, validated_data={}))
+    return f"| `{name}` | {_values(field)} | {default} | {_cell(meaning)} |"
+
+
+def _values(field: FieldInfo) -> str:
+    bounds = [f"{sign} {getattr(m, key):g}" for m in field.metadata for key, sign in _BOUNDS if hasattr(m, key)]
+    return ", ".join([_type(field.annotation), *bounds])
+
+
+_BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+_WORDS = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+
+
+def _type(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) is tuple:
+        return f"list of {_type(get_args(kind)[0])}"
+    if get_origin(kind) in (Union, types.UnionType):
+        return " or ".join(_type(each) for each in get_args(kind) if each is not type(None))
+    return _WORDS.get(kind, "table")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, (tuple, list)):
+        return " ".join(f"`{each}`" for each in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"`{key} = {each}`" for key, each in value.items() if isinstance(each, str))
+    return f"`{value}`" if value != "" else "none"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference(), encoding="utf-8")

@@ -1,0 +1,102 @@
+"""The examples of the documentation run, and what is made from the code is as the code is now."""
+
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer
+
+from competition.cli import app
+from tests.conftest import comp
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+# What `comp init` writes, for seconds: less of everything.
+QUICK = """
+preset = "tiny"
+recipes = ["lexical", "c1"]
+[overrides]
+scheme = "five"
+max_length = 16
+epochs = 1
+trees = 10
+adversary = "none"
+r_drop = 0.0
+"""
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Language, file and content of each fenced block."""
+    return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def commands(content: str) -> Iterator[list[str]]:
+    """The words of each command of `comp` in a block; of a session only the lines that are typed."""
+    for line in re.sub(r"\\\n", " ", content).splitlines():
+        words = shlex.split(line.removeprefix("$ ").replace("$fold", "0"), comments=True)
+        words = words[1:] if words and "=" in words[0] else words
+        if words[:1] == ["comp"]:
+            yield [word for word in words[1:] if word != "&"]
+
+
+def pages_with(language: str) -> list[Path]:
+    """The pages that have such a block."""
+    return [page for page in PAGES if any(kind == language for kind, *_ in blocks(page))]
+
+
+@pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.stem)
+def test_sessions_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for language, file, content in blocks(page):
+        if file:
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
+            Path(file).write_text(content, encoding="utf-8")
+        elif language == "python":
+            exec(compile(content, str(page), "exec"), {})  # noqa: S102
+        elif language == "console":
+            typed(content, monkeypatch)
+
+
+def typed(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the lines of a session, on fewer queries and smaller models."""
+    for line in content.splitlines():
+        if line.startswith("$ cd "):
+            monkeypatch.chdir(line.removeprefix("$ cd "))
+        for words in commands(line) if line.startswith("$ ") else ():
+            result = comp(*("60" if word == "300" else word for word in words))
+            assert result.exit_code == 0, (words, result.output, result.stderr)
+            if words[0] == "init":
+                Path(words[1], "competition.toml").write_text(QUICK, encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.stem)
+def test_commands_that_are_not_run_exist(page: Path) -> None:
+    root = typer.main.get_command(app)
+    for language, _, content in blocks(page):
+        for words in commands(content) if language == "sh" else ():
+            root.make_context("comp", [*words, "--help"], resilient_parsing=True)
+            command, rest = root, words
+            while rest and rest[0] in getattr(command, "commands", {}):
+                command, rest = command.commands[rest[0]], rest[1:]
+            command.make_context("comp", rest).close()
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    made = runpy.run_path(str(DOCS / "build.py"))["reference"]()
+    assert (DOCS / "reference.md").read_text(encoding="utf-8") == made, "run `make docs`"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings]
