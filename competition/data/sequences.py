@@ -20,7 +20,7 @@ from competition.progress import progress
 from competition.tables import row_hashes, slices
 from competition.workspace import atomic_folder, stamp
 
-Make = Callable[[pd.DataFrame], Ragged]  # the sequences of some rows, one behind the other
+Make = Callable[["pd.DataFrame"], Ragged]  # the sequences of some rows, one behind the other
 
 _KEYS, _BEGINS, _LENGTHS, _VALUES = "keys.npy", "begins.npy", "lengths.npy", "values.npy"
 

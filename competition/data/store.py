@@ -21,7 +21,7 @@ EXAMPLE_COLUMNS = (
 PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
 PRODUCT_KEY = ["locale", "product_id"]
 _MEND = "bring the data again with `comp data`"
-Frame = TypeVar("Frame", pd.DataFrame, pd.Series)
+Frame = TypeVar("Frame", "pd.DataFrame", "pd.Series")
 
 
 @dataclass(frozen=True)
