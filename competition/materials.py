@@ -86,9 +86,8 @@ class Materials:
 
     def stored(self, sources: Sources, units: bool) -> Stored:
         """The tokens of all texts, with `units` the 3-grams of products, too; made where they are missing."""
-        return Stored(
-            self.tokens(sources.encoder), self.grams(sources.vocabulary) if units and sources.vocabulary else None
-        )
+        grams = self.grams(sources.vocabulary) if units and sources.vocabulary else None
+        return Stored(self.tokens(sources.encoder), grams)
 
     def tokens(self, encoder: Path) -> Sequences:
         """The token ids of all queries and product fields by an encoder's tokenizer."""

@@ -5,7 +5,7 @@ million different texts two share with a probability of 1e-6. The files are mapp
 what they read and the rest stays on disk.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -16,7 +16,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from competition.data.ragged import Chain, Places, Ragged, joined
-from competition.progress import progress
+from competition.progress import Progress, progress
 from competition.tables import row_hashes, slices
 from competition.workspace import atomic_folder, stamp
 
@@ -86,30 +86,37 @@ def write_sequences(folder: Path, inputs: str, name: str, tables: Sequence[pd.Da
     """
     keys, first = np.unique(np.concatenate([row_hashes(rows) for rows in tables]), return_index=True)
     order = np.argsort(first)  # as they come, so that what belongs together stays together
-    ends = np.cumsum([len(rows) for rows in tables])
-    lengths = [np.empty(0, np.int64)]
+    lengths, begins = np.empty((2, len(keys)), np.int64)
     with atomic_folder(folder) as temporary, progress(name, len(keys)) as work:
-        with (temporary / _VALUES).open("wb") as handle:
-            _write_header(handle, 0)
-            for rows, end in zip(tables, ends, strict=True):
-                chosen = first[order][(first[order] >= end - len(rows)) & (first[order] < end)] - (end - len(rows))
-                for part in _parts(rows, chosen):
-                    made = make(part)
-                    handle.write(np.asarray(made.values, "<i4").tobytes())
-                    lengths.append(made.lengths)
-                    work.advance(len(part))
-            handle.seek(0)
-            _write_header(handle, sum(int(sizes.sum()) for sizes in lengths))
-        places = np.empty(len(keys), np.int64)
-        places[order] = np.arange(len(keys))
-        of_key = np.concatenate(lengths)
-        for file, column in (
-            (_KEYS, keys),
-            (_LENGTHS, of_key[places]),
-            (_BEGINS, (np.cumsum(of_key) - of_key)[places]),
-        ):
+        written = _write_values(temporary / _VALUES, _made(tables, first[order], make, work))
+        lengths[order], begins[order] = written, np.cumsum(written) - written
+        for file, column in ((_KEYS, keys), (_LENGTHS, lengths), (_BEGINS, begins)):
             np.save(temporary / file, column)
         stamp(temporary, inputs)
+
+
+def _made(tables: Sequence[pd.DataFrame], chosen: Places, make: Make, work: Progress) -> Iterator[Ragged]:
+    """The sequences of the rows at ascending positions in the tables as if they were one, some at a time."""
+    start = 0
+    for rows in tables:
+        inside = chosen[slice(*np.searchsorted(chosen, [start, start + len(rows)]))]
+        for part in _parts(rows, inside - start):
+            yield make(part)
+            work.advance(len(part))
+        start += len(rows)
+
+
+def _write_values(path: Path, parts: Iterable[Ragged]) -> Places:
+    """Write the values of all parts as one `.npy` file; returns the lengths of their sequences."""
+    lengths = [np.empty(0, np.int64)]
+    with path.open("wb") as handle:
+        _write_header(handle, 0)
+        for part in parts:
+            handle.write(np.asarray(part.values, "<i4").tobytes())
+            lengths.append(part.lengths)
+        handle.seek(0)
+        _write_header(handle, sum(int(each.sum()) for each in lengths))
+    return np.concatenate(lengths)
 
 
 def _parts(rows: pd.DataFrame, chosen: Places) -> Iterator[pd.DataFrame]:
