@@ -28,6 +28,7 @@ from competition.data import describe, esci, store, synthetic
 from competition.data.sequences import Stored
 from competition.data.tokens import Pairs, views
 from competition.ensemble.level2 import Outputs, level2_features
+from competition.ensemble.rows import outputs_of
 from competition.keys import AuditKeys
 from competition.materials import Materials
 from competition.model.encoder import load_tokenizer, train_tokenizer
@@ -188,7 +189,8 @@ def label_audit(root: Path, rows: int) -> None:
 def level2(root: Path, rows: int) -> None:
     """What trees read of six models for task 1."""
     examples, outputs = _outputs(root)
-    level2_features(TASKS["task1"], [Outputs(f"c{i}", "classes", outputs) for i in range(6)], examples, None, False)
+    seen = [Outputs(f"c{i}", "classes", outputs_of("classes", outputs)) for i in range(6)]
+    level2_features(TASKS["task1"], seen, examples, None, False)
 
 
 STAGES = {
