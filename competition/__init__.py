@@ -1,3 +1,23 @@
-"""A competition harness for query-product relevance (Amazon KDD Cup 2022, ESCI)."""
+"""A competition harness for query-product relevance (Amazon KDD Cup 2022, ESCI).
+
+import competition
+
+c1 = competition.load("c1", workspace="work")
+c1.score("usb cable", ["USB-C cable, 2 m", "Garden hose"])     # an array, higher is better
+c1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and probabilities
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from competition.scoring import Scorer
 
 __version__ = "0.1.0"
+
+
+def load(run: str, workspace: str | Path = ".") -> "Scorer":
+    """A run of a workspace, ready to score new rows; see `competition.scoring.load`."""
+    from competition.scoring import load
+
+    return load(run, workspace)

@@ -121,6 +121,11 @@ def estimates(counts: Counts, groups: tuple[str, ...] | None = None) -> dict[str
     }
 
 
+def score(counts: Counts, group: str = "all") -> Estimate:
+    """The task's metric over a group of queries."""
+    return metrics.bootstrap(counts.values[counts.groups[group]], counts.statistic)
+
+
 def difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
     """The paired difference of the task's metric, `counts` minus `other`, over the same queries."""
     if not np.array_equal(counts.queries, other.queries):

@@ -4,11 +4,6 @@ What the page shows was written by strangers. It travels as JSON that no parser 
 the page as text only, and a content security policy lets nothing run but the page's own script and nothing be fetched.
 """
 
-import base64
-import hashlib
-import json
-import re
-from importlib.resources import files
 from string import Template
 from typing import Any
 
@@ -16,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from competition.data.store import PRODUCT_KEY
-from competition.data.text import FIELDS, clean
+from competition.data.text import FIELDS
+from competition.pages import asset, embed, readable, source
 from competition.tasks import LABELS, LANGUAGES, MEANINGS
 from competition.verdicts import VERDICTS
 from competition.workspace import fingerprint
@@ -27,9 +23,6 @@ LENGTHS = {
     "query": 300, "product_id": 40, "title": 300, "brand": 100, "color": 100, "bullets": 900, "description": 900,
 }  # fmt: skip
 _COLUMNS = ("id", "rank", "given", "suggested", "quality", "dropped", "locale", *LENGTHS, "verdict")
-# Control characters, and those that turn the direction of what follows: shown by number, they do nothing.
-_INVISIBLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
-_UNSAFE = re.compile("[<>&\u2028\u2029]")
 
 
 def inspection_page(
@@ -75,20 +68,6 @@ def worst_rows(noise: pd.DataFrame, verdicts: pd.DataFrame, count: int = SHOWN) 
     return ordered[judged | (np.arange(len(ordered)) < count)]
 
 
-def embed(content: Any) -> str:
-    """JSON for a script element: it holds nothing that would end the element or the line of a script."""
-    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def readable(text: str, length: int) -> str:
-    """Text for people: as models read it, but line by line, at most `length` characters, and nothing invisible."""
-    lines = (clean(line) for line in text[: 10 * length].split("\n"))  # the cut bounds what markup costs to clean
-    whole = "\n".join(line for line in lines if line)
-    short = whole if len(whole) <= length else whole[: length - 1].rstrip() + "…"
-    return _INVISIBLE.sub(lambda found: f"[U+{ord(found[0]):04X}]", short)
-
-
 def _cells(row: dict[Any, Any]) -> list[Any]:
     """The cells of `_COLUMNS`; ids are text, since JavaScript's numbers are exact up to 2^53 only."""
     texts = {name: readable(row[name], length) for name, length in LENGTHS.items()}
@@ -99,17 +78,7 @@ def _cells(row: dict[Any, Any]) -> list[Any]:
 
 def _assemble(audit: dict[str, Any]) -> str:
     """The page's template with its style, its scripts and the data in their places."""
-    folder = files("competition") / "page"
-    template, style, *scripts = (
-        (folder / name).read_text(encoding="utf-8")
-        for name in ("inspection.html", "inspection.css", "rows.js", "controls.js")
+    style, script = asset("base.css", "inspection.css"), asset("rows.js", "controls.js")
+    return Template(asset("inspection.html")).substitute(
+        style=style, style_hash=source(style), script=script, script_hash=source(script), data=embed(audit)
     )
-    script = "".join(scripts)
-    return Template(template).substitute(
-        style=style, style_hash=_source(style), script=script, script_hash=_source(script), data=embed(audit)
-    )
-
-
-def _source(code: str) -> str:
-    """How a content security policy names inline code: by its hash."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"

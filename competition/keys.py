@@ -38,6 +38,8 @@ SPANS: dict[Locale, Spans] = {
 }
 
 
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
+
 AND = "+"  # between the runs that are audited together
 AuditMethod = Literal["prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior"]
 

@@ -14,6 +14,7 @@ from competition import evaluation, metrics
 from competition.evaluation import DEEP, Counts
 from competition.folds import normalise
 from competition.metrics import Estimate
+from competition.progress import progress
 from competition.tasks import Task, truth
 from competition.workspace import derive_seed
 
@@ -80,11 +81,13 @@ def permutation_test(
 
 def _try(task: Task, kind: str, examples: pd.DataFrame, refit: Refit, numbers: range, seed: int) -> Trial:
     found, expected = [], []
-    for number in numbers:
-        shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
-        rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
-        found.append(evaluation.count_outputs(task, kind, refit(shuffled), rows))
-        expected.append(_by_chance(task, found[-1], rows))
+    with progress(f"{task.name}, shuffles", len(numbers)) as work:
+        for number in numbers:
+            shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
+            rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
+            found.append(evaluation.count_outputs(task, kind, refit(shuffled), rows))
+            expected.append(_by_chance(task, found[-1], rows))
+            work.advance(1)
     one = found[0]
     group = one.groups[DEEP] if DEEP in one.groups and one.groups[DEEP].any() else one.groups["all"]
     values, chance = (np.sum([counts.values[group] for counts in each], axis=0) for each in (found, expected))

@@ -1,8 +1,10 @@
 """How what training starts from is made: folds, encoders, vocabularies, vectors, translations."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,17 +16,21 @@ from competition.data.text import FIELDS
 from competition.errors import CompError
 from competition.model.sources import Sources
 from competition.origins import TINY, folds_inputs
-from competition.progress import console, progress
-from competition.recipe import PretrainingRecipe
+from competition.progress import progress
+from competition.recipe import Learned, PretrainingRecipe
 from competition.tables import read_table, table_inputs, write_table
 from competition.workspace import SCHEMA, Workspace, derive_seed, fingerprint, stamped
+
+if TYPE_CHECKING:
+    from competition.training.loop import Log
 
 
 class Materials:
     """Makes what training starts from; the tables are read once."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace = workspace
+    def __init__(self, workspace: Workspace, tracker: str | None = None) -> None:
+        """`tracker` is the experiment tracker that is told of training, if any."""
+        self.workspace, self.tracker = workspace, tracker
 
     @cached_property
     def examples(self) -> pd.DataFrame:
@@ -35,6 +41,11 @@ class Materials:
     def products(self) -> pd.DataFrame:
         """All products."""
         return store.load_products(self.workspace)
+
+    @cached_property
+    def training_products(self) -> pd.DataFrame:
+        """The products of training rows: what is fitted before the folds comes from them alone."""
+        return store.training_products(self.examples, self.products)
 
     @cached_property
     def card(self) -> Card:
@@ -66,21 +77,27 @@ class Materials:
         """Write an encoder's folder."""
         from competition.model.encoder import fetch, make_tiny
 
-        if source == TINY:
-            products = store.training_products(self.examples, self.products)
-            make_tiny(folder, products, derive_seed(seed, TINY), inputs)
-        else:
-            fetch(folder, source, inputs)
+        with progress(f"encoder {folder.name}"):
+            if source == TINY:
+                make_tiny(folder, self.training_products, derive_seed(seed, TINY), inputs)
+            else:
+                fetch(folder, source, inputs)
 
     def pretrain(self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str) -> None:
         """Write the folder of an encoder that was pre-trained on the catalogue."""
         from competition.data.catalogue import choose
-        from competition.training.loop import Log
         from competition.training.pretrain import pretrain
 
         products = choose(self.examples, self.products, recipe.test_copies)
-        log = Log(self.workspace.encoder_log(recipe.name))
-        pretrain(recipe, products, sources, folder, inputs, log, self.tokens(sources.encoder))
+        with self.open_log(self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}") as log:
+            pretrain(recipe, products, sources, folder, inputs, log, self.tokens(sources.encoder))
+
+    def open_log(self, path: Path, recipe: Learned, training: str, **always: Any) -> AbstractContextManager["Log"]:
+        """The log of a training, and behind it the tracker; there, `training` is what it is called."""
+        from competition.training.trackers import open_log
+
+        folder = self.workspace.tracking / (self.tracker or "")
+        return open_log(path, self.tracker, folder, training, recipe.model_dump(mode="json"), **always)
 
     # --- what is read of the rows, as numbers ---
 
@@ -121,23 +138,24 @@ class Materials:
         from competition.ensemble.bm25 import bm25_features
         from competition.ensemble.features import text_features
 
-        console.print(f"text features of {len(self.examples):,} rows")
-        parts = [make(self.examples, self.products) for make in (text_features, bm25_features)]
+        with progress(f"text features of {len(self.examples):,} rows"):
+            parts = [make(self.examples, self.products) for make in (text_features, bm25_features)]
         write_table(self.workspace.text_features, pd.concat(parts, axis=1).reset_index(), inputs)
 
     def vocabulary(self, inputs: str) -> None:
         """Write `data/vocabulary/`."""
         from competition.data.vocabulary import Vocabulary
 
-        products = store.training_products(self.examples, self.products)
-        Vocabulary.make(products).save(self.workspace.vocabulary, inputs)
+        with progress(f"vocabulary of {len(self.training_products):,} products"):
+            Vocabulary.make(self.training_products).save(self.workspace.vocabulary, inputs)
 
     def gram_vectors(self, inputs: str, seed: int) -> None:
         """Write `data/char3/`."""
         from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 
-        products = store.training_products(self.examples, self.products)
-        vectors = gram_vectors(Vocabulary.load(self.workspace.vocabulary), products, derive_seed(seed, "char3"))
+        vocabulary = Vocabulary.load(self.workspace.vocabulary)
+        with progress(f"3-gram vectors of {len(self.training_products):,} products"):
+            vectors = gram_vectors(vocabulary, self.training_products, derive_seed(seed, "char3"))
         save_vectors(self.workspace.gram_vectors, vectors, inputs)
 
     def translations(self, source: str, path: Path, inputs: str) -> None:

@@ -18,10 +18,11 @@ from competition.planning import Planner
 from competition.plans import PAIRED, AuditPlan, FoldPlan
 from competition.progress import console
 from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe
+from competition.settings import recipe_names
 from competition.steps import Maker
 from competition.submissions import recorded_inputs
 from competition.tables import table_inputs
-from competition.workspace import SCHEMA, Workspace, fingerprint, read_json, stamped
+from competition.workspace import ALL, SCHEMA, Workspace, fingerprint, read_json, stamped
 
 SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
@@ -66,7 +67,7 @@ class Pipeline(Planner):
 
     def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
         super().__init__(workspace, recipes)
-        self.maker = Maker(workspace)
+        self.maker = Maker(workspace, self.settings.tracker)
 
     def folds_step(self, scheme: str) -> Step:
         """`folds/<scheme>.parquet`."""
@@ -139,9 +140,8 @@ class Pipeline(Planner):
         card = read_json(self.workspace.noise_card(plan.name, plan.fold))
         return recorded if card.get("inputs") == recorded else None
 
-    def _taken_steps(self, recipe: MemberRecipe) -> list[Step]:
-        """What a recipe takes from out-of-fold outputs: audits, and the nested models that they and a teacher need."""
-        plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
+    def _taken_steps(self, plans: Iterable[FoldPlan]) -> list[Step]:
+        """What models take from out-of-fold outputs: audits, and the nested models that they and a teacher need."""
         audits = [plan.noise for plan in plans if plan.noise is not None]
         teachers = [plan.teacher for plan in plans if plan.teacher is not None]
         nested = {run for audit in audits for run in audit.pairs}
@@ -166,20 +166,39 @@ class Pipeline(Planner):
             InputError: the fold `only` does not exist in the recipe's scheme.
         """
         recipe = self.member(name)
-        steps = self._material_steps(recipe, recipe.scheme)
+        steps = self._material_steps(recipe, [self.fold_plan(recipe, fold) for fold in recipe.folds])
         return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
 
-    def _material_steps(self, recipe: MemberRecipe, scheme: str) -> list[Step]:
-        """What a recipe is trained from, beside the rows."""
-        steps = [self.folds_step(scheme)]
+    def _material_steps(self, recipe: MemberRecipe, plans: list[FoldPlan]) -> list[Step]:
+        """What the models of a recipe are trained from, beside the rows."""
+        steps = [self.folds_step(plans[0].scheme)]
         if isinstance(recipe, EncoderRecipe):
             steps += self.encoder_steps(recipe.encoder)
             steps += self._feature_steps(self.sources(recipe))
             steps += [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
         if isinstance(recipe, LexicalRecipe):
             steps.append(self.text_features_step())
-        steps += self._taken_steps(recipe)
+        steps += self._taken_steps(plans)
         return list({step.name: step for step in steps}.values())
+
+    def all_rows_steps(self, name: str) -> list[Step]:
+        """What a recipe needs of its own, then its model of all training rows, which `steps` never asks for."""
+        recipe = self.member(name)
+        return [*self._material_steps(recipe, [self.all_plan(recipe)]), self._all_rows_step(recipe)]
+
+    def _all_rows_step(self, recipe: MemberRecipe) -> Step:
+        plan, folder = self.all_plan(recipe), self.workspace.model(recipe.name, ALL)
+        return Step(
+            f"train {recipe.name} {ALL}",
+            plan.inputs,
+            lambda: stamped(folder),
+            lambda: self.maker.train_all(recipe.for_all_rows, plan),
+        )
+
+    def asked_for(self) -> dict[str, Step]:
+        """Recipe -> its model of all training rows, where one was asked for and is there."""
+        names = [name for name in recipe_names(self.workspace) if self.workspace.model(name, ALL).is_dir()]
+        return {name: self._all_rows_step(self.member(name)) for name in names}
 
     def text_features_step(self) -> Step:
         """`data/text_features.parquet`, which the floor and the stackers read."""
@@ -193,8 +212,8 @@ class Pipeline(Planner):
 
     def pair_steps(self, name: str) -> list[Step]:
         """The nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
-        recipe = self.member(name)
-        return [*self._material_steps(recipe, PAIRED), *(self._pair_step(recipe, p) for p in self.pair_plans(name))]
+        recipe, plans = self.member(name), self.pair_plans(name)
+        return [*self._material_steps(recipe, plans), *(self._pair_step(recipe, plan) for plan in plans)]
 
     def _pair_step(self, recipe: MemberRecipe, plan: FoldPlan) -> Step:
         path = self.workspace.pair(recipe.name, plan.held)
@@ -264,10 +283,14 @@ class Pipeline(Planner):
             lambda: self.maker.submission(name, plans, inputs),
         )
 
+    @property
+    def floor(self) -> str | None:
+        """The run that others must beat: the first `lexical` that is wanted, if any is."""
+        return next((name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None)
+
     def scores_step(self) -> Step:
         """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
-        plans = self.runs()
-        floor = next((name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None)
+        plans, floor = self.runs(), self.floor
         inputs = fingerprint([SCHEMA, floor, [(plan.name, plan.complete) for plan in plans]])
         card = self.workspace.scores.with_suffix(".json")
         return Step(

@@ -188,6 +188,10 @@ class Planner(Origins):
         """What one fold of a recipe is made from."""
         return self._plan(recipe, recipe.scheme, (fold,))
 
+    def all_plan(self, recipe: MemberRecipe) -> FoldPlan:
+        """What the model of all training rows is made from, as `recipe.for_all_rows` trains it."""
+        return self._plan(recipe.for_all_rows, recipe.scheme, ())
+
     def pair_plans(self, name: str) -> list[FoldPlan]:
         """What the nested models of a recipe are made from: one for each two folds of `five`, whatever its scheme.
 
@@ -225,7 +229,7 @@ class Planner(Origins):
 
     def _fold_apart(self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]) -> int | None:
         """The fold that the models must not have seen which a nested recipe takes flags and targets from."""
-        if not recipe.nested or not (recipe.noise_from or recipe.distil_from):
+        if not held or not recipe.nested or not (recipe.noise_from or recipe.distil_from):
             return None
         if scheme != PAIRED:
             raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from competition.keys import AuditKeys
 from competition.model.sources import Sources
 from competition.oof import RunPlan
+from competition.workspace import ALL
 
 PAIRED = "five"  # the scheme that ensembles are cross-fitted over, and nested models leave out two folds of
 
@@ -36,7 +37,7 @@ class TeacherPlan:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """What the model of one fold is made from, or a nested one, which leaves out two folds."""
+    """What the model of one fold is made from, a nested one, which leaves out two folds, or that of all rows."""
 
     scheme: str
     held: tuple[int, ...]  # the folds whose rows it never sees and predicts
@@ -49,5 +50,5 @@ class FoldPlan:
 
     @property
     def name(self) -> str:
-        """`3`, or `0-3` of a nested model."""
-        return "-".join(map(str, self.held))
+        """`3`, `0-3` of a nested model, `all` of one that holds out nothing."""
+        return "-".join(map(str, self.held)) or ALL

@@ -4,29 +4,50 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.progress import Task as BarTask
 from rich.text import Text
 
 PLAIN_WIDTH = 120  # columns where the output is no terminal
-# No markup: titles and queries may hold anything, square brackets among it.
-console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def _console() -> Console:
+    # No markup: titles and queries may hold anything, square brackets among it.
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
+results = _console()  # what was found
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 
-class _Rate(ProgressColumn):
+class _Facts(ProgressColumn):
+    """How much is done, the rate and the time left; the time that has passed where nobody knows how much there is."""
+
     def render(self, task: BarTask) -> Text:
+        if task.total is None:
+            return Text(_clock(task.elapsed))
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.0f}/s" if speed else "")
+        rate = f", {_per_second(speed)}, {_clock(task.time_remaining)} left" if speed else ""
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{rate}")
+
+
+def _clock(seconds: float | None) -> str:
+    return str(timedelta(seconds=round(seconds or 0)))
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
 
 
 class Progress:
-    """Counts units of work (usually pairs) of one named step."""
+    """Counts units of work (usually pairs) of one named step; `total` is None where nobody knows how many there are."""
 
-    def __init__(self, name: str, total: int, bar: Bar | None) -> None:
+    def __init__(self, name: str, total: int | None, bar: Bar | None) -> None:
         self.name, self.total, self.done = name, total, 0
         self._bar = bar
         self._task = bar.add_task(name, total=total) if bar else None
@@ -37,10 +58,11 @@ class Progress:
         self.done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)
-        elif time.monotonic() - self._said > PLAIN_EVERY:
+        elif self.total is not None and time.monotonic() - self._said > PLAIN_EVERY:
             self._said = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
-            console.print(f"{self.name}: {self.done:,} of {self.total:,}, {self.rate:,.0f}/s, {left:,.0f} s left")
+            rate = _per_second(self.rate)
+            console.print(f"{self.name}: {self.done:,} of {self.total:,}, {rate}, {_clock(left)} left")
 
     @property
     def rate(self) -> float:
@@ -48,31 +70,56 @@ class Progress:
         return self.done / max(time.monotonic() - self._start, 1e-9)
 
     def close(self) -> None:
-        if not self.total:
-            return
+        """Say what was done, and take the bar away."""
+        if self._bar is not None and self._task is not None:
+            self._bar.remove_task(self._task)
         seconds = time.monotonic() - self._start
-        console.print(f"{self.name}: {self.done:,} in {seconds:,.1f} s, {self.rate:,.0f}/s")
+        if self.total is None:
+            console.print(f"{self.name}: {seconds:,.1f} s")
+        elif self.total:
+            console.print(f"{self.name}: {self.done:,} in {seconds:,.1f} s, {_per_second(self.rate)}")
+
+
+_live: list[Bar] = []  # the bars on the terminal: at most one, to which work within work adds a line
 
 
 @contextmanager
-def progress(name: str, total: int) -> Iterator[Progress]:
-    """Show the progress of `total` units of work under `name`; ends with one line that stays."""
-    if not console.is_terminal:
-        work = Progress(name, total, None)
-        yield work
-        work.close()
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
+def progress(name: str, total: int | None = None) -> Iterator[Progress]:
+    """Show the progress of `total` units of work under `name`; ends with one line that stays.
+
+    Without a total, the time that has passed is shown: for what a library does in one call.
+    """
+    with _bars() as bar:
         work = Progress(name, total, bar)
         yield work
-    work.close()
+        work.close()
+
+
+@contextmanager
+def _bars() -> Iterator[Bar | None]:
+    """The bars on the terminal; None where there is none."""
+    if not console.is_terminal or console.quiet:
+        yield None
+    elif _live:
+        yield _live[0]
+    else:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Facts())
+        with Bar(*columns, console=console, transient=True) as bar:
+            _live.append(bar)
+            try:
+                yield bar
+            finally:
+                _live.pop()
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Show no progress: for those who call from Python and not from a terminal."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 def warn(sentence: str) -> None:

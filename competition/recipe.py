@@ -1,6 +1,6 @@
 """Recipes as frozen, typed models: what each key means, its default, and which keys go together."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -79,6 +79,11 @@ class Recipe(Learned):
     def all_seeds(self) -> tuple[int, ...]:
         """The seeds whose models are averaged."""
         return (self.seed,)
+
+    @property
+    def for_all_rows(self) -> Self:
+        """The recipe of a model that holds out no row."""
+        return self
 
     @staticmethod
     def fold_seed(seed: int, fold: int | str) -> int:
@@ -164,6 +169,11 @@ class EncoderRecipe(Recipe, Optimised):
     @property
     def all_seeds(self) -> tuple[int, ...]:
         return self.seeds or (self.seed,)
+
+    @property
+    def for_all_rows(self) -> Self:
+        """No held-out score can choose an epoch, so the last one is kept."""
+        return self.model_copy(update={"weights": "last"})
 
 
 class LexicalRecipe(Recipe):

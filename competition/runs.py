@@ -46,8 +46,8 @@ _PACKAGES = (
 class Runs(Materials):
     """Trains the recipes of one workspace; what several folds need is read or computed once."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        super().__init__(workspace)
+    def __init__(self, workspace: Workspace, tracker: str | None = None) -> None:
+        super().__init__(workspace, tracker)
         self._corpus: tuple[tuple[Any, ...], Corpus] | None = None
 
     @cached_property
@@ -77,6 +77,11 @@ class Runs(Materials):
         held_out, _ = self._fit(recipe, fold, rows | {"test": rows["test"][:0]})
         oof.write_fold(self.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.inputs)
 
+    def train_all(self, recipe: MemberRecipe, plan: FoldPlan) -> None:
+        """Train the model of all training rows; it leaves its weights alone, since there is no row to judge it by."""
+        rows = self._rows(recipe, plan)
+        self._fit(recipe, plan, rows | {"test": rows["test"][:0]})
+
     def _fit(
         self, recipe: MemberRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -100,23 +105,19 @@ class Runs(Materials):
         Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the audit.
         """
         examples = self.examples
-        of_row = self.fold_of_rows(fold.scheme)
-        is_train = (examples["split"] == "train").to_numpy()
-        held = of_row.isin(fold.held).to_numpy() & is_train
-        learn = is_train & ~held & ~np.isnan(target(recipe.kind, examples))
-        if recipe.rows == "task1":
-            learn &= examples["task1"].to_numpy(bool)
+        masks = sides(recipe, examples, self.fold_of_rows(fold.scheme), fold.held)
+        learn = masks["train"]
         if not learn.any():
+            where = f" outside fold {fold.name}" if fold.held else ""
             raise CompError(
-                f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from outside fold "
-                f"{fold.name}: take it out of `recipes` (and `noise_run`) of competition.toml."
+                f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from{where}: "
+                "take it out of `recipes` (and `noise_run`) of competition.toml."
             )
         if recipe.drop_noise_from and fold.noise is not None:
             from competition.noise.actions import dropped_ids
 
             learn &= ~examples["example_id"].isin(dropped_ids(self.flags(fold.noise))).to_numpy()
-        masks = {"train": learn, "held_out": held, "test": ~is_train}
-        return {name: np.flatnonzero(mask) for name, mask in masks.items()}
+        return {name: np.flatnonzero(mask) for name, mask in (masks | {"train": learn}).items()}
 
     def flags(self, plan: AuditPlan) -> pd.DataFrame:
         """What an audit flagged, from its file."""
@@ -136,13 +137,13 @@ class Runs(Materials):
         if recipe.relabel_noise_from and fold.noise is not None:
             lesson = actions.relabel(lesson, recipe.kind, ids, self.flags(fold.noise))
         if (teacher := fold.teacher) is not None:
-            said = self._seen_from(teacher.run, teacher.pairs, fold.held[0])
+            said = self._seen_from(teacher.run, teacher.pairs, fold.held[0] if fold.held else None)
             lesson = distil(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
         return lesson
 
-    def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int) -> pd.DataFrame:
+    def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int | None) -> pd.DataFrame:
         """The out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
-        if pairs is None:
+        if pairs is None or fold is None:
             return self.read_run(run).held_out
         return oof.read_nested(self.workspace, run.name, run.kind, pairs, self.fold_of_training(PAIRED))[fold]
 
@@ -152,10 +153,9 @@ class Runs(Materials):
         from competition.ensemble.boosting import predict_lexical, save_booster, train_lexical
 
         features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
-        with progress(f"{recipe.name} fold {fold.name}", len(rows["train"])) as work:
-            lesson = self._lesson(recipe, fold, rows["train"])
-            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson)
-            work.advance(len(rows["train"]))
+        lesson = self._lesson(recipe, fold, rows["train"])
+        with progress(f"{recipe.name} fold {fold.name}, trees", recipe.trees) as work:
+            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson, work)
         save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
         held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
         return held_out, test
@@ -186,7 +186,6 @@ class Runs(Materials):
         self, recipe: EncoderRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         from competition.training.finetune import Fold, train_fold
-        from competition.training.loop import Log
 
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
@@ -194,8 +193,10 @@ class Runs(Materials):
         lesson = self._lesson(recipe, fold, rows["train"])
         sides = (rows["train"], rows["held_out"], rows["test"])
         parts = Fold(fold.name, folder, fold.inputs, fold.sources, *sides, lesson)
-        log = Log(self.workspace.log(recipe.name), fold=fold.name)
-        return train_fold(recipe, corpus, parts, log, self._held_out_score(recipe, rows["held_out"]))
+        score = self._held_out_score(recipe, rows["held_out"])
+        training = f"{recipe.name}/{folder.name}/{fold.inputs[:8]}"
+        with self.open_log(self.workspace.log(recipe.name), recipe, training, fold=fold.name) as log:
+            return train_fold(recipe, corpus, parts, log, score)
 
     def _held_out_score(self, recipe: EncoderRecipe, rows: np.ndarray) -> Callable[[pd.DataFrame], float]:
         """What is watched during training: the metric of the first task that the held-out rows can grade, or NaN."""
@@ -221,7 +222,8 @@ class Runs(Materials):
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
         folder = self.workspace.model(recipe.name, fold.name)
-        return predict_fold(recipe, corpus, fold.sources, folder, fold.name, test)
+        name = f"{recipe.name} fold {fold.name}, test rows"
+        return predict_fold(recipe, corpus, fold.sources, folder, name, test)
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe) -> None:
         """Write `run.json` of a complete recipe."""
@@ -261,3 +263,22 @@ class Runs(Materials):
         run = oof.read_run(self.workspace, plan, self.examples)
         oof.check_parts(run, self.fold_of_training(plan.scheme), plan.scheme)
         return run
+
+
+def sides(
+    recipe: MemberRecipe, examples: pd.DataFrame, fold: pd.Series, held: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Which rows a model trains on, before an audit leaves any out, holds out and predicts: masks, `(rows,)` each.
+
+    Args:
+        recipe: what is learned.
+        examples: all rows.
+        fold: of each row.
+        held: the folds that the model never sees.
+    """
+    is_train = (examples["split"] == "train").to_numpy()
+    held_out = fold.isin(held).to_numpy() & is_train
+    learn = is_train & ~held_out & ~np.isnan(target(recipe.kind, examples))
+    if recipe.rows == "task1":
+        learn &= examples["task1"].to_numpy(bool)
+    return {"train": learn, "held_out": held_out, "test": ~is_train}

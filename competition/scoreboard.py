@@ -62,6 +62,23 @@ def scoreboard(
     return pd.DataFrame([line.row() for line in lines], columns=list(COLUMNS))
 
 
+def best_runs(board: pd.DataFrame) -> dict[str, str]:
+    """Task -> the run with the highest out-of-fold score.
+
+    Of task 1, over the queries that say something about ranking where there are any.
+
+    Args:
+        board: lines of `scoreboard`.
+    """
+    found = {}
+    graded = board[board["split"] == "out-of-fold"]
+    for task, lines in graded.groupby("task", sort=False):
+        deep = lines[lines["group"] == DEEP]
+        lines = lines[lines["group"] == "all"] if deep.empty else deep
+        found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
+    return found
+
+
 def _lines(
     task: Task, split: str, rows: pd.DataFrame, plans: list[RunPlan], runs: dict[str, Run], floor: str | None
 ) -> list[Line]:
@@ -83,7 +100,7 @@ def _lines(
                     "out-of-fold" if split == "train" else "test",
                     group,
                     run,
-                    evaluation.estimates(counts, (group,))[task.metric][group],
+                    evaluation.score(counts, group),
                     name,
                     evaluation.difference(counts, base, group),
                     floor or "",

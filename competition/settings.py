@@ -9,6 +9,7 @@ those that are built in.
 
 import tomllib
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from typing import Any, get_args
 from pydantic import Field, ValidationError
 
 from competition.errors import InputError
-from competition.keys import AND, AuditKeys, AuditMethod, Model
+from competition.keys import AND, AuditKeys, AuditMethod, Model, Tracker
 from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, PretrainingRecipe
 from competition.tasks import ANSWER_KIND
 from competition.workspace import Workspace
@@ -51,6 +52,7 @@ class Settings(Model):
     noise_calibrated: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
+    tracker: Tracker | None = None  # what else is told of training; changes no result
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
     pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
 
@@ -190,13 +192,20 @@ def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleR
     return EnsembleRecipe(**content)
 
 
-def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
-    """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
-    base, _, variant = name.rpartition(".")
-    if base and name not in recipe_names(workspace):
-        varied = load_recipe(workspace, settings, base)
-        if isinstance(varied, EnsembleRecipe):
-            return _vary(varied, variant, settings)
+@dataclass(frozen=True)
+class Layers:
+    """What a recipe's keys are put together from: where they stand -> keys, the later winning.
+
+    The last are the overrides of competition.toml.
+    """
+
+    model: type[AnyRecipe]
+    path: Path  # of the recipe's own file
+    keys: dict[str, dict[str, Any]]
+
+
+def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
+    """The layers of a recipe; raises InputError for an unknown name or model, and for a name that is not allowed."""
     path = _find(workspace, name)
     own = read_toml(path)
     if "name" in own:
@@ -206,17 +215,32 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
     model = MODELS.get(str(own.get("model", "encoder")))
     if model is None:
         raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(MODELS)}.")
-    content: dict[str, Any] = {"name": name}
+    keys: dict[str, dict[str, Any]] = {}
     if "seed" in model.model_fields:
-        content["seed"] = settings.seed
+        keys[workspace.settings_file.name] = {"seed": settings.seed}
     if model in (EncoderRecipe, PretrainingRecipe):
-        content |= _size(workspace, settings, model is PretrainingRecipe)
-    content = _over(content, own)
+        keys[f"preset {settings.preset}"] = _size(workspace, settings, model is PretrainingRecipe)
+    keys[f"recipes/{path.name}"] = own
     table = "pretraining" if model is PretrainingRecipe else "overrides"
-    overridden = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}
-    source: Path | str = path
+    keys[f"[{table}]"] = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}
+    return Layers(model, path, keys)
+
+
+def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
+    """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
+    base, _, variant = name.rpartition(".")
+    if base and name not in recipe_names(workspace):
+        varied = load_recipe(workspace, settings, base)
+        if isinstance(varied, EnsembleRecipe):
+            return _vary(varied, variant, settings)
+    layers = read_layers(workspace, settings, name)
+    *below, (table, overridden) = layers.keys.items()
+    content: dict[str, Any] = {"name": name}
+    for _, keys in below:
+        content = _over(content, keys)
+    source: Path | str = layers.path
     if overridden:
-        _build(model, content, path)  # a fault of the recipe's own file is blamed on it, not on the overrides
-        source = f"{workspace.settings_file}, [{table}] on the recipe {name!r}"
-    recipe: AnyRecipe = _build(model, _over(content, overridden), source)
+        _build(layers.model, content, source)  # a fault of the recipe's own file is blamed on it, not on the overrides
+        source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
+    recipe: AnyRecipe = _build(layers.model, _over(content, overridden), source)
     return recipe

@@ -1,15 +1,15 @@
 """One ensemble by every method that it could have: which runs there are, and how they compare with the best model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
 import pandas as pd
 
-from competition.evaluation import DEEP
 from competition.pipeline import Pipeline, Step
 from competition.recipe import EnsembleRecipe
-from competition.scoreboard import scoreboard
+from competition.scoreboard import best_runs, scoreboard
 from competition.settings import WITHOUT
 from competition.tables import read_table
 from competition.workspace import write_text
@@ -63,8 +63,7 @@ class Stacks:
         """Scoreboards: members and variants beside the best member of each task; what is left without each member
         beside the whole.
 
-        The best is that with the highest out-of-fold score, of task 1 over the queries that say something about ranking
-        where there are any.
+        The best is that of `best_runs`.
         """
         maker = self.pipeline.maker
         members = [self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)]
@@ -73,7 +72,7 @@ class Stacks:
         partial = [plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)]
         methods = [plan for plan in others if plan not in partial]
         runs = {plan.name: maker.read_run(plan) for plan in [*members, *whole, *others]}
-        best = _best(scoreboard(maker.examples, members, runs, {}))
+        best = best_runs(scoreboard(maker.examples, members, runs, {}))
         compared = scoreboard(maker.examples, [*members, *whole, *methods], runs, best)
         of_task = {plan.tasks[0]: plan.name for plan in whole}
         left = scoreboard(maker.examples, [*whole, *partial], runs, of_task)
@@ -95,12 +94,7 @@ def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
     return table.groupby("feature")["importance"].mean().sort_values(ascending=False, kind="stable")
 
 
-def _best(members: pd.DataFrame) -> dict[str, str]:
-    """Task -> the member with the highest out-of-fold score."""
-    found = {}
-    graded = members[members["split"] == "out-of-fold"]
-    for task, lines in graded.groupby("task", sort=False):
-        deep = lines[lines["group"] == DEEP]
-        lines = lines[lines["group"] == "all"] if deep.empty else deep
-        found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
-    return found
+def mean_weights(by_fold: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
+    """The weight of each member of an ensemble's card, mean over the folds; empty where trees were learned."""
+    folds = [fold["all"] for fold in by_fold.values() if fold]
+    return {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]} if folds else {}

@@ -12,6 +12,7 @@ import pandas as pd
 from competition import oof, submissions
 from competition.oof import RunPlan
 from competition.plans import PAIRED, AuditPlan
+from competition.progress import progress
 from competition.recipe import EnsembleRecipe
 from competition.runs import Runs
 from competition.scoreboard import scoreboard
@@ -34,9 +35,10 @@ class Maker(Runs):
         from competition.noise.report import card
 
         train = self.examples[self.examples["split"] == "train"]
-        seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold or 0) for run in plan.runs]
+        seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold) for run in plan.runs]
         fold = self.fold_of_training(plan.runs[0].scheme if plan.fold is None else PAIRED)
-        found = audit(seen, train, fold[fold != plan.fold], plan.keys)
+        with progress(f"audit of {plan.name}"):
+            found = audit(seen, train, fold[fold != plan.fold], plan.keys)
         write_json(self.workspace.noise_card(plan.name, plan.fold), card(plan, found, len(train)))
         write_table(self.workspace.noise(plan.name, plan.fold), obey(found.flags, verdicts), plan.inputs)
 
@@ -122,7 +124,8 @@ class Maker(Runs):
     def scores(self, plans: list[RunPlan], floor: str | None, card: Path, inputs: str) -> None:
         """Write `reports/scores.csv`, then the card that says what it was made from."""
         runs = {plan.name: self.read_run(plan) for plan in plans}
-        table = scoreboard(self.examples, plans, runs, dict.fromkeys(TASKS, floor) if floor else {})
+        with progress(f"scores of {len(runs)} runs"):
+            table = scoreboard(self.examples, plans, runs, dict.fromkeys(TASKS, floor) if floor else {})
         card.unlink(missing_ok=True)
         write_text(self.workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
         write_json(card, {"inputs": inputs})

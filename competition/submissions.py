@@ -1,8 +1,7 @@
-"""Leaderboard files: written, checked, graded; and the log of what was submitted."""
+"""Leaderboard files: written, checked, graded."""
 
 import hashlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from competition import leaderboard
 from competition.errors import CompError, InputError
 from competition.evaluation import Counts, count, graded_rows
 from competition.tables import read_cells, refuse, whole_numbers
 from competition.tasks import KINDS, Task, answer_names, answers, class_index
-from competition.workspace import Workspace, atomic_file, read_json, write_json, write_text
+from competition.workspace import Workspace, read_json, write_json, write_text
 
 
 def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +118,6 @@ def grade(answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: st
 # --- writing -----------------------------------------------------------------------------------------------------
 
 _CARD = "submission.json"
-LEADERBOARD_COLUMNS = ("time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "leaky", "sha256")
 
 
 def write_submission(
@@ -140,8 +139,7 @@ def write_submission(
             old.unlink()
     for file, text in files.items():
         write_text(folder / file, text)
-    with workspace.lock("leaderboard", wait=True):
-        _append(workspace.leaderboard, log)
+    leaderboard.append(workspace, log)
     hashes = {file: digest(text.encode()) for file, text in files.items()}
     write_json(folder / _CARD, {**card, "sha256": hashes})
 
@@ -159,13 +157,3 @@ def recorded_inputs(folder: Path) -> str | None:
 def digest(content: bytes) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def _append(path: Path, lines: list[dict[str, Any]]) -> None:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    log = pd.DataFrame([{"time": now, **line} for line in lines], columns=list(LEADERBOARD_COLUMNS)).astype(str)
-    if path.is_file():
-        earlier = pd.read_csv(path, dtype=str, keep_default_na=False).reindex(columns=log.columns, fill_value="")
-        log = pd.concat([earlier, log], ignore_index=True)
-    with atomic_file(path) as temporary:
-        log.to_csv(temporary, index=False, lineterminator="\n")

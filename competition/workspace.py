@@ -14,6 +14,7 @@ from typing import Any
 from competition.errors import CompError, InputError
 
 SCHEMA = 2  # raise it when the meaning of an artefact changes: everything made before is then out of date
+ALL = "all"  # instead of a fold: the model of all training rows
 FOLDERS = ("data", "folds", "models", "oof", "reports", "submissions")
 
 
@@ -36,7 +37,9 @@ class Workspace:
         self.oof = self.root / "oof"
         self.submissions = self.root / "submissions"
         self.leaderboard = self.submissions / "leaderboard.csv"
+        self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
+        self.report = self.root / "reports" / "report.html"
 
     @classmethod
     def open(cls, root: Path) -> "Workspace":
@@ -63,7 +66,7 @@ class Workspace:
         return self.models / "encoders" / f"{name}.log.jsonl"
 
     def model(self, run: str, fold: int | str) -> Path:
-        return self.models / run / f"fold-{fold}"
+        return self.models / run / (ALL if fold == ALL else f"fold-{fold}")
 
     def run(self, run: str) -> Path:
         return self.oof / run

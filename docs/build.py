@@ -54,6 +54,14 @@ def commands() -> Iterator[str]:
         rows = [_parameter(each) for each in command.params if not getattr(each, "hidden", False)]
         if rows:
             yield "\n".join(["| option | meaning |", "|---|---|", *rows]) + "\n"
+        yield from _examples(command.epilog or "")
+
+
+def _examples(epilog: str) -> Iterator[str]:
+    """The examples that end the help of a command."""
+    found = [line.strip() for line in epilog.splitlines() if line.startswith("  ")]
+    if found:
+        yield "\n".join(f"    {line}" for line in found) + "\n"
 
 
 def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -33,6 +33,7 @@ class Browser:
             "prefs": {"download.default_directory": str(downloads), **preferences},
         }
         wanted = {"browserName": "chrome", "unhandledPromptBehavior": "accept", "goog:chromeOptions": chromium}
+        wanted["goog:loggingPrefs"] = {"browser": "ALL"}
         session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{session['sessionId']}"
 
@@ -81,6 +82,10 @@ class Browser:
         text = file.read_text(encoding="utf-8")
         file.unlink()
         return text
+
+    def complaints(self) -> list[str]:
+        """What the console has shown since it was last asked."""
+        return [line["message"] for line in self._call("POST", f"{self._session}/se/log", {"type": "browser"})]
 
     def command(self, name: str, **parameters: Any) -> Any:
         """A command of Chromium's own protocol."""

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.data.text import FIELDS
-from competition.inspection import LENGTHS, SHOWN, embed, inspection_page, readable, worst_rows
+from competition.inspection import LENGTHS, SHOWN, inspection_page, worst_rows
+from competition.pages import embed, readable
 from competition.tasks import LABELS
 
 ATTACKS = (

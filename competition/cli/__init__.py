@@ -6,6 +6,7 @@ Importing a command's module is what adds it to `app`; the order here is the ord
 # ruff: noqa: I001, F401
 from competition.cli.app import app
 from competition.cli import init
+from competition.cli import recipes
 from competition.cli import data
 from competition.cli import folds
 from competition.cli import pretrain
@@ -13,11 +14,15 @@ from competition.cli import train
 from competition.cli import cleanlab
 from competition.cli import stack
 from competition.cli import audit_leaks
+from competition.cli import predict
 from competition.cli import submit
+from competition.cli import leaderboard
 from competition.cli import check
 from competition.cli import score
 from competition.cli import run
 from competition.cli import status
+from competition.cli import doctor
+from competition.cli import report
 from competition.cli import ablate
 
 __all__ = ["app"]

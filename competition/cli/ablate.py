@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import Cell, show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from competition.metrics import Estimate
 
 
-@app.command()
+@app.command(epilog=such_as("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0"))
 def ablate(
     table: Annotated[str, typer.Argument(help="pretraining, losses, methods, noise or char3.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with.")] = 1,
@@ -53,37 +54,40 @@ def ablate(
 
 def _show(title: str, lines: list["Line"], seeds: int, to_first: bool) -> None:
     first = next(line for line in lines if line.of_seeds)
-    compared = f"minus {first.name}" if to_first else "minus the row before"
-    header = ["row", f"{lines[0].metric} [95 %]", compared, "significant", "paper", "paper, minus"]
+    header = {"row": "row", "score": f"{lines[0].metric} [95 %]"}
+    header["difference"] = f"minus {first.name}" if to_first else "minus the row before"
+    header |= {"significant": "significant", "paper": "paper", "paper_minus": "paper, minus"}
     title += f", {lines[0].score.queries:,} held out"
     rows = [_cells(line, (line.to_first or line.difference) if to_first else line.difference) for line in lines]
     if to_first:
         console.print(f"The difference of {first.name} is to {lines[0].name}, which costs nothing.")
     if seeds > 1:
         title += f", mean of {seeds} seeds"
-        header.append("deviation of seeds")
-        rows = [[*row, f"{line.deviation:.4f}" if line.of_seeds else ""] for row, line in zip(rows, lines, strict=True)]
-    show(title, header, rows)
+        header["deviation"] = "deviation of seeds"
+        rows = [[*row, line.deviation] for row, line in zip(rows, lines, strict=True)]
+    show(title, header, rows, metric=lines[0].metric, seeds=seeds)
     if not to_first and len(lines) > 1 and (difference := lines[-1].to_first) is not None:
         console.print(f"{lines[-1].name} minus {first.name}: {difference:+}")
 
 
-def _cells(line: "Line", difference: "Estimate | None") -> list[str]:
+def _cells(line: "Line", difference: "Estimate | None") -> list[object]:
+    significant = (difference.low > 0 or difference.high < 0) if difference else None
     return [
         line.name,
-        str(line.score),
-        f"{difference:+}" if difference else "",
-        ("yes" if difference.low > 0 or difference.high < 0 else "no") if difference else "",
-        f"{line.paper:.4f}" if line.paper else "",
-        f"{line.paper_minus:+.4f}" if line.paper_minus is not None else "",
+        line.score,
+        Cell(difference, "+"),
+        significant,
+        line.paper or None,
+        Cell(line.paper_minus, "+.4f"),
     ]
 
 
 def _show_flattered(title: str, rows: list["Flattered"]) -> None:
-    header = [
-        "row",
-        f"{rows[0].metric} without them",
-        "minus the same on all rows",
-        f"minus {rows[0].name} on all rows",
-    ]
-    show(title, header, [[row.name, str(row.score), f"{row.flatters:+}", f"{row.claim:+}"] for row in rows])
+    header = {
+        "row": "row",
+        "score": f"{rows[0].metric} without them",
+        "flatters": "minus the same on all rows",
+        "claim": f"minus {rows[0].name} on all rows",
+    }
+    cells = [[row.name, row.score, Cell(row.flatters, "+"), Cell(row.claim, "+")] for row in rows]
+    show(title, header, cells, metric=rows[0].metric)

@@ -1,52 +1,58 @@
 """The application, and how a command ends when something is wrong: one sentence and an exit code."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from typer.core import TyperGroup
 
 from competition import __version__
+from competition.cli.output import begin, finish
 from competition.errors import CompError
-from competition.progress import console
 
-DEBUG = "--debug"
+DEBUG, QUIET, JSON = "--debug", "--quiet", "--json"
 
 
 class Commands(TyperGroup):
     """Turns errors into a sentence on stderr: exit code 2 for wrong input, 1 for a step that failed."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """`--debug` is understood wherever it stands."""
-        if DEBUG in args:
-            args = [DEBUG, *(arg for arg in args if arg != DEBUG)]
-        return super().parse_args(ctx, args)
+        """Options of all commands are understood wherever they stand."""
+        everywhere = [arg for arg in (DEBUG, QUIET, JSON) if arg in args]
+        return super().parse_args(ctx, [*everywhere, *(arg for arg in args if arg not in everywhere)])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug`, errors keep their traceback."""
-        if ctx.params.get("debug"):
-            return super().invoke(ctx)
+        begin(ctx.params["quiet"], ctx.params["json"])
         try:
-            return super().invoke(ctx)
-        except CompError as error:
-            print(f"error: {error}", file=sys.stderr)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("error: interrupted; `comp run` goes on from what is done.", file=sys.stderr)
-            raise typer.Exit(1) from None
-        except OSError as error:
-            print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
-            raise typer.Exit(1) from None
-        except (typer.Exit, typer.Abort):
+            result = super().invoke(ctx)
+        except typer.Exit as ended:
+            finish(ctx.invoked_subcommand, ended.exit_code)
             raise
-        except Exception as error:
-            if hasattr(error, "format_message"):  # the parser's own: it prints itself and exits with 2
+        except BaseException as error:
+            said = None if ctx.params["debug"] else _said(error)
+            if said is None:
                 raise
-            print(f"error: unexpected {type(error).__name__}: {error}; `--debug` shows where.", file=sys.stderr)
-            raise typer.Exit(1) from None
+            sentence, exit_code = said
+            print(f"error: {sentence}", file=sys.stderr)
+            finish(ctx.invoked_subcommand, exit_code, sentence)
+            raise typer.Exit(exit_code) from None
+        finish(ctx.invoked_subcommand)
+        return result
+
+
+def _said(error: BaseException) -> tuple[str, int] | None:
+    """What is said of an error, and the exit code; None for those of the parser, which say it themselves."""
+    if isinstance(error, CompError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; `comp run` goes on from what is done.", 1
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1
+    if not isinstance(error, Exception) or isinstance(error, typer.Abort) or hasattr(error, "format_message"):
+        return None
+    return f"unexpected {type(error).__name__}: {error}; `--debug` shows where.", 1
 
 
 app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -66,18 +72,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def main(
     debug: Annotated[bool, typer.Option(DEBUG, help="Show where an error came from.")] = False,
+    quiet: Annotated[bool, typer.Option(QUIET, help="Show results, warnings and errors, and nothing else.")] = False,
+    json: Annotated[bool, typer.Option(JSON, help="Print results as one JSON document, the rest to stderr.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """A competition harness for query-product relevance: from raw ESCI files to leaderboard files."""
-
-
-def show(title: str, header: Sequence[str], rows: Sequence[Sequence[object]], left: int = 1) -> None:
-    """Print a table; the first `left` columns are text, the others numbers."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < left else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    console.print(table)

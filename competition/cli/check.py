@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import task_named
-from competition.progress import console
+from competition.cli.options import TaskOption, task_named
+from competition.cli.output import show, such_as
 from competition.workspace import Workspace
 
 
-@app.command()
+@app.command(epilog=such_as("comp check submissions/main/task1.csv --task task1"))
 def check(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
-    task: Annotated[str, typer.Option(help="The task that it answers.")],
+    task: TaskOption,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Check an answer file against the test rows; the first offending row is named."""
@@ -25,4 +25,4 @@ def check(
     examples = store.load_examples(Workspace.open(workspace))
     answer = read_answer(file, str(file), asked)
     check_answer(answer, str(file), asked, examples)
-    console.print(f"{file}: a valid answer to {task}, {len(answer):,} rows.")
+    show(f"{file.name}: a valid answer to {asked.name}", ["file", "task", "rows"], [[file, asked.name, len(answer)]], 2)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import Cell, show, such_as
 from competition.errors import InputError
 from competition.progress import console, warn
 from competition.workspace import Workspace, read_json, write_text
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from competition.pipeline import Pipeline
 
 
-@app.command()
+@app.command(epilog=such_as("comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"))
 def cleanlab(
     run: Annotated[
         str | None,
@@ -98,8 +99,11 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
 
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:
-    rows = [[label, *(f"{n:,.0f}" for n in counts), f"{share:.3f}"] for label, *counts, share in table.itertuples()]
-    show(f"Audit of {name}", ["", "rows", "flagged", "dropped", "share dropped"], rows)
+    rows = [
+        [label, *(Cell(n, ",.0f") for n in counts), Cell(share, ".3f")] for label, *counts, share in table.itertuples()
+    ]
+    header = {"of": "", "rows": "rows", "flagged": "flagged", "dropped": "dropped", "share": "share dropped"}
+    show(f"Audit of {name}", header, rows, run=name)
     for label, _, _, dropped, share in table.itertuples():
         if str(label).startswith("label ") and share > 0.5:
             warn(f"{dropped:,.0f} rows, {share:.0%} of {label}, would be dropped: {name} may know too little.")
@@ -112,7 +116,7 @@ def _show_matrices(card: dict[str, Any]) -> None:
         ("Noise matrix: of the rows of a label, the share that is given each", "noise_matrix", ".3f"),
     ):
         rows = [
-            [given, *(f"{value:{form}}" for value in values)] for given, values in zip(labels, card[key], strict=True)
+            [given, *(Cell(value, form) for value in values)] for given, values in zip(labels, card[key], strict=True)
         ]
         show(title, ["given", *(f"truly {label}" for label in labels)], rows)
     for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
@@ -123,14 +127,14 @@ def _show_matrices(card: dict[str, Any]) -> None:
 def _show_worst(rows: "pd.DataFrame") -> None:
     cells = [
         [
-            f"{w.rank:.0f}",
-            str(w.example_id),
+            Cell(w.rank, ".0f"),
+            Cell(w.example_id, "d"),
             w.locale,
             w.given,
             w.suggested,
-            f"{w.quality:.3f}",
-            str(w.query)[:40],
-            str(w.title)[:60],
+            Cell(w.quality, ".3f"),
+            Cell(str(w.query), text=str(w.query)[:40]),
+            Cell(str(w.title), text=str(w.title)[:60]),
         ]
         for w in rows.itertuples()
     ]

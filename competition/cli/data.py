@@ -5,12 +5,18 @@ from typing import Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import opened
+from competition.cli.output import show, such_as
 from competition.errors import InputError
-from competition.progress import console
+from competition.progress import console, progress
 from competition.workspace import Workspace, read_json
 
-group = typer.Typer(help="Bring real rows, make some, or describe what is there.", invoke_without_command=True)
+group = typer.Typer(
+    help="Bring real rows, make some, or describe what is there.",
+    invoke_without_command=True,
+    epilog=such_as("comp data"),
+)
 app.add_typer(group, name="data")
 
 
@@ -22,22 +28,15 @@ def describe(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
         _show(Workspace.open(workspace))
 
 
-def _open(context: typer.Context, workspace: Path) -> Workspace:
-    """The workspace that was named behind the subcommand, or before it."""
-    return Workspace.open(context.obj if workspace == HERE else workspace)
-
-
 def _show(workspace: Workspace) -> None:
     from competition.data import describe, store
 
     table = describe.describe(store.load_examples(workspace), store.load_products(workspace))
-    rows = [
-        [str(name), *(f"{value:,}" for value in row)] for name, row in zip(table.index, table.to_numpy(), strict=True)
-    ]
-    show("Data", ["", *table.columns], rows)
+    rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
+    show("Data", {"what": "", **{name: name for name in table.columns}}, rows)
 
 
-@group.command("import")
+@group.command("import", epilog=such_as("comp data import esci-data"))
 def import_(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder with the ESCI files, in either layout.")],
@@ -46,14 +45,16 @@ def import_(
     """Read real ESCI files: the released parquet files or the competition's CSV folders, whichever PATH holds."""
     from competition.data import esci, store
 
-    space = _open(context, workspace)
-    examples, products = esci.read(path)
-    store.save(space, examples, products, path.resolve().name)
+    space = opened(context, workspace)
+    with progress(f"reading {path}"):
+        examples, products = esci.read(path)
+    with progress("checking and writing"):
+        store.save(space, examples, products, path.resolve().name)
     space.planted.unlink(missing_ok=True)
     _show(space)
 
 
-@group.command()
+@group.command(epilog=such_as("comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"))
 def synth(
     context: typer.Context,
     workspace: WorkspaceOption = HERE,
@@ -71,7 +72,7 @@ def synth(
 
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
-    space = _open(context, workspace)
+    space = opened(context, workspace)
     source = read_json(space.data_card).get("source", "synth")
     if not source.startswith("synth"):
         raise InputError(

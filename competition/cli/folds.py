@@ -1,11 +1,12 @@
 """`comp folds`: which fold each query is in."""
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import Cell, show, such_as
 from competition.progress import console, warn
 from competition.workspace import Workspace
 
 
-@app.command()
+@app.command(epilog=such_as("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
     """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
     from competition.folds import shared_with_test
@@ -23,9 +24,9 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
         rows = []
         for fold, part in train.groupby("fold"):
             shares = part["label"].value_counts(normalize=True)
-            counts = [f"{len(part):,}", f"{part['query_id'].nunique():,}"]
-            rows.append([str(int(str(fold))), *counts, *(f"{shares.get(label, 0):.3f}" for label in LABELS)])
-        show(f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows)
+            counts = [int(str(fold)), len(part), part["query_id"].nunique()]
+            rows.append([*counts, *(Cell(float(shares.get(label, 0)), ".3f") for label in LABELS)])
+        show(f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme)
     shared = shared_with_test(examples)
     if shared:
         warn(f"{len(shared)} train queries are test queries too, the first is query_id {shared[0]}.")

@@ -1,26 +1,49 @@
 """`comp init`: a new workspace."""
 
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from competition.cli.app import app
+from competition.cli.app import HERE, app
+from competition.cli.output import as_toml, show, such_as
 from competition.errors import InputError
 from competition.progress import console
 from competition.workspace import FOLDERS, Workspace, write_text
 
 
-@app.command()
-def init(folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to make a workspace of.")]) -> None:
-    """Make a workspace: `competition.toml` and the folders for what the commands leave."""
+@app.command(epilog=such_as("comp init work"))
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to make a workspace of.")] = HERE,
+) -> None:
+    """Make a workspace: the folders for what the commands leave, and `competition.toml`, which explains itself."""
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
         raise InputError(f"{folder} is a workspace already: remove {workspace.settings_file} to start anew.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, a workspace is a folder: choose another name.")
+    text = files("competition").joinpath("competition.toml").read_text(encoding="utf-8")
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_text(workspace.settings_file, files("competition").joinpath("competition.toml").read_text(encoding="utf-8"))
-    console.print(f"{folder} is ready. Next: comp data import PATH -w {folder}, or comp data synth -w {folder}")
+    write_text(workspace.settings_file, text)
+    show(str(workspace.settings_file), {"key": "key", "value": "value", "about": "what it says"}, _explained(text), 3)
+    where = "" if folder == HERE else f" -w {folder}"
+    console.print(f"Next: comp data import PATH{where}, or comp data synth{where}; then comp run{where}")
+
+
+def _explained(text: str) -> list[list[object]]:
+    """The keys and tables of a TOML file, each with its value and the first sentence of the comment above it."""
+    values = tomllib.loads(text)
+    rows: list[list[object]] = []
+    comment: list[str] = []
+    for line in text.splitlines():
+        key = line.partition("=")[0].strip(" []")
+        if line.startswith("#"):
+            comment.append(line.removeprefix("#").strip())
+        elif key in values:
+            rows.append([key, as_toml(values[key]), " ".join(comment).split(". ")[0].removesuffix(".")])
+        if not line.startswith("#"):
+            comment = []
+    return rows

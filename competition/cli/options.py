@@ -1,11 +1,34 @@
-"""What several commands parse alike."""
+"""What several commands parse alike, and how a shell completes it."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from competition.cli.app import HERE
 from competition.errors import InputError
+from competition.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.tasks import Task
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """The tasks that begin like what was typed."""
+    from competition.tasks import TASKS
+
+    return [name for name in TASKS if name.startswith(incomplete)]
+
+
+def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
+    """The recipes of the workspace, and those that are built in, that begin like what was typed."""
+    from competition.settings import recipe_names
+
+    workspace = Workspace(context.params.get("workspace") or HERE)
+    return [name for name in recipe_names(workspace) if name.startswith(incomplete)]
+
+
+TaskOption = Annotated[str, typer.Option(help="The task that it answers.", autocompletion=complete_task)]
 
 
 def task_named(name: str) -> "Task":
@@ -16,3 +39,21 @@ def task_named(name: str) -> "Task":
     if name not in TASKS:
         raise InputError(f"There is no task {name!r}{nearest(name, TASKS)}: known are {', '.join(TASKS)}.")
     return TASKS[name]
+
+
+def opened(context: typer.Context, workspace: Path) -> Workspace:
+    """The workspace that was named behind a subcommand, or before it."""
+    return Workspace.open(context.obj if workspace == HERE else workspace)
+
+
+def tracker_named(name: str) -> str:
+    """The experiment tracker called `name`; raises InputError with the nearest name."""
+    from typing import get_args
+
+    from competition.keys import Tracker
+    from competition.settings import nearest
+
+    known = get_args(Tracker)
+    if name not in known:
+        raise InputError(f"There is no tracker {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+    return name

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import Cell, show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
 
 
-@app.command()
+@app.command(epilog=such_as("comp pretrain"))
 def pretrain(
     recipe: Annotated[str, typer.Option(help='The recipe, one that says model = "pretraining".')] = "pretrained",
     workspace: WorkspaceOption = HERE,
@@ -25,11 +26,12 @@ def pretrain(
     folder = pipeline.encoder_folder(recipe)
     epochs = read_epochs(folder)
     tasks = list(epochs[-1].learned)
-    rows = [[e.number, e.held_out, *(f"{e.learned[t]:.3f}" if e.learned else "" for t in tasks)] for e in epochs]
+    rows = [[e.number, e.held_out, *(Cell(e.learned.get(t), ".3f") for t in tasks)] for e in epochs]
     best = best_epoch(epochs)
     assert best is not None  # there is at least one epoch
     title = f"{recipe}: MLM loss on {best.held_out.queries:,} held-out titles, and mean training losses"
-    show(title, ["after epoch", "held-out titles [95 %]", *tasks], rows)
+    header = {"epoch": "after epoch", "held_out": "held-out titles [95 %]", **{task: task for task in tasks}}
+    show(title, header, rows, recipe=recipe, kept=best.number, folder=folder)
     done = "done" if made else "nothing to do, everything is up to date"
     console.print(f"{recipe}: {done}. Epoch {best.number} is kept. Files: {folder}")
     console.print(f"Recipes start from it with encoder = {recipe!r} in [overrides] of competition.toml.")

@@ -1,12 +1,13 @@
 """`comp run`: everything that is missing, in order, to the submissions."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import such_as
 from competition.cli.scores import show_scores
 from competition.progress import console
 from competition.workspace import Workspace
 
 
-@app.command()
+@app.command(epilog=such_as("comp run"))
 def run(workspace: WorkspaceOption = HERE) -> None:
     """Do what is missing or out of date, in order: folds, training, audit, ensembles, submissions; then the scores."""
     from competition.pipeline import SUBMISSION, Pipeline, execute

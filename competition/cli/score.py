@@ -5,17 +5,18 @@ from typing import Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
-from competition.cli.options import task_named
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import TaskOption, task_named
+from competition.cli.output import Cell, show, such_as
 from competition.errors import InputError
 from competition.progress import console
 from competition.workspace import Workspace
 
 
-@app.command()
+@app.command(epilog=such_as("comp score submissions/main/task1.csv --task task1"))
 def score(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
-    task: Annotated[str, typer.Option(help="The task that it answers.")],
+    task: TaskOption,
     protocol: Annotated[
         str, typer.Option(help="paper, or released-script, which swaps the gains of S and C.")
     ] = "paper",
@@ -37,15 +38,19 @@ def score(
     check_answer(answer, str(file), asked, examples, complete=not allow_missing)
     counts = grade(answer, asked, examples, protocol)
     rows = [
-        [metric, group, f"{e.queries:,}", f"{e.value:.6f}", f"[{e.low:.4f}, {e.high:.4f}]"]
+        [metric, group, e.queries, Cell(e.value, ".6f"), Cell([e.low, e.high], text=f"[{e.low:.4f}, {e.high:.4f}]")]
         for metric, groups in estimates(counts).items()
         for group, e in groups.items()
     ]
     show(
         f"{file.name}, {task}, protocol {protocol}",
-        ["metric", "queries of", "count", "score", "95 % interval"],
+        {"metric": "metric", "group": "queries of", "queries": "count", "score": "score", "interval": "95 % interval"},
         rows,
         2,
+        file=file,
+        task=asked.name,
+        protocol=protocol,
+        ungraded=counts.ungraded,
     )
     if counts.ungraded:
         said = "score 0" if protocol == "released-script" else "are left out"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from competition.cli.app import show
+from competition.cli.output import Cell, show
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +21,15 @@ def show_scores(lines: "pd.DataFrame", floor: str) -> None:
         for line in lines.itertuples()
     ]
     queries = f"{first['queries']:,} queries" + ("" if first["group"] == "all" else f" with {first['group']}")
-    header = ["run", f"{first['metric']} [95 %]", f"minus {first['baseline']} [95 %]", f"{floor} [95 %]"]
-    show(f"{first['task']}, {first['split']}, {queries}", header, rows)
+    header = {"run": "run", "score": f"{first['metric']} [95 %]"}
+    header |= {"above_baseline": f"minus {first['baseline']} [95 %]", "above_floor": f"{floor} [95 %]"}
+    about = {name: first[name] for name in ("task", "split", "group", "metric", "baseline", "floor")}
+    show(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
 
 
-def _cell(line: object, name: str, sign: str = "") -> str:
+def _cell(line: object, name: str, sign: str = "") -> Cell:
     from competition.metrics import Estimate
 
-    value, low, high = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high"))
-    return "" if value is None or value != value else format(Estimate(value, low, high, 0), sign)
+    value, low, high, queries = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries"))
+    known = value is not None and value == value  # a gap of the table is NaN
+    return Cell(Estimate(value, low, high, int(queries)) if known else None, sign)

@@ -4,18 +4,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe
+from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import show_scores
-from competition.progress import console
+from competition.progress import console, progress
 from competition.workspace import Workspace, read_json
 
 if TYPE_CHECKING:
     from competition.stacks import Stacks
 
 
-@app.command()
+@app.command(epilog=such_as("comp stack blend", "comp stack blend.greedy --only"))
 def stack(
-    name: Annotated[str, typer.Argument(help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.", autocompletion=complete_recipe
+        ),
+    ],
     leave_out: Annotated[bool, typer.Option("--leave-out", help="Also leave each member out.")] = False,
     only: Annotated[bool, typer.Option("--only", help="Only the recipe itself, not every method.")] = False,
     workspace: WorkspaceOption = HERE,
@@ -32,7 +39,8 @@ def stack(
     pipeline = Pipeline(space)
     stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
     made = execute(space, stacks.steps())
-    tables = stacks.tables()
+    with progress("comparison"):
+        tables = stacks.tables()
     stacks.write(*tables)
     for table in tables:
         for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
@@ -45,16 +53,19 @@ def stack(
 
 def _show_learned(stacks: "Stacks") -> None:
     """What the ensemble takes of its members: weights, or the features that trees gain most by."""
-    from competition.stacks import mean_importance
+    from competition.stacks import mean_importance, mean_weights
 
     rows = []
     for task in stacks.tasks_of(stacks.recipe):
         run = stacks.recipe.run_name(task)
-        folds = [fold["all"] for fold in read_json(stacks.pipeline.workspace.run_card(run))["weights"].values() if fold]
-        if folds:
-            mean = {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}
-            rows.append([run, "weights", ", ".join(f"{member} {weight:.2f}" for member, weight in mean.items())])
+        if mean := mean_weights(read_json(stacks.pipeline.workspace.run_card(run))["weights"]):
+            rows.append([run, "weights", _listed(mean, ".2f")])
         else:
             top = mean_importance(stacks.pipeline, run, task).head(8)
-            rows.append([run, "importance", ", ".join(f"{feature} {share:.3f}" for feature, share in top.items())])
-    show(f"{stacks.recipe.name} answers by {stacks.recipe.method}", ["run", "", "mean over the folds"], rows, 3)
+            rows.append([run, "importance", _listed({str(feature): share for feature, share in top.items()}, ".3f")])
+    header = {"run": "run", "what": "", "mean": "mean over the folds"}
+    show(f"{stacks.recipe.name} answers by {stacks.recipe.method}", header, rows, 3)
+
+
+def _listed(shares: dict[str, float], form: str) -> Cell:
+    return Cell(shares, text=", ".join(f"{name} {share:{form}}" for name, share in shares.items()))

@@ -1,35 +1,68 @@
-"""`comp status`: recipes x folds x steps at a glance."""
+"""`comp status`: a board of recipes x folds."""
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from typing import TYPE_CHECKING
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import Cell, show, such_as
 from competition.progress import console
 from competition.workspace import Workspace
 
-_MARK = {"done": "■", "stale": "▲", "missing": "·"}
+if TYPE_CHECKING:
+    from competition.oof import RunPlan
+
+_LOOKS = {"done": ("■", "green"), "stale": ("▲", "yellow"), "missing": ("·", "dim")}
+_LEGEND = "■ done   ▲ out of date   · missing"
 
 
-@app.command()
+@app.command(epilog=such_as("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show what is done, out of date or missing."""
+    """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
     from competition.pipeline import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    steps = pipeline.steps()
-    state = {step.name: step.state for step in steps}
-    rows, shown = [], set()
-    for plan in pipeline.runs():
-        folds = {kind: [f"{kind} {plan.name} fold {fold}" for fold in plan.folds] for kind in ("train", "predict")}
-        whole = [name for name in (f"score {plan.name}", f"stack {plan.name}") if name in state]
-        audit = [name for name in (f"audit {plan.name}",) if name in state]
-        shown |= {*folds["train"], *folds["predict"], *whole, *audit}
-        cells = [
-            "".join(_MARK[state[name]] for name in names if name in state) for names in (*folds.values(), whole, audit)
-        ]
+    states = {step.name: step.state for step in pipeline.steps()}
+    left = {name: state for name, state in states.items() if state != "done"}
+    plans = pipeline.runs()
+    _show_board(plans, dict(states))
+    shown = {name for plan in plans for name in _steps_of(plan)}
+    others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
+    asked = pipeline.asked_for()
+    others += [[_mark([step.state]), step.name] for step in asked.values()]
+    then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None}
+    show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
+    console.print(_LEGEND)
+    for name, step in asked.items():
+        if step.state != "done":
+            console.print(f"{step.name} is out of date: `comp train --all --recipe {name}` makes it anew.")
+    if left:
+        console.print(f"{len(left)} of {len(states)} steps are left, the first is {next(iter(left))}. Next: comp run")
+    else:
+        console.print("Everything is up to date.")
+
+
+def _steps_of(plan: "RunPlan") -> list[str]:
+    """The names that the steps of a run may have."""
+    of_folds = [f"{kind} {plan.name} fold {fold}" for kind in ("train", "predict") for fold in plan.folds]
+    return [*of_folds, f"score {plan.name}", f"stack {plan.name}", f"audit {plan.name}"]
+
+
+def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
+    folds = range(max(len(plan.folds) for plan in plans))
+    header = {"run": "run", "kind": "kind"} | {f"fold_{fold}": str(fold) for fold in folds}
+    header |= {"test": "test rows", "whole": "whole run", "audit": "audit"}
+    rows = []
+    for plan in plans:
+        cells = [_mark([states.get(f"train {plan.name} fold {fold}")]) for fold in folds]
+        cells.append(_mark([states.get(f"predict {plan.name} fold {fold}") for fold in plan.folds]))
+        cells.append(_mark([states.get(f"{verb} {plan.name}") for verb in ("score", "stack")]))
+        cells.append(_mark([states.get(f"audit {plan.name}")]))
         rows.append([plan.name, plan.kind, *cells])
-    show("Runs", ["run", "kind", "trained, by fold", "test rows", "whole run", "audit"], rows, 6)
-    others = [f"{_MARK[state[step.name]]} {step.name}" for step in steps if step.name not in shown]
-    console.print("   ".join(others))
-    left = sum(value != "done" for value in state.values())
-    console.print("■ done   ▲ out of date   · missing")
-    console.print(
-        f"{left} of {len(state)} steps are left: `comp run` does them." if left else "Everything is up to date."
-    )
+    show("Runs by fold", header, rows, 2)
+
+
+def _mark(found: list[str | None]) -> Cell:
+    """The state of steps that share a cell, those that there are: the worst, and how each of them is."""
+    states = [state for state in found if state is not None]
+    worst = next((state for state in ("missing", "stale", "done") if state in states), None)
+    text = "".join(_LOOKS[state][0] for state in states)
+    return Cell(worst, style=_LOOKS[worst][1] if worst else "", text=text)

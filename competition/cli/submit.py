@@ -1,29 +1,37 @@
 """`comp submit`: leaderboard files."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import task_named
+from competition.cli.options import complete_task, task_named
+from competition.cli.output import show, such_as
 from competition.errors import InputError
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.progress import console, warn
+from competition.workspace import Workspace, read_json
+
+if TYPE_CHECKING:
+    from competition.metrics import Estimate
+    from competition.oof import RunPlan
 
 
-@app.command()
+@app.command(epilog=such_as("comp submit", "comp submit --from c1", "comp submit --from lexical --task task2"))
 def submit(
     run: Annotated[
         str | None,
         typer.Option("--from", metavar="RUN", help="A run or ensemble; what competition.toml submits unless named."),
     ] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Only this task; may be repeated.", autocompletion=complete_task)
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
     from competition.pipeline import SUBMISSION, Pipeline, execute
     from competition.planning import split_run
     from competition.recipe import EnsembleRecipe
+    from competition.tasks import TASKS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -45,12 +53,24 @@ def submit(
         raise InputError(f"Nothing to submit: {run or '[submission]'} answers no task of these data.")
     name = "-".join([run or SUBMISSION, *wanted])
     made = execute(space, [pipeline.submission_step(name, answers)])
-    files = ", ".join(sorted(f"{t}.csv" for t in answers))
-    leaky = [f"{task}.csv" for task, answer in sorted(answers.items()) if pipeline.run(answer, task).leaky]
+    plans = {task: pipeline.run(answer, task) for task, answer in sorted(answers.items())}
+    leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:
-        console.print(
-            f"Made with features that leak across tasks (leaky = true): {', '.join(leaky)}. submission.json and "
-            f"{space.leaderboard.name} say so.",
-            style="yellow",
+        warn(
+            f"made with features that leak across tasks (leaky = true): {', '.join(leaky)}; submission.json and "
+            f"{space.leaderboard.name} say so."
         )
-    console.print(f"{space.submission(name)}: {files}{'' if made else ' are up to date'}")
+    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task)] for task, plan in plans.items()]
+    title = f"{space.submission(name)}{'' if made else ', up to date'}"
+    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]"}
+    show(title, header, rows, 2, submission=name, folder=space.submission(name))
+    console.print(f"When the competition has answered: comp leaderboard add {name} --task TASK --public SCORE")
+
+
+def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
+    """The task's metric of a run on its out-of-fold rows, where they can be graded."""
+    from competition.metrics import Estimate
+    from competition.tasks import TASKS
+
+    graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task)
+    return Estimate(**graded[TASKS[task].metric]["all"]) if graded else None

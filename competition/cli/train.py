@@ -4,19 +4,43 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.cli.app import HERE, WorkspaceOption, app, show
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.forecast import show_forecast
+from competition.cli.options import complete_recipe, tracker_named
+from competition.cli.output import show, such_as
+from competition.errors import InputError
 from competition.progress import console
-from competition.workspace import Workspace
+from competition.workspace import ALL, Workspace
 
 if TYPE_CHECKING:
     from competition.pipeline import Pipeline
 
 
-@app.command()
+@app.command(
+    epilog=such_as(
+        "comp train",
+        "comp train --fold 0",
+        "comp train --recipe t3 --all",
+        "comp train --recipe r1 --fold 2 --dry-run",
+    )
+)
 def train(
     fold: Annotated[int | None, typer.Option(help="One fold; all that are missing unless named.")] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="The recipe; default_recipe of competition.toml unless named.")
+        str | None,
+        typer.Option(
+            help="The recipe; default_recipe of competition.toml unless named.", autocompletion=complete_recipe
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would be done, with time and memory on this device; write nothing."),
+    ] = False,
+    all_rows: Annotated[
+        bool, typer.Option("--all", help="One model of all training rows, for `comp predict`; no score can be its own.")
+    ] = False,
+    tracker: Annotated[
+        str | None, typer.Option(help="Also tell tensorboard, mlflow or wandb; competition.toml's unless named.")
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
@@ -25,11 +49,34 @@ def train(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
+    if tracker is not None:
+        pipeline.maker.tracker = tracker_named(tracker)
     name = recipe or pipeline.settings.default_recipe
+    if all_rows and (dry_run or fold is not None):
+        raise InputError("--all trains on the rows of every fold: leave out --fold and --dry-run, or --all.")
+    if dry_run:
+        show_forecast(pipeline, name, fold)
+        return
+    if all_rows:
+        _train_all(pipeline, name)
+        return
     made = execute(space, pipeline.recipe_steps(name, fold))
     what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}")
     _show_scores(pipeline, name, fold)
+
+
+def _train_all(pipeline: "Pipeline", name: str) -> None:
+    from competition.pipeline import execute
+    from competition.recipe import EncoderRecipe
+
+    recipe, space = pipeline.member(name), pipeline.workspace
+    made = execute(space, pipeline.all_rows_steps(name))
+    done = "done" if made else "nothing to do, everything is up to date"
+    console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL)}")
+    console.print("No row was held out, so this model has no score of its own; those of the folds stand for it.")
+    if isinstance(recipe, EncoderRecipe) and recipe.weights == "best":
+        console.print('weights = "best" needs held-out rows: here, the weights of the last epoch are kept.')
 
 
 def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
@@ -49,5 +96,6 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         if not evaluation.graded_rows(task, held_out).empty:
             counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
             for metric, groups in evaluation.estimates(counts).items():
-                rows += [[task.name, metric, group, f"{e.queries:,}", str(e)] for group, e in groups.items()]
-    show(f"{name} on held-out rows", ["task", "metric", "queries of", "count", "score [95 %]"], rows, 3)
+                rows += [[task.name, metric, group, e.queries, e] for group, e in groups.items()]
+    header = {"task": "task", "metric": "metric", "group": "queries of", "queries": "count", "score": "score [95 %]"}
+    show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))

@@ -29,14 +29,15 @@ def words(text: str) -> set[str]:
     return set(_WORD.findall(normalise(clean(text))))
 
 
-def with_context(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
+def with_context(examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> pd.DataFrame:
     """The examples, each query followed by the keywords, brands and colors of its candidates, as far as there are any.
 
     Keywords are the words that two or more of the candidates' titles share and the query lacks, by the number of titles
-    times the inverse document frequency log(N / df) (Spärck Jones 1972) among the products of training rows.
+    times the inverse document frequency log(N / df) (Spärck Jones 1972) among the products `fitted`, those of training
+    rows unless named.
     Brands and colors are the most frequent ones. A query that is in both splits has two lists of candidates.
     """
-    fitted = training_products(examples, products)
+    fitted = training_products(examples, products) if fitted is None else fitted
     frequency = Counter(word for title in fitted["title"] for word in words(title))
     listed = product_rows(examples, products)
     # Arrays of objects, since a few rows of a column of Arrow chunks cost a copy of the whole column.

@@ -17,13 +17,15 @@ _K1, _B = 1.2, 0.75
 _READ: dict[str, tuple[str, ...]] = {"title": ("title",), "all": FIELDS}
 
 
-def bm25_features(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
+def bm25_features(examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> pd.DataFrame:
     """BM25 of every example, with its rank within the query and the difference from the candidates' mean.
+
+    N, n and the mean length come from the products `fitted`, those of training rows unless named.
 
     Returns:
         float32, indexed by example_id and in the order of `examples`.
     """
-    texts = Texts.make(examples, products)
+    texts = Texts.make(examples, products, fitted)
     frame = pd.DataFrame(index=pd.Index(examples["example_id"], name="example_id"))
     words = counter(WORDS)
     query = words.transform(texts.queries)

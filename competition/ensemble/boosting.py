@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from competition.lessons import Lesson
+from competition.progress import Progress
 from competition.recipe import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
 from competition.workspace import atomic_folder, stamp
@@ -24,12 +25,17 @@ COMMON: dict[str, object] = {
 
 
 def train_lexical(
-    recipe: LexicalRecipe, features: pd.DataFrame, rows: pd.DataFrame, fold: str, lesson: Lesson | None = None
+    recipe: LexicalRecipe,
+    features: pd.DataFrame,
+    rows: pd.DataFrame,
+    fold: str,
+    lesson: Lesson | None = None,
+    work: Progress | None = None,
 ) -> lgb.Booster:
     """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic.
 
     LightGBM takes one class per row, so a row that teaches several by `lesson` is there once for each of them, of a
-    weight that is its share.
+    weight that is its share. `work` counts trees.
     """
     y, weight, copies = target(recipe.kind, rows), None, np.arange(len(rows))
     if lesson is not None:
@@ -46,7 +52,8 @@ def train_lexical(
         "min_data_in_leaf": round(recipe.min_rows_per_leaf * per_row),
         "seed": recipe.fold_seed(recipe.seed, fold),
     }
-    return lgb.train(parameters, data, num_boost_round=recipe.trees)
+    callbacks = [lambda _: work.advance(1)] if work is not None else []
+    return lgb.train(parameters, data, num_boost_round=recipe.trees, callbacks=callbacks)
 
 
 def predict_lexical(booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray) -> pd.DataFrame:

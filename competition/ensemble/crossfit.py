@@ -11,6 +11,7 @@ from competition.ensemble.rows import Combined, Member, Rows
 from competition.ensemble.stacking import stack
 from competition.errors import CompError
 from competition.metrics import Array
+from competition.progress import progress
 from competition.recipe import EnsembleRecipe
 from competition.tasks import ANSWER_KIND, KINDS, LABELS, Task, label_codes
 
@@ -48,11 +49,21 @@ def cross_fit(
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
     rows = Rows(task, members, examples, fold, recipe)
-    combined = stack(rows, text) if recipe.learns_trees else [blend(rows, k) for k in rows.folds]
+    combined = stack(rows, text) if recipe.learns_trees else _blends(rows)
     learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
     ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
     held_out = [_frame(task, ids[rows.held(k)], each.held_out) for k, each in zip(rows.folds, learned, strict=True)]
     return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
+
+
+def _blends(rows: Rows) -> list[Combined]:
+    """The averages of all folds, in order."""
+    combined = []
+    with progress(f"{rows.recipe.name} {rows.task.name}, folds", len(rows.folds)) as work:
+        for fold in rows.folds:
+            combined.append(blend(rows, fold))
+            work.advance(1)
+    return combined
 
 
 def _decided(rows: Rows, fold: int, combined: Combined) -> Combined:

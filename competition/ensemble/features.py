@@ -42,9 +42,12 @@ _CHAR_LIMIT = 600  # characters of a text that character n-grams are made of: th
 _BUCKETS = 2**20
 
 
-def text_features(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
-    """The features of every example, float32, indexed by example_id and in the order of `examples`."""
-    texts = Texts.make(examples, products)
+def text_features(examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The features of every example, float32, indexed by example_id and in the order of `examples`.
+
+    `fitted` are the products that weights are fitted on, those of training rows unless named.
+    """
+    texts = Texts.make(examples, products, fitted)
     columns: dict[str, NDArray[np.float64]] = {}
     columns |= _cosines(texts)
     columns |= _overlaps(texts)
@@ -60,24 +63,34 @@ class Texts:
     """The distinct queries and products of the examples, normalised, and which of them each row has."""
 
     def __init__(
-        self, queries: list[str], query: np.ndarray, fields: dict[str, list[str]], product: np.ndarray
+        self,
+        queries: list[str],
+        query: np.ndarray,
+        fields: dict[str, list[str]],
+        product: np.ndarray,
+        fitting: np.ndarray,
     ) -> None:
         self.queries, self.query = queries, query
-        self.fields, self.product = fields, product  # a last, empty product stands for those not in the catalogue
-        self.fitting: np.ndarray = np.arange(len(product))
+        self.fields, self.product = fields, product  # an empty product stands for those not in the catalogue
+        self.fitting = fitting  # the products that weights are fitted on
 
     @classmethod
-    def make(cls, examples: pd.DataFrame, products: pd.DataFrame) -> "Texts":
+    def make(cls, examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> "Texts":
+        """The texts of examples, and behind them those of the products that weights are `fitted` on, if named."""
         query, distinct = pd.factorize(examples["query"])
         rows = product_rows(examples, products)
         used, product = np.unique(np.where(rows < 0, len(products), rows), return_inverse=True)
         listed = products.iloc[used[used < len(products)]]
         empty = len(used) - len(listed)
-        fields = {f: [normalise(t) for t in clean_all(listed[f])] + [""] * empty for f in FIELDS}
-        texts = cls([normalise(text) for text in distinct], query, fields, product)
-        trained = training_products(examples, products).index
-        texts.fitting = np.flatnonzero(np.append(listed.index.isin(trained), [False] * empty))
-        return texts
+        fields = {f: [*listed[f], *[""] * empty] for f in FIELDS}
+        if fitted is None:
+            trained = listed.index.isin(training_products(examples, products).index)
+            fitting = np.flatnonzero(np.append(trained, [False] * empty))
+        else:  # behind the products of the rows
+            fitting = np.arange(len(used), len(used) + len(fitted))
+            fields = {f: [*fields[f], *fitted[f]] for f in FIELDS}
+        cleaned = {f: [normalise(text) for text in clean_all(fields[f])] for f in FIELDS}
+        return cls([normalise(text) for text in distinct], query, cleaned, product, fitting)
 
     def joined(self, names: tuple[str, ...]) -> list[str]:
         """The text of some fields of each distinct product."""

@@ -1,18 +1,27 @@
-"""A trained fold on disk: `seed-S.safetensors` for each seed and what it was made from; reading it runs nothing."""
+"""A trained model on disk; reading it runs nothing.
 
+For each seed, `seed-S/` is an ordinary Hugging Face folder of the encoder (config, tokenizer, `model.safetensors`),
+with the features and the head beside it in `relevance.safetensors`.
+"""
+
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from competition.model import encoder
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.recipe import EncoderRecipe
 
+_BESIDE = "relevance.safetensors"
+_ENCODER = "encoder."  # what the names of the encoder's weights begin with
 
-def weights_file(folder: Path, seed: int) -> Path:
-    """Where a fold's folder keeps the weights of one of the recipe's seeds."""
-    return folder / f"seed-{seed}.safetensors"
+
+def model_folder(folder: Path, seed: int) -> Path:
+    """Where a fold's folder keeps the model of one of the recipe's seeds."""
+    return folder / f"seed-{seed}"
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -20,14 +29,23 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
-def save_model(folder: Path, seed: int, model: RelevanceModel) -> None:
-    """Write the weights of one seed: those that are evaluated, averaged ones where the recipe averages."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(model.state_dict().items())}
-    save_file(weights, weights_file(folder, seed))
+def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources) -> None:
+    """Write the model of one seed with the weights that are evaluated: averaged ones where the recipe averages."""
+    own = model_folder(folder, seed)
+    own.mkdir()
+    encoder.save(own, encoder.load_tokenizer(sources.encoder), model.encoder)
+    beside = {name: tensor for name, tensor in sorted(model.state_dict().items()) if not name.startswith(_ENCODER)}
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}, own / _BESIDE)
 
 
 def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources) -> RelevanceModel:
-    """The trained model of a fold and seed; `sources` give its architecture."""
-    model = RelevanceModel.make(recipe, sources, seed=0)
-    model.load_state_dict(load_file(weights_file(folder, seed)))
+    """The trained model of a fold and seed; `sources` give what its features are built from."""
+    own, whole = model_folder(folder, seed), folder / f"seed-{seed}.safetensors"
+    if whole.is_file():  # all weights in one file, as they were kept before
+        model = RelevanceModel.make(recipe, sources, seed=0)
+        model.load_state_dict(load_file(whole))
+        return model
+    model = RelevanceModel.make(recipe, replace(sources, encoder=own), seed=0)
+    loaded = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(_ENCODER)}
+    model.load_state_dict(loaded | load_file(own / _BESIDE))
     return model

@@ -161,7 +161,7 @@ def train_fold(
             model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
             held_out.append(outputs)
             if accelerator.is_main_process:
-                save_model(folder, seed, model)
+                save_model(folder, seed, model, fold.sources)
             with progress(f"{recipe.name} fold {fold.name}, test rows", len(fold.test)) as work:
                 test.append(_predict(accelerator, model, recipe, corpus, fold.test, work))
         stamp(folder, fold.inputs)
@@ -169,15 +169,21 @@ def train_fold(
 
 
 def predict_fold(
-    recipe: EncoderRecipe, corpus: Corpus, sources: Sources, folder: Path, name: str, test: Rows
+    recipe: EncoderRecipe,
+    corpus: Corpus,
+    sources: Sources,
+    folder: Path,
+    name: str,
+    rows: Rows,
+    load: Callable[[Path, int, EncoderRecipe, Sources], RelevanceModel] = load_model,
 ) -> pd.DataFrame:
-    """Outputs of the test rows by the weights that `train_fold` left in the folder of fold `name`."""
+    """Outputs of some rows by the weights that `train_fold` left in a folder; `name` is what progress calls it."""
     accelerator = make_accelerator()
     outputs = []
-    with progress(f"{recipe.name} fold {name}, test rows", len(test) * len(recipe.all_seeds)) as work:
+    with progress(name, len(rows) * len(recipe.all_seeds)) as work:
         for seed in recipe.all_seeds:
-            model = load_model(folder, seed, recipe, sources).to(accelerator.device)
-            outputs.append(_predict(accelerator, model, recipe, corpus, test, work))
+            model = load(folder, seed, recipe, sources).to(accelerator.device)
+            outputs.append(_predict(accelerator, model, recipe, corpus, rows, work))
     return mean_by_id(outputs)
 
 

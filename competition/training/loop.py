@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from competition.progress import Progress
 from competition.recipe import Optimised
 from competition.training.batches import Rows, epoch_batches
+from competition.training.footprint import peak_memory
 from competition.training.regularization import averaged
 
 LOG_EVERY = 50  # optimiser steps
@@ -49,15 +50,16 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 class Log:
-    """Appends lines to a run's `log.jsonl`. Clocks live here and nowhere else."""
+    """Appends lines to a run's `log.jsonl`. Clocks, and what a machine held, live here and nowhere else."""
 
     def __init__(self, path: Path, **always: Any) -> None:
         self._path, self._always = path, always
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **values: Any) -> None:
-        """One line: the time, what every line says, and `values`."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **self._always, **values}
+        """One line: the time, the most memory held until then in bytes, what every line says, and `values`."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        line = {"time": now, "memory": peak_memory(), **self._always, **values}
         with self._path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps(line) + "\n")
 
@@ -123,5 +125,11 @@ def fit(
             work.advance(len(chosen))
             if step % LOG_EVERY == 0 or step == steps:
                 rate = seen / (time.monotonic() - began)
-                log.write(epoch=epoch, step=step, loss=float(loss), rows_per_second=round(rate, 1))
+                log.write(
+                    epoch=epoch,
+                    step=step,
+                    loss=float(loss),
+                    learning_rate=scheduler.get_last_lr()[0],
+                    rows_per_second=round(rate, 1),
+                )
         after_epoch(epoch, model if average is None else cast(Model, average.module))

@@ -11,7 +11,8 @@ from competition.data import store
 from tests.conftest import comp, make_workspace, refused
 
 COMMANDS = [
-    "init", "data", "folds", "pretrain", "train", "cleanlab", "stack", "submit", "check", "score", "run", "status",
+    "init", "recipes", "data", "folds", "pretrain", "train", "cleanlab", "stack", "submit", "leaderboard", "check",
+    "score", "run", "status", "doctor",
 ]  # fmt: skip
 
 

@@ -90,11 +90,13 @@ def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, shown:
 
 
 def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, shown: str) -> None:
-    status = comp("status", "-w", workspace.root).output
-    assert "■ pretrain pretrained" in status and "· pretrain" not in status
+    status = comp("status", "-w", workspace.root).output.splitlines()
+    assert all("■" in line for line in status if " pretrain pretrained " in line)
     result = comp("train", "--recipe", "still", "--fold", "0", "-w", workspace.root)
     assert result.exit_code == 0 and "pretrain pretrained" not in result.output.splitlines()
-    tuned = load_file(workspace.model("still", 0) / "seed-2022.safetensors")
+    folder = workspace.model("still", 0) / "seed-2022"
+    tuned = {f"encoder.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    tuned |= load_file(folder / "relevance.safetensors")
     learned = load_file(workspace.encoder("pretrained") / "model.safetensors")
     random = load_file(workspace.encoder("tiny") / "model.safetensors")
     names = load_file(workspace.encoder("pretrained") / "names.safetensors")

@@ -1,0 +1,74 @@
+"""`comp train --dry-run`: what would be done, and what it would take."""
+
+from typing import TYPE_CHECKING
+
+from competition.cli.output import Cell, show
+from competition.progress import console, warn
+
+if TYPE_CHECKING:
+    from competition.forecast import Forecast
+    from competition.pipeline import Pipeline, Step
+
+
+def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
+    """Show the steps of a recipe (or one fold of it) that are not done, with time and memory on this device."""
+    from competition.forecast import forecast
+    from competition.recipe import EncoderRecipe
+
+    recipe = pipeline.member(name)
+    undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}
+    to_train = [k for k in recipe.folds if f"train {name} fold {k}" in undone]
+    at_once = {f"predict {name} fold {k}" for k in to_train}  # training predicts test rows, too
+    steps = [step for step in undone.values() if step.name not in at_once]
+    found = None
+    if isinstance(recipe, EncoderRecipe) and to_train:
+        console.print("A few real steps are measured on this device; nothing is written.")
+        found = forecast(pipeline, recipe, to_train)
+    header = {"step": "step", "state": "", "rows": "rows", "steps": "optimiser steps", "tokens": "tokens"}
+    rows = _rows(steps, name, found)
+    about = {"recipe": name} | (_about(found) if found else {})
+    show(f"{name}, what would be done", header | {"seconds": "time"}, rows, 2, **about)
+    if found is None:
+        said = "Only the fine-tuning of an encoder is measured." if to_train else "Nothing would be trained."
+        console.print(said if steps else "Nothing to do: everything is up to date.")
+        return
+    trial, device = found.trial, found.device
+    console.print(
+        f"About {duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
+        f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
+        f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
+    )
+    console.print("Steps without a time are not measured.")
+    if trial.memory > device.free:
+        warn("that is more memory than is free: lower token_budget.")
+
+
+def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:
+    costs = {f"train {name} fold {cost.fold}": cost for cost in found.folds} if found else {}
+    rows: list[list[object]] = []
+    for step in steps:
+        cost = costs.get(step.name)
+        numbers = [cost.rows, cost.steps, cost.tokens] if cost else [None] * 3
+        time = Cell(cost.seconds, text=duration(cost.seconds)) if cost else None
+        rows.append([step.name, "out of date" if step.state == "stale" else step.state, *numbers, time])
+    return rows
+
+
+def _about(found: "Forecast") -> dict[str, object]:
+    return {
+        "device": found.device,
+        "seconds": found.seconds,
+        "tokenising": found.tokenising,
+        "memory": found.trial.memory,
+        "measured_steps": found.trial.steps,
+    }
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `48 s`, `12 min 30 s`, `5 h 20 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,88 @@
+"""`comp leaderboard`: what was submitted, and what the competition answered."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_task, opened, task_named
+from competition.cli.output import Cell, show, such_as
+from competition.progress import console
+from competition.workspace import Workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+group = typer.Typer(
+    help="Show what was submitted, or record what the competition answered.",
+    invoke_without_command=True,
+    epilog=such_as("comp leaderboard"),
+)
+app.add_typer(group, name="leaderboard")
+
+
+@group.callback()
+def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
+    """Show the log of submissions beside the competition's answers, newest last."""
+    context.obj = workspace
+    if context.invoked_subcommand is None:
+        from competition.leaderboard import read_log
+
+        space = Workspace.open(workspace)
+        _show(space, read_log(space))
+
+
+@group.command(
+    epilog=such_as(
+        "comp leaderboard add main --task task1 --public 0.8731",
+        "comp leaderboard add main --task task2 --public 0.7412 --private 0.7398",
+    )
+)
+def add(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A submission, a folder of submissions/.")],
+    public: Annotated[float | None, typer.Option(help="The public score, 0 to 1.")] = None,
+    private: Annotated[float | None, typer.Option(help="The private score, 0 to 1.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="Of which file; needed where the submission has several.", autocompletion=complete_task),
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Record what the competition answered to the newest file of a submission."""
+    from competition.leaderboard import read_log, record
+
+    space = opened(context, workspace)
+    asked = task_named(task).name if task else None
+    line = record(space, name, asked, {"public": public, "private": private})
+    _show(space, read_log(space).loc[[line]])
+
+
+def _show(space: Workspace, log: "pd.DataFrame") -> None:
+    header = {"time": "time (UTC)", "submission": "submission", "task": "task", "run": "run", "metric": "metric"}
+    header |= {
+        "out_of_fold": "out-of-fold [95 %]",
+        "public": "public",
+        "above": "minus out-of-fold",
+        "private": "private",
+    }
+    show(
+        space.leaderboard.name,
+        header,
+        [_cells({str(name): cell for name, cell in line.items()}) for line in log.to_dict("records")],
+        5,
+    )
+    if log.empty:
+        console.print("Nothing was submitted yet: `comp submit` writes the files.")
+
+
+def _cells(line: dict[str, str]) -> list[object]:
+    from competition.metrics import Estimate
+
+    scores = ("out_of_fold", "low", "high", "public", "private")
+    value, low, high, public, private = (float(line[name]) if line[name] else None for name in scores)
+    time = Cell(line["time"], text=line["time"][:16].replace("T", " "))
+    own = None if value is None or low is None or high is None else Estimate(value, low, high, 0)
+    above = None if public is None or value is None else public - value
+    told = [line[name] for name in ("submission", "task", "run", "metric")]
+    return [time, *told, Cell(value, text=str(own or "")), public, Cell(above, "+.4f"), private]

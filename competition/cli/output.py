@@ -1,0 +1,131 @@
+"""What a command prints: tables for people, or with `--json` one document for machines. Both come from `show`.
+
+The document is `{"command", "exit_code", "error", "tables"}`. `error` is a sentence or null; a table is
+`{"title", "about", "rows"}`, where `about` says what all rows share and a row is key -> value. Estimates are
+`{"value", "low", "high", "queries"}`, what is unknown is null.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from competition.progress import console, results
+
+EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value as machines get it, and how people see it: formatted, in a style of Rich, or as another `text`."""
+
+    value: object
+    form: str = ""
+    style: str = ""
+    text: str | None = None
+
+    def shown(self) -> Text:
+        """The cell of a table."""
+        return Text(_text(self.value, self.form) if self.text is None else self.text, style=self.style)
+
+
+class _Document:
+    """What the running command has shown; none of it is kept unless machines read it."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.tables: list[dict[str, Any]] = []
+
+
+_document = _Document()
+
+
+def begin(quiet: bool, machine: bool) -> None:
+    """Start a command: `quiet` shows results and nothing else, for a `machine` they become a document."""
+    _document.wanted, _document.tables = machine, []
+    console.quiet, console.stderr = quiet, machine
+
+
+def finish(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
+    """End a command: print the document where it is wanted."""
+    if _document.wanted:
+        told = {"command": command, "exit_code": exit_code, "error": error, "tables": _document.tables}
+        print(json.dumps(told, indent=2, allow_nan=False))
+
+
+def show(
+    title: str,
+    header: Sequence[str] | Mapping[str, str],
+    rows: Sequence[Sequence[object]],
+    left: int = 1,
+    **about: object,
+) -> None:
+    """Show a result.
+
+    Args:
+        title: of the table.
+        header: the columns, or the key of each for machines -> its heading for people.
+        rows: cells; what is no text goes to machines as it is, see `Cell` for how people see it.
+        left: how many columns are text, which stands on the left; the others are numbers.
+        about: what all rows share, for machines.
+    """
+    headings = dict(header) if isinstance(header, Mapping) else {name: name for name in header}
+    if _document.wanted:
+        named = [dict(zip(headings, map(_plain, row), strict=True)) for row in rows]
+        _document.tables.append({"title": title, "about": _plain(about), "rows": named})
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for i, name in enumerate(headings.values()):
+        table.add_column(name, justify="left" if i < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.shown() if isinstance(cell, Cell) else Text(_text(cell)) for cell in row))
+    results.print(table)
+
+
+def such_as(*lines: str) -> str:
+    """The end of a command's help: commands that work as they stand, which a test runs."""
+    return "\n".join(["Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
+
+
+def as_toml(value: object) -> Cell:
+    """The value of a key as it is written in a TOML file; keys of a table stand beside each other."""
+    if isinstance(value, Mapping):
+        return Cell(value, text=", ".join(f"{key} = {as_toml(each).text}" for key, each in value.items()))
+    return Cell(value, text=json.dumps(value, ensure_ascii=False))
+
+
+def _text(value: object, form: str = "") -> str:
+    """A value as people read it: whole numbers with commas, fractions with four digits, nothing for None."""
+    value = _number(value)
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not form and isinstance(value, int | float):
+        form = ",d" if isinstance(value, int) else ",.4f"
+    return format(value, form)
+
+
+def _plain(value: object) -> Any:
+    """A value as JSON takes it."""
+    if isinstance(value, Cell):
+        return _plain(value.value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    value = _number(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def _number(value: object) -> object:
+    """NumPy's numbers as Python's; anything else as it is."""
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,64 @@
+"""`comp recipes`: which recipes there are, and what one is made of."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe
+from competition.cli.output import Cell, as_toml, show, such_as
+from competition.progress import console
+from competition.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.cookbook import Explained
+
+_OWN_COLUMN = {"kind", "scheme"}
+
+
+@app.command(epilog=such_as("comp recipes", "comp recipes c1", "comp recipes six-model.lightgbm.thresholds"))
+def recipes(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A recipe, shown key by key.", autocompletion=complete_recipe)
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """List the recipes and what each differs in from the default, or show one with every key resolved.
+
+    The default is what a recipe would be that says nothing itself: the preset's size, the seed of competition.toml.
+    """
+    from competition.cookbook import explain
+    from competition.settings import load_settings, recipe_names
+
+    space = Workspace.open(workspace)
+    settings = load_settings(space)
+    if name is not None:
+        _show_one(explain(space, settings, name))
+        return
+    found = [explain(space, settings, each) for each in recipe_names(space)]
+    header = {"recipe": "recipe", "named": "in use", "predicts": "predicts", "folds": "folds", "differs": "differs in"}
+    show("Recipes", header, [_row(each) for each in found], 5, preset=settings.preset)
+    console.print("One key by key: comp recipes NAME. One of your own: a file recipes/NAME.toml in the workspace.")
+
+
+def _row(each: "Explained") -> list[object]:
+    recipe = each.recipe
+    predicts = getattr(recipe, "kind", recipe.model)
+    folds = len(recipe.folds) if hasattr(recipe, "folds") else None
+    differing = {key: value for key, value in each.differing.items() if key not in _OWN_COLUMN}
+    return [recipe.name, each.named, predicts, folds, as_toml(differing)]
+
+
+def _show_one(found: "Explained") -> None:
+    def cell(value: Any, style: str) -> Cell:
+        return Cell(value, style=style, text=as_toml(value).text)
+
+    header = {"key": "key", "value": "value", "source": "from", "default": "default"}
+    rows = []
+    for key in found.keys:
+        style = "bold" if key.differs else ""
+        default = cell(key.default, "dim") if key.differs else ""
+        rows.append([Cell(key.name, style=style), cell(key.value, style), key.source, default])
+    recipe = found.recipe
+    title = f'{recipe.name}, model = "{recipe.model}"' + (f": {recipe.about}" if recipe.about else "")
+    show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about)

@@ -1,0 +1,28 @@
+"""`comp report`: one page of what the workspace knows."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.output import such_as
+from competition.progress import console
+from competition.workspace import Workspace, write_text
+
+
+@app.command(epilog=such_as("comp report", "comp report --out page.html"))
+def report(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page; reports/report.html unless named.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Write one HTML page, which works offline: scores, differences, errors, training, cost, and what is missing."""
+    from competition.pipeline import Pipeline
+    from competition.report.page import report_page
+
+    space = Workspace.open(workspace)
+    page = out or space.report
+    write_text(page, report_page(Pipeline(space)))
+    console.print(f"{page}: open it in a browser.")

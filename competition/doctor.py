@@ -1,0 +1,141 @@
+"""Is all well here? The machine, then the workspace: what would stop a command, and the command that mends it."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from competition.data import store
+from competition.errors import CompError
+from competition.machine import GIB, Finding, examine_machine
+from competition.oof import RunPlan
+from competition.pipeline import Pipeline
+from competition.recipe import EncoderRecipe
+from competition.workspace import Workspace, stamped
+
+_MARGIN = GIB // 2  # bytes of disk that should stay free
+_UNFINISHED = (".*.tmp", ".*.old")  # what `workspace.atomic_file` and its like leave when they are killed
+
+
+def examine(root: Path) -> Iterator[Finding]:
+    """Look at the machine, then at the workspace as far as it can be read."""
+    yield from examine_machine()
+    try:
+        workspace = Workspace.open(root)
+    except CompError as error:
+        yield Finding("workspace", "stop", str(error), f"comp init {root}")
+        return
+    yield from _locks(workspace)
+    yield from _unfinished(workspace)
+    try:
+        pipeline = Pipeline(workspace)
+        steps = {step.name: step.state for step in pipeline.steps()}
+    except CompError as error:
+        no_data = not workspace.data_card.is_file()
+        yield Finding("data" if no_data else "settings", "stop", str(error), _mend_data(workspace) if no_data else "")
+        return
+    yield from _rows(pipeline)
+    yield _disk(pipeline, steps)
+    yield from _encoders(pipeline)
+    for plan in pipeline.runs():
+        yield _run(pipeline, plan, steps)
+    left = [name for name, state in steps.items() if state != "done"]
+    said = f"{len(left)} of {len(steps)} are left, the first is {left[0]}" if left else f"all {len(steps)} are done"
+    yield Finding("steps", "look" if left else "well", said, "comp run" if left else "")
+
+
+def _mend_data(workspace: Workspace) -> str:
+    return f"comp data import PATH -w {workspace.root}"
+
+
+def _locks(workspace: Workspace) -> Iterator[Finding]:
+    """Which processes are at work here."""
+    for path in sorted((workspace.root / ".locks").glob("*.lock")):
+        with path.open() as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                process = handle.read().strip()
+                yield Finding("lock", "look", f"process {process} works on {path.stem}", "wait for it, or stop it")
+
+
+def _unfinished(workspace: Workspace) -> Iterator[Finding]:
+    """What a process that was killed left half-written, and an import that did not reach its end."""
+    left = [path for pattern in _UNFINISHED for path in workspace.root.rglob(pattern)]
+    if left:
+        size = sum(file.stat().st_size for path in left for file in [path, *path.rglob("*")] if file.is_file())
+        said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
+        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(str, left))}")
+    if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
+        yield Finding("data", "stop", "an import was interrupted", _mend_data(workspace))
+
+
+def _rows(pipeline: Pipeline) -> Iterator[Finding]:
+    """Whether the tables can be read, and the folds that are there leak nothing."""
+    maker, card = pipeline.maker, pipeline.card
+    try:
+        examples, products = maker.examples, maker.products
+    except CompError as error:
+        yield Finding("data", "stop", str(error), _mend_data(pipeline.workspace))
+        return
+    yield Finding("data", "well", f"{card.source}: {len(examples):,} rows, {len(products):,} products")
+    missing = int((store.product_rows(examples, products) < 0).sum())
+    if missing:
+        yield Finding("products", "look", f"{missing:,} rows have no product in the catalogue: they keep empty text")
+    schemes = sorted({plan.scheme for plan in pipeline.runs()})
+    for scheme in schemes:
+        if pipeline.folds_step(scheme).state != "done":
+            continue
+        try:
+            maker.fold_of_rows(scheme)
+        except CompError as error:
+            yield Finding(f"folds {scheme}", "stop", str(error), f"rm {pipeline.workspace.folds(scheme)}; comp folds")
+        else:
+            yield Finding(f"folds {scheme}", "well", "no query text is in two of them")
+
+
+def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:
+    """Whether there is room for the weights of the folds that are to be trained."""
+    needed = 0
+    for name in pipeline.wanted():
+        recipe = pipeline.recipe(name)
+        if isinstance(recipe, EncoderRecipe):
+            folder = pipeline.encoder_folder(recipe.encoder)
+            weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+            states = [steps.get(f"train {name} fold {fold}") for fold in recipe.folds]
+            needed += weights * len(recipe.all_seeds) * sum(state != "done" for state in states)
+    free = shutil.disk_usage(pipeline.workspace.root).free
+    said = f"{free / GIB:.1f} GiB free"
+    if free < needed + _MARGIN:
+        wanted = f"the weights of the folds that are missing take {needed / GIB:.1f} GiB"
+        return Finding("disk", "stop", f"{said}, {wanted}", "make room, or put the workspace on a larger disk")
+    return Finding("disk", "well", said)
+
+
+def _encoders(pipeline: Pipeline) -> Iterator[Finding]:
+    """Encoders that would be fetched."""
+    recipes = [recipe for name in pipeline.wanted() if isinstance(recipe := pipeline.recipe(name), EncoderRecipe)]
+    for encoder in dict.fromkeys(recipe.encoder for recipe in recipes):
+        source = "" if pipeline.pretrained(encoder) else pipeline.encoder_source(encoder)
+        here = not source or source == encoder == "tiny" or Path(source).is_dir()
+        if not here and stamped(pipeline.encoder_folder(encoder)) is None:
+            said = f"{encoder} is not here: the first training downloads it"
+            mend = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
+            yield Finding("encoder", "look", said, mend)
+
+
+def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
+    """How complete a run is; a complete one is read, which finds damage, rows that are there twice and leaks."""
+    names = [f"{verb} {plan.name} fold {fold}" for verb in ("train", "predict") for fold in plan.folds]
+    states = [steps[name] for name in (*names, f"stack {plan.name}") if name in steps]
+    undone = {state: states.count(state) for state in ("missing", "stale") if state in states}
+    if undone:
+        words = {"missing": "missing", "stale": "out of date"}
+        told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
+        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", plan.command)
+    try:
+        run = pipeline.maker.read_run(plan)
+    except CompError as error:
+        files = pipeline.workspace.run(plan.name) / "fold-*.parquet"  # not the folder: people's verdicts lie there, too
+        return Finding(plan.name, "stop", str(error), f"rm {files}; {plan.command}")
+    return Finding(plan.name, "well", f"{len(run.held_out):,} rows in {len(plan.folds)} folds, each once")

@@ -1,0 +1,64 @@
+"""What the training of a recipe would cost on this device, before hours are spent: a trial of it, scaled up."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from competition import folds
+from competition.machine import Device, find_device
+from competition.pipeline import Pipeline
+from competition.recipe import EncoderRecipe
+from competition.runs import sides
+from competition.trial import Trial, measure
+
+
+@dataclass(frozen=True)
+class FoldCost:
+    """What the training of one fold would take."""
+
+    fold: int
+    rows: int  # trained on, with the augmented ones
+    steps: int  # of the optimiser
+    tokens: int  # trained on, with padding
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The folds of a recipe on a device."""
+
+    device: Device
+    trial: Trial
+    tokenising: float  # seconds, before the first fold
+    folds: list[FoldCost]
+
+    @property
+    def seconds(self) -> float:
+        return self.tokenising + sum(fold.seconds for fold in self.folds)
+
+
+def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) -> Forecast:
+    """Measure a recipe and scale it up to the folds `numbers`.
+
+    An audit is taken to drop as many rows as it may; translated rows are not counted. What training starts from is
+    taken to be there, or to be made in no time: that is not so of pre-training.
+
+    Raises:
+        InputError: the encoder would have to be downloaded first.
+    """
+    examples = pipeline.maker.examples
+    fold = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
+    device = find_device()  # before the trial takes memory
+    with TemporaryDirectory(prefix="comp-dry-run-") as folder:
+        trial = measure(pipeline, recipe, Path(folder))
+    kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
+    costs = []
+    for number in numbers:
+        rows = {side: int(mask.sum()) for side, mask in sides(recipe, examples, fold, (number,)).items()}
+        trained = round(rows["train"] * kept * (1 + trial.added))
+        models, steps = len(recipe.all_seeds), recipe.epochs * -(-trained // recipe.batch_size)
+        predicted = recipe.epochs * rows["held_out"] + rows["test"]
+        seconds = models * (steps * trial.step + predicted * trial.predicted)
+        costs.append(FoldCost(number, trained, models * steps, round(models * steps * trial.tokens), seconds))
+    return Forecast(device, trial, trial.tokenised * len(examples), costs)

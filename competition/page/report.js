@@ -1,0 +1,108 @@
+"use strict";
+// Tables can be sorted by their headings, and those with many rows or columns of choices can be filtered.
+
+const MANY = 20; // rows from which a table gets a field to search in
+const collator = new Intl.Collator("en", { numeric: true });
+
+function make(tag, name, text) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== undefined) element.textContent = text;
+  return element;
+}
+
+// What a cell is sorted by: the number that it tells, else its text.
+function order(row, column) {
+  const cell = row.cells[column];
+  const told = cell.dataset.order;
+  if (told === undefined) return cell.textContent.trim();
+  return told === "-inf" ? -Infinity : Number(told);
+}
+
+function compare(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a === b ? 0 : a - b;
+  return collator.compare(a, b);
+}
+
+function sortBy(table, column) {
+  const headings = [...table.tHead.rows[0].cells];
+  const heading = headings[column];
+  const first = heading.classList.contains("number") ? "descending" : "ascending"; // what people look for first
+  const other = first === "ascending" ? "descending" : "ascending";
+  const wanted = heading.ariaSort === first ? other : first;
+  for (const each of headings) each.ariaSort = each === heading ? wanted : "none";
+  const turn = wanted === "descending" ? -1 : 1;
+  const rows = [...table.tBodies[0].rows].map((row) => [order(row, column), row]);
+  rows.sort(([a, one], [b, another]) => turn * compare(a, b) || one.place - another.place);
+  table.tBodies[0].append(...rows.map(([, row]) => row));
+}
+
+function makeSortable(table) {
+  [...table.tBodies[0].rows].forEach((row, place) => (row.place = place));
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    const button = make("button", "", heading.textContent);
+    button.type = "button";
+    button.addEventListener("click", () => sortBy(table, column));
+    heading.replaceChildren(button);
+  });
+}
+
+function makeFilters(table) {
+  const headings = [...table.tHead.rows[0].cells];
+  const rows = [...table.tBodies[0].rows];
+  const choices = headings.flatMap((heading, column) => ("choice" in heading.dataset ? [column] : []));
+  if (rows.length < MANY) return;
+  const form = make("form", "filters");
+  form.setAttribute("role", "search");
+  const search = make("input");
+  search.type = "search";
+  search.placeholder = "Row holds …";
+  search.setAttribute("aria-label", "Row holds");
+  form.append(search);
+  const fields = choices.map((column) => {
+    const name = headings[column].textContent;
+    const field = make("select");
+    field.setAttribute("aria-label", name);
+    field.append(new Option(`Any ${name.toLowerCase()}`, ""));
+    const values = [...new Set(rows.map((row) => row.cells[column].textContent.trim()))];
+    field.append(...values.map((value) => new Option(value, value)));
+    form.append(field);
+    return [column, field];
+  });
+  const count = make("output", "faint");
+  form.append(count);
+  const arrange = () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      const chosen = fields.every(([column, field]) => !field.value || row.cells[column].textContent.trim() === field.value);
+      row.hidden = !(chosen && words.every((word) => text.includes(word)));
+      shown += row.hidden ? 0 : 1;
+    }
+    count.textContent = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+  };
+  form.addEventListener("input", arrange);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  table.parentElement.before(form);
+  arrange();
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  makeFilters(table); // before headings become buttons
+  makeSortable(table);
+}
+
+// The link of the section that is read is marked.
+const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+const observer = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(entry.target.id).setAttribute("aria-current", "true");
+    }
+  },
+  { rootMargin: "-20% 0px -70% 0px" },
+);
+for (const id of links.keys()) observer.observe(document.getElementById(id));

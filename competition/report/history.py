@@ -1,0 +1,160 @@
+"""The sections about what happened: how training went, what it cost, what was submitted."""
+
+from typing import Any
+
+import pandas as pd
+
+from competition.metrics import Estimate
+from competition.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
+from competition.report import charts
+from competition.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Figure,
+    Multiples,
+    Note,
+    Section,
+    Table,
+    estimate,
+    number,
+    text,
+)
+from competition.report.evidence import Evidence
+from competition.report.logs import Pass, cost, last_passes, read_lines
+from competition.tasks import TASKS
+
+
+def _members(evidence: Evidence) -> list[MemberRecipe]:
+    """The recipes that are trained on folds, complete or not."""
+    pipeline = evidence.pipeline
+    recipes = [pipeline.recipe(name) for name in pipeline.wanted()]
+    return [recipe for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
+
+
+def _passes(evidence: Evidence, recipe: MemberRecipe) -> list[Pass]:
+    lines = read_lines(evidence.workspace.log(recipe.name))
+    seeds = len(recipe.all_seeds) if isinstance(recipe, EncoderRecipe) else 1
+    return last_passes(lines, recipe.folds, seeds)
+
+
+def learning(evidence: Evidence) -> Section:
+    """Loss and held-out score of every model that leaves a log."""
+    items = []
+    for recipe in _members(evidence):
+        if passes := _passes(evidence, recipe):
+            ends = [each.epochs[-1]["held_out_score"] for each in passes if each.epochs]
+            words = f"{len(passes)} models; last held-out scores " + ", ".join(f"{end:.4f}" for end in ends)
+            items.append(Figure(recipe.name, charts.curves(f"curves-{recipe.name}", passes), words, _models(passes)))
+    lead = "From each run's log: a line per model. The held-out score is that of the fold which the model never saw."
+    if not items:
+        return Section("learning", "Learning curves", lead, [Note("No run has left a log of training.", "comp train")])
+    return Section("learning", "Learning curves", lead, [Multiples("", items)])
+
+
+def _models(passes: list[Pass]) -> str:
+    folds = len({each.fold for each in passes})
+    return f"{folds} fold{'s' if folds > 1 else ''}"
+
+
+def costs(evidence: Evidence) -> Section:
+    """What each recipe's training cost."""
+    columns = [
+        Column("Run"),
+        *(Column(name, True) for name in ("Models", "Steps", "Time", "Rows per second", "Memory")),
+    ]
+    rows = []
+    for recipe in _members(evidence):
+        passes = _passes(evidence, recipe)
+        spent = cost(passes, getattr(recipe, "batch_size", 0))
+        rows.append(
+            [
+                Cell(recipe.name, strong=True),
+                number(len(passes) or None),
+                number(spent.steps),
+                _duration(spent.seconds),
+                number(spent.rows_per_second),
+                _size(spent.memory),
+            ]
+        )
+    lead = (
+        "Seconds of training steps by the log's own rate, summed over the models of the last training; a dash where "
+        "the log does not say."
+    )
+    return Section("costs", "Cost", lead, [Table("", columns, rows)])
+
+
+def _duration(seconds: float | None) -> Cell:
+    if seconds is None:
+        return number(None)
+    whole = round(seconds)
+    hours, minutes = whole // 3600, whole // 60 % 60
+    said = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
+    return Cell(said, seconds)
+
+
+def _size(memory: float | None) -> Cell:
+    return number(None) if memory is None else Cell(f"{memory / 2**30:.1f} GiB", memory)
+
+
+def submissions(evidence: Evidence) -> Section:
+    """The log of what was submitted, and what the competition answered against what was expected."""
+    lead = "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds."
+    log = _log(evidence)
+    if log.empty:
+        return Section("submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")])
+    columns = [*(Column(name, choice=name != "Time") for name in ("Time", "Submission", "Task", "Run"))]
+    columns += [Column("Out-of-fold", True), Column("Public", True)]
+    rows = [
+        [
+            *map(text, (line["time"], line["submission"], line["task"], line["run"])),
+            estimate(_expected(line)),
+            _public(line),
+        ]
+        for line in log.to_dict("records")
+    ]
+    blocks: list[Block] = [Table("", columns, rows)]
+    answered = log[log["public"].notna() & log["out_of_fold"].notna()]
+    if answered.empty:
+        blocks.append(
+            Note(
+                "No public score is recorded yet.",
+                f"comp leaderboard add {log['submission'].iloc[-1]} --task {log['task'].iloc[-1]} --public 0.87",
+            )
+        )
+        return Section("submissions", "Submissions", lead, blocks)
+    items = [_answered(str(task), lines) for task, lines in answered.groupby("task")]
+    note = "On the dashed line, the public score is what was expected; the bar is the out-of-fold interval."
+    return Section(
+        "submissions", "Submissions", lead, [Multiples("Public against out-of-fold", items, note=note), *blocks]
+    )
+
+
+def _answered(task: str, lines: pd.DataFrame) -> Figure:
+    points = [
+        (str(line["submission"]), (line["out_of_fold"], line["low"], line["high"]), line["public"])
+        for line in lines.to_dict("records")
+    ]
+    words = "; ".join(f"{name}: out-of-fold {point[0]:.4f}, public {score:.4f}" for name, point, score in points)
+    metric = TASKS[task].metric if task in TASKS else ""
+    return Figure(f"{task}, {metric}", charts.public(f"public-{task}", points), words)
+
+
+def _expected(line: Any) -> Estimate:
+    return Estimate(line["out_of_fold"], line["low"], line["high"], 0)
+
+
+def _public(line: Any) -> Cell:
+    return number(line["public"], ".4f")
+
+
+def _log(evidence: Evidence) -> pd.DataFrame:
+    """`submissions/leaderboard.csv`; the column `public` is there once an answer was recorded."""
+    names, numbers = ["time", "submission", "task", "run"], ["out_of_fold", "low", "high", "public"]
+    path = evidence.workspace.leaderboard
+    if not path.is_file():
+        return pd.DataFrame(columns=names + numbers)
+    log = pd.read_csv(path, dtype=str, keep_default_na=False).reindex(columns=names + numbers, fill_value="")
+    for column in numbers:
+        log[column] = pd.to_numeric(log[column], errors="coerce")
+    return log

@@ -1,0 +1,105 @@
+"""Experiment trackers, by way of Accelerate: what a run's log says is sent on. They see results and change none."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+from competition.errors import CompError, InputError
+from competition.progress import warn
+from competition.training.loop import Log
+
+PROJECT = "comp"
+# What pip is asked for; of MLflow, what its own database of runs in a file needs.
+_PIP = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny sqlalchemy alembic", "wandb": "wandb"}
+
+
+def check_tracker(name: str) -> None:
+    """Raises InputError when the package of a tracker is not installed."""
+    if find_spec(name) is None:
+        raise InputError(f"The tracker {name!r} is not installed: `pip install {_PIP[name]}` does it.")
+
+
+class TrackedLog(Log):
+    """A log whose numbers also go to a tracker, by optimiser step. A tracker that fails stops no training."""
+
+    def __init__(self, path: Path, tracker: Any, **always: Any) -> None:
+        super().__init__(path, **always)
+        self._tracker, self._step, self._before = tracker, 0, 0
+
+    def write(self, **values: Any) -> None:
+        """See `Log`."""
+        super().write(**values)
+        if self._tracker is None:
+            return
+        step = int(values.pop("step", self._step))
+        if step < self._step:  # another seed begins
+            self._before += self._step
+        self._step = step
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+        try:
+            self._tracker.log(numbers, step=self._before + step)
+        except Exception as error:  # whatever the library or its server raises, training goes on
+            warn(f"The tracker failed and is told nothing more: {error}")
+            self._tracker = None
+
+
+@contextmanager
+def open_log(
+    path: Path, tracker: str | None, folder: Path, run: str, recipe: Mapping[str, Any], **always: Any
+) -> Iterator[Log]:
+    """A log, and behind it a tracker if one is named.
+
+    Args:
+        path: of the log.
+        tracker: its name, or None.
+        folder: where it writes what it does not send away.
+        run: what it calls this training.
+        recipe: the settings that it shows.
+        always: what every line of the log says.
+
+    Raises:
+        InputError: the tracker is not installed.
+        CompError: it does not start.
+    """
+    if tracker is None:
+        yield Log(path, **always)
+        return
+    check_tracker(tracker)
+    PartialState()  # Accelerate's logger wants it
+    try:
+        started = _start(tracker, folder, run, recipe)
+    except Exception as error:
+        raise CompError(f"The tracker {tracker!r} does not start: {error}") from error
+    try:
+        yield TrackedLog(path, started, **always)
+    finally:
+        started.finish()
+
+
+def _start(name: str, folder: Path, run: str, recipe: Mapping[str, Any]) -> Any:
+    """The tracker, having begun a run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if name == "tensorboard":
+        tracker = LOGGER_TYPE_TO_CLASS[name](run, folder)
+        tracker.start()
+        tracker.log({"recipe": f"```\n{json.dumps(dict(recipe), indent=2)}\n```"}, step=0)
+        return tracker
+    if name == "mlflow":
+        import mlflow
+
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            mlflow.set_tracking_uri(f"sqlite:///{folder.resolve() / 'mlflow.db'}")
+        files = (folder.resolve() / "files").as_uri()
+        tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, logging_dir=files, run_name=run)
+    else:
+        tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, name=run, dir=str(folder))
+    tracker.start()
+    tracker.store_init_configuration(dict(recipe))
+    return tracker

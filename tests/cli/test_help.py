@@ -1,0 +1,107 @@
+"""Help texts: every command gives examples, and each of them works as it stands."""
+
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from competition.cli import app
+from competition.cli.output import EVERYWHERE
+from competition.workspace import Workspace
+from tests.conftest import comp
+from tests.data.test_esci import tiny, write_a
+
+# Where no rows must be there yet, or others take their place.
+FRESH = ("init", "data import", "data synth")
+# What fits many models is run up to the first of them; that all of it works is tested where the command is.
+LONG = (
+    "pretrain",
+    "ablate",
+    "stack",
+    "audit-leaks blend",
+    "train --recipe r1 --fold 2 --dry-run",
+    "train --recipe t3 --all",
+)
+FITS = ("competition.pipeline.execute", "competition.leaks.permutation_test", "competition.forecast.measure")
+
+
+class Reached(Exception):
+    """The first model is about to be fitted."""
+
+
+def reach(*_: object) -> None:
+    raise Reached
+
+
+def commands(group: typer.core.TyperGroup, before: str = "") -> Iterator[tuple[str, str]]:
+    """Each command with the end of its help."""
+    for name, command in group.commands.items():
+        yield f"{before}{name}", command.epilog or ""
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{before}{name} ")
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
+EXAMPLES = [line.strip() for text in COMMANDS.values() for line in text.splitlines() if line.startswith("  ")]
+
+
+@pytest.fixture(scope="module")
+def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished workspace that examples may change."""
+    folder = Path(shutil.copytree(finished.root, tmp_path_factory.mktemp("examples") / "done"))
+    new = pd.DataFrame({"query": ["red shoe", "usb cable"], "product_title": ["Red running shoe", "Lamp"]})
+    new.to_csv(folder / "new.csv", index=False)
+    new.to_parquet(folder / "new.parquet", index=False)
+    return folder
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Path:
+    """A workspace without rows, and real files beside it."""
+    (tmp_path / "competition.toml").write_text("", encoding="utf-8")
+    write_a(tmp_path / "esci-data", *tiny())
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_gives_examples_of_its_command(command: str) -> None:
+    shown = comp(*command.split(), "--help").output
+    found = [line for line in COMMANDS[command].splitlines() if line.startswith("  ")]
+    assert found and all(f"comp {command}" in line and line.strip() in shown for line in found)
+    assert EVERYWHERE in " ".join(shown.split())
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_works(example: str, done: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, *arguments = shlex.split(example)
+    assert name == "comp"
+    command = " ".join(arguments)
+    monkeypatch.chdir(fresh if command.startswith(FRESH) else done)
+    if command.startswith(LONG):
+        for fit in FITS:
+            monkeypatch.setattr(fit, reach)
+        assert isinstance(comp(*arguments, "--debug").exception, Reached)
+    else:
+        result = comp(*arguments)
+        assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("comp tra", {"train"}),
+        ("comp train --re", {"--recipe"}),
+        ("comp train --recipe c", {"c1", "c2", "c3"}),
+        ("comp score x.csv --task ", {"task1", "task2", "task3"}),
+        ("comp leaderboard ", {"add"}),
+    ],
+)
+def test_a_shell_completes_commands_options_recipes_and_tasks(typed: str, found: set[str]) -> None:
+    env = {"_COMP_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
+    result = CliRunner().invoke(app, [], prog_name="comp", env=env)
+    assert set(result.stdout.split()) == found

@@ -1,0 +1,135 @@
+"""What commands print: tables for people, one document for machines, silence where it is asked for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.cli.output import Cell, begin, finish, show
+from competition.metrics import Estimate
+from competition.workspace import Workspace, read_json
+from tests.conftest import comp
+
+
+def document(*arguments: str | Path, exit_code: int = 0) -> dict[str, Any]:
+    """What a command says to machines: nothing but one JSON document on stdout."""
+    result = comp(*arguments, "--json")
+    assert result.exit_code == exit_code, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    assert set(found) == {"command", "exit_code", "error", "tables"} and found["exit_code"] == exit_code
+    assert all(set(table) == {"title", "about", "rows"} for table in found["tables"])
+    return found
+
+
+def test_cells_are_values_for_machines_and_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    estimate = Estimate(0.5, 0.25, 0.75, 8)
+    row = ["c1", np.int64(4512), np.float64(0.5), None, float("nan"), True, Cell(estimate, "+"), Cell("done", text="■")]
+    header = {key: key.upper() for key in "abcdefgh"}
+    begin(quiet=False, machine=True)
+    show("Title", header, [row], task="task1")
+    finish("test")
+    (table,) = json.loads(capsys.readouterr().out)["tables"]
+    value = {"value": 0.5, "low": 0.25, "high": 0.75, "queries": 8}
+    assert table["rows"] == [dict(zip(header, ["c1", 4512, 0.5, None, None, True, value, "done"], strict=True))]
+    assert table["title"] == "Title" and table["about"] == {"task": "task1"}
+    begin(quiet=False, machine=False)
+    show("Title", header, [row])
+    finish("test")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■"))
+    assert "nan" not in shown and "None" not in shown and "\x1b" not in shown
+
+
+def test_a_document_says_what_the_table_says(finished: Workspace) -> None:
+    file = finished.submission("main") / "task2.csv"
+    told = document("score", file, "--task", "task2", "-w", finished.root)
+    (table,) = told["tables"]
+    assert told["command"] == "score" and told["error"] is None
+    assert table["about"]["task"] == "task2" and table["about"]["protocol"] == "paper"
+    first = table["rows"][0]
+    shown = comp("score", file, "--task", "task2", "-w", finished.root).output
+    low, high = first["interval"]
+    assert f"{first['score']:.6f}" in shown and f"[{low:.4f}, {high:.4f}]" in shown
+
+
+def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None:
+    table = pd.read_csv(finished.scores)
+    tables = document("run", "-w", finished.root)["tables"]
+    assert sum(len(each["rows"]) for each in tables) == len(table)
+    for each in tables:
+        about = each["about"]
+        for row in each["rows"]:
+            chosen = (table["task"] == about["task"]) & (table["split"] == about["split"])
+            line = table[chosen & (table["group"] == about["group"]) & (table["run"] == row["run"])].iloc[0]
+            assert row["score"]["value"] == line["score"] and row["score"]["queries"] == line["queries"]
+            assert (row["above_floor"] or {}).get("value") == (
+                None if np.isnan(line["above_floor"]) else line["above_floor"]
+            )
+
+
+def test_held_out_scores_for_machines(finished: Workspace) -> None:
+    (table,) = document("train", "--recipe", "c1", "-w", finished.root)["tables"]
+    told = read_json(finished.run_card("c1"))["scores"]
+    assert table["about"] == {"recipe": "c1", "folds": [0, 1, 2, 3, 4]}
+    for row in table["rows"]:
+        assert row["score"] == told[row["task"]][row["metric"]][row["group"]]
+
+
+def test_check_and_stack_for_machines(finished: Workspace) -> None:
+    file = finished.submission("main") / "task3.csv"
+    (table,) = document("check", file, "--task", "task3", "-w", finished.root)["tables"]
+    assert table["rows"] == [{"file": str(file), "task": "task3", "rows": len(pd.read_csv(file))}]
+    tables = document("stack", "blend", "--only", "-w", finished.root)["tables"]
+    importance = tables[-1]["rows"][0]
+    assert importance["run"] == "blend-task1" and importance["what"] == "importance"
+    assert max(importance["mean"].values()) <= 1
+
+
+def test_an_error_is_a_document_too(finished: Workspace) -> None:
+    told = document("score", "no.csv", "--task", "task1", "-w", finished.root, exit_code=2)
+    assert told["error"] == "no.csv is missing." and told["tables"] == []
+
+
+def test_options_of_all_commands_stand_anywhere(finished: Workspace) -> None:
+    one = comp("--json", "status", "-w", finished.root)
+    other = comp("status", "-w", finished.root, "--json")
+    assert one.stdout == other.stdout and json.loads(one.stdout)
+
+
+def test_quiet_shows_results_alone(finished: Workspace) -> None:
+    loud = comp("train", "--fold", "0", "-w", finished.root)
+    quiet = comp("train", "--fold", "0", "--quiet", "-w", finished.root)
+    assert "nothing to do" in loud.output and "nothing to do" not in quiet.output
+    assert quiet.output.startswith("c1 on held-out rows")
+    assert "nothing to do" in comp("train", "--fold", "0", "-w", finished.root).output  # it lasts for one command
+    wrong = comp("train", "--fold", "9", "--quiet", "-w", finished.root)
+    assert wrong.exit_code == 2 and "error: Fold 9 does not exist" in wrong.stderr
+
+
+def test_the_board_shows_every_fold(finished: Workspace, tmp_path: Path) -> None:
+    board, others = document("status", "-w", finished.root)["tables"]
+    rows = {row["run"]: row for row in board["rows"]}
+    assert list(rows) == ["lexical", "c1", "r2", "t3", "blend-task1", "blend-task2", "blend-task3"]
+    assert all(rows["c1"][key] == "done" for key in ("fold_0", "fold_4", "test", "whole", "audit"))
+    assert rows["blend-task1"]["whole"] == "done" and rows["blend-task1"]["fold_0"] is None
+    assert others["about"]["missing"] == 0 and others["about"]["next"] is None
+
+
+def test_the_board_shows_what_is_missing_and_out_of_date(finished: Workspace, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "w"
+    shutil.copytree(finished.root, root)
+    space = Workspace.open(root)
+    space.oof_fold("t3", 2).unlink()
+    space.settings_file.write_text(space.settings_file.read_text() + 'mixup = 0.1\n[submission]\ntask1 = "lexical"\n')
+    board, others = document("status", "-w", root)["tables"]
+    rows = {row["run"]: row for row in board["rows"]}
+    assert rows["lexical"]["fold_0"] == "done"
+    assert rows["c1"]["fold_0"] == "stale" and rows["t3"]["fold_1"] == "stale" and rows["t3"]["fold_2"] == "missing"
+    assert others["about"]["next"] == "comp run" and others["about"]["missing"] > 0
+    shown = comp("status", "-w", root).output
+    assert "■ done   ▲ out of date   · missing" in shown and "Next: comp run" in shown

@@ -1,0 +1,137 @@
+"""Rows that belong to no workspace: what is read of them, and what is refused with which sentence."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
+from competition.data.unseen import Unseen, check_target, from_python, read_file, write_file
+from competition.errors import InputError
+
+ROWS = pd.DataFrame(
+    {
+        "query": ["usb cable", "usb cable", "café", "usb cable", "usb cable"],
+        "product_title": ["USB cable", "Hose", "Café molido", "USB cable", "USB cable"],
+        "product_locale": ["us", "us", "es", "us", "es"],
+    }
+)
+
+
+def refused(table: pd.DataFrame) -> str:
+    """The sentence that rows are refused with."""
+    with pytest.raises(InputError) as error:
+        Unseen.make(table, "FILE")
+    return str(error.value)
+
+
+def test_each_distinct_pair_is_there_once_and_each_row_knows_its_own() -> None:
+    rows = Unseen.make(ROWS, "FILE", first_id=-5)
+    assert tuple(rows.examples) == EXAMPLE_COLUMNS and tuple(rows.products) == PRODUCT_COLUMNS
+    assert rows.of_row.tolist() == [0, 1, 2, 0, 3]  # the fourth row repeats the first, the fifth has another locale
+    assert rows.examples["example_id"].tolist() == [-5, -4, -3, -2]
+    assert rows.examples["query_id"].tolist() == [0, 0, 1, 2]  # one list of candidates per locale and query
+    joined = rows.examples.merge(rows.products, on=["locale", "product_id"]).iloc[rows.of_row]
+    assert joined["title"].tolist() == ROWS["product_title"].tolist()
+    assert (rows.examples["split"] == "test").all() and rows.examples["label"].isna().all()
+
+
+def test_products_that_differ_in_any_field_or_in_their_id_are_different() -> None:
+    table = pd.DataFrame({"query": "q", "product_title": ["t"] * 4, "product_brand": ["", None, "b", "b"]})
+    assert Unseen.make(table, "FILE").of_row.tolist() == [0, 0, 1, 1]
+    assert Unseen.make(table.assign(product_id=["1", "1", "1", "2"]), "FILE").of_row.tolist() == [0, 0, 1, 2]
+
+
+def test_columns_may_be_called_as_in_a_workspace_and_numbers_are_text() -> None:
+    table = pd.DataFrame({"query": [501, 502], "title": [1, 2], "locale": ["jp", ""], "bullets": [None, "  "]})
+    rows = Unseen.make(table, "FILE", locale="es")
+    assert rows.examples["query"].tolist() == ["501", "502"]
+    assert rows.products["title"].tolist() == ["1", "2"]
+    assert rows.products["locale"].tolist() == ["jp", "es"]  # the locale of rows that name none
+    assert rows.products["bullets"].tolist() == ["", ""]
+
+
+def test_what_is_missing_is_said() -> None:
+    table = pd.DataFrame({"query": ["a", "b"], "product_title": ["t", " "], "product_description": [None, ""]})
+    assert Unseen.make(table, "FILE").remarks == (
+        "FILE has no product_brand, product_color, product_bullet_point: what is missing is read as empty.",
+        "FILE: 1 of 2 rows say nothing of their product.",
+    )
+
+
+def test_rows_that_cannot_be_answered_are_refused_by_name() -> None:
+    assert refused(ROWS.head(0)) == "FILE has no rows."
+    assert refused(ROWS.drop(columns="query")) == "FILE lacks the column 'query': it has product_title, product_locale."
+    assert "lacks the column 'product_title'" in refused(ROWS.drop(columns="product_title"))
+    # A query of blanks alone says nothing, nor does one of zero-width characters that NFKC keeps as they are.
+    blank = ROWS.assign(query=["a", " \u3000", "", "b", None])
+    assert refused(blank).startswith("FILE: row 2 has an empty query (3 such rows)")
+    assert refused(ROWS.assign(product_locale="uk")) == (
+        "FILE: row 1 has the unknown locale 'uk': known are us, es, jp."
+    )
+    assert "row 1 holds bytes in 'query'" in refused(ROWS.assign(query=[b"a"] * 5))
+    assert "row 3 holds list in 'product_title'" in refused(ROWS.assign(product_title=["a", "b", ["c"], "d", "e"]))
+    assert "half a character" in refused(from_python("a", ["x", "\ud83d"]))
+
+
+def test_python_gives_one_query_per_product_or_one_for_all() -> None:
+    assert from_python("a", ["x", "y"])["query"].tolist() == ["a", "a"]
+    frame = pd.DataFrame({"product_title": ["x", "y"], "product_brand": ["b", "c"]}, index=[7, 3])
+    table = from_python(["a", "b"], frame)
+    assert table["query"].tolist() == ["a", "b"] and table["product_brand"].tolist() == ["b", "c"]
+    with pytest.raises(InputError, match="There are 1 queries and 2 products"):
+        from_python(["a"], ["x", "y"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "shift_jis"])
+def test_a_csv_file_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> None:
+    text = 'query,product_title,note\n007,nan,\n"a, b","two\nlines",#NA\n' + (
+        "\u30ab,x,y\n" if "1252" not in encoding else "é,x,y\n"
+    )
+    path = tmp_path / "rows.csv"
+    path.write_bytes(text.encode(encoding))
+    table = read_file(path, "utf-8" if encoding == "utf-8-sig" else encoding)
+    assert list(table) == ["query", "product_title", "note"]
+    assert table.iloc[:2].to_numpy().tolist() == [["007", "nan", ""], ["a, b", "two\nlines", "#NA"]]
+    assert len(table) == 3
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> None:
+    def sentence(name: str, content: bytes, encoding: str = "utf-8") -> str:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError) as error:
+            read_file(tmp_path / name, encoding)
+        return str(error.value)
+
+    latin = "query,product_title\ncafé con leche,x\n".encode("cp1252")
+    assert "is not utf-8" in sentence("a.csv", latin) and "--encoding cp1252" in sentence("a.csv", latin)
+    assert "is not utf-8" in sentence("a.csv", "query,product_title\n".encode("utf-16"))
+    assert sentence("a.csv", latin, "klingon").startswith("There is no encoding 'klingon'")
+    assert sentence("a.csv", b"").endswith("is empty.")
+    assert "is no readable CSV file" in sentence("a.csv", b"query,product_title\na,b,c,d\n")
+    assert "has the column 'query' twice" in sentence("a.csv", b"query,query\na,b\n")
+    assert "is no readable parquet file" in sentence("a.parquet", b"PAR1")
+    assert "ends in neither .csv nor .parquet" in sentence("a.xlsx", b"x")
+    with pytest.raises(InputError, match="is missing"):
+        read_file(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_what_is_written_is_read_again(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / "new" / f"rows{ending}"
+    write_file(path, ROWS)
+    assert read_file(path).to_numpy().tolist() == ROWS.to_numpy().tolist()
+
+
+def test_no_column_is_written_over() -> None:
+    check_target(Path("x.csv"), ROWS, ["score"])
+    with pytest.raises(InputError, match="The column 'score' is there already"):
+        check_target(Path("x.csv"), ROWS.assign(score=1.0), ["score"])
+    with pytest.raises(InputError, match=r"name a file that does with --out"):
+        check_target(Path("x.txt"), ROWS, [])
+
+
+def test_ids_follow_the_rows_in_their_order() -> None:
+    rows = Unseen.make(ROWS.iloc[::-1], "FILE")
+    assert np.array_equal(rows.examples["example_id"], np.arange(4))

@@ -1,0 +1,118 @@
+"""A workspace's health: what is well, what stops, and what mends it."""
+
+import fcntl
+import json
+import shutil
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+
+import pytest
+
+from competition import machine
+from competition.machine import Finding
+from competition.tables import read_table, table_inputs, write_table
+from competition.workspace import Workspace
+from tests.conftest import comp
+
+
+@pytest.fixture
+def space(finished: Workspace, tmp_path: Path) -> Workspace:
+    """A finished workspace that may be spoiled."""
+    shutil.copytree(finished.root, tmp_path / "w")
+    return Workspace.open(tmp_path / "w")
+
+
+def health(space: Workspace, exit_code: int) -> dict[str, dict[str, str]]:
+    """What the doctor finds, by what was looked at."""
+    result = comp("doctor", "--json", "-w", space.root)
+    assert result.exit_code == exit_code, result.output
+    (table,) = json.loads(result.stdout)["tables"]
+    assert table["about"]["stops"] == sum(row["level"] == "stop" for row in table["rows"])
+    return {row["what"]: row for row in table["rows"]}
+
+
+def test_all_is_well_in_a_finished_workspace(finished: Workspace) -> None:
+    found = health(finished, 0)
+    assert {row["level"] for row in found.values()} == {"well"}
+    runs = {"lexical", "c1", "r2", "t3", "blend-task1", "blend-task2", "blend-task3"}
+    assert runs | {"Python", "packages", "device", "precision", "disk", "data", "folds five", "steps"} == set(found)
+    assert "no query text is in two of them" in found["folds five"]["said"]
+    assert "Nothing stops `comp run`." in comp("doctor", "-w", finished.root).output
+
+
+def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "w")
+    found = health(space, 1)["workspace"]
+    assert found["level"] == "stop" and found["mend"] == f"comp init {space.root}"
+    assert comp(*found["mend"].split()[1:]).exit_code == 0
+    found = health(space, 1)["data"]
+    assert found["mend"] == f"comp data import PATH -w {space.root}"
+
+
+def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) -> None:
+    space.oof_fold("t3", 2).unlink()
+    space.settings_file.write_text(space.settings_file.read_text().replace("trees = 20", "trees = 21"))
+    found = health(space, 0)
+    assert (found["t3"]["level"], found["t3"]["said"]) == ("look", "1 missing, of 10 steps")
+    assert found["lexical"]["said"] == "10 out of date, of 10 steps"
+    assert found["t3"]["mend"] == "comp train --recipe t3" and found["steps"]["mend"] == "comp run"
+
+
+def test_a_row_in_another_fold_stops(space: Workspace) -> None:
+    first, second = (space.oof_fold("c1", k) for k in range(2))
+    (one, made_one), (other, made_other) = (
+        (read_table(path, made), made) for path in (first, second) if (made := table_inputs(path))
+    )
+    one.loc[0, "example_id"], other.loc[0, "example_id"] = other.loc[0, "example_id"], one.loc[0, "example_id"]
+    write_table(first, one, made_one)
+    write_table(second, other, made_other)
+    found = health(space, 1)["c1"]
+    assert found["level"] == "stop" and "folds/five.parquet puts elsewhere" in found["said"]
+    assert found["mend"] == f"rm {space.run('c1')}/fold-*.parquet; comp train --recipe c1"
+
+
+def test_folds_that_leak_stop(space: Workspace) -> None:
+    path = space.folds("five")
+    made = str(table_inputs(path))
+    folds = read_table(path, made)
+    write_table(path, folds.iloc[1:], made)
+    found = health(space, 1)["folds five"]
+    assert "has no fold" in found["said"] and found["mend"] == f"rm {path}; comp folds"
+
+
+def test_an_interrupted_import_and_half_written_files_are_named(space: Workspace) -> None:
+    (space.oof / "c1" / ".fold-0.parquet.999999.tmp").write_bytes(b"half")
+    space.data_card.unlink()
+    found = health(space, 1)
+    assert "1 half-written files or folders" in found["unfinished"]["said"]
+    assert found["data"]["level"] == "stop" and "comp data import PATH" in found["data"]["mend"]
+
+
+def test_wrong_settings_stop(space: Workspace) -> None:
+    space.settings_file.write_text('recipes = ["lexcal"]')
+    assert "did you mean 'lexical'" in health(space, 1)["settings"]["said"]
+
+
+def test_a_lock_that_is_held_is_named(space: Workspace) -> None:
+    path = space.root / ".locks" / "train-c1-fold-0.lock"
+    path.write_text("4711")
+    with path.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert health(space, 0)["lock"]["said"] == "process 4711 works on train-c1-fold-0"
+    assert "lock" not in health(space, 0)
+
+
+def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"pandas": "2.9"}
+
+    def version(name: str) -> str:
+        if name not in versions:
+            raise PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(machine, "version", version)
+    monkeypatch.setattr(machine, "requires", lambda _: ["pandas>=3.0", "rich>=14", 'pytest>=9; extra == "dev"'])
+    assert list(machine._packages()) == [
+        Finding("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
+        Finding("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
+    ]

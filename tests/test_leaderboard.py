@@ -1,0 +1,89 @@
+"""The log of submissions and what the competition answered."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from competition import leaderboard
+from competition.workspace import Workspace
+from tests.conftest import comp, refused
+
+LINES = [
+    {"submission": "main", "task": "task1", "run": "blend-task1", "metric": "nDCG", "out_of_fold": "0.850000",
+     "low": "0.840000", "high": "0.860000"},
+    {"submission": "main", "task": "task2", "run": "blend-task2", "metric": "micro-F1", "out_of_fold": "0.700000",
+     "low": "0.690000", "high": "0.710000"},
+    {"submission": "c1-task2", "task": "task2", "run": "c1", "metric": "micro-F1"},
+]  # fmt: skip
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Workspace:
+    """A workspace with a log of two submissions, one of which was written twice."""
+    (tmp_path / "competition.toml").write_text("")
+    space = Workspace.open(tmp_path)
+    leaderboard.append(space, LINES)
+    leaderboard.append(space, LINES[:1])
+    return space
+
+
+def test_an_answer_goes_to_the_newest_line(space: Workspace) -> None:
+    result = comp("leaderboard", "add", "main", "--task", "task1", "--public", "0.8731", "-w", space.root)
+    assert result.exit_code == 0 and "0.8731" in result.output and "+0.0231" in result.output  # 0.8731 - 0.85
+    log = pd.read_csv(space.leaderboard)
+    assert log["public"].tolist()[3] == 0.8731 and log["public"].notna().sum() == 1 and log["private"].isna().all()
+
+
+def test_another_answer_leaves_the_first(space: Workspace) -> None:
+    comp("leaderboard", "add", "c1-task2", "--public", "0.61", "-w", space.root)
+    comp("leaderboard", "add", "c1-task2", "--private", "0.6", "-w", space.root)
+    line = pd.read_csv(space.leaderboard).iloc[2]
+    assert (line["public"], line["private"]) == (0.61, 0.6)
+    told = json.loads(comp("leaderboard", "-w", space.root, "--json").stdout)["tables"][0]["rows"]
+    assert [row["public"] for row in told] == [None, None, 0.61, None]
+    assert told[0]["out_of_fold"] == 0.85 and told[2]["out_of_fold"] is None
+
+
+def test_a_later_submission_keeps_the_answers(space: Workspace) -> None:
+    comp("leaderboard", "add", "c1-task2", "--public", "0.61", "-w", space.root)
+    leaderboard.append(space, LINES[:1])
+    log = pd.read_csv(space.leaderboard)
+    assert len(log) == 5 and log["public"].tolist()[2] == 0.61
+
+
+def test_an_older_log_has_no_answers_yet(space: Workspace) -> None:
+    old = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False).drop(columns=["public", "private"])
+    old.to_csv(space.leaderboard, index=False)
+    assert comp("leaderboard", "add", "main", "--task", "task2", "--public", "0.7", "-w", space.root).exit_code == 0
+    new = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(new[list(old.columns)], old)
+    assert new["public"].tolist() == ["", "0.7", "", ""]
+
+
+def test_what_cannot_be_recorded_is_refused_and_nothing_changes(space: Workspace) -> None:
+    before = space.leaderboard.read_bytes()
+
+    def add(*arguments: str) -> str:
+        return refused("leaderboard", "add", *arguments, "-w", space.root)
+
+    assert add("mian", "--public", "0.8") == (
+        "There is no submission 'mian' in the log (did you mean 'main'?): known are main, c1-task2."
+    )
+    assert "answers task1, task2: say which with --task" in add("main", "--public", "0.8")
+    assert "does not answer task3, only task1, task2" in add("main", "--task", "task3", "--public", "0.8")
+    assert "--public 87.31 is out of range" in add("main", "--task", "task1", "--public", "87.31")
+    assert "--private nan is out of range" in add("main", "--task", "task1", "--private", "nan")
+    assert "There is no score to record" in add("main", "--task", "task1")
+    assert space.leaderboard.read_bytes() == before
+
+
+def test_an_empty_or_a_broken_log_says_so(space: Workspace) -> None:
+    space.leaderboard.write_bytes(b"time,submission\n\xff\xfe,main\n")
+    assert "is no readable CSV file" in refused("leaderboard", "-w", space.root)
+    shutil.rmtree(space.submissions)
+    result = comp("leaderboard", "-w", space.root)
+    assert result.exit_code == 0 and "Nothing was submitted yet" in result.output
+    assert "the log is empty" in refused("leaderboard", "add", "main", "--public", "0.5", "-w", space.root)

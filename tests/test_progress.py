@@ -1,0 +1,59 @@
+"""Progress on a terminal, in a file and in silence."""
+
+import io
+
+import pytest
+
+from competition import progress as module
+from competition.progress import Progress, console, progress
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What the console writes."""
+    stream = io.StringIO()
+    monkeypatch.setattr(console, "_file", stream)
+    return stream
+
+
+def test_a_file_gets_plain_lines(written: io.StringIO) -> None:
+    with progress("rows", 30) as work:
+        for _ in range(3):
+            work.advance(10)
+    (line,) = written.getvalue().splitlines()
+    assert line.startswith("rows: 30 in ") and line.endswith("/s") and "\x1b" not in line
+
+
+def test_a_long_step_says_rate_and_time_left(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    work = Progress("rows", 400, None)
+    now[0] += 20  # 100 rows in 20 s: 5 per second, and the other 300 take 60 s
+    work.advance(100)
+    assert written.getvalue() == "rows: 100 of 400, 5/s, 0:01:00 left\n"
+
+
+def test_work_of_unknown_size_says_how_long_it_took(written: io.StringIO) -> None:
+    with progress("reading"):
+        pass
+    assert written.getvalue() == "reading: 0.0 s\n"
+
+
+def test_a_terminal_shows_work_within_work(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_force_terminal", True)
+    with progress("folds", 2) as outer, progress("rows", 10) as inner:
+        inner.advance(10)
+        outer.advance(1)
+        assert len(module._live) == 1
+        shown = {task.description: task.completed for task in module._live[0].tasks}
+        assert shown == {"folds": 1, "rows": 10}
+    assert not module._live
+    lines = [line for line in written.getvalue().splitlines() if " in 0.0 s" in line]
+    assert len(lines) == 2
+
+
+def test_a_bar_ends_with_the_work_that_failed(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "_force_terminal", True)
+    with pytest.raises(RuntimeError), progress("folds", 2):
+        raise RuntimeError
+    assert not module._live
