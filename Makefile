@@ -38,6 +38,7 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.pretraining
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.noise
 	$(BIN)/python -m benchmarks.stacking
+	$(BIN)/python -m benchmarks.stages
 
 # The reference is made from the code.
 docs: $(READY)

@@ -1,6 +1,6 @@
 """How what training starts from is made: folds, encoders, vocabularies, vectors, translations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, cached_property
 from pathlib import Path
@@ -10,14 +10,16 @@ import pandas as pd
 
 from competition import folds
 from competition.data import store
+from competition.data.sequences import Make, Sequences, Stored, write_sequences
 from competition.data.store import Card
+from competition.data.text import FIELDS
 from competition.errors import CompError
 from competition.model.sources import Sources
 from competition.origins import TINY, folds_inputs
 from competition.progress import progress
 from competition.recipe import Learned, PretrainingRecipe
 from competition.tables import read_table, table_inputs, write_table
-from competition.workspace import Workspace, derive_seed
+from competition.workspace import SCHEMA, Workspace, derive_seed, fingerprint, stamped
 
 if TYPE_CHECKING:
     from competition.training.loop import Log
@@ -89,7 +91,8 @@ class Materials:
         products = choose(self.examples, self.products, recipe.test_copies)
         with self.open_log(self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}") as log:
             unfinished = self.workspace.checkpoints(recipe.name, "encoder")
-            pretrain(recipe, products, sources, folder, inputs, log, unfinished)
+            stored = self.tokens(sources.encoder)
+            pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
 
     def open_log(self, path: Path, recipe: Learned, training: str, **always: Any) -> AbstractContextManager["Log"]:
         """The log of a training, and behind it the tracker; there, `training` is what it is called."""
@@ -97,6 +100,40 @@ class Materials:
 
         folder = self.workspace.tracking / (self.tracker or "")
         return open_log(path, self.tracker, folder, training, recipe.model_dump(mode="json"), **always)
+
+    # --- what is read of the rows, as numbers ---
+
+    def stored(self, sources: Sources, units: bool) -> Stored:
+        """The tokens of all texts, with `units` the 3-grams of products, too; made where they are missing."""
+        grams = self.grams(sources.vocabulary) if units and sources.vocabulary else None
+        return Stored(self.tokens(sources.encoder), grams)
+
+    def tokens(self, encoder: Path) -> Sequences:
+        """The token ids of all queries and product fields by an encoder's tokenizer."""
+        from competition.data.tokenizer import token_maker, tokenizer_fingerprint
+        from competition.model.encoder import load_tokenizer
+
+        tokenizer = load_tokenizer(encoder)
+        name = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
+        texts = [self.examples[["query"]], *(self.products[[field]] for field in FIELDS)]
+        return self._sequences("tokens", self.workspace.tokens(name), name, texts, token_maker(tokenizer))
+
+    def grams(self, folder: Path) -> Sequences:
+        """The ids of the 3-grams of all products by the vocabulary of a folder."""
+        from competition.data.vocabulary import Vocabulary, gram_maker, product_units
+
+        name = fingerprint([SCHEMA, "grams", stamped(folder)])
+        make = gram_maker(Vocabulary.load(folder))
+        return self._sequences("3-grams", self.workspace.grams, name, product_units(self.products), make)
+
+    def _sequences(self, name: str, folder: Path, maker: str, tables: Sequence[pd.DataFrame], make: Make) -> Sequences:
+        """The sequences of a folder, which are made unless it holds those of this maker and these data."""
+        inputs = fingerprint([maker, self.card.both])
+        if stamped(folder) != inputs:
+            with self.workspace.lock(f"{name} {folder.name}", wait=True):
+                if stamped(folder) != inputs:
+                    write_sequences(folder, inputs, name, tables, make)
+        return Sequences(folder)
 
     def write_text_features(self, inputs: str) -> None:
         """Write `data/text_features.parquet`: the features of `lexical` and BM25."""

@@ -198,7 +198,8 @@ class Runs(Materials):
         if self._corpus is None or self._corpus[0] != key:
             self._corpus = None  # free the old one first
             translations = read_translations(*fold.translations) if fold.translations else None
-            self._corpus = (key, Corpus.make(recipe, fold.sources, self.examples, self.products, translations))
+            stored = self.stored(fold.sources, units)
+            self._corpus = (key, Corpus.make(recipe, fold.sources, self.examples, self.products, translations, stored))
         return self._corpus[1]
 
     def _train_encoder(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from competition.cells import header, read_text
 from competition.errors import CompError, InputError, listed, shown
@@ -19,6 +20,7 @@ from competition.seals import SEALED, is_whole, write_sealed
 from competition.workspace import atomic_file
 
 _METADATA_KEY = b"comp"
+_SLICE = 50_000  # rows
 
 
 def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
@@ -75,10 +77,24 @@ def _recorded(path: Path) -> str | None:
         return None
 
 
-def fingerprint_frame(frame: pd.DataFrame) -> str:
-    """A stable name for the rows of a frame, in their order."""
-    hashes = pd.util.hash_pandas_object(frame, index=False).to_numpy(np.uint64)
-    return hashlib.sha256(",".join(frame.columns).encode() + hashes.tobytes()).hexdigest()[:16]
+def slices(rows: int) -> Iterator[slice]:
+    """Some rows after the other: what is done slice by slice makes no copy of a whole column of text."""
+    for first in range(0, rows, _SLICE):
+        yield slice(first, first + _SLICE)
+
+
+def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
+    """A hash of each row's values, `(rows,)`, the same in every process and on every machine."""
+    parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+    for part in slices(len(frame)):
+        hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False)
+        parts.append(np.asarray(hashes, np.uint64))
+    return np.concatenate(parts)
+
+
+def fingerprint_rows(columns: Iterable[str], hashes: NDArray[np.uint64]) -> str:
+    """A stable name for the rows of a frame, in their order, from their `row_hashes`."""
+    return hashlib.sha256(",".join(columns).encode() + hashes.tobytes()).hexdigest()[:16]
 
 
 def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -33,6 +33,7 @@ class Workspace:
         self.data_card = self.root / "data" / "data.json"
         self.vocabulary = self.root / "data" / "vocabulary"
         self.gram_vectors = self.root / "data" / "char3"
+        self.grams = self.root / "data" / "grams"
         self.text_features = self.root / "data" / "text_features.parquet"
         self.planted = self.root / "data" / "planted.parquet"
         self.models = self.root / "models"
@@ -54,6 +55,10 @@ class Workspace:
 
     def translations(self, model: str) -> Path:
         return self.root / "data" / "translations" / f"{model}.parquet"
+
+    def tokens(self, tokenizer: str) -> Path:
+        """The token ids of all texts by the tokenizer of this fingerprint."""
+        return self.root / "data" / "tokens" / tokenizer
 
     def folds(self, scheme: str) -> Path:
         return self.root / "folds" / f"{scheme}.parquet"

@@ -2,21 +2,25 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from competition.data import store
+from competition.data import store, tokenizer
 from competition.data.augment import texts_to_translate
+from competition.data.text import FIELDS, clean
 from competition.errors import CompError
 from competition.materials import Materials, read_translations
 from competition.model import translation
 from competition.model.sources import Sources
 from competition.progress import Progress
-from competition.recipe import PretrainingRecipe
+from competition.recipe import EncoderRecipe, PretrainingRecipe
 from competition.tables import table_inputs
 from competition.training import pretrain
-from competition.workspace import Workspace
+from competition.training.finetune import Corpus
+from competition.workspace import Workspace, stamped
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -55,6 +59,7 @@ def test_pre_training_reads_products_as_often_as_the_recipe_says(
 ) -> None:
     given: list[pd.DataFrame] = []
     monkeypatch.setattr(pretrain, "pretrain", lambda recipe, products, *rest: given.append(products))
+    monkeypatch.setattr(Materials, "tokens", lambda *arguments: None)
     examples, _ = catalogue
     split = examples.set_index(["locale", "product_id"])["split"]
     for copies in (0, 1, 3):
@@ -119,3 +124,93 @@ def test_an_interrupted_translation_goes_on_where_it_was(
     materials(tmp_path / "w", catalogue).translations("model", path, "inputs")
     assert asked == [texts[:20], texts[20:]]
     assert read_translations(path, "inputs") == {text: text.upper() for text in texts}
+
+
+# --- texts as numbers --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every text that a tokenizer is asked for, in order."""
+    asked: list[str] = []
+    encode = tokenizer._encode
+
+    def counted(known: Any, texts: list[str], max_length: int) -> Any:
+        asked.extend(texts)
+        return encode(known, texts, max_length)
+
+    monkeypatch.setattr(tokenizer, "_encode", counted)
+    return asked
+
+
+def sources(made: Materials) -> Sources:
+    """The offline encoder and a vocabulary, made in the workspace."""
+    folders = Sources(made.workspace.encoder("tiny"), made.workspace.vocabulary)
+    if not folders.encoder.is_dir():
+        made.encoder("tiny", folders.encoder, "encoder", seed=1)
+        made.vocabulary("vocabulary")
+    return folders
+
+
+def corpus(made: Materials, **keys: Any) -> Corpus:
+    """The pairs of a recipe, as runs ask for them."""
+    recipe = EncoderRecipe(name="x", features=("brand", "char3"), **{"max_length": 48} | keys)
+    folders = sources(made)
+    return Corpus.make(recipe, folders, made.examples, made.products, stored=made.stored(folders, units=True))
+
+
+def test_a_second_recipe_tokenises_nothing(tmp_path: Path, catalogue: Tables, tokenised: list[str]) -> None:
+    made = materials(tmp_path, catalogue)
+    corpus(made)
+    examples, products = catalogue
+    texts = {*examples["query"], *(text for field in FIELDS for text in products[field])}
+    assert sorted(tokenised) == sorted(map(clean, texts))  # each once
+    tokenised.clear()
+    for keys in ({"field_order": "ptdbbc", "max_length": 32}, {"architecture": "two-tower"}):
+        corpus(made, **keys)
+    assert tokenised == []
+
+
+def test_another_process_finds_them_until_the_rows_change(
+    tmp_path: Path, catalogue: Tables, tokenised: list[str]
+) -> None:
+    corpus(materials(tmp_path, catalogue))
+    tokenised.clear()
+    again = Materials(Workspace.open(tmp_path))
+    corpus(again)
+    assert tokenised == []
+    examples, products = catalogue
+    other = materials(tmp_path, (examples, products.assign(title=products["title"] + "!")))
+    folder = next(again.workspace.tokens("").iterdir())
+    before = stamped(folder)
+    other.tokens(again.workspace.encoder("tiny"))
+    assert tokenised and stamped(folder) != before
+
+
+def test_derived_texts_tokenise_what_is_new(tmp_path: Path, catalogue: Tables, tokenised: list[str]) -> None:
+    made = materials(tmp_path, catalogue)
+    corpus(made)
+    tokenised.clear()
+    pairs = corpus(made, query_context=True, rebalance=True).pairs
+    known = {clean(text) for field in FIELDS for text in catalogue[1][field]}
+    assert tokenised and not known.intersection(tokenised)
+    assert len(pairs) >= len(catalogue[0])
+
+
+def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Tables) -> None:
+    examples, products = catalogue
+    made = materials(tmp_path, (examples, products[products.index % 5 != 0].reset_index(drop=True)))
+    folders = sources(made)
+    for keys in ({}, {"architecture": "mixture-of-experts"}, {"query_context": True, "rebalance": True}):
+        recipe = EncoderRecipe(name="x", features=("brand", "char3"), max_length=24, **keys)  # type: ignore[arg-type]
+        tables = (recipe, folders, made.examples, made.products)
+        new, stored = Corpus.make(*tables).pairs, Corpus.make(*tables, stored=made.stored(folders, units=True)).pairs
+        np.testing.assert_array_equal(new.lengths(), stored.lengths())
+        assert new.attributes is not None and stored.attributes is not None
+        for row in range(len(new)):
+            for view in new.views:
+                (ids, first), (found, also_first) = new.ids(row, view), stored.ids(row, view)
+                assert ids.tolist() == found.tolist() and first == also_first
+                assert new.has_text(row, view) == stored.has_text(row, view)
+        for one, other in zip(new.attributes.product_grams, stored.attributes.product_grams, strict=True):
+            assert [one[i].tolist() for i in range(len(one))] == [other[i].tolist() for i in range(len(other))]

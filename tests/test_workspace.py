@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from competition.errors import CompError, InputError
 from competition.locks import HOST
 from competition.seals import write_sealed
-from competition.tables import fingerprint_frame, read_table, table_inputs, write_table
+from competition.tables import fingerprint_rows, read_table, row_hashes, table_inputs, write_table
 from competition.workspace import (
     Workspace,
     atomic_file,
@@ -153,12 +153,25 @@ def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
     assert table_inputs(path) is None
 
 
-def test_the_name_of_a_frame_is_that_of_its_rows_and_columns() -> None:
-    name = fingerprint_frame(FRAME)
-    assert fingerprint_frame(FRAME.set_axis([7, 8, 9])) == name
-    assert fingerprint_frame(FRAME[::-1]) != name
-    assert fingerprint_frame(FRAME.rename(columns={"id": "key"})) != name
-    assert fingerprint_frame(FRAME.assign(id=[1, 2, 4])) != name
+def name_of(frame: pd.DataFrame) -> str:
+    return fingerprint_rows(frame.columns, row_hashes(frame))
+
+
+def test_the_name_of_a_frame_is_that_of_its_rows_and_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = name_of(FRAME)
+    assert name_of(FRAME.set_axis([7, 8, 9])) == name
+    assert name_of(FRAME[::-1]) != name
+    assert name_of(FRAME.rename(columns={"id": "key"})) != name
+    assert name_of(FRAME.assign(id=[1, 2, 4])) != name
+    monkeypatch.setattr("competition.tables._SLICE", 2)
+    assert name_of(FRAME) == name
+
+
+def test_a_missing_text_has_the_same_hash_in_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"label": pd.Series(["exact", None, None, "exact"], dtype="str"), "id": [1, 2, 3, 4]})
+    whole = pd.util.hash_pandas_object(frame, index=False)
+    monkeypatch.setattr("competition.tables._SLICE", 2)
+    assert row_hashes(frame).tolist() == whole.tolist()
 
 
 # --- names and seeds ---------------------------------------------------------------------------------------------

@@ -60,7 +60,8 @@ def import_(
 def synth(
     context: typer.Context,
     workspace: WorkspaceOption = HERE,
-    queries: Annotated[int, typer.Option(min=60, help="How many queries; each has 4 to 12 products.")] = 300,
+    queries: Annotated[int, typer.Option(min=60, help="How many queries.")] = 300,
+    depth: Annotated[int, typer.Option(min=2, help="Products of a query on average, half of it more or less.")] = 8,
     noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of training labels that are made wrong.")] = 0.05,
     by_label: Annotated[
         bool, typer.Option("--by-label", help="Neighbouring labels are confused, scarce ones more often; else evenly.")
@@ -79,8 +80,9 @@ def synth(
         raise InputError(
             f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
         )
+    examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth)
     source = f"synth queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
-    examples, products, planted = synthetic.make(queries, noise, seed, by_label)
+    source += f" depth={depth}" if depth != synthetic.DEPTH else ""
     store.save(space, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)
     _show(space)

@@ -1,6 +1,7 @@
 """The catalogue as pre-training reads it: product text alone, no query and no label."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.ragged import Ragged
+from competition.data.sequences import Sequences, read_sequences
 from competition.data.store import product_rows
 from competition.data.text import FIELDS, clean, clean_all
-from competition.data.tokens import SpecialTokens, tokenise
+from competition.data.tokenizer import token_maker, tokenise
+from competition.data.tokens import SpecialTokens
 from competition.data.vocabulary import RARE, Vocabulary
 from competition.folds import normalise
 from competition.tasks import LOCALES
@@ -19,7 +22,6 @@ from competition.workspace import derive_seed
 IGNORED = -100  # a target that nothing is learned from
 HELD_OUT_SHARE = 0.05
 HELD_OUT_PRODUCTS = 5_000  # at most: enough for an interval, and bounded in time
-_WHOLE = 1_000_000  # tokens: no field is cut
 _QUERIED = ("title", "brand", "color")  # what a fake query is cut from
 
 
@@ -62,20 +64,27 @@ class Catalogue:
     ends: NDArray[np.int64]  # (order,) where each of them ends in the stream
 
     @classmethod
-    def make(cls, tokenizer: Any, products: pd.DataFrame, vocabulary: Vocabulary | None, seed: int) -> "Catalogue":
-        """Tokenise products; those of `choose` that are not held out. `seed` orders the stream.
+    def make(
+        cls,
+        tokenizer: Any,
+        products: pd.DataFrame,
+        vocabulary: Vocabulary | None,
+        seed: int,
+        stored: Sequences | None = None,
+    ) -> "Catalogue":
+        """Tokenise products, as far as their tokens are not stored; those of `choose` that are not held out.
 
-        Without a vocabulary, every brand and color is IGNORED.
+        `seed` orders the stream. Without a vocabulary, every brand and color is IGNORED.
         """
-        texts = {field: clean_all(products[field]) for field in FIELDS}
-        some = np.array([any(row) for row in zip(*texts.values(), strict=True)], bool)
-        kept = np.flatnonzero(some)
-        texts = {field: [values[i] for i in kept] for field, values in texts.items()}
-        products = products.iloc[kept]
-        fields = {field: tokenise(tokenizer, values, _WHOLE) for field, values in texts.items()}
-        locale = np.asarray(pd.Categorical(products["locale"], categories=list(LOCALES)).codes, np.int64)
-        locale_names = tokenise(tokenizer, LOCALES, _WHOLE)
-        copies = products["copies"].to_numpy(np.int64)
+        rows = zip(*(products[field] for field in FIELDS), strict=True)
+        kept = np.flatnonzero([any(map(clean, row)) for row in rows])
+        texts = {field: clean_all(products[field].iloc[kept]) for field in _QUERIED}
+        read = partial(read_sequences, make=token_maker(tokenizer), stored=stored, chosen=kept)
+        fields = {field: read(products[[field]]) for field in FIELDS}
+        codes = pd.Categorical(products["locale"], categories=list(LOCALES)).codes
+        locale = np.asarray(codes, np.int64)[kept]
+        locale_names = tokenise(tokenizer, LOCALES)
+        copies = products["copies"].to_numpy(np.int64)[kept]
         order = np.random.default_rng(derive_seed(seed, "stream")).permutation(np.repeat(np.arange(len(kept)), copies))
         lengths = sum(ragged.lengths for ragged in fields.values()) + locale_names.lengths[locale] + 1
         ignored = np.full(len(kept), IGNORED)

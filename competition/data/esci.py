@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from competition.cells import read_text
+from competition.data.store import PRODUCT_KEY, in_order, product_order
 from competition.errors import InputError, listed, shown
 from competition.tables import whole_numbers
 from competition.tasks import LABEL_LETTERS, LABELS, TASKS
@@ -112,7 +113,7 @@ def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version",
                "large_version", "split")  # fmt: skip
     examples = _read_parquet(path, {column: column for column in columns})
-    products = _read_parquet(root / _A_PRODUCTS, {**_PRODUCTS, "product_color": "color"})
+    products = _read_a_products(root / _A_PRODUCTS)
     for column in ("example_id", "query_id"):
         examples[column] = whole_numbers(examples[column], column, path)
     letters = examples["esci_label"].astype("str")
@@ -128,6 +129,19 @@ def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     examples["task1"] = _flag(examples["small_version"], "small_version", path)
     examples["task2"] = examples["task3"] = _flag(examples["large_version"], "large_version", path)
     return examples.rename(columns={"product_locale": "locale"}), products
+
+
+def _read_a_products(path: Path) -> pd.DataFrame:
+    """Column by column and in the order of the store, so that no text is there twice."""
+    columns = {**_PRODUCTS, "product_color": "color"}
+    keys = {column: name for column, name in columns.items() if name in PRODUCT_KEY}
+    products = _read_parquet(path, keys)
+    order = product_order(products)
+    products = in_order(products, order)
+    for column, name in columns.items():
+        if name not in PRODUCT_KEY:
+            products[name] = in_order(_read_parquet(path, {column: name})[name], order)
+    return products
 
 
 # --- layout B ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.spans import FakeQuery
 from competition.data.text import FIELDS
-from competition.data.tokens import SpecialTokens, tokenise
+from competition.data.tokenizer import tokenise
+from competition.data.tokens import SpecialTokens
 from competition.keys import Spans
 from competition.recipe import PretrainingRecipe
 from competition.tasks import LOCALES

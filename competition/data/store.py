@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from competition.data.text import FIELDS
 from competition.errors import InputError, shown
 from competition.folds import normalise
 from competition.frames import pd
 from competition.progress import warn
-from competition.tables import fingerprint_frame, read_table, write_frame
+from competition.tables import fingerprint_rows, read_table, row_hashes, write_frame
 from competition.tasks import LABELS, LOCALES, TASKS
 from competition.workspace import DATA, Workspace, atomic_files, fingerprint, json_text, read_json
 
@@ -23,6 +24,7 @@ PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
 PRODUCT_KEY = ["locale", "product_id"]
 _CONTROL = r"[\x00-\x1f\x7f]"
 _MEND = "bring the data again with `comp data`"
+Frame = TypeVar("Frame", "pd.DataFrame", "pd.Series")
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,18 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     check_examples(examples, source)
     check_products(products, source)
     examples = examples.sort_values("example_id", ignore_index=True)
-    products = products.sort_values(PRODUCT_KEY, ignore_index=True)
-    known = pd.MultiIndex.from_frame(products[PRODUCT_KEY])
-    missing = ~pd.MultiIndex.from_frame(examples[PRODUCT_KEY]).isin(known)
-    if missing.any():
-        warn(
-            f"{int(missing.sum()):,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
-        )
+    products = in_order(products, product_order(products))
+    found = product_rows(examples, products)
+    missing = int((found < 0).sum())
+    if missing:
+        warn(f"{missing:,} of {len(examples):,} rows have no product in the catalogue: they keep empty text.")
+    of_examples, of_products = row_hashes(examples), row_hashes(products)
     prints = {}
     for split in ("train", "test"):
-        rows = examples[examples["split"] == split]
-        used = products[known.isin(pd.MultiIndex.from_frame(rows[PRODUCT_KEY]))]
-        prints[split] = fingerprint_frame(rows) + fingerprint_frame(used)
+        rows = (examples["split"] == split).to_numpy()
+        used = np.unique(found[rows & (found >= 0)])
+        prints[split] = fingerprint_rows(examples.columns, of_examples[rows])
+        prints[split] += fingerprint_rows(products.columns, of_products[used])
     tasks = tuple(task for task in TASKS if (examples[task] & (examples["split"] == "test")).any())
     card = Card(source, prints["train"], prints["test"], tasks)
     # The card comes last: it is what says which tables are the data, so a half-done import is never taken for one.
@@ -100,6 +102,19 @@ def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
     return index.get_indexer(pd.MultiIndex.from_frame(examples[PRODUCT_KEY]))
 
 
+def product_order(products: pd.DataFrame) -> NDArray[np.int64]:
+    """The positions of products in the order of the store, by locale and product_id, `(products,)`."""
+    keys = products[PRODUCT_KEY].reset_index(drop=True)
+    return keys.sort_values(PRODUCT_KEY).index.to_numpy(np.int64)
+
+
+def in_order(frame: Frame, order: NDArray[np.int64]) -> Frame:
+    """The rows of a frame or column in an order; text that is in order already is not copied."""
+    if np.array_equal(order, np.arange(len(order))):
+        return frame.reset_index(drop=True)
+    return frame.iloc[order].reset_index(drop=True)
+
+
 def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     """The products of training rows: what may be learned from without new test rows changing it."""
     rows = product_rows(examples[examples["split"] == "train"], products)
@@ -123,10 +138,13 @@ def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
+    """The columns as text; a field without a word in it is empty. Columns that are so already are not copied."""
     frame = products[list(PRODUCT_COLUMNS)].astype("str")
     for field in FIELDS:
         frame[field] = frame[field].fillna("")
-        frame[field] = frame[field].where(frame[field].str.strip() != "", "")
+        blank = frame[field].str.isspace()
+        if blank.any():
+            frame[field] = frame[field].mask(blank, "")
     return frame
 
 
@@ -154,7 +172,8 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
                 f"{source}: {_row(examples, bad)} has the unknown {column} {shown(value)}: "
                 f"known are {', '.join(words)}."
             )
-    bad = examples["query"].isna() | (examples["query"].fillna("").map(normalise) == "")
+    empty = [query for query in examples["query"].dropna().unique() if not normalise(query)]
+    bad = examples["query"].isna() | examples["query"].isin(empty)
     if bad.any():
         raise InputError(f"{source}: {_row(examples, bad)} has an empty query: remove the row or bring its query.")
     bad = examples["product_id"].isna() | (examples["product_id"].fillna("").str.strip() == "")

@@ -19,7 +19,7 @@ LABEL_SHARES = np.array([0.627, 0.232, 0.031, 0.107])  # in the order of LABELS;
 LOCALE_SHARES = np.array([0.70, 0.15, 0.15])
 TEST_SHARE = 0.2
 TASK1_SHARE = 0.6
-PRODUCTS_PER_QUERY = (4, 12)  # uniform, both included
+DEPTH = 8  # products per query on average; half of it more or less, uniform
 MISSING = {"brand": 0.04, "color": 0.26, "bullets": 0.08, "description": 0.5}  # about the shares of real ESCI
 TITLE_SAYS = (0.8, 0.6)  # how often a title names the attribute and the color; other fields may
 # Class-dependent noise: how often each label is wrong, in relation to the others, and what is then said instead; both
@@ -126,15 +126,16 @@ def _draw_products(rows: pd.DataFrame, words: dict, brands: list[str], rng: np.r
 
 
 def make(
-    queries: int, noise: float, seed: int, by_label: bool = False
+    queries: int, noise: float, seed: int, by_label: bool = False, depth: int = DEPTH
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The built-in catalogue, a pure function of its arguments.
 
     Args:
-        queries: how many queries, each with 4 to 12 judged products.
+        queries: how many queries.
         noise: the share 0..0.5 of training rows whose label is replaced by another one.
         seed: of everything that is drawn.
         by_label: whether the share and the other label depend on the label (SLIPS, CONFUSED); else both are uniform.
+        depth: how many judged products a query has on average.
 
     Returns:
         examples and products with the columns of `store`, and the planted truth: example_id, label of the rows changed.
@@ -146,7 +147,7 @@ def make(
     asked["query_id"] = np.arange(queries)
     asked["split"] = np.where(rng.permutation(queries) < round(TEST_SHARE * queries), "test", "train")
     asked["task1"] = rng.random(queries) < TASK1_SHARE
-    low, high = PRODUCTS_PER_QUERY
+    low, high = depth - depth // 2, depth + depth // 2
     rows = asked.loc[asked.index.repeat(rng.integers(low, high + 1, queries))].reset_index(drop=True)
     rows["label"] = rng.choice(LABELS, len(rows), p=LABEL_SHARES / LABEL_SHARES.sum())
     products = _draw_products(rows, words, brands, rng)

@@ -1,9 +1,9 @@
 """Pairs as numbers: each text is tokenised once, a pair is put together at batch time."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from competition.data.augment import base_locale
 from competition.data.ragged import Ragged
+from competition.data.sequences import NOTHING, Sequences, Stored, read_sequences
 from competition.data.store import product_rows
-from competition.data.text import FIELD_ORDERS, clean_all, simplify
-from competition.data.vocabulary import Vocabulary, unit_texts
+from competition.data.text import FIELD_ORDERS, simplify
+from competition.data.tokenizer import token_maker
+from competition.data.vocabulary import Vocabulary, gram_maker, product_units
 from competition.tasks import LOCALES
 
-_CHUNK = 10_000
 _NOTHING = np.empty(0, np.int32)
 
 
@@ -41,28 +42,6 @@ class SpecialTokens:
             pieces += [text, separator]
         whole = np.concatenate(pieces)
         return whole if len(whole) <= max_length else np.append(whole[: max_length - 1], separator)
-
-
-def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int) -> Ragged:
-    """Token ids of each text without special tokens, at most `max_length` each.
-
-    A special token that is spelled out in a text (`[SEP]`, `</s>`) is read as ordinary characters.
-    """
-    values, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
-    for first in range(0, len(texts), _CHUNK):
-        encoded = tokenizer(
-            list(texts[first : first + _CHUNK]),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            truncation=True,
-            max_length=max_length,
-        )
-        ids = encoded["input_ids"]
-        lengths.append(np.fromiter(map(len, ids), np.int64, len(ids)))
-        values.append(np.fromiter(chain.from_iterable(ids), np.int32, int(lengths[-1].sum())))
-    return Ragged(np.concatenate(values), np.concatenate(lengths))
 
 
 @dataclass(frozen=True)
@@ -97,16 +76,30 @@ class Attributes:
     product_grams: tuple[Ragged, ...]  # of each product, one per unit of its texts; empty without units
 
     @classmethod
-    def make(
-        cls, vocabulary: Vocabulary, units: bool, queries: list[str], catalogue: pd.DataFrame, locale: pd.Series
-    ) -> "Attributes":
-        """The attributes of distinct queries and products, with or without 3-gram units, and of the rows' locales."""
+    def make(cls, vocabulary: Vocabulary, products: pd.DataFrame, used: NDArray[np.int64], locale: pd.Series) -> Self:
+        """The attributes of the products at the positions `used`, and of the rows' locales, without 3-grams."""
         return cls(
-            brand=vocabulary.brand_ids([*catalogue["brand"], ""]),
-            color=vocabulary.color_ids([*catalogue["color"], ""]),
+            brand=vocabulary.brand_ids([*products["brand"].iloc[used], ""]),
+            color=vocabulary.color_ids([*products["color"].iloc[used], ""]),
             country=np.asarray(pd.Categorical(locale, categories=list(LOCALES)).codes, np.int64),
-            query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),) if units else (),
-            product_grams=tuple(vocabulary.gram_ids(t) for t in unit_texts(catalogue)) if units else (),
+            query_grams=(),
+            product_grams=(),
+        )
+
+    def with_units(
+        self,
+        vocabulary: Vocabulary,
+        queries: list[str],
+        products: pd.DataFrame,
+        used: NDArray[np.int64],
+        stored: Sequences | None,
+    ) -> Self:
+        """The same with the 3-grams of distinct queries and of these products, as far as they are not stored."""
+        make = gram_maker(vocabulary)
+        return replace(
+            self,
+            query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),),
+            product_grams=tuple(read_sequences(unit, make, stored, used) for unit in product_units(products)),
         )
 
 
@@ -134,8 +127,9 @@ class Pairs:
         max_length: int,
         vocabulary: Vocabulary | None = None,
         units: bool = False,
+        stored: Stored = NOTHING,
     ) -> "Pairs":
-        """Tokenise the distinct queries and the products of `examples`.
+        """Tokenise the distinct queries and the products of `examples`, as far as their tokens are not stored.
 
         Args:
             tokenizer: of the encoder.
@@ -145,24 +139,26 @@ class Pairs:
             max_length: of a view, in tokens with the special ones.
             vocabulary: for brand, color and country; without it there are no attributes.
             units: whether 3-grams are looked up as well.
+            stored: of this tokenizer and this vocabulary.
         """
         query, texts = pd.factorize(examples["query"])
         rows = product_rows(examples, products)
         used, product = np.unique(rows, return_inverse=True)
         if len(used) and used[0] == -1:
             used, product = used[1:], product - 1
-        catalogue = products.iloc[used]
+        read = partial(read_sequences, make=token_maker(tokenizer), stored=stored.tokens)
         names = sorted({field for view in views for field in view.fields})
         attributes = None
         if vocabulary is not None:
-            locale = examples["locale"].map(base_locale)
-            attributes = Attributes.make(vocabulary, units, list(texts), catalogue, locale)
+            attributes = Attributes.make(vocabulary, products, used, examples["locale"].map(base_locale))
+            if units:
+                attributes = attributes.with_units(vocabulary, list(texts), products, used, stored.grams)
         return cls(
             example_id=examples["example_id"].to_numpy(np.int64),
             query=query.astype(np.int64),
             product=product.astype(np.int64),
-            queries=tokenise(tokenizer, clean_all(texts), max_length),
-            fields={field: tokenise(tokenizer, clean_all(catalogue[field]), max_length) for field in names},
+            queries=read(pd.DataFrame({"query": texts}), chosen=np.arange(len(texts))).cut(max_length),
+            fields={field: read(products[[field]], chosen=used).cut(max_length) for field in names},
             views=views,
             attributes=attributes,
             special=SpecialTokens.of(tokenizer),

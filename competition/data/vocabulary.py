@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from competition.data.grams import Codes, by_frequency, gram_codes
-from competition.data.ragged import Ragged
+from competition.data.ragged import Ragged, joined
+from competition.data.sequences import Make
 from competition.data.store import spread
 from competition.data.text import simplify
 from competition.workspace import atomic_folder, read_json, stamp, write_json
@@ -29,11 +30,14 @@ PRODUCT_FIELDS = ("title", "brand", "color", "bullets")  # of the second unit
 _CHUNK = 20_000  # products at a time
 
 
-def unit_texts(products: pd.DataFrame) -> tuple[list[str], list[str]]:
-    """The text of each product's two units: title, brand, color and bullets; description."""
-    parts = zip(*(products[field] for field in PRODUCT_FIELDS), strict=True)
-    joined = [" ".join(filter(None, map(simplify, row))) for row in parts]
-    return joined, [simplify(text) for text in products["description"]]
+def product_units(products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The columns of each product's two units: title, brand, color and bullets; description."""
+    return products[list(PRODUCT_FIELDS)], products[["description"]]
+
+
+def unit_text(unit: pd.DataFrame) -> list[str]:
+    """The text of each product's unit, from its columns."""
+    return [" ".join(filter(None, map(simplify, row))) for row in zip(*(unit[field] for field in unit), strict=True)]
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,9 @@ class Vocabulary:
         """The vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times."""
         codes, counts = np.empty(0, np.int64), np.empty(0, np.int64)
         for first in range(0, len(products), _CHUNK):
-            for texts in unit_texts(products.iloc[first : first + _CHUNK]):
-                found, times = np.unique(gram_codes(texts)[0], return_counts=True)
-                codes, where = np.unique(np.concatenate([codes, found]), return_inverse=True)
-                counts = np.bincount(where, np.concatenate([counts, times]), len(codes)).astype(np.int64)
+            for unit in product_units(products.iloc[first : first + _CHUNK]):
+                found = np.unique(gram_codes(unit_text(unit))[0], return_counts=True)
+                codes, counts = _merged(codes, counts, *found)
         frequent = counts >= MIN_GRAMS
         return cls(
             _names(products["brand"]), _names(products["color"]), by_frequency(codes[frequent], counts[frequent])
@@ -68,16 +71,15 @@ class Vocabulary:
 
     def gram_ids(self, texts: Sequence[str]) -> Ragged:
         """The ids of each simplified text's 3-grams, those that are not in the vocabulary left out."""
-        pieces, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        return joined(self._look_up(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK))
+
+    def _look_up(self, texts: Sequence[str]) -> Ragged:
         codes, ids = self._sorted
-        for first in range(0, len(texts), _CHUNK):
-            found, sizes = gram_codes(texts[first : first + _CHUNK])
-            of_text = np.repeat(np.arange(len(sizes)), sizes)
-            place = np.minimum(np.searchsorted(codes, found), max(0, len(codes) - 1))
-            known = codes[place] == found if len(codes) else np.zeros(len(found), bool)
-            pieces.append(ids[place[known]].astype(np.int32))
-            lengths.append(np.bincount(of_text[known], minlength=len(sizes)))
-        return Ragged(np.concatenate(pieces), np.concatenate(lengths))
+        found, sizes = gram_codes(texts)
+        of_text = np.repeat(np.arange(len(sizes)), sizes)
+        place = np.minimum(np.searchsorted(codes, found), max(0, len(codes) - 1))
+        known = codes[place] == found if len(codes) else np.zeros(len(found), bool)
+        return Ragged(ids[place[known]].astype(np.int32), np.bincount(of_text[known], minlength=len(sizes)))
 
     @cached_property
     def _sorted(self) -> tuple[Codes, Codes]:
@@ -100,16 +102,33 @@ class Vocabulary:
         return cls(tuple(names["brands"]), tuple(names["colors"]), grams)
 
 
+def gram_maker(vocabulary: Vocabulary) -> Make:
+    """What makes the ids of the 3-grams of `product_units`."""
+    return lambda unit: vocabulary.gram_ids(unit_text(unit))
+
+
+def _merged(codes: Codes, counts: Codes, found: Codes, times: Codes) -> tuple[Codes, Codes]:
+    """Distinct codes in ascending order and how often each was seen, with those that were found since."""
+    place = np.searchsorted(codes, found)
+    known = np.isin(found, codes, assume_unique=True)
+    counts[place[known]] += times[known]
+    new = place[~known]
+    return np.insert(codes, new, found[~known]), np.insert(counts, new, times[~known])
+
+
 def _names(values: pd.Series) -> tuple[str, ...]:
-    times = Counter(name for name in map(simplify, values) if name)
+    times: Counter[str] = Counter()
+    for name, count in values.value_counts().items():
+        times[simplify(str(name))] += int(count)
+    del times[""]
     kept = [(-count, name) for name, count in times.items() if count >= MIN_TIMES]
     return tuple(name for _, name in sorted(kept))
 
 
 def _ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
-    ids = {name: RARE + 1 + place for place, name in enumerate(vocabulary)}
-    simple = [simplify(name) for name in names]
-    return np.array([ids.get(name, RARE) if name else MISSING for name in simple], np.int64)
+    ids = {"": MISSING} | {name: RARE + 1 + place for place, name in enumerate(vocabulary)}
+    code, distinct = pd.factorize(np.array(names, object))
+    return np.array([ids.get(simplify(name), RARE) for name in distinct], np.int64)[code]
 
 
 # --- 3-gram vectors ----------------------------------------------------------------------------------------------
@@ -145,7 +164,7 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, DEVIATION, (len(vocabulary.grams) + 1, DIMENSIONS)).astype(np.float32)
     vectors[PADDING] = 0
-    units = [vocabulary.gram_ids(texts) for texts in unit_texts(spread(products, WORD2VEC_PRODUCTS))]
+    units = [vocabulary.gram_ids(unit_text(unit)) for unit in product_units(spread(products, WORD2VEC_PRODUCTS))]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.
     times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}

@@ -15,6 +15,7 @@ from competition import processes, tasks
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.context import with_context
+from competition.data.sequences import NOTHING, Stored
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
 from competition.folds import normalise
@@ -52,8 +53,9 @@ class Corpus:
         examples: pd.DataFrame,
         products: pd.DataFrame,
         translations: Mapping[str, str] | None = None,
+        stored: Stored = NOTHING,
     ) -> "Corpus":
-        """Tokenise `examples` and what `recipe` makes of them.
+        """Tokenise `examples` and what `recipe` makes of them, as far as that is not stored.
 
         Args:
             recipe: what is read of a pair, and which rows are added.
@@ -61,6 +63,7 @@ class Corpus:
             examples: all rows.
             products: the catalogue.
             translations: of `augment.texts_to_translate`, for recipes that add translated rows.
+            stored: the tokens, and the 3-grams of products, that were made before.
 
         Raises:
             InputError: the recipe's `max_length` is more than the encoder reads.
@@ -71,7 +74,9 @@ class Corpus:
         all_rows, queries = _augmented(recipe, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order)
         units = "char3" in recipe.features
-        pairs = Pairs.make(tokenizer, all_rows.examples, all_rows.products, texts, recipe.max_length, vocabulary, units)
+        pairs = Pairs.make(
+            tokenizer, all_rows.examples, all_rows.products, texts, recipe.max_length, vocabulary, units, stored
+        )
         source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
         return cls(all_rows.examples, pairs, source, pd.factorize(np.array(queries, object))[0].astype(np.int64))
 

@@ -11,7 +11,8 @@ from accelerate import Accelerator
 from competition.data.catalogue import IGNORED
 from competition.data.pretraining import Masking, Texts, whole
 from competition.data.text import clean_all
-from competition.data.tokens import SpecialTokens, tokenise
+from competition.data.tokenizer import tokenise
+from competition.data.tokens import SpecialTokens
 from competition.errors import InputError
 from competition.model.card import Losses
 from competition.model.pretraining import PretrainingModel

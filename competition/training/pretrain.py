@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from competition import processes
 from competition.data.catalogue import Catalogue, hold_out
 from competition.data.pretraining import Examples
+from competition.data.sequences import Sequences
 from competition.data.vocabulary import Vocabulary
 from competition.errors import CompError
 from competition.interruption import whole
@@ -37,6 +38,7 @@ def pretrain(
     inputs: str,
     log: Log,
     unfinished: Path | None = None,
+    stored: Sequences | None = None,
 ) -> None:
     """Pre-train an encoder and write its folder, with what it scored.
 
@@ -49,6 +51,7 @@ def pretrain(
         inputs: fingerprint of all this.
         log: gets the losses.
         unfinished: the folder of checkpoints, where any are to be written. It is removed at the end.
+        stored: the tokens of the catalogue, as far as they are stored.
 
     Raises:
         CompError: the tokenizer has no mask token, or no epoch has a finite loss.
@@ -61,7 +64,8 @@ def pretrain(
     held = hold_out(products)
     held_out = HeldOut.make(products[held].reset_index(drop=True), tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
-    examples = Examples(Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed), tokenizer, recipe)
+    catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
+    examples = Examples(catalogue, tokenizer, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
         sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}

@@ -9,7 +9,8 @@ import pytest
 from competition.data.grams import gram_codes
 from competition.data.ragged import Ragged
 from competition.data.text import FIELD_ORDERS, FIELDS, clean
-from competition.data.tokens import Attributes, Pairs, tokenise, views
+from competition.data.tokenizer import tokenise
+from competition.data.tokens import Attributes, Pairs, views
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
 from competition.model.encoder import train_tokenizer
 from competition.tasks import LOCALES
@@ -183,16 +184,16 @@ def test_ragged_gives_back_its_sequences() -> None:
     ragged = Ragged(values, np.array([len(sequence) for sequence in sequences]))
     assert len(ragged) == 4 and ragged.lengths.tolist() == [3, 0, 1, 2]
     assert [ragged[i].tolist() for i in range(4)] == sequences
-    assert Ragged(np.empty(0, np.int32), np.empty(0, np.int64)).offsets.tolist() == [0]
+    assert Ragged(np.empty(0, np.int32), np.empty(0, np.int64)).begins.tolist() == []
 
 
 def test_tokenising_in_chunks_changes_nothing(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"bottle {i}" for i in range(25)]
     whole = tokenise(tokenizer, texts, LONG)
-    monkeypatch.setattr("competition.data.tokens._CHUNK", 10)
+    monkeypatch.setattr("competition.data.tokenizer._CHUNK", 10)
     pieces = tokenise(tokenizer, texts, LONG)
     np.testing.assert_array_equal(whole.values, pieces.values)
-    np.testing.assert_array_equal(whole.offsets, pieces.offsets)
+    np.testing.assert_array_equal(whole.begins, pieces.begins)
 
 
 # --- attributes --------------------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ from competition.data.vocabulary import (
     Vocabulary,
     gram_vectors,
     load_vectors,
+    product_units,
     save_vectors,
-    unit_texts,
+    unit_text,
 )
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
@@ -41,6 +42,11 @@ save_vectors(Path(sys.argv[1]) / "char3", gram_vectors(vocabulary, products, see
 def products(*rows: dict[str, str]) -> pd.DataFrame:
     """A catalogue of products with these fields, all others empty."""
     return pd.DataFrame([dict.fromkeys(FIELDS, "") | row for row in rows], columns=list(FIELDS))
+
+
+def unit_texts(rows: pd.DataFrame) -> list[list[str]]:
+    """The text of each unit of each product."""
+    return [unit_text(unit) for unit in product_units(rows)]
 
 
 def spelled(vocabulary: Vocabulary) -> list[str]:
@@ -117,12 +123,12 @@ def test_texts_are_lower_case_without_tags_and_punctuation() -> None:
             "description": "<p>C++</p>",
         }
     )
-    assert unit_texts(rows) == (["big bottle acme red a b"], ["c"])
+    assert unit_texts(rows) == [["big bottle acme red a b"], ["c"]]
 
 
 def test_a_missing_field_says_nothing() -> None:
     rows = products({"title": "Big"}, {}, {"description": "red"})
-    assert unit_texts(rows) == (["big", "", ""], ["", "", "red"])
+    assert unit_texts(rows) == [["big", "", ""], ["", "", "red"]]
     known = Vocabulary((), (), gram_codes(["big", "non", "one", "nan", "red"])[0])
     assert [known.gram_ids(texts).lengths.tolist() for texts in unit_texts(rows)] == [[1, 0, 0], [0, 0, 1]]
 
@@ -151,7 +157,7 @@ def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
     np.testing.assert_array_equal(other.grams, vocabulary.grams)
     pieces = other.gram_ids(texts)
     np.testing.assert_array_equal(pieces.values, whole.values)
-    np.testing.assert_array_equal(pieces.offsets, whole.offsets)
+    np.testing.assert_array_equal(pieces.begins, whole.begins)
 
 
 def test_saved_is_loaded(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:

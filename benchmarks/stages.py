@@ -1,0 +1,295 @@
+"""The line from raw files to scores, stage by stage, at growing sizes up to that of the whole data set.
+
+    python -m benchmarks.stages [rows ...]
+
+The queries come from the built-in catalogue, twenty products each; a third of the products are judged for two queries
+and texts are as long as ESCI's, filled with made-up words of which few are frequent: about 1,200 characters a product.
+Outputs of models are made up. Each stage runs in a process of its own, so that the peak of its memory is its own; the
+last column is the exponent of growth between the smallest and the largest size.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from competition import evaluation
+from competition.data import describe, esci, store, synthetic
+from competition.data.sequences import Stored
+from competition.data.tokens import Pairs, views
+from competition.ensemble.level2 import Outputs, level2_features
+from competition.ensemble.rows import outputs_of
+from competition.keys import AuditKeys
+from competition.materials import Materials
+from competition.model.encoder import load_tokenizer, train_tokenizer
+from competition.noise.audit import audit
+from competition.origins import folds_inputs
+from competition.recipe import SCHEMES
+from competition.tasks import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
+from competition.workspace import Workspace
+
+SIZES = (100_000, 400_000, 1_600_000, 2_620_000)
+LIMITED = ("import", "folds", "tokens")  # together within half an hour and 10 GiB at full size
+DEPTH = 20  # products per query, as in ESCI
+PRODUCTS = 0.69  # per row, as in ESCI
+WORDS = {"title": 10, "bullets": 90, "description": 120}  # that are added where the text is not missing, on average
+VOCABULARY = 200_000  # made-up words
+_SYLLABLES = (
+    "ba",
+    "con",
+    "di",
+    "fo",
+    "gar",
+    "li",
+    "mon",
+    "na",
+    "ro",
+    "sa",
+    "ter",
+    "ve",
+    "xi",
+    "able",
+    "ing",
+    "pre",
+    "str",
+)
+_COLUMNS = {"title": "product_title", "brand": "product_brand", "color": "product_color",
+            "bullets": "product_bullet_point", "description": "product_description"}  # fmt: skip
+
+
+# --- raw files ---------------------------------------------------------------------------------------------------
+
+
+def share_products(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fewer products than rows: the last rows of each locale are of the products of its first rows."""
+    of_locale = examples.groupby("locale")
+    number, size = of_locale.cumcount().to_numpy(), of_locale["locale"].transform("size").to_numpy()
+    kept = np.ceil(size * PRODUCTS).astype(np.int64)
+    row = examples.assign(number=number % kept).set_index(["locale", "number"])
+    first = row[number < kept]["product_id"]
+    return examples.assign(product_id=first.loc[row.index].to_numpy()), products[number < kept]
+
+
+def made_up_words(rng: np.random.Generator) -> Callable[[int, int], pa.Array]:
+    """Texts of so many words on average; a word is the rarer the later it stands in the vocabulary."""
+    spelled = ["".join(rng.choice(_SYLLABLES, n)) for n in rng.integers(1, 5, VOCABULARY)]
+    words = pa.array(spelled)
+
+    def draw(texts: int, mean: int) -> pa.Array:
+        counts = rng.poisson(mean, texts)
+        chosen = (VOCABULARY ** rng.random(counts.sum())).astype(np.int64) - 1
+        offsets = np.append(0, np.cumsum(counts))
+        return pc.binary_join(pa.LargeListArray.from_arrays(offsets, words.take(pa.array(chosen))), " ")
+
+    return draw
+
+
+def write_raw(folder: Path, rows: int) -> None:
+    """Both files of layout A."""
+    examples, products, _ = synthetic.make(rows // DEPTH, noise=0.05, seed=1, depth=DEPTH)
+    examples, products = share_products(examples, products)
+    letters = {label: letter for letter, label in LABEL_LETTERS.items()}
+    columns = {"product_locale": examples["locale"], "esci_label": examples["label"].map(letters)}
+    columns |= {"small_version": examples["task1"].astype(int), "large_version": examples["task2"].astype(int)}
+    named = ["example_id", "query", "query_id", "product_id", "split"]
+    examples[named].assign(**columns).to_parquet(folder / "shopping_queries_dataset_examples.parquet", index=False)
+    draw = made_up_words(np.random.default_rng(0))
+    schema = pa.schema([(name, pa.string()) for name in ("product_id", "product_locale", *_COLUMNS.values())])
+    with pq.ParquetWriter(folder / "shopping_queries_dataset_products.parquet", schema) as writer:
+        for start in range(0, len(products), 50_000):
+            part = products.iloc[start : start + 50_000]
+            table = {"product_id": part["product_id"], "product_locale": part["locale"]}
+            for field, column in _COLUMNS.items():
+                text = pa.array(part[field], pa.large_string())
+                if field in WORDS:
+                    text = pc.binary_join_element_wise(
+                        text, draw(len(part), WORDS[field]).cast(text.type), pa.scalar(" ", text.type)
+                    )
+                table[column] = pc.if_else(pc.equal(pa.array(part[field]), ""), None, text)
+            writer.write_table(pa.table(table).cast(schema))
+
+
+# --- stages ------------------------------------------------------------------------------------------------------
+
+
+def synth(root: Path, rows: int) -> None:
+    """What `comp data synth` does."""
+    store.save(Workspace(root / "synth"), *synthetic.make(rows // DEPTH, 0.05, 1, depth=DEPTH)[:2], "synth")
+
+
+def bring(root: Path, rows: int) -> None:
+    """What `comp data import` does."""
+    space = Workspace(root)
+    store.save(space, *esci.read(root / "raw"), "raw")
+    describe.describe(store.load_examples(space), store.load_products(space))
+
+
+def folds(root: Path, rows: int) -> None:
+    """Both schemes."""
+    made = Materials(Workspace(root))
+    for scheme in SCHEMES:
+        made.folds(scheme, folds_inputs(made.card, scheme))
+
+
+def tokenizer(root: Path, rows: int) -> None:
+    """The offline encoder's, which is trained on a bounded number of products."""
+    made, folder = Materials(Workspace(root)), Workspace(root).encoder("tiny")
+    train_tokenizer(store.training_products(made.examples, made.products)).save_pretrained(folder)
+
+
+def tokens(root: Path, rows: int) -> None:
+    """The token ids of all texts, by all cores."""
+    Materials(Workspace(root)).tokens(Workspace(root).encoder("tiny"))
+
+
+def again(root: Path, rows: int) -> None:
+    """The pairs of a second recipe, which is to find all of them."""
+    made, folder = Materials(Workspace(root)), Workspace(root).encoder("tiny")
+    stored = Stored(made.tokens(folder))
+    pairs = Pairs.make(
+        _Refusing(folder), made.examples, made.products, views("cross-encoder", "ptdbbc"), 256, stored=stored
+    )
+    pairs.lengths()
+
+
+def vocabulary(root: Path, rows: int) -> None:
+    """Brands, colors and 3-grams."""
+    Materials(Workspace(root)).vocabulary("bench")
+
+
+def grams(root: Path, rows: int) -> None:
+    """The ids of the 3-grams of all products."""
+    Materials(Workspace(root)).grams(Workspace(root).vocabulary)
+
+
+def metrics(root: Path, rows: int) -> None:
+    """nDCG and F1 with their intervals, of all tasks and groups, from made-up outputs."""
+    examples, outputs = _outputs(root)
+    for task in TASKS.values():
+        evaluation.estimates(evaluation.count_outputs(task, "classes", outputs, examples))
+
+
+def label_audit(root: Path, rows: int) -> None:
+    """Confident learning on them."""
+    examples, outputs = _outputs(root)
+    fold = pd.Series(examples["query_id"].to_numpy() % 5, index=examples["example_id"])
+    audit([outputs], examples, fold, AuditKeys())
+
+
+def level2(root: Path, rows: int) -> None:
+    """What trees read of six models for task 1."""
+    examples, outputs = _outputs(root)
+    seen = [Outputs(f"c{i}", "classes", outputs_of("classes", outputs)) for i in range(6)]
+    level2_features(TASKS["task1"], seen, examples, None, False)
+
+
+STAGES = {
+    "synth": synth,
+    "import": bring,
+    "folds": folds,
+    "tokenizer": tokenizer,
+    "tokens": tokens,
+    "again": again,
+    "vocabulary": vocabulary,
+    "3-grams": grams,
+    "metrics": metrics,
+    "audit": label_audit,
+    "level 2": level2,
+}
+
+
+class _Refusing:
+    """A tokenizer that refuses to tokenise."""
+
+    def __init__(self, folder: Path) -> None:
+        known = load_tokenizer(folder)
+        for name in ("cls_token_id", "sep_token_id", "pad_token_id"):
+            setattr(self, name, getattr(known, name))
+
+    def __call__(self, *texts: object, **options: object) -> None:
+        raise RuntimeError("a second recipe tokenised something")
+
+
+def _outputs(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The training rows, and probabilities of the four classes that know a part of the truth."""
+    examples = store.load_examples(Workspace(root))
+    examples = examples[examples["split"] == "train"].reset_index(drop=True)
+    rng = np.random.default_rng(0)
+    logits = 2.0 * np.eye(len(LABELS))[label_codes(examples["label"])] + rng.normal(
+        0, 1.5, (len(examples), len(LABELS))
+    )
+    share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    outputs = pd.DataFrame(share, columns=list(KINDS["classes"].outputs))
+    outputs.insert(0, "example_id", examples["example_id"])
+    return examples, outputs
+
+
+# --- measuring ---------------------------------------------------------------------------------------------------
+
+
+def measure(stage: str, root: Path, rows: int) -> None:
+    """Print the seconds of a stage and its peak memory in GiB."""
+    start = time.perf_counter()
+    STAGES[stage](root, rows)
+    seconds = time.perf_counter() - start
+    print(f"{seconds}\t{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}")
+
+
+def run(root: Path, rows: int) -> dict[str, tuple[float, float]]:
+    """Stage -> seconds and GiB, each in a process of its own."""
+    (root / "raw").mkdir()
+    _printed("raw", root, rows)
+    found = {}
+    for stage in STAGES:
+        seconds, peak = _printed(stage, root, rows).split("\t")
+        found[stage] = float(seconds), float(peak)
+        print(f"{rows:,} {stage}: {float(seconds):.1f} s, {float(peak):.2f} GiB", file=sys.stderr, flush=True)
+    return found
+
+
+def _printed(stage: str, root: Path, rows: int) -> str:
+    command = [sys.executable, "-m", "benchmarks.stages", "--one", stage, str(root), str(rows)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return (printed.splitlines() or [""])[-1]
+
+
+def main(sizes: tuple[int, ...]) -> None:
+    """Measure each size and print a table."""
+    print(f"{os.cpu_count()} cores; seconds and peak GiB of each stage")
+    found = {}
+    for rows in sizes:
+        with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
+            found[rows] = run(Path(folder), rows)
+    print("| stage |" + "".join(f" {rows:,} |" for rows in sizes) + " exponent |")
+    print("|---" * (len(sizes) + 2) + "|")
+    for stage in STAGES:
+        cells = "".join(f" {seconds:.1f} s, {peak:.2f} |" for seconds, peak in (found[rows][stage] for rows in sizes))
+        print(f"| {stage} |{cells} {_exponent([found[rows][stage][0] for rows in sizes], sizes):.2f} |")
+    totals = [sum(found[rows][stage][0] for stage in LIMITED) for rows in sizes]
+    peaks = [max(found[rows][stage][1] for stage in LIMITED) for rows in sizes]
+    cells = "".join(f" {seconds:.1f} s, {peak:.2f} |" for seconds, peak in zip(totals, peaks, strict=True))
+    print(f"| {' + '.join(LIMITED)} |{cells} {_exponent(totals, sizes):.2f} |")
+
+
+def _exponent(seconds: list[float], sizes: tuple[int, ...]) -> float:
+    """How time grows with rows, from the smallest to the largest size; NaN of one size."""
+    return float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0])) if len(sizes) > 1 else float("nan")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:3] == ["--one", "raw"]:
+        write_raw(Path(sys.argv[3]) / "raw", int(sys.argv[4]))
+    elif sys.argv[1:2] == ["--one"]:
+        measure(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
+    else:
+        main(tuple(map(int, sys.argv[1:])) or SIZES)

@@ -1,0 +1,57 @@
+"""Texts as token ids."""
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from competition.data.ragged import Ragged, joined
+from competition.data.sequences import Make
+from competition.data.text import clean_all
+from competition.workspace import fingerprint, fingerprint_files
+
+WHOLE = 1_000_000  # tokens: no text is cut
+_CHUNK = 10_000  # texts
+
+
+def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int = WHOLE) -> Ragged:
+    """Token ids of each text without special tokens, at most `max_length` each.
+
+    A special token that is spelled out in a text (`[SEP]`, `</s>`) is read as ordinary characters.
+    """
+    chunks = (list(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK))
+    return joined(_encode(tokenizer, chunk, max_length) for chunk in chunks)
+
+
+def _encode(tokenizer: Any, texts: list[str], max_length: int) -> Ragged:
+    ids = tokenizer(
+        texts,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        truncation=True,
+        max_length=max_length,
+    )["input_ids"]
+    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+    return Ragged(np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum())), lengths)
+
+
+def token_maker(tokenizer: Any) -> Make:
+    """What makes the token ids of rows of one column of text, which is cleaned and never cut."""
+    return lambda rows: tokenise(tokenizer, clean_all(rows.iloc[:, 0]))
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """A stable name for what a tokenizer does: encoders that share it share the tokens of texts."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # one without a fast version
+        with TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            return fingerprint_files(Path(folder))
+    # What a call asks for stays in the tokenizer behind it: no part of what it does.
+    return fingerprint({**json.loads(backend.to_str()), "truncation": None, "padding": None})
