@@ -18,7 +18,7 @@ from competition.model.inputs import Inputs
 from competition.model.relevance import RelevanceModel
 from competition.recipe import EncoderRecipe
 from competition.training.batches import Rows, epoch_batches
-from competition.training.loop import schedule
+from competition.training.optimisation import schedule
 from competition.training.regularization import ema_decay
 from competition.training.step import Sample
 

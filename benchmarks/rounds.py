@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,15 +83,17 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-class Watched:
-    """Counts gradients as a step does, and keeps the losses on the device."""
+class Watched(Step):
+    """A step that keeps its losses on the device."""
 
-    def __init__(self, step: Step) -> None:
-        self.step, self.losses = step, list[Tensor]()
+    def __init__(self, *what: Any) -> None:
+        """The arguments are those of `Step`."""
+        super().__init__(*what)
+        self.losses: list[Tensor] = []
 
     def backward(self, chosen: Rows, step: int) -> Tensor:
         """See `Step`."""
-        self.losses.append(self.step.backward(chosen, step))
+        self.losses.append(super().backward(chosen, step))
         return self.losses[-1]
 
 
@@ -100,7 +103,7 @@ def train_ours(recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log
     watched: list[Watched] = []
 
     def gradients(wrapped: nn.Module) -> Watched:
-        watched.append(Watched(Step(accelerator, wrapped, model, recipe, sample, 1)))
+        watched.append(Watched(accelerator, wrapped, model, recipe, sample, 1))
         return watched[-1]
 
     work = Progress("", 0, None)

@@ -1,5 +1,7 @@
 """CSV files from outside, also packed as `.csv.zip`: every cell as the text that it is, or one sentence of refusal."""
 
+from __future__ import annotations
+
 import re
 import zipfile
 import zlib

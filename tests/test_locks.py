@@ -48,7 +48,7 @@ def test_a_lock_is_held_by_one_process_and_says_who_it_is(tmp_path: Path) -> Non
     workspace = Workspace(tmp_path)
     with workspace.lock("train c1 fold 0"):
         refusal = take(tmp_path, "train c1 fold 0")
-        assert f"Process {os.getpid()} on {HOST} (`comp " in refusal
+        assert f"Process {os.getpid()} on {HOST} (`comp" in refusal
         assert "since 20" in refusal and refusal.endswith(
             "is working on 'train c1 fold 0' already: wait for it or stop it."
         )

@@ -10,6 +10,7 @@ import pytest
 
 from competition.data import store, synthetic
 from competition.errors import CompError, InputError
+from competition.materials import Materials
 from competition.pipeline import Pipeline
 from competition.planning import split_run
 from competition.recipe import EncoderRecipe
@@ -544,6 +545,7 @@ def test_recipes_share_their_pairs_where_they_read_the_same_rows(
         return f"corpus {len(made)}"
 
     monkeypatch.setattr(Corpus, "make", make)
+    monkeypatch.setattr(Materials, "stored", lambda *_: None)
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
     keys: list[dict[str, Any]] = [
         {},

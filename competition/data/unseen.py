@@ -5,6 +5,7 @@ Each distinct pair is there once, so that a repeated row changes what is said of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from competition.cells import read_text
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.data.text import FIELDS
 from competition.errors import InputError
@@ -191,8 +193,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
     try:
-        with path.open(encoding="utf-8-sig" if encoding.lower() in (UTF8, "utf8") else encoding, newline="") as handle:
-            cells = pd.read_csv(handle, dtype=str, keep_default_na=False, header=None, skip_blank_lines=True)
+        text = path.read_bytes().decode("utf-8-sig" if encoding.lower() in (UTF8, "utf8") else encoding)
     except LookupError:
         raise InputError(f"There is no encoding {encoding!r}: cp1252 and utf-16 are common ones.") from None
     except UnicodeError as error:
@@ -200,11 +201,7 @@ def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
             f"{path} is not {encoding} ({error.reason if isinstance(error, UnicodeDecodeError) else error}): "
             "say what it is, such as --encoding cp1252 or --encoding utf-16."
         ) from None
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path} is empty.") from None
-    except (pd.errors.ParserError, OSError, ValueError) as error:
-        raise InputError(f"{path} is no readable CSV file: {' '.join(str(error).split())}.") from None
-    return cells.iloc[1:].set_axis(list(cells.iloc[0].fillna("")), axis=1).reset_index(drop=True)
+    return read_text(StringIO(text, newline=""), str(path), skip_blank_lines=True)
 
 
 # --- and where they go -------------------------------------------------------------------------------------------

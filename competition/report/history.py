@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from competition.leaderboard import read_log
 from competition.metrics import Estimate
 from competition.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.report import charts
@@ -149,12 +150,8 @@ def _public(line: Any) -> Cell:
 
 
 def _log(evidence: Evidence) -> pd.DataFrame:
-    """`submissions/leaderboard.csv`; the column `public` is there once an answer was recorded."""
-    names, numbers = ["time", "submission", "task", "run"], ["out_of_fold", "low", "high", "public"]
-    path = evidence.workspace.leaderboard
-    if not path.is_file():
-        return pd.DataFrame(columns=names + numbers)
-    log = pd.read_csv(path, dtype=str, keep_default_na=False).reindex(columns=names + numbers, fill_value="")
-    for column in numbers:
+    """The log of submissions with its scores as numbers."""
+    log = read_log(evidence.workspace)
+    for column in ("out_of_fold", "low", "high", "public"):
         log[column] = pd.to_numeric(log[column], errors="coerce")
     return log

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from competition.workspace import Workspace
-from tests.cli.test_run import artefacts
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import artefacts, comp, make_workspace, refused
 
 SETTINGS = """
 recipes = ["lexical", "late"]
@@ -82,7 +81,7 @@ def test_verdicts_are_kept_and_obeyed_from_then_on(workspace: Workspace, tmp_pat
     file.write_text("example_id,verdict\n" + "".join(reversed(lines)))
     assert comp("cleanlab", "--verdicts", file, "-w", twin.root).exit_code == 0
     assert comp("run", "-w", twin.root).exit_code == 0
-    assert artefacts(twin) == artefacts(workspace)
+    assert artefacts(twin.root) == artefacts(workspace.root)
     workspace.verdicts("lexical").unlink()
     assert comp("cleanlab", "-w", workspace.root).exit_code == 0
     pd.testing.assert_frame_equal(pd.read_parquet(workspace.noise("lexical")), before)
@@ -92,9 +91,9 @@ def test_a_wrong_file_changes_nothing(workspace: Workspace, tmp_path: Path) -> N
     comp("cleanlab", "-w", workspace.root)
     examples = pd.read_parquet(workspace.examples)
     test_row = examples.loc[examples["split"] == "test", "example_id"].iloc[0]
-    before = artefacts(workspace)
+    before = artefacts(workspace.root)
     file = tmp_path / "verdicts.csv"
     file.write_text(f"example_id,verdict\n{test_row},wrong\n")
     sentence = refused("cleanlab", "--verdicts", file, "-w", workspace.root)
     assert "row 1 " in sentence and "is not among the rows that the audit covers" in sentence
-    assert artefacts(workspace) == before
+    assert artefacts(workspace.root) == before

@@ -43,7 +43,7 @@ app(sys.argv[3:])
 
 def made(space: Workspace) -> dict[str, bytes]:
     """The bytes of predictions and weights."""
-    files = [*space.oof.rglob("*.parquet"), *space.models.rglob("seed-*.safetensors")]
+    files = [*space.oof.rglob("*.parquet"), *space.models.rglob("seed-*/*.safetensors")]
     return {str(path.relative_to(space.root)): path.read_bytes() for path in files}
 
 
@@ -52,7 +52,7 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     undisturbed, space = (make_workspace(tmp_path / name, settings=SETTINGS) for name in ("a", "b"))
     assert comp(*TRAIN, "-w", undisturbed.root).exit_code == 0
     expected = made(undisturbed)
-    assert len(expected) == 3 and not list(undisturbed.unfinished.rglob("*.safetensors"))
+    assert len(expected) == 4 and not list(undisturbed.unfinished.rglob("*.safetensors"))
 
     struck = [sys.executable, "-c", STRUCK, "7", str(int(signal.SIGKILL)), *TRAIN, "-w", str(space.root)]
     killed = subprocess.run(struck, capture_output=True, text=True, check=False)

@@ -159,7 +159,7 @@ def padded(inputs: Inputs, more: int, token: int) -> Inputs:
     """The same batch with more columns of padding, whatever token it holds."""
     columns = {"ids": token, "mask": 0, "types": 0}
     longer = {name: torch.nn.functional.pad(getattr(inputs, name), (0, more), value=v) for name, v in columns.items()}
-    return inputs._replace(**longer)
+    return inputs._replace(**longer, places=longer["mask"].flatten().nonzero()[:, 0])
 
 
 @pytest.mark.parametrize("features", [(), FEATURES], ids=["plain", "features"])

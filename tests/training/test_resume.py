@@ -75,7 +75,8 @@ class Tuning:
         return train_fold(self.asked, self.corpus, self.fold, Log(self.folder / "log"), score)
 
     def weights(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.fold.folder.iterdir()}
+        files = [path for path in self.fold.folder.rglob("*") if path.is_file()]
+        return {str(path.relative_to(self.fold.folder)): path.read_bytes() for path in files}
 
     def steps(self) -> list[str]:
         return sorted(path.name for path in (self.folder / "unfinished").glob("seed-*/*"))
