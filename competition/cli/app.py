@@ -62,7 +62,14 @@ def _said(error: BaseException) -> tuple[str, int] | None:
     return f"unexpected {type(error).__name__}: {error}; `--debug` shows where.", 1
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+# Plain help: what draws boxes imports a reader of Markdown, half of all that `comp --help` would take.
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
+)
 
 WorkspaceOption = Annotated[
     Path, typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; the current folder unless named.")

@@ -90,8 +90,8 @@ def show(
 
 
 def such_as(*lines: str) -> str:
-    """The end of a command's help: commands that work as they stand, which a test runs."""
-    return "\n".join(["Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
+    """The end of a command's help: commands that work as they stand, which a test runs. `\\b` keeps lines as they are."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
 
 
 def as_toml(value: object) -> Cell:
