@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from competition.data import store
-from competition.errors import CompError
+from competition.errors import CompError, InputError
+from competition.folds import make_folds
 from competition.machine import GIB, Finding, examine_machine
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
@@ -84,14 +85,23 @@ def _rows(pipeline: Pipeline) -> Iterator[Finding]:
         yield Finding("products", "look", f"{missing:,} rows have no product in the catalogue: they keep empty text")
     schemes = sorted({plan.scheme for plan in pipeline.runs()})
     for scheme in schemes:
-        if pipeline.folds_step(scheme).state != "done":
-            continue
+        yield _folds(pipeline, scheme)
+
+
+def _folds(pipeline: Pipeline, scheme: str) -> Finding:
+    """Whether the folds of a scheme leak nothing, or, where they are not made yet, whether they can be made."""
+    name = f"folds {scheme}"
+    if pipeline.folds_step(scheme).state != "done":
         try:
-            maker.fold_of_rows(scheme)
-        except CompError as error:
-            yield Finding(f"folds {scheme}", "stop", str(error), f"rm {pipeline.workspace.folds(scheme)}; comp folds")
-        else:
-            yield Finding(f"folds {scheme}", "well", "no query text is in two of them")
+            make_folds(pipeline.maker.examples, scheme)
+        except InputError as error:
+            return Finding(name, "stop", str(error), _mend_data(pipeline.workspace))
+        return Finding(name, "well", "there are queries for each of them")
+    try:
+        pipeline.maker.fold_of_rows(scheme)
+    except CompError as error:
+        return Finding(name, "stop", str(error), f"rm {pipeline.workspace.folds(scheme)}; comp folds")
+    return Finding(name, "well", "no query text is in two of them")
 
 
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:

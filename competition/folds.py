@@ -64,7 +64,7 @@ def make_folds(examples: pd.DataFrame, scheme: str) -> pd.DataFrame:
         trained = int(queries["train"].sum())
         raise InputError(
             f"Fold {empty[0]} of scheme {scheme!r} has no training query: {trained} training queries are too few, "
-            "bring more or use a scheme with fewer folds."
+            f"bring more{'' if scheme == 'five' else ' or use the scheme five'}."
         )
     return folds
 

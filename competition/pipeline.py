@@ -61,10 +61,11 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
         CompError: the data are being replaced.
     """
     with processes.joined(), workspace.lock(DATA, shared=True):
-        return sum(_execute(workspace, step) for step in steps)
+        listed = list(steps)
+        return sum(_execute(workspace, step, f"[{i}/{len(listed)}]") for i, step in enumerate(listed, start=1))
 
 
-def _execute(workspace: Workspace, step: Step) -> bool:
+def _execute(workspace: Workspace, step: Step, place: str) -> bool:
     """Make one step if it is not done; returns whether it was made here."""
     if processes.agreed(step.state) == "done":
         return False
@@ -72,7 +73,7 @@ def _execute(workspace: Workspace, step: Step) -> bool:
         state = processes.agreed(step.state)
         if state == "done":  # another command finished it in the meantime
             return False
-        console.print(step.name + (" (out of date)" if state == "stale" else ""), style="bold")
+        console.print(f"{place} {step.name}" + (" (out of date)" if state == "stale" else ""), style="bold")
         if step.shared or processes.is_first():
             step.make()
         processes.wait()  # what is made is read by all

@@ -88,8 +88,8 @@ class Progress:
         seconds = time.monotonic() - self._start
         if self.total is None:
             console.print(f"{self.name}: {seconds:,.1f} s")
-        elif self.total:
-            console.print(f"{self.name}: {self.done:,} in {seconds:,.1f} s, {_per_second(self.rate)}")
+        elif here := self.done - self._before:
+            console.print(f"{self.name}: {here:,} in {seconds:,.1f} s, {_per_second(self.rate)}")
 
 
 _live: list[Bar] = []  # the bars on the terminal: at most one, to which work within work adds a line

@@ -12,7 +12,7 @@ import pandas as pd
 from competition import oof, submissions
 from competition.oof import RunPlan
 from competition.plans import PAIRED, AuditPlan
-from competition.progress import progress
+from competition.progress import progress, warn
 from competition.recipe import EnsembleRecipe
 from competition.runs import Runs
 from competition.scoreboard import scoreboard
@@ -32,7 +32,7 @@ class Maker(Runs):
     def noise(self, plan: AuditPlan, verdicts: pd.DataFrame) -> None:
         """Write the card and the flags of an audit, with people's verdicts honoured."""
         from competition.noise.audit import audit
-        from competition.noise.report import card
+        from competition.noise.report import card, doubts, summary
 
         train = self.examples[self.examples["split"] == "train"]
         seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold) for run in plan.runs]
@@ -40,7 +40,10 @@ class Maker(Runs):
         with progress(f"audit of {plan.name}"):
             found = audit(seen, train, fold[fold != plan.fold], plan.keys)
         write_json(self.workspace.noise_card(plan.name, plan.fold), card(plan, found, len(train)))
-        write_table(self.workspace.noise(plan.name, plan.fold), obey(found.flags, verdicts), plan.inputs)
+        flags = obey(found.flags, verdicts)
+        write_table(self.workspace.noise(plan.name, plan.fold), flags, plan.inputs)
+        for doubt in doubts(summary(flags, self.examples)) if plan.fold is None else ():
+            warn(f"Audit of {plan.name}: {doubt}")
 
     def keep_verdicts(self, name: str, runs: Iterable[RunPlan], file: Path) -> None:
         """Check a file of verdicts on the audit `name` of some runs, and keep them in the workspace.

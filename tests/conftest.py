@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -58,6 +59,11 @@ def refused(*arguments: str | Path) -> str:
     lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, result.stderr
     return lines[0].removeprefix("error: ")
+
+
+def lines_of(output: str) -> list[str]:
+    """The lines that a command printed, without the places of steps in all that is done."""
+    return [re.sub(r"^\[\d+/\d+\] ", "", line) for line in output.splitlines()]
 
 
 def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Workspace:

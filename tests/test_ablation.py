@@ -12,7 +12,7 @@ from competition.data import store, synthetic
 from competition.tables import table_inputs, write_table
 from competition.tasks import LABELS
 from competition.workspace import Workspace
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import comp, lines_of, make_workspace, refused
 
 SETTINGS = """
 preset = "tiny"
@@ -190,7 +190,7 @@ def test_more_seeds_go_on_from_the_first(ablated: Workspace, own: Workspace) -> 
     for seed, row in enumerate(LOSSES):
         scatter(own, f"ablate-t2-{row}-2022", seed)
     printed = ablate(own, "losses", "--fold", "0", "--seeds", "2")
-    assert [line for line in printed.splitlines() if line.startswith("train ")] == [
+    assert [line for line in lines_of(printed) if line.startswith("train ")] == [
         f"train ablate-t2-{row}-2023 fold 0" for row in LOSSES
     ]
     found = table(own, "losses")
@@ -208,7 +208,7 @@ def test_more_seeds_go_on_from_the_first(ablated: Workspace, own: Workspace) -> 
 
 def test_another_table_reuses_the_rows_that_it_shares(own: Workspace) -> None:
     printed = ablate(own, "methods", "--fold", "0")
-    assert [line for line in printed.splitlines() if line.startswith("train ")] == [
+    assert [line for line in lines_of(printed) if line.startswith("train ")] == [
         f"train ablate-t2-{row}-2022 fold 0" for row in ("ema", "fgm", "r-drop", "mixup")
     ]
     assert table(own, "methods").loc["poly1", "score"] == table(own, "losses").loc["poly1", "score"]
@@ -229,7 +229,7 @@ def test_a_changed_recipe_is_ablated_anew(own: Workspace) -> None:
     text = own.settings_file.read_text()
     own.settings_file.write_text(text.replace("max_length = 16", "max_length = 17"))
     printed = ablate(own, "losses", "--fold", "0")
-    assert [line for line in printed.splitlines() if line.endswith("(out of date)")] == [
+    assert [line for line in lines_of(printed) if line.endswith("(out of date)")] == [
         f"train ablate-t2-{row}-2022 fold 0 (out of date)" for row in LOSSES
     ]
 

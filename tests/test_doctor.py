@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from competition import machine
+from competition.data import store, synthetic
 from competition.machine import Finding
 from competition.tables import read_table, table_inputs, write_table
 from competition.workspace import Workspace
-from tests.conftest import comp
+from tests.conftest import comp, make_workspace, refused
 
 
 @pytest.fixture
@@ -47,6 +48,16 @@ def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> N
     assert comp(*found["mend"].split()[1:]).exit_code == 0
     found = health(space, 1)["data"]
     assert found["mend"] == f"comp data import PATH -w {space.root}"
+
+
+def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path / "w")
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    two = examples.loc[examples["split"] == "train", "query_id"].unique()[:2]
+    store.save(space, examples[(examples["split"] == "test") | examples["query_id"].isin(two)], products, "few")
+    found = health(space, 1)["folds five"]
+    assert found["level"] == "stop" and "2 training queries are too few, bring more." in found["said"]
+    assert "are too few" in refused("run", "-w", space.root)
 
 
 def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) -> None:

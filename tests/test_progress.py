@@ -24,6 +24,16 @@ def test_a_file_gets_plain_lines(written: io.StringIO) -> None:
     assert line.startswith("rows: 30 in ") and line.endswith("/s") and "\x1b" not in line
 
 
+def test_what_was_done_before_is_not_told_as_done_now(written: io.StringIO) -> None:
+    with progress("rows", 30) as work:
+        work.reach(20)
+        work.advance(10)
+    with progress("rows", 30) as work:
+        work.reach(30)
+    (line,) = written.getvalue().splitlines()
+    assert line.startswith("rows: 10 in ")
+
+
 def test_a_long_step_says_rate_and_time_left(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])

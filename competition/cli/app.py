@@ -54,7 +54,7 @@ def _said(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, CompError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return f"interrupted; {str(error) or '`comp run` goes on from what is done'}.", 1
+        return f"interrupted; {str(error) or 'the same command goes on from what is done'}.", 1
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1
     if not isinstance(error, Exception) or isinstance(error, typer.Abort) or hasattr(error, "format_message"):

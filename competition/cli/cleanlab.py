@@ -69,10 +69,13 @@ def cleanlab(
     if verdicts is not None:
         pipeline.maker.keep_verdicts(*pipeline.audited_runs(name), verdicts)  # before the audit, which reads them
     plan = pipeline.audit(name, keys)
-    execute(space, [pipeline.noise_step(name, keys)])
+    made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
     flags, examples = read_table(path, plan.inputs), pipeline.maker.examples
-    _show_counts(plan.name, report.summary(flags, examples))
+    counts = report.summary(flags, examples)
+    _show_counts(plan.name, counts)
+    for doubt in report.doubts(counts) if not made else ():  # an audit that is made says so itself
+        warn(doubt)
     card = read_json(space.noise_card(plan.name))
     _show_matrices(card)
     _show_worst(report.worst(flags, examples, pipeline.maker.products))
@@ -104,9 +107,6 @@ def _show_counts(name: str, table: "pd.DataFrame") -> None:
     ]
     header = {"of": "", "rows": "rows", "flagged": "flagged", "dropped": "dropped", "share": "share dropped"}
     show(f"Audit of {name}", header, rows, run=name)
-    for label, _, _, dropped, share in table.itertuples():
-        if str(label).startswith("label ") and share > 0.5:
-            warn(f"{dropped:,.0f} rows, {share:.0%} of {label}, would be dropped: {name} may know too little.")
 
 
 def _show_matrices(card: dict[str, Any]) -> None:

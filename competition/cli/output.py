@@ -90,7 +90,7 @@ def show(
 
 
 def such_as(*lines: str) -> str:
-    """The end of a command's help: commands that work as they stand, which a test runs. `\\b` keeps lines as they are."""
+    """The end of a command's help: commands that work as they stand, which a test runs; `\\b` keeps their lines."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
 
 

@@ -208,9 +208,12 @@ def _read_csv(path: Path, encoding: str) -> pd.DataFrame:
 
 
 def check_target(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raises InputError when a file ends in neither .csv nor .parquet, or rows have one of the new columns already."""
+    """Raises InputError when a file ends in neither .csv nor .parquet, its folder is missing, or rows have one of the
+    new columns already."""
     if path.suffix not in _ENDINGS:
         raise InputError(f"{path} ends in neither .csv nor .parquet: name a file that does with --out.")
+    if not path.parent.is_dir():
+        raise InputError(f"The folder {path.parent} is missing: make it, or name another file with --out.")
     taken = [column for column in columns if column in table]
     if taken:
         raise InputError(f"The column {taken[0]!r} is there already: rename it, so that nothing is lost.")

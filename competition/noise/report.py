@@ -47,6 +47,22 @@ def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def doubts(table: pd.DataFrame) -> list[str]:
+    """Sentences on labels of which most rows are flagged, or dropped: the audited run may know too little of them.
+
+    Args:
+        table: of `summary`.
+    """
+    said = []
+    for label, rows, flagged, _, share in table.itertuples():
+        if str(label).startswith("label ") and flagged > rows / 2:
+            said.append(
+                f"{flagged:,.0f} of {rows:,.0f} rows of {label} are flagged, {share:.0%} would be dropped: "
+                "the run may know too little to audit labels."
+            )
+    return said
+
+
 def worst(flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20) -> pd.DataFrame:
     """The `count` worst rows with their query and title, worst first."""
     rows = flags[flags["rank"].notna()].sort_values("rank").head(count)

@@ -72,7 +72,9 @@ def curves(name: str, passes: Sequence[Pass]) -> str:
     with drawing(WIDTH, 244, rows=2) as (figure, (loss, score)):
         margins(figure, 46, 12, 18, 34, between=26)
         for each in passes:
-            loss.plot([line["step"] for line in each.steps], [line["loss"] for line in each.steps], color=SERIES[0])
+            lost = [(line["step"], line["loss"]) for line in each.steps]
+            dot = "o" if len(lost) == 1 else None  # a line through one point is not to be seen
+            loss.plot(*zip(*lost, strict=True), marker=dot, markersize=4, color=SERIES[0])
             reached = [(line["step"], line["held_out_score"]) for line in each.epochs]
             if reached:
                 score.plot(*zip(*reached, strict=True), marker="o", markersize=4, color=SERIES[1])

@@ -36,17 +36,24 @@ _QUERY = 200
 
 
 def audit(evidence: Evidence) -> Section:
-    """The label audit that competition.toml names."""
-    name, pipeline = evidence.pipeline.settings.noise_run, evidence.pipeline
+    """The label audits: that which competition.toml names, and those that were made beside it."""
     lead = "Labels that out-of-fold predictions contradict, by confident learning."
-    if not name:
+    named = evidence.pipeline.settings.noise_run
+    made = sorted(path.parent.name for path in evidence.workspace.oof.glob("*/noise.parquet"))
+    names = list(dict.fromkeys([*([named] if named else []), *made]))
+    if not names:
         note = Note("competition.toml names no run to audit.", "comp cleanlab --from RUN")
         return Section("audit", "Label audit", lead, [note])
+    return Section("audit", "Label audit", lead, [block for name in names for block in _audit(evidence, name)])
+
+
+def _audit(evidence: Evidence, name: str) -> list[Block]:
+    """What is there of the audit of a run, or why there is nothing."""
     try:
-        plan = pipeline.audit(name)
+        plan = evidence.pipeline.audit(name)
         flags = read_table(evidence.workspace.noise(plan.name), plan.inputs, "`comp cleanlab` makes it")
     except CompError as error:
-        return Section("audit", "Label audit", lead, [Note(evidence.relative(str(error)))])
+        return [Note(evidence.relative(str(error)))]
     card = read_json(evidence.workspace.noise_card(plan.name))
     blocks: list[Block] = [_counts(evidence, plan.name, flags), _noise_matrix(card), _worst_rows(evidence, flags)]
     page = evidence.workspace.inspection(plan.name)
@@ -54,7 +61,7 @@ def audit(evidence: Evidence) -> Section:
         blocks.append(Note(f"reports/{page.name} has more rows, with their text, and takes verdicts."))
     else:
         blocks.append(Note("A page for judging the worst rows is not made yet.", f"comp cleanlab --from {plan.name}"))
-    return Section("audit", "Label audit", lead, blocks)
+    return blocks
 
 
 def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
@@ -113,7 +120,8 @@ def worst_queries(evidence: Evidence) -> Section:
     counts = evidence.counts(task)[run]
     movable = counts.groups["can move"]
     scores = dict(zip(counts.queries[movable].tolist(), counts.values[movable, 0].tolist(), strict=True))
-    chosen = sorted(scores, key=lambda query: (scores[query], query))[:WORST]
+    wrong = [query for query, score in scores.items() if score < 1]
+    chosen = sorted(wrong, key=lambda query: (scores[query], query))[:WORST]
     outputs = evidence.outputs(task, run)
     outputs = outputs[outputs["query_id"].isin(chosen)].reset_index(drop=True)
     rows = ranked(outputs, answers(task, evidence.runs[run].kind, outputs))

@@ -12,7 +12,7 @@ from competition.data.augment import texts_to_translate
 from competition.model import translation
 from competition.model.card import best_epoch, read_epochs
 from competition.workspace import Workspace
-from tests.conftest import comp
+from tests.conftest import comp, lines_of
 from tests.marian import make_marian
 
 SETTINGS = """
@@ -62,7 +62,7 @@ def shown(workspace: Workspace) -> str:
 
 
 def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(workspace: Workspace, shown: str) -> None:
-    lines = shown.splitlines()
+    lines = lines_of(shown)
     for step in ("encoder tiny", "vocabulary", "pretrain pretrained"):
         assert step in lines
     epochs = read_epochs(workspace.encoder("pretrained"))
@@ -93,7 +93,7 @@ def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, show
     status = comp("status", "-w", workspace.root).output.splitlines()
     assert all("■" in line for line in status if " pretrain pretrained " in line)
     result = comp("train", "--recipe", "still", "--fold", "0", "-w", workspace.root)
-    assert result.exit_code == 0 and "pretrain pretrained" not in result.output.splitlines()
+    assert result.exit_code == 0 and "pretrain pretrained" not in lines_of(result.output)
     folder = workspace.model("still", 0) / "seed-2022"
     tuned = {f"encoder.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
     tuned |= load_file(folder / "relevance.safetensors")
@@ -114,7 +114,7 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
     examples, products = rows(workspace)
     result = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
     assert result.exit_code == 0, result.output
-    assert "translate with ./models/es-en" in result.output.splitlines()
+    assert "translate with ./models/es-en" in lines_of(result.output)
     (file,) = (workspace.root / "data" / "translations").iterdir()
     assert pd.read_parquet(file)["text"].tolist() == texts_to_translate(examples, products)
     held_out = pd.read_parquet(workspace.oof_fold("wide", 0))
@@ -129,8 +129,8 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
     monkeypatch.setattr(translation, "Translator", None)  # nothing is missing: no model is loaded
     (workspace.own_recipes / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
     again = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
-    assert again.exit_code == 0 and "translate with ./models/es-en" not in again.output.splitlines()
-    assert "train wide fold 0 (out of date)" in again.output.splitlines()
+    assert again.exit_code == 0 and "translate with ./models/es-en" not in lines_of(again.output)
+    assert "train wide fold 0 (out of date)" in lines_of(again.output)
 
 
 def test_a_translation_model_that_is_not_there_is_asked_for(workspace: Workspace) -> None:

@@ -128,6 +128,8 @@ def test_no_column_is_written_over() -> None:
     check_target(Path("x.csv"), ROWS, ["score"])
     with pytest.raises(InputError, match="The column 'score' is there already"):
         check_target(Path("x.csv"), ROWS.assign(score=1.0), ["score"])
+    with pytest.raises(InputError, match="The folder nowhere is missing"):
+        check_target(Path("nowhere/x.csv"), ROWS, [])
     with pytest.raises(InputError, match=r"name a file that does with --out"):
         check_target(Path("x.txt"), ROWS, [])
 

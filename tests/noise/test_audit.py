@@ -7,7 +7,7 @@ import pytest
 from competition.errors import CompError
 from competition.noise.actions import dropped_ids
 from competition.noise.audit import audit
-from competition.noise.report import summary
+from competition.noise.report import doubts, summary
 from competition.tasks import LABELS, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 
@@ -140,3 +140,12 @@ def test_summary_counts_by_label_and_locale() -> None:
     table = summary(rows.audit(fraction=0.02).flags, rows.examples)
     assert table.loc["all", "rows"] == 800
     assert table.loc[[f"label {name}" for name in sorted(LABELS)], "dropped"].sum() == table.loc["all", "dropped"] == 16
+
+
+def test_a_label_of_which_most_rows_are_flagged_is_doubted() -> None:
+    table = pd.DataFrame(
+        {"rows": [10, 10, 40], "flagged": [6, 5, 30], "dropped": [4, 5, 20], "share dropped": [0.4, 0.5, 0.5]},
+        index=["label complement", "label exact", "all"],
+    )
+    (sentence,) = doubts(table)
+    assert sentence.startswith("6 of 10 rows of label complement are flagged, 40% would be dropped")
