@@ -130,13 +130,15 @@ def test_same_files_same_bytes(finished: Workspace, finished_page: Path, tmp_pat
 def test_public_scores_are_drawn_where_there_are_any(evidence: Evidence, finished: Workspace, tmp_path: Path) -> None:
     from competition.report.history import submissions
 
-    log = pd.read_csv(finished.leaderboard, dtype=str, keep_default_na=False).drop_duplicates("task")
+    log = pd.read_csv(finished.leaderboard, dtype=str, keep_default_na=False)
+    log = log[log["submission"] == "main"].drop_duplicates("task")  # tests may submit more
     answered = Workspace(tmp_path)
     answered.submissions.mkdir()
-    log.assign(public=["0.8731", "", "0.7"]).to_csv(answered.leaderboard, index=False)
-    assert "comp leaderboard add main" in str(submissions(evidence).blocks)
     evidence.workspace, kept = answered, evidence.workspace
     try:
+        log.to_csv(answered.leaderboard, index=False)
+        assert "comp leaderboard add main" in str(submissions(evidence).blocks)
+        log.assign(public=["0.8731", "", "0.7"]).to_csv(answered.leaderboard, index=False)
         figures, table = submissions(evidence).blocks
     finally:
         evidence.workspace = kept
