@@ -15,7 +15,7 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What `make test` does with five faults of a kind and 500 bad inputs, with 100 and 20,000: most of an hour.
+# What `make test` does with five faults of a kind and 500 bad inputs, with 100 and 20,000: it takes long.
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 
