@@ -52,7 +52,6 @@ def cleanlab(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
-    from competition.noise import report
     from competition.pipeline import Pipeline, execute
     from competition.settings import audit_keys
     from competition.tables import read_table
@@ -71,19 +70,26 @@ def cleanlab(
     plan = pipeline.audit(name, keys)
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
-    flags, examples = read_table(path, plan.inputs), pipeline.maker.examples
-    counts = report.summary(flags, examples)
-    _show_counts(plan.name, counts)
-    for doubt in report.doubts(counts) if not made else ():  # an audit that is made says so itself
-        warn(doubt)
-    card = read_json(space.noise_card(plan.name))
-    _show_matrices(card)
-    _show_worst(report.worst(flags, examples, pipeline.maker.products))
-    _say(pipeline, keys, flags, card["unaudited"])
+    flags = read_table(path, plan.inputs)
+    _show(pipeline, plan.name, flags, warned=bool(made))
+    _say(pipeline, keys, flags, read_json(space.noise_card(plan.name))["unaudited"])
     console.print(
         f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
     )
     _inspection(pipeline, plan.name, flags, open_page)
+
+
+def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -> None:
+    """The tables of an audit; its doubts, unless it `warned` of them itself when it was made."""
+    from competition.noise import report
+
+    examples, products = pipeline.maker.examples, pipeline.maker.products
+    counts = report.summary(flags, examples)
+    _show_counts(run, counts)
+    for doubt in report.doubts(counts) if not warned else ():
+        warn(doubt)
+    _show_matrices(read_json(pipeline.workspace.noise_card(run)))
+    _show_worst(report.worst(flags, examples, products))
 
 
 def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:

@@ -66,12 +66,7 @@ def pretrain(
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
     catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
     examples = Examples(catalogue, tokenizer, recipe)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(recipe.seed, "heads"))
-        sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
-        model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
-    if sources.names is not None:
-        model.start_names(load_names(sources.names))
+    model = _start(recipe, sources, examples, vocabulary)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, recipe, examples)
@@ -94,11 +89,23 @@ def pretrain(
     with atomic_folder(folder) as temporary:
         save(temporary, tokenizer, model.encoder)
         save_names(temporary, model.name_tables())
-        content = recipe.model_dump(mode="json")
-        write_card(temporary, content, watch.epochs, held_out.products, watch.losses, inputs)
+        watch.write(temporary, recipe, inputs)
         stamp(temporary, inputs)
     if unfinished is not None:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _start(
+    recipe: PretrainingRecipe, sources: Sources, examples: Examples, vocabulary: Vocabulary | None
+) -> PretrainingModel:
+    """The model before its first step: the encoder, heads of random weights, and the embeddings of names if any are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(recipe.seed, "heads"))
+        sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
+        model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
+    if sources.names is not None:
+        model.start_names(load_names(sources.names))
+    return model
 
 
 class _Watch:
@@ -124,6 +131,11 @@ class _Watch:
                 self.weights = snapshot(model)
         self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
         console.print(f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}")
+
+    def write(self, folder: Path, recipe: PretrainingRecipe, inputs: str) -> None:
+        """Leave the card in an encoder's folder."""
+        content = recipe.model_dump(mode="json")
+        write_card(folder, content, self.epochs, self._held_out.products, self.losses, inputs)
 
     def state(self) -> State:
         """What each epoch scored, and the weights that are kept."""
