@@ -10,8 +10,6 @@ over random rows. The last column is how many more planted rows are dropped than
 probabilities, with twice the standard error of that difference (rows that only one of the two drops).
 """
 
-import resource
-import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -25,6 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.growth import ONE, measured, peak
 from competition import folds
 from competition.data import synthetic
 from competition.ensemble.boosting import predict_lexical, train_lexical
@@ -138,20 +137,19 @@ def scale(method: str) -> None:
     start = time.perf_counter()
     audit([outputs], examples, fold, AuditKeys.model_validate(keys))
     seconds = time.perf_counter() - start
-    print(f"{seconds:.1f} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}")
+    print(seconds, peak())
 
 
 def main(arguments: list[str]) -> None:
     """Measure what the arguments name."""
-    if arguments[:1] == ["--one"]:
+    if arguments[:1] == [ONE]:
         scale(arguments[1])
     elif arguments == ["scale"]:
         print(f"| {ROWS:,} rows x 4 classes | s | peak GiB |\n|---|---|---|")
         for method in SCALED:
-            command = [sys.executable, "-m", "benchmarks.noise", "--one", method]
-            told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            seconds, most = measured("noise", method)
             name = "prune_by_noise_rate, calibrated, both quotas" if method == "calibrated" else method
-            print(f"| {name} | {' | '.join(told)} |", flush=True)
+            print(f"| {name} | {seconds:.1f} | {most:.2f} |", flush=True)
     else:
         planted()
 

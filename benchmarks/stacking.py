@@ -8,8 +8,6 @@ its memory is its own; the last line is the exponent of growth between the small
 """
 
 import os
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 
+from benchmarks.growth import ONE, exponent, measured, peak
 from competition.ensemble.crossfit import cross_fit
 from competition.ensemble.level2 import Outputs, level2_features
 from competition.ensemble.rows import Member, outputs_of
@@ -75,8 +74,7 @@ def measure(rows: int) -> None:
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print("\t".join(f"{value:.2f}" for value in (*seconds, peak)))
+    print(*seconds, peak())
 
 
 def main(sizes: tuple[int, ...]) -> None:
@@ -86,19 +84,16 @@ def main(sizes: tuple[int, ...]) -> None:
     print("".join(f"{name:>12}" for name in header))
     totals = []
     for rows in sizes:
-        command = [sys.executable, "-m", "benchmarks.stacking", "--one", str(rows)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-        *seconds, peak = map(float, printed.split("\t"))
+        *seconds, most = measured("stacking", rows)
         totals.append(sum(seconds))
-        cells = [f"{rows:,}", *(f"{value:.1f}" for value in (*seconds, sum(seconds))), f"{peak:.2f}"]
+        cells = [f"{rows:,}", *(f"{value:.1f}" for value in (*seconds, sum(seconds))), f"{most:.2f}"]
         print("".join(f"{cell:>12}" for cell in cells), flush=True)
     if len(sizes) > 1:
-        exponent = np.log(totals[-1] / totals[0]) / np.log(sizes[-1] / sizes[0])
-        print(f"time grows with rows to the power of {exponent:.2f}")
+        print(f"time grows with rows to the power of {exponent(totals, sizes):.2f}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
+    if sys.argv[1:2] == [ONE]:
         measure(int(sys.argv[2]))
     else:
         main(tuple(map(int, sys.argv[1:])) or SIZES)

@@ -9,8 +9,6 @@ last column is the exponent of growth between the smallest and the largest size.
 """
 
 import os
-import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.growth import ONE, exponent, measured, peak
 from competition import evaluation
 from competition.data import describe, esci, store, synthetic
 from competition.data.sequences import Stored
@@ -242,25 +241,19 @@ def measure(stage: str, root: Path, rows: int) -> None:
     start = time.perf_counter()
     STAGES[stage](root, rows)
     seconds = time.perf_counter() - start
-    print(f"{seconds}\t{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}")
+    print(seconds, peak())
 
 
 def run(root: Path, rows: int) -> dict[str, tuple[float, float]]:
     """Stage -> seconds and GiB, each in a process of its own."""
     (root / "raw").mkdir()
-    _printed("raw", root, rows)
+    measured("stages", "raw", root, rows)
     found = {}
     for stage in STAGES:
-        seconds, peak = _printed(stage, root, rows).split("\t")
-        found[stage] = float(seconds), float(peak)
-        print(f"{rows:,} {stage}: {float(seconds):.1f} s, {float(peak):.2f} GiB", file=sys.stderr, flush=True)
+        seconds, most = measured("stages", stage, root, rows)
+        found[stage] = seconds, most
+        print(f"{rows:,} {stage}: {seconds:.1f} s, {most:.2f} GiB", file=sys.stderr, flush=True)
     return found
-
-
-def _printed(stage: str, root: Path, rows: int) -> str:
-    command = [sys.executable, "-m", "benchmarks.stages", "--one", stage, str(root), str(rows)]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return (printed.splitlines() or [""])[-1]
 
 
 def main(sizes: tuple[int, ...]) -> None:
@@ -273,23 +266,18 @@ def main(sizes: tuple[int, ...]) -> None:
     print("| stage |" + "".join(f" {rows:,} |" for rows in sizes) + " exponent |")
     print("|---" * (len(sizes) + 2) + "|")
     for stage in STAGES:
-        cells = "".join(f" {seconds:.1f} s, {peak:.2f} |" for seconds, peak in (found[rows][stage] for rows in sizes))
-        print(f"| {stage} |{cells} {_exponent([found[rows][stage][0] for rows in sizes], sizes):.2f} |")
+        cells = "".join(f" {seconds:.1f} s, {most:.2f} |" for seconds, most in (found[rows][stage] for rows in sizes))
+        print(f"| {stage} |{cells} {exponent([found[rows][stage][0] for rows in sizes], sizes):.2f} |")
     totals = [sum(found[rows][stage][0] for stage in LIMITED) for rows in sizes]
     peaks = [max(found[rows][stage][1] for stage in LIMITED) for rows in sizes]
-    cells = "".join(f" {seconds:.1f} s, {peak:.2f} |" for seconds, peak in zip(totals, peaks, strict=True))
-    print(f"| {' + '.join(LIMITED)} |{cells} {_exponent(totals, sizes):.2f} |")
-
-
-def _exponent(seconds: list[float], sizes: tuple[int, ...]) -> float:
-    """How time grows with rows, from the smallest to the largest size; NaN of one size."""
-    return float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0])) if len(sizes) > 1 else float("nan")
+    cells = "".join(f" {seconds:.1f} s, {most:.2f} |" for seconds, most in zip(totals, peaks, strict=True))
+    print(f"| {' + '.join(LIMITED)} |{cells} {exponent(totals, sizes):.2f} |")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:3] == ["--one", "raw"]:
+    if sys.argv[1:3] == [ONE, "raw"]:
         write_raw(Path(sys.argv[3]) / "raw", int(sys.argv[4]))
-    elif sys.argv[1:2] == ["--one"]:
+    elif sys.argv[1:2] == [ONE]:
         measure(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
     else:
         main(tuple(map(int, sys.argv[1:])) or SIZES)
