@@ -40,7 +40,7 @@ def main() -> None:
         for what, number in sorted(counted.items()):
             print(f"bad inputs: {what}: {number:,}")
         if not failures:
-            print(f"bad inputs: {counted.total():,}, each refused or taken within {SECONDS} s, nothing half-written")
+            print(f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written")
         wrong += failures
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
