@@ -51,7 +51,8 @@ def _rows(source: Path | StringIO, name: str, **how: Any) -> pd.DataFrame:
     except pd.errors.EmptyDataError:
         raise InputError(f"{name} is empty.") from None
     except UnicodeDecodeError:
-        raise InputError(f"{name} is no readable CSV file: it is not UTF-8, convert it first.") from None
+        line = _first_bad_line(source, name)
+        raise InputError(f"{name} is no readable CSV file: line {line} is not UTF-8, convert it first.") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: a password, an odd method
         raise InputError(f"{name} is no readable CSV file: {error}.") from None
     except (OSError, ValueError) as error:
@@ -59,6 +60,17 @@ def _rows(source: Path | StringIO, name: str, **how: Any) -> pd.DataFrame:
         if long := _TOO_LONG.search(reason):
             reason = f"it has more cells in line {long[1]} than in its header"
         raise InputError(f"{name} is no readable CSV file: {reason}.") from None
+
+
+def _first_bad_line(source: Path | StringIO, name: str) -> int:
+    """The number, from 1, of the first line that is not UTF-8."""
+    with _opened(source, name) as handle:
+        for number, line in enumerate(handle, start=1):
+            try:
+                line.encode() if isinstance(line, str) else line.decode()
+            except UnicodeDecodeError:
+                return number
+    raise AssertionError(f"{name} is UTF-8")
 
 
 @contextmanager

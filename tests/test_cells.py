@@ -61,8 +61,8 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
             "no readable CSV file: it has more cells in line 2 than in its header",
         ),
         (b'id,text\n1,"a\n2,b\n', "no readable CSV file"),
-        ("id,text\n1,caf\u00e9\n".encode("latin-1"), "it is not UTF-8, convert it first"),
-        ("id,text\n1,a\n".encode("utf-16"), "it is not UTF-8"),
+        ("id,text\n1,caf\u00e9\n".encode("latin-1"), "line 2 is not UTF-8, convert it first"),
+        ("id,text\n1,a\n".encode("utf-16"), "line 1 is not UTF-8"),
     ],
 )
 def test_what_is_no_table_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
