@@ -96,7 +96,10 @@ def differences(evidence: Evidence) -> Section:
     blocks: list[Block] = [_differences(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1]
     if not blocks:
         blocks = [Note("There is one run; differences need two.", "comp run")]
-    lead = "Row minus column, paired over the same queries. Tinted where the 95 % interval excludes 0."
+    lead = (
+        "Row minus column, paired over the same queries. Tinted where the 95 % interval excludes 0: blue where the row "
+        "is better, orange where the column is."
+    )
     return Section("differences", "Paired differences", lead, blocks)
 
 
