@@ -37,7 +37,7 @@ SESSION: dict[str, Sequence[tuple[str, int]]] = {
 
 
 def session() -> str:
-    """The session as SVG that fetches nothing: Rich's own asks for a font from the network."""
+    """What goes to stdout, as SVG that fetches nothing: Rich's own asks for a font from the network."""
     terminal = recorder()
     for command, parts in SESSION.items():
         terminal.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
