@@ -70,7 +70,7 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_changes(space: Workspace
         return refused("leaderboard", "add", *arguments, "-w", space.root)
 
     assert add("mian", "--public", "0.8") == (
-        "There is no submission 'mian' in the log (did you mean 'main'?): known are main, c1-task2."
+        "There is no submission 'mian' (did you mean 'main'?): known are main, c1-task2."
     )
     assert "answers task1, task2: say which with --task" in add("main", "--public", "0.8")
     assert "does not answer task3, only task1, task2" in add("main", "--task", "task3", "--public", "0.8")
