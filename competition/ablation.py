@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition import evaluation, metrics, settings
+from competition import evaluation, metrics
 from competition.comparison import Flattered, Line, compare, over
 from competition.errors import InputError, unknown
 from competition.evaluation import Counts

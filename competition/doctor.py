@@ -142,7 +142,7 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     if undone:
         words = {"missing": "missing", "stale": "out of date"}
         told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
-        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", plan.command)
+        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", "comp run")
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:

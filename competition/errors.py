@@ -1,4 +1,4 @@
-"""The two ways in which a command ends without its result, how strangers' text is shown, and what they may have meant."""
+"""The two ways in which a command ends without its result; how strangers' text is shown, and what was meant by it."""
 
 import reprlib
 from collections.abc import Collection, Iterable
