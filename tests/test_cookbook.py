@@ -72,5 +72,5 @@ def test_one_recipe_is_shown_key_by_key(space: Workspace) -> None:
     result = comp("recipes", "mine", "-w", space.root)
     assert result.exit_code == 0 and 'mine, model = "encoder": mine' in result.output
     (line,) = [line for line in result.output.splitlines() if " learning_rate " in line]
-    assert [cell.strip() for cell in line.split("│")[1:-1]] == ["learning_rate", "0.001", "recipes/mine.toml", "0.0005"]
+    assert [cell.strip() for cell in line.split("│")] == ["learning_rate", "0.001", "recipes/mine.toml", "0.0005"]
     assert "did you mean 'mine'" in refused("recipes", "mina", "-w", space.root)

@@ -37,7 +37,7 @@ def score(
     check_answer(answer, str(file), asked, examples, complete=not allow_missing)
     counts = grade(answer, asked, examples, protocol)
     rows = [
-        [metric, group, e.queries, Cell(e.value, ".6f"), Cell([e.low, e.high], text=f"[{e.low:.4f}, {e.high:.4f}]")]
+        [metric, group, e.queries, Cell(e.value, ".6f"), Cell([e.low, e.high], text=e.interval())]
         for metric, groups in estimates(counts).items()
         for group, e in groups.items()
     ]
