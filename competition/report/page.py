@@ -41,7 +41,7 @@ def report_page(pipeline: Pipeline) -> str:
     told = (audit, submissions, learning, costs)
     sections = []
     makers = (*scored, *told, _data) if evidence.tasks else (*told, _data)
-    with progress("sections of the report", len(makers)) as work:
+    with progress("report", len(makers), "sections") as work:
         for make in makers:
             sections.append(make(evidence))
             work.advance(1)
