@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from competition.data import store
-from competition.errors import CompError, InputError
+from competition.errors import CompError, InputError, listed
 from competition.folds import make_folds
+from competition.leftovers import leftovers, unfinished
 from competition.machine import GIB, Finding, examine_machine
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
@@ -28,6 +29,7 @@ def examine(root: Path) -> Iterator[Finding]:
         return
     yield from _locks(workspace)
     yield from _unfinished(workspace)
+    yield from _checkpoints(workspace)
     try:
         pipeline = Pipeline(workspace)
         steps = {step.name: step.state for step in pipeline.steps()}
@@ -69,6 +71,14 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
         yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(str, left))}")
     if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
         yield Finding("data", "stop", "an import was interrupted", _mend_data(workspace))
+
+
+def _checkpoints(workspace: Workspace) -> Iterator[Finding]:
+    """What was cut short and goes on, and what is left of trainings that are done."""
+    if parts := unfinished(workspace):
+        yield Finding("checkpoints", "well", f"training goes on from those of {listed(parts)}")
+    if done := leftovers(workspace):
+        yield Finding("leftovers", "look", f"checkpoints of what is done, such as {done[0]}", "comp clean")
 
 
 def _rows(pipeline: Pipeline) -> Iterator[Finding]:

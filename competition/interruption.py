@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,9 +43,10 @@ def pending() -> bool:
     return _asked.pending is not None
 
 
-def postpone() -> None:
-    """Ask for the end of this process when the outermost block of `whole` is done, as another process was asked."""
-    _asked.pending = _asked.pending or signal.SIGTERM
+def obey() -> NoReturn:
+    """Raise the Interrupted that was held back, now; where another process was asked, as if by SIGTERM."""
+    number, _asked.pending = _asked.pending or signal.SIGTERM, None
+    raise Interrupted(number)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Checkpoints that nothing goes on from any more, since what they were on the way to is there."""
+"""Checkpoints: those that training goes on from, and those of what is there by now."""
 
 from pathlib import Path
 
@@ -14,10 +14,16 @@ def leftovers(workspace: Workspace) -> list[Path]:
     return [folder for folder in sorted(workspace.unfinished.glob("*/*")) if _is_done(workspace, folder)]
 
 
+def unfinished(workspace: Workspace) -> list[str]:
+    """The trainings that go on from checkpoints, such as `c1 fold-0` or `pretrained encoder`."""
+    done = leftovers(workspace)
+    return [" ".join(folder.parts[-2:]) for folder in sorted(workspace.unfinished.glob("*/*")) if folder not in done]
+
+
 def _is_done(workspace: Workspace, folder: Path) -> bool:
     made = _made_from(workspace, folder.parent.name, folder.name)
     asked = {read_json(card).get("inputs") for card in folder.rglob("state.json")}
-    return made is not None and asked <= {made}
+    return made is not None and asked <= {made, None}  # a damaged card says nothing, and nothing goes on from it
 
 
 def _made_from(workspace: Workspace, name: str, part: str) -> str | None:

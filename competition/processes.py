@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from competition.errors import CompError, InputError
+from competition.interruption import obey, pending
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)  # for the others; a process that has died is noticed at once, whatever they wait for
@@ -39,6 +40,7 @@ def joined() -> Iterator[None]:
 
     Raises:
         CompError: another process has ended, so that this one would wait for it.
+        Interrupted: the same, where this process was asked to end, too.
         InputError: the launcher asks for a model that is split over processes.
     """
     if count() == 1:
@@ -63,6 +65,8 @@ def joined() -> Iterator[None]:
     except RuntimeError as error:
         if not _is_lost(error):
             raise
+        if pending():
+            obey()  # the end of the other, which was asked as well
         raise CompError(
             f"Another process of this launch has ended or cannot be reached, so process {rank()} of {count()} ends, "
             "too: what the other said is the cause, and the same command goes on from the last checkpoint."

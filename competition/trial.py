@@ -54,6 +54,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int)
     from competition.training.finetune import Corpus, tune
     from competition.training.footprint import peak_memory
     from competition.training.loop import Log, make_accelerator
+    from competition.training.memory import Budget
     from competition.training.predict import predict
 
     examples, products = _sample(pipeline, recipe)
@@ -68,7 +69,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int)
     with suppress(_Enough):
         tune(accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None)
     began = time.monotonic()
-    predict(accelerator, model, corpus.pairs, rows, recipe.token_budget)
+    predict(accelerator, model, corpus.pairs, rows, Budget(recipe.token_budget))
     _synchronize()
     predicted = (time.monotonic() - began) / len(rows)
     more = len(pipeline.maker.examples) / len(examples) - 1

@@ -1,9 +1,15 @@
 """The soak in small: a run that is killed five times and one whose disk refuses five writes, 500 bad inputs."""
 
 import os
+import random
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from tests.soak.faults import Count, Fault, Undisturbed, suffer
 
 
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
@@ -13,6 +19,24 @@ def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     counts = dict(re.findall(r"^(\w+): (\d+); (?:\d+) of \d+ runs ended in the same bytes$", done.stdout, re.MULTILINE))
     assert int(counts["killed_at_writes"]) >= 5 and int(counts["refused_writes"]) >= 5
-    assert "bad inputs: 500, each refused or taken within 5 s, nothing half-written" in done.stdout
+    assert "bad inputs: 500, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
     for command in ("check", "score", "data", "verdicts"):
         assert re.search(rf"^bad inputs: {command}, refused: \d+$", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_a_run_that_ends_wrongly_is_named_and_counted_and_its_folder_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def strike(root: Path) -> bool:
+        raise AssertionError("it said nothing")
+
+    def unplugged(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
+        return Fault(f"unplugged after {share * whole.seconds:.0f} s", strike)
+
+    (tmp_path / "start").mkdir()
+    counted = suffer(Undisturbed(tmp_path / "start", {}, 20.0, 1), unplugged, count=2, at_once=2, seed=1)
+    assert counted == Count(faults=2, ends=2, wrong=2)
+    roots = [tmp_path / "unplugged-0", tmp_path / "unplugged-1"]
+    what = "unplugged after 10 s, then unplugged after 10 s: AssertionError: it said nothing"
+    assert capsys.readouterr().out.splitlines()[:2] == [f"wrong: {root}: {what}" for root in roots]
+    assert all(root.is_dir() for root in roots)

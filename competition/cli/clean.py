@@ -1,7 +1,5 @@
 """`comp clean`: remove checkpoints that nothing goes on from any more."""
 
-from pathlib import Path
-
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import such_as
 from competition.progress import console
@@ -13,7 +11,7 @@ def clean(workspace: WorkspaceOption = HERE) -> None:
     """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
     import shutil
 
-    from competition.leftovers import leftovers
+    from competition.leftovers import leftovers, unfinished
 
     space = Workspace.open(workspace)
     freed = 0
@@ -26,15 +24,9 @@ def clean(workspace: WorkspaceOption = HERE) -> None:
         console.print(f"Freed: {_megabytes(freed)}")
     else:
         console.print("Nothing to free: no checkpoint of a finished fold is left.")
-    kept = _unfinished(space)
-    if kept:
+    if kept := unfinished(space):
         console.print(f"Kept for training to go on from: {', '.join(kept)}")
 
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
-
-
-def _unfinished(space: Workspace) -> list[str]:
-    folders: list[Path] = sorted(space.unfinished.glob("*/*"))
-    return [" ".join(folder.parts[-2:]) for folder in folders]

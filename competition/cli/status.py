@@ -17,9 +17,11 @@ _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   �
 @app.command(epilog=such_as("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
+    from competition.leftovers import unfinished
     from competition.pipeline import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
+    begun = unfinished(pipeline.workspace)
     states = {step.name: step.state for step in pipeline.steps()}
     left = {name: state for name, state in states.items() if state != "done"}
     plans = pipeline.runs()
@@ -28,12 +30,14 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
     asked = pipeline.asked_for()
     others += [[_mark([step.state]), step.name] for step in asked.values()]
-    then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None}
+    then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None, "begun": begun}
     show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
     for name, step in asked.items():
         if step.state != "done":
             console.print(f"{step.name} is out of date: `comp train --all --recipe {name}` makes it anew.")
+    if begun:
+        console.print(f"Begun, and going on from its checkpoints: {', '.join(begun)}")
     if left:
         console.print(f"{len(left)} of {len(states)} steps are left, the first is {next(iter(left))}. Next: comp run")
     else:

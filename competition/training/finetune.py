@@ -30,6 +30,7 @@ from competition.training.batches import Rows
 from competition.training.checkpoint import load_model, save_model
 from competition.training.kept import Kept
 from competition.training.loop import Log, fit, make_accelerator
+from competition.training.memory import Budget
 from competition.training.predict import predict
 from competition.training.resume import Checkpoints
 from competition.training.step import Sample, Step
@@ -158,17 +159,17 @@ def train_fold(
     """
     if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
-    held_out, test = [], []
+    held_out, test, budget = [], [], Budget(recipe.token_budget)
     with atomic_folder(fold.folder) if processes.is_first() else nullcontext() as folder:
         for seed in recipe.all_seeds:
             # One for each seed: it holds on to the model and optimizer that it prepares.
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)
-            model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, log, score)
+            model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, budget, log, score)
             held_out.append(outputs)
             if folder is not None:
                 save_model(folder, seed, model, fold.sources)
             with progress(f"{recipe.name} fold {fold.name}, test", len(fold.test), "rows") as work:
-                test.append(_predict(accelerator, model, recipe, corpus, fold.test, work))
+                test.append(predict(accelerator, model, corpus.pairs, fold.test, budget, work))
         if folder is not None:
             stamp(folder, fold.inputs)
     return mean_by_id(held_out), mean_by_id(test)
@@ -185,11 +186,11 @@ def predict_fold(
 ) -> pd.DataFrame:
     """Outputs of some rows by the weights that `train_fold` left in a folder; `name` is what progress calls it."""
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
-    outputs = []
+    outputs, budget = [], Budget(recipe.token_budget)
     with progress(name, len(rows) * len(recipe.all_seeds), "rows") as work:
         for seed in recipe.all_seeds:
             model = load(folder, seed, recipe, sources).to(accelerator.device)
-            outputs.append(_predict(accelerator, model, recipe, corpus, rows, work))
+            outputs.append(predict(accelerator, model, corpus.pairs, rows, budget, work))
     return mean_by_id(outputs)
 
 
@@ -218,6 +219,7 @@ def _train_seed(
     corpus: Corpus,
     fold: Fold,
     seed: int,
+    budget: Budget,
     log: Log,
     score: Callable[[pd.DataFrame], float],
 ) -> tuple[RelevanceModel, pd.DataFrame]:
@@ -234,7 +236,7 @@ def _train_seed(
 
         def after_epoch(epoch: int, evaluated: RelevanceModel) -> None:
             work.reach((epoch + 1) * rows + epoch * held_out)
-            outputs = _predict(accelerator, evaluated, recipe, corpus, fold.held_out, work)
+            outputs = predict(accelerator, evaluated, corpus.pairs, fold.held_out, budget, work)
             value = score(outputs)
             log.write(seed=seed, epoch=epoch, held_out_score=None if math.isnan(value) else value)
             if recipe.weights == "best" or epoch + 1 == recipe.epochs:
@@ -243,9 +245,3 @@ def _train_seed(
         tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints)
     model.load_state_dict(kept.weights)
     return model, kept.held_out
-
-
-def _predict(
-    accelerator: Accelerator, model: RelevanceModel, recipe: EncoderRecipe, corpus: Corpus, rows: Rows, work: Progress
-) -> pd.DataFrame:
-    return predict(accelerator, model, corpus.pairs, rows, recipe.token_budget, work)

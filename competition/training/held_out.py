@@ -17,7 +17,8 @@ from competition.errors import InputError
 from competition.model.card import Losses
 from competition.model.pretraining import PretrainingModel
 from competition.recipe import PretrainingRecipe
-from competition.training.batches import micro_batches
+from competition.training.batches import Rows
+from competition.training.memory import Budget
 from competition.training.multitask import to_device
 from competition.workspace import derive_seed
 
@@ -46,18 +47,21 @@ class HeldOut:
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
         return cls(products, whole([seen for seen, _ in masked], token=[target for _, target in masked]), special)
 
-    def losses(self, accelerator: Accelerator, model: PretrainingModel, budget: int) -> Losses:
+    def losses(self, accelerator: Accelerator, model: PretrainingModel, budget: Budget) -> Losses:
         """Of each product."""
         lengths = np.array([len(ids) for ids in self.texts.ids])
         sums = np.zeros((len(lengths), 2))
+
+        def measure(rows: Rows) -> None:
+            batch = to_device(self.texts, rows, self.special, int(lengths.max()), accelerator.device)
+            losses = model("mlm", batch)["token"].double().cpu().numpy()
+            of_text = (batch.targets["token"] != IGNORED).nonzero()[:, 0].cpu().numpy()
+            sums[rows, 0] = np.bincount(of_text, losses, len(rows))
+            sums[rows, 1] = np.bincount(of_text, minlength=len(rows))
+
         was_training = model.training
         model.eval()
         with torch.inference_mode():  # in full precision: epochs and settings differ in the third digit
-            for rows in micro_batches(np.arange(len(lengths)), lengths, budget):
-                batch = to_device(self.texts, rows, self.special, int(lengths.max()), accelerator.device)
-                losses = model("mlm", batch)["token"].double().cpu().numpy()
-                of_text = (batch.targets["token"] != IGNORED).nonzero()[:, 0].cpu().numpy()
-                sums[rows, 0] = np.bincount(of_text, losses, len(rows))
-                sums[rows, 1] = np.bincount(of_text, minlength=len(rows))
+            budget.spend(measure, np.arange(len(lengths)), lengths)
         model.train(was_training)
         return sums.reshape(len(self.products), MASKINGS, 2).sum(1)

@@ -14,7 +14,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from competition import processes
-from competition.interruption import Interrupted, held, whole
+from competition.interruption import Interrupted, held, obey, whole
 from competition.progress import Progress, console
 from competition.recipe import Optimised
 from competition.training.footprint import peak_memory
@@ -104,10 +104,10 @@ def fit(
     try:
         _train(loop, work, log, after_epoch, keep)
     except Interrupted as asked:
-        with whole():
+        with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
-        if loop.ending:
-            processes.wait()  # a launcher ends the first process soon after another has left
+            if loop.ending:
+                processes.wait()  # a launcher ends the first process soon after another has left
         where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
         raise Interrupted(asked.number, f"{where} is kept, and the same command goes on from there") from None
 
@@ -122,20 +122,24 @@ def _train(
     """What is left of the epochs; `keep` is called after each step and each epoch, with whether that is all."""
     began, seen = time.monotonic(), 0
     while loop.epochs < loop.recipe.epochs:
-        for chosen, loss in loop.epoch():
-            seen += len(chosen)
-            work.advance(len(chosen))
-            if loop.step % LOG_EVERY == 0 or loop.step == loop.steps:
-                rate = seen / (time.monotonic() - began)
-                log.write(
-                    epoch=loop.epochs,
-                    step=loop.step,
-                    loss=float(loss),
-                    learning_rate=loop.learning_rate,
-                    rows_per_second=round(rate, 1),
-                )
-            keep(False)
-        # The first of several processes can save alone, if the others stay; those have nothing to save.
+        # Who left between two steps would leave the others in the next one: all end behind the same step.
+        with whole() if processes.is_first() else held():
+            for chosen, loss in loop.epoch():
+                seen += len(chosen)
+                work.advance(len(chosen))
+                if loop.step % LOG_EVERY == 0 or loop.step == loop.steps:
+                    rate = seen / (time.monotonic() - began)
+                    log.write(
+                        epoch=loop.epochs,
+                        step=loop.step,
+                        loss=float(loss),
+                        learning_rate=loop.learning_rate,
+                        rows_per_second=round(rate, 1),
+                    )
+                if loop.ending:
+                    obey()
+                keep(False)
+        # In an evaluation, the first process can save alone, if the others stay; those have nothing to save.
         with nullcontext() if processes.is_first() else held():
             after_epoch(loop.epochs, loop.evaluated)
         loop.epochs += 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from competition import processes
-from competition.interruption import pending, postpone, whole
+from competition.interruption import pending
 from competition.recipe import Optimised
 from competition.training.batches import Rows, epoch_batches
 from competition.training.memory import halved
@@ -71,7 +71,7 @@ class Optimisation(Generic[Model]):
         self._per_epoch = -(-count // recipe.batch_size)
         self.steps = recipe.epochs * self._per_epoch
         self.step = self.epochs = 0  # optimiser steps that are done, and epochs, their evaluation included
-        self.ending = False  # whether all processes end behind the same step
+        self.ending = False  # whether all processes end behind this step
 
     @property
     def evaluated(self) -> Model:
@@ -90,13 +90,14 @@ class Optimisation(Generic[Model]):
         return epochs * self._count + steps * self.recipe.batch_size
 
     def epoch(self) -> Iterator[tuple[Rows, Tensor]]:
-        """Take the steps that are left of the epoch; yields each one's rows and loss."""
+        """Take the steps that are left of the epoch; yields each one's rows and loss.
+
+        A signal must be held back meanwhile, since an interrupted step is half a step.
+        """
         self._wrapped.train()
         batches = epoch_batches(self._count, self.recipe.batch_size, self._seed, self.epochs)
         for chosen in islice(batches, self.step - self.epochs * self._per_epoch, None):
-            with whole():  # an interrupted step would be half a step
-                loss = self._take(chosen)
-            yield chosen, loss
+            yield chosen, self._take(chosen)
 
     def _take(self, chosen: Rows) -> Tensor:
         """One optimiser step."""
@@ -109,9 +110,7 @@ class Optimisation(Generic[Model]):
         if self._average is not None:
             self._average.update_parameters(self._model)
         self.step += 1
-        if processes.any_of(pending()):
-            self.ending = True
-            postpone()
+        self.ending = processes.any_of(pending())
         return loss
 
     def _backward(self, chosen: Rows) -> Tensor:

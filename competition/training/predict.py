@@ -10,38 +10,41 @@ from competition.data.tokens import Pairs
 from competition.model.relevance import RelevanceModel
 from competition.progress import Progress
 from competition.tasks import KINDS
-from competition.training.batches import collate, micro_batches, shard
+from competition.training.batches import Rows, collate, shard
+from competition.training.memory import Budget
 
 
 def predict(
     accelerator: Accelerator,
     model: RelevanceModel,
     pairs: Pairs,
-    rows: np.ndarray,
-    token_budget: int,
+    rows: Rows,
+    budget: Budget,
     work: Progress | None = None,
 ) -> pd.DataFrame:
-    """The outputs of `model` for the pairs of `rows`.
+    """The outputs of `model` for the pairs of `rows`, in pieces of `budget`, which shrinks where memory runs out.
 
     Returns:
         example_id and the outputs of the model's kind, sorted by example_id, on every process.
 
     Raises:
+        CompError: memory runs out with a single pair.
         RuntimeError: an example was predicted twice or never.
     """
     columns = list(KINDS[model.kind].outputs)
-    groups = micro_batches(rows, pairs.lengths(), token_budget // len(pairs.views))
-    mine = shard(np.arange(len(groups)), accelerator.process_index, accelerator.num_processes)
+    mine = shard(rows, accelerator.process_index, accelerator.num_processes)
     ids, found = [np.empty(0, np.int64)], []
+
+    def answer(piece: Rows) -> None:
+        found.append(model.outputs(model(collate(pairs, piece, accelerator.device))))  # left there: nobody waits for it
+        ids.append(pairs.example_id[piece])
+        if work is not None:
+            work.advance(len(piece))
+
     was_training = model.training
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
-        for g in mine:
-            logits = model(collate(pairs, groups[g], accelerator.device))
-            ids.append(pairs.example_id[groups[g]])
-            found.append(model.outputs(logits))  # left on the device, so that nobody waits for it
-            if work is not None:
-                work.advance(len(groups[g]))
+        budget.spend(answer, mine, pairs.lengths(), len(pairs.views))
     model.train(was_training)
     values = torch.cat(found).cpu().numpy() if found else np.empty((0, len(columns)))
     parts = [(np.concatenate(ids), values)]

@@ -25,6 +25,7 @@ from competition.recipe import PretrainingRecipe
 from competition.training.checkpoint import snapshot
 from competition.training.held_out import HeldOut
 from competition.training.loop import Log, fit, make_accelerator
+from competition.training.memory import Budget
 from competition.training.multitask import Pretraining
 from competition.training.resume import Checkpoints, State, named, tensors_of
 from competition.workspace import atomic_folder, derive_seed, stamp
@@ -70,7 +71,7 @@ def pretrain(
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, recipe, examples)
-    watch = _Watch(recipe.name, accelerator, held_out, recipe.token_budget, log)
+    watch = _Watch(recipe.name, accelerator, held_out, Budget(recipe.token_budget), log)
     checkpoints = Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run}) if unfinished else None
     if checkpoints is None or checkpoints.found is None:
         watch.measure(0, model, dict)
@@ -111,7 +112,7 @@ def _start(
 class _Watch:
     """Measures after each epoch and keeps the weights with the lowest held-out loss."""
 
-    def __init__(self, name: str, accelerator: Accelerator, held_out: HeldOut, budget: int, log: Log) -> None:
+    def __init__(self, name: str, accelerator: Accelerator, held_out: HeldOut, budget: Budget, log: Log) -> None:
         self._name, self._accelerator, self._log = name, accelerator, log
         self._held_out, self._budget = held_out, budget
         self.epochs: list[Epoch] = []

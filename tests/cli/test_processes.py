@@ -14,16 +14,10 @@ from competition import processes
 from competition.data import store
 from competition.model.encoder import make_tiny
 from competition.workspace import Workspace
-from tests.cli.test_resume import STRUCK
+from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
 from tests.conftest import comp, make_workspace, refused
 
-SETTINGS = """
-preset = "tiny"
-recipes = ["c1"]
-noise_run = ""
-ensembles = []
-[submission]
-task2 = "c1"
+SETTINGS = f"""{C1_ALONE}
 [pretraining]
 encoder = "./models/still"
 max_length = 128
@@ -43,7 +37,30 @@ r_drop = 0.0
 features = ["brand"]
 """
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-TRAIN = ("train", "--fold", "0")
+# The command, whose launcher gets SIGTERM from the second process in step 3 of training and tells them all.
+STOPPED = """
+import itertools, os, signal, sys, time
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from competition.cli import app
+from competition.interruption import pending
+steps = itertools.count(1)
+
+def stop(*_):
+    if next(steps) == 3 and os.environ["RANK"] == "1":
+        os.kill(os.getppid(), signal.SIGTERM)
+        while not pending():
+            time.sleep(0.01)
+
+register_optimizer_step_pre_hook(stop)
+app(sys.argv[1:])
+"""
+# The same fold in several workspaces.
+EACH = """
+import sys
+from competition.cli import app
+for root in sys.argv[1:]:
+    app(["train", "--fold", "0", "-w", root], standalone_mode=False)
+"""
 
 
 def workspace(folder: Path) -> Workspace:
@@ -56,7 +73,7 @@ def workspace(folder: Path) -> Workspace:
     return space
 
 
-def launched(*command: str) -> subprocess.CompletedProcess[str]:
+def launched(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """What two processes say."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
@@ -78,12 +95,12 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     assert alone.exit_code == 0, alone.output
     struck = tmp_path / "struck.py"
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
-    ended = launched(str(struck), "3", str(int(signal.SIGKILL)), *TRAIN, "-w", str(two.root))
+    ended = launched(struck, "3", str(int(signal.SIGKILL)), *TRAIN, "-w", two.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
     assert "Another process of this launch has ended" in sentence and ended.returncode != 0, ended.stderr
     assert not list(two.oof.rglob("*.parquet")) and not list(two.encoder("pretrained").glob("*"))
 
-    done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
+    done = launched("-m", "competition", *TRAIN, "-w", two.root)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("c1, fold 0: done.") == 1 and done.stdout.count("goes on from step 2 of") == 1
     for name in ("fold-0", "test-0"):
@@ -95,6 +112,24 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
         expected_losses, found_losses = (losses(space.root / log, *names) for space in (one, two))
         assert expected_losses and found_losses == pytest.approx(expected_losses, abs=1e-4)
     assert not list(two.root.rglob(".*.tmp")) and not list(two.unfinished.rglob("*.safetensors"))
+
+
+def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_the_same_bytes(tmp_path: Path) -> None:
+    stop, each = tmp_path / "stop.py", tmp_path / "each.py"
+    stop.write_text(STOPPED)
+    each.write_text(EACH)
+    stopped, undisturbed = (make_workspace(tmp_path / name, settings=C1_ALONE + SHORT) for name in ("a", "b"))
+    ended = launched(stop, *TRAIN, "-w", stopped.root)
+    (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
+    assert sentence.startswith("error: interrupted; step 3 of ") and ended.returncode != 0
+    assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
+    assert [path.name for path in stopped.unfinished.rglob("step-*")] == ["step-00000003"] and not made(stopped)
+    assert not list(stopped.root.rglob(".*.tmp"))
+
+    done = launched(each, stopped.root, undisturbed.root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("c1 fold 0: goes on from step 3 of") == 1 == done.stdout.count("goes on")
+    assert len(made(stopped)) == 4 and made(stopped) == made(undisturbed)
 
 
 def test_commands_that_share_nothing_refuse_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

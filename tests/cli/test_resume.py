@@ -9,42 +9,10 @@ from pathlib import Path
 
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from competition.workspace import Workspace
+from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
 from tests.conftest import comp, make_workspace
 
-SETTINGS = """
-preset = "tiny"
-recipes = ["c1"]
-noise_run = ""
-ensembles = []
-[submission]
-task2 = "c1"
-[overrides]
-max_length = 32
-epochs = 1
-batch_size = 16
-rows = "task1"
-features = []
-adversary = "none"
-r_drop = 0.0
-checkpoint_steps = 4
-"""
-TRAIN = ("train", "--fold", "0")
-# The command, which gets the signal argv[2] before optimiser step argv[1], from 1.
-STRUCK = """
-import itertools, os, sys
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from competition.cli import app
-steps, number = itertools.count(1), int(sys.argv[1])
-register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), int(sys.argv[2])) if next(steps) == number else None)
-app(sys.argv[3:])
-"""
-
-
-def made(space: Workspace) -> dict[str, bytes]:
-    """The bytes of predictions and weights."""
-    files = [*space.oof.rglob("*.parquet"), *space.models.rglob("seed-*/*.safetensors")]
-    return {str(path.relative_to(space.root)): path.read_bytes() for path in files}
+SETTINGS = f"{C1_ALONE}{SHORT}checkpoint_steps = 4\n"
 
 
 def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Run the soak: `python -m tests.soak --kills 100 --refusals 100 --inputs 20000`."""
 
 import argparse
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.faults import Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
-from tests.soak.hostile import bad_inputs
+from tests.soak.faults import Kind, Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
+from tests.soak.hostile import SECONDS, bad_inputs
 
 
 def main() -> None:
@@ -17,24 +19,32 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=2022)
     asked = parser.parse_args()
-    faults = {
+    kinds: dict[Kind, int] = {
         killed_at_times: asked.kills,
         killed_at_writes: asked.kills_at_writes,
         refused_writes: asked.refusals,
     }
-    with tempfile.TemporaryDirectory() as folder:
-        if any(faults.values()):
-            whole = Undisturbed.make(Path(folder))
-            print(f"undisturbed: {whole.seconds:.1f} s, {whole.writes} writes, {len(whole.artefacts)} artefacts")
-        for fault, count in faults.items():
-            if count:
-                done, ends = suffer(whole, fault, count, asked.at_once, asked.seed)
-                print(f"{fault.__name__}: {done}; {ends} of {ends} runs ended in the same bytes", flush=True)
-        if asked.inputs:
-            counted = bad_inputs(Path(folder), asked.inputs, asked.seed)
-            for what, number in sorted(counted.items()):
-                print(f"bad inputs: {what}: {number:,}")
-            print(f"bad inputs: {counted.total():,}, each refused or taken within 5 s, nothing half-written")
+    folder, wrong = Path(tempfile.mkdtemp(prefix="soak-")), 0
+    if any(kinds.values()):
+        whole = Undisturbed.make(folder)
+        took = f"{whole.seconds:.1f} s, {whole.writes} writes, {len(whole.artefacts)} artefacts"
+        print(f"undisturbed: {took}; all is in {folder}", flush=True)
+    for kind, count in kinds.items():
+        if count:
+            found = suffer(whole, kind, count, asked.at_once, asked.seed)
+            right = f"{found.ends - found.wrong} of {found.ends} runs ended in the same bytes"
+            print(f"{kind.__name__}: {found.faults}; {right}", flush=True)
+            wrong += found.wrong
+    if asked.inputs:
+        counted, failures = bad_inputs(folder, asked.inputs, asked.seed)
+        for what, number in sorted(counted.items()):
+            print(f"bad inputs: {what}: {number:,}")
+        if not failures:
+            print(f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written")
+        wrong += failures
+    if wrong:
+        sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
+    shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

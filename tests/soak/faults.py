@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import random
+import select
 import shutil
 import signal
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 
 from competition.cli import app
 from competition.data import store, synthetic
+from competition.progress import Progress
 from competition.workspace import Workspace
 from tests.conftest import artefacts
 
@@ -36,6 +38,7 @@ trees = 3
 adversary = "none"
 r_drop = 0.0
 """
+PATIENCE = 600  # seconds; a run that takes longer hangs
 # What `comp run` imports when it comes to it: done once, before the processes part.
 ROOMS = ("training.finetune", "ensemble.boosting", "ensemble.bm25", "ensemble.crossfit", "noise.audit", "noise.report")
 
@@ -50,9 +53,12 @@ def small_workspace(folder: Path) -> Workspace:
     return workspace
 
 
-@dataclass(frozen=True)
+@dataclass
 class Undisturbed:
-    """A run that nothing happened to: where it started, what it left, how long it took, how often it wrote."""
+    """A run that nothing happened to: where it started, what it left, how long it took, how often it wrote.
+
+    The `seconds` become those of a later one that met no fault, since the machine may be busier or less so by then.
+    """
 
     start: Path
     artefacts: dict[str, str]
@@ -83,9 +89,9 @@ class Undisturbed:
         assert code == 0, said
         found = artefacts(root)
         differ = [name for name in found.keys() | self.artefacts.keys() if found.get(name) != self.artefacts.get(name)]
-        assert not differ, f"{root}: {sorted(differ)} differ"
-        half = [path for path in root.rglob("*") if path.name.endswith((".tmp", ".old"))]
-        assert not half, f"{root}: {half} are left over"
+        assert not differ, f"{sorted(differ)} differ"
+        half = [str(path.relative_to(root)) for path in root.rglob("*") if path.name.endswith((".tmp", ".old"))]
+        assert not half, f"{half} are left over"
         shutil.rmtree(root)
 
 
@@ -133,16 +139,30 @@ def run(root: Path, begin: Callable[[], None] | None = None, killed_after: float
 
     Returns:
         The exit code, negative for a signal, and what the command said.
+
+    Raises:
+        AssertionError: it hangs; it is killed.
     """
     log = root.with_name(f"{root.name}.log")
     child = os.fork()
     if not child:
         _become_comp(root, log, begin)
-    if killed_after is not None:
-        time.sleep(killed_after)
+    in_time = _ends(child, PATIENCE if killed_after is None else killed_after)
+    if not in_time:
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), log.read_text(encoding="utf-8") if log.exists() else ""
+    said = log.read_text(encoding="utf-8") if log.exists() else ""
+    assert in_time or killed_after is not None, f"not done after {PATIENCE} s: {said}"
+    return os.waitstatus_to_exitcode(status), said
+
+
+def _ends(child: int, seconds: float) -> bool:
+    """Whether a process ends within some seconds."""
+    handle = os.pidfd_open(child)
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
 
 
 def _become_comp(root: Path, log: Path, begin: Callable[[], None] | None) -> None:
@@ -167,57 +187,102 @@ def _become_comp(root: Path, log: Path, begin: Callable[[], None] | None) -> Non
 # --- faults ------------------------------------------------------------------------------------------------------
 
 
-def _kill(_: str) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+@dataclass(frozen=True)
+class Fault:
+    """What is done to one run: in words, and how; `strike` says whether the run met it before its end."""
+
+    name: str
+    strike: Callable[[Path], bool]
 
 
-def killed_at_times(whole: Undisturbed, draw: random.Random, root: Path, share: float) -> bool:
-    """Kill a run at a random time of the first `share` of an undisturbed one; False where it had ended before."""
-    code, said = run(root, killed_after=draw.uniform(0, share * whole.seconds))
-    assert code in (0, -signal.SIGKILL), said
-    return code != 0
+# Draws a fault that falls into the first share of an undisturbed run.
+Kind = Callable[[Undisturbed, random.Random, float], Fault]
 
 
-def killed_at_writes(whole: Undisturbed, draw: random.Random, root: Path, share: float) -> bool:
-    """The same at a random write."""
-    disk = Disk(root, draw.randint(1, max(1, int(share * whole.writes))), _kill)
-    code, said = run(root, disk.watch)
-    assert code in (0, -signal.SIGKILL), said
-    return code != 0
+def _write_of(whole: Undisturbed, draw: random.Random, share: float) -> int:
+    return draw.randint(1, max(1, int(share * whole.writes)))
 
 
-def refused_writes(whole: Undisturbed, draw: random.Random, root: Path, share: float) -> bool:
-    """Let a random write fail, alone or with all that follow; the command must say so in one sentence."""
-    number = draw.choice([errno.ENOSPC, errno.EIO])
+def killed_at_times(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
+    """SIGKILL at a random time."""
+    seconds = draw.uniform(0, share * whole.seconds)
+
+    def strike(root: Path) -> bool:
+        began = time.monotonic()
+        code, said = run(root, killed_after=seconds)
+        assert code in (0, -signal.SIGKILL), said
+        if code == 0 and share == 1:
+            whole.seconds = time.monotonic() - began
+        return code != 0
+
+    return Fault(f"SIGKILL after {seconds:.3f} s", strike)
+
+
+def killed_at_writes(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
+    """SIGKILL at a random write."""
+    number = _write_of(whole, draw, share)
+
+    def strike(root: Path) -> bool:
+        disk = Disk(root, number, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+        code, said = run(root, disk.watch)
+        assert code in (0, -signal.SIGKILL), said
+        return code != 0
+
+    return Fault(f"SIGKILL at write {number}", strike)
+
+
+def refused_writes(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
+    """A random write fails, alone or with all that follow; the command must say so in one sentence."""
+    error, number, once = draw.choice([errno.ENOSPC, errno.EIO]), _write_of(whole, draw, share), draw.random() < 0.5
+    left = draw.random()  # of a file that is being written
 
     def refuse(path: str) -> None:
         if os.path.isfile(path) and ".tmp" in path:
-            os.truncate(path, draw.randint(0, os.path.getsize(path)))
-        raise OSError(number, os.strerror(number), path)
+            os.truncate(path, int(left * os.path.getsize(path)))
+        raise OSError(error, os.strerror(error), path)
 
-    disk = Disk(root, draw.randint(1, max(1, int(share * whole.writes))), refuse, once=draw.random() < 0.5)
-    code, said = run(root, disk.watch)
-    assert code in (0, 1) and "Traceback" not in said, said
-    errors = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert len(errors) == code and all(os.strerror(number) in line for line in errors), said
-    return code == 1
+    def strike(root: Path) -> bool:
+        disk = Disk(root, number, refuse, once)
+        code, said = run(root, disk.watch)
+        assert code in (0, 1) and "Traceback" not in said, said
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert len(errors) == code and all(os.strerror(error) in line for line in errors), said
+        return code == 1
+
+    return Fault(f"{errno.errorcode[error]} at write {number}{'' if once else ' and all after it'}", strike)
 
 
-Fault = Callable[[Undisturbed, random.Random, Path, float], bool]
+@dataclass
+class Count:
+    """How many faults there were, how many ends were compared with the undisturbed one, and how many were wrong."""
+
+    faults: int = 0
+    ends: int = 0
+    wrong: int = 0
 
 
-def suffer(whole: Undisturbed, fault: Fault, count: int, at_once: int, seed: int) -> tuple[int, int]:
+def suffer(whole: Undisturbed, kind: Kind, count: int, at_once: int, seed: int) -> Count:
     """Disturb runs `count` times or a few more, each `at_once` times before it may end.
 
-    Returns:
-        How many faults there were, and how many ends were compared with the undisturbed one.
+    One that ends wrongly is named with what was done to it, its folder stays, and the next one begins.
     """
-    draw, done, ends = random.Random(seed), 0, 0
-    while done < count:
-        root = whole.again(f"{fault.__name__}-{ends}")
-        done += sum(fault(whole, draw, root, 1 / at_once) for _ in range(at_once))
-        whole.check(root)
-        ends += 1
-        if ends % 10 == 0:
-            print(f"{fault.__name__}: {done} of {count}", flush=True)
-    return done, ends
+    draw, counted, name = random.Random(seed), Count(), kind.__name__
+    work = Progress(name, count, None)  # without a bar, whose thread no fork would survive
+    while counted.faults < count:
+        root = whole.again(f"{name}-{counted.ends}")
+        faults = [kind(whole, draw, 1 / at_once) for _ in range(at_once)]
+        struck = 0
+        try:
+            for fault in faults:
+                struck += fault.strike(root)
+            whole.check(root)
+        except Exception as error:
+            counted.wrong += 1
+            done = ", then ".join(fault.name for fault in faults)
+            print(f"wrong: {root}: {done}: {type(error).__name__}: {error}", flush=True)
+            struck = max(1, struck)  # else one that never strikes would be tried forever
+        counted.faults += struck
+        counted.ends += 1
+        work.advance(struck)
+    work.close()
+    return counted

@@ -15,6 +15,7 @@ from competition.recipe import EncoderRecipe, Optimised
 from competition.training.batches import Rows
 from competition.training.finetune import tune
 from competition.training.loop import Log, fit, make_accelerator
+from competition.training.memory import Budget
 from competition.training.optimisation import make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
@@ -142,7 +143,7 @@ def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_pa
     pairs, accelerator = bench.pairs(asked), make_accelerator()
 
     def after_epoch(epoch: int, found: RelevanceModel) -> None:
-        predict(accelerator, found, pairs, np.arange(24), ALL_AT_ONCE)
+        predict(accelerator, found, pairs, np.arange(24), Budget(ALL_AT_ONCE))
 
     with progress("fit", 1) as work:
         tune(accelerator, model, asked, bench.sample(asked), 3, work, Log(tmp_path / "log"), after_epoch)
@@ -180,10 +181,10 @@ def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:
     asked = recipe(multi_sample_dropout=3, dropout=0.5)
     model, pairs, accelerator = bench.model(asked).train(), bench.pairs(asked), make_accelerator()
     rows = np.arange(len(pairs))
-    one = predict(accelerator, model, pairs, rows, token_budget=ALL_AT_ONCE)
-    other = predict(accelerator, model, pairs, rows[::-1], token_budget=90)
+    one = predict(accelerator, model, pairs, rows, Budget(ALL_AT_ONCE))
+    other = predict(accelerator, model, pairs, rows[::-1], Budget(90))
     assert model.training
     assert one["example_id"].tolist() == sorted(pairs.example_id)
     pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-9)
-    empty = predict(accelerator, model, pairs, rows[:0], token_budget=100)
+    empty = predict(accelerator, model, pairs, rows[:0], Budget(100))
     assert list(empty.columns) == list(one.columns) and empty.empty

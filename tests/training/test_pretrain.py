@@ -34,6 +34,7 @@ from competition.training import pretrain as room
 from competition.training.batches import epoch_batches
 from competition.training.held_out import MASKINGS, HeldOut
 from competition.training.loop import Log, make_accelerator
+from competition.training.memory import Budget
 from competition.training.multitask import Pretraining
 from competition.training.pretrain import pretrain
 from competition.workspace import stamped
@@ -192,7 +193,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[di
     def script(told: list[float]) -> list[dict[str, Tensor]]:
         measured: list[dict[str, Tensor]] = []
 
-        def losses(self: HeldOut, accelerator: object, model: PretrainingModel, budget: int) -> np.ndarray:
+        def losses(self: HeldOut, accelerator: object, model: PretrainingModel, budget: Budget) -> np.ndarray:
             assert len(measured) < len(told)
             measured.append({name: p.detach().clone() for name, p in model.state_dict().items()})
             return np.tile([told[len(measured) - 1], 1.0], (len(self.products), 1))
@@ -266,12 +267,12 @@ def test_titles_are_masked_once_and_for_all(shelf: Shelf) -> None:
 def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
     recipe, accelerator = pretraining(masked=0.4), make_accelerator()
     model, titles = shelf.model(recipe, shelf.examples(recipe)), held_out(shelf, recipe)
-    found = titles.losses(accelerator, model, ALL_AT_ONCE)
+    found = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
     assert found.shape == (6, 2)
     for budget in (1, IN_PIECES, 200):
         passes: list[int] = []
         handle = model.register_forward_pre_hook(lambda module, given, n=passes: n.append(len(given[1].ids)))
-        other = titles.losses(accelerator, model, budget)
+        other = titles.losses(accelerator, model, Budget(budget))
         handle.remove()
         assert sum(passes) == 6 * MASKINGS and len(passes) > 3
         assert budget > 1 or passes == [1] * (6 * MASKINGS)
@@ -279,7 +280,9 @@ def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
         assert np.array_equal(other[:, 1], found[:, 1])
     for product in range(6):
         alone = replace(titles, products=titles.products.iloc[[product]], texts=part(titles, product))
-        np.testing.assert_allclose(alone.losses(accelerator, model, ALL_AT_ONCE), found[[product]], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            alone.losses(accelerator, model, Budget(ALL_AT_ONCE)), found[[product]], rtol=0, atol=1e-5
+        )
         told = sum(int((target != IGNORED).sum()) for target in alone.texts.targets["token"])
         assert found[product, 1] == told
         assert 0.3 * told < found[product, 0] < 20 * told
@@ -296,10 +299,10 @@ def test_measuring_draws_nothing_and_leaves_the_mode_alone(shelf: Shelf) -> None
     recipe, accelerator = pretraining(), make_accelerator()
     model, titles = shelf.model(recipe, shelf.examples(recipe)).train(), held_out(shelf, recipe)
     torch.manual_seed(1)
-    found = titles.losses(accelerator, model, ALL_AT_ONCE)
-    assert model.training and np.array_equal(titles.losses(accelerator, model, ALL_AT_ONCE), found)
+    found = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
+    assert model.training and np.array_equal(titles.losses(accelerator, model, Budget(ALL_AT_ONCE)), found)
     assert all(p.grad is None for p in model.parameters())
-    titles.losses(accelerator, model.eval(), ALL_AT_ONCE)
+    titles.losses(accelerator, model.eval(), Budget(ALL_AT_ONCE))
     assert not model.training
 
 

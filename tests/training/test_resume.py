@@ -17,6 +17,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from competition.errors import CompError
 from competition.interruption import Interrupted, listening, pending, whole
+from competition.model.inputs import Inputs
+from competition.model.relevance import RelevanceModel
 from competition.recipe import EncoderRecipe, Optimised
 from competition.training import finetune, resume
 from competition.training.finetune import Corpus, Fold, train_fold
@@ -319,6 +321,30 @@ def test_running_out_of_memory_halves_the_token_budget(
     run()
     assert "Memory" not in capsys.readouterr().err  # the checkpoint knows
     assert run.weights() == small.weights()
+
+
+def test_running_out_of_memory_in_prediction_changes_no_weight_and_is_said_once(
+    tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the first of three predictions: of the held-out rows after each of two epochs, then of the test rows."""
+    keys = {"token_budget": 800, "weights": "last", **LIGHT}
+    undisturbed, run = tuning("undisturbed", **keys), tuning("short", **keys)
+    expected, forward = undisturbed(), RelevanceModel.forward
+
+    def limited(self: RelevanceModel, inputs: Inputs, *others: Any) -> torch.Tensor:
+        if not self.training and inputs.ids.numel() > 200:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return forward(self, inputs, *others)
+
+    monkeypatch.setattr(RelevanceModel, "forward", limited)
+    found = run(lambda outputs: 0.0)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: Memory ran out: pieces of a batch hold 400 tokens from here on instead of 800.",
+        "warning: Memory ran out: pieces of a batch hold 200 tokens from here on instead of 400.",
+    ]
+    assert run.weights() == undisturbed.weights()
+    for one, other in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=0, atol=1e-6)
 
 
 def test_memory_for_no_text_at_all_is_refused(tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch) -> None:

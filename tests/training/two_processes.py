@@ -16,6 +16,7 @@ from competition.recipe import EncoderRecipe
 from competition.tasks import target
 from competition.training.finetune import Corpus, tune
 from competition.training.loop import Log, make_accelerator
+from competition.training.memory import Budget
 from competition.training.predict import predict
 from competition.training.step import Sample
 
@@ -29,6 +30,19 @@ METHODS = {
 
 def _keep(kept: list[RelevanceModel], epoch: int, model: RelevanceModel) -> None:
     kept.append(model)
+
+
+def _short_of_memory(model: RelevanceModel) -> list[str]:
+    """Let the next pass of `model` run out of memory; returns what grows when it has."""
+    struck: list[str] = []
+
+    def fail(*_: object) -> None:
+        handle.remove()
+        struck.append("once")
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = model.register_forward_pre_hook(fail)
+    return struck
 
 
 def main(encoder: Path, vocabulary: Path, out: Path) -> None:
@@ -54,7 +68,9 @@ def main(encoder: Path, vocabulary: Path, out: Path) -> None:
         with progress(name, 100) as work:
             log = Log(out.with_suffix(f".{accelerator.process_index}.jsonl"))
             tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
-        outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), token_budget=200)
+        struck = _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]  # the second splits alone
+        outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), Budget(200))
+        assert struck
         found[name] = outputs.to_dict("list")
     if accelerator.is_main_process:
         out.write_text(json.dumps(found))
