@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak check fix bench docs clean
+.PHONY: demo test soak check fix bench docs pictures clean
 
 # The whole line on the built-in catalogue: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
@@ -43,6 +43,10 @@ bench: $(READY)
 # The reference is made from the code.
 docs: $(READY)
 	$(BIN)/python docs/build.py
+
+# The README's pictures are made from a demo in a folder of its own; needs Chromium.
+pictures: $(READY)
+	$(BIN)/python docs/pictures.py
 
 # Removes what the commands made, not the environment.
 clean:

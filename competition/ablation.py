@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition import evaluation, metrics, settings
+from competition import evaluation, metrics
 from competition.comparison import Flattered, Line, compare, over
-from competition.errors import InputError
+from competition.errors import InputError, unknown
 from competition.evaluation import Counts
 from competition.metrics import Array
 from competition.model.card import best_epoch, read_epochs, read_losses
@@ -77,8 +77,7 @@ class Ablation:
                 it starts from does not answer it in this workspace.
         """
         if name not in TABLES:
-            near = settings.nearest(name, TABLES)
-            raise InputError(f"There is no table {name!r}{near}: known are {', '.join(TABLES)}.")
+            raise unknown("table", name, TABLES)
         table = TABLES[name]
         planner = Planner(workspace)
         recipe, task = recipe or table.recipe, table.tasks[0]

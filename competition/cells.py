@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path, PurePosixPath
@@ -21,20 +21,35 @@ SMALL = 64 << 20  # bytes
 _TOO_LONG = re.compile(r"Expected \d+ fields in line (\d+), saw \d+")
 
 
-def header(source: Path | StringIO, name: str) -> list[str]:
+_SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
+
+
+def header(source: Path | StringIO, name: str, skip_blank_lines: bool = False) -> list[str]:
     """The columns of a CSV file as it names them; raises InputError like `read_text`."""
-    return [str(column) for column in _rows(source, name, nrows=1).iloc[0]]
+    columns = [str(column) for column in _rows(source, name, nrows=1, skip_blank_lines=skip_blank_lines).iloc[0]]
+    sign = next((sign for sign in _SEPARATORS if len(columns) == 1 and sign in columns[0]), None)
+    if sign is not None:
+        raise InputError(f"{name}: the columns are separated by {sign!r}, not by commas: save it with commas.")
+    return columns
+
+
+def spelled(column: str, found: Iterable[object], name: str) -> None:
+    """Raise InputError where one of the columns that were found is `column` but for its case or blanks around it."""
+    for other in map(str, found):
+        if other != column and other.strip().casefold() == column:
+            raise InputError(f"{name}: the column {shown(other)} is to be written {column!r}.")
 
 
 def read_text(source: Path | StringIO, name: str, skip_blank_lines: bool = False) -> pd.DataFrame:
     """All columns of a CSV file in UTF-8; `nan`, `none`, `007` and `=1+1` stay themselves.
 
     Raises:
-        InputError: `name` is missing, empty, not UTF-8 or no CSV, names a column twice, has a row with more cells than
-            the header, or is packed and holds more than one file, or too large a one.
+        InputError: `name` is missing, empty, not UTF-8 or no CSV, separates its columns by another sign, names a column
+            twice, has a row with more cells than the header, or is packed and holds more than one file, or too large a
+            one.
     """
+    columns = header(source, name, skip_blank_lines)  # before a comma in a text makes a row too long
     frame = _rows(source, name, skip_blank_lines=skip_blank_lines)
-    columns = [str(column) for column in frame.iloc[0]]
     for i, column in enumerate(columns):
         if column in columns[:i]:
             raise InputError(f"{name} has the column {shown(column)} twice: remove one of them.")
@@ -66,9 +81,7 @@ def _first_bad_line(source: Path | StringIO, name: str) -> int:
     """The number, from 1, of the first line that is not UTF-8."""
     with _opened(source, name) as handle:
         for number, line in enumerate(handle, start=1):
-            try:
-                line.encode() if isinstance(line, str) else line.decode()
-            except UnicodeDecodeError:
+            if isinstance(line, bytes) and line.decode(errors="ignore").encode() != line:
                 return number
     raise AssertionError(f"{name} is UTF-8")
 

@@ -148,11 +148,11 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     """How complete a run is; a complete one is read, which finds damage, rows that are there twice and leaks."""
     names = [f"{verb} {plan.name} fold {fold}" for verb in ("train", "predict") for fold in plan.folds]
     states = [steps[name] for name in (*names, f"stack {plan.name}") if name in steps]
-    undone = {state: states.count(state) for state in ("missing", "stale") if state in states}
+    words = {"missing": "missing", "begun": "begun", "stale": "out of date"}
+    undone = {state: states.count(state) for state in words if state in states}
     if undone:
-        words = {"missing": "missing", "stale": "out of date"}
         told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
-        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", plan.command)
+        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", "comp run")
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:

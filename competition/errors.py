@@ -1,7 +1,8 @@
-"""The two ways in which a command ends without its result, and how strangers' text is shown."""
+"""The two ways in which a command ends without its result; how strangers' text is shown, and what was meant by it."""
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from difflib import SequenceMatcher
 
 
 class CompError(Exception):
@@ -30,6 +31,24 @@ def listed(names: Iterable[object]) -> str:
     """Names from outside for a message, the rest left out where they are many."""
     text = ", ".join(map(str, names))
     return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """` (did you mean 'x'?)` with the known name that is nearest, or all that are equally near; nothing where none is.
+
+    Upper case counts as lower case. Of a name of two letters, one may be wrong.
+    """
+    ratios = {name: SequenceMatcher(None, name.casefold(), word.casefold()).ratio() for name in sorted(known)}
+    best = max(ratios.values(), default=0.0)
+    if best < (0.5 if len(word) < 3 else 0.6):
+        return ""
+    *others, last = (repr(name) for name, ratio in ratios.items() if ratio == best)
+    return f" (did you mean {', '.join(others)}{' or ' if others else ''}{last}?)"
+
+
+def unknown(what: str, name: str, known: Collection[str]) -> InputError:
+    """The error for a name that is none of those that are known: the nearest of them, then all."""
+    return InputError(f"There is no {what} {name!r}{nearest(name, known)}: known are {listed(known)}.")
 
 
 def visible(text: str) -> str:

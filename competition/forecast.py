@@ -1,5 +1,6 @@
 """What the training of a recipe would cost on this device, before hours are spent: a trial of it, scaled up."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,16 +50,23 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
     """
     examples = pipeline.maker.examples
     fold = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
+    kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
+    models = len(recipe.all_seeds)
+    counts = {
+        number: {side: int(mask.sum()) for side, mask in sides(recipe, examples, fold, (number,)).items()}
+        for number in numbers
+    }
+
+    def steps(trained: float) -> int:
+        return models * recipe.epochs * math.ceil(trained / recipe.batch_size)
+
     device = find_device()  # before the trial takes memory
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
-        trial = measure(pipeline, recipe, Path(folder))
-    kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
+        trial = measure(pipeline, recipe, Path(folder), sum(steps(rows["train"] * kept) for rows in counts.values()))
     costs = []
-    for number in numbers:
-        rows = {side: int(mask.sum()) for side, mask in sides(recipe, examples, fold, (number,)).items()}
+    for number, rows in counts.items():
         trained = round(rows["train"] * kept * (1 + trial.added))
-        models, steps = len(recipe.all_seeds), recipe.epochs * -(-trained // recipe.batch_size)
-        predicted = recipe.epochs * rows["held_out"] + rows["test"]
-        seconds = models * (steps * trial.step + predicted * trial.predicted)
-        costs.append(FoldCost(number, trained, models * steps, round(models * steps * trial.tokens), seconds))
+        predicted = models * (recipe.epochs * rows["held_out"] + rows["test"])
+        seconds = steps(trained) * trial.step + predicted * trial.predicted
+        costs.append(FoldCost(number, trained, steps(trained), round(steps(trained) * trial.tokens), seconds))
     return Forecast(device, trial, trial.tokenised * len(examples), costs)

@@ -9,14 +9,24 @@ from typing import NoReturn
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody asked for an end; the message, if there is one, says from where the work goes on."""
+    """Somebody asked for an end by a signal; the message, if there is one, says from where the work goes on."""
+
+    def __init__(self, number: int, message: str = "") -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell says of a command that the signal ends: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.number
 
 
 class _Asked:
-    """Whether an end was asked for while it had to wait, and how many blocks it waits for."""
+    """The signal by which an end was asked for while it had to wait, and how many blocks it waits for."""
 
     def __init__(self) -> None:
-        self.blocks, self.pending = 0, False
+        self.blocks = 0
+        self.pending: int | None = None
 
 
 _asked = _Asked()  # one for the process, as its signals are
@@ -24,19 +34,19 @@ _asked = _Asked()  # one for the process, as its signals are
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if not _asked.blocks:
-        raise Interrupted
-    _asked.pending = True
+        raise Interrupted(number)
+    _asked.pending = number
 
 
 def pending() -> bool:
     """Whether an end was asked for that is held back."""
-    return _asked.pending
+    return _asked.pending is not None
 
 
 def obey() -> NoReturn:
-    """Raise the Interrupted that was held back, now."""
-    _asked.pending = False
-    raise Interrupted
+    """Raise the Interrupted that was held back, now; where another process was asked, as if by SIGTERM."""
+    number, _asked.pending = _asked.pending or signal.SIGTERM, None
+    raise Interrupted(number)
 
 
 @contextmanager
@@ -49,7 +59,7 @@ def listening() -> Iterator[None]:
     try:
         yield
     finally:
-        _asked.pending = False
+        _asked.pending = None
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -69,6 +79,6 @@ def whole() -> Iterator[None]:
     """What stands within is done to its end: Interrupted is raised behind it."""
     with held():
         yield
-    if _asked.pending and not _asked.blocks:
-        _asked.pending = False
-        raise Interrupted
+    if _asked.pending is not None and not _asked.blocks:
+        number, _asked.pending = _asked.pending, None
+        raise Interrupted(number)

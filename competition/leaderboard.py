@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from competition.errors import InputError
+from competition.errors import InputError, unknown
 from competition.frames import pd
-from competition.settings import nearest
 from competition.workspace import Workspace, atomic_file
 
 COLUMNS = (
@@ -80,8 +79,9 @@ def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
     """The place of the newest line of a submission's file."""
     known = list(dict.fromkeys(log["submission"]))
     if name not in known:
-        told = f"known are {', '.join(known)}" if known else "the log is empty, `comp submit` writes its lines"
-        raise InputError(f"There is no submission {name!r} in the log{nearest(name, known)}: {told}.")
+        if not known:
+            raise InputError(f"There is no submission {name!r}: the log is empty, `comp submit` writes its lines.")
+        raise unknown("submission", name, known)
     lines = log[log["submission"] == name]
     tasks = sorted(set(lines["task"]))
     if task is None and len(tasks) > 1:

@@ -81,7 +81,7 @@ def permutation_test(
 
 def _try(task: Task, kind: str, examples: pd.DataFrame, refit: Refit, numbers: range, seed: int) -> Trial:
     found, expected = [], []
-    with progress(f"{task.name}, shuffles", len(numbers)) as work:
+    with progress(task.name, len(numbers), "shuffles") as work:
         for number in numbers:
             shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
             rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])

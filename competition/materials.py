@@ -169,7 +169,7 @@ class Materials:
         known = _earlier_translations(path)
         missing = [text for text in texts if text not in known]
         if missing:
-            with progress("translated texts", len(missing)) as work:
+            with progress("translation", len(missing), "texts") as work:
                 for new in Translator(source).translate(missing, work):
                     known |= new
                     _save_translations(path, known, "unfinished")

@@ -20,16 +20,28 @@ _CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory of a boot
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % percentile bootstrap interval over `queries` queries."""
+    """A value with its 95 % percentile bootstrap interval over `queries` queries.
+
+    Resamples of one query are all alike, so its interval has no width and says nothing: it is not shown.
+    """
 
     value: float
     low: float
     high: float
-    queries: int
+    queries: int  # 0 where that is not known
+
+    @property
+    def differs(self) -> bool:
+        """Whether a difference is significant: there is an interval, and it excludes 0."""
+        return self.queries != 1 and not self.low <= 0 <= self.high
+
+    def interval(self, sign: str = "") -> str:
+        """The interval in brackets with four decimals; a dash where it says nothing."""
+        return "–" if self.queries == 1 else f"[{self.low:{sign}.4f}, {self.high:{sign}.4f}]"
 
     def __format__(self, sign: str) -> str:
         """Four decimals; `+` shows the sign, as for a difference."""
-        return f"{self.value:{sign}.4f} [{self.low:{sign}.4f}, {self.high:{sign}.4f}]"
+        return f"{self.value:{sign}.4f} {self.interval(sign)}"
 
     def __str__(self) -> str:
         return f"{self}"

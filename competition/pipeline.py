@@ -42,14 +42,18 @@ class Step:
     recorded: Callable[[], str | None]
     make: Callable[[], None]
     shared: bool = False  # whether several processes make it together; else the first of them does
+    checkpoints: Path | None = None  # the folder of those of its training
 
     @property
     def state(self) -> str:
-        """`done`, `stale` (made from something else) or `missing`."""
+        """`done`, `begun` (training goes on from a checkpoint), `stale` (made from something else) or `missing`."""
         recorded = self.recorded()
-        if recorded is None:
-            return "missing"
-        return "done" if recorded == self.inputs else "stale"
+        if recorded == self.inputs:
+            return "done"
+        cards = self.checkpoints.rglob("state.json") if self.checkpoints else ()
+        if any(read_json(card).get("inputs") == self.inputs for card in cards):
+            return "begun"
+        return "missing" if recorded is None else "stale"
 
 
 def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
@@ -111,6 +115,7 @@ class Pipeline(Planner):
                 lambda: stamped(folder),
                 lambda: self.maker.pretrain(recipe, sources, folder, inputs),
                 shared=True,
+                checkpoints=self.workspace.checkpoints(recipe.name, "encoder"),
             ),
         ]
 
@@ -220,6 +225,7 @@ class Pipeline(Planner):
             lambda: stamped(folder),
             lambda: self.maker.train_all(recipe.for_all_rows, plan),
             shared=isinstance(recipe, EncoderRecipe),
+            checkpoints=self.workspace.checkpoints(recipe.name, plan.part),
         )
 
     def asked_for(self) -> dict[str, Step]:
@@ -235,7 +241,8 @@ class Pipeline(Planner):
     def _train_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.oof_fold(recipe.name, fold)
         name = f"train {recipe.name} fold {fold}"
-        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train(recipe, plan))
+        checkpoints = self.workspace.checkpoints(recipe.name, plan.part)
+        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train(recipe, plan), checkpoints)
 
     def pair_steps(self, name: str) -> list[Step]:
         """The nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
@@ -245,7 +252,8 @@ class Pipeline(Planner):
     def _pair_step(self, recipe: MemberRecipe, plan: FoldPlan) -> Step:
         path = self.workspace.pair(recipe.name, plan.held)
         name = f"train {recipe.name} without folds {' and '.join(map(str, plan.held))}"
-        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train_pair(recipe, plan))
+        checkpoints = self.workspace.checkpoints(recipe.name, plan.part)
+        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train_pair(recipe, plan), checkpoints)
 
     def _predict_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.test_fold(recipe.name, fold)
@@ -346,9 +354,16 @@ class Pipeline(Planner):
         return list({step.name: step for step in steps}.values())
 
 
-def _fold_step(name: str, inputs: str, path: Path, recipe: MemberRecipe, make: Callable[[], None]) -> Step:
+def _fold_step(
+    name: str,
+    inputs: str,
+    path: Path,
+    recipe: MemberRecipe,
+    make: Callable[[], None],
+    checkpoints: Path | None = None,
+) -> Step:
     """The step of a model's outputs, which are in the file `path`; processes share the work of neural networks."""
-    return Step(name, inputs, lambda: table_inputs(path), make, shared=isinstance(recipe, EncoderRecipe))
+    return Step(name, inputs, lambda: table_inputs(path), make, isinstance(recipe, EncoderRecipe), checkpoints)
 
 
 def _folds(recipe: MemberRecipe, only: int | None) -> range:

@@ -52,3 +52,8 @@ class FoldPlan:
     def name(self) -> str:
         """`3`, `0-3` of a nested model, `all` of one that holds out nothing."""
         return "-".join(map(str, self.held)) or ALL
+
+    @property
+    def part(self) -> str:
+        """Of what its checkpoints are, see `Workspace.checkpoints`."""
+        return f"fold-{self.name}"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from competition import processes
 
-PLAIN_WIDTH = 120  # columns where the output is no terminal
+PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is wrapped there
 
 
 def _console() -> Console:
@@ -29,32 +29,36 @@ PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 
 class _Facts(ProgressColumn):
-    """How much is done, the rate and the time left; the time that has passed where nobody knows how much there is."""
+    """How much is done, the rate and the time left; the time that has passed where nobody knows how much there is.
+
+    The tasks of the bar bring the name of their unit as the field `unit`.
+    """
 
     def render(self, task: BarTask) -> Text:
         if task.total is None:
             return Text(_clock(task.elapsed))
         speed = task.finished_speed or task.speed
-        rate = f", {_per_second(speed)}, {_clock(task.time_remaining)} left" if speed else ""
-        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{rate}")
+        unit = task.fields["unit"]
+        rate = f", {_per_second(speed, unit)}, {_clock(task.time_remaining)} left" if speed else ""
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f} {unit}{rate}")
 
 
 def _clock(seconds: float | None) -> str:
     return str(timedelta(seconds=round(seconds or 0)))
 
 
-def _per_second(rate: float) -> str:
-    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"
+def _per_second(rate: float, unit: str) -> str:
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
 
 
 class Progress:
-    """Counts units of work (usually pairs) of one named step; `total` is None where nobody knows how many there are."""
+    """Counts the units of work, such as `rows`, of one named step; `total` is None where nobody knows how many."""
 
-    def __init__(self, name: str, total: int | None, bar: Bar | None) -> None:
-        self.name, self.total, self.done = name, total, 0
+    def __init__(self, name: str, total: int | None, bar: Bar | None, unit: str = "") -> None:
+        self.name, self.total, self.unit, self.done = name, total, unit, 0
         self._before = 0  # units that were done before this process began
         self._bar = bar
-        self._task = bar.add_task(name, total=total) if bar else None
+        self._task = bar.add_task(name, total=total, unit=unit) if bar else None
         self._start = self._said = time.monotonic()
 
     def advance(self, units: int) -> None:
@@ -65,8 +69,8 @@ class Progress:
         elif self.total is not None and time.monotonic() - self._said > PLAIN_EVERY:
             self._said = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
-            rate = _per_second(self.rate)
-            console.print(f"{self.name}: {self.done:,} of {self.total:,}, {rate}, {_clock(left)} left")
+            rate = _per_second(self.rate, self.unit)
+            console.print(f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {_clock(left)} left")
 
     def reach(self, units: int) -> None:
         """Count as done what was done before this process began, up to `units` in all; no rate is due to it."""
@@ -89,20 +93,21 @@ class Progress:
         if self.total is None:
             console.print(f"{self.name}: {seconds:,.1f} s")
         elif here := self.done - self._before:
-            console.print(f"{self.name}: {here:,} in {seconds:,.1f} s, {_per_second(self.rate)}")
+            rate = _per_second(self.rate, self.unit)
+            console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
 
 
 _live: list[Bar] = []  # the bars on the terminal: at most one, to which work within work adds a line
 
 
 @contextmanager
-def progress(name: str, total: int | None = None) -> Iterator[Progress]:
-    """Show the progress of `total` units of work under `name`; ends with one line that stays.
+def progress(name: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
+    """Show the progress of `total` units of work, such as `rows`, under `name`; ends with one line that stays.
 
     Without a total, the time that has passed is shown: for what a library does in one call.
     """
     with _bars() as bar:
-        work = Progress(name, total, bar)
+        work = Progress(name, total, bar, unit)
         yield work
         work.close()
 

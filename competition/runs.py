@@ -94,7 +94,7 @@ class Runs(Materials):
 
     def _unfinished(self, recipe: MemberRecipe, fold: FoldPlan) -> Path:
         """Where the checkpoints of a model in training lie."""
-        return self.workspace.checkpoints(recipe.name, f"fold-{fold.name}")
+        return self.workspace.checkpoints(recipe.name, fold.part)
 
     def train_all(self, recipe: MemberRecipe, plan: FoldPlan) -> None:
         """Train the model of all training rows; it leaves its weights alone, since there is no row to judge it by."""
@@ -174,7 +174,7 @@ class Runs(Materials):
 
         features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
         lesson = self._lesson(recipe, fold, rows["train"])
-        with progress(f"{recipe.name} fold {fold.name}, trees", recipe.trees) as work:
+        with progress(f"{recipe.name} fold {fold.name}", recipe.trees, "trees") as work:
             booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson, work)
         save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
         held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
@@ -242,7 +242,7 @@ class Runs(Materials):
         assert fold.sources is not None  # every encoder recipe has them
         corpus = self._corpus_of(recipe, fold)
         folder = self.workspace.model(recipe.name, fold.name)
-        name = f"{recipe.name} fold {fold.name}, test rows"
+        name = f"{recipe.name} fold {fold.name}, test"
         return predict_fold(recipe, corpus, fold.sources, folder, name, test)
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe) -> None:

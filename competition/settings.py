@@ -8,15 +8,14 @@ those that are built in.
 """
 
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
-from competition.errors import InputError
+from competition.errors import InputError, nearest, unknown
 from competition.keys import AND, AuditKeys, AuditMethod, Model, Tracker
 from competition.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, PretrainingRecipe
 from competition.tasks import ANSWER_KIND
@@ -63,12 +62,6 @@ class Settings(Model):
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` where one of the known names is near, else an empty string."""
-    close = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -145,13 +138,12 @@ def _find(workspace: Workspace, name: str) -> Path:
         path = folder / f"{name}.toml"
         if path.is_file() and path.parent == folder:
             return path
-    known = recipe_names(workspace)
-    raise InputError(f"There is no recipe {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+    raise unknown("recipe", name, recipe_names(workspace))
 
 
 def _preset(name: str, source: Path) -> dict[str, Any]:
     path = BUILT_IN / "presets" / f"{name}.toml"
-    known = [p.stem for p in path.parent.glob("*.toml")]
+    known = sorted(p.stem for p in path.parent.glob("*.toml"))
     if name not in known:
         raise InputError(f"{source}: there is no preset {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
     return read_toml(path)
@@ -181,10 +173,7 @@ def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleR
     left_out = variant.removeprefix(WITHOUT)
     known = [*VARIANTS, *(WITHOUT + member for member in members)]
     if variant not in known:
-        hint = nearest(variant, known)
-        raise InputError(
-            f"The ensemble {recipe.name!r} has no variant {variant!r}{hint}: known are {', '.join(known)}."
-        )
+        raise unknown(f"{recipe.name} variant", variant, known)
     changes = VARIANTS.get(variant) or {"members": tuple(member for member in members if member != left_out)}
     if not changes.get("members", members):
         raise InputError(f"{recipe.name}.{variant} has no member left.")

@@ -135,7 +135,7 @@ class Maker(Runs):
     def _log_line(self, name: str, task: Task, plan: RunPlan, files: dict[str, str]) -> dict[str, Any]:
         scores = read_json(self.workspace.run_card(plan.name)).get("scores", {})
         score = scores.get(task.name, {}).get(task.metric, {}).get("all", {})
-        shown = {key: f"{score[value]:.6f}" if score else "" for key, value in _LOGGED.items()}
+        shown = {key: repr(score[value]) if score else "" for key, value in _LOGGED.items()}
         line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
         line["leaky"] = "yes" if plan.leaky else ""
         return {**line, **shown, "sha256": submissions.digest(files[task.file].encode())}

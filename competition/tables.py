@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.cells import header, read_text
+from competition.cells import header, read_text, spelled
 from competition.errors import CompError, InputError, listed, shown
 from competition.frames import pd
 from competition.seals import SEALED, is_whole, write_sealed
@@ -117,6 +117,9 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
         InputError: it cannot be read, see `cells.read_text`, or has other columns.
     """
     found = header(source, name)
+    for column in columns:
+        if column not in found:
+            spelled(column, found, name)
     if sorted(found) != sorted(columns):
         raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {listed(found)}.")
     return read_text(source, name)[list(columns)]

@@ -44,8 +44,8 @@ class Trial:
     memory: int  # bytes at the peak, with the tokens of all rows
 
 
-def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path) -> Trial:
-    """Try a recipe out; what has to be written goes to `folder`.
+def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int) -> Trial:
+    """Try a recipe out, for no more than `steps`, all that are to be done; what has to be written goes to `folder`.
 
     Raises:
         InputError: the encoder would have to be downloaded first.
@@ -64,7 +64,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path) -> Trial:
     tokenised = (time.monotonic() - began) / len(examples)
     rows = np.arange(len(examples))
     sample = corpus.sample(recipe, rows, np.empty(0, np.int64))
-    accelerator, watch = make_accelerator(precision=recipe.precision), _Stopwatch()
+    accelerator, watch = make_accelerator(precision=recipe.precision), _Stopwatch(steps)
     model = RelevanceModel.make(recipe, sources, seed=0)
     with suppress(_Enough):
         tune(accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None)
@@ -91,28 +91,32 @@ class _Enough(Exception):
 class _Stopwatch(Progress):
     """Takes the time of each step instead of showing it."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         super().__init__("measured", 0, None)
         self._times = [time.monotonic()]
+        self._most = min(most, _WARM + _STEPS)
 
     def advance(self, units: int) -> None:
         """A step has ended; raises _Enough where no other is needed."""
         _synchronize()
         self._times.append(time.monotonic())
         spent = self._times[-1] - self._times[0]
-        if self.steps >= _STEPS or (self.steps >= _ENOUGH and spent > _SECONDS):
+        if self._taken >= self._most or (self._taken >= _WARM + _ENOUGH and spent > _SECONDS):
             raise _Enough
 
     @property
+    def _taken(self) -> int:
+        return len(self._times) - 1
+
+    @property
     def steps(self) -> int:
-        """How many steps are counted."""
-        return max(0, len(self._times) - 1 - _WARM)
+        """How many steps are counted: those behind the first ones, or all where there are no others."""
+        return self._taken - _WARM if self._taken > _WARM else self._taken
 
     @property
     def per_step(self) -> float:
-        """Mean seconds of the steps behind the first ones, or of all where there are no others."""
-        counted = np.diff(self._times)
-        return float(counted[_WARM:].mean() if self.steps else counted.mean())
+        """Mean seconds of the steps that are counted."""
+        return float(np.diff(self._times)[-self.steps :].mean())
 
 
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -170,7 +170,7 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
     assert (found["minus_before_low"] <= found["minus_before"])[1:].all()
     assert (found["minus_before_high"] >= found["minus_before"])[1:].all()
     for row, score, step in zip(LOSSES, scores[1:], np.diff(scores), strict=True):
-        line = next(line for line in printed.splitlines() if f" {row} " in line)
+        line = next(line for line in printed.splitlines() if line.startswith(f"{row} "))
         assert f"{score:.4f} [" in line and f"{step:+.4f} [" in line
         outside = found.loc[row, "minus_before_low"] > 0 or found.loc[row, "minus_before_high"] < 0
         assert (" yes " if outside else " no ") in line

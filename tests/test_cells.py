@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from competition import cells
-from competition.cells import read_text
+from competition.cells import read_text, spelled
 from competition.errors import InputError, visible
 
 TEXTS = (
@@ -63,12 +63,25 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
         (b'id,text\n1,"a\n2,b\n', "no readable CSV file"),
         ("id,text\n1,caf\u00e9\n".encode("latin-1"), "line 2 is not UTF-8, convert it first"),
         ("id,text\n1,a\n".encode("utf-16"), "line 1 is not UTF-8"),
+        (b"id;text\n1;a, b\n", "file.csv: the columns are separated by ';', not by commas: save it with commas."),
+        (b'"id"\t"text"\n"1"\t"a"\n', "the columns are separated by '\\t', not by commas"),
     ],
 )
 def test_what_is_no_table_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(content)
     assert words in refusal(path)
+
+
+@pytest.mark.parametrize("found", ["Query", "QUERY", " query", "query "])
+def test_a_column_that_is_spelled_otherwise_is_named(found: str) -> None:
+    with pytest.raises(InputError) as error:
+        spelled("query", ["id", found], "FILE")
+    assert str(error.value) == f"FILE: the column {found!r} is to be written 'query'."
+
+
+def test_another_column_is_not_taken_for_a_misspelling() -> None:
+    spelled("query", ["id", "query", "queries", "query_id"], "FILE")
 
 
 def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:

@@ -92,6 +92,16 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == made, "run `make docs`"
 
 
+def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> None:
+    pictures = re.findall(r"!\[([^]]*)\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {path for _, path in pictures} == {"docs/session.svg", "docs/report.png"}
+    assert all(words and (ROOT / path).stat().st_size < 200_000 for words, path in pictures)
+    svg = (DOCS / "session.svg").read_text(encoding="utf-8")
+    assert len(svg) < 100_000 and "comp" in svg
+    elsewhere = re.findall(r"url\((?!#)|@import|href|<script|(?<!xmlns=\")https?:|/home/|/tmp/|/work/", svg)
+    assert not elsewhere, "run `make pictures`"
+
+
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):

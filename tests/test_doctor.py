@@ -66,7 +66,7 @@ def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) ->
     found = health(space, 0)
     assert (found["t3"]["level"], found["t3"]["said"]) == ("look", "1 missing, of 10 steps")
     assert found["lexical"]["said"] == "10 out of date, of 10 steps"
-    assert found["t3"]["mend"] == "comp train --recipe t3" and found["steps"]["mend"] == "comp run"
+    assert {row["mend"] for row in found.values()} == {"", "comp run"}  # which mends all of them
 
 
 def test_a_row_in_another_fold_stops(space: Workspace) -> None:

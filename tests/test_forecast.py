@@ -10,8 +10,8 @@ import pytest
 from competition import forecast as module
 from competition.cli.forecast import duration
 from competition.machine import Device
-from competition.pipeline import Pipeline
-from competition.trial import Trial, _size, _Stopwatch
+from competition.pipeline import Pipeline, execute
+from competition.trial import Trial, _Enough, _size, _Stopwatch
 from competition.workspace import Workspace
 from tests.conftest import comp, make_workspace, refused
 
@@ -100,11 +100,45 @@ def test_an_encoder_that_is_elsewhere_is_not_fetched(space: Workspace) -> None:
 def test_the_first_steps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("competition.trial.time.monotonic", lambda: now[0])
-    watch = _Stopwatch()
+    watch = _Stopwatch(92)
     for seconds in (9, 5, 4, 1, 2, 3):
         now[0] += seconds
         watch.advance(32)
     assert watch.steps == 3 and watch.per_step == 2.0
+
+
+@pytest.mark.parametrize(("most", "counted", "mean"), [(5, 2, (1 + 2) / 2), (3, 3, (9 + 5 + 4) / 3), (1, 1, 9.0)])
+def test_no_more_steps_are_taken_than_are_to_be_done(
+    most: int, counted: int, mean: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, taken = [0.0], 0
+    monkeypatch.setattr("competition.trial.time.monotonic", lambda: now[0])
+    watch = _Stopwatch(most)
+    with pytest.raises(_Enough):
+        for seconds in (9, 5, 4, 1, 2, 3):
+            now[0] += seconds
+            taken += 1
+            watch.advance(32)
+    assert (taken, watch.steps, watch.per_step) == (most, counted, mean)
+
+
+def test_the_trial_is_no_longer_than_the_training(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(module, "measure", lambda *given: asked.append(given[-1]) or TRIAL)
+    pipeline = Pipeline(space)
+    found = module.forecast(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
+    assert asked == [found.folds[0].steps]
+
+
+def test_steps_without_a_time_are_spoken_of_where_there_are_some(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    where = ("train", "--dry-run", "--recipe", "c1", "--fold", "0", "-w", space.root)
+    assert "Steps without a time are not measured." in comp(*where).output
+    execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary
+    shown = comp(*where).output
+    assert "train c1 fold 0" in shown and "without a time" not in shown
 
 
 def test_arrays_are_counted_wherever_they_are() -> None:

@@ -44,7 +44,15 @@ def test_another_answer_leaves_the_first(space: Workspace) -> None:
     assert (line["public"], line["private"]) == (0.61, 0.6)
     told = json.loads(comp("leaderboard", "-w", space.root, "--json").stdout)["tables"][0]["rows"]
     assert [row["public"] for row in told] == [None, None, 0.61, None]
-    assert told[0]["out_of_fold"] == 0.85 and told[2]["out_of_fold"] is None
+    assert told[2]["out_of_fold"] is None and told[0]["metric"] == "nDCG"
+    assert told[0]["out_of_fold"] == {"value": 0.85, "low": 0.84, "high": 0.86, "queries": None}
+
+
+def test_what_is_usual_fits_into_100_columns(space: Workspace) -> None:
+    where = ("leaderboard", "add", "main", "--task", "task1", "-w", space.root)
+    lines = comp(*where, "--public", "0.8731", "--private", "0.8729").output.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert "main/task1" in lines[3] and "0.8500 [0.8400, 0.8600]" in lines[3]
 
 
 def test_a_later_submission_keeps_the_answers(space: Workspace) -> None:
@@ -70,7 +78,7 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_changes(space: Workspace
         return refused("leaderboard", "add", *arguments, "-w", space.root)
 
     assert add("mian", "--public", "0.8") == (
-        "There is no submission 'mian' in the log (did you mean 'main'?): known are main, c1-task2."
+        "There is no submission 'mian' (did you mean 'main'?): known are main, c1-task2."
     )
     assert "answers task1, task2: say which with --task" in add("main", "--public", "0.8")
     assert "does not answer task3, only task1, task2" in add("main", "--task", "task3", "--public", "0.8")

@@ -122,3 +122,11 @@ def test_paired_difference_is_narrow_where_both_vary_together() -> None:
 def test_no_queries_is_nan() -> None:
     estimate = metrics.bootstrap(np.empty((0, 2)), metrics.mean)
     assert math.isnan(estimate.value) and estimate.queries == 0
+
+
+def test_an_interval_of_one_query_says_nothing() -> None:
+    one, two = (metrics.bootstrap(np.array([[x, 1.0] for x in values]), metrics.mean) for values in ([0.5], [0.5, 0.7]))
+    assert (one.low, one.value, one.high, one.queries) == (0.5, 0.5, 0.5, 1)
+    assert f"{one}" == "0.5000 –" and f"{one:+}" == "+0.5000 –" and not one.differs
+    assert f"{two}" == "0.6000 [0.5000, 0.7000]" and two.differs
+    assert not metrics.Estimate(0.1, -0.1, 0.3, 9).differs

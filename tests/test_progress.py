@@ -5,42 +5,49 @@ import io
 import pytest
 
 from competition import progress as module
-from competition.progress import Progress, console, progress
+from competition.progress import Progress, console, progress, results
 
 
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What the console writes."""
     stream = io.StringIO()
-    monkeypatch.setattr(console, "_file", stream)
+    for each in (console, results):
+        monkeypatch.setattr(each, "_file", stream)
     return stream
 
 
 def test_a_file_gets_plain_lines(written: io.StringIO) -> None:
-    with progress("rows", 30) as work:
+    with progress("fold 0", 30, "rows") as work:
         for _ in range(3):
             work.advance(10)
     (line,) = written.getvalue().splitlines()
-    assert line.startswith("rows: 30 in ") and line.endswith("/s") and "\x1b" not in line
+    assert line.startswith("fold 0: 30 rows in ") and line.endswith(" rows/s") and "\x1b" not in line
+
+
+def test_a_line_of_a_file_is_not_wrapped(written: io.StringIO) -> None:
+    results.print("word " * 1000)
+    console.print("word " * 1000)
+    assert written.getvalue().splitlines() == ["word " * 1000] * 2
 
 
 def test_what_was_done_before_is_not_told_as_done_now(written: io.StringIO) -> None:
-    with progress("rows", 30) as work:
+    with progress("fold 0", 30, "rows") as work:
         work.reach(20)
         work.advance(10)
-    with progress("rows", 30) as work:
+    with progress("fold 0", 30, "rows") as work:
         work.reach(30)
     (line,) = written.getvalue().splitlines()
-    assert line.startswith("rows: 10 in ")
+    assert line.startswith("fold 0: 10 rows in ")
 
 
 def test_a_long_step_says_rate_and_time_left(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    work = Progress("rows", 400, None)
+    work = Progress("fold 0", 400, None, "rows")
     now[0] += 20  # 100 rows in 20 s: 5 per second, and the other 300 take 60 s
     work.advance(100)
-    assert written.getvalue() == "rows: 100 of 400, 5/s, 0:01:00 left\n"
+    assert written.getvalue() == "fold 0: 100 of 400 rows, 5 rows/s, 0:01:00 left\n"
 
 
 def test_work_of_unknown_size_says_how_long_it_took(written: io.StringIO) -> None:
@@ -51,12 +58,13 @@ def test_work_of_unknown_size_says_how_long_it_took(written: io.StringIO) -> Non
 
 def test_a_terminal_shows_work_within_work(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_force_terminal", True)
-    with progress("folds", 2) as outer, progress("rows", 10) as inner:
+    with progress("blend", 2, "folds") as outer, progress("fold 0", 10, "rows") as inner:
         inner.advance(10)
         outer.advance(1)
+        assert "10 of 10 rows" in module._Facts().render(module._live[0].tasks[1]).plain
         assert len(module._live) == 1
         shown = {task.description: task.completed for task in module._live[0].tasks}
-        assert shown == {"folds": 1, "rows": 10}
+        assert shown == {"blend": 1, "fold 0": 10}
     assert not module._live
     lines = [line for line in written.getvalue().splitlines() if " in 0.0 s" in line]
     assert len(lines) == 2
@@ -64,6 +72,6 @@ def test_a_terminal_shows_work_within_work(written: io.StringIO, monkeypatch: py
 
 def test_a_bar_ends_with_the_work_that_failed(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_force_terminal", True)
-    with pytest.raises(RuntimeError), progress("folds", 2):
+    with pytest.raises(RuntimeError), progress("blend", 2, "folds"):
         raise RuntimeError
     assert not module._live

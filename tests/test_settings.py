@@ -436,8 +436,8 @@ def test_a_variant_is_the_ensemble_with_other_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("blend.lightgbn", ("no variant 'lightgbn'", "did you mean 'lightgbm'", "without-r2")),
-        ("blend.without-c2", ("no variant 'without-c2'", "did you mean 'without-")),
+        ("blend.lightgbn", ("There is no blend variant 'lightgbn'", "did you mean 'lightgbm'", "without-r2")),
+        ("blend.without-c2", ("There is no blend variant 'without-c2'", "did you mean 'without-")),
         ("blend.without-lexical.without-c1.without-r2.without-t3", ("has no member left",)),
         ("c1.lightgbm", ("There is no recipe 'c1.lightgbm'",)),
         ("blended.lightgbm", ("There is no recipe 'blended'", "did you mean 'blend'")),

@@ -71,7 +71,7 @@ def _show(title: str, lines: list["Line"], seeds: int, to_first: bool) -> None:
 
 
 def _cells(line: "Line", difference: "Estimate | None") -> list[object]:
-    significant = (difference.low > 0 or difference.high < 0) if difference else None
+    significant = difference.differs if difference else None
     return [
         line.name,
         line.score,

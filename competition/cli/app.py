@@ -10,14 +10,14 @@ from typer.core import TyperGroup
 from competition import __version__, processes
 from competition.cli.output import begin, finish
 from competition.errors import CompError, InputError, visible
-from competition.interruption import listening
+from competition.interruption import Interrupted, listening
 
 DEBUG, QUIET, JSON = "--debug", "--quiet", "--json"
 SHARED = ("pretrain", "train")  # commands whose work several processes share
 
 
 class Commands(TyperGroup):
-    """Turns errors into a sentence on stderr: exit code 2 for wrong input, 1 for a step that failed."""
+    """Turns errors into a sentence on stderr: exit code 2 for wrong input, 1 for a step that failed, 128 + a signal."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Options of all commands are understood wherever they stand."""
@@ -41,7 +41,7 @@ class Commands(TyperGroup):
             if said is None:
                 raise
             sentence, exit_code = visible(said[0]), said[1]
-            if processes.is_first() or not isinstance(error, KeyboardInterrupt):
+            if processes.is_first() or not isinstance(error, Interrupted):
                 print(f"error: {sentence}", file=sys.stderr)
             finish(ctx.invoked_subcommand, exit_code, sentence)
             raise typer.Exit(exit_code) from None
@@ -53,8 +53,8 @@ def _said(error: BaseException) -> tuple[str, int] | None:
     """What is said of an error, and the exit code; None for those of the parser, which say it themselves."""
     if isinstance(error, CompError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return f"interrupted; {str(error) or 'the same command goes on from what is done'}.", 1
+    if isinstance(error, Interrupted):
+        return f"interrupted; {str(error) or 'the same command goes on from what is done'}.", error.exit_code
     if isinstance(error, OSError):
         return f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1
     if not isinstance(error, Exception) or isinstance(error, typer.Abort) or hasattr(error, "format_message"):

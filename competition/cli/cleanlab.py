@@ -97,7 +97,8 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
     if flags["rank"].count() < int(keys.fraction * len(flags)):
         share = flags["dropped"].mean()
         console.print(f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped.")
-    console.print(f"{unaudited:,} training rows are not audited: they have no label.")
+    if unaudited:
+        console.print(f"{unaudited:,} training rows are not audited: they have no label.")
     for key, value in keys.model_dump().items():
         if value != (own := getattr(pipeline.settings.audit, key)):
             console.print(f"competition.toml says noise_{key} = {own!r}: recipes obey that.")

@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
 from competition.cli.output import show, such_as
-from competition.errors import InputError
+from competition.errors import InputError, listed
 from competition.progress import console, progress
 from competition.workspace import Workspace, read_json
 
@@ -54,6 +54,7 @@ def import_(
         store.save(space, examples, products, path.resolve().name)
     space.planted.unlink(missing_ok=True)
     _show(space)
+    _say_outdated(space)
 
 
 @group.command(epilog=such_as("comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"))
@@ -89,3 +90,18 @@ def synth(
     console.print(
         f"{len(planted):,} training labels are wrong on purpose: {space.planted} knows them, nothing else reads it."
     )
+    _say_outdated(space)
+
+
+def _say_outdated(space: Workspace) -> None:
+    """Name the runs that were made from other rows than those that are there now."""
+    from competition.data.store import load_card
+
+    card = load_card(space)
+    made = {path.parent.name: read_json(path).get("data") for path in sorted(space.oof.glob("*/run.json"))}
+    outdated = [run for run, data in made.items() if data != {"train": card.train, "test": card.test}]
+    if outdated:
+        console.print(
+            f"Made from other rows, so out of date now: {listed(outdated)}. "
+            "`comp run` makes those anew that competition.toml asks for."
+        )

@@ -38,7 +38,8 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
         f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
     )
-    console.print("Steps without a time are not measured.")
+    if len(steps) > len(found.folds):
+        console.print("Steps without a time are not measured.")
     if trial.memory > device.free:
         warn("that is more memory than is free: lower token_budget.")
 

@@ -1,5 +1,6 @@
 """`comp leaderboard`: what was submitted, and what the competition answered."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,19 +60,22 @@ def add(
 
 
 def _show(space: Workspace, log: "pd.DataFrame") -> None:
-    header = {"time": "time (UTC)", "submission": "submission", "task": "task", "run": "run", "metric": "metric"}
-    header |= {
-        "out_of_fold": "out-of-fold [95 %]",
-        "public": "public",
-        "above": "minus out-of-fold",
-        "private": "private",
+    header: dict[str, str | None] = {
+        "time": "time (UTC)",
+        "submission": "file",
+        "task": None,
+        "run": "run",
+        "metric": None,
     }
+    header |= {"out_of_fold": "out-of-fold [95 %]", "public": "public", "above": "above", "private": "private"}
     show(
         space.leaderboard.name,
         header,
         [_cells({str(name): cell for name, cell in line.items()}) for line in log.to_dict("records")],
         5,
     )
+    if log["public"].any():
+        console.print("above: the public score minus the out-of-fold score.")
     if log.empty:
         console.print("Nothing was submitted yet: `comp submit` writes the files.")
 
@@ -82,7 +86,9 @@ def _cells(line: dict[str, str]) -> list[object]:
     scores = ("out_of_fold", "low", "high", "public", "private")
     value, low, high, public, private = (float(line[name]) if line[name] else None for name in scores)
     time = Cell(line["time"], text=line["time"][:16].replace("T", " "))
-    own = None if value is None or low is None or high is None else Estimate(value, low, high, 0)
+    own = None if value is None or low is None or high is None else Estimate(value, low, high, queries=0)
+    expected = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value
-    told = [line[name] for name in ("submission", "task", "run", "metric")]
-    return [time, *told, Cell(value, text=str(own or "")), public, Cell(above, "+.4f"), private]
+    file = Cell(line["submission"], text=f"{line['submission']}/{line['task']}")
+    told = [line[name] for name in ("task", "run", "metric")]
+    return [time, file, *told, expected, public, Cell(above, "+.4f"), private]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE
-from competition.errors import InputError
+from competition.errors import unknown
 from competition.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -33,11 +33,10 @@ TaskOption = Annotated[str, typer.Option(help="The task that it answers.", autoc
 
 def task_named(name: str) -> "Task":
     """The task called `name`; raises InputError with the nearest name."""
-    from competition.settings import nearest
     from competition.tasks import TASKS
 
     if name not in TASKS:
-        raise InputError(f"There is no task {name!r}{nearest(name, TASKS)}: known are {', '.join(TASKS)}.")
+        raise unknown("task", name, TASKS)
     return TASKS[name]
 
 
@@ -51,9 +50,8 @@ def tracker_named(name: str) -> str:
     from typing import get_args
 
     from competition.keys import Tracker
-    from competition.settings import nearest
 
     known = get_args(Tracker)
     if name not in known:
-        raise InputError(f"There is no tracker {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+        raise unknown("tracker", name, known)
     return name

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from itertools import compress
 from typing import Any
 
 from rich.table import Table
@@ -62,7 +63,7 @@ def finish(command: str | None, exit_code: int = 0, error: str | None = None) ->
 
 def show(
     title: str,
-    header: Sequence[str] | Mapping[str, str],
+    header: Sequence[str] | Mapping[str, str | None],
     rows: Sequence[Sequence[object]],
     left: int = 1,
     **about: object,
@@ -71,9 +72,10 @@ def show(
 
     Args:
         title: of the table.
-        header: the columns, or the key of each for machines -> its heading for people.
+        header: the columns, or the key of each for machines -> its heading for people; None where they do without.
         rows: cells; what is no text goes to machines as it is, see `Cell` for how people see it.
-        left: how many columns are text, which stands on the left; the others are numbers.
+        left: how many columns are text, which stands on the left; the others are numbers. People see narrow tables:
+            what is usual should fit into 100 columns.
         about: what all rows share, for machines.
     """
     headings = dict(header) if isinstance(header, Mapping) else {name: name for name in header}
@@ -81,11 +83,14 @@ def show(
         named = [dict(zip(headings, map(_plain, row), strict=True)) for row in rows]
         _document.tables.append({"title": title, "about": _plain(about), "rows": named})
         return
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    seen = [name is not None for name in headings.values()]
     for i, name in enumerate(headings.values()):
-        table.add_column(name, justify="left" if i < left else "right", overflow="fold")
+        if name is not None:
+            table.add_column(name, justify="left" if i < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.shown() if isinstance(cell, Cell) else Text(visible(_text(cell))) for cell in row))
+        cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in compress(row, seen))
+        table.add_row(*(cell.shown() for cell in cells))
     results.print(table)
 
 

@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, task_named
 from competition.cli.output import Cell, show, such_as
-from competition.errors import InputError
+from competition.errors import unknown
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -26,19 +26,18 @@ def score(
     """Grade an answer file: the task's metric over all queries and per locale, with intervals over queries."""
     from competition.data import store
     from competition.evaluation import estimates
-    from competition.settings import nearest
     from competition.submissions import check_answer, grade, read_answer
     from competition.tasks import GAINS
 
     asked = task_named(task)
     if protocol not in GAINS:
-        raise InputError(f"There is no protocol {protocol!r}{nearest(protocol, GAINS)}: known are {', '.join(GAINS)}.")
+        raise unknown("protocol", protocol, GAINS)
     examples = store.load_examples(Workspace.open(workspace))
     answer = read_answer(file, str(file), asked)
     check_answer(answer, str(file), asked, examples, complete=not allow_missing)
     counts = grade(answer, asked, examples, protocol)
     rows = [
-        [metric, group, e.queries, Cell(e.value, ".6f"), Cell([e.low, e.high], text=f"[{e.low:.4f}, {e.high:.4f}]")]
+        [metric, group, e.queries, Cell(e.value, ".6f"), Cell([e.low, e.high], text=e.interval())]
         for metric, groups in estimates(counts).items()
         for group, e in groups.items()
     ]

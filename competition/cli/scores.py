@@ -8,12 +8,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def show_scores(lines: "pd.DataFrame", floor: str) -> None:
+def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None:
     """Print the lines of a scoreboard that are of one task, split and group.
 
     Args:
         lines: with the columns of `scoreboard.COLUMNS`.
         floor: the heading of the difference to the floor.
+        narrow: whether people do without the difference to the baseline, since the names of runs are long.
     """
     first = lines.iloc[0]
     rows = [
@@ -21,8 +22,8 @@ def show_scores(lines: "pd.DataFrame", floor: str) -> None:
         for line in lines.itertuples()
     ]
     queries = f"{first['queries']:,} queries" + ("" if first["group"] == "all" else f" with {first['group']}")
-    header = {"run": "run", "score": f"{first['metric']} [95 %]"}
-    header |= {"above_baseline": f"minus {first['baseline']} [95 %]", "above_floor": f"{floor} [95 %]"}
+    header: dict[str, str | None] = {"run": "run", "score": f"{first['metric']} [95 %]"}
+    header |= {"above_baseline": None if narrow else f"minus {first['baseline']}", "above_floor": floor}
     about = {name: first[name] for name in ("task", "split", "group", "metric", "baseline", "floor")}
     show(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
 

@@ -44,7 +44,7 @@ def stack(
     stacks.write(*tables)
     for table in tables:
         for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
-            show_scores(lines, f"minus {floor}")
+            show_scores(lines, f"minus {floor}", narrow=True)
     _show_learned(stacks)
     if not made:
         console.print("Nothing to do: the ensemble is up to date.")

@@ -10,8 +10,8 @@ from competition.workspace import Workspace
 if TYPE_CHECKING:
     from competition.oof import RunPlan
 
-_LOOKS = {"done": ("■", "green"), "stale": ("▲", "yellow"), "missing": ("·", "dim")}
-_LEGEND = "■ done   ▲ out of date   · missing"
+_LOOKS = {"missing": ("·", "dim"), "begun": ("◧", "cyan"), "stale": ("▲", "yellow"), "done": ("■", "green")}
+_LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   · missing"
 
 
 @app.command(epilog=such_as("comp status", "comp status --json"))
@@ -53,12 +53,14 @@ def _steps_of(plan: "RunPlan") -> list[str]:
 def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
     folds = range(max(len(plan.folds) for plan in plans))
     header = {"run": "run", "kind": "kind"} | {f"fold_{fold}": str(fold) for fold in folds}
-    header |= {"test": "test rows", "whole": "whole run", "audit": "audit"}
+    header |= {"test": "test rows", "whole": "whole", "audit": "audit"}
     rows = []
     for plan in plans:
-        cells = [_mark([states.get(f"train {plan.name} fold {fold}")]) for fold in folds]
-        cells.append(_mark([states.get(f"predict {plan.name} fold {fold}") for fold in plan.folds]))
-        cells.append(_mark([states.get(f"{verb} {plan.name}") for verb in ("score", "stack")]))
+        trained = [states.get(f"train {plan.name} fold {fold}") for fold in folds]
+        predicted = [states.get(f"predict {plan.name} fold {fold}") for fold in plan.folds]
+        own = [states.get(f"{verb} {plan.name}") for verb in ("score", "stack")]
+        cells = [_mark([state]) for state in trained]
+        cells += [_mark(predicted), _mark([_worst([*trained, *predicted, *own])])]
         cells.append(_mark([states.get(f"audit {plan.name}")]))
         rows.append([plan.name, plan.kind, *cells])
     show("Runs by fold", header, rows, 2)
@@ -66,7 +68,10 @@ def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
 
 def _mark(found: list[str | None]) -> Cell:
     """The state of steps that share a cell, those that there are: the worst, and how each of them is."""
-    states = [state for state in found if state is not None]
-    worst = next((state for state in ("missing", "stale", "done") if state in states), None)
-    text = "".join(_LOOKS[state][0] for state in states)
+    worst, text = _worst(found), "".join(_LOOKS[state][0] for state in found if state is not None)
     return Cell(worst, style=_LOOKS[worst][1] if worst else "", text=text)
+
+
+def _worst(states: list[str | None]) -> str | None:
+    """The state that is furthest from done; None where there is no step."""
+    return next((state for state in _LOOKS if state in states), None)

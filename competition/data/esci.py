@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from competition.cells import read_text
+from competition.cells import read_text, spelled
 from competition.data.store import PRODUCT_KEY, in_order, product_order
 from competition.errors import InputError, listed, shown
 from competition.tables import whole_numbers
@@ -40,6 +40,7 @@ def _check_file(path: Path) -> None:
 def _check_columns(path: Path, found: list[str], wanted: dict[str, str]) -> None:
     for column in wanted:
         if column not in found:
+            spelled(column, found, str(path))
             raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}.")
 
 

@@ -87,7 +87,7 @@ def write_sequences(folder: Path, inputs: str, name: str, tables: Sequence[pd.Da
     keys, first = np.unique(np.concatenate([row_hashes(rows) for rows in tables]), return_index=True)
     order = np.argsort(first)  # as they come, so that what belongs together stays together
     lengths, begins = np.empty((2, len(keys)), np.int64)
-    with atomic_folder(folder) as temporary, progress(name, len(keys)) as work:
+    with atomic_folder(folder) as temporary, progress(name, len(keys), "texts") as work:
         written = _write_values(temporary / _VALUES, _made(tables, first[order], make, work))
         lengths[order], begins[order] = written, np.cumsum(written) - written
         for file, column in ((_KEYS, keys), (_LENGTHS, lengths), (_BEGINS, begins)):

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.cells import read_text
+from competition.cells import read_text, spelled
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.data.text import FIELDS
-from competition.errors import InputError
+from competition.errors import InputError, unknown
 from competition.folds import normalise
 from competition.tasks import LOCALES, TASKS
 from competition.workspace import atomic_file
@@ -62,9 +62,11 @@ class Unseen:
             first_id: of the pairs, which are numbered as they come.
 
         Raises:
-            InputError: there is no row, a column that is needed is missing, a cell holds no text, a query is empty, or
-                a locale is unknown.
+            InputError: `locale` is unknown, there is no row, a column that is needed is missing or one differs from its
+                name in case, a cell holds no text, a query is empty, or a row's locale is unknown.
         """
+        if locale not in LOCALES:
+            raise unknown("locale", locale, LOCALES)
         if table.empty:
             raise InputError(f"{source} has no rows.")
         rows, remarks = _texts(table, source)
@@ -99,8 +101,10 @@ def _tables(rows: pd.DataFrame, first_id: int) -> tuple[pd.DataFrame, pd.DataFra
 def _texts(table: pd.DataFrame, source: str) -> tuple[pd.DataFrame, list[str]]:
     """The columns that are read, by our names, with empty text where a column or a cell is missing; and a remark."""
     found = {name: next((known for known in names if known in table), None) for name, names in NAMES.items()}
-    for name in _NEEDED:
-        if found[name] is None:
+    for name in (name for name, column in found.items() if column is None):
+        for known in NAMES[name]:
+            spelled(known, table.columns, source)
+        if name in _NEEDED:
             has = ", ".join(map(str, table.columns))
             raise InputError(f"{source} lacks the column {NAMES[name][0]!r}: it has {has}.")
     absent = [NAMES[name][0] for name in FIELDS if found[name] is None]

@@ -59,7 +59,7 @@ def cross_fit(
 def _blends(rows: Rows) -> list[Combined]:
     """The averages of all folds, in order."""
     combined = []
-    with progress(f"{rows.recipe.name} {rows.task.name}, folds", len(rows.folds)) as work:
+    with progress(f"{rows.recipe.name} {rows.task.name}", len(rows.folds), "folds") as work:
         for fold in rows.folds:
             combined.append(blend(rows, fold))
             work.advance(1)

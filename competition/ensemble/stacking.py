@@ -59,7 +59,7 @@ def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     # Models side by side and not threads within one: LightGBM's threads wait for each other at every split.
     with (
         ThreadPoolExecutor(min(_AT_ONCE, cores)) as pool,
-        progress(f"{rows.recipe.name} {rows.task.name}, models", sum(len(each) for _, each in fits)) as work,
+        progress(f"{rows.recipe.name} {rows.task.name}, trees", sum(len(each) for _, each in fits), "models") as work,
     ):
         for view, each in fits:
             names, features, tests = views.of(view)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from competition.noise.audit import Audit
 from competition.plans import AuditPlan
-from competition.tasks import LABELS
+from competition.tasks import LABELS, LOCALES
 
 
 def card(plan: AuditPlan, found: Audit, training_rows: int) -> dict[str, Any]:
@@ -32,11 +32,12 @@ def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
     """How many rows are audited, flagged and dropped, by given label and by locale."""
     rows = flags.merge(examples[["example_id", "locale"]], on="example_id")
     tables = []
-    for column, name in (("given", "label"), ("locale", "locale")):
+    for column, name, order in (("given", "label", LABELS), ("locale", "locale", LOCALES)):
         groups = rows.groupby(column)
         table = pd.DataFrame(
             {"rows": groups.size(), "flagged": groups["rank"].count(), "dropped": groups["dropped"].sum()}
         )
+        table = table.loc[[value for value in order if value in table.index]]
         table.index = pd.Index([f"{name} {value}" for value in table.index])
         tables.append(table)
     total = pd.DataFrame(

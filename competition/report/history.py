@@ -49,7 +49,7 @@ def learning(evidence: Evidence) -> Section:
             items.append(Figure(recipe.name, charts.curves(f"curves-{recipe.name}", passes), words, _models(passes)))
     lead = "From each run's log: a line per model. The held-out score is that of the fold which the model never saw."
     if not items:
-        return Section("learning", "Learning curves", lead, [Note("No run has left a log of training.", "comp train")])
+        return Section("learning", "Learning curves", lead, [_no_log()])
     return Section("learning", "Learning curves", lead, [Multiples("", items)])
 
 
@@ -67,11 +67,13 @@ def costs(evidence: Evidence) -> Section:
     rows = []
     for recipe in _members(evidence):
         passes = _passes(evidence, recipe)
+        if not passes:
+            continue
         spent = cost(passes, getattr(recipe, "batch_size", 0))
         rows.append(
             [
                 Cell(recipe.name, strong=True),
-                number(len(passes) or None),
+                number(len(passes)),
                 number(spent.steps),
                 _duration(spent.seconds),
                 number(spent.rows_per_second),
@@ -79,10 +81,14 @@ def costs(evidence: Evidence) -> Section:
             ]
         )
     lead = (
-        "Seconds of training steps by the log's own rate, summed over the models of the last training; a dash where "
-        "the log does not say."
+        "Of the last training: the time of its steps by the log's own rate, summed over the models, and the most "
+        "memory that was held. A dash where the log does not say; trees leave no log."
     )
-    return Section("costs", "Cost", lead, [Table("", columns, rows)])
+    return Section("costs", "Cost", lead, [Table("", columns, rows) if rows else _no_log()])
+
+
+def _no_log() -> Note:
+    return Note("No run has left a log of training.", "comp train")
 
 
 def _duration(seconds: float | None) -> Cell:
@@ -90,7 +96,10 @@ def _duration(seconds: float | None) -> Cell:
         return number(None)
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
-    said = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
+    if whole < 60:
+        said = f"{whole} s"
+    else:
+        said = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
     return Cell(said, seconds)
 
 
@@ -104,16 +113,9 @@ def submissions(evidence: Evidence) -> Section:
     log = _log(evidence)
     if log.empty:
         return Section("submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")])
-    columns = [*(Column(name, choice=name != "Time") for name in ("Time", "Submission", "Task", "Run"))]
-    columns += [Column("Out-of-fold", True), Column("Public", True)]
-    rows = [
-        [
-            *map(text, (line["time"], line["submission"], line["task"], line["run"])),
-            estimate(_expected(line)),
-            _public(line),
-        ]
-        for line in log.to_dict("records")
-    ]
+    columns = [Column("Time (UTC)"), *(Column(name, choice=True) for name in ("Submission", "Task", "Run"))]
+    columns += [Column(name, True) for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")]
+    rows = [_line(line) for line in log.to_dict("records")]
     blocks: list[Block] = [Table("", columns, rows)]
     answered = log[log["public"].notna() & log["out_of_fold"].notna()]
     if answered.empty:
@@ -141,17 +143,22 @@ def _answered(task: str, lines: pd.DataFrame) -> Figure:
     return Figure(f"{task}, {metric}", charts.public(f"public-{task}", points), words)
 
 
-def _expected(line: Any) -> Estimate:
-    return Estimate(line["out_of_fold"], line["low"], line["high"], 0)
-
-
-def _public(line: Any) -> Cell:
-    return number(line["public"], ".4f")
+def _line(line: Any) -> list[Cell]:
+    """A line of the log as `comp leaderboard` says it."""
+    expected = Estimate(line["out_of_fold"], line["low"], line["high"], 0)
+    return [
+        text(line["time"][:16].replace("T", " ")),
+        *map(text, (line["submission"], line["task"], line["run"])),
+        estimate(expected),
+        number(line["public"], ".4f"),
+        number(line["public"] - expected.value, "+.4f"),
+        number(line["private"], ".4f"),
+    ]
 
 
 def _log(evidence: Evidence) -> pd.DataFrame:
     """The log of submissions with its scores as numbers."""
     log = read_log(evidence.workspace)
-    for column in ("out_of_fold", "low", "high", "public"):
+    for column in ("out_of_fold", "low", "high", "public", "private"):
         log[column] = pd.to_numeric(log[column], errors="coerce")
     return log

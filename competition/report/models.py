@@ -118,7 +118,7 @@ def disagreements(evidence: Evidence) -> Section:
     for task in evidence.tasks:
         if len(evidence.counts(task)) > 1:
             blocks.append(_disagreement(evidence, task))
-    lead = "Models that err alike add little to each other. The share of rows that two runs answer otherwise."
+    lead = "Models that err alike add little to each other: the share of rows to which two runs give different answers."
     return Section("disagreement", "Disagreement", lead, blocks or [Note("There is one run.", "comp run")])
 
 
@@ -133,7 +133,10 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
         counts = evidence.baseline(task)[1]
         movable = counts.groups["can move"]  # the queries of these counts go by id, as first products do
         shares = disagreement({run: _first_of_graded(counts, rows, score)[movable] for run, score in said.items()})
-        title, note = f"{task.name}, another product first", f"Of {movable.sum():,} queries whose order matters."
+        title, note = (
+            f"{task.name}, another product first",
+            f"Shares of the {movable.sum():,} queries whose order matters.",
+        )
     apart = shares[~np.eye(len(shares), dtype=bool)]
     least, spread = float(apart.min()), float(np.ptp(apart))
     lines = [

@@ -41,7 +41,7 @@ def report_page(pipeline: Pipeline) -> str:
     told = (audit, submissions, learning, costs)
     sections = []
     makers = (*scored, *told, _data) if evidence.tasks else (*told, _data)
-    with progress("sections of the report", len(makers)) as work:
+    with progress("report", len(makers), "sections") as work:
         for make in makers:
             sections.append(make(evidence))
             work.advance(1)
@@ -54,6 +54,7 @@ def report_page(pipeline: Pipeline) -> str:
             style_hash=source(style),
             script=Markup(script),
             script_hash=source(script),
+            rows=[_rows(evidence, split, what) for split, what in (("train", "to train on"), ("test", "to predict"))],
             headlines=[_headline(evidence, task) for task in evidence.tasks],
             lacking=_lacking(evidence),
             sections=sections,
@@ -74,6 +75,12 @@ def _environment() -> Environment:
 def _commands(sentence: str) -> Markup:
     """A sentence whose `commands` stand in a code element."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped before
+
+
+def _rows(evidence: Evidence, split: str, what: str) -> str:
+    """How much there is of a split."""
+    rows = evidence.examples[evidence.examples["split"] == split]
+    return f"{len(rows):,} rows of {rows['query_id'].nunique():,} queries {what}"
 
 
 def _headline(evidence: Evidence, task: Task) -> Headline:

@@ -83,12 +83,7 @@ def level_with_best(evidence: Evidence, task: Task) -> list[str]:
     counts, group = evidence.counts(task), evidence.group(task)
     best, *others = counts
     differences = {name: evaluation.difference(counts[name], counts[best], group) for name in others}
-    return [name for name, found in differences.items() if not _differs(found)]
-
-
-def _differs(found: Estimate) -> bool:
-    """Whether the interval of a difference excludes 0."""
-    return not found.low <= 0 <= found.high
+    return [name for name, found in differences.items() if not found.differs]
 
 
 def differences(evidence: Evidence) -> Section:
@@ -96,7 +91,10 @@ def differences(evidence: Evidence) -> Section:
     blocks: list[Block] = [_differences(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1]
     if not blocks:
         blocks = [Note("There is one run; differences need two.", "comp run")]
-    lead = "Row minus column, paired over the same queries. Tinted where the 95 % interval excludes 0."
+    lead = (
+        "Row minus column, paired over the same queries. Tinted where the 95 % interval excludes 0: blue where the row "
+        "is better, orange where the column is."
+    )
     return Section("differences", "Paired differences", lead, blocks)
 
 
@@ -121,7 +119,7 @@ def _difference(found: Estimate | None, most: float) -> Shade:
     if found is None:
         return Shade("")
     value, _, interval = f"{found:+}".partition(" ")
-    return Shade(value, interval, tint(found.value, most) if _differs(found) else 0)
+    return Shade(value, interval, tint(found.value, most) if found.differs else 0)
 
 
 def origins(evidence: Evidence) -> Section:

@@ -168,7 +168,7 @@ def train_fold(
             held_out.append(outputs)
             if folder is not None:
                 save_model(folder, seed, model, fold.sources)
-            with progress(f"{recipe.name} fold {fold.name}, test rows", len(fold.test)) as work:
+            with progress(f"{recipe.name} fold {fold.name}, test", len(fold.test), "rows") as work:
                 test.append(predict(accelerator, model, corpus.pairs, fold.test, budget, work))
         if folder is not None:
             stamp(folder, fold.inputs)
@@ -187,7 +187,7 @@ def predict_fold(
     """Outputs of some rows by the weights that `train_fold` left in a folder; `name` is what progress calls it."""
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     outputs, budget = [], Budget(recipe.token_budget)
-    with progress(name, len(rows) * len(recipe.all_seeds)) as work:
+    with progress(name, len(rows) * len(recipe.all_seeds), "rows") as work:
         for seed in recipe.all_seeds:
             model = load(folder, seed, recipe, sources).to(accelerator.device)
             outputs.append(predict(accelerator, model, corpus.pairs, rows, budget, work))
@@ -232,7 +232,7 @@ def _train_seed(
         checkpoints = Checkpoints(fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept})
     name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
     rows, held_out = len(sample.rows), len(fold.held_out)
-    with progress(name, recipe.epochs * (rows + held_out)) as work:
+    with progress(name, recipe.epochs * (rows + held_out), "rows") as work:
 
         def after_epoch(epoch: int, evaluated: RelevanceModel) -> None:
             work.reach((epoch + 1) * rows + epoch * held_out)

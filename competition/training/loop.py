@@ -103,13 +103,13 @@ def fit(
 
     try:
         _train(loop, work, log, after_epoch, keep)
-    except Interrupted:
+    except Interrupted as asked:
         with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
             if loop.ending:
                 processes.wait()  # a launcher ends the first process soon after another has left
         where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
-        raise Interrupted(f"{where} is kept, and the same command goes on from there") from None
+        raise Interrupted(asked.number, f"{where} is kept, and the same command goes on from there") from None
 
 
 def _train(

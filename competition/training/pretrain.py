@@ -75,7 +75,7 @@ def pretrain(
     checkpoints = Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run}) if unfinished else None
     if checkpoints is None or checkpoints.found is None:
         watch.measure(0, model, dict)
-    with progress(f"{recipe.name}, blocks", recipe.epochs * examples.blocks) as work:
+    with progress(recipe.name, recipe.epochs * examples.blocks, "blocks") as work:
 
         def after_epoch(epoch: int, evaluated: PretrainingModel) -> None:
             watch.measure(epoch + 1, evaluated, run.epoch_losses)

@@ -8,6 +8,7 @@ import pytest
 
 from competition.cli import app as _app  # noqa: F401 - registers the commands
 from competition.data import store
+from competition.workspace import Workspace, write_json
 from tests.conftest import comp, make_workspace, refused
 
 COMMANDS = [
@@ -69,6 +70,10 @@ def test_data_synth_and_describe(tmp_path: Path) -> None:
     comp("init", tmp_path / "w")
     made = comp("data", "synth", "--queries", "60", "-w", tmp_path / "w")
     assert made.exit_code == 0 and "wrong on purpose" in made.output
+    assert "out of date" not in made.output
+    write_json(Workspace(tmp_path / "w").run_card("c1"), {"data": {"train": "others", "test": "others"}})
+    again = comp("data", "synth", "--queries", "60", "--seed", "1", "-w", tmp_path / "w").output
+    assert "Made from other rows, so out of date now: c1. `comp run` makes those anew" in again
     described = comp("data", "-w", tmp_path / "w")
     assert described.exit_code == 0
     for words in ("rows", "queries", "locale jp", "label complement", "products without brand", "also test queries"):

@@ -40,6 +40,11 @@ def test_cells_are_values_for_machines_and_text_for_people(capsys: pytest.Captur
     finish("test")
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■"))
+    begin(quiet=False, machine=False)
+    show("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
+    finish("test")
+    narrow = capsys.readouterr().out
+    assert "B" in narrow and "4,512" in narrow and "c1" not in narrow and "A" not in narrow
     assert "nan" not in shown and "None" not in shown and "\x1b" not in shown
 
 
@@ -132,4 +137,4 @@ def test_the_board_shows_what_is_missing_and_out_of_date(finished: Workspace, tm
     assert rows["c1"]["fold_0"] == "stale" and rows["t3"]["fold_1"] == "stale" and rows["t3"]["fold_2"] == "missing"
     assert others["about"]["next"] == "comp run" and others["about"]["missing"] > 0
     shown = comp("status", "-w", root).output
-    assert "■ done   ▲ out of date   · missing" in shown and "Next: comp run" in shown
+    assert "▲ out of date   · missing" in shown and "Next: comp run" in shown

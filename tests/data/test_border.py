@@ -197,6 +197,14 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
         text(f"{TASK2}/{TRAIN}", "query_locale", "locale"),
         (f"{TASK2}/{TRAIN}", "lacks the column 'query_locale'"),
     ),
+    "a column in another case": (
+        text(f"{TASK2}/{TRAIN}", "query_locale", "Query_Locale"),
+        (f"{TASK2}/{TRAIN}", "the column 'Query_Locale' is to be written 'query_locale'"),
+    ),
+    "another separator": (
+        content(f"{TASK2}/{TRAIN}", b"example_id;query;product_id\n1;red shoes, 2 pairs;007\n"),
+        (f"{TASK2}/{TRAIN}", "the columns are separated by ';'"),
+    ),
     "a catalogue that lacks a column": (
         text(f"{TASK2}/{CATALOGUE}", "product_color_name", "color"),
         (f"{TASK2}/{CATALOGUE}", "lacks the column 'product_color_name'"),

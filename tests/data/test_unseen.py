@@ -64,12 +64,18 @@ def test_rows_that_cannot_be_answered_are_refused_by_name() -> None:
     assert refused(ROWS.head(0)) == "FILE has no rows."
     assert refused(ROWS.drop(columns="query")) == "FILE lacks the column 'query': it has product_title, product_locale."
     assert "lacks the column 'product_title'" in refused(ROWS.drop(columns="product_title"))
+    spelled = "FILE: the column 'Query' is to be written 'query'."
+    assert refused(ROWS.rename(columns={"query": "Query"})) == spelled
+    assert "'TITLE' is to be written 'title'" in refused(ROWS.rename(columns={"product_title": "TITLE"}))
+    assert "'Brand' is to be written 'brand'" in refused(ROWS.assign(Brand="b"))  # else it would be read as empty
     # A query of blanks alone says nothing, nor does one of zero-width characters that NFKC keeps as they are.
     blank = ROWS.assign(query=["a", " \u3000", "", "b", None])
     assert refused(blank).startswith("FILE: row 2 has an empty query (3 such rows)")
     assert refused(ROWS.assign(product_locale="uk")) == (
         "FILE: row 1 has the unknown locale 'uk': known are us, es, jp."
     )
+    with pytest.raises(InputError, match="^There is no locale 'fr': known are us, es, jp.$"):
+        Unseen.make(ROWS, "FILE", locale="fr")
     assert "row 1 holds bytes in 'query'" in refused(ROWS.assign(query=[b"a"] * 5))
     assert "row 3 holds list in 'product_title'" in refused(ROWS.assign(product_title=["a", "b", ["c"], "d", "e"]))
     assert "half a character" in refused(from_python("a", ["x", "\ud83d"]))

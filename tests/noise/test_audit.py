@@ -138,6 +138,7 @@ def test_probabilities_that_are_none_are_named(value: float, sentence: str) -> N
 def test_summary_counts_by_label_and_locale() -> None:
     rows = planted()
     table = summary(rows.audit(fraction=0.02).flags, rows.examples)
+    assert list(table.index[:4]) == [f"label {name}" for name in LABELS]
     assert table.loc["all", "rows"] == 800
     assert table.loc[[f"label {name}" for name in sorted(LABELS)], "dropped"].sum() == table.loc["all", "dropped"] == 16
 

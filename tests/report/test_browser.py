@@ -99,6 +99,15 @@ def test_it_fits_and_can_be_read(page: Browser, width: int, theme: str) -> None:
     assert contrast >= CONTRAST, text
 
 
+@pytest.mark.parametrize(("width", "beside"), [(400, 1), (1000, 2), (1280, 2), (1600, 4)])
+def test_four_charts_leave_no_hole(page: Browser, width: int, beside: int) -> None:
+    look(page, width, "light")
+    script = (
+        "return new Set([...document.querySelectorAll('#origins .multiples')[0].children].map(e => e.offsetLeft)).size"
+    )
+    assert page.run(script) == beside
+
+
 def test_texts_that_attack_do_nothing(window: Browser, attacked: Workspace, tmp_path: Path) -> None:
     report_of(attacked, tmp_path / "report.html")
     window.open(tmp_path / "report.html")

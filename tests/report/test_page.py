@@ -138,12 +138,18 @@ def test_public_scores_are_drawn_where_there_are_any(evidence: Evidence, finishe
     try:
         log.to_csv(answered.leaderboard, index=False)
         assert "comp leaderboard add main" in str(submissions(evidence).blocks)
-        log.assign(public=["0.8731", "", "0.7"]).to_csv(answered.leaderboard, index=False)
+        log.assign(public=["0.8731", "", "0.7"], private=["", "", "0.65"]).to_csv(answered.leaderboard, index=False)
         figures, table = submissions(evidence).blocks
     finally:
         evidence.workspace = kept
     assert [item.title for item in figures.items] == ["task1, nDCG", "task3, micro-F1"]  # type: ignore[union-attr]
-    assert [row[-1].text for row in table.rows] == ["0.8731", "–", "0.7000"]  # type: ignore[union-attr]
+    expected = [float(line) for line in log["out_of_fold"]]
+    assert [[cell.text for cell in row[-3:]] for row in table.rows] == [  # type: ignore[union-attr]
+        ["0.8731", f"{0.8731 - expected[0]:+.4f}", "–"],
+        ["–", "–", "–"],
+        ["0.7000", f"{0.7 - expected[2]:+.4f}", "0.6500"],
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", table.rows[0][0].text)  # type: ignore[union-attr]
 
 
 def test_a_workspace_with_little_in_it_says_what_is_missing(attacked: Workspace, tmp_path: Path) -> None:

@@ -169,9 +169,10 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(tuning: Cal
         with before_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted) as stopped:
             run()
         assert str(stopped.value) == "step 2 of 6 of x fold 2 is kept, and the same command goes on from there"
-        assert run.steps() == ["step-00000002"]
-        with pytest.raises(Interrupted, match="step 3 of 6"):  # between two epochs, at once
+        assert run.steps() == ["step-00000002"] and stopped.value.exit_code == 143
+        with pytest.raises(Interrupted, match="step 3 of 6") as stopped:  # between two epochs, at once
             run(stops)
+        assert stopped.value.exit_code == 130
     assert run.steps() == ["step-00000002", "step-00000003"]
     assert same(run(), expected) and run.weights() == undisturbed.weights()
 
@@ -179,12 +180,12 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(tuning: Cal
 def test_a_block_that_must_be_whole_is_ended_before_a_signal_counts() -> None:
     done = []
     with listening():
-        with pytest.raises(Interrupted), whole():
+        with pytest.raises(Interrupted) as stopped, whole():
             with whole():
                 os.kill(os.getpid(), signal.SIGTERM)
             assert pending()
             done.append(True)
-        assert done and not pending()
+        assert done and not pending() and stopped.value.exit_code == 128 + signal.SIGTERM
 
 
 class Number:

@@ -1,0 +1,49 @@
+"""The board of recipes x folds says of each step what the next `comp run` would do."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from competition.pipeline import Pipeline
+from competition.workspace import Workspace, write_json
+from tests.conftest import comp
+
+
+@pytest.fixture
+def space(finished: Workspace, tmp_path: Path) -> Workspace:
+    """A finished workspace that may be spoiled."""
+    shutil.copytree(finished.root, tmp_path / "w")
+    return Workspace.open(tmp_path / "w")
+
+
+def board(space: Workspace, run: str) -> dict[str, str | None]:
+    """The row of a run, by its columns."""
+    tables = json.loads(comp("status", "--json", "-w", space.root).stdout)["tables"]
+    (row,) = (row for row in tables[0]["rows"] if row["run"] == run)
+    return dict(row)
+
+
+def test_a_run_that_lacks_a_fold_is_not_whole(space: Workspace) -> None:
+    assert board(space, "t3")["whole"] == "done"
+    space.oof_fold("t3", 2).unlink()
+    row = board(space, "t3")
+    assert [row[f"fold_{fold}"] for fold in range(5)] == ["done", "done", "missing", "done", "done"]
+    assert (row["test"], row["whole"]) == ("done", "missing")
+    space.oof_fold("blend-task1", 0).unlink()
+    assert board(space, "blend-task1")["whole"] == "missing"
+
+
+def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(space: Workspace) -> None:
+    plan = Pipeline(space).fold_plan(Pipeline(space).member("c1"), 3)
+    card = space.checkpoints("c1", "fold-3") / "seed-2022" / "step-00000004" / "state.json"
+    write_json(card, {"inputs": plan.inputs})
+    assert board(space, "c1")["fold_3"] == "done"  # left by a process that was killed just behind its end
+    space.oof_fold("c1", 3).unlink()
+    row = board(space, "c1")
+    assert (row["fold_3"], row["whole"]) == ("begun", "begun")
+    assert "◧ begun, goes on from a checkpoint" in comp("status", "-w", space.root).output
+    assert "1 begun, of 10 steps" in comp("doctor", "-w", space.root).output
+    write_json(card, {"inputs": "others"})
+    assert board(space, "c1")["fold_3"] == "missing"
