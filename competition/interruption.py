@@ -79,6 +79,5 @@ def whole() -> Iterator[None]:
     """What stands within is done to its end: Interrupted is raised behind it."""
     with held():
         yield
-    if _asked.pending is not None and not _asked.blocks:
-        number, _asked.pending = _asked.pending, None
-        raise Interrupted(number)
+    if pending() and not _asked.blocks:
+        obey()
