@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 
 class Interrupted(KeyboardInterrupt):
@@ -35,6 +36,12 @@ def pending() -> bool:
 def postpone() -> None:
     """Ask for the end of this process when the outermost block of `whole` is done, as another process was asked."""
     _asked.pending = True
+
+
+def obey() -> NoReturn:
+    """Raise the Interrupted that was held back, now."""
+    _asked.pending = False
+    raise Interrupted
 
 
 @contextmanager

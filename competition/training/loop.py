@@ -14,7 +14,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from competition import processes
-from competition.interruption import Interrupted, held, whole
+from competition.interruption import Interrupted, held, obey, whole
 from competition.progress import Progress, console
 from competition.recipe import Optimised
 from competition.training.footprint import peak_memory
@@ -102,7 +102,9 @@ def fit(
             checkpoints.save(loop.step)
 
     try:
-        _train(loop, work, log, after_epoch, keep)
+        # Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it.
+        with held() if loop.is_sharded else nullcontext():
+            _train(loop, work, log, after_epoch, keep)
     except Interrupted:
         with whole():
             checkpoints.save(loop.step)
@@ -134,9 +136,11 @@ def _train(
                     learning_rate=loop.learning_rate,
                     rows_per_second=round(rate, 1),
                 )
+            if loop.ending:
+                obey()
             keep(False)
         # The first of several processes can save alone, if the others stay; those have nothing to save.
         with nullcontext() if processes.is_first() else held():
-            after_epoch(loop.epochs, loop.evaluated)
+            after_epoch(loop.epochs, loop.evaluated())
         loop.epochs += 1
         keep(loop.epochs == loop.recipe.epochs)
