@@ -204,9 +204,10 @@ class EncoderRecipe(Recipe, Optimised):
             raise ValueError("checkpointing computes layers again with the weights as they are, awp has moved them")
         if self.sharded and self.adversary == "awp":
             raise ValueError(
-                "awp moves whole weights, and sharded processes hold parts: set sharded = false, or take another "
-                "adversary (fgm-table and fgm-row work)"
+                "awp moves whole weights, sharded processes hold parts: take fgm-table, or sharded = false"
             )
+        if self.sharded and self.compile:
+            raise ValueError("sharded layers are not compiled: set compile = false, or sharded = false")
         return self
 
     @property

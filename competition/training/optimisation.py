@@ -169,6 +169,6 @@ class Optimisation(Generic[Model]):
             put_parts(self._average, tensors_of("average", state.tensors))
         content, moments = self._optimizer.state_dict(), tensors_of("optimizer", state.tensors)
         trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-        numbers = {name.partition("/")[0] for name in moments}
+        numbers = dict.fromkeys(name.partition("/")[0] for name in moments)  # in the same order on all processes
         content["state"] = {int(n): parts_of(tensors_of(n, moments), trained[int(n)]) for n in numbers}
         self._optimizer.load_state_dict(content)

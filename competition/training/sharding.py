@@ -7,6 +7,8 @@ and by how many, nobody can tell.
 """
 
 from collections.abc import Mapping
+from typing import Any
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -17,13 +19,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from competition import processes
 from competition.model.lean import METHOD, by_method
-from competition.model.relevance import RelevanceModel
 
 
-def split(model: RelevanceModel, accelerator: Accelerator) -> None:
-    """Leave this process's part of every parameter of `model`, on its device; a model of the same shapes is split alike.
+def split(model: Any, accelerator: Accelerator) -> None:
+    """Leave this process's part of every parameter of a RelevanceModel, on its device; it cannot be copied any more.
 
-    The token table and each layer are gathered by themselves, the rest together.
+    Models of the same shapes are split alike. In a pass, the token table and each layer are gathered by themselves, the
+    rest together.
     """
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     inside_out = reversed(list(model.encoder.modules()))
@@ -38,7 +40,7 @@ def split(model: RelevanceModel, accelerator: Accelerator) -> None:
 
 @torch.no_grad()
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, whole and on the CPU, on the first process; nothing on others, which must call it where it is split."""
+    """The tensors, whole and on the CPU, on the first process; nothing on others, which must call it, too."""
     found = {}
     for name, tensor in tensors.items():
         whole = _whole(tensor)

@@ -105,7 +105,7 @@ class Step:
         groups = [micro_batches(shard(chosen, other, ranks), self._lengths, budget) for other in range(ranks)]
         share = 1 / whole if whole else 0.0
         pieces = [self._piece(group, share, step, number) for number, group in enumerate(groups[rank])]
-        # A pass may be an exchange, so all processes take as many: those with less to do pass a row that weighs nothing.
+        # A pass may be an exchange, so all processes take as many: who has less to do passes a row that weighs nothing.
         for number in range(len(pieces), max(map(len, groups))):
             pieces.append(self._piece(chosen[:1], 0.0, step, number))
         density = self._density(pieces) if self._objective.harmonised else None
