@@ -41,16 +41,15 @@ def joined() -> Iterator[None]:
     Raises:
         CompError: another process has ended, so that this one would wait for it.
         Interrupted: the same, where this process was asked to end, too.
-        InputError: the launcher asks for a model that is split over processes.
+        InputError: the launcher itself would split the model over processes.
     """
     if count() == 1:
         yield
         return
     if any(os.environ.get(name, "").lower() in ("1", "true") for name in _SHARDED):
         raise InputError(
-            "The launcher asks to shard the model (FSDP, DeepSpeed or Megatron), which training cannot do: processes "
-            "take different numbers of passes, and attacks need whole weights. Launch with `--multi_gpu` or torchrun, "
-            "each GPU then holds the model, and lower token_budget where memory is short."
+            "The launcher asks to shard the model (FSDP, DeepSpeed or Megatron), which is the recipe's to ask for: put "
+            "sharded = true into [overrides] of competition.toml, and launch with `--multi_gpu` or torchrun."
         )
     import torch
     from accelerate import PartialState

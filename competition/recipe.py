@@ -127,6 +127,11 @@ class Optimised(Model):
         """Whether AdamW is one kernel on CPUs, too: faster, and rounded differently."""
         return False
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each of several processes holds a part of the weights alone."""
+        return False
+
 
 class EncoderRecipe(Recipe, Optimised):
     """A model that reads query and product as text, and how it is fine-tuned.
@@ -137,14 +142,15 @@ class EncoderRecipe(Recipe, Optimised):
     once per seed and averages the outputs. `translate_with` and `rebalance` add training rows of the weight
     `augmented_weight`, see `data/augment.py`; `query_context` appends to a query what its candidates share.
 
-    Three keys change how training computes, not what: `lean` leaves out padding and all that the head does not read of
+    Four keys change how training computes, not what: `lean` leaves out padding and all that the head does not read of
     the last layer, and draws dropout faster (other numbers; see `model/lean.py`; prediction always does so); `compile`
-    compiles the layers of that way, and `checkpointing` keeps less for the gradient and computes it again.
+    compiles the layers of that way, and `checkpointing` keeps less for the gradient and computes it again. With
+    `sharded`, each of several processes holds a part of the weights, see `training/sharding.py`; one holds them all.
     """
 
     # Models count by their content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
-        "lean", "compile", "checkpointing", "translate_with",
+        "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
 
     model: Literal["encoder"] = "encoder"
@@ -169,6 +175,7 @@ class EncoderRecipe(Recipe, Optimised):
     lean: bool = False
     compile: bool = False
     checkpointing: bool = False
+    sharded: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -195,11 +202,21 @@ class EncoderRecipe(Recipe, Optimised):
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
             raise ValueError("checkpointing computes layers again with the weights as they are, awp has moved them")
+        if self.sharded and self.adversary == "awp":
+            raise ValueError(
+                "awp moves whole weights, sharded processes hold parts: take fgm-table, or sharded = false"
+            )
+        if self.sharded and self.compile:
+            raise ValueError("sharded layers are not compiled: set compile = false, or sharded = false")
         return self
 
     @property
     def fused(self) -> bool:
         return self.lean
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.sharded
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

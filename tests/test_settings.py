@@ -246,6 +246,13 @@ def test_a_preset_has_a_size_for_each_kind(preset: str, tmp_path: Path) -> None:
         assert {key: getattr(found, key) for key in sizes} == sizes
 
 
+def test_a_sharded_preset_changes_how_training_is_laid_out_and_no_result(tmp_path: Path) -> None:
+    whole, sharded = (make(tmp_path / name, f"preset = 'infoxlm-large{name}'") for name in ("", "-sharded"))
+    assert recipe(sharded, "c1").sharded and not recipe(whole, "c1").sharded
+    assert recipe(sharded, "c1").result_keys() == recipe(whole, "c1").result_keys()
+    assert pretraining(sharded) == pretraining(whole)
+
+
 def test_a_fault_in_the_table_of_pre_training_is_blamed_on_it(tmp_path: Path) -> None:
     sentence = complaint(make(tmp_path, "[pretraining]\nepochs = 0"), "pretrained")
     assert all(word in sentence for word in ("competition.toml, [pretraining] on the recipe 'pretrained'", "epochs"))

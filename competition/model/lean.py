@@ -6,8 +6,9 @@ alone, asks for nothing else: behind its keys and values, one token per text goe
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ FAMILY = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True
 
 Layer = Callable[[nn.Module, Tensor, "Packing", bool], Tensor]
 
+METHOD = "lean_pass"  # of a layer that is sharded
 SCORES = 1 << 18  # of attention, that a CPU computes at once: they stay in its cache
 
 
@@ -136,6 +138,13 @@ def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tens
     attended = layer.attention.output(_attention(own, query, key, value, packing, last), asking)
     behind: Tensor = layer.output(layer.intermediate(attended), attended)
     return behind
+
+
+def by_method(layers: Iterable[Any], run: Layer) -> Layer:
+    """Make `run` the method METHOD of each layer, as which its exchanges can be hooked in; returns what calls that."""
+    for layer in layers:
+        setattr(layer, METHOD, MethodType(run, layer))
+    return lambda layer, *arguments: getattr(layer, METHOD)(*arguments)
 
 
 def compiled_pass() -> Layer:

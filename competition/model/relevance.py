@@ -31,12 +31,12 @@ class RelevanceModel(nn.Module):
         self.head = ARCHITECTURES[recipe.architecture](hidden, extra, recipe.dropout)
         self.output = Output(hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout)
         self._can_be_lean = self.head.reads_first and is_lean(encoder)
-        self._learns_lean = recipe.lean and self._can_be_lean
+        self.learns_lean = recipe.lean and self._can_be_lean
         self._save_memory = recipe.checkpointing
-        self._layer = compiled_pass() if recipe.compile else layer_pass
+        self.layer = compiled_pass() if recipe.compile else layer_pass
         if recipe.checkpointing:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        if self._learns_lean:
+        if self.learns_lean:
             draw_fast(encoder)
 
     @classmethod
@@ -71,8 +71,8 @@ class RelevanceModel(nn.Module):
 
     def _hidden(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
         # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
-        if self._learns_lean or (self._can_be_lean and not self.training):
-            return first_states(self.encoder, inputs, delta, self._layer, self._save_memory)
+        if self.learns_lean or (self._can_be_lean and not self.training):
+            return first_states(self.encoder, inputs, delta, self.layer, self._save_memory)
         if delta is None:
             text = {"input_ids": inputs.ids}
         else:

@@ -25,8 +25,8 @@ def model_folder(folder: Path, seed: int) -> Path:
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of a model's weights as they are now."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    """A copy of a model's weights as they are now, where a GPU's memory is not needed for it."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
 def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources) -> None:

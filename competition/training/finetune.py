@@ -208,7 +208,7 @@ def tune(
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
 
     def gradients(wrapped: nn.Module) -> Step:
-        return Step(accelerator, wrapped, model, recipe, sample, seed)
+        return Step(accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed)
 
     fit(accelerator, model, recipe, len(sample.rows), gradients, seed, work, log, after_epoch, checkpoints)
 
@@ -243,5 +243,5 @@ def _train_seed(
                 kept.offer(value, outputs, evaluated)
 
         tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints)
-    model.load_state_dict(kept.weights)
+    model.to(accelerator.device).load_state_dict(kept.weights)
     return model, kept.held_out

@@ -102,7 +102,9 @@ def fit(
             checkpoints.save(loop.step)
 
     try:
-        _train(loop, work, log, after_epoch, keep)
+        # Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it.
+        with held() if loop.is_sharded else nullcontext():
+            _train(loop, work, log, after_epoch, keep)
     except Interrupted as asked:
         with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
@@ -141,6 +143,6 @@ def _train(
                 keep(False)
         # In an evaluation, the first process can save alone, if the others stay; those have nothing to save.
         with nullcontext() if processes.is_first() else held():
-            after_epoch(loop.epochs, loop.evaluated)
+            after_epoch(loop.epochs, loop.evaluated())
         loop.epochs += 1
         keep(loop.epochs == loop.recipe.epochs)

@@ -1,5 +1,6 @@
 """A model in training: what an optimiser step does, what it changes, and where the training stands."""
 
+import copy
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Generic, Protocol, TypeVar, cast
@@ -16,6 +17,7 @@ from competition.training.batches import Rows, epoch_batches
 from competition.training.memory import halved
 from competition.training.regularization import averaged
 from competition.training.resume import State, named, tensors_of
+from competition.training.sharding import gathered, parts_of, put_parts, put_whole, split
 
 
 def make_optimizer(model: nn.Module, learning_rate: float, weight_decay: float, fused: bool = False) -> AdamW:
@@ -63,20 +65,33 @@ class Optimisation(Generic[Model]):
     ) -> None:
         """The arguments are those of `fit`."""
         self.recipe, self._accelerator, self._model, self._count, self._seed = recipe, accelerator, model, count, seed
-        model.to(accelerator.device)
-        self._average = averaged(model, recipe.ema, accelerator.device) if recipe.ema else None
-        optimizer = make_optimizer(model, recipe.learning_rate, recipe.weight_decay, recipe.fused)
-        self._wrapped, self._optimizer = accelerator.prepare(model, optimizer)
+        self.is_sharded = recipe.is_sharded and accelerator.num_processes > 1
+        here = torch.device("cpu") if self.is_sharded else accelerator.device  # parts come to the device one by one
+        self._trained = copy.deepcopy(model) if self.is_sharded else model.to(here)
+        self._average = averaged(self._trained, recipe.ema, here) if recipe.ema else None
+        if self.is_sharded:  # behind the copies, since what is split cannot be copied
+            split(self._trained, accelerator)
+            if self._average is not None:
+                split(self._average.module, accelerator)
+        optimizer = make_optimizer(self._trained, recipe.learning_rate, recipe.weight_decay, recipe.fused)
+        self._wrapped = accelerator.prepare_model(self._trained, evaluation_mode=self.is_sharded)
+        self._optimizer = accelerator.prepare(optimizer)
         self._gradients = make_gradients(self._wrapped)
         self._per_epoch = -(-count // recipe.batch_size)
         self.steps = recipe.epochs * self._per_epoch
         self.step = self.epochs = 0  # optimiser steps that are done, and epochs, their evaluation included
         self.ending = False  # whether all processes end behind this step
 
-    @property
     def evaluated(self) -> Model:
-        """The model that is evaluated and kept: the one with averaged weights where the recipe asks for them."""
-        return self._model if self._average is None else cast(Model, self._average.module)
+        """The model that is evaluated and kept: the one with averaged weights where the recipe asks for them.
+
+        It is whole; where training is sharded, all processes must ask for it.
+        """
+        found = self._trained if self._average is None else cast(Model, self._average.module)
+        if not self.is_sharded:
+            return found
+        put_whole(self._model.to(self._accelerator.device), found)
+        return self._model
 
     @property
     def learning_rate(self) -> float:
@@ -94,6 +109,8 @@ class Optimisation(Generic[Model]):
 
         A signal must be held back meanwhile, since an interrupted step is half a step.
         """
+        if self.is_sharded:
+            self._model.cpu()  # it was whole for an evaluation alone
         self._wrapped.train()
         batches = epoch_batches(self._count, self.recipe.batch_size, self._seed, self.epochs)
         for chosen in islice(batches, self.step - self.epochs * self._per_epoch, None):
@@ -108,7 +125,7 @@ class Optimisation(Generic[Model]):
         self._optimizer.step()
         self._optimizer.zero_grad()
         if self._average is not None:
-            self._average.update_parameters(self._model)
+            self._average.update_parameters(self._trained)
         self.step += 1
         self.ending = processes.any_of(pending())
         return loss
@@ -125,16 +142,19 @@ class Optimisation(Generic[Model]):
             self._gradients.token_budget = budget
 
     def state(self) -> State:
-        """All that steps change. The learning rate and the order of rows follow from the step."""
+        """All that steps change; tensors are there on the first process, and whole.
+
+        The learning rate and the order of rows follow from the step.
+        """
         budget = self._gradients.token_budget
         values = {"step": self.step, "epochs": self.epochs, "token_budget": budget}
         if self.epochs == self.recipe.epochs:
             return State(values=values)  # nothing is trained any more
-        tensors = named("model", self._model.state_dict())
+        tensors = named("model", gathered(self._trained.state_dict()))
         if self._average is not None:
-            tensors |= named("average", self._average.state_dict())
+            tensors |= named("average", gathered(self._average.state_dict()))
         for number, moments in self._optimizer.state_dict()["state"].items():
-            tensors |= named(f"optimizer/{number}", moments)
+            tensors |= named(f"optimizer/{number}", gathered(moments))
         return State(tensors, values)
 
     def restore(self, state: State) -> None:
@@ -143,10 +163,11 @@ class Optimisation(Generic[Model]):
         self._gradients.token_budget = min(self._gradients.token_budget, state.values["token_budget"])
         if self.epochs == self.recipe.epochs:
             return
-        self._model.load_state_dict(tensors_of("model", state.tensors))
+        put_parts(self._trained, tensors_of("model", state.tensors))
         if self._average is not None:
-            self._average.load_state_dict(tensors_of("average", state.tensors))
+            put_parts(self._average, tensors_of("average", state.tensors))
         content, moments = self._optimizer.state_dict(), tensors_of("optimizer", state.tensors)
-        numbers = {name.partition("/")[0] for name in moments}
-        content["state"] = {int(number): tensors_of(number, moments) for number in numbers}
+        trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
+        numbers = dict.fromkeys(name.partition("/")[0] for name in moments)  # in the same order on all processes
+        content["state"] = {int(n): parts_of(tensors_of(n, moments), trained[int(n)]) for n in numbers}
         self._optimizer.load_state_dict(content)

@@ -71,15 +71,19 @@ class Checkpoints:
         self._parts[name] = part
 
     def due(self, step: int) -> bool:
-        """Whether it is time for another one after optimiser step `step`, from 1."""
+        """Whether it is time for another one after optimiser step `step`, from 1: the first process's clock says."""
         by_steps = bool(self._steps) and step % self._steps == 0
-        return by_steps or time.monotonic() - self._saved >= self._seconds
+        by_clock = processes.is_first() and time.monotonic() - self._saved >= self._seconds
+        return by_steps or processes.any_of(by_clock)
 
     def save(self, step: int) -> None:
-        """Write what every part is after `step`, and remove all but the newest ones; the first process does."""
+        """Write what every part is after `step`, and remove all but the newest ones; the first process does.
+
+        Where the state is split over processes, all must call it.
+        """
+        states = {name: part.state() for name, part in self._parts.items()}
         if not processes.is_first():
             return
-        states = {name: part.state() for name, part in self._parts.items()}
         path = self._folder / f"step-{step:08d}"
         with atomic_folder(path) as temporary:
             tensors = {k: t for name, state in states.items() for k, t in named(name, state.tensors).items()}

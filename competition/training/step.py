@@ -101,12 +101,13 @@ class Step:
         """Add the gradient of the optimiser batch `chosen`, number `step`; returns its loss, on the device."""
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         whole = float(self.sample.weight[chosen].sum())
-        mine = shard(chosen, rank, ranks)
-        # Every process takes part in every gradient sync; one without rows sends a row that weighs nothing.
-        share = 1 / whole if len(mine) and whole else 0.0
         budget = self.token_budget // len(self.sample.pairs.views)
-        groups = micro_batches(mine if len(mine) else chosen[:1], self._lengths, budget)
-        pieces = [self._piece(group, share, step, number) for number, group in enumerate(groups)]
+        groups = [micro_batches(shard(chosen, other, ranks), self._lengths, budget) for other in range(ranks)]
+        share = 1 / whole if whole else 0.0
+        pieces = [self._piece(group, share, step, number) for number, group in enumerate(groups[rank])]
+        # A pass may be an exchange, so all processes take as many: who has less to do passes a row that weighs nothing.
+        for number in range(len(pieces), max(map(len, groups))):
+            pieces.append(self._piece(chosen[:1], 0.0, step, number))
         density = self._density(pieces) if self._objective.harmonised else None
         kept = self._clean(pieces[0], density) if len(pieces) == 1 and self._has_second_pass else None
         attack = self._whole_batch_attack(pieces, density, kept, chosen)
@@ -159,8 +160,8 @@ class Step:
     def _clean(self, piece: Piece, density: Tensor | None) -> Clean:
         origin = None
         if self.recipe.adversary.startswith("fgm"):
-            table = self.plain.token_table
-            origin = table.new_zeros(*piece.inputs.ids.shape, table.shape[1]).requires_grad_()
+            table, ids = self.plain.token_table, piece.inputs.ids
+            origin = torch.zeros(*ids.shape, table.shape[1], dtype=table.dtype, device=ids.device, requires_grad=True)
         model = self.plain if self._has_second_pass else self.model
         logits = self._forward(model, piece, CLEAN, Attack(delta=origin))
         factor = None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from safetensors.torch import load_file
 
 from competition import processes
 from competition.data import store
@@ -35,6 +37,26 @@ dropout = 0.0
 adversary = "none"
 r_drop = 0.0
 features = ["brand"]
+"""
+SHARDED = """
+preset = "tiny"
+recipes = ["c1"]
+noise_run = ""
+ensembles = []
+[submission]
+task2 = "c1"
+[overrides]
+encoder = "./models/still"
+max_length = 32
+epochs = 1
+rows = "task1"
+features = []
+dropout = 0.0
+mixup = 0.0
+ema = 0.9
+batch_size = 8
+checkpoint_steps = 2
+sharded = true
 """
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 # The command, whose launcher gets SIGTERM from the second process in step 3 of training and tells them all.
@@ -63,9 +85,9 @@ for root in sys.argv[1:]:
 """
 
 
-def workspace(folder: Path) -> Workspace:
+def workspace(folder: Path, settings: str = SETTINGS, queries: int = 60) -> Workspace:
     """A workspace whose encoder never drops out."""
-    space = make_workspace(folder, settings=SETTINGS)
+    space = make_workspace(folder, queries, settings)
     make_tiny(space.models / "still", store.load_products(space), seed=1, inputs="test")
     config = space.models / "still" / "config.json"
     off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -132,6 +154,38 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     assert len(made(stopped)) == 4 and made(stopped) == made(undisturbed)
 
 
+def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Path) -> None:
+    """With FGM, R-Drop and averaged weights. The second process alone is asked to end, in the third step.
+
+    What sharded processes left, one process that shards nothing goes on from, too.
+    """
+    one, two, three = (workspace(tmp_path / name, SHARDED, 20) for name in ("one", "two", "three"))
+    alone = comp(*TRAIN, "-w", one.root)
+    assert alone.exit_code == 0, alone.output
+    struck = tmp_path / "struck.py"
+    struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
+    stopped = launched(str(struck), "3", str(int(signal.SIGTERM)), *TRAIN, "-w", str(two.root))
+    assert stopped.returncode and "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
+    assert sorted(path.name for path in two.unfinished.rglob("step-*")) == ["step-00000002", "step-00000003"]
+    shutil.copytree(two.models, three.models, dirs_exist_ok=True)
+
+    done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("c1, fold 0: done.") == 1 and done.stdout.count("goes on from step 3 of") == 1
+    alone = comp(*TRAIN, "-w", three.root)
+    assert alone.exit_code == 0 and "goes on from step 3 of" in alone.output, alone.output
+    for name in ("fold-0", "test-0"):
+        expected, *others = (pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three))
+        assert expected["example_id"].tolist() == sorted(set(expected["example_id"]))
+        for found in others:
+            pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
+    (expected, found) = (load_file(next(s.models.rglob("seed-*/model.safetensors"))) for s in (one, two))
+    assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in expected.items()}
+    assert losses(two.run("c1") / "log.jsonl", "loss", "held_out_score") == pytest.approx(
+        losses(one.run("c1") / "log.jsonl", "loss", "held_out_score"), abs=1e-4
+    )
+
+
 def test_commands_that_share_nothing_refuse_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = make_workspace(tmp_path / "w")
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -144,7 +198,8 @@ def test_a_launcher_that_shards_the_model_is_refused(tmp_path: Path, monkeypatch
     space = make_workspace(tmp_path / "w")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert "--multi_gpu" in refused("train", "-w", space.root)
+    sentence = refused("train", "-w", space.root)
+    assert "sharded = true" in sentence and "--multi_gpu" in sentence
 
 
 def test_alone_a_process_agrees_with_itself() -> None:

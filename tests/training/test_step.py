@@ -286,9 +286,17 @@ def test_ways_to_compute_have_one_gradient(method: str, way: dict[str, bool], be
     assert_same(results[1][1], results[0][1])
 
 
-@pytest.mark.parametrize("keys", [{"compile": True}, {"checkpointing": True, "adversary": "awp"}])
-def test_ways_that_do_not_go_together_are_refused(keys: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="compile goes with lean|awp has moved them"):
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"compile": True}, "compile goes with lean"),
+        ({"checkpointing": True, "adversary": "awp"}, "awp has moved them"),
+        ({"sharded": True, "adversary": "awp"}, "take fgm-table, or sharded = false"),
+        ({"sharded": True, "lean": True, "compile": True}, "set compile = false, or sharded = false"),
+    ],
+)
+def test_ways_that_do_not_go_together_are_refused(keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
         recipe(**keys)
 
 

@@ -4,9 +4,12 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from competition.data import synthetic
 from competition.model.relevance import RelevanceModel
@@ -21,11 +24,14 @@ from competition.training.predict import predict
 from competition.training.step import Sample
 
 # With every method that looks at the whole optimiser batch, and averaged weights.
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
     "fgm": {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "loss": "ghm"},
     "awp": {"adversary": "awp", "r_drop": 0.5},
 }
+# How sharded processes train, which `awp` cannot: as they are, and with what else saves memory.
+SHARDED = {"plain": {"sharded": True, "lean": True, "checkpointing": True}, "fgm": {"sharded": True}}
+WHOLE: dict[str, dict[str, bool]] = {name: {} for name in METHODS}
 
 
 def _keep(kept: list[RelevanceModel], epoch: int, model: RelevanceModel) -> None:
@@ -45,18 +51,24 @@ def _short_of_memory(model: RelevanceModel) -> list[str]:
     return struck
 
 
-def main(encoder: Path, vocabulary: Path, out: Path) -> None:
+def _count(held: list[int], optimizer: Optimizer, *_: object) -> None:
+    """Append how many numbers the optimiser holds in this process."""
+    moments = [tensor for state in optimizer.state.values() for tensor in state.values()]
+    held.append(sum((t.to_local() if isinstance(t, DTensor) else t).numel() for t in moments))
+
+
+def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
     """Train on 50 rows in batches of 7, so that shards are uneven and the last batch has a single row."""
     examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
     examples = examples.head(64)
     accelerator = make_accelerator()
-    found = {}
-    for name, method in METHODS.items():
+    found, path = {}, Path(out)
+    for name, keys in (SHARDED if layout == "sharded" else WHOLE).items():
         recipe = EncoderRecipe(
             name=name, features=("brand", "char3"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
-            dropout=0.0, token_budget=100, **method,
+            dropout=0.0, token_budget=100, **METHODS[name], **keys,
         )  # fmt: skip
-        sources = Sources(encoder, vocabulary)
+        sources = Sources(Path(encoder), Path(vocabulary))
         corpus = Corpus.make(recipe, sources, examples, products)
         model = RelevanceModel.make(recipe, sources, seed=1)
         for module in model.modules():
@@ -65,17 +77,20 @@ def main(encoder: Path, vocabulary: Path, out: Path) -> None:
         rows = np.arange(50)
         sample = Sample(corpus.pairs, rows, target("classes", examples)[rows], np.ones(50))
         kept: list[RelevanceModel] = []
+        held: list[int] = []
+        handle = register_optimizer_step_post_hook(partial(_count, held))
         with progress(name, 100) as work:
-            log = Log(out.with_suffix(f".{accelerator.process_index}.jsonl"))
+            log = Log(path.with_suffix(f".{accelerator.process_index}.jsonl"))
             tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
+        handle.remove()
         struck = _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]  # the second splits alone
         outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), Budget(200))
         assert struck
-        found[name] = outputs.to_dict("list")
+        found[name] = outputs.to_dict("list") | {"held": held[-1:]}
     if accelerator.is_main_process:
-        out.write_text(json.dumps(found))
+        path.write_text(json.dumps(found))
     accelerator.end_training()
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*sys.argv[1:])
