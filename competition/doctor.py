@@ -1,8 +1,10 @@
 """Is all well here? The machine, then the workspace: what would stop a command, and the command that mends it."""
 
 import fcntl
+import shlex
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from competition.data import store
@@ -16,6 +18,7 @@ from competition.recipe import EncoderRecipe
 from competition.workspace import Workspace, stamped
 
 _MARGIN = GIB // 2  # bytes of disk that should stay free
+_BRING = "comp data import PATH"
 _UNFINISHED = (".*.tmp", ".*.old")  # what `workspace.atomic_file` and its like leave when they are killed
 
 
@@ -27,6 +30,18 @@ def examine(root: Path) -> Iterator[Finding]:
     except CompError as error:
         yield Finding("workspace", "stop", str(error), f"comp init {root}")
         return
+    for found in _examine(workspace):
+        yield replace(found, mend=_from_here(found.mend, root))
+
+
+def _from_here(mend: str, root: Path) -> str:
+    """What mends a workspace, as it is to be typed by somebody who is elsewhere."""
+    where = "" if root == Path() else f" -w {shlex.quote(str(root))}"
+    return "; ".join(f"{part}{where}" if part.startswith("comp ") else part for part in mend.split("; "))
+
+
+def _examine(workspace: Workspace) -> Iterator[Finding]:
+    """The workspace as far as it can be read."""
     yield from _locks(workspace)
     yield from _unfinished(workspace)
     yield from _checkpoints(workspace)
@@ -35,7 +50,7 @@ def examine(root: Path) -> Iterator[Finding]:
         steps = {step.name: step.state for step in pipeline.steps()}
     except CompError as error:
         no_data = not workspace.data_card.is_file()
-        yield Finding("data" if no_data else "settings", "stop", str(error), _mend_data(workspace) if no_data else "")
+        yield Finding("data" if no_data else "settings", "stop", str(error), _BRING if no_data else "")
         return
     yield from _rows(pipeline)
     yield _disk(pipeline, steps)
@@ -45,10 +60,6 @@ def examine(root: Path) -> Iterator[Finding]:
     left = [name for name, state in steps.items() if state != "done"]
     said = f"{len(left)} of {len(steps)} are left, the first is {left[0]}" if left else f"all {len(steps)} are done"
     yield Finding("steps", "look" if left else "well", said, "comp run" if left else "")
-
-
-def _mend_data(workspace: Workspace) -> str:
-    return f"comp data import PATH -w {workspace.root}"
 
 
 def _locks(workspace: Workspace) -> Iterator[Finding]:
@@ -70,7 +81,7 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
         said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
         yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(str, left))}")
     if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
-        yield Finding("data", "stop", "an import was interrupted", _mend_data(workspace))
+        yield Finding("data", "stop", "an import was interrupted", _BRING)
 
 
 def _checkpoints(workspace: Workspace) -> Iterator[Finding]:
@@ -87,7 +98,7 @@ def _rows(pipeline: Pipeline) -> Iterator[Finding]:
     try:
         examples, products = maker.examples, maker.products
     except CompError as error:
-        yield Finding("data", "stop", str(error), _mend_data(pipeline.workspace))
+        yield Finding("data", "stop", str(error), _BRING)
         return
     yield Finding("data", "well", f"{card.source}: {len(examples):,} rows, {len(products):,} products")
     missing = int((store.product_rows(examples, products) < 0).sum())
@@ -105,7 +116,7 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
         try:
             make_folds(pipeline.maker.examples, scheme)
         except InputError as error:
-            return Finding(name, "stop", str(error), _mend_data(pipeline.workspace))
+            return Finding(name, "stop", str(error), _BRING)
         return Finding(name, "well", "there are queries for each of them")
     try:
         pipeline.maker.fold_of_rows(scheme)

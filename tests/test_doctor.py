@@ -66,7 +66,7 @@ def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) ->
     found = health(space, 0)
     assert (found["t3"]["level"], found["t3"]["said"]) == ("look", "1 missing, of 10 steps")
     assert found["lexical"]["said"] == "10 out of date, of 10 steps"
-    assert {row["mend"] for row in found.values()} == {"", "comp run"}  # which mends all of them
+    assert {row["mend"] for row in found.values()} == {"", f"comp run -w {space.root}"}  # which mends all of them
 
 
 def test_a_row_in_another_fold_stops(space: Workspace) -> None:
@@ -79,7 +79,7 @@ def test_a_row_in_another_fold_stops(space: Workspace) -> None:
     write_table(second, other, made_other)
     found = health(space, 1)["c1"]
     assert found["level"] == "stop" and "folds/five.parquet puts elsewhere" in found["said"]
-    assert found["mend"] == f"rm {space.run('c1')}/fold-*.parquet; comp train --recipe c1"
+    assert found["mend"] == f"rm {space.run('c1')}/fold-*.parquet; comp train --recipe c1 -w {space.root}"
 
 
 def test_folds_that_leak_stop(space: Workspace) -> None:
@@ -88,7 +88,7 @@ def test_folds_that_leak_stop(space: Workspace) -> None:
     folds = read_table(path, made)
     write_table(path, folds.iloc[1:], made)
     found = health(space, 1)["folds five"]
-    assert "has no fold" in found["said"] and found["mend"] == f"rm {path}; comp folds"
+    assert "has no fold" in found["said"] and found["mend"] == f"rm {path}; comp folds -w {space.root}"
 
 
 def test_an_interrupted_import_and_half_written_files_are_named(space: Workspace) -> None:

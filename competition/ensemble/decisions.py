@@ -74,7 +74,7 @@ def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, se
             if max(scores) > score(best):
                 best = options[int(np.argmax(scores))]
     gain = paired_difference(counts(best, query), counts(none, query), statistic)
-    return best if gain.low > 0 else none
+    return best if gain.differs and gain.value > 0 else none
 
 
 def apply_factors(factors: Array, values: Array) -> Array:
