@@ -105,7 +105,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     print(machine())
     with opened(asked.encoder, asked.workspace) as data, tempfile.TemporaryDirectory() as folder:
-        for precision in ("fp32", "bf16") if torch.cuda.is_available() else ("fp32",):
+        for precision in ("fp32", "bf16"):
             timed = works(asked, data, precision, Path(folder))
             print("| precision, stage | sentence-transformers, ms per pair | ours | times as fast | `lean` | `lean` |")
             print("|---|---|---|---|---|---|")
