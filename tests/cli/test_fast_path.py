@@ -40,7 +40,7 @@ WAYS = {"plain": "", "lean": "lean = true", "pieces": "token_budget = 200", "bot
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace in which a fold was trained in each way by an encoder without dropout, which ways draw differently."""
+    """A workspace in which a fold was trained in each way, without dropout, of which each draws its own."""
     folder = tmp_path_factory.mktemp("fast")
     encoder = folder / "encoder"
     space = make_workspace(folder / "w", queries=25, settings=f'{SETTINGS}encoder = "{encoder.as_posix()}"\n')
