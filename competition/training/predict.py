@@ -12,6 +12,8 @@ from competition.progress import Progress
 from competition.tasks import KINDS
 from competition.training.batches import collate, micro_batches, shard
 
+ON_CPUS = 4_096  # tokens at a time, at most: of more, what passes from layer to layer does not stay in a CPU's cache
+
 
 def predict(
     accelerator: Accelerator,
@@ -23,6 +25,14 @@ def predict(
 ) -> pd.DataFrame:
     """The outputs of `model` for the pairs of `rows`.
 
+    Args:
+        accelerator: its device computes.
+        model: of a recipe's kind.
+        pairs: all of them.
+        rows: those that are predicted.
+        token_budget: tokens at a time, at most; a CPU takes no more than `ON_CPUS`.
+        work: is told of each row.
+
     Returns:
         example_id and the outputs of the model's kind, sorted by example_id, on every process.
 
@@ -30,6 +40,8 @@ def predict(
         RuntimeError: an example was predicted twice or never.
     """
     columns = list(KINDS[model.kind].outputs)
+    if accelerator.device.type == "cpu":
+        token_budget = min(token_budget, ON_CPUS)
     groups = micro_batches(rows, pairs.lengths(), token_budget // len(pairs.views))
     mine = shard(np.arange(len(groups)), accelerator.process_index, accelerator.num_processes)
     ids, found = [np.empty(0, np.int64)], []
