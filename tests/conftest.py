@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import hypothesis
 import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,6 +18,9 @@ from tests.marian import make_marian
 
 # Nothing in a test may reach for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# A machine may be busy: how long an example takes decides nothing.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("busy")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SAMPLE_A = SHARED / "esci-sample"
