@@ -29,8 +29,8 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.gpu

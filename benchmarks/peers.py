@@ -2,7 +2,8 @@
 
     python -m benchmarks.peers [--encoder FOLDER] [--workspace DIR] [--length 128] [--rounds 5]
 
-Same weights, pairs, length, batch size, optimiser steps and precision. Needs the extra `bench`.
+Same weights, pairs, length, batch size, optimiser steps and precision: fp32, and bf16 where there are instructions for
+it, all in the same alternating rounds. Needs the extra `bench`.
 """
 
 import argparse
@@ -16,15 +17,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 
-from benchmarks.rounds import Data, alternate, arguments, describe, machine, opened, ratio, train_ours
+from benchmarks.rounds import Data, alternate, arguments, describe, machine, opened, precisions, ratio, train_ours
 from competition.data.text import FIELD_ORDERS, clean
 from competition.model.relevance import RelevanceModel
 from competition.recipe import EncoderRecipe
 from competition.training.loop import make_accelerator
+from competition.training.memory import Budget
 from competition.training.predict import predict
 from competition.training.step import Sample
 
+PEER = "sentence-transformers"
 BATCH = 32
 TRAINED, PREDICTED = 64, 128  # pairs of a timed round
 
@@ -68,6 +72,7 @@ class Peer:
         trainer = CrossEncoderTrainer(self.model, keys, Dataset.from_dict(rows), loss=loss)
         trainer.remove_callback(PrinterCallback)  # its lines have no place in a table
         trainer.train()
+        AcceleratorState._reset_state()  # holds the peer's precision, which ours would be refused for
 
     def predict(self) -> np.ndarray:
         """Logits of all pairs."""
@@ -76,27 +81,29 @@ class Peer:
             return self.model.predict(pairs, batch_size=BATCH, show_progress_bar=False)
 
 
-Works = dict[str, dict[str, Callable[[], object]]]
+Works = dict[tuple[str, str], Callable[[], object]]  # by who and precision
 
 
-def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> Works:
-    """Stage -> who -> what is timed."""
+def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> dict[str, Works]:
+    """Stage -> what is timed."""
     shape = {"max_length": asked.length or 128, "batch_size": BATCH, "epochs": 1, "learning_rate": 1e-5}
     recipe = EncoderRecipe(name="x", precision=precision, **shape)
     lean = recipe.model_copy(update={"lean": True})
     sample, every = data.sample(recipe, TRAINED), data.sample(recipe, PREDICTED)
     peer = Peer(str(data.sources.encoder), recipe, data, every, precision == "bf16", out)
     model, leaner = (RelevanceModel.make(each, data.sources, seed=1) for each in (recipe, lean))
-    accelerator, log = make_accelerator(precision=precision), out / "log.jsonl"
-    model.to(accelerator.device)
-    print(describe(every))
-    training = {
-        "theirs": peer.train,
-        "ours": partial(train_ours, recipe, model, sample, log),
-        "lean": partial(train_ours, lean, leaner, sample, log),
+    log = out / "log.jsonl"
+
+    def predicting() -> object:
+        accelerator = make_accelerator(precision=precision)
+        return predict(accelerator, model.to(accelerator.device), every.pairs, every.rows, Budget(recipe.token_budget))
+
+    training: Works = {
+        (PEER, precision): peer.train,
+        ("ours", precision): partial(train_ours, recipe, model, sample, log),
+        ("ours, `lean`", precision): partial(train_ours, lean, leaner, sample, log),
     }
-    predicting = partial(predict, accelerator, model, every.pairs, every.rows, recipe.token_budget)
-    return {"training": training, "prediction": {"theirs": peer.predict, "ours": predicting}}
+    return {"training": training, "prediction": {(PEER, precision): peer.predict, ("ours", precision): predicting}}
 
 
 def main() -> None:
@@ -105,17 +112,17 @@ def main() -> None:
     logging.disable(logging.WARNING)
     print(machine())
     with opened(asked.encoder, asked.workspace) as data, tempfile.TemporaryDirectory() as folder:
-        for precision in ("fp32", "bf16") if torch.cuda.is_available() else ("fp32",):
-            timed = works(asked, data, precision, Path(folder))
-            print("| precision, stage | sentence-transformers, ms per pair | ours | times as fast | `lean` | `lean` |")
-            print("|---|---|---|---|---|---|")
-            for stage, rows in (("training", TRAINED), ("prediction", PREDICTED)):
-                times = alternate(timed[stage], asked.rounds)
-                cells = [f"{precision}, {stage}", f"{1e3 * median(times['theirs']) / rows:.1f}"]
-                for way in list(times)[1:]:
-                    cells += [f"{1e3 * median(times[way]) / rows:.1f}", f"{ratio(times['theirs'], times[way]):.2f}"]
+        each = [works(asked, data, precision, Path(folder)) for precision in precisions()]
+        print("| stage | who | precision | ms per pair | times as fast as the peer | as in fp32 |")
+        print("|---|---|---|---|---|---|")
+        for stage, rows in (("training", TRAINED), ("prediction", PREDICTED)):
+            times = alternate({way: work for one in each for way, work in one[stage].items()}, asked.rounds)
+            for (who, precision), seconds in times.items():
+                cells = [stage, who, precision, f"{1e3 * median(seconds) / rows:.1f}"]
+                cells += [f"{ratio(times[other], seconds):.2f}" for other in ((PEER, precision), (who, "fp32"))]
                 print("| " + " | ".join(cells) + " |", flush=True)
-        print(f"batches of {BATCH}; medians of {asked.rounds} rounds")
+        recipe = EncoderRecipe(name="x", max_length=asked.length or 128)
+        print(f"{describe(data.sample(recipe, PREDICTED))}; batches of {BATCH}; medians of {asked.rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,11 @@ from competition.tasks import target
 from competition.training.batches import Rows
 from competition.training.finetune import Corpus
 from competition.training.loop import Log, fit, make_accelerator
+from competition.training.precision import computes_in_bf16
 from competition.training.step import Sample, Step
 from competition.workspace import Workspace
+
+Way = TypeVar("Way")  # the name of what is timed
 
 
 def arguments(about: str) -> argparse.Namespace:
@@ -120,9 +123,9 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def alternate(works: Mapping[Way, Callable[[], object]], rounds: int) -> dict[Way, list[float]]:
     """Seconds of each, round by round; a first round of all warms up."""
-    times: dict[str, list[float]] = {name: [] for name in works}
+    times: dict[Way, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
             seconds = seconds_of(work)
@@ -134,6 +137,13 @@ def alternate(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
 def ratio(slow: list[float], fast: list[float]) -> float:
     """How many times as fast: the median over rounds of the ratio within one."""
     return median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def precisions() -> tuple[str, ...]:
+    """Those that the device has instructions for."""
+    known = torch.cpu.get_capabilities()
+    bf16 = computes_in_bf16("auto") or known.get("avx512_bf16") or known.get("amx_bf16")
+    return ("fp32", "bf16") if bf16 else ("fp32",)
 
 
 def machine() -> str:

@@ -13,6 +13,8 @@ from competition.tasks import KINDS
 from competition.training.batches import Rows, collate, shard
 from competition.training.memory import Budget
 
+ON_CPUS = 4_096  # tokens at a time, at most: of more, what passes from layer to layer does not stay in a CPU's cache
+
 
 def predict(
     accelerator: Accelerator,
@@ -24,6 +26,14 @@ def predict(
 ) -> pd.DataFrame:
     """The outputs of `model` for the pairs of `rows`, in pieces of `budget`, which shrinks where memory runs out.
 
+    Args:
+        accelerator: its device computes.
+        model: of a recipe's kind.
+        pairs: all of them.
+        rows: those that are predicted.
+        budget: tokens at a time, at most; it is lowered to `ON_CPUS` on a CPU.
+        work: is told of each row.
+
     Returns:
         example_id and the outputs of the model's kind, sorted by example_id, on every process.
 
@@ -32,6 +42,8 @@ def predict(
         RuntimeError: an example was predicted twice or never.
     """
     columns = list(KINDS[model.kind].outputs)
+    if accelerator.device.type == "cpu":
+        budget.tokens = min(budget.tokens, ON_CPUS)
     mine = shard(rows, accelerator.process_index, accelerator.num_processes)
     ids, found = [np.empty(0, np.int64)], []
 

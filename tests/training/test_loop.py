@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
+from competition.data.tokens import Pairs
+from competition.model.inputs import Inputs
 from competition.model.relevance import RelevanceModel
 from competition.progress import progress
 from competition.recipe import EncoderRecipe, Optimised
-from competition.training.batches import Rows
+from competition.training.batches import Rows, collate
 from competition.training.finetune import tune
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.memory import Budget
@@ -188,3 +190,20 @@ def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:
     pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-9)
     empty = predict(accelerator, model, pairs, rows[:0], Budget(100))
     assert list(empty.columns) == list(one.columns) and empty.empty
+
+
+def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, groups = recipe(), []
+    pairs, accelerator = bench.pairs(asked), make_accelerator()
+
+    def collated(pairs: Pairs, rows: np.ndarray, device: torch.device) -> Inputs:
+        groups.append(collate(pairs, rows, device))
+        return groups[-1]
+
+    monkeypatch.setattr("competition.training.predict.collate", collated)
+    monkeypatch.setattr("competition.training.predict.ON_CPUS", 100)
+    predict(accelerator, bench.model(asked).to(accelerator.device), pairs, np.arange(24), Budget(ALL_AT_ONCE))
+    if accelerator.device.type == "cpu":
+        assert len(groups) > 5 and max(group.ids.numel() for group in groups) <= 100
+    else:
+        assert len(groups) == 1

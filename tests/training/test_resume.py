@@ -99,9 +99,10 @@ def same(found: tuple[pd.DataFrame, ...], expected: tuple[pd.DataFrame, ...]) ->
     return all(one.equals(other) for one, other in zip(found, expected, strict=True))
 
 
-def test_a_fold_that_was_killed_anywhere_ends_in_the_same_bytes(tuning: Callable[..., Tuning]) -> None:
+@pytest.mark.parametrize("lean", [False, True])
+def test_a_fold_that_was_killed_anywhere_ends_in_the_same_bytes(lean: bool, tuning: Callable[..., Tuning]) -> None:
     """6 steps, a checkpoint after every second: begun at 0, 0, 2, 2 and 4, and killed in the step behind those done."""
-    undisturbed, run = tuning("undisturbed"), tuning("killed", checkpoint_steps=2)
+    undisturbed, run = tuning("undisturbed", lean=lean), tuning("killed", lean=lean, checkpoint_steps=2)
     expected = undisturbed()
     for begun, done in ((0, 1), (0, 2), (2, 3), (2, 4), (4, 5)):
         with before_step(done - begun + 1, kill), pytest.raises(Killed):
