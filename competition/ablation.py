@@ -16,16 +16,18 @@ from competition import evaluation, metrics
 from competition.comparison import Flattered, Line, compare, over
 from competition.errors import InputError, unknown
 from competition.evaluation import Counts
+from competition.execution import Step
+from competition.files.atomic import write_text
+from competition.files.tables import read_table
 from competition.metrics import Array
 from competition.model.card import best_epoch, read_epochs, read_losses
 from competition.noise.actions import dropped_ids
 from competition.paper import FIRST, TABLES, Table
-from competition.pipeline import Pipeline, Step
+from competition.pipeline import Pipeline
 from competition.planning import Planner
 from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
-from competition.tables import read_table
 from competition.tasks import KINDS, TASKS, Task
-from competition.workspace import Workspace, write_text
+from competition.workspace import Workspace
 
 TITLES = "held-out titles"  # what pre-training is measured on, as others are on a task; a lower loss is better
 

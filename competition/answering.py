@@ -14,15 +14,16 @@ import pandas as pd
 
 from competition.data.unseen import Unseen
 from competition.errors import CompError, InputError
+from competition.files.records import stamped
+from competition.files.tables import mean_by_id, table_inputs
 from competition.pipeline import Pipeline
 from competition.planning import split_run
 from competition.plans import FoldPlan
 from competition.progress import warn
 from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.steps import Maker
-from competition.tables import mean_by_id, table_inputs
 from competition.tasks import TASKS
-from competition.workspace import ALL, stamped
+from competition.workspace import ALL
 
 
 class Prepared:

@@ -9,17 +9,18 @@ from pathlib import Path
 
 from competition.data import store
 from competition.errors import CompError, InputError, listed
+from competition.files.records import stamped
 from competition.folds import make_folds
 from competition.leftovers import leftovers, unfinished
 from competition.machine import GIB, Finding, examine_machine
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
 from competition.recipe import EncoderRecipe
-from competition.workspace import Workspace, stamped
+from competition.workspace import Workspace
 
 _MARGIN = GIB // 2  # bytes of disk that should stay free
 _BRING = "comp data import PATH"
-_UNFINISHED = (".*.tmp", ".*.old")  # what `workspace.atomic_file` and its like leave when they are killed
+_UNFINISHED = (".*.tmp", ".*.old")  # what `files.atomic` leaves when it is killed
 
 
 def examine(root: Path) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ import pandas as pd
 
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import FIELDS
+from competition.files.fingerprints import fingerprint
 from competition.pages import asset, embed, readable, source
 from competition.tasks import LABELS, LANGUAGES, MEANINGS
 from competition.verdicts import VERDICTS
-from competition.workspace import fingerprint
 
 SHOWN = 2_000  # rows on a page
 # Characters of a text that are shown; the longer ones are what people skim anyway, and keep the page at a few MB.

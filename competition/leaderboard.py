@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from competition.errors import InputError, unknown
+from competition.files.atomic import atomic_file
 from competition.frames import pd
-from competition.workspace import Workspace, atomic_file
+from competition.workspace import Workspace
 
 COLUMNS = (
     "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "leaky", "sha256", "public", "private",

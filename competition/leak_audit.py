@@ -11,12 +11,14 @@ import pandas as pd
 from competition import leaks
 from competition.data import store
 from competition.errors import CompError
+from competition.execution import execute
+from competition.files.fingerprints import derive_seed
 from competition.folds import shared_with_test
 from competition.oof import RunPlan
-from competition.pipeline import Pipeline, execute
+from competition.pipeline import Pipeline
 from competition.recipe import EnsembleRecipe
 from competition.tasks import TASKS
-from competition.workspace import Workspace, derive_seed
+from competition.workspace import Workspace
 
 
 @dataclass(frozen=True)

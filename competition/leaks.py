@@ -12,11 +12,11 @@ import pandas as pd
 
 from competition import evaluation, metrics
 from competition.evaluation import DEEP, Counts
+from competition.files.fingerprints import derive_seed
 from competition.folds import normalise
 from competition.metrics import Estimate
 from competition.progress import progress
 from competition.tasks import Task, truth
-from competition.workspace import derive_seed
 
 Refit = Callable[[pd.DataFrame], pd.DataFrame]  # all examples, labels shuffled -> the held-out rows' outputs
 

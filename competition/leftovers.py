@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from competition.tables import table_inputs
-from competition.workspace import ALL, Workspace, read_json, stamped
+from competition.files.records import read_json, stamped
+from competition.files.tables import table_inputs
+from competition.workspace import ALL, Workspace
 
 
 def leftovers(workspace: Workspace) -> list[Path]:

@@ -14,12 +14,14 @@ from competition.data.sequences import Make, Sequences, Stored, write_sequences
 from competition.data.store import Card
 from competition.data.text import FIELDS
 from competition.errors import CompError
+from competition.files.fingerprints import derive_seed, fingerprint
+from competition.files.records import stamped
+from competition.files.tables import read_table, table_inputs, write_table
 from competition.model.sources import Sources
 from competition.origins import TINY, folds_inputs
 from competition.progress import progress
 from competition.recipe import Learned, PretrainingRecipe
-from competition.tables import read_table, table_inputs, write_table
-from competition.workspace import SCHEMA, Workspace, derive_seed, fingerprint, stamped
+from competition.workspace import SCHEMA, Workspace
 
 if TYPE_CHECKING:
     from competition.training.loop import Log

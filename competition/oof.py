@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.errors import CompError
+from competition.files.fingerprints import fingerprint
+from competition.files.tables import mean_by_id, read_table, write_table
 from competition.frames import pd
-from competition.tables import mean_by_id, read_table, write_table
 from competition.tasks import KINDS
-from competition.workspace import Workspace, fingerprint
+from competition.workspace import Workspace
 
 _SUM_TOLERANCE = 1e-6
 

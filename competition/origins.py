@@ -10,10 +10,11 @@ from pathlib import Path
 from competition import settings as config
 from competition.data.store import Card, load_card
 from competition.errors import InputError
+from competition.files.fingerprints import fingerprint, fingerprint_files
 from competition.model.sources import Sources
 from competition.recipe import AnyRecipe, EncoderRecipe, Optimised, PretrainingRecipe
 from competition.settings import Settings
-from competition.workspace import SCHEMA, Workspace, fingerprint, fingerprint_files
+from competition.workspace import SCHEMA, Workspace
 
 TINY = "tiny"  # the encoder that is made here instead of being loaded
 

@@ -11,6 +11,7 @@ from functools import cache
 from itertools import combinations
 
 from competition.errors import InputError
+from competition.files.fingerprints import fingerprint
 from competition.frames import pd
 from competition.keys import AND, AuditKeys
 from competition.lessons import TEACHERS
@@ -20,7 +21,7 @@ from competition.plans import PAIRED, AuditPlan, FoldPlan, TeacherPlan
 from competition.recipe import SCHEMES, EncoderRecipe, EnsembleRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
 from competition.tasks import ANSWER_KIND
 from competition.verdicts import load_verdicts, verdict_inputs
-from competition.workspace import SCHEMA, fingerprint
+from competition.workspace import SCHEMA
 
 
 class Planner(Origins):

@@ -4,9 +4,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from competition.files.fingerprints import derive_seed
 from competition.keys import SPANS, Locale, Model, Spans
 from competition.tasks import KINDS
-from competition.workspace import derive_seed
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 

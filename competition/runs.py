@@ -17,6 +17,8 @@ import pandas as pd
 
 from competition import evaluation, oof, processes
 from competition.errors import CompError
+from competition.files.records import stamped, write_json
+from competition.files.tables import read_table
 from competition.lessons import Lesson, distil
 from competition.materials import Materials, read_translations
 from competition.oof import RunPlan
@@ -24,9 +26,8 @@ from competition.origins import folds_inputs, text_features_inputs
 from competition.plans import PAIRED, AuditPlan, FoldPlan, Pairs
 from competition.progress import progress
 from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
-from competition.tables import read_table
 from competition.tasks import KINDS, TASKS, target
-from competition.workspace import Workspace, stamped, write_json
+from competition.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.training.finetune import Corpus

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.pipeline import Pipeline, Step
+from competition.execution import Step
+from competition.files.atomic import write_text
+from competition.files.tables import read_table
+from competition.pipeline import Pipeline
 from competition.recipe import EnsembleRecipe
 from competition.scoreboard import best_runs, scoreboard
 from competition.settings import WITHOUT
-from competition.tables import read_table
-from competition.workspace import write_text
 
 METHODS = ("paper", "greedy", "search", "lightgbm", "lambdarank")
 

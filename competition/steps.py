@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from competition import oof, submissions
+from competition.files.atomic import write_text
+from competition.files.fingerprints import digest_file
+from competition.files.records import read_json, write_json
+from competition.files.tables import write_table
 from competition.oof import RunPlan
 from competition.plans import PAIRED, AuditPlan
 from competition.progress import progress, warn
 from competition.recipe import EnsembleRecipe
 from competition.runs import Runs
 from competition.scoreboard import scoreboard
-from competition.tables import write_table
 from competition.tasks import TASKS, Task
 from competition.verdicts import obey, read_verdicts
-from competition.workspace import digest_file, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from competition.ensemble.crossfit import CrossFitted

@@ -13,10 +13,13 @@ import numpy as np
 from competition import leaderboard
 from competition.errors import CompError, InputError
 from competition.evaluation import Counts, count, graded_rows
+from competition.files.atomic import atomic_files
+from competition.files.fingerprints import digest_file
+from competition.files.records import json_text, read_json
+from competition.files.tables import read_cells, refuse, whole_numbers
 from competition.frames import pd
-from competition.tables import read_cells, refuse, whole_numbers
 from competition.tasks import KINDS, Task, answer_names, answers, class_index
-from competition.workspace import Workspace, atomic_files, digest_file, json_text, read_json
+from competition.workspace import Workspace
 
 
 def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:

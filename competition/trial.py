@@ -16,13 +16,13 @@ import pandas as pd
 
 from competition.data.store import product_rows
 from competition.errors import InputError
+from competition.files.records import stamped
 from competition.model.sources import Sources
 from competition.origins import TINY
 from competition.pipeline import Pipeline
 from competition.progress import Progress
 from competition.recipe import EncoderRecipe
 from competition.tasks import target
-from competition.workspace import stamped
 
 _SAMPLE = 2_048  # training rows
 _WARM = 3  # steps that are not counted

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from competition.files.fingerprints import fingerprint
+from competition.files.tables import read_cells, read_table, refuse, whole_numbers
 from competition.frames import pd
-from competition.tables import read_cells, read_table, refuse, whole_numbers
-from competition.workspace import Workspace, fingerprint
+from competition.workspace import Workspace
 
 VERDICTS = ("wrong", "right", "unsure")
 COLUMNS = ("example_id", "verdict")

@@ -9,7 +9,7 @@ import pytest
 
 from competition.ablation import TABLES
 from competition.data import store, synthetic
-from competition.tables import table_inputs, write_table
+from competition.files.tables import table_inputs, write_table
 from competition.tasks import LABELS
 from competition.workspace import Workspace
 from tests.conftest import comp, lines_of, make_workspace, refused

@@ -10,8 +10,8 @@ import pytest
 
 from competition import machine
 from competition.data import store, synthetic
+from competition.files.tables import read_table, table_inputs, write_table
 from competition.machine import Finding
-from competition.tables import read_table, table_inputs, write_table
 from competition.workspace import Workspace
 from tests.conftest import comp, make_workspace, refused
 

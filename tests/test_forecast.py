@@ -9,8 +9,9 @@ import pytest
 
 from competition import forecast as module
 from competition.cli.forecast import duration
+from competition.execution import execute
 from competition.machine import Device
-from competition.pipeline import Pipeline, execute
+from competition.pipeline import Pipeline
 from competition.trial import Trial, _Enough, _size, _Stopwatch
 from competition.workspace import Workspace
 from tests.conftest import comp, make_workspace, refused

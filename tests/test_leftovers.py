@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from competition.tables import write_table
-from competition.workspace import ALL, HOST, Workspace, stamp, write_json
+from competition.files.records import stamp, write_json
+from competition.files.tables import write_table
+from competition.workspace import ALL, HOST, Workspace
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace
 
 

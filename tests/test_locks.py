@@ -11,9 +11,10 @@ import pytest
 
 from competition import locks
 from competition.errors import CompError
+from competition.execution import Step, execute
+from competition.files.records import read_json, write_json
 from competition.locks import HOST
-from competition.pipeline import Step, execute
-from competition.workspace import DATA, Workspace, read_json, write_json
+from competition.workspace import DATA, Workspace
 from tests.conftest import comp, make_workspace
 from tests.data.test_esci import tiny, write_a
 

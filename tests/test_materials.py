@@ -12,15 +12,16 @@ from competition.data import store, tokenizer
 from competition.data.augment import texts_to_translate
 from competition.data.text import FIELDS, clean
 from competition.errors import CompError
+from competition.files.records import stamped
+from competition.files.tables import table_inputs
 from competition.materials import Materials, read_translations
 from competition.model import translation
 from competition.model.sources import Sources
 from competition.progress import Progress
 from competition.recipe import EncoderRecipe, PretrainingRecipe
-from competition.tables import table_inputs
 from competition.training import pretrain
 from competition.training.finetune import Corpus
-from competition.workspace import Workspace, stamped
+from competition.workspace import Workspace
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

@@ -9,8 +9,9 @@ import pytest
 
 from competition import oof
 from competition.errors import InputError
+from competition.execution import execute
 from competition.leak_audit import audit
-from competition.pipeline import Pipeline, execute
+from competition.pipeline import Pipeline
 from competition.planning import PAIRED
 from competition.workspace import Workspace
 from tests.conftest import QUICK, make_workspace

@@ -9,7 +9,7 @@ import pytest
 
 from competition import oof
 from competition.errors import CompError
-from competition.tables import write_table
+from competition.files.tables import write_table
 from competition.workspace import Workspace
 
 EXAMPLES = pd.DataFrame({"example_id": [4, 1, 3, 2, 9, 8], "split": ["train"] * 4 + ["test"] * 2})

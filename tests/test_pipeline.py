@@ -159,7 +159,7 @@ def test_run_names_are_split() -> None:
 
 
 def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path) -> None:
-    from competition.tables import write_table
+    from competition.files.tables import write_table
 
     workspace = make_workspace(tmp_path / "w")
     pipeline = Pipeline(workspace)

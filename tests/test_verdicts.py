@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from competition.data import store, synthetic
 from competition.errors import CompError, InputError
+from competition.files.tables import write_table
 from competition.pipeline import Pipeline
-from competition.tables import write_table
 from competition.verdicts import VERDICTS, load_verdicts, obey, read_verdicts, tally, verdict_inputs
 from tests.conftest import make_workspace
 

@@ -32,7 +32,7 @@ def ablate(
     Each row is compared with the one before it, those of `noise` with the first.
     """
     from competition.ablation import Ablation
-    from competition.pipeline import execute
+    from competition.execution import execute
 
     space = Workspace.open(workspace)
     ablation = Ablation.plan(space, table, seeds, fold, recipe, nested)

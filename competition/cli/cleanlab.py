@@ -8,8 +8,10 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
 from competition.errors import InputError
+from competition.files.atomic import write_text
+from competition.files.records import read_json
 from competition.progress import console, warn
-from competition.workspace import Workspace, read_json, write_text
+from competition.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,9 +54,10 @@ def cleanlab(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
-    from competition.pipeline import Pipeline, execute
+    from competition.execution import execute
+    from competition.files.tables import read_table
+    from competition.pipeline import Pipeline
     from competition.settings import audit_keys
-    from competition.tables import read_table
 
     if fraction is not None and not 0 < fraction < 0.5:
         raise InputError(f"--fraction {fraction} is out of range: above 0 and below 0.5.")

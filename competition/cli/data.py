@@ -9,8 +9,9 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
 from competition.cli.output import show, such_as
 from competition.errors import InputError, listed
+from competition.files.records import read_json
 from competition.progress import console, progress
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 
 group = typer.Typer(
     help="Bring real rows, make some, or describe what is there.",
@@ -71,7 +72,7 @@ def synth(
 ) -> None:
     """Make the built-in catalogue: no download, labels right by construction, then a known share of them made wrong."""
     from competition.data import store, synthetic
-    from competition.tables import write_table
+    from competition.files.tables import write_table
 
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")

@@ -9,8 +9,9 @@ from competition.workspace import Workspace
 @app.command(epilog=such_as("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
     """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
+    from competition.execution import execute
     from competition.folds import shared_with_test
-    from competition.pipeline import Pipeline, execute
+    from competition.pipeline import Pipeline
     from competition.recipe import SCHEMES
     from competition.tasks import LABELS
 

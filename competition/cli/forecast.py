@@ -6,8 +6,9 @@ from competition.cli.output import Cell, show
 from competition.progress import console, warn
 
 if TYPE_CHECKING:
+    from competition.execution import Step
     from competition.forecast import Forecast
-    from competition.pipeline import Pipeline, Step
+    from competition.pipeline import Pipeline
 
 
 def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:

@@ -9,8 +9,9 @@ import typer
 from competition.cli.app import HERE, app
 from competition.cli.output import as_toml, show, such_as
 from competition.errors import InputError
+from competition.files.atomic import write_text
 from competition.progress import console
-from competition.workspace import FOLDERS, Workspace, write_text
+from competition.workspace import FOLDERS, Workspace
 
 
 @app.command(epilog=such_as("comp init work"))

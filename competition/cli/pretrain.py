@@ -16,8 +16,9 @@ def pretrain(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Pre-train an encoder on product text; recipes start from it with `encoder = "pretrained"`."""
+    from competition.execution import execute
     from competition.model.card import best_epoch, read_epochs
-    from competition.pipeline import Pipeline, execute
+    from competition.pipeline import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

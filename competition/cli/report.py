@@ -7,8 +7,9 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import such_as
+from competition.files.atomic import write_text
 from competition.progress import console
-from competition.workspace import Workspace, write_text
+from competition.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp report", "comp report --out page.html"))

@@ -10,7 +10,8 @@ from competition.workspace import Workspace
 @app.command(epilog=such_as("comp run"))
 def run(workspace: WorkspaceOption = HERE) -> None:
     """Do what is missing or out of date, in order: folds, training, audit, ensembles, submissions; then the scores."""
-    from competition.pipeline import SUBMISSION, Pipeline, execute
+    from competition.execution import execute
+    from competition.pipeline import SUBMISSION, Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

@@ -8,8 +8,9 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import show_scores
+from competition.files.records import read_json
 from competition.progress import console, progress
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.stacks import Stacks
@@ -32,7 +33,8 @@ def stack(
     The recipe's own `method` is what `comp submit` and `comp run` take; the others can be named in competition.toml and
     on the command line as NAME.METHOD.
     """
-    from competition.pipeline import Pipeline, execute
+    from competition.execution import execute
+    from competition.pipeline import Pipeline
     from competition.stacks import Stacks
 
     space = Workspace.open(workspace)

@@ -8,8 +8,9 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, task_named
 from competition.cli.output import show, such_as
 from competition.errors import InputError
+from competition.files.records import read_json
 from competition.progress import console, warn
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.metrics import Estimate
@@ -28,7 +29,8 @@ def submit(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
-    from competition.pipeline import SUBMISSION, Pipeline, execute
+    from competition.execution import execute
+    from competition.pipeline import SUBMISSION, Pipeline
     from competition.planning import split_run
     from competition.recipe import EnsembleRecipe
     from competition.tasks import TASKS

@@ -45,7 +45,8 @@ def train(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
-    from competition.pipeline import Pipeline, execute
+    from competition.execution import execute
+    from competition.pipeline import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -67,7 +68,7 @@ def train(
 
 
 def _train_all(pipeline: "Pipeline", name: str) -> None:
-    from competition.pipeline import execute
+    from competition.execution import execute
     from competition.recipe import EncoderRecipe
 
     recipe, space = pipeline.member(name), pipeline.workspace
@@ -84,7 +85,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     import pandas as pd
 
     from competition import evaluation
-    from competition.tables import read_table
+    from competition.files.tables import read_table
     from competition.tasks import TASKS
 
     plan, examples = pipeline.run(name), pipeline.maker.examples

@@ -15,9 +15,9 @@ from competition.data.text import FIELDS, clean, clean_all
 from competition.data.tokenizer import token_maker, tokenise
 from competition.data.tokens import SpecialTokens
 from competition.data.vocabulary import RARE, Vocabulary
+from competition.files.fingerprints import derive_seed
 from competition.folds import normalise
 from competition.tasks import LOCALES
-from competition.workspace import derive_seed
 
 IGNORED = -100  # a target that nothing is learned from
 HELD_OUT_SHARE = 0.05

@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from competition.cells import read_text, spelled
 from competition.data.store import PRODUCT_KEY, in_order, product_order
 from competition.errors import InputError, listed, shown
-from competition.tables import whole_numbers
+from competition.files.cells import read_text, spelled
+from competition.files.tables import whole_numbers
 from competition.tasks import LABEL_LETTERS, LABELS, TASKS
 
 _NUMBERS = ("example_id", "query_id", "small_version", "large_version")  # floats where a column of them has a gap

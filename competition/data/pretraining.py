@@ -13,10 +13,10 @@ from competition.data.spans import FakeQuery
 from competition.data.text import FIELDS
 from competition.data.tokenizer import tokenise
 from competition.data.tokens import SpecialTokens
+from competition.files.fingerprints import derive_seed
 from competition.keys import Spans
 from competition.recipe import PretrainingRecipe
 from competition.tasks import LOCALES
-from competition.workspace import derive_seed
 
 TASKS = ("mlm", "query", "attributes", "contrastive")  # one mini-batch each per step
 TRIES = 10  # other products that are looked at for a query that does not fit

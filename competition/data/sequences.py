@@ -16,9 +16,10 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from competition.data.ragged import Chain, Places, Ragged, joined
+from competition.files.atomic import atomic_folder
+from competition.files.records import stamp
+from competition.files.tables import row_hashes, slices
 from competition.progress import Progress, progress
-from competition.tables import row_hashes, slices
-from competition.workspace import atomic_folder, stamp
 
 Make = Callable[["pd.DataFrame"], Ragged]  # the sequences of some rows, one behind the other
 

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from competition.data.text import FIELDS
 from competition.errors import InputError, shown
+from competition.files.atomic import atomic_files
+from competition.files.fingerprints import fingerprint
+from competition.files.records import json_text, read_json
+from competition.files.tables import fingerprint_rows, read_table, row_hashes, write_frame
 from competition.folds import normalise
 from competition.frames import pd
 from competition.progress import warn
-from competition.tables import fingerprint_rows, read_table, row_hashes, write_frame
 from competition.tasks import LABELS, LOCALES, TASKS
-from competition.workspace import DATA, Workspace, atomic_files, fingerprint, json_text, read_json
+from competition.workspace import DATA, Workspace
 
 EXAMPLE_COLUMNS = (
     "example_id", "query_id", "query", "locale", "product_id", "label", "substitute", "split", *TASKS,

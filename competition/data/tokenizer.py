@@ -12,7 +12,7 @@ import numpy as np
 from competition.data.ragged import Ragged, joined
 from competition.data.sequences import Make
 from competition.data.text import clean_all
-from competition.workspace import fingerprint, fingerprint_files
+from competition.files.fingerprints import fingerprint, fingerprint_files
 
 WHOLE = 1_000_000  # tokens: no text is cut
 _CHUNK = 10_000  # texts

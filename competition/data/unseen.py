@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.cells import read_text, spelled
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.data.text import FIELDS
 from competition.errors import InputError, unknown
+from competition.files.atomic import atomic_file
+from competition.files.cells import read_text, spelled
 from competition.folds import normalise
 from competition.tasks import LOCALES, TASKS
-from competition.workspace import atomic_file
 
 # What a column may be called: as in the files of the competition, or as in a workspace.
 NAMES = {

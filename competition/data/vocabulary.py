@@ -19,7 +19,8 @@ from competition.data.ragged import Ragged, joined
 from competition.data.sequences import Make
 from competition.data.store import spread
 from competition.data.text import simplify
-from competition.workspace import atomic_folder, read_json, stamp, write_json
+from competition.files.atomic import atomic_folder
+from competition.files.records import read_json, stamp, write_json
 
 MISSING, RARE = 0, 1  # ids of brands and colors; those of the vocabulary follow
 PADDING = 0  # of grams

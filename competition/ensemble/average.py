@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from competition.ensemble.rows import MOST_ROWS, at_most
+from competition.files.fingerprints import derive_seed
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
 from competition.tasks import Task, gains, truth
-from competition.workspace import derive_seed
 
 Objective = Callable[
     [Array], Array

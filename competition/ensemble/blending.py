@@ -8,9 +8,9 @@ import pandas as pd
 from competition.ensemble.average import ENOUGH_QUERIES, learn_weights, paper_weights
 from competition.ensemble.level2 import Lists
 from competition.ensemble.rows import Combined, Positions, Rows, outputs_of
+from competition.files.fingerprints import derive_seed
 from competition.metrics import Array
 from competition.tasks import ANSWER_KIND, LOCALES, Task, answers
-from competition.workspace import derive_seed
 
 ALL = "all"  # the weights of rows whose locale has none of its own
 

@@ -6,11 +6,12 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
+from competition.files.atomic import atomic_folder, write_text
+from competition.files.records import stamp
 from competition.lessons import Lesson
 from competition.progress import Progress
 from competition.recipe import LexicalRecipe
 from competition.tasks import KINDS, LABELS, target
-from competition.workspace import atomic_folder, stamp, write_text
 
 # Of all trees here: each is grown on a part of rows and features, which suits few rows and many related features.
 COMMON: dict[str, object] = {

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from competition.errors import CompError
 from competition.evaluation import graded_rows
+from competition.files.fingerprints import derive_seed
 from competition.metrics import Array
 from competition.recipe import EnsembleRecipe
 from competition.tasks import KINDS, Task
-from competition.workspace import derive_seed
 
 Positions = NDArray[np.int64]
 MOST_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from competition.ensemble.boosting import COMMON
+from competition.files.fingerprints import derive_seed
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
 from competition.tasks import GAINS, LABELS, Task, expected_gain, gains, truth
-from competition.workspace import derive_seed
 
 Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: name, value, whether higher is better
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split

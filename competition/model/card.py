@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from competition import metrics
 from competition.data.store import PRODUCT_KEY
+from competition.files.records import read_json, write_json
+from competition.files.tables import read_table, write_table
 from competition.metrics import Estimate
-from competition.tables import read_table, write_table
-from competition.workspace import read_json, write_json
 
 _CARD = "pretraining.json"
 _TITLES = "held_out.parquet"

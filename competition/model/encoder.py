@@ -14,7 +14,8 @@ import competition.model.quiet  # noqa: F401
 from competition.data.store import spread
 from competition.data.text import FIELDS, clean
 from competition.errors import CompError, InputError
-from competition.workspace import atomic_folder, stamp
+from competition.files.atomic import atomic_folder
+from competition.files.records import stamp
 
 SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 TINY_VOCABULARY = 8_000

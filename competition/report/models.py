@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from competition.evaluation import Counts
+from competition.files.records import read_json
 from competition.metrics import Array
 from competition.report import charts
 from competition.report.behavior import (
@@ -18,7 +19,6 @@ from competition.report.blocks import Block, Figure, Matrix, Multiples, Note, Se
 from competition.report.evidence import Evidence
 from competition.stacks import mean_importance, mean_weights
 from competition.tasks import KINDS, Task, answers, gains, truth
-from competition.workspace import read_json
 
 FEATURES = 15  # of an ensemble that are shown
 

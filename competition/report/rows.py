@@ -6,6 +6,8 @@ import pandas as pd
 
 from competition.data.store import PRODUCT_KEY
 from competition.errors import CompError
+from competition.files.records import read_json
+from competition.files.tables import read_table
 from competition.noise import report
 from competition.pages import readable
 from competition.report.behavior import ranked
@@ -26,9 +28,7 @@ from competition.report.blocks import (
     tint,
 )
 from competition.report.evidence import Evidence
-from competition.tables import read_table
 from competition.tasks import LABELS, LANGUAGES, TASKS, answers, label_codes
-from competition.workspace import read_json
 
 WORST = 40  # queries
 _TITLE = 160  # characters

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from competition.data.tokens import Pairs
+from competition.files.fingerprints import derive_seed
 from competition.model.inputs import Extras, Inputs
-from competition.workspace import derive_seed
 
 PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 

@@ -18,6 +18,10 @@ from competition.data.context import with_context
 from competition.data.sequences import NOTHING, Stored
 from competition.data.tokens import Pairs, views
 from competition.data.vocabulary import Vocabulary
+from competition.files.atomic import atomic_folder
+from competition.files.fingerprints import derive_seed
+from competition.files.records import stamp
+from competition.files.tables import mean_by_id
 from competition.folds import normalise
 from competition.lessons import Lesson
 from competition.model.encoder import check_length, load_tokenizer
@@ -25,7 +29,6 @@ from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import Progress, progress
 from competition.recipe import EncoderRecipe
-from competition.tables import mean_by_id
 from competition.training.batches import Rows
 from competition.training.checkpoint import load_model, save_model
 from competition.training.kept import Kept
@@ -34,7 +37,6 @@ from competition.training.memory import Budget
 from competition.training.predict import predict
 from competition.training.resume import Checkpoints
 from competition.training.step import Sample, Step
-from competition.workspace import atomic_folder, derive_seed, stamp
 
 
 @dataclass(frozen=True)

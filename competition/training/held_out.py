@@ -14,13 +14,13 @@ from competition.data.text import clean_all
 from competition.data.tokenizer import tokenise
 from competition.data.tokens import SpecialTokens
 from competition.errors import InputError
+from competition.files.fingerprints import derive_seed
 from competition.model.card import Losses
 from competition.model.pretraining import PretrainingModel
 from competition.recipe import PretrainingRecipe
 from competition.training.batches import Rows
 from competition.training.memory import Budget
 from competition.training.multitask import to_device
-from competition.workspace import derive_seed
 
 MASKINGS = 5  # of each title, so that the measure is steadier
 

@@ -9,12 +9,12 @@ from torch.nn import functional
 from competition.data.catalogue import IGNORED
 from competition.data.pretraining import Examples, Texts
 from competition.data.tokens import SpecialTokens
+from competition.files.fingerprints import derive_seed
 from competition.model.pretraining import Batch, PretrainingModel, contrastive_logits, encode, mean_pooled
 from competition.recipe import PretrainingRecipe
 from competition.training.batches import Rows, micro_batches, pad, shard
 from competition.training.momentum import Momentum, Queue
 from competition.training.resume import State, named, tensors_of
-from competition.workspace import derive_seed
 
 
 def to_device(texts: Texts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device) -> Batch:

@@ -14,6 +14,9 @@ from competition.data.pretraining import Examples
 from competition.data.sequences import Sequences
 from competition.data.vocabulary import Vocabulary
 from competition.errors import CompError
+from competition.files.atomic import atomic_folder
+from competition.files.fingerprints import derive_seed
+from competition.files.records import stamp
 from competition.interruption import whole
 from competition.model.card import Epoch, Losses, best_epoch, mlm_loss, write_card
 from competition.model.encoder import check_length, load_encoder, load_tokenizer, save
@@ -28,7 +31,6 @@ from competition.training.loop import Log, fit, make_accelerator
 from competition.training.memory import Budget
 from competition.training.multitask import Pretraining
 from competition.training.resume import Checkpoints, State, named, tensors_of
-from competition.workspace import atomic_folder, derive_seed, stamp
 
 
 def pretrain(

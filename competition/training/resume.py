@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from competition import processes
 from competition.errors import CompError
+from competition.files.atomic import atomic_folder
+from competition.files.records import read_json, write_json
 from competition.progress import warn
 from competition.recipe import Optimised
-from competition.workspace import atomic_folder, read_json, write_json
 
 FORMAT = 1
 KEPT = 2  # checkpoints of one training

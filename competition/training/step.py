@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from competition.data.tokens import Pairs
+from competition.files.fingerprints import derive_seed
 from competition.model.inputs import Inputs, Mix
 from competition.model.losses import (
     BINS,
@@ -35,7 +36,6 @@ from competition.recipe import EncoderRecipe
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
 from competition.training.batches import Rows, collate, micro_batches, shard
 from competition.training.regularization import draw_mix
-from competition.workspace import derive_seed
 
 CLEAN, SECOND = 0, 1  # passes, which differ in their dropout
 

@@ -8,7 +8,8 @@ import pytest
 
 from competition.cli import app as _app  # noqa: F401 - registers the commands
 from competition.data import store
-from competition.workspace import Workspace, write_json
+from competition.files.records import write_json
+from competition.workspace import Workspace
 from tests.conftest import comp, make_workspace, refused
 
 COMMANDS = [

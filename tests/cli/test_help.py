@@ -27,7 +27,7 @@ LONG = (
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
 )
-FITS = ("competition.pipeline.execute", "competition.leaks.permutation_test", "competition.forecast.measure")
+FITS = ("competition.execution.execute", "competition.leaks.permutation_test", "competition.forecast.measure")
 
 
 class Reached(Exception):

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from competition.cli.output import Cell, begin, finish, show
+from competition.files.records import read_json
 from competition.metrics import Estimate
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 from tests.conftest import comp
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.files.records import read_json
 from competition.folds import normalise
 from competition.tasks import LABELS, TASKS
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
 
 RECIPES = {"lexical": "classes", "c1": "classes", "r2": "gain", "t3": "substitute"}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from competition.files.records import write_json
 from competition.pipeline import Pipeline
-from competition.workspace import Workspace, write_json
+from competition.workspace import Workspace
 from tests.conftest import comp
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from competition.data.ragged import Ragged
 from competition.data.sequences import Sequences, read_sequences, write_sequences
-from competition.workspace import stamped
+from competition.files.records import stamped
 
 TITLES = pd.DataFrame({"title": ["red mug", "", "blue mug", "red mug", "水筒"]})
 BRANDS = pd.DataFrame({"brand": ["Acme", "red mug", "", "Zeta", "Acme"]})
@@ -34,7 +34,7 @@ def spelled(ragged: Ragged) -> list[str]:
 @pytest.fixture(params=[2, 50_000])
 def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sequences:
     """Those of both tables, written in parts of some rows."""
-    monkeypatch.setattr("competition.tables._SLICE", request.param)
+    monkeypatch.setattr("competition.files.tables._SLICE", request.param)
     make = Characters()
     write_sequences(tmp_path / "s", "inputs", "characters", [TITLES, BRANDS], make)
     assert make.asked == ["red mug", "", "blue mug", "水筒", "Acme", "Zeta"]  # each text once, as they come

@@ -10,11 +10,13 @@ import pytest
 
 from competition.data import store
 from competition.errors import CompError, InputError
+from competition.execution import execute
+from competition.files.records import read_json
+from competition.files.tables import read_table
 from competition.lessons import Lesson
-from competition.pipeline import Pipeline, execute
+from competition.pipeline import Pipeline
 from competition.recipe import LexicalRecipe
-from competition.tables import read_table
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distil_from")

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.files.records import read_json
 from competition.pipeline import Pipeline
 from competition.report.behavior import confusion
 from competition.report.breakdown import breakdown
 from competition.report.evidence import Evidence
 from competition.report.models import expectation
 from competition.tasks import LABELS, LOCALES, TASKS, answers, truth
-from competition.workspace import Workspace, read_json
+from competition.workspace import Workspace
 from tests.conftest import QUICK, comp, make_workspace, refused
 from tests.report.conftest import report_of
 from tests.report.made import Sections

@@ -10,12 +10,12 @@ from safetensors.numpy import load_file
 from competition import tasks
 from competition.data.augment import texts_to_translate
 from competition.data.context import SEPARATOR
+from competition.files.records import stamped
 from competition.lessons import Lesson
 from competition.model.encoder import load_tokenizer
 from competition.recipe import EncoderRecipe
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
 from competition.training.loop import Log
-from competition.workspace import stamped
 from tests.training.conftest import Bench, recipe
 
 ROWS = np.arange(24)

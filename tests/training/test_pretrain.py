@@ -22,6 +22,7 @@ from competition.data.text import clean
 from competition.data.tokens import SpecialTokens
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
 from competition.errors import CompError, InputError
+from competition.files.records import stamped
 from competition.model.card import best_epoch, mlm_loss, read_epochs, read_losses
 from competition.model.encoder import load_encoder, load_tokenizer
 from competition.model.features import load_names
@@ -37,7 +38,6 @@ from competition.training.loop import Log, make_accelerator
 from competition.training.memory import Budget
 from competition.training.multitask import Pretraining
 from competition.training.pretrain import pretrain
-from competition.workspace import stamped
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.cells import header, read_text, spelled
 from competition.errors import CompError, InputError, listed, shown
+from competition.files.atomic import atomic_file
+from competition.files.cells import header, read_text, spelled
+from competition.files.seals import SEALED, is_whole, write_sealed
 from competition.frames import pd
-from competition.seals import SEALED, is_whole, write_sealed
-from competition.workspace import atomic_file
 
 _METADATA_KEY = b"comp"
 _SLICE = 50_000  # rows

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.errors import CompError
-from competition.seals import is_whole
-from competition.tables import read_table, table_inputs, write_table
+from competition.files.seals import is_whole
+from competition.files.tables import read_table, table_inputs, write_table
 
 FRAME = pd.DataFrame({"id": np.arange(50), "text": [f"text {i}" for i in range(50)], "share": np.linspace(0, 1, 50)})
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from competition import cells
-from competition.cells import read_text, spelled
 from competition.errors import InputError, visible
+from competition.files import cells
+from competition.files.cells import read_text, spelled
 
 TEXTS = (
     "nan", "none", "NULL", "007", "1e5", "1.50", "=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1", "a\0b", 'say "no"',
