@@ -98,8 +98,8 @@ def measure(
     print("|---|---|---|---|---|")
     for name, (keys, passes) in METHODS.items():
         recipe = EncoderRecipe(
-            name="x", max_length=max_length, batch_size=batch, epochs=1, learning_rate=1e-5, lean=True,
-            precision="bf16", token_budget=batch * max_length, **keys,
+            name="x", max_length=max_length, batch_size=batch, epochs=1, learning_rate=1e-5, precision="bf16",
+            token_budget=batch * max_length, **keys,
         )  # fmt: skip
         model, other = (RelevanceModel(XLMRobertaModel(config, add_pooling_layer=False), r, None) for r in (
             recipe, recipe.model_copy(update={"lean": False})

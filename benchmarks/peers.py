@@ -88,10 +88,10 @@ def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> d
     """Stage -> what is timed."""
     shape = {"max_length": asked.length or 128, "batch_size": BATCH, "epochs": 1, "learning_rate": 1e-5}
     recipe = EncoderRecipe(name="x", precision=precision, **shape)
-    lean = recipe.model_copy(update={"lean": True})
+    padded = recipe.model_copy(update={"lean": False})
     sample, every = data.sample(recipe, TRAINED), data.sample(recipe, PREDICTED)
     peer = Peer(str(data.sources.encoder), recipe, data, every, precision == "bf16", out)
-    model, leaner = (RelevanceModel.make(each, data.sources, seed=1) for each in (recipe, lean))
+    model, slower = (RelevanceModel.make(each, data.sources, seed=1) for each in (recipe, padded))
     log = out / "log.jsonl"
 
     def predicting() -> object:
@@ -101,7 +101,7 @@ def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> d
     training: Works = {
         (PEER, precision): peer.train,
         ("ours", precision): partial(train_ours, recipe, model, sample, log),
-        ("ours, `lean`", precision): partial(train_ours, lean, leaner, sample, log),
+        ("ours, `lean = false`", precision): partial(train_ours, padded, slower, sample, log),
     }
     return {"training": training, "prediction": {(PEER, precision): peer.predict, ("ours", precision): predicting}}
 

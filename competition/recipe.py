@@ -172,7 +172,7 @@ class EncoderRecipe(Recipe, Optimised):
     query_context: bool = False
     seeds: tuple[int, ...] = ()  # empty: `seed` alone
     weights: Literal["last", "best"] = "last"
-    lean: bool = False
+    lean: bool = True
     compile: bool = False
     checkpointing: bool = False
     sharded: bool = False

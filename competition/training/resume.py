@@ -23,7 +23,7 @@ from competition.files.records import read_json, write_json
 from competition.progress import warn
 from competition.recipe import Optimised
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2  # checkpoints of one training
 _TENSORS, _CARD = "state.safetensors", "state.json"
 

@@ -35,7 +35,8 @@ ema = 0.9
 adversary = "fgm-table"
 r_drop = 0.5
 """
-WAYS = {"plain": "", "lean": "lean = true", "pieces": "token_budget = 200", "both": "lean = true\ntoken_budget = 200"}
+PADDED = "lean = false\n"
+WAYS = {"plain": PADDED, "lean": "", "pieces": PADDED + "token_budget = 200", "both": "token_budget = 200"}
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "awp": {"adversary": "awp", "r_drop": 0.5},
 }
 # How sharded processes train, which `awp` cannot: as they are, and with what else saves memory.
-SHARDED = {"plain": {"sharded": True, "lean": True, "checkpointing": True}, "fgm": {"sharded": True}}
+SHARDED = {"plain": {"sharded": True, "checkpointing": True}, "fgm": {"sharded": True, "lean": False}}
 WHOLE: dict[str, dict[str, bool]] = {name: {} for name in METHODS}
 
 
