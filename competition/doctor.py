@@ -29,15 +29,20 @@ def examine(root: Path) -> Iterator[Finding]:
     try:
         workspace = Workspace.open(root)
     except CompError as error:
-        yield Finding("workspace", "stop", str(error), f"comp init {root}")
+        yield Finding("workspace", "stop", str(error), f"comp init {_quoted(root)}")
         return
     for found in _examine(workspace):
         yield replace(found, mend=_from_here(found.mend, root))
 
 
+def _quoted(path: Path) -> str:
+    """For a shell."""
+    return shlex.quote(str(path))
+
+
 def _from_here(mend: str, root: Path) -> str:
     """What mends a workspace, as it is to be typed by somebody who is elsewhere."""
-    where = "" if root == Path() else f" -w {shlex.quote(str(root))}"
+    where = "" if root == Path() else f" -w {_quoted(root)}"
     return "; ".join(f"{part}{where}" if part.startswith("comp ") else part for part in mend.split("; "))
 
 
@@ -80,15 +85,15 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
     if left:
         size = sum(file.stat().st_size for path in left for file in [path, *path.rglob("*")] if file.is_file())
         said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
-        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(str, left))}")
+        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(_quoted, left))}")
     if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
         yield Finding("data", "stop", "an import was interrupted", _BRING)
 
 
 def _checkpoints(workspace: Workspace) -> Iterator[Finding]:
-    """What was cut short and goes on, and what is left of trainings that are done."""
+    """Those of what was cut short, and those that are left of trainings that are done."""
     if parts := unfinished(workspace):
-        yield Finding("checkpoints", "well", f"training goes on from those of {listed(parts)}")
+        yield Finding("checkpoints", "well", f"kept of {listed(parts)}")
     if done := leftovers(workspace):
         yield Finding("leftovers", "look", f"checkpoints of what is done, such as {done[0]}", "comp clean")
 
@@ -122,7 +127,7 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
     try:
         pipeline.maker.fold_of_rows(scheme)
     except CompError as error:
-        return Finding(name, "stop", str(error), f"rm {pipeline.workspace.folds(scheme)}; comp folds")
+        return Finding(name, "stop", str(error), f"rm {_quoted(pipeline.workspace.folds(scheme))}; comp folds")
     return Finding(name, "well", "no query text is in two of them")
 
 
@@ -168,6 +173,6 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:
-        files = pipeline.workspace.run(plan.name) / "fold-*.parquet"  # not the folder: people's verdicts lie there, too
-        return Finding(plan.name, "stop", str(error), f"rm {files}; {plan.command}")
+        folder = _quoted(pipeline.workspace.run(plan.name))  # not all of it: people's verdicts lie there, too
+        return Finding(plan.name, "stop", str(error), f"rm {folder}/fold-*.parquet; {plan.command}")
     return Finding(plan.name, "well", f"{len(run.held_out):,} rows in {len(plan.folds)} folds, each once")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition import processes
-from competition.files.records import read_json
+from competition.checkpoints import inputs_of
 from competition.progress import console
 from competition.workspace import DATA, Workspace
 
@@ -28,8 +28,7 @@ class Step:
         recorded = self.recorded()
         if recorded == self.inputs:
             return "done"
-        cards = self.checkpoints.rglob("state.json") if self.checkpoints else ()
-        if any(read_json(card).get("inputs") == self.inputs for card in cards):
+        if self.checkpoints is not None and self.inputs in inputs_of(self.checkpoints):
             return "begun"
         return "missing" if recorded is None else "stale"
 

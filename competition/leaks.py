@@ -32,7 +32,7 @@ class Trial:
     @property
     def passed(self) -> bool:
         """Whether chance is within the interval."""
-        return not self.above_chance.differs
+        return self.above_chance.low <= 0 <= self.above_chance.high
 
 
 def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""Checkpoints: those that training goes on from, and those of what is there by now."""
+"""Checkpoints: those of what is there by now, and the others."""
 
 from pathlib import Path
 
-from competition.files.records import read_json, stamped
+from competition.checkpoints import inputs_of
+from competition.files.records import stamped
 from competition.files.tables import table_inputs
 from competition.workspace import ALL, Workspace
 
@@ -16,15 +17,17 @@ def leftovers(workspace: Workspace) -> list[Path]:
 
 
 def unfinished(workspace: Workspace) -> list[str]:
-    """The trainings that go on from checkpoints, such as `c1 fold-0` or `pretrained encoder`."""
+    """The trainings that have other checkpoints, such as `c1 fold-0` or `pretrained encoder`.
+
+    They go on from them where those were made from what they are to be made from.
+    """
     done = leftovers(workspace)
     return [" ".join(folder.parts[-2:]) for folder in sorted(workspace.unfinished.glob("*/*")) if folder not in done]
 
 
 def _is_done(workspace: Workspace, folder: Path) -> bool:
     made = _made_from(workspace, folder.parent.name, folder.name)
-    asked = {read_json(card).get("inputs") for card in folder.rglob("state.json")}
-    return made is not None and asked <= {made, None}  # a damaged card says nothing, and nothing goes on from it
+    return made is not None and inputs_of(folder) <= {made}  # from a damaged card, nothing goes on
 
 
 def _made_from(workspace: Workspace, name: str, part: str) -> str | None:

@@ -33,7 +33,7 @@ class Estimate:
     @property
     def differs(self) -> bool:
         """Whether a difference is significant: there is an interval, and it excludes 0."""
-        return self.queries != 1 and not self.low <= 0 <= self.high
+        return self.queries != 1 and (self.low > 0 or self.high < 0)
 
     def interval(self, sign: str = "") -> str:
         """The interval in brackets with four decimals; a dash where it says nothing."""

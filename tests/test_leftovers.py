@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.checkpoints import FORMAT
 from competition.files.records import stamp, write_json
 from competition.files.tables import write_table
-from competition.workspace import ALL, HOST, Workspace
+from competition.locks import HOST
+from competition.workspace import ALL, Workspace
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace
 
 
@@ -16,7 +18,7 @@ def checkpoint(space: Workspace, name: str, part: str, inputs: str) -> Path:
     """One of 1.5 MB, but for its card."""
     folder = space.checkpoints(name, part)
     below = folder / "step-00000004" if part == "encoder" else folder / "seed-1" / "step-00000004"
-    write_json(below / "state.json", {"inputs": inputs})
+    write_json(below / "state.json", {"format": FORMAT, "inputs": inputs})
     (below / "state.safetensors").write_bytes(bytes(1_500_000))
     return folder
 
@@ -65,7 +67,7 @@ def test_checkpoints_of_what_is_missing_damaged_or_made_from_something_else_stay
     kept = sorted(space.unfinished.rglob("*"))
     assert comp("clean", "-w", space.root).output.splitlines() == [
         "Nothing to free: no checkpoint of a finished fold is left.",
-        "Kept for training to go on from: c1 fold-0, c1 fold-0-3, c1 fold-all, pretrained encoder",
+        "Kept, since what they are on the way to is not there: c1 fold-0, c1 fold-0-3, c1 fold-all, pretrained encoder",
     ]
     assert sorted(space.unfinished.rglob("*")) == kept
 
@@ -78,11 +80,11 @@ def test_status_and_doctor_name_a_pre_training_that_was_killed(tmp_path: Path) -
     table(space.oof_fold("c1", 0), "fold")
     done = checkpoint(space, "c1", "fold-0", "fold")
     status = comp("status", "-w", space.root).output
-    assert "Begun, and going on from its checkpoints: pretrained encoder\n" in status
+    assert "Checkpoints are kept of: pretrained encoder\n" in status
     (_, others) = json.loads(comp("status", "--json", "-w", space.root).stdout)["tables"]
-    assert others["about"]["begun"] == ["pretrained encoder"]
+    assert others["about"]["checkpoints"] == ["pretrained encoder"]
     (found,) = json.loads(comp("doctor", "--json", "-w", space.root).stdout)["tables"]
     said = {row["what"]: row for row in found["rows"]}
-    assert said["checkpoints"]["said"] == "training goes on from those of pretrained encoder"
+    assert said["checkpoints"]["said"] == "kept of pretrained encoder"
     assert said["leftovers"]["said"] == f"checkpoints of what is done, such as {done}"
-    assert said["leftovers"]["mend"] == "comp clean" and str(half) in said["unfinished"]["mend"]
+    assert said["leftovers"]["mend"] == f"comp clean -w {space.root}" and str(half) in said["unfinished"]["mend"]

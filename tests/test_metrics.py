@@ -130,3 +130,4 @@ def test_an_interval_of_one_query_says_nothing() -> None:
     assert f"{one}" == "0.5000 –" and f"{one:+}" == "+0.5000 –" and not one.differs
     assert f"{two}" == "0.6000 [0.5000, 0.7000]" and two.differs
     assert not metrics.Estimate(0.1, -0.1, 0.3, 9).differs
+    assert not metrics.Estimate(*(float("nan"),) * 3, queries=0).differs

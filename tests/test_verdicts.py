@@ -50,7 +50,7 @@ WRONG = {
     "no such file": (None, ("is missing",)),
     "nothing": ("", ("is empty",)),
     "a missing column": ("example_id\n7\n", ("columns must be example_id, verdict", "found example_id")),
-    "another separator": ("example_id;verdict\n7;right\n", ("found example_id;verdict",)),
+    "another separator": ("example_id;verdict\n7;right\n", ("separated by ';'", "save it with commas")),
     "an unknown verdict": ("example_id,verdict\n7,right\n3,maybe\n", ("row 2 ", "'maybe'", "wrong, right, unsure")),
     "a blank verdict": ("example_id,verdict\n7,\n", ("row 1 ", "unknown verdict")),
     "no number": ("example_id,verdict\n7,right\nx,right\n", ("row 2 ", "'x'", "no whole number")),

@@ -37,7 +37,7 @@ class Commands(TyperGroup):
             finish(ctx.invoked_subcommand, ended.exit_code)
             raise
         except BaseException as error:
-            said = None if ctx.params["debug"] else _said(error)
+            said = None if ctx.params["debug"] and not isinstance(error, Interrupted) else _said(error)
             if said is None:
                 raise
             sentence, exit_code = visible(said[0]), said[1]

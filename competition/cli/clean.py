@@ -25,7 +25,7 @@ def clean(workspace: WorkspaceOption = HERE) -> None:
     else:
         console.print("Nothing to free: no checkpoint of a finished fold is left.")
     if kept := unfinished(space):
-        console.print(f"Kept for training to go on from: {', '.join(kept)}")
+        console.print(f"Kept, since what they are on the way to is not there: {', '.join(kept)}")
 
 
 def _megabytes(size: int) -> str:

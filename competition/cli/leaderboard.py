@@ -81,14 +81,14 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
 
 
 def _cells(line: dict[str, str]) -> list[object]:
-    from competition.metrics import Estimate
+    from competition.leaderboard import expected
 
     scores = ("out_of_fold", "low", "high", "public", "private")
     value, low, high, public, private = (float(line[name]) if line[name] else None for name in scores)
     time = Cell(line["time"], text=line["time"][:16].replace("T", " "))
-    own = None if value is None or low is None or high is None else Estimate(value, low, high, queries=0)
-    expected = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
+    own = None if value is None or low is None or high is None else expected(value, low, high)
+    score = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value
     file = Cell(line["submission"], text=f"{line['submission']}/{line['task']}")
     told = [line[name] for name in ("task", "run", "metric")]
-    return [time, file, *told, expected, public, Cell(above, "+.4f"), private]
+    return [time, file, *told, score, public, Cell(above, "+.4f"), private]

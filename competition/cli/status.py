@@ -21,7 +21,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     from competition.pipeline import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    begun = unfinished(pipeline.workspace)
+    kept = unfinished(pipeline.workspace)
     states = {step.name: step.state for step in pipeline.steps()}
     left = {name: state for name, state in states.items() if state != "done"}
     plans = pipeline.runs()
@@ -30,14 +30,14 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
     asked = pipeline.asked_for()
     others += [[_mark([step.state]), step.name] for step in asked.values()]
-    then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None, "begun": begun}
+    then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None, "checkpoints": kept}
     show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
     for name, step in asked.items():
         if step.state != "done":
             console.print(f"{step.name} is out of date: `comp train --all --recipe {name}` makes it anew.")
-    if begun:
-        console.print(f"Begun, and going on from its checkpoints: {', '.join(begun)}")
+    if kept:
+        console.print(f"Checkpoints are kept of: {', '.join(kept)}")
     if left:
         console.print(f"{len(left)} of {len(states)} steps are left, the first is {next(iter(left))}. Next: comp run")
     else:

@@ -4,8 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from competition.leaderboard import read_log
-from competition.metrics import Estimate
+from competition.leaderboard import expected, read_log
 from competition.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.report import charts
 from competition.report.blocks import (
@@ -145,13 +144,13 @@ def _answered(task: str, lines: pd.DataFrame) -> Figure:
 
 def _line(line: Any) -> list[Cell]:
     """A line of the log as `comp leaderboard` says it."""
-    expected = Estimate(line["out_of_fold"], line["low"], line["high"], 0)
+    own = expected(line["out_of_fold"], line["low"], line["high"])
     return [
         text(line["time"][:16].replace("T", " ")),
         *map(text, (line["submission"], line["task"], line["run"])),
-        estimate(expected),
+        estimate(own),
         number(line["public"], ".4f"),
-        number(line["public"] - expected.value, "+.4f"),
+        number(line["public"] - own.value, "+.4f"),
         number(line["private"], ".4f"),
     ]
 

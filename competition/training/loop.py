@@ -14,7 +14,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
 from competition import processes
-from competition.interruption import Interrupted, held, obey, whole
+from competition.interruption import Interrupted, held, obey, pending, whole
 from competition.progress import Progress, console
 from competition.recipe import Optimised
 from competition.training.footprint import peak_memory
@@ -105,6 +105,9 @@ def fit(
         # Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it.
         with held() if loop.is_sharded else nullcontext():
             _train(loop, work, log, after_epoch, keep)
+            if loop.is_sharded and processes.any_of(pending()):  # since the last step
+                loop.ending = True
+                obey()
     except Interrupted as asked:
         with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
@@ -144,5 +147,5 @@ def _train(
         # In an evaluation, the first process can save alone, if the others stay; those have nothing to save.
         with nullcontext() if processes.is_first() else held():
             after_epoch(loop.epochs, loop.evaluated())
-        loop.epochs += 1
-        keep(loop.epochs == loop.recipe.epochs)
+            loop.epochs += 1
+            keep(loop.epochs == loop.recipe.epochs)

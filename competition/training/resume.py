@@ -17,15 +17,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from competition import processes
+from competition.checkpoints import CARD, FORMAT
 from competition.errors import CompError
 from competition.files.atomic import atomic_folder
 from competition.files.records import read_json, write_json
 from competition.progress import warn
 from competition.recipe import Optimised
 
-FORMAT = 2
 KEPT = 2  # checkpoints of one training
-_TENSORS, _CARD = "state.safetensors", "state.json"
+_TENSORS = "state.safetensors"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Checkpoints:
                 "checksum": _checksum(temporary / _TENSORS),
                 "values": {name: state.values for name, state in states.items()},
             }
-            write_json(temporary / _CARD, card)
+            write_json(temporary / CARD, card)
         self._own = [*(own for own in self._own if own != path), path][-KEPT:]
         for other in self._folder.iterdir():
             if other not in self._own:  # older ones, those that were ignored, and what a killed process left
@@ -106,7 +106,7 @@ class Checkpoints:
         """Put every part where the checkpoint that was found has it; False where there was none."""
         if self.found is None:
             return False
-        tensors, card = load_file(self.found / _TENSORS), read_json(self.found / _CARD)
+        tensors, card = load_file(self.found / _TENSORS), read_json(self.found / CARD)
         for name, part in self._parts.items():
             part.restore(State(tensors_of(name, tensors), card["values"][name]))
         return True
@@ -120,7 +120,7 @@ class Checkpoints:
         return None
 
     def _fault(self, path: Path) -> str | None:
-        card = read_json(path / _CARD)
+        card = read_json(path / CARD)
         if card.get("format") != FORMAT:
             return "it is incomplete, or another version wrote it"
         if card.get("inputs") != self._inputs:

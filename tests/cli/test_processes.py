@@ -38,13 +38,7 @@ adversary = "none"
 r_drop = 0.0
 features = ["brand"]
 """
-SHARDED = """
-preset = "tiny"
-recipes = ["c1"]
-noise_run = ""
-ensembles = []
-[submission]
-task2 = "c1"
+SHARDED = f"""{C1_ALONE}
 [overrides]
 encoder = "./models/still"
 max_length = 32

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from competition.checkpoints import FORMAT
 from competition.files.records import write_json
 from competition.pipeline import Pipeline
 from competition.workspace import Workspace
@@ -39,12 +40,13 @@ def test_a_run_that_lacks_a_fold_is_not_whole(space: Workspace) -> None:
 def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(space: Workspace) -> None:
     plan = Pipeline(space).fold_plan(Pipeline(space).member("c1"), 3)
     card = space.checkpoints("c1", "fold-3") / "seed-2022" / "step-00000004" / "state.json"
-    write_json(card, {"inputs": plan.inputs})
+    write_json(card, {"format": FORMAT, "inputs": plan.inputs})
     assert board(space, "c1")["fold_3"] == "done"  # left by a process that was killed just behind its end
     space.oof_fold("c1", 3).unlink()
     row = board(space, "c1")
     assert (row["fold_3"], row["whole"]) == ("begun", "begun")
     assert "◧ begun, goes on from a checkpoint" in comp("status", "-w", space.root).output
     assert "1 begun, of 10 steps" in comp("doctor", "-w", space.root).output
-    write_json(card, {"inputs": "others"})
-    assert board(space, "c1")["fold_3"] == "missing"
+    for useless in ({"format": FORMAT, "inputs": "others"}, {"format": FORMAT - 1, "inputs": plan.inputs}):
+        write_json(card, useless)
+        assert board(space, "c1")["fold_3"] == "missing"

@@ -24,6 +24,7 @@ from competition.training import finetune, resume
 from competition.training.finetune import Corpus, Fold, train_fold
 from competition.training.loop import Log
 from competition.training.multitask import Pretraining
+from competition.training.optimisation import Optimisation
 from competition.training.pretrain import pretrain
 from competition.training.resume import Checkpoints, State
 from competition.training.step import Step
@@ -176,6 +177,25 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(tuning: Cal
         assert stopped.value.exit_code == 130
     assert run.steps() == ["step-00000002", "step-00000003"]
     assert same(run(), expected) and run.weights() == undisturbed.weights()
+
+
+def test_a_signal_in_the_last_evaluation_of_a_split_model_counts_behind_it(
+    tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Split(Optimisation[Any]):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            self.is_sharded = True
+
+    def stops(outputs: pd.DataFrame) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0.0
+
+    monkeypatch.setattr("competition.training.loop.Optimisation", Split)
+    run = tuning("stopped", epochs=1, **LIGHT)
+    with listening(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is kept"):
+        run(stops)
+    assert run.steps() == ["step-00000003"]
 
 
 def test_a_block_that_must_be_whole_is_ended_before_a_signal_counts() -> None:
