@@ -11,7 +11,7 @@ from competition.data import store
 from competition.errors import CompError, InputError, listed
 from competition.files.records import stamped
 from competition.folds import make_folds
-from competition.leftovers import leftovers, unfinished
+from competition.leftovers import leftovers
 from competition.machine import GIB, Finding, examine_machine
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
@@ -92,9 +92,10 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
 
 def _checkpoints(workspace: Workspace) -> Iterator[Finding]:
     """Those of what was cut short, and those that are left of trainings that are done."""
-    if parts := unfinished(workspace):
-        yield Finding("checkpoints", "well", f"kept of {listed(parts)}")
-    if done := leftovers(workspace):
+    done, kept = leftovers(workspace)
+    if kept:
+        yield Finding("checkpoints", "well", f"kept of {listed(kept)}")
+    if done:
         yield Finding("leftovers", "look", f"checkpoints of what is done, such as {done[0]}", "comp clean")
 
 

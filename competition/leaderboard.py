@@ -38,6 +38,11 @@ def read_log(workspace: Workspace) -> pd.DataFrame:
     return log.reindex(columns=list(COLUMNS), fill_value="")
 
 
+def minute(time: str) -> str:
+    """The time of a line as people see it."""
+    return time[:16].replace("T", " ")
+
+
 def expected(value: float, low: float, high: float) -> Estimate:
     """The out-of-fold score of a line, which counts no queries: an interval without width is that of one."""
     return Estimate(value, low, high, queries=int(low == value == high))

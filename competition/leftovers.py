@@ -8,21 +8,20 @@ from competition.files.tables import table_inputs
 from competition.workspace import ALL, Workspace
 
 
-def leftovers(workspace: Workspace) -> list[Path]:
-    """The folders of checkpoints whose fold is trained, or whose encoder is made, from the same inputs.
+def leftovers(workspace: Workspace) -> tuple[list[Path], list[str]]:
+    """The folders of checkpoints that nothing needs, and the trainings that have others.
 
-    Training removes its checkpoints when it is done; these are what is left where it was killed just before.
+    Nothing needs those whose fold is trained, or whose encoder is made, from the same inputs: training removes its
+    checkpoints when it is done; these are what is left where it was killed just before. The others are named such as
+    `c1 fold-0` or `pretrained encoder`; their training goes on from them where they were made from its present inputs.
     """
-    return [folder for folder in sorted(workspace.unfinished.glob("*/*")) if _is_done(workspace, folder)]
-
-
-def unfinished(workspace: Workspace) -> list[str]:
-    """The trainings that have other checkpoints, such as `c1 fold-0` or `pretrained encoder`.
-
-    They go on from them where those were made from what they are to be made from.
-    """
-    done = leftovers(workspace)
-    return [" ".join(folder.parts[-2:]) for folder in sorted(workspace.unfinished.glob("*/*")) if folder not in done]
+    done, kept = [], []
+    for folder in sorted(workspace.unfinished.glob("*/*")):
+        if _is_done(workspace, folder):
+            done.append(folder)
+        else:
+            kept.append(" ".join(folder.parts[-2:]))
+    return done, kept
 
 
 def _is_done(workspace: Workspace, folder: Path) -> bool:

@@ -11,11 +11,12 @@ def clean(workspace: WorkspaceOption = HERE) -> None:
     """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
     import shutil
 
-    from competition.leftovers import leftovers, unfinished
+    from competition.leftovers import leftovers
 
     space = Workspace.open(workspace)
+    done, kept = leftovers(space)
     freed = 0
-    for folder in leftovers(space):
+    for folder in done:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         shutil.rmtree(folder)
         freed += size
@@ -24,7 +25,7 @@ def clean(workspace: WorkspaceOption = HERE) -> None:
         console.print(f"Freed: {_megabytes(freed)}")
     else:
         console.print("Nothing to free: no checkpoint of a finished fold is left.")
-    if kept := unfinished(space):
+    if kept:
         console.print(f"Kept, since what they are on the way to is not there: {', '.join(kept)}")
 
 

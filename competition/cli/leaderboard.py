@@ -81,11 +81,11 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
 
 
 def _cells(line: dict[str, str]) -> list[object]:
-    from competition.leaderboard import expected
+    from competition.leaderboard import expected, minute
 
     scores = ("out_of_fold", "low", "high", "public", "private")
     value, low, high, public, private = (float(line[name]) if line[name] else None for name in scores)
-    time = Cell(line["time"], text=line["time"][:16].replace("T", " "))
+    time = Cell(line["time"], text=minute(line["time"]))
     own = None if value is None or low is None or high is None else expected(value, low, high)
     score = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value

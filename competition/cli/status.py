@@ -17,11 +17,11 @@ _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   �
 @app.command(epilog=such_as("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
-    from competition.leftovers import unfinished
+    from competition.leftovers import leftovers
     from competition.pipeline import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    kept = unfinished(pipeline.workspace)
+    _, kept = leftovers(pipeline.workspace)
     states = {step.name: step.state for step in pipeline.steps()}
     left = {name: state for name, state in states.items() if state != "done"}
     plans = pipeline.runs()

@@ -19,8 +19,6 @@ LARGEST = 16 << 30  # bytes
 RATIO = 100  # times its size, for what is larger than
 SMALL = 64 << 20  # bytes
 _TOO_LONG = re.compile(r"Expected \d+ fields in line (\d+), saw \d+")
-
-
 _SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
 
 

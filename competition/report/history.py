@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from competition.leaderboard import expected, read_log
+from competition.leaderboard import expected, minute, read_log
 from competition.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.report import charts
 from competition.report.blocks import (
@@ -146,7 +146,7 @@ def _line(line: Any) -> list[Cell]:
     """A line of the log as `comp leaderboard` says it."""
     own = expected(line["out_of_fold"], line["low"], line["high"])
     return [
-        text(line["time"][:16].replace("T", " ")),
+        text(minute(line["time"])),
         *map(text, (line["submission"], line["task"], line["run"])),
         estimate(own),
         number(line["public"], ".4f"),

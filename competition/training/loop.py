@@ -3,8 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,8 @@ def fit(
             checkpoints.save(loop.step)
 
     try:
-        # Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it.
-        with held() if loop.is_sharded else nullcontext():
+        with _ending_together(loop) if loop.is_sharded else nullcontext():
             _train(loop, work, log, after_epoch, keep)
-            if loop.is_sharded and processes.any_of(pending()):  # since the last step
-                loop.ending = True
-                obey()
     except Interrupted as asked:
         with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
@@ -115,6 +111,16 @@ def fit(
                 processes.wait()  # a launcher ends the first process soon after another has left
         where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
         raise Interrupted(asked.number, f"{where} is kept, and the same command goes on from there") from None
+
+
+@contextmanager
+def _ending_together(loop: Optimisation[Model]) -> Iterator[None]:
+    """Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it."""
+    with held():
+        yield
+        if processes.any_of(pending()):  # since the last step, behind which they would have
+            loop.ending = True
+            obey()
 
 
 def _train(
