@@ -29,7 +29,22 @@ class Learned(Model):
         return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
 
 
-class Recipe(Learned):
+class Supervised(Learned):
+    """What every recipe says that learns from labels.
+
+    With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is all. Text is read
+    whole, and every row is predicted: a recipe and its smaller self are scored on the same rows.
+    """
+
+    train_queries: int = Field(0, ge=0)
+
+    def result_keys(self) -> dict[str, Any]:
+        """Without `train_queries` where it is switched off, so that a recipe is what it was before it was known."""
+        keys = super().result_keys()
+        return keys if self.train_queries else {key: value for key, value in keys.items() if key != "train_queries"}
+
+
+class Recipe(Supervised):
     """What every recipe says that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose audit training
@@ -242,7 +257,7 @@ class LexicalRecipe(Recipe):
 Method = Literal["paper", "greedy", "search", "lightgbm", "lambdarank"]
 
 
-class EnsembleRecipe(Learned):
+class EnsembleRecipe(Supervised):
     """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
 
     `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean

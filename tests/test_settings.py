@@ -290,6 +290,7 @@ def test_device_keys_change_no_result(
     plain = model(name="x")
     assert plain.device_keys <= set(model.model_fields)
     unused = {"weight_noise_from", "relabel_noise_from", "distil_from", "distilled", "nested"}  # that are off
+    unused |= {"train_queries"}
     assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"} - unused
 
 
@@ -302,6 +303,7 @@ def test_device_keys_change_no_result(
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
         *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
+        *({"train_queries": 10},),
     ],
     ids=lambda change: next(iter(change)),
 )
