@@ -75,6 +75,13 @@ def typed(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 Path(words[1], "competition.toml").write_text(QUICK, encoding="utf-8")
 
 
+def test_the_tutorial_runs_the_demo() -> None:
+    demo = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
+    lines = re.findall(r"\$\(BIN\)/(comp .*)", demo)
+    tutorial = [line for _, _, content in blocks(DOCS / "tutorial.md") for line in content.splitlines()]
+    assert lines == ["comp data sample", "comp run"] and {f"$ {line}" for line in lines} <= set(tutorial)
+
+
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.stem)
 def test_commands_that_are_not_run_exist(page: Path) -> None:
     root = typer.main.get_command(app)
