@@ -25,7 +25,7 @@ from competition.files.tables import mean_by_id
 from competition.folds import normalise
 from competition.lessons import Lesson
 from competition.model.encoder import check_length, load_tokenizer
-from competition.model.relevance import RelevanceModel
+from competition.model.relevance import LOGITS, RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import Progress, progress, warn
 from competition.recipe import EncoderRecipe
@@ -236,6 +236,8 @@ def _train_seed(
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
     sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
+    if recipe.prior_bias:
+        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
     kept, checkpoints = Kept(recipe.weights), None
     if fold.unfinished is not None:
         checkpoints = Checkpoints(fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept})

@@ -63,9 +63,12 @@ def make_optimizer(model: nn.Module, recipe: Optimised) -> AdamW:
     return AdamW(groups, fused=True if fused else None)
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """The learning rate's factor at `step` (from 0): a linear rise over the share `warmup`, then a linear fall to 0."""
-    rise = round(steps * warmup)
+def schedule(step: int, steps: int, warmup: float, at_least: int = 0) -> float:
+    """Return the learning rate's factor at `step` (from 0): a linear rise, then a linear fall to 0.
+
+    The rise takes the share `warmup` of all steps, and `at_least` so many of them where that is no more than half.
+    """
+    rise = max(round(steps * warmup), min(at_least, steps // 2))
     if step < rise:
         return (step + 1) / rise
     return max(0.0, (steps - step) / max(1, steps - rise))
@@ -135,7 +138,7 @@ class Optimisation(Generic[Model]):
     @property
     def _factor(self) -> float:
         """What the schedule multiplies every rate by at the next step."""
-        return schedule(self.step, self.steps, self.recipe.warmup)
+        return schedule(self.step, self.steps, self.recipe.warmup, self.recipe.warmup_steps)
 
     @property
     def rows(self) -> int:
