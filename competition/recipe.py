@@ -105,10 +105,10 @@ _LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})  # of 
 class Optimised(Model):
     """What the training loop reads, whatever it trains.
 
-    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how many
-    it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the averaged
-    weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own; each layer of
-    the encoder by `layer_decay` times the rate of the one above it, see `training/optimisation.py`.
+    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how
+    many it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the
+    averaged weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own;
+    each layer of the encoder by `layer_decay` times the rate of the one above it, see `training/optimisation.py`.
 
     `precision` is that of matrix products: `auto` is bf16 on a GPU that has it and fp32 elsewhere, `fast` is bf16 on a
     CPU that has it, too; weights, norms and losses are fp32 in either. `deterministic` makes GPUs repeat their bytes. A
