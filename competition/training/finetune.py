@@ -216,6 +216,9 @@ def tune(
 ) -> None:
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
 
+    if recipe.prior_bias:
+        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
+
     def gradients(wrapped: nn.Module) -> Step:
         return Step(accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed)
 
@@ -236,8 +239,6 @@ def _train_seed(
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
     sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
-    if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
     kept, checkpoints = Kept(recipe.weights), None
     if fold.unfinished is not None:
         checkpoints = Checkpoints(fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept})
