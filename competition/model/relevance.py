@@ -18,6 +18,7 @@ from competition.recipe import EncoderRecipe
 from competition.tasks import KINDS
 
 LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
+_RARE = 1e-4  # the least share of a class that an untrained model answers by
 
 
 class RelevanceModel(nn.Module):
@@ -61,6 +62,16 @@ class RelevanceModel(nn.Module):
         if features is not None and sources.vectors is not None:
             features.start_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
         return model
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Set the output's bias so that features of zero are answered by `mean`, a distribution or a gain `(outputs,)`.
+
+        Without it, the first steps teach the shares of the classes, which are the same for every pair: the encoder
+        moves all texts alike, and what they differ in is lost.
+        """
+        share = mean.clamp(_RARE, 1 - _RARE)
+        self.output.output.bias.copy_(torch.logit(share) if self.kind == "gain" else share.log())
 
     def forward(self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None) -> Tensor:
         """Logits of a batch of pairs, `(batch, logits)`.

@@ -217,6 +217,17 @@ def test_every_weight_learns_and_one_row_is_a_batch(architecture: str, pooling: 
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize(
+    ("kind", "mean"), [("classes", [0.6, 0.3, 0.1, 0.0]), ("substitute", [0.75, 0.25]), ("gain", [0.7])]
+)
+@torch.no_grad()
+def test_an_untrained_model_answers_the_mean_target(kind: str, mean: list[float], shop: Shop) -> None:
+    model = RelevanceModel.make(recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), shop.sources, seed=3)
+    model.start_at(torch.tensor(mean))
+    found = model.outputs(model.output.eval()(torch.zeros(1, 128)))[0].tolist()
+    assert found == pytest.approx([0.25] if kind == "substitute" else mean, abs=2e-4)
+
+
 def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(shop: Shop, tmp_path: Path) -> None:
     def made(said: str | None, asked: str) -> RelevanceModel:
         folder = tmp_path / f"{said} {asked}"
