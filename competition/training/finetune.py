@@ -30,7 +30,7 @@ from competition.model.sources import Sources
 from competition.progress import Progress, progress, warn
 from competition.recipe import EncoderRecipe
 from competition.spread import Spread
-from competition.training.batches import Rows
+from competition.training.batches import Rows, collate
 from competition.training.checkpoint import load_model, save_model
 from competition.training.divergence import Diverged, check_weights, way_out
 from competition.training.kept import Kept
@@ -40,7 +40,7 @@ from competition.training.predict import predict
 from competition.training.resume import Checkpoints
 from competition.training.step import Sample, Step
 
-PROBE = 256  # training rows that are looked at where no row is held out
+PROBE = 256  # training rows by which cosines are standardised, and that are looked at where no row is held out
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,10 @@ def _train_seed(
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
     sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
+    with accelerator.autocast():
+        probe = np.array_split(fold.train[:: -(-len(fold.train) // PROBE)], -(-PROBE // recipe.batch_size))
+        device = accelerator.device
+        model.to(device).start_by_similarity(collate(corpus.pairs, rows, device) for rows in probe if len(rows))
     if recipe.prior_bias:
         model.start_at(sample.mean_target(LOGITS[recipe.kind]))
     kept, checkpoints = Kept(recipe.weights), None
