@@ -183,7 +183,7 @@ class EncoderRecipe(Recipe, Optimised):
     later_keys: ClassVar[frozenset[str]] = Recipe.later_keys | _LATER | {"pooling", "prior_bias"}
 
     model: Literal["encoder"] = "encoder"
-    architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
     pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
     features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
