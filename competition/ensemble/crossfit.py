@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from competition.ensemble.blending import blend
-from competition.ensemble.decisions import apply_factors, can, learn_factors
+from competition.ensemble.decisions import apply_factors, can, confident_mass, learn_factors
 from competition.ensemble.rows import Combined, Member, Rows
 from competition.ensemble.stacking import stack
 from competition.errors import CompError
@@ -72,23 +72,14 @@ def _decided(rows: Rows, fold: int, combined: Combined) -> Combined:
     learn = rows.train.iloc[rows.learned(fold)]
     if recipe.can and task.name == "task2":
         prior = np.bincount(label_codes(learn["label"]), minlength=len(LABELS)) / len(learn)
-        scored = ((combined.held_out, rows.train.iloc[rows.held(fold)]), (combined.test, rows.test))
-        held_out, test = (_can_in_task(task, values, examples, prior) for values, examples in scored)
-        combined = replace(combined, learn=can(combined.learn, prior), held_out=held_out, test=test)
+        mass = confident_mass(combined.learn)
+        moved = [can(values, prior, mass) for values in (combined.learn, combined.held_out, combined.test)]
+        combined = replace(combined, learn=moved[0], held_out=moved[1], test=moved[2])
     if recipe.thresholds != "none" and task.classes:
         factors = learn_factors(task, recipe.thresholds, combined.learn, learn, rows.seed(fold))
         held_out, test = (apply_factors(factors, values) for values in (combined.held_out, combined.test))
         combined = replace(combined, held_out=held_out, test=test, factors=factors.tolist())
     return combined
-
-
-def _can_in_task(task: Task, values: Array, examples: pd.DataFrame, prior: Array) -> Array:
-    """CAN over the task's rows, which are answered together; the others stay as they are."""
-    inside = examples[task.name].to_numpy(bool)
-    result = values.copy()
-    if inside.any():
-        result[inside] = can(values[inside], prior)
-    return result
 
 
 def _frame(task: Task, ids: np.ndarray, values: Array) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from competition.tasks import KINDS, Task
 
 Positions = NDArray[np.int64]
 MOST_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded
+PARTS = 5  # of the queries: what is chosen on all parts but one is judged on that one
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,10 @@ def at_most(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]
     taken = np.zeros(len(queries), bool)
     taken[order[: max(1, int(np.searchsorted(counts[order].cumsum(), rows, side="right")))]] = True
     return np.asarray(taken[index], bool)
+
+
+def draw_parts(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
+    """Deal whole queries out at random; returns the part of each row, `(rows,)`, which no order of rows changes."""
+    queries, index = np.unique(query, return_inverse=True)
+    dealt = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(queries)) % parts
+    return np.asarray(dealt[index], np.int64)
