@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from competition.ensemble.blending import blend
+from competition.ensemble.blending import ALL, blend
 from competition.ensemble.decisions import apply_factors, can, confident_mass, learn_factors
+from competition.ensemble.logistic import TEXT, regress
 from competition.ensemble.rows import Combined, Member, Rows
 from competition.ensemble.stacking import stack
 from competition.errors import CompError
@@ -49,11 +50,35 @@ def cross_fit(
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
     rows = Rows(task, members, examples, fold, recipe)
-    combined = stack(rows, text) if recipe.learns_trees else _blends(rows)
+    combined = _combined(rows, text)
     learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
     ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
     held_out = [_frame(task, ids[rows.held(k)], each.held_out) for k, each in zip(rows.folds, learned, strict=True)]
     return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
+
+
+def _combined(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+    """What the method says, fold by fold."""
+    method = rows.recipe.method
+    if method in ("lightgbm", "lambdarank"):
+        return stack(rows, text)
+    if method == "logistic" or (method == "mixed" and text is None):
+        return regress(rows, text)
+    return _mixed(rows, text) if method == "mixed" else _blends(rows)
+
+
+def _mixed(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+    """The mean of the regression on members and text and of trees on text alone.
+
+    The two err in different ways. Trees on members gained nothing over trees on text, and the steps in which they read
+    a member would make rounding into decisions.
+    """
+    mixed = []
+    for regression, trees in zip(regress(rows, text), stack(rows.alone(), text), strict=True):
+        outputs = [(getattr(regression, each) + getattr(trees, each)) / 2 for each in ("learn", "held_out", "test")]
+        shares = {name: (share + (name == TEXT)) / 2 for name, share in regression.weights[ALL].items()}
+        mixed.append(Combined(*outputs, {ALL: shares}, trees.importance, trees.rounds))
+    return mixed
 
 
 def _blends(rows: Rows) -> list[Combined]:

@@ -1,6 +1,7 @@
 """The rows of an ensemble in the order of their ids, and which of them each fold may learn from."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,7 +44,7 @@ class Combined:
     learn: Array
     held_out: Array
     test: Array
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale or "all" -> member -> weight
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale or "all" -> member or "text" -> weight
     importance: dict[str, float] = field(default_factory=dict)  # feature -> share of the gain of all splits
     rounds: list[int] = field(default_factory=list)  # how many trees each model predicts with
     factors: list[float] = field(default_factory=list)  # of the classes
@@ -97,6 +98,12 @@ class Rows:
         """Positions in `train` of the graded rows of a fold."""
         return np.flatnonzero(self._graded & (self._of_row == fold))
 
+    def alone(self) -> "Rows":
+        """The same rows and folds without any member."""
+        rows = copy(self)
+        rows.members, rows.recipe = [], self.recipe.model_copy(update={"nested": False})
+        return rows
+
     def seed(self, *folds: int) -> int:
         """Of what is drawn where these folds are left out."""
         return derive_seed(self.recipe.seed, self.task.name, *folds)
@@ -123,3 +130,18 @@ def draw_parts(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.in
     queries, index = np.unique(query, return_inverse=True)
     dealt = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(queries)) % parts
     return np.asarray(dealt[index], np.int64)
+
+
+def row_weights(task: Task, rows: pd.DataFrame) -> Array:
+    """Return how much each row counts in a fit, `(rows,)`, with a mean of 1.
+
+    Rows of one query share what is special about it, so that n of them say less than rows of n queries: under an
+    intraclass correlation r their variance is 1 + (n - 1) r times as large (Kish 1965), and 1 / (1 + (n - 1) r) is the
+    weight of a row in generalised least squares. n ** -1/2 lies between equal rows and equal queries. What is special
+    about a query does not change the order of its products, so for ranking all rows count alike.
+    """
+    if task.metric == "nDCG":
+        return np.ones(len(rows))
+    _, index, sizes = np.unique(rows["query_id"].to_numpy(np.int64), return_inverse=True, return_counts=True)
+    weight = sizes[index] ** -0.5
+    return np.asarray(weight / weight.mean(), np.float64)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from competition.ensemble.boosting import COMMON
+from competition.ensemble.rows import row_weights
 from competition.files.fingerprints import derive_seed
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
@@ -104,7 +105,12 @@ def fit_trees(
     ranks = recipe.method == "lambdarank"
     learn = _by_list(rows, learn) if ranks else learn
     y = _target(task, ranks, rows)
-    data = lgb.Dataset(features[learn], y[learn], group=_groups(rows, learn) if ranks else None)
+    data = lgb.Dataset(
+        features[learn],
+        y[learn],
+        weight=row_weights(task, rows.iloc[learn]),
+        group=_groups(rows, learn) if ranks else None,
+    )
     booster = lgb.Booster(_parameters(recipe, task, rows, learn, seed) | {"num_threads": threads}, data)
     parts = [lgb.Dataset(features[part], y[part], reference=data) for part in watched]
     for i, part in enumerate(parts):

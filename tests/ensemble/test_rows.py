@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.rows import Rows, at_most
+from competition.ensemble.rows import Rows, at_most, draw_parts, row_weights
 from competition.errors import CompError
 from competition.tasks import TASKS
 from tests.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
@@ -93,3 +93,23 @@ def test_the_queries_that_are_drawn_do_not_depend_on_the_order_of_rows() -> None
     query = np.repeat(np.arange(30), 3)
     order = np.random.default_rng(0).permutation(len(query))
     assert at_most(query[order], 40, 1).tolist() == at_most(query, 40, 1)[order].tolist()
+
+
+def test_parts_are_whole_queries_of_equal_number_whatever_the_order() -> None:
+    query = np.repeat(np.arange(20), [1, 5] * 10)
+    part = draw_parts(query, 5, seed=3)
+    of_query = pd.Series(part).groupby(query).unique()
+    assert (of_query.map(len) == 1).all()
+    assert of_query.map(lambda each: each[0]).value_counts().tolist() == [4] * 5
+    order = np.random.default_rng(0).permutation(len(query))
+    assert draw_parts(query[order], 5, seed=3).tolist() == part[order].tolist()
+    assert draw_parts(query, 5, seed=4).tolist() != part.tolist()
+
+
+def test_rows_of_a_query_share_a_weight_that_grows_with_the_root_of_their_number() -> None:
+    rows = pd.DataFrame({"query_id": [4, 7, 7, 7, 7]})
+    weights = row_weights(TASKS["task2"], rows)
+    mean = (1 + 4 * 4**-0.5) / 5
+    assert weights.tolist() == pytest.approx([1 / mean, *[4**-0.5 / mean] * 4])
+    assert weights.mean() == pytest.approx(1)
+    assert row_weights(TASKS["task1"], rows).tolist() == [1] * 5  # the order within a query knows no query
