@@ -2,8 +2,8 @@
 
 A linear model with a normal prior on its weights takes many weak features where there are few queries, and what it says
 is continuous in what the members say. A member is read only where it helps: starting from text, the member is added
-that makes the labels of queries that were left out most likely, as long as one makes them so by more than a standard
-error. What helps is found without the fold that is scored.
+that makes the labels of queries that were left out most likely, as long as one makes them likelier: what says nothing
+makes them less likely, since it is learned from other queries. What helps is found without the fold that is scored.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,19 @@ from sklearn.linear_model import LogisticRegression
 
 from competition.ensemble.blending import ALL
 from competition.ensemble.level2 import Outputs, smooth_features
-from competition.ensemble.rows import Combined, Positions, Rows, at_most, outputs_of, row_weights
+from competition.ensemble.rows import (
+    Combined,
+    Positions,
+    Rows,
+    at_most,
+    outputs_of,
+    row_weights,
+    stacked_answer,
+    stacked_codes,
+)
 from competition.errors import CompError
 from competition.metrics import Array
 from competition.progress import progress
-from competition.tasks import LABELS, Task, expected_gain, truth
 
 TEXT = "text"  # the name of what is read beside members
 _VARIANCE = 0.005  # of the prior on the weight of a feature whose deviation is 1
@@ -28,7 +36,7 @@ _MEMBER_SCALE = 2.0  # what a member says deserves more than one of a hundred fe
 _LEAST_DEVIATION = 0.02  # of a feature: what varies less is not magnified
 _TAIL = 0.002  # share of rows beyond which a normal score goes no further
 _MOST_ROWS = 30_000  # that one fit looks at: weights of some hundred features need no more
-_HELPS = 1.0  # standard errors
+_LEAST_GAIN = 0.1  # of the log-likelihood by a member: less is how far a minimiser stops from the end
 _NEVER = -30.0  # log odds of a class that no row has
 _TOLERANCE, _ITERATIONS = 1e-6, 2_000  # of the minimiser: how far it stops from the end moves no decision
 
@@ -90,12 +98,12 @@ def _of_fold(
 ) -> Combined:
     """What one fold is told; models that leave out the same two folds are fitted once."""
     task, learn = rows.task, rows.learned(fold)
-    codes = truth(task, rows.train)
+    codes, classes = stacked_codes(task, rows.train)
     others = [k for k in rows.folds if k != fold]
 
     def left_out(members: tuple[str, ...]) -> Array:
         """Probabilities of the rows to learn from, each by a model that left its fold out, `(rows, classes)`."""
-        values = np.zeros((len(rows.train), _classes(task)))
+        values = np.zeros((len(rows.train), classes))
         for k in others:
             key = frozenset((fold, k)), members
             if key not in shared:
@@ -109,48 +117,34 @@ def _of_fold(
             values[graded] = shared[key].probabilities(train.of(members, graded))
         return values[learn]
 
-    weight, query = row_weights(task, rows.train.iloc[learn]), rows.train["query_id"].to_numpy(np.int64)[learn]
-    index = np.unique(query, return_inverse=True)[1]
+    weight = row_weights(task, rows.train.iloc[learn])
 
-    def likelihood(values: Array) -> Array:
-        """What each query adds to the logarithm of the likelihood, `(queries,)`."""
-        of_row = np.log(np.maximum(values[np.arange(len(learn)), codes[learn]], 1e-12))
-        return np.asarray(np.bincount(index, weights=weight * of_row), np.float64)
+    def likelihood(values: Array) -> float:
+        """The logarithm of the likelihood of the labels."""
+        return float(weight @ np.log(np.maximum(values[np.arange(len(learn)), codes[learn]], 1e-12)))
 
     kept: tuple[str, ...] = ()
     values = left_out(kept)
     while len(kept) < len(train.members):
-        options = {name: left_out((*kept, name)) for name in train.members if name not in kept}
-        best = max(options, key=lambda name: likelihood(options[name]).sum())
-        gain = likelihood(options[best]) - likelihood(values)
+        options = {name: left_out(tuple(sorted((*kept, name)))) for name in train.members if name not in kept}
+        best = max(options, key=lambda name: likelihood(options[name]))
         # With nothing else to read, the best member is read in any case.
-        if (kept or train.text) and gain.sum() <= _HELPS * np.sqrt(len(gain)) * gain.std():
+        if (kept or train.text) and likelihood(options[best]) - likelihood(values) < _LEAST_GAIN:
             break
-        kept, values = (*kept, best), options[best]
+        kept, values = tuple(sorted((*kept, best))), options[best]
     model = _fit(rows, train, kept, learn, rows.seed(fold))
     held = model.probabilities(train.of(kept, rows.held(fold)))
     tests = model.probabilities(test.of(kept))
-    return Combined(
-        _answer(task, values), _answer(task, held), _answer(task, tests), {ALL: _shares(model, train, kept, learn)}
-    )
-
-
-def _classes(task: Task) -> int:
-    return 2 if task.name == "task3" else len(LABELS)
-
-
-def _answer(task: Task, values: Array) -> Array:
-    """Of class probabilities: the expected gain for ranking, the probability of a substitute for task 3."""
-    if task.metric == "nDCG":
-        return expected_gain(values)[:, None]
-    return values[:, 1:] if task.name == "task3" else values
+    outputs = [stacked_answer(task, each) for each in (values, held, tests)]
+    return Combined(*outputs, {ALL: _shares(model, train, kept, learn)})
 
 
 def _fit(rows: Rows, design: _Design, members: tuple[str, ...], at: Positions, seed: int) -> _Model:
     """The most probable weights, given the labels of the rows at `at` and a normal prior."""
     at = at[at_most(rows.train["query_id"].to_numpy(np.int64)[at], _MOST_ROWS, seed)]
-    codes, features = truth(rows.task, rows.train)[at], design.of(members, at)
-    classes, found = _classes(rows.task), np.unique(codes)
+    codes, classes = stacked_codes(rows.task, rows.train)
+    codes, features = codes[at], design.of(members, at)
+    found = np.unique(codes)
     weights, constant = np.zeros((classes, features.shape[1])), np.full(classes, _NEVER)
     if len(found) == 1:
         constant[found] = 0.0

@@ -13,7 +13,7 @@ from competition.evaluation import graded_rows
 from competition.files.fingerprints import derive_seed
 from competition.metrics import Array
 from competition.recipe import EnsembleRecipe
-from competition.tasks import KINDS, Task
+from competition.tasks import KINDS, LABELS, Task, expected_gain, label_codes, truth
 
 Positions = NDArray[np.int64]
 MOST_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded
@@ -130,6 +130,25 @@ def draw_parts(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.in
     queries, index = np.unique(query, return_inverse=True)
     dealt = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(queries)) % parts
     return np.asarray(dealt[index], np.int64)
+
+
+def stacked_codes(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
+    """Return the class that a stacker learns for each row, `(rows,)`, -1 where it is unknown, and how many there are.
+
+    The four labels, which tell more than whether a product is a substitute; for task 3 the two answers where a row has
+    an answer but no label.
+    """
+    codes = label_codes(rows["label"])
+    if task.name == "task3" and ((codes < 0) & (truth(task, rows) >= 0)).any():
+        return truth(task, rows), len(task.classes)
+    return codes, len(LABELS)
+
+
+def stacked_answer(task: Task, values: Array) -> Array:
+    """Return what answers a task, `(rows, outputs)`, from probabilities of a stacker's classes, `(rows, classes)`."""
+    if task.metric == "nDCG":
+        return expected_gain(values)[:, None]
+    return values[:, [1]] if task.name == "task3" else values  # of two classes and of four, the second is substitute
 
 
 def row_weights(task: Task, rows: pd.DataFrame) -> Array:

@@ -99,8 +99,8 @@ def test_noise_is_seldom_read_and_weighs_little() -> None:
     members = [classifier("c1", examples, 0.7, 1), *(noise(f"n{i}", examples, i) for i in range(4))]
     weights = pd.DataFrame([each.weights["all"] for each in regress(rows_of("task2", members, examples), None)])
     of_noise = weights.drop(columns="c1")
-    assert (of_noise > 0).to_numpy().mean() <= 0.25  # a gain of more than a standard error: 16 % by chance
-    assert weights["c1"].min() > 0.8
+    assert (of_noise > 0).to_numpy().mean() <= 0.3  # what is learned from other queries makes labels less likely
+    assert weights["c1"].min() > 0.75
 
 
 def test_two_members_with_knowledge_of_their_own_are_both_read_and_help() -> None:
@@ -233,6 +233,15 @@ def test_what_hardly_varies_is_not_magnified() -> None:
     assert test[0, 1] == pytest.approx(2 * (-4 + 1) / 4, rel=1e-4)
 
 
+def test_answers_without_labels_are_learned_too() -> None:
+    examples = make_examples(40, 5)
+    members = make_members("task3", examples)
+    without = examples.assign(label=None)
+    answers = np.concatenate([each.held_out[:, 0] for each in regress(rows_of("task3", members, without), None)])
+    truth = np.concatenate([examples.loc[folds_of(examples) == k, "substitute"].to_numpy(bool) for k in FOLDS])
+    assert ((answers > 0.5) == truth).mean() > 0.8
+
+
 def test_a_class_without_a_row_has_no_probability_and_one_class_alone_all() -> None:
     examples = make_examples(20, 5)
     members = make_members("task2", examples)[:1]
@@ -241,6 +250,6 @@ def test_a_class_without_a_row_has_no_probability_and_one_class_alone_all() -> N
         assert each.held_out[:, LABELS.index("complement")].max() < 1e-6
         np.testing.assert_allclose(each.held_out.sum(axis=1), 1)
     alike = with_labels(examples, np.full(len(examples), "substitute"))
-    for task, right_column in (("task2", LABELS.index("substitute")), ("task3", 0)):
+    for task, right_column in (("task2", LABELS.index("substitute")), ("task3", 0)):  # task 3: of a substitute
         for each in regress(rows_of(task, members, alike), None):
             assert each.held_out[:, right_column].min() > 1 - 1e-6

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.rows import Rows, at_most, draw_parts, row_weights
+from competition.ensemble.rows import Rows, at_most, draw_parts, row_weights, stacked_answer, stacked_codes
 from competition.errors import CompError
 from competition.tasks import TASKS
 from tests.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
@@ -113,3 +113,22 @@ def test_rows_of_a_query_share_a_weight_that_grows_with_the_root_of_their_number
     assert weights.tolist() == pytest.approx([1 / mean, *[4**-0.5 / mean] * 4])
     assert weights.mean() == pytest.approx(1)
     assert row_weights(TASKS["task1"], rows).tolist() == [1] * 5  # the order within a query knows no query
+
+
+def test_stackers_learn_labels_where_all_have_one_and_else_the_answers_of_task_3() -> None:
+    rows = pd.DataFrame({"label": ["exact", "substitute", "irrelevant", None]})
+    rows["substitute"] = pd.array([False, True, False, None], "boolean")
+    assert [(codes.tolist(), n) for codes, n in (stacked_codes(TASKS[task], rows) for task in TASKS)] == [
+        ([0, 1, 3, -1], 4)
+    ] * 3
+    answered = rows.assign(substitute=pd.array([False, True, False, True], "boolean"))
+    codes, classes = stacked_codes(TASKS["task3"], answered)
+    assert (codes.tolist(), classes) == ([0, 1, 0, 1], 2)
+
+
+def test_what_answers_a_task_of_four_classes_and_of_two() -> None:
+    four = np.array([[0.5, 0.2, 0.2, 0.1]])
+    assert stacked_answer(TASKS["task1"], four).tolist() == [[pytest.approx(0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01)]]
+    assert stacked_answer(TASKS["task2"], four).tolist() == four.tolist()
+    assert stacked_answer(TASKS["task3"], four).tolist() == [[0.2]]
+    assert stacked_answer(TASKS["task3"], np.array([[0.7, 0.3]])).tolist() == [[0.3]]
