@@ -272,7 +272,7 @@ class LexicalRecipe(Recipe):
     min_rows_per_leaf: int = Field(30, ge=1)
 
 
-Method = Literal["paper", "greedy", "search", "lightgbm", "lambdarank"]
+Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
 
 
 class EnsembleRecipe(Supervised):
@@ -280,13 +280,15 @@ class EnsembleRecipe(Supervised):
 
     `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean
     gain of the regressors; tasks 2 and 3: mean probabilities); `greedy` and `search` learn the weights of an average,
-    see `ensemble/average.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the members' outputs, see
-    `ensemble/stacker.py`. The keys behind it belong to weights, then to trees, then to what is done with probabilities.
+    see `ensemble/average.py`; `logistic` is a regression on the outputs of members that help and on text, see
+    `ensemble/logistic.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the members' outputs, see
+    `ensemble/stacker.py`; `mixed` is the mean of the regression and of trees on text alone. The keys behind it belong
+    to weights, then to trees, then to what is done with probabilities.
     """
 
     model: Literal["ensemble"] = "ensemble"
     members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
-    method: Method = "lightgbm"
+    method: Method = "mixed"
     nested: bool = False  # fit on members that never saw the fold that is scored
 
     objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
@@ -318,8 +320,9 @@ class EnsembleRecipe(Supervised):
         return range(SCHEMES["five"])
 
     @property
-    def learns_trees(self) -> bool:
-        return self.method in ("lightgbm", "lambdarank")
+    def stacks(self) -> bool:
+        """Whether a model reads what the members say, of any task, as features beside those of text."""
+        return self.method in ("logistic", "lightgbm", "lambdarank", "mixed")
 
     def serves(self, task: str) -> bool:
         """Whether the method answers a task."""

@@ -425,7 +425,7 @@ def test_the_published_ensemble(tmp_path: Path) -> None:
     assert isinstance(found, EnsembleRecipe)
     assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
     blend = load_recipe(workspace, load_settings(workspace), "blend")
-    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "lightgbm")
+    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "mixed")
 
 
 def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:
