@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from competition.data.vocabulary import Vocabulary
 from competition.model.dropout import draw_fast
-from competition.model.encoder import hidden_states, load_encoder
+from competition.model.encoder import load_encoder
+from competition.model.families import check_recipe, hidden_states
 from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
@@ -24,6 +25,7 @@ class RelevanceModel(nn.Module):
 
     def __init__(self, encoder: Any, recipe: EncoderRecipe, features: Features | None) -> None:
         super().__init__()
+        check_recipe(encoder, recipe)
         self.kind = recipe.kind
         self.encoder = encoder
         self.features = features
@@ -73,11 +75,7 @@ class RelevanceModel(nn.Module):
         # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
         if self.learns_lean or (self._can_be_lean and not self.training):
             return first_states(self.encoder, inputs, delta, self.layer, self._save_memory)
-        if delta is None:
-            text = {"input_ids": inputs.ids}
-        else:
-            text = {"inputs_embeds": self.encoder.get_input_embeddings()(inputs.ids) + delta}
-        return hidden_states(self.encoder, inputs.mask, inputs.types, **text)
+        return hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
 
     @property
     def token_table(self) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from competition.model.dropout import Dropout, draw_fast, drop
-from competition.model.encoder import hidden_states
+from competition.model.families import hidden_states
 from competition.model.inputs import Inputs
 from competition.model.lean import first_states, is_lean, layer_pass
 
@@ -42,8 +42,7 @@ def results(model: Any, inputs: Inputs, lean: bool, save_memory: bool = False) -
     if lean:
         first = first_states(model, inputs, delta, layer_pass, save_memory)
     else:
-        text = model.get_input_embeddings()(inputs.ids) + delta
-        first = hidden_states(model, inputs.mask, inputs.types, inputs_embeds=text)[:, :1]
+        first = hidden_states(model, inputs.ids, inputs.mask, inputs.types, delta)[:, :1]
     loss = first.sin().sum()
     (of_delta,) = torch.autograd.grad(loss, delta, retain_graph=True)  # as an attack does before the backward pass
     model.zero_grad()
