@@ -40,6 +40,13 @@ _WRAPPERS = {
     "module.": "a model that was wrapped for several GPUs was saved",
     "base_model.model.": "a model that was wrapped for adapters was saved",
 }
+# How tokenizers spell the special tokens that a folder may fail to name.
+_SPECIAL = {
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
 _TEXT = "A red Shoe, 42 café 赤い靴 zapato"
 _PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
@@ -98,30 +105,26 @@ def read_tokenizer(source: str) -> Any:
         InputError: it lacks a special token or a vocabulary, or would read otherwise than it was trained to.
         Unreadable: it cannot be loaded.
     """
-    fault = tokenizer = None
+    tokenizer = fault = None
+    ids: list[int] = []
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:
+        ids = _ids(tokenizer, _TEXT)
+    except Exception as error:  # the file may be read without the library's class
         fault = error
     try:
         file = cached_file(source, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
         if file is not None:
-            ids = Tokenizer.from_file(file).encode(_TEXT, add_special_tokens=False).ids
-            if tokenizer is None or _ids(tokenizer, _TEXT) != ids:
-                tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+            own = Tokenizer.from_file(file)
+            same = own.encode(_TEXT, add_special_tokens=False).ids == ids
+            if fault or not same or len(tokenizer.get_vocab()) != own.get_vocab_size():
+                tokenizer, fault = PreTrainedTokenizerFast.from_pretrained(source), None
     except Exception as error:
-        fault = fault or error
-    if tokenizer is None:
+        fault = error
+    if fault is not None:
         raise Unreadable(f"its tokenizer: {_reason(fault)}") from fault
     _check_vocabulary(source, tokenizer)
-    tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
-    tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
-    for name in ("cls", "sep", "pad"):
-        if getattr(tokenizer, f"{name}_token_id") is None:
-            raise InputError(
-                f"The tokenizer of {source!r} has no {name}_token, which each text needs: name it in "
-                "tokenizer_config.json, or take an encoder."
-            )
+    _name_special_tokens(source, tokenizer)
     return tokenizer
 
 
@@ -134,7 +137,9 @@ def check_together(source: str, encoder: Any, tokenizer: Any) -> None:
     """
     broken = [name for name, weight in encoder.state_dict().items() if not bool(weight.isfinite().all())]
     if broken:
-        raise InputError(f"The encoder {source!r} has weights that are not finite: {listed(broken)}.")
+        raise InputError(
+            f"The encoder {source!r} has weights that are not finite: {listed(broken)}: take another copy."
+        )
     table = token_table(encoder)
     last = max(tokenizer.get_vocab().values()) if table is not None else 0
     if table is not None and last >= len(table):
@@ -227,7 +232,7 @@ def _prefix(missing: list[str], left: list[str]) -> str:
 def _check_vocabulary(source: str, tokenizer: Any) -> None:
     """Raises InputError where no word is known, or a sentencepiece model is read as something else."""
     ids = _ids(tokenizer, _TEXT)
-    if all(number == tokenizer.unk_token_id for number in ids):
+    if set(ids) <= set(tokenizer.all_special_ids):  # unknown ones at most
         raise InputError(
             f"The tokenizer of {source!r} knows no word, so its vocabulary is missing: bring its tokenizer.json, or "
             "the vocab.txt or sentencepiece model that it was trained with."
@@ -241,6 +246,21 @@ def _check_vocabulary(source: str, tokenizer: Any) -> None:
                 f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {listed(pieces)}, the library's "
                 f"{type(tokenizer).__name__} into {listed(found)}: bring the tokenizer.json of the encoder, or name "
                 "the right tokenizer_class in tokenizer_config.json."
+            )
+
+
+def _name_special_tokens(source: str, tokenizer: Any) -> None:
+    """Let [CLS], [SEP], padding and [MASK] be what a tokenizer calls otherwise, or does not name; see `read_tokenizer`."""
+    tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
+    tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
+    vocabulary = tokenizer.get_vocab()
+    for role, names in _SPECIAL.items():
+        if getattr(tokenizer, role) is None:
+            setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))
+        if getattr(tokenizer, role) is None and role != "mask_token":  # pre-training alone needs it, and says so
+            raise InputError(
+                f"The tokenizer of {source!r} has no {role}, which each text needs: name it in "
+                "tokenizer_config.json, or take an encoder."
             )
 
 
