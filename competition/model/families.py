@@ -21,9 +21,9 @@ _COUNT_FROM_PADDING = frozenset(
         "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
     }
 )  # fmt: skip
-# These let padding into what they make of a text, by convolutions, landmarks, hashes or a Fourier transform. Texts of
+# These let padding into what they make of a text, by convolutions, pools, hashes or a Fourier transform. Texts of
 # one length are read at a time, without padding: nothing of a text's result may depend on its company.
-_READ_PADDING = frozenset({"canine", "convbert", "fnet", "nystromformer", "yoso"})
+_READ_PADDING = frozenset({"convbert", "fnet", "funnel", "nystromformer", "yoso"})
 # Their attention masks with fp32's smallest number, which bf16 cannot hold.
 _NOT_IN_BF16 = frozenset({"deberta"})
 
@@ -75,19 +75,11 @@ def check_recipe(encoder: Any, recipe: EncoderRecipe) -> None:
             f"The recipe {recipe.name!r} has checkpointing = true, which encoders of the family {family!r} cannot: "
             "set checkpointing = false and lower token_budget."
         )
-    if recipe.adversary.startswith("fgm") and token_table(encoder) is None:
-        raise InputError(
-            f"The recipe {recipe.name!r} has adversary = {recipe.adversary!r}, which moves the embeddings of tokens; "
-            f'encoders of the family {family!r} have no table of them: set adversary = "awp" or "none".'
-        )
 
 
-def token_table(encoder: Any) -> Tensor | None:
-    """The word embeddings, `(tokens, E)`; None where a family has no table of them. E may be less than H."""
-    try:
-        weight: Tensor = encoder.get_input_embeddings().weight
-    except NotImplementedError:
-        return None
+def token_table(encoder: Any) -> Tensor:
+    """The word embeddings, `(tokens, E)`, where E may be less than H."""
+    weight: Tensor = encoder.get_input_embeddings().weight
     return weight
 
 

@@ -9,7 +9,6 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.b
 _OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
 _ABOUT_TOKENS = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}  # but no tokenizer
 _TOKENIZERS = ("tokenizer", "vocab", "merges", "spiece", "spm", "sentencepiece", "bpe", ".model")
-_WITHOUT_FILES = ("canine",)  # reads characters
 _POINTER = b"version https://git-lfs"
 
 
@@ -28,7 +27,7 @@ def check_folder(folder: Path) -> None:
             f"{_base(folder / 'adapter_config.json')} that it belongs to (PEFT's `merge_and_unload`), save that with "
             "its tokenizer, and name its folder."
         )
-    family = _family(folder, files)
+    _check_config(folder, files)
     if not files & set(WEIGHTS):
         others = sorted(name for name in files if name.endswith(_OTHER_WEIGHTS))
         found = f"; {listed(others)} cannot be read" if others else ""
@@ -55,19 +54,17 @@ def _base(path: Path) -> str:
     return f"model {base!r}" if isinstance(base, str) else "model"
 
 
-def _family(folder: Path, files: set[str]) -> str:
-    """The `model_type` of a folder's config.json."""
+def _check_config(folder: Path, files: set[str]) -> None:
+    """Raises InputError where no config.json says what the encoder is."""
     if "config.json" not in files:
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         mend = f"name {listed(folder / name for name in inside)}" if inside else "put it beside the weights"
         raise InputError(f"The encoder's folder {str(folder)!r} has no config.json: {mend}.")
-    family = _content(folder / "config.json").get("model_type")
-    if not isinstance(family, str):
+    if not isinstance(_content(folder / "config.json").get("model_type"), str):
         raise InputError(
             f"{str(folder / 'config.json')!r} does not say what the encoder is: it needs a `model_type`, such as "
             '"bert".'
         )
-    return family
 
 
 def _content(path: Path) -> dict[str, object]:

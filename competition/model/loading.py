@@ -140,12 +140,17 @@ def check_together(source: str, encoder: Any, tokenizer: Any) -> None:
         raise InputError(
             f"The encoder {source!r} has weights that are not finite: {listed(broken)}: take another copy."
         )
-    table = token_table(encoder)
-    last = max(tokenizer.get_vocab().values()) if table is not None else 0
-    if table is not None and last >= len(table):
+    try:
+        embedded = len(token_table(encoder))
+    except NotImplementedError:
         raise InputError(
-            f"The tokenizer of {source!r} has tokens up to number {last:,}, its encoder embeds {len(table):,}, the "
-            f"last of which is {len(table) - 1:,}: bring the tokenizer that it was trained with."
+            f"The encoder {source!r} ({encoder.config.model_type}) has no table of word embeddings: take another."
+        ) from None
+    last = max(tokenizer.get_vocab().values())
+    if last >= embedded:
+        raise InputError(
+            f"The tokenizer of {source!r} has tokens up to number {last:,}, its encoder embeds {embedded:,}, the "
+            f"last of which is {embedded - 1:,}: bring the tokenizer that it was trained with."
         )
     special = SpecialTokens.of(tokenizer)
     counted = getattr(encoder.config, "pad_token_id", None)
@@ -250,7 +255,7 @@ def _check_vocabulary(source: str, tokenizer: Any) -> None:
 
 
 def _name_special_tokens(source: str, tokenizer: Any) -> None:
-    """Let [CLS], [SEP], padding and [MASK] be what a tokenizer calls otherwise, or does not name; see `read_tokenizer`."""
+    """Give [CLS], [SEP], padding and [MASK] a token where a tokenizer calls it otherwise, or does not name it."""
     tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
     tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
     vocabulary = tokenizer.get_vocab()

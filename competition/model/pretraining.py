@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from competition.data.catalogue import IGNORED
 from competition.data.vocabulary import RARE, Vocabulary
-from competition.errors import InputError
 from competition.model.families import hidden_states, token_table
 from competition.model.features import name_table
 from competition.model.losses import one_hot, poly1
@@ -103,15 +102,11 @@ class PretrainingModel(nn.Module):
     """An encoder and the heads of the tasks that are on."""
 
     def __init__(self, encoder: Any, tasks: tuple[str, ...], names: dict[str, int]) -> None:
-        """`names` are the attributes to be learned, brand and color, and how many of each the vocabulary holds.
-
-        Raises:
-            InputError: the encoder has no table of word embeddings.
-        """
+        """`names` are the attributes to be learned, brand and color, and how many of each the vocabulary holds."""
         super().__init__()
         self.encoder = encoder
         hidden = encoder.config.hidden_size
-        self.words = Words(hidden, *self._table.shape)
+        self.words = Words(hidden, *token_table(encoder).shape)
         self.match = Match(hidden) if "query" in tasks else None
         self.names = nn.ModuleDict({name: Names(hidden, count) for name, count in names.items()})
 
@@ -139,17 +134,6 @@ class PretrainingModel(nn.Module):
             for name, head in self.names.items()
         }
 
-    @property
-    def _table(self) -> Tensor:
-        """The encoder's word embeddings, `(V, E)`."""
-        table = token_table(self.encoder)
-        if table is None:
-            raise InputError(
-                f"Encoders of the family {self.encoder.config.model_type!r} have no table of embeddings to compare "
-                "masked tokens with, so they cannot be pre-trained: let recipes name the encoder itself."
-            )
-        return table
-
     @torch.no_grad()
     def start_names(self, tables: dict[str, Tensor]) -> None:
         """Put the embeddings of an earlier pre-training into the tables of the names that are learned."""
@@ -164,7 +148,7 @@ class PretrainingModel(nn.Module):
     def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Cross entropy at the masked tokens alone: the table has many rows, and most tokens are not masked."""
         chosen = target != IGNORED
-        logits = self.words(hidden[chosen], self._table)
+        logits = self.words(hidden[chosen], token_table(self.encoder))
         return functional.cross_entropy(logits.float(), target[chosen], reduction="none")
 
 

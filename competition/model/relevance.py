@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from competition.data.vocabulary import Vocabulary
 from competition.model.dropout import draw_fast
 from competition.model.encoder import load_encoder
-from competition.model.families import check_recipe, hidden_states
+from competition.model.families import check_recipe, hidden_states, token_table
 from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, Output
 from competition.model.inputs import Inputs, Mix
@@ -80,8 +80,7 @@ class RelevanceModel(nn.Module):
     @property
     def token_table(self) -> Tensor:
         """The word-embedding table, `(V, H)`."""
-        weight: Tensor = self.encoder.get_input_embeddings().weight
-        return weight
+        return token_table(self.encoder)
 
     def outputs(self, logits: Tensor) -> Tensor:
         """`(batch, logits)` -> `(batch, outputs of the kind)` in float64, so that probabilities sum to 1 closely."""
