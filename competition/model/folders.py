@@ -36,7 +36,7 @@ def check_folder(folder: Path) -> None:
             "put the model there as `save_pretrained` writes it."
         )
     _check_parts(folder, files)
-    if family not in _WITHOUT_FILES and not any(part in name for name in files - _ABOUT_TOKENS for part in _TOKENIZERS):
+    if not any(part in name for name in files - _ABOUT_TOKENS for part in _TOKENIZERS):
         raise InputError(
             f"The encoder's folder {str(folder)!r} has no tokenizer (tokenizer.json, vocab.txt, or a sentencepiece "
             "model): put the one that the encoder was trained with there, as its `save_pretrained` writes it."
