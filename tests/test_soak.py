@@ -1,4 +1,4 @@
-"""The soak in small: a run that is killed five times and one whose disk refuses five writes, 500 bad inputs, encoders."""
+"""The soak in small: a run killed five times, one whose disk refuses five writes, 500 bad inputs, two encoders."""
 
 import os
 import random
