@@ -223,7 +223,15 @@ class Zoo:
         )
 
         def run(name: str) -> None:
-            pretrain(asked, self.products, sources, folder / name, "zoo", Log(folder / "log"), folder / f"{name}-left")
+            pretrain(
+                asked,
+                self.products.head(48),
+                sources,
+                folder / name,
+                "zoo",
+                Log(folder / "log"),
+                folder / f"{name}-left",
+            )
 
         run("encoder")
         with killed_in_step(2):

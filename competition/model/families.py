@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from competition.errors import InputError
-from competition.recipe import EncoderRecipe, Optimised
+from competition.recipe import EncoderRecipe, PretrainingRecipe
 
 # Positions are counted from behind the padding's id, so that many rows of the table are never reached.
 _COUNT_FROM_PADDING = frozenset(
@@ -56,7 +56,7 @@ def adjust(config: Any) -> None:
         config.attention_type = "original_full"
 
 
-def check_precision(encoder: Any, recipe: Optimised) -> None:
+def check_precision(encoder: Any, recipe: EncoderRecipe | PretrainingRecipe) -> None:
     """Raises InputError where a recipe asks for a precision in which the encoder's family cannot compute."""
     family = encoder.config.model_type
     if recipe.precision == "bf16" and family in _NOT_IN_BF16:
@@ -98,9 +98,9 @@ def hidden_states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta:
     lengths, states = mask.sum(1), None
     for length in lengths.unique().tolist():
         rows = (lengths == length).nonzero()[:, 0]
-        of_rows = (None if x is None else x[rows, :length] for x in (ids, mask, types, delta))
-        found = _states(encoder, *of_rows)  # (rows, length, H)
-        if states is None:
+        own = [x[rows, :length] for x in (ids, mask, types)]
+        found = _states(encoder, own[0], own[1], own[2], None if delta is None else delta[rows, :length])
+        if states is None:  # found: (rows, length, H)
             states = found.new_zeros(*ids.shape, found.shape[2])
         states = states.index_put((rows,), functional.pad(found, (0, 0, 0, ids.shape[1] - length)))
     assert states is not None  # a batch holds a text

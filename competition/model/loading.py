@@ -117,7 +117,7 @@ def read_tokenizer(source: str) -> Any:
         if file is not None:
             own = Tokenizer.from_file(file)
             same = own.encode(_TEXT, add_special_tokens=False).ids == ids
-            if fault or not same or len(tokenizer.get_vocab()) != own.get_vocab_size():
+            if tokenizer is None or fault or not same or len(tokenizer.get_vocab()) != own.get_vocab_size():
                 tokenizer, fault = PreTrainedTokenizerFast.from_pretrained(source), None
     except Exception as error:
         fault = error
