@@ -87,7 +87,7 @@ def hidden_states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta:
     """What an encoder makes of texts, `(batch, tokens, H)`; that of padding means nothing.
 
     Args:
-        encoder: of any family that `loading.read` takes.
+        encoder: of any family that `loading.read_encoder` takes.
         ids: `(batch, tokens)`, padded on the right.
         mask: `(batch, tokens)`, 1 on tokens.
         types: `(batch, tokens)`, 1 on the second text; families without token types never see it.
