@@ -274,7 +274,7 @@ class Runs(Materials):
                 continue
             found = evaluation.estimates(evaluation.count_outputs(TASKS[name], plan.kind, run.held_out, train))
             scores[name] = {
-                metric: {group: vars(estimate) for group, estimate in groups.items()}
+                metric: {group: estimate.as_json() for group, estimate in groups.items()}
                 for metric, groups in found.items()
             }
         return scores

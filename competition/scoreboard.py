@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from competition import evaluation, metrics
-from competition.evaluation import DEEP, Counts
+from competition.evaluation import DEEP, ENOUGH_DEEP, Counts
 from competition.metrics import Estimate
 from competition.oof import Run, RunPlan
 from competition.tasks import TASKS, Task
@@ -65,7 +65,7 @@ def scoreboard(
 def best_runs(board: pd.DataFrame) -> dict[str, str]:
     """Task -> the run with the highest out-of-fold score.
 
-    Of task 1, over the queries that say something about ranking where there are any.
+    Of task 1, over the queries of full depth where there are enough of them, see `evaluation.leading`.
 
     Args:
         board: lines of `scoreboard`.
@@ -73,7 +73,7 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     found = {}
     graded = board[board["split"] == "out-of-fold"]
     for task, lines in graded.groupby("task", sort=False):
-        deep = lines[lines["group"] == DEEP]
+        deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= ENOUGH_DEEP)]
         lines = lines[lines["group"] == "all"] if deep.empty else deep
         found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
     return found

@@ -1,5 +1,6 @@
 """`comp leaderboard`: what was submitted, and what the competition answered."""
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,7 +87,7 @@ def _cells(line: dict[str, str]) -> list[object]:
     scores = ("out_of_fold", "low", "high", "public", "private")
     value, low, high, public, private = (float(line[name]) if line[name] else None for name in scores)
     time = Cell(line["time"], text=minute(line["time"]))
-    own = None if value is None or low is None or high is None else expected(value, low, high)
+    own = None if value is None else expected(value, *(math.nan if end is None else end for end in (low, high)))
     score = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value
     file = Cell(line["submission"], text=f"{line['submission']}/{line['task']}")

@@ -75,4 +75,4 @@ def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | No
     from competition.tasks import TASKS
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task)
-    return Estimate(**graded[TASKS[task].metric]["all"]) if graded else None
+    return Estimate.from_json(graded[TASKS[task].metric]["all"]) if graded else None
