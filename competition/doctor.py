@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from competition.data import store
 from competition.errors import CompError, InputError, listed
-from competition.files.records import stamped
+from competition.files.records import read_json, stamped
 from competition.folds import make_folds
 from competition.leftovers import leftovers
 from competition.machine import GIB, Finding, examine_machine
+from competition.noise.audit import absent_label
+from competition.noise.report import remark
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
-from competition.recipe import EncoderRecipe
+from competition.recipe import SCHEMES, EncoderRecipe
+from competition.tasks import label_codes
 from competition.workspace import Workspace
 
 _MARGIN = GIB // 2  # bytes of disk that should stay free
@@ -61,6 +66,7 @@ def _examine(workspace: Workspace) -> Iterator[Finding]:
     yield from _rows(pipeline)
     yield _disk(pipeline, steps)
     yield from _encoders(pipeline)
+    yield from _audits(pipeline)
     for plan in pipeline.runs():
         yield _run(pipeline, plan, steps)
     left = [name for name, state in steps.items() if state != "done"]
@@ -130,6 +136,31 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
     except CompError as error:
         return Finding(name, "stop", str(error), f"rm {_quoted(pipeline.workspace.folds(scheme))}; comp folds")
     return Finding(name, "well", "no query text is in two of them")
+
+
+def _audits(pipeline: Pipeline) -> Iterator[Finding]:
+    """Audits that are skipped, or that doubt themselves; those that are not made yet as far as labels foretell it."""
+    for plan in pipeline.audits():
+        what = f"audit {plan.name}"
+        if pipeline.noise_step(plan.name).state == "done":
+            said = remark(read_json(pipeline.workspace.noise_card(plan.name)))
+        else:
+            reason = _absent_label(pipeline, plan.runs[0].scheme)
+            said = remark({"skipped": reason}) if reason else None
+        if said:
+            yield Finding(what, "look", said)
+
+
+def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
+    """Why the labels of the training rows cannot be audited, if they cannot."""
+    examples = pipeline.maker.examples
+    rows = examples[(examples["split"] == "train") & examples["label"].notna()]
+    try:
+        folds = make_folds(examples, scheme).set_index("query_id")["fold"]
+    except InputError:
+        return None  # said where folds are looked at
+    fold = rows["query_id"].map(folds).to_numpy(np.int64)
+    return absent_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
 
 
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:

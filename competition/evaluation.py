@@ -12,6 +12,7 @@ from competition.metrics import Array, Codes, Estimate
 from competition.tasks import FULL_DEPTH, LOCALES, Task, answers, baseline, gains, truth
 
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
+MOVABLE = "can move"  # the group of queries whose order changes their score
 ENOUGH_DEEP = 20  # of them, from which they and not all queries tell runs apart
 _SHARES = (0.0, 1.0)  # between which every metric lies
 
@@ -90,7 +91,7 @@ def _ranking_counts(
     task: Task, examples: pd.DataFrame, queries: Codes, values: Array, gain: Array, protocol: str
 ) -> Counts:
     groups = _groups(examples)
-    groups["can move"] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
+    groups[MOVABLE] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
     depth = examples.groupby("query_id").size().to_numpy()
     groups[DEEP] = depth >= FULL_DEPTH
     graded = ~np.isnan(values)

@@ -67,11 +67,6 @@ class Estimate:
         return f"{self}"
 
 
-def counted(number: int, thing: str, things: str = "") -> str:
-    """A number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
-
-
 def cells(**estimates: Estimate | None) -> dict[str, float | None]:
     """Estimates as cells: `key`, `key_low`, `key_high`."""
     ends = (("", "value"), ("_low", "low"), ("_high", "high"))
@@ -235,7 +230,7 @@ def bootstrap(
     From MANY queries on, the interval is that of the percentiles. Fewer queries make it too short: their resamples vary
     less than the queries do, and a skewed metric's tail is missing from them. Then it is the bootstrap-t interval
     (Efron and Tibshirani 1993, chapter 12) with the jackknife's standard error, widened to Student's t where that
-    reaches further, and below FEW queries at a nominal level of 98 %, which covers as often as 95 % says. Below FEWEST
+    reaches further, and below FEW queries at a nominal level of 97 %, which covers as often as 95 % says. Below FEWEST
     there is none. `benchmarks/coverage.py` measures how often each holds the truth.
 
     Args:
@@ -306,7 +301,7 @@ def _studentised(value: float, error: float, values: Array, errors: Array, queri
         values: the statistic in each resample, with their standard `errors`.
         queries: how many there are.
     """
-    percents, z = ((1.0, 99.0), 2.3263) if queries < FEW else ((2.5, 97.5), 1.96)
+    percents, z = ((1.5, 98.5), 2.1701) if queries < FEW else ((2.5, 97.5), 1.96)
     spread = errors > 1e-12  # a resample of queries that are all alike says nothing of how far off it may be
     ratios = (values[spread] - value) / errors[spread]
     most = student(z, queries - 1)

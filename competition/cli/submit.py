@@ -62,9 +62,9 @@ def submit(
             f"made with features that leak across tasks (leaky = true): {', '.join(leaky)}; submission.json and "
             f"{space.leaderboard.name} say so."
         )
-    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task)] for task, plan in plans.items()]
+    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis] for task, plan in plans.items()]
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
-    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]"}
+    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
     show(title, header, rows, 2, submission=name, folder=space.submission(name))
     console.print(f"When the competition has answered: comp leaderboard add {name} --task TASK --public SCORE")
 

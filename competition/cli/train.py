@@ -85,6 +85,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     import pandas as pd
 
     from competition import evaluation
+    from competition.basis import describe
     from competition.files.tables import read_table
     from competition.tasks import TASKS
 
@@ -99,4 +100,6 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
             for metric, groups in evaluation.estimates(counts).items():
                 rows += [[task.name, metric, group, e.queries, e] for group, e in groups.items()]
     header = {"task": "task", "metric": "metric", "group": "queries of", "queries": "count", "score": "score [95 %]"}
-    show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
+    show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds), basis=plan.basis)
+    if plan.label_paths:
+        console.print(f"These scores are {describe(plan.label_paths)}.")

@@ -7,6 +7,7 @@ import pandas as pd
 from competition import evaluation
 from competition.errors import CompError
 from competition.evaluation import Counts
+from competition.flattery import read_flattery
 from competition.oof import Run, RunPlan
 from competition.pipeline import Pipeline
 from competition.plans import PAIRED
@@ -54,7 +55,8 @@ class Evidence:
     @cached_property
     def board(self) -> pd.DataFrame:
         """What `comp run` writes to `reports/scores.csv`, of the complete runs."""
-        return scoreboard(self.examples, self.plans, self.runs, dict.fromkeys(TASKS, self.floor) if self.floor else {})
+        floors = dict.fromkeys(TASKS, self.floor) if self.floor else {}
+        return scoreboard(self.examples, self.plans, self.runs, floors, read_flattery(self.workspace, self.plans))
 
     @cached_property
     def best(self) -> dict[str, str]:

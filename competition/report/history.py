@@ -108,12 +108,17 @@ def _size(memory: float | None) -> Cell:
 
 def submissions(evidence: Evidence) -> Section:
     """The log of what was submitted, and what the competition answered against what was expected."""
-    lead = "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds."
+    lead = (
+        "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds. Most "
+        "lists of task 1 score 1 in any order: compare a public list of deep queries with the score at full depth."
+    )
     log = _log(evidence)
     if log.empty:
         return Section("submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")])
     columns = [Column("Time (UTC)"), *(Column(name, choice=True) for name in ("Submission", "Task", "Run"))]
-    columns += [Column(name, True) for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")]
+    columns += [Column(name, True) for name in ("Out-of-fold", "Can move", "Full depth", "Public")]
+    columns += [Column("Public minus out-of-fold", True), Column("Public minus full depth", True)]
+    columns += [Column("Private", True), Column("Basis", choice=True)]
     rows = [_line(line) for line in log.to_dict("records")]
     blocks: list[Block] = [Table("", columns, rows)]
     answered = log[log["public"].notna() & log["out_of_fold"].notna()]
@@ -149,15 +154,17 @@ def _line(line: Any) -> list[Cell]:
         text(minute(line["time"])),
         *map(text, (line["submission"], line["task"], line["run"])),
         estimate(own),
-        number(line["public"], ".4f"),
+        *(number(line[name], ".4f") for name in ("can_move", "full_depth", "public")),
         number(line["public"] - own.value, "+.4f"),
+        number(line["public"] - line["full_depth"], "+.4f"),
         number(line["private"], ".4f"),
+        text(line["basis"]),
     ]
 
 
 def _log(evidence: Evidence) -> pd.DataFrame:
     """The log of submissions with its scores as numbers."""
     log = read_log(evidence.workspace)
-    for column in ("out_of_fold", "low", "high", "public", "private"):
+    for column in ("out_of_fold", "low", "high", "can_move", "full_depth", "public", "private"):
         log[column] = pd.to_numeric(log[column], errors="coerce")
     return log

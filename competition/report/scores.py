@@ -1,10 +1,13 @@
 """The sections about scores: the leaderboard, differences, where scores come from, what the competition answered."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from competition import evaluation
+from competition.basis import describe
+from competition.errors import counted
 from competition.metrics import Estimate
 from competition.report import charts
 from competition.report.blocks import (
@@ -35,7 +38,8 @@ def leaderboard(evidence: Evidence) -> Section:
         blocks += [_board(evidence, task, group) for group in dict.fromkeys((evidence.group(task), "all"))]
     lead = (
         "Out-of-fold scores with 95 % intervals over queries, and paired differences to what costs nothing and to the "
-        "floor. An interval of a difference that holds 0 is no difference."
+        "floor. An interval of a difference that holds 0 is no difference; below ten queries there is none. A score is "
+        "held out where nothing was fitted on the labels that it counts, else approximate: it may flatter the run."
     )
     return Section("leaderboard", "Leaderboard", lead, blocks)
 
@@ -48,6 +52,7 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     beside_floor = lines["above_floor"].notna().any()
     columns += [Column(f"Minus {evidence.floor}", True)] if beside_floor else []
     columns += [Column("On labelled test rows", True)] if len(tests) else []
+    columns += [Column("How it was scored")]
     rows = []
     for line in lines.to_dict("records"):
         cells = [
@@ -57,8 +62,16 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
         ]
         cells += [estimate(estimate_of(line, "above_floor"), "+")] if beside_floor else []
         cells += [estimate(estimate_of(tests.loc[line["run"]], "score"))] if len(tests) else []
-        rows.append(cells)
+        rows.append([*cells, text(how_scored(line))])
     return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows)
+
+
+def how_scored(line: Any) -> str:
+    """How the score of a line of the board was come by, and by how much it flatters where that was measured."""
+    paths = [path for path in line["label_paths"].split("; ") if path]
+    flatters = estimate_of(line, "flatters")
+    measured = "" if math.isnan(flatters.value) else f"; it flatters by {flatters:+}"
+    return describe(paths) + measured
 
 
 def _run(name: str) -> Cell:
@@ -75,7 +88,7 @@ def estimate_of(line: Any, name: str) -> Estimate:
 
 def title(task: Task, group: str, queries: int) -> str:
     """A task and a group of its queries in words."""
-    return f"{task.name}, {queries:,} queries" + ("" if group == "all" else f" with {group}")
+    return f"{task.name}, {counted(queries, 'query', 'queries')}" + ("" if group == "all" else f" with {group}")
 
 
 def level_with_best(evidence: Evidence, task: Task) -> list[str]:
