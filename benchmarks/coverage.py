@@ -2,8 +2,8 @@
 
     python -m benchmarks.coverage [trials]
 
-Two made-up models answer 8,000 queries, whose scores are the truth. Each trial draws a few of the queries and asks whether
-the interval holds it. The standard error of a share of .95 over 1,000 trials is .007.
+Two made-up models answer 8,000 queries, whose scores are the truth. Each trial draws a few of the queries and asks
+whether the interval holds it. The standard error of a share of .95 over 1,000 trials is .007.
 """
 
 import sys
@@ -43,7 +43,9 @@ def make_populations(queries: int = POPULATION, seed: int = 1) -> list[Populatio
     gain = _GAINS[label]
     noise = rng.normal(size=(2, len(query)))
     noise[1] = _APART * noise[0] + np.sqrt(1 - _APART**2) * noise[1]
-    ranked = [metrics.ndcg_per_query(query, gain, gain + size * each)[1] for size, each in zip((1, 1.1), noise)]
+    ranked = [
+        metrics.ndcg_per_query(query, gain, gain + size * each)[1] for size, each in zip((1, 1.1), noise, strict=True)
+    ]
     graded = ~np.isnan(ranked[0])
     lists = [np.column_stack([each[graded], np.ones(graded.sum())]) for each in ranked]
     known = np.eye(4)[label]
@@ -57,7 +59,7 @@ def make_populations(queries: int = POPULATION, seed: int = 1) -> list[Populatio
 
 
 def coverage(population: Population, queries: int, trials: int, seed: int = 0) -> tuple[float, float]:
-    """Return how often intervals over `queries` drawn queries hold the truth: of a score, and of a paired difference."""
+    """Return how often intervals over drawn queries hold the truth: those of a score, and of a paired difference."""
     one, other, statistic = population.one, population.other, population.statistic
     rng = np.random.default_rng([seed, queries])
     score, minus = (float(statistic(each.sum(axis=0))) for each in (one, other))

@@ -121,7 +121,9 @@ def estimates(counts: Counts, groups: tuple[str, ...] | None = None) -> dict[str
     """Metric -> group -> estimate; all groups that have a query unless some are named."""
     names = groups or tuple(name for name, members in counts.groups.items() if members.any())
     return {
-        metric: {name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES) for name in names}
+        metric: {
+            name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES) for name in names
+        }
         for metric, statistic in counts.statistics.items()
     }
 

@@ -1,4 +1,4 @@
-"""How much approximate scores flatter, where `comp audit-leaks` measured it: what shuffled labels scored above chance."""
+"""How much approximate scores flatter, as `comp audit-leaks` measured it: what shuffled labels score above chance."""
 
 from collections.abc import Iterable
 

@@ -14,8 +14,8 @@ from competition.metrics import Estimate
 from competition.workspace import Workspace
 
 COLUMNS = (
-    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis", "leaky",
-    "sha256", "public", "private",
+    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis",
+    "leaky", "sha256", "public", "private",
 )  # fmt: skip
 ANSWERS = ("public", "private")  # scores 0..1, empty until somebody records them
 _LOCK = "leaderboard"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from competition import evaluation, metrics
+from competition import evaluation
 from competition.evaluation import DEEP, MOVABLE, Counts
 from competition.files.fingerprints import derive_seed
 from competition.folds import normalise
@@ -20,6 +20,7 @@ from competition.progress import progress
 from competition.tasks import Task, truth
 
 Refit = Callable[[pd.DataFrame], pd.DataFrame]  # all examples, labels shuffled -> the held-out rows' outputs
+Draw = Callable[[int], tuple[Counts, Counts]]  # the number of a shuffle -> what was scored, and what is by chance
 
 SEEN = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
 MOST_SHUFFLES = 10  # that are made to see it, unless a number is asked for
@@ -32,7 +33,7 @@ _POWER = 1.960  # standard errors beyond these at which a leak is found, twice i
 class Trial:
     """What a run scores on shuffled labels, minus chance."""
 
-    score: Estimate
+    score: float
     chance: str
     above_chance: Estimate  # its 95 % interval is over queries and shuffles; none where there are too few queries
     alarm: bool  # whether it is above chance beyond luck
@@ -94,38 +95,48 @@ def permutation_test(
         shuffles: how often; None for as many as it takes to see a leak of SEEN, MOST_SHUFFLES at most.
         seed: of the shuffles.
     """
-    trial = _try(task, kind, examples, refit, shuffles, 0, seed)
-    return _try(task, kind, examples, refit, trial.shuffles, trial.shuffles, seed) if trial.alarm else trial
+    with progress(task.name, shuffles or MOST_SHUFFLES, "shuffles") as work:
 
-
-def _try(
-    task: Task, kind: str, examples: pd.DataFrame, refit: Refit, shuffles: int | None, first: int, seed: int
-) -> Trial:
-    """Make one trial on the shuffles from number `first` on."""
-    found: list[Counts] = []
-    expected: list[Counts] = []
-    wanted = shuffles or _FIRST_SHUFFLES
-    with progress(task.name, wanted if shuffles else MOST_SHUFFLES, "shuffles") as work:
-        while len(found) < wanted:
-            shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", first + len(found)))
+        def draw(number: int) -> tuple[Counts, Counts]:
+            shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
             rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
-            found.append(evaluation.count_outputs(task, kind, refit(shuffled), rows))
-            expected.append(_by_chance(task, found[-1], rows))
+            found = evaluation.count_outputs(task, kind, refit(shuffled), rows)
             work.advance(1)
-            trial = _judge(task, found, expected)
-            if shuffles is None and trial.says and len(found) == _FIRST_SHUFFLES:
-                enough = math.ceil(len(found) * (trial.visible / SEEN) ** 2)
-                wanted = min(max(enough, _FIRST_SHUFFLES), MOST_SHUFFLES)
+            return found, _by_chance(task, found, rows)
+
+        return repeat(task, draw, shuffles)
+
+
+def repeat(task: Task, draw: Draw, shuffles: int | None) -> Trial:
+    """Make a trial, and once more if it raises an alarm; see `permutation_test`.
+
+    Args:
+        task: what is answered.
+        draw: from the number of a shuffle to what each query adds to the metric, and would by chance.
+        shuffles: how often; None for as many as it takes.
+    """
+    trial = _try(task, draw, shuffles, 0)
+    return _try(task, draw, trial.shuffles, trial.shuffles) if trial.alarm else trial
+
+
+def _try(task: Task, draw: Draw, shuffles: int | None, first: int) -> Trial:
+    """Make one trial on the shuffles from number `first` on."""
+    drawn = [draw(first + number) for number in range(shuffles or _FIRST_SHUFFLES)]
+    trial = _judge(task, drawn)
+    if shuffles is None and trial.says:
+        enough = math.ceil(len(drawn) * (trial.visible / SEEN) ** 2)
+        drawn += [draw(first + number) for number in range(len(drawn), min(enough, MOST_SHUFFLES))]
+        trial = _judge(task, drawn)
     return trial
 
 
-def _judge(task: Task, found: list[Counts], expected: list[Counts]) -> Trial:
+def _judge(task: Task, drawn: list[tuple[Counts, Counts]]) -> Trial:
     """Compare what was scored with chance; each query in each shuffle is an observation of its own."""
-    one = found[0]
+    one = drawn[0][0]
     group = one.groups[_group(task, one)]
-    queries, shuffles = int(group.sum()), len(found)
-    values, chance = (np.concatenate([counts.values[group] for counts in each]) for each in (found, expected))
-    score = metrics.bootstrap(sum(counts.values[group] for counts in found), one.statistic, within=(0, 1))
+    queries, shuffles = int(group.sum()), len(drawn)
+    values, chance = (np.concatenate([counts.values[group] for counts in each]) for each in zip(*drawn, strict=True))
+    score = float(one.statistic(values.sum(axis=0)))
     name = "a random order" if task.metric == "nDCG" else "the same answers at random"
     above, size = _contributions(task, values) - _contributions(task, chance), _sizes(task, values)
     value = float(above.sum() / max(size.sum(), 1))

@@ -15,11 +15,11 @@ from competition.execution import Step
 from competition.files.fingerprints import digest_file, fingerprint
 from competition.files.records import read_json, stamped
 from competition.files.tables import table_inputs
+from competition.flattery import read_flattery
 from competition.keys import AuditKeys
 from competition.model.sources import Sources
 from competition.oof import RunPlan
 from competition.origins import folds_inputs, text_features_inputs
-from competition.flattery import read_flattery
 from competition.planning import Planner
 from competition.plans import PAIRED, AuditPlan, FoldPlan
 from competition.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe

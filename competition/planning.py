@@ -195,7 +195,9 @@ class Planner(Origins):
         """The audits that `wanted` needs: the one that competition.toml names, and those that recipes obey."""
         recipes = [self.recipe(name) for name in self.wanted()]
         names = [recipe.noise_from for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
-        return list({(plan := self.audit(name)).name: plan for name in (self.settings.noise_run, *names) if name}.values())
+        return list(
+            {(plan := self.audit(name)).name: plan for name in (self.settings.noise_run, *names) if name}.values()
+        )
 
     # --- fingerprints ---
 

@@ -30,9 +30,9 @@ class Scorer:
     for an empty query, an unknown locale, a missing column, or no row. An ensemble is fitted anew at every call, so
     bring it many rows at a time.
 
-    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by; `label_paths` are the ways
-    in which labels reached the scores that they grade, empty where these are held out. What is said of new rows is
-    fitted on none of their labels either way.
+    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by; `label_paths` are the
+    ways in which labels reached the scores that they grade, empty where these are held out. What is said of new rows
+    is fitted on none of their labels either way.
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:

@@ -64,7 +64,9 @@ def remark(card: Mapping[str, Any]) -> str | None:
     said = " and ".join(doubts)
     if card["keys"].get("despite_doubts"):
         return f"{said}: rows are dropped all the same, since noise_despite_doubts = true says so."
-    return f"{said}: training goes on and drops nothing. noise_despite_doubts = true in competition.toml overrules that."
+    return (
+        f"{said}: training goes on and drops nothing. noise_despite_doubts = true in competition.toml overrules that."
+    )
 
 
 def worst(flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20) -> pd.DataFrame:

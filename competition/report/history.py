@@ -109,8 +109,8 @@ def _size(memory: float | None) -> Cell:
 def submissions(evidence: Evidence) -> Section:
     """The log of what was submitted, and what the competition answered against what was expected."""
     lead = (
-        "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds. Most "
-        "lists of task 1 score 1 in any order: compare a public list of deep queries with the score at full depth."
+        "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds. "
+        "Most lists of task 1 score 1 in any order: compare a public list of deep queries with the score at full depth."
     )
     log = _log(evidence)
     if log.empty:
