@@ -11,7 +11,7 @@ import numpy as np
 
 from competition.data import store
 from competition.errors import CompError, InputError, listed
-from competition.files.records import read_json, stamped
+from competition.files.records import stamped
 from competition.folds import make_folds
 from competition.leftovers import leftovers
 from competition.machine import GIB, Finding, examine_machine
@@ -139,16 +139,10 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
 
 
 def _audits(pipeline: Pipeline) -> Iterator[Finding]:
-    """Audits that are skipped, or that doubt themselves; those that are not made yet as far as labels foretell it."""
+    """Audits that labels do not allow: `comp run` goes on without them."""
     for plan in pipeline.audits():
-        what = f"audit {plan.name}"
-        if pipeline.noise_step(plan.name).state == "done":
-            said = remark(read_json(pipeline.workspace.noise_card(plan.name)))
-        else:
-            reason = _absent_label(pipeline, plan.runs[0].scheme)
-            said = remark({"skipped": reason}) if reason else None
-        if said:
-            yield Finding(what, "look", said)
+        if reason := _absent_label(pipeline, plan.runs[0].scheme):
+            yield Finding(f"audit {plan.name}", "look", str(remark({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:

@@ -1,7 +1,7 @@
 """`comp audit-leaks`: may the scores be trusted?"""
 
 from collections import Counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from competition.cli.output import Cell, show, such_as
 from competition.errors import CompError
 from competition.progress import console
 from competition.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.leak_audit import Verdict
 
 
 @app.command("audit-leaks", epilog=such_as("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"))
@@ -55,14 +58,14 @@ def audit_leaks(
     console.print(f"{verdicts['ok']} of {len(rows)} checks passed; {', '.join(left)}.")
 
 
-_LOOKS = {
+_LOOKS: dict["Verdict", tuple[str, str]] = {
     "ok": ("ok", "green"),
     "look": ("LOOK", "bold red"),
     "approximate": ("approximate", "yellow"),
     "cannot say": ("cannot say", "yellow"),
     "not tried": ("not tried", "yellow"),
 }
-_LEFT = {
+_LEFT: dict["Verdict", str] = {
     "approximate": "of runs whose scores are approximate",
     "cannot say": "cannot say, there are too few queries",
     "not tried": "not tried",

@@ -1,5 +1,6 @@
 """How a table of scores is shown."""
 
+import math
 from typing import TYPE_CHECKING
 
 from competition.cli.output import Cell, show
@@ -25,7 +26,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     first = lines.iloc[0]
     rows = [
         [
-            Cell(line.run, text=f"{line.run} {MARK}" if line.basis == APPROXIMATE else line.run),
+            Cell(line.run, text=f"{line.run} {MARK}" if line.basis == APPROXIMATE else str(line.run)),
             *(_cell(line, name, sign) for name, sign in (("score", ""), ("above_baseline", "+"), ("above_floor", "+"))),
             line.basis,
             line.label_paths,
@@ -63,9 +64,5 @@ def _cell(line: object, name: str, sign: str = "") -> Cell:
 
     value, low, high, queries = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries"))
     known = value is not None and value == value  # a gap of the table is NaN
-    return Cell(Estimate(value, *_ends(low, high), int(queries)) if known else None, sign)
-
-
-def _ends(*ends: float | None) -> tuple[float, ...]:
-    """The ends of an interval; NaN where a table has a gap."""
-    return tuple(float("nan") if end is None else end for end in ends)
+    low, high = (math.nan if end is None else end for end in (low, high))
+    return Cell(Estimate(value, low, high, int(queries)) if known else None, sign)

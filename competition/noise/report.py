@@ -19,7 +19,7 @@ def card(plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None 
         "inputs": plan.inputs,
         "approximate": plan.fold is None,
         "runs": [run.name for run in plan.runs],
-        "keys": plan.keys.model_dump(mode="json"),
+        "keys": plan.keys.model_dump(mode="json", exclude=set() if plan.keys.despite_doubts else {"despite_doubts"}),
         "audited": len(found.flags),
         "unaudited": training_rows - len(found.flags),
         "labels": list(LABELS),
