@@ -220,7 +220,7 @@ def _remade_trial(pipeline: Pipeline, plan: RunPlan, task: str, shuffles: int | 
 
 def _trial(plan: RunPlan, trial: leaks.Trial, how: str) -> Finding:
     """A trial in words."""
-    said = f"{how} on shuffled labels: {trial.score:.4f}, minus {trial.chance} {trial.above_chance:+}"
+    said = f"{how} on shuffled labels: {trial.score.value:.4f}, minus {trial.chance} {trial.above_chance:+}"
     if not trial.says:
         queries = counted(trial.above_chance.queries, "query", "queries")
         return Finding(plan.name, "cannot say", f"{said}; {queries} can tell, it takes {FEWEST}")

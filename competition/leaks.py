@@ -25,15 +25,16 @@ Draw = Callable[[int], tuple[Counts, Counts]]  # the number of a shuffle -> what
 SEEN = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
 MOST_SHUFFLES = 10  # that are made to see it, unless a number is asked for
 _FIRST_SHUFFLES = 2  # which tell how many it takes
-_ALARM = 1.645  # standard errors above chance that raise an alarm: 1 in 20, and twice in a row 1 in 400
-_POWER = 1.960  # standard errors beyond these at which a leak is found, twice in a row, 95 in 100 times
+_ALARM = 1.645  # standard errors above chance that raise an alarm: 1 in 20 by luck
+_CONFIRMED = 2.326  # that confirm it on fresh shuffles: 1 in 100, and both 1 in 2,000
+_VISIBLE = 4.03  # at which a leak is found 95 in 100 times: 0.991 * 0.956 of the two
 
 
 @dataclass(frozen=True)
 class Trial:
     """What a run scores on shuffled labels, minus chance."""
 
-    score: float
+    score: Estimate  # without an interval: that of what is above chance counts
     chance: str
     above_chance: Estimate  # its 95 % interval is over queries and shuffles; none where there are too few queries
     alarm: bool  # whether it is above chance beyond luck
@@ -81,8 +82,8 @@ def permutation_test(
 
     Chance is, for ranking, a random order; for classes, the same answers given to rows at random: the majority's share
     where all answers are the majority's. Where labels are shuffled, what a query scores above chance is 0 but for luck,
-    in each shuffle anew: a test on one side asks whether the mean of all is more. It leaves chance out once in twenty
-    times by luck, so a trial that does is made once more, on fresh shuffles, and that one counts: a leak shows in both.
+    in each shuffle anew: a test on one side asks whether the mean of all is more. Luck raises an alarm once in twenty
+    times, so that trial is made once more, on fresh shuffles and to a stricter measure: a leak shows in both.
 
     For ranking, the queries are those of full depth if there are enough of them, else all whose order matters. Fewer
     than `metrics.FEWEST` cannot say anything.
@@ -115,28 +116,28 @@ def repeat(task: Task, draw: Draw, shuffles: int | None) -> Trial:
         draw: from the number of a shuffle to what each query adds to the metric, and would by chance.
         shuffles: how often; None for as many as it takes.
     """
-    trial = _try(task, draw, shuffles, 0)
-    return _try(task, draw, trial.shuffles, trial.shuffles) if trial.alarm else trial
+    trial = _try(task, draw, shuffles, 0, _ALARM)
+    return _try(task, draw, trial.shuffles, trial.shuffles, _CONFIRMED) if trial.alarm else trial
 
 
-def _try(task: Task, draw: Draw, shuffles: int | None, first: int) -> Trial:
-    """Make one trial on the shuffles from number `first` on."""
+def _try(task: Task, draw: Draw, shuffles: int | None, first: int, errors: float) -> Trial:
+    """Make one trial on the shuffles from number `first` on; so many standard errors above chance are an alarm."""
     drawn = [draw(first + number) for number in range(shuffles or _FIRST_SHUFFLES)]
-    trial = _judge(task, drawn)
+    trial = _judge(task, drawn, errors)
     if shuffles is None and trial.says:
         enough = math.ceil(len(drawn) * (trial.visible / SEEN) ** 2)
         drawn += [draw(first + number) for number in range(len(drawn), min(enough, MOST_SHUFFLES))]
-        trial = _judge(task, drawn)
+        trial = _judge(task, drawn, errors)
     return trial
 
 
-def _judge(task: Task, drawn: list[tuple[Counts, Counts]]) -> Trial:
+def _judge(task: Task, drawn: list[tuple[Counts, Counts]], errors: float) -> Trial:
     """Compare what was scored with chance; each query in each shuffle is an observation of its own."""
     one = drawn[0][0]
     group = one.groups[_group(task, one)]
     queries, shuffles = int(group.sum()), len(drawn)
     values, chance = (np.concatenate([counts.values[group] for counts in each]) for each in zip(*drawn, strict=True))
-    score = float(one.statistic(values.sum(axis=0)))
+    score = Estimate(float(one.statistic(values.sum(axis=0))), math.nan, math.nan, queries)
     name = "a random order" if task.metric == "nDCG" else "the same answers at random"
     above, size = _contributions(task, values) - _contributions(task, chance), _sizes(task, values)
     value = float(above.sum() / max(size.sum(), 1))
@@ -146,8 +147,8 @@ def _judge(task: Task, drawn: list[tuple[Counts, Counts]]) -> Trial:
     error = math.sqrt(count / (count - 1) * float(((above - value * size) ** 2).sum())) / float(size.sum())
     half = student(1.96, count - 1) * error
     # Rounding is no leak: constant answers score exactly what chance does.
-    alarm = value - student(_ALARM, count - 1) * error > 1e-9
-    visible = (_ALARM + _POWER) * error
+    alarm = value - student(errors, count - 1) * error > 1e-9
+    visible = _VISIBLE * error
     return Trial(score, name, Estimate(value, value - half, value + half, queries), alarm, visible, shuffles)
 
 

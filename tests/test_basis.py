@@ -9,6 +9,7 @@ import pytest
 from competition.basis import APPROXIMATE, HELD_OUT, describe, label_paths
 from competition.data import store, synthetic
 from competition.execution import execute
+from competition.files.records import read_json
 from competition.folds import make_folds
 from competition.pipeline import Pipeline
 from competition.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe, RunRecipe
@@ -166,6 +167,12 @@ def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_p
     before, after = (outputs_of_fold(tmp_path / str(i), rows, products) for i, rows in enumerate((examples, changed)))
     pipeline = Pipeline(Workspace.open(tmp_path / "0"), recipes())
     basis = {run: pipeline.run(run).basis for run in before}
+    told = {run: read_json(pipeline.workspace.run_card(run))["basis"] for run in ("plain", "dropped", "decided-task1")}
+    assert told == {
+        "plain": {"kind": HELD_OUT, "label_paths": []},
+        "dropped": {"kind": APPROXIMATE, "label_paths": ["the audit of plain"]},
+        "decided-task1": {"kind": HELD_OUT, "label_paths": []},
+    }
     same = {run: before[run].equals(after[run]) for run in before}
     assert [run for run in before if basis[run] == HELD_OUT and not same[run]] == []
     stayed = {run for run in before if basis[run] == APPROXIMATE and same[run]}

@@ -156,20 +156,22 @@ def test_a_sound_audit_has_no_doubt() -> None:
 
 
 def test_an_audit_that_takes_more_than_a_quarter_of_a_label_drops_nothing() -> None:
-    """All 40 planted errors are given one label, and three in ten of its rows are errors."""
+    """50 of the 80 rows of one label are of another, and the models see half of these."""
     rows = planted(wrong=0)
     given = rows.examples["label"].to_numpy(copy=True)
     other, own = (np.flatnonzero(given == label) for label in LABELS[:2])
-    kept = np.sort(np.r_[np.flatnonzero(~np.isin(given, LABELS[:2])), other, own[:70]])
-    given[other[:30]] = LABELS[1]  # 30 of 100
+    kept = np.setdiff1d(np.arange(800), own[30:])
+    given[other[:50]] = LABELS[1]
     examples = rows.examples.assign(label=given).iloc[kept]
     doubted, obeyed = (
         Planted(rows.outputs, examples, rows.fold, rows.wrong).audit(fraction=0.1, despite_doubts=despite)
         for despite in (False, True)
     )
-    assert doubted.doubts == obeyed.doubts == ["30 of 100 rows labelled 'substitute' would be dropped"]
-    assert doubted.flags["dropped"].sum() == 0 and obeyed.flags["dropped"].sum() == 30
-    assert doubted.flags["rank"].notna().sum() == 30  # people still see them
+    lost = obeyed.flags["dropped"].sum()
+    assert lost > 80 / 4
+    assert doubted.doubts == obeyed.doubts == [f"{lost} of 80 rows labelled 'substitute' would be dropped"]
+    assert doubted.flags["dropped"].sum() == 0
+    assert doubted.flags["rank"].notna().sum() == lost  # people still see them
     said = remark(card(PLAN, doubted, 800))
     assert said is not None and "drops nothing. noise_despite_doubts = true in competition.toml overrules that." in said
 
