@@ -93,6 +93,7 @@ SETTINGS = """
 preset = "tiny"
 recipes = ["lexical"]
 noise_run = ""
+noise_despite_doubts = true
 ensembles = []
 [submission]
 task2 = "lexical"
