@@ -111,4 +111,8 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
 
 def files(workspace: Workspace) -> dict[str, int]:
     """The time of the last change of each file of a workspace."""
-    return {str(path): path.stat().st_mtime_ns for path in workspace.root.rglob("*") if ".locks" not in str(path)}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in workspace.root.rglob("*")
+        if path.is_file() and ".locks" not in str(path)
+    }

@@ -116,9 +116,9 @@ def submissions(evidence: Evidence) -> Section:
     if log.empty:
         return Section("submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")])
     columns = [Column("Time (UTC)"), *(Column(name, choice=True) for name in ("Submission", "Task", "Run"))]
-    columns += [Column(name, True) for name in ("Out-of-fold", "Can move", "Full depth", "Public")]
-    columns += [Column("Public minus out-of-fold", True), Column("Public minus full depth", True)]
-    columns += [Column("Private", True), Column("Basis", choice=True)]
+    columns += [Column("Basis", choice=True)]
+    columns += [Column(name, True) for name in ("Can move", "Full depth", "Public minus full depth")]
+    columns += [Column(name, True) for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")]
     rows = [_line(line) for line in log.to_dict("records")]
     blocks: list[Block] = [Table("", columns, rows)]
     answered = log[log["public"].notna() & log["out_of_fold"].notna()]
@@ -153,12 +153,13 @@ def _line(line: Any) -> list[Cell]:
     return [
         text(minute(line["time"])),
         *map(text, (line["submission"], line["task"], line["run"])),
-        estimate(own),
-        *(number(line[name], ".4f") for name in ("can_move", "full_depth", "public")),
-        number(line["public"] - own.value, "+.4f"),
-        number(line["public"] - line["full_depth"], "+.4f"),
-        number(line["private"], ".4f"),
         text(line["basis"]),
+        *(number(line[name], ".4f") for name in ("can_move", "full_depth")),
+        number(line["public"] - line["full_depth"], "+.4f"),
+        estimate(own),
+        number(line["public"], ".4f"),
+        number(line["public"] - own.value, "+.4f"),
+        number(line["private"], ".4f"),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from competition import evaluation
-from competition.basis import describe
+from competition.basis import HELD_OUT, describe
 from competition.errors import counted
 from competition.metrics import Estimate
 from competition.report import charts
@@ -36,6 +36,7 @@ def leaderboard(evidence: Evidence) -> Section:
     blocks: list[Block] = []
     for task in evidence.tasks:
         blocks += [_board(evidence, task, group) for group in dict.fromkeys((evidence.group(task), "all"))]
+        blocks += _bases(evidence, task)
     lead = (
         "Out-of-fold scores with 95 % intervals over queries, and paired differences to what costs nothing and to the "
         "floor. An interval of a difference that holds 0 is no difference; below ten queries there is none. A score is "
@@ -52,7 +53,6 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     beside_floor = lines["above_floor"].notna().any()
     columns += [Column(f"Minus {evidence.floor}", True)] if beside_floor else []
     columns += [Column("On labelled test rows", True)] if len(tests) else []
-    columns += [Column("How it was scored")]
     rows = []
     for line in lines.to_dict("records"):
         cells = [
@@ -62,8 +62,20 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
         ]
         cells += [estimate(estimate_of(line, "above_floor"), "+")] if beside_floor else []
         cells += [estimate(estimate_of(tests.loc[line["run"]], "score"))] if len(tests) else []
-        rows.append([*cells, text(how_scored(line))])
+        rows.append(cells)
     return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows)
+
+
+def _bases(evidence: Evidence, task: Task) -> list[Block]:
+    """Which out-of-fold scores are held out, and how the others were come by."""
+    lines = evidence.lines(task, "all")
+    held_out = lines.loc[lines["basis"] == HELD_OUT, "run"]
+    notes = [f"{HELD_OUT}: {', '.join(held_out)}."] if len(held_out) else []
+    others = lines[lines["basis"] != HELD_OUT]
+    return [
+        Note(said)
+        for said in [*notes, *(f"{line['run']} is {how_scored(line)}." for line in others.to_dict("records"))]
+    ]
 
 
 def how_scored(line: Any) -> str:
