@@ -20,6 +20,7 @@ RESAMPLES = 1_000
 FEWEST = 10  # queries from which there is an interval at all: below, no method covers the truth as often as it says
 FEW = 30  # queries below which the level is raised so that 95 of 100 intervals hold the truth (Loh 1987)
 MANY = 80  # queries from which percentiles of the bootstrap are the interval; below, they miss the truth too often
+_TINY = 1e-12  # of a standard error
 _CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory of a bootstrap over 100,000 queries
 
 
@@ -302,10 +303,11 @@ def _studentised(value: float, error: float, values: Array, errors: Array, queri
         queries: how many there are.
     """
     percents, z = ((1.5, 98.5), 2.1701) if queries < FEW else ((2.5, 97.5), 1.96)
-    spread = errors > 1e-12  # a resample of queries that are all alike says nothing of how far off it may be
-    ratios = (values[spread] - value) / errors[spread]
+    # A resample without the few queries that vary would claim to be exact: none counts as twice as exact as all queries.
+    errors = np.maximum(errors, max(error / 2, _TINY))
+    ratios = (values - value) / errors
     most = student(z, queries - 1)
-    least, greatest = np.percentile(ratios, percents) if len(ratios) else (-most, most)
+    least, greatest = np.percentile(ratios, percents)
     return value - max(greatest, most) * error, value - min(least, -most) * error
 
 
