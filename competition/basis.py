@@ -52,7 +52,7 @@ def _of_ensemble(
     paths = [f"{path} ({member.name})" for member in members for path in _of(member, load)]
     weighs = recipe.method in _LEARNED and len(members) > 1
     decides = (recipe.can and task == "task2") or (recipe.thresholds != "none" and task != "task1")
-    if recipe.learns_trees:
+    if recipe.stacks:
         paths.append("a stacker over members that saw it")
     elif weighs:
         paths.append("weights learned over members that saw it")

@@ -62,6 +62,7 @@ def test_choosing_among_epochs_is_approximate(epochs: int, weights: str, held_ou
         ({"method": "greedy"}, [PLAIN], []),  # its one weight is 1
         ({"method": "greedy"}, [PLAIN, PLAIN], ["weights learned over members that saw it"]),
         ({"method": "lightgbm"}, [PLAIN], ["a stacker over members that saw it"]),
+        ({"method": "mixed"}, [PLAIN], ["a stacker over members that saw it"]),
         ({"method": "paper", "can": True}, [PLAIN], ["decisions learned over members that saw it"]),
         ({"method": "paper", "thresholds": "micro-F1"}, [PLAIN], ["decisions learned over members that saw it"]),
         ({"method": "lightgbm", "thresholds": "micro-F1", "nested": True}, [PLAIN], []),
@@ -116,6 +117,8 @@ ENSEMBLES: dict[str, dict[str, object]] = {
     "average-of-dropped": {"method": "paper", "members": ("plain", "dropped")},
     "greedy": {"method": "greedy", "selections": 10, "bags": 2},
     "stacked": {"method": "lightgbm", "trees": 10, "min_rows_per_leaf": 10},
+    "mixed": {"method": "mixed", "trees": 10, "min_rows_per_leaf": 10},
+    "nested-mixed": {"method": "mixed", "trees": 10, "min_rows_per_leaf": 10, "nested": True},
     "nested-stacked": {"method": "lightgbm", "trees": 10, "min_rows_per_leaf": 10, "nested": True},
     "decided": {"method": "paper", "can": True, "thresholds": "macro-F1"},
     "nested-decided": {"method": "paper", "can": True, "thresholds": "macro-F1", "nested": True},
