@@ -303,7 +303,7 @@ def _studentised(value: float, error: float, values: Array, errors: Array, queri
         queries: how many there are.
     """
     percents, z = ((1.5, 98.5), 2.1701) if queries < FEW else ((2.5, 97.5), 1.96)
-    # A resample without the few queries that vary would claim to be exact: its error is at least a third of that of all.
+    # A resample without the few queries that vary would seem exact: its error is a third of that of all at least
     errors = np.maximum(errors, max(error / 3, _TINY))
     ratios = (values - value) / errors
     most = student(z, queries - 1)
