@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.data.unseen import Unseen
 from competition.errors import CompError, InputError
@@ -21,6 +22,7 @@ from competition.planning import split_run
 from competition.plans import FoldPlan
 from competition.progress import warn
 from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.runs import sides
 from competition.steps import Maker
 from competition.tasks import TASKS
 from competition.workspace import ALL
@@ -76,6 +78,10 @@ class Models:
         self._recipe, self._space = recipe, pipeline.workspace
         self._plans = _plans(pipeline, recipe, of_folds)
         self._load = lru_cache(maxsize=1)(_load_model)
+
+    def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which of all examples the models, or one of them, were trained on, before an audit left any out."""
+        return sides(self._recipe, examples, pd.Series(0, examples.index), held=())["train"]
 
     def outputs(self, new: Prepared) -> pd.DataFrame:
         """example_id and the outputs of the recipe's kind, sorted by example_id."""
@@ -159,6 +165,10 @@ class Ensemble:
         members, pairs = pipeline.combined(self._recipe, self._task)
         self._models = {m.name: Models(pipeline, pipeline.member(m.name), of_folds=True) for m in members}
         self._members = pipeline.maker.members(self._plan, members, pairs)
+
+    def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which of all examples one of the members was trained on, before an audit left any out."""
+        return np.logical_or.reduce([models.learned_from(examples) for models in self._models.values()])
 
     def outputs(self, new: Prepared) -> pd.DataFrame:
         """example_id and what answers the task, sorted by example_id."""

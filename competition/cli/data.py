@@ -47,10 +47,10 @@ def import_(
     from competition.data import esci, store
 
     space = opened(context, workspace)
-    raw = (*path.glob("*.parquet"), *path.glob("*/*.csv*"))
-    space.check_space(sum(file.stat().st_size for file in raw), "The import")
+    folder = esci.locate(path)
+    space.check_space(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), "The import")
     with progress(f"reading {path}"):
-        examples, products = esci.read(path)
+        examples, products = esci.read(folder)
     with progress("checking and writing"):
         store.save(space, examples, products, path.resolve().name)
     space.planted.unlink(missing_ok=True)

@@ -215,7 +215,10 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "a Git-LFS pointer": (content(f"{TASK2}/{CATALOGUE}", LFS_POINTER), (f"{TASK2}/{CATALOGUE}", "Git-LFS pointer")),
     "an empty file": (content(f"{TASK3}/{TEST}", b""), (f"{TASK3}/{TEST}", "is empty")),
-    "no zip file": (content(f"{TASK3}/{TRAIN}.zip", b"PK nothing"), (f"{TASK3}/{TRAIN}.zip", "no readable CSV")),
+    "no zip file": (
+        lambda folder: (folder / TASK3 / TRAIN).rename(folder / TASK3 / f"{TRAIN}.zip") and None,
+        (f"{TASK3}/{TRAIN}.zip", "is no zip archive, though its name says so"),
+    ),
     "an open quotation mark": (
         text(f"{TASK2}/{TRAIN}", "124,NULL", '124,"NULL'),
         (f"{TASK2}/{TRAIN}", "no readable CSV"),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
@@ -97,7 +98,7 @@ def test_a_csv_file_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> No
     )
     path = tmp_path / "rows.csv"
     path.write_bytes(text.encode(encoding))
-    table = read_file(path, "utf-8" if encoding == "utf-8-sig" else encoding)
+    table = read_file(path, "utf-8" if encoding == "utf-8-sig" else encoding).to_pandas()
     assert list(table) == ["query", "product_title", "note"]
     assert table.iloc[:2].to_numpy().tolist() == [["007", "nan", ""], ["a, b", "two\nlines", "#NA"]]
     assert len(table) == 3
@@ -126,18 +127,21 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_what_is_written_is_read_again(ending: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / f"rows{ending}"
-    write_file(path, ROWS)
-    assert read_file(path).to_numpy().tolist() == ROWS.to_numpy().tolist()
+    write_file(path, pa.Table.from_pandas(ROWS), pd.DataFrame({"score": [0.1, 1 / 3, 1.0, 0.0, 2.0]}))
+    again = read_file(path).to_pandas()
+    assert again[list(ROWS)].to_numpy().tolist() == ROWS.to_numpy().tolist()
+    assert again["score"].astype(float).tolist() == [0.1, 1 / 3, 1.0, 0.0, 2.0]
 
 
 def test_no_column_is_written_over() -> None:
-    check_target(Path("x.csv"), ROWS, ["score"])
+    rows = pa.Table.from_pandas(ROWS.assign(score=1.0))
+    check_target(Path("x.csv"), rows, ["p_exact"])
     with pytest.raises(InputError, match="The column 'score' is there already"):
-        check_target(Path("x.csv"), ROWS.assign(score=1.0), ["score"])
+        check_target(Path("x.csv"), rows, ["score"])
     with pytest.raises(InputError, match="The folder nowhere is missing"):
-        check_target(Path("nowhere/x.csv"), ROWS, [])
+        check_target(Path("nowhere/x.csv"), rows, [])
     with pytest.raises(InputError, match=r"name a file that does with --out"):
-        check_target(Path("x.txt"), ROWS, [])
+        check_target(Path("x.txt"), rows, [])
 
 
 def test_ids_follow_the_rows_in_their_order() -> None:
