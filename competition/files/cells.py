@@ -18,8 +18,8 @@ from competition.files.packing import BROKEN, opened
 from competition.frames import pd
 
 UTF8 = "UTF-8"
-_SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
-_BLANKS = (", ", ",\t", ",\u00a0")  # a comma of a text, which no row of cells has
+SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
+_BLANKS = (" ", "\u00a0")  # behind a comma of a text; rows have none there
 _CHUNK = 20_000  # rows that are Python's before they are Arrow's
 _PIECE = 1 << 20  # bytes
 _REASONS = {  # what the parser says -> what is wrong
@@ -51,6 +51,7 @@ def read_csv(
     blank_lines: bool = False,
     encoding: str = UTF8,
     mend: str = "convert it first",
+    separator: str = ",",
 ) -> pa.Table:
     """All columns of a CSV file; `nan`, `none`, `007`, `=1+1` and line breaks in quoted cells stay themselves.
 
@@ -61,6 +62,7 @@ def read_csv(
         blank_lines: whether lines without a cell are passed over; else they are refused.
         encoding: of a file. A byte order mark before the first cell is no part of it.
         mend: what helps where the encoding is another.
+        separator: what stands between cells; another one is refused.
 
     Raises:
         InputError: the file cannot be opened, is empty, has another encoding, separates its columns by another sign,
@@ -70,12 +72,12 @@ def read_csv(
     """
     if isinstance(source, Path):
         with opened(source, name) as handle:
-            return read_csv(handle, name, check, blank_lines, encoding, mend)
+            return read_csv(handle, name, check, blank_lines, encoding, mend, separator)
     if isinstance(source, StringIO):
-        return _read(source, name, check, blank_lines)
+        return _read(source, name, check, blank_lines, separator)
     text = TextIOWrapper(source, encoding, newline="")
     try:
-        return _read(text, name, check, blank_lines)
+        return _read(text, name, check, blank_lines, separator)
     except UnicodeDecodeError:
         line = _first_bad_line(source, encoding)
         raise InputError(f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}.") from None
@@ -103,11 +105,12 @@ def _lines(text: IO[str]) -> Iterator[str]:
 class _Records:
     """The records of a CSV file with the lines that each of them took."""
 
-    def __init__(self, text: IO[str], name: str) -> None:
+    def __init__(self, text: IO[str], name: str, separator: str) -> None:
         csv.field_size_limit(sys.maxsize)
         self.lines: list[str] = []  # of the last record
+        self.separator = separator
         self._name = name
-        self._reader = csv.reader(self._kept(text), strict=True)
+        self._reader = csv.reader(self._kept(text), strict=True, delimiter=separator)
 
     def _kept(self, text: IO[str]) -> Iterator[str]:
         for line in _lines(text):
@@ -128,7 +131,7 @@ class _Records:
                 return
             except csv.Error as error:
                 if self._reader.line_num == 1:
-                    _check_header(self.lines, self._name)
+                    _check_header(self.lines, self._name, self.separator)
                 reason = next((why for words, why in _REASONS.items() if words in str(error)), str(error))
                 begun = "" if len(self.lines) < 2 else f", where a quoted cell of line {self.line} ends"
                 at = self.line if "never" in reason else self._reader.line_num
@@ -138,13 +141,13 @@ class _Records:
             yield record
 
 
-def _read(text: IO[str], name: str, check: Check | None, blank_lines: bool) -> pa.Table:
-    records = _Records(text, name)
+def _read(text: IO[str], name: str, check: Check | None, blank_lines: bool, separator: str) -> pa.Table:
+    records = _Records(text, name, separator)
     rows = _rows(records, name, blank_lines)
     columns = next(rows, None)
     if columns is None:
         raise InputError(f"{name} is empty.")
-    _check_header(columns, name)
+    _check_header(columns, name, separator)
     for i, column in enumerate(columns):
         if column in columns[:i]:
             raise InputError(f"{name} has the column {shown(column)} twice: remove one of them.")
@@ -169,12 +172,12 @@ def _rows(records: _Records, name: str, blank_lines: bool) -> Iterator[list[str]
             raise InputError(f"{name}: line {records.line} is empty{row}: remove it.")
 
 
-def _check_header(columns: list[str], name: str) -> None:
+def _check_header(columns: list[str], name: str, separator: str) -> None:
     """Refuse columns that another sign separates."""
     first = columns[0]
     if first.casefold().startswith("sep="):
         raise InputError(f"{name}: line 1 is {shown(first)}, which only Excel understands: remove the line.")
-    for sign in _SEPARATORS:
+    for sign in SEPARATORS if separator == "," else ():
         if sum(column.count(sign) for column in columns) >= len(columns):
             raise InputError(f"{name}: the columns are separated by {sign!r}, not by commas: save it with commas.")
 
@@ -188,23 +191,23 @@ def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width
             what = "more" if len(row) > width else "fewer"
             where = f"in line {records.line} than in its header (row {number} has {len(row)} of {width})"
             raise InputError(f"{name} is no readable CSV file: it has {what} cells {where}.")
-        if len(records.lines) > 1 and _swallowed(records.lines, width):
+        if len(records.lines) > 1 and _swallowed(records.lines, width, records.separator):
             if width > 2:
                 raise _merged(name, records.line)
             suspect = suspect or records.line
         elif width == 2 and len(records.lines) == 1:
-            quotes_well = quotes_well or "," in row[0] or "," in row[1]
+            quotes_well = quotes_well or any(records.separator in cell for cell in row)
         yield row
     if suspect and not quotes_well:  # of two cells, a text may look like a row: who quotes commas elsewhere meant it
         raise _merged(name, suspect)
 
 
-def _swallowed(lines: list[str], width: int) -> bool:
+def _swallowed(lines: list[str], width: int, separator: str) -> bool:
     """Whether a record of several lines has one quoted cell alone, and each of its lines looks like a row."""
     return (
         sum(line.count('"') for line in lines) == 2
-        and all(line.count(",") == width - 1 for line in lines)
-        and not any(blank in line for line in lines for blank in _BLANKS)
+        and all(line.count(separator) == width - 1 for line in lines)
+        and not any(separator + blank in line for line in lines for blank in _BLANKS)
         and width > 1
     )
 
