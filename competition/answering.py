@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.commands import quoted
 from competition.data.unseen import Unseen
 from competition.errors import CompError, InputError
 from competition.files.records import stamped
@@ -123,7 +124,7 @@ def _plans(pipeline: Pipeline, recipe: MemberRecipe, of_folds: bool) -> list[Fol
     space, name, whole = pipeline.workspace, recipe.name, pipeline.all_plan(recipe)
     for folder in _built_from(whole):
         if stamped(folder) is None:
-            raise CompError(f"{folder} is missing: `comp train --recipe {name}` makes it anew.")
+            raise CompError(f"{folder} is missing: `comp train --recipe {quoted(name)}` makes it anew.")
     recorded = None if of_folds else stamped(space.model(name, ALL))
     if recorded == whole.inputs:
         return [whole]
@@ -132,10 +133,10 @@ def _plans(pipeline: Pipeline, recipe: MemberRecipe, of_folds: bool) -> list[Fol
     plans = [pipeline.fold_plan(recipe, fold) for fold in recipe.folds]
     for fold, plan in enumerate(plans):
         if stamped(space.model(name, plan.name)) != plan.inputs:
-            mend = f"`comp train --recipe {name}` makes it"
+            mend = f"`comp train --recipe {quoted(name)}` makes it"
             if table_inputs(space.oof_fold(name, fold)) == plan.inputs:  # training would see nothing to do
                 mend = f"remove {space.oof_fold(name, fold)}, then {mend}"
-            mend += "" if of_folds else f", or `comp train --all --recipe {name}` one model of all rows"
+            mend += "" if of_folds else f", or `comp train --all --recipe {quoted(name)}` one model of all rows"
             raise CompError(f"{space.model(name, plan.name)} is missing or out of date: {mend}.")
     return plans
 

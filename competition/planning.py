@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import combinations
 
+from competition.commands import quoted
 from competition.errors import InputError
 from competition.files.fingerprints import fingerprint
 from competition.frames import pd
@@ -39,7 +40,7 @@ class Planner(Origins):
         if isinstance(recipe, PretrainingRecipe):
             raise InputError(
                 f"{name!r} pre-trains an encoder and leaves no predictions: let a recipe start from it "
-                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {name}`."
+                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {quoted(name)}`."
             )
         return recipe
 
@@ -47,14 +48,14 @@ class Planner(Origins):
         """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
         recipe = self.recipe(name)
         if isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {name}`.")
+            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {quoted(name)}`.")
         return recipe
 
     def ensemble(self, name: str) -> EnsembleRecipe:
         """An ensemble; raises InputError when `name` is a recipe that is trained on folds."""
         recipe = self.recipe(name)
         if not isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {name}`.")
+            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {quoted(name)}`.")
         return recipe
 
     def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
@@ -115,7 +116,7 @@ class Planner(Origins):
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {name}", parts, recipe.scheme)
+        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {quoted(name)}", parts, recipe.scheme)
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
@@ -151,7 +152,7 @@ class Planner(Origins):
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
-        name, command = recipe.run_name(task), f"comp stack {recipe.name}"
+        name, command = recipe.run_name(task), f"comp stack {quoted(recipe.name)}"
         return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky)
 
     def combined(

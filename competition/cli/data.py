@@ -8,6 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
 from competition.cli.output import show, such_as
+from competition.commands import here
 from competition.errors import InputError, listed
 from competition.files.records import read_json
 from competition.progress import console, progress
@@ -104,5 +105,5 @@ def _say_outdated(space: Workspace) -> None:
     if outdated:
         console.print(
             f"Made from other rows, so out of date now: {listed(outdated)}. "
-            "`comp run` makes those anew that competition.toml asks for."
+            f"`{here('comp run')}` makes those anew that competition.toml asks for."
         )

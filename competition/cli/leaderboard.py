@@ -8,6 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, opened, task_named
 from competition.cli.output import Cell, show, such_as
+from competition.commands import typed
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -77,7 +78,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
     if log["public"].any():
         console.print("above: the public score minus the out-of-fold score.")
     if log.empty:
-        console.print("Nothing was submitted yet: `comp submit` writes the files.")
+        console.print(typed("Nothing was submitted yet: `comp submit` writes the files."))
 
 
 def _cells(line: dict[str, str]) -> list[object]:
