@@ -19,7 +19,7 @@ from competition.frames import pd
 
 UTF8 = "UTF-8"
 SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
-_BLANKS = (" ", "\u00a0")  # behind a comma of a text; rows have none there
+_BLANKS = (" ", "\u00a0")  # stand behind commas of a text; of a file behind all that part its cells, or none
 _CHUNK = 20_000  # rows that are Python's before they are Arrow's
 _PIECE = 1 << 20  # bytes
 _REASONS = {  # what the parser says -> what is wrong
@@ -191,6 +191,11 @@ def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width
             what = "more" if len(row) > width else "fewer"
             where = f"in line {records.line} than in its header (row {number} has {len(row)} of {width})"
             raise InputError(f"{name} is no readable CSV file: it has {what} cells {where}.")
+        if _escaped(records.lines, row):
+            raise InputError(
+                f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, as "
+                "Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
+            )
         if len(records.lines) > 1 and _swallowed(records.lines, width, records.separator):
             if width > 2:
                 raise _merged(name, records.line)
@@ -202,13 +207,19 @@ def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width
         raise _merged(name, suspect)
 
 
+def _escaped(lines: list[str], row: list[str]) -> bool:
+    r"""Whether `\"` stands for a mark: within a quoted cell, a backslash and a mark of the text are `\""`."""
+    return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(line.count('\\""') for line in lines)
+
+
 def _swallowed(lines: list[str], width: int, separator: str) -> bool:
     """Whether a record of several lines has one quoted cell alone, and each of its lines looks like a row."""
+    blanks = sum(line.count(separator + blank) for line in lines for blank in _BLANKS)
     return (
-        sum(line.count('"') for line in lines) == 2
+        width > 1
+        and sum(line.count('"') for line in lines) == 2
         and all(line.count(separator) == width - 1 for line in lines)
-        and not any(separator + blank in line for line in lines for blank in _BLANKS)
-        and width > 1
+        and blanks in (0, len(lines) * (width - 1))
     )
 
 

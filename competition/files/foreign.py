@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from competition.files.packing import PARQUET, opened
 from competition.frames import pd
 
 Check = Callable[[list[str]], None]
+_PANDAS = b"pandas"  # the key of its metadata
 
 
 def is_parquet(handle: IO[bytes]) -> bool:
@@ -48,15 +50,36 @@ def parquet_table(
     """The same of an open file."""
     try:
         file = pq.ParquetFile(handle)
+        index = _range_index(file.schema_arrow)
         if check is not None:
-            check(file.schema_arrow.names)
+            check([*index, *file.schema_arrow.names])
         table = file.read(columns=None if columns is None else list(columns))
         table.validate(full=True)  # text that is not UTF-8 is found here or in the middle of a training
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name} is no readable parquet file: {error}.") from None
     if len(table) != file.metadata.num_rows:
         raise InputError(f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read.")
+    for column, numbers in index.items():
+        if len(numbers) == len(table) and (columns is None or column in columns):
+            table = table.add_column(0, column, pa.array(numbers, pa.int64()))
+            table = table.replace_schema_metadata(table.schema.metadata | {_PANDAS: _with_column(table, column)})
     return table
+
+
+def _range_index(schema: pa.Schema) -> dict[str, range]:
+    """pandas' index where it is evenly spaced numbers with a name: no column of the file holds it, its metadata do."""
+    said = json.loads((schema.metadata or {}).get(_PANDAS, "{}")).get("index_columns", [])
+    return {
+        kept["name"]: range(kept["start"], kept["stop"], kept["step"])
+        for kept in said
+        if isinstance(kept, dict) and kept["kind"] == "range" and kept["name"] and kept["name"] not in schema.names
+    }
+
+
+def _with_column(table: pa.Table, column: str) -> bytes:
+    """pandas' metadata, with a column of the table as the index."""
+    said = json.loads(table.schema.metadata[_PANDAS])
+    return json.dumps(said | {"index_columns": [column]}).encode()
 
 
 def joined(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.soak.faults import Kind, Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
 from tests.soak.hostile import SECONDS, bad_inputs
+from tests.soak.tables import made_up_tables
 
 
 def main() -> None:
@@ -17,6 +18,7 @@ def main() -> None:
     parser.add_argument("--refusals", type=int, default=100, help="writes that fail")
     parser.add_argument("--at-once", type=int, default=1, help="faults that a run meets before it is left alone")
     parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--tables", type=int, default=20_000, help="made-up tables that are read and written")
     parser.add_argument("--seed", type=int, default=2022)
     asked = parser.parse_args()
     kinds: dict[Kind, int] = {
@@ -41,6 +43,13 @@ def main() -> None:
             print(f"bad inputs: {what}: {number:,}")
         if not failures:
             print(f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written")
+        wrong += failures
+    if asked.tables:
+        counted, failures = made_up_tables(folder, asked.tables, asked.seed)
+        for what, number in sorted(counted.items()):
+            print(f"tables: {what}: {number:,}")
+        if not failures:
+            print(f"tables: {counted.total():,}, each came back or was refused by name and line")
         wrong += failures
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
