@@ -11,6 +11,7 @@ from competition import settings as config
 from competition.data.store import Card, load_card
 from competition.errors import InputError
 from competition.files.fingerprints import fingerprint, fingerprint_files
+from competition.model.pooling import folder_pooling
 from competition.model.sources import Sources
 from competition.recipe import AnyRecipe, EncoderRecipe, Optimised, PretrainingRecipe
 from competition.settings import Settings
@@ -144,4 +145,7 @@ def text_features_inputs(card: Card) -> str:
 
 def _content(source: str) -> str:
     """The fingerprint of a model: the content of a local folder, the name of one on the hub."""
-    return fingerprint([SCHEMA, fingerprint_files(Path(source)) if Path(source).is_dir() else source])
+    if not Path(source).is_dir():
+        return fingerprint([SCHEMA, source])
+    pooling = folder_pooling(Path(source))
+    return fingerprint([SCHEMA, fingerprint_files(Path(source)), *([pooling] if pooling else [])])

@@ -19,6 +19,7 @@ class Learned(Model):
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
+    later_keys: ClassVar[frozenset[str]] = frozenset()  # at its default, each is as if it were not known
 
     name: str
     about: str = ""
@@ -26,7 +27,9 @@ class Learned(Model):
 
     def result_keys(self) -> dict[str, Any]:
         """All that can change a result: not the name, which nothing is drawn from."""
-        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
+        fields = type(self).model_fields
+        off = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | off | {"about", "name"})
 
 
 class Recipe(Learned):
@@ -96,12 +99,16 @@ _ON_THE_DEVICE = frozenset(
     {"encoder", "token_budget", "precision", "deterministic", "checkpoint_minutes", "checkpoint_steps"}
 )
 
+_LATER = frozenset({"head_learning_rate", "layer_decay"})  # of `Optimised`, see `Learned.later_keys`
+
 
 class Optimised(Model):
     """What the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `clip_norm` the largest
-    norm of a gradient, `ema` the decay of the averaged weights, 0 for none. `precision` is that of matrix products:
+    norm of a gradient, `ema` the decay of the averaged weights, 0 for none. What is not the encoder's learns by
+    `head_learning_rate`, 0 for the encoder's own; each layer of the encoder by `layer_decay` times the rate of the one
+    above it, see `training/optimisation.py`. `precision` is that of matrix products:
     `auto` is bf16 on a GPU that has it and fp32 elsewhere; weights, norms and losses are fp32 in either.
     `deterministic` makes GPUs repeat their bytes. A checkpoint is written once `checkpoint_minutes` have
     passed since the last, and every `checkpoint_steps` optimiser steps, 0 for none.
@@ -112,6 +119,8 @@ class Optimised(Model):
     epochs: int = Field(5, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-5, gt=0)
+    head_learning_rate: float = Field(0.0, ge=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
     warmup: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
@@ -136,6 +145,9 @@ class Optimised(Model):
 class EncoderRecipe(Recipe, Optimised):
     """A model that reads query and product as text, and how it is fine-tuned.
 
+    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side by side; `auto` is
+    what the encoder was made with, see `model/pooling.py`.
+
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little. `r_drop` is the
     weight alpha of the divergence, `mixup` the parameter of its Beta distribution, `label_smoothing` a share; 0
     switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
@@ -152,9 +164,11 @@ class EncoderRecipe(Recipe, Optimised):
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
+    later_keys: ClassVar[frozenset[str]] = _LATER | {"pooling"}
 
     model: Literal["encoder"] = "encoder"
     architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
     features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
     char3_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -198,6 +212,8 @@ class EncoderRecipe(Recipe, Optimised):
             raise ValueError(f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not")
         if self.label_smoothing and self.kind == "gain":
             raise ValueError("label_smoothing is for classes, the kind is gain")
+        if self.architecture == "two-tower" and self.pooling != "auto":
+            raise ValueError('two-tower reads all tokens and takes means of its own: leave pooling at "auto"')
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
@@ -305,6 +321,7 @@ class PretrainingRecipe(Learned, Optimised):
     """
 
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE
+    later_keys: ClassVar[frozenset[str]] = _LATER
 
     model: Literal["pretraining"] = "pretraining"
     epochs: int = Field(10, ge=1)

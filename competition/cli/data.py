@@ -20,6 +20,9 @@ group = typer.Typer(
     epilog=such_as("comp data"),
 )
 app.add_typer(group, name="data")
+# Where rows come from that are no import of the user's, as `data/data.json` says it.
+_SAMPLE = "the sample that comes with comp"
+_SYNTH = "synth"
 
 
 @group.callback()
@@ -45,18 +48,41 @@ def import_(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Read real ESCI files: the released parquet files or the competition's CSV folders, whichever PATH holds."""
-    from competition.data import esci, store
+    _import(opened(context, workspace), path, path.resolve().name)
+
+
+@group.command(epilog=such_as("comp data sample"))
+def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
+    """Bring the small sample of real ESCI rows that comes with this program: no download."""
+    from competition.data.esci import SAMPLE
 
     space = opened(context, workspace)
+    _keep_imported(space)
+    _import(space, SAMPLE, _SAMPLE)
+
+
+def _import(space: Workspace, path: Path, source: str) -> None:
+    """Read the ESCI files of a folder into the workspace, where they are known as `source`."""
+    from competition.data import esci, store
+
     folder = esci.locate(path)
     space.check_space(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), "The import")
     with progress(f"reading {path}"):
         examples, products = esci.read(folder)
     with progress("checking and writing"):
-        store.save(space, examples, products, path.resolve().name)
+        store.save(space, examples, products, source)
     space.planted.unlink(missing_ok=True)
     _show(space)
     _say_outdated(space)
+
+
+def _keep_imported(space: Workspace) -> None:
+    """Refuse to replace rows that the user has imported by rows that come with this program."""
+    source = read_json(space.data_card).get("source", _SYNTH)
+    if source != _SAMPLE and not source.startswith(_SYNTH):
+        raise InputError(
+            f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
+        )
 
 
 @group.command(epilog=such_as("comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"))
@@ -78,13 +104,9 @@ def synth(
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
     space = opened(context, workspace)
-    source = read_json(space.data_card).get("source", "synth")
-    if not source.startswith("synth"):
-        raise InputError(
-            f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
-        )
+    _keep_imported(space)
     examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth)
-    source = f"synth queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
+    source = f"{_SYNTH} queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
     source += f" depth={depth}" if depth != synthetic.DEPTH else ""
     store.save(space, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)

@@ -32,7 +32,7 @@ def init(
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)
     show(str(workspace.settings_file), {"key": "key", "value": "value", "about": "what it says"}, _explained(text), 3)
-    bring, make, run = (here(command, folder) for command in ("comp data import PATH", "comp data synth", "comp run"))
+    bring, make, run = (here(command, folder) for command in ("comp data import PATH", "comp data sample", "comp run"))
     console.print(f"Next: {bring}, or {make}; then {run}")
 
 

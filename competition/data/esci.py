@@ -90,16 +90,17 @@ _PRODUCTS = {
 
 # --- layout A ----------------------------------------------------------------------------------------------------
 
-_A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
-_A_PRODUCTS = "shopping_queries_dataset_products.parquet"
+A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
+A_PRODUCTS = "shopping_queries_dataset_products.parquet"
+SAMPLE = Path(__file__).with_name("esci_sample")  # real rows that come with the package, see benchmarks/sample.py
 
 
 def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    path = _called(root, _A_EXAMPLES)
+    path = _called(root, A_EXAMPLES)
     columns = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version",
                "large_version", "split")  # fmt: skip
     examples = _read_parquet(path, {column: column for column in columns})
-    products = _read_a_products(_called(root, _A_PRODUCTS))
+    products = _read_a_products(_called(root, A_PRODUCTS))
     for column in ("example_id", "query_id"):
         examples[column] = whole_numbers(examples[column], column, path)
     letters = examples["esci_label"].astype("str")
@@ -275,7 +276,7 @@ def _called(folder: Path, name: str) -> Path:
 
 def _reader(folder: Path) -> Callable[[Path], tuple[pd.DataFrame, pd.DataFrame]] | None:
     """What reads the layout that a folder holds; None where it holds neither."""
-    if any(_called(folder, name).exists() for name in (_A_EXAMPLES, _A_PRODUCTS)):
+    if any(_called(folder, name).exists() for name in (A_EXAMPLES, A_PRODUCTS)):
         return _read_a
     return _read_b if any(_called(folder, spec.name).is_dir() for spec in _B_FOLDERS.values()) else None
 
@@ -298,7 +299,7 @@ def locate(root: Path) -> Path:
         return inner[0]
     names = ", ".join(spec.name for spec in _B_FOLDERS.values())
     raise InputError(
-        f"{root} holds neither layout, nor does a folder in it: expected {_A_EXAMPLES} and {_A_PRODUCTS}, "
+        f"{root} holds neither layout, nor does a folder in it: expected {A_EXAMPLES} and {A_PRODUCTS}, "
         f"or at least one of the folders {names}."
     )
 

@@ -193,8 +193,8 @@ def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width
             raise InputError(f"{name} is no readable CSV file: it has {what} cells {where}.")
         if _escaped(records.lines, row):
             raise InputError(
-                f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, as "
-                "Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
+                f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
+                "as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
             )
         if len(records.lines) > 1 and _swallowed(records.lines, width, records.separator):
             if width > 2:

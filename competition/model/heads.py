@@ -1,7 +1,8 @@
 """From what the encoder reads of a pair's views to tanh features, one class per architecture, and on to logits.
 
-Each architecture takes `hidden (batch, views, tokens, H)`, `mask (batch, views, tokens)`, `present (batch, views)` and
-`extra (batch, E)`, the features that stand beside it, and gives `(batch, H)` in -1..1.
+Each architecture takes what is `read` of the views, `mask (batch, views, tokens)`, `present (batch, views)` and
+`extra (batch, E)`, the features that stand beside it, and gives `(batch, H)` in -1..1. `read` is `(batch, views, W)`
+where the architecture `pools` its texts, `(batch, views, tokens, W)` where it reads their tokens.
 """
 
 import math
@@ -10,44 +11,58 @@ import torch
 from torch import Tensor, nn
 
 from competition.model.inputs import Mix
+from competition.model.pooling import BOTH, FIRST
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Return one vector per text: `(texts, tokens, H)` -> `(texts, H)`, or `(texts, 2 H)` for `first+mean`.
+
+    `mask (texts, tokens)` is 1 on tokens; padding never counts. Means are taken in fp32 or wider.
+    """
+    first = hidden[:, 0]
+    if pooling == FIRST:
+        return first
+
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    weight = mask[:, :, None].to(wide)  # (texts, tokens, 1)
+    mean = (hidden * weight).sum(1) / weight.sum(1)  # (texts, H)
+    return torch.cat([first.to(wide), mean], 1) if pooling == BOTH else mean
 
 
 class CrossEncoder(nn.Module):
-    """[CLS] and the features -> dropout -> dense -> tanh."""
+    """The pooled text and the features -> dropout -> dense -> tanh."""
 
-    reads_first = True  # of each view no other token
+    pools = True
 
-    def __init__(self, hidden: int, extra: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(hidden + extra, hidden)
+        self.dense = nn.Linear(width + extra, hidden)
 
-    def forward(self, hidden: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
         """See the module."""
-        features = torch.cat([hidden[:, 0, 0], extra], 1)
+        features = torch.cat([read[:, 0], extra], 1)  # (batch, W + E)
         return torch.tanh(self.dense(self.dropout(features)))
 
 
 class MixtureOfExperts(nn.Module):
     """One expert per view (query with title, bullets, description); a gate weighs those whose field is there."""
 
-    reads_first = True
+    pools = True
     views = 3
 
-    def __init__(self, hidden: int, extra: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(CrossEncoder(hidden, extra, dropout) for _ in range(self.views))
-        self.gate = nn.Linear(self.views * hidden, self.views)
+        self.experts = nn.ModuleList(CrossEncoder(width, hidden, extra, dropout) for _ in range(self.views))
+        self.gate = nn.Linear(self.views * width, self.views)
 
-    def forward(self, hidden: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
         """See the module; a product without any text is left to the first expert."""
         open_ = present.clone()
         open_[:, 0] |= ~present.any(1)
-        first = hidden[:, :, 0].masked_fill(~open_[:, :, None], 0.0)  # (batch, views, H)
-        gate = self.gate(first.flatten(1)).masked_fill(~open_, float("-inf")).softmax(1)  # (batch, views)
-        said = [
-            expert(hidden[:, v : v + 1], mask[:, v : v + 1], present, extra) for v, expert in enumerate(self.experts)
-        ]
+        known = read.masked_fill(~open_[:, :, None], 0.0)  # (batch, views, W)
+        gate = self.gate(known.flatten(1)).masked_fill(~open_, float("-inf")).softmax(1)  # (batch, views)
+        said = [expert(read[:, v : v + 1], mask[:, v : v + 1], present, extra) for v, expert in enumerate(self.experts)]
         return (gate[:, :, None] * torch.stack(said, 1)).sum(1)
 
 
@@ -57,19 +72,19 @@ class TwoTower(nn.Module):
     u and v are the means of the towers' tokens after the cross attention; features u, v, |u - v|.
     """
 
-    reads_first = False
+    pools = False
     HEADS = 4
 
-    def __init__(self, hidden: int, extra: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
-        self.cross = nn.MultiheadAttention(hidden, math.gcd(hidden, self.HEADS), dropout=dropout, batch_first=True)
-        self.norm = nn.LayerNorm(hidden)
+        self.cross = nn.MultiheadAttention(width, math.gcd(width, self.HEADS), dropout=dropout, batch_first=True)
+        self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-        self.dense = nn.Linear(3 * hidden + extra, hidden)
+        self.dense = nn.Linear(3 * width + extra, hidden)
 
-    def forward(self, hidden: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
         """See the module."""
-        (query, product), (of_query, of_product) = hidden.unbind(1), mask.bool().unbind(1)
+        (query, product), (of_query, of_product) = read.unbind(1), mask.bool().unbind(1)
         u = self._tower(query, of_query, product, of_product)
         v = self._tower(product, of_product, query, of_query)
         features = torch.cat([u, v, (u - v).abs(), extra], 1)

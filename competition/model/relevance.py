@@ -9,9 +9,10 @@ from competition.data.vocabulary import Vocabulary
 from competition.model.dropout import draw_fast
 from competition.model.encoder import hidden_states, load_encoder
 from competition.model.features import Features, load_names
-from competition.model.heads import ARCHITECTURES, Output
+from competition.model.heads import ARCHITECTURES, Output, pool
 from competition.model.inputs import Inputs, Mix
-from competition.model.lean import compiled_pass, first_states, is_lean, layer_pass
+from competition.model.lean import compiled_pass, is_lean, layer_pass, pooled_states
+from competition.model.pooling import BOTH, KEY, encoder_pooling
 from competition.model.sources import Sources
 from competition.recipe import EncoderRecipe
 from competition.tasks import KINDS
@@ -27,10 +28,16 @@ class RelevanceModel(nn.Module):
         self.kind = recipe.kind
         self.encoder = encoder
         self.features = features
+        made_with = encoder_pooling(encoder.config)
+        self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
+        if self.pooling != made_with:  # so that its folder says what it is fine-tuned with
+            setattr(encoder.config, KEY, self.pooling)
         hidden, extra = encoder.config.hidden_size, features.width if features else 0
-        self.head = ARCHITECTURES[recipe.architecture](hidden, extra, recipe.dropout)
+        architecture = ARCHITECTURES[recipe.architecture]
+        width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
+        self.head = architecture(width, hidden, extra, recipe.dropout)
         self.output = Output(hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout)
-        self._can_be_lean = self.head.reads_first and is_lean(encoder)
+        self._can_be_lean = architecture.pools and is_lean(encoder)
         self.learns_lean = recipe.lean and self._can_be_lean
         self._save_memory = recipe.checkpointing
         self.layer = compiled_pass() if recipe.compile else layer_pass
@@ -63,21 +70,23 @@ class RelevanceModel(nn.Module):
             delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial training attacks.
             mix: embedding mixup, in training only.
         """
-        hidden = self._hidden(inputs, delta)  # (V * batch, tokens or 1, H)
+        read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
         batch, views = inputs.present.shape
-        hidden, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (hidden, inputs.mask))
-        beside = hidden.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
-        return self.output(self.head(hidden, mask, inputs.present, beside), mix)
+        read, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (read, inputs.mask))
+        beside = read.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
+        return self.output(self.head(read, mask, inputs.present, beside), mix)
 
-    def _hidden(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
+    def _read(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
+        """Return what the head reads of each text: its pooled tokens, or all of them."""
         # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
         if self.learns_lean or (self._can_be_lean and not self.training):
-            return first_states(self.encoder, inputs, delta, self.layer, self._save_memory)
+            return pooled_states(self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory)
         if delta is None:
             text = {"input_ids": inputs.ids}
         else:
             text = {"inputs_embeds": self.encoder.get_input_embeddings()(inputs.ids) + delta}
-        return hidden_states(self.encoder, inputs.mask, inputs.types, **text)
+        hidden = hidden_states(self.encoder, inputs.mask, inputs.types, **text)
+        return pool(hidden, inputs.mask, self.pooling) if self.head.pools else hidden
 
     @property
     def token_table(self) -> Tensor:
