@@ -74,7 +74,7 @@ def read_csv(
         with opened(source, name) as handle:
             return read_csv(handle, name, check, blank_lines, encoding, mend, separator)
     if isinstance(source, StringIO):
-        return _read(source, name, check, blank_lines, separator)
+        return _read(StringIO(source.getvalue(), newline=""), name, check, blank_lines, separator)
     text = TextIOWrapper(source, encoding, newline="")
     try:
         return _read(text, name, check, blank_lines, separator)

@@ -79,7 +79,9 @@ def _range_index(schema: pa.Schema) -> dict[str, range]:
 def _with_column(table: pa.Table, column: str) -> bytes:
     """pandas' metadata, with a column of the table as the index."""
     said = json.loads(table.schema.metadata[_PANDAS])
-    return json.dumps(said | {"index_columns": [column]}).encode()
+    kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+    columns = [*said["columns"], {"name": column, "field_name": column, **kind}]
+    return json.dumps(said | {"index_columns": [column], "columns": columns}).encode()
 
 
 def joined(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
@@ -124,9 +126,12 @@ def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
         values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], kind.value_type)
     if pa.types.is_floating(values.type):
         return values.to_pandas()
+    refusal = InputError(
+        f"{name}: the column {shown(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
+    )
+    if "binary" in str(values.type):
+        raise refusal
     try:
         return pc.cast(values, pa.large_string()).to_pandas()
     except pa.ArrowException:
-        raise InputError(
-            f"{name}: the column {shown(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
-        ) from None
+        raise refusal from None
