@@ -158,7 +158,7 @@ def test_defaults_lose_to_the_preset_the_recipe_and_the_overrides(tmp_path: Path
     plain = EncoderRecipe(name="mine")
     assert plain.max_length == 256
     by_preset = recipe(make(tmp_path / "1", 'preset = "minilm"', mine=""), "mine")
-    assert by_preset.max_length == 128 != plain.max_length
+    assert by_preset.max_length == 64 != plain.max_length
     assert by_preset.batch_size == plain.batch_size
     by_recipe = recipe(make(tmp_path / "2", 'preset = "minilm"', mine="max_length = 100"), "mine")
     assert by_recipe.max_length == 100
@@ -304,7 +304,8 @@ def test_device_keys_change_no_result(
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
         *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
-        *({"pooling": "first"}, {"head_learning_rate": 1e-3}, {"layer_decay": 0.9}),
+        *({"pooling": "first"}, {"head_learning_rate": 1e-3}, {"layer_decay": 0.9}, {"warmup_steps": 50}),
+        *({"prior_bias": True}, {"train_queries": 10}),
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -424,7 +425,7 @@ def test_the_published_ensemble(tmp_path: Path) -> None:
     assert isinstance(found, EnsembleRecipe)
     assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
     blend = load_recipe(workspace, load_settings(workspace), "blend")
-    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "lightgbm")
+    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "mixed")
 
 
 def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:

@@ -15,6 +15,7 @@ from competition import processes
 from competition.interruption import pending
 from competition.recipe import Optimised
 from competition.training.batches import Rows, epoch_batches
+from competition.training.divergence import LossWatch
 from competition.training.memory import halved
 from competition.training.regularization import averaged
 from competition.training.resume import State, named, tensors_of
@@ -62,9 +63,12 @@ def make_optimizer(model: nn.Module, recipe: Optimised) -> AdamW:
     return AdamW(groups, fused=True if fused else None)
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """The learning rate's factor at `step` (from 0): a linear rise over the share `warmup`, then a linear fall to 0."""
-    rise = round(steps * warmup)
+def schedule(step: int, steps: int, warmup: float, at_least: int = 0) -> float:
+    """Return the learning rate's factor at `step` (from 0): a linear rise, then a linear fall to 0.
+
+    The rise takes the share `warmup` of all steps, and `at_least` so many of them where that is no more than half.
+    """
+    rise = max(round(steps * warmup), min(at_least, steps // 2))
     if step < rise:
         return (step + 1) / rise
     return max(0.0, (steps - step) / max(1, steps - rise))
@@ -93,8 +97,9 @@ class Optimisation(Generic[Model]):
         count: int,
         make_gradients: Callable[[nn.Module], Gradients],
         seed: int,
+        name: str,
     ) -> None:
-        """The arguments are those of `fit`."""
+        """The arguments are those of `fit`; `name` is what messages call the training."""
         self.recipe, self._accelerator, self._model, self._count, self._seed = recipe, accelerator, model, count, seed
         self.is_sharded = recipe.is_sharded and accelerator.num_processes > 1
         here = torch.device("cpu") if self.is_sharded else accelerator.device  # parts come to the device one by one
@@ -111,6 +116,7 @@ class Optimisation(Generic[Model]):
         self._per_epoch = -(-count // recipe.batch_size)
         self.steps = recipe.epochs * self._per_epoch
         self.step = self.epochs = 0  # optimiser steps that are done, and epochs, their evaluation included
+        self.losses = LossWatch(name, recipe, self.steps)
         self.ending = False  # whether all processes end behind this step
 
     def evaluated(self) -> Model:
@@ -132,7 +138,7 @@ class Optimisation(Generic[Model]):
     @property
     def _factor(self) -> float:
         """What the schedule multiplies every rate by at the next step."""
-        return schedule(self.step, self.steps, self.recipe.warmup)
+        return schedule(self.step, self.steps, self.recipe.warmup, self.recipe.warmup_steps)
 
     @property
     def rows(self) -> int:
@@ -144,6 +150,9 @@ class Optimisation(Generic[Model]):
         """Take the steps that are left of the epoch; yields each one's rows and loss.
 
         A signal must be held back meanwhile, since an interrupted step is half a step.
+
+        Raises:
+            Diverged: a loss is not finite.
         """
         if self.is_sharded:
             self._model.cpu()  # it was whole for an evaluation alone
@@ -151,10 +160,12 @@ class Optimisation(Generic[Model]):
         batches = epoch_batches(self._count, self.recipe.batch_size, self._seed, self.epochs)
         for chosen in islice(batches, self.step - self.epochs * self._per_epoch, None):
             yield chosen, self._take(chosen)
+        self.losses.settle()
 
     def _take(self, chosen: Rows) -> Tensor:
         """One optimiser step."""
         loss = self._backward(chosen)
+        self.losses.see(self.step + 1, loss, self.learning_rate)
         self._accelerator.clip_grad_norm_(self._wrapped.parameters(), self.recipe.clip_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self._factor
@@ -181,7 +192,11 @@ class Optimisation(Generic[Model]):
         """All that steps change; tensors are there on the first process, and whole.
 
         The learning rate and the order of rows follow from the step.
+
+        Raises:
+            Diverged: the last loss is not finite.
         """
+        self.losses.settle()
         budget = self._gradients.token_budget
         values = {"step": self.step, "epochs": self.epochs, "token_budget": budget}
         if self.epochs == self.recipe.epochs:

@@ -169,6 +169,11 @@ def test_schedule_rises_and_falls_linearly() -> None:
     assert schedule(0, steps=1, warmup=0.0) == 1.0
 
 
+def test_a_rise_takes_its_least_steps_but_no_more_than_half_of_all() -> None:
+    rises = [[schedule(step, steps, 0.1, 4) for step in range(steps)].index(1.0) + 1 for steps in (100, 20, 6, 3)]
+    assert rises == [10, 4, 3, 1]
+
+
 def test_biases_and_norms_do_not_decay(bench: Bench) -> None:
     model = bench.model(recipe())
     decayed, plain = make_optimizer(model, recipe(learning_rate=1e-3, weight_decay=0.01)).param_groups
