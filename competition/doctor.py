@@ -1,7 +1,6 @@
 """Is all well here? The machine, then the workspace: what would stop a command, and the command that mends it."""
 
 import fcntl
-import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from competition.commands import here, quoted, typed
 from competition.data import store
 from competition.errors import CompError, InputError, listed
 from competition.files.records import stamped
@@ -35,21 +35,15 @@ def examine(root: Path) -> Iterator[Finding]:
     try:
         workspace = Workspace.open(root)
     except CompError as error:
-        yield Finding("workspace", "stop", str(error), f"comp init {_quoted(root)}")
+        yield Finding("workspace", "stop", str(error), f"comp init {quoted(root)}")
         return
     for found in _examine(workspace):
-        yield replace(found, mend=_from_here(found.mend, root))
-
-
-def _quoted(path: Path) -> str:
-    """For a shell."""
-    return shlex.quote(str(path))
+        yield replace(found, said=typed(found.said, root), mend=_from_here(found.mend, root))
 
 
 def _from_here(mend: str, root: Path) -> str:
     """What mends a workspace, as it is to be typed by somebody who is elsewhere."""
-    where = "" if root == Path() else f" -w {_quoted(root)}"
-    return "; ".join(f"{part}{where}" if part.startswith("comp ") else part for part in mend.split("; "))
+    return "; ".join(here(part, root) if part.startswith("comp ") else part for part in mend.split("; "))
 
 
 def _examine(workspace: Workspace) -> Iterator[Finding]:
@@ -92,7 +86,7 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
     if left:
         size = sum(file.stat().st_size for path in left for file in [path, *path.rglob("*")] if file.is_file())
         said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
-        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(_quoted, left))}")
+        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(quoted, left))}")
     if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
         yield Finding("data", "stop", "an import was interrupted", _BRING)
 
@@ -135,7 +129,7 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
     try:
         pipeline.maker.fold_of_rows(scheme)
     except CompError as error:
-        return Finding(name, "stop", str(error), f"rm {_quoted(pipeline.workspace.folds(scheme))}; comp folds")
+        return Finding(name, "stop", str(error), f"rm {quoted(pipeline.workspace.folds(scheme))}; comp folds")
     return Finding(name, "well", "no query text is in two of them")
 
 
@@ -205,6 +199,6 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:
-        folder = _quoted(pipeline.workspace.run(plan.name))  # not all of it: people's verdicts lie there, too
+        folder = quoted(pipeline.workspace.run(plan.name))  # not all of it: people's verdicts lie there, too
         return Finding(plan.name, "stop", str(error), f"rm {folder}/fold-*.parquet; {plan.command}")
     return Finding(plan.name, "well", f"{len(run.held_out):,} rows in {len(plan.folds)} folds, each once")

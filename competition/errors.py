@@ -23,8 +23,11 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def shown(value: object) -> str:
-    """A cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible."""
-    return _SHORT.repr(value)
+    """A cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible.
+
+    NumPy's numbers are shown as Python's.
+    """
+    return _SHORT.repr(value.item() if hasattr(value, "item") else value)
 
 
 def listed(names: Iterable[object]) -> str:

@@ -11,6 +11,7 @@ from functools import cache
 from itertools import combinations
 
 from competition.basis import label_paths
+from competition.commands import quoted
 from competition.errors import InputError
 from competition.files.fingerprints import fingerprint
 from competition.frames import pd
@@ -40,7 +41,7 @@ class Planner(Origins):
         if isinstance(recipe, PretrainingRecipe):
             raise InputError(
                 f"{name!r} pre-trains an encoder and leaves no predictions: let a recipe start from it "
-                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {name}`."
+                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {quoted(name)}`."
             )
         return recipe
 
@@ -48,14 +49,14 @@ class Planner(Origins):
         """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
         recipe = self.recipe(name)
         if isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {name}`.")
+            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {quoted(name)}`.")
         return recipe
 
     def ensemble(self, name: str) -> EnsembleRecipe:
         """An ensemble; raises InputError when `name` is a recipe that is trained on folds."""
         recipe = self.recipe(name)
         if not isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {name}`.")
+            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {quoted(name)}`.")
         return recipe
 
     def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
@@ -116,7 +117,7 @@ class Planner(Origins):
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        command, paths = f"comp train --recipe {name}", label_paths(recipe, self._recipe_of)
+        command, paths = f"comp train --recipe {quoted(name)}", label_paths(recipe, self._recipe_of)
         return RunPlan(name, recipe.kind, recipe.tasks, command, parts, recipe.scheme, label_paths=paths)
 
     def _recipe_of(self, run: str) -> RunRecipe:
@@ -158,7 +159,7 @@ class Planner(Origins):
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
-        name, command = recipe.run_name(task), f"comp stack {recipe.name}"
+        name, command = recipe.run_name(task), f"comp stack {quoted(recipe.name)}"
         return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths)
 
     def combined(

@@ -1,6 +1,6 @@
 """A run, ready for new rows: `competition.load`, and what `comp predict` calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.answering import Ensemble, Models, Prepared
-from competition.data.unseen import Unseen, from_python
+from competition.data.unseen import Table, Unseen, from_python
 from competition.errors import InputError
 from competition.pipeline import Pipeline
 from competition.planning import split_run
@@ -86,9 +86,16 @@ class Scorer:
         """What `answer` says of each row."""
         return shown(self.kind, pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)).columns.tolist()
 
-    def read(self, table: pd.DataFrame, source: str, locale: str = LOCALES[0]) -> Unseen:
+    def read(
+        self, table: Table, source: str, locale: str = LOCALES[0], called: Mapping[str, str] | None = None
+    ) -> Unseen:
         """Rows as they are answered, see `Unseen.make`."""
-        return Unseen.make(table, source, locale, self._answering.lowest_id - len(table))
+        return Unseen.make(table, source, locale, self._answering.lowest_id - len(table), called)
+
+    def trained_on(self, rows: Unseen) -> int:
+        """How many of the rows that were given are pairs that the run was trained on: locale, query and title agree."""
+        learned = self._maker.examples[self._answering.learned_from(self._maker.examples)]
+        return int(rows.among(learned, self._maker.products).sum())
 
     def answer(self, rows: Unseen) -> pd.DataFrame:
         """What is said of each row that was given, in its order.

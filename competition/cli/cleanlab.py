@@ -7,6 +7,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
+from competition.commands import here, quoted
 from competition.errors import CompError, InputError
 from competition.files.atomic import write_text
 from competition.files.records import read_json
@@ -172,8 +173,7 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
         console.print(f"{kept}: {tally(verdicts)}, which the audit honours; without the file, it would not.")
-    console.print(
-        f"{page}: judge the worst rows there; `comp cleanlab --from {run} --verdicts FILE` honours what it saves."
-    )
+    command = here(f"comp cleanlab --from {quoted(run)} --verdicts FILE")
+    console.print(f"{page}: judge the worst rows there; `{command}` honours what it saves.")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         warn(f"no browser could be opened: open {page} by hand.")

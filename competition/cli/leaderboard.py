@@ -11,6 +11,7 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, opened, task_named
 from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import MARK
+from competition.commands import typed
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -84,7 +85,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
     if (log["basis"] == APPROXIMATE).any():
         console.print(f"{MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`.")
     if log.empty:
-        console.print("Nothing was submitted yet: `comp submit` writes the files.")
+        console.print(typed("Nothing was submitted yet: `comp submit` writes the files."))
 
 
 def _say_groups(log: "pd.DataFrame") -> None:

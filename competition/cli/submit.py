@@ -7,6 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, task_named
 from competition.cli.output import show, such_as
+from competition.commands import here, quoted
 from competition.errors import InputError
 from competition.files.records import read_json
 from competition.progress import console, warn
@@ -66,7 +67,8 @@ def submit(
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
     header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
     show(title, header, rows, 2, submission=name, folder=space.submission(name))
-    console.print(f"When the competition has answered: comp leaderboard add {name} --task TASK --public SCORE")
+    record = here(f"comp leaderboard add {quoted(name)} --task TASK --public SCORE")
+    console.print(f"When the competition has answered: {record}")
 
 
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
