@@ -22,7 +22,7 @@ from competition.data.pretraining import Examples, Texts
 from competition.data.vocabulary import Vocabulary
 from competition.model.encoder import load_encoder, load_tokenizer, make_tiny
 from competition.model.pretraining import PretrainingModel, vocabulary_sizes
-from competition.recipe import PretrainingRecipe
+from competition.recipe import Optimised, PretrainingRecipe
 from competition.training.loop import make_accelerator
 from competition.training.multitask import Pretraining
 from competition.training.optimisation import make_optimizer
@@ -59,7 +59,7 @@ def main(encoder: Path, folder: Path) -> None:
     accelerator = make_accelerator()
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, RECIPE, made)
-    optimizer = make_optimizer(model, 1e-4, 0.01)
+    optimizer = make_optimizer(model, Optimised(learning_rate=1e-4, weight_decay=0.01))
     seconds: dict[str, list[float]] = {task: [] for task in made.tasks}
     making: dict[str, list[float]] = {task: [] for task in made.tasks}
     tokens: dict[str, int] = {}

@@ -141,9 +141,7 @@ def ratio(slow: list[float], fast: list[float]) -> float:
 
 def precisions() -> tuple[str, ...]:
     """Those that the device has instructions for."""
-    known = torch.cpu.get_capabilities()
-    bf16 = computes_in_bf16("auto") or known.get("avx512_bf16") or known.get("amx_bf16")
-    return ("fp32", "bf16") if bf16 else ("fp32",)
+    return ("fp32", "bf16") if computes_in_bf16("fast") else ("fp32",)
 
 
 def machine() -> str:

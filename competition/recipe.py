@@ -19,6 +19,7 @@ class Learned(Model):
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
+    later_keys: ClassVar[frozenset[str]] = frozenset()  # at its default, each is as if it were not known
 
     name: str
     about: str = ""
@@ -26,10 +27,24 @@ class Learned(Model):
 
     def result_keys(self) -> dict[str, Any]:
         """All that can change a result: not the name, which nothing is drawn from."""
-        return self.model_dump(mode="json", exclude=set(self.device_keys) | {"about", "name"})
+        fields = type(self).model_fields
+        off = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | off | {"about", "name"})
 
 
-class Recipe(Learned):
+class Supervised(Learned):
+    """What every recipe says that learns from labels.
+
+    With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is all. Text is read
+    whole, and every row is predicted: a recipe and its smaller self are scored on the same rows.
+    """
+
+    later_keys: ClassVar[frozenset[str]] = frozenset({"train_queries"})
+
+    train_queries: int = Field(0, ge=0)
+
+
+class Recipe(Supervised):
     """What every recipe says that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose audit training
@@ -96,15 +111,21 @@ _ON_THE_DEVICE = frozenset(
     {"encoder", "token_budget", "precision", "deterministic", "checkpoint_minutes", "checkpoint_steps"}
 )
 
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})  # of `Optimised`, see `Learned.later_keys`
+
 
 class Optimised(Model):
     """What the training loop reads, whatever it trains.
 
-    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `clip_norm` the largest
-    norm of a gradient, `ema` the decay of the averaged weights, 0 for none. `precision` is that of matrix products:
-    `auto` is bf16 on a GPU that has it and fp32 elsewhere; weights, norms and losses are fp32 in either.
-    `deterministic` makes GPUs repeat their bytes. A checkpoint is written once `checkpoint_minutes` have
-    passed since the last, and every `checkpoint_steps` optimiser steps, 0 for none.
+    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how
+    many it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the
+    averaged weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own;
+    each layer of the encoder by `layer_decay` times the rate of the one above it, see `training/optimisation.py`.
+
+    `precision` is that of matrix products: `auto` is bf16 on a GPU that has it and fp32 elsewhere, `fast` is bf16 on a
+    CPU that has it, too; weights, norms and losses are fp32 in either. `deterministic` makes GPUs repeat their bytes. A
+    checkpoint is written once `checkpoint_minutes` have passed since the last, and every `checkpoint_steps` optimiser
+    steps, 0 for none.
     """
 
     encoder: str = "tiny"
@@ -112,12 +133,15 @@ class Optimised(Model):
     epochs: int = Field(5, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-5, gt=0)
+    head_learning_rate: float = Field(0.0, ge=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
     warmup: float = Field(0.1, ge=0, lt=1)
+    warmup_steps: int = Field(0, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     ema: float = Field(0.0, ge=0, lt=1)
     token_budget: int = Field(16_384, ge=1)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fast", "fp32", "bf16"] = "auto"
     deterministic: bool = False
     checkpoint_minutes: float = Field(10.0, gt=0)
     checkpoint_steps: int = Field(0, ge=0)
@@ -136,6 +160,10 @@ class Optimised(Model):
 class EncoderRecipe(Recipe, Optimised):
     """A model that reads query and product as text, and how it is fine-tuned.
 
+    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side by side; `auto` is
+    what the encoder was made with, see `model/pooling.py`. With `prior_bias`, the untrained model says of every pair
+    what training rows say on average, so that the encoder need not learn it.
+
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little. `r_drop` is the
     weight alpha of the divergence, `mixup` the parameter of its Beta distribution, `label_smoothing` a share; 0
     switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
@@ -152,12 +180,15 @@ class EncoderRecipe(Recipe, Optimised):
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
+    later_keys: ClassVar[frozenset[str]] = Recipe.later_keys | _LATER | {"pooling", "prior_bias"}
 
     model: Literal["encoder"] = "encoder"
-    architecture: Literal["cross-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
     features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
     char3_init: Literal["random", "word2vec", "frozen"] = "random"
+    prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
     loss: Literal["ce", "poly1", "focal", "ghm", "mse"]
@@ -198,6 +229,8 @@ class EncoderRecipe(Recipe, Optimised):
             raise ValueError(f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not")
         if self.label_smoothing and self.kind == "gain":
             raise ValueError("label_smoothing is for classes, the kind is gain")
+        if self.architecture == "two-tower" and self.pooling != "auto":
+            raise ValueError('two-tower reads all tokens and takes means of its own: leave pooling at "auto"')
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
@@ -242,7 +275,7 @@ class LexicalRecipe(Recipe):
 Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
 
 
-class EnsembleRecipe(Learned):
+class EnsembleRecipe(Supervised):
     """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
 
     `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean
@@ -308,6 +341,7 @@ class PretrainingRecipe(Learned, Optimised):
     """
 
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE
+    later_keys: ClassVar[frozenset[str]] = _LATER
 
     model: Literal["pretraining"] = "pretraining"
     epochs: int = Field(10, ge=1)

@@ -19,6 +19,7 @@ from competition import evaluation, oof, processes
 from competition.errors import CompError
 from competition.files.records import stamped, write_json
 from competition.files.tables import read_table
+from competition.folds import first_queries
 from competition.lessons import Lesson, distil
 from competition.materials import Materials, read_translations
 from competition.oof import RunPlan
@@ -26,6 +27,7 @@ from competition.origins import folds_inputs, text_features_inputs
 from competition.plans import PAIRED, AuditPlan, FoldPlan, Pairs
 from competition.progress import progress
 from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.spread import constant_folds
 from competition.tasks import KINDS, TASKS, target
 from competition.workspace import Workspace
 
@@ -254,6 +256,7 @@ class Runs(Materials):
     def write_card(self, plan: RunPlan, recipe: dict[str, Any], extra: dict[str, Any]) -> None:
         """Write `run.json`: what a complete run is made from, its scores, and `extra`."""
         run = self.read_run(plan)
+        parts = [(fold, run.held_out[run.fold == fold]) for fold in plan.folds]
         content = {
             "inputs": plan.complete,
             "kind": plan.kind,
@@ -262,6 +265,7 @@ class Runs(Materials):
             "folds": folds_inputs(self.card, plan.scheme),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
             "scores": self._scores(plan, run),
+            "constant": list(constant_folds(plan.name, plan.kind, parts, self.examples)),
         }
         write_json(self.workspace.run_card(plan.name), {**content, **extra})
 
@@ -302,4 +306,6 @@ def sides(
     learn = is_train & ~held_out & ~np.isnan(target(recipe.kind, examples))
     if recipe.rows == "task1":
         learn &= examples["task1"].to_numpy(bool)
+    if recipe.train_queries:
+        learn &= first_queries(examples, recipe.train_queries)
     return {"train": learn, "held_out": held_out, "test": ~is_train}

@@ -158,7 +158,7 @@ def test_defaults_lose_to_the_preset_the_recipe_and_the_overrides(tmp_path: Path
     plain = EncoderRecipe(name="mine")
     assert plain.max_length == 256
     by_preset = recipe(make(tmp_path / "1", 'preset = "minilm"', mine=""), "mine")
-    assert by_preset.max_length == 128 != plain.max_length
+    assert by_preset.max_length == 64 != plain.max_length
     assert by_preset.batch_size == plain.batch_size
     by_recipe = recipe(make(tmp_path / "2", 'preset = "minilm"', mine="max_length = 100"), "mine")
     assert by_recipe.max_length == 100
@@ -290,6 +290,8 @@ def test_device_keys_change_no_result(
     plain = model(name="x")
     assert plain.device_keys <= set(model.model_fields)
     unused = {"weight_noise_from", "relabel_noise_from", "distil_from", "distilled", "nested"}  # that are off
+    unused |= plain.later_keys
+    assert plain.later_keys <= set(model.model_fields)
     assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"} - unused
 
 
@@ -302,6 +304,8 @@ def test_device_keys_change_no_result(
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
         *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
+        *({"pooling": "first"}, {"head_learning_rate": 1e-3}, {"layer_decay": 0.9}, {"warmup_steps": 50}),
+        *({"prior_bias": True}, {"train_queries": 10}),
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -316,6 +320,7 @@ def test_what_changes_a_result_makes_it_out_of_date(change: dict[str, Any]) -> N
         *({"weight_decay": 0.1}, {"clip_norm": 2.0}, {"ema": 0.9}, {"mlm": 2.0}, {"query": 0.0}, {"brand": 0.0}),
         *({"color": 1.0}, {"contrastive": 0.0}, {"masked": 0.2}, {"temperature": 0.1}, {"queue": 0.0}),
         *({"momentum": 0.9}, {"test_copies": 0}, {"spans": {"us": {"mean": 4.0}}}),
+        *({"head_learning_rate": 1e-3}, {"layer_decay": 0.9}),
     ],
     ids=lambda change: next(iter(change)),
 )

@@ -1,4 +1,4 @@
-"""`comp ablate`: the published ablations on this workspace's rows."""
+"""`comp ablate`: the published ablations, and that of tuning, on this workspace's rows."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @app.command(epilog=such_as("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0"))
 def ablate(
-    table: Annotated[str, typer.Argument(help="pretraining, losses, methods, noise or char3.")],
+    table: Annotated[str, typer.Argument(help="pretraining, losses, methods, noise, char3 or tuning.")],
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with.")] = 1,
     fold: Annotated[int | None, typer.Option(help="One fold alone; all folds unless named.")] = None,
     recipe: Annotated[
@@ -27,7 +27,7 @@ def ablate(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train the rows of a published table over the same folds and seeds and compare them in pairs.
+    """Train the rows of a table, a published one or `tuning`, over the same folds and seeds and compare them in pairs.
 
     Each row is compared with the one before it, those of `noise` with the first.
     """
@@ -39,7 +39,9 @@ def ablate(
     execute(space, ablation.steps())
     tables, flattered = ablation.lines(), ablation.flattered()
     ablation.write(tables, flattered)
-    about = f"{table} (table {ablation.table.number} of the paper)" + (", nested" if nested else "")
+    number = ablation.table.number
+    about = table if number is None else f"{table} (table {number} of the paper)"
+    about += ", nested" if nested else ""
     for measured, lines in tables.items():
         _show(f"{about}: {measured}", lines, seeds, ablation.table.labels)
     for task, found in flattered.items():

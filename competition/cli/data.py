@@ -19,6 +19,9 @@ group = typer.Typer(
     epilog=such_as("comp data"),
 )
 app.add_typer(group, name="data")
+# Where rows come from that are no import of the user's, as `data/data.json` says it.
+_SAMPLE = "the sample that comes with comp"
+_SYNTH = "synth"
 
 
 @group.callback()
@@ -44,18 +47,41 @@ def import_(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Read real ESCI files: the released parquet files or the competition's CSV folders, whichever PATH holds."""
-    from competition.data import esci, store
+    _import(opened(context, workspace), path, path.resolve().name)
+
+
+@group.command(epilog=such_as("comp data sample"))
+def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
+    """Bring the small sample of real ESCI rows that comes with this program: no download."""
+    from competition.data.esci import SAMPLE
 
     space = opened(context, workspace)
+    _keep_imported(space)
+    _import(space, SAMPLE, _SAMPLE)
+
+
+def _import(space: Workspace, path: Path, source: str) -> None:
+    """Read the ESCI files of a folder into the workspace, where they are known as `source`."""
+    from competition.data import esci, store
+
     raw = (*path.glob("*.parquet"), *path.glob("*/*.csv*"))
     space.check_space(sum(file.stat().st_size for file in raw), "The import")
     with progress(f"reading {path}"):
         examples, products = esci.read(path)
     with progress("checking and writing"):
-        store.save(space, examples, products, path.resolve().name)
+        store.save(space, examples, products, source)
     space.planted.unlink(missing_ok=True)
     _show(space)
     _say_outdated(space)
+
+
+def _keep_imported(space: Workspace) -> None:
+    """Refuse to replace rows that the user has imported by rows that come with this program."""
+    source = read_json(space.data_card).get("source", _SYNTH)
+    if source != _SAMPLE and not source.startswith(_SYNTH):
+        raise InputError(
+            f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
+        )
 
 
 @group.command(epilog=such_as("comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"))
@@ -68,6 +94,9 @@ def synth(
     by_label: Annotated[
         bool, typer.Option("--by-label", help="Neighbouring labels are confused, scarce ones more often; else evenly.")
     ] = False,
+    synonyms: Annotated[
+        bool, typer.Option(help="Things have two names, brands product lines, measures two units; words do not decide.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2022,
 ) -> None:
     """Make the built-in catalogue: no download, labels right by construction, then a known share of them made wrong."""
@@ -77,14 +106,11 @@ def synth(
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
     space = opened(context, workspace)
-    source = read_json(space.data_card).get("source", "synth")
-    if not source.startswith("synth"):
-        raise InputError(
-            f"{space.root} holds imported rows ({source}): remove its data folder, or make another workspace."
-        )
-    examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth)
-    source = f"synth queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
+    _keep_imported(space)
+    examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth, synonyms)
+    source = f"{_SYNTH} queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
     source += f" depth={depth}" if depth != synthetic.DEPTH else ""
+    source += " synonyms" if synonyms else ""
     store.save(space, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)
     _show(space)

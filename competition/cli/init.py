@@ -32,7 +32,7 @@ def init(
     write_text(workspace.settings_file, text)
     show(str(workspace.settings_file), {"key": "key", "value": "value", "about": "what it says"}, _explained(text), 3)
     where = "" if folder == HERE else f" -w {folder}"
-    console.print(f"Next: comp data import PATH{where}, or comp data synth{where}; then comp run{where}")
+    console.print(f"Next: comp data import PATH{where}, or comp data sample{where}; then comp run{where}")
 
 
 def _explained(text: str) -> list[list[object]]:

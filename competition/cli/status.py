@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.progress import console
+from competition.progress import console, warn
 from competition.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   �
 @app.command(epilog=such_as("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
+    from competition.files.records import read_json
     from competition.leftovers import leftovers
     from competition.pipeline import Pipeline
 
@@ -33,6 +34,10 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None, "checkpoints": kept}
     show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
+    for plan in plans:
+        card = read_json(pipeline.workspace.run_card(plan.name))
+        for sentence in card.get("constant", ()) if card.get("inputs") == plan.complete else ():
+            warn(sentence)
     for name, step in asked.items():
         if step.state != "done":
             console.print(f"{step.name} is out of date: `comp train --all --recipe {name}` makes it anew.")

@@ -9,7 +9,7 @@ from competition.cli.forecast import show_forecast
 from competition.cli.options import complete_recipe, tracker_named
 from competition.cli.output import show, such_as
 from competition.errors import InputError
-from competition.progress import console
+from competition.progress import console, warn
 from competition.workspace import ALL, Workspace
 
 if TYPE_CHECKING:
@@ -86,11 +86,15 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
 
     from competition import evaluation
     from competition.files.tables import read_table
+    from competition.spread import constant_folds
     from competition.tasks import TASKS
 
     plan, examples = pipeline.run(name), pipeline.maker.examples
     folds = plan.folds if fold is None else [fold]
-    outputs = pd.concat([read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds])
+    of_folds = {k: read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds}
+    for sentence in constant_folds(name, plan.kind, of_folds.items(), examples):
+        warn(sentence)
+    outputs = pd.concat(of_folds.values())
     held_out = examples[examples["example_id"].isin(outputs["example_id"])]
     rows = []
     for task in (TASKS[task] for task in plan.tasks):

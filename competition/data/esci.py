@@ -105,16 +105,17 @@ _PRODUCTS = {
 
 # --- layout A ----------------------------------------------------------------------------------------------------
 
-_A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
-_A_PRODUCTS = "shopping_queries_dataset_products.parquet"
+A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
+A_PRODUCTS = "shopping_queries_dataset_products.parquet"
+SAMPLE = Path(__file__).with_name("esci_sample")  # real rows that come with the package, see benchmarks/sample.py
 
 
 def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    path = root / _A_EXAMPLES
+    path = root / A_EXAMPLES
     columns = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version",
                "large_version", "split")  # fmt: skip
     examples = _read_parquet(path, {column: column for column in columns})
-    products = _read_a_products(root / _A_PRODUCTS)
+    products = _read_a_products(root / A_PRODUCTS)
     for column in ("example_id", "query_id"):
         examples[column] = whole_numbers(examples[column], column, path)
     letters = examples["esci_label"].astype("str")
@@ -285,12 +286,11 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     if not root.is_dir():
         raise InputError(f"{root} is no folder: give the one that holds the ESCI files.")
-    if (root / _A_EXAMPLES).exists() or (root / _A_PRODUCTS).exists():
+    if (root / A_EXAMPLES).exists() or (root / A_PRODUCTS).exists():
         return _read_a(root)
     if any((root / spec.name).is_dir() for spec in _B_FOLDERS.values()):
         return _read_b(root)
     names = ", ".join(spec.name for spec in _B_FOLDERS.values())
     raise InputError(
-        f"{root} holds neither layout: expected {_A_EXAMPLES} and {_A_PRODUCTS}, "
-        f"or at least one of the folders {names}."
+        f"{root} holds neither layout: expected {A_EXAMPLES} and {A_PRODUCTS}, or at least one of the folders {names}."
     )

@@ -83,8 +83,8 @@ def load_card(workspace: Workspace) -> Card:
     content = read_json(workspace.data_card)
     if not {"source", "train", "test", "tasks"} <= content.keys():
         raise InputError(
-            f"{workspace.root} has no data: bring real rows with `comp data import PATH`, "
-            "or make some with `comp data synth`."
+            f"{workspace.root} has no data: bring real rows with `comp data import PATH` "
+            "or `comp data sample`, or make some with `comp data synth`."
         )
     return Card(content["source"], content["train"], content["test"], tuple(content["tasks"]))
 

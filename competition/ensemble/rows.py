@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from competition.errors import CompError
 from competition.evaluation import graded_rows
 from competition.files.fingerprints import derive_seed
+from competition.folds import first_queries
 from competition.metrics import Array
 from competition.recipe import EnsembleRecipe
 from competition.tasks import KINDS, LABELS, Task, expected_gain, label_codes, truth
@@ -69,6 +70,8 @@ class Rows:
         self._of_row = self.train["_fold"].to_numpy(np.int64)
         self.folds: list[int] = sorted(set(self._of_row.tolist()))
         self._graded = np.isin(self.train["example_id"], graded_rows(task, self.train)["example_id"])
+        if recipe.train_queries:
+            self._graded &= first_queries(self.train, recipe.train_queries)
         self._check()
 
     def _check(self) -> None:
@@ -91,11 +94,11 @@ class Rows:
         return np.flatnonzero(self._of_row == fold)
 
     def learned(self, *without: int) -> Positions:
-        """Positions in `train` of the graded rows outside some folds."""
+        """Positions in `train` of the graded rows outside some folds, as far as they may be learned from."""
         return np.flatnonzero(self._graded & ~np.isin(self._of_row, without))
 
     def graded(self, fold: int) -> Positions:
-        """Positions in `train` of the graded rows of a fold."""
+        """Positions in `train` of the graded rows of a fold, as far as they may be learned from."""
         return np.flatnonzero(self._graded & (self._of_row == fold))
 
     def alone(self) -> "Rows":

@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers.utils.hub import cached_file
 
 import competition.model.quiet  # noqa: F401
 from competition.data.store import spread
@@ -16,6 +17,8 @@ from competition.data.text import FIELDS, clean
 from competition.errors import CompError, InputError
 from competition.files.atomic import atomic_folder
 from competition.files.records import stamp
+from competition.model.pooling import CARD, KEY, stated_pooling
+from competition.progress import warn
 
 SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
 TINY_VOCABULARY = 8_000
@@ -63,12 +66,12 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertModel(config, add_pooling_layer=False)
-        _attend_to_equals(model)
+        attend_to_equals(model)
     _save(folder, tokenizer, model, inputs)
 
 
 @torch.no_grad()
-def _attend_to_equals(model: BertModel) -> None:
+def attend_to_equals(model: BertModel) -> None:
     """Make the first layer look for each token's equals: whether a query's words stand in a product's text.
 
     From weights without any order, a model of this size does not find this in a catalogue of some thousand products
@@ -85,6 +88,7 @@ def _attend_to_equals(model: BertModel) -> None:
 def fetch(folder: Path, source: str, inputs: str) -> None:
     """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
 
+    The copy's config says which pooling it was made with, where a sentence-transformers card beside it does.
     Only weights are read: no remote code, no pickled objects (`weights_only`).
 
     Raises:
@@ -108,7 +112,22 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
         ) from error
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
         raise CompError(f"The tokenizer of {source!r} has no [CLS], [SEP] or [PAD]: it does not belong to an encoder.")
+    if not hasattr(model.config, KEY) and (pooling := _pooling_beside(source)):
+        setattr(model.config, KEY, pooling)
     _save(folder, tokenizer, model, inputs)
+
+
+def _pooling_beside(source: str) -> str | None:
+    """Return the pooling of the sentence-transformers card beside an encoder's weights, if there is one."""
+    try:
+        card = cached_file(source, CARD, _raise_exceptions_for_missing_entries=False)
+    except OSError:  # the weights are in the hub's cache, the card is not, and there is no network
+        warn(
+            f"Whether the encoder {source!r} was made with mean pooling could not be looked up, and its first token is "
+            'read: if it was, set pooling = "mean" in [overrides] of competition.toml.'
+        )
+        return None
+    return stated_pooling(Path(card)) if card else None
 
 
 def save(folder: Path, tokenizer: Any, encoder: Any) -> None:

@@ -1,8 +1,8 @@
-"""What an encoder makes of the first token of each text, without computing what that does not depend on.
+"""What an encoder makes of each text, pooled, without computing what that does not depend on.
 
 The library's own pass computes every token of a padded batch in every layer. Here, padding is left out of all that
-looks at tokens one by one (projections, feed-forward, norms), and the last layer, of which a head reads the first token
-alone, asks for nothing else: behind its keys and values, one token per text goes on. The same numbers but for rounding.
+looks at tokens one by one (projections, feed-forward, norms). Where a head reads the first token alone, the last layer
+asks for nothing else: behind its keys and values, one token per text goes on. The same numbers but for rounding.
 """
 
 import math
@@ -17,7 +17,9 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from competition.model.dropout import drop
+from competition.model.heads import pool
 from competition.model.inputs import Inputs
+from competition.model.pooling import FIRST
 
 # Architectures whose layers are BERT's, with the same names; the value is where positions begin, in multiples of the
 # padding's id, behind which RoBERTa's family counts.
@@ -86,17 +88,20 @@ def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
 
 
 def is_lean(encoder: Any) -> bool:
-    """Whether an encoder is one of the architectures that `first_states` knows."""
+    """Whether an encoder is one of the architectures that `pooled_states` knows."""
     return encoder.config.model_type in FAMILY and not getattr(encoder.config, "is_decoder", False)
 
 
-def first_states(encoder: Any, inputs: Inputs, delta: Tensor | None, run: Layer, save_memory: bool) -> Tensor:
-    """The last layer's first tokens, `(V * batch, 1, H)`.
+def pooled_states(
+    encoder: Any, inputs: Inputs, delta: Tensor | None, pooling: str, run: Layer, save_memory: bool
+) -> Tensor:
+    """Return the last layer's tokens, pooled: `(V * batch, H)`, or `(V * batch, 2 H)` for `first+mean`.
 
     Args:
         encoder: for which `is_lean` holds.
         inputs: the texts.
         delta: added to the embedded tokens, `(V * batch, tokens, H)`.
+        pooling: `first`, `mean` or `first+mean`.
         run: `layer_pass`, or what it was compiled to.
         save_memory: forget what happens inside of a layer, and compute it again for the gradient.
     """
@@ -113,12 +118,12 @@ def first_states(encoder: Any, inputs: Inputs, delta: Tensor | None, run: Layer,
     )[0]  # (T, H)
     layers = encoder.encoder.layer
     for layer in layers:
-        last = layer is layers[-1]
+        last = pooling == FIRST and layer is layers[-1]
         if save_memory and torch.is_grad_enabled():
             hidden = checkpoint(run, layer, hidden, packing, last, use_reentrant=False)
         else:
             hidden = run(layer, hidden, packing, last)
-    return hidden[:, None]
+    return hidden if pooling == FIRST else pool(packing.whole.spread(hidden), inputs.mask, pooling)
 
 
 def _positions(encoder: Any, inputs: Inputs) -> Tensor:
@@ -128,7 +133,7 @@ def _positions(encoder: Any, inputs: Inputs) -> Tensor:
 
 
 def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tensor:
-    """One layer: all tokens `(T, H)` -> all, or of the `last` layer the first of each text, `(texts, H)`."""
+    """One layer: all tokens `(T, H)` -> all, or with `last` only the first of each text, `(texts, H)`."""
     own, asking = layer.attention.self, hidden
     if last:
         asking = hidden[packing.first]

@@ -25,18 +25,22 @@ from competition.files.tables import mean_by_id
 from competition.folds import normalise
 from competition.lessons import Lesson
 from competition.model.encoder import check_length, load_tokenizer
-from competition.model.relevance import RelevanceModel
+from competition.model.relevance import LOGITS, RelevanceModel
 from competition.model.sources import Sources
-from competition.progress import Progress, progress
+from competition.progress import Progress, progress, warn
 from competition.recipe import EncoderRecipe
-from competition.training.batches import Rows
+from competition.spread import Spread
+from competition.training.batches import Rows, collate
 from competition.training.checkpoint import load_model, save_model
+from competition.training.divergence import Diverged, check_weights, way_out
 from competition.training.kept import Kept
-from competition.training.loop import Log, fit, make_accelerator
+from competition.training.loop import Enough, Log, fit, make_accelerator
 from competition.training.memory import Budget
 from competition.training.predict import predict
 from competition.training.resume import Checkpoints
 from competition.training.step import Sample, Step
+
+PROBE = 256  # training rows by which cosines are standardised, and that are looked at where no row is held out
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,9 @@ def train_fold(
 
     Returns:
         Outputs of the held-out rows and of the test rows, see `predict`; the mean over the seeds.
+
+    Raises:
+        Diverged: a loss, an output or a weight is not finite, and no epoch before is kept.
     """
     if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
@@ -208,6 +215,13 @@ def tune(
     checkpoints: Checkpoints | None = None,
 ) -> None:
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
+    if recipe.architecture == "bi-encoder":
+        rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
+        parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
+        with accelerator.autocast():
+            model.to(device).start_by_similarity(collate(sample.pairs, part, device) for part in parts)
+    if recipe.prior_bias:
+        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
 
     def gradients(wrapped: nn.Module) -> Step:
         return Step(accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed)
@@ -241,9 +255,20 @@ def _train_seed(
             outputs = predict(accelerator, evaluated, corpus.pairs, fold.held_out, budget, work)
             value = score(outputs)
             log.write(seed=seed, epoch=epoch, held_out_score=None if math.isnan(value) else value)
-            if recipe.weights == "best" or epoch + 1 == recipe.epochs:
+            probe = outputs if held_out else predict(accelerator, evaluated, corpus.pairs, fold.train[:PROBE], budget)
+            fault = Spread.of(probe, corpus.examples).fault
+            if recipe.weights == "best" or epoch + 1 == recipe.epochs or fault:
+                check_weights(name, evaluated, recipe)
                 kept.offer(value, outputs, evaluated)
+            if fault:
+                warn(f"{name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {way_out(recipe)}.")
+                raise Enough
 
-        tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints)
+        try:
+            tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints)
+        except Diverged as fault:
+            if not kept.weights:
+                raise
+            warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
     model.to(accelerator.device).load_state_dict(kept.weights)
     return model, kept.held_out

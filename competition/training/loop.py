@@ -25,6 +25,10 @@ from competition.training.resume import Checkpoints
 LOG_EVERY = 50  # optimiser steps
 
 
+class Enough(Exception):
+    """What an evaluation raises to end a training behind this epoch."""
+
+
 def make_accelerator(precision: str = "auto", deterministic: bool = False) -> Accelerator:
     """An Accelerator that computes in the `precision` of a recipe; a CPU always repeats its bytes."""
     if deterministic:
@@ -81,14 +85,16 @@ def fit(
         work: counts the rows seen.
         log: gets a line every LOG_EVERY steps.
         after_epoch: called with the epoch's number, from 0, and the model to evaluate and keep: the one with averaged
-            weights where the recipe asks for them. It may be interrupted, and is then called again.
+            weights where the recipe asks for them. It may be interrupted, and is then called again; it may raise
+            Enough.
         checkpoints: where the state goes from time to time, and when training is interrupted or done.
 
     Raises:
         CompError: memory runs out however a batch is split, or the disk has no room for the checkpoints.
+        Diverged: a loss is not finite.
         Interrupted: SIGTERM or Ctrl-C; what is done is in a checkpoint.
     """
-    loop = Optimisation(accelerator, model, recipe, count, make_gradients, seed)
+    loop = Optimisation(accelerator, model, recipe, count, make_gradients, seed, work.name)
     if checkpoints is None:
         return _train(loop, work, log, after_epoch, lambda done: None)
     checkpoints.check_room(model, bool(recipe.ema))
@@ -139,6 +145,7 @@ def _train(
                 seen += len(chosen)
                 work.advance(len(chosen))
                 if loop.step % LOG_EVERY == 0 or loop.step == loop.steps:
+                    loop.losses.settle()  # before a line of the log says it
                     rate = seen / (time.monotonic() - began)
                     log.write(
                         epoch=loop.epochs,
@@ -152,6 +159,9 @@ def _train(
                 keep(False)
         # In an evaluation, the first process can save alone, if the others stay; those have nothing to save.
         with nullcontext() if processes.is_first() else held():
-            after_epoch(loop.epochs, loop.evaluated())
-            loop.epochs += 1
+            try:
+                after_epoch(loop.epochs, loop.evaluated())
+                loop.epochs += 1
+            except Enough:
+                loop.epochs = loop.recipe.epochs
             keep(loop.epochs == loop.recipe.epochs)

@@ -7,12 +7,16 @@ from accelerate import Accelerator
 
 
 def computes_in_bf16(precision: str) -> bool:
-    """What `precision` of a recipe means here: `auto` is bf16 on GPUs that have it, and fp32 elsewhere.
+    """Return whether `precision` of a recipe means bf16 here.
 
-    CPUs compute in fp32 unless told otherwise, those that have bf16 too, so that bytes are the same on all.
+    `auto` is bf16 on GPUs that have it, and fp32 elsewhere: CPUs compute in fp32, those that have bf16 too, so that
+    bytes are the same on all. `fast` is bf16 on these, too.
     """
-    if precision == "auto":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision in ("auto", "fast") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "fast":
+        known = torch.cpu.get_capabilities()
+        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
     return precision == "bf16"
 
 

@@ -11,6 +11,7 @@ from competition.model.relevance import RelevanceModel
 from competition.progress import Progress
 from competition.tasks import KINDS
 from competition.training.batches import Rows, collate, shard
+from competition.training.divergence import Diverged
 from competition.training.memory import Budget
 
 ON_CPUS = 4_096  # tokens at a time, at most: of more, what passes from layer to layer does not stay in a CPU's cache
@@ -39,6 +40,7 @@ def predict(
 
     Raises:
         CompError: memory runs out with a single pair.
+        Diverged: an output is not finite.
         RuntimeError: an example was predicted twice or never.
     """
     columns = list(KINDS[model.kind].outputs)
@@ -65,6 +67,13 @@ def predict(
     example_id = np.concatenate([part[0] for part in parts])
     if not np.array_equal(np.sort(example_id), np.sort(pairs.example_id[rows])):
         raise RuntimeError("an example was predicted twice or never")
-    frame = pd.DataFrame(np.concatenate([part[1] for part in parts]), columns=columns)
+    outputs = np.concatenate([part[1] for part in parts])
+    lost = int((~np.isfinite(outputs)).any(1).sum())
+    if lost:
+        raise Diverged(
+            f"{lost:,} of {len(outputs):,} outputs are not finite: the model has diverged in training: lower "
+            "learning_rate and train it again."
+        )
+    frame = pd.DataFrame(outputs, columns=columns)
     frame.insert(0, "example_id", example_id)
     return frame.sort_values("example_id", ignore_index=True)

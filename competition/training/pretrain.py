@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
@@ -23,9 +24,10 @@ from competition.model.encoder import check_length, load_encoder, load_tokenizer
 from competition.model.features import load_names, save_names
 from competition.model.pretraining import PretrainingModel, vocabulary_sizes
 from competition.model.sources import Sources
-from competition.progress import console, progress
+from competition.progress import console, progress, warn
 from competition.recipe import PretrainingRecipe
 from competition.training.checkpoint import snapshot
+from competition.training.divergence import Diverged, advice
 from competition.training.held_out import HeldOut
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.memory import Budget
@@ -57,7 +59,8 @@ def pretrain(
         stored: the tokens of the catalogue, as far as they are stored.
 
     Raises:
-        CompError: the tokenizer has no mask token, or no epoch has a finite loss.
+        CompError: the tokenizer has no mask token.
+        Diverged: a loss is not finite, and no epoch was done before.
         InputError: `max_length` is more than the encoder reads, or there are too few products.
     """
     check_length(sources.encoder, recipe.max_length, recipe.name)
@@ -73,7 +76,7 @@ def pretrain(
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
     run = Pretraining(accelerator, model, recipe, examples)
-    watch = _Watch(recipe.name, accelerator, held_out, Budget(recipe.token_budget), log)
+    watch = _Watch(recipe, accelerator, held_out, log)
     checkpoints = Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run}) if unfinished else None
     if checkpoints is None or checkpoints.found is None:
         watch.measure(0, model, dict)
@@ -83,9 +86,12 @@ def pretrain(
             watch.measure(epoch + 1, evaluated, run.epoch_losses)
 
         seed, blocks = recipe.seed, examples.blocks
-        fit(accelerator, model, recipe, blocks, lambda wrapped: run, seed, work, log, after_epoch, checkpoints)
-    if not watch.weights:
-        raise CompError(f"The pre-training {recipe.name!r} has diverged, its loss is no number: lower learning_rate.")
+        try:
+            fit(accelerator, model, recipe, blocks, lambda wrapped: run, seed, work, log, after_epoch, checkpoints)
+        except Diverged as fault:
+            if not watch.weights:
+                raise
+            warn(f"{fault} The best epoch before is kept.")
     if not processes.is_first():
         return
     model.load_state_dict(watch.weights)
@@ -114,18 +120,27 @@ def _start(
 class _Watch:
     """Measures after each epoch and keeps the weights with the lowest held-out loss."""
 
-    def __init__(self, name: str, accelerator: Accelerator, held_out: HeldOut, budget: Budget, log: Log) -> None:
-        self._name, self._accelerator, self._log = name, accelerator, log
-        self._held_out, self._budget = held_out, budget
+    def __init__(self, recipe: PretrainingRecipe, accelerator: Accelerator, held_out: HeldOut, log: Log) -> None:
+        self._name, self._recipe, self._accelerator, self._log = recipe.name, recipe, accelerator, log
+        self._held_out, self._budget = held_out, Budget(recipe.token_budget)
         self.epochs: list[Epoch] = []
         self.losses: list[Losses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
     def measure(self, number: int, model: PretrainingModel, learned: Callable[[], dict[str, float]]) -> None:
-        """After epoch `number`; 0 is before training, and never kept since its heads know nothing."""
+        """Measure after epoch `number`; 0 is before training, and never kept since its heads know nothing.
+
+        Raises:
+            Diverged: a held-out loss is not finite.
+        """
         if number < len(self.epochs):
             return  # an interruption came between the end of this and the loop's next step
         losses = self._held_out.losses(self._accelerator, model, self._budget)
+        if not np.isfinite(losses).all():
+            raise Diverged(
+                f"{self._name} has diverged: after epoch {number}, the loss on held-out titles is not finite: "
+                f"{advice(self._recipe)}."
+            )
         with whole():
             epoch = Epoch(number, mlm_loss(losses), learned())
             self.epochs.append(epoch)

@@ -49,6 +49,12 @@ class Sample:
     target: np.ndarray  # (n,) class index or gain, or (n, outputs) a distribution or a gain
     weight: np.ndarray  # (n,) at least 0
 
+    def mean_target(self, outputs: int) -> Tensor:
+        """Return the weighted mean of the targets as distributions, or of the gains: `(outputs,)` in float64."""
+        target = one_hot(torch.from_numpy(self.target), outputs).double()
+        weight = torch.from_numpy(self.weight).double()[:, None]
+        return (weight * target).sum(0) / weight.sum().clamp_min(torch.finfo(torch.float64).tiny)
+
 
 @dataclass(frozen=True)
 class Piece:

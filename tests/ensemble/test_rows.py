@@ -6,6 +6,7 @@ import pytest
 
 from competition.ensemble.rows import Rows, at_most, draw_parts, row_weights, stacked_answer, stacked_codes
 from competition.errors import CompError
+from competition.folds import first_queries
 from competition.tasks import TASKS
 from tests.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
 
@@ -37,6 +38,21 @@ def test_all_rows_of_a_fold_are_held_out_also_without_a_label_and_outside_the_ta
     held = [rows.train["example_id"].iloc[rows.held(k)].tolist() for k in rows.folds]
     assert held == [examples.loc[folds_of(examples) == k, "example_id"].tolist() for k in range(5)]
     assert sorted(np.concatenate(held)) == examples.loc[examples["split"] == "train", "example_id"].tolist()
+
+
+def test_fewer_training_queries_are_learned_from_and_all_are_held_out() -> None:
+    examples = partly_labelled()
+    examples["query"] = "query " + examples["query_id"].astype("str")
+    whole, few = (
+        Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("greedy", train_queries=count))
+        for count in (0, 8)
+    )
+    chosen = np.flatnonzero(first_queries(whole.train, 8))
+    assert 0 < len(chosen) < len(whole.train)
+    for fold in whole.folds:
+        assert few.learned(fold).tolist() == np.intersect1d(whole.learned(fold), chosen).tolist()
+        assert few.graded(fold).tolist() == np.intersect1d(whole.graded(fold), chosen).tolist()
+        assert few.held(fold).tolist() == whole.held(fold).tolist()
 
 
 def test_order_of_rows_and_members_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, XLMRob
 from competition.errors import CompError, InputError
 from competition.model.encoder import fetch, load_encoder, load_tokenizer, make_tiny, position_limit
 from competition.model.inputs import Inputs
+from competition.model.pooling import encoder_pooling
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.recipe import EncoderRecipe
@@ -60,6 +62,31 @@ def test_a_local_bert_folder_is_copied_without_its_pooler(tmp_path: Path, tiny: 
     encoder = load_encoder(tmp_path / "copy")
     assert encoder.pooler is None
     assert (tmp_path / "copy" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "first+mean"),
+        ({"pooling_mode": "cls"}, "first"),
+        ({"pooling_mode_max_tokens": True}, "first"),
+        (None, "first"),
+    ],
+    ids=str,
+)
+def test_a_copy_says_what_pooling_its_source_was_made_with(
+    card: dict[str, bool] | None, expected: str, tmp_path: Path, tiny: Path
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny, source)
+    if card is not None:
+        (source / "1_Pooling").mkdir()
+        (source / "1_Pooling" / "config.json").write_text(json.dumps(card))
+    fetch(tmp_path / "copy", str(source), "test")
+    fetch(tmp_path / "again", str(tmp_path / "copy"), "test")
+    for folder in (tmp_path / "copy", tmp_path / "again"):
+        assert encoder_pooling(load_encoder(folder).config) == expected
 
 
 def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:

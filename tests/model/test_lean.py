@@ -11,8 +11,10 @@ from transformers import AutoConfig, AutoModel
 
 from competition.model.dropout import Dropout, draw_fast, drop
 from competition.model.encoder import hidden_states
+from competition.model.heads import pool
 from competition.model.inputs import Inputs
-from competition.model.lean import first_states, is_lean, layer_pass
+from competition.model.lean import is_lean, layer_pass, pooled_states
+from competition.model.pooling import POOLINGS
 
 SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -35,29 +37,34 @@ def texts(lengths: list[int]) -> Inputs:
     return Inputs(ids, mask, types, present, mask.flatten().nonzero()[:, 0], None)
 
 
-def results(model: Any, inputs: Inputs, lean: bool, save_memory: bool = False) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """First tokens, and the gradients of a function of them on an attack and on all parameters."""
+def results(
+    model: Any, inputs: Inputs, lean: bool, pooling: str = "first", save_memory: bool = False
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Pooled texts, and the gradients of a function of them on an attack and on all parameters."""
     torch.manual_seed(2)
     delta = (0.1 * torch.randn(*inputs.ids.shape, 16, dtype=torch.float64)).requires_grad_()
     if lean:
-        first = first_states(model, inputs, delta, layer_pass, save_memory)
+        pooled = pooled_states(model, inputs, delta, pooling, layer_pass, save_memory)
     else:
         text = model.get_input_embeddings()(inputs.ids) + delta
-        first = hidden_states(model, inputs.mask, inputs.types, inputs_embeds=text)[:, :1]
-    loss = first.sin().sum()
+        pooled = pool(hidden_states(model, inputs.mask, inputs.types, inputs_embeds=text), inputs.mask, pooling)
+    loss = pooled.sin().sum()
     (of_delta,) = torch.autograd.grad(loss, delta, retain_graph=True)  # as an attack does before the backward pass
     model.zero_grad()
     loss.backward()
-    return first, of_delta, [p.grad.clone() for p in model.parameters()]
+    return pooled, of_delta, [p.grad.clone() for p in model.parameters()]
 
 
 @pytest.mark.parametrize("save_memory", [False, True])
 @pytest.mark.parametrize("lengths", [[9, 4, 7], [6, 6]], ids=["padded", "of one length"])
 @pytest.mark.parametrize("model_type", ["bert", "roberta", "xlm-roberta", "camembert"])
-def test_first_tokens_are_those_of_the_library(model_type: str, lengths: list[int], save_memory: bool) -> None:
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_pooled_texts_are_those_of_the_library(
+    pooling: str, model_type: str, lengths: list[int], save_memory: bool
+) -> None:
     model, inputs = encoder(model_type), texts(lengths)
     assert is_lean(model)
-    expected, found = results(model, inputs, False), results(model, inputs, True, save_memory)
+    expected, found = results(model, inputs, False, pooling), results(model, inputs, True, pooling, save_memory)
     for one, other in zip([*expected[:2], *expected[2]], [*found[:2], *found[2]], strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
     assert bool(expected[1].abs().max() > 1e-4)

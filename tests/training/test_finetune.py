@@ -60,6 +60,22 @@ def test_seeds_are_averaged_as_one_run(bench: Bench, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "both" / "fold-2").glob("seed-*")) == ["seed-7", "seed-8"]
 
 
+def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path: Path) -> None:
+    """At a rate that moves nothing and without features' say, outputs are the weighted shares of the labels."""
+    asked = recipe(epochs=1, batch_size=12, learning_rate=1e-12, prior_bias=True)
+    corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
+    target = np.eye(4)[[0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3]]
+    weight = np.array([1.0] * 5 + [2.0] * 3 + [0.5] * 4)
+    sample = corpus.sample(asked, ROWS[:12], ROWS[12:], Lesson(target, weight))
+    assert sample.mean_target(4).tolist() == pytest.approx([5 / 13, 6 / 13, 1 / 13, 1 / 13])
+    _, (held_out, _) = run(bench, asked, tmp_path)
+    labels = tasks.target("classes", bench.examples.iloc[:12]).astype(int)
+    shares = np.bincount(labels, minlength=4) / 12
+    assert np.abs(held_out.iloc[:, 1:].mean().to_numpy() - shares).max() < 0.1
+    _, (uniform, _) = run(bench, recipe(epochs=1, batch_size=12, learning_rate=1e-12), tmp_path / "uniform")
+    assert np.abs(uniform.iloc[:, 1:].mean().to_numpy() - 1 / 4).max() < 0.1
+
+
 def test_a_row_on_both_sides_is_refused(bench: Bench, tmp_path: Path) -> None:
     corpus = Corpus.make(recipe(), bench.sources, bench.examples, bench.products)
     fold = Fold("0", tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:])

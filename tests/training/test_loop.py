@@ -18,7 +18,7 @@ from competition.training.batches import Rows, collate
 from competition.training.finetune import tune
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.memory import Budget
-from competition.training.optimisation import make_optimizer, schedule
+from competition.training.optimisation import learning_rates, make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe
@@ -169,14 +169,64 @@ def test_schedule_rises_and_falls_linearly() -> None:
     assert schedule(0, steps=1, warmup=0.0) == 1.0
 
 
+def test_a_rise_takes_its_least_steps_but_no_more_than_half_of_all() -> None:
+    rises = [[schedule(step, steps, 0.1, 4) for step in range(steps)].index(1.0) + 1 for steps in (100, 20, 6, 3)]
+    assert rises == [10, 4, 3, 1]
+
+
 def test_biases_and_norms_do_not_decay(bench: Bench) -> None:
     model = bench.model(recipe())
-    decayed, plain = make_optimizer(model, 1e-3, 0.01).param_groups
+    decayed, plain = make_optimizer(model, recipe(learning_rate=1e-3, weight_decay=0.01)).param_groups
     assert decayed["weight_decay"] == 0.01 and plain["weight_decay"] == 0.0
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     undecayed = {names[id(parameter)] for parameter in plain["params"]}
     assert undecayed == {name for name in names.values() if name.endswith("bias") or "LayerNorm" in name}
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
+
+
+def test_head_and_layers_have_rates_of_their_own(bench: Bench) -> None:
+    model = bench.model(recipe())
+    rates = learning_rates(model, recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5))
+    assert rates.keys() == dict(model.named_parameters()).keys()
+    for name, rate in rates.items():
+        in_encoder = name.startswith("encoder.")
+        below = 2 if ".embeddings." in name else 1 if ".layer.0." in name else 0  # of the two layers
+        assert rate == (1e-4 * 0.5**below if in_encoder else 1e-3), name
+    groups = make_optimizer(
+        model, recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, weight_decay=0.1)
+    ).param_groups
+    assert [(group["initial_lr"], group["weight_decay"]) for group in groups] == [
+        (rate, decay) for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3) for decay in (0.1, 0.0)
+    ]
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert all(rates[names[id(p)]] == group["initial_lr"] for group in groups for p in group["params"])
+
+
+def test_norms_behind_the_last_layer_learn_by_its_rate() -> None:
+    model = torch.nn.Module()
+    model.encoder = torch.nn.Module()
+    model.encoder.tokens = torch.nn.Embedding(2, 2)
+    model.encoder.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    model.encoder.final_norm = torch.nn.LayerNorm(2)
+    rates = learning_rates(model, Optimised(learning_rate=1.0, layer_decay=0.1))
+    assert {name.split(".", 1)[1]: rate for name, rate in rates.items() if name.endswith("weight")} == {
+        "tokens.weight": 0.1**2, "layers.0.weight": 0.1, "layers.1.weight": 1.0, "final_norm.weight": 1.0
+    }  # fmt: skip
+
+
+def test_the_schedule_is_that_of_every_rate(bench: Bench, tmp_path: Path) -> None:
+    """24 rows in batches of 12 for two epochs are 4 steps, of which half rise."""
+    asked = recipe(epochs=2, batch_size=12, learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, warmup=0.5)
+    seen: list[dict[float, float]] = []
+
+    def watch(optimizer: Optimizer, arguments: tuple, keywords: dict) -> None:
+        seen.append({group["initial_lr"]: group["lr"] for group in optimizer.param_groups})
+
+    handle = register_optimizer_step_pre_hook(watch)
+    trained(bench, asked, tmp_path)
+    handle.remove()
+    expected = [{rate: rate * f for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3)} for f in (1 / 2, 1, 1, 1 / 2)]
+    assert seen == [pytest.approx(rates) for rates in expected]
 
 
 def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:

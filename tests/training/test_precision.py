@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from competition.training.loop import make_accelerator
+from competition.training.precision import computes_in_bf16
 from competition.training.step import Step
 from tests.training.conftest import Bench, gradient, recipe
 
@@ -11,7 +12,7 @@ from tests.training.conftest import Bench, gradient, recipe
 @pytest.mark.parametrize("lean", [False, True])
 def test_bf16_is_fp32_but_for_its_rounding(lean: bool, bench: Bench) -> None:
     losses, directions = {}, {}
-    for precision in ("fp32", "bf16", "auto"):
+    for precision in ("fp32", "bf16", "auto", "fast"):
         asked = recipe(adversary="fgm-table", r_drop=0.5, lean=lean, precision=precision)
         model = bench.model(asked).float().train()
         for module in model.modules():
@@ -27,3 +28,12 @@ def test_bf16_is_fp32_but_for_its_rounding(lean: bool, bench: Bench) -> None:
     assert torch.cosine_similarity(directions["bf16"], directions["fp32"], dim=0) > 0.98
     if not torch.cuda.is_available():
         assert losses["auto"] == losses["fp32"]
+    assert losses["fast"] == losses["bf16" if computes_in_bf16("fast") else "fp32"]
+
+
+@pytest.mark.parametrize("has_it", [False, True])
+def test_fast_is_bf16_on_a_cpu_that_has_it(has_it: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_it})
+    assert computes_in_bf16("fast") is has_it
+    assert not computes_in_bf16("auto") and computes_in_bf16("bf16")

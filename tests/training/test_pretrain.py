@@ -33,6 +33,7 @@ from competition.progress import progress
 from competition.recipe import EncoderRecipe, PretrainingRecipe
 from competition.training import pretrain as room
 from competition.training.batches import epoch_batches
+from competition.training.divergence import Diverged
 from competition.training.held_out import MASKINGS, HeldOut
 from competition.training.loop import Log, make_accelerator
 from competition.training.memory import Budget
@@ -354,8 +355,8 @@ def test_text_longer_than_the_encoder_reads_is_refused(shelf: Shelf, tmp_path: P
 
 
 def test_a_pre_training_without_a_finite_loss_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
-    sentence = complaint(CompError, shelf, pretraining(learning_rate=1e30, warmup=0.0), tmp_path)
-    assert "'p' has diverged" in sentence and "lower learning_rate" in sentence
+    sentence = complaint(Diverged, shelf, pretraining(learning_rate=1e30, warmup=0.0), tmp_path)
+    assert "p has diverged: the loss of step" in sentence and "lower learning_rate" in sentence
 
 
 def test_names_go_on_from_an_earlier_pre_training(done: Path, shelf: Shelf, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ ROWS = np.arange(24)
 KEYS: dict[str, Any] = {
     "epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "dropout": 0.1, "multi_sample_dropout": 2, "ema": 0.9,
     "mixup": 0.2, "adversary": "fgm-table", "r_drop": 0.5, "weights": "best", "token_budget": 100,
+    "pooling": "first+mean", "head_learning_rate": 1e-2, "layer_decay": 0.5,
 }  # fmt: skip
 
 LIGHT = {"adversary": "none", "r_drop": 0.0}

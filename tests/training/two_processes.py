@@ -25,7 +25,7 @@ from competition.training.step import Sample
 
 # With every method that looks at the whole optimiser batch, and averaged weights.
 METHODS: dict[str, dict[str, Any]] = {
-    "plain": {},
+    "plain": {"pooling": "first+mean", "head_learning_rate": 3e-3, "layer_decay": 0.5},
     "fgm": {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "loss": "ghm"},
     "awp": {"adversary": "awp", "r_drop": 0.5},
 }

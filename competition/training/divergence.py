@@ -1,0 +1,65 @@
+"""Training that has diverged: what is not finite ends it, and nothing of it is kept."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from competition.errors import CompError
+from competition.recipe import EncoderRecipe, Optimised
+
+
+class Diverged(CompError):
+    """A loss, an output or a weight is not finite."""
+
+
+class LossWatch:
+    """Looks at each step's loss when the next step has begun, so that a GPU never waits for it."""
+
+    def __init__(self, name: str, recipe: Optimised, steps: int) -> None:
+        """`name` is what messages call the training, which has `steps` optimiser steps."""
+        self._name, self._recipe, self._steps = name, recipe, steps
+        self._last: tuple[int, Tensor, float] | None = None
+
+    def see(self, step: int, loss: Tensor, learning_rate: float) -> None:
+        """Remember the loss of `step`, from 1, on the device; raises Diverged where the one before is not finite."""
+        self.settle()
+        self._last = (step, loss, learning_rate)
+
+    def settle(self) -> None:
+        """Look at the last loss; raises Diverged where it is not finite."""
+        if self._last is None:
+            return
+        step, loss, learning_rate = self._last
+        value = float(loss)
+        if not math.isfinite(value):
+            raise Diverged(
+                f"{self._name} has diverged: the loss of step {step:,} of {self._steps:,} is {value} at a learning "
+                f"rate of {learning_rate:.3g}: {advice(self._recipe)}."
+            )
+        self._last = None
+
+
+def advice(recipe: Optimised) -> str:
+    """Return what to change of a recipe whose training diverges."""
+    rates = [f"learning_rate ({recipe.learning_rate:g})"]
+    if recipe.head_learning_rate:
+        rates.append(f"head_learning_rate ({recipe.head_learning_rate:g})")
+    epsilon = getattr(recipe, "epsilon", None)
+    if epsilon is not None and getattr(recipe, "adversary", "none") != "none":
+        rates.append(f"epsilon ({epsilon:g})")
+    lower = rates[0] if len(rates) == 1 else f"{', '.join(rates[:-1])} or {rates[-1]}"
+    return f"lower {lower}, or raise warmup ({recipe.warmup:g})"
+
+
+def way_out(recipe: EncoderRecipe) -> str:
+    """Return what to change of a recipe whose outputs do not depend on the text, as a sentence without a full stop."""
+    return f"The rate may be too high or the steps too few: try {advice(recipe)}"
+
+
+@torch.no_grad()
+def check_weights(name: str, model: nn.Module, recipe: Optimised) -> None:
+    """Raise Diverged where a weight of a model is not finite."""
+    for weight, tensor in model.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise Diverged(f"{name} has diverged: its weights {weight} are not finite: {advice(recipe)}.")
