@@ -18,6 +18,9 @@ from competition.settings import Settings
 from competition.workspace import SCHEMA, Workspace
 
 TINY = "tiny"  # the encoder that is made here instead of being loaded
+MINI = "mini"  # the encoder that comes with the package, see docs/mini.md
+MINI_FOLDER = Path(__file__).parent / "model" / MINI
+OFFLINE = {TINY, MINI}  # names that mean these encoders, whatever folders and recipes a workspace has
 
 
 class Origins:
@@ -38,8 +41,8 @@ class Origins:
 
     def pretraining(self, name: str) -> PretrainingRecipe:
         """The recipe called `name`, which pre-trains an encoder; raises InputError for any other."""
-        if name == TINY:
-            raise InputError(f"{TINY!r} is the offline encoder's name: call the recipe that pre-trains otherwise.")
+        if name in OFFLINE:
+            raise InputError(f"{name!r} is an offline encoder's name: call the recipe that pre-trains otherwise.")
         recipe = self._load(name)
         if not isinstance(recipe, PretrainingRecipe):
             raise InputError(f'{name!r} pre-trains nothing: a recipe that does says `model = "pretraining"`.')
@@ -47,12 +50,12 @@ class Origins:
 
     @cache  # noqa: B019
     def pretrained(self, encoder: str) -> PretrainingRecipe | None:
-        """The recipe that an encoder is made by; None where it is loaded, or `tiny`.
+        """The recipe that an encoder is made by; None where it is loaded, or an offline one.
 
         Raises:
             InputError: the encoder is named like a recipe that does not pre-train, or it is made from itself.
         """
-        recipes = {*self._recipes, *config.recipe_names(self.workspace)} - {TINY}
+        recipes = {*self._recipes, *config.recipe_names(self.workspace)} - OFFLINE
         line: list[str] = []
         while encoder in recipes:
             if encoder in line:
@@ -77,7 +80,12 @@ class Origins:
         return _content(source)
 
     def encoder_source(self, encoder: str) -> str:
-        """`tiny`, a folder (relative ones start at the workspace), or a name on the model hub."""
+        """Return `tiny`, a folder, or a name on the model hub.
+
+        Relative folders start at the workspace; `mini` is the folder inside the package, and `./mini` the workspace's.
+        """
+        if encoder == MINI:
+            return str(MINI_FOLDER)
         return TINY if encoder == TINY else self._model_source("encoder", encoder)
 
     def _model_source(self, key: str, name: str) -> str:
@@ -98,7 +106,8 @@ class Origins:
         """One folder per encoder: two that end in the same name differ in the hash of the whole."""
         if self.pretrained(encoder) is not None:
             return self.workspace.encoder(encoder)
-        return self.workspace.encoder(TINY if encoder == TINY else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}")
+        name = encoder if encoder in OFFLINE else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}"
+        return self.workspace.encoder(name)
 
     @property
     def vocabulary_inputs(self) -> str:

@@ -56,11 +56,11 @@ class View:
 
 
 def views(architecture: str, field_order: str) -> tuple[View, ...]:
-    """What an architecture reads: a cross-encoder the whole pair, experts a field each, towers a side each."""
+    """What an architecture reads: a cross-encoder the whole pair, experts a field each, the others a side each."""
     if architecture == "mixture-of-experts":
         return tuple(View(True, (field,)) for field in ("title", "bullets", "description"))
     fields = FIELD_ORDERS[field_order]
-    if architecture == "two-tower":
+    if architecture in ("two-tower", "bi-encoder"):
         return View(True, ()), View(False, fields)
     return (View(True, fields),)
 

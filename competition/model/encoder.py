@@ -66,12 +66,12 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertModel(config, add_pooling_layer=False)
-        _attend_to_equals(model)
+        attend_to_equals(model)
     _save(folder, tokenizer, model, inputs)
 
 
 @torch.no_grad()
-def _attend_to_equals(model: BertModel) -> None:
+def attend_to_equals(model: BertModel) -> None:
     """Make the first layer look for each token's equals: whether a query's words stand in a product's text.
 
     From weights without any order, a model of this size does not find this in a catalogue of some thousand products

@@ -1,5 +1,6 @@
 """The model: an encoder, features beside it, an architecture, and how logits become the outputs of a recipe's kind."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,15 +10,16 @@ from competition.data.vocabulary import Vocabulary
 from competition.model.dropout import draw_fast
 from competition.model.encoder import hidden_states, load_encoder
 from competition.model.features import Features, load_names
-from competition.model.heads import ARCHITECTURES, Output, pool
+from competition.model.heads import ARCHITECTURES, BiEncoder, Output, pool
 from competition.model.inputs import Inputs, Mix
 from competition.model.lean import compiled_pass, is_lean, layer_pass, pooled_states
 from competition.model.pooling import BOTH, KEY, encoder_pooling
 from competition.model.sources import Sources
 from competition.recipe import EncoderRecipe
-from competition.tasks import KINDS
+from competition.tasks import GAINS, KINDS
 
 LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
+_BY_SIMILARITY = 0.5  # logits per deviation of the cosine that an untrained bi-encoder answers by
 _RARE = 1e-4  # the least share of a class that an untrained model answers by
 
 
@@ -37,7 +39,9 @@ class RelevanceModel(nn.Module):
         architecture = ARCHITECTURES[recipe.architecture]
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
-        self.output = Output(hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout)
+        self.output = Output(
+            hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout, architecture.beside
+        )
         self._can_be_lean = architecture.pools and is_lean(encoder)
         self.learns_lean = recipe.lean and self._can_be_lean
         self._save_memory = recipe.checkpointing
@@ -72,6 +76,26 @@ class RelevanceModel(nn.Module):
         """
         share = mean.clamp(_RARE, 1 - _RARE)
         self.output.output.bias.copy_(torch.logit(share) if self.kind == "gain" else share.log())
+
+    @torch.no_grad()
+    def start_by_similarity(self, batches: Iterable[Inputs]) -> None:
+        """Make a bi-encoder begin by what its encoder knows: the nearer query and product, the higher the gain.
+
+        Args:
+            batches: of training rows, by which cosines are standardised.
+        """
+        assert isinstance(self.head, BiEncoder)  # no other architecture compares
+        was_training = self.training
+        self.eval()
+        self.head.standardise(torch.cat([self.head.cosine(self._sides(inputs)) for inputs in batches]))
+        self.train(was_training)
+        gains = torch.tensor(list(GAINS["paper"].values()))
+        direction = {"classes": gains - gains.mean(), "gain": torch.ones(1), "substitute": torch.zeros(2)}[self.kind]
+        self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
+
+    def _sides(self, inputs: Inputs) -> Tensor:
+        """Return the pooled texts of each pair's views, `(batch, V, W)`."""
+        return self._read(inputs, None).unflatten(0, inputs.present.shape[::-1]).transpose(0, 1)
 
     def forward(self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None) -> Tensor:
         """Logits of a batch of pairs, `(batch, logits)`.

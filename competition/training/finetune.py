@@ -30,7 +30,7 @@ from competition.model.sources import Sources
 from competition.progress import Progress, progress, warn
 from competition.recipe import EncoderRecipe
 from competition.spread import Spread
-from competition.training.batches import Rows
+from competition.training.batches import Rows, collate
 from competition.training.checkpoint import load_model, save_model
 from competition.training.divergence import Diverged, check_weights, way_out
 from competition.training.kept import Kept
@@ -40,7 +40,7 @@ from competition.training.predict import predict
 from competition.training.resume import Checkpoints
 from competition.training.step import Sample, Step
 
-PROBE = 256  # training rows that are looked at where no row is held out
+PROBE = 256  # training rows by which cosines are standardised, and that are looked at where no row is held out
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,11 @@ def tune(
     checkpoints: Checkpoints | None = None,
 ) -> None:
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
-
+    if recipe.architecture == "bi-encoder":
+        rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
+        parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
+        with accelerator.autocast():
+            model.to(device).start_by_similarity(collate(sample.pairs, part, device) for part in parts)
     if recipe.prior_bias:
         model.start_at(sample.mean_target(LOGITS[recipe.kind]))
 

@@ -16,7 +16,7 @@ from competition.model.encoder import train_tokenizer
 from competition.tasks import LOCALES
 
 LONG = 512  # tokens, more than any pair here has
-ARCHITECTURES = ("cross-encoder", "mixture-of-experts", "two-tower")
+ARCHITECTURES = ("cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder")
 CROSS = views("cross-encoder", "ptbcbd")
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -37,9 +37,10 @@ def texts_read(row: dict[str, str], architecture: str, order: str) -> list[tuple
         "cross-encoder": [("query", *fields)],
         "mixture-of-experts": [("query", "title"), ("query", "bullets"), ("query", "description")],
         "two-tower": [("query",), fields],
+        "bi-encoder": [("query",), fields],
     }
     names = read[architecture]
-    sides = architecture != "two-tower"
+    sides = architecture not in ("two-tower", "bi-encoder")
     return [("[CLS]" + "".join(f"{clean(row[name])}[SEP]" for name in view), sides) for view in names]
 
 

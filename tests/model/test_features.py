@@ -205,7 +205,7 @@ def test_features_are_those_of_the_texts(shop: Shop) -> None:
 
 
 def test_views_are_stacked_one_after_the_other(shop: Shop) -> None:
-    for architecture in ("cross-encoder", "mixture-of-experts", "two-tower"):
+    for architecture in ("cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder"):
         pairs, rows = shop.pairs(recipe(architecture=architecture)), [3, 1, 4]
         given = batch(pairs, rows)
         for v, view in enumerate(pairs.views):

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from competition.errors import InputError
 from competition.model.encoder import load_encoder, load_tokenizer, save
-from competition.model.heads import CrossEncoder, MixtureOfExperts, Output, TwoTower, pool
+from competition.model.heads import BiEncoder, CrossEncoder, MixtureOfExperts, Output, TwoTower, pool
 from competition.model.inputs import Inputs, Mix
 from competition.model.pooling import encoder_pooling
 from competition.model.relevance import RelevanceModel
 from tests.model.conftest import FEATURES, Shop, batch, recipe
 
 POOLED = [
-    *((architecture, "auto") for architecture in ("cross-encoder", "mixture-of-experts", "two-tower")),
+    *((architecture, "auto") for architecture in ("cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder")),
     *(("cross-encoder", pooling) for pooling in ("mean", "first+mean")),
     ("mixture-of-experts", "first+mean"),
 ]
@@ -60,6 +60,57 @@ def test_the_cross_encoder_reads_the_pooled_text_and_the_features() -> None:
         torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 1, 2), torch.ones(1, 1, dtype=torch.bool), torch.tensor([[3.0]])
     )
     assert found[0].tolist() == pytest.approx([math.tanh(0.5 + 0.1 * 1 + 0.2 * 2 + 0.3 * 3), math.tanh(1.0 - 3.0)])
+
+
+# --- bi-encoder --------------------------------------------------------------------------------------------------
+
+SIDES = torch.tensor([[[3.0, 4.0], [4.0, 3.0]], [[1.0, 0.0], [0.0, 2.0]]])  # (batch, query and product, W)
+COSINES = [(3 * 4 + 4 * 3) / (5 * 5), 0.0]
+
+
+def compared(head: BiEncoder) -> Tensor:
+    """What a bi-encoder gives for SIDES."""
+    return head(SIDES, torch.ones(2, 2, 3), torch.ones(2, 2, dtype=torch.bool), torch.empty(2, 0))
+
+
+def test_the_bi_encoder_compares_both_sides_and_gives_their_cosine_beside() -> None:
+    head = BiEncoder(2, 2, extra=0, dropout=0.5).eval()
+    fill(head.dense.weight, [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])  # the first of |u - v|, the first of u * v
+    fill(head.dense.bias, 0.0)
+    assert head.cosine(SIDES).tolist() == pytest.approx(COSINES)
+    # Both sides have length sqrt(2): u = sqrt(2) (0.6, 0.8), v = sqrt(2) (0.8, 0.6).
+    apart, together = math.sqrt(2) * 0.2, 2 * 0.6 * 0.8
+    assert compared(head)[0].tolist() == pytest.approx([math.tanh(apart), math.tanh(together), COSINES[0]])
+
+
+def test_standardised_cosines_have_mean_0_and_deviation_1() -> None:
+    head = BiEncoder(2, 2, extra=0, dropout=0.0)
+    head.standardise(head.cosine(SIDES))
+    assert compared(head)[:, -1].tolist() == pytest.approx([1.0, -1.0])
+    head.standardise(torch.zeros(3))  # cosines that do not differ leave numbers that are finite
+    assert bool(compared(head).isfinite().all())
+
+
+@pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
+def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
+    asked = recipe(architecture="bi-encoder", kind=kind)
+    model, inputs = RelevanceModel.make(asked, shop.sources, seed=0).eval(), batch(shop.pairs(asked), range(20))
+    fill(model.output.output.weight, 0.0)
+    model.start_by_similarity([inputs])
+    logits = model(inputs)
+    cosines = model.head.cosine(model._sides(inputs))
+    expected = {"classes": 1 - (1 + 0.1 + 0.01) / 4, "gain": 1.0, "substitute": 0.0}[kind]
+    standard = (cosines - cosines.mean()) / cosines.std(correction=0)
+    first = logits[:, 0] - model.output.output.bias[0]
+    assert first.tolist() == pytest.approx((0.5 * expected * standard).tolist(), abs=1e-5)
+
+
+def test_what_stands_beside_passes_no_dropout() -> None:
+    output = Output(2, 1, dropout=0.9, samples=1, beside=1).train()
+    fill(output.output.weight, [[0.0, 0.0, 2.0]])
+    fill(output.output.bias, 0.0)
+    found = output(torch.tensor([[5.0, 5.0, 3.0]]).expand(50, 3))
+    assert found[:, 0].tolist() == [2 * 3.0] * 50
 
 
 # --- mixture of experts ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from competition.training.checkpoint import load_model, save_model
 from tests.training.conftest import Bench, recipe
 
 
-@pytest.mark.parametrize("architecture", ["cross-encoder", "mixture-of-experts", "two-tower"])
+@pytest.mark.parametrize("architecture", ["cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder"])
 def test_a_saved_model_says_what_it_said(architecture: str, bench: Bench, tmp_path: Path) -> None:
     asked = recipe(architecture=architecture)
     model = bench.model(asked).float()

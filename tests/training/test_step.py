@@ -166,6 +166,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "awp r-drop": {"adversary": "awp", "r_drop": 0.5},
     "ghm fgm-table": {"loss": "ghm", "adversary": "fgm-table", "r_drop": 0.5},
     "experts": {"architecture": "mixture-of-experts", "adversary": "fgm-table", "r_drop": 0.5},
+    "apart": {"architecture": "bi-encoder", "adversary": "fgm-table", "r_drop": 0.5},
     "towers": {"architecture": "two-tower", "adversary": "fgm-table", "r_drop": 0.5},
 }
 
