@@ -13,6 +13,7 @@ from competition.files.records import stamped
 from competition.folds import make_folds
 from competition.leftovers import leftovers
 from competition.machine import GIB, Finding, examine_machine
+from competition.model.folders import check_folder
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
 from competition.recipe import EncoderRecipe
@@ -151,7 +152,7 @@ def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:
 
 
 def _encoders(pipeline: Pipeline) -> Iterator[Finding]:
-    """Encoders that would be fetched."""
+    """Encoders that would be fetched, and folders that cannot be one."""
     recipes = [recipe for name in pipeline.wanted() if isinstance(recipe := pipeline.recipe(name), EncoderRecipe)]
     for encoder in dict.fromkeys(recipe.encoder for recipe in recipes):
         source = "" if pipeline.pretrained(encoder) else pipeline.encoder_source(encoder)
@@ -160,6 +161,11 @@ def _encoders(pipeline: Pipeline) -> Iterator[Finding]:
             said = f"{encoder} is not here: the first training downloads it"
             mend = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
             yield Finding("encoder", "look", said, mend)
+        if source and Path(source).is_dir():
+            try:
+                check_folder(Path(source))
+            except InputError as error:
+                yield Finding("encoder", "stop", str(error), "bring what is missing, or name another encoder")
 
 
 def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:

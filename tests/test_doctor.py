@@ -13,7 +13,7 @@ from competition.data import store, synthetic
 from competition.files.tables import read_table, table_inputs, write_table
 from competition.machine import Finding
 from competition.workspace import Workspace
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 
 @pytest.fixture
@@ -127,3 +127,11 @@ def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) 
         Finding("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
         Finding("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
     ]
+
+
+def test_a_folder_that_is_no_encoder_stops(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    settings = LEXICAL_ALONE.replace('["lexical"]', '["lexical", "c1"]') + f'encoder = "{tmp_path / "adapter"}"\n'
+    found = health(make_workspace(tmp_path / "w", settings=settings), 1)["encoder"]
+    assert found["level"] == "stop" and "holds an adapter (adapter_config.json)" in found["said"]

@@ -1,10 +1,7 @@
 """The encoder that comes with the package: what makes it, on few rows with a teacher of random weights."""
 
-import json
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -13,10 +10,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from benchmarks import mini
-from benchmarks.mini_texts import made_up_query, prune, words_of
 from competition.data import esci
 from competition.files.atomic import atomic_file
-from competition.model.encoder import SPECIAL_TOKENS, load_encoder, load_tokenizer
+from competition.model.encoder import load_encoder, load_tokenizer
 from competition.model.pooling import encoder_pooling
 
 # Of the teacher: whole words that the catalogue has, words in upper case, a script that is not kept.
