@@ -11,6 +11,7 @@ from benchmarks import gpu
 from benchmarks.loop import Graded, Rows, ours, plain_loop
 from benchmarks.reference import Reference
 from benchmarks.rounds import ratio, train_ours, without_dropout
+from benchmarks.start import apart, follow
 from benchmarks.step import METHODS, TOLERANCE
 from competition.model.relevance import RelevanceModel
 from competition.tasks import label_codes
@@ -62,3 +63,16 @@ def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench:
     graded = Graded.of(rows, exact)
     assert graded.auc == 1 and graded.ranking.values[:, 0].min() == 1
     assert Graded.of(rows, exact[:, [3, 1, 2, 0]]).auc < 0.5
+
+
+def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: Bench) -> None:  # noqa: F811
+    rows = Rows.of(None, 40)
+    asked = recipe(features=(), pooling="mean", max_length=24, batch_size=16, learning_rate=1e-3, prior_bias=True)
+    before, behind = follow(rows, bench.sources.encoder, asked, 1)
+    assert before != behind and all(0 < found < 1 for found in (*before, *behind))
+    model = bench.model(asked)
+    with torch.no_grad():
+        model.encoder.get_input_embeddings().weight.zero_()
+        model.encoder.embeddings.position_embeddings.weight.zero_()
+        model.encoder.embeddings.token_type_embeddings.weight.copy_(torch.linspace(-1, 1, 128))
+    assert apart(model, bench.pairs(asked), np.arange(24), asked) == pytest.approx((1, 0, 0), abs=1e-6)

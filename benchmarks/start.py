@@ -1,0 +1,119 @@
+"""What the first steps of a fine-tuning do to what an encoder knows: do its texts stay apart?
+
+    python -m benchmarks.start --encoder FOLDER --workspace DIR [--steps 20] [--rate 1.5e-4]
+
+Each line is a way to start; 800 rows in batches of 16, 24 tokens, a warm-up of 10 steps. On 32 rows that nothing is
+learned from: the mean cosine between pooled texts, by how much the head's features and the probability of `exact`
+deviate over rows, before the first step and behind the last.
+"""
+
+import argparse
+import tempfile
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.loop import Rows
+from benchmarks.rounds import machine
+from competition.data.tokens import Pairs
+from competition.model.encoder import fetch, make_tiny
+from competition.model.relevance import LOGITS, RelevanceModel
+from competition.model.sources import Sources
+from competition.progress import console
+from competition.recipe import EncoderRecipe
+from competition.tasks import LABELS, label_codes
+from competition.training.batches import collate
+from competition.training.finetune import Corpus
+from competition.training.loop import make_accelerator
+from competition.training.optimisation import Optimisation
+from competition.training.step import Sample, Step
+
+SEED = 3
+WAYS: dict[str, dict[str, Any]] = {
+    "first token": {"pooling": "first"},
+    "first token, prior_bias": {"pooling": "first", "prior_bias": True},
+    "mean": {"pooling": "mean"},
+    "mean, prior_bias": {"pooling": "mean", "prior_bias": True},
+    "mean, prior_bias, warmup_steps, head 1e-3": {
+        "pooling": "mean", "prior_bias": True, "warmup_steps": 50, "head_learning_rate": 1e-3
+    },
+}  # fmt: skip
+
+
+@torch.no_grad()
+def apart(model: RelevanceModel, pairs: Pairs, rows: np.ndarray, recipe: EncoderRecipe) -> tuple[float, float, float]:
+    """Return the mean cosine between pooled texts, and the deviations of features and of p(exact) over rows."""
+    seen: list[Tensor] = []
+    hook = model.head.register_forward_hook(lambda module, given, features: seen.extend([given[0][:, 0], features]))
+    was_training = model.training
+    model.eval()
+    with make_accelerator(recipe.precision).autocast():
+        logits = model(collate(pairs, rows, next(model.parameters()).device))
+    model.train(was_training)
+    hook.remove()
+    pooled, features = (functional.normalize(seen[0].float(), dim=1), seen[1].float())
+    others = len(rows) * (len(rows) - 1)
+    cosine = (float((pooled @ pooled.T).sum()) - len(rows)) / others
+    exact = model.outputs(logits)[:, LABELS.index("exact")]
+    return cosine, float(features.std(0).mean()), float(exact.std())
+
+
+def follow(
+    rows: Rows, encoder: Path, recipe: EncoderRecipe, steps: int
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Take the first steps of a training; returns what `apart` says before and behind them."""
+    sources, train = Sources(encoder), np.sort(rows.train)
+    pairs = Corpus.make(recipe, sources, rows.examples, rows.products).pairs
+    target = label_codes(rows.examples["label"].iloc[train]).astype(np.float64)
+    sample = Sample(pairs, train, target, np.ones(len(train)))
+    accelerator = make_accelerator(recipe.precision)
+    model = RelevanceModel.make(recipe, sources, SEED).to(accelerator.device)
+    if recipe.prior_bias:
+        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
+    probe = rows.answered[:: max(1, len(rows.answered) // 32)][:32]
+    before = apart(model, pairs, probe, recipe)
+
+    def gradients(wrapped: nn.Module) -> Step:
+        return Step(accelerator, wrapped, model, recipe, sample, SEED)
+
+    loop = Optimisation(accelerator, model, recipe, len(train), gradients, SEED, recipe.name)
+    for _ in islice(loop.epoch(), steps):
+        pass
+    return before, apart(model, pairs, probe, recipe)
+
+
+def main() -> None:
+    """Follow each way, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", help="a local folder; without it, the offline encoder")
+    parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=1.5e-4)
+    asked = parser.parse_args()
+    console.quiet = True
+    rows = Rows.of(asked.workspace, 800)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = Path(folder) / "encoder"
+        if asked.encoder:
+            fetch(encoder, asked.encoder, "benchmark")
+        else:
+            make_tiny(encoder, rows.products, 1, "benchmark")
+        print(machine())
+        print("| start | mean cosine of texts | deviation of features | deviation of p(exact) |")
+        print("|---|---|---|---|")
+        for name, keys in WAYS.items():
+            recipe = EncoderRecipe(
+                name=name, max_length=24, batch_size=16, epochs=2, learning_rate=asked.rate, precision="fast", **keys
+            )
+            ends = zip(*follow(rows, encoder, recipe, asked.steps), strict=True)
+            cells = [f"{was:.4f} → {now:.4f}" for was, now in ends]
+            print("| " + " | ".join([name, *cells]) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
