@@ -6,9 +6,9 @@ READY := $(VENV)/.ready
 
 .PHONY: demo test soak check fix bench docs pictures clean
 
-# The whole line on the built-in catalogue: data, folds, training, audit, ensemble, submissions, scores.
+# The whole line on a sample of real rows: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
-	$(BIN)/comp data synth
+	$(BIN)/comp data sample
 	$(BIN)/comp run
 
 # Two processes of one thread each: models this small are fastest so, and their bytes do not depend on the machine.

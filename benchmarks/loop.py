@@ -32,7 +32,7 @@ from competition.files.fingerprints import derive_seed
 from competition.folds import fold_of_rows, make_folds
 from competition.metrics import Estimate
 from competition.model.encoder import fetch, make_tiny
-from competition.model.relevance import LOGITS, RelevanceModel
+from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import Progress, console
 from competition.recipe import EncoderRecipe
@@ -133,8 +133,6 @@ def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabi
     model = RelevanceModel.make(recipe, sources, derive_seed(seed, "head"))
     target = label_codes(rows.examples["label"].iloc[rows.train]).astype(np.float64)
     sample = Sample(corpus.pairs, rows.train, target, np.ones(len(target)))
-    if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log.jsonl")
         tune(accelerator, model, recipe, sample, seed, Progress("", 0, None), log, lambda epoch, model: None)

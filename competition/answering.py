@@ -171,7 +171,7 @@ class Ensemble:
         fold = maker.fold_of_rows(self._plan.scheme).loc[known.index]
         members = [replace(m, test=self._models[m.name].outputs(new)) for m in self._members]
         text = None
-        if self._recipe.learns_trees and self._recipe.text:
+        if self._recipe.stacks and self._recipe.text:
             text = pd.concat([maker.text_features.loc[known["example_id"]], new.text])
         fitted = cross_fit(TASKS[self._task], members, pd.concat([known, unseen]), fold, self._recipe, text)
         return mean_by_id(fitted.test)

@@ -12,6 +12,7 @@ import unicodedata
 import numpy as np
 
 from competition.errors import InputError
+from competition.files.fingerprints import derive_seed
 from competition.frames import pd
 from competition.recipe import SCHEMES
 
@@ -93,6 +94,26 @@ def check_folds(examples: pd.DataFrame, folds: pd.DataFrame, scheme: str) -> Non
 def fold_of_rows(examples: pd.DataFrame, folds: pd.DataFrame) -> pd.Series:
     """The fold of each example by its query_id, with the index of `examples`."""
     return examples["query_id"].map(folds.set_index("query_id")["fold"])
+
+
+def texts_in_order(examples: pd.DataFrame) -> list[str]:
+    """Return the distinct normalised texts of training queries in an order that is a hash of each.
+
+    The hash is another than that of folds, so that the first of them are spread over all folds. New queries take places
+    between the others and change the order of none.
+    """
+    queries = examples.loc[examples["split"] == "train", "query"].unique()
+    return sorted({normalise(query) for query in queries}, key=lambda text: (derive_seed("order", text), text))
+
+
+def first_queries(examples: pd.DataFrame, count: int) -> np.ndarray:
+    """Return which rows belong to the first `count` training queries of `texts_in_order`, `(rows,)` bool.
+
+    The queries of a smaller count are among those of a larger one. Queries of the same text count once.
+    """
+    chosen = set(texts_in_order(examples)[:count])
+    of_text = {query: normalise(query) in chosen for query in examples["query"].unique()}
+    return examples["query"].map(of_text).to_numpy(bool) & (examples["split"] == "train").to_numpy()
 
 
 def shared_with_test(examples: pd.DataFrame) -> list[int]:

@@ -61,7 +61,8 @@ _PLAIN = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
 _NAMES = ("brand", "color", "country")
 _UNITS = (*_NAMES, "char3")
 
-_KEEP = {"drop_noise_from": "", "weight_noise_from": "", "relabel_noise_from": "", "distil_from": "", "nested": False}
+# Learns the labels as they are.
+KEEP = {"drop_noise_from": "", "weight_noise_from": "", "relabel_noise_from": "", "distil_from": "", "nested": False}
 _REMOVED = {"task1": 0.005, "task2": -0.003, "task3": -0.002}
 
 _NO_TASKS = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
@@ -122,11 +123,11 @@ TABLES: dict[str, Table] = {
         "c1",
         ("task2", "task1", "task3"),
         (
-            Row("keep", _KEEP),
-            Row("drop", _KEEP | {"drop_noise_from": FIRST}, paper_minus=_REMOVED),
-            Row("weight", _KEEP | {"weight_noise_from": FIRST}),
-            Row("relabel", _KEEP | {"relabel_noise_from": FIRST}),
-            Row("distil", _KEEP | {"distil_from": FIRST}),
+            Row("keep", KEEP),
+            Row("drop", KEEP | {"drop_noise_from": FIRST}, paper_minus=_REMOVED),
+            Row("weight", KEEP | {"weight_noise_from": FIRST}),
+            Row("relabel", KEEP | {"relabel_noise_from": FIRST}),
+            Row("distil", KEEP | {"distil_from": FIRST}),
         ),
         labels=True,
     ),

@@ -222,7 +222,7 @@ class Pipeline(Planner):
         """One run per task that any member answers, or for some of these tasks."""
         recipe = self.ensemble(name)
         steps = [self.folds_step(PAIRED)]
-        if recipe.learns_trees and recipe.text:
+        if recipe.stacks and recipe.text:
             steps.append(self.text_features_step())
         if recipe.nested:
             steps += [step for member in self.members_of(recipe) for step in self.pair_steps(member.name)]

@@ -60,7 +60,7 @@ class Planner(Origins):
     def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
         """The recipes that an ensemble combines: all, or for a task those that answer it; trees read all of them."""
         members = [self.member(name) for name in recipe.members or self.settings.recipes]
-        if task is None or (recipe.learns_trees and recipe.serves(task)):
+        if task is None or (recipe.stacks and recipe.serves(task)):
             return members
         return [member for member in members if task in member.tasks and recipe.serves(task)]
 

@@ -32,7 +32,19 @@ class Learned(Model):
         return self.model_dump(mode="json", exclude=set(self.device_keys) | off | {"about", "name"})
 
 
-class Recipe(Learned):
+class Supervised(Learned):
+    """What every recipe says that learns from labels.
+
+    With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is all. Text is read
+    whole, and every row is predicted: a recipe and its smaller self are scored on the same rows.
+    """
+
+    later_keys: ClassVar[frozenset[str]] = frozenset({"train_queries"})
+
+    train_queries: int = Field(0, ge=0)
+
+
+class Recipe(Supervised):
     """What every recipe says that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose audit training
@@ -105,10 +117,10 @@ _LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})  # of 
 class Optimised(Model):
     """What the training loop reads, whatever it trains.
 
-    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how many
-    it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the averaged
-    weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own; each layer of
-    the encoder by `layer_decay` times the rate of the one above it, see `training/optimisation.py`.
+    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how
+    many it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the
+    averaged weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own;
+    each layer of the encoder by `layer_decay` times the rate of the one above it, see `training/optimisation.py`.
 
     `precision` is that of matrix products: `auto` is bf16 on a GPU that has it and fp32 elsewhere, `fast` is bf16 on a
     CPU that has it, too; weights, norms and losses are fp32 in either. `deterministic` makes GPUs repeat their bytes. A
@@ -168,7 +180,7 @@ class EncoderRecipe(Recipe, Optimised):
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
-    later_keys: ClassVar[frozenset[str]] = _LATER | {"pooling", "prior_bias"}
+    later_keys: ClassVar[frozenset[str]] = Recipe.later_keys | _LATER | {"pooling", "prior_bias"}
 
     model: Literal["encoder"] = "encoder"
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
@@ -260,21 +272,23 @@ class LexicalRecipe(Recipe):
     min_rows_per_leaf: int = Field(30, ge=1)
 
 
-Method = Literal["paper", "greedy", "search", "lightgbm", "lambdarank"]
+Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
 
 
-class EnsembleRecipe(Learned):
+class EnsembleRecipe(Supervised):
     """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
 
     `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean
     gain of the regressors; tasks 2 and 3: mean probabilities); `greedy` and `search` learn the weights of an average,
-    see `ensemble/average.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the members' outputs, see
-    `ensemble/stacker.py`. The keys behind it belong to weights, then to trees, then to what is done with probabilities.
+    see `ensemble/average.py`; `logistic` is a regression on the outputs of members that help and on text, see
+    `ensemble/logistic.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the members' outputs, see
+    `ensemble/stacker.py`; `mixed` is the mean of the regression and of trees on text alone. The keys behind it belong
+    to weights, then to trees, then to what is done with probabilities.
     """
 
     model: Literal["ensemble"] = "ensemble"
     members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
-    method: Method = "lightgbm"
+    method: Method = "mixed"
     nested: bool = False  # fit on members that never saw the fold that is scored
 
     objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
@@ -306,8 +320,9 @@ class EnsembleRecipe(Learned):
         return range(SCHEMES["five"])
 
     @property
-    def learns_trees(self) -> bool:
-        return self.method in ("lightgbm", "lambdarank")
+    def stacks(self) -> bool:
+        """Whether a model reads what the members say, of any task, as features beside those of text."""
+        return self.method in ("logistic", "lightgbm", "lambdarank", "mixed")
 
     def serves(self, task: str) -> bool:
         """Whether the method answers a task."""

@@ -19,6 +19,7 @@ from competition import evaluation, oof, processes
 from competition.errors import CompError
 from competition.files.records import stamped, write_json
 from competition.files.tables import read_table
+from competition.folds import first_queries
 from competition.lessons import Lesson, distil
 from competition.materials import Materials, read_translations
 from competition.oof import RunPlan
@@ -305,4 +306,6 @@ def sides(
     learn = is_train & ~held_out & ~np.isnan(target(recipe.kind, examples))
     if recipe.rows == "task1":
         learn &= examples["task1"].to_numpy(bool)
+    if recipe.train_queries:
+        learn &= first_queries(examples, recipe.train_queries)
     return {"train": learn, "held_out": held_out, "test": ~is_train}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import get_args
 
 import pandas as pd
 
@@ -11,11 +12,11 @@ from competition.execution import Step
 from competition.files.atomic import write_text
 from competition.files.tables import read_table
 from competition.pipeline import Pipeline
-from competition.recipe import EnsembleRecipe
+from competition.recipe import EnsembleRecipe, Method
 from competition.scoreboard import best_runs, scoreboard
 from competition.settings import WITHOUT
 
-METHODS = ("paper", "greedy", "search", "lightgbm", "lambdarank")
+METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Stacks:
         found: list[str] = []
         if self.every_method:
             found += [f"{name}.{method}" for method in METHODS if method != recipe.method]
-            decided = dict.fromkeys([name, name if recipe.method == "lightgbm" else f"{name}.lightgbm"])
+            decided = dict.fromkeys([name, name if recipe.method == "mixed" else f"{name}.mixed"])
             found += [f"{base}.{decision}" for base in decided for decision in ("can", "thresholds")]
         members = [member.name for member in self.pipeline.members_of(recipe)]
         if self.leave_out and len(members) > 1:

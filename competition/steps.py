@@ -103,7 +103,7 @@ class Maker(Runs):
         """Fit an ensemble of members to the labels of `examples`, which may be others than those of the workspace."""
         from competition.ensemble.crossfit import cross_fit
 
-        text = self.text_features if recipe.learns_trees and recipe.text else None
+        text = self.text_features if recipe.stacks and recipe.text else None
         fold = self.fold_of_rows(plan.scheme)
         return cross_fit(TASKS[plan.tasks[0]], members, examples, fold, recipe, text)
 

@@ -106,6 +106,10 @@ class Workspace:
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"
 
+    def curve(self, ensemble: str) -> Path:
+        """The table of a learning curve; its picture lies beside it."""
+        return self.root / "reports" / f"curve-{ensemble}.csv"
+
     def stack_table(self, ensemble: str) -> Path:
         return self.root / "reports" / f"stack-{ensemble}.csv"
 

@@ -24,7 +24,7 @@ WIDTH = 104  # columns of the terminal
 REPORT = (1400, 1010)  # pixels
 # Each command with what is shown of its output: from the first line that holds a text on, so many lines.
 SESSION: dict[str, Sequence[tuple[str, int]]] = {
-    "comp data synth": (("Data", 6), ("wrong on purpose", 1)),
+    "comp data sample": (("Data", 6),),
     "comp run": (
         ("[1/", 5),
         ("train c1 fold 0", 3),

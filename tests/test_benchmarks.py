@@ -1,5 +1,6 @@
 """What the benchmarks compare does the same mathematics, and those for GPUs run wherever there is none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from benchmarks import gpu
+from benchmarks.loop import Graded, Rows, ours, plain_loop
 from benchmarks.reference import Reference
 from benchmarks.rounds import ratio, train_ours, without_dropout
 from benchmarks.step import METHODS, TOLERANCE
 from competition.model.relevance import RelevanceModel
+from competition.tasks import label_codes
 from competition.training.step import Sample
 from tests.training.conftest import Bench, bench, recipe
 
@@ -43,3 +46,19 @@ def test_the_benchmark_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     if not torch.cuda.is_available():
         gpu.main(small=False)
         assert capsys.readouterr().out == "This benchmark needs a GPU, and there is none here.\n"
+
+
+def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench: Bench) -> None:  # noqa: F811
+    rows = Rows.of(None, 40)
+    unseen = rows.examples.iloc[rows.answered]
+    assert len(rows.train) == 40 and not set(unseen["query_id"]) & set(rows.examples["query_id"].iloc[rows.train])
+    asked = recipe(features=(), pooling="mean", max_length=32, epochs=1, batch_size=10, learning_rate=1e-3)
+    few = replace(rows, answered=rows.answered[:30])
+    for train in (plain_loop, ours):
+        found = train(few, bench.sources.encoder, asked, 1)
+        assert found.shape == (30, 4) and np.abs(found.sum(1) - 1).max() < 1e-6
+        assert found.std(0).max() > 1e-3
+    exact = np.eye(4)[label_codes(unseen["label"])]
+    graded = Graded.of(rows, exact)
+    assert graded.auc == 1 and graded.ranking.values[:, 0].min() == 1
+    assert Graded.of(rows, exact[:, [3, 1, 2, 0]]).auc < 0.5

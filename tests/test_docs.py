@@ -6,10 +6,12 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
 from competition.cli import app
+from competition.data import esci
 from tests.conftest import comp
 
 ROOT = Path(__file__).parents[1]
@@ -50,8 +52,21 @@ def pages_with(language: str) -> list[Path]:
     return [page for page in PAGES if any(kind == language for kind, *_ in blocks(page))]
 
 
+@pytest.fixture(scope="module")
+def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample with a third of its queries: enough for an audit to meet every label in every fold."""
+    folder = tmp_path_factory.mktemp("sample")
+    examples = pd.read_parquet(esci.SAMPLE / esci.A_EXAMPLES)
+    examples = examples[examples["query_id"].isin(sorted(examples["query_id"].unique())[1::3])]
+    products = pd.read_parquet(esci.SAMPLE / esci.A_PRODUCTS)
+    examples.to_parquet(folder / esci.A_EXAMPLES)
+    products[products["product_id"].isin(examples["product_id"])].to_parquet(folder / esci.A_PRODUCTS)
+    return folder
+
+
 @pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.stem)
-def test_sessions_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_run(page: Path, some_queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(esci, "SAMPLE", some_queries)
     monkeypatch.chdir(tmp_path)
     for language, file, content in blocks(page):
         if file:
@@ -73,6 +88,13 @@ def typed(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
             assert result.exit_code == 0, (words, result.output, result.stderr)
             if words[0] == "init":
                 Path(words[1], "competition.toml").write_text(QUICK, encoding="utf-8")
+
+
+def test_the_tutorial_runs_the_demo() -> None:
+    demo = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
+    lines = re.findall(r"\$\(BIN\)/(comp .*)", demo)
+    tutorial = [line for _, _, content in blocks(DOCS / "tutorial.md") for line in content.splitlines()]
+    assert lines == ["comp data sample", "comp run"] and {f"$ {line}" for line in lines} <= set(tutorial)
 
 
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.stem)

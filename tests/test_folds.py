@@ -15,6 +15,7 @@ from competition.errors import InputError
 from competition.recipe import SCHEMES
 from tests.conftest import SAMPLE_A, needs_sample
 
+WORDS = [f"query {i}" for i in range(200)]
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
@@ -139,3 +140,39 @@ def test_no_leak_on_real_rows(scheme: str) -> None:
     seen = train.assign(fold=folds.fold_of_rows(train, table), text=train["query"].map(folds.normalise))
     assert seen.groupby("text")["fold"].nunique().max() == 1
     assert set(seen["fold"]) == set(range(SCHEMES[scheme]))
+
+
+# --- the first training queries ----------------------------------------------------------------------------------
+
+
+def first(examples: pd.DataFrame, count: int) -> set[str]:
+    """The texts of the first training queries."""
+    return set(examples["query"][folds.first_queries(examples, count)])
+
+
+def test_smaller_sets_of_queries_are_within_larger_ones() -> None:
+    examples = frame(WORDS)
+    sets = [first(examples, count) for count in (0, 1, 20, 100, 200, 300)]
+    assert [len(each) for each in sets] == [0, 1, 20, 100, 200, 200]
+    assert all(small <= large for small, large in zip(sets, sets[1:], strict=False))
+
+
+def test_the_first_queries_depend_on_text_alone() -> None:
+    examples = frame(WORDS)
+    chosen = first(examples, 50)
+    assert first(examples.sample(frac=1, random_state=0), 50) == chosen
+    more = first(frame([*WORDS, *(f"new {i}" for i in range(200))]), 100)
+    assert more & set(WORDS) <= first(examples, 100)  # new queries come between, the order of the others stays
+    spelled = frame(["Red  Shoes", "red shoes", "blue shoes"])
+    assert len(first(spelled, 1)) in (1, 2) and len(first(spelled, 2)) == 3  # two spellings are one query
+
+
+def test_test_queries_are_none_of_the_first() -> None:
+    examples = frame([*WORDS, *WORDS], ["train"] * 200 + ["test"] * 200)
+    chosen = folds.first_queries(examples, 50)
+    assert chosen.sum() == 50 and set(examples["split"][chosen]) == {"train"}
+
+
+def test_the_first_queries_are_spread_over_the_folds() -> None:
+    parts = [folds.part_of(text) // 4 for text in folds.texts_in_order(frame(WORDS))[:100]]
+    assert min(parts.count(fold) for fold in range(5)) > 10  # 20 on average

@@ -12,7 +12,13 @@ from competition.tasks import ANSWER_KIND, LABELS, TASKS
 from tests.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2
-CASES = [("task1", "lightgbm"), ("task1", "lambdarank"), ("task2", "lightgbm"), ("task3", "lightgbm")]
+CASES = [
+    ("task1", "lightgbm"),
+    ("task1", "lambdarank"),
+    ("task2", "lightgbm"),
+    ("task3", "lightgbm"),
+    ("task2", "logistic"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -305,7 +305,7 @@ def test_device_keys_change_no_result(
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
         *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
         *({"pooling": "first"}, {"head_learning_rate": 1e-3}, {"layer_decay": 0.9}, {"warmup_steps": 50}),
-        {"prior_bias": True},
+        *({"prior_bias": True}, {"train_queries": 10}),
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -425,7 +425,7 @@ def test_the_published_ensemble(tmp_path: Path) -> None:
     assert isinstance(found, EnsembleRecipe)
     assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
     blend = load_recipe(workspace, load_settings(workspace), "blend")
-    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "lightgbm")
+    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "mixed")
 
 
 def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:

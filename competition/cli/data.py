@@ -94,6 +94,9 @@ def synth(
     by_label: Annotated[
         bool, typer.Option("--by-label", help="Neighbouring labels are confused, scarce ones more often; else evenly.")
     ] = False,
+    synonyms: Annotated[
+        bool, typer.Option(help="Things have two names, brands product lines, measures two units; words do not decide.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2022,
 ) -> None:
     """Make the built-in catalogue: no download, labels right by construction, then a known share of them made wrong."""
@@ -104,9 +107,10 @@ def synth(
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
     space = opened(context, workspace)
     _keep_imported(space)
-    examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth)
+    examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth, synonyms)
     source = f"{_SYNTH} queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
     source += f" depth={depth}" if depth != synthetic.DEPTH else ""
+    source += " synonyms" if synonyms else ""
     store.save(space, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)
     _show(space)

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from competition.ensemble.rows import MOST_ROWS, at_most
+from competition.ensemble.rows import MOST_ROWS, PARTS, at_most, draw_parts
 from competition.files.fingerprints import derive_seed
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
@@ -35,10 +35,11 @@ def paper_weights(task: Task, kinds: list[str]) -> Array:
 
 
 def learn_weights(recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.DataFrame, seed: int) -> Array:
-    """Weights for one fold.
+    """Return the weights of one fold.
 
-    A learned average replaces the best single member only if it beats it significantly over the queries it was learned
-    on: on few queries the best of many averages is ahead by luck, and worse on queries it has not seen.
+    A learned average replaces the best single member only if finding it helps on queries that it was not found on: each
+    part of the queries is scored with the average and with the single member of the other parts, and over all parts
+    the average must be significantly better. On few queries the best of many averages is ahead by luck.
 
     Args:
         recipe: how weights are found.
@@ -50,22 +51,40 @@ def learn_weights(recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.Da
     Returns:
         `(members,)`, summing to 1.
     """
-    chosen = at_most(rows["query_id"].to_numpy(np.int64), MOST_ROWS, seed)
-    values, rows = values[:, chosen], rows[chosen]
-    objective = make_objective(task, rows, recipe.objective)
-    members = len(values)
-    singles = [objective(value) for value in values]
-    single = np.eye(members)[int(np.argmax([each.sum() for each in singles]))]
-    if members == 1:
+    query = rows["query_id"].to_numpy(np.int64)
+    chosen = at_most(query, MOST_ROWS, seed)
+    values, rows, query = values[:, chosen], rows[chosen], query[chosen]
+    single = _best_single(values, make_objective(task, rows, recipe.objective))
+    if len(values) == 1:
         return single
+    part, gains = draw_parts(query, PARTS, seed), []
+    for k in range(PARTS):
+        judged, others = part == k, part != k
+        if not judged.any() or not others.any():
+            continue
+        objective = make_objective(task, rows[others], recipe.objective)
+        found = _find_weights(recipe, task, values[:, others], objective, seed)
+        alone = _best_single(values[:, others], objective)
+        score = make_objective(task, rows[judged], recipe.objective)
+        average, member = (score(np.tensordot(weights, values[:, judged], 1)) for weights in (found, alone))
+        gains.append(average - member)
+    gain = np.concatenate(gains) if gains else np.zeros(1)
+    if gain.sum() > SIGNIFICANT * np.sqrt(len(gain)) * gain.std():
+        return _find_weights(recipe, task, values, make_objective(task, rows, recipe.objective), seed)
+    return single
+
+
+def _best_single(values: Array, objective: Objective) -> Array:
+    """All weight for the member that the objective likes best, `(members,)`."""
+    return np.eye(len(values))[int(np.argmax([objective(value).sum() for value in values]))]
+
+
+def _find_weights(recipe: EnsembleRecipe, task: Task, values: Array, objective: Objective, seed: int) -> Array:
+    """The weights that make the objective of these rows highest, `(members,)`."""
     if recipe.method == "greedy":
-        queries = len(singles[0])
-        found = greedy_weights(values, objective, recipe.selections, draw_bags(queries, recipe.bags, seed))
-    else:
-        smooth = recipe.objective == "likelihood" and task.metric != "nDCG"
-        found = search_weights(values, objective, smooth)
-    gain = objective(np.tensordot(found, values, 1)) - singles[int(single.argmax())]
-    return found if gain.sum() > SIGNIFICANT * np.sqrt(len(gain)) * gain.std() else single
+        queries = len(objective(values[0]))
+        return greedy_weights(values, objective, recipe.selections, draw_bags(queries, recipe.bags, seed))
+    return search_weights(values, objective, smooth=recipe.objective == "likelihood" and task.metric != "nDCG")
 
 
 def make_objective(task: Task, rows: pd.DataFrame, kind: str) -> Objective:

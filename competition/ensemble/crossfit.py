@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from competition.ensemble.blending import blend
-from competition.ensemble.decisions import apply_factors, can, learn_factors
+from competition.ensemble.blending import ALL, blend
+from competition.ensemble.decisions import apply_factors, can, confident_mass, learn_factors
+from competition.ensemble.logistic import TEXT, regress
 from competition.ensemble.rows import Combined, Member, Rows
 from competition.ensemble.stacking import stack
 from competition.errors import CompError
@@ -49,11 +50,35 @@ def cross_fit(
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
     rows = Rows(task, members, examples, fold, recipe)
-    combined = stack(rows, text) if recipe.learns_trees else _blends(rows)
+    combined = _combined(rows, text)
     learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
     ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
     held_out = [_frame(task, ids[rows.held(k)], each.held_out) for k, each in zip(rows.folds, learned, strict=True)]
     return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
+
+
+def _combined(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+    """What the method says, fold by fold."""
+    method = rows.recipe.method
+    if method in ("lightgbm", "lambdarank"):
+        return stack(rows, text)
+    if method == "logistic" or (method == "mixed" and text is None):
+        return regress(rows, text)
+    return _mixed(rows, text) if method == "mixed" else _blends(rows)
+
+
+def _mixed(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+    """The mean of the regression on members and text and of trees on text alone.
+
+    The two err in different ways. Trees on members gained nothing over trees on text, and the steps in which they read
+    a member would make rounding into decisions.
+    """
+    mixed = []
+    for regression, trees in zip(regress(rows, text), stack(rows.alone(), text), strict=True):
+        outputs = [(getattr(regression, each) + getattr(trees, each)) / 2 for each in ("learn", "held_out", "test")]
+        shares = {name: (share + (name == TEXT)) / 2 for name, share in regression.weights[ALL].items()}
+        mixed.append(Combined(*outputs, {ALL: shares}, trees.importance, trees.rounds))
+    return mixed
 
 
 def _blends(rows: Rows) -> list[Combined]:
@@ -72,23 +97,14 @@ def _decided(rows: Rows, fold: int, combined: Combined) -> Combined:
     learn = rows.train.iloc[rows.learned(fold)]
     if recipe.can and task.name == "task2":
         prior = np.bincount(label_codes(learn["label"]), minlength=len(LABELS)) / len(learn)
-        scored = ((combined.held_out, rows.train.iloc[rows.held(fold)]), (combined.test, rows.test))
-        held_out, test = (_can_in_task(task, values, examples, prior) for values, examples in scored)
-        combined = replace(combined, learn=can(combined.learn, prior), held_out=held_out, test=test)
+        mass = confident_mass(combined.learn)
+        moved = [can(values, prior, mass) for values in (combined.learn, combined.held_out, combined.test)]
+        combined = replace(combined, learn=moved[0], held_out=moved[1], test=moved[2])
     if recipe.thresholds != "none" and task.classes:
         factors = learn_factors(task, recipe.thresholds, combined.learn, learn, rows.seed(fold))
         held_out, test = (apply_factors(factors, values) for values in (combined.held_out, combined.test))
         combined = replace(combined, held_out=held_out, test=test, factors=factors.tolist())
     return combined
-
-
-def _can_in_task(task: Task, values: Array, examples: pd.DataFrame, prior: Array) -> Array:
-    """CAN over the task's rows, which are answered together; the others stay as they are."""
-    inside = examples[task.name].to_numpy(bool)
-    result = values.copy()
-    if inside.any():
-        result[inside] = can(values[inside], prior)
-    return result
 
 
 def _frame(task: Task, ids: np.ndarray, values: Array) -> pd.DataFrame:

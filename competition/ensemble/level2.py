@@ -15,6 +15,8 @@ from competition.metrics import Array
 from competition.tasks import KINDS, LOCALES, TASKS, Task, expected_gain
 
 Signals = dict[str, Array]  # name -> (rows,)
+_FLOOR = 0.01  # added to probabilities before their logarithm
+_DECIMALS = 4  # of what trees read of a member: less is rounding, which ranks and standard scores would magnify
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Lists:
             "gap": high[self.list_of] - value,
         }
 
+    def mean(self, value: Array) -> Array:
+        """The mean of each row's list, `(rows,)`."""
+        return (np.bincount(self.list_of, weights=value) / self.sizes)[self.list_of]
+
     def _rank(self, by_value: NDArray[np.int64], ordered: Array) -> Array:
         """The mean place of equal values in their list, over its size."""
         of_list = self.list_of[by_value]
@@ -98,7 +104,7 @@ def level2_features(
     columns["candidates"] = lists.sizes[lists.list_of].astype(np.float64)
     columns["locale"] = pd.Categorical(rows["locale"], categories=list(LOCALES)).codes.astype(np.float64)
     if leaky:
-        columns |= {f"in_{other}": rows[other].to_numpy(bool) for other in TASKS if other != task.name}
+        columns |= _other_tasks(task, rows)
     more = [] if text is None else [f"text_{name}" for name in text]
     names = [*columns, *more]
     values = np.empty((len(rows), len(names)), np.float32)
@@ -109,10 +115,58 @@ def level2_features(
     return names, values
 
 
+def smooth_features(
+    task: Task, members: Sequence[Outputs], rows: pd.DataFrame, leaky: bool
+) -> tuple[dict[str, Array], Array]:
+    """The features of a linear model, all of them continuous in what the members say.
+
+    There are no ranks, and nothing is divided by a deviation that may be next to nothing: a member that moves by 1e-6
+    moves its features by less than 4e-4. Probabilities are read as log(p + 0.01), less the mean over the classes. What
+    a member says is split in two: the mean over the row's list, which tells queries apart, and the row's distance from
+    it, which tells products apart.
+
+    Args:
+        task: what is asked.
+        members: their outputs.
+        rows: the examples.
+        leaky: as in `level2_features`.
+
+    Returns:
+        Member -> `(rows, 2 * outputs)`, and what no member is needed for: the size of the list and the locale, `(rows,
+        1 + locales)` and more where it is leaky.
+    """
+    lists = Lists(rows, task)
+    blocks = {}
+    for member in members:
+        said = _log_odds(member)
+        of_list = np.column_stack([lists.mean(each) for each in said.T])
+        blocks[member.name] = np.hstack([said - of_list, of_list])
+    size = np.log(lists.sizes[lists.list_of])
+    locale = [(rows["locale"] == name).to_numpy(np.float64) for name in LOCALES]
+    return blocks, np.column_stack([size, *locale, *(_other_tasks(task, rows) if leaky else {}).values()])
+
+
+def _other_tasks(task: Task, rows: pd.DataFrame) -> Signals:
+    """In which other tasks each row is."""
+    return {f"in_{other}": rows[other].to_numpy(np.float64) for other in TASKS if other != task.name}
+
+
+def _log_odds(member: Outputs) -> Array:
+    """Probabilities on a logarithmic scale, `(rows, outputs)`; gains and scores as they are."""
+    values = member.values
+    if member.kind == "substitute":
+        return np.log(values + _FLOOR) - np.log(1 - values + _FLOOR)
+    if member.kind == "classes":
+        logs = np.log(values + _FLOOR)
+        return logs - logs.mean(axis=1, keepdims=True)
+    return values
+
+
 def _signals(member: Outputs) -> Signals:
-    """A member's outputs, and the expected gain of class probabilities."""
-    signals = {name: member.values[:, i] for i, name in enumerate(KINDS[member.kind].outputs)}
-    return signals | ({"gain": expected_gain(member.values)} if member.kind == "classes" else {})
+    """A member's outputs, rounded, and the expected gain of class probabilities."""
+    values = np.round(member.values, _DECIMALS)
+    signals = {name: values[:, i] for i, name in enumerate(KINDS[member.kind].outputs)}
+    return signals | ({"gain": expected_gain(values)} if member.kind == "classes" else {})
 
 
 def _together(members: Sequence[Outputs]) -> tuple[Signals, Signals]:

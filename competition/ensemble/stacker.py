@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from competition.ensemble.boosting import COMMON
+from competition.ensemble.rows import row_weights, stacked_answer, stacked_codes
 from competition.files.fingerprints import derive_seed
 from competition.metrics import Array, RankedLists
 from competition.recipe import EnsembleRecipe
-from competition.tasks import GAINS, LABELS, Task, expected_gain, gains, truth
+from competition.tasks import GAINS, Task, gains
 
 Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: name, value, whether higher is better
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
@@ -34,6 +35,7 @@ class Trees:
 
     task: Task
     ranks: bool
+    classes: int  # that are learned where nothing is ranked
     booster: lgb.Booster
     best: tuple[int, ...]
     threads: int  # that predict
@@ -44,7 +46,7 @@ class Trees:
         Trees are gone through in strides that are the same for every part, and the rest of a stride anew for each: how
         many another part chose must not even change the rounding.
         """
-        outputs = 1 if self.ranks or self.task.name == "task3" else len(LABELS)
+        outputs = 1 if self.ranks or self.classes == 2 else self.classes
         sums = {0: np.zeros((len(features), outputs))}  # number of trees, whole strides -> their sum
         for count in range(_STRIDE, max(self.best) + 1, _STRIDE):
             sums[count] = sums[count - _STRIDE] + self._raw(features, count - _STRIDE, _STRIDE)
@@ -68,10 +70,9 @@ class Trees:
         """Of LightGBM's scores: themselves, or probabilities, of which ranking takes the expected gain."""
         if self.ranks:
             return raw
-        if self.task.name == "task3":
+        if self.classes == 2:
             return np.asarray(expit(raw), np.float64)
-        values = softmax(raw, axis=1)
-        return expected_gain(values)[:, None] if self.task.metric == "nDCG" else values
+        return stacked_answer(self.task, np.asarray(softmax(raw, axis=1), np.float64))
 
     def importance(self) -> Array:
         """The gain of every feature's splits, as a share of all, `(features,)`."""
@@ -103,9 +104,15 @@ def fit_trees(
     """
     ranks = recipe.method == "lambdarank"
     learn = _by_list(rows, learn) if ranks else learn
-    y = _target(task, ranks, rows)
-    data = lgb.Dataset(features[learn], y[learn], group=_groups(rows, learn) if ranks else None)
-    booster = lgb.Booster(_parameters(recipe, task, rows, learn, seed) | {"num_threads": threads}, data)
+    codes, classes = stacked_codes(task, rows)
+    y = _relevance(rows) if ranks else codes.astype(np.float64)
+    data = lgb.Dataset(
+        features[learn],
+        y[learn],
+        weight=row_weights(task, rows.iloc[learn]),
+        group=_groups(rows, learn) if ranks else None,
+    )
+    booster = lgb.Booster(_parameters(recipe, classes, rows, learn, seed) | {"num_threads": threads}, data)
     parts = [lgb.Dataset(features[part], y[part], reference=data) for part in watched]
     for i, part in enumerate(parts):
         booster.add_valid(part, str(i))
@@ -123,22 +130,20 @@ def fit_trees(
             break
     last = booster.current_iteration()
     best = tuple(min(last, _EVERY * (int(np.argmin(curve)) + 1)) for curve in curves)
-    return Trees(task, ranks, booster, best, threads)
+    return Trees(task, ranks, classes, booster, best, threads)
 
 
 def _stalled(curve: list[float]) -> bool:
     return bool(curve) and len(curve) - int(np.argmin(curve)) > _PATIENCE
 
 
-def _target(task: Task, ranks: bool, rows: pd.DataFrame) -> Array:
-    """Relevance 0..3 for a ranking objective, else the class, `(rows,)`; -1 where it is unknown."""
-    if ranks:
-        return np.array([_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]], np.float64)
-    return truth(task, rows).astype(np.float64)
+def _relevance(rows: pd.DataFrame) -> Array:
+    """Relevance 0..3 for a ranking objective, `(rows,)`; -1 where it is unknown."""
+    return np.array([_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]], np.float64)
 
 
 def _parameters(
-    recipe: EnsembleRecipe, task: Task, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
+    recipe: EnsembleRecipe, classes: int, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
 ) -> dict[str, object]:
     common = COMMON | {
         "learning_rate": recipe.shrinkage,
@@ -154,9 +159,9 @@ def _parameters(
             "label_gain": [GAINS["paper"][label] for label in _BY_GAIN],
             "lambdarank_truncation_level": int(_groups(rows, learn).max()),
         }
-    if task.name == "task3":
+    if classes == 2:
         return common | {"objective": "binary", "metric": "binary_logloss"}
-    return common | {"objective": "multiclass", "num_class": len(LABELS), "metric": "multi_logloss"}
+    return common | {"objective": "multiclass", "num_class": classes, "metric": "multi_logloss"}
 
 
 def _by_list(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:

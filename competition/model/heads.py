@@ -112,6 +112,8 @@ class BiEncoder(nn.Module):
 
     pools = True
     beside = 1
+    center: Tensor
+    scale: Tensor
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()

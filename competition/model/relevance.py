@@ -81,13 +81,10 @@ class RelevanceModel(nn.Module):
     def start_by_similarity(self, batches: Iterable[Inputs]) -> None:
         """Make a bi-encoder begin by what its encoder knows: the nearer query and product, the higher the gain.
 
-        A no-operation for the other architectures.
-
         Args:
             batches: of training rows, by which cosines are standardised.
         """
-        if not isinstance(self.head, BiEncoder):
-            return
+        assert isinstance(self.head, BiEncoder)  # no other architecture compares
         was_training = self.training
         self.eval()
         self.head.standardise(torch.cat([self.head.cosine(self._sides(inputs)) for inputs in batches]))

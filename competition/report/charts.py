@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from competition.report.behavior import Reliability
-from competition.report.figures import FAINT, INK, MARKS, SERIES, drawing, margins, to_svg
+from competition.report.figures import FAINT, INK, MARKS, SERIES, drawing, margins, to_file, to_svg
 from competition.report.logs import Pass
 
 Point = tuple[float, float, float]  # value, low, high
@@ -90,6 +90,33 @@ def curves(name: str, passes: Sequence[Pass]) -> str:
         loss.tick_params(axis="x", labelbottom=False)
         score.set_xlabel("optimizer steps")
         return to_svg(figure, name)
+
+
+def learning(name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, Point]]]]) -> str:
+    """Return the file of a learning curve: a panel per task, a line per model, a score with its interval per size.
+
+    Args:
+        name: of the picture.
+        panels: title -> model -> training queries and score.
+    """
+    with drawing(2 * WIDTH, 60 + 190 * len(panels), rows=len(panels)) as (figure, every):
+        margins(figure, 56, 110, 24, 40, between=34)
+        for axes, (title, models) in zip(every, panels.items(), strict=True):
+            for s, (model, points) in enumerate(models.items()):
+                color = SERIES[s % len(SERIES)]
+                x = [queries * 1.02 ** (s - 1) for queries, _ in points]  # beside each other, so that all are seen
+                values, low, high = zip(*(point for _, point in points), strict=True)
+                axes.vlines(x, low, high, color=color, alpha=0.5)
+                axes.plot(x, values, marker=MARKS[s % len(MARKS)], color=color, markeredgewidth=0, label=model)
+            sizes = [queries for queries, _ in next(iter(models.values()))]
+            axes.set_xscale("log")
+            axes.set_xticks(sizes, [f"{queries:,}" for queries in sizes])
+            axes.set_xticks([], minor=True)
+            axes.set_title(title, loc="left", fontsize=11, color=FAINT, pad=5)
+            axes.tick_params(axis="y", labelcolor=FAINT)
+        every[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        every[-1].set_xlabel("training queries")
+        return to_file(figure, name)
 
 
 def calibration(name: str, bins: Reliability, horizontal: str, vertical: str) -> str:

@@ -65,13 +65,18 @@ def margins(figure: Drawing, left: float, right: float, top: float, bottom: floa
     )
 
 
-def to_svg(figure: Drawing, name: str) -> str:
-    """SVG to stand in a page: the same bytes for the same figure, ids that no other `name` has, and no style in it."""
+def to_file(figure: Drawing, name: str, transparent: bool = False) -> str:
+    """Return SVG that is a file of its own: the same bytes for the same figure, ids that no other `name` has."""
     text = StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(text, format="svg", metadata=nothing, transparent=True)
-    svg = text.getvalue()
+        figure.savefig(text, format="svg", metadata=nothing, transparent=transparent)
+    return text.getvalue()
+
+
+def to_svg(figure: Drawing, name: str) -> str:
+    """SVG to stand in a page: the same bytes for the same figure, ids that no other `name` has, and no style in it."""
+    svg = to_file(figure, name, transparent=True)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)

@@ -215,6 +215,13 @@ def tune(
     checkpoints: Checkpoints | None = None,
 ) -> None:
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
+    if recipe.architecture == "bi-encoder":
+        rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
+        parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
+        with accelerator.autocast():
+            model.to(device).start_by_similarity(collate(sample.pairs, part, device) for part in parts)
+    if recipe.prior_bias:
+        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
 
     def gradients(wrapped: nn.Module) -> Step:
         return Step(accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed)
@@ -236,12 +243,6 @@ def _train_seed(
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
     sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
-    with accelerator.autocast():
-        probe = np.array_split(fold.train[:: -(-len(fold.train) // PROBE)], -(-PROBE // recipe.batch_size))
-        device = accelerator.device
-        model.to(device).start_by_similarity(collate(corpus.pairs, rows, device) for rows in probe if len(rows))
-    if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
     kept, checkpoints = Kept(recipe.weights), None
     if fold.unfinished is not None:
         checkpoints = Checkpoints(fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept})

@@ -17,11 +17,12 @@ from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
 
 # Where no rows must be there yet, or others take their place.
-FRESH = ("init", "data import", "data synth")
+FRESH = ("init", "data import", "data sample", "data synth")
 # What fits many models is run up to the first of them; that all of it works is tested where the command is.
 LONG = (
     "pretrain",
     "ablate",
+    "curve",
     "stack",
     "audit-leaks blend",
     "train --recipe r1 --fold 2 --dry-run",

@@ -40,7 +40,7 @@ def table(stacked: Workspace) -> pd.DataFrame:
 
 def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
     runs = {task: set(lines["run"]) for task, lines in table.groupby("task")}
-    methods = ["blend", "blend.paper", "blend.greedy", "blend.search"]
+    methods = ["blend", "blend.paper", "blend.greedy", "blend.search", "blend.logistic", "blend.lightgbm"]
     left_out = [f"blend.without-{member}" for member in MEMBERS]
     of_task = {
         "task1": [*methods, "blend.lambdarank", *left_out],
@@ -101,7 +101,7 @@ def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
 def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
     result = comp("stack", "blend", "--leave-out", "-w", stacked.root)
     assert result.exit_code == 0 and "Nothing to do" in result.output
-    assert "without-lexical" in result.output and "blend answers by lightgbm" in result.output
+    assert "without-lexical" in result.output and "blend answers by mixed" in result.output
 
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:

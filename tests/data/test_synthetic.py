@@ -152,3 +152,76 @@ def test_complements_and_irrelevant_products_are_something_else(pairs: pd.DataFr
     assert all(name in title for title, name in named)
     irrelevant = pairs[pairs["label"] == "irrelevant"]
     assert not contains(irrelevant, "title", "asked_category").any()
+
+
+# --- synonyms ----------------------------------------------------------------------------------------------------
+
+
+def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int, int]]]:
+    """Of each text the things of a kind that it names: which, and by which of its two names."""
+    found = []
+    for text, locale in zip(texts.str.lower(), locales, strict=True):
+        if kind == "category":
+            pairs = [(category[locale][0], category[locale][2]) for category in WORDS["categories"]]
+        else:
+            of_locale = [
+                WORDS[name][locale] for name in ("attributes", "measures", "other_attributes", "other_measures")
+            ]
+            pairs = list(zip(of_locale[0] + of_locale[1], of_locale[2] + of_locale[3], strict=True))
+        found.append({(i, by) for i, pair in enumerate(pairs) for by in (0, 1) if pair[by].lower() in text})
+    return found
+
+
+@pytest.fixture(scope="module")
+def synonymous() -> pd.DataFrame:
+    """Rows with right labels of a catalogue in which things have two names, and all text of their product."""
+    examples, products, _ = synthetic.make(600, noise=0.0, seed=11, synonyms=True)
+    rows = examples.merge(products, on=store.PRODUCT_KEY)
+    return rows.assign(text=[clean(" ".join(t)) for t in rows[list(FIELDS)].itertuples(index=False)])
+
+
+def test_every_name_has_another_one() -> None:
+    for locale in ("us", "es", "jp"):
+        categories = [(category[locale][0], category[locale][2]) for category in WORDS["categories"]]
+        for name in ("attributes", "measures"):
+            pairs = list(zip(WORDS[name][locale], WORDS[f"other_{name}"][locale], strict=True))
+            assert all(one != other for one, other in pairs)
+        assert len({*sum(categories, ())}) == 2 * len(categories)
+
+
+def test_without_synonyms_the_catalogue_is_what_it_was(noisy: Made) -> None:
+    examples, products, _ = noisy
+    texts = pd.concat([examples["query"], products["title"], products["bullets"]]).str.lower()
+    others = [category["us"][2] for category in WORDS["categories"]] + ["watertight", "set of two", "half a liter"]
+    assert not any(texts.str.contains(other, regex=False).any() for other in others)
+
+
+def test_labels_follow_the_thing_and_not_its_name(synonymous: pd.DataFrame) -> None:
+    rows = synonymous
+    asked, shown = (named(rows[column], rows["locale"], "category") for column in ("query", "title"))
+    things = [({i for i, _ in one}, {i for i, _ in two}) for one, two in zip(asked, shown, strict=True)]
+    same = pd.Series([bool(one & two) for one, two in things])
+    of_label = same.groupby(rows["label"]).mean()
+    assert of_label["exact"] == of_label["substitute"] == 1.0
+    assert of_label["irrelevant"] < 0.05  # a name may stand within another
+    exact = (rows["label"] == "exact").to_numpy()
+    spelled = pd.Series([bool(one & two) for one, two in zip(asked, shown, strict=True)])[exact]
+    assert spelled.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / exact.sum()))  # each chooses on its own
+
+
+def test_attributes_and_measures_are_met_in_either_name(synonymous: pd.DataFrame) -> None:
+    exact = synonymous[(synonymous["label"] == "exact") & (synonymous["bullets"] != "")]
+    asked, shown = (named(exact[column], exact["locale"], "attribute") for column in ("query", "bullets"))
+    wanted = [({i for i, _ in one}, {i for i, _ in two}) for one, two in zip(asked, shown, strict=True) if one]
+    assert np.mean([one <= two for one, two in wanted]) == 1.0
+    words = [one <= two for one, two in zip(asked, shown, strict=True) if one]
+    assert 0.4 < np.mean(words) < 0.6
+
+
+def test_a_brand_goes_by_its_line_too(synonymous: pd.DataFrame) -> None:
+    first = synonymous["title"].str.split(" ").str[0]
+    branded = synonymous["brand"] != ""
+    by_line = first[branded & (first != synonymous["brand"])]
+    assert len(by_line) / branded.sum() == pytest.approx(0.5, abs=0.05)
+    lines = by_line.groupby(synonymous["brand"]).nunique()
+    assert (lines == 1).all() and not set(by_line) & set(synonymous["brand"])

@@ -147,7 +147,7 @@ def by_rank(rows: pd.DataFrame, members: list[Member], space: str) -> Combined:
 
 
 def test_averages_of_ranks_do_not_know_the_scale_of_a_member() -> None:
-    rows = make_examples()
+    rows = make_examples(train=300)
     members = [regressor("a", rows, 0.4, 1), regressor("b", rows, 0.5, 2)]
     other = [members[0], transformed(members[1])]
     plain, same = (by_rank(rows, each, "rank") for each in (members, other))

@@ -1,7 +1,7 @@
 """A cross-fitted ensemble: what scores a fold never saw it, each row is there once, and no order matters."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pytest
 
 from competition.ensemble import blending, stacker
 from competition.ensemble.crossfit import CrossFitted, cross_fit
-from competition.ensemble.decisions import apply_factors, can, learn_factors
+from competition.ensemble.decisions import apply_factors, can, confident_mass, learn_factors
 from competition.ensemble.level2 import Outputs, level2_features
 from competition.ensemble.rows import Member, outputs_of
 from competition.ensemble.stacker import fit_trees
@@ -37,6 +37,7 @@ METHODS: dict[str, list[Keys]] = {  # task -> what it may be answered by
         {"method": "paper"},
         {"method": "greedy"},
         {"method": "search", "space": "rank", "per_locale": True},
+        {"method": "logistic"},
         {"method": "lightgbm"},
         {"method": "lambdarank", "leaky": True},
         {"method": "lambdarank", "nested": True},
@@ -46,6 +47,7 @@ METHODS: dict[str, list[Keys]] = {  # task -> what it may be answered by
         {"method": "paper", "thresholds": "macro-F1"},
         {"method": "greedy", "per_locale": True},
         {"method": "search", "objective": "likelihood", "can": True, "thresholds": "micro-F1"},
+        {"method": "logistic", "nested": True},
         {"method": "lightgbm", "can": True, "thresholds": "macro-F1"},
         {"method": "lightgbm", "nested": True, "thresholds": "micro-F1"},
     ],
@@ -53,6 +55,7 @@ METHODS: dict[str, list[Keys]] = {  # task -> what it may be answered by
         {"method": "paper", "thresholds": "micro-F1"},
         {"method": "greedy", "thresholds": "macro-F1"},
         {"method": "search", "objective": "likelihood"},
+        {"method": "logistic", "leaky": True, "thresholds": "micro-F1"},
         {"method": "lightgbm", "thresholds": "micro-F1"},
         {"method": "lightgbm", "nested": True, "thresholds": "macro-F1"},
     ],
@@ -247,24 +250,31 @@ def values_of(task: str, frames: list[pd.DataFrame]) -> list[Array]:
     return [outputs_of(ANSWER_KIND[task], frame) for frame in frames]
 
 
-def test_alternating_normalisation_reads_priors_of_the_other_folds_and_rows_of_the_task() -> None:
+def test_alternating_normalisation_reads_labels_and_outputs_of_the_other_folds() -> None:
     examples = make_examples()
     examples["task2"] = examples["query_id"] % 3 > 0
     members = make_members("task2", examples)
     plain, moved = (fit("task2", members, examples, recipe_of("paper", can=on)) for on in (False, True))
     graded = graded_rows(TASKS["task2"], examples[examples["split"] == "train"])
+    held_out = pd.concat(plain.held_out).set_index("example_id")
     for k in FOLDS:
         others = graded[folds_of(graded) != k]
         prior = np.bincount(label_codes(others["label"]), minlength=4) / len(others)
-        for rows, before, after in (
-            (examples[folds_of(examples) == k], plain.held_out[k], moved.held_out[k]),
-            (examples[examples["split"] == "test"], plain.test[k], moved.test[k]),
-        ):
+        mass = confident_mass(held_out.loc[others["example_id"]].to_numpy())
+        for before, after in ((plain.held_out[k], moved.held_out[k]), (plain.test[k], moved.test[k])):
             before, after = values_of("task2", [before, after])
-            inside = rows["task2"].to_numpy()
-            np.testing.assert_allclose(after[inside], can(before[inside], prior))
-            assert (after[~inside] == before[~inside]).all()
-            assert (after[inside] != before[inside]).any()
+            np.testing.assert_allclose(after, can(before, prior, mass))
+            assert (after != before).any()
+
+
+def test_alternating_normalisation_answers_a_test_row_whoever_is_asked_with_it() -> None:
+    examples = make_examples(40, 20)
+    members, recipe = make_members("task2", examples), recipe_of("paper", can=True)
+    few = examples[(examples["split"] == "train") | (examples["query_id"] == 45)]
+    of_few = [replace(m, test=m.test[m.test["example_id"].isin(few["example_id"])].reset_index()) for m in members]
+    many, alone = (fit("task2", *each, recipe).test for each in ((members, examples), (of_few, few)))
+    for one, other in zip(many, alone, strict=True):
+        pd.testing.assert_frame_equal(one.set_index("example_id").loc[other["example_id"]].reset_index(), other)
 
 
 @pytest.mark.parametrize("task", ["task2", "task3"])

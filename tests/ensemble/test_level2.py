@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.level2 import Lists, Outputs, level2_features
+from competition.ensemble.level2 import Lists, Outputs, level2_features, smooth_features
 from competition.metrics import Array
 from competition.tasks import TASKS
 from tests.ensemble.made import make_examples
@@ -149,3 +149,39 @@ def test_a_constant_shift_of_a_member_moves_only_its_values() -> None:
     for name in ("rank", "z", "gap"):
         np.testing.assert_allclose(plain[f"r_gain_{name}"], moved[f"r_gain_{name}"], atol=1e-6)
     np.testing.assert_allclose(plain["r_gain_max"] + 8, moved["r_gain_max"], rtol=1e-6)
+
+
+# --- smooth ------------------------------------------------------------------------------------------------------
+
+
+def test_smooth_features_by_hand() -> None:
+    """Two products of one query and one of another: means over the list, and distances from them."""
+    rows = rows_of([1, 1, 2])
+    substitute = np.array([[0.2], [0.6], [0.5]])
+    gain = np.array([[0.4], [1.0], [0.3]])
+    classes = np.array([[0.7, 0.1, 0.1, 0.1]] * 3)
+    members = [
+        Outputs("t", "substitute", substitute), Outputs("r", "gain", gain), Outputs("c", "classes", classes)
+    ]  # fmt: skip
+    blocks, rest = smooth_features(TASK1, members, rows, leaky=False)
+    odds = np.log(np.array([0.21, 0.61, 0.51]) / np.array([0.81, 0.41, 0.51]))
+    mean = (odds[0] + odds[1]) / 2
+    np.testing.assert_allclose(blocks["t"], [[odds[0] - mean, mean], [odds[1] - mean, mean], [0, 0]], atol=1e-12)
+    np.testing.assert_allclose(blocks["r"], [[-0.3, 0.7], [0.3, 0.7], [0, 0.3]], atol=1e-12)
+    logs = np.log([0.71, 0.11, 0.11, 0.11])
+    np.testing.assert_allclose(blocks["c"], [[0, 0, 0, 0, *(logs - logs.mean())]] * 3, atol=1e-12)
+    np.testing.assert_allclose(rest, [[np.log(2), 1, 0, 0], [np.log(2), 1, 0, 0], [np.log(1), 1, 0, 0]])
+    leaky = smooth_features(TASK1, members, rows, leaky=True)[1]
+    assert leaky[:, 4:].tolist() == [[1, 1], [1, 0], [1, 1]]  # in task 2, in task 3
+
+
+def test_a_millionth_moves_smooth_features_by_little() -> None:
+    rows = make_examples(train=20, test=0)
+    members = made_members(rows)
+    rng = np.random.default_rng(4)
+    moved = [Outputs(m.name, m.kind, m.values + rng.uniform(-1e-6, 1e-6, m.values.shape)) for m in members]
+    before, after = (smooth_features(TASK1, each, rows, leaky=False)[0] for each in (members, moved))
+    assert all(np.abs(before[name] - after[name]).max() < 3e-4 for name in before)
+    same = [Outputs("c", "classes", np.full((len(rows), 4), 0.25) + rng.uniform(-1e-7, 1e-7, (len(rows), 4)))]
+    found = features_of(same, rows).drop(columns=["candidates", "locale"])
+    assert (found.nunique() == 1).all()  # for trees, less than the fourth decimal is no rank

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.rows import Rows, at_most
+from competition.ensemble.rows import Rows, at_most, draw_parts, row_weights, stacked_answer, stacked_codes
 from competition.errors import CompError
+from competition.folds import first_queries
 from competition.tasks import TASKS
 from tests.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
 
@@ -37,6 +38,21 @@ def test_all_rows_of_a_fold_are_held_out_also_without_a_label_and_outside_the_ta
     held = [rows.train["example_id"].iloc[rows.held(k)].tolist() for k in rows.folds]
     assert held == [examples.loc[folds_of(examples) == k, "example_id"].tolist() for k in range(5)]
     assert sorted(np.concatenate(held)) == examples.loc[examples["split"] == "train", "example_id"].tolist()
+
+
+def test_fewer_training_queries_are_learned_from_and_all_are_held_out() -> None:
+    examples = partly_labelled()
+    examples["query"] = "query " + examples["query_id"].astype("str")
+    whole, few = (
+        Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("greedy", train_queries=count))
+        for count in (0, 8)
+    )
+    chosen = np.flatnonzero(first_queries(whole.train, 8))
+    assert 0 < len(chosen) < len(whole.train)
+    for fold in whole.folds:
+        assert few.learned(fold).tolist() == np.intersect1d(whole.learned(fold), chosen).tolist()
+        assert few.graded(fold).tolist() == np.intersect1d(whole.graded(fold), chosen).tolist()
+        assert few.held(fold).tolist() == whole.held(fold).tolist()
 
 
 def test_order_of_rows_and_members_changes_nothing() -> None:
@@ -93,3 +109,42 @@ def test_the_queries_that_are_drawn_do_not_depend_on_the_order_of_rows() -> None
     query = np.repeat(np.arange(30), 3)
     order = np.random.default_rng(0).permutation(len(query))
     assert at_most(query[order], 40, 1).tolist() == at_most(query, 40, 1)[order].tolist()
+
+
+def test_parts_are_whole_queries_of_equal_number_whatever_the_order() -> None:
+    query = np.repeat(np.arange(20), [1, 5] * 10)
+    part = draw_parts(query, 5, seed=3)
+    of_query = pd.Series(part).groupby(query).unique()
+    assert (of_query.map(len) == 1).all()
+    assert of_query.map(lambda each: each[0]).value_counts().tolist() == [4] * 5
+    order = np.random.default_rng(0).permutation(len(query))
+    assert draw_parts(query[order], 5, seed=3).tolist() == part[order].tolist()
+    assert draw_parts(query, 5, seed=4).tolist() != part.tolist()
+
+
+def test_rows_of_a_query_share_a_weight_that_grows_with_the_root_of_their_number() -> None:
+    rows = pd.DataFrame({"query_id": [4, 7, 7, 7, 7]})
+    weights = row_weights(TASKS["task2"], rows)
+    mean = (1 + 4 * 4**-0.5) / 5
+    assert weights.tolist() == pytest.approx([1 / mean, *[4**-0.5 / mean] * 4])
+    assert weights.mean() == pytest.approx(1)
+    assert row_weights(TASKS["task1"], rows).tolist() == [1] * 5  # the order within a query knows no query
+
+
+def test_stackers_learn_labels_where_all_have_one_and_else_the_answers_of_task_3() -> None:
+    rows = pd.DataFrame({"label": ["exact", "substitute", "irrelevant", None]})
+    rows["substitute"] = pd.array([False, True, False, None], "boolean")
+    assert [(codes.tolist(), n) for codes, n in (stacked_codes(TASKS[task], rows) for task in TASKS)] == [
+        ([0, 1, 3, -1], 4)
+    ] * 3
+    answered = rows.assign(substitute=pd.array([False, True, False, True], "boolean"))
+    codes, classes = stacked_codes(TASKS["task3"], answered)
+    assert (codes.tolist(), classes) == ([0, 1, 0, 1], 2)
+
+
+def test_what_answers_a_task_of_four_classes_and_of_two() -> None:
+    four = np.array([[0.5, 0.2, 0.2, 0.1]])
+    assert stacked_answer(TASKS["task1"], four).tolist() == [[pytest.approx(0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01)]]
+    assert stacked_answer(TASKS["task2"], four).tolist() == four.tolist()
+    assert stacked_answer(TASKS["task3"], four).tolist() == [[0.2]]
+    assert stacked_answer(TASKS["task3"], np.array([[0.7, 0.3]])).tolist() == [[0.3]]

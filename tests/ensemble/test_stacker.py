@@ -71,6 +71,15 @@ def test_substitutes_that_are_planted_are_found() -> None:
     assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
 
 
+def test_substitutes_are_found_where_no_label_says_what_the_others_are() -> None:
+    rows, features = planted()
+    _, watched, unseen = thirds(rows)
+    trees = fit(recipe_of("lightgbm", trees=60), "task3", (rows.assign(label=None), features), [watched])
+    found = trees.predict(features[unseen])[0]
+    assert trees.classes == 2 and found.shape == (len(unseen), 1)
+    assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
+
+
 @pytest.mark.parametrize("method", ["lightgbm", "lambdarank"])
 def test_an_order_that_is_planted_is_found(method: str) -> None:
     rows, features = planted()
@@ -177,7 +186,7 @@ def losses(trees: Trees, features: NDArray[np.float32], rows: pd.DataFrame) -> d
         values = trees.booster.predict(features, num_iteration=n)
         if trees.ranks:
             found[n] = -ndcg_of(rows, values)
-        elif trees.task.name == "task3":
+        elif trees.classes == 2:
             found[n] = log_loss(np.where(rows["substitute"], values, 1 - values))
         else:
             found[n] = log_loss(values[np.arange(len(rows)), label_codes(rows["label"])])

@@ -132,3 +132,32 @@ def test_outputs_that_do_not_depend_on_the_text_end_training(
     run(bench, recipe(**KEYS, name="c1"), tmp_path / "sound", held_out)
     assert "depend" not in capsys.readouterr().err
     assert (tmp_path / "sound" / "log").read_text().count("held_out_score") == 2
+
+
+def test_no_random_setting_ends_in_constant_outputs_without_the_sentence(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty of them, at rates up to some that no model stands."""
+    monkeypatch.setattr(spread, "FEWEST", 2)
+    ends: list[str] = []
+    for number in range(20):
+        rng = np.random.default_rng(number)
+        asked = recipe(
+            learning_rate=float(10 ** rng.uniform(-5, 1)),
+            batch_size=int(rng.integers(2, 13)),
+            max_length=int(rng.integers(16, 49)),
+            epochs=int(rng.integers(1, 4)),
+            pooling=str(rng.choice(["first", "mean", "first+mean"])),
+            prior_bias=bool(rng.integers(2)),
+            features=(),
+        )
+        try:
+            held_out, _ = run(bench, asked, tmp_path / str(number))
+        except Diverged:
+            ends.append("diverged")
+            continue
+        constant = len(held_out.drop(columns="example_id").round(3).drop_duplicates()) == 1
+        said = "do not depend on the" in capsys.readouterr().err
+        assert said or not constant, asked
+        ends.append("constant" if constant else "sound")
+    assert {"constant", "sound"} <= set(ends)

@@ -1,0 +1,80 @@
+"""`comp curve`: a learning curve by the number of training queries."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe
+from competition.cli.output import Cell, show, such_as
+from competition.progress import console, progress
+from competition.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.curve import Point
+
+
+@app.command(epilog=such_as("comp curve", "comp curve blend --queries 20 --queries 30"))
+def curve(
+    ensemble: Annotated[
+        str | None,
+        typer.Argument(
+            help="Whose members are trained; the first of competition.toml unless named.",
+            autocompletion=complete_recipe,
+            show_default=False,
+        ),
+    ] = None,
+    queries: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Training queries, once per size; 250, 500 and 1,000 unless named, and always all."),
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Train lexical, the members and the ensemble on more and more training queries: what would more rows buy?
+
+    Every size holds those before it and is scored on the same held-out rows.
+    """
+    from competition.curve import SIZES, Curve, meaning
+    from competition.execution import execute
+    from competition.report.charts import learning
+    from competition.tasks import TASKS
+
+    space = Workspace.open(workspace)
+    found = Curve.plan(space, queries or SIZES, ensemble)
+    execute(space, found.steps())
+    with progress("comparison"):
+        points = found.points()
+    shown = {task: found.shown([point for point in points if point.task == task]) for task in TASKS}
+    panels = {f"{task}, {TASKS[task].metric}": _lines(of_task) for task, of_task in shown.items() if of_task}
+    found.write(points, learning(found.ensemble, panels))
+    for of_task in filter(None, shown.values()):
+        _show(of_task, found.floor)
+    for of_task in filter(None, shown.values()):
+        console.print(meaning(of_task, found.floor))
+    console.print(f"Table: {found.path}    Picture: {found.path.with_suffix('.svg')}")
+
+
+def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, float, float]]]]:
+    """Return model -> training queries and score with its interval."""
+    lines: dict[str, list[tuple[int, tuple[float, float, float]]]] = {}
+    for point in points:
+        score = point.score
+        lines.setdefault(point.model, []).append((point.queries, (score.value, score.low, score.high)))
+    return lines
+
+
+def _show(points: Sequence["Point"], floor: str) -> None:
+    from competition.tasks import TASKS
+
+    first = points[0]
+    header = {"train_queries": "queries", "train_rows": None, "model": "model"}
+    header |= {"score": f"{TASKS[first.task].metric} [95 %]", "above_floor": f"minus {floor}"}
+    header |= {"gained": "minus fewer queries"}
+    rows = [
+        [point.queries, point.rows, point.model, point.score, Cell(point.above_floor, "+"), Cell(point.gained, "+")]
+        for point in points
+    ]
+    scored = f"{first.score.queries:,} queries" + ("" if first.group == "all" else f" with {first.group}")
+    title = f"{first.task}, out-of-fold, {scored}, by training queries"
+    show(title, header, rows, 3, task=first.task, group=first.group, floor=floor)
