@@ -149,7 +149,7 @@ def test_pieces_that_the_catalogue_uses_stay(text: str, kept: str, teacher: Path
 def test_the_tokenizer_reads_pairs_in_lower_case(teacher: Path) -> None:
     tokenizer, _ = prune(load_tokenizer(teacher), ["black"], 60)
     assert tokenizer.tokenize("BLACK  for\u3000ケ") == ["▁black", "▁for", "▁", "ケ"]
-    pair = tokenizer("a", "b")
+    pair = tokenizer("a", "b", return_token_type_ids=True)
     assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == ["[CLS]", "▁", "a", "[SEP]", "▁", "b", "[SEP]"]
     assert pair["token_type_ids"] == [0, 0, 0, 0, 1, 1, 1]
 
