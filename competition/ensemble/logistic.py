@@ -133,7 +133,7 @@ def _of_fold(
     held = model.probabilities(train.of(kept, rows.held(fold)))
     tests = model.probabilities(test.of(kept))
     outputs = [stacked_answer(task, each) for each in (values, held, tests)]
-    return Combined(*outputs, {ALL: _shares(model, train, kept, learn)})
+    return Combined(outputs[0], outputs[1], outputs[2], {ALL: _shares(model, train, kept, learn)})
 
 
 def _likelihood(task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]) -> Callable[[Array], float]:
