@@ -102,7 +102,8 @@ class Maker(Runs):
             if member.name in pairs:
                 fold, of_pairs = self.fold_of_training(plan.scheme), pairs[member.name]
                 seen = oof.read_nested(self.workspace, member.name, member.kind, of_pairs, fold)
-            found.append(Member(run.name, run.kind, seen, run.test))
+            model = read_json(self.workspace.run_card(member.name)).get("recipe", {}).get("model")
+            found.append(Member(run.name, run.kind, seen, run.test, lexical=model == "lexical"))
         return found
 
     def combine(

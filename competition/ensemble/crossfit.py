@@ -8,7 +8,7 @@ import pandas as pd
 from competition.ensemble.blending import ALL, blend
 from competition.ensemble.decisions import apply_factors, can, confident_mass, learn_factors
 from competition.ensemble.logistic import TEXT, regress
-from competition.ensemble.rows import Combined, Member, Rows
+from competition.ensemble.rows import Combined, Member, Rows, outputs_of, stacked_answer
 from competition.ensemble.stacking import stack
 from competition.errors import CompError
 from competition.metrics import Array
@@ -68,19 +68,37 @@ def _combined(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
 
 
 def _mixed(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
-    """The mean of the regression on members and text and of trees on text alone.
+    """Half the regression on members and text, half trees on text alone.
 
     The two err in different ways. Trees on members gained nothing over trees on text, and the steps in which they read
-    a member would make rounding into decisions.
+    a member would make rounding into decisions. Where a member is made of trees on text, too, it is half of the trees:
+    it takes all rows alike, and what is nearer to it differs from it by less luck.
     """
     mixed = []
-    for regression, trees in zip(regress(rows, text), stack(rows.alone(), text), strict=True):
+    lexical = next((member for member in rows.members if member.lexical), None)
+    for fold, regression, trees in zip(rows.folds, regress(rows, text), stack(rows.alone(), text), strict=True):
+        told = {name: share / 2 for name, share in regression.weights[ALL].items()}
+        if lexical is None:
+            parts = [(regression, 1 / 2), (trees, 1 / 2)]
+            told[TEXT] += 1 / 2
+        else:
+            parts = [(regression, 1 / 2), (trees, 1 / 4), (_as_it_is(rows, lexical, fold), 1 / 4)]
+            told[TEXT] += 1 / 4
+            told[lexical.name] += 1 / 4
         learn, held_out, test = (
-            (getattr(regression, each) + getattr(trees, each)) / 2 for each in ("learn", "held_out", "test")
+            np.sum([share * getattr(part, each) for part, share in parts], axis=0)
+            for each in ("learn", "held_out", "test")
         )
-        shares = {name: (share + (name == TEXT)) / 2 for name, share in regression.weights[ALL].items()}
-        mixed.append(Combined(learn, held_out, test, {ALL: shares}, trees.importance, trees.rounds))
+        mixed.append(Combined(learn, held_out, test, {ALL: told}, trees.importance, trees.rounds))
     return mixed
+
+
+def _as_it_is(rows: Rows, member: Member, fold: int) -> Combined:
+    """What a classifier among the members answers for the rows of a fold, with nothing learned."""
+    seen, test = (
+        stacked_answer(rows.task, outputs_of(member.kind, outputs)) for outputs in (member.seen[fold], member.test)
+    )
+    return Combined(seen[rows.learned(fold)], seen[rows.held(fold)], test)
 
 
 def _blends(rows: Rows) -> list[Combined]:

@@ -26,13 +26,14 @@ class Member:
     """A complete run as an ensemble reads it; all frames are sorted by example_id.
 
     `seen` holds, for each fold, the outputs of all training rows as the ensemble of that fold may see them: the same
-    for all folds unless the ensemble is nested.
+    for all folds unless the ensemble is nested. `lexical` is whether it is made of text features alone.
     """
 
     name: str
     kind: str
     seen: Mapping[int, pd.DataFrame]
     test: pd.DataFrame
+    lexical: bool = False
 
 
 @dataclass(frozen=True)

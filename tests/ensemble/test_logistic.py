@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from competition.ensemble.crossfit import cross_fit
 from competition.ensemble.logistic import _normal_scores, _standardised, regress
-from competition.ensemble.rows import Combined, Member, Rows
+from competition.ensemble.rows import Combined, Member, Rows, outputs_of, stacked_answer
 from competition.ensemble.stacking import stack
 from competition.metrics import Array
 from competition.tasks import KINDS, LABELS, TASKS, label_codes
@@ -170,6 +170,23 @@ def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone() -> Non
         assert shares["text"] == pytest.approx((1 + regression.weights["all"]["text"]) / 2)
         assert sum(shares.values()) == pytest.approx(1)
         assert not any(name.startswith("c1") for name in fitted.learned[k].importance)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_lexical_member_is_half_of_the_trees(task: str) -> None:
+    examples = make_examples(40, 5)
+    members, text = make_members("task2", examples), made_text(examples)
+    lexical = replace(next(member for member in members if member.kind == "classes"), lexical=True)
+    members = [lexical if member.name == lexical.name else member for member in members]
+    rows = rows_of(task, members, examples, method="mixed")
+    fitted = cross_fit(TASKS[task], members, examples, folds_of(examples), rows.recipe, text)
+    for k, regression, trees in zip(FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True):
+        answer = stacked_answer(TASKS[task], outputs_of("classes", lexical.seen[k]))[rows.held(k)]
+        expected = regression.held_out / 2 + trees.held_out / 4 + answer / 4
+        np.testing.assert_allclose(fitted.held_out[k].drop(columns="example_id"), expected)
+        shares = fitted.learned[k].weights["all"]
+        assert shares[lexical.name] == pytest.approx(1 / 4 + regression.weights["all"][lexical.name] / 2)
+        assert sum(shares.values()) == pytest.approx(1)
 
 
 # --- rounding ----------------------------------------------------------------------------------------------------
