@@ -25,7 +25,7 @@ from competition.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe,
 from competition.tasks import TASKS, Task
 from competition.workspace import Workspace
 
-SIZES = (250, 500, 1_000)  # training queries
+SIZES = (250, 500, 1_000)  # training queries, where there are at least twice as many
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ class Curve:
         return self.pipeline.workspace.curve(self.ensemble)
 
     @classmethod
-    def plan(cls, workspace: Workspace, queries: Sequence[int], ensemble: str | None = None) -> "Curve":
+    def plan(cls, workspace: Workspace, queries: Sequence[int] = (), ensemble: str | None = None) -> "Curve":
         """Return the curve of an ensemble, its members and the floor.
 
         Args:
             workspace: whose rows.
-            queries: the sizes beside that of all training queries; those that are not below it are left out.
+            queries: the sizes beside that of all training queries; those that are not below it are left out. Unless
+                named, SIZES up to half of all, or a quarter and a half of all.
             ensemble: its name; the first of competition.toml unless named.
 
         Raises:
@@ -97,9 +98,11 @@ class Curve:
                     "remove `train_queries`, a learning curve sets it."
                 )
         examples = pipeline.maker.examples
-        _check(examples, queries, pipeline.tasks_of(blend))
-
         whole = len(folds.texts_in_order(examples))
+        usual = [size for size in SIZES if size <= whole // 2] or [whole // 4, whole // 2]
+        queries = queries or usual
+        _check(examples, whole, queries, pipeline.tasks_of(blend))
+
         recipes: dict[str, AnyRecipe] = {}
         sizes = []
         for count in (*sorted({each for each in queries if each < whole}), 0):
@@ -170,9 +173,8 @@ class Curve:
         write_text(self.path.with_suffix(".svg"), picture)
 
 
-def _check(examples: pd.DataFrame, queries: Sequence[int], tasks: Sequence[str]) -> None:
+def _check(examples: pd.DataFrame, whole: int, queries: Sequence[int], tasks: Sequence[str]) -> None:
     """Raise InputError where no size is below all training queries, or one leaves a fold without a row of a task."""
-    whole = len(folds.texts_in_order(examples))
     if min(queries) >= whole:
         raise InputError(f"The data have {whole:,} training queries: name fewer, such as --queries {whole // 2}.")
     fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED))

@@ -7,15 +7,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from competition.data import store
 from competition.errors import CompError, InputError, listed
 from competition.files.records import stamped
 from competition.folds import make_folds
 from competition.leftovers import leftovers
 from competition.machine import GIB, Finding, examine_machine
+from competition.model.folders import check_folder
+from competition.noise.audit import absent_label
+from competition.noise.report import remark
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
-from competition.recipe import EncoderRecipe
+from competition.recipe import SCHEMES, EncoderRecipe
+from competition.tasks import label_codes
 from competition.workspace import Workspace
 
 _MARGIN = GIB // 2  # bytes of disk that should stay free
@@ -61,6 +67,7 @@ def _examine(workspace: Workspace) -> Iterator[Finding]:
     yield from _rows(pipeline)
     yield _disk(pipeline, steps)
     yield from _encoders(pipeline)
+    yield from _audits(pipeline)
     for plan in pipeline.runs():
         yield _run(pipeline, plan, steps)
     left = [name for name, state in steps.items() if state != "done"]
@@ -132,6 +139,25 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
     return Finding(name, "well", "no query text is in two of them")
 
 
+def _audits(pipeline: Pipeline) -> Iterator[Finding]:
+    """Audits that labels do not allow: `comp run` goes on without them."""
+    for plan in pipeline.audits():
+        if reason := _absent_label(pipeline, plan.runs[0].scheme):
+            yield Finding(f"audit {plan.name}", "look", str(remark({"skipped": reason})))
+
+
+def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
+    """Why the labels of the training rows cannot be audited, if they cannot."""
+    examples = pipeline.maker.examples
+    rows = examples[(examples["split"] == "train") & examples["label"].notna()]
+    try:
+        folds = make_folds(examples, scheme).set_index("query_id")["fold"]
+    except InputError:
+        return None  # said where folds are looked at
+    fold = rows["query_id"].map(folds).to_numpy(np.int64)
+    return absent_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
+
+
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:
     """Whether there is room for the weights of the folds that are to be trained."""
     needed = 0
@@ -151,7 +177,7 @@ def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:
 
 
 def _encoders(pipeline: Pipeline) -> Iterator[Finding]:
-    """Encoders that would be fetched."""
+    """Encoders that would be fetched, and folders that cannot be one."""
     recipes = [recipe for name in pipeline.wanted() if isinstance(recipe := pipeline.recipe(name), EncoderRecipe)]
     for encoder in dict.fromkeys(recipe.encoder for recipe in recipes):
         source = "" if pipeline.pretrained(encoder) else pipeline.encoder_source(encoder)
@@ -160,6 +186,11 @@ def _encoders(pipeline: Pipeline) -> Iterator[Finding]:
             said = f"{encoder} is not here: the first training downloads it"
             mend = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
             yield Finding("encoder", "look", said, mend)
+        if source and Path(source).is_dir():
+            try:
+                check_folder(Path(source))
+            except InputError as error:
+                yield Finding("encoder", "stop", str(error), "bring what is missing, or name another encoder")
 
 
 def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:

@@ -54,3 +54,8 @@ def unknown(what: str, name: str, known: Collection[str]) -> InputError:
 def visible(text: str) -> str:
     """Text for a terminal, in one line: what is no letter, sign or blank is written as its number and does nothing."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """A number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

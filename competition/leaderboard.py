@@ -14,7 +14,8 @@ from competition.metrics import Estimate
 from competition.workspace import Workspace
 
 COLUMNS = (
-    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "leaky", "sha256", "public", "private",
+    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis",
+    "leaky", "sha256", "public", "private",
 )  # fmt: skip
 ANSWERS = ("public", "private")  # scores 0..1, empty until somebody records them
 _LOCK = "leaderboard"
@@ -44,8 +45,11 @@ def minute(time: str) -> str:
 
 
 def expected(value: float, low: float, high: float) -> Estimate:
-    """The out-of-fold score of a line, which counts no queries: an interval without width is that of one."""
-    return Estimate(value, low, high, queries=int(low == value == high))
+    """Return the out-of-fold score of a line, which counts no queries.
+
+    Lines of earlier versions give the score of a single query an interval without width, which is none.
+    """
+    return Estimate(value, math.nan, math.nan, 0) if low == value == high else Estimate(value, low, high, 0)
 
 
 def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:

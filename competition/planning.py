@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import combinations
 
+from competition.basis import label_paths
 from competition.errors import InputError
 from competition.files.fingerprints import fingerprint
 from competition.frames import pd
@@ -115,7 +116,12 @@ class Planner(Origins):
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {name}", parts, recipe.scheme)
+        command, paths = f"comp train --recipe {name}", label_paths(recipe, self._recipe_of)
+        return RunPlan(name, recipe.kind, recipe.tasks, command, parts, recipe.scheme, label_paths=paths)
+
+    def _recipe_of(self, run: str) -> RunRecipe:
+        """The recipe of a run; of `blend-task2`, that of the ensemble."""
+        return self.recipe(split_run(run)[0])
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
@@ -137,6 +143,7 @@ class Planner(Origins):
         """The run of an ensemble for one task; raises InputError when no member answers it."""
         self.order([recipe.name])
         members = self.members_of(recipe, task)
+        paths = label_paths(recipe, self._recipe_of, members, task)
         if not recipe.serves(task):
             raise InputError(f"The method of {recipe.name!r}, {recipe.method}, answers task1 alone, not {task}.")
         if not members:
@@ -152,7 +159,7 @@ class Planner(Origins):
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
         name, command = recipe.run_name(task), f"comp stack {recipe.name}"
-        return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky)
+        return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths)
 
     def combined(
         self, recipe: EnsembleRecipe, task: str
@@ -183,6 +190,14 @@ class Planner(Origins):
             else:
                 plans.append(self.run(name))
         return plans
+
+    def audits(self) -> list[AuditPlan]:
+        """The audits that `wanted` needs: the one that competition.toml names, and those that recipes obey."""
+        recipes = [self.recipe(name) for name in self.wanted()]
+        names = [recipe.noise_from for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
+        return list(
+            {(plan := self.audit(name)).name: plan for name in (self.settings.noise_run, *names) if name}.values()
+        )
 
     # --- fingerprints ---
 

@@ -29,12 +29,18 @@ class Scorer:
     with the same query are read as its candidates where the run looks at candidates. Every method raises InputError
     for an empty query, an unknown locale, a missing column, or no row. An ensemble is fitted anew at every call, so
     bring it many rows at a time.
+
+    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by; `label_paths` are the
+    ways in which labels reached the scores that they grade, empty where these are held out. What is said of new rows
+    is fitted on none of their labels either way.
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
         """See `load`."""
         stem, task = split_run(run)
-        self.kind = pipeline.run(run).kind
+        plan = pipeline.run(run)
+        self.kind = plan.kind
+        self.basis, self.label_paths = plan.basis, plan.label_paths
         self._answering = Ensemble(pipeline, run) if task else Models(pipeline, pipeline.member(stem))
         self._run, self._maker = run, pipeline.maker
 

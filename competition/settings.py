@@ -49,6 +49,7 @@ class Settings(Model):
     noise_per_label: bool = False
     noise_per_locale: bool = False
     noise_calibrated: bool = False
+    noise_despite_doubts: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
     tracker: Tracker | None = None  # what else is told of training; changes no result

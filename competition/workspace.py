@@ -35,6 +35,7 @@ class Workspace:
         self.leaderboard = self.submissions / "leaderboard.csv"
         self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
+        self.flattery = self.root / "reports" / "flattery.json"
         self.report = self.root / "reports" / "report.html"
 
     @classmethod

@@ -148,6 +148,12 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     assert not any(step.name.startswith("audit") for step in curve.steps())
 
 
+@pytest.mark.parametrize(("queries", "sizes"), [(300, [60, 120, 240]), (1_300, [250, 500, 1_040])])
+def test_sizes_unless_named(queries: int, sizes: list[int], tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", queries, ALONE)
+    assert [size.queries for size in Curve.plan(workspace).sizes] == sizes
+
+
 def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", settings=ALONE)
 
@@ -155,7 +161,8 @@ def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
         workspace.settings_file.write_text(settings, encoding="utf-8")
         return refused("curve", *arguments, "-w", workspace.root)
 
-    assert complaint(ALONE) == "The data have 48 training queries: name fewer, such as --queries 24."
+    sentence = complaint(ALONE, "--queries", "48", "--queries", "50")
+    assert sentence == "The data have 48 training queries: name fewer, such as --queries 24."
     assert "The first 20 training queries leave fold 3 without a labelled row of task1: name more." in complaint(
         ALONE, "--queries", "20"
     )

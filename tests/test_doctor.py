@@ -13,7 +13,7 @@ from competition.data import store, synthetic
 from competition.files.tables import read_table, table_inputs, write_table
 from competition.machine import Finding
 from competition.workspace import Workspace
-from tests.conftest import comp, make_workspace, refused
+from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 
 @pytest.fixture
@@ -48,6 +48,19 @@ def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> N
     assert comp(*found["mend"].split()[1:]).exit_code == 0
     found = health(space, 1)["data"]
     assert found["mend"] == f"comp data import PATH -w {space.root}"
+
+
+def test_an_audit_that_labels_do_not_allow_is_foretold(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path / "w")
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    two = examples["label"].mask(examples["label"] != "exact", "irrelevant")
+    substitute = examples["substitute"].mask(examples["substitute"].notna(), False)
+    store.save(space, examples.assign(label=two, substitute=substitute), products, "two labels")
+    found = health(space, 0)["audit c1"]
+    assert found["level"] == "look" and found["said"] == (
+        "it is skipped, and training goes on without it. "
+        "No audited row is labelled 'substitute': an audit needs rows of every label."
+    )
 
 
 def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
@@ -127,3 +140,11 @@ def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) 
         Finding("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
         Finding("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
     ]
+
+
+def test_a_folder_that_is_no_encoder_stops(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    settings = LEXICAL_ALONE.replace('["lexical"]', '["lexical", "c1"]') + f'encoder = "{tmp_path / "adapter"}"\n'
+    found = health(make_workspace(tmp_path / "w", settings=settings), 1)["encoder"]
+    assert found["level"] == "stop" and "holds an adapter (adapter_config.json)" in found["said"]

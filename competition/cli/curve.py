@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from competition.curve import Point
 
 
-@app.command(epilog=such_as("comp curve", "comp curve blend --queries 20 --queries 30"))
+@app.command(epilog=such_as("comp curve --queries 30 --queries 40"))
 def curve(
     ensemble: Annotated[
         str | None,
@@ -27,7 +27,12 @@ def curve(
     ] = None,
     queries: Annotated[
         list[int] | None,
-        typer.Option(min=1, help="Training queries, once per size; 250, 500 and 1,000 unless named, and always all."),
+        typer.Option(
+            min=1,
+            help="Training queries, once per size, beside all; unless named 250, 500 and 1,000 as far as they are at "
+            "most half of all, or a quarter and a half of all.",
+            show_default=False,
+        ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
@@ -35,13 +40,13 @@ def curve(
 
     Every size holds those before it and is scored on the same held-out rows.
     """
-    from competition.curve import SIZES, Curve, meaning
+    from competition.curve import Curve, meaning
     from competition.execution import execute
     from competition.report.charts import learning
     from competition.tasks import TASKS
 
     space = Workspace.open(workspace)
-    found = Curve.plan(space, queries or SIZES, ensemble)
+    found = Curve.plan(space, queries or (), ensemble)
     execute(space, found.steps())
     with progress("comparison"):
         points = found.points()

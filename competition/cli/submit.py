@@ -62,9 +62,9 @@ def submit(
             f"made with features that leak across tasks (leaky = true): {', '.join(leaky)}; submission.json and "
             f"{space.leaderboard.name} say so."
         )
-    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task)] for task, plan in plans.items()]
+    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis] for task, plan in plans.items()]
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
-    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]"}
+    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
     show(title, header, rows, 2, submission=name, folder=space.submission(name))
     console.print(f"When the competition has answered: comp leaderboard add {name} --task TASK --public SCORE")
 
@@ -75,4 +75,4 @@ def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | No
     from competition.tasks import TASKS
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task)
-    return Estimate(**graded[TASKS[task].metric]["all"]) if graded else None
+    return Estimate.from_json(graded[TASKS[task].metric]["all"]) if graded else None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.data.text import FIELDS
-from competition.errors import InputError, unknown
+from competition.errors import InputError, counted, unknown
 from competition.files.atomic import atomic_file
 from competition.files.cells import read_text, spelled
 from competition.folds import normalise
@@ -166,7 +166,7 @@ def from_python(queries: str | Sequence[str], products: Sequence[str] | pd.DataF
     table = pd.DataFrame({"product_title": list(products)}, dtype=object) if table is None else table
     asked: Any = [queries] * len(table) if isinstance(queries, str) else list(queries)
     if len(asked) != len(table):
-        counts = f"{len(asked):,} queries and {len(table):,} products"
+        counts = f"{counted(len(asked), 'query', 'queries')} and {counted(len(table), 'product')}"
         raise InputError(f"There are {counts}: give one query per product, or one for all of them.")
     return table.assign(query=pd.Series(asked, dtype=object))
 

@@ -1,14 +1,12 @@
 """The encoder of a workspace: an ordinary Hugging Face folder, made or fetched once, then only read."""
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 from transformers.utils.hub import cached_file
 
 import competition.model.quiet  # noqa: F401
@@ -17,6 +15,9 @@ from competition.data.text import FIELDS, clean
 from competition.errors import CompError, InputError
 from competition.files.atomic import atomic_folder
 from competition.files.records import stamp
+from competition.model.families import position_limit
+from competition.model.folders import check_folder
+from competition.model.loading import Unreadable, check_together, read_encoder, read_tokenizer
 from competition.model.pooling import CARD, KEY, stated_pooling
 from competition.progress import warn
 
@@ -89,32 +90,28 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
     """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
 
     The copy's config says which pooling it was made with, where a sentence-transformers card beside it does.
-    Only weights are read: no remote code, no pickled objects (`weights_only`).
 
     Raises:
-        InputError: its weights are a pickle of more than tensors.
-        CompError: it cannot be loaded.
+        InputError: it is a folder that cannot be loaded, or what `loading` refuses.
+        CompError: it is a name that cannot be loaded.
     """
+    if Path(source).is_dir():
+        check_folder(Path(source))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        model = AutoModel.from_pretrained(source, trust_remote_code=False, weights_only=True, dtype=torch.float32)
-    except UnpicklingError:
-        raise InputError(
-            f"The weights of the encoder {source!r} are a pickle that is damaged or holds more than tensors; nothing "
-            "in it was run: take an encoder whose weights are safetensors."
-        ) from None
-    except Exception as error:  # whatever the library or the network raises, the way out is the same
-        reason = str(error).strip().split("\n")[0]
+        tokenizer = read_tokenizer(source)
+        encoder = read_encoder(source, tokenizer)
+    except Unreadable as error:
+        if Path(source).is_dir():
+            raise InputError(f"The encoder {source!r} cannot be loaded ({error}): bring its files again.") from error
         raise CompError(
-            f"The encoder {source!r} cannot be loaded ({reason}): download it where there is a network "
+            f"The encoder {source!r} cannot be loaded ({error}): download it where there is a network "
             "and put the path of its folder into [overrides] of competition.toml as `encoder`; where that names a "
             "pre-training, into [pretraining]."
         ) from error
-    if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None or tokenizer.pad_token_id is None:
-        raise CompError(f"The tokenizer of {source!r} has no [CLS], [SEP] or [PAD]: it does not belong to an encoder.")
-    if not hasattr(model.config, KEY) and (pooling := _pooling_beside(source)):
-        setattr(model.config, KEY, pooling)
-    _save(folder, tokenizer, model, inputs)
+    check_together(source, encoder, tokenizer)
+    if not hasattr(encoder.config, KEY) and (pooling := _pooling_beside(source)):
+        setattr(encoder.config, KEY, pooling)
+    _save(folder, tokenizer, encoder, inputs)
 
 
 def _pooling_beside(source: str) -> str | None:
@@ -147,18 +144,9 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def position_limit(folder: Path) -> int | None:
-    """The longest text in tokens that an encoder can read; None where its architecture sets no limit."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    positions: int | None = getattr(config, "max_position_embeddings", None)
-    if positions is not None and ("roberta" in config.model_type or config.model_type == "camembert"):
-        positions -= config.pad_token_id + 1  # this family counts positions from behind the padding's
-    return positions
-
-
 def check_length(encoder: Path, max_length: int, recipe: str) -> None:
     """Raises InputError when a recipe's `max_length` is more than its encoder reads."""
-    limit = position_limit(encoder)
+    limit = position_limit(AutoConfig.from_pretrained(encoder, local_files_only=True))
     if limit is not None and max_length > limit:
         raise InputError(
             f"The recipe {recipe!r} has max_length = {max_length}, but the encoder {encoder.name!r} "
@@ -167,19 +155,8 @@ def check_length(encoder: Path, max_length: int, recipe: str) -> None:
 
 
 def load_encoder(folder: Path) -> Any:
-    """The encoder of an encoder folder, without the pooler that some architectures bring and nothing here uses."""
-    encoder = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler = None
-    return encoder
-
-
-def hidden_states(encoder: Any, mask: Tensor, types: Tensor, **text: Tensor) -> Tensor:
-    """What an encoder makes of texts, `(batch, tokens, H)`; one without token types never sees `types`.
-
-    `text` is `input_ids` or `inputs_embeds`.
-    """
-    if getattr(encoder.config, "type_vocab_size", 1) > 1:
-        text["token_type_ids"] = types
-    hidden: Tensor = encoder(attention_mask=mask, **text).last_hidden_state
-    return hidden
+    """The encoder of an encoder folder, see `loading.read_encoder`."""
+    try:
+        return read_encoder(str(folder), local_files_only=True)
+    except Unreadable as error:
+        raise CompError(f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder.") from error

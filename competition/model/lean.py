@@ -88,8 +88,11 @@ def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
 
 
 def is_lean(encoder: Any) -> bool:
-    """Whether an encoder is one of the architectures that `pooled_states` knows."""
-    return encoder.config.model_type in FAMILY and not getattr(encoder.config, "is_decoder", False)
+    """Whether an encoder is one of the architectures that `pooled_states` knows, without a variation of them."""
+    config = encoder.config
+    varied = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
+    absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
+    return config.model_type in FAMILY and absolute and not varied
 
 
 def pooled_states(

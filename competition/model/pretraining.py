@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from competition.data.catalogue import IGNORED
 from competition.data.vocabulary import RARE, Vocabulary
-from competition.model.encoder import hidden_states
+from competition.model.families import hidden_states, token_table
 from competition.model.features import name_table
 from competition.model.losses import one_hot, poly1
 
@@ -23,15 +23,18 @@ class Batch(NamedTuple):
 
 
 class Words(nn.Module):
-    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the encoder's own word embeddings + bias."""
+    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the encoder's own word embeddings + bias.
 
-    def __init__(self, hidden: int, words: int) -> None:
+    The dense layer is as wide as the embeddings, which in some families (ELECTRA, ALBERT) are narrower than states.
+    """
+
+    def __init__(self, hidden: int, words: int, width: int) -> None:
         super().__init__()
-        self.transform = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
+        self.transform = nn.Sequential(nn.Linear(hidden, width), nn.GELU(), nn.LayerNorm(width))
         self.bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """`(n, H)` and the word embeddings `(V, H)` -> logits `(n, V)`."""
+        """`(n, H)` and the word embeddings `(V, E)` -> logits `(n, V)`."""
         return functional.linear(self.transform(hidden), table, self.bias)
 
 
@@ -69,7 +72,7 @@ class Names(nn.Module):
 
 def encode(encoder: Any, batch: Batch) -> Tensor:
     """The hidden states of a batch, `(batch, tokens, H)`."""
-    return hidden_states(encoder, batch.mask, batch.types, input_ids=batch.ids)
+    return hidden_states(encoder, batch.ids, batch.mask, batch.types)
 
 
 def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -103,7 +106,7 @@ class PretrainingModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         hidden = encoder.config.hidden_size
-        self.words = Words(hidden, encoder.config.vocab_size)
+        self.words = Words(hidden, *token_table(encoder).shape)
         self.match = Match(hidden) if "query" in tasks else None
         self.names = nn.ModuleDict({name: Names(hidden, count) for name, count in names.items()})
 
@@ -145,7 +148,7 @@ class PretrainingModel(nn.Module):
     def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Cross entropy at the masked tokens alone: the table has many rows, and most tokens are not masked."""
         chosen = target != IGNORED
-        logits = self.words(hidden[chosen], self.encoder.get_input_embeddings().weight)
+        logits = self.words(hidden[chosen], token_table(self.encoder))
         return functional.cross_entropy(logits.float(), target[chosen], reduction="none")
 
 

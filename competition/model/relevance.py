@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from competition.data.vocabulary import Vocabulary
 from competition.model.dropout import draw_fast
-from competition.model.encoder import hidden_states, load_encoder
+from competition.model.encoder import load_encoder
+from competition.model.families import check_recipe, hidden_states, token_table
 from competition.model.features import Features, load_names
 from competition.model.heads import ARCHITECTURES, BiEncoder, Output, pool
 from competition.model.inputs import Inputs, Mix
@@ -28,6 +29,7 @@ class RelevanceModel(nn.Module):
 
     def __init__(self, encoder: Any, recipe: EncoderRecipe, features: Features | None) -> None:
         super().__init__()
+        check_recipe(encoder, recipe)
         self.kind = recipe.kind
         self.encoder = encoder
         self.features = features
@@ -91,6 +93,7 @@ class RelevanceModel(nn.Module):
         self.train(was_training)
         gains = torch.tensor(list(GAINS["paper"].values()))
         direction = {"classes": gains - gains.mean(), "gain": torch.ones(1), "substitute": torch.zeros(2)}[self.kind]
+        self.output.output.weight.zero_()  # random weights of what is not yet learned would drown the cosine
         self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
 
     def _sides(self, inputs: Inputs) -> Tensor:
@@ -116,18 +119,13 @@ class RelevanceModel(nn.Module):
         # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
         if self.learns_lean or (self._can_be_lean and not self.training):
             return pooled_states(self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory)
-        if delta is None:
-            text = {"input_ids": inputs.ids}
-        else:
-            text = {"inputs_embeds": self.encoder.get_input_embeddings()(inputs.ids) + delta}
-        hidden = hidden_states(self.encoder, inputs.mask, inputs.types, **text)
+        hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
         return pool(hidden, inputs.mask, self.pooling) if self.head.pools else hidden
 
     @property
     def token_table(self) -> Tensor:
         """The word-embedding table, `(V, H)`."""
-        weight: Tensor = self.encoder.get_input_embeddings().weight
-        return weight
+        return token_table(self.encoder)
 
     def outputs(self, logits: Tensor) -> Tensor:
         """`(batch, logits)` -> `(batch, outputs of the kind)` in float64, so that probabilities sum to 1 closely."""

@@ -21,6 +21,7 @@ from competition.files.records import stamp
 from competition.interruption import whole
 from competition.model.card import Epoch, Losses, best_epoch, mlm_loss, write_card
 from competition.model.encoder import check_length, load_encoder, load_tokenizer, save
+from competition.model.families import check_precision
 from competition.model.features import load_names, save_names
 from competition.model.pretraining import PretrainingModel, vocabulary_sizes
 from competition.model.sources import Sources
@@ -111,7 +112,9 @@ def _start(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
         sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
-        model = PretrainingModel(load_encoder(sources.encoder), examples.tasks, sizes)
+        encoder = load_encoder(sources.encoder)
+        check_precision(encoder, recipe)
+        model = PretrainingModel(encoder, examples.tasks, sizes)
     if sources.names is not None:
         model.start_names(load_names(sources.names))
     return model

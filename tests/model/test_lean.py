@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from competition.model.dropout import Dropout, draw_fast, drop
-from competition.model.encoder import hidden_states
+from competition.model.families import hidden_states
 from competition.model.heads import pool
 from competition.model.inputs import Inputs
 from competition.model.lean import is_lean, layer_pass, pooled_states
@@ -46,8 +46,7 @@ def results(
     if lean:
         pooled = pooled_states(model, inputs, delta, pooling, layer_pass, save_memory)
     else:
-        text = model.get_input_embeddings()(inputs.ids) + delta
-        pooled = pool(hidden_states(model, inputs.mask, inputs.types, inputs_embeds=text), inputs.mask, pooling)
+        pooled = pool(hidden_states(model, inputs.ids, inputs.mask, inputs.types, delta), inputs.mask, pooling)
     loss = pooled.sin().sum()
     (of_delta,) = torch.autograd.grad(loss, delta, retain_graph=True)  # as an attack does before the backward pass
     model.zero_grad()

@@ -67,7 +67,7 @@ def test_padding_is_not_read_and_types_are(tiny: Path) -> None:
 
 def test_encoders_without_types_never_see_them() -> None:
     class Plain(torch.nn.Module):
-        config = type("Config", (), {"type_vocab_size": 1})
+        config = type("Config", (), {"model_type": "plain", "type_vocab_size": 1})
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> object:
             return type("Output", (), {"last_hidden_state": input_ids[:, :, None] * attention_mask[:, :, None]})
@@ -130,7 +130,7 @@ def test_words_are_learned_by_the_encoder_s_own_table(tiny: Path) -> None:
     table = model.encoder.get_input_embeddings().weight
     assert table.grad is not None and bool(table.grad[9].any()) and bool(table.grad[1000].any())
     assert {name for name in moved(model) if not name.startswith(("encoder", "words"))} == set()
-    assert sum(p.numel() for p in Words(128, len(table)).parameters()) == 128 * 128 + 3 * 128 + len(table)
+    assert sum(p.numel() for p in Words(128, *table.shape).parameters()) == 128 * 128 + 3 * 128 + len(table)
 
 
 def test_a_batch_without_a_masked_token_has_no_loss(tiny: Path) -> None:

@@ -4,10 +4,28 @@ import argparse
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from tests.soak.faults import Kind, Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
 from tests.soak.hostile import SECONDS, bad_inputs
+from tests.zoo import FAMILIES, METHODS, Zoo
+
+
+def visit_zoo(folder: Path, families: list[str]) -> int:
+    """Let each family of encoders train by each method; returns how many did something else."""
+    folder.mkdir()
+    zoo, wrong = Zoo.open(folder), 0
+    for family in families:
+        for method in METHODS:
+            try:
+                zoo.check(family, method)
+            except Exception:
+                wrong += 1
+                print(f"wrong: {family}, {method}: {traceback.format_exc()}", flush=True)
+    tried = len(families) * len(METHODS)
+    print(f"encoders: {tried - wrong} of {tried} families by methods train, or are refused by key", flush=True)
+    return wrong
 
 
 def main() -> None:
@@ -17,6 +35,7 @@ def main() -> None:
     parser.add_argument("--refusals", type=int, default=100, help="writes that fail")
     parser.add_argument("--at-once", type=int, default=1, help="faults that a run meets before it is left alone")
     parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--families", type=int, default=len(FAMILIES), help="of encoders, by each method")
     parser.add_argument("--seed", type=int, default=2022)
     asked = parser.parse_args()
     kinds: dict[Kind, int] = {
@@ -42,6 +61,8 @@ def main() -> None:
         if not failures:
             print(f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written")
         wrong += failures
+    if asked.families:
+        wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: asked.families])
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
     shutil.rmtree(folder)
