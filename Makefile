@@ -15,8 +15,8 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# What `make test` does with five faults of a kind and 500 bad inputs, with 100 and 20,000, and every family of encoders
-# by every method: it takes long.
+# What `make test` does with five faults of a kind, 500 bad inputs, 300 made-up tables and a few encoders, with 100, 20,000,
+# 20,000, and every family of encoders by every method: it takes long.
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak
 

@@ -149,6 +149,7 @@ def _words(words: list[str], rng: np.random.Generator) -> list[str]:
         count = min(len(telling), int(rng.integers(1, 6)))
         drawn = [words[place] for place in np.sort(rng.choice(telling, count, replace=False))]
 
+    drawn = list(dict.fromkeys(drawn))
     inside = [place for place, word in enumerate(drawn) if word.lower() not in _STOP_WORDS]
     return drawn[inside[0] : inside[-1] + 1] if inside else [words[telling[0]]]
 

@@ -7,16 +7,18 @@ c1.score("usb cable", ["USB-C cable, 2 m", "Garden hose"])     # an array, highe
 c1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and probabilities
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+TYPE_CHECKING = False  # as typing says, which takes long enough to import for a Ctrl-C to come first
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from competition.scoring import Scorer
 
 __version__ = "0.1.0"
 
 
-def load(run: str, workspace: str | Path = ".") -> "Scorer":
+def load(run: str, workspace: str | Path = ".") -> Scorer:
     """A run of a workspace, ready to score new rows; see `competition.scoring.load`."""
     from competition.scoring import load
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from competition.commands import quoted
 from competition.data.unseen import Unseen
 from competition.errors import CompError, InputError
 from competition.files.records import stamped
@@ -21,6 +23,7 @@ from competition.planning import split_run
 from competition.plans import FoldPlan
 from competition.progress import warn
 from competition.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
+from competition.runs import sides
 from competition.steps import Maker
 from competition.tasks import TASKS
 from competition.workspace import ALL
@@ -77,6 +80,10 @@ class Models:
         self._plans = _plans(pipeline, recipe, of_folds)
         self._load = lru_cache(maxsize=1)(_load_model)
 
+    def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which of all examples the models, or one of them, were trained on, before an audit left any out."""
+        return sides(self._recipe, examples, pd.Series(0, examples.index), held=())["train"]
+
     def outputs(self, new: Prepared) -> pd.DataFrame:
         """example_id and the outputs of the recipe's kind, sorted by example_id."""
         if isinstance(self._recipe, LexicalRecipe):
@@ -117,7 +124,7 @@ def _plans(pipeline: Pipeline, recipe: MemberRecipe, of_folds: bool) -> list[Fol
     space, name, whole = pipeline.workspace, recipe.name, pipeline.all_plan(recipe)
     for folder in _built_from(whole):
         if stamped(folder) is None:
-            raise CompError(f"{folder} is missing: `comp train --recipe {name}` makes it anew.")
+            raise CompError(f"{folder} is missing: `comp train --recipe {quoted(name)}` makes it anew.")
     recorded = None if of_folds else stamped(space.model(name, ALL))
     if recorded == whole.inputs:
         return [whole]
@@ -126,10 +133,10 @@ def _plans(pipeline: Pipeline, recipe: MemberRecipe, of_folds: bool) -> list[Fol
     plans = [pipeline.fold_plan(recipe, fold) for fold in recipe.folds]
     for fold, plan in enumerate(plans):
         if stamped(space.model(name, plan.name)) != plan.inputs:
-            mend = f"`comp train --recipe {name}` makes it"
+            mend = f"`comp train --recipe {quoted(name)}` makes it"
             if table_inputs(space.oof_fold(name, fold)) == plan.inputs:  # training would see nothing to do
                 mend = f"remove {space.oof_fold(name, fold)}, then {mend}"
-            mend += "" if of_folds else f", or `comp train --all --recipe {name}` one model of all rows"
+            mend += "" if of_folds else f", or `comp train --all --recipe {quoted(name)}` one model of all rows"
             raise CompError(f"{space.model(name, plan.name)} is missing or out of date: {mend}.")
     return plans
 
@@ -159,6 +166,10 @@ class Ensemble:
         members, pairs = pipeline.combined(self._recipe, self._task)
         self._models = {m.name: Models(pipeline, pipeline.member(m.name), of_folds=True) for m in members}
         self._members = pipeline.maker.members(self._plan, members, pairs)
+
+    def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
+        """Which of all examples one of the members was trained on, before an audit left any out."""
+        return np.logical_or.reduce([models.learned_from(examples) for models in self._models.values()])
 
     def outputs(self, new: Prepared) -> pd.DataFrame:
         """example_id and what answers the task, sorted by example_id."""

@@ -1,12 +1,14 @@
 """Is all well here? The machine, then the workspace: what would stop a command, and the command that mends it."""
 
 import fcntl
-import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from competition.commands import here, quoted, typed
 from competition.data import store
 from competition.errors import CompError, InputError, listed
 from competition.files.records import stamped
@@ -14,9 +16,12 @@ from competition.folds import make_folds
 from competition.leftovers import leftovers
 from competition.machine import GIB, Finding, examine_machine
 from competition.model.folders import check_folder
+from competition.noise.audit import absent_label
+from competition.noise.report import remark
 from competition.oof import RunPlan
 from competition.pipeline import Pipeline
-from competition.recipe import EncoderRecipe
+from competition.recipe import SCHEMES, EncoderRecipe
+from competition.tasks import label_codes
 from competition.workspace import Workspace
 
 _MARGIN = GIB // 2  # bytes of disk that should stay free
@@ -30,21 +35,15 @@ def examine(root: Path) -> Iterator[Finding]:
     try:
         workspace = Workspace.open(root)
     except CompError as error:
-        yield Finding("workspace", "stop", str(error), f"comp init {_quoted(root)}")
+        yield Finding("workspace", "stop", str(error), f"comp init {quoted(root)}")
         return
     for found in _examine(workspace):
-        yield replace(found, mend=_from_here(found.mend, root))
-
-
-def _quoted(path: Path) -> str:
-    """For a shell."""
-    return shlex.quote(str(path))
+        yield replace(found, said=typed(found.said, root), mend=_from_here(found.mend, root))
 
 
 def _from_here(mend: str, root: Path) -> str:
     """What mends a workspace, as it is to be typed by somebody who is elsewhere."""
-    where = "" if root == Path() else f" -w {_quoted(root)}"
-    return "; ".join(f"{part}{where}" if part.startswith("comp ") else part for part in mend.split("; "))
+    return "; ".join(here(part, root) if part.startswith("comp ") else part for part in mend.split("; "))
 
 
 def _examine(workspace: Workspace) -> Iterator[Finding]:
@@ -62,6 +61,7 @@ def _examine(workspace: Workspace) -> Iterator[Finding]:
     yield from _rows(pipeline)
     yield _disk(pipeline, steps)
     yield from _encoders(pipeline)
+    yield from _audits(pipeline)
     for plan in pipeline.runs():
         yield _run(pipeline, plan, steps)
     left = [name for name, state in steps.items() if state != "done"]
@@ -86,7 +86,7 @@ def _unfinished(workspace: Workspace) -> Iterator[Finding]:
     if left:
         size = sum(file.stat().st_size for path in left for file in [path, *path.rglob("*")] if file.is_file())
         said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
-        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(_quoted, left))}")
+        yield Finding("unfinished", "look", said, f"rm -r {' '.join(map(quoted, left))}")
     if not workspace.data_card.is_file() and (workspace.examples.is_file() or workspace.products.is_file()):
         yield Finding("data", "stop", "an import was interrupted", _BRING)
 
@@ -129,8 +129,27 @@ def _folds(pipeline: Pipeline, scheme: str) -> Finding:
     try:
         pipeline.maker.fold_of_rows(scheme)
     except CompError as error:
-        return Finding(name, "stop", str(error), f"rm {_quoted(pipeline.workspace.folds(scheme))}; comp folds")
+        return Finding(name, "stop", str(error), f"rm {quoted(pipeline.workspace.folds(scheme))}; comp folds")
     return Finding(name, "well", "no query text is in two of them")
+
+
+def _audits(pipeline: Pipeline) -> Iterator[Finding]:
+    """Audits that labels do not allow: `comp run` goes on without them."""
+    for plan in pipeline.audits():
+        if reason := _absent_label(pipeline, plan.runs[0].scheme):
+            yield Finding(f"audit {plan.name}", "look", str(remark({"skipped": reason})))
+
+
+def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
+    """Why the labels of the training rows cannot be audited, if they cannot."""
+    examples = pipeline.maker.examples
+    rows = examples[(examples["split"] == "train") & examples["label"].notna()]
+    try:
+        folds = make_folds(examples, scheme).set_index("query_id")["fold"]
+    except InputError:
+        return None  # said where folds are looked at
+    fold = rows["query_id"].map(folds).to_numpy(np.int64)
+    return absent_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
 
 
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Finding:
@@ -180,6 +199,6 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:
-        folder = _quoted(pipeline.workspace.run(plan.name))  # not all of it: people's verdicts lie there, too
+        folder = quoted(pipeline.workspace.run(plan.name))  # not all of it: people's verdicts lie there, too
         return Finding(plan.name, "stop", str(error), f"rm {folder}/fold-*.parquet; {plan.command}")
     return Finding(plan.name, "well", f"{len(run.held_out):,} rows in {len(plan.folds)} folds, each once")

@@ -23,8 +23,11 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def shown(value: object) -> str:
-    """A cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible."""
-    return _SHORT.repr(value)
+    """A cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible.
+
+    NumPy's numbers are shown as Python's.
+    """
+    return _SHORT.repr(value.item() if hasattr(value, "item") else value)
 
 
 def listed(names: Iterable[object]) -> str:
@@ -54,3 +57,8 @@ def unknown(what: str, name: str, known: Collection[str]) -> InputError:
 def visible(text: str) -> str:
     """Text for a terminal, in one line: what is no letter, sign or blank is written as its number and does nothing."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """A number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"

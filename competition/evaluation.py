@@ -11,7 +11,10 @@ from competition.frames import pd
 from competition.metrics import Array, Codes, Estimate
 from competition.tasks import FULL_DEPTH, LOCALES, Task, answers, baseline, gains, truth
 
-DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say something about ranking
+DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
+MOVABLE = "can move"  # the group of queries whose order changes their score
+ENOUGH_DEEP = 20  # of them, from which they and not all queries tell runs apart
+_SHARES = (0.0, 1.0)  # between which every metric lies
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def _ranking_counts(
     task: Task, examples: pd.DataFrame, queries: Codes, values: Array, gain: Array, protocol: str
 ) -> Counts:
     groups = _groups(examples)
-    groups["can move"] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
+    groups[MOVABLE] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
     depth = examples.groupby("query_id").size().to_numpy()
     groups[DEEP] = depth >= FULL_DEPTH
     graded = ~np.isnan(values)
@@ -118,14 +121,16 @@ def estimates(counts: Counts, groups: tuple[str, ...] | None = None) -> dict[str
     """Metric -> group -> estimate; all groups that have a query unless some are named."""
     names = groups or tuple(name for name, members in counts.groups.items() if members.any())
     return {
-        metric: {name: metrics.bootstrap(counts.values[counts.groups[name]], statistic) for name in names}
+        metric: {
+            name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES) for name in names
+        }
         for metric, statistic in counts.statistics.items()
     }
 
 
 def score(counts: Counts, group: str = "all") -> Estimate:
     """The task's metric over a group of queries."""
-    return metrics.bootstrap(counts.values[counts.groups[group]], counts.statistic)
+    return metrics.bootstrap(counts.values[counts.groups[group]], counts.statistic, within=_SHARES)
 
 
 def difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
@@ -134,3 +139,9 @@ def difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
         raise ValueError("paired results must have the same queries")
     chosen = counts.groups[group]
     return metrics.paired_difference(counts.values[chosen], other.values[chosen], counts.statistic)
+
+
+def leading(counts: Counts) -> str:
+    """Return the group of queries by which runs are told apart: those of full depth if there are enough, else all."""
+    deep = counts.groups.get(DEEP)
+    return DEEP if deep is not None and deep.sum() >= ENOUGH_DEEP else "all"

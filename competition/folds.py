@@ -11,7 +11,7 @@ import unicodedata
 
 import numpy as np
 
-from competition.errors import InputError
+from competition.errors import InputError, counted
 from competition.files.fingerprints import derive_seed
 from competition.frames import pd
 from competition.recipe import SCHEMES
@@ -64,7 +64,8 @@ def make_folds(examples: pd.DataFrame, scheme: str) -> pd.DataFrame:
     if empty:
         trained = int(queries["train"].sum())
         raise InputError(
-            f"Fold {empty[0]} of scheme {scheme!r} has no training query: {trained} training queries are too few, "
+            f"Fold {empty[0]} of scheme {scheme!r} has no training query: "
+            f"{counted(trained, 'training query is', 'training queries are')} too few, "
             f"bring more{'' if scheme == 'five' else ' or use the scheme five'}."
         )
     return folds

@@ -49,7 +49,8 @@ class AuditKeys(Model):
 
     `fraction` is the largest share 0..1 of the audited rows that may be dropped, `method` a filter of cleanlab by its
     name there, or `posterior`, see `noise/consensus.py`. With `per_label` and `per_locale` no label and no locale loses
-    more than that share of its own rows. `calibrated` rescales the probabilities by a temperature first.
+    more than that share of its own rows. `calibrated` rescales the probabilities by a temperature first. An audit that
+    doubts itself, see `noise/audit.py`, drops nothing unless `despite_doubts`.
     """
 
     fraction: float = Field(0.04, gt=0, lt=0.5)
@@ -57,3 +58,4 @@ class AuditKeys(Model):
     per_label: bool = False
     per_locale: bool = False
     calibrated: bool = False
+    despite_doubts: bool = False

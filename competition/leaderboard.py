@@ -4,38 +4,83 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from competition.errors import InputError, unknown
+from competition.errors import InputError, listed, shown, unknown
 from competition.files.atomic import atomic_file
+from competition.files.cells import SEPARATORS, read_csv, spelled
 from competition.frames import pd
 from competition.metrics import Estimate
 from competition.workspace import Workspace
 
 COLUMNS = (
-    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "leaky", "sha256", "public", "private",
+    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis",
+    "leaky", "sha256", "public", "private",
 )  # fmt: skip
 ANSWERS = ("public", "private")  # scores 0..1, empty until somebody records them
+SCORES = ("out_of_fold", "low", "high", *ANSWERS)
+_NEEDED = ("time", "submission", "task", "run")
 _LOCK = "leaderboard"
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How a CSV file is written, which the program that saved it last has decided."""
+
+    separator: str = ","
+    mark: str = ""  # of the byte order
+    end: str = "\n"
+
+
 def read_log(workspace: Workspace) -> pd.DataFrame:
-    """The log with every cell as its text, oldest line first; columns that an older file lacks are empty.
+    """The submissions of the log with every cell as its text, oldest first; columns that an older file lacks are empty.
+
+    Scores are written with a point, whatever a spreadsheet made of it; lines without a submission are left out.
 
     Raises:
-        InputError: the file is no CSV.
+        InputError: the file is no CSV, lacks a column without which it is no log, or a score is no number.
     """
+    log = _read(workspace)[0]
+    log = log[log["submission"] != ""]
+    scores = {name: _scores(log[name], workspace) for name in SCORES}
+    return log[list(COLUMNS)].assign(**scores)
+
+
+def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
+    """Scores as Python writes them."""
+    text = column.str.strip().str.replace(",", ".", regex=False)
+    bad = (text != "") & pd.to_numeric(text, errors="coerce").isna()
+    if bad.any():
+        place = column.index[bad][0]
+        cell = shown(column[place])
+        raise InputError(f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is no number.")
+    return text
+
+
+def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
+    """All that stands in the log, columns of its readers' own among it, and how it is written."""
     path = workspace.leaderboard
     if not path.is_file():
-        return pd.DataFrame(columns=list(COLUMNS), dtype="str")
-    try:
-        log = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except ValueError as error:
-        raise InputError(
-            f"{path} is no readable CSV file ({' '.join(str(error).split())}): mend or remove it."
-        ) from None
-    return log.reindex(columns=list(COLUMNS), fill_value="")
+        return pd.DataFrame(columns=list(COLUMNS), dtype="str"), _Form()
+
+    def check(found: list[str]) -> None:
+        for column in COLUMNS:
+            if column not in found:
+                spelled(column, found, str(path))
+        for column in _NEEDED:
+            if column not in found:
+                raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}: mend or remove it.")
+
+    with path.open("rb") as handle:
+        header = handle.readline().decode("utf-8", "replace")
+    separator = max((",", *SEPARATORS), key=header.count)
+    mark = "\ufeff" if header.startswith("\ufeff") else ""
+    form = _Form(separator, mark, "\r\n" if header.endswith("\r\n") else "\n")
+    log = read_csv(path, str(path), check, blank_lines=True, separator=separator).to_pandas()
+    absent = [column for column in COLUMNS if column not in log]
+    return log.reindex(columns=[*log.columns, *absent], fill_value=""), form
 
 
 def minute(time: str) -> str:
@@ -44,16 +89,20 @@ def minute(time: str) -> str:
 
 
 def expected(value: float, low: float, high: float) -> Estimate:
-    """The out-of-fold score of a line, which counts no queries: an interval without width is that of one."""
-    return Estimate(value, low, high, queries=int(low == value == high))
+    """Return the out-of-fold score of a line, which counts no queries.
+
+    Lines of earlier versions give the score of a single query an interval without width, which is none.
+    """
+    return Estimate(value, math.nan, math.nan, 0) if low == value == high else Estimate(value, low, high, 0)
 
 
 def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
     """Add lines to the log, with the time."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with workspace.lock(_LOCK, wait=True):
-        new = pd.DataFrame([{"time": now, **line} for line in lines]).reindex(columns=list(COLUMNS), fill_value="")
-        _write(workspace, pd.concat([read_log(workspace), new.astype("str")], ignore_index=True))
+        log, form = _read(workspace)
+        new = pd.DataFrame([{"time": now, **line} for line in lines]).reindex(columns=log.columns, fill_value="")
+        _write(workspace, pd.concat([log, new.astype("str")], ignore_index=True), form)
 
 
 def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]) -> int:
@@ -79,17 +128,17 @@ def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[s
         if not (math.isfinite(value) and 0 <= value <= 1):
             raise InputError(f"--{key} {value} is out of range: a score is between 0 and 1.")
     with workspace.lock(_LOCK, wait=True):
-        log = read_log(workspace)
+        log, form = _read(workspace)
         line = _newest(log, name, task)
         for key, value in given.items():
             log.loc[line, key] = repr(value)
-        _write(workspace, log)
+        _write(workspace, log, form)
     return line
 
 
 def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
     """The place of the newest line of a submission's file."""
-    known = list(dict.fromkeys(log["submission"]))
+    known = [name for name in dict.fromkeys(log["submission"]) if name]
     if name not in known:
         if not known:
             raise InputError(f"There is no submission {name!r}: the log is empty, `comp submit` writes its lines.")
@@ -103,6 +152,7 @@ def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
     return int(lines.index[lines["task"] == (task or tasks[0])][-1])
 
 
-def _write(workspace: Workspace, log: pd.DataFrame) -> None:
+def _write(workspace: Workspace, log: pd.DataFrame, form: _Form) -> None:
+    text = log.to_csv(index=False, lineterminator=form.end, sep=form.separator)
     with atomic_file(workspace.leaderboard) as temporary:
-        log.to_csv(temporary, index=False, lineterminator="\n")
+        temporary.write_text(form.mark + text, encoding="utf-8", newline="")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.basis import APPROXIMATE, HELD_OUT
 from competition.errors import CompError
 from competition.files.fingerprints import fingerprint
 from competition.files.tables import mean_by_id, read_table, write_table
@@ -35,10 +36,16 @@ class RunPlan:
     parts: tuple[tuple[str, str], ...]  # per fold, the fingerprints of the inputs of its held-out and its test file
     scheme: str = "five"  # of its folds
     leaky: bool = False  # whether it reads what the competition did not mean to give away
+    label_paths: tuple[str, ...] = ()  # how the label of a row reaches what is said of it, see `basis.py`
 
     @property
     def folds(self) -> range:
         return range(len(self.parts))
+
+    @property
+    def basis(self) -> str:
+        """`held-out` or `approximate`: what its out-of-fold scores are."""
+        return APPROXIMATE if self.label_paths else HELD_OUT
 
     @property
     def held_out(self) -> str:

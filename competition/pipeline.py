@@ -15,6 +15,7 @@ from competition.execution import Step
 from competition.files.fingerprints import digest_file, fingerprint
 from competition.files.records import read_json, stamped
 from competition.files.tables import table_inputs
+from competition.flattery import read_flattery
 from competition.keys import AuditKeys
 from competition.model.sources import Sources
 from competition.oof import RunPlan
@@ -274,7 +275,9 @@ class Pipeline(Planner):
     def scores_step(self) -> Step:
         """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
         plans, floor = self.runs(), self.floor
-        inputs = fingerprint([SCHEMA, floor, [(plan.name, plan.complete) for plan in plans]])
+        runs = [(plan.name, plan.complete, plan.label_paths) for plan in plans]
+        measured = [(*key, found.as_json()) for key, found in read_flattery(self.workspace, plans).items()]
+        inputs = fingerprint([SCHEMA, floor, runs, measured])
         card = self.workspace.scores.with_suffix(".json")
         return Step(
             "scores",

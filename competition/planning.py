@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import combinations
 
+from competition.basis import label_paths
+from competition.commands import quoted
 from competition.errors import InputError
 from competition.files.fingerprints import fingerprint
 from competition.frames import pd
@@ -39,7 +41,7 @@ class Planner(Origins):
         if isinstance(recipe, PretrainingRecipe):
             raise InputError(
                 f"{name!r} pre-trains an encoder and leaves no predictions: let a recipe start from it "
-                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {name}`."
+                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {quoted(name)}`."
             )
         return recipe
 
@@ -47,14 +49,14 @@ class Planner(Origins):
         """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
         recipe = self.recipe(name)
         if isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {name}`.")
+            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {quoted(name)}`.")
         return recipe
 
     def ensemble(self, name: str) -> EnsembleRecipe:
         """An ensemble; raises InputError when `name` is a recipe that is trained on folds."""
         recipe = self.recipe(name)
         if not isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {name}`.")
+            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {quoted(name)}`.")
         return recipe
 
     def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
@@ -115,7 +117,12 @@ class Planner(Origins):
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        return RunPlan(name, recipe.kind, recipe.tasks, f"comp train --recipe {name}", parts, recipe.scheme)
+        command, paths = f"comp train --recipe {quoted(name)}", label_paths(recipe, self._recipe_of)
+        return RunPlan(name, recipe.kind, recipe.tasks, command, parts, recipe.scheme, label_paths=paths)
+
+    def _recipe_of(self, run: str) -> RunRecipe:
+        """The recipe of a run; of `blend-task2`, that of the ensemble."""
+        return self.recipe(split_run(run)[0])
 
     def audited_run(self, name: str) -> RunPlan:
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
@@ -137,6 +144,7 @@ class Planner(Origins):
         """The run of an ensemble for one task; raises InputError when no member answers it."""
         self.order([recipe.name])
         members = self.members_of(recipe, task)
+        paths = label_paths(recipe, self._recipe_of, members, task)
         if not recipe.serves(task):
             raise InputError(f"The method of {recipe.name!r}, {recipe.method}, answers task1 alone, not {task}.")
         if not members:
@@ -151,8 +159,8 @@ class Planner(Origins):
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
-        name, command = recipe.run_name(task), f"comp stack {recipe.name}"
-        return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky)
+        name, command = recipe.run_name(task), f"comp stack {quoted(recipe.name)}"
+        return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths)
 
     def combined(
         self, recipe: EnsembleRecipe, task: str
@@ -183,6 +191,14 @@ class Planner(Origins):
             else:
                 plans.append(self.run(name))
         return plans
+
+    def audits(self) -> list[AuditPlan]:
+        """The audits that `wanted` needs: the one that competition.toml names, and those that recipes obey."""
+        recipes = [self.recipe(name) for name in self.wanted()]
+        names = [recipe.noise_from for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
+        return list(
+            {(plan := self.audit(name)).name: plan for name in (self.settings.noise_run, *names) if name}.values()
+        )
 
     # --- fingerprints ---
 

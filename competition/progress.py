@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, TextColumn
@@ -13,14 +14,24 @@ from rich.progress import Task as BarTask
 from rich.text import Text
 
 from competition import processes
+from competition.commands import typed
 
 PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is wrapped there
+
+
+class _Console(Console):
+    """Leaves lines to the terminal to wrap, which knows then that they are one: commands in them can be copied."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        if all(isinstance(each, str | Text) for each in objects):
+            how.setdefault("soft_wrap", True)
+        super().print(*objects, **how)
 
 
 def _console() -> Console:
     # No markup: titles and queries may hold anything, square brackets among it. Of several processes, one speaks.
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return Console(highlight=False, markup=False, width=width, quiet=not processes.is_first())
+    return _Console(highlight=False, markup=False, width=width, quiet=not processes.is_first())
 
 
 console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
@@ -142,4 +153,4 @@ def silent() -> Iterator[None]:
 def warn(sentence: str) -> None:
     """Say something that the user should know but that stops nothing."""
     if processes.is_first():
-        print(f"warning: {sentence}", file=sys.stderr)
+        print(f"warning: {typed(sentence)}", file=sys.stderr)

@@ -17,7 +17,7 @@ import pandas as pd
 
 from competition import evaluation, oof, processes
 from competition.errors import CompError
-from competition.files.records import stamped, write_json
+from competition.files.records import read_json, stamped, write_json
 from competition.files.tables import read_table
 from competition.folds import first_queries
 from competition.lessons import Lesson, distil
@@ -146,6 +146,12 @@ class Runs(Materials):
         """What an audit flagged, from its file."""
         return read_table(self.workspace.noise(plan.name, plan.fold), plan.inputs)
 
+    def _doubted(self, plan: AuditPlan) -> bool:
+        """Whether an audit doubts itself and nothing overrules that."""
+        return bool(read_json(self.workspace.noise_card(plan.name, plan.fold)).get("doubts")) and not (
+            plan.keys.despite_doubts
+        )
+
     def _lesson(self, recipe: MemberRecipe, fold: FoldPlan, train: np.ndarray) -> Lesson | None:
         """What the rows at `train` teach, where that is not their label alone."""
         from competition.noise import actions
@@ -155,7 +161,7 @@ class Runs(Materials):
         rows = self.examples.iloc[train]
         ids = rows["example_id"].to_numpy(np.int64)
         lesson = Lesson.of_labels(recipe.kind, rows)
-        if recipe.weight_noise_from and fold.noise is not None:
+        if recipe.weight_noise_from and fold.noise is not None and not self._doubted(fold.noise):
             lesson = actions.weigh(lesson, ids, self.flags(fold.noise))
         if recipe.relabel_noise_from and fold.noise is not None:
             lesson = actions.relabel(lesson, recipe.kind, ids, self.flags(fold.noise))
@@ -264,6 +270,7 @@ class Runs(Materials):
             "data": {"train": self.card.train, "test": self.card.test},
             "folds": folds_inputs(self.card, plan.scheme),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+            "basis": {"kind": plan.basis, "label_paths": list(plan.label_paths)},
             "scores": self._scores(plan, run),
             "constant": list(constant_folds(plan.name, plan.kind, parts, self.examples)),
         }
@@ -278,7 +285,7 @@ class Runs(Materials):
                 continue
             found = evaluation.estimates(evaluation.count_outputs(TASKS[name], plan.kind, run.held_out, train))
             scores[name] = {
-                metric: {group: vars(estimate) for group, estimate in groups.items()}
+                metric: {group: estimate.as_json() for group, estimate in groups.items()}
                 for metric, groups in found.items()
             }
         return scores

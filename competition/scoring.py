@@ -1,6 +1,6 @@
 """A run, ready for new rows: `competition.load`, and what `comp predict` calls."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.answering import Ensemble, Models, Prepared
-from competition.data.unseen import Unseen, from_python
+from competition.data.unseen import Table, Unseen, from_python
 from competition.errors import InputError
 from competition.pipeline import Pipeline
 from competition.planning import split_run
@@ -29,12 +29,18 @@ class Scorer:
     with the same query are read as its candidates where the run looks at candidates. Every method raises InputError
     for an empty query, an unknown locale, a missing column, or no row. An ensemble is fitted anew at every call, so
     bring it many rows at a time.
+
+    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by; `label_paths` are the
+    ways in which labels reached the scores that they grade, empty where these are held out. What is said of new rows
+    is fitted on none of their labels either way.
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
         """See `load`."""
         stem, task = split_run(run)
-        self.kind = pipeline.run(run).kind
+        plan = pipeline.run(run)
+        self.kind = plan.kind
+        self.basis, self.label_paths = plan.basis, plan.label_paths
         self._answering = Ensemble(pipeline, run) if task else Models(pipeline, pipeline.member(stem))
         self._run, self._maker = run, pipeline.maker
 
@@ -80,9 +86,16 @@ class Scorer:
         """What `answer` says of each row."""
         return shown(self.kind, pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)).columns.tolist()
 
-    def read(self, table: pd.DataFrame, source: str, locale: str = LOCALES[0]) -> Unseen:
+    def read(
+        self, table: Table, source: str, locale: str = LOCALES[0], called: Mapping[str, str] | None = None
+    ) -> Unseen:
         """Rows as they are answered, see `Unseen.make`."""
-        return Unseen.make(table, source, locale, self._answering.lowest_id - len(table))
+        return Unseen.make(table, source, locale, self._answering.lowest_id - len(table), called)
+
+    def trained_on(self, rows: Unseen) -> int:
+        """How many of the rows that were given are pairs that the run was trained on: locale, query and title agree."""
+        learned = self._maker.examples[self._answering.learned_from(self._maker.examples)]
+        return int(rows.among(learned, self._maker.products).sum())
 
     def answer(self, rows: Unseen) -> pd.DataFrame:
         """What is said of each row that was given, in its order.

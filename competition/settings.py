@@ -49,6 +49,7 @@ class Settings(Model):
     noise_per_label: bool = False
     noise_per_locale: bool = False
     noise_calibrated: bool = False
+    noise_despite_doubts: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
     tracker: Tracker | None = None  # what else is told of training; changes no result
@@ -67,8 +68,10 @@ class Settings(Model):
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dictionary; raises InputError where it is malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not valid TOML: it is not UTF-8, save it so.") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
 
 

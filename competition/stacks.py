@@ -11,6 +11,7 @@ import pandas as pd
 from competition.execution import Step
 from competition.files.atomic import write_text
 from competition.files.tables import read_table
+from competition.flattery import read_flattery
 from competition.pipeline import Pipeline
 from competition.recipe import EnsembleRecipe, Method
 from competition.scoreboard import best_runs, scoreboard
@@ -74,10 +75,11 @@ class Stacks:
         partial = [plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)]
         methods = [plan for plan in others if plan not in partial]
         runs = {plan.name: maker.read_run(plan) for plan in [*members, *whole, *others]}
+        flattery = read_flattery(self.pipeline.workspace, [*members, *whole, *others])
         best = best_runs(scoreboard(maker.examples, members, runs, {}))
-        compared = scoreboard(maker.examples, [*members, *whole, *methods], runs, best)
+        compared = scoreboard(maker.examples, [*members, *whole, *methods], runs, best, flattery)
         of_task = {plan.tasks[0]: plan.name for plan in whole}
-        left = scoreboard(maker.examples, [*whole, *partial], runs, of_task)
+        left = scoreboard(maker.examples, [*whole, *partial], runs, of_task, flattery)
         return compared, left[left["run"] != left["floor"]]
 
     @property

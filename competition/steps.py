@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from competition import oof, submissions
+from competition.evaluation import DEEP, MOVABLE
 from competition.files.atomic import write_text
 from competition.files.fingerprints import digest_file
 from competition.files.records import read_json, write_json
 from competition.files.tables import write_table
+from competition.flattery import read_flattery
 from competition.oof import RunPlan
 from competition.plans import PAIRED, AuditPlan
 from competition.progress import progress, warn
@@ -33,19 +35,25 @@ class Maker(Runs):
 
     def noise(self, plan: AuditPlan, verdicts: pd.DataFrame) -> None:
         """Write the card and the flags of an audit, with people's verdicts honoured."""
-        from competition.noise.audit import audit
-        from competition.noise.report import card, doubts, summary
+        from competition.noise.audit import Audit, CannotAudit, audit
+        from competition.noise.report import card, remark
 
         train = self.examples[self.examples["split"] == "train"]
         seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold) for run in plan.runs]
         fold = self.fold_of_training(plan.runs[0].scheme if plan.fold is None else PAIRED)
+        skipped = None
         with progress(f"audit of {plan.name}"):
-            found = audit(seen, train, fold[fold != plan.fold], plan.keys)
-        write_json(self.workspace.noise_card(plan.name, plan.fold), card(plan, found, len(train)))
+            try:
+                found = audit(seen, train, fold[fold != plan.fold], plan.keys)
+            except CannotAudit as reason:
+                found, skipped = Audit.skipped(), str(reason)
+        content = card(plan, found, len(train), skipped)
+        write_json(self.workspace.noise_card(plan.name, plan.fold), content)
         flags = obey(found.flags, verdicts)
         write_table(self.workspace.noise(plan.name, plan.fold), flags, plan.inputs)
-        for doubt in doubts(summary(flags, self.examples)) if plan.fold is None else ():
-            warn(f"Audit of {plan.name}: {doubt}")
+        if said := remark(content):
+            without = "" if plan.fold is None else f" without fold {plan.fold}"
+            warn(f"Audit of {plan.name}{without}: {said}")
 
     def keep_verdicts(self, name: str, runs: Iterable[RunPlan], file: Path) -> None:
         """Check a file of verdicts on the audit `name` of some runs, and keep them in the workspace.
@@ -120,7 +128,8 @@ class Maker(Runs):
             submissions.check_answer(read_back, task.file, task, self.examples)
             files[task.file] = text
         made_from = {
-            task: {"run": plan.name, "inputs": plan.complete, "leaky": plan.leaky} for task, plan in plans.items()
+            task: {"run": plan.name, "inputs": plan.complete, "leaky": plan.leaky, "basis": plan.basis}
+            for task, plan in plans.items()
         }
         log = [self._log_line(name, TASKS[task], plan, files) for task, plan in plans.items()]
         card = {"inputs": inputs, "made_from": made_from}
@@ -130,17 +139,27 @@ class Maker(Runs):
         """Write `reports/scores.csv`, then the card that says what it was made from."""
         runs = {plan.name: self.read_run(plan) for plan in plans}
         with progress(f"scores of {len(runs)} runs"):
-            table = scoreboard(self.examples, plans, runs, dict.fromkeys(TASKS, floor) if floor else {})
+            floors = dict.fromkeys(TASKS, floor) if floor else {}
+            table = scoreboard(self.examples, plans, runs, floors, read_flattery(self.workspace, plans))
         write_text(self.workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
         write_json(card, {"inputs": inputs, "sha256": digest_file(self.workspace.scores)})
 
     def _log_line(self, name: str, task: Task, plan: RunPlan, files: dict[str, str]) -> dict[str, Any]:
         scores = read_json(self.workspace.run_card(plan.name)).get("scores", {})
-        score = scores.get(task.name, {}).get(task.metric, {}).get("all", {})
-        shown = {key: repr(score[value]) if score else "" for key, value in _LOGGED.items()}
+        groups = scores.get(task.name, {}).get(task.metric, {})
+        shown = {key: _cell(groups.get(group, {}).get(value)) for key, (group, value) in _LOGGED.items()}
         line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
-        line["leaky"] = "yes" if plan.leaky else ""
+        line |= {"leaky": "yes" if plan.leaky else "", "basis": plan.basis}
         return {**line, **shown, "sha256": submissions.digest(files[task.file].encode())}
 
 
-_LOGGED = {"out_of_fold": "value", "low": "low", "high": "high"}
+# Most queries of task 1 have lists that cannot move, which score 1 whatever is submitted: hence the groups beside all.
+_LOGGED = {
+    "out_of_fold": ("all", "value"), "low": ("all", "low"), "high": ("all", "high"),
+    "can_move": (MOVABLE, "value"), "full_depth": (DEEP, "value"),
+}  # fmt: skip
+
+
+def _cell(value: float | None) -> str:
+    """A number of a run's card as the log holds it."""
+    return "" if value is None else repr(value)

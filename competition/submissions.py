@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from competition import leaderboard
-from competition.errors import CompError, InputError
+from competition.errors import CompError, InputError, shown
 from competition.evaluation import Counts, count, graded_rows
 from competition.files.atomic import atomic_files
 from competition.files.fingerprints import digest_file
@@ -93,7 +93,7 @@ def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataF
     missing = wanted[~wanted.isin(given)]
     if complete and len(missing):
         first = missing.to_frame(index=False).astype(object).iloc[0]
-        cells = ", ".join(f"{key} {value!r}" for key, value in zip(keys, first, strict=True))
+        cells = ", ".join(f"{key} {shown(value)}" for key, value in zip(keys, first, strict=True))
         raise InputError(f"{name}: {len(missing):,} of {len(wanted):,} test rows are missing, the first is {cells}.")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from competition.commands import quoted
 from competition.files.fingerprints import fingerprint
 from competition.files.tables import read_cells, read_table, refuse, whole_numbers
 from competition.frames import pd
@@ -54,7 +55,7 @@ def load_verdicts(workspace: Workspace, run: str, rows: str) -> pd.DataFrame:
     path = workspace.verdicts(run)
     if not path.is_file():
         return pd.DataFrame({"example_id": np.array([], np.int64), "verdict": np.array([], "str")})
-    mend = f"judge these rows with `comp cleanlab --from {run} --verdicts FILE`, or delete the file"
+    mend = f"judge these rows with `comp cleanlab --from {quoted(run)} --verdicts FILE`, or delete the file"
     return read_table(path, rows, mend)
 
 

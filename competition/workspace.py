@@ -4,6 +4,7 @@ import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from competition.commands import quoted
 from competition.errors import CompError, InputError
 from competition.locks import hold
 
@@ -35,6 +36,7 @@ class Workspace:
         self.leaderboard = self.submissions / "leaderboard.csv"
         self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
+        self.flattery = self.root / "reports" / "flattery.json"
         self.report = self.root / "reports" / "report.html"
 
     @classmethod
@@ -42,7 +44,9 @@ class Workspace:
         """The workspace at `root`; raises InputError where there is none."""
         workspace = cls(root)
         if not workspace.settings_file.is_file():
-            raise InputError(f"{root} is no workspace, it has no competition.toml: make one with `comp init {root}`.")
+            raise InputError(
+                f"{root} is no workspace, it has no competition.toml: make one with `comp init {quoted(root)}`."
+            )
         return workspace
 
     def translations(self, model: str) -> Path:

@@ -50,6 +50,19 @@ def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> N
     assert found["mend"] == f"comp data import PATH -w {space.root}"
 
 
+def test_an_audit_that_labels_do_not_allow_is_foretold(tmp_path: Path) -> None:
+    space = make_workspace(tmp_path / "w")
+    examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
+    two = examples["label"].mask(examples["label"] != "exact", "irrelevant")
+    substitute = examples["substitute"].mask(examples["substitute"].notna(), False)
+    store.save(space, examples.assign(label=two, substitute=substitute), products, "two labels")
+    found = health(space, 0)["audit c1"]
+    assert found["level"] == "look" and found["said"] == (
+        "it is skipped, and training goes on without it. "
+        "No audited row is labelled 'substitute': an audit needs rows of every label."
+    )
+
+
 def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
     space = make_workspace(tmp_path / "w")
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)

@@ -95,3 +95,35 @@ def test_an_empty_or_a_broken_log_says_so(space: Workspace) -> None:
     result = comp("leaderboard", "-w", space.root)
     assert result.exit_code == 0 and "Nothing was submitted yet" in result.output
     assert "the log is empty" in refused("leaderboard", "add", "main", "--public", "0.5", "-w", space.root)
+
+
+def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
+    log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
+    log.insert(2, "note", ["deeper; trees", "", 'say "7"', ""])
+    log.loc[0, "out_of_fold"] = "0,850000"  # of a spreadsheet that writes commas
+    own = pd.DataFrame([{"note": "a line of mine"}]).reindex(columns=log.columns, fill_value="")
+    log = pd.concat([log, own], ignore_index=True)
+    log.to_csv(space.leaderboard, index=False, sep=";", encoding="utf-8-sig", lineterminator="\r\n")
+    before = space.leaderboard.read_bytes()
+    result = comp("leaderboard", "add", "main", "--task", "task2", "--public", "0.5", "-w", space.root)
+    assert result.exit_code == 0, result.stderr
+    leaderboard.append(space, LINES[:1])
+    content = space.leaderboard.read_bytes()
+    assert content.startswith(b"\xef\xbb\xbftime;submission;note;") and content.count(b"\r\n") == content.count(b"\n")
+    new = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False, sep=";", encoding="utf-8-sig")
+    assert len(new) == len(log) + 1 and new.loc[1, "public"] == "0.5"
+    new.loc[1, "public"] = ""
+    pd.testing.assert_frame_equal(new.iloc[:-1], log)
+    assert leaderboard.read_log(space)["out_of_fold"].iloc[0] == "0.850000"
+    assert len(leaderboard.read_log(space)) == 5  # without the line of nobody's submission
+    assert before != content
+
+
+def test_a_score_that_is_no_number_and_a_file_that_is_no_log_are_refused(space: Workspace) -> None:
+    log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
+    log.assign(public=["", "soon", "", ""]).to_csv(space.leaderboard, index=False)
+    assert "row 2 has the public 'soon', which is no number" in refused("leaderboard", "-w", space.root)
+    log.drop(columns="submission").to_csv(space.leaderboard, index=False)
+    before = space.leaderboard.read_bytes()
+    assert "lacks the column 'submission'" in refused("leaderboard", "add", "main", "--public", "0.5", "-w", space.root)
+    assert space.leaderboard.read_bytes() == before

@@ -10,6 +10,7 @@ import pytest
 from competition import oof
 from competition.errors import InputError
 from competition.execution import execute
+from competition.flattery import read_flattery
 from competition.leak_audit import audit
 from competition.pipeline import Pipeline
 from competition.planning import PAIRED
@@ -96,13 +97,22 @@ def test_a_nested_file_of_another_recipe_is_refused(nested: Pipeline) -> None:
 
 def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) -> None:
     before = files(nested.workspace)
-    findings = list(audit(nested, ["blend"], shuffles=5, deep=True))
+    findings = list(audit(nested, ["blend"], shuffles=1, deep=True))
     assert all(finding.passed for finding in findings), findings
-    deep = [finding.what for finding in findings if finding.said.startswith("members trained and fitted")]
-    assert deep == ["blend-task1", "blend-task2", "blend-task3"]
-    assert files(nested.workspace) == before
+    deep = {finding.what: finding for finding in findings if "made anew on shuffled labels" in finding.said}
+    assert list(deep) == ["lexical", "blend-task1", "blend-task2", "blend-task3"]
+    assert deep["lexical"].verdict == "ok" and deep["blend-task1"].verdict == "approximate"
+    measured = read_flattery(nested.workspace, nested.runs())
+    assert set(measured) == {("blend-task1", "task1"), ("blend-task2", "task2"), ("blend-task3", "task3")}
+    assert f"{measured['blend-task1', 'task1']:+}" in deep["blend-task1"].said
+    after = files(nested.workspace)
+    assert after.pop(str(nested.workspace.flattery)) and after == before
 
 
 def files(workspace: Workspace) -> dict[str, int]:
     """The time of the last change of each file of a workspace."""
-    return {str(path): path.stat().st_mtime_ns for path in workspace.root.rglob("*") if ".locks" not in str(path)}
+    return {
+        str(path): path.stat().st_mtime_ns
+        for path in workspace.root.rglob("*")
+        if path.is_file() and ".locks" not in str(path)
+    }

@@ -474,3 +474,12 @@ def test_the_repository_is_a_workspace_with_the_same_settings() -> None:
         pytest.skip("no git history here: the file in the root may have been edited by its user")
     template = subprocess.run([*command[:-1], "HEAD:competition/competition.toml"], capture_output=True, check=True)
     assert committed.stdout == template.stdout
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "competition.toml"
+    path.write_text("seed = 7\n", encoding="utf-8-sig")
+    assert read_toml(path) == {"seed": 7}
+    path.write_text("seed = 7\n", encoding="utf-16")
+    with pytest.raises(InputError, match="it is not UTF-8, save it so"):
+        read_toml(path)

@@ -14,7 +14,7 @@ from tests.soak.faults import Count, Fault, Undisturbed, suffer
 
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     few = ["--kills", "0", "--kills-at-writes", "5", "--refusals", "5", "--at-once", "5", "--inputs", "500"]
-    few += ["--families", "2"]
+    few += ["--families", "2", "--tables", "300"]
     alone = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run([sys.executable, "-m", "tests.soak", *few], capture_output=True, text=True, env=alone)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -172,7 +172,7 @@ WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "an example twice": ("task3", "12,", "11,", ("row 3 ", "11", "repeats")),
     "a missing column": ("task2", "esci_label", "label", ("example_id, esci_label", "found example_id, label")),
     "an extra column": ("task1", "query_id,product_id\n1,b", "query_id,product_id,score\n1,b,9", ("found", "score")),
-    "a column twice": ("task3", "example_id,sub", "example_id,example_id,sub", ("found",)),
+    "a column twice": ("task3", "example_id,sub", "example_id,example_id,sub", ("twice",)),
     "another task's column": ("task3", "substitute_label", "esci_label", ("found example_id, esci_label",)),
     "no header": ("task2", "example_id,esci_label\n", "", ("the columns must be", "found 10, exact")),
     "another separator": ("task2", "example_id,esci_label", "example_id;esci_label", ("separated by ';'",)),
@@ -187,7 +187,7 @@ WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "an id that is a word": ("task2", "11,", "x11,", ("row 2 ", "'x11'", "whole number")),
     "an id with a point": ("task1", "2,c", "2.0,c", ("row 3 ", "'2.0'", "whole number")),
     "a cell too many": ("task2", "11,substitute", "11,substitute,9", ("line 3",)),
-    "a cell too few": ("task2", "11,substitute", "11", ("row 2 ", "blank")),
+    "a cell too few": ("task2", "11,substitute", "11", ("fewer cells in line 3 ", "row 2 ")),
 }
 
 

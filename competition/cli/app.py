@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from competition import __version__, processes
 from competition.cli.output import begin, finish
+from competition.commands import typed, work_on
 from competition.errors import CompError, InputError, visible
 from competition.interruption import Interrupted, listening
 
@@ -40,7 +41,7 @@ class Commands(TyperGroup):
             said = None if ctx.params["debug"] and not isinstance(error, Interrupted) else _said(error)
             if said is None:
                 raise
-            sentence, exit_code = visible(said[0]), said[1]
+            sentence, exit_code = visible(typed(said[0])), said[1]
             if processes.is_first() or not isinstance(error, Interrupted):
                 print(f"error: {sentence}", file=sys.stderr)
             finish(ctx.invoked_subcommand, exit_code, sentence)
@@ -71,10 +72,22 @@ app = typer.Typer(
     context_settings={"max_content_width": 120},
 )
 
-WorkspaceOption = Annotated[
-    Path, typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; the current folder unless named.")
-]
 HERE = Path(".")
+
+
+def _named(workspace: Path) -> Path:
+    """Remember a workspace that is not the current folder, for messages; it may stand before a subcommand."""
+    if workspace != HERE:
+        work_on(workspace)
+    return workspace
+
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option(
+        "--workspace", "-w", metavar="DIR", callback=_named, help="The workspace; the current folder unless named."
+    ),
+]
 
 
 def _version(asked: bool) -> None:

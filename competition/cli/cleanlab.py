@@ -7,7 +7,8 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.errors import InputError
+from competition.commands import here, quoted
+from competition.errors import CompError, InputError
 from competition.files.atomic import write_text
 from competition.files.records import read_json
 from competition.progress import console, warn
@@ -47,6 +48,10 @@ def cleanlab(
         bool | None,
         typer.Option("--calibrated/--no-calibrated", help="Scale probabilities by a cross-fitted temperature first."),
     ] = None,
+    despite_doubts: Annotated[
+        bool | None,
+        typer.Option("--despite-doubts/--no-despite-doubts", help="Drop rows even where the audit doubts itself."),
+    ] = None,
     verdicts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What people say of rows, in place of what they said before.")
     ] = None,
@@ -67,15 +72,17 @@ def cleanlab(
     if not name:
         raise InputError("competition.toml names no noise_run: say which run to audit with --from RUN.")
     said = {"fraction": fraction, "method": method, "per_label": per_label, "per_locale": per_locale}
-    keys = audit_keys(pipeline.settings, said | {"calibrated": calibrated})
+    keys = audit_keys(pipeline.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts})
     if verdicts is not None:
         pipeline.maker.keep_verdicts(*pipeline.audited_runs(name), verdicts)  # before the audit, which reads them
     plan = pipeline.audit(name, keys)
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
-    flags = read_table(path, plan.inputs)
+    flags, card = read_table(path, plan.inputs), read_json(space.noise_card(plan.name))
+    if skipped := card.get("skipped"):
+        raise CompError(skipped)
     _show(pipeline, plan.name, flags, warned=bool(made))
-    _say(pipeline, keys, flags, read_json(space.noise_card(plan.name))["unaudited"])
+    _say(pipeline, keys, flags, card["unaudited"])
     console.print(
         f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
     )
@@ -83,21 +90,22 @@ def cleanlab(
 
 
 def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -> None:
-    """The tables of an audit; its doubts, unless it `warned` of them itself when it was made."""
+    """The tables of an audit; what speaks against it, unless it `warned` of that itself when it was made."""
     from competition.noise import report
 
     examples, products = pipeline.maker.examples, pipeline.maker.products
     counts = report.summary(flags, examples)
     _show_counts(run, counts)
-    for doubt in report.doubts(counts) if not warned else ():
-        warn(doubt)
-    _show_matrices(read_json(pipeline.workspace.noise_card(run)))
+    card = read_json(pipeline.workspace.noise_card(run))
+    if not warned and (said := report.remark(card)):
+        warn(said)
+    _show_matrices(card)
     _show_worst(report.worst(flags, examples, products))
 
 
 def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:
     """What the tables do not show: what was not audited or not flagged, and what the flags are worth."""
-    if flags["rank"].count() < int(keys.fraction * len(flags)):
+    if flags["rank"].count() < int(round(keys.fraction * len(flags), 9)):
         share = flags["dropped"].mean()
         console.print(f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped.")
     if unaudited:
@@ -165,8 +173,7 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
         console.print(f"{kept}: {tally(verdicts)}, which the audit honours; without the file, it would not.")
-    console.print(
-        f"{page}: judge the worst rows there; `comp cleanlab --from {run} --verdicts FILE` honours what it saves."
-    )
+    command = here(f"comp cleanlab --from {quoted(run)} --verdicts FILE")
+    console.print(f"{page}: judge the worst rows there; `{command}` honours what it saves.")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         warn(f"no browser could be opened: open {page} by hand.")

@@ -8,6 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
 from competition.cli.output import show, such_as
+from competition.commands import here
 from competition.errors import InputError, listed
 from competition.files.records import read_json
 from competition.progress import console, progress
@@ -64,10 +65,10 @@ def _import(space: Workspace, path: Path, source: str) -> None:
     """Read the ESCI files of a folder into the workspace, where they are known as `source`."""
     from competition.data import esci, store
 
-    raw = (*path.glob("*.parquet"), *path.glob("*/*.csv*"))
-    space.check_space(sum(file.stat().st_size for file in raw), "The import")
+    folder = esci.locate(path)
+    space.check_space(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), "The import")
     with progress(f"reading {path}"):
-        examples, products = esci.read(path)
+        examples, products = esci.read(folder)
     with progress("checking and writing"):
         store.save(space, examples, products, source)
     space.planted.unlink(missing_ok=True)
@@ -130,5 +131,5 @@ def _say_outdated(space: Workspace) -> None:
     if outdated:
         console.print(
             f"Made from other rows, so out of date now: {listed(outdated)}. "
-            "`comp run` makes those anew that competition.toml asks for."
+            f"`{here('comp run')}` makes those anew that competition.toml asks for."
         )

@@ -8,6 +8,7 @@ import typer
 
 from competition.cli.app import HERE, app
 from competition.cli.output import as_toml, show, such_as
+from competition.commands import here
 from competition.errors import InputError
 from competition.files.atomic import write_text
 from competition.progress import console
@@ -31,8 +32,8 @@ def init(
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)
     show(str(workspace.settings_file), {"key": "key", "value": "value", "about": "what it says"}, _explained(text), 3)
-    where = "" if folder == HERE else f" -w {folder}"
-    console.print(f"Next: comp data import PATH{where}, or comp data sample{where}; then comp run{where}")
+    bring, make, run = (here(command, folder) for command in ("comp data import PATH", "comp data sample", "comp run"))
+    console.print(f"Next: {bring}, or {make}; then {run}")
 
 
 def _explained(text: str) -> list[list[object]]:

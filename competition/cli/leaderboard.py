@@ -1,13 +1,17 @@
 """`comp leaderboard`: what was submitted, and what the competition answered."""
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from competition.basis import APPROXIMATE
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, opened, task_named
 from competition.cli.output import Cell, show, such_as
+from competition.cli.scores import MARK
+from competition.commands import typed
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -68,6 +72,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "metric": None,
     }
     header |= {"out_of_fold": "out-of-fold [95 %]", "public": "public", "above": "above", "private": "private"}
+    header |= dict.fromkeys(("can_move", "full_depth", "above_full_depth", "basis"))
     show(
         space.leaderboard.name,
         header,
@@ -76,19 +81,36 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
     )
     if log["public"].any():
         console.print("above: the public score minus the out-of-fold score.")
+    _say_groups(log)
+    if (log["basis"] == APPROXIMATE).any():
+        console.print(f"{MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`.")
     if log.empty:
-        console.print("Nothing was submitted yet: `comp submit` writes the files.")
+        console.print(typed("Nothing was submitted yet: `comp submit` writes the files."))
+
+
+def _say_groups(log: "pd.DataFrame") -> None:
+    """Say what the newest line of each ranking scores over the lists that say something about ranking."""
+    newest = log[log["can_move"] != ""].drop_duplicates(["submission", "task"], keep="last")
+    for line in newest.to_dict("records"):
+        said = f"{line['submission']}/{line['task']}: {float(line['can_move']):.4f} over lists whose order matters"
+        if line["full_depth"]:
+            said += f", {float(line['full_depth']):.4f} over lists of full depth"
+            if line["public"]:
+                said += f", which the public score is {float(line['public']) - float(line['full_depth']):+.4f} above"
+        console.print(f"{said}.")
 
 
 def _cells(line: dict[str, str]) -> list[object]:
     from competition.leaderboard import expected, minute
 
-    scores = ("out_of_fold", "low", "high", "public", "private")
-    value, low, high, public, private = (float(line[name]) if line[name] else None for name in scores)
+    scores = ("out_of_fold", "low", "high", "public", "private", "can_move", "full_depth")
+    value, low, high, public, private, *groups = (float(line[name]) if line[name] else None for name in scores)
     time = Cell(line["time"], text=minute(line["time"]))
-    own = None if value is None or low is None or high is None else expected(value, low, high)
+    own = None if value is None else expected(value, *(math.nan if end is None else end for end in (low, high)))
     score = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value
     file = Cell(line["submission"], text=f"{line['submission']}/{line['task']}")
-    told = [line[name] for name in ("task", "run", "metric")]
-    return [time, file, *told, score, public, Cell(above, "+.4f"), private]
+    run = Cell(line["run"], text=f"{line['run']} {MARK}" if line["basis"] == APPROXIMATE else line["run"])
+    above_deep = None if public is None or groups[1] is None else public - groups[1]
+    told = [line["task"], run, line["metric"]]
+    return [time, file, *told, score, public, Cell(above, "+.4f"), private, *groups, above_deep, line["basis"]]

@@ -5,19 +5,25 @@ The document is `{"command", "exit_code", "error", "tables"}`. `error` is a sent
 `{"value", "low", "high", "queries"}`, what is unknown is null.
 """
 
+import codecs
+import io
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from competition import processes
+from competition.commands import work_on
 from competition.errors import visible
-from competition.progress import console, results
+from competition.progress import PLAIN_WIDTH, console, results
 
 EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
 
@@ -47,9 +53,30 @@ class _Document:
 _document = _Document()
 
 
+# How signs that a terminal or a log cannot encode are written; others become their number.
+_SPELLED = dict(zip("■◧▲·─━│┃╇┼…–—×≥≤↑↓→←“”‘’", "#+!.--||++.--x><^v><\"\"''", strict=True))
+
+
+def _spell(error: UnicodeError) -> tuple[str, int]:
+    """What stands for the characters that an encoding lacks, one for one where there is one."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(_SPELLED.get(c) or ascii(c)[1:-1] for c in lacking), error.end
+
+
+def spell_out() -> None:
+    """Let nothing that is printed fail for the encoding of stdout or stderr, which a pipe or a log file may choose."""
+    codecs.register_error("spell-out", _spell)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what tests and notebooks put there encodes nothing
+            stream.reconfigure(errors="spell-out")
+
+
 def begin(quiet: bool, machine: bool) -> None:
     """Start a command: `quiet` shows results and nothing else, for a `machine` they become a document."""
+    spell_out()
     _document.wanted, _document.tables = machine, []
+    work_on(Path())
     console.quiet, console.stderr = quiet or not processes.is_first(), machine
     results.quiet = not processes.is_first()
 
@@ -75,7 +102,7 @@ def show(
         header: the columns, or the key of each for machines -> its heading for people; None where they do without.
         rows: cells; what is no text goes to machines as it is, see `Cell` for how people see it.
         left: how many columns are text, which stands on the left; the others are numbers. People see narrow tables:
-            what is usual should fit into 100 columns.
+            what is usual should fit into 100 columns. A row becomes lines where a terminal is narrower than its words.
         about: what all rows share, for machines.
     """
     headings = dict(header) if isinstance(header, Mapping) else {name: name for name in header}
@@ -83,15 +110,28 @@ def show(
         named = [dict(zip(headings, map(_plain, row), strict=True)) for row in rows]
         _document.tables.append({"title": title, "about": _plain(about), "rows": named})
         return
-    table = Table(title=title, title_justify="left", header_style="bold", show_edge=False, pad_edge=False)
+    table = Table(header_style="bold", show_edge=False, pad_edge=False)
     seen = [name is not None for name in headings.values()]
     for i, name in enumerate(headings.values()):
         if name is not None:
             table.add_column(name, justify="left" if i < left else "right", overflow="fold")
-    for row in rows:
-        cells = (cell if isinstance(cell, Cell) else Cell(cell) for cell in compress(row, seen))
-        table.add_row(*(cell.shown() for cell in cells))
-    results.print(table)
+    cells = [[(cell if isinstance(cell, Cell) else Cell(cell)).shown() for cell in compress(row, seen)] for row in rows]
+    for row in cells:
+        table.add_row(*row)
+    results.print(Text(title, style="italic"))  # a title of the table's would be wrapped at its width
+    if Measurement.get(results, results.options.update(width=PLAIN_WIDTH), table).minimum <= results.width:
+        results.print(table)
+        return
+    names = [name for name in headings.values() if name is not None]
+    for row in cells:
+        _print_lines(names, row)
+
+
+def _print_lines(names: Sequence[str], cells: Sequence[Text]) -> None:
+    """A row, where a terminal is too narrow for the words of a table: a line for each cell that is not empty."""
+    for i, (name, cell) in enumerate(zip(names, cells, strict=True)):
+        if cell.plain:
+            results.print(Text.assemble("" if i == 0 else "  ", f"{name}: " if name else "", cell))
 
 
 def such_as(*lines: str) -> str:

@@ -7,7 +7,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.errors import InputError
+from competition.errors import InputError, listed, visible
 from competition.progress import console, warn
 from competition.workspace import Workspace
 
@@ -15,10 +15,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@app.command(epilog=such_as("comp predict new.csv", "comp predict new.parquet --from lexical --out scored.csv"))
+@app.command(
+    epilog=such_as(
+        "comp predict new.csv",
+        "comp predict new.parquet --from lexical --out scored.csv",
+        "comp predict log.csv --map query=search --map product_title=name",
+    )
+)
 def predict(
     file: Annotated[
-        Path, typer.Argument(help="A .csv or .parquet file with the columns query and product_title, others if known.")
+        Path,
+        typer.Argument(
+            help="A .csv or .parquet file, perhaps packed, with the columns query and product_title, others if known."
+        ),
     ],
     run: Annotated[
         str | None,
@@ -33,28 +42,38 @@ def predict(
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of a CSV file, such as cp1252.")] = "utf-8",
     locale: Annotated[str, typer.Option(help="Of rows that name none.")] = "us",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="OURS=NAME", help="The column NAME is what OURS says; may be repeated."),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Score new rows: FILE in its order, each row with score, class and probabilities as far as the run has them."""
-    import pandas as pd
-
-    from competition.data.unseen import check_target, read_file, write_file
+    from competition.data.unseen import check_target, read_file, read_map, target_beside, write_file
     from competition.pipeline import Pipeline
     from competition.scoring import Scorer
 
     pipeline = Pipeline(Workspace.open(workspace))
     name = run or pipeline.settings.default_recipe
-    target = out or file.with_name(f"{file.stem}-{name}{file.suffix}")
+    called = read_map(columns or [])
+    target = out or target_beside(file, name)
     if target.resolve() == file.resolve():
         raise InputError(f"{target} is the file that is read: name another with --out.")
     scorer = Scorer(pipeline, name)
     table = read_file(file, encoding)
     check_target(target, table, scorer.columns)
-    rows = scorer.read(table, str(file), locale)
+    rows = scorer.read(table, str(file), locale, called)
     for remark in rows.remarks:
         warn(remark)
+    if rows.unread:
+        console.print(f"Copied, not read: {visible(listed(rows.unread))}")
+    if trained := scorer.trained_on(rows):
+        warn(
+            f"{name} was trained on {trained:,} of these {len(table):,} rows (locale, query and title agree): what it "
+            "says of them is no measure of what it says of new ones."
+        )
     said = scorer.answer(rows)
-    write_file(target, pd.concat([table, said], axis=1))
+    write_file(target, table, said)
     _show(f"{name} on {file.name}", said)
     console.print(f"{len(table):,} rows, {len(rows.examples):,} of them distinct: {target}")
 

@@ -2,7 +2,7 @@
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import such_as
-from competition.cli.scores import show_scores
+from competition.cli.scores import explain_marks, show_scores
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -25,5 +25,7 @@ def run(workspace: WorkspaceOption = HERE) -> None:
 def _show_scores(space: Workspace) -> None:
     import pandas as pd
 
-    for _, lines in pd.read_csv(space.scores).groupby(["task", "split", "group"], sort=False):
+    board = pd.read_csv(space.scores).fillna({"label_paths": ""})
+    for _, lines in board.groupby(["task", "split", "group"], sort=False):
         show_scores(lines, "minus lexical")
+    explain_marks(board)

@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, task_named
 from competition.cli.output import Cell, show, such_as
-from competition.errors import unknown
+from competition.errors import counted, unknown
 from competition.progress import console
 from competition.workspace import Workspace
 
@@ -52,5 +52,5 @@ def score(
         ungraded=counts.ungraded,
     )
     if counts.ungraded:
-        said = "score 0" if protocol == "released-script" else "are left out"
-        console.print(f"{counts.ungraded:,} queries without any gain {said}.")
+        said = "scored 0" if protocol == "released-script" else "left out"
+        console.print(f"Without any gain, hence {said}: {counted(counts.ungraded, 'query', 'queries')}.")

@@ -7,7 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, show, such_as
-from competition.cli.scores import show_scores
+from competition.cli.scores import explain_marks, show_scores
 from competition.files.records import read_json
 from competition.progress import console, progress
 from competition.workspace import Workspace
@@ -33,6 +33,8 @@ def stack(
     The recipe's own `method` is what `comp submit` and `comp run` take; the others can be named in competition.toml and
     on the command line as NAME.METHOD.
     """
+    import pandas as pd
+
     from competition.execution import execute
     from competition.pipeline import Pipeline
     from competition.stacks import Stacks
@@ -47,6 +49,7 @@ def stack(
     for table in tables:
         for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
             show_scores(lines, f"minus {floor}", narrow=True)
+    explain_marks(pd.concat(tables))
     _show_learned(stacks)
     if not made:
         console.print("Nothing to do: the ensemble is up to date.")

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
+from competition.commands import here, quoted
 from competition.progress import console, warn
 from competition.workspace import Workspace
 
@@ -40,11 +41,13 @@ def status(workspace: WorkspaceOption = HERE) -> None:
             warn(sentence)
     for name, step in asked.items():
         if step.state != "done":
-            console.print(f"{step.name} is out of date: `comp train --all --recipe {name}` makes it anew.")
+            command = here(f"comp train --all --recipe {quoted(name)}")
+            console.print(f"{step.name} is out of date: `{command}` makes it anew.")
     if kept:
         console.print(f"Checkpoints are kept of: {', '.join(kept)}")
     if left:
-        console.print(f"{len(left)} of {len(states)} steps are left, the first is {next(iter(left))}. Next: comp run")
+        first = next(iter(left))
+        console.print(f"{len(left)} of {len(states)} steps are left, the first is {first}. Next: {here('comp run')}")
     else:
         console.print("Everything is up to date.")
 

@@ -7,6 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, task_named
 from competition.cli.output import show, such_as
+from competition.commands import here, quoted
 from competition.errors import InputError
 from competition.files.records import read_json
 from competition.progress import console, warn
@@ -62,11 +63,12 @@ def submit(
             f"made with features that leak across tasks (leaky = true): {', '.join(leaky)}; submission.json and "
             f"{space.leaderboard.name} say so."
         )
-    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task)] for task, plan in plans.items()]
+    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis] for task, plan in plans.items()]
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
-    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]"}
+    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
     show(title, header, rows, 2, submission=name, folder=space.submission(name))
-    console.print(f"When the competition has answered: comp leaderboard add {name} --task TASK --public SCORE")
+    record = here(f"comp leaderboard add {quoted(name)} --task TASK --public SCORE")
+    console.print(f"When the competition has answered: {record}")
 
 
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
@@ -75,4 +77,4 @@ def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | No
     from competition.tasks import TASKS
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task)
-    return Estimate(**graded[TASKS[task].metric]["all"]) if graded else None
+    return Estimate.from_json(graded[TASKS[task].metric]["all"]) if graded else None

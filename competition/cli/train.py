@@ -85,6 +85,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     import pandas as pd
 
     from competition import evaluation
+    from competition.basis import describe
     from competition.files.tables import read_table
     from competition.spread import constant_folds
     from competition.tasks import TASKS
@@ -101,6 +102,9 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         if not evaluation.graded_rows(task, held_out).empty:
             counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
             for metric, groups in evaluation.estimates(counts).items():
-                rows += [[task.name, metric, group, e.queries, e] for group, e in groups.items()]
-    header = {"task": "task", "metric": "metric", "group": "queries of", "queries": "count", "score": "score [95 %]"}
+                rows += [[task.name, metric, group, e.queries, e, plan.basis] for group, e in groups.items()]
+    header: dict[str, str | None] = {"task": "task", "metric": "metric", "group": "queries of", "queries": "count"}
+    header |= {"score": "score [95 %]", "basis": None}
     show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
+    if plan.label_paths:
+        console.print(f"These scores are {describe(plan.label_paths)}.")

@@ -6,76 +6,61 @@ B: the competition's CSV files, one folder per task, also as `.csv.zip`.
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from competition.data.store import PRODUCT_KEY, in_order, product_order
 from competition.errors import InputError, listed, shown
-from competition.files.cells import read_text, spelled
+from competition.files.cells import read_csv, spelled
+from competition.files.fingerprints import digest_file
+from competition.files.foreign import as_text, joined, read_parquet
+from competition.files.packing import PACKED, part_files
 from competition.files.tables import whole_numbers
 from competition.tasks import LABEL_LETTERS, LABELS, TASKS
 
 _NUMBERS = ("example_id", "query_id", "small_version", "large_version")  # floats where a column of them has a gap
-_LFS_HEAD = b"version https://git-lfs"
 
 # --- reading one file --------------------------------------------------------------------------------------------
 
 
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise InputError(f"{path} is missing.")
-    with path.open("rb") as handle:
-        head = handle.read(len(_LFS_HEAD))
-    if head == _LFS_HEAD:
-        raise InputError(f"{path} is a Git-LFS pointer, not the file itself: fetch it with `git lfs pull`.")
-    if not head:
-        raise InputError(f"{path} is empty.")
+def _checker(path: Path, wanted: Iterable[str]) -> Callable[[list[str]], None]:
+    """What refuses a file that lacks one of the wanted columns or has it twice."""
 
+    def check(found: list[str]) -> None:
+        for column in wanted:
+            if column not in found:
+                spelled(column, found, str(path))
+                raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}.")
+            if found.count(column) > 1:
+                raise InputError(f"{path} has the column {column!r} twice: remove one of them.")
 
-def _check_columns(path: Path, found: list[str], wanted: dict[str, str]) -> None:
-    for column in wanted:
-        if column not in found:
-            spelled(column, found, str(path))
-            raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}.")
+    return check
 
 
 def _read_parquet(path: Path, columns: dict[str, str]) -> pd.DataFrame:
-    _check_file(path)
-    try:
-        schema = pq.read_schema(path)
-        _check_columns(path, schema.names, columns)
-        for column in columns:
-            if schema.names.count(column) > 1:
-                raise InputError(f"{path} has the column {column!r} twice: remove one of them.")
-        table = pq.read_table(path, columns=list(columns))
-        table.validate(full=True)  # text that is not UTF-8 is found here or in the middle of a training
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no readable parquet file: {error}.") from None
-    for name in columns:
-        values = table[name]
-        if values.null_count < len(values) and not _is_plain(values.type, name in _NUMBERS):
-            raise InputError(f"{path}: the column {name!r} holds {values.type}, which is not what it is for.")
-    return table.to_pandas().rename(columns=columns)
+    """These columns of a parquet file, or of a folder of part files, under other names: numbers, and text as text."""
+    files = part_files(path)
+    parts = [read_parquet(file, str(file), list(columns), _checker(file, columns)) for file in files]
+    table = joined(parts, [str(file) for file in files])
+    return pd.DataFrame({name: _values(table[column], column, path) for column, name in columns.items()})
 
 
-def _is_plain(kind: pa.DataType, number: bool) -> bool:
-    """Whether a column holds text or whole numbers, also as categories: of others, `str` would make a text."""
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    return text or pa.types.is_integer(kind) or (number and pa.types.is_floating(kind))
+def _values(values: pa.ChunkedArray, column: str, path: Path) -> pd.Series:
+    plain = pa.types.is_floating(values.type) or (pa.types.is_integer(values.type) and not values.null_count)
+    return (values if plain and column in _NUMBERS else as_text(values, column, str(path))).to_pandas()
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """Every cell as the text that it is: `nan`, `none` and `007` stay themselves."""
-    _check_file(path)
-    frame = read_text(path, str(path), skip_blank_lines=True)
-    _check_columns(path, list(frame.columns), columns)
-    return frame[list(columns)].rename(columns=columns)
+    files = part_files(path)
+    parts = [read_csv(file, str(file), _checker(file, columns), blank_lines=True) for file in files]
+    frame: pd.DataFrame = joined(parts, [str(file) for file in files]).select(list(columns)).to_pandas()
+    return frame.rename(columns=columns)
 
 
 def _pair(rows: pd.DataFrame, bad: pd.Series | np.ndarray) -> str:
@@ -111,11 +96,11 @@ SAMPLE = Path(__file__).with_name("esci_sample")  # real rows that come with the
 
 
 def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    path = root / A_EXAMPLES
+    path = _called(root, A_EXAMPLES)
     columns = ("example_id", "query", "query_id", "product_id", "product_locale", "esci_label", "small_version",
                "large_version", "split")  # fmt: skip
     examples = _read_parquet(path, {column: column for column in columns})
-    products = _read_a_products(root / A_PRODUCTS)
+    products = _read_a_products(_called(root, A_PRODUCTS))
     for column in ("example_id", "query_id"):
         examples[column] = whole_numbers(examples[column], column, path)
     letters = examples["esci_label"].astype("str")
@@ -168,12 +153,13 @@ _B_KEY = ["locale", "query", "product_id"]
 
 
 def _newest(folder: Path, stem: str) -> Path:
-    """The file `stem-vX.csv` or `.csv.zip` of the highest version; raises InputError where there is none."""
-    found = [*folder.glob(f"{stem}-v*.csv"), *folder.glob(f"{stem}-v*.csv.zip")]
-    found.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name.removeprefix(stem))])
+    """The file `stem-vX.csv`, perhaps packed, of the highest version; raises InputError where there is none."""
+    pattern = re.compile(rf"{stem}-v(\d+(?:\.\d+)*).*\.csv({'|'.join(map(re.escape, PACKED))})?", re.IGNORECASE)
+    found = {path: match for path in sorted(folder.iterdir()) if (match := pattern.fullmatch(path.name))}
     if not found:
-        raise InputError(f"{folder} lacks {stem}-v*.csv (or .csv.zip).")
-    return found[-1]
+        raise InputError(f"{folder} lacks {stem}-v*.csv (or .csv.zip, .csv.gz).")
+    # Of one version, the file that is not packed.
+    return max(found, key=lambda path: ([int(part) for part in found[path][1].split(".")], not found[path][2]))
 
 
 def _stable_ids(columns: list[pd.Series]) -> pd.Series:
@@ -219,7 +205,9 @@ def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
         bad = merged[column].notna() & other.notna() & (merged[column] != other)
         if bad.any():
             one, two = merged.loc[bad, column].iloc[0], other[bad].iloc[0]
-            raise InputError(f"The task folders disagree on the {column} of {_pair(merged, bad)}: {one!r} and {two!r}.")
+            raise InputError(
+                f"The task folders disagree on the {column} of {_pair(merged, bad)}: {shown(one)} and {shown(two)}."
+            )
         merged[column] = merged[column].where(merged[column].notna(), other)
     return merged
 
@@ -235,7 +223,7 @@ def _query_ids(rows: pd.DataFrame) -> pd.Series:
 
 
 def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    folders = {task: root / spec.name for task, spec in _B_FOLDERS.items() if (root / spec.name).is_dir()}
+    folders = {task: folder for task, spec in _B_FOLDERS.items() if (folder := _called(root, spec.name)).is_dir()}
     rows = pd.DataFrame()
     for task, folder in folders.items():
         part = _read_b_task(folder, task)
@@ -252,7 +240,9 @@ def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         bad = (said != rows["substitute"]).fillna(False).to_numpy(bool)
         if bad.any():
             one, two = rows.loc[bad, ["label", "substitute_label"]].iloc[0]
-            raise InputError(f"The task folders disagree on the label of {_pair(rows, bad)}: {one!r} and {two!r}.")
+            raise InputError(
+                f"The task folders disagree on the label of {_pair(rows, bad)}: {shown(one)} and {shown(two)}."
+            )
         rows["substitute"] = said.fillna(rows["substitute"])
     rows["query_id"] = _query_ids(rows)
     if "example_id" not in rows:
@@ -267,9 +257,7 @@ def _read_b_products(folders: list[Path]) -> pd.DataFrame:
     distinct: dict[str, Path] = {}
     for folder in folders:
         path = _newest(folder, "product_catalogue")
-        _check_file(path)
-        with path.open("rb") as handle:
-            distinct.setdefault(hashlib.file_digest(handle, "sha256").hexdigest(), path)
+        distinct.setdefault(" ".join(digest_file(part) for part in part_files(path)), path)
     columns = {**_PRODUCTS, "product_color_name": "color"}
     tables = [_read_csv(path, columns) for path in distinct.values()]
     return pd.concat(tables, ignore_index=True).drop_duplicates()
@@ -278,19 +266,51 @@ def _read_b_products(folders: list[Path]) -> pd.DataFrame:
 # --- which one ---------------------------------------------------------------------------------------------------
 
 
+def _called(folder: Path, name: str) -> Path:
+    """The file or folder `name` of a folder, in any case of letters where none has the name itself."""
+    path = folder / name
+    if path.exists():
+        return path
+    return next((other for other in sorted(folder.iterdir()) if other.name.casefold() == name.casefold()), path)
+
+
+def _reader(folder: Path) -> Callable[[Path], tuple[pd.DataFrame, pd.DataFrame]] | None:
+    """What reads the layout that a folder holds; None where it holds neither."""
+    if any(_called(folder, name).exists() for name in (A_EXAMPLES, A_PRODUCTS)):
+        return _read_a
+    return _read_b if any(_called(folder, spec.name).is_dir() for spec in _B_FOLDERS.values()) else None
+
+
+def locate(root: Path) -> Path:
+    """The folder that holds one of the layouts: `root`, or one in it, as in a clone of the data set's repository.
+
+    Raises:
+        InputError: there is none, or there are several in `root`.
+    """
+    if not root.is_dir():
+        holder = f": {root.parent}" if root.is_file() else ""
+        raise InputError(f"{root} is no folder: give the one that holds the ESCI files{holder}.")
+    if _reader(root) is not None:
+        return root
+    inner = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _reader(folder) is not None]
+    if len(inner) > 1:
+        raise InputError(f"{root} holds several data sets: give one of {', '.join(map(str, inner))}.")
+    if inner:
+        return inner[0]
+    names = ", ".join(spec.name for spec in _B_FOLDERS.values())
+    raise InputError(
+        f"{root} holds neither layout, nor does a folder in it: expected {A_EXAMPLES} and {A_PRODUCTS}, "
+        f"or at least one of the folders {names}."
+    )
+
+
 def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Examples and products of whichever layout `root` holds, with the columns of `store` (not yet checked).
 
     Raises:
         InputError: neither layout is there, or a file is missing, unreadable or lacks a column.
     """
-    if not root.is_dir():
-        raise InputError(f"{root} is no folder: give the one that holds the ESCI files.")
-    if (root / A_EXAMPLES).exists() or (root / A_PRODUCTS).exists():
-        return _read_a(root)
-    if any((root / spec.name).is_dir() for spec in _B_FOLDERS.values()):
-        return _read_b(root)
-    names = ", ".join(spec.name for spec in _B_FOLDERS.values())
-    raise InputError(
-        f"{root} holds neither layout: expected {A_EXAMPLES} and {A_PRODUCTS}, or at least one of the folders {names}."
-    )
+    folder = locate(root)
+    reader = _reader(folder)
+    assert reader is not None  # by `locate`
+    return reader(folder)

@@ -75,9 +75,11 @@ def _mixed(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     """
     mixed = []
     for regression, trees in zip(regress(rows, text), stack(rows.alone(), text), strict=True):
-        outputs = [(getattr(regression, each) + getattr(trees, each)) / 2 for each in ("learn", "held_out", "test")]
+        learn, held_out, test = (
+            (getattr(regression, each) + getattr(trees, each)) / 2 for each in ("learn", "held_out", "test")
+        )
         shares = {name: (share + (name == TEXT)) / 2 for name, share in regression.weights[ALL].items()}
-        mixed.append(Combined(*outputs, {ALL: shares}, trees.importance, trees.rounds))
+        mixed.append(Combined(learn, held_out, test, {ALL: shares}, trees.importance, trees.rounds))
     return mixed
 
 

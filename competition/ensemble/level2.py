@@ -123,7 +123,8 @@ def smooth_features(
     There are no ranks, and nothing is divided by a deviation that may be next to nothing: a member that moves by 1e-6
     moves its features by less than 4e-4. Probabilities are read as log(p + 0.01), less the mean over the classes. What
     a member says is split in two: the mean over the row's list, which tells queries apart, and the row's distance from
-    it, which tells products apart.
+    it, which tells products apart. The mean is divided by the root of the list's size: members are surest of what they
+    learned from the products of long lists together, and there it is right least often.
 
     Args:
         task: what is asked.
@@ -136,11 +137,12 @@ def smooth_features(
         1 + locales)` and more where it is leaky.
     """
     lists = Lists(rows, task)
+    root = np.sqrt(lists.sizes[lists.list_of])[:, None]
     blocks = {}
     for member in members:
         said = _log_odds(member)
         of_list = np.column_stack([lists.mean(each) for each in said.T])
-        blocks[member.name] = np.hstack([said - of_list, of_list])
+        blocks[member.name] = np.hstack([said - of_list, of_list / root])
     size = np.log(lists.sizes[lists.list_of])
     locale = [(rows["locale"] == name).to_numpy(np.float64) for name in LOCALES]
     return blocks, np.column_stack([size, *locale, *(_other_tasks(task, rows) if leaky else {}).values()])

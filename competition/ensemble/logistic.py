@@ -6,11 +6,12 @@ that makes the labels of queries that were left out most likely, as long as one 
 makes them less likely, since it is learned from other queries. What helps is found without the fold that is scored.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import ndtri, softmax
 from sklearn.linear_model import LogisticRegression
 
@@ -29,6 +30,7 @@ from competition.ensemble.rows import (
 from competition.errors import CompError
 from competition.metrics import Array
 from competition.progress import progress
+from competition.tasks import Task, expected_gain, gains
 
 TEXT = "text"  # the name of what is read beside members
 _VARIANCE = 0.005  # of the prior on the weight of a feature whose deviation is 1
@@ -117,12 +119,7 @@ def _of_fold(
             values[graded] = shared[key].probabilities(train.of(members, graded))
         return values[learn]
 
-    weight = row_weights(task, rows.train.iloc[learn])
-
-    def likelihood(values: Array) -> float:
-        """The logarithm of the likelihood of the labels."""
-        return float(weight @ np.log(np.maximum(values[np.arange(len(learn)), codes[learn]], 1e-12)))
-
+    likelihood = _likelihood(task, rows.train.iloc[learn], codes[learn])
     kept: tuple[str, ...] = ()
     values = left_out(kept)
     while len(kept) < len(train.members):
@@ -136,7 +133,25 @@ def _of_fold(
     held = model.probabilities(train.of(kept, rows.held(fold)))
     tests = model.probabilities(test.of(kept))
     outputs = [stacked_answer(task, each) for each in (values, held, tests)]
-    return Combined(*outputs, {ALL: _shares(model, train, kept, learn)})
+    return Combined(outputs[0], outputs[1], outputs[2], {ALL: _shares(model, train, kept, learn)})
+
+
+def _likelihood(task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]) -> Callable[[Array], float]:
+    """What a member must raise, given probabilities of graded rows: the log-likelihood of their labels.
+
+    For ranking, products are drawn from each list in proportion to their expected gain, and a label counts by its share
+    of the list's gain: how good a list is as a whole moves no order, and must not decide (ListNet, Cao et al. 2007).
+    """
+    if task.metric != "nDCG":
+        weight, at = row_weights(task, examples), np.arange(len(examples))
+        return lambda values: float(weight @ np.log(np.maximum(values[at, codes], 1e-12)))
+    index = np.unique(examples["query_id"].to_numpy(np.int64), return_inverse=True)[1]
+
+    def share(gain: Array) -> Array:
+        return gain / np.maximum(np.bincount(index, weights=gain), 1e-12)[index]
+
+    wanted = share(gains(examples["label"]))
+    return lambda values: float(wanted @ np.log(np.maximum(share(expected_gain(values)), 1e-12)))
 
 
 def _fit(rows: Rows, design: _Design, members: tuple[str, ...], at: Positions, seed: int) -> _Model:

@@ -33,6 +33,22 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _umask() -> int:
+    """The bits that files of this process do without; to read them is to set them."""
+    os.umask(mask := os.umask(0o077))
+    return mask
+
+
+_MODE = 0o666 & ~_umask()  # of files, whatever library wrote them: some keep theirs from all but their owner
+
+
+def _finish(path: Path) -> None:
+    """Give a file the mode that the user's others have; bring it, or a folder, to the disk."""
+    if path.is_file():
+        path.chmod(_MODE)
+    _sync(path)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -72,7 +88,7 @@ def atomic_files(*paths: Path) -> Iterator[list[Path]]:
         try:
             yield temporaries
             for temporary in temporaries:
-                _sync(temporary)
+                _finish(temporary)
             for temporary, path in zip(temporaries, paths, strict=True):
                 os.replace(temporary, path)
             for folder in {path.parent for path in paths}:
@@ -100,7 +116,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             temporary.mkdir()
             yield temporary
             for file in (*temporary.rglob("*"), temporary):
-                _sync(file)
+                _finish(file)
             _exchange(path, temporary, retired)
             _sync(path.parent)
         finally:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from competition.errors import CompError, InputError, listed, shown
 from competition.files.atomic import atomic_file
-from competition.files.cells import header, read_text, spelled
+from competition.files.cells import read_text, spelled
 from competition.files.seals import SEALED, is_whole, write_sealed
 from competition.frames import pd
 
@@ -114,15 +114,19 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
     """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
 
     Raises:
-        InputError: it cannot be read, see `cells.read_text`, or has other columns.
+        InputError: it cannot be read, see `cells.read_csv`, or has other columns.
     """
-    found = header(source, name)
-    for column in columns:
-        if column not in found:
-            spelled(column, found, name)
-    if sorted(found) != sorted(columns):
-        raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {listed(found)}.")
-    return read_text(source, name)[list(columns)]
+
+    def check(found: list[str]) -> None:
+        for column in columns:
+            if column not in found:
+                spelled(column, found, name)
+        if sorted(found) != sorted(columns):
+            mend = ": leave out the column without a name, an index (index=False)" if "" in found else ""
+            has = listed(column or "''" for column in found)
+            raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}.")
+
+    return read_text(source, name, check)[list(columns)]
 
 
 def refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:

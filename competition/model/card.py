@@ -54,13 +54,17 @@ def write_card(
     for epoch, of_titles in zip(epochs, losses, strict=True):
         titles[f"loss_{epoch.number}"] = of_titles[:, 0]
     write_table(folder / _TITLES, titles, inputs)
-    write_json(folder / _CARD, {"recipe": recipe, "epochs": [asdict(epoch) for epoch in epochs]})
+    write_json(folder / _CARD, {"recipe": recipe, "epochs": [_as_json(epoch) for epoch in epochs]})
+
+
+def _as_json(epoch: Epoch) -> dict[str, Any]:
+    return asdict(epoch) | {"held_out": epoch.held_out.as_json()}
 
 
 def read_epochs(folder: Path) -> list[Epoch]:
     """What each epoch scored, the start first."""
     epochs = read_json(folder / _CARD)["epochs"]
-    return [Epoch(e["number"], Estimate(**e["held_out"]), e["learned"]) for e in epochs]
+    return [Epoch(e["number"], Estimate.from_json(e["held_out"]), e["learned"]) for e in epochs]
 
 
 def read_losses(folder: Path, inputs: str, epoch: int) -> Losses:

@@ -93,6 +93,7 @@ class RelevanceModel(nn.Module):
         self.train(was_training)
         gains = torch.tensor(list(GAINS["paper"].values()))
         direction = {"classes": gains - gains.mean(), "gain": torch.ones(1), "substitute": torch.zeros(2)}[self.kind]
+        self.output.output.weight.zero_()  # random weights of what is not yet learned would drown the cosine
         self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
 
     def _sides(self, inputs: Inputs) -> Tensor:

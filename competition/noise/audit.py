@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.errors import CompError
+from competition.errors import CompError, counted
 from competition.keys import AuditKeys
 from competition.noise.calibration import calibrate
 from competition.noise.consensus import Findings, agree, estimate_noise, find
@@ -17,6 +17,11 @@ from competition.tasks import KINDS, LABELS, label_codes
 
 Array = NDArray[np.float64]
 _OUTPUTS = list(KINDS["classes"].outputs)
+MOST_OF_A_LABEL = 0.25  # the share of a label's rows that an audit may drop without a doubt
+_FLAGS = {  # the columns of an audit's flags
+    "example_id": "int64", "given": "str", "suggested": "str", "quality": "float64", "confidence": "float64",
+    "rank": "Int64", "dropped": "bool",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,18 @@ class Audit:
     joint: Array  # (given, true) the confident joint: an estimate of how many rows have these labels
     noise: Array  # (given, true) the estimated share of the rows of a true label that are given this one
     temperatures: list[dict[int, float]]  # per model, by fold; empty unless calibrated
+    doubts: list[str]  # why the models may know too little; then nothing is dropped unless the keys overrule it
+
+    @classmethod
+    def skipped(cls) -> "Audit":
+        """Return the audit of no row."""
+        flags = pd.DataFrame({name: pd.Series([], dtype=of) for name, of in _FLAGS.items()})
+        nothing = np.zeros((len(LABELS), len(LABELS)))
+        return cls(flags, nothing, nothing, [], [])
+
+
+class CannotAudit(CompError):
+    """The rows lack a label, from a fold or at all."""
 
 
 def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series, keys: AuditKeys) -> Audit:
@@ -46,14 +63,16 @@ def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
         keys: how.
 
     Raises:
-        CompError: probabilities are not finite or do not sum to 1, or a label is missing, from a fold or at all.
+        CompError: probabilities are not finite or do not sum to 1.
+        CannotAudit: a label is missing, from a fold or at all.
     """
     for number, each in enumerate(outputs):
         check_outputs(each, "classes", f"The probabilities of model {number + 1}")
     rows, probabilities = _join(outputs, examples, fold)
     given = label_codes(rows["label"])
     of_fold = fold.loc[rows["example_id"]].to_numpy(np.int64)
-    _check(given, of_fold, np.unique(fold))
+    if (reason := absent_label(given, of_fold, np.unique(fold))) is not None:
+        raise CannotAudit(reason)
     temperatures: list[dict[int, float]] = []
     if keys.calibrated:
         found = [calibrate(each, given, of_fold) for each in probabilities]
@@ -64,6 +83,8 @@ def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
     rank[worst] = np.arange(1, len(worst) + 1)
     mean = np.mean(probabilities, axis=0)
     joint, noise = estimate_noise(given, mean)
+    dropped = within_quota(worst, rows["label"], rows["locale"], keys)
+    doubts = _doubts(given, dropped, mean)
     flags = pd.DataFrame(
         {
             "example_id": rows["example_id"],
@@ -72,10 +93,56 @@ def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
             "quality": mean[np.arange(len(rows)), given],
             "confidence": mean.max(axis=1),
             "rank": pd.Series(rank).astype("Int64").mask(rank == 0),
-            "dropped": within_quota(worst, rows["label"], rows["locale"], keys),
+            "dropped": dropped & (keys.despite_doubts or not doubts),
         }
     )
-    return Audit(flags, joint, noise, temperatures)
+    return Audit(flags, joint, noise, temperatures, doubts)
+
+
+def _doubts(given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array) -> list[str]:
+    """Say what speaks against an audit: a label that would lose much of its rows, models no better than one answer.
+
+    Args:
+        given: the label of each row, `(rows,)`.
+        dropped: which would be dropped, `(rows,)`.
+        probabilities: the mean of the models, `(rows, 4)`.
+    """
+    said = []
+    for code, label in enumerate(LABELS):
+        rows, lost = int((given == code).sum()), int(dropped[given == code].sum())
+        if lost > MOST_OF_A_LABEL * rows:
+            said.append(f"{lost:,} of {counted(rows, 'row')} labelled {label!r} would be dropped")
+    right, most = (probabilities.argmax(axis=1) == given).mean(), np.bincount(given).max() / len(given)
+    if right <= most:
+        said.append(f"the audited models are right on {right:.1%} of the rows, one answer for all on {most:.1%}")
+    return said
+
+
+def absent_label(given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.int64]) -> str | None:
+    """Return why labels cannot be audited: one is missing, from a fold or at all; None where they can be.
+
+    Its noise rate and its threshold are estimated from its own rows.
+
+    Args:
+        given: indices into LABELS of the rows, `(rows,)`.
+        fold: of each row.
+        folds: that there are.
+    """
+    present = np.unique(given)
+    if len(present) < 2:
+        said = f"Every audited row is labelled {LABELS[present[0]]!r}" if len(present) else "No row is audited"
+        return f"{said}: an audit needs rows of every label."
+    for code, label in enumerate(LABELS):
+        of_label = given == code
+        if not of_label.any():
+            return f"No audited row is labelled {label!r}: an audit needs rows of every label."
+        absent = np.setdiff1d(folds, fold[of_label])
+        if len(absent):
+            return (
+                f"No audited row of fold {absent[0]} is labelled {label!r}: an audit needs rows of every label in "
+                "every fold."
+            )
+    return None
 
 
 def _join(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series) -> tuple[pd.DataFrame, list[Array]]:
@@ -86,21 +153,3 @@ def _join(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
     rows = examples.loc[audited, ["example_id", "label", "locale"]].sort_values("example_id", ignore_index=True)
     by_id = (each.set_index("example_id")[_OUTPUTS] for each in outputs)
     return rows, [each.loc[rows["example_id"]].to_numpy(np.float64) for each in by_id]
-
-
-def _check(given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.int64]) -> None:
-    """Every label must be there, in every fold: its noise rate and its threshold are estimated from its own rows."""
-    present = np.unique(given)
-    if len(present) < 2:
-        said = f"Every audited row is labelled {LABELS[present[0]]!r}" if len(present) else "No row is audited"
-        raise CompError(f"{said}: an audit needs rows of every label.")
-    for code, label in enumerate(LABELS):
-        of_label = given == code
-        if not of_label.any():
-            raise CompError(f"No audited row is labelled {label!r}: an audit needs rows of every label.")
-        absent = np.setdiff1d(folds, fold[of_label])
-        if len(absent):
-            raise CompError(
-                f"No audited row of fold {absent[0]} is labelled {label!r}: an audit needs rows of every label in "
-                "every fold."
-            )

@@ -27,5 +27,7 @@ def within_quota(worst: NDArray[np.int64], label: pd.Series, locale: pd.Series, 
     size = np.bincount(group)
     taken = pd.Series(group[worst]).groupby(group[worst]).cumcount().to_numpy()  # of the group, before this row
     dropped = np.zeros(len(label), bool)
-    dropped[worst] = taken < (keys.fraction * size[group[worst]]).astype(np.int64)
+    # The product may be rounded to just below a whole number: 0.29 * 100 is 28.999999999999996.
+    quota = np.floor(np.round(keys.fraction * size, 9)).astype(np.int64)
+    dropped[worst] = taken < quota[group[worst]]
     return dropped

@@ -1,5 +1,6 @@
 """An audit for people: its card, counts by label and locale, the matrices, the worst rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -9,8 +10,8 @@ from competition.plans import AuditPlan
 from competition.tasks import LABELS, LOCALES
 
 
-def card(plan: AuditPlan, found: Audit, training_rows: int) -> dict[str, Any]:
-    """What `noise.json` says beside the flags.
+def card(plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None = None) -> dict[str, Any]:
+    """What `noise.json` says beside the flags; `skipped` is why no row was audited.
 
     An audit by complete runs is `approximate`: what is trained by it is scored on folds whose labels the flags saw.
     """
@@ -18,13 +19,15 @@ def card(plan: AuditPlan, found: Audit, training_rows: int) -> dict[str, Any]:
         "inputs": plan.inputs,
         "approximate": plan.fold is None,
         "runs": [run.name for run in plan.runs],
-        "keys": plan.keys.model_dump(mode="json"),
+        "keys": plan.keys.model_dump(mode="json", exclude=set() if plan.keys.despite_doubts else {"despite_doubts"}),
         "audited": len(found.flags),
         "unaudited": training_rows - len(found.flags),
         "labels": list(LABELS),
         "confident_joint": found.joint.tolist(),
         "noise_matrix": found.noise.tolist(),
         "temperatures": found.temperatures,
+        "doubts": found.doubts,
+        "skipped": skipped,
     }
 
 
@@ -48,20 +51,22 @@ def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def doubts(table: pd.DataFrame) -> list[str]:
-    """Sentences on labels of which most rows are flagged, or dropped: the audited run may know too little of them.
+def remark(card: Mapping[str, Any]) -> str | None:
+    """Say what training does about an audit that was skipped or doubts itself; None where it is like any other.
 
     Args:
-        table: of `summary`.
+        card: what `noise.json` says.
     """
-    said = []
-    for label, rows, flagged, _, share in table.itertuples():
-        if str(label).startswith("label ") and flagged > rows / 2:
-            said.append(
-                f"{flagged:,.0f} of {rows:,.0f} rows of {label} are flagged, {share:.0%} would be dropped: "
-                "the run may know too little to audit labels."
-            )
-    return said
+    if skipped := card.get("skipped"):
+        return f"it is skipped, and training goes on without it. {skipped}"
+    if not (doubts := card.get("doubts")):
+        return None
+    said = " and ".join(doubts)
+    if card["keys"].get("despite_doubts"):
+        return f"{said}: rows are dropped all the same, since noise_despite_doubts = true says so."
+    return (
+        f"{said}: training goes on and drops nothing. noise_despite_doubts = true in competition.toml overrules that."
+    )
 
 
 def worst(flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20) -> pd.DataFrame:

@@ -156,7 +156,7 @@ def estimate(value: Estimate | None, sign: str = "", scale: tuple[float, float] 
         return Cell("", float("-inf"))
     said, _, interval = format(value, sign).partition(" ")
     drawn = None
-    if scale is not None and value.queries != 1:
+    if scale is not None and value.has_interval:
         width = (scale[1] - scale[0]) or 1.0
         low, middle, high = ((each - scale[0]) / width for each in (value.low, value.value, value.high))
         drawn = (low, middle, high)

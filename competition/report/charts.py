@@ -140,7 +140,7 @@ def public(name: str, points: Sequence[tuple[str, Point, float]]) -> str:
     """Public leaderboard scores against out-of-fold scores with their intervals, each with its name."""
     with drawing(WIDTH, 264) as (figure, (axes,)):
         margins(figure, 56, 14, 10, 40)
-        ends = [end for _, (value, low, high), score in points for end in (value, low, high, score)]
+        ends = [end for _, (value, low, high), score in points for end in (value, low, high, score) if end == end]
         least, most = min(ends), max(ends)
         pad = max((most - least) * 0.12, 0.002)
         axes.plot([least - pad, most + pad], [least - pad, most + pad], color=FAINT, linewidth=1, dashes=(4, 3))

@@ -6,7 +6,8 @@ import pandas as pd
 
 from competition import evaluation
 from competition.errors import CompError
-from competition.evaluation import DEEP, Counts
+from competition.evaluation import Counts
+from competition.flattery import read_flattery
 from competition.oof import Run, RunPlan
 from competition.pipeline import Pipeline
 from competition.plans import PAIRED
@@ -54,7 +55,8 @@ class Evidence:
     @cached_property
     def board(self) -> pd.DataFrame:
         """What `comp run` writes to `reports/scores.csv`, of the complete runs."""
-        return scoreboard(self.examples, self.plans, self.runs, dict.fromkeys(TASKS, self.floor) if self.floor else {})
+        floors = dict.fromkeys(TASKS, self.floor) if self.floor else {}
+        return scoreboard(self.examples, self.plans, self.runs, floors, read_flattery(self.workspace, self.plans))
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -86,9 +88,8 @@ class Evidence:
 
     @cache  # noqa: B019
     def group(self, task: Task) -> str:
-        """The group of queries by which runs are told apart: those with many products where there are any."""
-        groups = self.baseline(task)[1].groups
-        return DEEP if DEEP in groups and groups[DEEP].any() else "all"
+        """The group of queries by which runs are told apart, see `evaluation.leading`."""
+        return evaluation.leading(self.baseline(task)[1])
 
     def lines(self, task: Task, group: str | None = None, split: str = "out-of-fold") -> pd.DataFrame:
         """The lines of the board of a task, best first."""

@@ -108,11 +108,16 @@ def _size(memory: float | None) -> Cell:
 
 def submissions(evidence: Evidence) -> Section:
     """The log of what was submitted, and what the competition answered against what was expected."""
-    lead = "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds."
+    lead = (
+        "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds. "
+        "Most lists of task 1 score 1 in any order: compare a public list of deep queries with the score at full depth."
+    )
     log = _log(evidence)
     if log.empty:
         return Section("submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")])
     columns = [Column("Time (UTC)"), *(Column(name, choice=True) for name in ("Submission", "Task", "Run"))]
+    columns += [Column("Basis", choice=True)]
+    columns += [Column(name, True) for name in ("Can move", "Full depth", "Public minus full depth")]
     columns += [Column(name, True) for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")]
     rows = [_line(line) for line in log.to_dict("records")]
     blocks: list[Block] = [Table("", columns, rows)]
@@ -148,6 +153,9 @@ def _line(line: Any) -> list[Cell]:
     return [
         text(minute(line["time"])),
         *map(text, (line["submission"], line["task"], line["run"])),
+        text(line["basis"]),
+        *(number(line[name], ".4f") for name in ("can_move", "full_depth")),
+        number(line["public"] - line["full_depth"], "+.4f"),
         estimate(own),
         number(line["public"], ".4f"),
         number(line["public"] - own.value, "+.4f"),
@@ -158,6 +166,6 @@ def _line(line: Any) -> list[Cell]:
 def _log(evidence: Evidence) -> pd.DataFrame:
     """The log of submissions with its scores as numbers."""
     log = read_log(evidence.workspace)
-    for column in ("out_of_fold", "low", "high", "public", "private"):
+    for column in ("out_of_fold", "low", "high", "can_move", "full_depth", "public", "private"):
         log[column] = pd.to_numeric(log[column], errors="coerce")
     return log

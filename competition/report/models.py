@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from competition.evaluation import Counts
+from competition.errors import counted
+from competition.evaluation import MOVABLE, Counts
 from competition.files.records import read_json
 from competition.metrics import Array
 from competition.report import charts
@@ -131,11 +132,11 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
         title, note = task.name, f"All runs are right on {right:.1%} of the rows, none is on {wrong:.1%}."
     else:
         counts = evidence.baseline(task)[1]
-        movable = counts.groups["can move"]  # the queries of these counts go by id, as first products do
+        movable = counts.groups[MOVABLE]  # the queries of these counts go by id, as first products do
         shares = disagreement({run: _first_of_graded(counts, rows, score)[movable] for run, score in said.items()})
         title, note = (
             f"{task.name}, another product first",
-            f"Shares of the {movable.sum():,} queries whose order matters.",
+            f"Shares of the {counted(int(movable.sum()), 'query', 'queries')} whose order matters.",
         )
     apart = shares[~np.eye(len(shares), dtype=bool)]
     least, spread = float(apart.min()), float(np.ptp(apart))

@@ -7,6 +7,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from competition.data.describe import describe
+from competition.errors import counted
 from competition.metrics import Estimate
 from competition.pages import asset, source
 from competition.pipeline import Pipeline
@@ -16,7 +17,7 @@ from competition.report.evidence import Evidence
 from competition.report.history import costs, learning, submissions
 from competition.report.models import calibrations, confusions, disagreements, ensembles
 from competition.report.rows import audit, worst_queries
-from competition.report.scores import differences, estimate_of, leaderboard, level_with_best, origins, title
+from competition.report.scores import differences, estimate_of, how_scored, leaderboard, level_with_best, origins, title
 from competition.tasks import LABEL_LETTERS, LABELS, Task
 
 
@@ -31,7 +32,8 @@ class Headline:
     where: str  # over which queries
     baseline: str
     above: Estimate
-    level: list[str]  # the runs that are level with it
+    level: list[str] | None  # the runs that are level with it; None where there are too few queries to tell
+    basis: str  # of its score
 
 
 def report_page(pipeline: Pipeline) -> str:
@@ -80,7 +82,7 @@ def _commands(sentence: str) -> Markup:
 def _rows(evidence: Evidence, split: str, what: str) -> str:
     """How much there is of a split."""
     rows = evidence.examples[evidence.examples["split"] == split]
-    return f"{len(rows):,} rows of {rows['query_id'].nunique():,} queries {what}"
+    return f"{counted(len(rows), 'row')} of {counted(rows['query_id'].nunique(), 'query', 'queries')} {what}"
 
 
 def _headline(evidence: Evidence, task: Task) -> Headline:
@@ -89,7 +91,15 @@ def _headline(evidence: Evidence, task: Task) -> Headline:
     score, above = (estimate_of(first, name) for name in ("score", "above_baseline"))
     where = title(task, evidence.group(task), score.queries).partition(", ")[2]
     return Headline(
-        task.name, task.metric, first["run"], score, where, first["baseline"], above, level_with_best(evidence, task)
+        task.name,
+        task.metric,
+        first["run"],
+        score,
+        where,
+        first["baseline"],
+        above,
+        level_with_best(evidence, task) if score.has_interval else None,
+        how_scored(first),
     )
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 
 from competition.data.store import PRODUCT_KEY
-from competition.errors import CompError
+from competition.errors import CompError, counted
+from competition.evaluation import MOVABLE
 from competition.files.records import read_json
 from competition.files.tables import read_table
 from competition.noise import report
@@ -55,7 +56,11 @@ def _audit(evidence: Evidence, name: str) -> list[Block]:
     except CompError as error:
         return [Note(evidence.relative(str(error)))]
     card = read_json(evidence.workspace.noise_card(plan.name))
-    blocks: list[Block] = [_counts(evidence, plan.name, flags), _noise_matrix(card), _worst_rows(evidence, flags)]
+    said = report.remark(card)
+    if flags.empty:
+        return [Note(f"Audit of {plan.name}: {said}")]
+    blocks: list[Block] = [Note(f"Audit of {plan.name}: {said}")] if said else []
+    blocks += [_counts(evidence, plan.name, flags), _noise_matrix(card), _worst_rows(evidence, flags)]
     page = evidence.workspace.inspection(plan.name)
     if page.is_file():
         blocks.append(Note(f"reports/{page.name} has more rows, with their text, and takes verdicts."))
@@ -118,7 +123,7 @@ def worst_queries(evidence: Evidence) -> Section:
         return Section("worst", title, lead, [Note("No complete run answers task1.", "comp run")])
     run = evidence.best[task.name]
     counts = evidence.counts(task)[run]
-    movable = counts.groups["can move"]
+    movable = counts.groups[MOVABLE]
     scores = dict(zip(counts.queries[movable].tolist(), counts.values[movable, 0].tolist(), strict=True))
     wrong = [query for query, score in scores.items() if score < 1]
     chosen = sorted(wrong, key=lambda query: (scores[query], query))[:WORST]
@@ -128,7 +133,7 @@ def worst_queries(evidence: Evidence) -> Section:
     rows = rows.merge(evidence.products[[*PRODUCT_KEY, "title"]], on=PRODUCT_KEY, how="left").fillna({"title": ""})
     lists = dict(list(rows.groupby("query_id", sort=False)))
     rankings = [_ranking(lists[query], scores[query]) for query in chosen]
-    note = f"By {run}, out-of-fold; of {len(scores):,} queries whose order matters."
+    note = f"By {run}, out-of-fold; of {counted(len(scores), 'query', 'queries')} whose order matters."
     return Section("worst", title, lead, [Rankings("", rankings, note)])
 
 

@@ -1,10 +1,13 @@
 """The sections about scores: the leaderboard, differences, where scores come from, what the competition answered."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from competition import evaluation
+from competition.basis import HELD_OUT, describe
+from competition.errors import counted
 from competition.metrics import Estimate
 from competition.report import charts
 from competition.report.blocks import (
@@ -33,9 +36,11 @@ def leaderboard(evidence: Evidence) -> Section:
     blocks: list[Block] = []
     for task in evidence.tasks:
         blocks += [_board(evidence, task, group) for group in dict.fromkeys((evidence.group(task), "all"))]
+        blocks += _bases(evidence, task)
     lead = (
         "Out-of-fold scores with 95 % intervals over queries, and paired differences to what costs nothing and to the "
-        "floor. An interval of a difference that holds 0 is no difference."
+        "floor. An interval of a difference that holds 0 is no difference; below ten queries there is none. A score is "
+        "held out where nothing was fitted on the labels that it counts, else approximate: it may flatter the run."
     )
     return Section("leaderboard", "Leaderboard", lead, blocks)
 
@@ -61,6 +66,26 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows)
 
 
+def _bases(evidence: Evidence, task: Task) -> list[Block]:
+    """Which out-of-fold scores are held out, and how the others were come by."""
+    lines = evidence.lines(task, "all")
+    held_out = lines.loc[lines["basis"] == HELD_OUT, "run"]
+    notes = [f"{HELD_OUT}: {', '.join(held_out)}."] if len(held_out) else []
+    others = lines[lines["basis"] != HELD_OUT]
+    return [
+        Note(said)
+        for said in [*notes, *(f"{line['run']} is {how_scored(line)}." for line in others.to_dict("records"))]
+    ]
+
+
+def how_scored(line: Any) -> str:
+    """How the score of a line of the board was come by, and by how much it flatters where that was measured."""
+    paths = [path for path in line["label_paths"].split("; ") if path]
+    flatters = estimate_of(line, "flatters")
+    measured = "" if math.isnan(flatters.value) else f"; it flatters by {flatters:+}"
+    return describe(paths) + measured
+
+
 def _run(name: str) -> Cell:
     return Cell(name, strong=True)
 
@@ -75,7 +100,7 @@ def estimate_of(line: Any, name: str) -> Estimate:
 
 def title(task: Task, group: str, queries: int) -> str:
     """A task and a group of its queries in words."""
-    return f"{task.name}, {queries:,} queries" + ("" if group == "all" else f" with {group}")
+    return f"{task.name}, {counted(queries, 'query', 'queries')}" + ("" if group == "all" else f" with {group}")
 
 
 def level_with_best(evidence: Evidence, task: Task) -> list[str]:

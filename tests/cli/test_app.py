@@ -64,7 +64,8 @@ def test_a_folder_that_is_no_workspace_is_named(tmp_path: Path) -> None:
 def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None:
     comp("init", tmp_path / "w")
     for command in ("run", "status", "folds", "data", "train"):
-        assert "has no data: bring real rows with `comp data import PATH`" in refused(command, "-w", tmp_path / "w")
+        said = refused(command, "-w", tmp_path / "w")
+        assert f"has no data: bring real rows with `comp data import PATH -w {tmp_path / 'w'}`" in said
 
 
 def test_data_synth_and_describe(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_data_synth_and_describe(tmp_path: Path) -> None:
     assert "out of date" not in made.output
     write_json(Workspace(tmp_path / "w").run_card("c1"), {"data": {"train": "others", "test": "others"}})
     again = comp("data", "synth", "--queries", "60", "--seed", "1", "-w", tmp_path / "w").output
-    assert "Made from other rows, so out of date now: c1. `comp run` makes those anew" in again
+    assert f"Made from other rows, so out of date now: c1. `comp run -w {tmp_path / 'w'}` makes those anew" in again
     described = comp("data", "-w", tmp_path / "w")
     assert described.exit_code == 0
     for words in ("rows", "queries", "locale jp", "label complement", "products without brand", "also test queries"):
@@ -113,7 +114,7 @@ def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
     for command, mend in commands.items():
         result = comp(*command.split(), "-w", workspace.root)
         assert result.exit_code == 1, result.output
-        assert f"is not complete, its fold 0 is missing: `{mend}` makes it" in result.stderr
+        assert f"is not complete, its fold 0 is missing: `{mend} -w {workspace.root}` makes it" in result.stderr
     assert not list((workspace.root / "submissions").glob("*/*.csv"))
 
 

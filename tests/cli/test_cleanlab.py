@@ -13,6 +13,7 @@ from tests.conftest import artefacts, comp, make_workspace, refused
 SETTINGS = """
 recipes = ["lexical", "late"]
 noise_run = "lexical"
+noise_despite_doubts = true
 ensembles = []
 [overrides]
 trees = 5

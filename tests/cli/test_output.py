@@ -1,6 +1,10 @@
 """What commands print: tables for people, one document for machines, silence where it is asked for."""
 
+import io
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,10 @@ import pandas as pd
 import pytest
 
 from competition.cli.output import Cell, begin, finish, show
+from competition.commands import here, typed, work_on
 from competition.files.records import read_json
 from competition.metrics import Estimate
+from competition.progress import results
 from competition.workspace import Workspace
 from tests.conftest import comp
 
@@ -139,3 +145,60 @@ def test_the_board_shows_what_is_missing_and_out_of_date(finished: Workspace, tm
     assert others["about"]["next"] == "comp run" and others["about"]["missing"] > 0
     shown = comp("status", "-w", root).output
     assert "▲ out of date   · missing" in shown and "Next: comp run" in shown
+
+
+def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for encoding, words in (
+        ("ascii", b"# . + \\u65e5"),
+        ("cp1252", b"# \xb7 + \\u65e5"),
+        ("cp437", "■ · + \\u65e5".encode("cp437")),
+        ("utf-8", "■ · ◧ 日".encode()),
+    ):
+        held = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding=encoding))
+        begin(quiet=False, machine=False)
+        show("Runs", ["state"], [["■ · ◧ 日"]])
+        sys.stdout.flush()
+        assert words in held.getvalue()
+
+
+def test_a_terminal_that_is_too_narrow_for_words_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    for width, wanted in (
+        (
+            40,
+            ["Runs", "run: six-model-task1", "  score: 0.5000", "  command: comp train --recipe lexical -w 'my work'"],
+        ),
+        (100, ["Runs", "run", "━", "six-model-task1"]),
+    ):
+        held = io.StringIO()
+        monkeypatch.setattr(results, "_width", width)
+        monkeypatch.setattr(results, "_file", held)
+        command = "comp train --recipe lexical -w 'my work'"
+        show("Runs", ["run", "score", "empty", "command"], [["six-model-task1", 0.5, None, command]])
+        lines = held.getvalue().splitlines()
+        assert [line[: len(start)] for line, start in zip(lines, wanted, strict=True)] == wanted
+
+
+def test_commands_name_the_workspace_and_can_be_pasted() -> None:
+    work_on(Path("my work"))
+    assert here("comp run") == "comp run -w 'my work'"
+    assert typed("Missing: `comp train` makes it, `comp init x` not.") == (
+        "Missing: `comp train -w 'my work'` makes it, `comp init x` not."
+    )
+    held = "Process 1 on a (`comp run`, since noon) is at work."
+    assert typed(held) == held
+    work_on(Path())
+    assert here("comp run") == "comp run" and typed("`comp run` helps.") == "`comp run` helps."
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_it_is_being_imported_ends_quietly(number: signal.Signals, code: int) -> None:
+    ask = (
+        "import os, sys; from competition.__main__ import main\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'competition.cli': os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder()); main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")

@@ -106,11 +106,12 @@ def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
     sentence = failed("stack", "six-model", "-w", stacked.root)
-    assert sentence == "error: The run 'c2' is not complete, its fold 0 is missing: `comp train --recipe c2` makes it."
+    command = f"comp train --recipe c2 -w {stacked.root}"
+    assert sentence == f"error: The run 'c2' is not complete, its fold 0 is missing: `{command}` makes it."
 
 
 def test_an_audit_names_what_it_looked_at(stacked: Workspace) -> None:
-    result = comp("audit-leaks", "blend", "-w", stacked.root)
+    result = comp("audit-leaks", "blend", "--shuffles", "2", "-w", stacked.root)
     assert result.exit_code == 0, result.output
     assert "checks passed" in result.output
     for name in ("lexical", "c1", "r2", "t3", "blend-task1", "blend-task2", "blend-task3"):

@@ -67,7 +67,8 @@ def test_what_changes_no_result_leaves_it_alone_and_what_does_is_told(workspace:
         workspace.settings_file.write_text(settings.replace("epochs = 2", "epochs = 1"), encoding="utf-8")
         assert status(workspace) == "▲"
         output = comp("status", "-w", workspace.root).output
-        assert "train c1 all is out of date: `comp train --all --recipe c1` makes it anew" in output
+        command = f"comp train --all --recipe c1 -w {workspace.root}"
+        assert f"train c1 all is out of date: `{command}` makes it anew" in output
     finally:
         workspace.settings_file.write_text(settings, encoding="utf-8")
 
@@ -113,4 +114,4 @@ def test_it_answers_new_rows_alone_and_says_when_it_is_out_of_date(workspace: Wo
         workspace.settings_file.write_text(settings, encoding="utf-8")
     assert result.exit_code == 1
     assert "is out of date, the models of the folds answer instead" in result.stderr
-    assert "fold-0 is missing or out of date: `comp train --recipe c1` makes it" in result.stderr
+    assert f"fold-0 is missing or out of date: `comp train --recipe c1 -w {workspace.root}` makes it" in result.stderr

@@ -215,7 +215,10 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "a Git-LFS pointer": (content(f"{TASK2}/{CATALOGUE}", LFS_POINTER), (f"{TASK2}/{CATALOGUE}", "Git-LFS pointer")),
     "an empty file": (content(f"{TASK3}/{TEST}", b""), (f"{TASK3}/{TEST}", "is empty")),
-    "no zip file": (content(f"{TASK3}/{TRAIN}.zip", b"PK nothing"), (f"{TASK3}/{TRAIN}.zip", "no readable CSV")),
+    "no zip file": (
+        lambda folder: (folder / TASK3 / TRAIN).rename(folder / TASK3 / f"{TRAIN}.zip") and None,
+        (f"{TASK3}/{TRAIN}.zip", "is no zip archive, though its name says so"),
+    ),
     "an open quotation mark": (
         text(f"{TASK2}/{TRAIN}", "124,NULL", '124,"NULL'),
         (f"{TASK2}/{TRAIN}", "no readable CSV"),
@@ -396,3 +399,61 @@ def test_a_csv_column_twice_is_refused(root: Path, tmp_path: Path) -> None:
     raw = write_b(tmp_path / "raw", *tiny())
     text(f"{TASK2}/{TRAIN}", "query_locale", "query")(raw)
     check_refused(raw, root, (f"{TASK2}/{TRAIN}", "the column 'query' twice"))
+
+
+def numbers_with_gaps(folder: Path) -> None:
+    """Brands as whole numbers, one of which is missing, written by something else than pandas."""
+    table = pq.read_table(folder / PRODUCTS).replace_schema_metadata(None)
+    brands = pa.array([None, *range(500, 500 + len(table) - 1)], pa.int64())
+    place = table.schema.get_field_index("product_brand")
+    pq.write_table(table.set_column(place, "product_brand", brands), folder / PRODUCTS)
+
+
+def the_same_as_text(folder: Path) -> None:
+    numbers_with_gaps(folder)
+    retyped("product_brand", pa.string(), PRODUCTS)(folder)
+
+
+def as_index(folder: Path) -> None:
+    """Ids as pandas' index, once of two levels and once in the metadata alone."""
+    pd.read_parquet(folder / EXAMPLES).set_index("example_id").to_parquet(folder / EXAMPLES)
+    pd.read_parquet(folder / PRODUCTS).set_index(["product_locale", "product_id"]).to_parquet(folder / PRODUCTS)
+
+
+def in_parts(folder: Path) -> None:
+    """Each file as a folder of two."""
+    for file in (EXAMPLES, PRODUCTS):
+        table = pq.read_table(folder / file)
+        (folder / file).unlink()
+        (folder / file).mkdir()
+        (folder / file / "_SUCCESS").touch()
+        pq.write_table(table[:7], folder / file / "part-0.parquet")
+        pq.write_table(table[7:], folder / file / "part-1.parquet")
+
+
+def below(folder: Path) -> None:
+    """The files where the repository of the data set has them, with endings in capitals."""
+    (folder / "shopping_queries_dataset").mkdir()
+    for file in (EXAMPLES, PRODUCTS):
+        (folder / file).rename(folder / "shopping_queries_dataset" / file.replace(".parquet", ".PARQUET"))
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (numbers_with_gaps, the_same_as_text),
+        (as_index, lambda _: None),
+        (in_parts, lambda _: None),
+        (below, lambda _: None),
+    ],
+    ids=["numbers with gaps", "an index", "part files", "a clone of the repository"],
+)
+def test_what_is_on_the_disk_is_what_is_imported(change: Break, same: Break, tmp_path: Path) -> None:
+    one, other = (write_a(tmp_path / name / "raw", *tiny()) for name in "ab")
+    change(one)
+    same(other)
+    for raw in (one, other):
+        assert comp("init", raw.parent / "w").exit_code == 0
+        result = comp("data", "import", raw, "-w", raw.parent / "w")
+        assert result.exit_code == 0, result.stderr
+    assert files(one.parent / "w" / "data") == files(other.parent / "w" / "data")

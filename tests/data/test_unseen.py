@@ -1,13 +1,17 @@
 """Rows that belong to no workspace: what is read of them, and what is refused with which sentence."""
 
+import datetime
+import decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
-from competition.data.unseen import Unseen, check_target, from_python, read_file, write_file
+from competition.data.unseen import Unseen, check_target, from_python, read_file, read_map, target_beside, write_file
 from competition.errors import InputError
 
 ROWS = pd.DataFrame(
@@ -97,7 +101,7 @@ def test_a_csv_file_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> No
     )
     path = tmp_path / "rows.csv"
     path.write_bytes(text.encode(encoding))
-    table = read_file(path, "utf-8" if encoding == "utf-8-sig" else encoding)
+    table = read_file(path, "utf-8" if encoding == "utf-8-sig" else encoding).to_pandas()
     assert list(table) == ["query", "product_title", "note"]
     assert table.iloc[:2].to_numpy().tolist() == [["007", "nan", ""], ["a, b", "two\nlines", "#NA"]]
     assert len(table) == 3
@@ -126,20 +130,119 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_what_is_written_is_read_again(ending: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / f"rows{ending}"
-    write_file(path, ROWS)
-    assert read_file(path).to_numpy().tolist() == ROWS.to_numpy().tolist()
+    write_file(path, pa.Table.from_pandas(ROWS), pd.DataFrame({"score": [0.1, 1 / 3, 1.0, 0.0, 2.0]}))
+    again = read_file(path).to_pandas()
+    assert again[list(ROWS)].to_numpy().tolist() == ROWS.to_numpy().tolist()
+    assert again["score"].astype(float).tolist() == [0.1, 1 / 3, 1.0, 0.0, 2.0]
 
 
 def test_no_column_is_written_over() -> None:
-    check_target(Path("x.csv"), ROWS, ["score"])
+    rows = pa.Table.from_pandas(ROWS.assign(score=1.0))
+    check_target(Path("x.csv"), rows, ["p_exact"])
     with pytest.raises(InputError, match="The column 'score' is there already"):
-        check_target(Path("x.csv"), ROWS.assign(score=1.0), ["score"])
+        check_target(Path("x.csv"), rows, ["score"])
     with pytest.raises(InputError, match="The folder nowhere is missing"):
-        check_target(Path("nowhere/x.csv"), ROWS, [])
+        check_target(Path("nowhere/x.csv"), rows, [])
     with pytest.raises(InputError, match=r"name a file that does with --out"):
-        check_target(Path("x.txt"), ROWS, [])
+        check_target(Path("x.txt"), rows, [])
 
 
 def test_ids_follow_the_rows_in_their_order() -> None:
     rows = Unseen.make(ROWS.iloc[::-1], "FILE")
     assert np.array_equal(rows.examples["example_id"], np.arange(4))
+
+
+# --- what is on a disk comes back --------------------------------------------------------------------------------
+
+
+def test_columns_that_are_only_copied_keep_their_types_and_the_index(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "query": "usb",
+            "product_title": ["a", "b", "c"],
+            "stock": pd.array([2**62 + 1, None, 3], "Int64"),
+            "price": [decimal.Decimal("1.50"), None, decimal.Decimal("2.00")],
+            "new": pd.array([True, None, False], "boolean"),
+            "shelf": pd.Categorical(["x", None, "y"]),
+            "day": [datetime.date(2022, 1, 1), None, datetime.date(1970, 1, 1)],
+        },
+        index=pd.Index([7, 9, 8], name="sku"),
+    )
+    frame.to_parquet(tmp_path / "rows.parquet")
+    read = read_file(tmp_path / "rows.parquet")
+    said = pd.DataFrame({"score": [0.5, 0.25, 1.0]})
+    write_file(tmp_path / "said.parquet", read, said)
+    back = pd.read_parquet(tmp_path / "said.parquet")
+    pd.testing.assert_frame_equal(back.drop(columns="score"), pd.read_parquet(tmp_path / "rows.parquet"))
+    write_file(tmp_path / "said.csv", read, said)
+    lines = (tmp_path / "said.csv").read_text().splitlines()
+    assert lines[1].startswith(f"usb,a,{2**62 + 1},1.50,true,x,2022-01-01,7,0.5")
+    assert lines[2] == "usb,b,,,,,,9,0.25"
+
+
+def test_an_index_of_even_numbers_is_in_the_metadata_alone(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"query": "usb", "product_title": ["a", "b"]}, index=pd.RangeIndex(5, 9, 2, name="sku"))
+    frame.to_parquet(tmp_path / "rows.parquet")
+    read = read_file(tmp_path / "rows.parquet")
+    assert read["sku"].to_pylist() == [5, 7]
+    write_file(tmp_path / "said.parquet", read, pd.DataFrame({"score": [0.5, 0.25]}))
+    assert pd.read_parquet(tmp_path / "said.parquet").index.tolist() == [5, 7]
+
+
+def test_a_carriage_return_in_a_text_is_quoted(tmp_path: Path) -> None:
+    table = pa.table({"query": ["usb", "x"], "product_title": ["a\rb", 'say "no"']})
+    write_file(tmp_path / "said.csv", table, pd.DataFrame({"score": [0.5, 0.25]}))
+    assert read_file(tmp_path / "said.csv")["product_title"].to_pylist() == ["a\rb", 'say "no"']
+
+
+def test_parts_are_one_table_and_lists_go_into_no_csv_file(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    for number, title in ((10, "c"), (2, "b"), (1, "a")):
+        table = pa.table({"query": ["usb"], "product_title": [title], "tags": [[number]]})
+        pq.write_table(table, tmp_path / "rows" / f"part.{number}.parquet")
+    read = read_file(tmp_path / "rows")
+    assert read["product_title"].to_pylist() == ["a", "b", "c"]
+    assert target_beside(tmp_path / "rows", "c1") == tmp_path / "rows-c1.parquet"
+    with pytest.raises(InputError, match="'tags' holds list.*name a .parquet file"):
+        check_target(tmp_path / "said.csv", read, [])
+    pq.write_table(pa.table({"query": ["usb"]}), tmp_path / "rows" / "part.11.parquet")
+    with pytest.raises(InputError, match=r"part.11.parquet has other columns than"):
+        read_file(tmp_path / "rows")
+
+
+def test_other_column_names_are_mapped_and_unread_ones_known() -> None:
+    table = pd.DataFrame({"search": ["usb"], "name": ["USB cable"], "product_titel": ["x"], "sku": [7]})
+    rows = Unseen.make(table, "FILE", called=read_map(["query=search", "product_title=name"]))
+    assert rows.examples["query"].tolist() == ["usb"] and rows.products["title"].tolist() == ["USB cable"]
+    assert rows.unread == ("product_titel", "sku")
+    assert "product_brand" in rows.remarks[0]
+    assert "lacks the column 'serch' (did you mean 'search'?)" in refusal_of_map(table, "query=serch")
+    for pairs, words in (
+        (["query"], "names no column"),
+        (["qury=a"], "did you mean 'query'"),
+        (["title=a"] * 2, "twice"),
+    ):
+        with pytest.raises(InputError, match=words):
+            read_map(pairs)
+
+
+def refusal_of_map(table: pd.DataFrame, pair: str) -> str:
+    with pytest.raises(InputError) as error:
+        Unseen.make(table, "FILE", called=read_map([pair]))
+    return str(error.value)
+
+
+def test_rows_of_a_workspace_are_recognised_by_locale_query_and_title() -> None:
+    examples = pd.DataFrame({"query": ["USB  Cable", "hose"], "locale": "us", "product_id": ["1", "2"]})
+    products = pd.DataFrame({"product_id": ["1", "2"], "locale": "us", "title": ["USB cable", "Hose"]})
+    assert Unseen.make(ROWS, "FILE").among(examples, products).tolist() == [True, False, False, True, False]
+
+
+def test_text_where_a_list_is_meant_is_refused() -> None:
+    for products in ("USB cable", b"USB", {"product_title": ["USB"]}):
+        with pytest.raises(InputError, match="where a list is expected"):
+            from_python("usb", products)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="The queries are a bytes"):
+        from_python(b"usb", ["x", "y", "z"])  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="'product_brand' holds double"):
+        Unseen.make(from_python("usb", pd.DataFrame({"product_title": ["a", "b"], "product_brand": [501, None]})), "X")

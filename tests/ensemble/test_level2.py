@@ -165,11 +165,14 @@ def test_smooth_features_by_hand() -> None:
     ]  # fmt: skip
     blocks, rest = smooth_features(TASK1, members, rows, leaky=False)
     odds = np.log(np.array([0.21, 0.61, 0.51]) / np.array([0.81, 0.41, 0.51]))
-    mean = (odds[0] + odds[1]) / 2
-    np.testing.assert_allclose(blocks["t"], [[odds[0] - mean, mean], [odds[1] - mean, mean], [0, 0]], atol=1e-12)
-    np.testing.assert_allclose(blocks["r"], [[-0.3, 0.7], [0.3, 0.7], [0, 0.3]], atol=1e-12)
+    mean, root = (odds[0] + odds[1]) / 2, 2**0.5
+    expected = [[odds[0] - mean, mean / root], [odds[1] - mean, mean / root], [0, 0]]
+    np.testing.assert_allclose(blocks["t"], expected, atol=1e-12)
+    np.testing.assert_allclose(blocks["r"], [[-0.3, 0.7 / root], [0.3, 0.7 / root], [0, 0.3]], atol=1e-12)
     logs = np.log([0.71, 0.11, 0.11, 0.11])
-    np.testing.assert_allclose(blocks["c"], [[0, 0, 0, 0, *(logs - logs.mean())]] * 3, atol=1e-12)
+    odds = logs - logs.mean()
+    expected = [[0, 0, 0, 0, *odds / root], [0, 0, 0, 0, *odds / root], [0, 0, 0, 0, *odds]]
+    np.testing.assert_allclose(blocks["c"], expected, atol=1e-12)
     np.testing.assert_allclose(rest, [[np.log(2), 1, 0, 0], [np.log(2), 1, 0, 0], [np.log(1), 1, 0, 0]])
     leaky = smooth_features(TASK1, members, rows, leaky=True)[1]
     assert leaky[:, 4:].tolist() == [[1, 1], [1, 0], [1, 1]]  # in task 2, in task 3

@@ -96,7 +96,7 @@ def test_text_alone_answers_where_no_member_helps() -> None:
 
 def test_noise_is_seldom_read_and_weighs_little() -> None:
     examples = make_examples(60, 5)
-    members = [classifier("c1", examples, 0.7, 1), *(noise(f"n{i}", examples, i) for i in range(4))]
+    members = [classifier("c1", examples, 0.7, 1), *(noise(f"n{i}", examples, 10 + i) for i in range(4))]
     weights = pd.DataFrame([each.weights["all"] for each in regress(rows_of("task2", members, examples), None)])
     of_noise = weights.drop(columns="c1")
     assert (of_noise > 0).to_numpy().mean() <= 0.3  # what is learned from other queries makes labels less likely

@@ -150,3 +150,13 @@ def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path) -
         stamp(folder, "x")
     assert names(tmp_path) == sorted([alive.name, elsewhere.name, "file.json", "folder"])
     assert stamped(tmp_path / "folder") == "x" and stamped(tmp_path) is None
+
+
+def test_files_have_the_mode_of_the_users_others(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    usual = (tmp_path / "other").stat().st_mode
+    with atomic_file(tmp_path / "file") as temporary:
+        temporary.touch(mode=0o600)  # as the writer of safetensors leaves it
+    with atomic_folder(tmp_path / "folder") as temporary:
+        (temporary / "weights").touch(mode=0o600)
+    assert (tmp_path / "file").stat().st_mode == (tmp_path / "folder" / "weights").stat().st_mode == usual

@@ -6,11 +6,14 @@ import pytest
 
 from competition.errors import CompError
 from competition.noise.actions import dropped_ids
-from competition.noise.audit import audit
-from competition.noise.report import doubts, summary
+from competition.noise.audit import Audit, audit
+from competition.noise.quotas import within_quota
+from competition.noise.report import card, remark, summary
+from competition.plans import AuditPlan
 from competition.tasks import LABELS, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 
+PLAN = AuditPlan("lexical", (), audit_keys(), "made from this")
 METHODS = ("prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior")
 
 
@@ -143,10 +146,57 @@ def test_summary_counts_by_label_and_locale() -> None:
     assert table.loc[[f"label {name}" for name in sorted(LABELS)], "dropped"].sum() == table.loc["all", "dropped"] == 16
 
 
-def test_a_label_of_which_most_rows_are_flagged_is_doubted() -> None:
-    table = pd.DataFrame(
-        {"rows": [10, 10, 40], "flagged": [6, 5, 30], "dropped": [4, 5, 20], "share dropped": [0.4, 0.5, 0.5]},
-        index=["label complement", "label exact", "all"],
+# --- doubts ------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_audit_has_no_doubt() -> None:
+    found = planted().audit(fraction=0.1)
+    assert found.doubts == [] and found.flags["dropped"].sum() == 40
+    assert remark(card(PLAN, found, 800)) is None
+
+
+def test_an_audit_that_takes_more_than_a_quarter_of_a_label_drops_nothing() -> None:
+    """50 of the 80 rows of one label are of another, and the models see half of these."""
+    rows = planted(wrong=0)
+    given = rows.examples["label"].to_numpy(copy=True)
+    other, own = (np.flatnonzero(given == label) for label in LABELS[:2])
+    kept = np.setdiff1d(np.arange(800), own[30:])
+    given[other[:50]] = LABELS[1]
+    examples = rows.examples.assign(label=given).iloc[kept]
+    doubted, obeyed = (
+        Planted(rows.outputs, examples, rows.fold, rows.wrong).audit(fraction=0.1, despite_doubts=despite)
+        for despite in (False, True)
     )
-    (sentence,) = doubts(table)
-    assert sentence.startswith("6 of 10 rows of label complement are flagged, 40% would be dropped")
+    lost = obeyed.flags["dropped"].sum()
+    assert lost > 80 / 4
+    assert doubted.doubts == obeyed.doubts == [f"{lost} of 80 rows labelled 'substitute' would be dropped"]
+    assert doubted.flags["dropped"].sum() == 0
+    assert doubted.flags["rank"].notna().sum() == lost  # people still see them
+    said = remark(card(PLAN, doubted, 800))
+    assert said is not None and "drops nothing. noise_despite_doubts = true in competition.toml overrules that." in said
+
+
+def test_models_that_are_no_better_than_one_answer_are_doubted() -> None:
+    rows = planted()
+    examples = rows.examples.assign(label=np.where(np.arange(800) % 4 == 0, rows.examples["label"], "exact"))
+    found = Planted(rows.outputs, examples, rows.fold, rows.wrong).audit()
+    assert any("one answer for all" in doubt for doubt in found.doubts)
+    assert found.flags["dropped"].sum() == 0
+
+
+def test_a_skipped_audit_has_no_row_and_says_why() -> None:
+    found = Audit.skipped()
+    assert found.flags.empty and dropped_ids(found.flags).dtype == np.int64
+    said = remark(card(PLAN, found, 800, "No audited row is labelled 'exact': an audit needs rows of every label."))
+    assert said == (
+        "it is skipped, and training goes on without it. "
+        "No audited row is labelled 'exact': an audit needs rows of every label."
+    )
+
+
+@pytest.mark.parametrize("hundredths", range(1, 50))
+def test_quotas_are_the_share_in_decimals(hundredths: int) -> None:
+    """Of 100 rows, 0.29 are 29, though the product of the two is 28.999999999999996."""
+    worst, same = np.arange(100), pd.Series(["exact"] * 100)
+    dropped = within_quota(worst, same, same, audit_keys(fraction=hundredths / 100))
+    assert dropped.sum() == hundredths and dropped[:hundredths].all()

@@ -219,7 +219,8 @@ def test_the_command_shows_the_matrices_and_what_is_not_audited(trained: Pipelin
         assert told in " ".join(result.output.split())
     keys = read_json(trained.workspace.noise_card("lexical"))["keys"]
     assert keys == {
-        "fraction": 0.04, "method": "prune_by_noise_rate", "per_label": True, "per_locale": False, "calibrated": True
+        "fraction": 0.04, "method": "prune_by_noise_rate", "per_label": True, "per_locale": False, "calibrated": True,
+        "despite_doubts": True,
     }  # fmt: skip
     assert comp("cleanlab", "--from", "lexical", "-w", root).exit_code == 0  # as the others found it
 

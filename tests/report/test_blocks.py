@@ -10,5 +10,5 @@ def test_a_score_is_drawn_with_its_interval() -> None:
 
 
 def test_one_query_has_no_interval() -> None:
-    cell = estimate(Estimate(0.5, 0.5, 0.5, 1), "+", scale=(0.0, 1.0))
+    cell = estimate(Estimate(0.5, float("nan"), float("nan"), 9), "+", scale=(0.0, 1.0))
     assert (cell.text, cell.faint, cell.interval) == ("+0.5000", "–", None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.soak.faults import Kind, Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
 from tests.soak.hostile import SECONDS, bad_inputs
+from tests.soak.tables import made_up_tables
 from tests.zoo import FAMILIES, METHODS, Zoo
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=1, help="faults that a run meets before it is left alone")
     parser.add_argument("--inputs", type=int, default=20_000)
     parser.add_argument("--families", type=int, default=len(FAMILIES), help="of encoders, by each method")
+    parser.add_argument("--tables", type=int, default=20_000, help="made-up tables that are read and written")
     parser.add_argument("--seed", type=int, default=2022)
     asked = parser.parse_args()
     kinds: dict[Kind, int] = {
@@ -63,6 +65,13 @@ def main() -> None:
         wrong += failures
     if asked.families:
         wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: asked.families])
+    if asked.tables:
+        counted, failures = made_up_tables(folder, asked.tables, asked.seed)
+        for what, number in sorted(counted.items()):
+            print(f"tables: {what}: {number:,}")
+        if not failures:
+            print(f"tables: {counted.total():,}, each came back or was refused by name and line")
+        wrong += failures
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
     shutil.rmtree(folder)

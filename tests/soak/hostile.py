@@ -253,7 +253,7 @@ def bad_inputs(folder: Path, count: int, first_seed: int) -> tuple[Counter[str],
         (0.6, answers, answer),
     ):
         try:
-            _explore(cases, trial, round(share * count), first_seed, work)
+            explore(cases, trial, round(share * count), first_seed, work)
         except Exception:
             failures += 1
             print(f"wrong: {traceback.format_exc()}", flush=True)
@@ -261,14 +261,16 @@ def bad_inputs(folder: Path, count: int, first_seed: int) -> tuple[Counter[str],
     return counted, failures
 
 
-def _explore(
+def explore(
     cases: st.SearchStrategy[Case], trial: Callable[[Case], None], count: int, first_seed: int, work: Progress
 ) -> None:
+    """Try `count` cases that are drawn from `first_seed`; raises what the smallest of those that fail raises."""
+
     @seed(first_seed)
     @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(cases)
-    def explore(case: Case) -> None:
+    def each(case: Case) -> None:
         trial(case)
         work.advance(1)
 
-    explore()
+    each()

@@ -1,0 +1,38 @@
+"""Commands in messages, as they are to be typed: quoted for a shell, and for the workspace that the user named."""
+
+import re
+import shlex
+from pathlib import Path
+
+# What another process was started with, `comp run`, since when, is quoted as it was.
+_QUOTED = re.compile(r"`(comp (?!init\b)[^`]+)`(?!, since)")
+
+
+class _Named:
+    """The workspace that the running command was given; the current folder where it was given none."""
+
+    root = Path()
+
+
+_named = _Named()
+
+
+def work_on(root: Path) -> None:
+    """Say which workspace the running command was given."""
+    _named.root = root
+
+
+def quoted(text: object) -> str:
+    """A name or path for a shell."""
+    return shlex.quote(str(text))
+
+
+def here(command: str, root: Path | None = None) -> str:
+    """A command as somebody types it who is elsewhere than in the workspace `root`, that of the running command."""
+    root = _named.root if root is None else root
+    return command if root == Path() or " -w " in command else f"{command} -w {quoted(root)}"
+
+
+def typed(sentence: str, root: Path | None = None) -> str:
+    """A sentence whose commands, which stand in backquotes, can be pasted."""
+    return _QUOTED.sub(lambda found: f"`{here(found[1], root)}`", sentence)
