@@ -89,7 +89,7 @@ def plain_loop(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> P
 
     def logits(chosen: NDArray[np.int64]) -> Tensor:
         queries, products = zip(*(texts[row] for row in chosen), strict=True)
-        cut = {"truncation": "only_second", "max_length": recipe.max_length}
+        cut = {"truncation": "longest_first", "max_length": recipe.max_length}
         batch = tokenizer(list(queries), list(products), padding=True, return_tensors="pt", **cut)
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
             hidden = model(**batch).last_hidden_state.float()  # (batch, tokens, H)

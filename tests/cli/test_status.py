@@ -53,10 +53,10 @@ def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(space
 
 
 def test_outputs_that_do_not_depend_on_the_text_are_warned_of(space: Workspace) -> None:
-    card = read_json(space.run_card("t3"))
-    assert card["constant"] == [] and "depend" not in comp("status", "-w", space.root).output
-    sentence = "t3, fold 2: outputs do not depend on the text: over 99 rows they deviate by 0.0009."
-    write_json(space.run_card("t3"), card | {"constant": [sentence]})
+    card = read_json(space.run_card("lexical"))
+    assert card["constant"] == [] and "lexical, fold" not in comp("status", "-w", space.root).output
+    sentence = "lexical, fold 2: outputs do not depend on the text: over 99 rows they deviate by 0.0009."
+    write_json(space.run_card("lexical"), card | {"constant": [sentence]})
     assert f"warning: {sentence}" in " ".join(comp("status", "-w", space.root).stderr.split())
-    write_json(space.run_card("t3"), card | {"constant": [sentence], "inputs": "others"})
+    write_json(space.run_card("lexical"), card | {"constant": [sentence], "inputs": "others"})
     assert sentence not in " ".join(comp("status", "-w", space.root).stderr.split())
