@@ -41,6 +41,11 @@ def zipped(*names: str) -> bytes:
     return packed.getvalue()
 
 
+def named(value: object) -> str:
+    """Tests are called by names and words; archives hold the time at which they were made."""
+    return value if isinstance(value, str) else "content"
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -53,6 +58,7 @@ def zipped(*names: str) -> bytes:
         ("mac.csv.zip", zipped("__MACOSX/._a.csv", ".DS_Store", "a.csv")),
         ("windows.csv.zip", zipped("folder\\\\a.csv", "folder\\\\desktop.ini")),
     ],
+    ids=named,
 )
 def test_packed_files_are_read(name: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / name
@@ -93,6 +99,7 @@ def tarred() -> bytes:
         ("a.csv", b"version https://git-lfs.github.com/spec/v1\n", "is a Git-LFS pointer"),
         ("a.parquet", b"ARROW1\0\0", "is an Arrow (Feather) file"),
     ],
+    ids=named,
 )
 def test_what_is_something_else_is_called_that(name: str, content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / name
