@@ -17,7 +17,7 @@ from competition.model.encoder import SPECIAL_TOKENS
 
 # --- the tokenizer -----------------------------------------------------------------------------------------------
 
-CHARACTERS = 4_000  # the most probable single characters, which are kept whether the catalogue has them or not
+CHARACTERS = 2_000  # the most probable single characters, which are kept whether the catalogue has them or not
 _SCRIPTS = ("LATIN", "HIRAGANA", "KATAKANA", "CJK", "IDEOGRAPHIC")
 _SPACE = "▁"  # how a unigram tokenizer writes the blank before a word
 

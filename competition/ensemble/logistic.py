@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri, softmax
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from competition.ensemble.blending import ALL
 from competition.ensemble.level2 import Outputs, smooth_features
@@ -81,7 +82,9 @@ def regress(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     combined = []
     made: tuple[_Design, _Design] | None = None
     shared: dict[tuple[frozenset[int], tuple[str, ...]], _Model] = {}
-    with progress(f"{rows.recipe.name} {rows.task.name}, regression", len(rows.folds), "folds") as work:
+    # Fits this small gain nothing by a second thread, and their bytes depend on how many there are.
+    work_of = progress(f"{rows.recipe.name} {rows.task.name}, regression", len(rows.folds), "folds")
+    with threadpool_limits(1), work_of as work:
         for fold in rows.folds:
             if made is None or rows.recipe.nested:  # what members say differs from fold to fold
                 made = _designs(rows, fold, text)
