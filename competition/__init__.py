@@ -2,9 +2,9 @@
 
 import competition
 
-c1 = competition.load("c1", workspace="work")
-c1.score("usb cable", ["USB-C cable, 2 m", "Garden hose"])     # an array, higher is better
-c1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and probabilities
+b1 = competition.load("b1", workspace="work")
+b1.score("usb cable", ["USB-C cable, 2 m", "Garden hose"])     # an array, higher is better
+b1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and probabilities
 """
 
 from __future__ import annotations

@@ -22,7 +22,9 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 # What `comp init` writes, for seconds: less of everything.
 QUICK = """
 preset = "tiny"
-recipes = ["lexical", "c1"]
+recipes = ["lexical", "b1"]
+default_recipe = "b1"
+noise_run = "lexical"
 [overrides]
 scheme = "five"
 max_length = 16
