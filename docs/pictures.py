@@ -27,8 +27,8 @@ SESSION: dict[str, Sequence[tuple[str, int]]] = {
     "comp data sample": (("Data", 6),),
     "comp run": (
         ("[1/", 5),
-        ("train c1 fold 0", 3),
-        ("audit c1", 2),
+        ("train b1 fold 0", 3),
+        ("audit lexical", 2),
         ("task1, out-of-fold", 8),
         ("Submission:", 1),
     ),
