@@ -10,7 +10,7 @@ import numpy as np
 
 from competition.commands import here, quoted, typed
 from competition.data import store
-from competition.errors import CompError, InputError, listed
+from competition.errors import CompError, InputError, counted, listed
 from competition.files.records import stamped
 from competition.folds import make_folds
 from competition.leftovers import leftovers
@@ -195,7 +195,7 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Finding:
     undone = {state: states.count(state) for state in words if state in states}
     if undone:
         told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
-        return Finding(plan.name, "look", f"{told}, of {len(states)} steps", "comp run")
+        return Finding(plan.name, "look", f"{told}, of {counted(len(states), 'step')}", "comp run")
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:

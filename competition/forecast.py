@@ -60,7 +60,7 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
     def steps(trained: float) -> int:
         return models * recipe.epochs * math.ceil(trained / recipe.batch_size)
 
-    device = find_device()  # before the trial takes memory
+    device = find_device(recipe.precision)  # before the trial takes memory
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
         trial = measure(pipeline, recipe, Path(folder), sum(steps(rows["train"] * kept) for rows in counts.values()))
     costs = []

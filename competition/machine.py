@@ -37,8 +37,8 @@ class Device:
     threads: int  # of the CPU
 
 
-def find_device() -> Device:
-    """The device that training would take."""
+def find_device(asked: str = "auto") -> Device:
+    """The device that training would take, and what it computes in by the `precision` of a recipe."""
     import psutil
     import torch
 
@@ -47,7 +47,7 @@ def find_device() -> Device:
 
     accelerator = make_accelerator()
     kind = accelerator.device.type
-    precision = "bf16" if computes_in_bf16("auto") else "fp32"
+    precision = "bf16" if computes_in_bf16(asked) else "fp32"
     if kind == "cuda":
         free, total = torch.cuda.mem_get_info()
         return Device(torch.cuda.get_device_name(), kind, precision, total, free, torch.get_num_threads())
@@ -121,6 +121,8 @@ def _load(name: str) -> Finding | None:
 
 
 def _device() -> Iterator[Finding]:
+    from competition.training.precision import computes_in_bf16
+
     device = find_device()
     memory = f"{device.free / GIB:.1f} of {device.memory / GIB:.1f} GiB free"
     threads = f", threads: {device.threads}" if device.kind == "cpu" else ""
@@ -129,4 +131,5 @@ def _device() -> Iterator[Finding]:
     if device.kind == "cuda" and device.precision == "fp32":
         yield Finding("precision", "look", f"{said}: this GPU has no bf16, so training takes several times as long")
     else:
-        yield Finding("precision", "well", said)
+        fast = device.kind == "cpu" and computes_in_bf16("fast")
+        yield Finding("precision", "well", said + ', bf16 where a recipe says `precision = "fast"`' * fast)

@@ -63,6 +63,18 @@ def test_an_audit_that_labels_do_not_allow_is_foretold(tmp_path: Path) -> None:
     )
 
 
+def test_a_cpu_with_bf16_says_what_computes_in_it(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "find_device", lambda: machine.Device("cpu", "cpu", "fp32", 2**34, 2**33, 1))
+    for known, said in ((True, 'fp32, bf16 where a recipe says `precision = "fast"`'), (False, "fp32")):
+        monkeypatch.setattr("competition.training.precision.computes_in_bf16", lambda _, known=known: known)
+        assert health(space, 0)["precision"]["said"] == said
+
+
+def test_a_step_is_one_step(space: Workspace) -> None:
+    shutil.rmtree(space.oof_fold("blend-task2", 0).parent)
+    assert health(space, 0)["blend-task2"]["said"] == "1 missing, of 1 step"
+
+
 def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
     space = make_workspace(tmp_path / "w")
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)

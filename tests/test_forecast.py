@@ -57,7 +57,7 @@ def test_a_fold_that_nothing_is_there_for(space: Workspace) -> None:
 
 def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
-    monkeypatch.setattr(module, "find_device", lambda: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1))
+    monkeypatch.setattr(module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1))
     pipeline = Pipeline(space)
     recipe = pipeline.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
     found = module.forecast(pipeline, recipe, range(5))  # type: ignore[arg-type]
@@ -73,9 +73,18 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
 
 def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
-    monkeypatch.setattr(module, "find_device", lambda: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1))
+    monkeypatch.setattr(module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1))
     result = comp("train", "--dry-run", "--recipe", "c1", "-w", space.root)
     assert result.exit_code == 0 and "lower token_budget" in result.stderr
+
+
+@pytest.mark.parametrize("precision", ["auto", "fast"])
+def test_the_precision_is_that_of_the_recipe(space: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr("competition.training.precision.computes_in_bf16", lambda asked: asked == "fast")
+    recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
+    found = module.forecast(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
+    assert found.device.precision == ("bf16" if precision == "fast" else "fp32")
 
 
 def test_a_recipe_without_an_encoder_shows_its_steps(space: Workspace) -> None:
