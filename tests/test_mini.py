@@ -265,7 +265,7 @@ def test_its_name_means_the_shipped_folder_whatever_a_workspace_has(tmp_path: Pa
     assert pipeline.encoder_inputs("mini") != pipeline.encoder_inputs("./mini")
     assert not list(_encoders(pipeline))  # nothing would be downloaded
     recipe = pipeline.member("c1")
-    assert isinstance(recipe, EncoderRecipe) and recipe.encoder == "mini" and recipe.pooling == "mean"
+    assert isinstance(recipe, EncoderRecipe) and recipe.encoder == "mini"
 
     (step,) = pipeline.encoder_steps("mini")
     step.make()

@@ -370,7 +370,8 @@ def test_a_pre_training_recipe_is_no_run(settings: str, command: list[str], tmp_
     sentence = refused(*command, "-w", workspace.root)
     assert sentence == (
         "'pretrained' pre-trains an encoder and leaves no predictions: let a recipe start from it with "
-        "`encoder = 'pretrained'`, or make it alone with `comp pretrain --recipe pretrained`."
+        "`encoder = 'pretrained'`, or make it alone with "
+        f"`comp pretrain --recipe pretrained -w {workspace.root}`."
     )
 
 

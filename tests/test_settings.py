@@ -463,7 +463,8 @@ def test_what_is_no_variant_is_named(name: str, words: tuple[str, ...], tmp_path
 def test_a_new_workspace_has_the_default_settings(tmp_path: Path) -> None:
     assert comp("init", tmp_path / "w").exit_code == 0
     written = load_settings(Workspace.open(tmp_path / "w"))
-    assert written.model_copy(update={"overrides": {}}) == Settings()
+    chosen = {"preset": "mini", "recipes": ("lexical", "b1"), "default_recipe": "b1", "noise_run": "lexical"}
+    assert written.model_copy(update={"overrides": {}}) == Settings(**chosen)
 
 
 def test_the_repository_is_a_workspace_with_the_same_settings() -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from competition.basis import APPROXIMATE
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, opened, task_named
 from competition.cli.output import Cell, show, such_as
@@ -64,6 +63,8 @@ def add(
 
 
 def _show(space: Workspace, log: "pd.DataFrame") -> None:
+    from competition.basis import APPROXIMATE
+
     header: dict[str, str | None] = {
         "time": "time (UTC)",
         "submission": "file",
@@ -101,6 +102,7 @@ def _say_groups(log: "pd.DataFrame") -> None:
 
 
 def _cells(line: dict[str, str]) -> list[object]:
+    from competition.basis import APPROXIMATE
     from competition.leaderboard import expected, minute
 
     scores = ("out_of_fold", "low", "high", "public", "private", "can_move", "full_depth")

@@ -57,6 +57,8 @@ def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(finished.root, tmp_path_factory.mktemp("examples") / "done"))
     new = pd.DataFrame({"query": ["red shoe", "usb cable"], "product_title": ["Red running shoe", "Lamp"]})
     new.to_csv(folder / "new.csv", index=False)
+    named = {"query": "search", "product_title": "name"}
+    new.rename(columns=named).to_csv(folder / "log.csv", index=False)
     new.to_parquet(folder / "new.parquet", index=False)
     return folder
 

@@ -95,9 +95,9 @@ def test_check_and_stack_for_machines(finished: Workspace) -> None:
     (table,) = document("check", file, "--task", "task3", "-w", finished.root)["tables"]
     assert table["rows"] == [{"file": str(file), "task": "task3", "rows": len(pd.read_csv(file))}]
     tables = document("stack", "blend", "--only", "-w", finished.root)["tables"]
-    importance = tables[-1]["rows"][0]
-    assert importance["run"] == "blend-task1" and importance["what"] == "importance"
-    assert max(importance["mean"].values()) <= 1
+    weights = tables[-1]["rows"][0]
+    assert weights["run"] == "blend-task1" and weights["what"] == "weights"
+    assert sum(weights["mean"].values()) == pytest.approx(1)
 
 
 def test_an_error_is_a_document_too(finished: Workspace) -> None:

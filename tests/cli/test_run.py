@@ -10,6 +10,7 @@ import pytest
 
 from competition.files.records import read_json
 from competition.folds import normalise
+from competition.stacks import mean_weights
 from competition.tasks import LABELS, TASKS
 from competition.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
@@ -155,12 +156,14 @@ def test_one_fold_at_a_time(finished: Workspace) -> None:
     assert "'c1' is no ensemble" in refused("stack", "c1", "-w", finished.root)
 
 
-def test_stack_shows_what_trees_gain_most_by(finished: Workspace) -> None:
+def test_stack_shows_what_the_ensemble_takes_of_its_members(finished: Workspace) -> None:
     result = comp("stack", "blend", "--only", "-w", finished.root)
     assert result.exit_code == 0 and "Nothing to do" in result.output
     for task in TASKS:
-        importance = pd.read_parquet(finished.importance(f"blend-{task}")).groupby("feature")["importance"].sum() / 5
-        assert f"{importance.idxmax()} {importance.max():.3f}" in result.output
+        weights = mean_weights(read_json(finished.run_card(f"blend-{task}"))["weights"])
+        assert sum(weights.values()) == pytest.approx(1)
+        largest = max(weights, key=lambda name: weights[name])
+        assert f"{largest} {weights[largest]:.2f}" in result.output
 
 
 def test_submissions_from_one_run(finished: Workspace) -> None:

@@ -90,7 +90,7 @@ def test_python_gives_one_query_per_product_or_one_for_all() -> None:
     frame = pd.DataFrame({"product_title": ["x", "y"], "product_brand": ["b", "c"]}, index=[7, 3])
     table = from_python(["a", "b"], frame)
     assert table["query"].tolist() == ["a", "b"] and table["product_brand"].tolist() == ["b", "c"]
-    with pytest.raises(InputError, match="There are 1 queries and 2 products"):
+    with pytest.raises(InputError, match="There are 1 query and 2 products"):
         from_python(["a"], ["x", "y"])
 
 

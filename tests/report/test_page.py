@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.evaluation import DEEP, ENOUGH_DEEP
 from competition.files.records import read_json
 from competition.metrics import Estimate
 from competition.pipeline import Pipeline
@@ -48,7 +49,8 @@ def test_every_section_is_there(sections: Sections) -> None:
 
 def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections: Sections) -> None:
     scores = pd.read_csv(finished.scores)
-    graded = scores[scores["split"] == "out-of-fold"]
+    told = (scores["group"] != DEEP) | (scores["queries"] >= ENOUGH_DEEP)  # few lists tell no runs apart
+    graded = scores[(scores["split"] == "out-of-fold") & told]
     tested = scores[scores["split"] == "test"].set_index(["task", "group", "run"])
     rows = [row for table in sections.tables["leaderboard"] for row in table[1:]]
     expected = []
