@@ -189,7 +189,9 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
     assert np.isnan(found["minus_before"].iloc[0])
     assert found["minus_before"].tolist()[1:] == pytest.approx(np.diff(scores), abs=1e-12)
     # So few queries have no intervals, and no verdict.
-    assert (found["queries"][1:] < FEWEST).all() and found[["minus_before_low", "minus_before_high"]].isna().all(None)
+    assert (found["queries"][1:] < FEWEST).all() and found[["minus_before_low", "minus_before_high"]].isna().all(
+        axis=None
+    )
     for row, score, step in zip(LOSSES, scores[1:], np.diff(scores), strict=True):
         line = next(line for line in printed.splitlines() if line.startswith(f"{row} "))
         assert f"{score:.4f} –" in line and f"{step:+.4f} –" in line and " yes " not in line
