@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from benchmarks.rounds import machine
+from benchmarks.rounds import machine, write_encoder
 from competition import evaluation
 from competition.data import synthetic
 from competition.data.store import load_examples, load_products, product_rows
@@ -31,7 +31,6 @@ from competition.evaluation import DEEP
 from competition.files.fingerprints import derive_seed
 from competition.folds import fold_of_rows, make_folds
 from competition.metrics import Estimate
-from competition.model.encoder import fetch, make_tiny
 from competition.model.relevance import RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import Progress, console
@@ -194,10 +193,7 @@ def main() -> None:
     rows = Rows.of(asked.workspace, asked.rows)
     with tempfile.TemporaryDirectory() as folder:
         encoder = Path(folder) / "encoder"
-        if asked.encoder:
-            fetch(encoder, asked.encoder, "benchmark")
-        else:
-            make_tiny(encoder, rows.products, 1, "benchmark")
+        write_encoder(encoder, asked.encoder, rows.products)
         deep = int(Graded.of(rows, np.full((len(rows.answered), 4), 0.25)).ranking.groups[DEEP].sum())
         print(machine())
         rates = f"rate {recipe.learning_rate:g}, head {recipe.head_learning_rate or recipe.learning_rate:g}"

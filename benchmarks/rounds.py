@@ -60,6 +60,14 @@ class Data:
         return Sample(pairs, np.arange(len(examples)), target(recipe.kind, examples), np.ones(len(examples)))
 
 
+def write_encoder(folder: Path, source: str | None, products: pd.DataFrame) -> None:
+    """Write the encoder of a folder or of a name on the model hub; without one, the offline encoder of `products`."""
+    if source:
+        fetch(folder, source, "benchmark")
+    else:
+        make_tiny(folder, products, 1, "benchmark")
+
+
 @contextmanager
 def opened(encoder: str | None, workspace: Path | None) -> Iterator[Data]:
     """The data of a workspace or of the built-in catalogue, and an encoder that lasts as long as the context."""
@@ -71,10 +79,7 @@ def opened(encoder: str | None, workspace: Path | None) -> Iterator[Data]:
     examples = examples[known].sample(frac=1, random_state=0)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "encoder"
-        if encoder is None:
-            make_tiny(path, products, 1, "benchmark")
-        else:
-            fetch(path, encoder, "benchmark")
+        write_encoder(path, encoder, products)
         yield Data(examples, products, Sources(path))
 
 

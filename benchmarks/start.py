@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.loop import Rows
-from benchmarks.rounds import machine
+from benchmarks.rounds import machine, write_encoder
 from competition.data.tokens import Pairs
-from competition.model.encoder import fetch, make_tiny
 from competition.model.relevance import LOGITS, RelevanceModel
 from competition.model.sources import Sources
 from competition.progress import console
@@ -99,10 +98,7 @@ def main() -> None:
     rows = Rows.of(asked.workspace, 800)
     with tempfile.TemporaryDirectory() as folder:
         encoder = Path(folder) / "encoder"
-        if asked.encoder:
-            fetch(encoder, asked.encoder, "benchmark")
-        else:
-            make_tiny(encoder, rows.products, 1, "benchmark")
+        write_encoder(encoder, asked.encoder, rows.products)
         print(machine())
         print("| start | mean cosine of texts | deviation of features | deviation of p(exact) |")
         print("|---|---|---|---|")
