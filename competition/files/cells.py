@@ -81,7 +81,7 @@ def read_csv(
     except UnicodeDecodeError:
         line = _first_bad_line(source, encoding)
         raise InputError(f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}.") from None
-    except (OSError, *BROKEN) as error:
+    except BROKEN as error:
         raise InputError(f"{name} is no readable CSV file: {error}.") from None
     finally:
         text.detach()

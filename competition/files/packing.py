@@ -6,6 +6,7 @@ import io
 import lzma
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -46,7 +47,9 @@ _OTHERS = {
 }
 _TAR = slice(257, 262)  # where a tar archive says so
 _HEAD = 512  # bytes
-BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, RuntimeError, NotImplementedError)
+# What unpacking raises where bytes are damaged, and what `zipfile` raises besides where its directory is.
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
+_BROKEN_DIRECTORY = (*BROKEN, ValueError, LookupError, struct.error)
 
 
 @contextmanager
@@ -65,7 +68,7 @@ def opened(source: Path, name: str) -> Iterator[IO[bytes]]:
             try:
                 archive = open_files.enter_context(zipfile.ZipFile(file))
                 file = open_files.enter_context(archive.open(_only(archive, name)))
-            except BROKEN as error:
+            except _BROKEN_DIRECTORY as error:
                 raise InputError(f"{name} is no readable archive: {error}.") from None
         elif kind:
             size = file.seek(0, io.SEEK_END)

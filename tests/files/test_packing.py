@@ -14,6 +14,7 @@ import pytest
 
 from competition.errors import InputError
 from competition.files import packing
+from competition.files.cells import read_csv
 from competition.files.packing import opened, part_files
 
 TABLE = b"id,text\n1,a\n"
@@ -105,6 +106,27 @@ def test_what_is_something_else_is_called_that(name: str, content: bytes, words:
     path = tmp_path / name
     path.write_bytes(content)
     assert words in refusal(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_refused_wherever_the_damage_is(method: int, tmp_path: Path) -> None:
+    path, packed = tmp_path / "a.csv.zip", io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("a.csv"), TABLE, method)
+
+    refused = 0
+    for at in range(len(packed.getvalue())):
+        damaged = bytearray(packed.getvalue())
+        damaged[at] ^= 0xFF
+        path.write_bytes(damaged)
+        try:
+            table = read_csv(path, path.name)
+        except InputError as error:
+            assert path.name in str(error)
+            refused += 1
+        else:
+            assert table.to_pydict() == {"id": ["1"], "text": ["a"]}
+    assert refused > len(packed.getvalue()) / 3
 
 
 def test_a_stream_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
