@@ -18,11 +18,11 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.loop import Rows
 from benchmarks.rounds import machine
-from competition.model.encoder import fetch, make_tiny
-from competition.model.sources import Sources
-from competition.progress import console
-from competition.recipe import EncoderRecipe
-from competition.spread import Spread
+from competition.config.recipe import EncoderRecipe
+from competition.core.console import console
+from competition.models.encoder.encoder import fetch, make_tiny
+from competition.models.encoder.paths import Sources
+from competition.scoring.collapse import Spread
 from competition.training import finetune
 from competition.training.divergence import Diverged
 from competition.training.finetune import Corpus, Fold

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition import metrics
-from competition.metrics import Array, Estimate, Statistic
+from competition.scoring import metrics
+from competition.scoring.metrics import Array, Estimate, Statistic
 
 QUERIES = (10, 25, 80, 800)
 POPULATION = 8_000

@@ -21,10 +21,10 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from benchmarks.reference import Reference
 from benchmarks.rounds import alternate, machine, ratio, train_ours
-from competition.data.tokens import SpecialTokens, View
-from competition.model.relevance import RelevanceModel
-from competition.recipe import EncoderRecipe
-from competition.training.step import Sample
+from competition.config.recipe import EncoderRecipe
+from competition.data.pairs import SpecialTokens, View
+from competition.models.encoder.model import RelevanceModel
+from competition.training.gradients import Sample
 
 BATCH, STEPS, ROUNDS = 32, 8, 3
 LARGE = {"vocab_size": 250_002, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}

@@ -3,8 +3,9 @@
     python -m benchmarks.leaks [trials]
 
 Rankings that know nothing of the labels, on few lists of full depth (with shallow ones beside them, or none), and
-rankings of 200 lists that know a little. Each trial is the permutation test of `competition.leaks` with as many
-shuffles as it asks for; that labels are shuffled is simulated by shuffling the order, which is the same to nDCG.
+rankings of 200 lists that know a little. Each trial is the permutation test of `competition.analysis.permutation_test`
+with as many shuffles as it asks for; that labels are shuffled is simulated by shuffling the order, which is the same to
+nDCG.
 """
 
 import sys
@@ -12,10 +13,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from competition import leaks, metrics
-from competition.evaluation import DEEP, MOVABLE, Counts
-from competition.metrics import Array
-from competition.tasks import FULL_DEPTH, GAINS, LABELS, TASKS
+from competition.analysis import permutation_test
+from competition.scoring import metrics
+from competition.scoring.evaluation import DEEP, MOVABLE, Counts
+from competition.scoring.metrics import Array
+from competition.scoring.tasks import FULL_DEPTH, GAINS, LABELS, TASKS
 
 DEPTHS = ((1, 0), (2, 0), (3, 0), (10, 0), (25, 0), (1, 60), (3, 60), (25, 60))  # lists of full depth, shallow ones
 LEAKS = (0.04, 0.06, 0.09)  # how much of a gain enters a score whose noise is 1
@@ -50,16 +52,16 @@ class Lists:
         return Counts(TASKS["task1"], self._lists.queries[self._graded], pairs, self._groups)
 
 
-def trial(lists: Lists, leak: float, rng: np.random.Generator) -> leaks.Trial:
+def trial(lists: Lists, leak: float, rng: np.random.Generator) -> permutation_test.Trial:
     """Test rankings by noise and, times `leak`, the gains."""
 
     def draw(_: int) -> tuple[Counts, Counts]:
         return lists.score(leak * lists.gain + rng.normal(size=len(lists.gain))), lists.chance
 
-    return leaks.repeat(TASKS["task1"], draw, None)
+    return permutation_test.repeat(TASKS["task1"], draw, None)
 
 
-def _shares(trials: int, made: Callable[[], leaks.Trial]) -> tuple[float, float, float]:
+def _shares(trials: int, made: Callable[[], permutation_test.Trial]) -> tuple[float, float, float]:
     found = [made() for _ in range(trials)]
     alarms, says = (float(np.mean([getattr(each, name) for each in found])) for name in ("alarm", "says"))
     return alarms, says, float(np.mean([each.above_chance.value for each in found]))

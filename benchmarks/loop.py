@@ -23,27 +23,27 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.rounds import machine, write_encoder
-from competition import evaluation
+from competition.config.recipe import EncoderRecipe
+from competition.config.settings import BUILT_IN, read_toml
+from competition.core.console import Progress, console
+from competition.core.fingerprint import derive_seed
+from competition.core.workspace import Workspace
 from competition.data import synthetic
+from competition.data.folds import fold_of_rows, make_folds
 from competition.data.store import load_examples, load_products, product_rows
 from competition.data.text import FIELD_ORDERS, clean_all
-from competition.evaluation import DEEP
-from competition.files.fingerprints import derive_seed
-from competition.folds import fold_of_rows, make_folds
-from competition.metrics import Estimate
-from competition.model.relevance import RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import Progress, console
-from competition.recipe import EncoderRecipe
-from competition.settings import BUILT_IN, read_toml
-from competition.tasks import KINDS, LABELS, TASKS, label_codes
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.scoring import evaluation
+from competition.scoring.evaluation import DEEP
+from competition.scoring.metrics import Estimate
+from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
 from competition.training.batches import epoch_batches
 from competition.training.finetune import Corpus, tune
+from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
-from competition.training.memory import Budget
+from competition.training.oom import Budget
 from competition.training.predict import predict
-from competition.training.step import Sample
-from competition.workspace import Workspace
 
 Probabilities = NDArray[np.float64]  # (rows, 4)
 

@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from competition.config.recipe import EncoderRecipe
+from competition.core.console import Progress
 from competition.data import synthetic
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import make_tiny
-from competition.model.relevance import RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import Progress
-from competition.recipe import EncoderRecipe
-from competition.tasks import target
+from competition.models.encoder.encoder import make_tiny
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.scoring.tasks import target
 from competition.training.finetune import Corpus, tune
+from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
-from competition.training.step import Sample
 
 ROUNDS = 5
 ROWS = 256  # 8 optimiser batches of 32

@@ -17,7 +17,7 @@ from ranx import Qrels, Run, evaluate
 from sklearn.metrics import ndcg_score
 
 from benchmarks.rounds import alternate
-from competition.metrics import ndcg_per_query
+from competition.scoring.metrics import ndcg_per_query
 
 DEPTH = 20  # products per query, as in ESCI
 PEER_QUERIES = 5_000  # the peers are timed on this many

@@ -17,17 +17,17 @@ import pandas as pd
 
 from benchmarks.mini_texts import prune
 from benchmarks.mini_training import CONSTRUCTIONS, LENGTH, Lists, Student, Teacher, construct, distil, embed_all, unit
-from competition import evaluation
+from competition.core.atomic import atomic_folder
+from competition.core.errors import CompError
+from competition.core.workspace import Workspace
 from competition.data import esci, store
+from competition.data.pairs import Pairs, views
 from competition.data.text import FIELDS, clean_all
-from competition.data.tokens import Pairs, views
-from competition.errors import CompError
-from competition.evaluation import DEEP
-from competition.files.atomic import atomic_folder
-from competition.metrics import Estimate
-from competition.model.encoder import load_encoder, load_tokenizer, save
-from competition.tasks import FULL_DEPTH, TASKS
-from competition.workspace import Workspace
+from competition.models.encoder.encoder import load_encoder, load_tokenizer, save
+from competition.scoring import evaluation
+from competition.scoring.evaluation import DEEP
+from competition.scoring.metrics import Estimate
+from competition.scoring.tasks import FULL_DEPTH, TASKS
 
 PRODUCTS = 20_000  # that are read at most, evenly spaced: bounded in time where SOURCE is all of ESCI
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from competition.core.errors import InputError
 from competition.data.tokenizer import tokenise
-from competition.errors import InputError
-from competition.model.encoder import SPECIAL_TOKENS
+from competition.models.encoder.encoder import SPECIAL_TOKENS
 
 # --- the tokenizer -----------------------------------------------------------------------------------------------
 

@@ -16,17 +16,17 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from benchmarks.mini_texts import made_up_query, words_of
+from competition.core.console import progress
+from competition.core.errors import InputError
+from competition.core.fingerprint import derive_seed
+from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
 from competition.data.text import FIELDS
 from competition.data.tokenizer import tokenise
-from competition.data.tokens import SpecialTokens
-from competition.errors import InputError
-from competition.files.fingerprints import derive_seed
-from competition.model.encoder import SPECIAL_TOKENS, attend_to_equals, fetch, load_encoder, load_tokenizer
-from competition.model.inputs import Inputs
-from competition.model.lean import layer_pass, pooled_states
-from competition.model.pooling import KEY, MEAN
-from competition.progress import progress
+from competition.models.encoder.encoder import SPECIAL_TOKENS, attend_to_equals, fetch, load_encoder, load_tokenizer
+from competition.models.encoder.inputs import Inputs
+from competition.models.encoder.pooling import KEY, MEAN
+from competition.models.encoder.unpadded import layer_pass, pooled_states
 from competition.training.batches import epoch_batches, pad
 from competition.training.precision import computes_in_bf16
 

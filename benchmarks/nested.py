@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition import evaluation
-from competition.ablation import Ablation
-from competition.ensemble.boosting import predict_lexical, train_lexical
-from competition.evaluation import Counts
-from competition.lessons import Lesson, distil
-from competition.metrics import bootstrap
+from competition.analysis.ablation import Ablation
+from competition.config.recipe import LexicalRecipe
+from competition.core.workspace import Workspace
+from competition.data.targets import Lesson, distil
+from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
 from competition.noise.audit import audit
-from competition.recipe import LexicalRecipe
-from competition.tasks import TASKS
-from competition.workspace import Workspace
+from competition.scoring import evaluation
+from competition.scoring.evaluation import Counts
+from competition.scoring.metrics import bootstrap
+from competition.scoring.tasks import TASKS
 
 TASK = TASKS["task2"]
 ACTIONS = ("drop", "weight", "distil")

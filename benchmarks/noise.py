@@ -24,15 +24,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.growth import ONE, measured, peak
-from competition import folds
-from competition.data import synthetic
-from competition.ensemble.boosting import predict_lexical, train_lexical
-from competition.ensemble.features import text_features
-from competition.keys import AuditKeys
+from competition.config.keys import AuditKeys
+from competition.config.recipe import LexicalRecipe
+from competition.data import folds, synthetic
+from competition.models.lexical.lexical import predict_lexical, train_lexical
+from competition.models.lexical.text_features import text_features
 from competition.noise.audit import audit
 from competition.noise.consensus import find
-from competition.recipe import LexicalRecipe
-from competition.tasks import KINDS, LABELS, label_codes
+from competition.scoring.tasks import KINDS, LABELS, label_codes
 
 QUERIES, SEEDS = 600, range(1, 6)
 RATES = (0.02, 0.04, 0.08)

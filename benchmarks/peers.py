@@ -20,13 +20,13 @@ import torch
 from accelerate.state import AcceleratorState
 
 from benchmarks.rounds import Data, alternate, arguments, describe, machine, opened, precisions, ratio, train_ours
+from competition.config.recipe import EncoderRecipe
 from competition.data.text import FIELD_ORDERS, clean
-from competition.model.relevance import RelevanceModel
-from competition.recipe import EncoderRecipe
+from competition.models.encoder.model import RelevanceModel
+from competition.training.gradients import Sample
 from competition.training.loop import make_accelerator
-from competition.training.memory import Budget
+from competition.training.oom import Budget
 from competition.training.predict import predict
-from competition.training.step import Sample
 
 PEER = "sentence-transformers"
 BATCH = 32

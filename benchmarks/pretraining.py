@@ -16,16 +16,16 @@ from statistics import median
 import numpy as np
 import torch
 
+from competition.config.recipe import Optimised, PretrainingRecipe
 from competition.data import synthetic
 from competition.data.catalogue import Catalogue, choose
-from competition.data.pretraining import Examples, Texts
+from competition.data.pretraining_examples import Examples, Texts
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import load_encoder, load_tokenizer, make_tiny
-from competition.model.pretraining import PretrainingModel, vocabulary_sizes
-from competition.recipe import Optimised, PretrainingRecipe
+from competition.models.encoder.encoder import load_encoder, load_tokenizer, make_tiny
+from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.training.loop import make_accelerator
-from competition.training.multitask import Pretraining
-from competition.training.optimisation import make_optimizer
+from competition.training.optimizer import make_optimizer
+from competition.training.pretraining_gradients import Pretraining
 
 ROUNDS = 20
 RECIPE = PretrainingRecipe.model_validate({"name": "x", "max_length": 64, "token_budget": 4096})

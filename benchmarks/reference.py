@@ -14,13 +14,13 @@ from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from competition.model.inputs import Inputs
-from competition.model.relevance import RelevanceModel
-from competition.recipe import EncoderRecipe
+from competition.config.recipe import EncoderRecipe
+from competition.models.encoder.inputs import Inputs
+from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, epoch_batches
-from competition.training.optimisation import schedule
+from competition.training.gradients import Sample
+from competition.training.optimizer import schedule
 from competition.training.regularization import ema_decay
-from competition.training.step import Sample
 
 
 class Reference:

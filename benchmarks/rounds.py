@@ -16,20 +16,20 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from competition.config.recipe import EncoderRecipe
+from competition.core.console import Progress, console
+from competition.core.workspace import Workspace
 from competition.data import synthetic
 from competition.data.store import load_examples, load_products
-from competition.model.encoder import fetch, make_tiny
-from competition.model.relevance import RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import Progress, console
-from competition.recipe import EncoderRecipe
-from competition.tasks import target
+from competition.models.encoder.encoder import fetch, make_tiny
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.scoring.tasks import target
 from competition.training.batches import Rows
 from competition.training.finetune import Corpus
+from competition.training.gradients import Sample, Step
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.precision import computes_in_bf16
-from competition.training.step import Sample, Step
-from competition.workspace import Workspace
 
 Way = TypeVar("Way")  # the name of what is timed
 

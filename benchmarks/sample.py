@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from competition.core.atomic import atomic_file
+from competition.core.fingerprint import derive_seed
 from competition.data.esci import A_EXAMPLES, A_PRODUCTS, SAMPLE
-from competition.files.atomic import atomic_file
-from competition.files.fingerprints import derive_seed
 
 FULL_DEPTH = range(40, 49)  # judged products of a full-depth query; longer lists would leave room for fewer of them
 SHALLOW = range(1, 10)

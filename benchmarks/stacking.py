@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.growth import ONE, exponent, measured, peak
-from competition.ensemble.crossfit import cross_fit
-from competition.ensemble.level2 import Outputs, level2_features
-from competition.ensemble.rows import Member, outputs_of
-from competition.recipe import EnsembleRecipe
-from competition.tasks import GAINS, KINDS, LABELS, TASKS
+from competition.config.recipe import EnsembleRecipe
+from competition.models.ensemble.crossfit import cross_fit
+from competition.models.ensemble.members import Member, outputs_of
+from competition.models.ensemble.meta_features import Outputs, level2_features
+from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
 
 SIZES = (100_000, 300_000, 1_000_000)
 DEPTH = 20  # products per query, as in ESCI

@@ -22,20 +22,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.growth import ONE, exponent, measured, peak
-from competition import evaluation
+from competition.config.keys import AuditKeys
+from competition.config.recipe import SCHEMES
+from competition.core.workspace import Workspace
 from competition.data import describe, esci, store, synthetic
-from competition.data.sequences import Stored
-from competition.data.tokens import Pairs, views
-from competition.ensemble.level2 import Outputs, level2_features
-from competition.ensemble.rows import outputs_of
-from competition.keys import AuditKeys
-from competition.materials import Materials
-from competition.model.encoder import load_tokenizer, train_tokenizer
+from competition.data.pairs import Pairs, views
+from competition.data.token_store import Stored
+from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
+from competition.models.ensemble.members import outputs_of
+from competition.models.ensemble.meta_features import Outputs, level2_features
 from competition.noise.audit import audit
-from competition.origins import folds_inputs
-from competition.recipe import SCHEMES
-from competition.tasks import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
-from competition.workspace import Workspace
+from competition.pipeline.build_inputs import Materials
+from competition.pipeline.inputs import folds_inputs
+from competition.scoring import evaluation
+from competition.scoring.tasks import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
 
 SIZES = (100_000, 400_000, 1_600_000, 2_620_000)
 LIMITED = ("import", "folds", "tokens")  # together within half an hour and 10 GiB at full size

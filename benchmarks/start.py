@@ -20,17 +20,17 @@ from torch.nn import functional
 
 from benchmarks.loop import Rows
 from benchmarks.rounds import machine, write_encoder
-from competition.data.tokens import Pairs
-from competition.model.relevance import LOGITS, RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import console
-from competition.recipe import EncoderRecipe
-from competition.tasks import LABELS, label_codes
+from competition.config.recipe import EncoderRecipe
+from competition.core.console import console
+from competition.data.pairs import Pairs
+from competition.models.encoder.model import LOGITS, RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.scoring.tasks import LABELS, label_codes
 from competition.training.batches import collate
 from competition.training.finetune import Corpus
+from competition.training.gradients import Sample, Step
 from competition.training.loop import make_accelerator
-from competition.training.optimisation import Optimisation
-from competition.training.step import Sample, Step
+from competition.training.optimizer import Optimisation
 
 SEED = 3
 WAYS: dict[str, dict[str, Any]] = {

@@ -13,8 +13,8 @@ import torch
 
 from benchmarks.reference import Reference
 from benchmarks.rounds import alternate, arguments, describe, machine, opened, ratio, train_ours, without_dropout
-from competition.model.relevance import RelevanceModel
-from competition.recipe import EncoderRecipe
+from competition.config.recipe import EncoderRecipe
+from competition.models.encoder.model import RelevanceModel
 
 BATCH = 16  # as in the released scripts
 STEPS = 3  # of a timed round

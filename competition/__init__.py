@@ -13,13 +13,13 @@ TYPE_CHECKING = False  # as typing says, which takes long enough to import for a
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from competition.scoring import Scorer
+    from competition.pipeline.scorer import Scorer
 
 __version__ = "0.1.0"
 
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:
-    """A run of a workspace, ready to score new rows; see `competition.scoring.load`."""
-    from competition.scoring import load
+    """A run of a workspace, ready to score new rows; see `competition.pipeline.scorer.load`."""
+    from competition.pipeline.scorer import load
 
     return load(run, workspace)

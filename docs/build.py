@@ -13,8 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from competition import keys, recipe, settings
 from competition.cli import app
+from competition.config import keys, recipe, settings
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference.md"

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.text import Text
 
-from competition import progress
+from competition.core import console
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -59,7 +59,7 @@ def run(command: str) -> list[Text]:
     from competition.cli import app  # after the consoles are replaced, which its modules import by name
 
     app(shlex.split(command)[1:], standalone_mode=False)
-    return Text.from_ansi(progress.console.export_text(styles=True)).split("\n", allow_blank=True)
+    return Text.from_ansi(console.console.export_text(styles=True)).split("\n", allow_blank=True)
 
 
 def cut(lines: list[Text], parts: Sequence[tuple[str, int]]) -> Iterator[Text]:
@@ -87,7 +87,7 @@ def photograph(page: Path, file: Path) -> None:
 
 def main() -> None:
     """Write `session.svg` and `report.png`."""
-    progress.console = progress.results = recorder()  # one, so that the lines of both stay in order
+    console.console = console.results = recorder()  # one, so that the lines of both stay in order
     with TemporaryDirectory() as folder:
         shutil.copy(ROOT / "competition.toml", folder)
         os.chdir(folder)

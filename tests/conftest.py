@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 
 from competition.cli import app
 from competition.cli.output import begin
+from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.data.augment import texts_to_translate
-from competition.workspace import Workspace
 from tests.marian import make_marian
 
 # Nothing in a test may reach for a network.

@@ -13,9 +13,9 @@ from benchmarks.reference import Reference
 from benchmarks.rounds import ratio, train_ours, without_dropout
 from benchmarks.start import apart, follow
 from benchmarks.step import METHODS, TOLERANCE
-from competition.model.relevance import RelevanceModel
-from competition.tasks import label_codes
-from competition.training.step import Sample
+from competition.models.encoder.model import RelevanceModel
+from competition.scoring.tasks import label_codes
+from competition.training.gradients import Sample
 from tests.training.conftest import Bench, bench, recipe
 
 __all__ = ["bench"]  # the fixture

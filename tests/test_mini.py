@@ -14,17 +14,17 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from benchmarks import mini
 from benchmarks.mini_texts import made_up_query, prune, words_of
 from benchmarks.mini_training import CONSTRUCTIONS, Lists, Student, Teacher, construct, distil, embed_all, unit
+from competition.analysis.doctor import _encoders
+from competition.config.recipe import EncoderRecipe
+from competition.core.atomic import atomic_file
+from competition.core.errors import InputError
 from competition.data import esci
+from competition.data.pairs import SpecialTokens
 from competition.data.tokenizer import tokenise
-from competition.data.tokens import SpecialTokens
-from competition.doctor import _encoders
-from competition.errors import InputError
-from competition.files.atomic import atomic_file
-from competition.model.encoder import SPECIAL_TOKENS, load_encoder, load_tokenizer
-from competition.model.pooling import encoder_pooling
-from competition.origins import MINI_FOLDER
-from competition.pipeline import Pipeline
-from competition.recipe import EncoderRecipe
+from competition.models.encoder.encoder import SPECIAL_TOKENS, load_encoder, load_tokenizer
+from competition.models.encoder.pooling import encoder_pooling
+from competition.pipeline.inputs import MINI_FOLDER
+from competition.pipeline.steps import Pipeline
 from tests.conftest import QUICK, make_workspace
 
 # Of the teacher: whole words that the catalogue has, words in upper case, a script that is not kept.

@@ -14,14 +14,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
+from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.core.errors import InputError
 from competition.data import synthetic
 from competition.data.text import FIELDS
 from competition.data.vocabulary import Vocabulary
-from competition.errors import InputError
-from competition.model.encoder import fetch, load_encoder
-from competition.model.families import position_limit
-from competition.model.sources import Sources
-from competition.recipe import EncoderRecipe, PretrainingRecipe
+from competition.models.encoder.encoder import fetch, load_encoder
+from competition.models.encoder.families import position_limit
+from competition.models.encoder.paths import Sources
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from competition.training.pretrain import pretrain

@@ -6,12 +6,12 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.comparison import Flattered, Line
-    from competition.metrics import Estimate
+    from competition.scoring.metrics import Estimate
+    from competition.scoring.paired import Flattered, Line
 
 
 @app.command(epilog=such_as("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0"))
@@ -31,8 +31,8 @@ def ablate(
 
     Each row is compared with the one before it, those of `noise` with the first.
     """
-    from competition.ablation import Ablation
-    from competition.execution import execute
+    from competition.analysis.ablation import Ablation
+    from competition.pipeline.execute import execute
 
     space = Workspace.open(workspace)
     ablation = Ablation.plan(space, table, seeds, fold, recipe, nested)

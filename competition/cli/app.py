@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from competition import __version__, processes
+from competition import __version__
 from competition.cli.output import begin, finish
-from competition.commands import typed, work_on
-from competition.errors import CompError, InputError, visible
-from competition.interruption import Interrupted, listening
+from competition.core import distributed
+from competition.core.commands import typed, work_on
+from competition.core.errors import CompError, InputError, visible
+from competition.core.signals import Interrupted, listening
 
 DEBUG, QUIET, JSON = "--debug", "--quiet", "--json"
 SHARED = ("pretrain", "train")  # commands whose work several processes share
@@ -42,7 +43,7 @@ class Commands(TyperGroup):
             if said is None:
                 raise
             sentence, exit_code = visible(typed(said[0])), said[1]
-            if processes.is_first() or not isinstance(error, Interrupted):
+            if distributed.is_first() or not isinstance(error, Interrupted):
                 print(f"error: {sentence}", file=sys.stderr)
             finish(ctx.invoked_subcommand, exit_code, sentence)
             raise typer.Exit(exit_code) from None
@@ -107,7 +108,7 @@ def main(
     ] = False,
 ) -> None:
     """A competition harness for query-product relevance: from raw ESCI files to leaderboard files."""
-    if processes.count() > 1 and context.invoked_subcommand not in SHARED:
+    if distributed.count() > 1 and context.invoked_subcommand not in SHARED:
         raise InputError(
             f"`comp {context.invoked_subcommand}` runs as one process: start it without a launcher of several; "
             f"{' and '.join(f'`comp {command}`' for command in SHARED)} share their work."

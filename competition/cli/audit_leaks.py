@@ -7,12 +7,12 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.errors import CompError
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.errors import CompError
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.leak_audit import Verdict
+    from competition.analysis.leakage import Verdict
 
 
 @app.command("audit-leaks", epilog=such_as("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"))
@@ -36,8 +36,8 @@ def audit_leaks(
     more on fresh shuffles, and that one counts. Runs whose recipe lets labels reach their own score are approximate:
     --deep measures by how much that flatters, and `comp run` and the report then say so.
     """
-    from competition.leak_audit import audit
-    from competition.pipeline import Pipeline
+    from competition.analysis.leakage import audit
+    from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
     findings = list(audit(pipeline, names or pipeline.wanted(), shuffles, deep))

@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, task_named
 from competition.cli.output import show, such_as
-from competition.workspace import Workspace
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp check submissions/main/task1.csv --task task1"))
@@ -19,7 +19,7 @@ def check(
 ) -> None:
     """Check an answer file against the test rows; the first offending row is named."""
     from competition.data import store
-    from competition.submissions import check_answer, read_answer
+    from competition.scoring.submissions import check_answer, read_answer
 
     asked = task_named(task)
     examples = store.load_examples(Workspace.open(workspace))

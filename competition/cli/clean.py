@@ -2,8 +2,8 @@
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import such_as
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp clean"))
@@ -11,7 +11,7 @@ def clean(workspace: WorkspaceOption = HERE) -> None:
     """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
     import shutil
 
-    from competition.leftovers import leftovers
+    from competition.pipeline.cleanup import leftovers
 
     space = Workspace.open(workspace)
     done, kept = leftovers(space)

@@ -7,18 +7,18 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.commands import here, quoted
-from competition.errors import CompError, InputError
-from competition.files.atomic import write_text
-from competition.files.records import read_json
-from competition.progress import console, warn
-from competition.workspace import Workspace
+from competition.core.atomic import write_text
+from competition.core.commands import here, quoted
+from competition.core.console import console, warn
+from competition.core.errors import CompError, InputError
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from competition.keys import AuditKeys
-    from competition.pipeline import Pipeline
+    from competition.config.keys import AuditKeys
+    from competition.pipeline.steps import Pipeline
 
 
 @app.command(epilog=such_as("comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"))
@@ -59,10 +59,10 @@ def cleanlab(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
-    from competition.execution import execute
-    from competition.files.tables import read_table
-    from competition.pipeline import Pipeline
-    from competition.settings import audit_keys
+    from competition.config.settings import audit_keys
+    from competition.core.parquet import read_table
+    from competition.pipeline.execute import execute
+    from competition.pipeline.steps import Pipeline
 
     if fraction is not None and not 0 < fraction < 0.5:
         raise InputError(f"--fraction {fraction} is out of range: above 0 and below 0.5.")
@@ -164,8 +164,8 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     """Write the page on which people judge the worst rows, and say which verdicts the audit honours."""
     import webbrowser
 
-    from competition.inspection import inspection_page
-    from competition.verdicts import tally
+    from competition.analysis.review_page import inspection_page
+    from competition.noise.reviews import tally
 
     verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
     examples, products = pipeline.maker.examples, pipeline.maker.products

@@ -8,11 +8,11 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, show, such_as
-from competition.progress import console, progress
-from competition.workspace import Workspace
+from competition.core.console import console, progress
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.curve import Point
+    from competition.analysis.learning_curve import Point
 
 
 @app.command(epilog=such_as("comp curve --queries 30 --queries 40"))
@@ -40,10 +40,10 @@ def curve(
 
     Every size holds those before it and is scored on the same held-out rows.
     """
-    from competition.curve import Curve, meaning
-    from competition.execution import execute
-    from competition.report.charts import learning
-    from competition.tasks import TASKS
+    from competition.analysis.learning_curve import Curve, meaning
+    from competition.analysis.report.charts import learning
+    from competition.pipeline.execute import execute
+    from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     found = Curve.plan(space, queries or (), ensemble)
@@ -70,7 +70,7 @@ def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, 
 
 
 def _show(points: Sequence["Point"], floor: str) -> None:
-    from competition.tasks import TASKS
+    from competition.scoring.tasks import TASKS
 
     first = points[0]
     header = {"train_queries": "queries", "train_rows": None, "model": "model"}

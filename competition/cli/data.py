@@ -8,11 +8,11 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
 from competition.cli.output import show, such_as
-from competition.commands import here
-from competition.errors import InputError, listed
-from competition.files.records import read_json
-from competition.progress import console, progress
-from competition.workspace import Workspace
+from competition.core.commands import here
+from competition.core.console import console, progress
+from competition.core.errors import InputError, listed
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
 
 group = typer.Typer(
     help="Bring real rows, make some, or describe what is there.",
@@ -101,8 +101,8 @@ def synth(
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2022,
 ) -> None:
     """Make the built-in catalogue: no download, labels right by construction, then a known share of them made wrong."""
+    from competition.core.parquet import write_table
     from competition.data import store, synthetic
-    from competition.files.tables import write_table
 
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")

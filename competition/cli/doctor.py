@@ -4,7 +4,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.progress import console
+from competition.core.console import console
 
 _LOOKS = {"well": ("ok", "green"), "look": ("look", "yellow"), "stop": ("STOP", "bold red")}
 
@@ -15,7 +15,7 @@ def doctor(workspace: WorkspaceOption = HERE) -> None:
 
     Exit code 1 where something would stop `comp run`, else 0.
     """
-    from competition.doctor import examine
+    from competition.analysis.doctor import examine
 
     rows: list[list[object]] = []
     stops = 0

@@ -2,18 +2,18 @@
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.progress import console, warn
-from competition.workspace import Workspace
+from competition.core.console import console, warn
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
     """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
-    from competition.execution import execute
-    from competition.folds import shared_with_test
-    from competition.pipeline import Pipeline
-    from competition.recipe import SCHEMES
-    from competition.tasks import LABELS
+    from competition.config.recipe import SCHEMES
+    from competition.data.folds import shared_with_test
+    from competition.pipeline.execute import execute
+    from competition.pipeline.steps import Pipeline
+    from competition.scoring.tasks import LABELS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

@@ -3,18 +3,18 @@
 from typing import TYPE_CHECKING
 
 from competition.cli.output import Cell, show
-from competition.progress import console, warn
+from competition.core.console import console, warn
 
 if TYPE_CHECKING:
-    from competition.execution import Step
-    from competition.forecast import Forecast
-    from competition.pipeline import Pipeline
+    from competition.analysis.cost import Forecast
+    from competition.pipeline.execute import Step
+    from competition.pipeline.steps import Pipeline
 
 
 def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     """Show the steps of a recipe (or one fold of it) that are not done, with time and memory on this device."""
-    from competition.forecast import forecast
-    from competition.recipe import EncoderRecipe
+    from competition.analysis.cost import forecast
+    from competition.config.recipe import EncoderRecipe
 
     recipe = pipeline.member(name)
     undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}

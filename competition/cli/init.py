@@ -8,11 +8,11 @@ import typer
 
 from competition.cli.app import HERE, app
 from competition.cli.output import as_toml, show, such_as
-from competition.commands import here
-from competition.errors import InputError
-from competition.files.atomic import write_text
-from competition.progress import console
-from competition.workspace import FOLDERS, Workspace
+from competition.core.atomic import write_text
+from competition.core.commands import here
+from competition.core.console import console
+from competition.core.errors import InputError
+from competition.core.workspace import FOLDERS, Workspace
 
 
 @app.command(epilog=such_as("comp init work"))
@@ -27,7 +27,7 @@ def init(
         raise InputError(f"{folder} is a workspace already: remove {workspace.settings_file} to start anew.")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, a workspace is a folder: choose another name.")
-    text = files("competition").joinpath("competition.toml").read_text(encoding="utf-8")
+    text = files("competition.config").joinpath("competition.toml").read_text(encoding="utf-8")
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)

@@ -10,9 +10,9 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, opened, task_named
 from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import MARK
-from competition.commands import typed
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.commands import typed
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> No
     """Show the log of submissions beside the competition's answers, newest last."""
     context.obj = workspace
     if context.invoked_subcommand is None:
-        from competition.leaderboard import read_log
+        from competition.scoring.leaderboard import read_log
 
         space = Workspace.open(workspace)
         _show(space, read_log(space))
@@ -54,7 +54,7 @@ def add(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Record what the competition answered to the newest file of a submission."""
-    from competition.leaderboard import read_log, record
+    from competition.scoring.leaderboard import read_log, record
 
     space = opened(context, workspace)
     asked = task_named(task).name if task else None
@@ -63,7 +63,7 @@ def add(
 
 
 def _show(space: Workspace, log: "pd.DataFrame") -> None:
-    from competition.basis import APPROXIMATE
+    from competition.scoring.basis import APPROXIMATE
 
     header: dict[str, str | None] = {
         "time": "time (UTC)",
@@ -102,8 +102,8 @@ def _say_groups(log: "pd.DataFrame") -> None:
 
 
 def _cells(line: dict[str, str]) -> list[object]:
-    from competition.basis import APPROXIMATE
-    from competition.leaderboard import expected, minute
+    from competition.scoring.basis import APPROXIMATE
+    from competition.scoring.leaderboard import expected, minute
 
     scores = ("out_of_fold", "low", "high", "public", "private", "can_move", "full_depth")
     value, low, high, public, private, *groups = (float(line[name]) if line[name] else None for name in scores)

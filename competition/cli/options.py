@@ -6,23 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE
-from competition.errors import unknown
-from competition.workspace import Workspace
+from competition.core.errors import unknown
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.tasks import Task
+    from competition.scoring.tasks import Task
 
 
 def complete_task(incomplete: str) -> list[str]:
     """The tasks that begin like what was typed."""
-    from competition.tasks import TASKS
+    from competition.scoring.tasks import TASKS
 
     return [name for name in TASKS if name.startswith(incomplete)]
 
 
 def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
     """The recipes of the workspace, and those that are built in, that begin like what was typed."""
-    from competition.settings import recipe_names
+    from competition.config.settings import recipe_names
 
     workspace = Workspace(context.params.get("workspace") or HERE)
     return [name for name in recipe_names(workspace) if name.startswith(incomplete)]
@@ -33,7 +33,7 @@ TaskOption = Annotated[str, typer.Option(help="The task that it answers.", autoc
 
 def task_named(name: str) -> "Task":
     """The task called `name`; raises InputError with the nearest name."""
-    from competition.tasks import TASKS
+    from competition.scoring.tasks import TASKS
 
     if name not in TASKS:
         raise unknown("task", name, TASKS)
@@ -49,7 +49,7 @@ def tracker_named(name: str) -> str:
     """The experiment tracker called `name`; raises InputError with the nearest name."""
     from typing import get_args
 
-    from competition.keys import Tracker
+    from competition.config.keys import Tracker
 
     known = get_args(Tracker)
     if name not in known:

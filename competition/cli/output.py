@@ -20,10 +20,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from competition import processes
-from competition.commands import work_on
-from competition.errors import visible
-from competition.progress import PLAIN_WIDTH, console, results
+from competition.core import distributed
+from competition.core.commands import work_on
+from competition.core.console import PLAIN_WIDTH, console, results
+from competition.core.errors import visible
 
 EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
 
@@ -77,13 +77,13 @@ def begin(quiet: bool, machine: bool) -> None:
     spell_out()
     _document.wanted, _document.tables = machine, []
     work_on(Path())
-    console.quiet, console.stderr = quiet or not processes.is_first(), machine
-    results.quiet = not processes.is_first()
+    console.quiet, console.stderr = quiet or not distributed.is_first(), machine
+    results.quiet = not distributed.is_first()
 
 
 def finish(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
     """End a command: print the document where it is wanted."""
-    if _document.wanted and processes.is_first():
+    if _document.wanted and distributed.is_first():
         told = {"command": command, "exit_code": exit_code, "error": error, "tables": _document.tables}
         print(json.dumps(told, indent=2, allow_nan=False))
 

@@ -7,9 +7,9 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.errors import InputError, listed, visible
-from competition.progress import console, warn
-from competition.workspace import Workspace
+from competition.core.console import console, warn
+from competition.core.errors import InputError, listed, visible
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,9 +49,9 @@ def predict(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Score new rows: FILE in its order, each row with score, class and probabilities as far as the run has them."""
-    from competition.data.unseen import check_target, read_file, read_map, target_beside, write_file
-    from competition.pipeline import Pipeline
-    from competition.scoring import Scorer
+    from competition.pipeline.new_rows import check_target, read_file, read_map, target_beside, write_file
+    from competition.pipeline.scorer import Scorer
+    from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
     name = run or pipeline.settings.default_recipe
@@ -80,7 +80,7 @@ def predict(
 
 def _show(title: str, said: "pd.DataFrame") -> None:
     """How many rows are of each class, and the scores from the lowest to the highest."""
-    from competition.scoring import PREDICTED, SCORE
+    from competition.pipeline.scorer import PREDICTED, SCORE
 
     for column in PREDICTED.values():
         if column in said:

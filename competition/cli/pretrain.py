@@ -6,8 +6,8 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp pretrain"))
@@ -16,9 +16,9 @@ def pretrain(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Pre-train an encoder on product text; recipes start from it with `encoder = "pretrained"`."""
-    from competition.execution import execute
-    from competition.model.card import best_epoch, read_epochs
-    from competition.pipeline import Pipeline
+    from competition.models.encoder.pretraining_card import best_epoch, read_epochs
+    from competition.pipeline.execute import execute
+    from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

@@ -7,11 +7,11 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, as_toml, show, such_as
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.cookbook import Explained
+    from competition.config.explain import Explained
 
 _OWN_COLUMN = {"kind", "scheme"}
 
@@ -27,8 +27,8 @@ def recipes(
 
     The default is what a recipe would be that says nothing itself: the preset's size, the seed of competition.toml.
     """
-    from competition.cookbook import explain
-    from competition.settings import load_settings, recipe_names
+    from competition.config.explain import explain
+    from competition.config.settings import load_settings, recipe_names
 
     space = Workspace.open(workspace)
     settings = load_settings(space)

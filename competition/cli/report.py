@@ -7,9 +7,9 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import such_as
-from competition.files.atomic import write_text
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.atomic import write_text
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp report", "comp report --out page.html"))
@@ -20,8 +20,8 @@ def report(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write one HTML page, which works offline: scores, differences, errors, training, cost, and what is missing."""
-    from competition.pipeline import Pipeline
-    from competition.report.page import report_page
+    from competition.analysis.report.page import report_page
+    from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     page = out or space.report

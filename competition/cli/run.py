@@ -3,15 +3,15 @@
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import such_as
 from competition.cli.scores import explain_marks, show_scores
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp run"))
 def run(workspace: WorkspaceOption = HERE) -> None:
     """Do what is missing or out of date, in order: folds, training, audit, ensembles, submissions; then the scores."""
-    from competition.execution import execute
-    from competition.pipeline import SUBMISSION, Pipeline
+    from competition.pipeline.execute import execute
+    from competition.pipeline.steps import SUBMISSION, Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

@@ -8,9 +8,9 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, task_named
 from competition.cli.output import Cell, show, such_as
-from competition.errors import counted, unknown
-from competition.progress import console
-from competition.workspace import Workspace
+from competition.core.console import console
+from competition.core.errors import counted, unknown
+from competition.core.workspace import Workspace
 
 
 @app.command(epilog=such_as("comp score submissions/main/task1.csv --task task1"))
@@ -25,9 +25,9 @@ def score(
 ) -> None:
     """Grade an answer file: the task's metric over all queries and per locale, with intervals over queries."""
     from competition.data import store
-    from competition.evaluation import estimates
-    from competition.submissions import check_answer, grade, read_answer
-    from competition.tasks import GAINS
+    from competition.scoring.evaluation import estimates
+    from competition.scoring.submissions import check_answer, grade, read_answer
+    from competition.scoring.tasks import GAINS
 
     asked = task_named(task)
     if protocol not in GAINS:

@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from competition.cli.output import Cell, show
-from competition.progress import console
+from competition.core.console import console
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +20,8 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
         floor: the heading of the difference to the floor.
         narrow: whether people do without the difference to the baseline, since the names of runs are long.
     """
-    from competition.basis import APPROXIMATE
-    from competition.errors import counted
+    from competition.core.errors import counted
+    from competition.scoring.basis import APPROXIMATE
 
     first = lines.iloc[0]
     rows = [
@@ -45,7 +45,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
 
 def explain_marks(board: "pd.DataFrame") -> None:
     """Say once, behind the tables of a scoreboard, which scores are approximate, why, and by how much they flatter."""
-    from competition.basis import APPROXIMATE
+    from competition.scoring.basis import APPROXIMATE
 
     marked = board[board["basis"] == APPROXIMATE]
     if marked.empty:
@@ -60,7 +60,7 @@ def explain_marks(board: "pd.DataFrame") -> None:
 
 
 def _cell(line: object, name: str, sign: str = "") -> Cell:
-    from competition.metrics import Estimate
+    from competition.scoring.metrics import Estimate
 
     value, low, high, queries = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries"))
     known = value is not None and value == value  # a gap of the table is NaN

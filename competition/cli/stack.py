@@ -8,12 +8,12 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
 from competition.cli.output import Cell, show, such_as
 from competition.cli.scores import explain_marks, show_scores
-from competition.files.records import read_json
-from competition.progress import console, progress
-from competition.workspace import Workspace
+from competition.core.console import console, progress
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.stacks import Stacks
+    from competition.analysis.ensemble_study import Stacks
 
 
 @app.command(epilog=such_as("comp stack blend", "comp stack blend.greedy --only"))
@@ -35,9 +35,9 @@ def stack(
     """
     import pandas as pd
 
-    from competition.execution import execute
-    from competition.pipeline import Pipeline
-    from competition.stacks import Stacks
+    from competition.analysis.ensemble_study import Stacks
+    from competition.pipeline.execute import execute
+    from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -58,7 +58,7 @@ def stack(
 
 def _show_learned(stacks: "Stacks") -> None:
     """What the ensemble takes of its members: weights, or the features that trees gain most by."""
-    from competition.stacks import mean_importance, mean_weights
+    from competition.analysis.ensemble_study import mean_importance, mean_weights
 
     rows = []
     for task in stacks.tasks_of(stacks.recipe):

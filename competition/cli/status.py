@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import Cell, show, such_as
-from competition.commands import here, quoted
-from competition.progress import console, warn
-from competition.workspace import Workspace
+from competition.core.commands import here, quoted
+from competition.core.console import console, warn
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.oof import RunPlan
+    from competition.scoring.predictions import RunPlan
 
 _LOOKS = {"missing": ("·", "dim"), "begun": ("◧", "cyan"), "stale": ("▲", "yellow"), "done": ("■", "green")}
 _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   · missing"
@@ -18,9 +18,9 @@ _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   �
 @app.command(epilog=such_as("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
-    from competition.files.records import read_json
-    from competition.leftovers import leftovers
-    from competition.pipeline import Pipeline
+    from competition.core.json_files import read_json
+    from competition.pipeline.cleanup import leftovers
+    from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
     _, kept = leftovers(pipeline.workspace)

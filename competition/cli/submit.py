@@ -7,15 +7,15 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, task_named
 from competition.cli.output import show, such_as
-from competition.commands import here, quoted
-from competition.errors import InputError
-from competition.files.records import read_json
-from competition.progress import console, warn
-from competition.workspace import Workspace
+from competition.core.commands import here, quoted
+from competition.core.console import console, warn
+from competition.core.errors import InputError
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.metrics import Estimate
-    from competition.oof import RunPlan
+    from competition.scoring.metrics import Estimate
+    from competition.scoring.predictions import RunPlan
 
 
 @app.command(epilog=such_as("comp submit", "comp submit --from c1", "comp submit --from lexical --task task2"))
@@ -30,11 +30,11 @@ def submit(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
-    from competition.execution import execute
-    from competition.pipeline import SUBMISSION, Pipeline
-    from competition.planning import split_run
-    from competition.recipe import EnsembleRecipe
-    from competition.tasks import TASKS
+    from competition.config.recipe import EnsembleRecipe
+    from competition.pipeline.execute import execute
+    from competition.pipeline.plan import split_run
+    from competition.pipeline.steps import SUBMISSION, Pipeline
+    from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -73,8 +73,8 @@ def submit(
 
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
     """The task's metric of a run on its out-of-fold rows, where they can be graded."""
-    from competition.metrics import Estimate
-    from competition.tasks import TASKS
+    from competition.scoring.metrics import Estimate
+    from competition.scoring.tasks import TASKS
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task)
     return Estimate.from_json(graded[TASKS[task].metric]["all"]) if graded else None

@@ -8,12 +8,12 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.forecast import show_forecast
 from competition.cli.options import complete_recipe, tracker_named
 from competition.cli.output import show, such_as
-from competition.errors import InputError
-from competition.progress import console, warn
-from competition.workspace import ALL, Workspace
+from competition.core.console import console, warn
+from competition.core.errors import InputError
+from competition.core.workspace import ALL, Workspace
 
 if TYPE_CHECKING:
-    from competition.pipeline import Pipeline
+    from competition.pipeline.steps import Pipeline
 
 
 @app.command(
@@ -45,8 +45,8 @@ def train(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
-    from competition.execution import execute
-    from competition.pipeline import Pipeline
+    from competition.pipeline.execute import execute
+    from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -68,8 +68,8 @@ def train(
 
 
 def _train_all(pipeline: "Pipeline", name: str) -> None:
-    from competition.execution import execute
-    from competition.recipe import EncoderRecipe
+    from competition.config.recipe import EncoderRecipe
+    from competition.pipeline.execute import execute
 
     recipe, space = pipeline.member(name), pipeline.workspace
     made = execute(space, pipeline.all_rows_steps(name))
@@ -84,11 +84,11 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     """The recipe on the held-out rows of one fold, or of all."""
     import pandas as pd
 
-    from competition import evaluation
-    from competition.basis import describe
-    from competition.files.tables import read_table
-    from competition.spread import constant_folds
-    from competition.tasks import TASKS
+    from competition.core.parquet import read_table
+    from competition.scoring import evaluation
+    from competition.scoring.basis import describe
+    from competition.scoring.collapse import constant_folds
+    from competition.scoring.tasks import TASKS
 
     plan, examples = pipeline.run(name), pipeline.maker.examples
     folds = plan.folds if fold is None else [fold]

@@ -1,0 +1,1 @@
+"""Raw files to examples, products, folds and token pairs."""

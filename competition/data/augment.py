@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS, product_rows
 from competition.data.text import clean
-from competition.tasks import LABELS
+from competition.scoring.tasks import LABELS
 
 TRANSLATED = ("es", "es-us")  # from a locale to that of its translated rows
 APPENDED = "-append"  # behind a locale, that of rows in pieces

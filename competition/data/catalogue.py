@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from competition.core.fingerprint import derive_seed
+from competition.data.folds import normalise
+from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
-from competition.data.sequences import Sequences, read_sequences
 from competition.data.store import product_rows
 from competition.data.text import FIELDS, clean, clean_all
+from competition.data.token_store import Sequences, read_sequences
 from competition.data.tokenizer import token_maker, tokenise
-from competition.data.tokens import SpecialTokens
 from competition.data.vocabulary import RARE, Vocabulary
-from competition.files.fingerprints import derive_seed
-from competition.folds import normalise
-from competition.tasks import LOCALES
+from competition.scoring.tasks import LOCALES
 
 IGNORED = -100  # a target that nothing is learned from
 HELD_OUT_SHARE = 0.05

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
+from competition.data.folds import normalise, shared_with_test
 from competition.data.store import product_rows
 from competition.data.text import FIELDS
-from competition.folds import normalise, shared_with_test
-from competition.tasks import FULL_DEPTH, LABELS, LOCALES, TASKS
+from competition.scoring.tasks import FULL_DEPTH, LABELS, LOCALES, TASKS
 
 
 def describe(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:

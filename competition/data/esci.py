@@ -14,14 +14,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from competition.core.archives import PACKED, part_files
+from competition.core.csv_files import read_csv, spelled
+from competition.core.errors import InputError, listed, shown
+from competition.core.fingerprint import digest_file
+from competition.core.foreign_parquet import as_text, joined, read_parquet
+from competition.core.parquet import whole_numbers
 from competition.data.store import PRODUCT_KEY, in_order, product_order
-from competition.errors import InputError, listed, shown
-from competition.files.cells import read_csv, spelled
-from competition.files.fingerprints import digest_file
-from competition.files.foreign import as_text, joined, read_parquet
-from competition.files.packing import PACKED, part_files
-from competition.files.tables import whole_numbers
-from competition.tasks import LABEL_LETTERS, LABELS, TASKS
+from competition.scoring.tasks import LABEL_LETTERS, LABELS, TASKS
 
 _NUMBERS = ("example_id", "query_id", "small_version", "large_version")  # floats where a column of them has a gap
 

@@ -8,17 +8,17 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from competition.core.atomic import atomic_files
+from competition.core.console import warn
+from competition.core.errors import InputError, shown
+from competition.core.fingerprint import fingerprint
+from competition.core.json_files import json_text, read_json
+from competition.core.lazy_pandas import pd
+from competition.core.parquet import fingerprint_rows, read_table, row_hashes, write_frame
+from competition.core.workspace import DATA, Workspace
+from competition.data.folds import normalise
 from competition.data.text import FIELDS
-from competition.errors import InputError, shown
-from competition.files.atomic import atomic_files
-from competition.files.fingerprints import fingerprint
-from competition.files.records import json_text, read_json
-from competition.files.tables import fingerprint_rows, read_table, row_hashes, write_frame
-from competition.folds import normalise
-from competition.frames import pd
-from competition.progress import warn
-from competition.tasks import LABELS, LOCALES, TASKS
-from competition.workspace import DATA, Workspace
+from competition.scoring.tasks import LABELS, LOCALES, TASKS
 
 EXAMPLE_COLUMNS = (
     "example_id", "query_id", "query", "locale", "product_id", "label", "substitute", "split", *TASKS,

@@ -16,7 +16,7 @@ import pandas as pd
 
 from competition.data.store import EXAMPLE_COLUMNS
 from competition.data.text import FIELDS
-from competition.tasks import LABELS, LOCALES
+from competition.scoring.tasks import LABELS, LOCALES
 
 LABEL_SHARES = np.array([0.627, 0.232, 0.031, 0.107])  # in the order of LABELS; rounded, hence normalised
 LOCALE_SHARES = np.array([0.70, 0.15, 0.15])

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.data.ragged import Ragged, joined
-from competition.data.sequences import Make
 from competition.data.text import clean_all
-from competition.files.fingerprints import fingerprint, fingerprint_files
+from competition.data.token_store import Make
 
 WHOLE = 1_000_000  # tokens: no text is cut
 _CHUNK = 10_000  # texts

@@ -14,13 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from competition.core.atomic import atomic_folder
+from competition.core.json_files import read_json, stamp, write_json
 from competition.data.grams import Codes, by_frequency, gram_codes
 from competition.data.ragged import Ragged, joined
-from competition.data.sequences import Make
 from competition.data.store import spread
 from competition.data.text import simplify
-from competition.files.atomic import atomic_folder
-from competition.files.records import read_json, stamp, write_json
+from competition.data.token_store import Make
 
 MISSING, RARE = 0, 1  # ids of brands and colors; those of the vocabulary follow
 PADDING = 0  # of grams

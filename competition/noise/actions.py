@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.lessons import Lesson
-from competition.tasks import LABELS, label_codes, of_classes
+from competition.data.targets import Lesson
+from competition.scoring.tasks import LABELS, label_codes, of_classes
 
 Ids = NDArray[np.int64]
 

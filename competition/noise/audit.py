@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.errors import CompError, counted
-from competition.keys import AuditKeys
+from competition.config.keys import AuditKeys
+from competition.core.errors import CompError, counted
 from competition.noise.calibration import calibrate
 from competition.noise.consensus import Findings, agree, estimate_noise, find
 from competition.noise.quotas import within_quota
-from competition.oof import check_outputs
-from competition.tasks import KINDS, LABELS, label_codes
+from competition.scoring.predictions import check_outputs
+from competition.scoring.tasks import KINDS, LABELS, label_codes
 
 Array = NDArray[np.float64]
 _OUTPUTS = list(KINDS["classes"].outputs)

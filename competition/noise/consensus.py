@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.keys import AuditMethod
+from competition.config.keys import AuditMethod
 
 Array = NDArray[np.float64]
 

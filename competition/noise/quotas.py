@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.keys import AuditKeys
+from competition.config.keys import AuditKeys
 
 
 def within_quota(worst: NDArray[np.int64], label: pd.Series, locale: pd.Series, keys: AuditKeys) -> NDArray[np.bool_]:

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from competition.noise.audit import Audit
-from competition.plans import AuditPlan
-from competition.tasks import LABELS, LOCALES
+from competition.noise.plan import AuditPlan
+from competition.scoring.tasks import LABELS, LOCALES
 
 
 def card(plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Rows in, predictions out: the loop, its gradients, its checkpoints."""

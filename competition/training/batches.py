@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from competition.data.tokens import Pairs
-from competition.files.fingerprints import derive_seed
-from competition.model.inputs import Extras, Inputs
+from competition.core.fingerprint import derive_seed
+from competition.data.pairs import Pairs
+from competition.models.encoder.inputs import Extras, Inputs
 
 PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from competition.errors import CompError
-from competition.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, Optimised
+from competition.core.errors import CompError
 
 
 class Diverged(CompError):

@@ -11,34 +11,35 @@ import pandas as pd
 from accelerate import Accelerator
 from torch import nn
 
-from competition import processes, tasks
+from competition.config.recipe import EncoderRecipe
+from competition.core import distributed
+from competition.core.atomic import atomic_folder
+from competition.core.console import Progress, progress, warn
+from competition.core.fingerprint import derive_seed
+from competition.core.json_files import stamp
+from competition.core.parquet import mean_by_id
 from competition.data import augment
 from competition.data.augment import Augmented
-from competition.data.context import with_context
-from competition.data.sequences import NOTHING, Stored
-from competition.data.tokens import Pairs, views
+from competition.data.folds import normalise
+from competition.data.pairs import Pairs, views
+from competition.data.query_context import with_context
+from competition.data.targets import Lesson
+from competition.data.token_store import NOTHING, Stored
 from competition.data.vocabulary import Vocabulary
-from competition.files.atomic import atomic_folder
-from competition.files.fingerprints import derive_seed
-from competition.files.records import stamp
-from competition.files.tables import mean_by_id
-from competition.folds import normalise
-from competition.lessons import Lesson
-from competition.model.encoder import check_length, load_tokenizer
-from competition.model.relevance import LOGITS, RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import Progress, progress, warn
-from competition.recipe import EncoderRecipe
-from competition.spread import Spread
+from competition.models.encoder.encoder import check_length, load_tokenizer
+from competition.models.encoder.model import LOGITS, RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.scoring import tasks
+from competition.scoring.collapse import Spread
 from competition.training.batches import Rows, collate
-from competition.training.checkpoint import load_model, save_model
+from competition.training.best_epoch import Kept
+from competition.training.checkpoints import Checkpoints
 from competition.training.divergence import Diverged, check_weights, way_out
-from competition.training.kept import Kept
+from competition.training.gradients import Sample, Step
 from competition.training.loop import Enough, Log, fit, make_accelerator
-from competition.training.memory import Budget
+from competition.training.model_files import load_model, save_model
+from competition.training.oom import Budget
 from competition.training.predict import predict
-from competition.training.resume import Checkpoints
-from competition.training.step import Sample, Step
 
 PROBE = 256  # training rows by which cosines are standardised, and that are looked at where no row is held out
 
@@ -169,7 +170,7 @@ def train_fold(
     if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
     held_out, test, budget = [], [], Budget(recipe.token_budget)
-    with atomic_folder(fold.folder) if processes.is_first() else nullcontext() as folder:
+    with atomic_folder(fold.folder) if distributed.is_first() else nullcontext() as folder:
         for seed in recipe.all_seeds:
             # One for each seed: it holds on to the model and optimizer that it prepares.
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)

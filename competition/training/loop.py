@@ -13,14 +13,14 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from competition import processes
-from competition.interruption import Interrupted, held, obey, pending, whole
-from competition.progress import Progress, console
-from competition.recipe import Optimised
+from competition.config.recipe import Optimised
+from competition.core import distributed
+from competition.core.console import Progress, console
+from competition.core.signals import Interrupted, held, obey, pending, whole
+from competition.training.checkpoints import Checkpoints
 from competition.training.footprint import peak_memory
-from competition.training.optimisation import Gradients, Model, Optimisation
+from competition.training.optimizer import Gradients, Model, Optimisation
 from competition.training.precision import PreciseAccelerator
-from competition.training.resume import Checkpoints
 
 LOG_EVERY = 50  # optimiser steps
 
@@ -50,7 +50,7 @@ class Log:
     def write(self, **values: Any) -> None:
         """One line by the first of several processes: the time, the most memory held until then in bytes, what every
         line says, and `values`."""
-        if not processes.is_first():
+        if not distributed.is_first():
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         line = {"time": now, "memory": peak_memory(), **self._always, **values}
@@ -114,7 +114,7 @@ def fit(
         with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
             if loop.ending:
-                processes.wait()  # a launcher ends the first process soon after another has left
+                distributed.wait()  # a launcher ends the first process soon after another has left
         where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
         raise Interrupted(asked.number, f"{where} is kept, and the same command goes on from there") from None
 
@@ -124,7 +124,7 @@ def _ending_together(loop: Optimisation[Model]) -> Iterator[None]:
     """Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it."""
     with held():
         yield
-        if processes.any_of(pending()):  # since the last step, behind which they would have
+        if distributed.any_of(pending()):  # since the last step, behind which they would have
             loop.ending = True
             obey()
 
@@ -140,7 +140,7 @@ def _train(
     began, seen = time.monotonic(), 0
     while loop.epochs < loop.recipe.epochs:
         # Who left between two steps would leave the others in the next one: all end behind the same step.
-        with whole() if processes.is_first() else held():
+        with whole() if distributed.is_first() else held():
             for chosen, loss in loop.epoch():
                 seen += len(chosen)
                 work.advance(len(chosen))
@@ -158,7 +158,7 @@ def _train(
                     obey()
                 keep(False)
         # In an evaluation, the first process can save alone, if the others stay; those have nothing to save.
-        with nullcontext() if processes.is_first() else held():
+        with nullcontext() if distributed.is_first() else held():
             try:
                 after_epoch(loop.epochs, loop.evaluated())
                 loop.epochs += 1

@@ -6,13 +6,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from competition.data.tokens import Pairs
-from competition.model.relevance import RelevanceModel
-from competition.progress import Progress
-from competition.tasks import KINDS
+from competition.core.console import Progress
+from competition.data.pairs import Pairs
+from competition.models.encoder.model import RelevanceModel
+from competition.scoring.tasks import KINDS
 from competition.training.batches import Rows, collate, shard
 from competition.training.divergence import Diverged
-from competition.training.memory import Budget
+from competition.training.oom import Budget
 
 ON_CPUS = 4_096  # tokens at a time, at most: of more, what passes from layer to layer does not stay in a CPU's cache
 

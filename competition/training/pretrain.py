@@ -9,31 +9,31 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from competition import processes
+from competition.config.recipe import PretrainingRecipe
+from competition.core import distributed
+from competition.core.atomic import atomic_folder
+from competition.core.console import console, progress, warn
+from competition.core.errors import CompError
+from competition.core.fingerprint import derive_seed
+from competition.core.json_files import stamp
+from competition.core.signals import whole
 from competition.data.catalogue import Catalogue, hold_out
-from competition.data.pretraining import Examples
-from competition.data.sequences import Sequences
+from competition.data.pretraining_examples import Examples
+from competition.data.token_store import Sequences
 from competition.data.vocabulary import Vocabulary
-from competition.errors import CompError
-from competition.files.atomic import atomic_folder
-from competition.files.fingerprints import derive_seed
-from competition.files.records import stamp
-from competition.interruption import whole
-from competition.model.card import Epoch, Losses, best_epoch, mlm_loss, write_card
-from competition.model.encoder import check_length, load_encoder, load_tokenizer, save
-from competition.model.families import check_precision
-from competition.model.features import load_names, save_names
-from competition.model.pretraining import PretrainingModel, vocabulary_sizes
-from competition.model.sources import Sources
-from competition.progress import console, progress, warn
-from competition.recipe import PretrainingRecipe
-from competition.training.checkpoint import snapshot
+from competition.models.encoder.embeddings import load_names, save_names
+from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
+from competition.models.encoder.families import check_precision
+from competition.models.encoder.paths import Sources
+from competition.models.encoder.pretraining_card import Epoch, Losses, best_epoch, mlm_loss, write_card
+from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
+from competition.training.checkpoints import Checkpoints, State, named, tensors_of
 from competition.training.divergence import Diverged, advice
-from competition.training.held_out import HeldOut
+from competition.training.held_out_titles import HeldOut
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.memory import Budget
-from competition.training.multitask import Pretraining
-from competition.training.resume import Checkpoints, State, named, tensors_of
+from competition.training.model_files import snapshot
+from competition.training.oom import Budget
+from competition.training.pretraining_gradients import Pretraining
 
 
 def pretrain(
@@ -93,7 +93,7 @@ def pretrain(
             if not watch.weights:
                 raise
             warn(f"{fault} The best epoch before is kept.")
-    if not processes.is_first():
+    if not distributed.is_first():
         return
     model.load_state_dict(watch.weights)
     with atomic_folder(folder) as temporary:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from competition.files.fingerprints import derive_seed
-from competition.model.inputs import Mix
+from competition.core.fingerprint import derive_seed
+from competition.models.encoder.inputs import Mix
 
 
 def ema_decay(step: int, decay: float) -> float:

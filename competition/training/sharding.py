@@ -17,8 +17,8 @@ from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from competition import processes
-from competition.model.lean import METHOD, by_method
+from competition.core import distributed
+from competition.models.encoder.unpadded import METHOD, by_method
 
 
 def split(model: Any, accelerator: Accelerator) -> None:
@@ -44,7 +44,7 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = {}
     for name, tensor in tensors.items():
         whole = _whole(tensor)
-        if processes.is_first():
+        if distributed.is_first():
             found[name] = whole.cpu()
     return found
 

@@ -11,9 +11,9 @@ from typing import Any
 from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-from competition import processes
-from competition.errors import CompError, InputError
-from competition.progress import warn
+from competition.core import distributed
+from competition.core.console import warn
+from competition.core.errors import CompError, InputError
 from competition.training.loop import Log
 
 PROJECT = "comp"
@@ -69,7 +69,7 @@ def open_log(
         InputError: the tracker is not installed.
         CompError: it does not start.
     """
-    if tracker is None or not processes.is_first():
+    if tracker is None or not distributed.is_first():
         yield Log(path, **always)
         return
     check_tracker(tracker)

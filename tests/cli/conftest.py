@@ -1,6 +1,6 @@
 """One fold of one recipe, trained by the command as a user gives it, and cut short."""
 
-from competition.workspace import Workspace
+from competition.core.workspace import Workspace
 
 # The head of a `competition.toml` whose only recipe is `c1`.
 C1_ALONE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from competition.workspace import Workspace
+from competition.core.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
 
 SETTINGS = """

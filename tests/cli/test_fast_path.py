@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
+from competition.core.workspace import Workspace
 from competition.data.text import FIELD_ORDERS, clean
-from competition.model.encoder import make_tiny
-from competition.tasks import LABELS
-from competition.workspace import Workspace
+from competition.models.encoder.encoder import make_tiny
+from competition.scoring.tasks import LABELS
 from tests.conftest import comp, make_workspace
 
 LONGEST = 40  # tokens, less than most pairs here have

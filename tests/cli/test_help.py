@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from competition.cli import app
 from competition.cli.output import EVERYWHERE
-from competition.workspace import Workspace
+from competition.core.workspace import Workspace
 from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
 
@@ -28,7 +28,11 @@ LONG = (
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
 )
-FITS = ("competition.execution.execute", "competition.leaks.permutation_test", "competition.forecast.measure")
+FITS = (
+    "competition.pipeline.execute.execute",
+    "competition.analysis.permutation_test.permutation_test",
+    "competition.analysis.cost.measure",
+)
 
 
 class Reached(Exception):

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.core.workspace import Workspace
 from competition.data import store, synthetic
-from competition.submissions import to_csv
-from competition.workspace import Workspace
+from competition.scoring.submissions import to_csv
 from tests.conftest import comp
-from tests.test_submissions import perfect_answer
+from tests.scoring.test_submissions import perfect_answer
 
 SETTINGS = """
 recipes = ["lexical"]

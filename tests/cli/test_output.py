@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from competition.cli.output import Cell, begin, finish, show
-from competition.commands import here, typed, work_on
-from competition.files.records import read_json
-from competition.metrics import Estimate
-from competition.progress import results
-from competition.workspace import Workspace
+from competition.core.commands import here, typed, work_on
+from competition.core.console import results
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
+from competition.scoring.metrics import Estimate
 from tests.conftest import comp
 
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 import competition
-from competition.errors import InputError
-from competition.pipeline import Pipeline
-from competition.scoring import Scorer
-from competition.tasks import LABELS
-from competition.workspace import Workspace
+from competition.core.errors import InputError
+from competition.core.workspace import Workspace
+from competition.pipeline.scorer import Scorer
+from competition.pipeline.steps import Pipeline
+from competition.scoring.tasks import LABELS
 from tests.conftest import comp, refused
 
 _BACK = {

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from competition.core.workspace import Workspace
 from competition.data.augment import texts_to_translate
-from competition.model import translation
-from competition.model.card import best_epoch, read_epochs
-from competition.workspace import Workspace
+from competition.models.encoder import translation
+from competition.models.encoder.pretraining_card import best_epoch, read_epochs
 from tests.conftest import comp, lines_of
 from tests.marian import make_marian
 

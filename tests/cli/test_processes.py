@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
-from competition import processes
+from competition.core import distributed
+from competition.core.workspace import Workspace
 from competition.data import store
-from competition.model.encoder import make_tiny
-from competition.workspace import Workspace
+from competition.models.encoder.encoder import make_tiny
 from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
 from tests.conftest import comp, make_workspace, refused
 
@@ -197,4 +197,4 @@ def test_a_launcher_that_shards_the_model_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_alone_a_process_agrees_with_itself() -> None:
-    assert processes.is_first() and processes.agreed("x") == "x" and not processes.any_of(False)
+    assert distributed.is_first() and distributed.agreed("x") == "x" and not distributed.any_of(False)

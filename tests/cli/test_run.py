@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.files.records import read_json
-from competition.folds import normalise
-from competition.stacks import mean_weights
-from competition.tasks import LABELS, TASKS
-from competition.workspace import Workspace
+from competition.analysis.ensemble_study import mean_weights
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
+from competition.data.folds import normalise
+from competition.scoring.tasks import LABELS, TASKS
 from tests.conftest import artefacts, comp, make_workspace, refused
 
 RECIPES = {"lexical": "classes", "c1": "classes", "r2": "gain", "t3": "substitute"}

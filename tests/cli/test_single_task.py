@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.core.workspace import Workspace
 from competition.data import store, synthetic
-from competition.workspace import Workspace
 from tests.conftest import comp
 
 SETTINGS = """

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.files.records import read_json
-from competition.files.tables import read_table, table_inputs, write_table
-from competition.tasks import TASKS
-from competition.workspace import Workspace
+from competition.core.json_files import read_json
+from competition.core.parquet import read_table, table_inputs, write_table
+from competition.core.workspace import Workspace
+from competition.scoring.tasks import TASKS
 from tests.conftest import comp
 
 MEMBERS = ("lexical", "c1", "r2", "t3")

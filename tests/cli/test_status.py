@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from competition.checkpoints import FORMAT
-from competition.files.records import read_json, write_json
-from competition.pipeline import Pipeline
-from competition.workspace import Workspace
+from competition.core.json_files import read_json, write_json
+from competition.core.workspace import Workspace
+from competition.pipeline.steps import Pipeline
+from competition.training.checkpoint_index import FORMAT
 from tests.conftest import comp
 
 

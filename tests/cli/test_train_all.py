@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from competition.pipeline import Pipeline
-from competition.workspace import Workspace
+from competition.core.workspace import Workspace
+from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, make_workspace, refused
 
 ONE_RECIPE = """

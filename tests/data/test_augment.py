@@ -19,7 +19,7 @@ from competition.data.augment import (
 )
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS, PRODUCT_KEY, product_rows
 from competition.data.text import FIELDS, clean
-from competition.tasks import LABELS, LOCALES
+from competition.scoring.tasks import LABELS, LOCALES
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 SENTENCE = "holds a litre of cold water and does not leak . "  # 48 characters

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from competition.core.workspace import Workspace
 from competition.data import store
-from competition.workspace import Workspace
 from tests.conftest import comp, refused
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
 

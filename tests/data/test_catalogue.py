@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from competition.data.catalogue import HELD_OUT_SHARE, IGNORED, Catalogue, choose, hold_out
+from competition.data.folds import normalise
 from competition.data.grams import gram_codes
 from competition.data.text import FIELDS, clean
 from competition.data.vocabulary import Vocabulary
-from competition.folds import normalise
-from competition.model.encoder import train_tokenizer
-from competition.tasks import LOCALES
+from competition.models.encoder.encoder import train_tokenizer
+from competition.scoring.tasks import LOCALES
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

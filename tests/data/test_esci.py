@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.core.workspace import Workspace
 from competition.data import esci, store
-from competition.tasks import LABEL_LETTERS, TASKS
-from competition.workspace import Workspace
+from competition.scoring.tasks import LABEL_LETTERS, TASKS
 from tests.conftest import SAMPLE_A, SAMPLE_B, comp, needs_sample
 
 # Everything that a reader of numbers, dates or missing values would change.

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import sample
+from competition.core.parquet import write_table
+from competition.core.workspace import Workspace
 from competition.data import esci, store
-from competition.files.tables import write_table
-from competition.tasks import LOCALES
-from competition.workspace import Workspace
+from competition.scoring.tasks import LOCALES
 from tests.conftest import SAMPLE_A, comp, make_workspace, needs_sample, refused
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from competition.data import store, synthetic
+from competition.data.folds import normalise
 from competition.data.text import FIELDS, clean
-from competition.folds import normalise
-from competition.tasks import LABELS
+from competition.scoring.tasks import LABELS
 
 WORDS = tomllib.loads(files("competition.data").joinpath("words.toml").read_text(encoding="utf-8"))
 Made = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]

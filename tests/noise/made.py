@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.keys import AuditKeys
+from competition.config.keys import AuditKeys
 from competition.noise.audit import Audit, audit
-from competition.tasks import KINDS, LABELS
+from competition.scoring.tasks import KINDS, LABELS
 
 OUTPUTS = list(KINDS["classes"].outputs)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.ensemble.boosting import predict_lexical, train_lexical
-from competition.lessons import TEACHERS, Lesson, distil
+from competition.config.recipe import LexicalRecipe
+from competition.data.targets import TEACHERS, Lesson, distil
+from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
-from competition.recipe import LexicalRecipe
-from competition.tasks import KINDS, LABELS
+from competition.scoring.tasks import KINDS, LABELS
 
 IDS = np.array([7, 3, 9, 5])
 ROWS = pd.DataFrame({"example_id": IDS, "label": ["exact", "substitute", "complement", "exact"]}).assign(

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.errors import CompError
+from competition.core.errors import CompError
 from competition.noise.actions import dropped_ids
 from competition.noise.audit import Audit, audit
+from competition.noise.plan import AuditPlan
 from competition.noise.quotas import within_quota
 from competition.noise.report import card, remark, summary
-from competition.plans import AuditPlan
-from competition.tasks import LABELS, label_codes
+from competition.scoring.tasks import LABELS, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 
 PLAN = AuditPlan("lexical", (), audit_keys(), "made from this")

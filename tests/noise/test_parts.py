@@ -7,7 +7,7 @@ import pytest
 from competition.noise.calibration import calibrate
 from competition.noise.consensus import Findings, agree, estimate_noise, find, posterior
 from competition.noise.quotas import within_quota
-from competition.tasks import label_codes
+from competition.scoring.tasks import label_codes
 from tests.noise.made import OUTPUTS, audit_keys, planted
 
 

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.config.recipe import LexicalRecipe
+from competition.core.errors import CompError, InputError
+from competition.core.json_files import read_json
+from competition.core.parquet import read_table
+from competition.core.workspace import Workspace
 from competition.data import store
-from competition.errors import CompError, InputError
-from competition.execution import execute
-from competition.files.records import read_json
-from competition.files.tables import read_table
-from competition.lessons import Lesson
-from competition.pipeline import Pipeline
-from competition.recipe import LexicalRecipe
-from competition.workspace import Workspace
+from competition.data.targets import Lesson
+from competition.pipeline.execute import execute
+from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distil_from")

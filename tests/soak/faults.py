@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from competition.cli import app
+from competition.core.console import Progress
+from competition.core.workspace import Workspace
 from competition.data import store, synthetic
-from competition.progress import Progress
-from competition.workspace import Workspace
 from tests.conftest import artefacts
 
 # The smallest workspace that has every kind of artefact: tables, trees, an encoder, weights, cards, answer files.
@@ -40,7 +40,14 @@ r_drop = 0.0
 """
 PATIENCE = 600  # seconds; a run that takes longer hangs
 # What `comp run` imports when it comes to it: done once, before the processes part.
-ROOMS = ("training.finetune", "ensemble.boosting", "ensemble.bm25", "ensemble.crossfit", "noise.audit", "noise.report")
+MODULES = (
+    "training.finetune",
+    "models.lexical.lexical",
+    "models.lexical.bm25",
+    "models.ensemble.crossfit",
+    "noise.audit",
+    "noise.report",
+)
 
 
 def small_workspace(folder: Path) -> Workspace:
@@ -68,8 +75,8 @@ class Undisturbed:
     @classmethod
     def make(cls, folder: Path) -> "Undisturbed":
         """Run once, in a process of its own like all that follow."""
-        for room in ROOMS:
-            import_module(f"competition.{room}")
+        for module in MODULES:
+            import_module(f"competition.{module}")
         start = small_workspace(folder / "start").root
         root = Path(shutil.copytree(start, folder / "undisturbed"))
         disk, began = Disk(root), time.monotonic()

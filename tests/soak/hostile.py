@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from competition.errors import InputError
-from competition.progress import Progress
-from competition.verdicts import read_verdicts
+from competition.core.console import Progress
+from competition.core.errors import InputError
+from competition.noise.reviews import read_verdicts
 from tests.conftest import comp
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
-from tests.test_submissions import VALID, save_small, small
+from tests.scoring.test_submissions import VALID, save_small, small
 
 SECONDS = 5  # of the processor, so that other work on the machine decides nothing
 PATIENCE = 60  # seconds of the clock: who waits for anything hangs

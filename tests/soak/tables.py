@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
+from competition.core.console import Progress
+from competition.core.errors import InputError
 from competition.data import esci, store
-from competition.data.unseen import Unseen, check_target, read_file, write_file
-from competition.errors import InputError
-from competition.progress import Progress
+from competition.pipeline.new_rows import Unseen, check_target, read_file, write_file
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
 from tests.soak.hostile import explore
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
+from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.data.catalogue import Catalogue
-from competition.data.pretraining import Examples
-from competition.data.tokens import Pairs, views
+from competition.data.pairs import Pairs, views
+from competition.data.pretraining_examples import Examples
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import load_encoder, load_tokenizer, make_tiny, save, train_tokenizer
-from competition.model.pretraining import PretrainingModel, vocabulary_sizes
-from competition.model.relevance import RelevanceModel
-from competition.model.sources import Sources
-from competition.recipe import EncoderRecipe, PretrainingRecipe
+from competition.models.encoder.encoder import load_encoder, load_tokenizer, make_tiny, save, train_tokenizer
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
+from competition.training.gradients import Sample, Step
 from competition.training.loop import make_accelerator
-from competition.training.multitask import Pretraining
-from competition.training.step import Sample, Step
+from competition.training.pretraining_gradients import Pretraining
 
 FEATURES = ("brand", "color", "country", "char3")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split

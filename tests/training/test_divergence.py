@@ -10,16 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from competition import spread
-from competition.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, Optimised
+from competition.scoring import collapse
 from competition.training import finetune
 from competition.training.batches import Rows
 from competition.training.divergence import Diverged, LossWatch, advice, check_weights
 from competition.training.finetune import Corpus, Fold, train_fold
+from competition.training.gradients import Step
 from competition.training.loop import Log, make_accelerator
-from competition.training.memory import Budget
+from competition.training.oom import Budget
 from competition.training.predict import predict
-from competition.training.step import Step
 from tests.training.conftest import ALL_AT_ONCE, Bench, recipe
 
 ROWS = np.arange(24)
@@ -121,14 +121,14 @@ def test_outputs_and_weights_that_are_not_finite_are_refused(bench: Bench) -> No
 def test_outputs_that_do_not_depend_on_the_text_end_training(
     held_out: Rows, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spread, "FEWEST", 2)
-    monkeypatch.setattr(spread, "LEAST", 1.0)  # no probability deviates so much
+    monkeypatch.setattr(collapse, "FEWEST", 2)
+    monkeypatch.setattr(collapse, "LEAST", 1.0)  # no probability deviates so much
     run(bench, recipe(**KEYS, name="c1"), tmp_path, held_out)
     said = capsys.readouterr().err
     assert "warning: c1 fold 2 ends after epoch 1 of 2: outputs do not depend on the text: over" in said
     assert "lower learning_rate (0.001)" in said
     assert (tmp_path / "log").read_text().count("held_out_score") == 1
-    monkeypatch.setattr(spread, "LEAST", 1e-9)
+    monkeypatch.setattr(collapse, "LEAST", 1e-9)
     run(bench, recipe(**KEYS, name="c1"), tmp_path / "sound", held_out)
     assert "depend" not in capsys.readouterr().err
     assert (tmp_path / "sound" / "log").read_text().count("held_out_score") == 2
@@ -138,7 +138,7 @@ def test_no_random_setting_ends_in_constant_outputs_without_the_sentence(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty of them, at rates up to some that no model stands."""
-    monkeypatch.setattr(spread, "FEWEST", 2)
+    monkeypatch.setattr(collapse, "FEWEST", 2)
     ends: list[str] = []
     for number in range(20):
         rng = np.random.default_rng(number)

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from competition import tasks
+from competition.config.recipe import EncoderRecipe
+from competition.core.json_files import stamped
 from competition.data.augment import texts_to_translate
-from competition.data.context import SEPARATOR
-from competition.files.records import stamped
-from competition.lessons import Lesson
-from competition.model.encoder import load_tokenizer
-from competition.recipe import EncoderRecipe
+from competition.data.query_context import SEPARATOR
+from competition.data.targets import Lesson
+from competition.models.encoder.encoder import load_tokenizer
+from competition.scoring import tasks
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from tests.training.conftest import Bench, recipe

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from competition.data.tokens import Pairs
-from competition.model.inputs import Inputs
-from competition.model.relevance import RelevanceModel
-from competition.progress import progress
-from competition.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, Optimised
+from competition.core.console import progress
+from competition.data.pairs import Pairs
+from competition.models.encoder.inputs import Inputs
+from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, collate
 from competition.training.finetune import tune
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.memory import Budget
-from competition.training.optimisation import learning_rates, make_optimizer, schedule
+from competition.training.oom import Budget
+from competition.training.optimizer import learning_rates, make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe

@@ -15,30 +15,30 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.core.console import progress
+from competition.core.errors import CompError, InputError
+from competition.core.json_files import stamped
 from competition.data.catalogue import IGNORED, Catalogue, hold_out
-from competition.data.pretraining import Texts
+from competition.data.pairs import SpecialTokens
+from competition.data.pretraining_examples import Texts
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import clean
-from competition.data.tokens import SpecialTokens
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
-from competition.errors import CompError, InputError
-from competition.files.records import stamped
-from competition.model.card import best_epoch, mlm_loss, read_epochs, read_losses
-from competition.model.encoder import load_encoder, load_tokenizer
-from competition.model.features import load_names
-from competition.model.pretraining import PretrainingModel
-from competition.model.relevance import RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import progress
-from competition.recipe import EncoderRecipe, PretrainingRecipe
+from competition.models.encoder.embeddings import load_names
+from competition.models.encoder.encoder import load_encoder, load_tokenizer
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.models.encoder.pretraining_card import best_epoch, mlm_loss, read_epochs, read_losses
+from competition.models.encoder.pretraining_model import PretrainingModel
 from competition.training import pretrain as room
 from competition.training.batches import epoch_batches
 from competition.training.divergence import Diverged
-from competition.training.held_out import MASKINGS, HeldOut
+from competition.training.held_out_titles import MASKINGS, HeldOut
 from competition.training.loop import Log, make_accelerator
-from competition.training.memory import Budget
-from competition.training.multitask import Pretraining
+from competition.training.oom import Budget
 from competition.training.pretrain import pretrain
+from competition.training.pretraining_gradients import Pretraining
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import make_tiny
+from competition.models.encoder.encoder import make_tiny
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ALONE = (sys.executable,)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from competition.errors import CompError, InputError
+from competition.core.errors import CompError, InputError
 from competition.training import trackers
 from competition.training.trackers import TrackedLog, open_log
 

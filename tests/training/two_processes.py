@@ -11,17 +11,17 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from competition.config.recipe import EncoderRecipe
+from competition.core.console import progress
 from competition.data import synthetic
-from competition.model.relevance import RelevanceModel
-from competition.model.sources import Sources
-from competition.progress import progress
-from competition.recipe import EncoderRecipe
-from competition.tasks import target
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+from competition.scoring.tasks import target
 from competition.training.finetune import Corpus, tune
+from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
-from competition.training.memory import Budget
+from competition.training.oom import Budget
 from competition.training.predict import predict
-from competition.training.step import Sample
 
 # With every method that looks at the whole optimiser batch, and averaged weights.
 METHODS: dict[str, dict[str, Any]] = {

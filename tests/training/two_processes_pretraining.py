@@ -9,16 +9,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from competition.config.recipe import PretrainingRecipe
+from competition.core.console import Progress, progress
 from competition.data import synthetic
 from competition.data.catalogue import Catalogue
-from competition.data.pretraining import Examples
+from competition.data.pretraining_examples import Examples
 from competition.data.vocabulary import Vocabulary
-from competition.model.encoder import load_encoder, load_tokenizer
-from competition.model.pretraining import PretrainingModel, vocabulary_sizes
-from competition.progress import Progress, progress
-from competition.recipe import PretrainingRecipe
+from competition.models.encoder.encoder import load_encoder, load_tokenizer
+from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.multitask import Pretraining
+from competition.training.pretraining_gradients import Pretraining
 
 
 def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[str, Tensor]:

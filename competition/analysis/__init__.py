@@ -1,0 +1,1 @@
+"""What results mean: report, ablations, leakage, cost, doctor."""

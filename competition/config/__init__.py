@@ -1,0 +1,1 @@
+"""Recipes and settings: TOML to typed objects."""

@@ -1,0 +1,62 @@
+"""Recipes explained: the value of each key, where it comes from, and what differs from the default."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from competition.config.recipe import AnyRecipe
+from competition.config.settings import Settings, load_recipe, read_layers, recipe_names
+from competition.core.workspace import Workspace
+
+DEFAULT = "default"
+_TOLD = {"name", "about", "model"}  # what stands beside the keys
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a resolved recipe. The default is what it would be by the preset and `seed` of competition.toml."""
+
+    name: str
+    value: Any
+    default: Any
+    source: str  # a file, a table or the preset; DEFAULT where nothing names the key
+
+    @property
+    def differs(self) -> bool:
+        """Whether the recipe or an override makes it another than the default."""
+        return self.value != self.default
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A recipe, key by key."""
+
+    recipe: AnyRecipe
+    keys: Sequence[Key]
+    named: bool  # whether competition.toml names it
+
+    @property
+    def differing(self) -> dict[str, Any]:
+        """The keys that somebody set to another value than the default."""
+        return {key.name: key.value for key in self.keys if key.differs and key.source != DEFAULT}
+
+
+def explain(workspace: Workspace, settings: Settings, name: str) -> Explained:
+    """A recipe, or a variant of an ensemble, key by key; raises InputError as `load_recipe` does."""
+    recipe = load_recipe(workspace, settings, name)
+    base = name
+    while base not in recipe_names(workspace):
+        base = base.rpartition(".")[0]
+    layers = read_layers(workspace, settings, base)
+    *shared, _, _ = layers.keys.items()
+    plain: dict[str, Any] = {"name": name}
+    for _, content in shared:
+        plain |= content
+    default = layers.model(**plain).model_dump(mode="json")
+    before = load_recipe(workspace, settings, base).model_dump(mode="json")
+    sources = {key: source for source, content in layers.keys.items() for key in content}
+    keys = []
+    for key, value in recipe.model_dump(mode="json", exclude=_TOLD).items():
+        source = sources.get(key, DEFAULT) if value == before[key] else f"variant {name.removeprefix(base)}"
+        keys.append(Key(key, value, default[key], source))
+    return Explained(recipe, keys, name in (*settings.recipes, *settings.ensembles))

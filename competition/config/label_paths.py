@@ -1,0 +1,67 @@
+"""The ways in which the label of a row reaches what a run predicts for it, by its recipe and those that it learns from.
+
+An average of members with smaller folds than its own is held out by theirs.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from competition.config.keys import AND
+from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+
+_LEARNED = ("greedy", "search")  # averages whose weights are learned, where there are several members
+
+
+def label_paths(
+    recipe: RunRecipe, load: Callable[[str], RunRecipe], members: Sequence[MemberRecipe] = (), task: str | None = None
+) -> tuple[str, ...]:
+    """Return the ways in which the label of a row reaches what a run predicts for it; none where it is held out.
+
+    Args:
+        recipe: of the run.
+        load: from the name of a run that it learns from to that run's recipe.
+        members: of an ensemble, for the task.
+        task: that an ensemble answers.
+    """
+    paths = _of_ensemble(recipe, load, members, task) if isinstance(recipe, EnsembleRecipe) else _of(recipe, load)
+    return tuple(dict.fromkeys(paths))
+
+
+def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
+    """Of a recipe that is trained on folds: the choice of its epoch, and what it learns from other runs."""
+    paths = ["the choice of its best epoch"] if _chooses(recipe) else []
+    sources = [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(AND))] if recipe.noise_from else []
+    sources += [(f"its teacher {recipe.distil_from}", [recipe.distil_from])] if recipe.distil_from else []
+    for path, runs in sources:
+        if not recipe.nested:
+            paths.append(path)
+        else:  # their nested models left out the fold, but may have chosen their epochs by it
+            paths += _epochs(load(run) for run in runs)
+    return paths
+
+
+def _of_ensemble(
+    recipe: EnsembleRecipe, load: Callable[[str], RunRecipe], members: Sequence[MemberRecipe], task: str | None
+) -> list[str]:
+    """Of an ensemble: the paths of its members, and what it learns from outputs of models that saw the label."""
+    if recipe.nested:
+        return _epochs(members)
+    paths = [f"{path} ({member.name})" for member in members for path in _of(member, load)]
+    weighs = recipe.method in _LEARNED and len(members) > 1
+    decides = (recipe.can and task == "task2") or (recipe.thresholds != "none" and task != "task1")
+    if recipe.stacks:
+        paths.append("a stacker over members that saw it")
+    elif weighs:
+        paths.append("weights learned over members that saw it")
+    if decides:
+        paths.append("decisions learned over members that saw it")
+    return paths
+
+
+def _epochs(recipes: Iterable[RunRecipe]) -> list[str]:
+    """The nested models that chose their epoch by the folds that they left out."""
+    return [f"the choice of the best epoch of {recipe.name}" for recipe in recipes if _chooses(recipe)]
+
+
+def _chooses(recipe: RunRecipe) -> bool:
+    """Whether held-out labels choose the epoch that is kept: of several."""
+    return isinstance(recipe, EncoderRecipe) and recipe.weights == "best" and recipe.epochs > 1

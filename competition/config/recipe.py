@@ -1,0 +1,388 @@
+"""Recipes as frozen, typed models: what each key means, its default, and which keys go together."""
+
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from competition.config.keys import SPANS, Locale, Model, Spans
+from competition.core.fingerprint import derive_seed
+from competition.scoring.tasks import KINDS
+
+SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
+
+
+class Learned(Model):
+    """What every recipe says that something is learned by.
+
+    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws other numbers,
+    mixup other partners), so changing them makes nothing out of date.
+    """
+
+    device_keys: ClassVar[frozenset[str]] = frozenset()
+    later_keys: ClassVar[frozenset[str]] = frozenset()  # at its default, each is as if it were not known
+
+    name: str
+    about: str = ""
+    seed: int = 2022
+
+    def result_keys(self) -> dict[str, Any]:
+        """All that can change a result: not the name, which nothing is drawn from."""
+        fields = type(self).model_fields
+        off = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
+        return self.model_dump(mode="json", exclude=set(self.device_keys) | off | {"about", "name"})
+
+
+class Supervised(Learned):
+    """What every recipe says that learns from labels.
+
+    With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is all. Text is read
+    whole, and every row is predicted: a recipe and its smaller self are scored on the same rows.
+    """
+
+    later_keys: ClassVar[frozenset[str]] = frozenset({"train_queries"})
+
+    train_queries: int = Field(0, ge=0)
+
+
+class Recipe(Supervised):
+    """What every recipe says that is trained on folds.
+
+    Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose audit training
+    obeys, or several joined by `+`; `distil_from` the run whose out-of-fold outputs are `distilled`, a share, into the
+    targets. They change what training rows teach, never a row that is held out or tested. What is taken from complete
+    runs saw the labels of the fold that is evaluated; with `nested` it comes from models that did not.
+    """
+
+    kind: Literal["classes", "gain", "substitute"] = "classes"
+    scheme: Literal["five", "ten"] = "five"
+    rows: Literal["all", "task1"] = "all"
+    drop_noise_from: str = ""
+    weight_noise_from: str = ""
+    relabel_noise_from: str = ""
+    distil_from: str = ""
+    distilled: float = Field(0.5, gt=0, le=1)
+    nested: bool = False
+
+    @model_validator(mode="after")
+    def _one_action(self) -> "Recipe":
+        if sum(map(bool, (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from))) > 1:
+            raise ValueError("of drop_noise_from, weight_noise_from and relabel_noise_from there can be one")
+        return self
+
+    @property
+    def noise_from(self) -> str:
+        """The run whose audit training obeys; empty for none."""
+        return self.drop_noise_from or self.weight_noise_from or self.relabel_noise_from
+
+    def result_keys(self) -> dict[str, Any]:
+        """Without the keys that are switched off, so that a recipe is what it was before they were known."""
+        off = {key for key in ("weight_noise_from", "relabel_noise_from", "distil_from") if not getattr(self, key)}
+        off |= set() if self.distil_from else {"distilled"}
+        off |= set() if self.nested and (self.noise_from or self.distil_from) else {"nested"}
+        return {key: value for key, value in super().result_keys().items() if key not in off}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that the outputs answer."""
+        return KINDS[self.kind].tasks
+
+    @property
+    def folds(self) -> range:
+        return range(SCHEMES[self.scheme])
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds whose models are averaged."""
+        return (self.seed,)
+
+    @property
+    def for_all_rows(self) -> Self:
+        """The recipe of a model that holds out no row."""
+        return self
+
+    @staticmethod
+    def fold_seed(seed: int, fold: int | str) -> int:
+        """Of all that is drawn in a fold. Recipes share it, so that two of them differ by their keys alone."""
+        return derive_seed(seed, "fold", fold)
+
+
+# Where and how training runs: keys of `Optimised` that leave the mathematics as it is.
+_ON_THE_DEVICE = frozenset(
+    {"encoder", "token_budget", "precision", "deterministic", "checkpoint_minutes", "checkpoint_steps"}
+)
+
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})  # of `Optimised`, see `Learned.later_keys`
+
+
+class Optimised(Model):
+    """What the training loop reads, whatever it trains.
+
+    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how
+    many it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the
+    averaged weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own;
+    each layer of the encoder by `layer_decay` times the rate of the one above it, see `training/optimizer.py`.
+
+    `precision` is that of matrix products: `auto` is bf16 on a GPU that has it and fp32 elsewhere, `fast` is bf16 on a
+    CPU that has it, too; weights, norms and losses are fp32 in either. `deterministic` makes GPUs repeat their bytes. A
+    checkpoint is written once `checkpoint_minutes` have passed since the last, and every `checkpoint_steps` optimiser
+    steps, 0 for none.
+    """
+
+    encoder: str = "tiny"
+    max_length: int = Field(256, ge=16, le=8192)
+    epochs: int = Field(5, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-5, gt=0)
+    head_learning_rate: float = Field(0.0, ge=0)
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    ema: float = Field(0.0, ge=0, lt=1)
+    token_budget: int = Field(16_384, ge=1)
+    precision: Literal["auto", "fast", "fp32", "bf16"] = "auto"
+    deterministic: bool = False
+    checkpoint_minutes: float = Field(10.0, gt=0)
+    checkpoint_steps: int = Field(0, ge=0)
+
+    @property
+    def fused(self) -> bool:
+        """Whether AdamW is one kernel on CPUs, too: faster, and rounded differently."""
+        return False
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each of several processes holds a part of the weights alone."""
+        return False
+
+
+class EncoderRecipe(Recipe, Optimised):
+    """A model that reads query and product as text, and how it is fine-tuned.
+
+    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side by side; `auto` is
+    what the encoder was made with, see `models/encoder/pooling.py`. With `prior_bias`, the untrained model says of
+    every pair what training rows say on average, so that the encoder need not learn it.
+
+    `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little. `r_drop` is the
+    weight alpha of the divergence, `mixup` the parameter of its Beta distribution, `label_smoothing` a share; 0
+    switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
+    once per seed and averages the outputs. `translate_with` and `rebalance` add training rows of the weight
+    `augmented_weight`, see `data/augment.py`; `query_context` appends to a query what its candidates share.
+
+    Four keys change how training computes, not what: `lean` leaves out padding and all that the head does not read of
+    the last layer, and draws dropout faster (other numbers; see `models/encoder/unpadded.py`; prediction always does
+    so); `compile` compiles the layers of that way, and `checkpointing` keeps less for the gradient and computes it
+    again. With `sharded`, each of several processes holds a part of the weights, see `training/sharding.py`; one holds
+    them all.
+    """
+
+    # Models count by their content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
+    device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
+        "lean", "compile", "checkpointing", "sharded", "translate_with",
+    }  # fmt: skip
+    later_keys: ClassVar[frozenset[str]] = Recipe.later_keys | _LATER | {"pooling", "prior_bias"}
+
+    model: Literal["encoder"] = "encoder"
+    architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
+    field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
+    features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
+    char3_init: Literal["random", "word2vec", "frozen"] = "random"
+    prior_bias: bool = False
+    dropout: float = Field(0.1, ge=0, lt=1)
+    multi_sample_dropout: int = Field(1, ge=1)
+    loss: Literal["ce", "poly1", "focal", "ghm", "mse"]
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
+    epsilon: float = Field(gt=0)
+    r_drop: float = Field(0.0, ge=0)
+    mixup: float = Field(0.0, ge=0)
+    translate_with: str = ""  # a MarianMT model es -> en, by name or folder; empty: no translated rows
+    rebalance: bool = False
+    augmented_weight: float = Field(0.3, gt=0, le=1)
+    query_context: bool = False
+    seeds: tuple[int, ...] = ()  # empty: `seed` alone
+    weights: Literal["last", "best"] = "last"
+    lean: bool = True
+    compile: bool = False
+    checkpointing: bool = False
+    sharded: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend(cls, content: dict[str, Any]) -> dict[str, Any]:
+        loss = "mse" if content.get("kind") == "gain" else "ce"
+        # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
+        epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
+        return {"loss": loss, "epsilon": epsilon, **content}
+
+    @field_validator("features", "seeds")
+    @classmethod
+    def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is there twice")
+        return values
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "EncoderRecipe":
+        if (self.loss == "mse") != (self.kind == "gain"):
+            raise ValueError(f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not")
+        if self.label_smoothing and self.kind == "gain":
+            raise ValueError("label_smoothing is for classes, the kind is gain")
+        if self.architecture == "two-tower" and self.pooling != "auto":
+            raise ValueError('two-tower reads all tokens and takes means of its own: leave pooling at "auto"')
+        if self.compile and not self.lean:
+            raise ValueError("compile goes with lean = true")
+        if self.checkpointing and self.adversary == "awp":
+            raise ValueError("checkpointing computes layers again with the weights as they are, awp has moved them")
+        if self.sharded and self.adversary == "awp":
+            raise ValueError(
+                "awp moves whole weights, sharded processes hold parts: take fgm-table, or sharded = false"
+            )
+        if self.sharded and self.compile:
+            raise ValueError("sharded layers are not compiled: set compile = false, or sharded = false")
+        return self
+
+    @property
+    def fused(self) -> bool:
+        return self.lean
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.sharded
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        return self.seeds or (self.seed,)
+
+    @property
+    def for_all_rows(self) -> Self:
+        """No held-out score can choose an epoch, so the last one is kept."""
+        return self.model_copy(update={"weights": "last"})
+
+
+class LexicalRecipe(Recipe):
+    """LightGBM on text features alone: the floor."""
+
+    model: Literal["lexical"] = "lexical"
+    kind: Literal["classes"] = "classes"
+    trees: int = Field(100, ge=1)
+    shrinkage: float = Field(0.05, gt=0)
+    leaves: int = Field(15, ge=2)
+    min_rows_per_leaf: int = Field(30, ge=1)
+
+
+Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
+
+
+class EnsembleRecipe(Supervised):
+    """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
+
+    `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean
+    gain of the regressors; tasks 2 and 3: mean probabilities); `greedy` and `search` learn the weights of an average,
+    see `models/ensemble/weighted_average.py`; `logistic` is a regression on the outputs of members that help and on
+    text, see `models/ensemble/logistic.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the
+    members' outputs, see `models/ensemble/gbdt.py`; `mixed` is the mean of the regression and of trees on text alone.
+    The keys behind it belong to weights, then to trees, then to what is done with probabilities.
+    """
+
+    model: Literal["ensemble"] = "ensemble"
+    members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
+    method: Method = "mixed"
+    nested: bool = False  # fit on members that never saw the fold that is scored
+
+    objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
+    space: Literal["score", "rank"] = "score"  # of task 1: average scores, or ranks within the query
+    per_locale: bool = False  # weights of their own for each locale that has enough queries
+    selections: int = Field(40, ge=1)  # of a greedy average
+    bags: int = Field(10, ge=1)  # greedy averages over random halves of the queries, themselves averaged
+
+    text: bool = True  # read the features of text, too
+    leaky: bool = False  # read in which other tasks' lists a row is
+    trees: int = Field(300, ge=1)  # per class, at most
+    shrinkage: float = Field(0.05, gt=0)
+    leaves: int = Field(15, ge=2)
+    min_rows_per_leaf: int = Field(30, ge=1)
+
+    can: bool = False  # alternating normalisation, task 2
+    thresholds: Literal["none", "micro-F1", "macro-F1"] = "none"  # decide so that this is highest, tasks 2 and 3
+
+    @field_validator("members")
+    @classmethod
+    def _distinct(cls, members: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(members)) < len(members):
+            raise ValueError("a member is named twice")
+        return members
+
+    @property
+    def folds(self) -> range:
+        """Ensembles cross-fit on the scheme `five`, whatever their members were trained on."""
+        return range(SCHEMES["five"])
+
+    @property
+    def stacks(self) -> bool:
+        """Whether a model reads what the members say, of any task, as features beside those of text."""
+        return self.method in ("logistic", "lightgbm", "lambdarank", "mixed")
+
+    def serves(self, task: str) -> bool:
+        """Whether the method answers a task."""
+        return self.method != "lambdarank" or task == "task1"
+
+    def run_name(self, task: str) -> str:
+        return f"{self.name}-{task}"
+
+
+class PretrainingRecipe(Learned, Optimised):
+    """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
+
+    `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0 switches a task off. An
+    epoch is one pass over the catalogue in blocks of `max_length` tokens, in which MLM reads the products of test rows
+    `test_copies` times; with 0 they are left out of all tasks, and new test rows leave the encoder alone.
+    """
+
+    device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE
+    later_keys: ClassVar[frozenset[str]] = _LATER
+
+    model: Literal["pretraining"] = "pretraining"
+    epochs: int = Field(10, ge=1)
+    learning_rate: float = Field(2e-5, gt=0)
+    warmup: float = Field(0.03, ge=0, lt=1)
+    ema: float = Field(0.999, ge=0, lt=1)
+    mlm: float = Field(1.0, gt=0)  # always on: its held-out loss chooses the weights that are kept
+    query: float = Field(2.0, ge=0)
+    brand: float = Field(0.5, ge=0)  # half each: published is the mean of the two losses
+    color: float = Field(0.5, ge=0)
+    contrastive: float = Field(1.0, ge=0)
+    masked: float = Field(0.15, gt=0, lt=1)  # share of tokens
+    temperature: float = Field(0.03, gt=0)
+    queue: float = Field(2.5, ge=0)  # keys, in batches
+    momentum: float = Field(0.999, ge=0, lt=1)
+    spans: dict[Locale, Spans] = SPANS
+    test_copies: int = Field(2, ge=0)
+
+    @field_validator("spans", mode="before")
+    @classmethod
+    def _beside_the_defaults(cls, spans: Any) -> Any:
+        """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
+        if not isinstance(spans, dict):
+            return spans
+        given = {name: own.model_dump() if isinstance(own, Spans) else own for name, own in spans.items()}
+        default = {str(name): own.model_dump() for name, own in SPANS.items()}
+        return default | {n: default.get(n, {}) | own if isinstance(own, dict) else own for n, own in given.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes whose embeddings are learned."""
+        return tuple(name for name in ("brand", "color") if getattr(self, name))
+
+
+MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
+RunRecipe = MemberRecipe | EnsembleRecipe  # leaves out-of-fold predictions
+AnyRecipe = RunRecipe | PretrainingRecipe
+MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]] = {
+    "encoder": EncoderRecipe,
+    "lexical": LexicalRecipe,
+    "ensemble": EnsembleRecipe,
+    "pretraining": PretrainingRecipe,
+}

@@ -1,0 +1,1 @@
+"""Processes, files and the terminal; knows nothing of competitions."""

@@ -1,0 +1,207 @@
+"""Files from outside as bytes: packed or not, a pipe, or a folder of part files. Nothing is unpacked to the disk."""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import shutil
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from competition.core.errors import InputError, shown
+
+# What a packed file may unpack to: text packs 3 to 10 times, and the largest real table has 3 GB.
+LARGEST = 16 << 30  # bytes
+RATIO = 100  # times its size, for what is larger than
+SMALL = 64 << 20  # bytes
+
+PARQUET = b"PAR1"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+# The ending -> what such a file is, how it begins, and what reads it.
+_STREAMS: dict[str, tuple[str, bytes, Callable[..., Any]]] = {
+    ".gz": ("gzip", b"\x1f\x8b", gzip.open),
+    ".bz2": ("bzip2", b"BZh", bz2.open),
+    ".xz": ("xz", b"\xfd7zXZ\0", lzma.open),
+}
+PACKED = (".zip", *_STREAMS)
+# What is no table of ours, whatever its name says: how it begins -> what it is and what to do about it.
+_OTHERS = {
+    b"version https://git-lfs": "a Git-LFS pointer, not the file itself: fetch it with `git lfs pull`",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save the sheet as CSV (UTF-8)",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
+    b"7z\xbc\xaf\x27\x1c": "packed by 7-Zip: unpack it first",
+    b"Rar!\x1a\x07": "packed by RAR: unpack it first",
+    b"ARROW1": "an Arrow (Feather) file: write it as parquet",
+    b"Obj\x01": "an Avro file: write it as parquet",
+    b"SQLite format 3\0": "an SQLite database: export the table as CSV",
+    b"%PDF-": "a PDF document, no table",
+    b"<!doctype html": "a web page, no table: fetch the file itself",
+    b"<html": "a web page, no table: fetch the file itself",
+}
+_TAR = slice(257, 262)  # where a tar archive says so
+_HEAD = 512  # bytes
+# What unpacking raises where bytes are damaged, and what `zipfile` raises besides where its directory is.
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
+_BROKEN_DIRECTORY = (*BROKEN, ValueError, LookupError, struct.error)
+
+
+@contextmanager
+def opened(source: Path, name: str) -> Iterator[IO[bytes]]:
+    """The bytes of a file or a pipe, unpacked where they are packed by gzip, bzip2, xz or zip; from the start, again.
+
+    Raises:
+        InputError: it is missing, empty, a folder, not what its name says, a file of another program, or an archive
+            that is damaged, holds several files or would unpack to more than is sound.
+    """
+    with ExitStack() as open_files:
+        file: IO[bytes] = open_files.enter_context(_seekable(source, name))
+        ending = source.suffix.lower() if source.is_file() else ""  # a pipe has no name that says anything
+        kind = _packing(file, name, ending)
+        if kind == ".zip":
+            try:
+                archive = open_files.enter_context(zipfile.ZipFile(file))
+                file = open_files.enter_context(archive.open(_only(archive, name)))
+            except _BROKEN_DIRECTORY as error:
+                raise InputError(f"{name} is no readable archive: {error}.") from None
+        elif kind:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            unpacked = open_files.enter_context(_STREAMS[kind][2](file))
+            file = _Bounded(unpacked, min(LARGEST, max(SMALL, RATIO * size)), name)  # type: ignore[assignment]
+        yield _checked(io.BufferedReader(file), name) if kind else file  # type: ignore[arg-type]
+
+
+def part_files(path: Path) -> list[Path]:
+    """The file itself; of a folder, which Spark and Dask write, its part files in their order.
+
+    Raises:
+        InputError: a folder holds none, or folders of its own.
+    """
+    if not path.is_dir():
+        return [path]
+    found = [file for file in path.iterdir() if not file.name.startswith((".", "_"))]
+    for file in found:
+        if file.is_dir():
+            raise InputError(f"{path} holds the folder {file.name}: give a file, or a folder of part files alone.")
+    if not found:
+        raise InputError(f"{path} is a folder without part files.")
+    return sorted(found, key=lambda file: [(int(n or 0), text) for n, text in re.findall(r"(\d*)(\D*)", file.name)])
+
+
+@contextmanager
+def _seekable(source: Path, name: str) -> Iterator[IO[bytes]]:
+    """A file that can be read more than once: a pipe is copied to the disk, where it has no name."""
+    try:
+        handle = source.open("rb")
+    except FileNotFoundError:
+        raise InputError(f"{name} is missing.") from None
+    except IsADirectoryError:
+        raise InputError(f"{name} is a folder, not a file.") from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}.") from None
+    with handle:
+        if handle.seekable():
+            yield handle
+            return
+        with tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(handle, copy)
+            copy.seek(0)
+            yield copy
+
+
+def _packing(file: IO[bytes], name: str, ending: str) -> str:
+    """The ending that goes with how a file is packed, by its first bytes; its name must not say otherwise."""
+    head = file.read(_HEAD)
+    file.seek(0)
+    _refuse_others(head, name)
+    found = ".zip" if head.startswith(_ZIP) else ""
+    found = next((end for end, (_, magic, _) in _STREAMS.items() if head.startswith(magic)), found)
+    if found == ".bz2" and head[4:10] != b"1AY&SY":  # a text may begin with the letters
+        found = ""
+    said = ending if ending in PACKED else ""
+    if said and not found:
+        raise InputError(f"{name} is no {said.removeprefix('.')} archive, though its name says so: rename it.")
+    if found and ending not in ("", ".tgz") and said != found:
+        raise InputError(f"{name} is packed: rename it, so that it ends in {found}, or unpack it.")
+    return found
+
+
+def _refuse_others(head: bytes, name: str) -> None:
+    if not head:
+        raise InputError(f"{name} is empty.")
+    for magic, what in _OTHERS.items():
+        if head.lower().startswith(magic) if magic.startswith(b"<") else head.startswith(magic):
+            raise InputError(f"{name} is {what}.")
+    if head[_TAR] == b"ustar":
+        raise InputError(f"{name} is a tar archive: unpack it first.")
+
+
+def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
+    """What was unpacked, unless it is something that no table is; a parquet file is read from its end, in memory."""
+    try:
+        head = file.peek(_HEAD)[:_HEAD]
+        _refuse_others(head, name)
+        return io.BytesIO(file.read()) if head.startswith(PARQUET) else file
+    except BROKEN as error:
+        raise InputError(f"{name} is no readable archive: {error}.") from None
+
+
+def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """The only file of an archive, what systems add on their own aside; no more of it is read than the size checked."""
+    files = [file for file in archive.infolist() if not file.is_dir()]
+    if any(file.filename == "[Content_Types].xml" for file in files):
+        raise InputError(f"{name} is an Excel workbook or another document: save the sheet as CSV (UTF-8).")
+    files = [file for file in files if not _added(PurePosixPath(file.filename.replace("\\", "/")))]
+    if len(files) != 1:
+        raise InputError(f"{name} holds {len(files)} files, it must hold one.")
+    (file,) = files
+    path = PurePosixPath(file.filename.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in file.filename:
+        raise InputError(f"{name} holds a file that points out of it, {shown(file.filename)}: pack the file anew.")
+    if file.file_size > min(LARGEST, max(SMALL, RATIO * file.compress_size)):
+        raise _too_large(name, f"{file.file_size / 1e9:,.1f} GB from {file.compress_size / 1e6:,.1f} MB")
+    return file
+
+
+def _added(path: PurePosixPath) -> bool:
+    """Whether macOS or Windows put a file into an archive, and nobody else."""
+    return path.parts[0] == "__MACOSX" or path.name in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _too_large(name: str, size: str) -> InputError:
+    return InputError(
+        f"{name} would unpack to {size}, more than {RATIO} times its size or {LARGEST >> 30} GiB: if it is what you "
+        "want, unpack it yourself."
+    )
+
+
+class _Bounded(io.RawIOBase):
+    """A stream of which no more than `limit` bytes are read, and which can go back to its start."""
+
+    def __init__(self, stream: IO[bytes], limit: int, name: str) -> None:
+        self._stream, self._left, self._limit, self._name = stream, limit, limit, name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._left = self._limit
+        return self._stream.seek(offset, whence)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        piece = self._stream.read(len(buffer))
+        self._left -= len(piece)
+        if self._left < 0:
+            raise _too_large(self._name, f"more than {self._limit / 1e9:,.1f} GB")
+        buffer[: len(piece)] = piece
+        return len(piece)

@@ -1,0 +1,142 @@
+"""Files and folders that are written whole or not at all."""
+
+import errno
+import glob
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from competition.core.errors import CompError
+from competition.core.locks import HOST, is_alive
+
+# What a disk says that takes no more. Rust's libraries say it in words alone.
+_REFUSALS = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_IN_WORDS = re.compile(r"\(os error (\d+)\)")
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name what could not be written, whatever the library was that tried."""
+    try:
+        yield
+    except Exception as error:
+        words = _IN_WORDS.search(str(error))
+        number = int(words[1]) if words else getattr(error, "errno", None)
+        if number not in _REFUSALS:
+            raise
+        raise CompError(
+            f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: mend the disk or "
+            "make room, and the same command goes on."
+        ) from error
+
+
+def _umask() -> int:
+    """The bits that files of this process do without; to read them is to set them."""
+    os.umask(mask := os.umask(0o077))
+    return mask
+
+
+_MODE = 0o666 & ~_umask()  # of files, whatever library wrote them: some keep theirs from all but their owner
+
+
+def _finish(path: Path) -> None:
+    """Give a file the mode that the user's others have; bring it, or a folder, to the disk."""
+    if path.is_file():
+        path.chmod(_MODE)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A name for what this process alone has in its hands; other machines may share the folder."""
+    return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{ending}")
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a process of this machine that was killed, or this one before, left half-written beside `path`."""
+    for leftover in path.parent.glob(f".{glob.escape(f'{path.name}.{HOST}')}.*"):
+        pid, ending = leftover.name.split(".")[-2:]
+        if ending in ("tmp", "old") and pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_files(*paths: Path) -> Iterator[list[Path]]:
+    """Yield temporary paths beside `paths`, which replace them in this order once all are on the disk, or vanish.
+
+    Raises:
+        CompError: the disk is full, broken or read-only.
+    """
+    temporaries = [_beside(path, "tmp") for path in paths]
+    with _writing(paths[0]):
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+        try:
+            yield temporaries
+            for temporary in temporaries:
+                _finish(temporary)
+            for temporary, path in zip(temporaries, paths, strict=True):
+                os.replace(temporary, path)
+            for folder in {path.parent for path in paths}:
+                _sync(folder)
+        finally:
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; what is written there replaces `path` at the end, or vanishes on error."""
+    with atomic_files(path) as (temporary,):
+        yield temporary
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder. An older folder at `path` is moved away only when the new one is complete on disk."""
+    temporary, retired = _beside(path, "tmp"), _beside(path, "old")
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        try:
+            temporary.mkdir()
+            yield temporary
+            for file in (*temporary.rglob("*"), temporary):
+                _finish(file)
+            _exchange(path, temporary, retired)
+            _sync(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(retired, ignore_errors=True)
+
+
+def _exchange(path: Path, temporary: Path, retired: Path) -> None:
+    """Put the folder `temporary` in the place of `path`, which becomes `retired`, or stays where that fails."""
+    if path.exists():
+        os.replace(path, retired)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        if retired.exists():
+            os.replace(retired, path)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,156 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.progress import Task as BarTask
+from rich.text import Text
+
+from competition.core import distributed
+from competition.core.commands import typed
+
+PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is wrapped there
+
+
+class _Console(Console):
+    """Leaves lines to the terminal to wrap, which knows then that they are one: commands in them can be copied."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        if all(isinstance(each, str | Text) for each in objects):
+            how.setdefault("soft_wrap", True)
+        super().print(*objects, **how)
+
+
+def _console() -> Console:
+    # No markup: titles and queries may hold anything, square brackets among it. Of several processes, one speaks.
+    width = None if sys.stdout.isatty() else PLAIN_WIDTH
+    return _Console(highlight=False, markup=False, width=width, quiet=not distributed.is_first())
+
+
+console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
+results = _console()  # what was found
+PLAIN_EVERY = 15.0  # seconds between two plain lines
+
+
+class _Facts(ProgressColumn):
+    """How much is done, the rate and the time left; the time that has passed where nobody knows how much there is.
+
+    The tasks of the bar bring the name of their unit as the field `unit`.
+    """
+
+    def render(self, task: BarTask) -> Text:
+        if task.total is None:
+            return Text(_clock(task.elapsed))
+        speed = task.finished_speed or task.speed
+        unit = task.fields["unit"]
+        rate = f", {_per_second(speed, unit)}, {_clock(task.time_remaining)} left" if speed else ""
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f} {unit}{rate}")
+
+
+def _clock(seconds: float | None) -> str:
+    return str(timedelta(seconds=round(seconds or 0)))
+
+
+def _per_second(rate: float, unit: str) -> str:
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
+
+
+class Progress:
+    """Counts the units of work, such as `rows`, of one named step; `total` is None where nobody knows how many."""
+
+    def __init__(self, name: str, total: int | None, bar: Bar | None, unit: str = "") -> None:
+        self.name, self.total, self.unit, self.done = name, total, unit, 0
+        self._before = 0  # units that were done before this process began
+        self._bar = bar
+        self._task = bar.add_task(name, total=total, unit=unit) if bar else None
+        self._start = self._said = time.monotonic()
+
+    def advance(self, units: int) -> None:
+        """Count `units` more as done."""
+        self.done += units
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task, units)
+        elif self.total is not None and time.monotonic() - self._said > PLAIN_EVERY:
+            self._said = time.monotonic()
+            left = (self.total - self.done) / max(self.rate, 1e-9)
+            rate = _per_second(self.rate, self.unit)
+            console.print(f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {_clock(left)} left")
+
+    def reach(self, units: int) -> None:
+        """Count as done what was done before this process began, up to `units` in all; no rate is due to it."""
+        if units > self.done:
+            self._before += units - self.done
+            self.done = units
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, completed=units)
+
+    @property
+    def rate(self) -> float:
+        """Units per second since the start."""
+        return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
+
+    def close(self) -> None:
+        """Say what was done, and take the bar away."""
+        if self._bar is not None and self._task is not None:
+            self._bar.remove_task(self._task)
+        seconds = time.monotonic() - self._start
+        if self.total is None:
+            console.print(f"{self.name}: {seconds:,.1f} s")
+        elif here := self.done - self._before:
+            rate = _per_second(self.rate, self.unit)
+            console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
+
+
+_live: list[Bar] = []  # the bars on the terminal: at most one, to which work within work adds a line
+
+
+@contextmanager
+def progress(name: str, total: int | None = None, unit: str = "") -> Iterator[Progress]:
+    """Show the progress of `total` units of work, such as `rows`, under `name`; ends with one line that stays.
+
+    Without a total, the time that has passed is shown: for what a library does in one call.
+    """
+    with _bars() as bar:
+        work = Progress(name, total, bar, unit)
+        yield work
+        work.close()
+
+
+@contextmanager
+def _bars() -> Iterator[Bar | None]:
+    """The bars on the terminal; None where there is none."""
+    if not console.is_terminal or console.quiet:
+        yield None
+    elif _live:
+        yield _live[0]
+    else:
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Facts())
+        with Bar(*columns, console=console, transient=True) as bar:
+            _live.append(bar)
+            try:
+                yield bar
+            finally:
+                _live.pop()
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Show no progress: for those who call from Python and not from a terminal."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+def warn(sentence: str) -> None:
+    """Say something that the user should know but that stops nothing."""
+    if distributed.is_first():
+        print(f"warning: {typed(sentence)}", file=sys.stderr)

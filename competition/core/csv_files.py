@@ -1,0 +1,242 @@
+"""CSV files from outside: every cell as the text that it is, or one sentence of refusal that names the line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from io import StringIO, TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from competition.core.archives import BROKEN, opened
+from competition.core.errors import InputError, shown
+from competition.core.lazy_pandas import pd
+
+UTF8 = "UTF-8"
+SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
+_BLANKS = (" ", "\u00a0")  # stand behind commas of a text; of a file behind all that part its cells, or none
+_CHUNK = 20_000  # rows that are Python's before they are Arrow's
+_PIECE = 1 << 20  # bytes
+_REASONS = {  # what the parser says -> what is wrong
+    "new-line character": "a carriage return stands outside of quotation marks",
+    "expected after": 'text follows a closing quotation mark (a mark within a quoted cell is written twice, "")',
+    "unexpected end": "its quotation mark is never closed",
+}
+Check = Callable[[list[str]], None]
+
+
+def spelled(column: str, found: Iterable[object], name: str) -> None:
+    """Raise InputError where one of the columns that were found is `column` but for its case or blanks around it."""
+    for other in map(str, found):
+        if other != column and other.strip("\ufeff \t\r\n\u00a0").casefold() == column:
+            raise InputError(f"{name}: the column {shown(other)} is to be written {column!r}.")
+
+
+def read_text(
+    source: Path | StringIO, name: str, check: Check | None = None, blank_lines: bool = False
+) -> pd.DataFrame:
+    """All columns of a CSV file in UTF-8, see `read_csv`, as a frame of text."""
+    return read_csv(source, name, check, blank_lines).to_pandas()
+
+
+def read_csv(
+    source: Path | StringIO | IO[bytes],
+    name: str,
+    check: Check | None = None,
+    blank_lines: bool = False,
+    encoding: str = UTF8,
+    mend: str = "convert it first",
+    separator: str = ",",
+) -> pa.Table:
+    """All columns of a CSV file; `nan`, `none`, `007`, `=1+1` and line breaks in quoted cells stay themselves.
+
+    Args:
+        source: a file, perhaps packed or a pipe (see `packing.opened`), one that was opened so, or its text.
+        name: what messages call it.
+        check: is told the columns before any row is read, to refuse them.
+        blank_lines: whether lines without a cell are passed over; else they are refused.
+        encoding: of a file. A byte order mark before the first cell is no part of it.
+        mend: what helps where the encoding is another.
+        separator: what stands between cells; another one is refused.
+
+    Raises:
+        InputError: the file cannot be opened, is empty, has another encoding, separates its columns by another sign,
+            names a column twice, has a row with more or fewer cells than the header, a quotation mark that is not
+            closed or has text behind it, or rows that a stray mark made one.
+        LookupError: there is no such encoding.
+    """
+    if isinstance(source, Path):
+        with opened(source, name) as handle:
+            return read_csv(handle, name, check, blank_lines, encoding, mend, separator)
+    if isinstance(source, StringIO):
+        return _read(StringIO(source.getvalue(), newline=""), name, check, blank_lines, separator)
+    text = TextIOWrapper(source, encoding, newline="")
+    try:
+        return _read(text, name, check, blank_lines, separator)
+    except UnicodeDecodeError:
+        line = _first_bad_line(source, encoding)
+        raise InputError(f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}.") from None
+    except BROKEN as error:
+        raise InputError(f"{name} is no readable CSV file: {error}.") from None
+    finally:
+        text.detach()
+
+
+def _lines(text: IO[str]) -> Iterator[str]:
+    """Lines that end as the first does: a lone carriage return ends none, unless it ends the first."""
+    pieces: list[str] = []
+    old_mac = None
+    for piece in text:
+        if old_mac is None:
+            piece, old_mac = piece.lstrip("\ufeff"), piece.endswith("\r")
+        pieces.append(piece)
+        if old_mac or not piece.endswith("\r"):
+            yield "".join(pieces)
+            pieces.clear()
+    if pieces:
+        yield "".join(pieces)
+
+
+class _Records:
+    """The records of a CSV file with the lines that each of them took."""
+
+    def __init__(self, text: IO[str], name: str, separator: str) -> None:
+        csv.field_size_limit(sys.maxsize)
+        self.lines: list[str] = []  # of the last record
+        self.separator = separator
+        self._name = name
+        self._reader = csv.reader(self._kept(text), strict=True, delimiter=separator)
+
+    def _kept(self, text: IO[str]) -> Iterator[str]:
+        for line in _lines(text):
+            self.lines.append(line)
+            yield line
+
+    @property
+    def line(self) -> int:
+        """The number, from 1, of the line in which the last record begins."""
+        return max(1, self._reader.line_num - len(self.lines) + 1)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        while True:
+            self.lines.clear()
+            try:
+                record = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                if self._reader.line_num == 1:
+                    _check_header(self.lines, self._name, self.separator)
+                reason = next((why for words, why in _REASONS.items() if words in str(error)), str(error))
+                begun = "" if len(self.lines) < 2 else f", where a quoted cell of line {self.line} ends"
+                at = self.line if "never" in reason else self._reader.line_num
+                raise InputError(
+                    f"{self._name} is no readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
+                ) from None
+            yield record
+
+
+def _read(text: IO[str], name: str, check: Check | None, blank_lines: bool, separator: str) -> pa.Table:
+    records = _Records(text, name, separator)
+    rows = _rows(records, name, blank_lines)
+    columns = next(rows, None)
+    if columns is None:
+        raise InputError(f"{name} is empty.")
+    _check_header(columns, name, separator)
+    for i, column in enumerate(columns):
+        if column in columns[:i]:
+            raise InputError(f"{name} has the column {shown(column)} twice: remove one of them.")
+    if check is not None:
+        check(columns)
+
+    chunks: list[list[pa.Array]] = []
+    checked = _of_one_width(rows, records, name, len(columns))
+    while chunk := list(islice(checked, _CHUNK)):
+        chunks.append([pa.array(cells, pa.string()) for cells in zip(*chunk, strict=True)])
+    arrays = [pa.chunked_array([chunk[i] for chunk in chunks], pa.string()) for i in range(len(columns))]
+    return pa.table(arrays, names=columns)
+
+
+def _rows(records: _Records, name: str, blank_lines: bool) -> Iterator[list[str]]:
+    """The records that hold cells."""
+    for number, record in enumerate(records):
+        if record and (len(record) > 1 or records.lines[0].strip()):
+            yield record
+        elif not blank_lines:
+            row = f" (row {number} is blank)" if number else ""
+            raise InputError(f"{name}: line {records.line} is empty{row}: remove it.")
+
+
+def _check_header(columns: list[str], name: str, separator: str) -> None:
+    """Refuse columns that another sign separates."""
+    first = columns[0]
+    if first.casefold().startswith("sep="):
+        raise InputError(f"{name}: line 1 is {shown(first)}, which only Excel understands: remove the line.")
+    for sign in SEPARATORS if separator == "," else ():
+        if sum(column.count(sign) for column in columns) >= len(columns):
+            raise InputError(f"{name}: the columns are separated by {sign!r}, not by commas: save it with commas.")
+
+
+def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width: int) -> Iterator[list[str]]:
+    """The rows, each as wide as the header; the first that is not, or that swallowed another, is refused."""
+    suspect = 0
+    quotes_well = False
+    for number, row in enumerate(rows, start=1):
+        if len(row) != width:
+            what = "more" if len(row) > width else "fewer"
+            where = f"in line {records.line} than in its header (row {number} has {len(row)} of {width})"
+            raise InputError(f"{name} is no readable CSV file: it has {what} cells {where}.")
+        if _escaped(records.lines, row):
+            raise InputError(
+                f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
+                "as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
+            )
+        if len(records.lines) > 1 and _swallowed(records.lines, width, records.separator):
+            if width > 2:
+                raise _merged(name, records.line)
+            suspect = suspect or records.line
+        elif width == 2 and len(records.lines) == 1:
+            quotes_well = quotes_well or any(records.separator in cell for cell in row)
+        yield row
+    if suspect and not quotes_well:  # of two cells, a text may look like a row: who quotes commas elsewhere meant it
+        raise _merged(name, suspect)
+
+
+def _escaped(lines: list[str], row: list[str]) -> bool:
+    r"""Whether `\"` stands for a mark: within a quoted cell, a backslash and a mark of the text are `\""`."""
+    return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(line.count('\\""') for line in lines)
+
+
+def _swallowed(lines: list[str], width: int, separator: str) -> bool:
+    """Whether a record of several lines has one quoted cell alone, and each of its lines looks like a row."""
+    blanks = sum(line.count(separator + blank) for line in lines for blank in _BLANKS)
+    return (
+        width > 1
+        and sum(line.count('"') for line in lines) == 2
+        and all(line.count(separator) == width - 1 for line in lines)
+        and blanks in (0, len(lines) * (width - 1))
+    )
+
+
+def _merged(name: str, line: int) -> InputError:
+    return InputError(
+        f"{name} is no readable CSV file: a quotation mark in line {line} makes one row of lines that look like rows "
+        "of their own: write the mark twice within a quoted cell, or, if it is one row, quote its other cells, too."
+    )
+
+
+def _first_bad_line(handle: IO[bytes], encoding: str) -> int:
+    """The number, from 1, of the first line that the encoding does not fit."""
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    handle.seek(0)
+    while piece := handle.read(_PIECE):
+        try:
+            line += decoder.decode(piece).count("\n")
+        except UnicodeDecodeError as error:
+            return line + error.object[: error.start].decode(encoding, "ignore").count("\n")
+    return line  # a character that is cut off at the end

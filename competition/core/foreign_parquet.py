@@ -1,0 +1,137 @@
+"""Parquet files from outside, as Arrow has them: pandas would make floats of whole numbers with gaps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from competition.core.archives import PARQUET, opened
+from competition.core.errors import InputError, shown
+from competition.core.lazy_pandas import pd
+
+Check = Callable[[list[str]], None]
+_PANDAS = b"pandas"  # the key of its metadata
+
+
+def is_parquet(handle: IO[bytes]) -> bool:
+    """Whether a file that was just opened begins as a parquet file does."""
+    head = handle.read(len(PARQUET))
+    handle.seek(0)
+    return head == PARQUET
+
+
+def read_parquet(path: Path, name: str, columns: Sequence[str] | None = None, check: Check | None = None) -> pa.Table:
+    """A parquet file, with pandas' index as columns like others.
+
+    Args:
+        path: the file.
+        name: what messages call it.
+        columns: those that are wanted; all unless given.
+        check: is told the columns before any row is read, to refuse them.
+
+    Raises:
+        InputError: the file cannot be opened or read, or holds text that is not UTF-8.
+    """
+    with opened(path, name) as handle:
+        if not is_parquet(handle):
+            raise InputError(f"{name} is no readable parquet file: it does not begin as one.")
+        return parquet_table(handle, name, columns, check)
+
+
+def parquet_table(
+    handle: IO[bytes], name: str, columns: Sequence[str] | None = None, check: Check | None = None
+) -> pa.Table:
+    """The same of an open file."""
+    try:
+        file = pq.ParquetFile(handle)
+        index = _range_index(file.schema_arrow)
+        if check is not None:
+            check([*index, *file.schema_arrow.names])
+        table = file.read(columns=None if columns is None else list(columns))
+        table.validate(full=True)  # text that is not UTF-8 is found here or in the middle of a training
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{name} is no readable parquet file: {error}.") from None
+    if len(table) != file.metadata.num_rows:
+        raise InputError(f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read.")
+    for column, numbers in index.items():
+        if len(numbers) == len(table) and (columns is None or column in columns):
+            table = table.add_column(0, column, pa.array(numbers, pa.int64()))
+            table = table.replace_schema_metadata(table.schema.metadata | {_PANDAS: _with_column(table, column)})
+    return table
+
+
+def _range_index(schema: pa.Schema) -> dict[str, range]:
+    """pandas' index where it is evenly spaced numbers with a name: no column of the file holds it, its metadata do."""
+    said = json.loads((schema.metadata or {}).get(_PANDAS, "{}")).get("index_columns", [])
+    return {
+        kept["name"]: range(kept["start"], kept["stop"], kept["step"])
+        for kept in said
+        if isinstance(kept, dict) and kept["kind"] == "range" and kept["name"] and kept["name"] not in schema.names
+    }
+
+
+def _with_column(table: pa.Table, column: str) -> bytes:
+    """pandas' metadata, with a column of the table as the index."""
+    said = json.loads(table.schema.metadata[_PANDAS])
+    kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+    columns = [*said["columns"], {"name": column, "field_name": column, **kind}]
+    return json.dumps(said | {"index_columns": [column], "columns": columns}).encode()
+
+
+def joined(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+    """Part files as one table; raises InputError where they differ in their columns or what these hold."""
+    first = parts[0]
+    for part, name in zip(parts, names, strict=True):
+        if sorted(part.column_names) != sorted(first.column_names):
+            raise InputError(f"{name} has other columns than {names[0]}: {', '.join(part.column_names)}.")
+    try:
+        tables = [part.select(first.column_names) for part in parts]
+        return pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowException as error:
+        raise InputError(f"{names[0]} and what lies beside it do not fit together: {error}.") from None
+
+
+def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
+    """A column of text or whole numbers, also as categories, as text.
+
+    Raises:
+        InputError: it holds anything else, of which a text could be made in several ways.
+    """
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], kind.value_type)
+        kind = kind.value_type
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    if values.null_count == len(values):
+        return pa.chunked_array([pa.nulls(len(values), pa.large_string())])
+    if text or pa.types.is_integer(kind):
+        return pc.cast(values, pa.large_string())
+    raise InputError(f"{name}: the column {shown(column)} holds {kind}, which is not what it is for: make it text.")
+
+
+def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
+    """A column as the cells of a CSV file: text, empty where there is none, or floats with all their digits.
+
+    Raises:
+        InputError: it holds what no cell can, such as lists.
+    """
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], kind.value_type)
+    if pa.types.is_floating(values.type):
+        return values.to_pandas()
+    refusal = InputError(
+        f"{name}: the column {shown(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
+    )
+    if "binary" in str(values.type):
+        raise refusal
+    try:
+        return pc.cast(values, pa.large_string()).to_pandas()
+    except pa.ArrowException:
+        raise refusal from None

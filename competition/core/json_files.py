@@ -1,0 +1,57 @@
+"""What an artefact says of itself: JSON files with a checksum, folders stamped with what they were made from."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from competition.core.atomic import write_text
+from competition.core.fingerprint import digest_file, fingerprint
+
+_CHECKSUM = "own_checksum"  # the key of a JSON file that holds the fingerprint of the others
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """The text of a JSON file, with sorted keys and a checksum."""
+    plain = json.loads(json.dumps(content))  # as it will be read
+    checked = {**plain, _CHECKSUM: fingerprint(plain)}
+    return json.dumps(checked, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is none, it cannot be read, or it is not what was written."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict):
+        return {}
+    checksum = content.pop(_CHECKSUM, None)
+    return content if checksum in (None, fingerprint(content)) else {}
+
+
+_STAMP = "made_from.json"  # in the folder of a model or an encoder
+
+
+def stamp(folder: Path, inputs: str) -> None:
+    """Say in a folder what it was made from, and the digests of its files; nothing may be written there afterwards."""
+    write_json(folder / _STAMP, {"inputs": inputs, "sha256": _digests(folder)})
+
+
+def stamped(folder: Path) -> str | None:
+    """What `stamp` said; None where nothing did, or a file is not what it was then."""
+    said = read_json(folder / _STAMP)
+    if said.get("sha256", found := _digests(folder)) != found:
+        return None
+    return str(said["inputs"]) if said.get("inputs") else None
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """The digest of each file below `folder`, the stamp aside, by its name from there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _STAMP)
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

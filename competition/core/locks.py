@@ -1,0 +1,78 @@
+"""Locks between processes. The kernel holds them, so none outlives its process; a note beside says who it is."""
+
+import fcntl
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from competition.core.console import warn
+from competition.core.errors import CompError
+
+HOST = os.uname().nodename
+_NOTES = 1 << 16  # bytes of notes that are kept of those that share a lock
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+@contextmanager
+def hold(path: Path, what: str, wait: bool = False, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of the file `path`.
+
+    Args:
+        path: the lock's file; it stays, only the kernel says whether it is held.
+        what: the work that is locked, for messages.
+        wait: whether to wait for another process, having said which it is.
+        shared: several may hold the lock, but none of them together with one that does not share.
+
+    Raises:
+        CompError: another process holds the lock, and this one does not wait.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    with path.open("ab", buffering=0) as handle:
+        try:
+            fcntl.flock(handle, wanted | fcntl.LOCK_NB)
+        except BlockingIOError:
+            trouble = f"{_holder(path)} is working on {what!r} already"
+            if not wait:
+                raise CompError(f"{trouble}: wait for it or stop it.") from None
+            warn(f"{trouble}: waiting for it.")
+            fcntl.flock(handle, wanted)
+        _note(handle, alone=not shared)
+        yield
+
+
+def _note(handle: IO[bytes], alone: bool) -> None:
+    """Say who holds the lock, behind others that share it."""
+    if alone or handle.tell() > _NOTES:
+        handle.truncate(0)
+    said = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    handle.write(json.dumps(said | {"since": since}).encode() + b"\n")
+
+
+def _holder(path: Path) -> str:
+    """The last that noted itself and lives, as far as this machine can tell."""
+    for line in reversed(path.read_bytes().splitlines()):
+        try:
+            said = json.loads(line)
+            if said["host"] != HOST or is_alive(said["pid"]):
+                return f"Process {said['pid']} on {said['host']} (`{said['command']}`, since {said['since']})"
+        except (ValueError, KeyError, TypeError):
+            continue  # a note that is only half written
+    return "Another process"

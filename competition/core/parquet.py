@@ -1,0 +1,159 @@
+"""Parquet tables of a workspace: written whole, each with its digest and the fingerprint of what it was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from competition.core.atomic import atomic_file
+from competition.core.csv_files import read_text, spelled
+from competition.core.errors import CompError, InputError, listed, shown
+from competition.core.lazy_pandas import pd
+from competition.core.seals import SEALED, is_whole, write_sealed
+
+_METADATA_KEY = b"comp"
+_SLICE = 50_000  # rows
+
+
+def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
+    """Write `frame` as parquet with its digest and the fingerprint of its inputs in the file's own metadata."""
+    with atomic_file(path) as temporary:
+        write_frame(temporary, frame, inputs)
+
+
+def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
+    """The same at the path of an atomic writer."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    write_sealed(
+        temporary, table.replace_schema_metadata({_METADATA_KEY: json.dumps({"inputs": inputs, SEALED: True})})
+    )
+
+
+def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") -> pd.DataFrame:
+    """A parquet file of the workspace.
+
+    Args:
+        path: the file.
+        inputs: the fingerprint that it must have been written with.
+        mend: how the file comes back, for the message.
+
+    Raises:
+        CompError: it is missing, damaged, or made from other inputs.
+    """
+    try:
+        if not is_whole(path):
+            raise CompError(f"{path} is damaged, its bytes are not those that were written: {mend}.")
+        frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
+        recorded = _recorded(path)
+    except FileNotFoundError:
+        raise CompError(f"{path} is missing: {mend}.") from None
+    except (pa.ArrowException, OSError) as error:
+        raise CompError(f"{path} cannot be read ({error}): {mend}.") from None
+    if recorded != inputs:
+        raise CompError(f"{path} is out of date, it was made from other rows, recipes or settings: {mend}.")
+    return frame
+
+
+def table_inputs(path: Path) -> str | None:
+    """The fingerprint that `write_table` left in a file; None where the file is missing, damaged or none of ours."""
+    try:
+        return _recorded(path) if is_whole(path) else None
+    except (OSError, pa.ArrowException):
+        return None
+
+
+def _recorded(path: Path) -> str | None:
+    try:
+        return str(json.loads((pq.read_schema(path).metadata or {})[_METADATA_KEY])["inputs"])
+    except (KeyError, ValueError):
+        return None
+
+
+def slices(rows: int) -> Iterator[slice]:
+    """Some rows after the other: what is done slice by slice makes no copy of a whole column of text."""
+    for first in range(0, rows, _SLICE):
+        yield slice(first, first + _SLICE)
+
+
+def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
+    """A hash of each row's values, `(rows,)`, the same in every process and on every machine."""
+    parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+    for part in slices(len(frame)):
+        hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False)
+        parts.append(np.asarray(hashes, np.uint64))
+    return np.concatenate(parts)
+
+
+def fingerprint_rows(columns: Iterable[str], hashes: NDArray[np.uint64]) -> str:
+    """A stable name for the rows of a frame, in their order, from their `row_hashes`."""
+    return hashlib.sha256(",".join(columns).encode() + hashes.tobytes()).hexdigest()[:16]
+
+
+def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The arithmetic mean of frames over the same examples, joined by example_id and sorted by it.
+
+    Raises:
+        ValueError: they do not hold the same examples.
+    """
+    aligned = [frame.set_index("example_id").sort_index() for frame in frames]
+    if not all(frame.index.equals(aligned[0].index) for frame in aligned):
+        raise ValueError("frames to be averaged must hold the same examples")
+    mean: pd.DataFrame = (sum(aligned[1:], start=aligned[0]) / len(aligned)).reset_index()
+    return mean
+
+
+def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
+
+    Raises:
+        InputError: it cannot be read, see `cells.read_csv`, or has other columns.
+    """
+
+    def check(found: list[str]) -> None:
+        for column in columns:
+            if column not in found:
+                spelled(column, found, name)
+        if sorted(found) != sorted(columns):
+            mend = ": leave out the column without a name, an index (index=False)" if "" in found else ""
+            has = listed(column or "''" for column in found)
+            raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}.")
+
+    return read_text(source, name, check)[list(columns)]
+
+
+def refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
+    """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        cells = ", ".join(f"{column} {shown(cell)}" for column, cell in frame.iloc[row].astype(object).items())
+        raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
+
+
+def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:
+    """Ids as int64, also where they are written as text.
+
+    Raises:
+        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number of 64 bits.
+    """
+    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(values)
+    if fits and not values.isna().any():
+        return values.astype("int64")
+    text = values.astype("str")
+    if pd.api.types.is_float_dtype(values):  # a gap makes a column of whole numbers one of floats
+        text = text.str.removesuffix(".0")
+    bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{source}: row {row + 1} has the {column} {shown(text.iloc[row])}, which is no whole number.")
+    try:
+        return text.astype("int64")
+    except (OverflowError, ValueError):
+        raise InputError(f"{source}: a number in {column} is too large for 64 bits.") from None

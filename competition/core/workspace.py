@@ -1,0 +1,134 @@
+"""Where everything lies."""
+
+import shutil
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from competition.core.commands import quoted
+from competition.core.errors import CompError, InputError
+from competition.core.locks import hold
+
+SCHEMA = 2  # raise it when the meaning of an artefact changes: everything made before is then out of date
+ALL = "all"  # instead of a fold: the model of all training rows
+FOLDERS = ("data", "folds", "models", "oof", "reports", "submissions")
+DATA = "data"  # the lock of what all steps read: imports hold it alone
+
+
+class Workspace:
+    """Every path of one workspace folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.settings_file = self.root / "competition.toml"
+        self.own_recipes = self.root / "recipes"
+        self.examples = self.root / "data" / "examples.parquet"
+        self.products = self.root / "data" / "products.parquet"
+        self.data_card = self.root / "data" / "data.json"
+        self.vocabulary = self.root / "data" / "vocabulary"
+        self.gram_vectors = self.root / "data" / "char3"
+        self.grams = self.root / "data" / "grams"
+        self.text_features = self.root / "data" / "text_features.parquet"
+        self.planted = self.root / "data" / "planted.parquet"
+        self.models = self.root / "models"
+        self.unfinished = self.models / "checkpoints"
+        self.oof = self.root / "oof"
+        self.submissions = self.root / "submissions"
+        self.leaderboard = self.submissions / "leaderboard.csv"
+        self.tracking = self.root / "reports" / "tracking"
+        self.scores = self.root / "reports" / "scores.csv"
+        self.flattery = self.root / "reports" / "flattery.json"
+        self.report = self.root / "reports" / "report.html"
+
+    @classmethod
+    def open(cls, root: Path) -> "Workspace":
+        """The workspace at `root`; raises InputError where there is none."""
+        workspace = cls(root)
+        if not workspace.settings_file.is_file():
+            raise InputError(
+                f"{root} is no workspace, it has no competition.toml: make one with `comp init {quoted(root)}`."
+            )
+        return workspace
+
+    def translations(self, model: str) -> Path:
+        return self.root / "data" / "translations" / f"{model}.parquet"
+
+    def tokens(self, tokenizer: str) -> Path:
+        """The token ids of all texts by the tokenizer of this fingerprint."""
+        return self.root / "data" / "tokens" / tokenizer
+
+    def folds(self, scheme: str) -> Path:
+        return self.root / "folds" / f"{scheme}.parquet"
+
+    def encoder(self, name: str) -> Path:
+        return self.models / "encoders" / name
+
+    def encoder_log(self, name: str) -> Path:
+        return self.models / "encoders" / f"{name}.log.jsonl"
+
+    def model(self, run: str, fold: int | str) -> Path:
+        return self.models / run / (ALL if fold == ALL else f"fold-{fold}")
+
+    def checkpoints(self, name: str, part: str) -> Path:
+        """Of the unfinished training of a fold, or of the `encoder` that a recipe pre-trains."""
+        return self.unfinished / name / part
+
+    def run(self, run: str) -> Path:
+        return self.oof / run
+
+    def oof_fold(self, run: str, fold: int) -> Path:
+        return self.oof / run / f"fold-{fold}.parquet"
+
+    def test_fold(self, run: str, fold: int) -> Path:
+        return self.oof / run / f"test-{fold}.parquet"
+
+    def pair(self, run: str, folds: tuple[int, ...]) -> Path:
+        return self.oof / run / f"pair-{'-'.join(map(str, folds))}.parquet"
+
+    def run_card(self, run: str) -> Path:
+        return self.oof / run / "run.json"
+
+    def log(self, run: str) -> Path:
+        return self.oof / run / "log.jsonl"
+
+    def importance(self, run: str) -> Path:
+        return self.oof / run / "importance.parquet"
+
+    def noise(self, run: str, fold: int | None = None) -> Path:
+        """The flags of an audit; of a nested one those for the training of a fold."""
+        return self.oof / run / ("noise.parquet" if fold is None else f"noise-{fold}.parquet")
+
+    def noise_card(self, run: str, fold: int | None = None) -> Path:
+        return self.noise(run, fold).with_suffix(".json")
+
+    def verdicts(self, run: str) -> Path:
+        return self.oof / run / "verdicts.parquet"
+
+    def inspection(self, run: str) -> Path:
+        return self.root / "reports" / f"noise-{run}.html"
+
+    def ablation(self, table: str, fold: int | None) -> Path:
+        part = "" if fold is None else f"-fold-{fold}"
+        return self.root / "reports" / f"ablation-{table}{part}.csv"
+
+    def curve(self, ensemble: str) -> Path:
+        """The table of a learning curve; its picture lies beside it."""
+        return self.root / "reports" / f"curve-{ensemble}.csv"
+
+    def stack_table(self, ensemble: str) -> Path:
+        return self.root / "reports" / f"stack-{ensemble}.csv"
+
+    def submission(self, name: str) -> Path:
+        return self.submissions / name
+
+    def check_space(self, size: int, work: str) -> None:
+        """Raises CompError where the disk has less room than the `size` bytes that `work` is about to write."""
+        free = shutil.disk_usage(self.root).free
+        if free < size:
+            raise CompError(
+                f"{work} writes about {size / 1e9:,.2f} GB, and the disk of {self.root} has {free / 1e9:,.2f} GB left: "
+                "make room first."
+            )
+
+    def lock(self, name: str, wait: bool = False, shared: bool = False) -> AbstractContextManager[None]:
+        """Hold the lock `name` of this workspace, see `locks.hold`; `DATA` is shared by all that work with the data."""
+        return hold(self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock", name, wait, shared)

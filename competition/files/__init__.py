@@ -1,1 +1,0 @@
-"""How files are written and read: whole or not at all, with what they were made from."""

@@ -1,0 +1,1 @@
+"""What predicts: encoders, trees on text features, ensembles."""

@@ -1,0 +1,162 @@
+"""The encoder of a workspace: an ordinary Hugging Face folder, made or fetched once, then only read."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers.utils.hub import cached_file
+
+import competition.models.encoder.quiet  # noqa: F401
+from competition.core.atomic import atomic_folder
+from competition.core.console import warn
+from competition.core.errors import CompError, InputError
+from competition.core.json_files import stamp
+from competition.data.store import spread
+from competition.data.text import FIELDS, clean
+from competition.models.encoder.families import position_limit
+from competition.models.encoder.folders import check_folder
+from competition.models.encoder.loading import Unreadable, check_together, read_encoder, read_tokenizer
+from competition.models.encoder.pooling import CARD, KEY, stated_pooling
+
+SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+TINY_VOCABULARY = 8_000
+TINY_PRODUCTS = 100_000  # products that the tokenizer is trained on, evenly spaced: enough, and bounded in time
+
+
+def train_tokenizer(products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer of the catalogue's text: no character is unknown, the same input gives the same bytes.
+
+    It lower-cases, since a start from random weights has nothing to lose by it and too few rows to learn cases.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS.values()),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    read = spread(products, TINY_PRODUCTS)
+    texts = (clean(text) for field in FIELDS for text in read[field] if text)
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
+
+
+def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> None:
+    """Write the offline encoder: a tokenizer trained on `products`, 2 layers of 128 dimensions.
+
+    Its weights are random, but each token begins by attending to tokens like itself.
+    """
+    tokenizer = train_tokenizer(products)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.08,  # about 1 / sqrt(128); the library's 0.02 is for 768 dimensions
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertModel(config, add_pooling_layer=False)
+        attend_to_equals(model)
+    _save(folder, tokenizer, model, inputs)
+
+
+@torch.no_grad()
+def attend_to_equals(model: BertModel) -> None:
+    """Make the first layer look for each token's equals: whether a query's words stand in a product's text.
+
+    From weights without any order, a model of this size does not find this in a catalogue of some thousand products
+    (benchmarks/RESULTS.md). Queries and keys of the first layer become the identity and some noise, and the places and
+    sides of tokens are turned down, so that equal tokens are alike wherever they stand.
+    """
+    for embedding in (model.embeddings.position_embeddings, model.embeddings.token_type_embeddings):
+        embedding.weight.mul_(0.25)
+    attention = model.encoder.layer[0].attention.self
+    for projection in (attention.query, attention.key):
+        projection.weight.mul_(0.25).add_(torch.eye(len(projection.weight)))
+
+
+def fetch(folder: Path, source: str, inputs: str) -> None:
+    """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
+
+    The copy's config says which pooling it was made with, where a sentence-transformers card beside it does.
+
+    Raises:
+        InputError: it is a folder that cannot be loaded, or what `loading` refuses.
+        CompError: it is a name that cannot be loaded.
+    """
+    if Path(source).is_dir():
+        check_folder(Path(source))
+    try:
+        tokenizer = read_tokenizer(source)
+        encoder = read_encoder(source, tokenizer)
+    except Unreadable as error:
+        if Path(source).is_dir():
+            raise InputError(f"The encoder {source!r} cannot be loaded ({error}): bring its files again.") from error
+        raise CompError(
+            f"The encoder {source!r} cannot be loaded ({error}): download it where there is a network "
+            "and put the path of its folder into [overrides] of competition.toml as `encoder`; where that names a "
+            "pre-training, into [pretraining]."
+        ) from error
+    check_together(source, encoder, tokenizer)
+    if not hasattr(encoder.config, KEY) and (pooling := _pooling_beside(source)):
+        setattr(encoder.config, KEY, pooling)
+    _save(folder, tokenizer, encoder, inputs)
+
+
+def _pooling_beside(source: str) -> str | None:
+    """Return the pooling of the sentence-transformers card beside an encoder's weights, if there is one."""
+    try:
+        card = cached_file(source, CARD, _raise_exceptions_for_missing_entries=False)
+    except OSError:  # the weights are in the hub's cache, the card is not, and there is no network
+        warn(
+            f"Whether the encoder {source!r} was made with mean pooling could not be looked up, and its first token is "
+            'read: if it was, set pooling = "mean" in [overrides] of competition.toml.'
+        )
+        return None
+    return stated_pooling(Path(card)) if card else None
+
+
+def save(folder: Path, tokenizer: Any, encoder: Any) -> None:
+    """Write an ordinary encoder folder: config, tokenizer and weights as safetensors."""
+    tokenizer.save_pretrained(folder)
+    encoder.save_pretrained(folder)
+
+
+def _save(folder: Path, tokenizer: Any, encoder: Any, inputs: str) -> None:
+    with atomic_folder(folder) as temporary:
+        save(temporary, tokenizer, encoder)
+        stamp(temporary, inputs)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of an encoder folder."""
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def check_length(encoder: Path, max_length: int, recipe: str) -> None:
+    """Raises InputError when a recipe's `max_length` is more than its encoder reads."""
+    limit = position_limit(AutoConfig.from_pretrained(encoder, local_files_only=True))
+    if limit is not None and max_length > limit:
+        raise InputError(
+            f"The recipe {recipe!r} has max_length = {max_length}, but the encoder {encoder.name!r} "
+            f"reads at most {limit} tokens: lower max_length."
+        )
+
+
+def load_encoder(folder: Path) -> Any:
+    """The encoder of an encoder folder, see `loading.read_encoder`."""
+    try:
+        return read_encoder(str(folder), local_files_only=True)
+    except Unreadable as error:
+        raise CompError(f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder.") from error

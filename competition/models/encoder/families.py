@@ -1,0 +1,143 @@
+"""What sets one family of encoders apart from BERT: how far it reads, what it must be given, what it cannot do.
+
+A family is the library's `model_type`. What is not listed here is read as BERT is.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.core.errors import InputError
+
+# Positions are counted from behind the padding's id, so that many rows of the table are never reached.
+_COUNT_FROM_PADDING = frozenset(
+    {
+        "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
+        "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+    }
+)  # fmt: skip
+# These let padding into what they make of a text, by convolutions, pools, hashes or a Fourier transform. Texts of
+# one length are read at a time, without padding: nothing of a text's result may depend on its company.
+_READ_PADDING = frozenset({"convbert", "fnet", "funnel", "nystromformer", "yoso"})
+# Their attention masks with fp32's smallest number, which bf16 cannot hold.
+_NOT_IN_BF16 = frozenset({"deberta"})
+
+
+def counts_from_padding(config: Any) -> bool:
+    """Whether a family's first position stands behind the padding's id."""
+    return config.model_type in _COUNT_FROM_PADDING
+
+
+def position_limit(config: Any) -> int | None:
+    """The longest text in tokens that an encoder of this configuration reads; None where nothing sets a limit."""
+    family = config.model_type
+    if family in ("deberta", "deberta-v2") and not config.position_biased_input:
+        return None  # relative positions alone
+    limit: int | None = getattr(config, "max_position_embeddings", None)
+    if limit is None or limit < 1:  # XLNet says -1
+        return None
+    if family == "mpnet":
+        return limit - 2  # its padding is 1, whatever its configuration says
+    return limit - config.pad_token_id - 1 if counts_from_padding(config) else limit
+
+
+def adjust(config: Any) -> None:
+    """Set what the library would decide from batch to batch.
+
+    BigBird in blocks turns to whole attention at its first short batch and stays there, so that results would depend
+    on the order of texts.
+    """
+    if config.model_type == "big_bird":
+        config.attention_type = "original_full"
+
+
+def check_precision(encoder: Any, recipe: EncoderRecipe | PretrainingRecipe) -> None:
+    """Raises InputError where a recipe asks for a precision in which the encoder's family cannot compute."""
+    family = encoder.config.model_type
+    if recipe.precision == "bf16" and family in _NOT_IN_BF16:
+        raise InputError(
+            f'The recipe {recipe.name!r} has precision = "bf16", in which encoders of the family {family!r} cannot '
+            'compute: set precision = "auto", and only the head does.'
+        )
+
+
+def check_recipe(encoder: Any, recipe: EncoderRecipe) -> None:
+    """Raises InputError where a recipe asks for what the encoder's family cannot do, naming the key."""
+    check_precision(encoder, recipe)
+    family = encoder.config.model_type
+    if recipe.checkpointing and not encoder.supports_gradient_checkpointing:
+        raise InputError(
+            f"The recipe {recipe.name!r} has checkpointing = true, which encoders of the family {family!r} cannot: "
+            "set checkpointing = false and lower token_budget."
+        )
+
+
+def token_table(encoder: Any) -> Tensor:
+    """The word embeddings, `(tokens, E)`, where E may be less than H."""
+    weight: Tensor = encoder.get_input_embeddings().weight
+    return weight
+
+
+def hidden_states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None = None) -> Tensor:
+    """What an encoder makes of texts, `(batch, tokens, H)`; that of padding means nothing.
+
+    Args:
+        encoder: of any family that `loading.read_encoder` takes.
+        ids: `(batch, tokens)`, padded on the right.
+        mask: `(batch, tokens)`, 1 on tokens.
+        types: `(batch, tokens)`, 1 on the second text; families without token types never see it.
+        delta: added to the embedded tokens, `(batch, tokens, E)`; where adversarial training attacks.
+    """
+    if encoder.config.model_type not in _READ_PADDING or bool(mask.all()):
+        return _states(encoder, ids, mask, types, delta)
+    lengths, states = mask.sum(1), None
+    for length in lengths.unique().tolist():
+        rows = (lengths == length).nonzero()[:, 0]
+        own = [x[rows, :length] for x in (ids, mask, types)]
+        found = _states(encoder, own[0], own[1], own[2], None if delta is None else delta[rows, :length])
+        if states is None:  # found: (rows, length, H)
+            states = found.new_zeros(*ids.shape, found.shape[2])
+        states = states.index_put((rows,), functional.pad(found, (0, 0, 0, ids.shape[1] - length)))
+    assert states is not None  # a batch holds a text
+    return states
+
+
+def _states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None) -> Tensor:
+    """The library's own pass, with what the family must be given."""
+    family = encoder.config.model_type
+    more = {} if family == "fnet" else {"attention_mask": mask}
+    if getattr(encoder.config, "type_vocab_size", 1) > 1:
+        more["token_type_ids"] = types
+    if family == "funnel":
+        more["token_type_ids"] = types.index_fill(1, types.new_zeros(1), 2)  # [CLS] is of neither text
+    if family == "longformer":  # a head reads the first token, which must see all others
+        more["global_attention_mask"] = functional.one_hot(mask.new_zeros(len(mask)), mask.shape[1])
+    precision = torch.autocast(ids.device.type, enabled=False) if family in _NOT_IN_BF16 else nullcontext()
+    with precision, _moved(encoder, delta):
+        hidden: Tensor = encoder(input_ids=ids, **more).last_hidden_state
+    return hidden
+
+
+@contextmanager
+def _moved(encoder: Any, delta: Tensor | None) -> Iterator[None]:
+    """Add `delta` to what the word embeddings give, wherever the family goes on from there."""
+    if delta is None:
+        yield
+        return
+
+    def add(module: nn.Module, arguments: Any, found: Any) -> Any:
+        embedded, *rest = found if isinstance(found, tuple) else (found,)  # I-BERT gives a scale beside it
+        move = delta.transpose(0, 1) if encoder.config.model_type == "xlnet" else delta
+        move = functional.pad(move, (0, 0, 0, embedded.shape[1] - move.shape[1]))  # Longformer pads to its window
+        return (embedded + move, *rest) if rest else embedded + move
+
+    handle = encoder.get_input_embeddings().register_forward_hook(add)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,175 @@
+"""From what the encoder reads of a pair's views to tanh features, one class per architecture, and on to logits.
+
+Each architecture takes what is `read` of the views, `mask (batch, views, tokens)`, `present (batch, views)` and
+`extra (batch, E)`, the features that stand beside it, and gives `(batch, H)` in -1..1. `read` is `(batch, views, W)`
+where the architecture `pools` its texts, `(batch, views, tokens, W)` where it reads their tokens. What an architecture
+gives `beside` its tanh features, as their last columns, goes to the logits without dropout.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from competition.models.encoder.inputs import Mix
+from competition.models.encoder.pooling import BOTH, FIRST
+
+
+def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Return one vector per text: `(texts, tokens, H)` -> `(texts, H)`, or `(texts, 2 H)` for `first+mean`.
+
+    `mask (texts, tokens)` is 1 on tokens; padding never counts. Means are taken in fp32 or wider.
+    """
+    first = hidden[:, 0]
+    if pooling == FIRST:
+        return first
+
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    weight = mask[:, :, None].to(wide)  # (texts, tokens, 1)
+    mean = (hidden * weight).sum(1) / weight.sum(1)  # (texts, H)
+    return torch.cat([first.to(wide), mean], 1) if pooling == BOTH else mean
+
+
+class CrossEncoder(nn.Module):
+    """The pooled text and the features -> dropout -> dense -> tanh."""
+
+    pools = True
+    beside = 0
+
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(width + extra, hidden)
+
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+        """See the module."""
+        features = torch.cat([read[:, 0], extra], 1)  # (batch, W + E)
+        return torch.tanh(self.dense(self.dropout(features)))
+
+
+class MixtureOfExperts(nn.Module):
+    """One expert per view (query with title, bullets, description); a gate weighs those whose field is there."""
+
+    pools = True
+    beside = 0
+    views = 3
+
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(CrossEncoder(width, hidden, extra, dropout) for _ in range(self.views))
+        self.gate = nn.Linear(self.views * width, self.views)
+
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+        """See the module; a product without any text is left to the first expert."""
+        open_ = present.clone()
+        open_[:, 0] |= ~present.any(1)
+        known = read.masked_fill(~open_[:, :, None], 0.0)  # (batch, views, W)
+        gate = self.gate(known.flatten(1)).masked_fill(~open_, float("-inf")).softmax(1)  # (batch, views)
+        said = [expert(read[:, v : v + 1], mask[:, v : v + 1], present, extra) for v, expert in enumerate(self.experts)]
+        return (gate[:, :, None] * torch.stack(said, 1)).sum(1)
+
+
+class TwoTower(nn.Module):
+    """Query and product are read apart; each tower then attends to the other's tokens (views: query, product).
+
+    u and v are the means of the towers' tokens after the cross attention; features u, v, |u - v|.
+    """
+
+    pools = False
+    beside = 0
+    HEADS = 4
+
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
+        super().__init__()
+        self.cross = nn.MultiheadAttention(width, math.gcd(width, self.HEADS), dropout=dropout, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(3 * width + extra, hidden)
+
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+        """See the module."""
+        (query, product), (of_query, of_product) = read.unbind(1), mask.bool().unbind(1)
+        u = self._tower(query, of_query, product, of_product)
+        v = self._tower(product, of_product, query, of_query)
+        features = torch.cat([u, v, (u - v).abs(), extra], 1)
+        return torch.tanh(self.dense(self.dropout(features)))
+
+    def _tower(self, tokens: Tensor, mask: Tensor, other: Tensor, of_other: Tensor) -> Tensor:
+        """One tower's tokens, having attended to the other's, as their mean: `(batch, tokens, H)` -> `(batch, H)`."""
+        attended, _ = self.cross(tokens, other, other, key_padding_mask=~of_other, need_weights=False)
+        tokens = self.norm(tokens + attended)
+        weight = mask[:, :, None].to(tokens.dtype)
+        return (tokens * weight).sum(1) / weight.sum(1)
+
+
+class BiEncoder(nn.Module):
+    """Query and product are read apart and compared, as embedding models are made for (views: query, product).
+
+    u and v are the pooled texts, brought to one length. |u - v| and u * v -> dropout -> dense -> tanh; beside these
+    features stands the cosine of u and v, standardised, which needs no training to rank products.
+    """
+
+    pools = True
+    beside = 1
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(2 * width + extra, hidden)
+        self.register_buffer("center", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
+        """See the module; `(batch, H + 1)`."""
+        length = math.sqrt(read.shape[2])
+        u, v = (functional.normalize(side, dim=1) * length for side in read.unbind(1))  # (batch, W) each
+        features = torch.cat([(u - v).abs(), u * v, extra], 1)  # (batch, 2 W + E)
+        cosine = (self.cosine(read) - self.center) / self.scale  # (batch,)
+        return torch.cat([torch.tanh(self.dense(self.dropout(features))), cosine[:, None]], 1)
+
+    def cosine(self, read: Tensor) -> Tensor:
+        """Return the cosine of query and product, `(batch,)`, in fp32 or wider."""
+        query, product = read.to(torch.promote_types(read.dtype, torch.float32)).unbind(1)
+        return functional.cosine_similarity(query, product)
+
+    def standardise(self, cosines: Tensor) -> None:
+        """Make `cosines (n,)`, some that `cosine` gave, the ones that have mean 0 and deviation 1 from now on."""
+        self.center.copy_(cosines.mean())
+        self.scale.copy_(cosines.std(correction=0).clamp_min(1e-4))
+
+
+ARCHITECTURES: dict[str, type[CrossEncoder] | type[MixtureOfExperts] | type[TwoTower] | type[BiEncoder]] = {
+    "cross-encoder": CrossEncoder,
+    "bi-encoder": BiEncoder,
+    "mixture-of-experts": MixtureOfExperts,
+    "two-tower": TwoTower,
+}
+
+
+class Output(nn.Module):
+    """Tanh features -> (mixup) -> dropout -> logits; the last `beside` of them pass no dropout.
+
+    With `samples` above 1, the logits are the mean over that many dropout masks (multi-sample dropout, Inoue 2019).
+    """
+
+    def __init__(self, hidden: int, outputs: int, dropout: float, samples: int, beside: int = 0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden + beside, outputs)
+        self.samples = samples
+        self.split = [hidden, beside]
+
+    def forward(self, features: Tensor, mix: Mix | None = None) -> Tensor:
+        """`(batch, H + beside)` -> `(batch, outputs)`."""
+        if mix is not None:
+            features = mix.apply(features)
+        samples = self.samples if self.training else 1
+        # Not in bf16: scores of one query that differ in the third digit would be ties.
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(self.output.weight.dtype)
+            dropped, beside = features.split(self.split, 1)
+            logits = [self.output(torch.cat([self.dropout(dropped), beside], 1)) for _ in range(samples)]
+            return torch.stack(logits).mean(0)

@@ -1,0 +1,315 @@
+"""Reading an encoder from outside: nothing of it is random, nothing is left out in silence, and it is tried once."""
+
+from collections import Counter
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import sentencepiece
+import torch
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as ENCODER_DECODERS
+from transformers.utils import cached_file
+
+import competition.models.encoder.quiet  # noqa: F401
+from competition.core.console import warn
+from competition.core.errors import InputError, listed, visible
+from competition.data.pairs import SpecialTokens
+from competition.models.encoder.families import adjust, counts_from_padding, hidden_states, token_table
+
+# The first part of the names that the library, and the authors of DeBERTa, give to what stands upon an encoder.
+_OF_LANGUAGE_MODELS = frozenset(
+    {
+        "cls", "decoder", "discriminator_predictions", "entity_predictions", "generator_lm_head",
+        "generator_predictions", "lm_head", "lm_loss", "lm_predictions", "mask_predictions", "pred_layer",
+        "predictions", "sop_classifier", "vocab_layer_norm", "vocab_projector", "vocab_transform",
+    }
+)  # fmt: skip
+_OF_TASKS = frozenset(
+    {
+        "answer_class", "classification_head", "classifier", "dense", "end_logits", "head", "logits_proj", "out_proj",
+        "pre_classifier", "qa_classifier", "qa_outputs", "score", "sequence_summary", "splinter_qass", "start_logits",
+    }
+)  # fmt: skip
+# Parts of an encoder that nothing here reads: the pooler, counted positions, and a leftover of mDeBERTa's training.
+_NOT_READ = ("pooler", "position_ids", "word_embeddings._weight")
+_WRAPPERS = {
+    "_orig_mod.": "a compiled model was saved",
+    "module.": "a model that was wrapped for several GPUs was saved",
+    "base_model.model.": "a model that was wrapped for adapters was saved",
+}
+# How tokenizers spell the special tokens that a folder may fail to name.
+_SPECIAL = {
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "mask_token": ("[MASK]", "<mask>"),
+}
+_TEXT = "A red Shoe, 42 café 赤い靴 zapato"
+_PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
+
+
+class Unreadable(Exception):
+    """Whatever the library or the network raised."""
+
+
+def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any:
+    """The encoder of a folder or of a name on the model hub, in fp32, without the pooler, which nothing here uses.
+
+    Only weights are read: no remote code, no pickled objects (`weights_only`). What a language model has beside its
+    encoder is left out; the head of a task is too, and a warning says so.
+
+    Args:
+        source: the folder or name.
+        tokenizer: gives the padding's id where the configuration has none.
+        where: passed on to `from_pretrained`.
+
+    Raises:
+        InputError: it is no encoder, or its weights are not those that its configuration asks for.
+        Unreadable: it cannot be loaded.
+    """
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
+        _check_config(source, config)
+        if tokenizer is not None and getattr(config, "pad_token_id", None) is None:
+            config.pad_token_id = tokenizer.pad_token_id
+        adjust(config)
+        encoder, report = AutoModel.from_pretrained(
+            source, config=config, trust_remote_code=False, weights_only=True, dtype=torch.float32,
+            ignore_mismatched_sizes=True, output_loading_info=True, **where,
+        )  # fmt: skip
+    except InputError:
+        raise
+    except UnpicklingError:
+        raise InputError(
+            f"The weights of the encoder {source!r} are a pickle that is damaged or holds more than tensors; nothing "
+            "in it was run: take an encoder whose weights are safetensors."
+        ) from None
+    except Exception as error:
+        raise Unreadable(_reason(error)) from error
+    _check_report(source, encoder, report)
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = nn.Identity()  # some families call it, whether there is one or not
+    return encoder
+
+
+def read_tokenizer(source: str) -> Any:
+    """The tokenizer of a folder or of a name on the model hub, with [CLS], [SEP] and padding.
+
+    A `tokenizer.json` says all of what a tokenizer does. Without the name of its class beside it, the library takes the
+    family's, which may lower-case a cased text or cut it otherwise: then the file is read as it is.
+
+    Raises:
+        InputError: it lacks a special token or a vocabulary, or would read otherwise than it was trained to.
+        Unreadable: it cannot be loaded.
+    """
+    tokenizer = fault = None
+    ids: list[int] = []
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        ids = _ids(tokenizer, _TEXT)
+    except Exception as error:  # the file may be read without the library's class
+        fault = error
+    try:
+        file = cached_file(source, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
+        if file is not None:
+            own = Tokenizer.from_file(file)
+            same = own.encode(_TEXT, add_special_tokens=False).ids == ids
+            if tokenizer is None or fault or not same or len(tokenizer.get_vocab()) != own.get_vocab_size():
+                tokenizer, fault = PreTrainedTokenizerFast.from_pretrained(source), None
+    except Exception as error:
+        fault = error
+    if fault is not None:
+        raise Unreadable(f"its tokenizer: {_reason(fault)}") from fault
+    _check_vocabulary(source, tokenizer)
+    _name_special_tokens(source, tokenizer)
+    return tokenizer
+
+
+def check_together(source: str, encoder: Any, tokenizer: Any) -> None:
+    """Try an encoder with its tokenizer on a few short texts.
+
+    Raises:
+        InputError: a weight is not finite, a token has no embedding, the first token does not see all others, or
+            padding changes what becomes of a text.
+    """
+    broken = [name for name, weight in encoder.state_dict().items() if not bool(weight.isfinite().all())]
+    if broken:
+        raise InputError(
+            f"The encoder {source!r} has weights that are not finite: {listed(broken)}: take another copy."
+        )
+    try:
+        embedded = len(token_table(encoder))
+    except NotImplementedError:
+        raise InputError(
+            f"The encoder {source!r} ({encoder.config.model_type}) has no table of word embeddings: take another."
+        ) from None
+    last = max(tokenizer.get_vocab().values())
+    if last >= embedded:
+        raise InputError(
+            f"The tokenizer of {source!r} has tokens up to number {last:,}, its encoder embeds {embedded:,}, the "
+            f"last of which is {embedded - 1:,}: bring the tokenizer that it was trained with."
+        )
+    special = SpecialTokens.of(tokenizer)
+    counted = getattr(encoder.config, "pad_token_id", None)
+    if counts_from_padding(encoder.config) and counted in (special.first, special.separator):
+        raise InputError(
+            f"The encoder {source!r} counts positions where a token is not number {counted} (pad_token_id of its "
+            "config.json), which its tokenizer gives to [CLS] or [SEP]: correct pad_token_id."
+        )
+    _try(source, encoder, tokenizer, special)
+
+
+def _check_config(source: str, config: Any) -> None:
+    """Raises InputError for what is no encoder."""
+    family = config.model_type
+    if config.is_encoder_decoder or family in ENCODER_DECODERS:
+        raise InputError(
+            f"{source!r} is an encoder-decoder ({family}), which writes texts: take an encoder, such as BERT or XLM-R."
+        )
+    if getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False):
+        raise InputError(
+            f"{source!r} is a decoder ({family} with is_decoder or add_cross_attention in its config.json), whose "
+            "first token sees no other: take an encoder, or set them to false where it was trained to read both ways."
+        )
+    quantised = getattr(config, "quantization_config", None)
+    if quantised is not None:
+        raise InputError(f"The weights of {source!r} are quantised, which cannot be fine-tuned: take the whole ones.")
+
+
+def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
+    """Raises InputError unless the weights are those that the encoder is made of; says which head is left out."""
+    missing = sorted(name for name in report["missing_keys"] if not _is_unread(name))
+    left = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
+    heads = [name for name in left if name.partition(".")[0] in _OF_TASKS]
+    strangers = [name for name in left if name.partition(".")[0] not in _OF_TASKS | _OF_LANGUAGE_MODELS]
+    wrong = sorted(name for name, *_ in report["mismatched_keys"] if not _is_unread(name))
+    prefix = _prefix(missing, left)
+    if prefix:
+        why = next((f" ({why})" for wrapper, why in _WRAPPERS.items() if prefix.startswith(wrapper)), "")
+        raise InputError(
+            f"The weights of the encoder {source!r} are named as those of a part of another model, {prefix!r} before "
+            f"each name{why}: save the model inside of it, or take {prefix!r} out of the names."
+        )
+    faults = []
+    if wrong:
+        shapes = {
+            name: f"{name} is {list(there)} instead of {list(asked)}"
+            for name, there, asked in report["mismatched_keys"]
+        }
+        faults.append(f"of another shape than config.json asks for: {listed(shapes[name] for name in wrong)}")
+    if missing:
+        faults.append(f"missing: {listed(missing)}")
+    if strangers:
+        faults.append(f"left over, since config.json knows no place for them: {listed(strangers)}")
+    if faults:
+        raise InputError(
+            f"The weights of the encoder {source!r} do not go with its config.json ({type(encoder).__name__}); "
+            f"{'; '.join(faults)}: bring the config.json and the weights of one model."
+        )
+    if heads:
+        warn(
+            f"The encoder {source!r} brings the trained head of a task ({listed(heads)}), which is left out: "
+            "fine-tuning begins with a new head."
+        )
+
+
+def _is_unread(name: str) -> bool:
+    return any(part in name for part in _NOT_READ)
+
+
+def _prefix(missing: list[str], left: list[str]) -> str:
+    """What stands before the names of most missing weights among those that are left over; empty where nothing does."""
+    ends = set(missing)
+    prefixes = Counter(
+        ".".join(parts[:i]) + "."
+        for name in left
+        if (parts := name.split("."))
+        for i in range(1, len(parts))
+        if ".".join(parts[i:]) in ends
+    )
+    prefix, count = prefixes.most_common(1)[0] if prefixes else ("", 0)
+    return prefix if 2 * count > len(missing) else ""
+
+
+def _check_vocabulary(source: str, tokenizer: Any) -> None:
+    """Raises InputError where no word is known, or a sentencepiece model is read as something else."""
+    ids = _ids(tokenizer, _TEXT)
+    if set(ids) <= set(tokenizer.all_special_ids):  # unknown ones at most
+        raise InputError(
+            f"The tokenizer of {source!r} knows no word, so its vocabulary is missing: bring its tokenizer.json, or "
+            "the vocab.txt or sentencepiece model that it was trained with."
+        )
+    models = sorted(Path(source).glob("*.model")) if not (Path(source) / "tokenizer.json").is_file() else []
+    for model in models:
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode(_PLAIN_TEXT, out_type=str)
+        found = tokenizer.tokenize(_PLAIN_TEXT)
+        if found != pieces:
+            raise InputError(
+                f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {listed(pieces)}, the library's "
+                f"{type(tokenizer).__name__} into {listed(found)}: bring the tokenizer.json of the encoder, or name "
+                "the right tokenizer_class in tokenizer_config.json."
+            )
+
+
+def _name_special_tokens(source: str, tokenizer: Any) -> None:
+    """Give [CLS], [SEP], padding and [MASK] a token where a tokenizer calls it otherwise, or does not name it."""
+    tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
+    tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
+    vocabulary = tokenizer.get_vocab()
+    for role, names in _SPECIAL.items():
+        if getattr(tokenizer, role) is None:
+            setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))
+        if getattr(tokenizer, role) is None and role != "mask_token":  # pre-training alone needs it, and says so
+            raise InputError(
+                f"The tokenizer of {source!r} has no {role}, which each text needs: name it in "
+                "tokenizer_config.json, or take an encoder."
+            )
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+@torch.no_grad()
+def _try(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> None:
+    """See `check_together`."""
+    words = _ids(tokenizer, _TEXT)
+    ids = torch.tensor([[special.first, *words, special.separator]] * 2)
+    ids[1, -2] = words[0] if words[0] != words[-1] else special.separator
+    mask, types = torch.ones_like(ids), torch.zeros_like(ids)
+    encoder.eval()
+    try:
+        states = hidden_states(encoder, ids, mask, types)
+        padding = torch.full((2, 24), special.padding)
+        beside = [torch.cat([x, y], 1) for x, y in ((ids, padding), (mask, 0 * padding), (types, 0 * padding))]
+        padded = hidden_states(encoder, *beside)[:, : ids.shape[1]]
+    except Exception as error:
+        raise InputError(
+            f"The encoder {source!r} ({encoder.config.model_type}) cannot read a text ({_reason(error)}): take another."
+        ) from None
+    asked = (*ids.shape, encoder.config.hidden_size)
+    if tuple(states.shape) != asked:
+        raise InputError(
+            f"The encoder {source!r} ({encoder.config.model_type}) makes numbers of the shape {tuple(states.shape)} "
+            f"of texts, not {asked}, one vector per token: take another."
+        )
+    if torch.equal(states[0, 0], states[1, 0]):
+        raise InputError(
+            f"The encoder {source!r} ({encoder.config.model_type}) is causal: its first token, of which scores are "
+            "made, sees no other, so that all texts would score the same; take one that reads in both directions."
+        )
+    if not torch.allclose(states, padded, rtol=0, atol=1e-3 * float(states.abs().max())):
+        raise InputError(
+            f"What the encoder {source!r} ({encoder.config.model_type}) makes of a text depends on the padding "
+            "beside it: take another."
+        )
+
+
+def _reason(error: BaseException | None) -> str:
+    """The first line of what the library says."""
+    lines = str(error).strip().splitlines()
+    return visible(lines[0]).rstrip(".") if lines else type(error).__name__

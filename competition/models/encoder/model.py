@@ -1,0 +1,136 @@
+"""The model: an encoder, features beside it, an architecture, and how logits become the outputs of a recipe's kind."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from competition.config.recipe import EncoderRecipe
+from competition.data.vocabulary import Vocabulary
+from competition.models.encoder.dropout import draw_fast
+from competition.models.encoder.embeddings import Features, load_names
+from competition.models.encoder.encoder import load_encoder
+from competition.models.encoder.families import check_recipe, hidden_states, token_table
+from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, Output, pool
+from competition.models.encoder.inputs import Inputs, Mix
+from competition.models.encoder.paths import Sources
+from competition.models.encoder.pooling import BOTH, KEY, encoder_pooling
+from competition.models.encoder.unpadded import compiled_pass, is_lean, layer_pass, pooled_states
+from competition.scoring.tasks import GAINS, KINDS
+
+LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
+_BY_SIMILARITY = 0.5  # logits per deviation of the cosine that an untrained bi-encoder answers by
+_RARE = 1e-4  # the least share of a class that an untrained model answers by
+
+
+class RelevanceModel(nn.Module):
+    """From pairs to the logits of one kind of output."""
+
+    def __init__(self, encoder: Any, recipe: EncoderRecipe, features: Features | None) -> None:
+        super().__init__()
+        check_recipe(encoder, recipe)
+        self.kind = recipe.kind
+        self.encoder = encoder
+        self.features = features
+        made_with = encoder_pooling(encoder.config)
+        self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
+        if self.pooling != made_with:  # so that its folder says what it is fine-tuned with
+            setattr(encoder.config, KEY, self.pooling)
+        hidden, extra = encoder.config.hidden_size, features.width if features else 0
+        architecture = ARCHITECTURES[recipe.architecture]
+        width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
+        self.head = architecture(width, hidden, extra, recipe.dropout)
+        self.output = Output(
+            hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout, architecture.beside
+        )
+        self._can_be_lean = architecture.pools and is_lean(encoder)
+        self.learns_lean = recipe.lean and self._can_be_lean
+        self._save_memory = recipe.checkpointing
+        self.layer = compiled_pass() if recipe.compile else layer_pass
+        if recipe.checkpointing:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.learns_lean:
+            draw_fast(encoder)
+
+    @classmethod
+    def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
+        """The encoder of a folder with new features and a new head, whose weights are a function of `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            features = None
+            if recipe.features:
+                assert sources.vocabulary is not None  # the planner names it for every recipe with features
+                features = Features(recipe.features, Vocabulary.load(sources.vocabulary))
+            model = cls(load_encoder(sources.encoder), recipe, features)
+        if features is not None and sources.names is not None:
+            features.start_names(load_names(sources.names))
+        if features is not None and sources.vectors is not None:
+            features.start_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
+        return model
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Set the output's bias so that features of zero are answered by `mean`, a distribution or a gain `(outputs,)`.
+
+        Without it, the first steps teach the shares of the classes, which are the same for every pair: the encoder
+        moves all texts alike, and what they differ in is lost.
+        """
+        share = mean.clamp(_RARE, 1 - _RARE)
+        self.output.output.bias.copy_(torch.logit(share) if self.kind == "gain" else share.log())
+
+    @torch.no_grad()
+    def start_by_similarity(self, batches: Iterable[Inputs]) -> None:
+        """Make a bi-encoder begin by what its encoder knows: the nearer query and product, the higher the gain.
+
+        Args:
+            batches: of training rows, by which cosines are standardised.
+        """
+        assert isinstance(self.head, BiEncoder)  # no other architecture compares
+        was_training = self.training
+        self.eval()
+        self.head.standardise(torch.cat([self.head.cosine(self._sides(inputs)) for inputs in batches]))
+        self.train(was_training)
+        gains = torch.tensor(list(GAINS["paper"].values()))
+        direction = {"classes": gains - gains.mean(), "gain": torch.ones(1), "substitute": torch.zeros(2)}[self.kind]
+        self.output.output.weight.zero_()  # random weights of what is not yet learned would drown the cosine
+        self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
+
+    def _sides(self, inputs: Inputs) -> Tensor:
+        """Return the pooled texts of each pair's views, `(batch, V, W)`."""
+        return self._read(inputs, None).unflatten(0, inputs.present.shape[::-1]).transpose(0, 1)
+
+    def forward(self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None) -> Tensor:
+        """Logits of a batch of pairs, `(batch, logits)`.
+
+        Args:
+            inputs: the pairs. Encoders without token types never see `inputs.types`.
+            delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial training attacks.
+            mix: embedding mixup, in training only.
+        """
+        read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
+        batch, views = inputs.present.shape
+        read, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (read, inputs.mask))
+        beside = read.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
+        return self.output(self.head(read, mask, inputs.present, beside), mix)
+
+    def _read(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
+        """Return what the head reads of each text: its pooled tokens, or all of them."""
+        # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
+        if self.learns_lean or (self._can_be_lean and not self.training):
+            return pooled_states(self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory)
+        hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
+        return pool(hidden, inputs.mask, self.pooling) if self.head.pools else hidden
+
+    @property
+    def token_table(self) -> Tensor:
+        """The word-embedding table, `(V, H)`."""
+        return token_table(self.encoder)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """`(batch, logits)` -> `(batch, outputs of the kind)` in float64, so that probabilities sum to 1 closely."""
+        logits = logits.double()
+        if self.kind == "gain":
+            return torch.sigmoid(logits)
+        probabilities = torch.softmax(logits, dim=1)
+        return probabilities[:, 1:] if self.kind == "substitute" else probabilities

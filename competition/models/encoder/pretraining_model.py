@@ -1,0 +1,160 @@
+"""The model that is pre-trained: one encoder with a head per task (Algorithm 1)."""
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from competition.data.catalogue import IGNORED
+from competition.data.vocabulary import RARE, Vocabulary
+from competition.models.encoder.embeddings import name_table
+from competition.models.encoder.families import hidden_states, token_table
+from competition.models.encoder.losses import one_hot, poly1
+
+
+class Batch(NamedTuple):
+    """Texts of one task on the device, padded to one length, and what is to be predicted of them."""
+
+    ids: Tensor  # (batch, tokens)
+    mask: Tensor  # (batch, tokens), 1 on tokens
+    types: Tensor  # (batch, tokens), 1 on the second text
+    targets: dict[str, Tensor]  # name -> (batch,), or (batch, tokens)
+
+
+class Words(nn.Module):
+    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the encoder's own word embeddings + bias.
+
+    The dense layer is as wide as the embeddings, which in some families (ELECTRA, ALBERT) are narrower than states.
+    """
+
+    def __init__(self, hidden: int, words: int, width: int) -> None:
+        super().__init__()
+        self.transform = nn.Sequential(nn.Linear(hidden, width), nn.GELU(), nn.LayerNorm(width))
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """`(n, H)` and the word embeddings `(V, E)` -> logits `(n, V)`."""
+        return functional.linear(self.transform(hidden), table, self.bias)
+
+
+class Match(nn.Module):
+    """Product2Query: [CLS] -> dense -> tanh -> two logits, another product's query or a real one."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2))
+
+    def forward(self, first: Tensor) -> Tensor:
+        """`(batch, H)` -> `(batch, 2)`."""
+        logits: Tensor = self.layers(first)
+        return logits
+
+
+class Names(nn.Module):
+    """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product with embeddings + bias.
+
+    The table of embeddings is the one that fine-tuning starts its feature from.
+    """
+
+    def __init__(self, hidden: int, names: int) -> None:
+        super().__init__()
+        self.table = name_table(names)
+        self.transform = nn.Sequential(
+            nn.Linear(hidden, self.table.embedding_dim), nn.GELU(), nn.LayerNorm(self.table.embedding_dim)
+        )
+        self.bias = nn.Parameter(torch.zeros(names))
+
+    def forward(self, first: Tensor) -> Tensor:
+        """`(batch, H)` -> `(batch, names)`; the rows of missing and rare names are no candidates."""
+        return functional.linear(self.transform(first), self.table.weight[RARE + 1 :], self.bias)
+
+
+def encode(encoder: Any, batch: Batch) -> Tensor:
+    """The hidden states of a batch, `(batch, tokens, H)`."""
+    return hidden_states(encoder, batch.ids, batch.mask, batch.types)
+
+
+def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The mean over a text's tokens, normalised: `(batch, tokens, H)` -> `(batch, H)` of length 1."""
+    hidden, weight = hidden.float(), mask[:, :, None].float()
+    return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
+
+
+def contrastive_logits(first: Tensor, second: Tensor, keys: Tensor, temperature: float) -> Tensor:
+    """Cosines over `temperature` of each text with the second passes of its batch and the queue's keys.
+
+    The diagonal holds each text with itself (SimCSE, Gao et al. 2021; the queue is MoCo's, He et al. 2020).
+
+    Args:
+        first: `(batch, H)` of length 1, as are the others.
+        second: `(batch, H)`, the same texts through another dropout.
+        keys: `(keys, H)`.
+        temperature: what cosines are divided by.
+
+    Returns:
+        `(batch, batch + keys)`.
+    """
+    return first @ torch.cat([second, keys]).T / temperature
+
+
+class PretrainingModel(nn.Module):
+    """An encoder and the heads of the tasks that are on."""
+
+    def __init__(self, encoder: Any, tasks: tuple[str, ...], names: dict[str, int]) -> None:
+        """`names` are the attributes to be learned, brand and color, and how many of each the vocabulary holds."""
+        super().__init__()
+        self.encoder = encoder
+        hidden = encoder.config.hidden_size
+        self.words = Words(hidden, *token_table(encoder).shape)
+        self.match = Match(hidden) if "query" in tasks else None
+        self.names = nn.ModuleDict({name: Names(hidden, count) for name, count in names.items()})
+
+    def forward(self, task: str, batch: Batch) -> dict[str, Tensor]:
+        """What a task's loss is made of: losses per sample, or the embeddings of texts.
+
+        Returns:
+            `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: `brand` and `color (batch,)`, 0
+            where ignored; `contrastive`: `text (batch, H)`.
+        """
+        hidden = encode(self.encoder, batch)
+        if task == "mlm":
+            return {"token": self._word_losses(hidden, batch.targets["token"])}
+        if task == "contrastive":
+            return {"text": mean_pooled(hidden, batch.mask)}
+        first = hidden[:, 0]
+        if task == "query":
+            assert self.match is not None  # the task is on
+            target = batch.targets["match"]
+            return {"match": poly1(self.match(first).float(), one_hot(target, 2).to(torch.float32))}
+        return {
+            name: functional.cross_entropy(
+                head(first).float(), batch.targets[name], ignore_index=IGNORED, reduction="none"
+            )
+            for name, head in self.names.items()
+        }
+
+    @torch.no_grad()
+    def start_names(self, tables: dict[str, Tensor]) -> None:
+        """Put the embeddings of an earlier pre-training into the tables of the names that are learned."""
+        for name, own in self.name_tables().items():
+            if name in tables:
+                own.copy_(tables[name])
+
+    def name_tables(self) -> dict[str, Tensor]:
+        """The embeddings of brands and colors, as `features.save_names` takes them."""
+        return {name: cast(Names, head).table.weight for name, head in self.names.items()}
+
+    def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy at the masked tokens alone: the table has many rows, and most tokens are not masked."""
+        chosen = target != IGNORED
+        logits = self.words(hidden[chosen], token_table(self.encoder))
+        return functional.cross_entropy(logits.float(), target[chosen], reduction="none")
+
+
+def vocabulary_sizes(names: tuple[str, ...], vocabulary: Vocabulary | None) -> dict[str, int]:
+    """How many brands and colors a vocabulary holds, of those that are asked for."""
+    if vocabulary is None:
+        return {}
+    known = {"brand": len(vocabulary.brands), "color": len(vocabulary.colors)}
+    return {name: known[name] for name in names if known[name]}

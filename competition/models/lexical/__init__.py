@@ -1,0 +1,1 @@
+"""The baseline without a neural network: text features and LightGBM."""

@@ -1,1 +1,0 @@
-"""The report: one HTML page on which a workspace's results can be looked at instead of read."""

@@ -1,0 +1,79 @@
+"""Whether outputs depend on the text: a model that has collapsed says the same of every row, or of every product."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from competition.core.lazy_pandas import pd
+
+# Probabilities and gains that depend on the text deviate by some hundredths at least, those of a model that has
+# collapsed by less than a thousandth (benchmarks/RESULTS.md).
+LEAST = 0.002
+FEWEST = 20  # rows that say anything of this
+
+
+@dataclass(frozen=True)
+class Spread:
+    """By how much outputs deviate: over all rows, and from the mean of their query; None where rows are too few."""
+
+    rows: int
+    over_rows: float | None
+    within_queries: float | None
+
+    @classmethod
+    def of(cls, outputs: pd.DataFrame, examples: pd.DataFrame) -> "Spread":
+        """Return the spread of the output that spreads most.
+
+        Args:
+            outputs: example_id and a run's outputs.
+            examples: their rows, and maybe others: example_id, query_id and product_id.
+        """
+        asked = examples[["example_id", "query_id", "product_id"]]
+        rows = asked.merge(outputs, on="example_id", validate="one_to_one")
+        rows = rows.drop_duplicates(["query_id", "product_id"])  # the same text twice says nothing
+        values = rows[outputs.columns.drop("example_id")]
+        query = rows["query_id"]
+        several = query.groupby(query).transform("size") > 1
+        inside = (values - values.groupby(query).transform("mean"))[several]
+        free = len(inside) - query[several].nunique()  # degrees of freedom of the deviations
+        return cls(
+            len(rows),
+            _largest(values.std(ddof=0)) if len(rows) >= FEWEST else None,
+            _largest(np.sqrt((inside**2).sum() / free)) if len(inside) >= FEWEST else None,
+        )
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the outputs, without a full stop; None where nothing is."""
+        if self.over_rows is not None and self.over_rows < LEAST:
+            return f"outputs do not depend on the text: over {self.rows:,} rows they deviate by {self.over_rows:.2g}"
+        if self.within_queries is not None and self.within_queries < LEAST:
+            return (
+                "outputs do not depend on the product: among the products of a query they deviate by "
+                f"{self.within_queries:.2g}"
+            )
+        return None
+
+
+def _largest(deviations: pd.Series) -> float:
+    return float(np.asarray(deviations, np.float64).max())
+
+
+def constant_folds(
+    name: str, kind: str, folds: Iterable[tuple[int, pd.DataFrame]], examples: pd.DataFrame
+) -> Iterator[str]:
+    """Yield a sentence for each fold of a run whose held-out outputs do not depend on the text.
+
+    Scores of an ensemble (kind `score`) have no scale of their own and are not looked at.
+
+    Args:
+        name: of the run.
+        kind: of its outputs.
+        folds: the number of each fold and its held-out outputs.
+        examples: all rows.
+    """
+    for number, outputs in folds if kind != "score" else ():
+        fault = Spread.of(outputs, examples).fault
+        if fault is not None:
+            yield f"{name}, fold {number}: {fault}."

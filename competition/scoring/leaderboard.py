@@ -1,0 +1,158 @@
+"""The log of what was submitted, `submissions/leaderboard.csv`, and what the competition answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from competition.core.atomic import atomic_file
+from competition.core.csv_files import SEPARATORS, read_csv, spelled
+from competition.core.errors import InputError, listed, shown, unknown
+from competition.core.lazy_pandas import pd
+from competition.core.workspace import Workspace
+from competition.scoring.metrics import Estimate
+
+COLUMNS = (
+    "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis",
+    "leaky", "sha256", "public", "private",
+)  # fmt: skip
+ANSWERS = ("public", "private")  # scores 0..1, empty until somebody records them
+SCORES = ("out_of_fold", "low", "high", *ANSWERS)
+_NEEDED = ("time", "submission", "task", "run")
+_LOCK = "leaderboard"
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a CSV file is written, which the program that saved it last has decided."""
+
+    separator: str = ","
+    mark: str = ""  # of the byte order
+    end: str = "\n"
+
+
+def read_log(workspace: Workspace) -> pd.DataFrame:
+    """The submissions of the log with every cell as its text, oldest first; columns that an older file lacks are empty.
+
+    Scores are written with a point, whatever a spreadsheet made of it; lines without a submission are left out.
+
+    Raises:
+        InputError: the file is no CSV, lacks a column without which it is no log, or a score is no number.
+    """
+    log = _read(workspace)[0]
+    log = log[log["submission"] != ""]
+    scores = {name: _scores(log[name], workspace) for name in SCORES}
+    return log[list(COLUMNS)].assign(**scores)
+
+
+def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
+    """Scores as Python writes them."""
+    text = column.str.strip().str.replace(",", ".", regex=False)
+    bad = (text != "") & pd.to_numeric(text, errors="coerce").isna()
+    if bad.any():
+        place = column.index[bad][0]
+        cell = shown(column[place])
+        raise InputError(f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is no number.")
+    return text
+
+
+def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
+    """All that stands in the log, columns of its readers' own among it, and how it is written."""
+    path = workspace.leaderboard
+    if not path.is_file():
+        return pd.DataFrame(columns=list(COLUMNS), dtype="str"), _Form()
+
+    def check(found: list[str]) -> None:
+        for column in COLUMNS:
+            if column not in found:
+                spelled(column, found, str(path))
+        for column in _NEEDED:
+            if column not in found:
+                raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}: mend or remove it.")
+
+    with path.open("rb") as handle:
+        header = handle.readline().decode("utf-8", "replace")
+    separator = max((",", *SEPARATORS), key=header.count)
+    mark = "\ufeff" if header.startswith("\ufeff") else ""
+    form = _Form(separator, mark, "\r\n" if header.endswith("\r\n") else "\n")
+    log = read_csv(path, str(path), check, blank_lines=True, separator=separator).to_pandas()
+    absent = [column for column in COLUMNS if column not in log]
+    return log.reindex(columns=[*log.columns, *absent], fill_value=""), form
+
+
+def minute(time: str) -> str:
+    """The time of a line as people see it."""
+    return time[:16].replace("T", " ")
+
+
+def expected(value: float, low: float, high: float) -> Estimate:
+    """Return the out-of-fold score of a line, which counts no queries.
+
+    Lines of earlier versions give the score of a single query an interval without width, which is none.
+    """
+    return Estimate(value, math.nan, math.nan, 0) if low == value == high else Estimate(value, low, high, 0)
+
+
+def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines to the log, with the time."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    with workspace.lock(_LOCK, wait=True):
+        log, form = _read(workspace)
+        new = pd.DataFrame([{"time": now, **line} for line in lines]).reindex(columns=log.columns, fill_value="")
+        _write(workspace, pd.concat([log, new.astype("str")], ignore_index=True), form)
+
+
+def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]) -> int:
+    """Write what the competition answered to a submission into the newest line of it.
+
+    Args:
+        workspace: whose log.
+        name: of the submission.
+        task: that the answered file is of; may be None where the submission has one file.
+        answers: `public` and `private` -> a score 0..1; None leaves what is there.
+
+    Returns:
+        The place of the line in the log.
+
+    Raises:
+        InputError: no such submission or task is in the log, the task is not said and there are several, a score is out
+            of range, or there is none.
+    """
+    given = {key: value for key, value in answers.items() if value is not None}
+    if not given:
+        raise InputError("There is no score to record: give --public, --private or both.")
+    for key, value in given.items():
+        if not (math.isfinite(value) and 0 <= value <= 1):
+            raise InputError(f"--{key} {value} is out of range: a score is between 0 and 1.")
+    with workspace.lock(_LOCK, wait=True):
+        log, form = _read(workspace)
+        line = _newest(log, name, task)
+        for key, value in given.items():
+            log.loc[line, key] = repr(value)
+        _write(workspace, log, form)
+    return line
+
+
+def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
+    """The place of the newest line of a submission's file."""
+    known = [name for name in dict.fromkeys(log["submission"]) if name]
+    if name not in known:
+        if not known:
+            raise InputError(f"There is no submission {name!r}: the log is empty, `comp submit` writes its lines.")
+        raise unknown("submission", name, known)
+    lines = log[log["submission"] == name]
+    tasks = sorted(set(lines["task"]))
+    if task is None and len(tasks) > 1:
+        raise InputError(f"The submission {name!r} answers {', '.join(tasks)}: say which with --task.")
+    if task is not None and task not in tasks:
+        raise InputError(f"The submission {name!r} does not answer {task}, only {', '.join(tasks)}.")
+    return int(lines.index[lines["task"] == (task or tasks[0])][-1])
+
+
+def _write(workspace: Workspace, log: pd.DataFrame, form: _Form) -> None:
+    text = log.to_csv(index=False, lineterminator=form.end, sep=form.separator)
+    with atomic_file(workspace.leaderboard) as temporary:
+        temporary.write_text(form.mark + text, encoding="utf-8", newline="")

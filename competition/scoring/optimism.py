@@ -1,0 +1,32 @@
+"""How much approximate scores flatter, as `comp audit-leaks` measured it: what shuffled labels score above chance."""
+
+from collections.abc import Iterable
+
+from competition.core.json_files import read_json, write_json
+from competition.core.workspace import Workspace
+from competition.scoring.metrics import Estimate
+from competition.scoring.predictions import RunPlan
+
+_LOCK = "flattery"
+Flattery = dict[tuple[str, str], Estimate]  # run, task -> by how much its score flatters it
+
+
+def read_flattery(workspace: Workspace, plans: Iterable[RunPlan]) -> Flattery:
+    """Return what was measured of approximate runs as they are made now; what is older says nothing of them."""
+    measured = read_json(workspace.flattery)
+    return {
+        (plan.name, task): Estimate.from_json(found)
+        for plan in plans
+        if plan.label_paths and measured.get(plan.name, {}).get("inputs") == plan.held_out
+        for task, found in measured[plan.name]["tasks"].items()
+    }
+
+
+def record_flattery(workspace: Workspace, plan: RunPlan, task: str, found: Estimate) -> None:
+    """Keep what was measured of a run, beside what was measured of it on other tasks."""
+    with workspace.lock(_LOCK, wait=True):
+        measured = read_json(workspace.flattery)
+        before = measured.get(plan.name, {})
+        tasks = before["tasks"] if before.get("inputs") == plan.held_out else {}
+        measured[plan.name] = {"inputs": plan.held_out, "tasks": tasks | {task: found.as_json()}}
+        write_json(workspace.flattery, measured)

@@ -1,0 +1,133 @@
+"""Every run against its labels, the baseline and the floor: the table that `comp run` ends with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from competition.scoring import evaluation, metrics
+from competition.scoring.basis import APPROXIMATE, HELD_OUT
+from competition.scoring.evaluation import DEEP, ENOUGH_DEEP, Counts
+from competition.scoring.metrics import Estimate
+from competition.scoring.predictions import Run, RunPlan
+from competition.scoring.tasks import TASKS, Task
+
+_ESTIMATES = ("score", "above_baseline", "above_floor")
+COLUMNS = (
+    "task", "split", "group", "run", "queries", "metric", "baseline", "floor",
+    *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
+    "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run on one task, over one group of queries of one split, with the paired differences to what it must beat."""
+
+    task: str
+    split: str
+    group: str
+    run: str
+    score: Estimate
+    baseline: str
+    above_baseline: Estimate
+    floor: str
+    above_floor: Estimate | None  # None for the floor itself and where there is none
+    label_paths: tuple[
+        str, ...
+    ]  # how labels reached the score that they grade, see `scoring/basis.py`; empty: held out
+    flatters: Estimate | None  # by how much that was measured to flatter it, where it was
+
+    def row(self) -> dict[str, object]:
+        """The line as cells of a CSV file."""
+        cells: dict[str, object] = {
+            "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
+        }  # fmt: skip
+        cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline, "floor": self.floor}
+        cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
+        basis = APPROXIMATE if self.label_paths else HELD_OUT
+        return cells | {"basis": basis, "label_paths": "; ".join(self.label_paths)}
+
+
+def scoreboard(
+    examples: pd.DataFrame,
+    plans: list[RunPlan],
+    runs: dict[str, Run],
+    floors: Mapping[str, str],
+    flattery: Mapping[tuple[str, str], Estimate] | None = None,
+) -> pd.DataFrame:
+    """A row per task, split with labels, group of queries and run.
+
+    Args:
+        examples: all examples.
+        plans: the runs, in the order in which they are shown.
+        runs: by name.
+        floors: task -> the run that the others are compared with, where there is one.
+        flattery: run and task -> by how much an approximate score was measured to flatter, see `scoring/optimism.py`.
+    """
+    lines: list[Line] = []
+    for task in TASKS.values():
+        for split in ("train", "test"):
+            rows = evaluation.graded_rows(task, examples[examples["split"] == split])
+            answering = [plan for plan in plans if task.name in plan.tasks]
+            if not rows.empty and answering:
+                lines += _lines(task, split, rows, answering, runs, floors.get(task.name), flattery or {})
+    return pd.DataFrame([line.row() for line in lines], columns=list(COLUMNS))
+
+
+def best_runs(board: pd.DataFrame) -> dict[str, str]:
+    """Task -> the run with the highest out-of-fold score.
+
+    Of task 1, over the queries of full depth where there are enough of them, see `evaluation.leading`.
+
+    Args:
+        board: lines of `scoreboard`.
+    """
+    found = {}
+    graded = board[board["split"] == "out-of-fold"]
+    for task, lines in graded.groupby("task", sort=False):
+        deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= ENOUGH_DEEP)]
+        lines = lines[lines["group"] == "all"] if deep.empty else deep
+        found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
+    return found
+
+
+def _lines(
+    task: Task,
+    split: str,
+    rows: pd.DataFrame,
+    plans: list[RunPlan],
+    runs: dict[str, Run],
+    floor: str | None,
+    flattery: Mapping[tuple[str, str], Estimate],
+) -> list[Line]:
+    def counts_of(plan: RunPlan) -> Counts:
+        run = runs[plan.name]
+        return evaluation.count_outputs(task, plan.kind, run.held_out if split == "train" else run.test, rows)
+
+    counted = {plan.name: counts_of(plan) for plan in plans}
+    # No model has seen the label of a test row.
+    paths = {plan.name: plan.label_paths if split == "train" else () for plan in plans}
+    name, base = evaluation.count_baseline(task, rows)
+    lines = []
+    for group in ("all", DEEP) if task.metric == "nDCG" else ("all",):
+        if not base.groups[group].any():
+            continue
+        for run, counts in counted.items():
+            of = counted.get(floor or "") if run != floor else None
+            lines.append(
+                Line(
+                    task.name,
+                    "out-of-fold" if split == "train" else "test",
+                    group,
+                    run,
+                    evaluation.score(counts, group),
+                    name,
+                    evaluation.difference(counts, base, group),
+                    floor or "",
+                    evaluation.difference(counts, of, group) if of else None,
+                    paths[run],
+                    flattery.get((run, task.name)) if paths[run] else None,
+                )
+            )
+    return lines

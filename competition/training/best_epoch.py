@@ -1,0 +1,45 @@
+"""The epoch of a fine-tuning whose weights are kept, with what it said of the held-out rows."""
+
+import math
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from competition.core.signals import whole
+from competition.training.checkpoints import State, named, tensors_of
+from competition.training.model_files import snapshot
+
+
+class Kept:
+    """The epoch whose weights are kept: the last one, or the best so far."""
+
+    def __init__(self, weights: str) -> None:
+        self._best = weights == "best"
+        self.score = math.nan
+        self.held_out = pd.DataFrame()
+        self.weights: dict[str, Tensor] = {}
+
+    def offer(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
+        """An epoch; of two that score the same, the earlier one is better."""
+        if not self.weights or not self._best or score > self.score:
+            with whole():
+                self.score, self.held_out, self.weights = score, held_out, snapshot(model)
+
+    def state(self) -> State:
+        """The weights and the outputs of the held-out rows, by id."""
+        if not self.weights:
+            return State()
+        ids, outputs = self.held_out["example_id"], self.held_out.drop(columns="example_id")
+        rows = {
+            "ids": torch.from_numpy(ids.to_numpy(copy=True)),
+            "outputs": torch.from_numpy(outputs.to_numpy(copy=True)),
+        }
+        return State(named("weights", self.weights) | rows, {"score": self.score, "columns": list(outputs.columns)})
+
+    def restore(self, state: State) -> None:
+        """Be as one was when `state` was taken."""
+        if state.values:
+            self.score, self.weights = state.values["score"], tensors_of("weights", state.tensors)
+            self.held_out = pd.DataFrame(state.tensors["outputs"].numpy(), columns=state.values["columns"])
+            self.held_out.insert(0, "example_id", state.tensors["ids"].numpy())

@@ -1,0 +1,51 @@
+"""A trained model on disk; reading it runs nothing.
+
+For each seed, `seed-S/` is an ordinary Hugging Face folder of the encoder (config, tokenizer, `model.safetensors`),
+with the features and the head beside it in `relevance.safetensors`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from competition.config.recipe import EncoderRecipe
+from competition.models.encoder import encoder
+from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.paths import Sources
+
+_BESIDE = "relevance.safetensors"
+_ENCODER = "encoder."  # what the names of the encoder's weights begin with
+
+
+def model_folder(folder: Path, seed: int) -> Path:
+    """Where a fold's folder keeps the model of one of the recipe's seeds."""
+    return folder / f"seed-{seed}"
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's weights as they are now, where a GPU's memory is not needed for it."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
+def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources) -> None:
+    """Write the model of one seed with the weights that are evaluated: averaged ones where the recipe averages."""
+    own = model_folder(folder, seed)
+    own.mkdir()
+    encoder.save(own, encoder.load_tokenizer(sources.encoder), model.encoder)
+    beside = {name: tensor for name, tensor in sorted(model.state_dict().items()) if not name.startswith(_ENCODER)}
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}, own / _BESIDE)
+
+
+def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources) -> RelevanceModel:
+    """The trained model of a fold and seed; `sources` give what its features are built from."""
+    own, whole = model_folder(folder, seed), folder / f"seed-{seed}.safetensors"
+    if whole.is_file():  # all weights in one file, as they were kept before
+        model = RelevanceModel.make(recipe, sources, seed=0)
+        model.load_state_dict(load_file(whole))
+        return model
+    model = RelevanceModel.make(recipe, replace(sources, encoder=own), seed=0)
+    loaded = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(_ENCODER)}
+    model.load_state_dict(loaded | load_file(own / _BESIDE))
+    return model

@@ -1,0 +1,200 @@
+"""The page says what the files say, says what is missing, and cannot be broken by what strangers wrote."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.analysis.report.breakdown import breakdown
+from competition.analysis.report.evidence import Evidence
+from competition.analysis.report.models import expectation
+from competition.analysis.report.reliability import confusion
+from competition.core.json_files import read_json
+from competition.core.workspace import Workspace
+from competition.pipeline.steps import Pipeline
+from competition.scoring.evaluation import DEEP, ENOUGH_DEEP
+from competition.scoring.metrics import Estimate
+from competition.scoring.tasks import LABELS, LOCALES, TASKS, answers, truth
+from tests.analysis.report.conftest import report_of
+from tests.analysis.report.made import Sections
+from tests.conftest import QUICK, comp, make_workspace, refused
+
+SCORED = {"leaderboard", "differences", "origins", "calibration", "confusion", "disagreement", "ensembles", "worst"}
+TOLD = {"audit", "submissions", "learning", "costs", "data"}
+
+
+@pytest.fixture(scope="module")
+def sections(finished_page: Path) -> Sections:
+    return Sections(finished_page.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def evidence(finished: Workspace) -> Evidence:
+    return Evidence(Pipeline(finished))
+
+
+def said(line: pd.Series, name: str, sign: str = "") -> str:
+    """An estimate of a line of scores.csv as the page writes it."""
+    value, low, high = (line[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        return ""
+    return f"{value:{sign}.4f} –" if pd.isna(low) else f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+
+
+def test_every_section_is_there(sections: Sections) -> None:
+    assert set(sections.words) == SCORED | TOLD  # and nothing is missing
+
+
+def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections: Sections) -> None:
+    scores = pd.read_csv(finished.scores)
+    told = (scores["group"] != DEEP) | (scores["queries"] >= ENOUGH_DEEP)  # few lists tell no runs apart
+    graded = scores[(scores["split"] == "out-of-fold") & told]
+    tested = scores[scores["split"] == "test"].set_index(["task", "group", "run"])
+    rows = [row for table in sections.tables["leaderboard"] for row in table[1:]]
+    expected = []
+    for (task, group), lines in graded.groupby(["task", "group"], sort=False):
+        for _, line in lines.sort_values("score", ascending=False, kind="stable").iterrows():
+            cells = [
+                line["run"],
+                said(line, "score"),
+                said(line, "above_baseline", "+"),
+                said(line, "above_floor", "+"),
+            ]
+            expected.append([*cells, said(tested.loc[task, group, line["run"]], "score")])
+    assert sorted(rows) == sorted(expected)
+
+
+def test_test_scores_are_those_of_comp_score(finished: Workspace, sections: Sections) -> None:
+    for task in TASKS:
+        result = comp("score", finished.submission("main") / f"{task}.csv", "--task", task, "-w", finished.root)
+        (line,) = [each for each in result.output.splitlines() if re.search(r"(nDCG|micro-F1) .*\ball\b", each)]
+        score = float(re.search(r"0\.\d{6}|1\.0{6}", line)[0])  # type: ignore[index]
+        rows = [row for table in sections.tables["leaderboard"] for row in table if row[0] == f"blend-{task}"]
+        assert f"{score:.4f}" in [row[-1].split()[0] for row in rows]
+
+
+def test_differences_are_antisymmetric_and_agree_with_those_to_the_floor(
+    finished: Workspace, sections: Sections
+) -> None:
+    scores = pd.read_csv(finished.scores)
+    task2 = scores[(scores["task"] == "task2") & (scores["split"] == "out-of-fold")].set_index("run")
+    (matrix,) = [table for table in sections.tables["differences"] if "c1" in table[0] and "t3" not in table[0]][-1:]
+    names = matrix[0][1:]
+    cell = {(row[0], name): text for row in matrix[1:] for name, text in zip(names, row[1:], strict=True)}
+    for name in set(names) - {"lexical"}:
+        wanted = said(task2.loc[name], "above_floor", "+")
+        assert cell[name, "lexical"].replace(" ", "") == wanted.replace(" ", "")
+        there, back = (float(cell[pair].split("[")[0]) for pair in ((name, "lexical"), ("lexical", name)))
+        assert there == -back
+
+
+def test_parts_of_queries_score_as_the_run_says(finished: Workspace, evidence: Evidence) -> None:
+    for task in evidence.tasks:
+        table = breakdown(evidence, task)
+        for run, lines in table[table["by"] == "locale"].groupby("run"):
+            card = read_json(finished.run_card(str(run)))["scores"][task.name][task.metric]
+            for line in lines.to_dict("records"):
+                assert line["group"] in LOCALES
+                found = Estimate(line["score"], line["low"], line["high"], line["queries"])
+                assert found.as_json() == card[line["group"]]
+        for _, lines in table.groupby(["run", "by"]):
+            assert lines["queries"].sum() == card["all"]["queries"]
+
+
+def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -> None:
+    for name in ("task2", "task3"):
+        task = TASKS[name]
+        scores = evidence.lines(task, "all").set_index("run")["score"]
+        for run in evidence.counts(task):
+            rows, kind = evidence.outputs(task, run), evidence.runs[run].kind
+            given = answers(task, kind, rows).astype(np.int64)
+            counts = confusion(truth(task, rows), given, len(task.classes))
+            assert counts.sum() == len(rows) and np.isclose(counts.trace() / len(rows), scores[run])
+            if name == "task2":
+                _, right = expectation(task, kind, rows)
+                assert np.isclose(right.mean(), scores[run])
+
+
+def test_worst_queries_are_in_the_order_of_their_score(sections: Sections, evidence: Evidence) -> None:
+    (table,) = sections.tables["worst"]
+    scores = [float(row[-1]) for row in table[1:]]
+    assert scores == sorted(scores) and scores[0] < 1
+    counts = evidence.counts(TASKS["task1"])[evidence.best["task1"]]
+    assert f"{counts.values[counts.groups['can move'], 0].min():.4f}" == table[1][-1]
+
+
+def test_same_files_same_bytes(finished: Workspace, finished_page: Path, tmp_path: Path) -> None:
+    page = report_of(finished, tmp_path / "again.html")
+    assert page == finished_page.read_text(encoding="utf-8")
+    assert str(finished.root) not in page
+
+
+def test_public_scores_are_drawn_where_there_are_any(evidence: Evidence, finished: Workspace, tmp_path: Path) -> None:
+    from competition.analysis.report.history import submissions
+
+    log = pd.read_csv(finished.leaderboard, dtype=str, keep_default_na=False)
+    log = log[log["submission"] == "main"].drop_duplicates("task")  # tests may submit more
+    answered = Workspace(tmp_path)
+    answered.submissions.mkdir()
+    evidence.workspace, kept = answered, evidence.workspace
+    try:
+        log.to_csv(answered.leaderboard, index=False)
+        assert "comp leaderboard add main" in str(submissions(evidence).blocks)
+        log.assign(public=["0.8731", "", "0.7"], private=["", "", "0.65"]).to_csv(answered.leaderboard, index=False)
+        figures, table = submissions(evidence).blocks
+    finally:
+        evidence.workspace = kept
+    assert [item.title for item in figures.items] == ["task1, nDCG", "task3, micro-F1"]  # type: ignore[union-attr]
+    expected = [float(line) for line in log["out_of_fold"]]
+    assert [[cell.text for cell in row[-3:]] for row in table.rows] == [  # type: ignore[union-attr]
+        ["0.8731", f"{0.8731 - expected[0]:+.4f}", "–"],
+        ["–", "–", "–"],
+        ["0.7000", f"{0.7 - expected[2]:+.4f}", "0.6500"],
+    ]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", table.rows[0][0].text)  # type: ignore[union-attr]
+
+
+def test_a_workspace_with_little_in_it_says_what_is_missing(attacked: Workspace, tmp_path: Path) -> None:
+    sections = Sections(report_of(attacked, tmp_path / "report.html"))
+    for section, command in {
+        "differences": "comp run",
+        "ensembles": "comp stack blend",
+        "audit": "comp cleanlab --from RUN",
+        "submissions": "comp submit",
+        "learning": "comp train",
+    }.items():
+        assert command in sections.words[section], section
+    assert "comp stack blend" in sections.words["missing"]
+    assert len(sections.tables["leaderboard"]) >= 3
+
+
+def test_one_fold_is_no_run_and_the_page_says_how_to_go_on(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w", settings=QUICK)
+    assert set(Sections(report_of(workspace, tmp_path / "empty.html")).words) == TOLD | {"missing"}
+    assert comp("train", "--recipe", "lexical", "--fold", "0", "-w", workspace.root).exit_code == 0
+    sections = Sections(report_of(workspace, tmp_path / "one.html"))
+    assert (
+        "comp train --recipe lexical" in sections.words["missing"] and "fold 1 is missing" in sections.words["missing"]
+    )
+    assert "no data" in refused("report", "-w", no_data(tmp_path))
+
+
+def no_data(folder: Path) -> Path:
+    (folder / "bare").mkdir()
+    (folder / "bare" / "competition.toml").write_text(QUICK)
+    return folder / "bare"
+
+
+def test_nothing_that_strangers_wrote_is_markup(attacked: Workspace, tmp_path: Path) -> None:
+    page = report_of(attacked, tmp_path / "report.html")
+    assert len(re.findall(r"</?script", page, re.IGNORECASE)) == 2  # the page's own
+    assert "<img" not in page and "\u202e" not in page and "\x00" not in page
+    sections = Sections(page)
+    assert {
+        name for name in sections.attributes if name.startswith("on") or name in ("src", "action", "style")
+    } == set()
+    assert all(link.startswith("#") for link in sections.links)
+    assert not re.search(r"url\((?!#)|@import|https?:", page)
+    assert "=HYPERLINK(1)" in page and LABELS[0] in page

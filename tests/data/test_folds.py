@@ -1,0 +1,177 @@
+"""No text on both sides, whatever it looks like."""
+
+import subprocess
+import sys
+import unicodedata
+
+import pandas as pd
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from competition.config.recipe import SCHEMES
+from competition.core.errors import InputError
+from competition.data import esci, folds
+from tests.conftest import SAMPLE_A, needs_sample
+
+WORDS = [f"query {i}" for i in range(200)]
+HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+
+
+def frame(texts: list[str], splits: list[str] | None = None) -> pd.DataFrame:
+    """One example per text."""
+    split = splits or ["train"] * len(texts)
+    return pd.DataFrame(
+        {"query_id": range(len(texts)), "query": texts, "split": split, "example_id": range(len(texts))}
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Red Shoes", "red shoes"),
+        ("red  shoes ", "red shoes"),
+        ("red\u00a0shoes\n", "red shoes"),
+        ("ＵＳＢ　Ｃ", "usb c"),
+        ("café", "cafe\u0301"),
+        ("STRASSE", "straße"),
+        ("ｶﾞｽ", "ガス"),
+        ("①", "1"),
+        ("👟 SIZE", "👟 size"),
+        ("❤️ mug", "❤ mug"),
+        ("red shoes\u200b", "red shoes"),
+        ("micro\u00adwave", "microwave"),
+    ],
+)
+def test_same_query_written_otherwise_is_in_the_same_part(one: str, other: str) -> None:
+    assert folds.normalise(one) == folds.normalise(other)
+    assert folds.part_of(one) == folds.part_of(other)
+
+
+@given(HOSTILE)
+@example("İstanbul")
+@example("ŉ ǰ ΐ")
+@example("ſﬁ")
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    once = folds.normalise(text)
+    assert folds.normalise(once) == once
+
+
+@given(HOSTILE)
+def test_case_width_and_spaces_do_not_move_a_query(text: str) -> None:
+    variants = [text.upper(), text.casefold(), f"  {text}\t", unicodedata.normalize("NFD", text)]
+    expected = folds.normalise(text.upper().lower()), folds.normalise(text)
+    for variant in variants[1:]:
+        assert folds.part_of(variant) == folds.part_of(text)
+    assert folds.normalise(variants[0]) in expected
+
+
+@given(st.lists(HOSTILE, min_size=1, max_size=8), st.sampled_from(sorted(SCHEMES)))
+def test_no_text_is_in_two_folds(texts: list[str], scheme: str) -> None:
+    filler = [f"filler {i}" for i in range(400)]  # so that no fold is empty
+    variants = [v for t in texts for v in (t, t.casefold(), f" {t} ", unicodedata.normalize("NFD", t))]
+    examples = frame(variants + filler)
+    table = folds.make_folds(examples, scheme)
+    folds.check_folds(examples, table, scheme)
+    seen = examples.assign(fold=folds.fold_of_rows(examples, table), text=examples["query"].map(folds.normalise))
+    assert seen.groupby("text")["fold"].nunique().max() == 1
+
+
+def test_parts_are_the_same_in_every_process() -> None:
+    code = "from competition.folds import part_of; print([part_of(f'query {i}') for i in range(50)])"
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert outputs == {f"{[folds.part_of(f'query {i}') for i in range(50)]}\n"}
+
+
+def test_both_schemes_group_the_same_parts() -> None:
+    examples = frame([f"query {i}" for i in range(500)])
+    five, ten = (folds.make_folds(examples, scheme) for scheme in ("five", "ten"))
+    assert (five["part"] == ten["part"]).all()
+    assert (five["fold"] == five["part"] // 4).all()
+    assert (ten["fold"] == ten["part"] // 2).all()
+    assert sorted(five["part"].unique()) == list(range(20))
+
+
+def test_test_queries_are_in_no_fold_and_shared_texts_are_reported() -> None:
+    texts = [f"query {i}" for i in range(300)] + ["QUERY 7", "only in test"]
+    examples = frame(texts, ["train"] * 300 + ["test"] * 2)
+    table = folds.make_folds(examples, "five")
+    assert table["fold"].tolist()[-2:] == [-1, -1]
+    folds.check_folds(examples, table, "five")
+    assert folds.shared_with_test(examples) == [7]
+
+
+def test_order_of_rows_changes_nothing() -> None:
+    examples = frame([f"query {i}" for i in range(300)])
+    shuffled = examples.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(folds.make_folds(examples, "ten"), folds.make_folds(shuffled, "ten"))
+
+
+def test_too_few_queries_are_refused() -> None:
+    with pytest.raises(InputError, match=r"Fold \d of scheme 'ten' has no training query: 3 training queries"):
+        folds.make_folds(frame(["a", "b", "c"]), "ten")
+
+
+def test_a_leak_is_refused() -> None:
+    examples = frame([f"query {i}" for i in range(300)] + ["Query 7"])
+    table = folds.make_folds(examples, "five")
+    moved = table.assign(fold=table["fold"].where(table["query_id"] != 300, (table["fold"] + 1) % 5))
+    with pytest.raises(InputError, match=r"leaks: the query text 'query 7' is in more than one fold"):
+        folds.check_folds(examples, moved, "five")
+    with pytest.raises(InputError, match="query_id 5 has no fold"):
+        folds.check_folds(examples, table[table["query_id"] != 5], "five")
+    with pytest.raises(InputError, match="query_id 0 is listed twice"):
+        folds.check_folds(examples, pd.concat([table, table.head(1)]), "five")
+
+
+@needs_sample
+@pytest.mark.parametrize("scheme", sorted(SCHEMES))
+def test_no_leak_on_real_rows(scheme: str) -> None:
+    examples, _ = esci.read(SAMPLE_A)
+    table = folds.make_folds(examples, scheme)
+    folds.check_folds(examples, table, scheme)
+    train = examples[examples["split"] == "train"]
+    seen = train.assign(fold=folds.fold_of_rows(train, table), text=train["query"].map(folds.normalise))
+    assert seen.groupby("text")["fold"].nunique().max() == 1
+    assert set(seen["fold"]) == set(range(SCHEMES[scheme]))
+
+
+# --- the first training queries ----------------------------------------------------------------------------------
+
+
+def first(examples: pd.DataFrame, count: int) -> set[str]:
+    """The texts of the first training queries."""
+    return set(examples["query"][folds.first_queries(examples, count)])
+
+
+def test_smaller_sets_of_queries_are_within_larger_ones() -> None:
+    examples = frame(WORDS)
+    sets = [first(examples, count) for count in (0, 1, 20, 100, 200, 300)]
+    assert [len(each) for each in sets] == [0, 1, 20, 100, 200, 200]
+    assert all(small <= large for small, large in zip(sets, sets[1:], strict=False))
+
+
+def test_the_first_queries_depend_on_text_alone() -> None:
+    examples = frame(WORDS)
+    chosen = first(examples, 50)
+    assert first(examples.sample(frac=1, random_state=0), 50) == chosen
+    more = first(frame([*WORDS, *(f"new {i}" for i in range(200))]), 100)
+    assert more & set(WORDS) <= first(examples, 100)  # new queries come between, the order of the others stays
+    spelled = frame(["Red  Shoes", "red shoes", "blue shoes"])
+    assert len(first(spelled, 1)) in (1, 2) and len(first(spelled, 2)) == 3  # two spellings are one query
+
+
+def test_test_queries_are_none_of_the_first() -> None:
+    examples = frame([*WORDS, *WORDS], ["train"] * 200 + ["test"] * 200)
+    chosen = folds.first_queries(examples, 50)
+    assert chosen.sum() == 50 and set(examples["split"][chosen]) == {"train"}
+
+
+def test_the_first_queries_are_spread_over_the_folds() -> None:
+    parts = [folds.part_of(text) // 4 for text in folds.texts_in_order(frame(WORDS))[:100]]
+    assert min(parts.count(fold) for fold in range(5)) > 10  # 20 on average

@@ -1,0 +1,104 @@
+"""Scores of outputs: joined by id, grouped, paired."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.scoring import evaluation
+from competition.scoring.metrics import mean
+from competition.scoring.tasks import LABELS, TASKS
+
+
+def frame(labels: str, queries: list[int], locale: str = "us") -> pd.DataFrame:
+    """Examples of one split from label letters."""
+    names = {"E": "exact", "S": "substitute", "C": "complement", "I": "irrelevant"}
+    label = [names[letter] for letter in labels]
+    n = len(label)
+    return pd.DataFrame(
+        {
+            "example_id": range(n), "query_id": queries, "query": "q", "locale": locale, "label": label,
+            "product_id": [f"P{i:03d}" for i in range(n)], "substitute": [name == "substitute" for name in label],
+            "task1": True, "task2": True, "task3": True, "split": "train",
+        }
+    )  # fmt: skip
+
+
+def one_hot(labels: pd.Series) -> pd.DataFrame:
+    """The outputs of a 4-class model that knows the labels."""
+    return pd.DataFrame({f"p_{name}": (labels == name).astype(float) for name in LABELS})
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_perfect_run_scores_one(task: str) -> None:
+    examples = frame("ESCIIEEI", [1, 1, 1, 1, 2, 2, 3, 3])
+    outputs = one_hot(examples["label"]).assign(example_id=examples["example_id"])
+    counts = evaluation.count_outputs(TASKS[task], "classes", outputs, examples)
+    for groups in evaluation.estimates(counts).values():
+        assert {"all", "us"} <= set(groups) and "10+ products" not in groups  # no query is that deep
+        assert all(estimate.value == 1 and estimate.queries for estimate in groups.values())
+
+
+def test_order_of_rows_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    examples = frame("".join(rng.choice(list("ESCI"), 60)), sorted(rng.integers(0, 9, 60)))
+    outputs = pd.DataFrame({"example_id": examples["example_id"], "gain": rng.choice([0.1, 0.5, 0.9], 60)})
+    one = evaluation.count_outputs(TASKS["task1"], "gain", outputs, examples)
+    other = evaluation.count_outputs(
+        TASKS["task1"], "gain", outputs.sample(frac=1, random_state=1), examples.sample(frac=1, random_state=2)
+    )
+    np.testing.assert_array_equal(one.values, other.values)
+    assert repr(evaluation.estimates(one)) == repr(evaluation.estimates(other))  # NaN is as NaN here
+
+
+def test_queries_without_gain_are_left_out_or_score_zero_by_protocol() -> None:
+    examples = frame("EIII", [1, 1, 2, 2])
+    score = np.array([2.0, 1.0, 2.0, 1.0])
+    paper = evaluation.count(TASKS["task1"], examples, score)
+    script = evaluation.count(TASKS["task1"], examples, score, protocol="released-script")
+    assert (paper.ungraded, mean(paper.values.sum(0))) == (1, 1.0)
+    assert (script.ungraded, mean(script.values.sum(0))) == (1, 0.5)
+
+
+def test_the_protocol_swaps_substitutes_and_complements() -> None:
+    examples = frame("SC", [1, 1])
+    as_listed = np.array([2.0, 1.0])
+    script = evaluation.count(TASKS["task1"], examples, as_listed, protocol="released-script")
+    expected = (0.01 + 0.1 / math.log2(3)) / (0.1 + 0.01 / math.log2(3))
+    assert script.values[0, 0] == pytest.approx(expected)
+    assert evaluation.count(TASKS["task1"], examples, as_listed).values[0, 0] == 1
+
+
+def test_groups_count_queries_that_can_move_and_deep_ones() -> None:
+    deep = frame("E" * 6 + "I" * 6, [3] * 12)
+    examples = pd.concat([frame("EE", [1, 1]), frame("ES", [2, 2], "jp"), deep], ignore_index=True)
+    examples["example_id"] = range(len(examples))
+    counts = evaluation.count(TASKS["task1"], examples, np.zeros(len(examples)))
+    sizes = {name: int(members.sum()) for name, members in counts.groups.items()}
+    assert sizes == {"all": 3, "us": 2, "jp": 1, "can move": 2, "10+ products": 1}
+
+
+@pytest.mark.parametrize(("deep", "group"), [(0, "all"), (1, "all"), (19, "all"), (20, "10+ products")])
+def test_lists_of_full_depth_lead_from_20_on(deep: int, group: str) -> None:
+    labels, queries = "ES" * 5 * deep + "EI" * 30, [i // 10 for i in range(10 * deep)]
+    examples = frame(labels, queries + [100 + i // 2 for i in range(60)])
+    counts = evaluation.count(TASKS["task1"], examples, np.zeros(len(examples)))
+    assert evaluation.leading(counts) == group
+    assert evaluation.leading(evaluation.count(TASKS["task2"], examples, np.zeros(len(examples)))) == "all"
+
+
+def test_a_difference_with_itself_is_zero_and_other_queries_are_refused() -> None:
+    examples = frame("ESCIIEEI", [1, 1, 1, 1, 2, 2, 3, 3])
+    counts = evaluation.count(TASKS["task2"], examples, np.zeros(8))
+    same = evaluation.difference(counts, counts)
+    assert same.value == 0 and not same.differs
+    with pytest.raises(ValueError, match="same queries"):
+        evaluation.difference(counts, evaluation.count(TASKS["task2"], examples.head(4), np.zeros(4)))
+
+
+def test_the_constant_answer_scores_the_share_of_its_class() -> None:
+    examples = frame("EEESCI", [1, 1, 2, 2, 3, 3])
+    name, counts = evaluation.count_baseline(TASKS["task2"], examples)
+    assert name == "all exact"
+    assert evaluation.estimates(counts)["micro-F1"]["all"].value == pytest.approx(3 / 6)
