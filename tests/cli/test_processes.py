@@ -58,7 +58,7 @@ STOPPED = """
 import itertools, os, signal, sys, time
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from competition.cli import app
-from competition.interruption import pending
+from competition.core.signals import pending
 steps = itertools.count(1)
 
 def stop(*_):

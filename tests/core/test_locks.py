@@ -21,8 +21,8 @@ from tests.data.test_esci import tiny, write_a
 TAKE = """
 import sys
 from pathlib import Path
-from competition.errors import CompError
-from competition.workspace import Workspace
+from competition.core.errors import CompError
+from competition.core.workspace import Workspace
 root, name, shared, then = sys.argv[1:]
 try:
     with Workspace(Path(root)).lock(name, shared=shared == "shared"):

@@ -78,7 +78,7 @@ def test_no_text_is_in_two_folds(texts: list[str], scheme: str) -> None:
 
 
 def test_parts_are_the_same_in_every_process() -> None:
-    code = "from competition.folds import part_of; print([part_of(f'query {i}') for i in range(50)])"
+    code = "from competition.data.folds import part_of; print([part_of(f'query {i}') for i in range(50)])"
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
