@@ -2,9 +2,10 @@
 
     python -m benchmarks.collapse --encoder FOLDER … --workspace DIR [--settings 20] [--seed 0]
 
-Encoder (one of those named, or the offline one), rows (500 to 5,000), rate (1e-5 to 1e-3), tokens, batch, epochs and
-pooling are drawn at random; each trains one fold as `comp train` does. Exits with 1 where a training whose held-out
-probabilities are the same in two decimals for every row has said nothing.
+Encoder (one of those named, or the offline one), rows (500 to 5,000), rate (1e-5 to 1e-3), tokens,
+batch, epochs and pooling are drawn at random; each trains one fold as `comp train` does. Exits with
+1 where a training whose held-out probabilities are the same in two decimals for every row has said
+nothing.
 """
 
 import argparse
@@ -50,8 +51,12 @@ def draw(rng: np.random.Generator) -> tuple[int, dict[str, Any]]:
 def main() -> None:
     """Train all, print a line each, and fail where one collapsed silently."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", nargs="*", default=[], help="local folders, beside the offline encoder")
-    parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
+    parser.add_argument(
+        "--encoder", nargs="*", default=[], help="local folders, beside the offline encoder"
+    )
+    parser.add_argument(
+        "--workspace", type=Path, help="whose data are read; without it, the built-in catalogue"
+    )
     parser.add_argument("--settings", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -65,14 +70,18 @@ def main() -> None:
             encoders.append(Path(folder) / f"{number}-{Path(source).name}")
             fetch(encoders[-1], source, "benchmark")
         print(machine())
-        print("| encoder | rows | steps | tokens | rate | pooling | spread | AUC of exact | what was said |")
+        print(
+            "| encoder | rows | steps | tokens | rate | pooling | spread | AUC of exact | what was said |"
+        )
         print("|---|---|---|---|---|---|---|---|---|")
         for number in range(asked.settings):
             rng = np.random.default_rng([asked.seed, number])
             encoder = encoders[int(rng.integers(len(encoders)))]
             rows, keys = draw(rng)
             recipe = EncoderRecipe(name=f"setting {number}", precision="fast", **keys)
-            said, cells, constant = _train(everything, rows, encoder, recipe, Path(folder) / str(number))
+            said, cells, constant = _train(
+                everything, rows, encoder, recipe, Path(folder) / str(number)
+            )
             silent += constant and not said
             print("| " + " | ".join([encoder.name, *cells, " ".join(said)]) + " |", flush=True)
     if silent:
@@ -87,11 +96,19 @@ def _train(
     corpus = Corpus.make(recipe, sources, everything.examples, everything.products)
     fold = Fold("0", folder, "benchmark", sources, train, answered, answered[:0])
     steps = recipe.epochs * -(-len(train) // recipe.batch_size)
-    cells = [str(len(train)), str(steps), str(recipe.max_length), f"{recipe.learning_rate:.1e}", recipe.pooling]
+    cells = [
+        str(len(train)),
+        str(steps),
+        str(recipe.max_length),
+        f"{recipe.learning_rate:.1e}",
+        recipe.pooling,
+    ]
     said: list[str] = []
     with patch.object(finetune, "warn", said.append):
         try:
-            outputs, _ = finetune.train_fold(recipe, corpus, fold, Log(folder.with_suffix(".log")), lambda outputs: 0.0)
+            outputs, _ = finetune.train_fold(
+                recipe, corpus, fold, Log(folder.with_suffix(".log")), lambda outputs: 0.0
+            )
         except Diverged as fault:
             return [str(fault)], [*cells, "", ""], False
     found = outputs.merge(everything.examples[["example_id", "label"]], on="example_id")

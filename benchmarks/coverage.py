@@ -2,8 +2,9 @@
 
     python -m benchmarks.coverage [trials]
 
-Two made-up models answer 8,000 queries, whose scores are the truth. Each trial draws a few of the queries and asks
-whether the interval holds it. The standard error of a share of .95 over 1,000 trials is .007.
+Two made-up models answer 8,000 queries, whose scores are the truth. Each trial draws a few of the
+queries and asks whether the interval holds it. The standard error of a share of .95 over 1,000
+trials is .007.
 """
 
 import sys
@@ -18,7 +19,12 @@ from competition.scoring.metrics import Array, Estimate, Statistic
 QUERIES = (10, 25, 80, 800)
 POPULATION = 8_000
 DEPTHS = (10, 40)  # judged products of a query
-_LABELS = (2.2, 1.1, 0.25, 0.9)  # a Dirichlet distribution of the shares of E, S, C and I in a query's list
+_LABELS = (
+    2.2,
+    1.1,
+    0.25,
+    0.9,
+)  # a Dirichlet distribution of the shares of E, S, C and I in a query's list
 _GAINS = np.array([1.0, 0.1, 0.01, 0.0])
 _APART = 0.7  # the correlation of what the two models get wrong
 
@@ -44,7 +50,8 @@ def make_populations(queries: int = POPULATION, seed: int = 1) -> list[Populatio
     noise = rng.normal(size=(2, len(query)))
     noise[1] = _APART * noise[0] + np.sqrt(1 - _APART**2) * noise[1]
     ranked = [
-        metrics.ndcg_per_query(query, gain, gain + size * each)[1] for size, each in zip((1, 1.1), noise, strict=True)
+        metrics.ndcg_per_query(query, gain, gain + size * each)[1]
+        for size, each in zip((1, 1.1), noise, strict=True)
     ]
     graded = ~np.isnan(ranked[0])
     lists = [np.column_stack([each[graded], np.ones(graded.sum())]) for each in ranked]
@@ -58,30 +65,44 @@ def make_populations(queries: int = POPULATION, seed: int = 1) -> list[Populatio
     ]
 
 
-def coverage(population: Population, queries: int, trials: int, seed: int = 0) -> tuple[float, float]:
+def coverage(
+    population: Population, queries: int, trials: int, seed: int = 0
+) -> tuple[float, float]:
     """Return how often intervals over drawn queries hold the truth: those of a score, and of a paired difference."""
     one, other, statistic = population.one, population.other, population.statistic
     rng = np.random.default_rng([seed, queries])
     score, minus = (float(statistic(each.sum(axis=0))) for each in (one, other))
     drawn = [rng.integers(0, len(one), queries) for _ in range(trials)]
     alone = _share(drawn, score, lambda at: metrics.bootstrap(one[at], statistic, within=(0, 1)))
-    paired = _share(drawn, score - minus, lambda at: metrics.paired_difference(one[at], other[at], statistic))
+    paired = _share(
+        drawn, score - minus, lambda at: metrics.paired_difference(one[at], other[at], statistic)
+    )
     return alone, paired
 
 
-def _share(drawn: Sequence[metrics.Codes], truth: float, estimate: Callable[[metrics.Codes], Estimate]) -> float:
+def _share(
+    drawn: Sequence[metrics.Codes], truth: float, estimate: Callable[[metrics.Codes], Estimate]
+) -> float:
     found = [estimate(at) for at in drawn]
     return float(np.mean([each.low <= truth <= each.high for each in found]))
 
 
 def main(trials: int) -> None:
     """Simulate and print a table."""
-    print("| metric | interval of | " + " | ".join(f"{queries} queries" for queries in QUERIES) + " |")
+    print(
+        "| metric | interval of | " + " | ".join(f"{queries} queries" for queries in QUERIES) + " |"
+    )
     print("|---" * (2 + len(QUERIES)) + "|")
     for population in make_populations():
         shares = [coverage(population, queries, trials) for queries in QUERIES]
-        for name, found in zip(("a score", "a paired difference"), zip(*shares, strict=True), strict=True):
-            print(f"| {population.metric} | {name} | " + " | ".join(f"{share:.3f}" for share in found) + " |")
+        for name, found in zip(
+            ("a score", "a paired difference"), zip(*shares, strict=True), strict=True
+        ):
+            print(
+                f"| {population.metric} | {name} | "
+                + " | ".join(f"{share:.3f}" for share in found)
+                + " |"
+            )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu [--small]
 
-Plain training, and with EMA, FGM and R-Drop, in bf16 by the real loop against the released code's way in fp32. Tokens
-are those that are no padding. The peak is measured: products of large bf16 matrices. Work is counted as the
-mathematics needs it, forwards and backwards of all layers over these tokens, and not what is left out or repeated.
+Plain training, and with EMA, FGM and R-Drop, in bf16 by the real loop against the released code's
+way in fp32. Tokens are those that are no padding. The peak is measured: products of large bf16
+matrices. Work is counted as the mathematics needs it, forwards and backwards of all layers over
+these tokens, and not what is left out or repeated.
 """
 
 import sys
@@ -27,11 +28,17 @@ from competition.models.encoder.model import RelevanceModel
 from competition.training.gradients import Sample
 
 BATCH, STEPS, ROUNDS = 32, 8, 3
-LARGE = {"vocab_size": 250_002, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16}
+LARGE = {
+    "vocab_size": 250_002,
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+}
 LARGE |= {"intermediate_size": 4096, "max_position_embeddings": 514}
 SMALL = {"vocab_size": 500, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL |= {"intermediate_size": 64, "max_position_embeddings": 70}
-# Passes in units of a forward: with an attack two forwards, two backwards and one that stops at the embedded tokens.
+# Passes in units of a forward: with an attack two forwards, two backwards and one that stops at the
+# embedded tokens.
 METHODS: dict[str, tuple[dict[str, Any], int]] = {
     "plain": ({}, 1 + 2),
     "EMA, FGM, R-Drop": ({"ema": 0.999, "adversary": "fgm-table", "r_drop": 0.5}, 2 + 2 * 2 + 1),
@@ -68,7 +75,9 @@ def work_of(config: XLMRobertaConfig, lengths: np.ndarray) -> float:
     """Floating-point operations of a forward over texts of these lengths, multiplications and additions apart."""
     hidden, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * hidden * hidden + 2 * hidden * inner)
-    return config.num_hidden_layers * float((per_token * lengths + 4 * hidden * lengths.astype(float) ** 2).sum())
+    return config.num_hidden_layers * float(
+        (per_token * lengths + 4 * hidden * lengths.astype(float) ** 2).sum()
+    )
 
 
 def measured_peak(device: torch.device, size: int) -> float:
@@ -86,15 +95,24 @@ def measured_peak(device: torch.device, size: int) -> float:
 
 
 def measure(
-    device: torch.device, shape: dict[str, int], max_length: int, batch: int, steps: int, peak_size: int
+    device: torch.device,
+    shape: dict[str, int],
+    max_length: int,
+    batch: int,
+    steps: int,
+    peak_size: int,
 ) -> None:
     """Time both ways and print a table."""
     config = XLMRobertaConfig(**shape, pad_token_id=1, type_vocab_size=1)
     pairs: Any = RandomPairs(steps * batch, shape["vocab_size"], max_length)
     sample = Sample(pairs, np.arange(pairs.rows), np.arange(pairs.rows) % 4, np.ones(pairs.rows))
     tokens, peak = int(pairs.lengths().sum()), measured_peak(device, peak_size)
-    print(f"{machine()}; {peak / 1e12:.3g} TFLOP/s of bf16 matmul; {tokens / pairs.rows:.0f} tokens per pair")
-    print("| method | reference in fp32, tokens/s | ours in bf16 | share of the peak | times as fast |")
+    print(
+        f"{machine()}; {peak / 1e12:.3g} TFLOP/s of bf16 matmul; {tokens / pairs.rows:.0f} tokens per pair"
+    )
+    print(
+        "| method | reference in fp32, tokens/s | ours in bf16 | share of the peak | times as fast |"
+    )
     print("|---|---|---|---|---|")
     for name, (keys, passes) in METHODS.items():
         recipe = EncoderRecipe(
@@ -110,7 +128,12 @@ def measure(
             times = alternate({"reference": reference.train, "ours": ours}, ROUNDS)
         rates = {way: tokens / float(np.median(seconds)) for way, seconds in times.items()}
         share = passes * work_of(config, pairs.lengths()) / float(np.median(times["ours"])) / peak
-        cells = [f"{rates['reference']:,.0f}", f"{rates['ours']:,.0f}", f"{share:.1%}", f"{ratio(*times.values()):.2f}"]
+        cells = [
+            f"{rates['reference']:,.0f}",
+            f"{rates['ours']:,.0f}",
+            f"{share:.1%}",
+            f"{ratio(*times.values()):.2f}",
+        ]
         print("| " + " | ".join([name, *cells]) + " |", flush=True)
 
 

@@ -24,4 +24,8 @@ def peak() -> float:
 
 def exponent(seconds: Sequence[float], sizes: Sequence[int]) -> float:
     """How time grows with rows, from the smallest to the largest size; NaN of one size."""
-    return float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0])) if len(sizes) > 1 else float("nan")
+    return (
+        float(np.log(seconds[-1] / seconds[0]) / np.log(sizes[-1] / sizes[0]))
+        if len(sizes) > 1
+        else float("nan")
+    )

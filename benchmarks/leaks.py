@@ -2,10 +2,10 @@
 
     python -m benchmarks.leaks [trials]
 
-Rankings that know nothing of the labels, on few lists of full depth (with shallow ones beside them, or none), and
-rankings of 200 lists that know a little. Each trial is the permutation test of `competition.analysis.permutation_test`
-with as many shuffles as it asks for; that labels are shuffled is simulated by shuffling the order, which is the same to
-nDCG.
+Rankings that know nothing of the labels, on few lists of full depth (with shallow ones beside them,
+or none), and rankings of 200 lists that know a little. Each trial is the permutation test of
+`competition.analysis.permutation_test` with as many shuffles as it asks for; that labels are
+shuffled is simulated by shuffling the order, which is the same to nDCG.
 """
 
 import sys
@@ -19,11 +19,25 @@ from competition.scoring.evaluation import DEEP, MOVABLE, Counts
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import FULL_DEPTH, GAINS, LABELS, TASKS
 
-DEPTHS = ((1, 0), (2, 0), (3, 0), (10, 0), (25, 0), (1, 60), (3, 60), (25, 60))  # lists of full depth, shallow ones
+DEPTHS = (
+    (1, 0),
+    (2, 0),
+    (3, 0),
+    (10, 0),
+    (25, 0),
+    (1, 60),
+    (3, 60),
+    (25, 60),
+)  # lists of full depth, shallow ones
 LEAKS = (0.04, 0.06, 0.09)  # how much of a gain enters a score whose noise is 1
 PLANTED = 200
 _GAINS = np.array([GAINS["paper"][label] for label in LABELS])
-_LABELS = (2.2, 1.1, 0.25, 0.9)  # a Dirichlet distribution of the shares of E, S, C and I in a query's list
+_LABELS = (
+    2.2,
+    1.1,
+    0.25,
+    0.9,
+)  # a Dirichlet distribution of the shares of E, S, C and I in a query's list
 
 
 class Lists:
@@ -38,7 +52,11 @@ class Lists:
         self._lists = metrics.RankedLists(query, self.gain)
         chance = metrics.random_ndcg_per_query(query, self.gain)[1]
         self._graded = ~np.isnan(chance)
-        groups = {"all": chance > -1, DEEP: depth >= FULL_DEPTH, MOVABLE: metrics.movable(query, self.gain)}
+        groups = {
+            "all": chance > -1,
+            DEEP: depth >= FULL_DEPTH,
+            MOVABLE: metrics.movable(query, self.gain),
+        }
         self._groups = {name: members[self._graded] for name, members in groups.items()}
         self.chance = self._counts(chance)
 
@@ -52,7 +70,7 @@ class Lists:
         return Counts(TASKS["task1"], self._lists.queries[self._graded], pairs, self._groups)
 
 
-def trial(lists: Lists, leak: float, rng: np.random.Generator) -> permutation_test.Trial:
+def trial(lists: Lists, leak: float, rng: np.random.Generator) -> permutation_test.PermutationTest:
     """Test rankings by noise and, times `leak`, the gains."""
 
     def draw(_: int) -> tuple[Counts, Counts]:
@@ -61,9 +79,13 @@ def trial(lists: Lists, leak: float, rng: np.random.Generator) -> permutation_te
     return permutation_test.repeat(TASKS["task1"], draw, None)
 
 
-def _shares(trials: int, made: Callable[[], permutation_test.Trial]) -> tuple[float, float, float]:
+def _shares(
+    trials: int, made: Callable[[], permutation_test.PermutationTest]
+) -> tuple[float, float, float]:
     found = [made() for _ in range(trials)]
-    alarms, says = (float(np.mean([getattr(each, name) for each in found])) for name in ("alarm", "says"))
+    alarms, says = (
+        float(np.mean([getattr(each, name) for each in found])) for name in ("alarm", "says")
+    )
     return alarms, says, float(np.mean([each.above_chance.value for each in found]))
 
 

@@ -1,10 +1,12 @@
 """`comp`'s fine-tuning beside a plain loop of forty lines: same encoder, rows, steps, pairs and rates.
 
-    python -m benchmarks.loop --encoder FOLDER --workspace DIR [--preset e5-small] [--rows N] [--epochs N] [--seeds 2]
+    python -m benchmarks.loop --encoder FOLDER --workspace DIR [--preset e5-small] [--rows N]
+    [--epochs N] [--seeds 2]
 
-Both train on rows of four folds and answer rows that neither has seen: those of the fifth, and the test rows that have
-labels. The loop is what a notebook would hold: transformers' tokenizer and model, the mean of the tokens, a linear
-layer, AdamW with a rate for each of the two. Length, epochs and rates are the preset's.
+Both train on rows of four folds and answer rows that neither has seen: those of the fifth, and the
+test rows that have labels. The loop is what a notebook would hold: transformers' tokenizer and
+model, the mean of the tokens, a linear layer, AdamW with a rate for each of the two. Length, epochs
+and rates are the preset's.
 """
 
 import argparse
@@ -77,7 +79,9 @@ def plain_loop(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> P
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(encoder)
     model = AutoModel.from_pretrained(encoder)
-    head = nn.Sequential(nn.Dropout(recipe.dropout), nn.Linear(model.config.hidden_size, len(LABELS)))
+    head = nn.Sequential(
+        nn.Dropout(recipe.dropout), nn.Linear(model.config.hidden_size, len(LABELS))
+    )
     groups = [
         {"params": model.parameters(), "lr": recipe.learning_rate},
         {"params": head.parameters(), "lr": recipe.head_learning_rate or recipe.learning_rate},
@@ -121,7 +125,9 @@ def _texts(rows: Rows) -> list[str]:
     """Each example's product in the order of the fields that recipes read, empty where it is not listed."""
     fields = [clean_all(rows.products[field]) for field in FIELD_ORDERS["ptbcbd"]]
     texts = [" ".join(filter(None, parts)) for parts in zip(*fields, strict=True)]
-    return ["" if place < 0 else texts[place] for place in product_rows(rows.examples, rows.products)]
+    return [
+        "" if place < 0 else texts[place] for place in product_rows(rows.examples, rows.products)
+    ]
 
 
 def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabilities:
@@ -134,13 +140,23 @@ def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabi
     sample = Sample(corpus.pairs, rows.train, target, np.ones(len(target)))
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log.jsonl")
-        tune(accelerator, model, recipe, sample, seed, Progress("", 0, None), log, lambda epoch, model: None)
+        tune(
+            accelerator,
+            model,
+            recipe,
+            sample,
+            seed,
+            Progress("", 0, None),
+            log,
+            lambda epoch, model: None,
+        )
     outputs = predict(accelerator, model, corpus.pairs, rows.answered, Budget(recipe.token_budget))
     ordered = outputs.set_index("example_id").loc[rows.examples["example_id"].iloc[rows.answered]]
     return ordered[list(KINDS["classes"].outputs)].to_numpy(np.float64)
 
 
-# --- scores ------------------------------------------------------------------------------------------------------
+# --- scores
+# ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -157,7 +173,9 @@ class Graded:
         auc = roc_auc_score(examples["label"] == "exact", found[:, LABELS.index("exact")])
         outputs = pd.DataFrame(found, columns=list(KINDS["classes"].outputs))
         outputs.insert(0, "example_id", examples["example_id"].to_numpy())
-        return cls(float(auc), evaluation.count_outputs(TASKS["task1"], "classes", outputs, examples))
+        return cls(
+            float(auc), evaluation.count_outputs(TASKS["task1"], "classes", outputs, examples)
+        )
 
     @property
     def ndcg(self) -> Estimate:
@@ -167,7 +185,9 @@ class Graded:
 
 def _lines(rows: Rows, encoder: Path, recipe: EncoderRecipe, seeds: range) -> Iterator[str]:
     for seed in seeds:
-        loop, comp = (Graded.of(rows, train(rows, encoder, recipe, seed)) for train in (plain_loop, ours))
+        loop, comp = (
+            Graded.of(rows, train(rows, encoder, recipe, seed)) for train in (plain_loop, ours)
+        )
         difference = evaluation.difference(comp.ranking, loop.ranking, DEEP)
         for name, graded, minus in (("loop", loop, ""), ("comp", comp, str(difference))):
             yield f"| {seed} | {name} | {graded.auc:.4f} | {graded.ndcg} | {minus} |"
@@ -177,7 +197,9 @@ def main() -> None:
     """Train both for each seed, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", help="a local folder; without it, the offline encoder")
-    parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
+    parser.add_argument(
+        "--workspace", type=Path, help="whose data are read; without it, the built-in catalogue"
+    )
     parser.add_argument("--preset", default="e5-small")
     parser.add_argument("--rows", type=int, default=1_000_000, help="training rows, at most")
     parser.add_argument("--epochs", type=int)
@@ -194,12 +216,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         encoder = Path(folder) / "encoder"
         write_encoder(encoder, asked.encoder, rows.products)
-        deep = int(Graded.of(rows, np.full((len(rows.answered), 4), 0.25)).ranking.groups[DEEP].sum())
+        deep = int(
+            Graded.of(rows, np.full((len(rows.answered), 4), 0.25)).ranking.groups[DEEP].sum()
+        )
         print(machine())
         rates = f"rate {recipe.learning_rate:g}, head {recipe.head_learning_rate or recipe.learning_rate:g}"
         print(f"{len(rows.train):,} rows x {recipe.epochs}, {recipe.max_length} tokens, {rates}")
         print(f"{len(rows.answered):,} rows are answered")
-        print(f"| seed | who | AUC of exact | nDCG, {deep} full-depth queries [95 %] | minus loop |")
+        print(
+            f"| seed | who | AUC of exact | nDCG, {deep} full-depth queries [95 %] | minus loop |"
+        )
         print("|---|---|---|---|---|")
         for line in _lines(rows, encoder, recipe, range(1, asked.seeds + 1)):
             print(line, flush=True)

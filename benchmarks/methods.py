@@ -2,8 +2,9 @@
 
     python -m benchmarks.methods [encoder folder]
 
-All variants train the same batches in alternating rounds of one process through the real loop, on the built-in data;
-the table shows medians and ratios. Without a folder, the encoder is the offline `tiny`.
+All variants train the same batches in alternating rounds of one process through the real loop, on
+the built-in data; the table shows medians and ratios. Without a folder, the encoder is the offline
+`tiny`.
 """
 
 import sys
@@ -48,7 +49,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "FGM table, R-Drop": TABLE | R_DROP,
     "AWP": {"adversary": "awp"},
     "AWP, R-Drop": {"adversary": "awp"} | R_DROP,
-    "Poly1, EMA, FGM table, R-Drop, mixup": {"loss": "poly1", "ema": 0.999, "mixup": 0.2} | TABLE | R_DROP,
+    "Poly1, EMA, FGM table, R-Drop, mixup": {"loss": "poly1", "ema": 0.999, "mixup": 0.2}
+    | TABLE
+    | R_DROP,
     "plain, in pieces": IN_FOUR,
     "FGM row, R-Drop, in pieces": {"adversary": "fgm-row"} | R_DROP | IN_FOUR,
     "FGM table, R-Drop, in pieces": TABLE | R_DROP | IN_FOUR,
@@ -74,7 +77,16 @@ class Variant:
         """Seconds for one epoch."""
         work = Progress("", 0, None)
         start = time.perf_counter()
-        tune(self.accelerator, self.model, self.recipe, self.sample, 1, work, self.log, lambda epoch, model: None)
+        tune(
+            self.accelerator,
+            self.model,
+            self.recipe,
+            self.sample,
+            1,
+            work,
+            self.log,
+            lambda epoch, model: None,
+        )
         return time.perf_counter() - start
 
 

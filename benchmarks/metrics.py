@@ -2,9 +2,10 @@
 
     python -m benchmarks.metrics [rows]
 
-First the three must agree. Then they are timed in alternating rounds of one process, behind one that warms up and in
-which numba compiles; the table shows medians per query and their ratio. ranx reads dictionaries into objects of its own
-before it scores, which is timed for itself; ours reads columns as they are. Needs the extra `bench`.
+First the three must agree. Then they are timed in alternating rounds of one process, behind one
+that warms up and in which numba compiles; the table shows medians per query and their ratio. ranx
+reads dictionaries into objects of its own before it scores, which is timed for itself; ours reads
+columns as they are. Needs the extra `bench`.
 """
 
 import sys
@@ -33,7 +34,10 @@ def lists(query: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
 
 def dictionaries(values: NDArray[Any]) -> dict[str, dict[str, Any]]:
     """Lists as ranx reads them: query -> product -> value."""
-    return {str(q): {str(p): value for p, value in enumerate(row)} for q, row in enumerate(values.tolist())}
+    return {
+        str(q): {str(p): value for p, value in enumerate(row)}
+        for q, row in enumerate(values.tolist())
+    }
 
 
 def main(rows: int) -> None:
@@ -58,8 +62,13 @@ def main(rows: int) -> None:
         return evaluate(qrels, run, "ndcg", return_mean=False, save_results_in_run=False)
 
     by_name = dict(zip(run.keys(), ranx(), strict=True))  # in its own order
-    found = {"scikit-learn": np.array(sklearn()), "ranx": np.array([by_name[name] for name in judged])}
-    apart = {name: float(np.abs(values - ours()[: len(gains)]).max()) for name, values in found.items()}
+    found = {
+        "scikit-learn": np.array(sklearn()),
+        "ranx": np.array([by_name[name] for name in judged]),
+    }
+    apart = {
+        name: float(np.abs(values - ours()[: len(gains)]).max()) for name, values in found.items()
+    }
     if max(apart.values()) > TOLERANCE:
         raise SystemExit(f"nDCG differs by more than {TOLERANCE}: {apart}")
     works = {
@@ -69,14 +78,21 @@ def main(rows: int) -> None:
         "ranx, reading": lambda: (Qrels(judged), Run(ranked)),
     }
     times = {name: median(seconds) for name, seconds in alternate(works, ROUNDS).items()}
-    each = {name: seconds / (queries if name == "competition" else len(gains)) for name, seconds in times.items()}
-    print(f"rows {len(query):,}, queries {queries:,}, {DEPTH} products each; peers on {len(gains):,} queries")
+    each = {
+        name: seconds / (queries if name == "competition" else len(gains))
+        for name, seconds in times.items()
+    }
+    print(
+        f"rows {len(query):,}, queries {queries:,}, {DEPTH} products each; peers on {len(gains):,} queries"
+    )
     print(f"medians of {ROUNDS} rounds; all rows by competition: {times['competition']:.2f} s")
     print("| | us per query | times ours | differs by |")
     print("|---|---|---|---|")
     for name, seconds in each.items():
         difference = f"{apart[name]:.1g}" if name in apart else ""
-        print(f"| {name} | {1e6 * seconds:.2f} | {seconds / each['competition']:.1f} | {difference} |")
+        print(
+            f"| {name} | {1e6 * seconds:.2f} | {seconds / each['competition']:.1f} | {difference} |"
+        )
 
 
 if __name__ == "__main__":

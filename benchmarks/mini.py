@@ -1,11 +1,12 @@
 """Make `mini`, the small encoder of English, Spanish and Japanese that comes with the package.
 
-    python -m benchmarks.mini TEACHER SOURCE OUT [--construction static] [--layers 2] [--pieces 12000] [--epochs 3]
+    python -m benchmarks.mini TEACHER SOURCE OUT [--construction static] [--layers 2] [--pieces
+    12000] [--epochs 3]
 
-TEACHER is multilingual-e5-small, a folder or a name on the model hub; SOURCE holds the ESCI files. The student learns
-to see made-up queries and the products of training rows as the teacher does. No label, no real query and no product of
-test rows is read for that; labels only grade the folder that was written. The same input gives the same bytes at equal
-thread counts. docs/mini.md says more.
+TEACHER is multilingual-e5-small, a folder or a name on the model hub; SOURCE holds the ESCI files.
+The student learns to see made-up queries and the products of training rows as the teacher does. No
+label, no real query and no product of test rows is read for that; labels only grade the folder that
+was written. The same input gives the same bytes at equal thread counts. docs/mini.md says more.
 """
 
 import argparse
@@ -16,7 +17,17 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.mini_texts import prune
-from benchmarks.mini_training import CONSTRUCTIONS, LENGTH, Lists, Student, Teacher, construct, distil, embed_all, unit
+from benchmarks.mini_training import (
+    CONSTRUCTIONS,
+    LENGTH,
+    Lists,
+    Student,
+    Teacher,
+    construct,
+    distil,
+    embed_all,
+    unit,
+)
 from competition.core.atomic import atomic_folder
 from competition.core.errors import CompError
 from competition.core.workspace import Workspace
@@ -29,7 +40,9 @@ from competition.scoring.evaluation import DEEP
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import FULL_DEPTH, TASKS
 
-PRODUCTS = 20_000  # that are read at most, evenly spaced: bounded in time where SOURCE is all of ESCI
+PRODUCTS = (
+    20_000  # that are read at most, evenly spaced: bounded in time where SOURCE is all of ESCI
+)
 
 
 def grade(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[str, Estimate]:
@@ -42,7 +55,14 @@ def grade(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[
     encoder, tokenizer = load_encoder(folder).eval(), load_tokenizer(folder)
     pairs = Pairs.make(tokenizer, deep, products, views("bi-encoder", "ptbcbd"), LENGTH)
     query, product = (
-        unit(embed_all(encoder, pairs.special, [pairs.ids(row, view)[0] for row in range(len(pairs))], "grade"))
+        unit(
+            embed_all(
+                encoder,
+                pairs.special,
+                [pairs.ids(row, view)[0] for row in range(len(pairs))],
+                "grade",
+            )
+        )
         for view in pairs.views
     )
     outputs = pd.DataFrame({"example_id": pairs.example_id, "score": (query * product).sum(1)})
@@ -50,7 +70,11 @@ def grade(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[
         str(split): evaluation.count_outputs(TASKS["task1"], "score", outputs, rows)
         for split, rows in deep.groupby("split")
     }
-    return {split: evaluation.score(each, DEEP) for split, each in counts.items() if each.groups[DEEP].any()}
+    return {
+        split: evaluation.score(each, DEEP)
+        for split, each in counts.items()
+        if each.groups[DEEP].any()
+    }
 
 
 def read(source: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -64,27 +88,37 @@ def read(source: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def make(asked: argparse.Namespace) -> None:
     """Write the folder and print one row of a table of constructions."""
     examples, products = read(asked.source)
-    train = store.spread(store.training_products(examples, products), PRODUCTS).reset_index(drop=True)
+    train = store.spread(store.training_products(examples, products), PRODUCTS).reset_index(
+        drop=True
+    )
     for field in FIELDS:
         train[field] = clean_all(train[field])
     teacher = Teacher(asked.teacher)
-    tokenizer, kept = prune(teacher.tokenizer, [text for field in FIELDS for text in train[field]], asked.pieces)
+    tokenizer, kept = prune(
+        teacher.tokenizer, [text for field in FIELDS for text in train[field]], asked.pieces
+    )
     encoder = construct(asked.construction, teacher, kept, asked.width, asked.layers)
     distil(Student(encoder, tokenizer, Lists.make(teacher, train, asked.queries)), asked.epochs)
     with atomic_folder(asked.out) as temporary:
         save(temporary, tokenizer, encoder.half())
 
-    shape = f"{asked.construction} | {encoder.config.hidden_size} x {asked.layers} | {len(tokenizer):,}"
+    shape = (
+        f"{asked.construction} | {encoder.config.hidden_size} x {asked.layers} | {len(tokenizer):,}"
+    )
     size = (asked.out / "model.safetensors").stat().st_size / 1e6
     graded = grade(asked.out, examples, products)
-    print("| construction | width x layers | pieces | MB | nDCG of training lists [95 %] | of test lists |")
+    print(
+        "| construction | width x layers | pieces | MB | nDCG of training lists [95 %] | of test lists |"
+    )
     print("|---|---|---|---|---|---|")
     print(f"| {shape} | {size:.1f} | {graded.get('train', '')} | {graded.get('test', '')} |")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the encoder that the arguments ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("teacher")
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)

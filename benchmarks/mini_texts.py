@@ -15,19 +15,22 @@ from competition.core.errors import InputError
 from competition.data.tokenizer import tokenise
 from competition.models.encoder.encoder import SPECIAL_TOKENS
 
-# --- the tokenizer -----------------------------------------------------------------------------------------------
+# --- the tokenizer
+# -----------------------------------------------------------------------------------------------
 
 CHARACTERS = 2_000  # the most probable single characters, which are kept whether the catalogue has them or not
 _SCRIPTS = ("LATIN", "HIRAGANA", "KATAKANA", "CJK", "IDEOGRAPHIC")
 _SPACE = "▁"  # how a unigram tokenizer writes the blank before a word
 
 
-def prune(teacher: Any, texts: Sequence[str], pieces: int) -> tuple[PreTrainedTokenizerFast, NDArray[np.int64]]:
+def prune(
+    teacher: Any, texts: Sequence[str], pieces: int
+) -> tuple[PreTrainedTokenizerFast, NDArray[np.int64]]:
     """Return a lower-casing tokenizer of the teacher's pieces that matter most, and their ids in the teacher.
 
-    A piece counts by its log-probability in the teacher or in `texts`, whichever is larger, so that words of the
-    catalogue stay as well as those of the language. The ids are those of all pieces but the special tokens, which come
-    first: piece `i` of the result is `len(SPECIAL_TOKENS) + i`.
+    A piece counts by its log-probability in the teacher or in `texts`, whichever is larger, so that
+    words of the catalogue stay as well as those of the language. The ids are those of all pieces
+    but the special tokens, which come first: piece `i` of the result is `len(SPECIAL_TOKENS) + i`.
 
     Args:
         teacher: a fast unigram tokenizer.
@@ -40,15 +43,21 @@ def prune(teacher: Any, texts: Sequence[str], pieces: int) -> tuple[PreTrainedTo
     backend = getattr(teacher, "backend_tokenizer", None)
     content = json.loads(backend.to_str())["model"] if backend else {}
     if content.get("type") != "Unigram":
-        raise InputError("The teacher's tokenizer is not a fast unigram one: take e5-small, or an encoder like XLM-R.")
+        raise InputError(
+            "The teacher's tokenizer is not a fast unigram one: take e5-small, or an encoder like XLM-R."
+        )
     special = set(teacher.all_special_tokens) | {"<mask>"}
     vocabulary: list[tuple[str, float]] = [(piece, score) for piece, score in content["vocab"]]
-    candidates = np.array([i for i, (piece, _) in enumerate(vocabulary) if piece not in special and _fits(piece)])
+    candidates = np.array(
+        [i for i, (piece, _) in enumerate(vocabulary) if piece not in special and _fits(piece)]
+    )
 
     # How often the catalogue would use each candidate, if all of them were kept.
     everything = _unigram([vocabulary[i] for i in candidates])
     used = np.asarray(tokenise(everything, texts).values)
-    counts = np.bincount(used, minlength=len(SPECIAL_TOKENS) + len(candidates))[len(SPECIAL_TOKENS) :]
+    counts = np.bincount(used, minlength=len(SPECIAL_TOKENS) + len(candidates))[
+        len(SPECIAL_TOKENS) :
+    ]
 
     score = np.array([vocabulary[i][1] for i in candidates])
     rank = np.maximum(score, np.log((counts + 0.1) / max(1, counts.sum())))
@@ -66,7 +75,9 @@ def prune(teacher: Any, texts: Sequence[str], pieces: int) -> tuple[PreTrainedTo
 def _fits(piece: str) -> bool:
     """Whether a piece is in lower case and of signs, numbers, Latin and Japanese letters alone."""
     letters = (character for character in piece if character.isalpha())
-    return piece == piece.lower() and all(unicodedata.name(letter, "").startswith(_SCRIPTS) for letter in letters)
+    return piece == piece.lower() and all(
+        unicodedata.name(letter, "").startswith(_SCRIPTS) for letter in letters
+    )
 
 
 def _unigram(pieces: Iterable[tuple[str, float]]) -> PreTrainedTokenizerFast:
@@ -74,9 +85,13 @@ def _unigram(pieces: Iterable[tuple[str, float]]) -> PreTrainedTokenizerFast:
     special = list(SPECIAL_TOKENS.values())
     first, separator = SPECIAL_TOKENS["cls_token"], SPECIAL_TOKENS["sep_token"]
     vocabulary = [*((token, 0.0) for token in special), *pieces]
-    tokenizer = Tokenizer(models.Unigram(vocabulary, unk_id=special.index(SPECIAL_TOKENS["unk_token"])))
+    tokenizer = Tokenizer(
+        models.Unigram(vocabulary, unk_id=special.index(SPECIAL_TOKENS["unk_token"]))
+    )
     blanks = normalizers.Replace(Regex(r"\s+"), " ")
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase(), blanks])
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Lowercase(), blanks]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="always")
     tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -87,13 +102,30 @@ def _unigram(pieces: Iterable[tuple[str, float]]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 
 
-# --- made-up queries ---------------------------------------------------------------------------------------------
+# --- made-up queries
+# ---------------------------------------------------------------------------------------------
 
 LONGEST = 60  # characters of a made-up query
 _BREAKS = {"jp": re.compile(r"[\s,、。・()（）【】\[\]/|]+")}
 _OTHER_BREAKS = re.compile(r'[\s,;:()|/\[\]"“”]+')
 _STOP_WORDS = {
-    *("a", "an", "and", "by", "for", "from", "in", "of", "on", "pack", "pcs", "set", "the", "to", "with"),
+    *(
+        "a",
+        "an",
+        "and",
+        "by",
+        "for",
+        "from",
+        "in",
+        "of",
+        "on",
+        "pack",
+        "pcs",
+        "set",
+        "the",
+        "to",
+        "with",
+    ),
     *("con", "de", "el", "en", "la", "las", "los", "para", "por", "que", "y", "&", "-", "+"),
 }
 

@@ -23,7 +23,13 @@ from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
 from competition.data.text import FIELDS
 from competition.data.tokenizer import tokenise
-from competition.models.encoder.encoder import SPECIAL_TOKENS, attend_to_equals, fetch, load_encoder, load_tokenizer
+from competition.models.encoder.encoder import (
+    SPECIAL_TOKENS,
+    attend_to_equals,
+    fetch,
+    load_encoder,
+    load_tokenizer,
+)
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.pooling import KEY, MEAN
 from competition.models.encoder.unpadded import layer_pass, pooled_states
@@ -35,7 +41,9 @@ Ids = NDArray[np.int32]  # (tokens,) of one text
 
 CONSTRUCTIONS = ("static", "taken", "random")
 NEIGHBOURS = 60  # products among which one that is like a query's own is drawn
-BATCH = 64  # queries of a step; with their own products and one neighbour of each, about 128 products
+BATCH = (
+    64  # queries of a step; with their own products and one neighbour of each, about 128 products
+)
 QUERY_LENGTH = 24  # tokens
 LENGTH = 64  # tokens of a product, as the preset `mini` reads pairs
 RATE, WARMUP = 1e-3, 0.05  # the highest learning rate, and the share of steps on which it rises
@@ -44,7 +52,8 @@ TEACHER_SCALE = 12.5  # cosines of the teacher are multiplied by this before the
 CPU = torch.device("cpu")
 
 
-# --- texts to vectors --------------------------------------------------------------------------------------------
+# --- texts to vectors
+# --------------------------------------------------------------------------------------------
 
 
 def embed(encoder: Any, special: SpecialTokens, texts: Sequence[Ids]) -> Tensor:
@@ -86,7 +95,9 @@ class Teacher:
             self.tokenizer = load_tokenizer(Path(folder) / "teacher")
         if self.encoder.config.model_type != "bert":
             kind = self.encoder.config.model_type
-            raise InputError(f"The teacher {source!r} is a {kind}: take one of BERT's layers, such as e5-small.")
+            raise InputError(
+                f"The teacher {source!r} is a {kind}: take one of BERT's layers, such as e5-small."
+            )
         self.special = SpecialTokens.of(self.tokenizer)
 
     def embed(self, texts: Sequence[str], max_length: int, name: str) -> Vectors:
@@ -100,7 +111,12 @@ class Teacher:
         short = products["bullets"].str[:400]
         whole = products["title"] + " " + products["brand"] + " " + products["color"] + " " + short
         read = (("titles", products["title"], 64), ("products", whole, 128))
-        return unit(sum(self.embed(("passage: " + text).tolist(), length, name) for name, text, length in read))
+        return unit(
+            sum(
+                self.embed(("passage: " + text).tolist(), length, name)
+                for name, text, length in read
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -112,18 +128,24 @@ class Lists:
     own: NDArray[np.int64]  # (queries,) the product that each query is made of
     query_vectors: Vectors
     product_vectors: Vectors
-    neighbours: NDArray[np.int64]  # (products, at most NEIGHBOURS) the products that are most like each
+    neighbours: NDArray[
+        np.int64
+    ]  # (products, at most NEIGHBOURS) the products that are most like each
 
     @classmethod
     def make(cls, teacher: Teacher, products: pd.DataFrame, queries: int) -> "Lists":
         """Draw queries from cleaned products; those of the two locales that have fewer are drawn twice as often."""
         rows = list(products.itertuples())
         weight = np.array(
-            [(1.0 if row.locale == "us" else 2.0) * bool(words_of(row.title, row.locale)) for row in rows]
+            [
+                (1.0 if row.locale == "us" else 2.0) * bool(words_of(row.title, row.locale))
+                for row in rows
+            ]
         )
         rng = np.random.default_rng(derive_seed("mini", "queries"))
         drawn = [
-            (own, made_up_query(rows[own], rng)) for own in rng.choice(len(rows), queries, p=weight / weight.sum())
+            (own, made_up_query(rows[own], rng))
+            for own in rng.choice(len(rows), queries, p=weight / weight.sum())
         ]
         kept = [(own, query) for own, query in drawn if len(query) > 1]
         texts = [query for _, query in kept]
@@ -131,8 +153,17 @@ class Lists:
         of_queries = teacher.embed([f"query: {text}" for text in texts], QUERY_LENGTH, "queries")
         of_products = teacher.embed_products(products)
         # The teacher's cosines all lie near 0.8; around its means they tell texts apart.
-        of_queries, of_products = (unit(vectors - vectors.mean(0)) for vectors in (of_queries, of_products))
-        return cls(products, texts, np.array([own for own, _ in kept]), of_queries, of_products, _nearest(of_products))
+        of_queries, of_products = (
+            unit(vectors - vectors.mean(0)) for vectors in (of_queries, of_products)
+        )
+        return cls(
+            products,
+            texts,
+            np.array([own for own, _ in kept]),
+            of_queries,
+            of_products,
+            _nearest(of_products),
+        )
 
 
 def _nearest(vectors: Vectors) -> NDArray[np.int64]:
@@ -141,19 +172,24 @@ def _nearest(vectors: Vectors) -> NDArray[np.int64]:
     for first in range(0, len(vectors), 500):
         similar = vectors[first : first + 500] @ vectors.T
         similar[np.arange(len(similar)), first + np.arange(len(similar))] = -np.inf
-        parts.append(np.argsort(-similar, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(vectors) - 1)])
+        parts.append(
+            np.argsort(-similar, axis=1, kind="stable")[:, : min(NEIGHBOURS, len(vectors) - 1)]
+        )
     return np.concatenate(parts)
 
 
-# --- what the student starts from --------------------------------------------------------------------------------
+# --- what the student starts from
+# --------------------------------------------------------------------------------
 
 
-def construct(construction: str, teacher: Teacher, kept: NDArray[np.int64], width: int, layers: int) -> BertModel:
+def construct(
+    construction: str, teacher: Teacher, kept: NDArray[np.int64], width: int, layers: int
+) -> BertModel:
     """Return a student that was not trained yet, whose pieces are `kept` of the teacher's behind the special tokens.
 
     Args:
-        construction: `static` (token vectors from what the teacher makes of each piece alone), `taken` (the width, the
-            embeddings and the first layers of the teacher) or `random`.
+        construction: `static` (token vectors from what the teacher makes of each piece alone),
+            `taken` (the width, the embeddings and the first layers of the teacher) or `random`.
         teacher: what it is made from.
         kept: ids of pieces.
         width: of its tokens, at most the teacher's; not read for `taken`.
@@ -190,7 +226,9 @@ def construct(construction: str, teacher: Teacher, kept: NDArray[np.int64], widt
         return student
     if construction == "static":
         with torch.no_grad():
-            student.embeddings.word_embeddings.weight[len(SPECIAL_TOKENS) :] = _token_vectors(teacher, kept, width)
+            student.embeddings.word_embeddings.weight[len(SPECIAL_TOKENS) :] = _token_vectors(
+                teacher, kept, width
+            )
     attend_to_equals(student)
     return student
 
@@ -201,12 +239,17 @@ def _take(student: BertModel, teacher: Teacher, kept: NDArray[np.int64]) -> None
     unknown = teacher.tokenizer.unk_token_id
     special = [getattr(teacher.tokenizer, f"{name}_id") for name in SPECIAL_TOKENS]
     ids = [unknown if token is None else token for token in special] + kept.tolist()
-    student.load_state_dict({name: state[name] for name in student.state_dict()} | {words: state[words][ids]})
+    student.load_state_dict(
+        {name: state[name] for name in student.state_dict()} | {words: state[words][ids]}
+    )
 
 
 def _token_vectors(teacher: Teacher, kept: NDArray[np.int64], width: int) -> Tensor:
     """Half-whitened principal components of what the teacher makes of each piece alone, `(pieces, width)`."""
-    pieces = [np.array([teacher.special.first, piece, teacher.special.separator], np.int32) for piece in kept]
+    pieces = [
+        np.array([teacher.special.first, piece, teacher.special.separator], np.int32)
+        for piece in kept
+    ]
     vectors = embed_all(teacher.encoder, teacher.special, pieces, "teacher: pieces")
     vectors = vectors - vectors.mean(0)
     components = vectors @ np.linalg.svd(vectors, full_matrices=False)[2][:width].T
@@ -214,7 +257,8 @@ def _token_vectors(teacher: Teacher, kept: NDArray[np.int64], width: int) -> Ten
     return torch.from_numpy(0.5 * components / np.sqrt((components**2).mean()))
 
 
-# --- training ----------------------------------------------------------------------------------------------------
+# --- training
+# ----------------------------------------------------------------------------------------------------
 
 
 class Student:
@@ -238,7 +282,8 @@ class Student:
     def loss(self, batch: NDArray[np.int64], rng: np.random.Generator) -> Tensor:
         """Return the mean loss of some queries: how far the student is from the teacher, in lists and text by text.
 
-        In lists: the divergence of its softmax over the products of a query's locale. Text by text: 1 - cosine of a
+        In lists: the divergence of its softmax over the products of a query's locale. Text by text:
+            1 - cosine of a
         projection of its vector and the teacher's.
         """
         lists = self.lists
@@ -248,14 +293,24 @@ class Student:
         locale = lists.products["locale"].to_numpy(object)
         other = torch.from_numpy(locale[own][:, None] != locale[products])  # (queries, products)
 
-        query = embed(self.encoder, self.special, [self.special.join([self.queries[i]], QUERY_LENGTH) for i in batch])
+        query = embed(
+            self.encoder,
+            self.special,
+            [self.special.join([self.queries[i]], QUERY_LENGTH) for i in batch],
+        )
         product = embed(self.encoder, self.special, [self._product(i, rng) for i in products])
         teachers_query = torch.from_numpy(lists.query_vectors[batch])
         teachers_product = torch.from_numpy(lists.product_vectors[products])
 
-        cosines = functional.normalize(query, dim=1) @ functional.normalize(product, dim=1).T  # (queries, products)
+        cosines = (
+            functional.normalize(query, dim=1) @ functional.normalize(product, dim=1).T
+        )  # (queries, products)
         found = (cosines * self.log_scale.exp()).masked_fill(other, -1e4).log_softmax(1)
-        wanted = (teachers_query @ teachers_product.T * TEACHER_SCALE).masked_fill(other, -1e4).softmax(1)
+        wanted = (
+            (teachers_query @ teachers_product.T * TEACHER_SCALE)
+            .masked_fill(other, -1e4)
+            .softmax(1)
+        )
         in_lists = functional.kl_div(found, wanted, reduction="batchmean")
         by_query = functional.cosine_similarity(self.of_query(query), teachers_query).mean()
         by_product = functional.cosine_similarity(self.of_product(product), teachers_product).mean()
@@ -278,7 +333,9 @@ def distil(student: Student, epochs: float) -> None:
     batches = chain.from_iterable(epoch_batches(queries, BATCH, seed, epoch) for epoch in count())
     rng = np.random.default_rng(seed)
     parameters = list(student.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=RATE, weight_decay=0.01, betas=(0.9, 0.98), fused=True
+    )
     student.encoder.eval()  # without dropout: a small model that copies a large one does not overfit
     with progress("distil", steps, "steps") as work:
         for step, batch in enumerate(islice(batches, steps)):

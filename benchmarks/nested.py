@@ -1,10 +1,12 @@
 """Is it what the audit's models saw, or how little they learned from, that nested audits and teachers take away?
 
-    python -m benchmarks.nested WORKSPACE    after `comp ablate noise --recipe lexical --nested -w WORKSPACE`
+    python -m benchmarks.nested WORKSPACE    after `comp ablate noise --recipe lexical --nested -w
+    WORKSPACE`
 
-Nested models learn from three folds, those of complete runs from four. So each row of another fold is taught here by a
-model of three folds once more, one that left out the row's own fold and, instead of the fold k that is scored, another
-one. It differs from the nested form in one thing: it saw the labels of fold k.
+Nested models learn from three folds, those of complete runs from four. So each row of another fold
+is taught here by a model of three folds once more, one that left out the row's own fold and,
+instead of the fold k that is scored, another one. It differs from the nested form in one thing: it
+saw the labels of fold k.
 """
 
 import sys
@@ -15,7 +17,7 @@ import pandas as pd
 from competition.analysis.ablation import Ablation
 from competition.config.recipe import LexicalRecipe
 from competition.core.workspace import Workspace
-from competition.data.targets import Lesson, distil
+from competition.data.targets import Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
 from competition.noise.audit import audit
@@ -41,7 +43,9 @@ class Control:
         train = self.maker.examples[self.maker.examples["split"] == "train"]
         self.train, self.graded = train, evaluation.graded_rows(TASK, train)
         space, plans = self.pipeline.workspace, self.pipeline.pair_plans(self.keep)
-        self.pairs = {plan.held: pd.read_parquet(space.pair(self.keep, plan.held)) for plan in plans}
+        self.pairs = {
+            plan.held: pd.read_parquet(space.pair(self.keep, plan.held)) for plan in plans
+        }
 
     def taught(self, k: int, saw_k: bool) -> pd.DataFrame:
         """Outputs of the rows outside fold k by models of three folds, fold k among them or not."""
@@ -58,18 +62,25 @@ class Control:
         for k in range(5):
             rows = self.maker._rows(self.recipe, self.pipeline.fold_plan(self.recipe, k))
             learned, said = self.maker.examples.iloc[rows["train"]], self.taught(k, saw_k)
-            flags = audit([said], self.train, self.fold[self.fold != k], self.pipeline.settings.audit).flags
+            flags = audit(
+                [said], self.train, self.fold[self.fold != k], self.pipeline.settings.audit
+            ).flags
             lesson = None
             if action == "drop":
                 learned = learned[~learned["example_id"].isin(actions.dropped_ids(flags))]
             else:
-                labels, ids = Lesson.of_labels("classes", learned), learned["example_id"].to_numpy()
+                labels, ids = (
+                    Targets.of_labels("classes", learned),
+                    learned["example_id"].to_numpy(),
+                )
                 lesson = (
                     actions.weigh(labels, ids, flags)
                     if action == "weight"
-                    else distil(labels, "classes", ids, "classes", said, self.recipe.distilled)
+                    else mix_teacher(labels, "classes", ids, "classes", said, self.recipe.distilled)
                 )
-            booster = train_lexical(self.recipe, self.maker.lexical_features, learned, str(k), lesson)
+            booster = train_lexical(
+                self.recipe, self.maker.lexical_features, learned, str(k), lesson
+            )
             evaluated = self.maker.examples["example_id"].to_numpy()[rows["held_out"]]
             held_out.append(predict_lexical(booster, self.maker.lexical_features, evaluated))
         return evaluation.count_outputs(TASK, "classes", pd.concat(held_out), self.graded)

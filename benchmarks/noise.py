@@ -3,11 +3,12 @@
     python -m benchmarks.noise            planted noise
     python -m benchmarks.noise scale      2,000,000 rows, each method in a process of its own
 
-Planted: the built-in catalogue of 600 queries, five seeds of data, counts added up. `worst 4 %` are the first rows by
-rank, those that are not flagged behind those that are; `dropped` are the flagged ones of these. Probabilities are those
-of `lexical` over five folds; `own folds` lets CleanLearning cross-validate a logistic regression on the same features
-over random rows. The last column is how many more planted rows are dropped than by CleanLearning on the same
-probabilities, with twice the standard error of that difference (rows that only one of the two drops).
+Planted: the built-in catalogue of 600 queries, five seeds of data, counts added up. `worst 4 %` are
+the first rows by rank, those that are not flagged behind those that are; `dropped` are the flagged
+ones of these. Probabilities are those of `lexical` over five folds; `own folds` lets CleanLearning
+cross-validate a logistic regression on the same features over random rows. The last column is how
+many more planted rows are dropped than by CleanLearning on the same probabilities, with twice the
+standard error of that difference (rows that only one of the two drops).
 """
 
 import sys
@@ -30,7 +31,7 @@ from competition.data import folds, synthetic
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
 from competition.noise.audit import audit
-from competition.noise.consensus import find
+from competition.noise.consensus import find_label_issues
 from competition.scoring.tasks import KINDS, LABELS, label_codes
 
 QUERIES, SEEDS = 600, range(1, 6)
@@ -39,7 +40,14 @@ FRACTION = 0.04
 OUTPUTS = list(KINDS["classes"].outputs)
 PEER = "CleanLearning, same probabilities"
 ROWS = 2_000_000
-SCALED = ("prune_by_noise_rate", "posterior", "low_self_confidence", "confident_learning", "both", "calibrated")
+SCALED = (
+    "prune_by_noise_rate",
+    "posterior",
+    "low_self_confidence",
+    "confident_learning",
+    "both",
+    "calibrated",
+)
 Mask = NDArray[np.bool_]
 
 
@@ -53,7 +61,9 @@ class Found:
     @classmethod
     def make(cls, flagged: Mask, order: NDArray[np.int64]) -> "Found":
         """From which rows are flagged, and all rows, worst first."""
-        first = np.concatenate([order[flagged[order]], order[~flagged[order]]])[: int(FRACTION * len(order))]
+        first = np.concatenate([order[flagged[order]], order[~flagged[order]]])[
+            : int(FRACTION * len(order))
+        ]
         worst = np.isin(np.arange(len(order)), first)
         return cls(worst, worst & flagged)
 
@@ -65,12 +75,16 @@ def findings(examples: pd.DataFrame, features: pd.DataFrame, seed: int) -> dict[
     recipe, outputs = LexicalRecipe(name="lexical"), []
     for k in range(5):
         booster = train_lexical(recipe, features, examples[train & (fold != k)], str(k))
-        outputs.append(predict_lexical(booster, features, examples.loc[train & (fold == k), "example_id"].to_numpy()))
+        outputs.append(
+            predict_lexical(
+                booster, features, examples.loc[train & (fold == k), "example_id"].to_numpy()
+            )
+        )
     rows = examples[train].merge(pd.concat(outputs), on="example_id", validate="one_to_one")
     given, probabilities = label_codes(rows["label"]), rows[OUTPUTS].to_numpy()
     found = {}
     for method in ("prune_by_noise_rate", "posterior"):
-        by = find(given, probabilities, method)  # type: ignore[arg-type]
+        by = find_label_issues(given, probabilities, method)  # type: ignore[arg-type]
         found[f"comp cleanlab, {method}"] = Found.make(by.flagged, by.order)
     same = CleanLearning(seed=seed).find_label_issues(labels=given, pred_probs=probabilities)
     found[PEER] = _of_peer(same)
@@ -89,7 +103,15 @@ def _of_peer(issues: pd.DataFrame) -> Found:
 
 def planted() -> None:
     """Print precision and recall per noise, added up over the seeds."""
-    header = ("noise", "method", "worst 4 %: P", "R", "dropped: P", "R", "planted rows dropped, minus CleanLearning")
+    header = (
+        "noise",
+        "method",
+        "worst 4 %: P",
+        "R",
+        "dropped: P",
+        "R",
+        "planted rows dropped, minus CleanLearning",
+    )
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     features = {}
     for seed in SEEDS:
@@ -105,16 +127,28 @@ def planted() -> None:
                 truth.append(ids.isin(wrong["example_id"]).to_numpy())
                 for method, each in findings(examples, features[seed], seed).items():
                     found[method].append(each)
-            _print(f"{rate:.0%} {'by label' if by_label else 'uniform'}", np.concatenate(truth), found)
+            _print(
+                f"{rate:.0%} {'by label' if by_label else 'uniform'}", np.concatenate(truth), found
+            )
 
 
 def _print(noise: str, truth: Mask, found: dict[str, list[Found]]) -> None:
     peer = np.concatenate([each.dropped for each in found[PEER]])
     for method, of_seeds in found.items():
-        worst, dropped = (np.concatenate([getattr(each, part) for each in of_seeds]) for part in ("worst", "dropped"))
-        cells = [f"{truth[rows].mean():.3f} | {truth[rows].sum() / truth.sum():.3f}" for rows in (worst, dropped)]
+        worst, dropped = (
+            np.concatenate([getattr(each, part) for each in of_seeds])
+            for part in ("worst", "dropped")
+        )
+        cells = [
+            f"{truth[rows].mean():.3f} | {truth[rows].sum() / truth.sum():.3f}"
+            for rows in (worst, dropped)
+        ]
         more, fewer = (truth & dropped & ~peer).sum(), (truth & ~dropped & peer).sum()
-        told = "" if method == PEER else f"{more - fewer:+d} of {truth.sum()} (± {2 * np.sqrt(more + fewer):.0f})"
+        told = (
+            ""
+            if method == PEER
+            else f"{more - fewer:+d} of {truth.sum()} (± {2 * np.sqrt(more + fewer):.0f})"
+        )
         print(f"| {noise} | {method} | {' | '.join(cells)} | {told} |", flush=True)
     chance = f"{truth.mean():.3f} | {FRACTION:.3f}"
     print(f"| {noise} | random rows | {chance} | {chance} |  |", flush=True)
@@ -132,7 +166,11 @@ def scale(method: str) -> None:
     locale = np.array(["us", "es", "jp"])[np.arange(ROWS) % 3]
     examples = pd.DataFrame({"example_id": ids, "label": np.array(LABELS)[given], "locale": locale})
     fold = pd.Series(rng.integers(0, 5, ROWS), index=ids)
-    keys = {"calibrated": True, "per_label": True, "per_locale": True} if method == "calibrated" else {"method": method}
+    keys = (
+        {"calibrated": True, "per_label": True, "per_locale": True}
+        if method == "calibrated"
+        else {"method": method}
+    )
     start = time.perf_counter()
     audit([outputs], examples, fold, AuditKeys.model_validate(keys))
     seconds = time.perf_counter() - start
@@ -147,7 +185,9 @@ def main(arguments: list[str]) -> None:
         print(f"| {ROWS:,} rows x 4 classes | s | peak GiB |\n|---|---|---|")
         for method in SCALED:
             seconds, most = measured("noise", method)
-            name = "prune_by_noise_rate, calibrated, both quotas" if method == "calibrated" else method
+            name = (
+                "prune_by_noise_rate, calibrated, both quotas" if method == "calibrated" else method
+            )
             print(f"| {name} | {seconds:.1f} | {most:.2f} |", flush=True)
     else:
         planted()

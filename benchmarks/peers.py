@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers [--encoder FOLDER] [--workspace DIR] [--length 128] [--rounds 5]
 
-Same weights, pairs, length, batch size, optimiser steps and precision: fp32, and bf16 where there are instructions for
-it, all in the same alternating rounds. Needs the extra `bench`.
+Same weights, pairs, length, batch size, optimiser steps and precision: fp32, and bf16 where there
+are instructions for it, all in the same alternating rounds. Needs the extra `bench`.
 """
 
 import argparse
@@ -19,7 +19,17 @@ import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 
-from benchmarks.rounds import Data, alternate, arguments, describe, machine, opened, precisions, ratio, train_ours
+from benchmarks.rounds import (
+    Data,
+    alternate,
+    arguments,
+    describe,
+    machine,
+    opened,
+    precisions,
+    ratio,
+    train_ours,
+)
 from competition.config.recipe import EncoderRecipe
 from competition.data.text import FIELD_ORDERS, clean
 from competition.models.encoder.model import RelevanceModel
@@ -39,14 +49,19 @@ def texts(data: Data, rows: int, separator: str) -> dict[str, list[Any]]:
     products = data.products.set_index(["locale", "product_id"])
     keys = list(zip(examples["locale"], examples["product_id"], strict=True))
     found = products.loc[keys, list(FIELD_ORDERS["ptbcbd"])].fillna("")
-    product = [f" {separator} ".join(clean(text) if text else "" for text in fields) for fields in found.to_numpy()]
+    product = [
+        f" {separator} ".join(clean(text) if text else "" for text in fields)
+        for fields in found.to_numpy()
+    ]
     return {"query": [clean(text) for text in examples["query"]], "product": product}
 
 
 class Peer:
     """sentence-transformers on the same pairs."""
 
-    def __init__(self, folder: str, recipe: EncoderRecipe, data: Data, sample: Sample, bf16: bool, out: Path) -> None:
+    def __init__(
+        self, folder: str, recipe: EncoderRecipe, data: Data, sample: Sample, bf16: bool, out: Path
+    ) -> None:
         from sentence_transformers import CrossEncoder
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -58,11 +73,16 @@ class Peer:
     def train(self) -> None:
         """One epoch."""
         from datasets import Dataset
-        from sentence_transformers.cross_encoder import CrossEncoderTrainer, CrossEncoderTrainingArguments
+        from sentence_transformers.cross_encoder import (
+            CrossEncoderTrainer,
+            CrossEncoderTrainingArguments,
+        )
         from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
         from transformers import PrinterCallback
 
-        rows = {name: values[:TRAINED] for name, values in self.texts.items()} | {"label": self.label[:TRAINED]}
+        rows = {name: values[:TRAINED] for name, values in self.texts.items()} | {
+            "label": self.label[:TRAINED]
+        }
         keys = CrossEncoderTrainingArguments(
             str(self.out), num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=1e-5, bf16=self.bf16,
             report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
@@ -76,7 +96,9 @@ class Peer:
 
     def predict(self) -> np.ndarray:
         """Logits of all pairs."""
-        pairs = list(zip(self.texts["query"][:PREDICTED], self.texts["product"][:PREDICTED], strict=True))
+        pairs = list(
+            zip(self.texts["query"][:PREDICTED], self.texts["product"][:PREDICTED], strict=True)
+        )
         with torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.bf16):
             return self.model.predict(pairs, batch_size=BATCH, show_progress_bar=False)
 
@@ -86,7 +108,12 @@ Works = dict[tuple[str, str], Callable[[], object]]  # by who and precision
 
 def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> dict[str, Works]:
     """Stage -> what is timed."""
-    shape = {"max_length": asked.length or 128, "batch_size": BATCH, "epochs": 1, "learning_rate": 1e-5}
+    shape = {
+        "max_length": asked.length or 128,
+        "batch_size": BATCH,
+        "epochs": 1,
+        "learning_rate": 1e-5,
+    }
     recipe = EncoderRecipe(name="x", precision=precision, **shape)
     padded = recipe.model_copy(update={"lean": False})
     sample, every = data.sample(recipe, TRAINED), data.sample(recipe, PREDICTED)
@@ -96,14 +123,23 @@ def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> d
 
     def predicting() -> object:
         accelerator = make_accelerator(precision=precision)
-        return predict(accelerator, model.to(accelerator.device), every.pairs, every.rows, Budget(recipe.token_budget))
+        return predict(
+            accelerator,
+            model.to(accelerator.device),
+            every.pairs,
+            every.rows,
+            Budget(recipe.token_budget),
+        )
 
     training: Works = {
         (PEER, precision): peer.train,
         ("ours", precision): partial(train_ours, recipe, model, sample, log),
         ("ours, `lean = false`", precision): partial(train_ours, padded, slower, sample, log),
     }
-    return {"training": training, "prediction": {(PEER, precision): peer.predict, ("ours", precision): predicting}}
+    return {
+        "training": training,
+        "prediction": {(PEER, precision): peer.predict, ("ours", precision): predicting},
+    }
 
 
 def main() -> None:
@@ -116,13 +152,20 @@ def main() -> None:
         print("| stage | who | precision | ms per pair | times as fast as the peer | as in fp32 |")
         print("|---|---|---|---|---|---|")
         for stage, rows in (("training", TRAINED), ("prediction", PREDICTED)):
-            times = alternate({way: work for one in each for way, work in one[stage].items()}, asked.rounds)
+            times = alternate(
+                {way: work for one in each for way, work in one[stage].items()}, asked.rounds
+            )
             for (who, precision), seconds in times.items():
                 cells = [stage, who, precision, f"{1e3 * median(seconds) / rows:.1f}"]
-                cells += [f"{ratio(times[other], seconds):.2f}" for other in ((PEER, precision), (who, "fp32"))]
+                cells += [
+                    f"{ratio(times[other], seconds):.2f}"
+                    for other in ((PEER, precision), (who, "fp32"))
+                ]
                 print("| " + " | ".join(cells) + " |", flush=True)
         recipe = EncoderRecipe(name="x", max_length=asked.length or 128)
-        print(f"{describe(data.sample(recipe, PREDICTED))}; batches of {BATCH}; medians of {asked.rounds} rounds")
+        print(
+            f"{describe(data.sample(recipe, PREDICTED))}; batches of {BATCH}; medians of {asked.rounds} rounds"
+        )
 
 
 if __name__ == "__main__":

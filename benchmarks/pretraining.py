@@ -2,8 +2,9 @@
 
     python -m benchmarks.pretraining [encoder folder]
 
-Every round does one step of each task on the built-in data, its examples made and its gradient counted, in one process;
-the table shows medians. Without a folder, the encoder is the offline `tiny`.
+Every round does one step of each task on the built-in data, its examples made and its gradient
+counted, in one process; the table shows medians. Without a folder, the encoder is the offline
+`tiny`.
 """
 
 import resource
@@ -25,7 +26,7 @@ from competition.models.encoder.encoder import load_encoder, load_tokenizer, mak
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.training.loop import make_accelerator
 from competition.training.optimizer import make_optimizer
-from competition.training.pretraining_gradients import Pretraining
+from competition.training.pretraining_gradients import PretrainingGradients
 
 ROUNDS = 20
 RECIPE = PretrainingRecipe.model_validate({"name": "x", "max_length": 64, "token_budget": 4096})
@@ -55,10 +56,12 @@ def main(encoder: Path, folder: Path) -> None:
     catalogue = Catalogue.make(tokenizer, choose(examples, products, 2), vocabulary, 1)
     made = Timed(catalogue, tokenizer, RECIPE)
     torch.manual_seed(1)
-    model = PretrainingModel(load_encoder(encoder), made.tasks, vocabulary_sizes(RECIPE.names, vocabulary))
+    model = PretrainingModel(
+        load_encoder(encoder), made.tasks, vocabulary_sizes(RECIPE.names, vocabulary)
+    )
     accelerator = make_accelerator()
     model.to(accelerator.device)
-    run = Pretraining(accelerator, model, RECIPE, made)
+    run = PretrainingGradients(accelerator, model, RECIPE, made)
     optimizer = make_optimizer(model, Optimised(learning_rate=1e-4, weight_decay=0.01))
     seconds: dict[str, list[float]] = {task: [] for task in made.tasks}
     making: dict[str, list[float]] = {task: [] for task in made.tasks}
@@ -81,14 +84,18 @@ def main(encoder: Path, folder: Path) -> None:
     print("| task | tokens/s | ms per step | of which making examples |\n|---|---|---|---|")
     for task in made.tasks:
         whole, share = median(seconds[task]), median(making[task]) / median(seconds[task])
-        print(f"| {task} | {tokens[task] / sum(seconds[task]):,.0f} | {1e3 * whole:.0f} | {share:.1%} |")
+        print(
+            f"| {task} | {tokens[task] / sum(seconds[task]):,.0f} | {1e3 * whole:.0f} | {share:.1%} |"
+        )
     step_seconds = sum(median(values) for values in seconds.values()) + median(rest)
     share = sum(median(values) for values in making.values()) / step_seconds
     rate = sum(tokens.values()) / ROUNDS / step_seconds
     print(f"| whole step | {rate:,.0f} | {1e3 * step_seconds:.0f} | {share:.1%} |")
     held = sum(ragged.values.nbytes for ragged in catalogue.fields.values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"\n{len(catalogue):,} products, {held / 2**20:.1f} MiB of tokens; peak memory {peak / 2**20:,.0f} MiB.")
+    print(
+        f"\n{len(catalogue):,} products, {held / 2**20:.1f} MiB of tokens; peak memory {peak / 2**20:,.0f} MiB."
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Training as the released code did it, without its faults: what `benchmarks/step.py` and `gpu.py` compare with.
 
-Every text is padded to the longest length; the attack clones and moves the whole word-embedding table; the clean loss,
-the adversarial one and their divergence are each sent back through retained graphs; averaged weights are kept by a
-Python loop over parameters. fp32 throughout. Order, schedule, clipping and optimiser are those of the recipe.
+Every text is padded to the longest length; the attack clones and moves the whole word-embedding
+table; the clean loss, the adversarial one and their divergence are each sent back through retained
+graphs; averaged weights are kept by a Python loop over parameters. fp32 throughout. Order,
+schedule, clipping and optimiser are those of the recipe.
 """
 
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ from competition.training.regularization import ema_decay
 class Reference:
     """One model and its training."""
 
-    def __init__(self, model: RelevanceModel, recipe: EncoderRecipe, sample: Sample, device: torch.device) -> None:
+    def __init__(
+        self, model: RelevanceModel, recipe: EncoderRecipe, sample: Sample, device: torch.device
+    ) -> None:
         self.model, self.recipe, self.sample, self.device = model.to(device), recipe, sample, device
 
     def train(self) -> list[float]:
@@ -35,7 +38,11 @@ class Reference:
         steps = recipe.epochs * -(-count // recipe.batch_size)
         optimizer = self._optimizer()
         scheduler = LambdaLR(optimizer, lambda step: schedule(step, steps, recipe.warmup))
-        average = {name: p.detach().clone() for name, p in self.model.named_parameters()} if recipe.ema else {}
+        average = (
+            {name: p.detach().clone() for name, p in self.model.named_parameters()}
+            if recipe.ema
+            else {}
+        )
         self.model.train()
         losses: list[float] = []
         for number, rows in enumerate(self._batches(count), start=1):
@@ -55,13 +62,19 @@ class Reference:
 
     def _optimizer(self) -> AdamW:
         parameters = list(self.model.parameters())
-        decayed = {"params": [p for p in parameters if p.ndim > 1], "weight_decay": self.recipe.weight_decay}
+        decayed = {
+            "params": [p for p in parameters if p.ndim > 1],
+            "weight_decay": self.recipe.weight_decay,
+        }
         others = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
         return AdamW([decayed, others], lr=self.recipe.learning_rate, foreach=False)
 
     def _count(self, rows: Rows) -> float:
         """Add the gradient of a batch; its loss."""
-        inputs, target = self._inputs(rows), torch.from_numpy(self.sample.target[rows]).long().to(self.device)
+        inputs, target = (
+            self._inputs(rows),
+            torch.from_numpy(self.sample.target[rows]).long().to(self.device),
+        )
         logits = self.model(inputs)
         loss = functional.cross_entropy(logits, target)
         if self.recipe.adversary == "none":
@@ -87,7 +100,11 @@ class Reference:
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for i, row in enumerate(self.sample.rows[rows]):
             tokens, first = pairs.ids(int(row), pairs.views[0])
-            ids[i, : len(tokens)], mask[i, : len(tokens)], types[i, first : len(tokens)] = tokens, 1, 1
+            ids[i, : len(tokens)], mask[i, : len(tokens)], types[i, first : len(tokens)] = (
+                tokens,
+                1,
+                1,
+            )
         present = np.ones((len(rows), 1), bool)
         arrays = (ids, mask, types, present, np.flatnonzero(mask))
         return Inputs(*(torch.from_numpy(array).to(self.device) for array in arrays), None)

@@ -27,7 +27,7 @@ from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import target
 from competition.training.batches import Rows
 from competition.training.finetune import Corpus
-from competition.training.gradients import Sample, Step
+from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.precision import computes_in_bf16
 
@@ -38,7 +38,9 @@ def arguments(about: str) -> argparse.Namespace:
     """What the benchmarks take: an encoder's folder and a workspace with imported data."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--encoder", help="a local folder; without it, the offline encoder")
-    parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
+    parser.add_argument(
+        "--workspace", type=Path, help="whose data are read; without it, the built-in catalogue"
+    )
     parser.add_argument("--length", type=int, help="the longest text in tokens")
     parser.add_argument("--rounds", type=int, default=5)
     console.quiet = True  # progress has no place in a table
@@ -57,7 +59,9 @@ class Data:
         """The first rows as a recipe reads them."""
         examples = self.examples.head(rows)
         pairs = Corpus.make(recipe, self.sources, examples, self.products).pairs
-        return Sample(pairs, np.arange(len(examples)), target(recipe.kind, examples), np.ones(len(examples)))
+        return Sample(
+            pairs, np.arange(len(examples)), target(recipe.kind, examples), np.ones(len(examples))
+        )
 
 
 def write_encoder(folder: Path, source: str | None, products: pd.DataFrame) -> None:
@@ -74,7 +78,10 @@ def opened(encoder: str | None, workspace: Path | None) -> Iterator[Data]:
     if workspace is None:
         examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
     else:
-        examples, products = load_examples(Workspace.open(workspace)), load_products(Workspace.open(workspace))
+        examples, products = (
+            load_examples(Workspace.open(workspace)),
+            load_products(Workspace.open(workspace)),
+        )
     known = (examples["split"] == "train") & examples["label"].notna()
     examples = examples[known].sample(frac=1, random_state=0)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +98,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-class Watched(Step):
+class Watched(BatchGradients):
     """A step that keeps its losses on the device."""
 
     def __init__(self, *what: Any) -> None:
@@ -105,7 +112,9 @@ class Watched(Step):
         return self.losses[-1]
 
 
-def train_ours(recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log: Path) -> list[float]:
+def train_ours(
+    recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log: Path
+) -> list[float]:
     """Train `model` by the real loop; the loss of each step."""
     accelerator = make_accelerator(precision=recipe.precision)
     watched: list[Watched] = []
@@ -115,7 +124,17 @@ def train_ours(recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log
         return watched[-1]
 
     work = Progress("", 0, None)
-    fit(accelerator, model, recipe, len(sample.rows), gradients, 1, work, Log(log), lambda epoch, model: None)
+    fit(
+        accelerator,
+        model,
+        recipe,
+        len(sample.rows),
+        gradients,
+        1,
+        work,
+        Log(log),
+        lambda epoch, model: None,
+    )
     return torch.stack(watched[0].losses).tolist()
 
 
@@ -152,10 +171,14 @@ def precisions() -> tuple[str, ...]:
 def machine() -> str:
     """One line for the head of a table."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
-    return f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads{gpu}; torch {torch.__version__}"
+    return (
+        f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads{gpu}; torch {torch.__version__}"
+    )
 
 
 def describe(sample: Sample) -> str:
     """What is trained on."""
     lengths = sample.pairs.lengths()[sample.rows]
-    return f"{len(lengths):,} pairs of {lengths.mean():.0f} tokens on average, at most {lengths.max()}"
+    return (
+        f"{len(lengths):,} pairs of {lengths.mean():.0f} tokens on average, at most {lengths.max()}"
+    )

@@ -2,9 +2,10 @@
 
     python -m benchmarks.sample SOURCE [TARGET]    SOURCE holds the released files, in layout A
 
-It takes whole queries: full-depth lists, by which rankings are told apart, and queries with few judged products in all
-three locales. A query keeps its split. Which queries are taken is a function of their ids alone, and no text is
-changed, so the same source and the same pyarrow give the same bytes.
+It takes whole queries: full-depth lists, by which rankings are told apart, and queries with few
+judged products in all three locales. A query keeps its split. Which queries are taken is a function
+of their ids alone, and no text is changed, so the same source and the same pyarrow give the same
+bytes.
 """
 
 import sys
@@ -19,9 +20,12 @@ from competition.core.atomic import atomic_file
 from competition.core.fingerprint import derive_seed
 from competition.data.esci import A_EXAMPLES, A_PRODUCTS, SAMPLE
 
-FULL_DEPTH = range(40, 49)  # judged products of a full-depth query; longer lists would leave room for fewer of them
+FULL_DEPTH = range(
+    40, 49
+)  # judged products of a full-depth query; longer lists would leave room for fewer of them
 SHALLOW = range(1, 10)
-# How many queries of each kind: five folds of two encoders must train and predict within three minutes on two cores.
+# How many queries of each kind: five folds of two encoders must train and predict within three
+# minutes on two cores.
 QUERIES = {
     "train": {"full-depth": 48, "us": 80, "es": 100, "jp": 100},
     "test": {"full-depth": 16, "us": 40, "es": 40, "jp": 40},
@@ -53,7 +57,9 @@ def choose(examples: pd.DataFrame) -> np.ndarray:
 def sample(source: Path) -> dict[str, pa.Table]:
     """Return file name -> table of the sample: its examples by example_id, their products by locale and id."""
     examples, products = (pq.read_table(source / name) for name in (A_EXAMPLES, A_PRODUCTS))
-    examples = examples.filter(np.isin(examples["query_id"].to_numpy(), choose(examples.to_pandas())))
+    examples = examples.filter(
+        np.isin(examples["query_id"].to_numpy(), choose(examples.to_pandas()))
+    )
     wanted = pd.MultiIndex.from_frame(examples.select(_KEY).to_pandas())
     listed = pd.MultiIndex.from_frame(products.select(_KEY).to_pandas())
     products = products.filter(listed.isin(wanted))
@@ -66,7 +72,9 @@ def sample(source: Path) -> dict[str, pa.Table]:
 def main(source: Path, target: Path) -> None:
     """Write the sample and print how large it is."""
     for name, table in sample(source).items():
-        plain = table.replace_schema_metadata(None)  # what pandas notes of its version is no part of the data
+        plain = table.replace_schema_metadata(
+            None
+        )  # what pandas notes of its version is no part of the data
         with atomic_file(target / name) as path:
             pq.write_table(plain, path, compression="zstd", compression_level=22)
         print(f"{target / name}: {plain.num_rows:,} rows, {(target / name).stat().st_size:,} bytes")

@@ -2,9 +2,10 @@
 
     python -m benchmarks.stacking [rows ...]
 
-The members are made up (three classifiers and three regressors that know a part of the truth), and so are 120 features
-of text, which a workspace has in a file before it stacks. Each size runs in a process of its own, so that the peak of
-its memory is its own; the last line is the exponent of growth between the smallest and the largest size.
+The members are made up (three classifiers and three regressors that know a part of the truth), and
+so are 120 features of text, which a workspace has in a file before it stacks. Each size runs in a
+process of its own, so that the peak of its memory is its own; the last line is the exponent of
+growth between the smallest and the largest size.
 """
 
 import os
@@ -33,7 +34,9 @@ def make(rows: int) -> tuple[pd.DataFrame, pd.Series, list[Member], pd.DataFrame
     rng = np.random.default_rng(0)
     query = np.arange(rows) // DEPTH
     code = rng.choice(4, rows, p=[0.63, 0.23, 0.03, 0.11])
-    examples = pd.DataFrame({"example_id": np.arange(rows), "query_id": query, "label": np.array(LABELS)[code]})
+    examples = pd.DataFrame(
+        {"example_id": np.arange(rows), "query_id": query, "label": np.array(LABELS)[code]}
+    )
     examples["product_id"] = rng.permutation(rows).astype(str)
     examples["locale"] = np.array(["us", "es", "jp"])[query % 3]
     examples["split"] = np.where(query % 10 == 9, "test", "train")
@@ -42,17 +45,38 @@ def make(rows: int) -> tuple[pd.DataFrame, pd.Series, list[Member], pd.DataFrame
     fold = pd.Series(np.where(query % 10 == 9, -1, query % 5), examples.index)
     train = (examples["split"] == "train").to_numpy()
     members = []
-    for name, kind in (("c1", "classes"), ("c2", "classes"), ("c3", "classes"), *((f"r{i}", "gain") for i in "123")):
+    for name, kind in (
+        ("c1", "classes"),
+        ("c2", "classes"),
+        ("c3", "classes"),
+        *((f"r{i}", "gain") for i in "123"),
+    ):
         logits = 2.0 * np.eye(4)[code] + rng.normal(0, 1.5, (rows, 4))
         share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        values = share if kind == "classes" else share @ np.array([[GAINS["paper"][label]] for label in LABELS])
+        values = (
+            share
+            if kind == "classes"
+            else share @ np.array([[GAINS["paper"][label]] for label in LABELS])
+        )
         outputs = pd.DataFrame(values, columns=list(KINDS[kind].outputs))
         outputs.insert(0, "example_id", examples["example_id"])
         held_out = outputs[train].reset_index(drop=True)
-        members.append(Member(name, kind, dict.fromkeys(range(5), held_out), outputs[~train].reset_index(drop=True)))
+        members.append(
+            Member(
+                name,
+                kind,
+                dict.fromkeys(range(5), held_out),
+                outputs[~train].reset_index(drop=True),
+            )
+        )
     text = rng.normal(0, 1, (rows, TEXT_FEATURES)).astype(np.float32)
     text[:, 0] += code  # one of them says something
-    return examples, fold, members, pd.DataFrame(text, index=examples["example_id"]).add_prefix("text_")
+    return (
+        examples,
+        fold,
+        members,
+        pd.DataFrame(text, index=examples["example_id"]).add_prefix("text_"),
+    )
 
 
 def stages(rows: int) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -86,7 +110,11 @@ def main(sizes: tuple[int, ...]) -> None:
     for rows in sizes:
         *seconds, most = measured("stacking", rows)
         totals.append(sum(seconds))
-        cells = [f"{rows:,}", *(f"{value:.1f}" for value in (*seconds, sum(seconds))), f"{most:.2f}"]
+        cells = [
+            f"{rows:,}",
+            *(f"{value:.1f}" for value in (*seconds, sum(seconds))),
+            f"{most:.2f}",
+        ]
         print("".join(f"{cell:>12}" for cell in cells), flush=True)
     if len(sizes) > 1:
         print(f"time grows with rows to the power of {exponent(totals, sizes):.2f}")

@@ -2,10 +2,11 @@
 
     python -m benchmarks.stages [rows ...]
 
-The queries come from the built-in catalogue, twenty products each; a third of the products are judged for two queries
-and texts are as long as ESCI's, filled with made-up words of which few are frequent: about 1,200 characters a product.
-Outputs of models are made up. Each stage runs in a process of its own, so that the peak of its memory is its own; the
-last column is the exponent of growth between the smallest and the largest size.
+The queries come from the built-in catalogue, twenty products each; a third of the products are
+judged for two queries and texts are as long as ESCI's, filled with made-up words of which few are
+frequent: about 1,200 characters a product. Outputs of models are made up. Each stage runs in a
+process of its own, so that the peak of its memory is its own; the last column is the exponent of
+growth between the smallest and the largest size.
 """
 
 import os
@@ -41,7 +42,11 @@ SIZES = (100_000, 400_000, 1_600_000, 2_620_000)
 LIMITED = ("import", "folds", "tokens")  # together within half an hour and 10 GiB at full size
 DEPTH = 20  # products per query, as in ESCI
 PRODUCTS = 0.69  # per row, as in ESCI
-WORDS = {"title": 10, "bullets": 90, "description": 120}  # that are added where the text is not missing, on average
+WORDS = {
+    "title": 10,
+    "bullets": 90,
+    "description": 120,
+}  # that are added where the text is not missing, on average
 VOCABULARY = 200_000  # made-up words
 _SYLLABLES = (
     "ba",
@@ -66,10 +71,13 @@ _COLUMNS = {"title": "product_title", "brand": "product_brand", "color": "produc
             "bullets": "product_bullet_point", "description": "product_description"}  # fmt: skip
 
 
-# --- raw files ---------------------------------------------------------------------------------------------------
+# --- raw files
+# ---------------------------------------------------------------------------------------------------
 
 
-def share_products(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def share_products(
+    examples: pd.DataFrame, products: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fewer products than rows: the last rows of each locale are of the products of its first rows."""
     of_locale = examples.groupby("locale")
     number, size = of_locale.cumcount().to_numpy(), of_locale["locale"].transform("size").to_numpy()
@@ -88,7 +96,9 @@ def made_up_words(rng: np.random.Generator) -> Callable[[int, int], pa.Array]:
         counts = rng.poisson(mean, texts)
         chosen = (VOCABULARY ** rng.random(counts.sum())).astype(np.int64) - 1
         offsets = np.append(0, np.cumsum(counts))
-        return pc.binary_join(pa.LargeListArray.from_arrays(offsets, words.take(pa.array(chosen))), " ")
+        return pc.binary_join(
+            pa.LargeListArray.from_arrays(offsets, words.take(pa.array(chosen))), " "
+        )
 
     return draw
 
@@ -99,11 +109,18 @@ def write_raw(folder: Path, rows: int) -> None:
     examples, products = share_products(examples, products)
     letters = {label: letter for letter, label in LABEL_LETTERS.items()}
     columns = {"product_locale": examples["locale"], "esci_label": examples["label"].map(letters)}
-    columns |= {"small_version": examples["task1"].astype(int), "large_version": examples["task2"].astype(int)}
+    columns |= {
+        "small_version": examples["task1"].astype(int),
+        "large_version": examples["task2"].astype(int),
+    }
     named = ["example_id", "query", "query_id", "product_id", "split"]
-    examples[named].assign(**columns).to_parquet(folder / "shopping_queries_dataset_examples.parquet", index=False)
+    examples[named].assign(**columns).to_parquet(
+        folder / "shopping_queries_dataset_examples.parquet", index=False
+    )
     draw = made_up_words(np.random.default_rng(0))
-    schema = pa.schema([(name, pa.string()) for name in ("product_id", "product_locale", *_COLUMNS.values())])
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("product_id", "product_locale", *_COLUMNS.values())]
+    )
     with pq.ParquetWriter(folder / "shopping_queries_dataset_products.parquet", schema) as writer:
         for start in range(0, len(products), 50_000):
             part = products.iloc[start : start + 50_000]
@@ -112,18 +129,23 @@ def write_raw(folder: Path, rows: int) -> None:
                 text = pa.array(part[field], pa.large_string())
                 if field in WORDS:
                     text = pc.binary_join_element_wise(
-                        text, draw(len(part), WORDS[field]).cast(text.type), pa.scalar(" ", text.type)
+                        text,
+                        draw(len(part), WORDS[field]).cast(text.type),
+                        pa.scalar(" ", text.type),
                     )
                 table[column] = pc.if_else(pc.equal(pa.array(part[field]), ""), None, text)
             writer.write_table(pa.table(table).cast(schema))
 
 
-# --- stages ------------------------------------------------------------------------------------------------------
+# --- stages
+# ------------------------------------------------------------------------------------------------------
 
 
 def synth(root: Path, rows: int) -> None:
     """What `comp data synth` does."""
-    store.save(Workspace(root / "synth"), *synthetic.make(rows // DEPTH, 0.05, 1, depth=DEPTH)[:2], "synth")
+    store.save(
+        Workspace(root / "synth"), *synthetic.make(rows // DEPTH, 0.05, 1, depth=DEPTH)[:2], "synth"
+    )
 
 
 def bring(root: Path, rows: int) -> None:
@@ -156,7 +178,12 @@ def again(root: Path, rows: int) -> None:
     made, folder = Materials(Workspace(root)), Workspace(root).encoder("tiny")
     stored = Stored(made.tokens(folder))
     pairs = Pairs.make(
-        _Refusing(folder), made.examples, made.products, views("cross-encoder", "ptdbbc"), 256, stored=stored
+        _Refusing(folder),
+        made.examples,
+        made.products,
+        views("cross-encoder", "ptdbbc"),
+        256,
+        stored=stored,
     )
     pairs.lengths()
 
@@ -233,7 +260,8 @@ def _outputs(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return examples, outputs
 
 
-# --- measuring ---------------------------------------------------------------------------------------------------
+# --- measuring
+# ---------------------------------------------------------------------------------------------------
 
 
 def measure(stage: str, root: Path, rows: int) -> None:
@@ -266,11 +294,18 @@ def main(sizes: tuple[int, ...]) -> None:
     print("| stage |" + "".join(f" {rows:,} |" for rows in sizes) + " exponent |")
     print("|---" * (len(sizes) + 2) + "|")
     for stage in STAGES:
-        cells = "".join(f" {seconds:.1f} s, {most:.2f} |" for seconds, most in (found[rows][stage] for rows in sizes))
-        print(f"| {stage} |{cells} {exponent([found[rows][stage][0] for rows in sizes], sizes):.2f} |")
+        cells = "".join(
+            f" {seconds:.1f} s, {most:.2f} |"
+            for seconds, most in (found[rows][stage] for rows in sizes)
+        )
+        print(
+            f"| {stage} |{cells} {exponent([found[rows][stage][0] for rows in sizes], sizes):.2f} |"
+        )
     totals = [sum(found[rows][stage][0] for stage in LIMITED) for rows in sizes]
     peaks = [max(found[rows][stage][1] for stage in LIMITED) for rows in sizes]
-    cells = "".join(f" {seconds:.1f} s, {most:.2f} |" for seconds, most in zip(totals, peaks, strict=True))
+    cells = "".join(
+        f" {seconds:.1f} s, {most:.2f} |" for seconds, most in zip(totals, peaks, strict=True)
+    )
     print(f"| {' + '.join(LIMITED)} |{cells} {exponent(totals, sizes):.2f} |")
 
 

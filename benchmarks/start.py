@@ -2,9 +2,9 @@
 
     python -m benchmarks.start --encoder FOLDER --workspace DIR [--steps 20] [--rate 1.5e-4]
 
-Each line is a way to start; 800 rows in batches of 16, 24 tokens, a warm-up of 10 steps. On 32 rows that nothing is
-learned from: the mean cosine between pooled texts, by how much the head's features and the probability of `exact`
-deviate over rows, before the first step and behind the last.
+Each line is a way to start; 800 rows in batches of 16, 24 tokens, a warm-up of 10 steps. On 32 rows
+that nothing is learned from: the mean cosine between pooled texts, by how much the head's features
+and the probability of `exact` deviate over rows, before the first step and behind the last.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import LABELS, label_codes
 from competition.training.batches import collate
 from competition.training.finetune import Corpus
-from competition.training.gradients import Sample, Step
+from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
-from competition.training.optimizer import Optimisation
+from competition.training.optimizer import TrainingState
 
 SEED = 3
 WAYS: dict[str, dict[str, Any]] = {
@@ -45,10 +45,14 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @torch.no_grad()
-def apart(model: RelevanceModel, pairs: Pairs, rows: np.ndarray, recipe: EncoderRecipe) -> tuple[float, float, float]:
+def apart(
+    model: RelevanceModel, pairs: Pairs, rows: np.ndarray, recipe: EncoderRecipe
+) -> tuple[float, float, float]:
     """Return the mean cosine between pooled texts, and the deviations of features and of p(exact) over rows."""
     seen: list[Tensor] = []
-    hook = model.head.register_forward_hook(lambda module, given, features: seen.extend([given[0][:, 0], features]))
+    hook = model.head.register_forward_hook(
+        lambda module, given, features: seen.extend([given[0][:, 0], features])
+    )
     was_training = model.training
     model.eval()
     with make_accelerator(recipe.precision).autocast():
@@ -77,10 +81,10 @@ def follow(
     probe = rows.answered[:: max(1, len(rows.answered) // 32)][:32]
     before = apart(model, pairs, probe, recipe)
 
-    def gradients(wrapped: nn.Module) -> Step:
-        return Step(accelerator, wrapped, model, recipe, sample, SEED)
+    def gradients(wrapped: nn.Module) -> BatchGradients:
+        return BatchGradients(accelerator, wrapped, model, recipe, sample, SEED)
 
-    loop = Optimisation(accelerator, model, recipe, len(train), gradients, SEED, recipe.name)
+    loop = TrainingState(accelerator, model, recipe, len(train), gradients, SEED, recipe.name)
     for _ in islice(loop.epoch(), steps):
         pass
     return before, apart(model, pairs, probe, recipe)
@@ -90,7 +94,9 @@ def main() -> None:
     """Follow each way, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", help="a local folder; without it, the offline encoder")
-    parser.add_argument("--workspace", type=Path, help="whose data are read; without it, the built-in catalogue")
+    parser.add_argument(
+        "--workspace", type=Path, help="whose data are read; without it, the built-in catalogue"
+    )
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rate", type=float, default=1.5e-4)
     asked = parser.parse_args()
@@ -104,7 +110,13 @@ def main() -> None:
         print("|---|---|---|---|")
         for name, keys in WAYS.items():
             recipe = EncoderRecipe(
-                name=name, max_length=24, batch_size=16, epochs=2, learning_rate=asked.rate, precision="fast", **keys
+                name=name,
+                max_length=24,
+                batch_size=16,
+                epochs=2,
+                learning_rate=asked.rate,
+                precision="fast",
+                **keys,
             )
             ends = zip(*follow(rows, encoder, recipe, asked.steps), strict=True)
             cells = [f"{was:.4f} → {now:.4f}" for was, now in ends]

@@ -2,7 +2,8 @@
 
     python -m benchmarks.step [--encoder FOLDER] [--workspace DIR] [--length 256] [--rounds 5]
 
-First both train 20 steps without dropout, and their losses must agree; then they are timed in alternating rounds.
+First both train 20 steps without dropout, and their losses must agree; then they are timed in
+alternating rounds.
 """
 
 import tempfile
@@ -12,7 +13,16 @@ from statistics import median
 import torch
 
 from benchmarks.reference import Reference
-from benchmarks.rounds import alternate, arguments, describe, machine, opened, ratio, train_ours, without_dropout
+from benchmarks.rounds import (
+    alternate,
+    arguments,
+    describe,
+    machine,
+    opened,
+    ratio,
+    train_ours,
+    without_dropout,
+)
 from competition.config.recipe import EncoderRecipe
 from competition.models.encoder.model import RelevanceModel
 
@@ -35,21 +45,36 @@ def main() -> None:
         )
         print("|---|---|---|---|---|---|---|")
         for name, keys in METHODS.items():
-            shape = {"max_length": asked.length or 256, "batch_size": BATCH, "epochs": 1, "learning_rate": 1e-5}
+            shape = {
+                "max_length": asked.length or 256,
+                "batch_size": BATCH,
+                "epochs": 1,
+                "learning_rate": 1e-5,
+            }
             recipe = EncoderRecipe(name="x", precision="fp32", **shape, **keys)
             padded = recipe.model_copy(update={"lean": False})
-            checked, sample = data.sample(recipe, CHECKED * BATCH), data.sample(recipe, STEPS * BATCH)
+            checked, sample = (
+                data.sample(recipe, CHECKED * BATCH),
+                data.sample(recipe, STEPS * BATCH),
+            )
 
             def model(recipe: EncoderRecipe) -> RelevanceModel:
                 return RelevanceModel.make(recipe, data.sources, seed=1)  # noqa: B023
 
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             losses = Reference(without_dropout(model(padded)), padded, checked, device).train()
-            found = [train_ours(each, without_dropout(model(each)), checked, log) for each in (recipe, padded)]
+            found = [
+                train_ours(each, without_dropout(model(each)), checked, log)
+                for each in (recipe, padded)
+            ]
             apart = max(abs(a - b) for mine in found for a, b in zip(losses, mine, strict=True))
             if apart > TOLERANCE:
                 raise SystemExit(f"{name}: the losses differ by {apart:.2g}, more than {TOLERANCE}")
-            reference, ours, slower = Reference(model(padded), padded, sample, device), model(recipe), model(padded)
+            reference, ours, slower = (
+                Reference(model(padded), padded, sample, device),
+                model(recipe),
+                model(padded),
+            )
             works = {
                 "reference": reference.train,
                 "ours": lambda: train_ours(recipe, ours, sample, log),  # noqa: B023

@@ -9,7 +9,9 @@ b1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and pro
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as typing says, which takes long enough to import for a Ctrl-C to come first
+TYPE_CHECKING = (
+    False  # as typing says, which takes long enough to import for a Ctrl-C to come first
+)
 if TYPE_CHECKING:
     from pathlib import Path
 

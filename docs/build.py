@@ -41,7 +41,8 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-# --- commands ----------------------------------------------------------------------------------------------------
+# --- commands
+# ----------------------------------------------------------------------------------------------------
 
 
 def commands() -> Iterator[str]:
@@ -95,7 +96,8 @@ def _prose(text: str) -> str:
     return re.sub(r"[ \t]+\n", "\n", text.strip())
 
 
-# --- keys --------------------------------------------------------------------------------------------------------
+# --- keys
+# --------------------------------------------------------------------------------------------------------
 
 
 def tables() -> Iterator[str]:
@@ -103,21 +105,34 @@ def tables() -> Iterator[str]:
     meanings = tomllib.loads((HERE / "keys.toml").read_text(encoding="utf-8"))
     for title, model, before in TABLES:
         fields: dict[str, FieldInfo] = model.model_fields
-        known = {"name", "model"}.union(*(each.model_fields for each in before)) - set(meanings[model.__name__])
+        known = {"name", "model"}.union(*(each.model_fields for each in before)) - set(
+            meanings[model.__name__]
+        )
         rows = [
-            _key(name, field, meanings[model.__name__][name]) for name, field in fields.items() if name not in known
+            _key(name, field, meanings[model.__name__][name])
+            for name, field in fields.items()
+            if name not in known
         ]
         yield f"### {title}\n"
         yield "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def _key(name: str, field: FieldInfo, meaning: str) -> str:
-    default = "" if field.is_required() else _value(field.get_default(call_default_factory=True, validated_data={}))
+    default = (
+        ""
+        if field.is_required()
+        else _value(field.get_default(call_default_factory=True, validated_data={}))
+    )
     return f"| `{name}` | {_values(field)} | {default} | {_cell(meaning)} |"
 
 
 def _values(field: FieldInfo) -> str:
-    bounds = [f"{sign} {getattr(m, key):g}" for m in field.metadata for key, sign in _BOUNDS if hasattr(m, key)]
+    bounds = [
+        f"{sign} {getattr(m, key):g}"
+        for m in field.metadata
+        for key, sign in _BOUNDS
+        if hasattr(m, key)
+    ]
     return ", ".join([_type(field.annotation), *bounds])
 
 
@@ -141,7 +156,9 @@ def _value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return " ".join(f"`{each}`" for each in value) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"`{key} = {each}`" for key, each in value.items() if isinstance(each, str))
+        return ", ".join(
+            f"`{key} = {each}`" for key, each in value.items() if isinstance(each, str)
+        )
     return f"`{value}`" if value != "" else "none"
 
 

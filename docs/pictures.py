@@ -22,7 +22,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 WIDTH = 104  # columns of the terminal
 REPORT = (1400, 1010)  # pixels
-# Each command with what is shown of its output: from the first line that holds a text on, so many lines.
+# Each command with what is shown of its output: from the first line that holds a text on, so many
+# lines.
 SESSION: dict[str, Sequence[tuple[str, int]]] = {
     "comp data sample": (("Data", 6),),
     "comp run": (
@@ -56,7 +57,9 @@ def recorder() -> Console:
 
 def run(command: str) -> list[Text]:
     """What a command prints, line by line, in its colors."""
-    from competition.cli import app  # after the consoles are replaced, which its modules import by name
+    from competition.cli import (
+        app,
+    )  # after the consoles are replaced, which its modules import by name
 
     app(shlex.split(command)[1:], standalone_mode=False)
     return Text.from_ansi(console.console.export_text(styles=True)).split("\n", allow_blank=True)
@@ -79,7 +82,13 @@ def photograph(page: Path, file: Path) -> None:
     if chromium is None:
         raise SystemExit("no browser: on Debian, `apt-get install chromium` brings one")
     size = ",".join(map(str, REPORT))
-    options = ["--headless", "--disable-gpu", "--hide-scrollbars", f"--window-size={size}", f"--screenshot={file}"]
+    options = [
+        "--headless",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--window-size={size}",
+        f"--screenshot={file}",
+    ]
     if os.geteuid() == 0:  # Chromium's sandbox refuses to work for root
         options.append("--no-sandbox")
     subprocess.run([chromium, *options, page.resolve().as_uri()], check=True, capture_output=True)

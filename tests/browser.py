@@ -25,14 +25,20 @@ needs_browser = pytest.mark.skipif(
 class Browser:
     """One window."""
 
-    def __init__(self, port: int, downloads: Path, arguments: list[str], preferences: dict[str, Any]) -> None:
+    def __init__(
+        self, port: int, downloads: Path, arguments: list[str], preferences: dict[str, Any]
+    ) -> None:
         self._port, self.downloads = port, downloads
         chromium = {
             "binary": CHROMIUM,
             "args": ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *arguments],
             "prefs": {"download.default_directory": str(downloads), **preferences},
         }
-        wanted = {"browserName": "chrome", "unhandledPromptBehavior": "accept", "goog:chromeOptions": chromium}
+        wanted = {
+            "browserName": "chrome",
+            "unhandledPromptBehavior": "accept",
+            "goog:chromeOptions": chromium,
+        }
         wanted["goog:loggingPrefs"] = {"browser": "ALL"}
         session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self._session = f"/session/{session['sessionId']}"
@@ -54,7 +60,9 @@ class Browser:
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What the body of a function returns in the page."""
-        return self._call("POST", f"{self._session}/execute/sync", {"script": script, "args": arguments})
+        return self._call(
+            "POST", f"{self._session}/execute/sync", {"script": script, "args": arguments}
+        )
 
     def press(self, keys: str) -> None:
         """Press and release each of these keys, wherever the focus is."""
@@ -64,7 +72,9 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click the first element that fits, as a pointer would."""
-        found = self._call("POST", f"{self._session}/element", {"using": "css selector", "value": selector})
+        found = self._call(
+            "POST", f"{self._session}/element", {"using": "css selector", "value": selector}
+        )
         self._call("POST", f"{self._session}/element/{next(iter(found.values()))}/click", {})
 
     def texts(self, selector: str) -> list[str]:
@@ -85,11 +95,16 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console has shown since it was last asked."""
-        return [line["message"] for line in self._call("POST", f"{self._session}/se/log", {"type": "browser"})]
+        return [
+            line["message"]
+            for line in self._call("POST", f"{self._session}/se/log", {"type": "browser"})
+        ]
 
     def command(self, name: str, **parameters: Any) -> Any:
         """A command of Chromium's own protocol."""
-        return self._call("POST", f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters})
+        return self._call(
+            "POST", f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters}
+        )
 
     def screenshot(self, file: Path) -> None:
         file.write_bytes(b64decode(self._call("GET", f"{self._session}/screenshot")))

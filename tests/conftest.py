@@ -20,13 +20,17 @@ from tests.marian import make_marian
 # Nothing in a test may reach for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A machine may be busy: how long an example takes decides nothing.
-hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("busy")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SAMPLE_A = SHARED / "esci-sample"
 SAMPLE_B = SHARED / "esci-sample-aicrowd"
-needs_sample = pytest.mark.skipif(not SAMPLE_A.is_dir(), reason=f"the real rows are not at {SAMPLE_A}")
+needs_sample = pytest.mark.skipif(
+    not SAMPLE_A.is_dir(), reason=f"the real rows are not at {SAMPLE_A}"
+)
 
 # Small enough for seconds, real in every other respect.
 QUICK = """
@@ -90,7 +94,11 @@ def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Wo
 
 def artefacts(root: Path) -> dict[str, str]:
     """The hash of every artefact in folds/, oof/ and submissions/ of a workspace, logs aside."""
-    paths = [path for name in ("folds", "oof", "submissions") for path in sorted((root / name).rglob("*"))]
+    paths = [
+        path
+        for name in ("folds", "oof", "submissions")
+        for path in sorted((root / name).rglob("*"))
+    ]
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
@@ -106,7 +114,9 @@ def catalogue() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
-def marian(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Path:
+def marian(
+    tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> Path:
     """The folder of a translation model of random weights that reads the Spanish texts of the catalogue."""
     folder = tmp_path_factory.mktemp("marian") / "es-en"
     make_marian(folder, texts_to_translate(*catalogue))

@@ -20,7 +20,11 @@ def make_marian(folder: Path, texts: Iterable[str]) -> None:
     for side in ("source", "target"):
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(said), model_writer=model, vocab_size=200, hard_vocab_limit=False, minloglevel=2
+            sentence_iterator=iter(said),
+            model_writer=model,
+            vocab_size=200,
+            hard_vocab_limit=False,
+            minloglevel=2,
         )
         (folder / f"{side}.spm").write_bytes(model.getvalue())
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
@@ -39,6 +43,11 @@ def make_marian(folder: Path, texts: Iterable[str]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)  # one that tells texts apart
         model = MarianMTModel(config)
-    limits = {"max_length": LONGEST, "bad_words_ids": [[padding]], "forced_eos_token_id": 0, "num_beams": 2}
+    limits = {
+        "max_length": LONGEST,
+        "bad_words_ids": [[padding]],
+        "forced_eos_token_id": 0,
+        "num_beams": 2,
+    }
     model.generation_config = GenerationConfig(**special, **limits)
     model.save_pretrained(folder)

@@ -23,9 +23,17 @@ __all__ = ["bench"]  # the fixture
 
 @pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_the_reference_loop_has_our_losses(method: str, lean: bool, bench: Bench, tmp_path: Path) -> None:  # noqa: F811
+def test_the_reference_loop_has_our_losses(
+    method: str, lean: bool, bench: Bench, tmp_path: Path
+) -> None:  # noqa: F811
     asked = recipe(
-        features=(), batch_size=8, epochs=2, learning_rate=1e-3, lean=lean, precision="fp32", **METHODS[method]
+        features=(),
+        batch_size=8,
+        epochs=2,
+        learning_rate=1e-3,
+        lean=lean,
+        precision="fp32",
+        **METHODS[method],
     )
     known = bench.sample(asked)
     sample = Sample(known.pairs, known.rows, known.target, np.ones(24))
@@ -52,8 +60,12 @@ def test_the_benchmark_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench: Bench) -> None:  # noqa: F811
     rows = Rows.of(None, 40)
     unseen = rows.examples.iloc[rows.answered]
-    assert len(rows.train) == 40 and not set(unseen["query_id"]) & set(rows.examples["query_id"].iloc[rows.train])
-    asked = recipe(features=(), pooling="mean", max_length=32, epochs=1, batch_size=10, learning_rate=1e-3)
+    assert len(rows.train) == 40 and not set(unseen["query_id"]) & set(
+        rows.examples["query_id"].iloc[rows.train]
+    )
+    asked = recipe(
+        features=(), pooling="mean", max_length=32, epochs=1, batch_size=10, learning_rate=1e-3
+    )
     few = replace(rows, answered=rows.answered[:30])
     for train in (plain_loop, ours):
         found = train(few, bench.sources.encoder, asked, 1)
@@ -67,7 +79,14 @@ def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench:
 
 def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: Bench) -> None:  # noqa: F811
     rows = Rows.of(None, 40)
-    asked = recipe(features=(), pooling="mean", max_length=24, batch_size=16, learning_rate=1e-3, prior_bias=True)
+    asked = recipe(
+        features=(),
+        pooling="mean",
+        max_length=24,
+        batch_size=16,
+        learning_rate=1e-3,
+        prior_bias=True,
+    )
     before, behind = follow(rows, bench.sources.encoder, asked, 1)
     assert before != behind and all(0 < found < 1 for found in (*before, *behind))
     model = bench.model(asked)
@@ -75,4 +94,6 @@ def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: B
         model.encoder.get_input_embeddings().weight.zero_()
         model.encoder.embeddings.position_embeddings.weight.zero_()
         model.encoder.embeddings.token_type_embeddings.weight.copy_(torch.linspace(-1, 1, 128))
-    assert apart(model, bench.pairs(asked), np.arange(24), asked) == pytest.approx((1, 0, 0), abs=1e-6)
+    assert apart(model, bench.pairs(asked), np.arange(24), asked) == pytest.approx(
+        (1, 0, 0), abs=1e-6
+    )

@@ -62,12 +62,16 @@ def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     examples = examples[examples["query_id"].isin(sorted(examples["query_id"].unique())[1::3])]
     products = pd.read_parquet(esci.SAMPLE / esci.A_PRODUCTS)
     examples.to_parquet(folder / esci.A_EXAMPLES)
-    products[products["product_id"].isin(examples["product_id"])].to_parquet(folder / esci.A_PRODUCTS)
+    products[products["product_id"].isin(examples["product_id"])].to_parquet(
+        folder / esci.A_PRODUCTS
+    )
     return folder
 
 
 @pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.stem)
-def test_sessions_run(page: Path, some_queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_run(
+    page: Path, some_queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(esci, "SAMPLE", some_queries)
     monkeypatch.chdir(tmp_path)
     for language, file, content in blocks(page):
@@ -95,8 +99,12 @@ def typed(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_tutorial_runs_the_demo() -> None:
     demo = (ROOT / "Makefile").read_text(encoding="utf-8").split("\ndemo:")[1].split("\n\n")[0]
     lines = re.findall(r"\$\(BIN\)/(comp .*)", demo)
-    tutorial = [line for _, _, content in blocks(DOCS / "tutorial.md") for line in content.splitlines()]
-    assert lines == ["comp data sample", "comp run"] and {f"$ {line}" for line in lines} <= set(tutorial)
+    tutorial = [
+        line for _, _, content in blocks(DOCS / "tutorial.md") for line in content.splitlines()
+    ]
+    assert lines == ["comp data sample", "comp run"] and {f"$ {line}" for line in lines} <= set(
+        tutorial
+    )
 
 
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.stem)
@@ -117,12 +125,16 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 
 def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> None:
-    pictures = re.findall(r"!\[([^]]*)\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    pictures = re.findall(
+        r"!\[([^]]*)\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8")
+    )
     assert {path for _, path in pictures} == {"docs/session.svg", "docs/report.png"}
     assert all(words and (ROOT / path).stat().st_size < 200_000 for words, path in pictures)
     svg = (DOCS / "session.svg").read_text(encoding="utf-8")
     assert len(svg) < 100_000 and "comp" in svg
-    elsewhere = re.findall(r"url\((?!#)|@import|href|<script|(?<!xmlns=\")https?:|/home/|/tmp/|/work/", svg)
+    elsewhere = re.findall(
+        r"url\((?!#)|@import|href|<script|(?<!xmlns=\")https?:|/home/|/tmp/|/work/", svg
+    )
     assert not elsewhere, "run `make pictures`"
 
 
@@ -133,4 +145,6 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert target.exists(), path
         if anchor:
             headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
-            assert anchor in [re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings]
+            assert anchor in [
+                re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings
+            ]

@@ -13,7 +13,16 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from benchmarks import mini
 from benchmarks.mini_texts import made_up_query, prune, words_of
-from benchmarks.mini_training import CONSTRUCTIONS, Lists, Student, Teacher, construct, distil, embed_all, unit
+from benchmarks.mini_training import (
+    CONSTRUCTIONS,
+    Lists,
+    Student,
+    Teacher,
+    construct,
+    distil,
+    embed_all,
+    unit,
+)
 from competition.analysis.doctor import _encoders
 from competition.config.recipe import EncoderRecipe
 from competition.core.atomic import atomic_file
@@ -27,8 +36,16 @@ from competition.pipeline.inputs import MINI_FOLDER
 from competition.pipeline.steps import Pipeline
 from tests.conftest import QUICK, make_workspace
 
-# Of the teacher: whole words that the catalogue has, words in upper case, a script that is not kept.
-PIECES = [*"abcdefghijklmnopqrstuvwxyz0123456789▁水筒ケ々", "▁for", "▁black", "▁NASA", "▁правда", "й"]
+# Of the teacher: whole words that the catalogue has, words in upper case, a script that is not
+# kept.
+PIECES = [
+    *"abcdefghijklmnopqrstuvwxyz0123456789▁水筒ケ々",
+    "▁for",
+    "▁black",
+    "▁NASA",
+    "▁правда",
+    "й",
+]
 SMALL = ("--width", "32", "--layers", "1", "--pieces", "48", "--queries", "150", "--epochs", "1")
 
 
@@ -74,7 +91,12 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     examples = pd.read_parquet(esci.SAMPLE / esci.A_EXAMPLES)
     depth = examples.groupby("query_id")["example_id"].transform("size")
     deep = examples[depth >= 40].drop_duplicates("query_id").groupby("split").head(2)
-    shallow = examples[depth < 10].drop_duplicates("query_id").groupby(["split", "product_locale"]).head(5)
+    shallow = (
+        examples[depth < 10]
+        .drop_duplicates("query_id")
+        .groupby(["split", "product_locale"])
+        .head(5)
+    )
     examples = examples[examples["query_id"].isin([*deep["query_id"], *shallow["query_id"]])]
     products = pd.read_parquet(esci.SAMPLE / esci.A_PRODUCTS)
     for name, frame in ((esci.A_EXAMPLES, examples), (esci.A_PRODUCTS, products)):
@@ -85,13 +107,22 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("construction", CONSTRUCTIONS)
 def test_each_construction_is_an_encoder_folder(
-    construction: str, teacher: Path, source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    construction: str,
+    teacher: Path,
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    mini.main([str(teacher), str(source), str(tmp_path / "out"), *SMALL, "--construction", construction])
+    mini.main(
+        [str(teacher), str(source), str(tmp_path / "out"), *SMALL, "--construction", construction]
+    )
     encoder, tokenizer = load_encoder(tmp_path / "out"), load_tokenizer(tmp_path / "out")
     width = 64 if construction == "taken" else 32
     assert (encoder.config.hidden_size, encoder.config.num_hidden_layers) == (width, 1)
-    assert len(tokenizer) == encoder.config.vocab_size <= 48 and encoder_pooling(encoder.config) == "mean"
+    assert (
+        len(tokenizer) == encoder.config.vocab_size <= 48
+        and encoder_pooling(encoder.config) == "mean"
+    )
     weights = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float16}
     assert all(weight.isfinite().all() for weight in weights.values())
@@ -112,8 +143,14 @@ def test_the_same_input_gives_the_same_bytes(teacher: Path, source: Path, tmp_pa
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--width", "65"), "The teacher has 2 layers of width 64: lower --layers 1 or --width 65."),
-        (("--layers", "3"), "The teacher has 2 layers of width 64: lower --layers 3 or --width 32."),
+        (
+            ("--width", "65"),
+            "The teacher has 2 layers of width 64: lower --layers 1 or --width 65.",
+        ),
+        (
+            ("--layers", "3"),
+            "The teacher has 2 layers of width 64: lower --layers 3 or --width 32.",
+        ),
     ],
 )
 def test_a_teacher_that_is_too_small_is_refused(
@@ -129,7 +166,8 @@ def test_a_teacher_that_is_too_small_is_refused(
     assert sentence in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-# --- the tokenizer -----------------------------------------------------------------------------------------------
+# --- the tokenizer
+# -----------------------------------------------------------------------------------------------
 
 SINGLE = 26 + 10 + 1 + 4  # letters, digits, the blank and Japanese characters of PIECES
 
@@ -150,7 +188,15 @@ def test_the_tokenizer_reads_pairs_in_lower_case(teacher: Path) -> None:
     tokenizer, _ = prune(load_tokenizer(teacher), ["black"], 60)
     assert tokenizer.tokenize("BLACK  for\u3000ケ") == ["▁black", "▁for", "▁", "ケ"]
     pair = tokenizer("a", "b", return_token_type_ids=True)
-    assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == ["[CLS]", "▁", "a", "[SEP]", "▁", "b", "[SEP]"]
+    assert tokenizer.convert_ids_to_tokens(pair["input_ids"]) == [
+        "[CLS]",
+        "▁",
+        "a",
+        "[SEP]",
+        "▁",
+        "b",
+        "[SEP]",
+    ]
     assert pair["token_type_ids"] == [0, 0, 0, 0, 1, 1, 1]
 
 
@@ -160,7 +206,8 @@ def test_a_teacher_of_another_tokenizer_is_refused(tmp_path: Path) -> None:
         prune(PreTrainedTokenizerFast(tokenizer_object=tokenizer), ["a"], 10)
 
 
-# --- made-up queries ---------------------------------------------------------------------------------------------
+# --- made-up queries
+# ---------------------------------------------------------------------------------------------
 
 
 def test_made_up_queries_are_pieces_of_their_product(source: Path) -> None:
@@ -177,15 +224,20 @@ def test_made_up_queries_are_pieces_of_their_product(source: Path) -> None:
 
 
 def test_a_query_neither_begins_nor_ends_with_a_stop_word() -> None:
-    product = SimpleNamespace(locale="us", title="The Case of a Phone with Stand", bullets="", brand="", color="")
+    product = SimpleNamespace(
+        locale="us", title="The Case of a Phone with Stand", bullets="", brand="", color=""
+    )
     queries = {made_up_query(product, np.random.default_rng(seed)) for seed in range(200)}
     ends = {query.lower().split()[place] for query in queries for place in (0, -1)}
-    assert ends == {"case", "phone", "stand"} and any(" of a " in query.lower() for query in queries)
+    assert ends == {"case", "phone", "stand"} and any(
+        " of a " in query.lower() for query in queries
+    )
     product.title = "for the"
     assert made_up_query(product, np.random.default_rng(0)).lower() == "for the"
 
 
-# --- training ----------------------------------------------------------------------------------------------------
+# --- training
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +245,9 @@ def lists(teacher: Path, source: Path) -> tuple[Teacher, Lists]:
     """A teacher, and what it makes of some products and 150 queries."""
     _, products = mini.read(source)
     known = Teacher(str(teacher))
-    return known, Lists.make(known, products.iloc[:: len(products) // 60].reset_index(drop=True), 150)
+    return known, Lists.make(
+        known, products.iloc[:: len(products) // 60].reset_index(drop=True), 150
+    )
 
 
 def test_no_product_is_its_own_neighbour(lists: tuple[Teacher, Lists]) -> None:
@@ -204,7 +258,9 @@ def test_no_product_is_its_own_neighbour(lists: tuple[Teacher, Lists]) -> None:
     assert (made.neighbours != np.arange(len(made.products))[:, None]).all()
 
 
-def test_distillation_brings_the_student_nearer_to_its_teacher(lists: tuple[Teacher, Lists]) -> None:
+def test_distillation_brings_the_student_nearer_to_its_teacher(
+    lists: tuple[Teacher, Lists],
+) -> None:
     known, made = lists
     tokenizer, kept = prune(known.tokenizer, made.products["title"].tolist(), 60)
     student = Student(construct("random", known, kept, 32, 1), tokenizer, made)
@@ -221,16 +277,22 @@ def test_distillation_brings_the_student_nearer_to_its_teacher(lists: tuple[Teac
 def test_token_vectors_are_half_whitened_components(lists: tuple[Teacher, Lists]) -> None:
     known, _ = lists
     _, kept = prune(known.tokenizer, ["black"], 60)
-    start = construct("static", known, kept, 16, 1).embeddings.word_embeddings.weight[len(SPECIAL_TOKENS) :].detach()
+    start = (
+        construct("static", known, kept, 16, 1)
+        .embeddings.word_embeddings.weight[len(SPECIAL_TOKENS) :]
+        .detach()
+    )
     pieces = [np.array([0, piece, 2], np.int32) for piece in kept]
     alone = embed_all(known.encoder, known.special, pieces, "pieces")
     spread = np.linalg.svd(alone - alone.mean(0), compute_uv=False)[:16]
-    # A component of deviation s has the deviation s / sqrt(s), and all together the mean square 1/4.
+    # A component of deviation s has the deviation s / sqrt(s), and all together the mean square
+    # 1/4.
     expected = np.sqrt(spread) * 0.5 / np.sqrt(np.mean(spread))
     assert start.pow(2).mean(0).sqrt().numpy() == pytest.approx(expected, rel=1e-2)
 
 
-# --- the folder that comes with the package ----------------------------------------------------------------------
+# --- the folder that comes with the package
+# ----------------------------------------------------------------------
 
 ROOT = Path(__file__).parents[1]
 
@@ -240,17 +302,30 @@ def test_the_shipped_folder_is_small_and_its_origin_is_named() -> None:
     assert weights.stat().st_size <= 10_000_000
     assert {weight.dtype for weight in load_file(weights).values()} == {torch.float16}
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    assert str(MINI_FOLDER.relative_to(ROOT)) in notice and "multilingual-e5-small" in notice and "MIT" in notice
+    assert (
+        str(MINI_FOLDER.relative_to(ROOT)) in notice
+        and "multilingual-e5-small" in notice
+        and "MIT" in notice
+    )
 
 
 def test_the_shipped_encoder_knows_what_belongs_together() -> None:
     encoder, tokenizer = load_encoder(MINI_FOLDER).eval(), load_tokenizer(MINI_FOLDER)
     assert encoder_pooling(encoder.config) == "mean" and encoder.dtype == torch.float32
     # No pair shares a word; two of three are in different languages.
-    pairs = [("comida para perros", "dog food"), ("zapatillas de correr", "running shoes"), ("水筒", "water bottle")]
-    special, texts = SpecialTokens.of(tokenizer), tokenise(tokenizer, [text for pair in pairs for text in pair])
+    pairs = [
+        ("comida para perros", "dog food"),
+        ("zapatillas de correr", "running shoes"),
+        ("水筒", "water bottle"),
+    ]
+    special, texts = (
+        SpecialTokens.of(tokenizer),
+        tokenise(tokenizer, [text for pair in pairs for text in pair]),
+    )
     assert not (texts.values == tokenizer.unk_token_id).any()
-    vectors = embed_all(encoder, special, [special.join([texts[i]], 64) for i in range(len(texts))], "texts")
+    vectors = embed_all(
+        encoder, special, [special.join([texts[i]], 64) for i in range(len(texts))], "texts"
+    )
     cosines = unit(vectors[::2]) @ unit(vectors[1::2]).T  # (queries, products)
     assert (cosines.argmax(1) == np.arange(len(pairs))).all()
 
@@ -270,7 +345,8 @@ def test_its_name_means_the_shipped_folder_whatever_a_workspace_has(tmp_path: Pa
     (step,) = pipeline.encoder_steps("mini")
     step.make()
     made, shipped = (
-        load_file(folder / "model.safetensors") for folder in (pipeline.encoder_folder("mini"), MINI_FOLDER)
+        load_file(folder / "model.safetensors")
+        for folder in (pipeline.encoder_folder("mini"), MINI_FOLDER)
     )
     assert {weight.dtype for weight in made.values()} == {torch.float32}
     assert all(weight.float().equal(made[name]) for name, weight in shipped.items())

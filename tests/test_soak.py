@@ -13,17 +13,42 @@ from tests.soak.faults import Count, Fault, Undisturbed, suffer
 
 
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
-    few = ["--kills", "0", "--kills-at-writes", "5", "--refusals", "5", "--at-once", "5", "--inputs", "500"]
+    few = [
+        "--kills",
+        "0",
+        "--kills-at-writes",
+        "5",
+        "--refusals",
+        "5",
+        "--at-once",
+        "5",
+        "--inputs",
+        "500",
+    ]
     few += ["--families", "2", "--tables", "300"]
     alone = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run([sys.executable, "-m", "tests.soak", *few], capture_output=True, text=True, env=alone)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.soak", *few], capture_output=True, text=True, env=alone
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    counts = dict(re.findall(r"^(\w+): (\d+); (?:\d+) of \d+ runs ended in the same bytes$", done.stdout, re.MULTILINE))
+    counts = dict(
+        re.findall(
+            r"^(\w+): (\d+); (?:\d+) of \d+ runs ended in the same bytes$",
+            done.stdout,
+            re.MULTILINE,
+        )
+    )
     assert int(counts["killed_at_writes"]) >= 5 and int(counts["refused_writes"]) >= 5
-    assert "bad inputs: 500, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
-    assert "encoders: 12 of 12 families by methods train, or are refused by key" in done.stdout  # by 6 methods
+    assert (
+        "bad inputs: 500, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
+    )
+    assert (
+        "encoders: 12 of 12 families by methods train, or are refused by key" in done.stdout
+    )  # by 6 methods
     for command in ("check", "score", "data", "verdicts"):
-        assert re.search(rf"^bad inputs: {command}, refused: \d+$", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^bad inputs: {command}, refused: \d+$", done.stdout, re.MULTILINE), (
+            done.stdout
+        )
 
 
 def test_a_run_that_ends_wrongly_is_named_and_counted_and_its_folder_stays(
@@ -36,7 +61,9 @@ def test_a_run_that_ends_wrongly_is_named_and_counted_and_its_folder_stays(
         return Fault(f"unplugged after {share * whole.seconds:.0f} s", strike)
 
     (tmp_path / "start").mkdir()
-    counted = suffer(Undisturbed(tmp_path / "start", {}, 20.0, 1), unplugged, count=2, at_once=2, seed=1)
+    counted = suffer(
+        Undisturbed(tmp_path / "start", {}, 20.0, 1), unplugged, count=2, at_once=2, seed=1
+    )
     assert counted == Count(faults=2, ends=2, wrong=2)
     roots = [tmp_path / "unplugged-0", tmp_path / "unplugged-1"]
     what = "unplugged after 10 s, then unplugged after 10 s: AssertionError: it said nothing"

@@ -29,8 +29,19 @@ from competition.training.pretrain import pretrain
 LIMIT = 64  # tokens that an encoder with a limit reads
 TOKENS = 400
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # in RoBERTa's order: its padding is 1
-_IDS = {"bos_token_id": 0, "cls_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "sep_token_id": 2}
-_SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+_IDS = {
+    "bos_token_id": 0,
+    "cls_token_id": 0,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+    "sep_token_id": 2,
+}
+_SIZE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
 _XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 2}
 _NARROW = {"embedding_size": 16}
 _BEHIND_PADDING = {"max_position_embeddings": LIMIT + 2}
@@ -44,8 +55,16 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "camembert": _BEHIND_PADDING,
     "convbert": _NARROW,
     "data2vec-text": _BEHIND_PADDING,
-    "deberta": {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]},
-    "deberta-v2": {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]},
+    "deberta": {
+        "relative_attention": True,
+        "position_biased_input": False,
+        "pos_att_type": ["c2p", "p2c"],
+    },
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_biased_input": False,
+        "pos_att_type": ["c2p", "p2c"],
+    },
     "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
     "electra": _NARROW,
     "ernie": {},
@@ -53,7 +72,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "eurobert": {"num_key_value_heads": 2, "mask_token_id": 4},
     "flaubert": _XLM,
     "fnet": {},
-    "funnel": {"d_model": 32, "n_head": 2, "d_head": 16, "d_inner": 64, "block_sizes": [1, 1], "num_decoder_layers": 1},
+    "funnel": {
+        "d_model": 32,
+        "n_head": 2,
+        "d_head": 16,
+        "d_inner": 64,
+        "block_sizes": [1, 1],
+        "num_decoder_layers": 1,
+    },
     "gte": {},
     "ibert": _BEHIND_PADDING,
     "jina_embeddings_v3": {},
@@ -108,8 +134,14 @@ def make_tokenizer(products: pd.DataFrame) -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=TOKENS, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator((text for field in FIELDS for text in products[field] if text), trainer)
-    named = dict(zip(("cls_token", "pad_token", "sep_token", "unk_token", "mask_token"), SPECIAL, strict=True))
+    tokenizer.train_from_iterator(
+        (text for field in FIELDS for text in products[field] if text), trainer
+    )
+    named = dict(
+        zip(
+            ("cls_token", "pad_token", "sep_token", "unk_token", "mask_token"), SPECIAL, strict=True
+        )
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **named)
 
 
@@ -219,7 +251,13 @@ class Zoo:
 
     def _pretrain(self, sources: Sources, folder: Path) -> None:
         asked = PretrainingRecipe(
-            name="p", max_length=32, epochs=1, batch_size=16, learning_rate=1e-3, ema=0.0, checkpoint_steps=1
+            name="p",
+            max_length=32,
+            epochs=1,
+            batch_size=16,
+            learning_rate=1e-3,
+            ema=0.0,
+            checkpoint_steps=1,
         )
 
         def run(name: str) -> None:
@@ -239,8 +277,13 @@ class Zoo:
         assert not (folder / "killed").exists()
         run("killed")
         assert _files(folder / "killed") == _files(folder / "encoder")
-        before, after = (dict(load_encoder(path).named_parameters()) for path in (sources.encoder, folder / "encoder"))
-        assert before.keys() == after.keys() and any(not torch.equal(after[name], before[name]) for name in after)
+        before, after = (
+            dict(load_encoder(path).named_parameters())
+            for path in (sources.encoder, folder / "encoder")
+        )
+        assert before.keys() == after.keys() and any(
+            not torch.equal(after[name], before[name]) for name in after
+        )
 
     def _tune(self, sources: Sources, folder: Path, keys: dict[str, Any]) -> None:
         limit = position_limit(AutoConfig.from_pretrained(sources.encoder))
@@ -251,7 +294,17 @@ class Zoo:
         corpus = Corpus.make(asked, sources, self.examples, self.products)
         assert corpus.pairs.lengths().max() == asked.max_length
         rows = np.arange(len(self.examples))
-        fold = Fold("0", folder / "fold-0", "zoo", sources, rows[:12], rows[12:18], rows[18:], None, folder / "left")
+        fold = Fold(
+            "0",
+            folder / "fold-0",
+            "zoo",
+            sources,
+            rows[:12],
+            rows[12:18],
+            rows[18:],
+            None,
+            folder / "left",
+        )
         whole = replace(fold, folder=folder / "whole", unfinished=folder / "left-whole")
 
         def train(fold: Fold) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -273,4 +326,8 @@ class Zoo:
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

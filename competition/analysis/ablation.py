@@ -1,8 +1,8 @@
 """The published ablations on this workspace's rows: the same folds, orders and seeds, one key changed at a time.
 
-A row of a table is a recipe like any other, with its own run in `oof/`, so an ablation that was stopped goes on. Each
-row is compared with the one before it over the same queries. The interval is over queries: of what another seed would
-have given it says nothing, hence `seeds`.
+A row of a table is a recipe like any other, with its own run in `oof/`, so an ablation that was
+stopped goes on. Each row is compared with the one before it over the same queries. The interval is
+over queries: of what another seed would have given it says nothing, hence `seeds`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config.paper_tables import FIRST, TABLES, Table
+from competition.config.paper_tables import FIRST, TABLES, AblationTable
 from competition.config.recipe import (
     AnyRecipe,
     EncoderRecipe,
@@ -22,7 +22,7 @@ from competition.config.recipe import (
     PretrainingRecipe,
 )
 from competition.core.atomic import write_text
-from competition.core.errors import InputError, unknown
+from competition.core.errors import InputError, unknown_name
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs, read_losses
@@ -33,7 +33,7 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import Array
-from competition.scoring.paired import Flattered, Line, compare, over
+from competition.scoring.paired import Flattered, PairedRow, compare, compare_over
 from competition.scoring.tasks import KINDS, TASKS, Task
 
 TITLES = "held-out titles"  # what pre-training is measured on, as others are on a task; a lower loss is better
@@ -51,7 +51,7 @@ class Ablation:
     nested: bool  # whether what rows learn from never saw the fold that is scored
 
     @property
-    def table(self) -> Table:
+    def table(self) -> AblationTable:
         return TABLES[self.name]
 
     @property
@@ -82,26 +82,34 @@ class Ablation:
             nested: let rows learn from models that never saw the fold that is scored.
 
         Raises:
-            InputError: there is no such table, the data have no labelled training row of its task, or the recipe that
-                it starts from does not answer it in this workspace.
+            InputError: there is no such table, the data have no labelled training row of its task,
+                or the recipe that it starts from does not answer it in this workspace.
         """
         if name not in TABLES:
-            raise unknown("table", name, TABLES)
+            raise unknown_name("table", name, TABLES)
         table = TABLES[name]
         planner = Planner(workspace)
         recipe, task = recipe or table.recipe, table.tasks[0]
         base = _base(planner, name, recipe)
         if nested and not table.labels:
-            raise InputError(f"The table {name!r} learns from no other run, so there is nothing to nest.")
+            raise InputError(
+                f"The table {name!r} learns from no other run, so there is nothing to nest."
+            )
         pretrains = any(row.pretraining is not None for row in table.rows)
         start = planner.pretraining("pretrained") if pretrains else None
         recipes: dict[str, AnyRecipe] = {}
         runs: dict[str, list[str]] = {}
         for row in table.rows:
             for number, seed in enumerate(range(base.seed, base.seed + seeds)):
-                first = runs[table.rows[0].name][number] if runs and FIRST in row.changes.values() else ""
+                first = (
+                    runs[table.rows[0].name][number]
+                    if runs and FIRST in row.changes.values()
+                    else ""
+                )
                 run = f"ablate-{recipe}-{row.name}{'-nested' if nested and first else ''}-{seed}"
-                changes = {key: first if value == FIRST else value for key, value in row.changes.items()}
+                changes = {
+                    key: first if value == FIRST else value for key, value in row.changes.items()
+                }
                 changes |= {"nested": True} if nested and first else {}
                 content = base.model_dump() | changes | {"name": run, "seed": seed}
                 content |= {"seeds": ()} if isinstance(base, EncoderRecipe) else {}
@@ -116,7 +124,9 @@ class Ablation:
         ablation = cls(name, Pipeline(workspace, recipes), recipe, runs, fold, nested)
         examples = ablation.pipeline.maker.examples
         if evaluation.graded_rows(TASKS[task], examples[examples["split"] == "train"]).empty:
-            raise InputError(f"The table {name!r} is about {task}, of which the data have no labelled training row.")
+            raise InputError(
+                f"The table {name!r} is about {task}, of which the data have no labelled training row."
+            )
         return ablation
 
     def steps(self) -> list[Step]:
@@ -124,10 +134,14 @@ class Ablation:
         mine = [run for runs in self.runs.values() for run in runs]
         steps: list[Step] = []
         for name in self.pipeline.order(mine):
-            # Test rows are of no interest, so they are not predicted again when they change; but what others learn
-            # from is a complete run.
+            # Test rows are of no interest, so they are not predicted again when they change; but
+            # what others learn from is a complete run.
             ours = name in mine and name not in self._sources
-            steps += self.pipeline.training_steps(name, self.fold) if ours else self.pipeline.run_steps(name)
+            steps += (
+                self.pipeline.training_steps(name, self.fold)
+                if ours
+                else self.pipeline.run_steps(name)
+            )
         steps += [self.pipeline.noise_step(run) for run in self._sources]
         return list({step.name: step for step in steps}.values())
 
@@ -136,26 +150,44 @@ class Ablation:
         """The runs that other rows learn from."""
         return self.runs[self.table.rows[0].name] if self.table.labels else []
 
-    def lines(self) -> dict[str, list[Line]]:
+    def lines(self) -> dict[str, list[PairedRow]]:
         """What is measured on (a task, or TITLES) -> the baseline, if any, and the rows, from their files."""
         graded = {task: self._rows(TASKS[task]) for task in self.table.tasks}
-        found = {task: self._task_lines(TASKS[task], rows) for task, rows in graded.items() if not rows.empty}
+        found = {
+            task: self._task_lines(TASKS[task], rows)
+            for task, rows in graded.items()
+            if not rows.empty
+        }
         titles = [row for row in self.table.rows if row.pretraining is not None]
         if titles:
             sums = [
-                (row.name, [self._titles(run) for run in self.runs[row.name]], row.paper_mlm, None) for row in titles
+                (row.name, [self._titles(run) for run in self.runs[row.name]], row.paper_mlm, None)
+                for row in titles
             ]
             found[TITLES] = compare("MLM loss", metrics.mean, sums)
         return found
 
-    def _task_lines(self, task: Task, rows: pd.DataFrame) -> list[Line]:
+    def _task_lines(self, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
         name, baseline = evaluation.count_baseline(task, rows)
-        counts = [(row, [self._count(run, task, rows) for run in self.runs[row.name]]) for row in self.table.rows]
-        if not all(np.array_equal(one.queries, baseline.queries) for _, seeds in counts for one in seeds):
+        counts = [
+            (row, [self._count(run, task, rows) for run in self.runs[row.name]])
+            for row in self.table.rows
+        ]
+        if not all(
+            np.array_equal(one.queries, baseline.queries) for _, seeds in counts for one in seeds
+        ):
             raise ValueError("paired results must have the same queries")
-        published = {row.name: row.paper if task.name == self.table.tasks[0] else None for row in self.table.rows}
+        published = {
+            row.name: row.paper if task.name == self.table.tasks[0] else None
+            for row in self.table.rows
+        }
         sums = [
-            (row.name, [one.values for one in seeds], published[row.name], row.paper_minus.get(task.name))
+            (
+                row.name,
+                [one.values for one in seeds],
+                published[row.name],
+                row.paper_minus.get(task.name),
+            )
             for row, seeds in counts
         ]
         return compare(task.metric, baseline.statistic, sums, (name, baseline.values))
@@ -171,10 +203,14 @@ class Ablation:
             for row, runs in self.runs.items():
                 counts = [self._count(run, task, rows) for run in runs]
                 pruned = [
-                    over(self._count(run, task, self._kept(rows, source)), counts[0].queries)
+                    compare_over(
+                        self._count(run, task, self._kept(rows, source)), counts[0].queries
+                    )
                     for run, source in zip(runs, self._sources, strict=True)
                 ]
-                whole[row], left[row] = (np.sum(values, axis=0) for values in ([c.values for c in counts], pruned))
+                whole[row], left[row] = (
+                    np.sum(values, axis=0) for values in ([c.values for c in counts], pruned)
+                )
             first, statistic = next(iter(whole.values())), counts[0].statistic
             found[task.name] = [
                 Flattered(
@@ -217,20 +253,30 @@ class Ablation:
     def _count(self, run: str, task: Task, rows: pd.DataFrame) -> Counts:
         return evaluation.count_outputs(task, self.pipeline.run(run).kind, self._outputs(run), rows)
 
-    def write(self, tables: dict[str, list[Line]], flattered: dict[str, list[Flattered]]) -> None:
+    def write(
+        self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[Flattered]]
+    ) -> None:
         """Write the tables as one CSV; those of the flawed protocol are said to be `without pruned rows`."""
         cells = []
         for measured, lines in tables.items():
             for line in lines:
                 row: dict[str, Any] = {"row": line.name, "task": measured, "metric": line.metric}
                 row |= {"queries": line.score.queries, "seeds": len(line.of_seeds)}
-                row |= metrics.cells(score=line.score, minus_before=line.difference, minus_first=line.to_first)
+                row |= metrics.cells(
+                    score=line.score, minus_before=line.difference, minus_first=line.to_first
+                )
                 cells.append(row | {"seed_deviation": line.deviation, "paper": line.paper})
         for task, found in flattered.items():
             for pruned in found:
-                row = {"row": pruned.name, "task": f"{task}, without pruned rows", "metric": pruned.metric}
+                row = {
+                    "row": pruned.name,
+                    "task": f"{task}, without pruned rows",
+                    "metric": pruned.metric,
+                }
                 row |= {"queries": pruned.score.queries, "seeds": len(self._sources)}
-                row |= metrics.cells(score=pruned.score, minus_first=pruned.claim, minus_unpruned=pruned.flatters)
+                row |= metrics.cells(
+                    score=pruned.score, minus_first=pruned.claim, minus_unpruned=pruned.flatters
+                )
                 cells.append(row)
         write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
 
@@ -240,7 +286,11 @@ def _base(planner: Planner, name: str, recipe: str) -> MemberRecipe:
     table, base = TABLES[name], planner.recipe(recipe)
     fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
     if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != table.tasks[0]:
-        mend = f"rename the workspace's own {recipe}.toml" if recipe == table.recipe else "name another"
+        mend = (
+            f"rename the workspace's own {recipe}.toml"
+            if recipe == table.recipe
+            else "name another"
+        )
         asked = "a model" if table.labels else "an encoder"
         raise InputError(
             f"The table {name!r} starts from the recipe {recipe!r}, which must be {asked} made for {table.tasks[0]}: "

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from competition.analysis.environment import Device, find_device
-from competition.analysis.step_benchmark import Trial, measure
+from competition.analysis.step_benchmark import StepTimes, measure
 from competition.config.recipe import EncoderRecipe
 from competition.data import folds
 from competition.pipeline.build_runs import sides
@@ -30,7 +30,7 @@ class Forecast:
     """The folds of a recipe on a device."""
 
     device: Device
-    trial: Trial
+    trial: StepTimes
     tokenising: float  # seconds, before the first fold
     folds: list[FoldCost]
 
@@ -42,8 +42,8 @@ class Forecast:
 def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) -> Forecast:
     """Measure a recipe and scale it up to the folds `numbers`.
 
-    An audit is taken to drop as many rows as it may; translated rows are not counted. What training starts from is
-    taken to be there, or to be made in no time: that is not so of pre-training.
+    An audit is taken to drop as many rows as it may; translated rows are not counted. What training
+    starts from is taken to be there, or to be made in no time: that is not so of pre-training.
 
     Raises:
         InputError: the encoder would have to be downloaded first.
@@ -53,7 +53,9 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
     kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
     counts = {
-        number: {side: int(mask.sum()) for side, mask in sides(recipe, examples, fold, (number,)).items()}
+        number: {
+            side: int(mask.sum()) for side, mask in sides(recipe, examples, fold, (number,)).items()
+        }
         for number in numbers
     }
 
@@ -62,11 +64,18 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
 
     device = find_device(recipe.precision)  # before the trial takes memory
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
-        trial = measure(pipeline, recipe, Path(folder), sum(steps(rows["train"] * kept) for rows in counts.values()))
+        trial = measure(
+            pipeline,
+            recipe,
+            Path(folder),
+            sum(steps(rows["train"] * kept) for rows in counts.values()),
+        )
     costs = []
     for number, rows in counts.items():
         trained = round(rows["train"] * kept * (1 + trial.added))
         predicted = models * (recipe.epochs * rows["held_out"] + rows["test"])
         seconds = steps(trained) * trial.step + predicted * trial.predicted
-        costs.append(FoldCost(number, trained, steps(trained), round(steps(trained) * trial.tokens), seconds))
+        costs.append(
+            FoldCost(number, trained, steps(trained), round(steps(trained) * trial.tokens), seconds)
+        )
     return Forecast(device, trial, trial.tokenised * len(examples), costs)

@@ -14,7 +14,7 @@ from competition.core.atomic import write_text
 from competition.core.parquet import read_table
 from competition.pipeline.execute import Step
 from competition.pipeline.steps import Pipeline
-from competition.scoring.optimism import read_flattery
+from competition.scoring.optimism import read_optimism
 from competition.scoring.scoreboard import best_runs, scoreboard
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -37,7 +37,9 @@ class Stacks:
         if self.every_method:
             found += [f"{name}.{method}" for method in METHODS if method != recipe.method]
             decided = dict.fromkeys([name, name if recipe.method == "mixed" else f"{name}.mixed"])
-            found += [f"{base}.{decision}" for base in decided for decision in ("can", "thresholds")]
+            found += [
+                f"{base}.{decision}" for base in decided for decision in ("can", "thresholds")
+            ]
         members = [member.name for member in self.pipeline.members_of(recipe)]
         if self.leave_out and len(members) > 1:
             found += [f"{name}.{WITHOUT}{member}" for member in members]
@@ -47,7 +49,9 @@ class Stacks:
         """The tasks that a variant answers and that it says something new about."""
         tasks = self.pipeline.tasks_of(variant)
         if variant.members != self.recipe.members:
-            whole, left = (partial(self.pipeline.members_of, recipe) for recipe in (self.recipe, variant))
+            whole, left = (
+                partial(self.pipeline.members_of, recipe) for recipe in (self.recipe, variant)
+            )
             return [task for task in tasks if len(left(task)) < len(whole(task))]
         if variant.can != self.recipe.can:
             return [task for task in tasks if task == "task2"]
@@ -69,13 +73,23 @@ class Stacks:
         The best is that of `best_runs`.
         """
         maker = self.pipeline.maker
-        members = [self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)]
-        whole = [self.pipeline.ensemble_run(self.recipe, task) for task in self.tasks_of(self.recipe)]
-        others = [self.pipeline.ensemble_run(v, task) for v in self.variants[1:] for task in self.tasks_of(v)]
-        partial = [plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)]
+        members = [
+            self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)
+        ]
+        whole = [
+            self.pipeline.ensemble_run(self.recipe, task) for task in self.tasks_of(self.recipe)
+        ]
+        others = [
+            self.pipeline.ensemble_run(v, task)
+            for v in self.variants[1:]
+            for task in self.tasks_of(v)
+        ]
+        partial = [
+            plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)
+        ]
         methods = [plan for plan in others if plan not in partial]
         runs = {plan.name: maker.read_run(plan) for plan in [*members, *whole, *others]}
-        flattery = read_flattery(self.pipeline.workspace, [*members, *whole, *others])
+        flattery = read_optimism(self.pipeline.workspace, [*members, *whole, *others])
         best = best_runs(scoreboard(maker.examples, members, runs, {}))
         compared = scoreboard(maker.examples, [*members, *whole, *methods], runs, best, flattery)
         of_task = {plan.tasks[0]: plan.name for plan in whole}
@@ -101,4 +115,8 @@ def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
 def mean_weights(by_fold: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
     """The weight of each member of an ensemble's card, mean over the folds; empty where trees were learned."""
     folds = [fold["all"] for fold in by_fold.values() if fold]
-    return {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]} if folds else {}
+    return (
+        {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}
+        if folds
+        else {}
+    )

@@ -9,14 +9,19 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import Literal
 
 DISTRIBUTION = "comp-relevance"
-_LOADED = ("torch", "transformers", "accelerate", "lightgbm")  # libraries with parts of their own that may be missing
+_LOADED = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "lightgbm",
+)  # libraries with parts of their own that may be missing
 GIB = 2**30
 
 Level = Literal["well", "look", "stop"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing that was looked at: `look` stops nothing, with `stop` a command would fail; then `mend` is the way."""
 
     what: str
@@ -50,13 +55,15 @@ def find_device(asked: str = "auto") -> Device:
     precision = "bf16" if computes_in_bf16(asked) else "fp32"
     if kind == "cuda":
         free, total = torch.cuda.mem_get_info()
-        return Device(torch.cuda.get_device_name(), kind, precision, total, free, torch.get_num_threads())
+        return Device(
+            torch.cuda.get_device_name(), kind, precision, total, free, torch.get_num_threads()
+        )
     memory = psutil.virtual_memory()
     name = platform.processor() or platform.machine()
     return Device(name, kind, precision, memory.total, memory.available, torch.get_num_threads())
 
 
-def examine_machine() -> Iterator[Finding]:
+def examine_machine() -> Iterator[Check]:
     """Python, packages, libraries, device and precision."""
     yield _python()
     yield from _packages()
@@ -66,14 +73,18 @@ def examine_machine() -> Iterator[Finding]:
         yield from _device()
 
 
-def _python() -> Finding:
+def _python() -> Check:
     from packaging.specifiers import SpecifierSet
 
     found, wanted = platform.python_version(), _of_distribution("Requires-Python") or ">=3.11"
     fits = SpecifierSet(wanted).contains(found, prereleases=True)
     said = f"{found}, {sys.executable}"
     mend = f"install Python {wanted} and make the environment anew: rm -r .venv; make demo"
-    return Finding("Python", "well", said) if fits else Finding("Python", "stop", f"{said}, needs {wanted}", mend)
+    return (
+        Check("Python", "well", said)
+        if fits
+        else Check("Python", "stop", f"{said}, needs {wanted}", mend)
+    )
 
 
 def _of_distribution(field: str) -> str | None:
@@ -83,53 +94,66 @@ def _of_distribution(field: str) -> str | None:
         return None
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     """Each package that is missing or outside of its bounds; one finding where all are well."""
     from packaging.requirements import Requirement
 
     try:
         wanted = [Requirement(line) for line in requires(DISTRIBUTION) or []]
     except PackageNotFoundError:
-        yield Finding(
-            "packages", "look", f"{DISTRIBUTION} is not installed, its bounds are unknown", "pip install -e ."
+        yield Check(
+            "packages",
+            "look",
+            f"{DISTRIBUTION} is not installed, its bounds are unknown",
+            "pip install -e .",
         )
         return
     wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
     bad = list(filter(None, (_misfit(one.name, one) for one in wanted)))
     yield from bad
     if not bad:
-        yield Finding("packages", "well", f"{len(wanted)} within their bounds, torch {version('torch')}")
+        yield Check(
+            "packages", "well", f"{len(wanted)} within their bounds, torch {version('torch')}"
+        )
 
 
-def _misfit(name: str, wanted: object) -> Finding | None:
+def _misfit(name: str, wanted: object) -> Check | None:
     mend = f"pip install '{wanted}'"
     try:
         found = version(name)
     except PackageNotFoundError:
-        return Finding(name, "stop", f"is not installed, needs {wanted}", mend)
+        return Check(name, "stop", f"is not installed, needs {wanted}", mend)
     fits = wanted.specifier.contains(found, prereleases=True)  # type: ignore[attr-defined]
-    return None if fits else Finding(name, "stop", f"{found} is installed, needs {wanted}", mend)
+    return None if fits else Check(name, "stop", f"{found} is installed, needs {wanted}", mend)
 
 
-def _load(name: str) -> Finding | None:
+def _load(name: str) -> Check | None:
     try:
         import_module(name)
     except Exception as error:  # whatever a broken installation raises
         reason = str(error).split("\n")[0]
-        return Finding(name, "stop", f"cannot be loaded: {reason}", f"pip install --force-reinstall {name}")
+        return Check(
+            name, "stop", f"cannot be loaded: {reason}", f"pip install --force-reinstall {name}"
+        )
     return None
 
 
-def _device() -> Iterator[Finding]:
+def _device() -> Iterator[Check]:
     from competition.training.precision import computes_in_bf16
 
     device = find_device()
     memory = f"{device.free / GIB:.1f} of {device.memory / GIB:.1f} GiB free"
     threads = f", threads: {device.threads}" if device.kind == "cpu" else ""
-    yield Finding("device", "well", f"{device.kind} ({device.name}){threads}, {memory}")
+    yield Check("device", "well", f"{device.kind} ({device.name}){threads}, {memory}")
     said = {"bf16": "bf16 where it is safe, fp32 elsewhere", "fp32": "fp32"}[device.precision]
     if device.kind == "cuda" and device.precision == "fp32":
-        yield Finding("precision", "look", f"{said}: this GPU has no bf16, so training takes several times as long")
+        yield Check(
+            "precision",
+            "look",
+            f"{said}: this GPU has no bf16, so training takes several times as long",
+        )
     else:
         fast = device.kind == "cpu" and computes_in_bf16("fast")
-        yield Finding("precision", "well", said + ', bf16 where a recipe says `precision = "fast"`' * fast)
+        yield Check(
+            "precision", "well", said + ', bf16 where a recipe says `precision = "fast"`' * fast
+        )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from competition.analysis import permutation_test
 from competition.config.recipe import EnsembleRecipe, LexicalRecipe, MemberRecipe
-from competition.core.errors import CompError, counted
+from competition.core.errors import CompError, pluralize
 from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
 from competition.data import store
@@ -25,7 +25,7 @@ from competition.pipeline.plan import split_run
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import describe
 from competition.scoring.metrics import FEWEST
-from competition.scoring.optimism import record_flattery
+from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import TASKS
 
@@ -33,7 +33,7 @@ Verdict = Literal["ok", "look", "approximate", "cannot say", "not tried"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class LeakTest:
     """One thing that was looked at."""
 
     what: str
@@ -46,17 +46,22 @@ class Finding:
         return self.verdict != "look"
 
 
-def audit(pipeline: Pipeline, names: Sequence[str], shuffles: int | None, deep: bool) -> Iterator[Finding]:
+def audit(
+    pipeline: Pipeline, names: Sequence[str], shuffles: int | None, deep: bool
+) -> Iterator[LeakTest]:
     """Look at the data, then at the runs and ensembles `names` and what they are made from.
 
-    An ensemble is fitted on shuffled labels over its members as they are, a member of trees is trained on them.
+    An ensemble is fitted on shuffled labels over its members as they are, a member of trees is
+    trained on them.
 
     Args:
         pipeline: of the workspace; its runs must be complete.
         names: recipes and ensembles.
-        shuffles: how often the labels are shuffled for each run and task; None for as many as it takes.
-        deep: whether every run is made anew on shuffled labels, with all that it learns from, in workspaces of their
-            own; what an approximate run then scores above chance is kept as that by which it flatters.
+        shuffles: how often the labels are shuffled for each run and task; None for as many as it
+            takes.
+        deep: whether every run is made anew on shuffled labels, with all that it learns from, in
+            workspaces of their own; what an approximate run then scores above chance is kept as
+            that by which it flatters.
     """
     yield from _data(pipeline)
     with _Remade(pipeline) as remade:
@@ -70,8 +75,12 @@ def audit(pipeline: Pipeline, names: Sequence[str], shuffles: int | None, deep: 
 
 
 def _ensemble(
-    pipeline: Pipeline, recipe: EnsembleRecipe, task: str, shuffles: int | None, remade: "_Remade | None"
-) -> Iterator[Finding]:
+    pipeline: Pipeline,
+    recipe: EnsembleRecipe,
+    task: str,
+    shuffles: int | None,
+    remade: "_Remade | None",
+) -> Iterator[LeakTest]:
     plan = pipeline.run(recipe.name, task)
     yield (rows := _rows(pipeline, plan))
     if not rows.passed:
@@ -80,12 +89,16 @@ def _ensemble(
     if remade is not None:
         yield _remade_trial(pipeline, plan, task, shuffles, remade)
     elif plan.label_paths:
-        yield Finding(plan.name, "approximate", f"{describe(plan.label_paths)}; --deep measures what that flatters")
+        yield LeakTest(
+            plan.name,
+            "approximate",
+            f"{describe(plan.label_paths)}; --deep measures what that flatters",
+        )
 
 
 def _member(
     pipeline: Pipeline, recipe: MemberRecipe, shuffles: int | None, remade: "_Remade | None"
-) -> Iterator[Finding]:
+) -> Iterator[LeakTest]:
     plan = pipeline.run(recipe.name)
     yield (rows := _rows(pipeline, plan))
     if not rows.passed:
@@ -94,39 +107,53 @@ def _member(
     if remade is not None:
         yield _remade_trial(pipeline, plan, task, shuffles, remade)
     elif plan.label_paths:
-        yield Finding(plan.name, "approximate", f"{describe(plan.label_paths)}; --deep measures what that flatters")
+        yield LeakTest(
+            plan.name,
+            "approximate",
+            f"{describe(plan.label_paths)}; --deep measures what that flatters",
+        )
     elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distil_from):
         yield _trial(plan, _regrown(pipeline, recipe, plan, task, shuffles), "trained")
     else:
-        yield Finding(plan.name, "not tried", "held-out by its recipe; --deep trains it on shuffled labels")
+        yield LeakTest(
+            plan.name, "not tried", "held-out by its recipe; --deep trains it on shuffled labels"
+        )
 
 
-def _data(pipeline: Pipeline) -> Iterator[Finding]:
+def _data(pipeline: Pipeline) -> Iterator[LeakTest]:
     maker = pipeline.maker
     examples = maker.examples
     repeated = permutation_test.repeated_pairs(examples)
-    pairs = counted(
-        repeated, "training pair of query text and product is", "training pairs of query text and product are"
+    pairs = pluralize(
+        repeated,
+        "training pair of query text and product is",
+        "training pairs of query text and product are",
     )
-    yield Finding("data", "look" if repeated else "ok", f"{pairs} judged more than once")
+    yield LeakTest("data", "look" if repeated else "ok", f"{pairs} judged more than once")
     shared = len(shared_with_test(examples))
-    queries = counted(shared, "training query is a test query", "training queries are test queries")
-    yield Finding("data", "ok", f"{queries}, too: their labels are open to all")
+    queries = pluralize(
+        shared, "training query is a test query", "training queries are test queries"
+    )
+    yield LeakTest("data", "ok", f"{queries}, too: their labels are open to all")
 
 
-def _rows(pipeline: Pipeline, plan: RunPlan) -> Finding:
+def _rows(pipeline: Pipeline, plan: RunPlan) -> LeakTest:
     """Whether a run holds each row once, in the fold of its query's text: reading it checks both."""
     try:
         run = pipeline.maker.read_run(plan)
     except CompError as error:
-        return Finding(plan.name, "look", str(error).removesuffix("."))
-    rows = counted(len(run.held_out), "row")
-    return Finding(plan.name, "ok", f"{rows}, each once, in {len(plan.folds)} folds; 0 query texts in two of them")
+        return LeakTest(plan.name, "look", str(error).removesuffix("."))
+    rows = pluralize(len(run.held_out), "row")
+    return LeakTest(
+        plan.name,
+        "ok",
+        f"{rows}, each once, in {len(plan.folds)} folds; 0 query texts in two of them",
+    )
 
 
 def _refitted(
     pipeline: Pipeline, recipe: EnsembleRecipe, plan: RunPlan, shuffles: int | None
-) -> permutation_test.Trial:
+) -> permutation_test.PermutationTest:
     """The permutation test of an ensemble over the members as they are."""
     maker = pipeline.maker
     (task,) = plan.tasks
@@ -135,12 +162,14 @@ def _refitted(
     def refit(examples: pd.DataFrame) -> pd.DataFrame:
         return pd.concat(maker.combine(plan, recipe, members, examples).held_out, ignore_index=True)
 
-    return permutation_test.permutation_test(TASKS[task], plan.kind, maker.examples, refit, shuffles)
+    return permutation_test.permutation_test(
+        TASKS[task], plan.kind, maker.examples, refit, shuffles
+    )
 
 
 def _regrown(
     pipeline: Pipeline, recipe: LexicalRecipe, plan: RunPlan, task: str, shuffles: int | None
-) -> permutation_test.Trial:
+) -> permutation_test.PermutationTest:
     """The permutation test of trees that learn from labels alone: cheap enough to be trained whenever it is asked."""
     from competition.models.lexical.lexical import predict_lexical, train_lexical
 
@@ -150,12 +179,16 @@ def _regrown(
         held_out = []
         for fold in plan.folds:
             rows = sides(recipe, examples, fold_of_row, (fold,))
-            booster = train_lexical(recipe, maker.lexical_features, examples[rows["train"]], str(fold))
+            booster = train_lexical(
+                recipe, maker.lexical_features, examples[rows["train"]], str(fold)
+            )
             ids = examples.loc[rows["held_out"], "example_id"].to_numpy()
             held_out.append(predict_lexical(booster, maker.lexical_features, ids))
         return pd.concat(held_out, ignore_index=True)
 
-    return permutation_test.permutation_test(TASKS[task], plan.kind, maker.examples, refit, shuffles)
+    return permutation_test.permutation_test(
+        TASKS[task], plan.kind, maker.examples, refit, shuffles
+    )
 
 
 class _Remade:
@@ -186,7 +219,9 @@ class _Remade:
 
     def _space(self, examples: pd.DataFrame) -> Workspace:
         """The workspace with the labels of `examples`."""
-        labels = pd.util.hash_pandas_object(examples[["example_id", "label", "substitute"]], index=False)
+        labels = pd.util.hash_pandas_object(
+            examples[["example_id", "label", "substitute"]], index=False
+        )
         key = hashlib.sha256(labels.to_numpy().tobytes()).hexdigest()
         if key not in self._spaces:
             folder = Path(self._folders.enter_context(TemporaryDirectory(prefix="comp-leaks-")))
@@ -195,7 +230,9 @@ class _Remade:
         return self._spaces[key]
 
 
-def _copy(workspace: Workspace, folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> Workspace:
+def _copy(
+    workspace: Workspace, folder: Path, examples: pd.DataFrame, products: pd.DataFrame
+) -> Workspace:
     """A workspace with the same settings and recipes, and other labels."""
     shutil.copy(workspace.settings_file, folder)
     if workspace.own_recipes.is_dir():
@@ -205,7 +242,9 @@ def _copy(workspace: Workspace, folder: Path, examples: pd.DataFrame, products: 
     return space
 
 
-def _remade_trial(pipeline: Pipeline, plan: RunPlan, task: str, shuffles: int | None, remade: _Remade) -> Finding:
+def _remade_trial(
+    pipeline: Pipeline, plan: RunPlan, task: str, shuffles: int | None, remade: _Remade
+) -> LeakTest:
     """The permutation test of a run that is made anew; what it measures of an approximate one is kept."""
     trial = permutation_test.permutation_test(
         TASKS[task],
@@ -218,18 +257,18 @@ def _remade_trial(pipeline: Pipeline, plan: RunPlan, task: str, shuffles: int | 
     found = _trial(plan, trial, "made anew")
     if not plan.label_paths or not trial.says:
         return found
-    record_flattery(pipeline.workspace, plan, task, trial.above_chance)
-    return Finding(plan.name, "approximate", f"{describe(plan.label_paths)}; {found.said}")
+    record_optimism(pipeline.workspace, plan, task, trial.above_chance)
+    return LeakTest(plan.name, "approximate", f"{describe(plan.label_paths)}; {found.said}")
 
 
-def _trial(plan: RunPlan, trial: permutation_test.Trial, how: str) -> Finding:
+def _trial(plan: RunPlan, trial: permutation_test.PermutationTest, how: str) -> LeakTest:
     """A trial in words."""
     said = f"{how} on shuffled labels: {trial.score.value:.4f}, minus {trial.chance} {trial.above_chance:+}"
     if not trial.says:
-        queries = counted(trial.above_chance.queries, "query", "queries")
-        return Finding(plan.name, "cannot say", f"{said}; {queries} can tell, it takes {FEWEST}")
+        queries = pluralize(trial.above_chance.queries, "query", "queries")
+        return LeakTest(plan.name, "cannot say", f"{said}; {queries} can tell, it takes {FEWEST}")
     size = f"a leak of {trial.visible:.3f} or more would be seen"
     if trial.visible > permutation_test.SEEN:
         enough = math.ceil(trial.shuffles * (trial.visible / permutation_test.SEEN) ** 2)
         size += f", of {permutation_test.SEEN} with --shuffles {enough}"
-    return Finding(plan.name, "look" if trial.alarm else "ok", f"{said}; {size}")
+    return LeakTest(plan.name, "look" if trial.alarm else "ok", f"{said}; {size}")

@@ -1,9 +1,10 @@
 """A learning curve: the same members and their ensemble, learned from more and more training queries.
 
-A model of a size is a recipe like any other, with its own run in `oof/`, so a curve that was stopped goes on. Sizes are
-nested, and all are scored on the same held-out rows, so differences are paired, between models and between sizes. An
-ensemble of a size learns from the labels of the same queries as its members. Recipes keep their epochs, so fewer
-queries are fewer steps; what they take from an audit or a teacher, which know more labels, is left out at every size.
+A model of a size is a recipe like any other, with its own run in `oof/`, so a curve that was
+stopped goes on. Sizes are nested, and all are scored on the same held-out rows, so differences are
+paired, between models and between sizes. An ensemble of a size learns from the labels of the same
+queries as its members. Recipes keep their epochs, so fewer queries are fewer steps; what they take
+from an audit or a teacher, which know more labels, is left out at every size.
 """
 
 from collections.abc import Sequence
@@ -67,23 +68,28 @@ class Curve:
         return self.pipeline.workspace.curve(self.ensemble)
 
     @classmethod
-    def plan(cls, workspace: Workspace, queries: Sequence[int] = (), ensemble: str | None = None) -> "Curve":
+    def plan(
+        cls, workspace: Workspace, queries: Sequence[int] = (), ensemble: str | None = None
+    ) -> "Curve":
         """Return the curve of an ensemble, its members and the floor.
 
         Args:
             workspace: whose rows.
-            queries: the sizes beside that of all training queries; those that are not below it are left out. Unless
-                named, SIZES up to half of all, or a quarter and a half of all.
+            queries: the sizes beside that of all training queries; those that are not below it are
+                left out. Unless named, SIZES up to half of all, or a quarter and a half of all.
             ensemble: its name; the first of competition.toml unless named.
 
         Raises:
-            InputError: no ensemble or no floor is named, a recipe limits its training queries already, no size is
-                below all training queries, or one leaves a fold without a row of a task.
+            InputError: no ensemble or no floor is named, a recipe limits its training queries
+                already, no size is below all training queries, or one leaves a fold without a row
+                of a task.
         """
         pipeline = Pipeline(workspace)
         ensemble = ensemble or next(iter(pipeline.settings.ensembles), None)
         if ensemble is None:
-            raise InputError(f"{workspace.settings_file} names no ensemble: name one, such as `comp curve blend`.")
+            raise InputError(
+                f"{workspace.settings_file} names no ensemble: name one, such as `comp curve blend`."
+            )
         blend, floor = pipeline.ensemble(ensemble), pipeline.floor
         if floor is None:
             raise InputError(
@@ -126,7 +132,9 @@ class Curve:
         train = examples[examples["split"] == "train"]
         tasks = self.pipeline.tasks_of(self.pipeline.ensemble(self.ensemble))
         graded = [(TASKS[name], evaluation.graded_rows(TASKS[name], train)) for name in tasks]
-        return [point for task, rows in graded if not rows.empty for point in self._points(task, rows)]
+        return [
+            point for task, rows in graded if not rows.empty for point in self._points(task, rows)
+        ]
 
     def _points(self, task: Task, rows: pd.DataFrame) -> list[Point]:
         points: list[Point] = []
@@ -139,7 +147,9 @@ class Curve:
                 above = None if model == self.floor else evaluation.difference(each, floor, group)
                 gained = evaluation.difference(each, before[model], group) if before else None
                 score = evaluation.score(each, group)
-                points.append(Point(task.name, group, model, size.queries, size.rows, score, above, gained))
+                points.append(
+                    Point(task.name, group, model, size.queries, size.rows, score, above, gained)
+                )
             before = counts
         return points
 
@@ -165,19 +175,29 @@ class Curve:
         """Write the table and, beside it, the picture."""
         cells = []
         for point in points:
-            row: dict[str, object] = {"task": point.task, "metric": TASKS[point.task].metric, "group": point.group}
+            row: dict[str, object] = {
+                "task": point.task,
+                "metric": TASKS[point.task].metric,
+                "group": point.group,
+            }
             row |= {"model": point.model, "train_queries": point.queries, "train_rows": point.rows}
             row |= {"queries": point.score.queries}
-            row |= metrics.cells(score=point.score, above_floor=point.above_floor, gained=point.gained)
+            row |= metrics.cells(
+                score=point.score, above_floor=point.above_floor, gained=point.gained
+            )
             cells.append(row)
         write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
         write_text(self.path.with_suffix(".svg"), picture)
 
 
-def _check(examples: pd.DataFrame, whole: int, queries: Sequence[int], tasks: Sequence[str]) -> None:
+def _check(
+    examples: pd.DataFrame, whole: int, queries: Sequence[int], tasks: Sequence[str]
+) -> None:
     """Raise InputError where no size is below all training queries, or one leaves a fold without a row of a task."""
     if min(queries) >= whole:
-        raise InputError(f"The data have {whole:,} training queries: name fewer, such as --queries {whole // 2}.")
+        raise InputError(
+            f"The data have {whole:,} training queries: name fewer, such as --queries {whole // 2}."
+        )
     fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED))
     for count in queries:
         chosen = examples[folds.first_queries(examples, count)]
@@ -207,7 +227,11 @@ def _at_size(
     taken = [found[name].name for name in members]
     found[blend.name] = blend
     if count or taken != list(members):
-        changes = {"name": f"curve-{blend.name}-{count or 'all'}", "members": tuple(taken), "train_queries": count}
+        changes = {
+            "name": f"curve-{blend.name}-{count or 'all'}",
+            "members": tuple(taken),
+            "train_queries": count,
+        }
         found[blend.name] = blend.model_copy(update=changes)
     return found
 

@@ -1,8 +1,8 @@
 """A few real steps of a recipe on this device: what they take of time and memory.
 
-A sample of whole queries is tokenised, trained on and predicted by the same code as a fold. What training starts from
-and is not there yet (the offline encoder, a vocabulary) is stood in for by one of the sample, in a folder that is
-thrown away: nothing is written to the workspace.
+A sample of whole queries is tokenised, trained on and predicted by the same code as a fold. What
+training starts from and is not there yet (the offline encoder, a vocabulary) is stood in for by one
+of the sample, in a folder that is thrown away: nothing is written to the workspace.
 """
 
 import time
@@ -17,7 +17,7 @@ import pandas as pd
 from competition.config.recipe import EncoderRecipe
 from competition.core.console import Progress
 from competition.core.errors import InputError
-from competition.core.json_files import stamped
+from competition.core.json_files import read_manifest
 from competition.data.store import product_rows
 from competition.models.encoder.paths import Sources
 from competition.pipeline.inputs import TINY
@@ -32,7 +32,7 @@ _ENOUGH = 5
 
 
 @dataclass(frozen=True)
-class Trial:
+class StepTimes:
     """What a few steps on a sample of the rows took."""
 
     steps: int  # that were counted
@@ -44,7 +44,7 @@ class Trial:
     memory: int  # bytes at the peak, with the tokens of all rows
 
 
-def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int) -> Trial:
+def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int) -> StepTimes:
     """Try a recipe out, for no more than `steps`, all that are to be done; what has to be written goes to `folder`.
 
     Raises:
@@ -67,13 +67,15 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int)
     accelerator, watch = make_accelerator(precision=recipe.precision), _Stopwatch(steps)
     model = RelevanceModel.make(recipe, sources, seed=0)
     with suppress(_Enough):
-        tune(accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None)
+        tune(
+            accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None
+        )
     began = time.monotonic()
     predict(accelerator, model, corpus.pairs, rows, Budget(recipe.token_budget))
     _synchronize()
     predicted = (time.monotonic() - began) / len(rows)
     more = len(pipeline.maker.examples) / len(examples) - 1
-    return Trial(
+    return StepTimes(
         steps=watch.steps,
         step=watch.per_step,
         tokens=_tokens_per_step(recipe, corpus.pairs, sample.rows),
@@ -131,13 +133,15 @@ def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd
     return rows, products.iloc[used[used >= 0]].reset_index(drop=True)
 
 
-def _sources(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, products: pd.DataFrame) -> Sources:
+def _sources(
+    pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, products: pd.DataFrame
+) -> Sources:
     """What the recipe starts from; where it is not there yet, what takes as long."""
     from competition.data.vocabulary import Vocabulary
 
     real = pipeline.sources(recipe)
     vocabulary = real.vocabulary
-    if vocabulary is not None and stamped(vocabulary) is None:
+    if vocabulary is not None and read_manifest(vocabulary) is None:
         vocabulary = folder / "vocabulary"
         Vocabulary.make(products).save(vocabulary, "trial")
     return Sources(_encoder(pipeline, recipe.encoder, folder, products), vocabulary)
@@ -148,7 +152,7 @@ def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFr
     from competition.models.encoder.encoder import fetch, make_tiny
 
     here = pipeline.encoder_folder(encoder)
-    if stamped(here) is not None:
+    if read_manifest(here) is not None:
         return here
     pretraining = pipeline.pretrained(encoder)
     if pretraining is not None:
@@ -186,7 +190,9 @@ def _size(part: Any) -> int:
         return sum(map(_size, part.values()))
     if isinstance(part, tuple):
         return sum(map(_size, part))
-    return sum(_size(getattr(part, each.name)) for each in fields(part)) if is_dataclass(part) else 0
+    return (
+        sum(_size(getattr(part, each.name)) for each in fields(part)) if is_dataclass(part) else 0
+    )
 
 
 def _synchronize() -> None:

@@ -7,11 +7,11 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, task_named
-from competition.cli.output import show, such_as
+from competition.cli.output import first_names, show
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=such_as("comp check submissions/main/task1.csv --task task1"))
+@app.command(epilog=first_names("comp check submissions/main/task1.csv --task task1"))
 def check(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
     task: TaskOption,
@@ -25,4 +25,9 @@ def check(
     examples = store.load_examples(Workspace.open(workspace))
     answer = read_answer(file, str(file), asked)
     check_answer(answer, str(file), asked, examples)
-    show(f"{file.name}: a valid answer to {asked.name}", ["file", "task", "rows"], [[file, asked.name, len(answer)]], 2)
+    show(
+        f"{file.name}: a valid answer to {asked.name}",
+        ["file", "task", "rows"],
+        [[file, asked.name, len(answer)]],
+        2,
+    )

@@ -1,20 +1,20 @@
 """`comp clean`: remove checkpoints that nothing goes on from any more."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import such_as
+from competition.cli.output import first_names
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=such_as("comp clean"))
+@app.command(epilog=first_names("comp clean"))
 def clean(workspace: WorkspaceOption = HERE) -> None:
     """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
     import shutil
 
-    from competition.pipeline.cleanup import leftovers
+    from competition.pipeline.cleanup import stale_checkpoints
 
     space = Workspace.open(workspace)
-    done, kept = leftovers(space)
+    done, kept = stale_checkpoints(space)
     freed = 0
     for folder in done:
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.atomic import write_text
-from competition.core.commands import here, quoted
+from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_json
@@ -21,14 +21,23 @@ if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
 
 
-@app.command(epilog=such_as("comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"))
+@app.command(
+    epilog=first_names(
+        "comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"
+    )
+)
 def cleanlab(
     run: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN", help="A complete 4-class run, or several: c1+lexical; else noise_run."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="A complete 4-class run, or several: c1+lexical; else noise_run.",
+        ),
     ] = None,
     fraction: Annotated[
-        float | None, typer.Option(help="Share of rows that may be dropped; noise_fraction unless named.")
+        float | None,
+        typer.Option(help="Share of rows that may be dropped; noise_fraction unless named."),
     ] = None,
     method: Annotated[
         str | None,
@@ -38,24 +47,40 @@ def cleanlab(
         ),
     ] = None,
     per_label: Annotated[
-        bool | None, typer.Option("--per-label/--no-per-label", help="No label loses more than the share of its rows.")
+        bool | None,
+        typer.Option(
+            "--per-label/--no-per-label", help="No label loses more than the share of its rows."
+        ),
     ] = None,
     per_locale: Annotated[
         bool | None,
-        typer.Option("--per-locale/--no-per-locale", help="No locale loses more than the share of its rows."),
+        typer.Option(
+            "--per-locale/--no-per-locale", help="No locale loses more than the share of its rows."
+        ),
     ] = None,
     calibrated: Annotated[
         bool | None,
-        typer.Option("--calibrated/--no-calibrated", help="Scale probabilities by a cross-fitted temperature first."),
+        typer.Option(
+            "--calibrated/--no-calibrated",
+            help="Scale probabilities by a cross-fitted temperature first.",
+        ),
     ] = None,
     despite_doubts: Annotated[
         bool | None,
-        typer.Option("--despite-doubts/--no-despite-doubts", help="Drop rows even where the audit doubts itself."),
+        typer.Option(
+            "--despite-doubts/--no-despite-doubts",
+            help="Drop rows even where the audit doubts itself.",
+        ),
     ] = None,
     verdicts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What people say of rows, in place of what they said before.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="What people say of rows, in place of what they said before."
+        ),
     ] = None,
-    open_page: Annotated[bool, typer.Option("--open", help="Open the inspection page in a browser.")] = False,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the inspection page in a browser.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
@@ -70,11 +95,22 @@ def cleanlab(
     pipeline = Pipeline(space)
     name = run or pipeline.settings.noise_run
     if not name:
-        raise InputError("competition.toml names no noise_run: say which run to audit with --from RUN.")
-    said = {"fraction": fraction, "method": method, "per_label": per_label, "per_locale": per_locale}
-    keys = audit_keys(pipeline.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts})
+        raise InputError(
+            "competition.toml names no noise_run: say which run to audit with --from RUN."
+        )
+    said = {
+        "fraction": fraction,
+        "method": method,
+        "per_label": per_label,
+        "per_locale": per_locale,
+    }
+    keys = audit_keys(
+        pipeline.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
+    )
     if verdicts is not None:
-        pipeline.maker.keep_verdicts(*pipeline.audited_runs(name), verdicts)  # before the audit, which reads them
+        pipeline.maker.keep_verdicts(
+            *pipeline.audited_runs(name), verdicts
+        )  # before the audit, which reads them
     plan = pipeline.audit(name, keys)
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
@@ -107,7 +143,9 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
     """What the tables do not show: what was not audited or not flagged, and what the flags are worth."""
     if flags["rank"].count() < int(round(keys.fraction * len(flags), 9)):
         share = flags["dropped"].mean()
-        console.print(f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped.")
+        console.print(
+            f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped."
+        )
     if unaudited:
         console.print(f"{unaudited:,} training rows are not audited: they have no label.")
     for key, value in keys.model_dump().items():
@@ -121,9 +159,16 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:
     rows = [
-        [label, *(Cell(n, ",.0f") for n in counts), Cell(share, ".3f")] for label, *counts, share in table.itertuples()
+        [label, *(OutputCell(n, ",.0f") for n in counts), OutputCell(share, ".3f")]
+        for label, *counts, share in table.itertuples()
     ]
-    header = {"of": "", "rows": "rows", "flagged": "flagged", "dropped": "dropped", "share": "share dropped"}
+    header = {
+        "of": "",
+        "rows": "rows",
+        "flagged": "flagged",
+        "dropped": "dropped",
+        "share": "share dropped",
+    }
     show(f"Audit of {name}", header, rows, run=name)
 
 
@@ -131,10 +176,15 @@ def _show_matrices(card: dict[str, Any]) -> None:
     labels = card["labels"]
     for title, key, form in (
         ("Confident joint: how many rows may be of a label", "confident_joint", ",.0f"),
-        ("Noise matrix: of the rows of a label, the share that is given each", "noise_matrix", ".3f"),
+        (
+            "Noise matrix: of the rows of a label, the share that is given each",
+            "noise_matrix",
+            ".3f",
+        ),
     ):
         rows = [
-            [given, *(Cell(value, form) for value in values)] for given, values in zip(labels, card[key], strict=True)
+            [given, *(OutputCell(value, form) for value in values)]
+            for given, values in zip(labels, card[key], strict=True)
         ]
         show(title, ["given", *(f"truly {label}" for label in labels)], rows)
     for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
@@ -145,14 +195,14 @@ def _show_matrices(card: dict[str, Any]) -> None:
 def _show_worst(rows: "pd.DataFrame") -> None:
     cells = [
         [
-            Cell(w.rank, ".0f"),
-            Cell(w.example_id, "d"),
+            OutputCell(w.rank, ".0f"),
+            OutputCell(w.example_id, "d"),
             w.locale,
             w.given,
             w.suggested,
-            Cell(w.quality, ".3f"),
-            Cell(str(w.query), text=str(w.query)[:40]),
-            Cell(str(w.title), text=str(w.title)[:60]),
+            OutputCell(w.quality, ".3f"),
+            OutputCell(str(w.query), text=str(w.query)[:40]),
+            OutputCell(str(w.title), text=str(w.title)[:60]),
         ]
         for w in rows.itertuples()
     ]
@@ -165,15 +215,17 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     import webbrowser
 
     from competition.analysis.review_page import inspection_page
-    from competition.noise.reviews import tally
+    from competition.noise.reviews import count_reviews
 
     verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
     examples, products = pipeline.maker.examples, pipeline.maker.products
     write_text(page, inspection_page(run, pipeline.card.train, flags, verdicts, examples, products))
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
-        console.print(f"{kept}: {tally(verdicts)}, which the audit honours; without the file, it would not.")
-    command = here(f"comp cleanlab --from {quoted(run)} --verdicts FILE")
+        console.print(
+            f"{kept}: {count_reviews(verdicts)}, which the audit honours; without the file, it would not."
+        )
+    command = command_for(f"comp cleanlab --from {shell_quoted(run)} --verdicts FILE")
     console.print(f"{page}: judge the worst rows there; `{command}` honours what it saves.")
     if open_page and not webbrowser.open(page.resolve().as_uri()):
         warn(f"no browser could be opened: open {page} by hand.")

@@ -7,7 +7,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.console import console, progress
 from competition.core.workspace import Workspace
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from competition.analysis.learning_curve import Point
 
 
-@app.command(epilog=such_as("comp curve --queries 30 --queries 40"))
+@app.command(epilog=first_names("comp curve --queries 30 --queries 40"))
 def curve(
     ensemble: Annotated[
         str | None,
@@ -41,7 +41,7 @@ def curve(
     Every size holds those before it and is scored on the same held-out rows.
     """
     from competition.analysis.learning_curve import Curve, meaning
-    from competition.analysis.report.charts import learning
+    from competition.analysis.report.charts import learning_curves
     from competition.pipeline.execute import execute
     from competition.scoring.tasks import TASKS
 
@@ -51,8 +51,12 @@ def curve(
     with progress("comparison"):
         points = found.points()
     shown = {task: found.shown([point for point in points if point.task == task]) for task in TASKS}
-    panels = {f"{task}, {TASKS[task].metric}": _lines(of_task) for task, of_task in shown.items() if of_task}
-    found.write(points, learning(found.ensemble, panels))
+    panels = {
+        f"{task}, {TASKS[task].metric}": _lines(of_task)
+        for task, of_task in shown.items()
+        if of_task
+    }
+    found.write(points, learning_curves(found.ensemble, panels))
     for of_task in filter(None, shown.values()):
         _show(of_task, found.floor)
     for of_task in filter(None, shown.values()):
@@ -65,7 +69,9 @@ def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, 
     lines: dict[str, list[tuple[int, tuple[float, float, float]]]] = {}
     for point in points:
         score = point.score
-        lines.setdefault(point.model, []).append((point.queries, (score.value, score.low, score.high)))
+        lines.setdefault(point.model, []).append(
+            (point.queries, (score.value, score.low, score.high))
+        )
     return lines
 
 
@@ -77,9 +83,18 @@ def _show(points: Sequence["Point"], floor: str) -> None:
     header |= {"score": f"{TASKS[first.task].metric} [95 %]", "above_floor": f"minus {floor}"}
     header |= {"gained": "minus fewer queries"}
     rows = [
-        [point.queries, point.rows, point.model, point.score, Cell(point.above_floor, "+"), Cell(point.gained, "+")]
+        [
+            point.queries,
+            point.rows,
+            point.model,
+            point.score,
+            OutputCell(point.above_floor, "+"),
+            OutputCell(point.gained, "+"),
+        ]
         for point in points
     ]
-    scored = f"{first.score.queries:,} queries" + ("" if first.group == "all" else f" with {first.group}")
+    scored = f"{first.score.queries:,} queries" + (
+        "" if first.group == "all" else f" with {first.group}"
+    )
     title = f"{first.task}, out-of-fold, {scored}, by training queries"
     show(title, header, rows, 3, task=first.task, group=first.group, floor=floor)

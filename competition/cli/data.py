@@ -7,17 +7,17 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import opened
-from competition.cli.output import show, such_as
-from competition.core.commands import here
+from competition.cli.output import first_names, show
+from competition.core.commands import command_for
 from competition.core.console import console, progress
-from competition.core.errors import InputError, listed
+from competition.core.errors import InputError, join_names
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 group = typer.Typer(
     help="Bring real rows, make some, or describe what is there.",
     invoke_without_command=True,
-    epilog=such_as("comp data"),
+    epilog=first_names("comp data"),
 )
 app.add_typer(group, name="data")
 # Where rows come from that are no import of the user's, as `data/data.json` says it.
@@ -41,7 +41,7 @@ def _show(workspace: Workspace) -> None:
     show("Data", {"what": "", **{name: name for name in table.columns}}, rows)
 
 
-@group.command("import", epilog=such_as("comp data import esci-data"))
+@group.command("import", epilog=first_names("comp data import esci-data"))
 def import_(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder with the ESCI files, in either layout.")],
@@ -51,7 +51,7 @@ def import_(
     _import(opened(context, workspace), path, path.resolve().name)
 
 
-@group.command(epilog=such_as("comp data sample"))
+@group.command(epilog=first_names("comp data sample"))
 def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     """Bring the small sample of real ESCI rows that comes with this program: no download."""
     from competition.data.esci import SAMPLE
@@ -66,7 +66,9 @@ def _import(space: Workspace, path: Path, source: str) -> None:
     from competition.data import esci, store
 
     folder = esci.locate(path)
-    space.check_space(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), "The import")
+    space.check_space(
+        sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()), "The import"
+    )
     with progress(f"reading {path}"):
         examples, products = esci.read(folder)
     with progress("checking and writing"):
@@ -85,18 +87,33 @@ def _keep_imported(space: Workspace) -> None:
         )
 
 
-@group.command(epilog=such_as("comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"))
+@group.command(
+    epilog=first_names(
+        "comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"
+    )
+)
 def synth(
     context: typer.Context,
     workspace: WorkspaceOption = HERE,
     queries: Annotated[int, typer.Option(min=60, help="How many queries.")] = 300,
-    depth: Annotated[int, typer.Option(min=2, help="Products of a query on average, half of it more or less.")] = 8,
-    noise: Annotated[float, typer.Option(min=0, max=0.5, help="Share of training labels that are made wrong.")] = 0.05,
+    depth: Annotated[
+        int, typer.Option(min=2, help="Products of a query on average, half of it more or less.")
+    ] = 8,
+    noise: Annotated[
+        float, typer.Option(min=0, max=0.5, help="Share of training labels that are made wrong.")
+    ] = 0.05,
     by_label: Annotated[
-        bool, typer.Option("--by-label", help="Neighbouring labels are confused, scarce ones more often; else evenly.")
+        bool,
+        typer.Option(
+            "--by-label",
+            help="Neighbouring labels are confused, scarce ones more often; else evenly.",
+        ),
     ] = False,
     synonyms: Annotated[
-        bool, typer.Option(help="Things have two names, brands product lines, measures two units; words do not decide.")
+        bool,
+        typer.Option(
+            help="Things have two names, brands product lines, measures two units; words do not decide."
+        ),
     ] = True,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 2022,
 ) -> None:
@@ -109,7 +126,9 @@ def synth(
     space = opened(context, workspace)
     _keep_imported(space)
     examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth, synonyms)
-    source = f"{_SYNTH} queries={queries} noise={noise} seed={seed}" + (" by label" if by_label else "")
+    source = f"{_SYNTH} queries={queries} noise={noise} seed={seed}" + (
+        " by label" if by_label else ""
+    )
     source += f" depth={depth}" if depth != synthetic.DEPTH else ""
     source += " synonyms" if synonyms else ""
     store.save(space, examples, products, source)
@@ -126,10 +145,15 @@ def _say_outdated(space: Workspace) -> None:
     from competition.data.store import load_card
 
     card = load_card(space)
-    made = {path.parent.name: read_json(path).get("data") for path in sorted(space.oof.glob("*/run.json"))}
-    outdated = [run for run, data in made.items() if data != {"train": card.train, "test": card.test}]
+    made = {
+        path.parent.name: read_json(path).get("data")
+        for path in sorted(space.oof.glob("*/run.json"))
+    }
+    outdated = [
+        run for run, data in made.items() if data != {"train": card.train, "test": card.test}
+    ]
     if outdated:
         console.print(
-            f"Made from other rows, so out of date now: {listed(outdated)}. "
-            f"`{here('comp run')}` makes those anew that competition.toml asks for."
+            f"Made from other rows, so out of date now: {join_names(outdated)}. "
+            f"`{command_for('comp run')}` makes those anew that competition.toml asks for."
         )

@@ -3,13 +3,13 @@
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.console import console
 
 _LOOKS = {"well": ("ok", "green"), "look": ("look", "yellow"), "stop": ("STOP", "bold red")}
 
 
-@app.command(epilog=such_as("comp doctor", "comp doctor --json"))
+@app.command(epilog=first_names("comp doctor", "comp doctor --json"))
 def doctor(workspace: WorkspaceOption = HERE) -> None:
     """Look at Python, packages, devices, disk and the workspace, and name the command that mends each problem.
 
@@ -21,10 +21,16 @@ def doctor(workspace: WorkspaceOption = HERE) -> None:
     stops = 0
     for found in examine(workspace):
         text, style = _LOOKS[found.level]
-        rows.append([Cell(found.level, style=style, text=text), found.what, found.said, found.mend])
+        rows.append(
+            [OutputCell(found.level, style=style, text=text), found.what, found.said, found.mend]
+        )
         stops += found.level == "stop"
     show(
-        "Health", {"level": "", "what": "what", "said": "what was found", "mend": "what mends it"}, rows, 4, stops=stops
+        "Health",
+        {"level": "", "what": "what", "said": "what was found", "mend": "what mends it"},
+        rows,
+        4,
+        stops=stops,
     )
     if stops:
         console.print(f"{stops} of {len(rows)} findings stop `comp run`: mend them from the top.")

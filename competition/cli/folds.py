@@ -1,12 +1,12 @@
 """`comp folds`: which fold each query is in."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=such_as("comp folds"))
+@app.command(epilog=first_names("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
     """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
     from competition.config.recipe import SCHEMES
@@ -21,14 +21,22 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     made = execute(space, steps.values())
     examples = pipeline.maker.examples
     for scheme in steps:
-        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[examples["split"] == "train"]
+        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[
+            examples["split"] == "train"
+        ]
         rows = []
         for fold, part in train.groupby("fold"):
             shares = part["label"].value_counts(normalize=True)
             counts = [int(str(fold)), len(part), part["query_id"].nunique()]
-            rows.append([*counts, *(Cell(float(shares.get(label, 0)), ".3f") for label in LABELS)])
+            rows.append(
+                [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in LABELS)]
+            )
         show(f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme)
     shared = shared_with_test(examples)
     if shared:
-        warn(f"{len(shared)} train queries are test queries too, the first is query_id {shared[0]}.")
-    console.print("No query text is in two folds." + ("" if made else " The files were up to date."))
+        warn(
+            f"{len(shared)} train queries are test queries too, the first is query_id {shared[0]}."
+        )
+    console.print(
+        "No query text is in two folds." + ("" if made else " The files were up to date.")
+    )

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from competition.cli.output import Cell, show
+from competition.cli.output import OutputCell, show
 from competition.core.console import console, warn
 
 if TYPE_CHECKING:
@@ -25,12 +25,22 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     if isinstance(recipe, EncoderRecipe) and to_train:
         console.print("A few real steps are measured on this device; nothing is written.")
         found = forecast(pipeline, recipe, to_train)
-    header = {"step": "step", "state": "", "rows": "rows", "steps": "optimiser steps", "tokens": "tokens"}
+    header = {
+        "step": "step",
+        "state": "",
+        "rows": "rows",
+        "steps": "optimiser steps",
+        "tokens": "tokens",
+    }
     rows = _rows(steps, name, found)
     about = {"recipe": name} | (_about(found) if found else {})
     show(f"{name}, what would be done", header | {"seconds": "time"}, rows, 2, **about)
     if found is None:
-        said = "Only the fine-tuning of an encoder is measured." if to_train else "Nothing would be trained."
+        said = (
+            "Only the fine-tuning of an encoder is measured."
+            if to_train
+            else "Nothing would be trained."
+        )
         console.print(said if steps else "Nothing to do: everything is up to date.")
         return
     trial, device = found.trial, found.device
@@ -51,8 +61,10 @@ def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list
     for step in steps:
         cost = costs.get(step.name)
         numbers = [cost.rows, cost.steps, cost.tokens] if cost else [None] * 3
-        time = Cell(cost.seconds, text=duration(cost.seconds)) if cost else None
-        rows.append([step.name, "out of date" if step.state == "stale" else step.state, *numbers, time])
+        time = OutputCell(cost.seconds, text=duration(cost.seconds)) if cost else None
+        rows.append(
+            [step.name, "out of date" if step.state == "stale" else step.state, *numbers, time]
+        )
     return rows
 
 

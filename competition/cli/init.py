@@ -7,32 +7,44 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, app
-from competition.cli.output import as_toml, show, such_as
+from competition.cli.output import as_toml, first_names, show
 from competition.core.atomic import write_text
-from competition.core.commands import here
+from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import InputError
 from competition.core.workspace import FOLDERS, Workspace
 
 
-@app.command(epilog=such_as("comp init work"))
+@app.command(epilog=first_names("comp init work"))
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder to make a workspace of.")] = HERE,
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="The folder to make a workspace of.")
+    ] = HERE,
 ) -> None:
     """Make a workspace: the folders for what the commands leave, and `competition.toml`, which explains itself."""
     from importlib.resources import files
 
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
-        raise InputError(f"{folder} is a workspace already: remove {workspace.settings_file} to start anew.")
+        raise InputError(
+            f"{folder} is a workspace already: remove {workspace.settings_file} to start anew."
+        )
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, a workspace is a folder: choose another name.")
     text = files("competition.config").joinpath("competition.toml").read_text(encoding="utf-8")
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)
-    show(str(workspace.settings_file), {"key": "key", "value": "value", "about": "what it says"}, _explained(text), 3)
-    bring, make, run = (here(command, folder) for command in ("comp data import PATH", "comp data sample", "comp run"))
+    show(
+        str(workspace.settings_file),
+        {"key": "key", "value": "value", "about": "what it says"},
+        _explained(text),
+        3,
+    )
+    bring, make, run = (
+        command_for(command, folder)
+        for command in ("comp data import PATH", "comp data sample", "comp run")
+    )
     console.print(f"Next: {bring}, or {make}; then {run}")
 
 
@@ -46,7 +58,9 @@ def _explained(text: str) -> list[list[object]]:
         if line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
         elif key in values:
-            rows.append([key, as_toml(values[key]), " ".join(comment).split(". ")[0].removesuffix(".")])
+            rows.append(
+                [key, as_toml(values[key]), " ".join(comment).split(". ")[0].removesuffix(".")]
+            )
         if not line.startswith("#"):
             comment = []
     return rows

@@ -8,9 +8,9 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, opened, task_named
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.cli.scores import MARK
-from competition.core.commands import typed
+from competition.core.commands import pasteable
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 group = typer.Typer(
     help="Show what was submitted, or record what the competition answered.",
     invoke_without_command=True,
-    epilog=such_as("comp leaderboard"),
+    epilog=first_names("comp leaderboard"),
 )
 app.add_typer(group, name="leaderboard")
 
@@ -37,7 +37,7 @@ def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> No
 
 
 @group.command(
-    epilog=such_as(
+    epilog=first_names(
         "comp leaderboard add main --task task1 --public 0.8731",
         "comp leaderboard add main --task task2 --public 0.7412 --private 0.7398",
     )
@@ -49,7 +49,10 @@ def add(
     private: Annotated[float | None, typer.Option(help="The private score, 0 to 1.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Of which file; needed where the submission has several.", autocompletion=complete_task),
+        typer.Option(
+            help="Of which file; needed where the submission has several.",
+            autocompletion=complete_task,
+        ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
@@ -72,21 +75,31 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "run": "run",
         "metric": None,
     }
-    header |= {"out_of_fold": "out-of-fold [95 %]", "public": "public", "above": "above", "private": "private"}
+    header |= {
+        "out_of_fold": "out-of-fold [95 %]",
+        "public": "public",
+        "above": "above",
+        "private": "private",
+    }
     header |= dict.fromkeys(("can_move", "full_depth", "above_full_depth", "basis"))
     show(
         space.leaderboard.name,
         header,
-        [_cells({str(name): cell for name, cell in line.items()}) for line in log.to_dict("records")],
+        [
+            _cells({str(name): cell for name, cell in line.items()})
+            for line in log.to_dict("records")
+        ],
         5,
     )
     if log["public"].any():
         console.print("above: the public score minus the out-of-fold score.")
     _say_groups(log)
     if (log["basis"] == APPROXIMATE).any():
-        console.print(f"{MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`.")
+        console.print(
+            f"{MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`."
+        )
     if log.empty:
-        console.print(typed("Nothing was submitted yet: `comp submit` writes the files."))
+        console.print(pasteable("Nothing was submitted yet: `comp submit` writes the files."))
 
 
 def _say_groups(log: "pd.DataFrame") -> None:
@@ -106,13 +119,32 @@ def _cells(line: dict[str, str]) -> list[object]:
     from competition.scoring.leaderboard import expected, minute
 
     scores = ("out_of_fold", "low", "high", "public", "private", "can_move", "full_depth")
-    value, low, high, public, private, *groups = (float(line[name]) if line[name] else None for name in scores)
-    time = Cell(line["time"], text=minute(line["time"]))
-    own = None if value is None else expected(value, *(math.nan if end is None else end for end in (low, high)))
-    score = Cell(own and asdict(own) | {"queries": None}, text=str(own or ""))
+    value, low, high, public, private, *groups = (
+        float(line[name]) if line[name] else None for name in scores
+    )
+    time = OutputCell(line["time"], text=minute(line["time"]))
+    own = (
+        None
+        if value is None
+        else expected(value, *(math.nan if end is None else end for end in (low, high)))
+    )
+    score = OutputCell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value
-    file = Cell(line["submission"], text=f"{line['submission']}/{line['task']}")
-    run = Cell(line["run"], text=f"{line['run']} {MARK}" if line["basis"] == APPROXIMATE else line["run"])
+    file = OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}")
+    run = OutputCell(
+        line["run"], text=f"{line['run']} {MARK}" if line["basis"] == APPROXIMATE else line["run"]
+    )
     above_deep = None if public is None or groups[1] is None else public - groups[1]
     told = [line["task"], run, line["metric"]]
-    return [time, file, *told, score, public, Cell(above, "+.4f"), private, *groups, above_deep, line["basis"]]
+    return [
+        time,
+        file,
+        *told,
+        score,
+        public,
+        OutputCell(above, "+.4f"),
+        private,
+        *groups,
+        above_deep,
+        line["basis"],
+    ]

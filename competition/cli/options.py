@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE
-from competition.core.errors import unknown
+from competition.core.errors import unknown_name
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in recipe_names(workspace) if name.startswith(incomplete)]
 
 
-TaskOption = Annotated[str, typer.Option(help="The task that it answers.", autocompletion=complete_task)]
+TaskOption = Annotated[
+    str, typer.Option(help="The task that it answers.", autocompletion=complete_task)
+]
 
 
 def task_named(name: str) -> "Task":
@@ -36,7 +38,7 @@ def task_named(name: str) -> "Task":
     from competition.scoring.tasks import TASKS
 
     if name not in TASKS:
-        raise unknown("task", name, TASKS)
+        raise unknown_name("task", name, TASKS)
     return TASKS[name]
 
 
@@ -53,5 +55,5 @@ def tracker_named(name: str) -> str:
 
     known = get_args(Tracker)
     if name not in known:
-        raise unknown("tracker", name, known)
+        raise unknown_name("tracker", name, known)
     return name

@@ -1,8 +1,8 @@
 """What a command prints: tables for people, or with `--json` one document for machines. Both come from `show`.
 
-The document is `{"command", "exit_code", "error", "tables"}`. `error` is a sentence or null; a table is
-`{"title", "about", "rows"}`, where `about` says what all rows share and a row is key -> value. Estimates are
-`{"value", "low", "high", "queries"}`, what is unknown is null.
+The document is `{"command", "exit_code", "error", "tables"}`. `error` is a sentence or null; a
+table is `{"title", "about", "rows"}`, where `about` says what all rows share and a row is key ->
+value. Estimates are `{"value", "low", "high", "queries"}`, what is unknown is null.
 """
 
 import codecs
@@ -21,15 +21,15 @@ from rich.table import Table
 from rich.text import Text
 
 from competition.core import distributed
-from competition.core.commands import work_on
+from competition.core.commands import set_workspace
 from competition.core.console import PLAIN_WIDTH, console, results
-from competition.core.errors import visible
+from competition.core.errors import escape_controls
 
 EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
 
 
 @dataclass(frozen=True)
-class Cell:
+class OutputCell:
     """A value as machines get it, and how people see it: formatted, in a style of Rich, or as another `text`."""
 
     value: object
@@ -39,7 +39,10 @@ class Cell:
 
     def shown(self) -> Text:
         """The cell of a table."""
-        return Text(visible(_text(self.value, self.form) if self.text is None else self.text), style=self.style)
+        return Text(
+            escape_controls(_text(self.value, self.form) if self.text is None else self.text),
+            style=self.style,
+        )
 
 
 class _Document:
@@ -68,7 +71,9 @@ def spell_out() -> None:
     """Let nothing that is printed fail for the encoding of stdout or stderr, which a pipe or a log file may choose."""
     codecs.register_error("spell-out", _spell)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what tests and notebooks put there encodes nothing
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # what tests and notebooks put there encodes nothing
             stream.reconfigure(errors="spell-out")
 
 
@@ -76,15 +81,20 @@ def begin(quiet: bool, machine: bool) -> None:
     """Start a command: `quiet` shows results and nothing else, for a `machine` they become a document."""
     spell_out()
     _document.wanted, _document.tables = machine, []
-    work_on(Path())
-    console.quiet, console.stderr = quiet or not distributed.is_first(), machine
-    results.quiet = not distributed.is_first()
+    set_workspace(Path())
+    console.quiet, console.stderr = quiet or not distributed.is_main_process(), machine
+    results.quiet = not distributed.is_main_process()
 
 
 def finish(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
     """End a command: print the document where it is wanted."""
-    if _document.wanted and distributed.is_first():
-        told = {"command": command, "exit_code": exit_code, "error": error, "tables": _document.tables}
+    if _document.wanted and distributed.is_main_process():
+        told = {
+            "command": command,
+            "exit_code": exit_code,
+            "error": error,
+            "tables": _document.tables,
+        }
         print(json.dumps(told, indent=2, allow_nan=False))
 
 
@@ -99,10 +109,12 @@ def show(
 
     Args:
         title: of the table.
-        header: the columns, or the key of each for machines -> its heading for people; None where they do without.
+        header: the columns, or the key of each for machines -> its heading for people; None where
+            they do without.
         rows: cells; what is no text goes to machines as it is, see `Cell` for how people see it.
-        left: how many columns are text, which stands on the left; the others are numbers. People see narrow tables:
-            what is usual should fit into 100 columns. A row becomes lines where a terminal is narrower than its words.
+        left: how many columns are text, which stands on the left; the others are numbers. People
+            see narrow tables: what is usual should fit into 100 columns. A row becomes lines where
+            a terminal is narrower than its words.
         about: what all rows share, for machines.
     """
     headings = dict(header) if isinstance(header, Mapping) else {name: name for name in header}
@@ -115,11 +127,22 @@ def show(
     for i, name in enumerate(headings.values()):
         if name is not None:
             table.add_column(name, justify="left" if i < left else "right", overflow="fold")
-    cells = [[(cell if isinstance(cell, Cell) else Cell(cell)).shown() for cell in compress(row, seen)] for row in rows]
+    cells = [
+        [
+            (cell if isinstance(cell, OutputCell) else OutputCell(cell)).shown()
+            for cell in compress(row, seen)
+        ]
+        for row in rows
+    ]
     for row in cells:
         table.add_row(*row)
-    results.print(Text(title, style="italic"))  # a title of the table's would be wrapped at its width
-    if Measurement.get(results, results.options.update(width=PLAIN_WIDTH), table).minimum <= results.width:
+    results.print(
+        Text(title, style="italic")
+    )  # a title of the table's would be wrapped at its width
+    if (
+        Measurement.get(results, results.options.update(width=PLAIN_WIDTH), table).minimum
+        <= results.width
+    ):
         results.print(table)
         return
     names = [name for name in headings.values() if name is not None]
@@ -134,16 +157,18 @@ def _print_lines(names: Sequence[str], cells: Sequence[Text]) -> None:
             results.print(Text.assemble("" if i == 0 else "  ", f"{name}: " if name else "", cell))
 
 
-def such_as(*lines: str) -> str:
+def first_names(*lines: str) -> str:
     """The end of a command's help: commands that work as they stand, which a test runs; `\\b` keeps their lines."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
 
 
-def as_toml(value: object) -> Cell:
+def as_toml(value: object) -> OutputCell:
     """The value of a key as it is written in a TOML file; keys of a table stand beside each other."""
     if isinstance(value, Mapping):
-        return Cell(value, text=", ".join(f"{key} = {as_toml(each).text}" for key, each in value.items()))
-    return Cell(value, text=json.dumps(value, ensure_ascii=False))
+        return OutputCell(
+            value, text=", ".join(f"{key} = {as_toml(each).text}" for key, each in value.items())
+        )
+    return OutputCell(value, text=json.dumps(value, ensure_ascii=False))
 
 
 def _text(value: object, form: str = "") -> str:
@@ -160,7 +185,7 @@ def _text(value: object, form: str = "") -> str:
 
 def _plain(value: object) -> Any:
     """A value as JSON takes it."""
-    if isinstance(value, Cell):
+    if isinstance(value, OutputCell):
         return _plain(value.value)
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))

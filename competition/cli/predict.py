@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.console import console, warn
-from competition.core.errors import InputError, listed, visible
+from competition.core.errors import InputError, escape_controls, join_names
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=such_as(
+    epilog=first_names(
         "comp predict new.csv",
         "comp predict new.parquet --from lexical --out scored.csv",
         "comp predict log.csv --map query=search --map product_title=name",
@@ -38,18 +38,29 @@ def predict(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to, .csv or .parquet; FILE-RUN beside it unless named.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where to, .csv or .parquet; FILE-RUN beside it unless named."
+        ),
     ] = None,
     encoding: Annotated[str, typer.Option(help="Of a CSV file, such as cp1252.")] = "utf-8",
     locale: Annotated[str, typer.Option(help="Of rows that name none.")] = "us",
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="OURS=NAME", help="The column NAME is what OURS says; may be repeated."),
+        typer.Option(
+            "--map", metavar="OURS=NAME", help="The column NAME is what OURS says; may be repeated."
+        ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Score new rows: FILE in its order, each row with score, class and probabilities as far as the run has them."""
-    from competition.pipeline.new_rows import check_target, read_file, read_map, target_beside, write_file
+    from competition.pipeline.new_rows import (
+        check_target,
+        read_file,
+        read_map,
+        target_beside,
+        write_file,
+    )
     from competition.pipeline.scorer import Scorer
     from competition.pipeline.steps import Pipeline
 
@@ -66,7 +77,7 @@ def predict(
     for remark in rows.remarks:
         warn(remark)
     if rows.unread:
-        console.print(f"Copied, not read: {visible(listed(rows.unread))}")
+        console.print(f"Copied, not read: {escape_controls(join_names(rows.unread))}")
     if trained := scorer.trained_on(rows):
         warn(
             f"{name} was trained on {trained:,} of these {len(table):,} rows (locale, query and title agree): what it "
@@ -85,7 +96,10 @@ def _show(title: str, said: "pd.DataFrame") -> None:
     for column in PREDICTED.values():
         if column in said:
             counts = said[column].value_counts()
-            rows = [[name, count, Cell(count / len(said), ".3f")] for name, count in counts.items()]
+            rows = [
+                [name, count, OutputCell(count / len(said), ".3f")]
+                for name, count in counts.items()
+            ]
             show(title, ["predicted", "rows", "share"], rows)
     if SCORE in said:
         low, median, high = said[SCORE].quantile([0, 0.5, 1])

@@ -5,14 +5,16 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=such_as("comp pretrain"))
+@app.command(epilog=first_names("comp pretrain"))
 def pretrain(
-    recipe: Annotated[str, typer.Option(help='The recipe, one that says model = "pretraining".')] = "pretrained",
+    recipe: Annotated[
+        str, typer.Option(help='The recipe, one that says model = "pretraining".')
+    ] = "pretrained",
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Pre-train an encoder on product text; recipes start from it with `encoder = "pretrained"`."""
@@ -27,12 +29,23 @@ def pretrain(
     folder = pipeline.encoder_folder(recipe)
     epochs = read_epochs(folder)
     tasks = list(epochs[-1].learned)
-    rows = [[e.number, e.held_out, *(Cell(e.learned.get(t), ".3f") for t in tasks)] for e in epochs]
+    rows = [
+        [e.number, e.held_out, *(OutputCell(e.learned.get(t), ".3f") for t in tasks)]
+        for e in epochs
+    ]
     best = best_epoch(epochs)
     assert best is not None  # there is at least one epoch
-    title = f"{recipe}: MLM loss on {best.held_out.queries:,} held-out titles, and mean training losses"
-    header = {"epoch": "after epoch", "held_out": "held-out titles [95 %]", **{task: task for task in tasks}}
+    title = (
+        f"{recipe}: MLM loss on {best.held_out.queries:,} held-out titles, and mean training losses"
+    )
+    header = {
+        "epoch": "after epoch",
+        "held_out": "held-out titles [95 %]",
+        **{task: task for task in tasks},
+    }
     show(title, header, rows, recipe=recipe, kept=best.number, folder=folder)
     done = "done" if made else "nothing to do, everything is up to date"
     console.print(f"{recipe}: {done}. Epoch {best.number} is kept. Files: {folder}")
-    console.print(f"Recipes start from it with encoder = {recipe!r} in [overrides] of competition.toml.")
+    console.print(
+        f"Recipes start from it with encoder = {recipe!r} in [overrides] of competition.toml."
+    )

@@ -6,7 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import Cell, as_toml, show, such_as
+from competition.cli.output import OutputCell, as_toml, first_names, show
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -16,16 +16,24 @@ if TYPE_CHECKING:
 _OWN_COLUMN = {"kind", "scheme"}
 
 
-@app.command(epilog=such_as("comp recipes", "comp recipes c1", "comp recipes six-model.lightgbm.thresholds"))
+@app.command(
+    epilog=first_names(
+        "comp recipes", "comp recipes c1", "comp recipes six-model.lightgbm.thresholds"
+    )
+)
 def recipes(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A recipe, shown key by key.", autocompletion=complete_recipe)
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="A recipe, shown key by key.", autocompletion=complete_recipe
+        ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """List the recipes and what each differs in from the default, or show one with every key resolved.
 
-    The default is what a recipe would be that says nothing itself: the preset's size, the seed of competition.toml.
+    The default is what a recipe would be that says nothing itself: the preset's size, the seed of
+    competition.toml.
     """
     from competition.config.explain import explain
     from competition.config.settings import load_settings, recipe_names
@@ -36,9 +44,17 @@ def recipes(
         _show_one(explain(space, settings, name))
         return
     found = [explain(space, settings, each) for each in recipe_names(space)]
-    header = {"recipe": "recipe", "named": "in use", "predicts": "predicts", "folds": "folds", "differs": "differs in"}
+    header = {
+        "recipe": "recipe",
+        "named": "in use",
+        "predicts": "predicts",
+        "folds": "folds",
+        "differs": "differs in",
+    }
     show("Recipes", header, [_row(each) for each in found], 5, preset=settings.preset)
-    console.print("One key by key: comp recipes NAME. One of your own: a file recipes/NAME.toml in the workspace.")
+    console.print(
+        "One key by key: comp recipes NAME. One of your own: a file recipes/NAME.toml in the workspace."
+    )
 
 
 def _row(each: "Explained") -> list[object]:
@@ -50,15 +66,19 @@ def _row(each: "Explained") -> list[object]:
 
 
 def _show_one(found: "Explained") -> None:
-    def cell(value: Any, style: str) -> Cell:
-        return Cell(value, style=style, text=as_toml(value).text)
+    def cell(value: Any, style: str) -> OutputCell:
+        return OutputCell(value, style=style, text=as_toml(value).text)
 
     header = {"key": "key", "value": "value", "source": "from", "default": "default"}
     rows = []
     for key in found.keys:
         style = "bold" if key.differs else ""
         default = cell(key.default, "dim") if key.differs else ""
-        rows.append([Cell(key.name, style=style), cell(key.value, style), key.source, default])
+        rows.append(
+            [OutputCell(key.name, style=style), cell(key.value, style), key.source, default]
+        )
     recipe = found.recipe
-    title = f'{recipe.name}, model = "{recipe.model}"' + (f": {recipe.about}" if recipe.about else "")
+    title = f'{recipe.name}, model = "{recipe.model}"' + (
+        f": {recipe.about}" if recipe.about else ""
+    )
     show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about)

@@ -6,16 +6,17 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import such_as
+from competition.cli.output import first_names
 from competition.core.atomic import write_text
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=such_as("comp report", "comp report --out page.html"))
+@app.command(epilog=first_names("comp report", "comp report --out page.html"))
 def report(
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The page; reports/report.html unless named.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The page; reports/report.html unless named."),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:

@@ -7,20 +7,22 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, task_named
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.core.console import console
-from competition.core.errors import counted, unknown
+from competition.core.errors import pluralize, unknown_name
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=such_as("comp score submissions/main/task1.csv --task task1"))
+@app.command(epilog=first_names("comp score submissions/main/task1.csv --task task1"))
 def score(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
     task: TaskOption,
     protocol: Annotated[
         str, typer.Option(help="paper, or released-script, which swaps the gains of S and C.")
     ] = "paper",
-    allow_missing: Annotated[bool, typer.Option(help="Grade a file that lacks rows; they add nothing.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option(help="Grade a file that lacks rows; they add nothing.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Grade an answer file: the task's metric over all queries and per locale, with intervals over queries."""
@@ -31,19 +33,31 @@ def score(
 
     asked = task_named(task)
     if protocol not in GAINS:
-        raise unknown("protocol", protocol, GAINS)
+        raise unknown_name("protocol", protocol, GAINS)
     examples = store.load_examples(Workspace.open(workspace))
     answer = read_answer(file, str(file), asked)
     check_answer(answer, str(file), asked, examples, complete=not allow_missing)
     counts = grade(answer, asked, examples, protocol)
     rows = [
-        [metric, group, e.queries, Cell(e.value, ".6f"), Cell([e.low, e.high], text=e.interval())]
+        [
+            metric,
+            group,
+            e.queries,
+            OutputCell(e.value, ".6f"),
+            OutputCell([e.low, e.high], text=e.interval()),
+        ]
         for metric, groups in estimates(counts).items()
         for group, e in groups.items()
     ]
     show(
         f"{file.name}, {task}, protocol {protocol}",
-        {"metric": "metric", "group": "queries of", "queries": "count", "score": "score", "interval": "95 % interval"},
+        {
+            "metric": "metric",
+            "group": "queries of",
+            "queries": "count",
+            "score": "score",
+            "interval": "95 % interval",
+        },
         rows,
         2,
         file=file,
@@ -53,4 +67,6 @@ def score(
     )
     if counts.ungraded:
         said = "scored 0" if protocol == "released-script" else "left out"
-        console.print(f"Without any gain, hence {said}: {counted(counts.ungraded, 'query', 'queries')}.")
+        console.print(
+            f"Without any gain, hence {said}: {pluralize(counts.ungraded, 'query', 'queries')}."
+        )

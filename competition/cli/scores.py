@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
-from competition.cli.output import Cell, show
+from competition.cli.output import OutputCell, show
 from competition.core.console import console
 
 if TYPE_CHECKING:
@@ -18,28 +18,39 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     Args:
         lines: with the columns of `scoreboard.COLUMNS`.
         floor: the heading of the difference to the floor.
-        narrow: whether people do without the difference to the baseline, since the names of runs are long.
+        narrow: whether people do without the difference to the baseline, since the names of runs
+            are long.
     """
-    from competition.core.errors import counted
+    from competition.core.errors import pluralize
     from competition.scoring.basis import APPROXIMATE
 
     first = lines.iloc[0]
     rows = [
         [
-            Cell(line.run, text=f"{line.run} {MARK}" if line.basis == APPROXIMATE else str(line.run)),
-            *(_cell(line, name, sign) for name, sign in (("score", ""), ("above_baseline", "+"), ("above_floor", "+"))),
+            OutputCell(
+                line.run, text=f"{line.run} {MARK}" if line.basis == APPROXIMATE else str(line.run)
+            ),
+            *(
+                _cell(line, name, sign)
+                for name, sign in (("score", ""), ("above_baseline", "+"), ("above_floor", "+"))
+            ),
             line.basis,
             line.label_paths,
             _cell(line, "flatters", "+"),
         ]
         for line in lines.itertuples()
     ]
-    queries = counted(int(first["queries"]), "query", "queries")
+    queries = pluralize(int(first["queries"]), "query", "queries")
     queries += "" if first["group"] == "all" else f" with {first['group']}"
     header: dict[str, str | None] = {"run": "run", "score": f"{first['metric']} [95 %]"}
-    header |= {"above_baseline": None if narrow else f"minus {first['baseline']}", "above_floor": floor}
+    header |= {
+        "above_baseline": None if narrow else f"minus {first['baseline']}",
+        "above_floor": floor,
+    }
     header |= dict.fromkeys(("basis", "label_paths", "flatters"))
-    about = {name: first[name] for name in ("task", "split", "group", "metric", "baseline", "floor")}
+    about = {
+        name: first[name] for name in ("task", "split", "group", "metric", "baseline", "floor")
+    }
     show(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
 
 
@@ -53,16 +64,21 @@ def explain_marks(board: "pd.DataFrame") -> None:
     console.print(f"{MARK} approximate: the labels that a run is scored on reached it through")
     for run, lines in marked.groupby("run", sort=False):
         sizes = lines.dropna(subset="flatters").drop_duplicates("task")
-        measured = [f"flatters {line.task} by {_cell(line, 'flatters', '+').shown()}" for line in sizes.itertuples()]
+        measured = [
+            f"flatters {line.task} by {_cell(line, 'flatters', '+').shown()}"
+            for line in sizes.itertuples()
+        ]
         console.print(f"  {run}: {'; '.join([lines['label_paths'].iloc[0], *measured])}")
     if marked["flatters"].isna().all():
         console.print("  `comp audit-leaks --deep` measures by how much that flatters.")
 
 
-def _cell(line: object, name: str, sign: str = "") -> Cell:
+def _cell(line: object, name: str, sign: str = "") -> OutputCell:
     from competition.scoring.metrics import Estimate
 
-    value, low, high, queries = (getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries"))
+    value, low, high, queries = (
+        getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries")
+    )
     known = value is not None and value == value  # a gap of the table is NaN
     low, high = (math.nan if end is None else end for end in (low, high))
-    return Cell(Estimate(value, low, high, int(queries)) if known else None, sign)
+    return OutputCell(Estimate(value, low, high, int(queries)) if known else None, sign)

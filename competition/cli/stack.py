@@ -6,7 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import Cell, show, such_as
+from competition.cli.output import OutputCell, first_names, show
 from competition.cli.scores import explain_marks, show_scores
 from competition.core.console import console, progress
 from competition.core.json_files import read_json
@@ -16,22 +16,27 @@ if TYPE_CHECKING:
     from competition.analysis.ensemble_study import Stacks
 
 
-@app.command(epilog=such_as("comp stack blend", "comp stack blend.greedy --only"))
+@app.command(epilog=first_names("comp stack blend", "comp stack blend.greedy --only"))
 def stack(
     name: Annotated[
         str,
         typer.Argument(
-            help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.", autocompletion=complete_recipe
+            help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.",
+            autocompletion=complete_recipe,
         ),
     ],
-    leave_out: Annotated[bool, typer.Option("--leave-out", help="Also leave each member out.")] = False,
-    only: Annotated[bool, typer.Option("--only", help="Only the recipe itself, not every method.")] = False,
+    leave_out: Annotated[
+        bool, typer.Option("--leave-out", help="Also leave each member out.")
+    ] = False,
+    only: Annotated[
+        bool, typer.Option("--only", help="Only the recipe itself, not every method.")
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Combine complete runs, by every method; what is learned for a fold comes from the other folds.
 
-    The recipe's own `method` is what `comp submit` and `comp run` take; the others can be named in competition.toml and
-    on the command line as NAME.METHOD.
+    The recipe's own `method` is what `comp submit` and `comp run` take; the others can be named in
+    competition.toml and on the command line as NAME.METHOD.
     """
     import pandas as pd
 
@@ -67,10 +72,18 @@ def _show_learned(stacks: "Stacks") -> None:
             rows.append([run, "weights", _listed(mean, ".2f")])
         else:
             top = mean_importance(stacks.pipeline, run, task).head(8)
-            rows.append([run, "importance", _listed({str(feature): share for feature, share in top.items()}, ".3f")])
+            rows.append(
+                [
+                    run,
+                    "importance",
+                    _listed({str(feature): share for feature, share in top.items()}, ".3f"),
+                ]
+            )
     header = {"run": "run", "what": "", "mean": "mean over the folds"}
     show(f"{stacks.recipe.name} answers by {stacks.recipe.method}", header, rows, 3)
 
 
-def _listed(shares: dict[str, float], form: str) -> Cell:
-    return Cell(shares, text=", ".join(f"{name} {share:{form}}" for name, share in shares.items()))
+def _listed(shares: dict[str, float], form: str) -> OutputCell:
+    return OutputCell(
+        shares, text=", ".join(f"{name} {share:{form}}" for name, share in shares.items())
+    )

@@ -3,27 +3,32 @@
 from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import Cell, show, such_as
-from competition.core.commands import here, quoted
+from competition.cli.output import OutputCell, first_names, show
+from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.scoring.predictions import RunPlan
 
-_LOOKS = {"missing": ("·", "dim"), "begun": ("◧", "cyan"), "stale": ("▲", "yellow"), "done": ("■", "green")}
+_LOOKS = {
+    "missing": ("·", "dim"),
+    "begun": ("◧", "cyan"),
+    "stale": ("▲", "yellow"),
+    "done": ("■", "green"),
+}
 _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   · missing"
 
 
-@app.command(epilog=such_as("comp status", "comp status --json"))
+@app.command(epilog=first_names("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
     from competition.core.json_files import read_json
-    from competition.pipeline.cleanup import leftovers
+    from competition.pipeline.cleanup import stale_checkpoints
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    _, kept = leftovers(pipeline.workspace)
+    _, kept = stale_checkpoints(pipeline.workspace)
     states = {step.name: step.state for step in pipeline.steps()}
     left = {name: state for name, state in states.items() if state != "done"}
     plans = pipeline.runs()
@@ -32,7 +37,12 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
     asked = pipeline.asked_for()
     others += [[_mark([step.state]), step.name] for step in asked.values()]
-    then = {"missing": len(left), "steps": len(states), "next": "comp run" if left else None, "checkpoints": kept}
+    then = {
+        "missing": len(left),
+        "steps": len(states),
+        "next": "comp run" if left else None,
+        "checkpoints": kept,
+    }
     show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
     for plan in plans:
@@ -41,20 +51,24 @@ def status(workspace: WorkspaceOption = HERE) -> None:
             warn(sentence)
     for name, step in asked.items():
         if step.state != "done":
-            command = here(f"comp train --all --recipe {quoted(name)}")
+            command = command_for(f"comp train --all --recipe {shell_quoted(name)}")
             console.print(f"{step.name} is out of date: `{command}` makes it anew.")
     if kept:
         console.print(f"Checkpoints are kept of: {', '.join(kept)}")
     if left:
         first = next(iter(left))
-        console.print(f"{len(left)} of {len(states)} steps are left, the first is {first}. Next: {here('comp run')}")
+        console.print(
+            f"{len(left)} of {len(states)} steps are left, the first is {first}. Next: {command_for('comp run')}"
+        )
     else:
         console.print("Everything is up to date.")
 
 
 def _steps_of(plan: "RunPlan") -> list[str]:
     """The names that the steps of a run may have."""
-    of_folds = [f"{kind} {plan.name} fold {fold}" for kind in ("train", "predict") for fold in plan.folds]
+    of_folds = [
+        f"{kind} {plan.name} fold {fold}" for kind in ("train", "predict") for fold in plan.folds
+    ]
     return [*of_folds, f"score {plan.name}", f"stack {plan.name}", f"audit {plan.name}"]
 
 
@@ -74,10 +88,10 @@ def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
     show("Runs by fold", header, rows, 2)
 
 
-def _mark(found: list[str | None]) -> Cell:
+def _mark(found: list[str | None]) -> OutputCell:
     """The state of steps that share a cell, those that there are: the worst, and how each of them is."""
     worst, text = _worst(found), "".join(_LOOKS[state][0] for state in found if state is not None)
-    return Cell(worst, style=_LOOKS[worst][1] if worst else "", text=text)
+    return OutputCell(worst, style=_LOOKS[worst][1] if worst else "", text=text)
 
 
 def _worst(states: list[str | None]) -> str | None:

@@ -6,8 +6,8 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task, task_named
-from competition.cli.output import show, such_as
-from competition.core.commands import here, quoted
+from competition.cli.output import first_names, show
+from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.errors import InputError
 from competition.core.json_files import read_json
@@ -18,14 +18,23 @@ if TYPE_CHECKING:
     from competition.scoring.predictions import RunPlan
 
 
-@app.command(epilog=such_as("comp submit", "comp submit --from c1", "comp submit --from lexical --task task2"))
+@app.command(
+    epilog=first_names(
+        "comp submit", "comp submit --from c1", "comp submit --from lexical --task task2"
+    )
+)
 def submit(
     run: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN", help="A run or ensemble; what competition.toml submits unless named."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="A run or ensemble; what competition.toml submits unless named.",
+        ),
     ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Only this task; may be repeated.", autocompletion=complete_task)
+        list[str] | None,
+        typer.Option(help="Only this task; may be repeated.", autocompletion=complete_task),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
@@ -49,11 +58,15 @@ def submit(
         answers = dict.fromkeys(served, run)
     for name in wanted:
         if name not in answers and run is None:
-            raise InputError(f"No run answers {name}: name one with --from, or in [submission] of competition.toml.")
+            raise InputError(
+                f"No run answers {name}: name one with --from, or in [submission] of competition.toml."
+            )
     if wanted:
         answers = {name: answers.get(name, run or "") for name in wanted}
     if not answers:
-        raise InputError(f"Nothing to submit: {run or '[submission]'} answers no task of these data.")
+        raise InputError(
+            f"Nothing to submit: {run or '[submission]'} answers no task of these data."
+        )
     name = "-".join([run or SUBMISSION, *wanted])
     made = execute(space, [pipeline.submission_step(name, answers)])
     plans = {task: pipeline.run(answer, task) for task, answer in sorted(answers.items())}
@@ -63,11 +76,14 @@ def submit(
             f"made with features that leak across tasks (leaky = true): {', '.join(leaky)}; submission.json and "
             f"{space.leaderboard.name} say so."
         )
-    rows = [[TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis] for task, plan in plans.items()]
+    rows = [
+        [TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis]
+        for task, plan in plans.items()
+    ]
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
     header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
     show(title, header, rows, 2, submission=name, folder=space.submission(name))
-    record = here(f"comp leaderboard add {quoted(name)} --task TASK --public SCORE")
+    record = command_for(f"comp leaderboard add {shell_quoted(name)} --task TASK --public SCORE")
     console.print(f"When the competition has answered: {record}")
 
 

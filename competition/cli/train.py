@@ -7,7 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.forecast import show_forecast
 from competition.cli.options import complete_recipe, tracker_named
-from competition.cli.output import show, such_as
+from competition.cli.output import first_names, show
 from competition.core.console import console, warn
 from competition.core.errors import InputError
 from competition.core.workspace import ALL, Workspace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=such_as(
+    epilog=first_names(
         "comp train",
         "comp train --fold 0",
         "comp train --recipe t3 --all",
@@ -25,22 +25,35 @@ if TYPE_CHECKING:
     )
 )
 def train(
-    fold: Annotated[int | None, typer.Option(help="One fold; all that are missing unless named.")] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="One fold; all that are missing unless named.")
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="The recipe; default_recipe of competition.toml unless named.", autocompletion=complete_recipe
+            help="The recipe; default_recipe of competition.toml unless named.",
+            autocompletion=complete_recipe,
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Say what would be done, with time and memory on this device; write nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Say what would be done, with time and memory on this device; write nothing.",
+        ),
     ] = False,
     all_rows: Annotated[
-        bool, typer.Option("--all", help="One model of all training rows, for `comp predict`; no score can be its own.")
+        bool,
+        typer.Option(
+            "--all",
+            help="One model of all training rows, for `comp predict`; no score can be its own.",
+        ),
     ] = False,
     tracker: Annotated[
-        str | None, typer.Option(help="Also tell tensorboard, mlflow or wandb; competition.toml's unless named.")
+        str | None,
+        typer.Option(
+            help="Also tell tensorboard, mlflow or wandb; competition.toml's unless named."
+        ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
@@ -54,7 +67,9 @@ def train(
         pipeline.maker.tracker = tracker_named(tracker)
     name = recipe or pipeline.settings.default_recipe
     if all_rows and (dry_run or fold is not None):
-        raise InputError("--all trains on the rows of every fold: leave out --fold and --dry-run, or --all.")
+        raise InputError(
+            "--all trains on the rows of every fold: leave out --fold and --dry-run, or --all."
+        )
     if dry_run:
         show_forecast(pipeline, name, fold)
         return
@@ -63,7 +78,9 @@ def train(
         return
     made = execute(space, pipeline.recipe_steps(name, fold))
     what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
-    console.print(f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}")
+    console.print(
+        f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}"
+    )
     _show_scores(pipeline, name, fold)
 
 
@@ -75,9 +92,13 @@ def _train_all(pipeline: "Pipeline", name: str) -> None:
     made = execute(space, pipeline.all_rows_steps(name))
     done = "done" if made else "nothing to do, everything is up to date"
     console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL)}")
-    console.print("No row was held out, so this model has no score of its own; those of the folds stand for it.")
+    console.print(
+        "No row was held out, so this model has no score of its own; those of the folds stand for it."
+    )
     if isinstance(recipe, EncoderRecipe) and recipe.weights == "best":
-        console.print('weights = "best" needs held-out rows: here, the weights of the last epoch are kept.')
+        console.print(
+            'weights = "best" needs held-out rows: here, the weights of the last epoch are kept.'
+        )
 
 
 def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
@@ -92,7 +113,9 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
 
     plan, examples = pipeline.run(name), pipeline.maker.examples
     folds = plan.folds if fold is None else [fold]
-    of_folds = {k: read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds}
+    of_folds = {
+        k: read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds
+    }
     for sentence in constant_folds(name, plan.kind, of_folds.items(), examples):
         warn(sentence)
     outputs = pd.concat(of_folds.values())
@@ -102,8 +125,16 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         if not evaluation.graded_rows(task, held_out).empty:
             counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
             for metric, groups in evaluation.estimates(counts).items():
-                rows += [[task.name, metric, group, e.queries, e, plan.basis] for group, e in groups.items()]
-    header: dict[str, str | None] = {"task": "task", "metric": "metric", "group": "queries of", "queries": "count"}
+                rows += [
+                    [task.name, metric, group, e.queries, e, plan.basis]
+                    for group, e in groups.items()
+                ]
+    header: dict[str, str | None] = {
+        "task": "task",
+        "metric": "metric",
+        "group": "queries of",
+        "queries": "count",
+    }
     header |= {"score": "score [95 %]", "basis": None}
     show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
     if plan.label_paths:

@@ -57,6 +57,10 @@ def explain(workspace: Workspace, settings: Settings, name: str) -> Explained:
     sources = {key: source for source, content in layers.keys.items() for key in content}
     keys = []
     for key, value in recipe.model_dump(mode="json", exclude=_TOLD).items():
-        source = sources.get(key, DEFAULT) if value == before[key] else f"variant {name.removeprefix(base)}"
+        source = (
+            sources.get(key, DEFAULT)
+            if value == before[key]
+            else f"variant {name.removeprefix(base)}"
+        )
         keys.append(Key(key, value, default[key], source))
     return Explained(recipe, keys, name in (*settings.recipes, *settings.ensembles))

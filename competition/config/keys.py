@@ -5,13 +5,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class Model(BaseModel):
+class StrictModel(BaseModel):
     """A table of TOML: nothing changes it, and it has no key but those that are named."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Spans(Model):
+class Spans(StrictModel):
     """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection.
 
     `whole_words` then widens a piece to the blanks around it; not for scripts without blanks.
@@ -41,16 +41,19 @@ SPANS: dict[Locale, Spans] = {
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 AND = "+"  # between the runs that are audited together
-AuditMethod = Literal["prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior"]
+AuditMethod = Literal[
+    "prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior"
+]
 
 
-class AuditKeys(Model):
+class AuditKeys(StrictModel):
     """How labels are audited: `noise_...` in competition.toml, see `noise/audit.py`.
 
-    `fraction` is the largest share 0..1 of the audited rows that may be dropped, `method` a filter of cleanlab by its
-    name there, or `posterior`, see `noise/consensus.py`. With `per_label` and `per_locale` no label and no locale loses
-    more than that share of its own rows. `calibrated` rescales the probabilities by a temperature first. An audit that
-    doubts itself, see `noise/audit.py`, drops nothing unless `despite_doubts`.
+    `fraction` is the largest share 0..1 of the audited rows that may be dropped, `method` a filter
+    of cleanlab by its name there, or `posterior`, see `noise/consensus.py`. With `per_label` and
+    `per_locale` no label and no locale loses more than that share of its own rows. `calibrated`
+    rescales the probabilities by a temperature first. An audit that doubts itself, see
+    `noise/audit.py`, drops nothing unless `despite_doubts`.
     """
 
     fraction: float = Field(0.04, gt=0, lt=0.5)

@@ -8,11 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from competition.config.keys import AND
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 
-_LEARNED = ("greedy", "search")  # averages whose weights are learned, where there are several members
+_LEARNED = (
+    "greedy",
+    "search",
+)  # averages whose weights are learned, where there are several members
 
 
 def label_paths(
-    recipe: RunRecipe, load: Callable[[str], RunRecipe], members: Sequence[MemberRecipe] = (), task: str | None = None
+    recipe: RunRecipe,
+    load: Callable[[str], RunRecipe],
+    members: Sequence[MemberRecipe] = (),
+    task: str | None = None,
 ) -> tuple[str, ...]:
     """Return the ways in which the label of a row reaches what a run predicts for it; none where it is held out.
 
@@ -22,15 +28,25 @@ def label_paths(
         members: of an ensemble, for the task.
         task: that an ensemble answers.
     """
-    paths = _of_ensemble(recipe, load, members, task) if isinstance(recipe, EnsembleRecipe) else _of(recipe, load)
+    paths = (
+        _of_ensemble(recipe, load, members, task)
+        if isinstance(recipe, EnsembleRecipe)
+        else _of(recipe, load)
+    )
     return tuple(dict.fromkeys(paths))
 
 
 def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
     """Of a recipe that is trained on folds: the choice of its epoch, and what it learns from other runs."""
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
-    sources = [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(AND))] if recipe.noise_from else []
-    sources += [(f"its teacher {recipe.distil_from}", [recipe.distil_from])] if recipe.distil_from else []
+    sources = (
+        [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(AND))]
+        if recipe.noise_from
+        else []
+    )
+    sources += (
+        [(f"its teacher {recipe.distil_from}", [recipe.distil_from])] if recipe.distil_from else []
+    )
     for path, runs in sources:
         if not recipe.nested:
             paths.append(path)
@@ -40,7 +56,10 @@ def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
 
 
 def _of_ensemble(
-    recipe: EnsembleRecipe, load: Callable[[str], RunRecipe], members: Sequence[MemberRecipe], task: str | None
+    recipe: EnsembleRecipe,
+    load: Callable[[str], RunRecipe],
+    members: Sequence[MemberRecipe],
+    task: str | None,
 ) -> list[str]:
     """Of an ensemble: the paths of its members, and what it learns from outputs of models that saw the label."""
     if recipe.nested:
@@ -59,7 +78,9 @@ def _of_ensemble(
 
 def _epochs(recipes: Iterable[RunRecipe]) -> list[str]:
     """The nested models that chose their epoch by the folds that they left out."""
-    return [f"the choice of the best epoch of {recipe.name}" for recipe in recipes if _chooses(recipe)]
+    return [
+        f"the choice of the best epoch of {recipe.name}" for recipe in recipes if _chooses(recipe)
+    ]
 
 
 def _chooses(recipe: RunRecipe) -> bool:

@@ -4,37 +4,45 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FIRST = "the run of the table's first row"  # of the same seed, where a row names a run to learn from
+FIRST = (
+    "the run of the table's first row"  # of the same seed, where a row names a run to learn from
+)
 
 
 @dataclass(frozen=True)
-class Row:
+class AblationRow:
     """What differs from the recipe that the table starts from, and the published score where there is one."""
 
     name: str
     changes: dict[str, Any]
     paper: float | None = None
-    pretraining: dict[str, Any] | None = None  # of the recipe `pretrained`, whose encoder the row then starts from
+    pretraining: dict[str, Any] | None = (
+        None  # of the recipe `pretrained`, whose encoder the row then starts from
+    )
     paper_mlm: float | None = None
-    paper_minus: Mapping[str, float] = field(default_factory=dict)  # task -> published difference to the first row
+    paper_minus: Mapping[str, float] = field(
+        default_factory=dict
+    )  # task -> published difference to the first row
 
 
 @dataclass(frozen=True)
-class Table:
+class AblationTable:
     """A table of rows; the paper's figures are cross-validated on the full data with InfoXLM-large."""
 
     number: int | None  # in the paper; None for one that is not of it
     recipe: str
     tasks: tuple[str, ...]  # the paper's first
-    rows: tuple[Row, ...]
+    rows: tuple[AblationRow, ...]
     labels: bool = False  # about what rows teach: any classifier will do, and each row is compared with the first
 
 
-def _cumulative(start: dict[str, Any], rows: list[tuple[str, dict[str, Any], float]]) -> Iterator[Row]:
+def _cumulative(
+    start: dict[str, Any], rows: list[tuple[str, dict[str, Any], float]]
+) -> Iterator[AblationRow]:
     changes = start
     for name, added, paper in rows:
         changes = changes | added
-        yield Row(name, changes, paper)
+        yield AblationRow(name, changes, paper)
 
 
 _TUNING: list[tuple[str, dict[str, Any]]] = [
@@ -45,16 +53,22 @@ _TUNING: list[tuple[str, dict[str, Any]]] = [
     ("layer-decay", {"layer_decay": 0.9}),
     ("tokens", {"max_length": 96}),
 ]
-_UNTUNED = {"pooling": "first", "head_learning_rate": 0.0, "prior_bias": False, "warmup_steps": 0, "layer_decay": 1.0}
+_UNTUNED = {
+    "pooling": "first",
+    "head_learning_rate": 0.0,
+    "prior_bias": False,
+    "warmup_steps": 0,
+    "layer_decay": 1.0,
+}
 
 
-def _tuning() -> Iterator[Row]:
+def _tuning() -> Iterator[AblationRow]:
     """One key more in each row, from the recipe's rate and length on."""
     changes = _PLAIN | _UNTUNED
-    yield Row("first", changes)
+    yield AblationRow("first", changes)
     for name, added in _TUNING:
         changes = changes | added
-        yield Row(name, changes)
+        yield AblationRow(name, changes)
 
 
 _PLAIN = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
@@ -62,22 +76,28 @@ _NAMES = ("brand", "color", "country")
 _UNITS = (*_NAMES, "char3")
 
 # Learns the labels as they are.
-KEEP = {"drop_noise_from": "", "weight_noise_from": "", "relabel_noise_from": "", "distil_from": "", "nested": False}
+KEEP = {
+    "drop_noise_from": "",
+    "weight_noise_from": "",
+    "relabel_noise_from": "",
+    "distil_from": "",
+    "nested": False,
+}
 _REMOVED = {"task1": 0.005, "task2": -0.003, "task3": -0.002}
 
 _NO_TASKS = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
 
 
-def _pretraining(rows: list[tuple[str, dict[str, Any], float, float]]) -> Iterator[Row]:
+def _pretraining(rows: list[tuple[str, dict[str, Any], float, float]]) -> Iterator[AblationRow]:
     fine_tuned, tasks = _PLAIN | {"loss": "ce", "features": _NAMES}, _NO_TASKS
-    yield Row("none", fine_tuned)
+    yield AblationRow("none", fine_tuned)
     for name, added, mlm, paper in rows:
         tasks = tasks | added
-        yield Row(name, fine_tuned, paper, tasks, mlm)
+        yield AblationRow(name, fine_tuned, paper, tasks, mlm)
 
 
-TABLES: dict[str, Table] = {
-    "pretraining": Table(
+TABLES: dict[str, AblationTable] = {
+    "pretraining": AblationTable(
         3,
         "t2",
         ("task2", "task1"),
@@ -92,16 +112,21 @@ TABLES: dict[str, Table] = {
             )
         ),
     ),
-    "losses": Table(
+    "losses": AblationTable(
         4,
         "t2",
         ("task2",),
         tuple(
-            Row(loss, _PLAIN | {"loss": loss}, paper)
-            for loss, paper in (("ce", 0.7508), ("focal", 0.7473), ("ghm", 0.7485), ("poly1", 0.7521))
+            AblationRow(loss, _PLAIN | {"loss": loss}, paper)
+            for loss, paper in (
+                ("ce", 0.7508),
+                ("focal", 0.7473),
+                ("ghm", 0.7485),
+                ("poly1", 0.7521),
+            )
         ),
     ),
-    "methods": Table(
+    "methods": AblationTable(
         5,
         "t2",
         ("task2",),
@@ -118,29 +143,29 @@ TABLES: dict[str, Table] = {
             )
         ),
     ),
-    "noise": Table(
+    "noise": AblationTable(
         6,
         "c1",
         ("task2", "task1", "task3"),
         (
-            Row("keep", KEEP),
-            Row("drop", KEEP | {"drop_noise_from": FIRST}, paper_minus=_REMOVED),
-            Row("weight", KEEP | {"weight_noise_from": FIRST}),
-            Row("relabel", KEEP | {"relabel_noise_from": FIRST}),
-            Row("distil", KEEP | {"distil_from": FIRST}),
+            AblationRow("keep", KEEP),
+            AblationRow("drop", KEEP | {"drop_noise_from": FIRST}, paper_minus=_REMOVED),
+            AblationRow("weight", KEEP | {"weight_noise_from": FIRST}),
+            AblationRow("relabel", KEEP | {"relabel_noise_from": FIRST}),
+            AblationRow("distil", KEEP | {"distil_from": FIRST}),
         ),
         labels=True,
     ),
-    "char3": Table(
+    "char3": AblationTable(
         7,
         "t3",
         ("task3",),
         (
-            Row("none", {"features": _NAMES}),
-            Row("random", {"features": _UNITS, "char3_init": "random"}),
-            Row("word2vec", {"features": _UNITS, "char3_init": "word2vec"}, 0.8533),
-            Row("frozen", {"features": _UNITS, "char3_init": "frozen"}, 0.8529),
+            AblationRow("none", {"features": _NAMES}),
+            AblationRow("random", {"features": _UNITS, "char3_init": "random"}),
+            AblationRow("word2vec", {"features": _UNITS, "char3_init": "word2vec"}, 0.8533),
+            AblationRow("frozen", {"features": _UNITS, "char3_init": "frozen"}, 0.8529),
         ),
     ),
-    "tuning": Table(None, "c1", ("task2", "task1"), tuple(_tuning())),
+    "tuning": AblationTable(None, "c1", ("task2", "task1"), tuple(_tuning())),
 }

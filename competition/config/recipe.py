@@ -4,22 +4,24 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from competition.config.keys import SPANS, Locale, Model, Spans
+from competition.config.keys import SPANS, Locale, Spans, StrictModel
 from competition.core.fingerprint import derive_seed
 from competition.scoring.tasks import KINDS
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 
 
-class Learned(Model):
+class Learned(StrictModel):
     """What every recipe says that something is learned by.
 
-    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws other numbers,
-    mixup other partners), so changing them makes nothing out of date.
+    Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws
+    other numbers, mixup other partners), so changing them makes nothing out of date.
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
-    later_keys: ClassVar[frozenset[str]] = frozenset()  # at its default, each is as if it were not known
+    later_keys: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # at its default, each is as if it were not known
 
     name: str
     about: str = ""
@@ -35,8 +37,9 @@ class Learned(Model):
 class Supervised(Learned):
     """What every recipe says that learns from labels.
 
-    With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is all. Text is read
-    whole, and every row is predicted: a recipe and its smaller self are scored on the same rows.
+    With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is
+    all. Text is read whole, and every row is predicted: a recipe and its smaller self are scored on
+    the same rows.
     """
 
     later_keys: ClassVar[frozenset[str]] = frozenset({"train_queries"})
@@ -47,10 +50,11 @@ class Supervised(Learned):
 class Recipe(Supervised):
     """What every recipe says that is trained on folds.
 
-    Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose audit training
-    obeys, or several joined by `+`; `distil_from` the run whose out-of-fold outputs are `distilled`, a share, into the
-    targets. They change what training rows teach, never a row that is held out or tested. What is taken from complete
-    runs saw the labels of the fold that is evaluated; with `nested` it comes from models that did not.
+    Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose
+    audit training obeys, or several joined by `+`; `distil_from` the run whose out-of-fold outputs
+    are `distilled`, a share, into the targets. They change what training rows teach, never a row
+    that is held out or tested. What is taken from complete runs saw the labels of the fold that is
+    evaluated; with `nested` it comes from models that did not.
     """
 
     kind: Literal["classes", "gain", "substitute"] = "classes"
@@ -65,8 +69,13 @@ class Recipe(Supervised):
 
     @model_validator(mode="after")
     def _one_action(self) -> "Recipe":
-        if sum(map(bool, (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from))) > 1:
-            raise ValueError("of drop_noise_from, weight_noise_from and relabel_noise_from there can be one")
+        if (
+            sum(map(bool, (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from)))
+            > 1
+        ):
+            raise ValueError(
+                "of drop_noise_from, weight_noise_from and relabel_noise_from there can be one"
+            )
         return self
 
     @property
@@ -76,7 +85,11 @@ class Recipe(Supervised):
 
     def result_keys(self) -> dict[str, Any]:
         """Without the keys that are switched off, so that a recipe is what it was before they were known."""
-        off = {key for key in ("weight_noise_from", "relabel_noise_from", "distil_from") if not getattr(self, key)}
+        off = {
+            key
+            for key in ("weight_noise_from", "relabel_noise_from", "distil_from")
+            if not getattr(self, key)
+        }
         off |= set() if self.distil_from else {"distilled"}
         off |= set() if self.nested and (self.noise_from or self.distil_from) else {"nested"}
         return {key: value for key, value in super().result_keys().items() if key not in off}
@@ -108,24 +121,34 @@ class Recipe(Supervised):
 
 # Where and how training runs: keys of `Optimised` that leave the mathematics as it is.
 _ON_THE_DEVICE = frozenset(
-    {"encoder", "token_budget", "precision", "deterministic", "checkpoint_minutes", "checkpoint_steps"}
+    {
+        "encoder",
+        "token_budget",
+        "precision",
+        "deterministic",
+        "checkpoint_minutes",
+        "checkpoint_steps",
+    }
 )
 
-_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})  # of `Optimised`, see `Learned.later_keys`
+_LATER = frozenset(
+    {"head_learning_rate", "layer_decay", "warmup_steps"}
+)  # of `Optimised`, see `Learned.later_keys`
 
 
-class Optimised(Model):
+class Optimised(StrictModel):
     """What the training loop reads, whatever it trains.
 
-    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps, `warmup_steps` how
-    many it takes at least, up to half of all. `clip_norm` is the largest norm of a gradient, `ema` the decay of the
-    averaged weights, 0 for none. What is not the encoder's learns by `head_learning_rate`, 0 for the encoder's own;
-    each layer of the encoder by `layer_decay` times the rate of the one above it, see `training/optimizer.py`.
+    `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
+    `warmup_steps` how many it takes at least, up to half of all. `clip_norm` is the largest norm of
+    a gradient, `ema` the decay of the averaged weights, 0 for none. What is not the encoder's
+    learns by `head_learning_rate`, 0 for the encoder's own; each layer of the encoder by
+    `layer_decay` times the rate of the one above it, see `training/optimizer.py`.
 
-    `precision` is that of matrix products: `auto` is bf16 on a GPU that has it and fp32 elsewhere, `fast` is bf16 on a
-    CPU that has it, too; weights, norms and losses are fp32 in either. `deterministic` makes GPUs repeat their bytes. A
-    checkpoint is written once `checkpoint_minutes` have passed since the last, and every `checkpoint_steps` optimiser
-    steps, 0 for none.
+    `precision` is that of matrix products: `auto` is bf16 on a GPU that has it and fp32 elsewhere,
+    `fast` is bf16 on a CPU that has it, too; weights, norms and losses are fp32 in either.
+    `deterministic` makes GPUs repeat their bytes. A checkpoint is written once `checkpoint_minutes`
+    have passed since the last, and every `checkpoint_steps` optimiser steps, 0 for none.
     """
 
     encoder: str = "tiny"
@@ -160,31 +183,37 @@ class Optimised(Model):
 class EncoderRecipe(Recipe, Optimised):
     """A model that reads query and product as text, and how it is fine-tuned.
 
-    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side by side; `auto` is
-    what the encoder was made with, see `models/encoder/pooling.py`. With `prior_bias`, the untrained model says of
-    every pair what training rows say on average, so that the encoder need not learn it.
+    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side
+    by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
+    `prior_bias`, the untrained model says of every pair what training rows say on average, so that
+    the encoder need not learn it.
 
-    `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a little. `r_drop` is the
-    weight alpha of the divergence, `mixup` the parameter of its Beta distribution, `label_smoothing` a share; 0
-    switches each of them off. `epsilon` is the size of the attack, see `training/adversary.py`. `seeds` trains a fold
-    once per seed and averages the outputs. `translate_with` and `rebalance` add training rows of the weight
-    `augmented_weight`, see `data/augment.py`; `query_context` appends to a query what its candidates share.
+    `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
+    little. `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
+    distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
+    the attack, see `training/adversary.py`. `seeds` trains a fold once per seed and averages the
+    outputs. `translate_with` and `rebalance` add training rows of the weight `augmented_weight`,
+    see `data/augment.py`; `query_context` appends to a query what its candidates share.
 
-    Four keys change how training computes, not what: `lean` leaves out padding and all that the head does not read of
-    the last layer, and draws dropout faster (other numbers; see `models/encoder/unpadded.py`; prediction always does
-    so); `compile` compiles the layers of that way, and `checkpointing` keeps less for the gradient and computes it
-    again. With `sharded`, each of several processes holds a part of the weights, see `training/sharding.py`; one holds
-    them all.
+    Four keys change how training computes, not what: `lean` leaves out padding and all that the
+    head does not read of the last layer, and draws dropout faster (other numbers; see
+    `models/encoder/unpadded.py`; prediction always does so); `compile` compiles the layers of that
+    way, and `checkpointing` keeps less for the gradient and computes it again. With `sharded`, each
+    of several processes holds a part of the weights, see `training/sharding.py`; one holds them
+    all.
     """
 
-    # Models count by their content, see `Planner.encoder_inputs`: another path to the same files changes nothing.
+    # Models count by their content, see `Planner.encoder_inputs`: another path to the same files
+    # changes nothing.
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = Recipe.later_keys | _LATER | {"pooling", "prior_bias"}
 
     model: Literal["encoder"] = "encoder"
-    architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = "cross-encoder"
+    architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
+        "cross-encoder"
+    )
     pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
     features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
@@ -198,7 +227,9 @@ class EncoderRecipe(Recipe, Optimised):
     epsilon: float = Field(gt=0)
     r_drop: float = Field(0.0, ge=0)
     mixup: float = Field(0.0, ge=0)
-    translate_with: str = ""  # a MarianMT model es -> en, by name or folder; empty: no translated rows
+    translate_with: str = (
+        ""  # a MarianMT model es -> en, by name or folder; empty: no translated rows
+    )
     rebalance: bool = False
     augmented_weight: float = Field(0.3, gt=0, le=1)
     query_context: bool = False
@@ -227,21 +258,29 @@ class EncoderRecipe(Recipe, Optimised):
     @model_validator(mode="after")
     def _fits_together(self) -> "EncoderRecipe":
         if (self.loss == "mse") != (self.kind == "gain"):
-            raise ValueError(f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not")
+            raise ValueError(
+                f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not"
+            )
         if self.label_smoothing and self.kind == "gain":
             raise ValueError("label_smoothing is for classes, the kind is gain")
         if self.architecture == "two-tower" and self.pooling != "auto":
-            raise ValueError('two-tower reads all tokens and takes means of its own: leave pooling at "auto"')
+            raise ValueError(
+                'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
+            )
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
-            raise ValueError("checkpointing computes layers again with the weights as they are, awp has moved them")
+            raise ValueError(
+                "checkpointing computes layers again with the weights as they are, awp has moved them"
+            )
         if self.sharded and self.adversary == "awp":
             raise ValueError(
                 "awp moves whole weights, sharded processes hold parts: take fgm-table, or sharded = false"
             )
         if self.sharded and self.compile:
-            raise ValueError("sharded layers are not compiled: set compile = false, or sharded = false")
+            raise ValueError(
+                "sharded layers are not compiled: set compile = false, or sharded = false"
+            )
         return self
 
     @property
@@ -279,12 +318,14 @@ Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdaran
 class EnsembleRecipe(Supervised):
     """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
 
-    `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the classifiers plus mean
-    gain of the regressors; tasks 2 and 3: mean probabilities); `greedy` and `search` learn the weights of an average,
-    see `models/ensemble/weighted_average.py`; `logistic` is a regression on the outputs of members that help and on
-    text, see `models/ensemble/logistic.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on the
-    members' outputs, see `models/ensemble/gbdt.py`; `mixed` is the mean of the regression and of trees on text alone.
-    The keys behind it belong to weights, then to trees, then to what is done with probabilities.
+    `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the
+    classifiers plus mean gain of the regressors; tasks 2 and 3: mean probabilities); `greedy` and
+    `search` learn the weights of an average, see `models/ensemble/weighted_average.py`; `logistic`
+    is a regression on the outputs of members that help and on text, see
+    `models/ensemble/logistic.py`; `lightgbm` (all tasks) and `lambdarank` (task 1) learn trees on
+    the members' outputs, see `models/ensemble/gbdt.py`; `mixed` is the mean of the regression and
+    of trees on text alone. The keys behind it belong to weights, then to trees, then to what is
+    done with probabilities.
     """
 
     model: Literal["ensemble"] = "ensemble"
@@ -293,10 +334,14 @@ class EnsembleRecipe(Supervised):
     nested: bool = False  # fit on members that never saw the fold that is scored
 
     objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
-    space: Literal["score", "rank"] = "score"  # of task 1: average scores, or ranks within the query
+    space: Literal["score", "rank"] = (
+        "score"  # of task 1: average scores, or ranks within the query
+    )
     per_locale: bool = False  # weights of their own for each locale that has enough queries
     selections: int = Field(40, ge=1)  # of a greedy average
-    bags: int = Field(10, ge=1)  # greedy averages over random halves of the queries, themselves averaged
+    bags: int = Field(
+        10, ge=1
+    )  # greedy averages over random halves of the queries, themselves averaged
 
     text: bool = True  # read the features of text, too
     leaky: bool = False  # read in which other tasks' lists a row is
@@ -306,7 +351,9 @@ class EnsembleRecipe(Supervised):
     min_rows_per_leaf: int = Field(30, ge=1)
 
     can: bool = False  # alternating normalisation, task 2
-    thresholds: Literal["none", "micro-F1", "macro-F1"] = "none"  # decide so that this is highest, tasks 2 and 3
+    thresholds: Literal["none", "micro-F1", "macro-F1"] = (
+        "none"  # decide so that this is highest, tasks 2 and 3
+    )
 
     @field_validator("members")
     @classmethod
@@ -336,9 +383,10 @@ class EnsembleRecipe(Supervised):
 class PretrainingRecipe(Learned, Optimised):
     """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
-    `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0 switches a task off. An
-    epoch is one pass over the catalogue in blocks of `max_length` tokens, in which MLM reads the products of test rows
-    `test_copies` times; with 0 they are left out of all tasks, and new test rows leave the encoder alone.
+    `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0
+    switches a task off. An epoch is one pass over the catalogue in blocks of `max_length` tokens,
+    in which MLM reads the products of test rows `test_copies` times; with 0 they are left out of
+    all tasks, and new test rows leave the encoder alone.
     """
 
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE
@@ -367,9 +415,14 @@ class PretrainingRecipe(Learned, Optimised):
         """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
         if not isinstance(spans, dict):
             return spans
-        given = {name: own.model_dump() if isinstance(own, Spans) else own for name, own in spans.items()}
+        given = {
+            name: own.model_dump() if isinstance(own, Spans) else own for name, own in spans.items()
+        }
         default = {str(name): own.model_dump() for name, own in SPANS.items()}
-        return default | {n: default.get(n, {}) | own if isinstance(own, dict) else own for n, own in given.items()}
+        return default | {
+            n: default.get(n, {}) | own if isinstance(own, dict) else own
+            for n, own in given.items()
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -380,7 +433,9 @@ class PretrainingRecipe(Learned, Optimised):
 MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
 RunRecipe = MemberRecipe | EnsembleRecipe  # leaves out-of-fold predictions
 AnyRecipe = RunRecipe | PretrainingRecipe
-MODELS: dict[str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]] = {
+MODELS: dict[
+    str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]
+] = {
     "encoder": EncoderRecipe,
     "lexical": LexicalRecipe,
     "ensemble": EnsembleRecipe,

@@ -1,10 +1,11 @@
 """Recipes, presets and the workspace's `competition.toml`: TOML files read into frozen, typed models.
 
-A recipe is a method (what is predicted, from which text, on which folds); a preset is a size (encoder, lengths, steps).
-What a recipe finally is comes from, the later winning: defaults, `seed` of competition.toml, the preset, the recipe's
-file, `[overrides]` of competition.toml. Recipes that pre-train share keys with those that fine-tune, so they read the
-table `[pretraining]` of the preset and of competition.toml instead. Recipes in `recipes/` of the workspace go before
-those that are built in.
+A recipe is a method (what is predicted, from which text, on which folds); a preset is a size
+(encoder, lengths, steps). What a recipe finally is comes from, the later winning: defaults, `seed`
+of competition.toml, the preset, the recipe's file, `[overrides]` of competition.toml. Recipes that
+pre-train share keys with those that fine-tune, so they read the table `[pretraining]` of the preset
+and of competition.toml instead. Recipes in `recipes/` of the workspace go before those that are
+built in.
 """
 
 import tomllib
@@ -15,14 +16,24 @@ from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
-from competition.config.keys import AND, AuditKeys, AuditMethod, Model, Tracker
-from competition.config.recipe import MODELS, AnyRecipe, EncoderRecipe, EnsembleRecipe, Method, PretrainingRecipe
-from competition.core.errors import InputError, nearest, unknown
+from competition.config.keys import AND, AuditKeys, AuditMethod, StrictModel, Tracker
+from competition.config.recipe import (
+    MODELS,
+    AnyRecipe,
+    EncoderRecipe,
+    EnsembleRecipe,
+    Method,
+    PretrainingRecipe,
+)
+from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.workspace import Workspace
 from competition.scoring.tasks import ANSWER_KIND
 
-# `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out. They may be chained.
-VARIANTS: dict[str, dict[str, Any]] = {method: {"method": method} for method in get_args(Method)} | {
+# `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out.
+# They may be chained.
+VARIANTS: dict[str, dict[str, Any]] = {
+    method: {"method": method} for method in get_args(Method)
+} | {
     "likelihood": {"objective": "likelihood"},
     "rank": {"space": "rank"},
     "per-locale": {"per_locale": True},
@@ -36,14 +47,16 @@ WITHOUT = "without-"
 BUILT_IN = Path(__file__).parent / "recipes"
 
 
-class Settings(Model):
+class Settings(StrictModel):
     """`competition.toml`: what this workspace trains, audits, blends and submits."""
 
     preset: str = "tiny"
     seed: int = 2022
     recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
     default_recipe: str = "c1"
-    noise_run: str = "c1"  # or several joined by `+`; empty: no audit but those that recipes ask for
+    noise_run: str = (
+        "c1"  # or several joined by `+`; empty: no audit but those that recipes ask for
+    )
     noise_fraction: float = Field(0.04, gt=0, lt=0.5)
     noise_method: AuditMethod = "prune_by_noise_rate"
     noise_per_label: bool = False
@@ -62,27 +75,30 @@ class Settings(Model):
         return AuditKeys(**{key: getattr(self, f"noise_{key}") for key in AuditKeys.model_fields})
 
 
-# --- reading -----------------------------------------------------------------------------------------------------
+# --- reading
+# -----------------------------------------------------------------------------------------------------
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a dictionary; raises InputError where it is malformed."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
+        return tomllib.loads(
+            path.read_text(encoding="utf-8-sig")
+        )  # some editors begin a file with a mark
     except UnicodeDecodeError:
         raise InputError(f"{path} is not valid TOML: it is not UTF-8, save it so.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
 
 
-def _build(model: type[Model], content: dict[str, Any], source: Path | str) -> Any:
+def _build(model: type[StrictModel], content: dict[str, Any], source: Path | str) -> Any:
     try:
         return model(**content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            hint = nearest(key, model.model_fields)
+            hint = did_you_mean(key, model.model_fields)
             raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
         fault = f"{key} = {first['input']!r} does not fit" if key else "two keys do not fit"
         reason = first["msg"].removeprefix("Value error, ")
@@ -94,29 +110,41 @@ def load_settings(workspace: Workspace) -> Settings:
     source = workspace.settings_file
     settings: Settings = _build(Settings, read_toml(source), source)
     pretraining = set(PretrainingRecipe.model_fields)
-    others = set().union(*(model.model_fields for model in MODELS.values() if model is not PretrainingRecipe))
+    others = set().union(
+        *(model.model_fields for model in MODELS.values() if model is not PretrainingRecipe)
+    )
     for table, known in (("overrides", others), ("pretraining", pretraining)):
         for key in getattr(settings, table):
             if key not in known - {"name", "model", "about"}:
-                raise InputError(f"{source}: unknown key {key!r} in [{table}]{nearest(key, known)}.")
+                raise InputError(
+                    f"{source}: unknown key {key!r} in [{table}]{did_you_mean(key, known)}."
+                )
     recipes = recipe_names(workspace)
-    named = [("recipes", name) for name in settings.recipes] + [("ensembles", name) for name in settings.ensembles]
+    named = [("recipes", name) for name in settings.recipes] + [
+        ("ensembles", name) for name in settings.ensembles
+    ]
     named += [("noise_run", name) for name in settings.noise_run.split(AND)]
     named += [("default_recipe", settings.default_recipe)]
     named += [("[submission]", name) for name in settings.submission.values()]
     for key, name in named:
         if name and not _is_known(name, recipes):
-            raise InputError(f"{source}: {key} names the unknown recipe {name!r}{nearest(name, recipes)}.")
+            raise InputError(
+                f"{source}: {key} names the unknown recipe {name!r}{did_you_mean(name, recipes)}."
+            )
     for task in settings.submission:
         if task not in ANSWER_KIND:
-            raise InputError(f"{source}: unknown task {task!r} in [submission]{nearest(task, ANSWER_KIND)}.")
+            raise InputError(
+                f"{source}: unknown task {task!r} in [submission]{did_you_mean(task, ANSWER_KIND)}."
+            )
     return settings
 
 
 def audit_keys(settings: Settings, said: dict[str, Any]) -> AuditKeys:
     """How labels are audited: by competition.toml, but for what is `said` otherwise; None says nothing."""
     keys: AuditKeys = _build(
-        AuditKeys, settings.audit.model_dump() | {k: v for k, v in said.items() if v is not None}, "comp cleanlab"
+        AuditKeys,
+        settings.audit.model_dump() | {k: v for k, v in said.items() if v is not None},
+        "comp cleanlab",
     )
     return keys
 
@@ -133,7 +161,9 @@ def _is_known(name: str, recipes: Collection[str]) -> bool:
 def recipe_names(workspace: Workspace) -> list[str]:
     """Every recipe that can be named here: the workspace's own and the built-in ones."""
     folders = (workspace.own_recipes, BUILT_IN)
-    return sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")})
+    return sorted(
+        {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
+    )
 
 
 def _find(workspace: Workspace, name: str) -> Path:
@@ -141,14 +171,16 @@ def _find(workspace: Workspace, name: str) -> Path:
         path = folder / f"{name}.toml"
         if path.is_file() and path.parent == folder:
             return path
-    raise unknown("recipe", name, recipe_names(workspace))
+    raise unknown_name("recipe", name, recipe_names(workspace))
 
 
 def _preset(name: str, source: Path) -> dict[str, Any]:
     path = BUILT_IN / "presets" / f"{name}.toml"
     known = sorted(p.stem for p in path.parent.glob("*.toml"))
     if name not in known:
-        raise InputError(f"{source}: there is no preset {name!r}{nearest(name, known)}: known are {', '.join(known)}.")
+        raise InputError(
+            f"{source}: there is no preset {name!r}{did_you_mean(name, known)}: known are {', '.join(known)}."
+        )
     return read_toml(path)
 
 
@@ -166,7 +198,11 @@ def _size(workspace: Workspace, settings: Settings, pretrains: bool) -> dict[str
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """The keys of both, those of `above` winning; tables within are put over one another, too."""
-    both = [key for key, own in above.items() if isinstance(own, dict) and isinstance(below.get(key), dict)]
+    both = [
+        key
+        for key, own in above.items()
+        if isinstance(own, dict) and isinstance(below.get(key), dict)
+    ]
     return below | above | {key: _over(below[key], above[key]) for key in both}
 
 
@@ -176,8 +212,10 @@ def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleR
     left_out = variant.removeprefix(WITHOUT)
     known = [*VARIANTS, *(WITHOUT + member for member in members)]
     if variant not in known:
-        raise unknown(f"{recipe.name} variant", variant, known)
-    changes = VARIANTS.get(variant) or {"members": tuple(member for member in members if member != left_out)}
+        raise unknown_name(f"{recipe.name} variant", variant, known)
+    changes = VARIANTS.get(variant) or {
+        "members": tuple(member for member in members if member != left_out)
+    }
     if not changes.get("members", members):
         raise InputError(f"{recipe.name}.{variant} has no member left.")
     content = recipe.model_dump() | changes | {"name": f"{recipe.name}.{variant}"}
@@ -203,7 +241,9 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
     if "name" in own:
         raise InputError(f"{path}: the key 'name' is not allowed, the file's name is it.")
     if name.endswith(tuple(f"-{task}" for task in ANSWER_KIND)):
-        raise InputError(f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file.")
+        raise InputError(
+            f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file."
+        )
     model = MODELS.get(str(own.get("model", "encoder")))
     if model is None:
         raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(MODELS)}.")
@@ -214,7 +254,9 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
         keys[f"preset {settings.preset}"] = _size(workspace, settings, model is PretrainingRecipe)
     keys[f"recipes/{path.name}"] = own
     table = "pretraining" if model is PretrainingRecipe else "overrides"
-    keys[f"[{table}]"] = {key: value for key, value in getattr(settings, table).items() if key in model.model_fields}
+    keys[f"[{table}]"] = {
+        key: value for key, value in getattr(settings, table).items() if key in model.model_fields
+    }
     return Layers(model, path, keys)
 
 
@@ -232,7 +274,9 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
         content = _over(content, keys)
     source: Path | str = layers.path
     if overridden:
-        _build(layers.model, content, source)  # a fault of the recipe's own file is blamed on it, not on the overrides
+        _build(
+            layers.model, content, source
+        )  # a fault of the recipe's own file is blamed on it, not on the overrides
         source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
     recipe: AnyRecipe = _build(layers.model, _over(content, overridden), source)
     return recipe

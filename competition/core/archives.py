@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from competition.core.errors import InputError, shown
+from competition.core.errors import InputError, short_repr
 
 # What a packed file may unpack to: text packs 3 to 10 times, and the largest real table has 3 GB.
 LARGEST = 16 << 30  # bytes
@@ -31,7 +31,8 @@ _STREAMS: dict[str, tuple[str, bytes, Callable[..., Any]]] = {
     ".xz": ("xz", b"\xfd7zXZ\0", lzma.open),
 }
 PACKED = (".zip", *_STREAMS)
-# What is no table of ours, whatever its name says: how it begins -> what it is and what to do about it.
+# What is no table of ours, whatever its name says: how it begins -> what it is and what to do about
+# it.
 _OTHERS = {
     b"version https://git-lfs": "a Git-LFS pointer, not the file itself: fetch it with `git lfs pull`",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save the sheet as CSV (UTF-8)",
@@ -47,7 +48,8 @@ _OTHERS = {
 }
 _TAR = slice(257, 262)  # where a tar archive says so
 _HEAD = 512  # bytes
-# What unpacking raises where bytes are damaged, and what `zipfile` raises besides where its directory is.
+# What unpacking raises where bytes are damaged, and what `zipfile` raises besides where its
+# directory is.
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 _BROKEN_DIRECTORY = (*BROKEN, ValueError, LookupError, struct.error)
 
@@ -57,12 +59,15 @@ def opened(source: Path, name: str) -> Iterator[IO[bytes]]:
     """The bytes of a file or a pipe, unpacked where they are packed by gzip, bzip2, xz or zip; from the start, again.
 
     Raises:
-        InputError: it is missing, empty, a folder, not what its name says, a file of another program, or an archive
-            that is damaged, holds several files or would unpack to more than is sound.
+        InputError: it is missing, empty, a folder, not what its name says, a file of another
+            program, or an archive that is damaged, holds several files or would unpack to more than
+            is sound.
     """
     with ExitStack() as open_files:
         file: IO[bytes] = open_files.enter_context(_seekable(source, name))
-        ending = source.suffix.lower() if source.is_file() else ""  # a pipe has no name that says anything
+        ending = (
+            source.suffix.lower() if source.is_file() else ""
+        )  # a pipe has no name that says anything
         kind = _packing(file, name, ending)
         if kind == ".zip":
             try:
@@ -89,10 +94,15 @@ def part_files(path: Path) -> list[Path]:
     found = [file for file in path.iterdir() if not file.name.startswith((".", "_"))]
     for file in found:
         if file.is_dir():
-            raise InputError(f"{path} holds the folder {file.name}: give a file, or a folder of part files alone.")
+            raise InputError(
+                f"{path} holds the folder {file.name}: give a file, or a folder of part files alone."
+            )
     if not found:
         raise InputError(f"{path} is a folder without part files.")
-    return sorted(found, key=lambda file: [(int(n or 0), text) for n, text in re.findall(r"(\d*)(\D*)", file.name)])
+    return sorted(
+        found,
+        key=lambda file: [(int(n or 0), text) for n, text in re.findall(r"(\d*)(\D*)", file.name)],
+    )
 
 
 @contextmanager
@@ -127,7 +137,9 @@ def _packing(file: IO[bytes], name: str, ending: str) -> str:
         found = ""
     said = ending if ending in PACKED else ""
     if said and not found:
-        raise InputError(f"{name} is no {said.removeprefix('.')} archive, though its name says so: rename it.")
+        raise InputError(
+            f"{name} is no {said.removeprefix('.')} archive, though its name says so: rename it."
+        )
     if found and ending not in ("", ".tgz") and said != found:
         raise InputError(f"{name} is packed: rename it, so that it ends in {found}, or unpack it.")
     return found
@@ -157,16 +169,22 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """The only file of an archive, what systems add on their own aside; no more of it is read than the size checked."""
     files = [file for file in archive.infolist() if not file.is_dir()]
     if any(file.filename == "[Content_Types].xml" for file in files):
-        raise InputError(f"{name} is an Excel workbook or another document: save the sheet as CSV (UTF-8).")
+        raise InputError(
+            f"{name} is an Excel workbook or another document: save the sheet as CSV (UTF-8)."
+        )
     files = [file for file in files if not _added(PurePosixPath(file.filename.replace("\\", "/")))]
     if len(files) != 1:
         raise InputError(f"{name} holds {len(files)} files, it must hold one.")
     (file,) = files
     path = PurePosixPath(file.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in file.filename:
-        raise InputError(f"{name} holds a file that points out of it, {shown(file.filename)}: pack the file anew.")
+        raise InputError(
+            f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file anew."
+        )
     if file.file_size > min(LARGEST, max(SMALL, RATIO * file.compress_size)):
-        raise _too_large(name, f"{file.file_size / 1e9:,.1f} GB from {file.compress_size / 1e6:,.1f} MB")
+        raise _too_large(
+            name, f"{file.file_size / 1e9:,.1f} GB from {file.compress_size / 1e6:,.1f} MB"
+        )
     return file
 
 

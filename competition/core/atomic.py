@@ -39,7 +39,9 @@ def _umask() -> int:
     return mask
 
 
-_MODE = 0o666 & ~_umask()  # of files, whatever library wrote them: some keep theirs from all but their owner
+_MODE = (
+    0o666 & ~_umask()
+)  # of files, whatever library wrote them: some keep theirs from all but their owner
 
 
 def _finish(path: Path) -> None:
@@ -66,7 +68,11 @@ def _sweep(path: Path) -> None:
     """Remove what a process of this machine that was killed, or this one before, left half-written beside `path`."""
     for leftover in path.parent.glob(f".{glob.escape(f'{path.name}.{HOST}')}.*"):
         pid, ending = leftover.name.split(".")[-2:]
-        if ending in ("tmp", "old") and pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid))):
+        if (
+            ending in ("tmp", "old")
+            and pid.isdecimal()
+            and (int(pid) == os.getpid() or not is_alive(int(pid)))
+        ):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

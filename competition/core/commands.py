@@ -17,22 +17,22 @@ class _Named:
 _named = _Named()
 
 
-def work_on(root: Path) -> None:
+def set_workspace(root: Path) -> None:
     """Say which workspace the running command was given."""
     _named.root = root
 
 
-def quoted(text: object) -> str:
+def shell_quoted(text: object) -> str:
     """A name or path for a shell."""
     return shlex.quote(str(text))
 
 
-def here(command: str, root: Path | None = None) -> str:
+def command_for(command: str, root: Path | None = None) -> str:
     """A command as somebody types it who is elsewhere than in the workspace `root`, that of the running command."""
     root = _named.root if root is None else root
-    return command if root == Path() or " -w " in command else f"{command} -w {quoted(root)}"
+    return command if root == Path() or " -w " in command else f"{command} -w {shell_quoted(root)}"
 
 
-def typed(sentence: str, root: Path | None = None) -> str:
+def pasteable(sentence: str, root: Path | None = None) -> str:
     """A sentence whose commands, which stand in backquotes, can be pasted."""
-    return _QUOTED.sub(lambda found: f"`{here(found[1], root)}`", sentence)
+    return _QUOTED.sub(lambda found: f"`{command_for(found[1], root)}`", sentence)

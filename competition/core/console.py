@@ -14,7 +14,7 @@ from rich.progress import Task as BarTask
 from rich.text import Text
 
 from competition.core import distributed
-from competition.core.commands import typed
+from competition.core.commands import pasteable
 
 PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is wrapped there
 
@@ -29,9 +29,12 @@ class _Console(Console):
 
 
 def _console() -> Console:
-    # No markup: titles and queries may hold anything, square brackets among it. Of several processes, one speaks.
+    # No markup: titles and queries may hold anything, square brackets among it. Of several
+    # processes, one speaks.
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    return _Console(highlight=False, markup=False, width=width, quiet=not distributed.is_first())
+    return _Console(
+        highlight=False, markup=False, width=width, quiet=not distributed.is_main_process()
+    )
 
 
 console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
@@ -81,7 +84,9 @@ class Progress:
             self._said = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
             rate = _per_second(self.rate, self.unit)
-            console.print(f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {_clock(left)} left")
+            console.print(
+                f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {_clock(left)} left"
+            )
 
     def reach(self, units: int) -> None:
         """Count as done what was done before this process began, up to `units` in all; no rate is due to it."""
@@ -108,7 +113,9 @@ class Progress:
             console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
 
 
-_live: list[Bar] = []  # the bars on the terminal: at most one, to which work within work adds a line
+_live: list[
+    Bar
+] = []  # the bars on the terminal: at most one, to which work within work adds a line
 
 
 @contextmanager
@@ -152,5 +159,5 @@ def silent() -> Iterator[None]:
 
 def warn(sentence: str) -> None:
     """Say something that the user should know but that stops nothing."""
-    if distributed.is_first():
-        print(f"warning: {typed(sentence)}", file=sys.stderr)
+    if distributed.is_main_process():
+        print(f"warning: {pasteable(sentence)}", file=sys.stderr)

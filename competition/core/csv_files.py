@@ -14,12 +14,15 @@ from typing import IO
 import pyarrow as pa
 
 from competition.core.archives import BROKEN, opened
-from competition.core.errors import InputError, shown
+from competition.core.errors import InputError, short_repr
 from competition.core.lazy_pandas import pd
 
 UTF8 = "UTF-8"
 SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
-_BLANKS = (" ", "\u00a0")  # stand behind commas of a text; of a file behind all that part its cells, or none
+_BLANKS = (
+    " ",
+    "\u00a0",
+)  # stand behind commas of a text; of a file behind all that part its cells, or none
 _CHUNK = 20_000  # rows that are Python's before they are Arrow's
 _PIECE = 1 << 20  # bytes
 _REASONS = {  # what the parser says -> what is wrong
@@ -30,11 +33,11 @@ _REASONS = {  # what the parser says -> what is wrong
 Check = Callable[[list[str]], None]
 
 
-def spelled(column: str, found: Iterable[object], name: str) -> None:
+def refuse_misspelled(column: str, found: Iterable[object], name: str) -> None:
     """Raise InputError where one of the columns that were found is `column` but for its case or blanks around it."""
     for other in map(str, found):
         if other != column and other.strip("\ufeff \t\r\n\u00a0").casefold() == column:
-            raise InputError(f"{name}: the column {shown(other)} is to be written {column!r}.")
+            raise InputError(f"{name}: the column {short_repr(other)} is to be written {column!r}.")
 
 
 def read_text(
@@ -56,7 +59,8 @@ def read_csv(
     """All columns of a CSV file; `nan`, `none`, `007`, `=1+1` and line breaks in quoted cells stay themselves.
 
     Args:
-        source: a file, perhaps packed or a pipe (see `packing.opened`), one that was opened so, or its text.
+        source: a file, perhaps packed or a pipe (see `packing.opened`), one that was opened so, or
+            its text.
         name: what messages call it.
         check: is told the columns before any row is read, to refuse them.
         blank_lines: whether lines without a cell are passed over; else they are refused.
@@ -65,9 +69,10 @@ def read_csv(
         separator: what stands between cells; another one is refused.
 
     Raises:
-        InputError: the file cannot be opened, is empty, has another encoding, separates its columns by another sign,
-            names a column twice, has a row with more or fewer cells than the header, a quotation mark that is not
-            closed or has text behind it, or rows that a stray mark made one.
+        InputError: the file cannot be opened, is empty, has another encoding, separates its columns
+            by another sign, names a column twice, has a row with more or fewer cells than the
+            header, a quotation mark that is not closed or has text behind it, or rows that a stray
+            mark made one.
         LookupError: there is no such encoding.
     """
     if isinstance(source, Path):
@@ -80,7 +85,9 @@ def read_csv(
         return _read(text, name, check, blank_lines, separator)
     except UnicodeDecodeError:
         line = _first_bad_line(source, encoding)
-        raise InputError(f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}.") from None
+        raise InputError(
+            f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}."
+        ) from None
     except BROKEN as error:
         raise InputError(f"{name} is no readable CSV file: {error}.") from None
     finally:
@@ -132,8 +139,12 @@ class _Records:
             except csv.Error as error:
                 if self._reader.line_num == 1:
                     _check_header(self.lines, self._name, self.separator)
-                reason = next((why for words, why in _REASONS.items() if words in str(error)), str(error))
-                begun = "" if len(self.lines) < 2 else f", where a quoted cell of line {self.line} ends"
+                reason = next(
+                    (why for words, why in _REASONS.items() if words in str(error)), str(error)
+                )
+                begun = (
+                    "" if len(self.lines) < 2 else f", where a quoted cell of line {self.line} ends"
+                )
                 at = self.line if "never" in reason else self._reader.line_num
                 raise InputError(
                     f"{self._name} is no readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
@@ -141,7 +152,9 @@ class _Records:
             yield record
 
 
-def _read(text: IO[str], name: str, check: Check | None, blank_lines: bool, separator: str) -> pa.Table:
+def _read(
+    text: IO[str], name: str, check: Check | None, blank_lines: bool, separator: str
+) -> pa.Table:
     records = _Records(text, name, separator)
     rows = _rows(records, name, blank_lines)
     columns = next(rows, None)
@@ -150,7 +163,9 @@ def _read(text: IO[str], name: str, check: Check | None, blank_lines: bool, sepa
     _check_header(columns, name, separator)
     for i, column in enumerate(columns):
         if column in columns[:i]:
-            raise InputError(f"{name} has the column {shown(column)} twice: remove one of them.")
+            raise InputError(
+                f"{name} has the column {short_repr(column)} twice: remove one of them."
+            )
     if check is not None:
         check(columns)
 
@@ -158,7 +173,9 @@ def _read(text: IO[str], name: str, check: Check | None, blank_lines: bool, sepa
     checked = _of_one_width(rows, records, name, len(columns))
     while chunk := list(islice(checked, _CHUNK)):
         chunks.append([pa.array(cells, pa.string()) for cells in zip(*chunk, strict=True)])
-    arrays = [pa.chunked_array([chunk[i] for chunk in chunks], pa.string()) for i in range(len(columns))]
+    arrays = [
+        pa.chunked_array([chunk[i] for chunk in chunks], pa.string()) for i in range(len(columns))
+    ]
     return pa.table(arrays, names=columns)
 
 
@@ -176,13 +193,19 @@ def _check_header(columns: list[str], name: str, separator: str) -> None:
     """Refuse columns that another sign separates."""
     first = columns[0]
     if first.casefold().startswith("sep="):
-        raise InputError(f"{name}: line 1 is {shown(first)}, which only Excel understands: remove the line.")
+        raise InputError(
+            f"{name}: line 1 is {short_repr(first)}, which only Excel understands: remove the line."
+        )
     for sign in SEPARATORS if separator == "," else ():
         if sum(column.count(sign) for column in columns) >= len(columns):
-            raise InputError(f"{name}: the columns are separated by {sign!r}, not by commas: save it with commas.")
+            raise InputError(
+                f"{name}: the columns are separated by {sign!r}, not by commas: save it with commas."
+            )
 
 
-def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width: int) -> Iterator[list[str]]:
+def _of_one_width(
+    rows: Iterator[list[str]], records: _Records, name: str, width: int
+) -> Iterator[list[str]]:
     """The rows, each as wide as the header; the first that is not, or that swallowed another, is refused."""
     suspect = 0
     quotes_well = False
@@ -203,13 +226,18 @@ def _of_one_width(rows: Iterator[list[str]], records: _Records, name: str, width
         elif width == 2 and len(records.lines) == 1:
             quotes_well = quotes_well or any(records.separator in cell for cell in row)
         yield row
-    if suspect and not quotes_well:  # of two cells, a text may look like a row: who quotes commas elsewhere meant it
+    if (
+        suspect and not quotes_well
+    ):  # of two cells, a text may look like a row: who quotes commas elsewhere meant it
         raise _merged(name, suspect)
 
 
 def _escaped(lines: list[str], row: list[str]) -> bool:
-    r"""Whether `\"` stands for a mark: within a quoted cell, a backslash and a mark of the text are `\""`."""
-    return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(line.count('\\""') for line in lines)
+    r"""Whether `\"` stands for a mark: within a quoted cell, a backslash and a mark of the text are
+    `\""`."""
+    return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(
+        line.count('\\""') for line in lines
+    )
 
 
 def _swallowed(lines: list[str], width: int, separator: str) -> bool:

@@ -1,7 +1,7 @@
 """Several processes of one launch (torchrun, accelerate launch): who this one is, and how they agree.
 
-The first one (rank 0) takes locks, makes what one process makes alone, and writes; the others wait, read and compute
-their part. Alone, a process is the first, and nothing here imports anything heavy.
+The first one (rank 0) takes locks, makes what one process makes alone, and writes; the others wait,
+read and compute their part. Alone, a process is the first, and nothing here imports anything heavy.
 """
 
 import atexit
@@ -12,14 +12,16 @@ from datetime import timedelta
 from typing import TypeVar
 
 from competition.core.errors import CompError, InputError
-from competition.core.signals import obey, pending
+from competition.core.signals import pending, raise_pending
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=2)  # for the others; a process that has died is noticed at once, whatever they wait for
+PATIENCE = timedelta(
+    hours=2
+)  # for the others; a process that has died is noticed at once, whatever they wait for
 _SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes this launch has."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -29,13 +31,13 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that writes."""
     return rank() == 0
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Within, the processes of this launch are connected.
 
     Raises:
@@ -43,7 +45,7 @@ def joined() -> Iterator[None]:
         Interrupted: the same, where this process was asked to end, too.
         InputError: the launcher itself would split the model over processes.
     """
-    if count() == 1:
+    if world_size() == 1:
         yield
         return
     if any(os.environ.get(name, "").lower() in ("1", "true") for name in _SHARDED):
@@ -57,18 +59,21 @@ def joined() -> Iterator[None]:
     if not torch.distributed.is_initialized():
         state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
         atexit.register(state.destroy_process_group)
-        if state.num_processes != count():
-            raise CompError(f"The launcher speaks of {count()} processes, but they are not connected: use torchrun.")
+        if state.num_processes != world_size():
+            raise CompError(
+                f"The launcher speaks of {world_size()} processes, but they are not connected: use torchrun."
+            )
     try:
         yield
     except RuntimeError as error:
         if not _is_lost(error):
             raise
         if pending():
-            obey()  # the end of the other, which was asked as well
+            raise_pending()  # the end of the other, which was asked as well
         raise CompError(
-            f"Another process of this launch has ended or cannot be reached, so process {rank()} of {count()} ends, "
-            "too: what the other said is the cause, and the same command goes on from the last checkpoint."
+            f"Another process of this launch has ended or cannot be reached, so process {rank()} of "
+            f"{world_size()} ends, too: what the other said is the cause, and "
+            "the same command goes on from the last checkpoint."
         ) from error
 
 
@@ -79,9 +84,9 @@ def _is_lost(error: RuntimeError) -> bool:
     return isinstance(error, DistError) or "gloo" in str(error) or "NCCL" in str(error)
 
 
-def agreed(value: T) -> T:
+def broadcast_from_main(value: T) -> T:
     """The value that the first process has, on all of them."""
-    if count() == 1:
+    if world_size() == 1:
         return value
     from accelerate.utils import broadcast_object_list
 
@@ -90,9 +95,9 @@ def agreed(value: T) -> T:
     return box[0]
 
 
-def any_of(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Whether any process says so."""
-    if count() == 1:
+    if world_size() == 1:
         return flag
     import torch
     from accelerate import PartialState
@@ -101,9 +106,9 @@ def any_of(flag: bool) -> bool:
     return bool(reduce(torch.tensor(float(flag), device=PartialState().device), "sum") > 0)
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on only when all processes are here."""
-    if count() > 1:
+    if world_size() > 1:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()

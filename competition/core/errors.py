@@ -22,7 +22,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """A cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible.
 
     NumPy's numbers are shown as Python's.
@@ -30,18 +30,21 @@ def shown(value: object) -> str:
     return _SHORT.repr(value.item() if hasattr(value, "item") else value)
 
 
-def listed(names: Iterable[object]) -> str:
+def join_names(names: Iterable[object]) -> str:
     """Names from outside for a message, the rest left out where they are many."""
     text = ", ".join(map(str, names))
     return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` with the known name that is nearest, or all that are equally near; nothing where none is.
 
     Upper case counts as lower case. Of a name of two letters, one may be wrong.
     """
-    ratios = {name: SequenceMatcher(None, name.casefold(), word.casefold()).ratio() for name in sorted(known)}
+    ratios = {
+        name: SequenceMatcher(None, name.casefold(), word.casefold()).ratio()
+        for name in sorted(known)
+    }
     best = max(ratios.values(), default=0.0)
     if best < (0.5 if len(word) < 3 else 0.6):
         return ""
@@ -49,16 +52,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {', '.join(others)}{' or ' if others else ''}{last}?)"
 
 
-def unknown(what: str, name: str, known: Collection[str]) -> InputError:
+def unknown_name(what: str, name: str, known: Collection[str]) -> InputError:
     """The error for a name that is none of those that are known: the nearest of them, then all."""
-    return InputError(f"There is no {what} {name!r}{nearest(name, known)}: known are {listed(known)}.")
+    return InputError(
+        f"There is no {what} {name!r}{did_you_mean(name, known)}: known are {join_names(known)}."
+    )
 
 
-def visible(text: str) -> str:
+def escape_controls(text: str) -> str:
     """Text for a terminal, in one line: what is no letter, sign or blank is written as its number and does nothing."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def counted(number: int, thing: str, things: str = "") -> str:
+def pluralize(number: int, thing: str, things: str = "") -> str:
     """A number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"

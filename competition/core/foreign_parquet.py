@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from competition.core.archives import PARQUET, opened
-from competition.core.errors import InputError, shown
+from competition.core.errors import InputError, short_repr
 from competition.core.lazy_pandas import pd
 
 Check = Callable[[list[str]], None]
@@ -26,7 +26,9 @@ def is_parquet(handle: IO[bytes]) -> bool:
     return head == PARQUET
 
 
-def read_parquet(path: Path, name: str, columns: Sequence[str] | None = None, check: Check | None = None) -> pa.Table:
+def read_parquet(
+    path: Path, name: str, columns: Sequence[str] | None = None, check: Check | None = None
+) -> pa.Table:
     """A parquet file, with pandas' index as columns like others.
 
     Args:
@@ -54,15 +56,21 @@ def parquet_table(
         if check is not None:
             check([*index, *file.schema_arrow.names])
         table = file.read(columns=None if columns is None else list(columns))
-        table.validate(full=True)  # text that is not UTF-8 is found here or in the middle of a training
+        table.validate(
+            full=True
+        )  # text that is not UTF-8 is found here or in the middle of a training
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name} is no readable parquet file: {error}.") from None
     if len(table) != file.metadata.num_rows:
-        raise InputError(f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read.")
+        raise InputError(
+            f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read."
+        )
     for column, numbers in index.items():
         if len(numbers) == len(table) and (columns is None or column in columns):
             table = table.add_column(0, column, pa.array(numbers, pa.int64()))
-            table = table.replace_schema_metadata(table.schema.metadata | {_PANDAS: _with_column(table, column)})
+            table = table.replace_schema_metadata(
+                table.schema.metadata | {_PANDAS: _with_column(table, column)}
+            )
     return table
 
 
@@ -72,7 +80,10 @@ def _range_index(schema: pa.Schema) -> dict[str, range]:
     return {
         kept["name"]: range(kept["start"], kept["stop"], kept["step"])
         for kept in said
-        if isinstance(kept, dict) and kept["kind"] == "range" and kept["name"] and kept["name"] not in schema.names
+        if isinstance(kept, dict)
+        and kept["kind"] == "range"
+        and kept["name"]
+        and kept["name"] not in schema.names
     }
 
 
@@ -84,17 +95,21 @@ def _with_column(table: pa.Table, column: str) -> bytes:
     return json.dumps(said | {"index_columns": [column], "columns": columns}).encode()
 
 
-def joined(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+def concat_tables(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
     """Part files as one table; raises InputError where they differ in their columns or what these hold."""
     first = parts[0]
     for part, name in zip(parts, names, strict=True):
         if sorted(part.column_names) != sorted(first.column_names):
-            raise InputError(f"{name} has other columns than {names[0]}: {', '.join(part.column_names)}.")
+            raise InputError(
+                f"{name} has other columns than {names[0]}: {', '.join(part.column_names)}."
+            )
     try:
         tables = [part.select(first.column_names) for part in parts]
         return pa.concat_tables(tables, promote_options="default")
     except pa.ArrowException as error:
-        raise InputError(f"{names[0]} and what lies beside it do not fit together: {error}.") from None
+        raise InputError(
+            f"{names[0]} and what lies beside it do not fit together: {error}."
+        ) from None
 
 
 def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
@@ -105,14 +120,20 @@ def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], kind.value_type)
+        values = pa.chunked_array(
+            [chunk.dictionary_decode() for chunk in values.chunks], kind.value_type
+        )
         kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    text = (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
     if values.null_count == len(values):
         return pa.chunked_array([pa.nulls(len(values), pa.large_string())])
     if text or pa.types.is_integer(kind):
         return pc.cast(values, pa.large_string())
-    raise InputError(f"{name}: the column {shown(column)} holds {kind}, which is not what it is for: make it text.")
+    raise InputError(
+        f"{name}: the column {short_repr(column)} holds {kind}, which is not what it is for: make it text."
+    )
 
 
 def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
@@ -123,11 +144,13 @@ def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
     """
     kind = values.type
     if pa.types.is_dictionary(kind):
-        values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks], kind.value_type)
+        values = pa.chunked_array(
+            [chunk.dictionary_decode() for chunk in values.chunks], kind.value_type
+        )
     if pa.types.is_floating(values.type):
         return values.to_pandas()
     refusal = InputError(
-        f"{name}: the column {shown(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
+        f"{name}: the column {short_repr(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
     )
     if "binary" in str(values.type):
         raise refusal

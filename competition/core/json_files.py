@@ -38,12 +38,12 @@ def read_json(path: Path) -> dict[str, Any]:
 _STAMP = "made_from.json"  # in the folder of a model or an encoder
 
 
-def stamp(folder: Path, inputs: str) -> None:
+def write_manifest(folder: Path, inputs: str) -> None:
     """Say in a folder what it was made from, and the digests of its files; nothing may be written there afterwards."""
     write_json(folder / _STAMP, {"inputs": inputs, "sha256": _digests(folder)})
 
 
-def stamped(folder: Path) -> str | None:
+def read_manifest(folder: Path) -> str | None:
     """What `stamp` said; None where nothing did, or a file is not what it was then."""
     said = read_json(folder / _STAMP)
     if said.get("sha256", found := _digests(folder)) != found:

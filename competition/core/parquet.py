@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_file
-from competition.core.csv_files import read_text, spelled
-from competition.core.errors import CompError, InputError, listed, shown
+from competition.core.csv_files import read_text, refuse_misspelled
+from competition.core.errors import CompError, InputError, join_names, short_repr
 from competition.core.lazy_pandas import pd
-from competition.core.seals import SEALED, is_whole, write_sealed
+from competition.core.seals import SEALED, is_intact, write_with_digest
 
 _METADATA_KEY = b"comp"
 _SLICE = 50_000  # rows
@@ -32,8 +32,11 @@ def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
 def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
     """The same at the path of an atomic writer."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    write_sealed(
-        temporary, table.replace_schema_metadata({_METADATA_KEY: json.dumps({"inputs": inputs, SEALED: True})})
+    write_with_digest(
+        temporary,
+        table.replace_schema_metadata(
+            {_METADATA_KEY: json.dumps({"inputs": inputs, SEALED: True})}
+        ),
     )
 
 
@@ -49,8 +52,10 @@ def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") 
         CompError: it is missing, damaged, or made from other inputs.
     """
     try:
-        if not is_whole(path):
-            raise CompError(f"{path} is damaged, its bytes are not those that were written: {mend}.")
+        if not is_intact(path):
+            raise CompError(
+                f"{path} is damaged, its bytes are not those that were written: {mend}."
+            )
         frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
         recorded = _recorded(path)
     except FileNotFoundError:
@@ -58,14 +63,16 @@ def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") 
     except (pa.ArrowException, OSError) as error:
         raise CompError(f"{path} cannot be read ({error}): {mend}.") from None
     if recorded != inputs:
-        raise CompError(f"{path} is out of date, it was made from other rows, recipes or settings: {mend}.")
+        raise CompError(
+            f"{path} is out of date, it was made from other rows, recipes or settings: {mend}."
+        )
     return frame
 
 
-def table_inputs(path: Path) -> str | None:
+def read_fingerprint(path: Path) -> str | None:
     """The fingerprint that `write_table` left in a file; None where the file is missing, damaged or none of ours."""
     try:
-        return _recorded(path) if is_whole(path) else None
+        return _recorded(path) if is_intact(path) else None
     except (OSError, pa.ArrowException):
         return None
 
@@ -77,7 +84,7 @@ def _recorded(path: Path) -> str | None:
         return None
 
 
-def slices(rows: int) -> Iterator[slice]:
+def row_slices(rows: int) -> Iterator[slice]:
     """Some rows after the other: what is done slice by slice makes no copy of a whole column of text."""
     for first in range(0, rows, _SLICE):
         yield slice(first, first + _SLICE)
@@ -86,7 +93,7 @@ def slices(rows: int) -> Iterator[slice]:
 def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
     """A hash of each row's values, `(rows,)`, the same in every process and on every machine."""
     parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
-    for part in slices(len(frame)):
+    for part in row_slices(len(frame)):
         hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False)
         parts.append(np.asarray(hashes, np.uint64))
     return np.concatenate(parts)
@@ -120,30 +127,42 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
     def check(found: list[str]) -> None:
         for column in columns:
             if column not in found:
-                spelled(column, found, name)
+                refuse_misspelled(column, found, name)
         if sorted(found) != sorted(columns):
-            mend = ": leave out the column without a name, an index (index=False)" if "" in found else ""
-            has = listed(column or "''" for column in found)
-            raise InputError(f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}.")
+            mend = (
+                ": leave out the column without a name, an index (index=False)"
+                if "" in found
+                else ""
+            )
+            has = join_names(column or "''" for column in found)
+            raise InputError(
+                f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}."
+            )
 
     return read_text(source, name, check)[list(columns)]
 
 
-def refuse(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
+def refuse_rows(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
     """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
-        cells = ", ".join(f"{column} {shown(cell)}" for column, cell in frame.iloc[row].astype(object).items())
+        cells = ", ".join(
+            f"{column} {short_repr(cell)}"
+            for column, cell in frame.iloc[row].astype(object).items()
+        )
         raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 
-def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:
+def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
     """Ids as int64, also where they are written as text.
 
     Raises:
-        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number of 64 bits.
+        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number
+            of 64 bits.
     """
-    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(values)
+    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(
+        values
+    )
     if fits and not values.isna().any():
         return values.astype("int64")
     text = values.astype("str")
@@ -152,7 +171,9 @@ def whole_numbers(values: pd.Series, column: str, source: object) -> pd.Series:
     bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{source}: row {row + 1} has the {column} {shown(text.iloc[row])}, which is no whole number.")
+        raise InputError(
+            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is no whole number."
+        )
     try:
         return text.astype("int64")
     except (OverflowError, ValueError):

@@ -1,6 +1,7 @@
 """Files that say whether they are what was written: the SHA-256 of their own bytes, in a parquet file's footer.
 
-The digest is that of the file with zeros in the digest's place, so it covers every byte: text, numbers and metadata.
+The digest is that of the file with zeros in the digest's place, so it covers every byte: text,
+numbers and metadata.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ _TAIL = 8  # bytes behind the footer: its length and PAR1
 _CHUNK = 1 << 20
 
 
-def write_sealed(path: Path, table: pa.Table) -> None:
+def write_with_digest(path: Path, table: pa.Table) -> None:
     """Write `table`, whose metadata say that it is SEALED, as parquet with the digest of the file."""
     with pq.ParquetWriter(path, table.schema) as writer:
         writer.write_table(table)
@@ -32,7 +33,7 @@ def write_sealed(path: Path, table: pa.Table) -> None:
         handle.write(digest)
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Whether the bytes of a file are those that were written. One from before there were digests passes.
 
     Raises:

@@ -43,19 +43,21 @@ def pending() -> bool:
     return _asked.pending is not None
 
 
-def obey() -> NoReturn:
+def raise_pending() -> NoReturn:
     """Raise the Interrupted that was held back, now; where another process was asked, as if by SIGTERM."""
     number, _asked.pending = _asked.pending or signal.SIGTERM, None
     raise Interrupted(number)
 
 
 @contextmanager
-def listening() -> Iterator[None]:
+def install_handlers() -> Iterator[None]:
     """Within, SIGTERM and Ctrl-C raise Interrupted; in the main thread alone, since Python hears signals there."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, _on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -65,7 +67,7 @@ def listening() -> Iterator[None]:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """A signal that comes within waits for the end of the next `whole`."""
     _asked.blocks += 1
     try:
@@ -75,9 +77,9 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def whole() -> Iterator[None]:
+def critical_section() -> Iterator[None]:
     """What stands within is done to its end: Interrupted is raised behind it."""
-    with held():
+    with defer_signals():
         yield
     if pending() and not _asked.blocks:
-        obey()
+        raise_pending()

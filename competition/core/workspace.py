@@ -4,7 +4,7 @@ import shutil
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from competition.core.commands import quoted
+from competition.core.commands import shell_quoted
 from competition.core.errors import CompError, InputError
 from competition.core.locks import hold
 
@@ -45,7 +45,7 @@ class Workspace:
         workspace = cls(root)
         if not workspace.settings_file.is_file():
             raise InputError(
-                f"{root} is no workspace, it has no competition.toml: make one with `comp init {quoted(root)}`."
+                f"{root} is no workspace, it has no competition.toml: make one with `comp init {shell_quoted(root)}`."
             )
         return workspace
 
@@ -129,6 +129,13 @@ class Workspace:
                 "make room first."
             )
 
-    def lock(self, name: str, wait: bool = False, shared: bool = False) -> AbstractContextManager[None]:
+    def lock(
+        self, name: str, wait: bool = False, shared: bool = False
+    ) -> AbstractContextManager[None]:
         """Hold the lock `name` of this workspace, see `locks.hold`; `DATA` is shared by all that work with the data."""
-        return hold(self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock", name, wait, shared)
+        return hold(
+            self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock",
+            name,
+            wait,
+            shared,
+        )

@@ -1,6 +1,7 @@
 """More training rows from those there are: Spanish ones in English, and long scarce ones in pieces.
 
-A new row carries the name of the row that it was made from: it is trained on where that row is, and nowhere else.
+A new row carries the name of the row that it was made from: it is trained on where that row is, and
+nowhere else.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,11 @@ from competition.scoring.tasks import LABELS
 TRANSLATED = ("es", "es-us")  # from a locale to that of its translated rows
 APPENDED = "-append"  # behind a locale, that of rows in pieces
 SCARCE = tuple(label for label in LABELS if label != "exact")
-LONG = {"us": 800, "es": 800, "jp": 300}  # characters of bullets and description; a piece has about as many or fewer
+LONG = {
+    "us": 800,
+    "es": 800,
+    "jp": 300,
+}  # characters of bullets and description; a piece has about as many or fewer
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,9 @@ def texts_to_translate(examples: pd.DataFrame, products: pd.DataFrame) -> list[s
     return sorted(texts - {""})
 
 
-def translate(examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str]) -> Augmented:
+def translate(
+    examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str]
+) -> Augmented:
     """Each labelled Spanish training row with query and title in English; its other fields stay as they are.
 
     Raises:
@@ -49,7 +56,8 @@ def translate(examples: pd.DataFrame, products: pd.DataFrame, translations: Mapp
     """
     rows, used = _spanish(examples, products)
     queries, titles = (
-        [translations[text] if text else "" for text in map(clean, column)] for column in (rows["query"], used["title"])
+        [translations[text] if text else "" for text in map(clean, column)]
+        for column in (rows["query"], used["title"])
     )
     return Augmented(
         rows.assign(query=queries, locale=TRANSLATED[1]),
@@ -61,7 +69,8 @@ def translate(examples: pd.DataFrame, products: pd.DataFrame, translations: Mapp
 def split_long(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
     """Each scarce training row with long bullets and description as several, each with an equal piece of that text.
 
-    Title, brand and color go with every piece: without them, a missing brand would say that the label is scarce.
+    Title, brand and color go with every piece: without them, a missing brand would say that the
+    label is scarce.
     """
     rows = examples[(examples["split"] == "train") & examples["label"].isin(SCARCE)]
     found = product_rows(rows, products)
@@ -69,10 +78,18 @@ def split_long(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
     used = np.unique(found)
     text = dict(zip(used.tolist(), _told(products.iloc[used]), strict=True))
     limit = rows["locale"].map(LONG).to_numpy()
-    long = np.array([len(text[p]) > most for p, most in zip(found.tolist(), limit, strict=True)], bool)
-    cut = [pieces(text[p], most) for p, most in zip(found[long].tolist(), limit[long], strict=True)]
+    long = np.array(
+        [len(text[p]) > most for p, most in zip(found.tolist(), limit, strict=True)], bool
+    )
+    cut = [
+        split_pieces(text[p], most)
+        for p, most in zip(found[long].tolist(), limit[long], strict=True)
+    ]
     count = [len(parts) for parts in cut]
-    rows, found = rows[long].iloc[np.repeat(np.arange(len(cut)), count)], np.repeat(found[long], count)
+    rows, found = (
+        rows[long].iloc[np.repeat(np.arange(len(cut)), count)],
+        np.repeat(found[long], count),
+    )
     # The row's own id belongs to the key: the same product may be split for two queries.
     number = [i for parts in cut for i in range(len(parts))]
     names = zip(rows["product_id"], rows["example_id"], number, strict=True)
@@ -91,12 +108,14 @@ def _told(products: pd.DataFrame) -> list[str]:
     return [" ".join(filter(None, pair)) for pair in both]
 
 
-def pieces(text: str, limit: int) -> list[str]:
+def split_pieces(text: str, limit: int) -> list[str]:
     """A text cut into equal pieces of about `limit` characters or less, where possible at the next blank."""
     count = -(-len(text) // limit)
     cuts = [round(len(text) * i / count) for i in range(1, count)]
     cuts = [_next_blank(text, cut) for cut in cuts]
-    return [text[start:end].strip() for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    return [
+        text[start:end].strip() for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)
+    ]
 
 
 _SEARCHED = 30  # characters: scripts without blanks are cut where they are
@@ -110,7 +129,9 @@ def _next_blank(text: str, cut: int) -> int:
 def _spanish(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The labelled Spanish training rows whose product is listed, and these products."""
     labelled = examples["label"].notna() | examples["substitute"].notna()
-    rows = examples[(examples["split"] == "train") & (examples["locale"] == TRANSLATED[0]) & labelled]
+    rows = examples[
+        (examples["split"] == "train") & (examples["locale"] == TRANSLATED[0]) & labelled
+    ]
     found = product_rows(rows, products)
     return rows[found >= 0], products.iloc[np.unique(found[found >= 0])]
 
@@ -133,4 +154,6 @@ def append(examples: pd.DataFrame, products: pd.DataFrame, new: list[Augmented])
 def _behind(given: pd.DataFrame, made: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Two frames as one, with the types of the given one."""
     columns = list(names)
-    return pd.concat([given[columns], made[columns].astype(given[columns].dtypes)], ignore_index=True)
+    return pd.concat(
+        [given[columns], made[columns].astype(given[columns].dtypes)], ignore_index=True
+    )

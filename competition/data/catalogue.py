@@ -43,7 +43,9 @@ def hold_out(products: pd.DataFrame) -> NDArray[np.bool_]:
     occurs twice is never on both sides."""
     limit = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(products))) * 2**31
     titles = [normalise(clean(title)) for title in products["title"]]
-    return np.array([bool(title) and derive_seed("held-out title", title) < limit for title in titles], bool)
+    return np.array(
+        [bool(title) and derive_seed("held-out title", title) < limit for title in titles], bool
+    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ class Catalogue:
     brand: NDArray[np.int64]  # (products,) from 0, IGNORED where it is missing or seen once
     color: NDArray[np.int64]
     special: SpecialTokens
-    order: NDArray[np.int64]  # products as they follow one another in the stream of blocks, copies among them
+    order: NDArray[
+        np.int64
+    ]  # products as they follow one another in the stream of blocks, copies among them
     ends: NDArray[np.int64]  # (order,) where each of them ends in the stream
 
     @classmethod
@@ -85,14 +89,21 @@ class Catalogue:
         locale = np.asarray(codes, np.int64)[kept]
         locale_names = tokenise(tokenizer, LOCALES)
         copies = products["copies"].to_numpy(np.int64)[kept]
-        order = np.random.default_rng(derive_seed(seed, "stream")).permutation(np.repeat(np.arange(len(kept)), copies))
-        lengths = sum(ragged.lengths for ragged in fields.values()) + locale_names.lengths[locale] + 1
+        order = np.random.default_rng(derive_seed(seed, "stream")).permutation(
+            np.repeat(np.arange(len(kept)), copies)
+        )
+        lengths = (
+            sum(ragged.lengths for ragged in fields.values()) + locale_names.lengths[locale] + 1
+        )
         ignored = np.full(len(kept), IGNORED)
         return cls(
             fields=fields,
             locale=locale,
             locale_names=locale_names,
-            text=[" ".join(filter(None, row)) for row in zip(*(texts[f] for f in _QUERIED), strict=True)],
+            text=[
+                " ".join(filter(None, row))
+                for row in zip(*(texts[f] for f in _QUERIED), strict=True)
+            ],
             brand=_targets(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
             color=_targets(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
             special=SpecialTokens.of(tokenizer),

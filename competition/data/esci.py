@@ -1,7 +1,8 @@
 """The two layouts of the real ESCI files.
 
-A: the released data set, `shopping_queries_dataset_*.parquet` (github.com/amazon-science/esci-data).
-B: the competition's CSV files, one folder per task, also as `.csv.zip`.
+A: the released data set, `shopping_queries_dataset_*.parquet`
+(github.com/amazon-science/esci-data). B: the competition's CSV files, one folder per task, also as
+`.csv.zip`.
 """
 
 import hashlib
@@ -15,17 +16,23 @@ import pandas as pd
 import pyarrow as pa
 
 from competition.core.archives import PACKED, part_files
-from competition.core.csv_files import read_csv, spelled
-from competition.core.errors import InputError, listed, shown
+from competition.core.csv_files import read_csv, refuse_misspelled
+from competition.core.errors import InputError, join_names, short_repr
 from competition.core.fingerprint import digest_file
-from competition.core.foreign_parquet import as_text, joined, read_parquet
-from competition.core.parquet import whole_numbers
+from competition.core.foreign_parquet import as_text, concat_tables, read_parquet
+from competition.core.parquet import parse_integers
 from competition.data.store import PRODUCT_KEY, in_order, product_order
 from competition.scoring.tasks import LABEL_LETTERS, LABELS, TASKS
 
-_NUMBERS = ("example_id", "query_id", "small_version", "large_version")  # floats where a column of them has a gap
+_NUMBERS = (
+    "example_id",
+    "query_id",
+    "small_version",
+    "large_version",
+)  # floats where a column of them has a gap
 
-# --- reading one file --------------------------------------------------------------------------------------------
+# --- reading one file
+# --------------------------------------------------------------------------------------------
 
 
 def _checker(path: Path, wanted: Iterable[str]) -> Callable[[list[str]], None]:
@@ -34,8 +41,8 @@ def _checker(path: Path, wanted: Iterable[str]) -> Callable[[list[str]], None]:
     def check(found: list[str]) -> None:
         for column in wanted:
             if column not in found:
-                spelled(column, found, str(path))
-                raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}.")
+                refuse_misspelled(column, found, str(path))
+                raise InputError(f"{path} lacks the column {column!r}: it has {join_names(found)}.")
             if found.count(column) > 1:
                 raise InputError(f"{path} has the column {column!r} twice: remove one of them.")
 
@@ -45,28 +52,38 @@ def _checker(path: Path, wanted: Iterable[str]) -> Callable[[list[str]], None]:
 def _read_parquet(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """These columns of a parquet file, or of a folder of part files, under other names: numbers, and text as text."""
     files = part_files(path)
-    parts = [read_parquet(file, str(file), list(columns), _checker(file, columns)) for file in files]
-    table = joined(parts, [str(file) for file in files])
-    return pd.DataFrame({name: _values(table[column], column, path) for column, name in columns.items()})
+    parts = [
+        read_parquet(file, str(file), list(columns), _checker(file, columns)) for file in files
+    ]
+    table = concat_tables(parts, [str(file) for file in files])
+    return pd.DataFrame(
+        {name: _values(table[column], column, path) for column, name in columns.items()}
+    )
 
 
 def _values(values: pa.ChunkedArray, column: str, path: Path) -> pd.Series:
-    plain = pa.types.is_floating(values.type) or (pa.types.is_integer(values.type) and not values.null_count)
-    return (values if plain and column in _NUMBERS else as_text(values, column, str(path))).to_pandas()
+    plain = pa.types.is_floating(values.type) or (
+        pa.types.is_integer(values.type) and not values.null_count
+    )
+    return (
+        values if plain and column in _NUMBERS else as_text(values, column, str(path))
+    ).to_pandas()
 
 
 def _read_csv(path: Path, columns: dict[str, str]) -> pd.DataFrame:
     """Every cell as the text that it is: `nan`, `none` and `007` stay themselves."""
     files = part_files(path)
     parts = [read_csv(file, str(file), _checker(file, columns), blank_lines=True) for file in files]
-    frame: pd.DataFrame = joined(parts, [str(file) for file in files]).select(list(columns)).to_pandas()
+    frame: pd.DataFrame = (
+        concat_tables(parts, [str(file) for file in files]).select(list(columns)).to_pandas()
+    )
     return frame.rename(columns=columns)
 
 
 def _pair(rows: pd.DataFrame, bad: pd.Series | np.ndarray) -> str:
     """How the first offending pair is named."""
     row = rows[np.asarray(bad)].iloc[0]
-    return f"query {shown(row['query'])}, product {shown(row['product_id'])}"
+    return f"query {short_repr(row['query'])}, product {short_repr(row['product_id'])}"
 
 
 def _flag(values: pd.Series, column: str, path: Path) -> pd.Series:
@@ -75,7 +92,9 @@ def _flag(values: pd.Series, column: str, path: Path) -> pd.Series:
     bad = ~text.isin(["0", "1"]).to_numpy()
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise InputError(f"{path}: row {row + 1} has {column} {shown(text.iloc[row])}, which is neither 0 nor 1.")
+        raise InputError(
+            f"{path}: row {row + 1} has {column} {short_repr(text.iloc[row])}, which is neither 0 nor 1."
+        )
     return text == "1"
 
 
@@ -88,11 +107,14 @@ _PRODUCTS = {
     "product_locale": "locale",
 }
 
-# --- layout A ----------------------------------------------------------------------------------------------------
+# --- layout A
+# ----------------------------------------------------------------------------------------------------
 
 A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
 A_PRODUCTS = "shopping_queries_dataset_products.parquet"
-SAMPLE = Path(__file__).with_name("esci_sample")  # real rows that come with the package, see benchmarks/sample.py
+SAMPLE = Path(__file__).with_name(
+    "esci_sample"
+)  # real rows that come with the package, see benchmarks/sample.py
 
 
 def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,17 +124,19 @@ def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     examples = _read_parquet(path, {column: column for column in columns})
     products = _read_a_products(_called(root, A_PRODUCTS))
     for column in ("example_id", "query_id"):
-        examples[column] = whole_numbers(examples[column], column, path)
+        examples[column] = parse_integers(examples[column], column, path)
     letters = examples["esci_label"].astype("str")
     bad = letters.notna() & ~letters.isin(list(LABEL_LETTERS))
     if bad.any():
         row = examples[bad].iloc[0]
         raise InputError(
             f"{path}: example_id {row['example_id']}, {_pair(examples, bad)}, has the unknown label "
-            f"{shown(row['esci_label'])}: known are {', '.join(LABEL_LETTERS)}."
+            f"{short_repr(row['esci_label'])}: known are {', '.join(LABEL_LETTERS)}."
         )
     examples["label"] = letters.map(LABEL_LETTERS)
-    examples["substitute"] = (examples["label"] == "substitute").astype("boolean").mask(examples["label"].isna())
+    examples["substitute"] = (
+        (examples["label"] == "substitute").astype("boolean").mask(examples["label"].isna())
+    )
     examples["task1"] = _flag(examples["small_version"], "small_version", path)
     examples["task2"] = examples["task3"] = _flag(examples["large_version"], "large_version", path)
     return examples.rename(columns={"product_locale": "locale"}), products
@@ -131,7 +155,8 @@ def _read_a_products(path: Path) -> pd.DataFrame:
     return products
 
 
-# --- layout B ----------------------------------------------------------------------------------------------------
+# --- layout B
+# ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -144,9 +169,14 @@ class _TaskFolder:
 
 _B_FOLDERS = {
     "task1": _TaskFolder("task_1_query-product_ranking", "query_id", "esci_label", LABELS),
-    "task2": _TaskFolder("task_2_multiclass_product_classification", "example_id", "esci_label", LABELS),
+    "task2": _TaskFolder(
+        "task_2_multiclass_product_classification", "example_id", "esci_label", LABELS
+    ),
     "task3": _TaskFolder(
-        "task_3_product_substitute_identification", "example_id", "substitute_label", TASKS["task3"].classes
+        "task_3_product_substitute_identification",
+        "example_id",
+        "substitute_label",
+        TASKS["task3"].classes,
     ),
 }
 _B_KEY = ["locale", "query", "product_id"]
@@ -154,39 +184,53 @@ _B_KEY = ["locale", "query", "product_id"]
 
 def _newest(folder: Path, stem: str) -> Path:
     """The file `stem-vX.csv`, perhaps packed, of the highest version; raises InputError where there is none."""
-    pattern = re.compile(rf"{stem}-v(\d+(?:\.\d+)*).*\.csv({'|'.join(map(re.escape, PACKED))})?", re.IGNORECASE)
-    found = {path: match for path in sorted(folder.iterdir()) if (match := pattern.fullmatch(path.name))}
+    pattern = re.compile(
+        rf"{stem}-v(\d+(?:\.\d+)*).*\.csv({'|'.join(map(re.escape, PACKED))})?", re.IGNORECASE
+    )
+    found = {
+        path: match for path in sorted(folder.iterdir()) if (match := pattern.fullmatch(path.name))
+    }
     if not found:
         raise InputError(f"{folder} lacks {stem}-v*.csv (or .csv.zip, .csv.gz).")
     # Of one version, the file that is not packed.
-    return max(found, key=lambda path: ([int(part) for part in found[path][1].split(".")], not found[path][2]))
+    return max(
+        found,
+        key=lambda path: ([int(part) for part in found[path][1].split(".")], not found[path][2]),
+    )
 
 
 def _stable_ids(columns: list[pd.Series]) -> pd.Series:
     """Positive int64 ids that are a hash of the rows' text."""
-    joined = pd.Series(["\0".join(row) for row in zip(*columns, strict=True)], columns[0].index)
+    concat_tables = pd.Series(
+        ["\0".join(row) for row in zip(*columns, strict=True)], columns[0].index
+    )
     unique = {
         text: int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-        for text in joined.unique()
+        for text in concat_tables.unique()
     }
-    return joined.map(unique).astype("int64")
+    return concat_tables.map(unique).astype("int64")
 
 
 def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
     spec = _B_FOLDERS[task]
-    keys = {spec.id_column: spec.id_column, "query_locale": "locale", "query": "query", "product_id": "product_id"}
+    keys = {
+        spec.id_column: spec.id_column,
+        "query_locale": "locale",
+        "query": "query",
+        "product_id": "product_id",
+    }
     parts = []
     for split, stem in (("train", "train"), ("test", "test_public")):
         path = _newest(folder, stem)
         part = _read_csv(path, {**keys, spec.label_column: "answer"} if split == "train" else keys)
-        part[spec.id_column] = whole_numbers(part[spec.id_column], spec.id_column, path)
+        part[spec.id_column] = parse_integers(part[spec.id_column], spec.id_column, path)
         if split == "train":
             bad = ~part["answer"].isin(spec.labels)
             if bad.any():
                 label = part.loc[bad, "answer"].iloc[0]
                 known = ", ".join(spec.labels)
                 raise InputError(
-                    f"{path}: {_pair(part, bad)}, has the unknown label {shown(label)}: known are {known}."
+                    f"{path}: {_pair(part, bad)}, has the unknown label {short_repr(label)}: known are {known}."
                 )
         bad = part.duplicated(_B_KEY)
         if bad.any():
@@ -206,7 +250,8 @@ def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
         if bad.any():
             one, two = merged.loc[bad, column].iloc[0], other[bad].iloc[0]
             raise InputError(
-                f"The task folders disagree on the {column} of {_pair(merged, bad)}: {shown(one)} and {shown(two)}."
+                f"The task folders disagree on the {column} of {_pair(merged, bad)}: "
+                f"{short_repr(one)} and {short_repr(two)}."
             )
         merged[column] = merged[column].where(merged[column].notna(), other)
     return merged
@@ -223,7 +268,11 @@ def _query_ids(rows: pd.DataFrame) -> pd.Series:
 
 
 def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    folders = {task: folder for task, spec in _B_FOLDERS.items() if (folder := _called(root, spec.name)).is_dir()}
+    folders = {
+        task: folder
+        for task, spec in _B_FOLDERS.items()
+        if (folder := _called(root, spec.name)).is_dir()
+    }
     rows = pd.DataFrame()
     for task, folder in folders.items():
         part = _read_b_task(folder, task)
@@ -234,14 +283,21 @@ def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     if "esci_label" not in rows:
         rows["esci_label"] = pd.Series(pd.NA, index=rows.index, dtype="str")
     rows["label"] = rows["esci_label"]
-    rows["substitute"] = (rows["label"] == "substitute").astype("boolean").mask(rows["label"].isna())
+    rows["substitute"] = (
+        (rows["label"] == "substitute").astype("boolean").mask(rows["label"].isna())
+    )
     if "substitute_label" in rows:
-        said = (rows["substitute_label"] == "substitute").astype("boolean").mask(rows["substitute_label"].isna())
+        said = (
+            (rows["substitute_label"] == "substitute")
+            .astype("boolean")
+            .mask(rows["substitute_label"].isna())
+        )
         bad = (said != rows["substitute"]).fillna(False).to_numpy(bool)
         if bad.any():
             one, two = rows.loc[bad, ["label", "substitute_label"]].iloc[0]
             raise InputError(
-                f"The task folders disagree on the label of {_pair(rows, bad)}: {shown(one)} and {shown(two)}."
+                f"The task folders disagree on the label of {_pair(rows, bad)}: "
+                f"{short_repr(one)} and {short_repr(two)}."
             )
         rows["substitute"] = said.fillna(rows["substitute"])
     rows["query_id"] = _query_ids(rows)
@@ -263,7 +319,8 @@ def _read_b_products(folders: list[Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True).drop_duplicates()
 
 
-# --- which one ---------------------------------------------------------------------------------------------------
+# --- which one
+# ---------------------------------------------------------------------------------------------------
 
 
 def _called(folder: Path, name: str) -> Path:
@@ -271,14 +328,21 @@ def _called(folder: Path, name: str) -> Path:
     path = folder / name
     if path.exists():
         return path
-    return next((other for other in sorted(folder.iterdir()) if other.name.casefold() == name.casefold()), path)
+    return next(
+        (other for other in sorted(folder.iterdir()) if other.name.casefold() == name.casefold()),
+        path,
+    )
 
 
 def _reader(folder: Path) -> Callable[[Path], tuple[pd.DataFrame, pd.DataFrame]] | None:
     """What reads the layout that a folder holds; None where it holds neither."""
     if any(_called(folder, name).exists() for name in (A_EXAMPLES, A_PRODUCTS)):
         return _read_a
-    return _read_b if any(_called(folder, spec.name).is_dir() for spec in _B_FOLDERS.values()) else None
+    return (
+        _read_b
+        if any(_called(folder, spec.name).is_dir() for spec in _B_FOLDERS.values())
+        else None
+    )
 
 
 def locate(root: Path) -> Path:
@@ -292,9 +356,15 @@ def locate(root: Path) -> Path:
         raise InputError(f"{root} is no folder: give the one that holds the ESCI files{holder}.")
     if _reader(root) is not None:
         return root
-    inner = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _reader(folder) is not None]
+    inner = [
+        folder
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and _reader(folder) is not None
+    ]
     if len(inner) > 1:
-        raise InputError(f"{root} holds several data sets: give one of {', '.join(map(str, inner))}.")
+        raise InputError(
+            f"{root} holds several data sets: give one of {', '.join(map(str, inner))}."
+        )
     if inner:
         return inner[0]
     names = ", ".join(spec.name for spec in _B_FOLDERS.values())

@@ -24,7 +24,9 @@ def length_distribution(spans: Spans, two: bool) -> tuple[NDArray[np.int64], NDA
     return lengths, p / p.sum()
 
 
-def draw_lengths(spans: Spans, two: bool, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def draw_lengths(
+    spans: Spans, two: bool, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
     """The lengths of `count` pieces."""
     lengths, p = length_distribution(spans, two)
     return rng.choice(lengths, count, p=p)

@@ -14,21 +14,25 @@ _BITS = 21  # every code point is below 2**21
 def gram_codes(texts: Sequence[str]) -> tuple[Codes, Codes]:
     """Every 3-gram of each text, in order.
 
-    A text of n characters has n - 2 grams, the last one included. One of one or two characters ("tv", "水筒") is a gram
-    by itself, and an empty one has none.
+    A text of n characters has n - 2 grams, the last one included. One of one or two characters
+    ("tv", "水筒") is a gram by itself, and an empty one has none.
 
     Returns:
         The grams of all texts, `(grams,)`, and how many of them each text has, `(texts,)`.
     """
     padded = [text.ljust(SIZE, "\0") if text else "" for text in texts]
     sizes = np.fromiter(map(len, padded), np.int64, len(padded))
-    characters = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
+    characters = np.frombuffer(
+        "".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32
+    ).astype(np.int64)
     if not len(characters):
         return np.empty(0, np.int64), np.zeros(len(texts), np.int64)
     codes = (characters[:-2] << 2 * _BITS) | (characters[1:-1] << _BITS) | characters[2:]
     inside = np.ones(len(characters), bool)
     ends = np.cumsum(sizes)[sizes > 0]
-    inside[ends - 1] = inside[ends - 2] = False  # a gram that begins there reaches into the next text
+    inside[ends - 1] = inside[ends - 2] = (
+        False  # a gram that begins there reaches into the next text
+    )
     return codes[inside[:-2]], np.maximum(sizes - SIZE + 1, 0)
 
 

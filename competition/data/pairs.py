@@ -69,14 +69,24 @@ def views(architecture: str, field_order: str) -> tuple[View, ...]:
 class Attributes:
     """What is known of pairs beside their tokens, see `vocabulary.py`."""
 
-    brand: NDArray[np.int64]  # (products + 1,) as in `Pairs`; the last stands for a product that is not listed
+    brand: NDArray[
+        np.int64
+    ]  # (products + 1,) as in `Pairs`; the last stands for a product that is not listed
     color: NDArray[np.int64]  # (products + 1,)
     country: NDArray[np.int64]  # (rows,) into LOCALES
     query_grams: tuple[Ragged, ...]  # of each of `Pairs.queries`; empty without 3-gram units
-    product_grams: tuple[Ragged, ...]  # of each product, one per unit of its texts; empty without units
+    product_grams: tuple[
+        Ragged, ...
+    ]  # of each product, one per unit of its texts; empty without units
 
     @classmethod
-    def make(cls, vocabulary: Vocabulary, products: pd.DataFrame, used: NDArray[np.int64], locale: pd.Series) -> Self:
+    def make(
+        cls,
+        vocabulary: Vocabulary,
+        products: pd.DataFrame,
+        used: NDArray[np.int64],
+        locale: pd.Series,
+    ) -> Self:
         """The attributes of the products at the positions `used`, and of the rows' locales, without 3-grams."""
         return cls(
             brand=vocabulary.brand_ids([*products["brand"].iloc[used], ""]),
@@ -99,7 +109,9 @@ class Attributes:
         return replace(
             self,
             query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),),
-            product_grams=tuple(read_sequences(unit, make, stored, used) for unit in product_units(products)),
+            product_grams=tuple(
+                read_sequences(unit, make, stored, used) for unit in product_units(products)
+            ),
         )
 
 
@@ -109,7 +121,9 @@ class Pairs:
 
     example_id: NDArray[np.int64]  # (rows,)
     query: NDArray[np.int64]  # (rows,) into `queries`
-    product: NDArray[np.int64]  # (rows,) into each of `fields`; -1 where the catalogue lacks the product
+    product: NDArray[
+        np.int64
+    ]  # (rows,) into each of `fields`; -1 where the catalogue lacks the product
     queries: Ragged
     fields: dict[str, Ragged]
     views: tuple[View, ...]
@@ -150,14 +164,20 @@ class Pairs:
         names = sorted({field for view in views for field in view.fields})
         attributes = None
         if vocabulary is not None:
-            attributes = Attributes.make(vocabulary, products, used, examples["locale"].map(base_locale))
+            attributes = Attributes.make(
+                vocabulary, products, used, examples["locale"].map(base_locale)
+            )
             if units:
-                attributes = attributes.with_units(vocabulary, list(texts), products, used, stored.grams)
+                attributes = attributes.with_units(
+                    vocabulary, list(texts), products, used, stored.grams
+                )
         return cls(
             example_id=examples["example_id"].to_numpy(np.int64),
             query=query.astype(np.int64),
             product=product.astype(np.int64),
-            queries=read(pd.DataFrame({"query": texts}), chosen=np.arange(len(texts))).cut(max_length),
+            queries=read(pd.DataFrame({"query": texts}), chosen=np.arange(len(texts))).cut(
+                max_length
+            ),
             fields={field: read(products[[field]], chosen=used).cut(max_length) for field in names},
             views=views,
             attributes=attributes,
@@ -175,7 +195,9 @@ class Pairs:
         """
         product = self.product[row]
         texts = [self.queries[self.query[row]]] if view.query else []
-        texts += [self.fields[field][product] if product >= 0 else _NOTHING for field in view.fields]
+        texts += [
+            self.fields[field][product] if product >= 0 else _NOTHING for field in view.fields
+        ]
         whole = self.special.join(texts, self.max_length)
         two_sides = view.query and bool(view.fields)
         return whole, min(len(texts[0]) + 2, len(whole)) if two_sides else len(whole)

@@ -20,7 +20,10 @@ from competition.scoring.tasks import LOCALES
 
 TASKS = ("mlm", "query", "attributes", "contrastive")  # one mini-batch each per step
 TRIES = 10  # other products that are looked at for a query that does not fit
-_PARTS = (0.8, 0.9)  # of the masked tokens: the mask up to here, another token up to here, the rest stays
+_PARTS = (
+    0.8,
+    0.9,
+)  # of the masked tokens: the mask up to here, another token up to here, the rest stays
 
 Tokens = NDArray[np.int32]
 _NONE = np.empty(0, np.int64)
@@ -38,9 +41,11 @@ class Texts:
         return len(self.ids)
 
 
-def whole(ids: list[Tokens], **targets: Any) -> Texts:
+def starts_word(ids: list[Tokens], **targets: Any) -> Texts:
     """Texts of one side."""
-    return Texts(ids, [len(text) for text in ids], {name: list(values) for name, values in targets.items()})
+    return Texts(
+        ids, [len(text) for text in ids], {name: list(values) for name, values in targets.items()}
+    )
 
 
 def _permutation(seed: int, task: str, count: int, cycle: int) -> NDArray[np.int64]:
@@ -80,10 +85,13 @@ class Examples:
         self._block = recipe.max_length - 2
         self._described = np.flatnonzero([bool(text) for text in catalogue.text])
         self._of_locale = [
-            self._described[catalogue.locale[self._described] == locale] for locale in range(len(LOCALES))
+            self._described[catalogue.locale[self._described] == locale]
+            for locale in range(len(LOCALES))
         ]
         targets = [getattr(catalogue, name) for name in recipe.names]
-        self._known = np.flatnonzero(np.any(np.array(targets) != IGNORED, axis=0)) if targets else _NONE
+        self._known = (
+            np.flatnonzero(np.any(np.array(targets) != IGNORED, axis=0)) if targets else _NONE
+        )
         self._all = np.arange(len(catalogue))
         self._order = lru_cache(2 * len(TASKS))(partial(_permutation, recipe.seed))
 
@@ -118,7 +126,9 @@ class Examples:
             return self._attributes(self._turn(task, self._known, len(chosen), step))
         return self._products(self._turn(task, self._all, len(chosen), step))
 
-    def _turn(self, task: str, products: NDArray[np.int64], size: int, step: int) -> NDArray[np.int64]:
+    def _turn(
+        self, task: str, products: NDArray[np.int64], size: int, step: int
+    ) -> NDArray[np.int64]:
         """The products whose turn it is; all of them where they are fewer than a mini-batch."""
         count, batch = len(products), self._recipe.batch_size
         if count <= batch:
@@ -126,17 +136,21 @@ class Examples:
         epoch, number = divmod(step, -(-self.blocks // batch))
         places = epoch * self.blocks + number * batch + np.arange(size)
         cycles = places // count
-        turns = [self._order(task, count, int(c))[places[cycles == c] % count] for c in np.unique(cycles)]
+        turns = [
+            self._order(task, count, int(c))[places[cycles == c] % count] for c in np.unique(cycles)
+        ]
         return products[np.concatenate(turns)]
 
     def _mlm(self, blocks: NDArray[np.int64], rng: np.random.Generator) -> Texts:
         texts, targets = [], []
         for number in blocks:
             block = self._catalogue.block(int(number), self._block)
-            ids, target = self._masking.apply(self._catalogue.special.join([block], self._recipe.max_length), rng)
+            ids, target = self._masking.apply(
+                self._catalogue.special.join([block], self._recipe.max_length), rng
+            )
             texts.append(ids)
             targets.append(target)
-        return whole(texts, token=targets)
+        return starts_word(texts, token=targets)
 
     def _queries(self, products: NDArray[np.int64], rng: np.random.Generator) -> Texts:
         """`[CLS] query [SEP] text [SEP]`: the product's own fake query, half the time cut out of the text, or another
@@ -163,7 +177,10 @@ class Examples:
     def _other_query(self, product: int, rng: np.random.Generator) -> FakeQuery | None:
         """A fake query of another product of the same locale that the text of `product` does not hold; None where
         TRIES of them did."""
-        text, others = self._catalogue.text[product], self._of_locale[self._catalogue.locale[product]]
+        text, others = (
+            self._catalogue.text[product],
+            self._of_locale[self._catalogue.locale[product]],
+        )
         for other in rng.choice(others, TRIES).tolist():
             query = self._fake_query(other, rng)
             if not query.fits(text):
@@ -172,15 +189,23 @@ class Examples:
 
     def _attributes(self, products: NDArray[np.int64]) -> Texts:
         known = self._catalogue
-        return whole(
-            self._joined(products, ("title", "bullets")), brand=known.brand[products], color=known.color[products]
+        return starts_word(
+            self._joined(products, ("title", "bullets")),
+            brand=known.brand[products],
+            color=known.color[products],
         )
 
     def _products(self, products: NDArray[np.int64]) -> Texts:
         """Two products may read alike, all the more when they are cut: `same` tells by the tokens that are read."""
         ids = self._joined(products, FIELDS)
-        return whole(ids, same=[int.from_bytes(blake2b(text.tobytes(), digest_size=7).digest()) for text in ids])
+        return starts_word(
+            ids,
+            same=[int.from_bytes(blake2b(text.tobytes(), digest_size=7).digest()) for text in ids],
+        )
 
     def _joined(self, products: NDArray[np.int64], fields: tuple[str, ...]) -> list[Tokens]:
         known, limit = self._catalogue, self._recipe.max_length
-        return [known.special.join([known.fields[f][p][:limit] for f in fields], limit) for p in products.tolist()]
+        return [
+            known.special.join([known.fields[f][p][:limit] for f in fields], limit)
+            for p in products.tolist()
+        ]

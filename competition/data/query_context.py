@@ -1,7 +1,7 @@
 """Query context: what a query's own candidates share, appended to its text.
 
-A short query says little; the titles, brands and colors that were found for it say what it is about. No label is looked
-at: the candidates of a query are known wherever it is to be answered.
+A short query says little; the titles, brands and colors that were found for it say what it is
+about. No label is looked at: the candidates of a query are known wherever it is to be answered.
 """
 
 import math
@@ -18,9 +18,12 @@ from competition.data.text import clean, simplify
 
 KEYWORDS = 5
 NAMES = 2  # brands, and colors
-SHARED = 2  # candidates that must have a keyword or a name: what one alone has says nothing of the query
+SHARED = (
+    2  # candidates that must have a keyword or a name: what one alone has says nothing of the query
+)
 SEPARATOR = " | "
-# Runs of katakana or of kanji stand for words where there are no blanks; hiragana is mostly grammar.
+# Runs of katakana or of kanji stand for words where there are no blanks; hiragana is mostly
+# grammar.
 _WORD = re.compile(r"[\u30a0-\u30ff]{2,}|[\u3400-\u9fff]{2,}|[^\W_\u3040-\u30ff\u3400-\u9fff]{2,}")
 
 
@@ -29,29 +32,38 @@ def words(text: str) -> set[str]:
     return set(_WORD.findall(normalise(clean(text))))
 
 
-def with_context(examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> pd.DataFrame:
+def with_context(
+    examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The examples, each query followed by the keywords, brands and colors of its candidates, as far as there are any.
 
-    Keywords are the words that two or more of the candidates' titles share and the query lacks, by the number of titles
-    times the inverse document frequency log(N / df) (Spärck Jones 1972) among the products `fitted`, those of training
-    rows unless named.
-    Brands and colors are the most frequent ones. A query that is in both splits has two lists of candidates.
+    Keywords are the words that two or more of the candidates' titles share and the query lacks, by
+    the number of titles times the inverse document frequency log(N / df) (Spärck Jones 1972) among
+    the products `fitted`, those of training rows unless named. Brands and colors are the most
+    frequent ones. A query that is in both splits has two lists of candidates.
     """
     fitted = training_products(examples, products) if fitted is None else fitted
     frequency = Counter(word for title in fitted["title"] for word in words(title))
     listed = product_rows(examples, products)
-    # Arrays of objects, since a few rows of a column of Arrow chunks cost a copy of the whole column.
-    titles, brand, color = (np.array(products[field], object) for field in ("title", "brand", "color"))
+    # Arrays of objects, since a few rows of a column of Arrow chunks cost a copy of the whole
+    # column.
+    titles, brand, color = (
+        np.array(products[field], object) for field in ("title", "brand", "color")
+    )
     queries = np.array(examples["query"], object)
     for rows in examples.groupby(["query_id", "split"]).indices.values():
         candidates = listed[rows][listed[rows] >= 0]
         asked = words(queries[rows[0]])
         shared = _shared(word for title in titles[candidates] for word in words(title) - asked)
         # A word that only test products have is as rare as one that just these candidates share.
-        weights = {w: n * math.log(len(fitted) / max(frequency[w], SHARED)) for w, n in shared.items()}
+        weights = {
+            w: n * math.log(len(fitted) / max(frequency[w], SHARED)) for w, n in shared.items()
+        }
         brands, colors = (_shared(map(simplify, names[candidates])) for names in (brand, color))
         parts = (_heaviest(weights, KEYWORDS), _heaviest(brands, NAMES), _heaviest(colors, NAMES))
-        queries[rows] = SEPARATOR.join([queries[rows[0]], *(" ".join(part) for part in parts if part)])
+        queries[rows] = SEPARATOR.join(
+            [queries[rows[0]], *(" ".join(part) for part in parts if part)]
+        )
     return examples.assign(query=pd.Series(queries, examples.index, dtype="str"))
 
 

@@ -25,7 +25,9 @@ class Chain:
 class Ragged:
     """Sequence i is `values[begins[i]:begins[i] + lengths[i]]`."""
 
-    def __init__(self, values: Values | Chain, lengths: Places, begins: Places | None = None) -> None:
+    def __init__(
+        self, values: Values | Chain, lengths: Places, begins: Places | None = None
+    ) -> None:
         """Without `begins`, one sequence begins where the one before it ends."""
         self.values = values
         self.lengths = lengths  # (sequences,)
@@ -43,7 +45,7 @@ class Ragged:
         return Ragged(self.values, np.minimum(self.lengths, longest), self.begins)
 
 
-def joined(parts: Iterable[Ragged]) -> Ragged:
+def concatenate(parts: Iterable[Ragged]) -> Ragged:
     """Sequences one behind the other, of parts that are so themselves."""
     values, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for part in parts:

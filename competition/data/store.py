@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_files
 from competition.core.console import warn
-from competition.core.errors import InputError, shown
+from competition.core.errors import InputError, short_repr
 from competition.core.fingerprint import fingerprint
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
@@ -60,7 +60,9 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     found = product_rows(examples, products)
     missing = int((found < 0).sum())
     if missing:
-        warn(f"{missing:,} of {len(examples):,} rows have no product in the catalogue: they keep empty text.")
+        warn(
+            f"{missing:,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
+        )
     of_examples, of_products = row_hashes(examples), row_hashes(products)
     prints = {}
     for split in ("train", "test"):
@@ -70,7 +72,8 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
         prints[split] += fingerprint_rows(products.columns, of_products[used])
     tasks = tuple(task for task in TASKS if (examples[task] & (examples["split"] == "test")).any())
     card = Card(source, prints["train"], prints["test"], tasks)
-    # The card comes last: it is what says which tables are the data, so a half-done import is never taken for one.
+    # The card comes last: it is what says which tables are the data, so a half-done import is never
+    # taken for one.
     files = (workspace.products, workspace.examples, workspace.data_card)
     with workspace.lock(DATA), atomic_files(*files) as (catalogue, pairs, described):
         write_frame(catalogue, products, card.both)
@@ -129,7 +132,8 @@ def spread(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
     return products.iloc[:: max(1, -(-len(products) // at_most))]
 
 
-# --- checks ------------------------------------------------------------------------------------------------------
+# --- checks
+# ------------------------------------------------------------------------------------------------------
 
 
 def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
@@ -154,37 +158,46 @@ def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
 def _row(frame: pd.DataFrame, bad: Any) -> str:
     """How the first offending row is named."""
     row = frame[np.asarray(bad, dtype=bool)].iloc[0]
-    return f"example_id {row['example_id']} (query {shown(row['query'])}, product {shown(row['product_id'])})"
+    return f"example_id {row['example_id']} (query {short_repr(row['query'])}, product {short_repr(row['product_id'])})"
 
 
 def check_examples(examples: pd.DataFrame, source: str) -> None:
     """Refuse what would make a result silently wrong.
 
     Raises:
-        InputError: no rows; an unknown label, locale or split; an empty query or product_id; a product_id with control
-            characters; a query_id with two texts; an example_id, a (query_id, product_id) or a (locale, query,
-            product_id) that occurs twice; no training or no test rows; a training row without any label.
+        InputError: no rows; an unknown label, locale or split; an empty query or product_id; a
+            product_id with control characters; a query_id with two texts; an example_id, a
+            (query_id, product_id) or a (locale, query, product_id) that occurs twice; no training
+            or no test rows; a training row without any label.
     """
     if examples.empty:
         raise InputError(f"{source}: there are no rows.")
     for column, words in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
-        bad = ~examples[column].isin(words) & ~(examples[column].isna() if column == "label" else False)
+        bad = ~examples[column].isin(words) & ~(
+            examples[column].isna() if column == "label" else False
+        )
         if bad.any():
             value = examples.loc[bad, column].iloc[0]
             raise InputError(
-                f"{source}: {_row(examples, bad)} has the unknown {column} {shown(value)}: "
+                f"{source}: {_row(examples, bad)} has the unknown {column} {short_repr(value)}: "
                 f"known are {', '.join(words)}."
             )
     empty = [query for query in examples["query"].dropna().unique() if not normalise(query)]
     bad = examples["query"].isna() | examples["query"].isin(empty)
     if bad.any():
-        raise InputError(f"{source}: {_row(examples, bad)} has an empty query: remove the row or bring its query.")
+        raise InputError(
+            f"{source}: {_row(examples, bad)} has an empty query: remove the row or bring its query."
+        )
     bad = examples["product_id"].isna() | (examples["product_id"].fillna("").str.strip() == "")
     if bad.any():
-        raise InputError(f"{source}: {_row(examples, bad)} has an empty product_id: remove the row or bring its id.")
+        raise InputError(
+            f"{source}: {_row(examples, bad)} has an empty product_id: remove the row or bring its id."
+        )
     bad = examples["product_id"].str.contains(_CONTROL)
     if bad.any():  # no submission could name it
-        raise InputError(f"{source}: {_row(examples, bad)} has a product_id with control characters: mend the id.")
+        raise InputError(
+            f"{source}: {_row(examples, bad)} has a product_id with control characters: mend the id."
+        )
     for key in (["example_id"], ["query_id", "product_id"], ["locale", "query", "product_id"]):
         bad = examples.duplicated(key)
         if bad.any():
@@ -194,7 +207,9 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
     for column in ("query", "locale"):
         distinct = examples.groupby("query_id", sort=True)[column].nunique()
         if (distinct > 1).any():
-            raise InputError(f"{source}: query_id {distinct.index[distinct > 1][0]} has more than one {column}.")
+            raise InputError(
+                f"{source}: query_id {distinct.index[distinct > 1][0]} has more than one {column}."
+            )
     for split in ("train", "test"):
         if not (examples["split"] == split).any():
             raise InputError(f"{source}: there are no {split} rows; both splits are needed.")
@@ -209,18 +224,19 @@ def check_products(products: pd.DataFrame, source: str) -> None:
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
-            f"{source}: product {shown(row['product_id'])} has the unknown locale {shown(row['locale'])}: "
+            f"{source}: product {short_repr(row['product_id'])} has the unknown locale {short_repr(row['locale'])}: "
             f"known are {', '.join(LOCALES)}."
         )
     bad = products["product_id"].isna() | (products["product_id"].fillna("").str.strip() == "")
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
-            f"{source}: a product of locale {row['locale']} titled {shown(row['title'])} has no product_id."
+            f"{source}: a product of locale {row['locale']} titled {short_repr(row['title'])} has no product_id."
         )
     bad = products.duplicated(PRODUCT_KEY)
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
-            f"{source}: product {shown(row['product_id'])} of locale {row['locale']} is listed twice; keep one of them."
+            f"{source}: product {short_repr(row['product_id'])} of locale {row['locale']} is "
+            f"listed twice; keep one of them."
         )

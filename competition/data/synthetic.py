@@ -1,11 +1,13 @@
 """The built-in catalogue: labels that are right by construction, then label noise at a known rate.
 
 A query asks for a category with at least one constraint (brand, color, attribute). For it there are
-exact products (the category, every constraint met), substitutes (the category, a constraint broken), complements (the
-category's accessory) and irrelevant ones (another category). Labels are drawn with ESCI's shares.
+exact products (the category, every constraint met), substitutes (the category, a constraint
+broken), complements (the category's accessory) and irrelevant ones (another category). Labels are
+drawn with ESCI's shares.
 
-With synonyms, words alone do not decide: a category, an attribute and a measure have another name each, a brand has a
-product line that it may go by, and query and product choose theirs on their own.
+With synonyms, words alone do not decide: a category, an attribute and a measure have another name
+each, a brand has a product line that it may go by, and query and product choose theirs on their
+own.
 """
 
 import tomllib
@@ -18,20 +20,48 @@ from competition.data.store import EXAMPLE_COLUMNS
 from competition.data.text import FIELDS
 from competition.scoring.tasks import LABELS, LOCALES
 
-LABEL_SHARES = np.array([0.627, 0.232, 0.031, 0.107])  # in the order of LABELS; rounded, hence normalised
+LABEL_SHARES = np.array(
+    [0.627, 0.232, 0.031, 0.107]
+)  # in the order of LABELS; rounded, hence normalised
 LOCALE_SHARES = np.array([0.70, 0.15, 0.15])
 TEST_SHARE = 0.2
 TASK1_SHARE = 0.6
 DEPTH = 8  # products per query on average; half of it more or less, uniform
-MISSING = {"brand": 0.04, "color": 0.26, "bullets": 0.08, "description": 0.5}  # about the shares of real ESCI
+MISSING = {
+    "brand": 0.04,
+    "color": 0.26,
+    "bullets": 0.08,
+    "description": 0.5,
+}  # about the shares of real ESCI
 TITLE_SAYS = (0.8, 0.6)  # how often a title names the attribute and the color; other fields may
-# Class-dependent noise: how often each label is wrong, in relation to the others, and what is then said instead; both
-# in the order of LABELS. People take neighbours for one another, and scarce labels are wrong more often.
+# Class-dependent noise: how often each label is wrong, in relation to the others, and what is then
+# said instead; both in the order of LABELS. People take neighbours for one another, and scarce
+# labels are wrong more
+# often.
 SLIPS = np.array([0.7, 1.5, 1.8, 1.3])
-CONFUSED = np.array([[0.0, 0.75, 0.05, 0.2], [0.8, 0.0, 0.05, 0.15], [0.1, 0.4, 0.0, 0.5], [0.3, 0.5, 0.2, 0.0]])
+CONFUSED = np.array(
+    [[0.0, 0.75, 0.05, 0.2], [0.8, 0.0, 0.05, 0.15], [0.1, 0.4, 0.0, 0.5], [0.3, 0.5, 0.2, 0.0]]
+)
 _CONSTRAINTS = ("brand", "color", "attribute")
 _BRAND_PARTS = (
-    ("Al", "Bel", "Cor", "Dan", "El", "Fen", "Gor", "Hal", "Ily", "Jun", "Kel", "Lum", "Mar", "Nor", "Or", "Pel"),
+    (
+        "Al",
+        "Bel",
+        "Cor",
+        "Dan",
+        "El",
+        "Fen",
+        "Gor",
+        "Hal",
+        "Ily",
+        "Jun",
+        "Kel",
+        "Lum",
+        "Mar",
+        "Nor",
+        "Or",
+        "Pel",
+    ),
     ("ba", "co", "di", "fo", "ga", "li", "mo", "na", "ro", "sa", "ta", "ve", "xi", "zu"),
     ("dex", "line", "max", "nix", "ra", "son", "tek", "tis", "via", "wood"),
 )
@@ -43,11 +73,16 @@ Names = tuple[str, str]  # two for the same thing
 def _words(synonyms: bool) -> dict:
     """Return the lists of `words.toml` with two names for each attribute and category: without synonyms the same one
     twice, and no measures."""
-    words = tomllib.loads(files("competition.data").joinpath("words.toml").read_text(encoding="utf-8"))
+    words = tomllib.loads(
+        files("competition.data").joinpath("words.toml").read_text(encoding="utf-8")
+    )
     for locale in LOCALES:
         names, others = words["attributes"][locale], words["other_attributes"][locale]
         if synonyms:
-            names, others = names + words["measures"][locale], others + words["other_measures"][locale]
+            names, others = (
+                names + words["measures"][locale],
+                others + words["other_measures"][locale],
+            )
         words["attributes"][locale] = list(zip(names, others if synonyms else names, strict=True))
         for category in words["categories"]:
             name, accessory, other = category[locale]
@@ -55,18 +90,33 @@ def _words(synonyms: bool) -> dict:
     return words
 
 
-def _brands(count: int, synonyms: bool, rng: np.random.Generator, choice: np.random.Generator) -> list[Names]:
+def _brands(
+    count: int, synonyms: bool, rng: np.random.Generator, choice: np.random.Generator
+) -> list[Names]:
     """Return brands, each with its product line: without synonyms the brand itself."""
     every = [a + b + c for a in _BRAND_PARTS[0] for b in _BRAND_PARTS[1] for c in _BRAND_PARTS[2]]
     brands = [every[i] for i in rng.permutation(len(every))[:count]]
-    # The parts in another order are no brand's name, and those of any brand give nothing of this one away.
-    lines = [(c + b + a).capitalize() for a in _BRAND_PARTS[0] for b in _BRAND_PARTS[1] for c in _BRAND_PARTS[2]]
+    # The parts in another order are no brand's name, and those of any brand give nothing of this
+    # one away.
+    lines = [
+        (c + b + a).capitalize()
+        for a in _BRAND_PARTS[0]
+        for b in _BRAND_PARTS[1]
+        for c in _BRAND_PARTS[2]
+    ]
     order = choice.permutation(len(lines))
-    return [(brand, lines[line] if synonyms else brand) for brand, line in zip(brands, order, strict=False)]
+    return [
+        (brand, lines[line] if synonyms else brand)
+        for brand, line in zip(brands, order, strict=False)
+    ]
 
 
 def _draw_queries(
-    count: int, words: dict, brands: list[Names], rng: np.random.Generator, choice: np.random.Generator
+    count: int,
+    words: dict,
+    brands: list[Names],
+    rng: np.random.Generator,
+    choice: np.random.Generator,
 ) -> pd.DataFrame:
     """`count` queries with distinct texts: the constraints (-1 where it asks for none), locale, category, text.
 
@@ -75,11 +125,18 @@ def _draw_queries(
     found = pd.DataFrame()
     while len(found) < count:
         n = 2 * count
-        sizes = {"brand": len(brands), "color": len(words["colors"]["us"]), "attribute": len(words["attributes"]["us"])}
+        sizes = {
+            "brand": len(brands),
+            "color": len(words["colors"]["us"]),
+            "attribute": len(words["attributes"]["us"]),
+        }
         asked = rng.random((n, 3)) < (0.4, 0.5, 0.5)
         asked[np.arange(n), rng.integers(0, 3, n)] = True
         draw = pd.DataFrame(
-            {c: np.where(asked[:, i], rng.integers(0, sizes[c], n), -1) for i, c in enumerate(_CONSTRAINTS)}
+            {
+                c: np.where(asked[:, i], rng.integers(0, sizes[c], n), -1)
+                for i, c in enumerate(_CONSTRAINTS)
+            }
         )
         draw["locale"] = rng.choice(LOCALES, n, p=LOCALE_SHARES)
         draw["category"] = rng.integers(0, len(words["categories"]), n)
@@ -95,16 +152,24 @@ def _draw_queries(
                 )
                 if part
             )
-            for (brand, color, attribute, locale, category), (by_brand, by_category, by_attribute) in zip(
-                draw.itertuples(index=False), by, strict=True
-            )
+            for (brand, color, attribute, locale, category), (
+                by_brand,
+                by_category,
+                by_attribute,
+            ) in zip(draw.itertuples(index=False), by, strict=True)
         ]
-        found = pd.concat([found, draw], ignore_index=True).drop_duplicates("query", ignore_index=True)
+        found = pd.concat([found, draw], ignore_index=True).drop_duplicates(
+            "query", ignore_index=True
+        )
     return found.head(count)
 
 
 def _draw_products(
-    rows: pd.DataFrame, words: dict, brands: list[Names], rng: np.random.Generator, choice: np.random.Generator
+    rows: pd.DataFrame,
+    words: dict,
+    brands: list[Names],
+    rng: np.random.Generator,
+    choice: np.random.Generator,
 ) -> pd.DataFrame:
     """One product for each row (a query's constraints with a label), of the kind that the label asks for.
 
@@ -112,7 +177,11 @@ def _draw_products(
     """
     n = len(rows)
     label = rows["label"].to_numpy()
-    sizes = {"brand": len(brands), "color": len(words["colors"]["us"]), "attribute": len(words["attributes"]["us"])}
+    sizes = {
+        "brand": len(brands),
+        "color": len(words["colors"]["us"]),
+        "attribute": len(words["attributes"]["us"]),
+    }
     asked = {c: rows[c].to_numpy() for c in _CONSTRAINTS}
     # A substitute breaks the constraint that comes first in a random order of those the query has.
     order = np.where(np.stack([asked[c] >= 0 for c in _CONSTRAINTS], 1), rng.random((n, 3)), -1.0)
@@ -163,7 +232,12 @@ def _draw_products(
 
 
 def make(
-    queries: int, noise: float, seed: int, by_label: bool = False, depth: int = DEPTH, synonyms: bool = False
+    queries: int,
+    noise: float,
+    seed: int,
+    by_label: bool = False,
+    depth: int = DEPTH,
+    synonyms: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The built-in catalogue, a pure function of its arguments.
 
@@ -171,12 +245,14 @@ def make(
         queries: how many queries.
         noise: the share 0..0.5 of training rows whose label is replaced by another one.
         seed: of everything that is drawn.
-        by_label: whether the share and the other label depend on the label (SLIPS, CONFUSED); else both are uniform.
+        by_label: whether the share and the other label depend on the label (SLIPS, CONFUSED); else
+            both are uniform.
         depth: how many judged products a query has on average.
         synonyms: whether things have more than one name.
 
     Returns:
-        examples and products with the columns of `store`, and the planted truth: example_id, label of the rows changed.
+        examples and products with the columns of `store`, and the planted truth: example_id, label
+        of the rows changed.
     """
     rng = np.random.default_rng(seed)
     choice = np.random.default_rng([seed, 1])  # of its own, so that synonyms change nothing else
@@ -184,17 +260,23 @@ def make(
     brands = _brands(min(max(40, queries // 20), 2000), synonyms, rng, choice)
     asked = _draw_queries(queries, words, brands, rng, choice)
     asked["query_id"] = np.arange(queries)
-    asked["split"] = np.where(rng.permutation(queries) < round(TEST_SHARE * queries), "test", "train")
+    asked["split"] = np.where(
+        rng.permutation(queries) < round(TEST_SHARE * queries), "test", "train"
+    )
     asked["task1"] = rng.random(queries) < TASK1_SHARE
     low, high = depth - depth // 2, depth + depth // 2
-    rows = asked.loc[asked.index.repeat(rng.integers(low, high + 1, queries))].reset_index(drop=True)
+    rows = asked.loc[asked.index.repeat(rng.integers(low, high + 1, queries))].reset_index(
+        drop=True
+    )
     rows["label"] = rng.choice(LABELS, len(rows), p=LABEL_SHARES / LABEL_SHARES.sum())
     products = _draw_products(rows, words, brands, rng, choice)
     rows["product_id"] = products["product_id"]
     rows["example_id"] = np.arange(len(rows))
     rows["task2"] = rows["task3"] = True
     codes = rows["label"].map({label: i for i, label in enumerate(LABELS)}).to_numpy()
-    slips = SLIPS / (SLIPS @ LABEL_SHARES) * LABEL_SHARES.sum() if by_label else np.ones(len(LABELS))
+    slips = (
+        SLIPS / (SLIPS @ LABEL_SHARES) * LABEL_SHARES.sum() if by_label else np.ones(len(LABELS))
+    )
     changed = (rows["split"] == "train").to_numpy() & (rng.random(len(rows)) < noise * slips[codes])
     planted = rows.loc[changed, ["example_id", "label"]].reset_index(drop=True)
     if by_label:

@@ -12,7 +12,7 @@ from competition.scoring.tasks import KINDS, hard_target, of_classes
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Targets:
     """What some rows teach, in the order in which they are trained on.
 
     Attributes:
@@ -24,18 +24,27 @@ class Lesson:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of_labels(cls, kind: str, rows: pd.DataFrame) -> Lesson:
+    def of_labels(cls, kind: str, rows: pd.DataFrame) -> Targets:
         """The labels of examples as they are, each row of weight 1."""
         return cls(hard_target(kind, rows), np.ones(len(rows)))
 
 
 # What a student of a kind may learn from: outputs of these kinds say what it is to say itself.
-TEACHERS = {"classes": ("classes",), "gain": ("classes", "gain"), "substitute": ("classes", "substitute")}
+TEACHERS = {
+    "classes": ("classes",),
+    "gain": ("classes", "gain"),
+    "substitute": ("classes", "substitute"),
+}
 
 
-def distil(
-    lesson: Lesson, kind: str, ids: NDArray[np.int64], teacher: str, outputs: pd.DataFrame, share: float
-) -> Lesson:
+def mix_teacher(
+    lesson: Targets,
+    kind: str,
+    ids: NDArray[np.int64],
+    teacher: str,
+    outputs: pd.DataFrame,
+    share: float,
+) -> Targets:
     """Mix what the teacher says of the rows into their targets (Hinton et al. 2015), at a temperature of 1.
 
     Args:
@@ -49,9 +58,11 @@ def distil(
     Raises:
         KeyError: the teacher says nothing of a row.
     """
-    said = outputs.set_index("example_id").loc[ids, list(KINDS[teacher].outputs)].to_numpy(np.float64)
+    said = (
+        outputs.set_index("example_id").loc[ids, list(KINDS[teacher].outputs)].to_numpy(np.float64)
+    )
     if teacher == "classes":
         said = of_classes(kind, said)
     elif teacher == "substitute":
         said = np.hstack([1 - said, said])
-    return Lesson((1 - share) * lesson.target + share * said, lesson.weight)
+    return Targets((1 - share) * lesson.target + share * said, lesson.weight)

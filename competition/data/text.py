@@ -18,7 +18,8 @@ _TAG_OR_COMMENT = re.compile(rf"{_TAG.pattern}|<!--.*?-->", re.DOTALL)
 def clean(text: str) -> str:
     """Text without HTML tags and entities, with single spaces."""
     if "<" in text:
-        # No comment ends behind the last arrow; to look for its end from each `<!--` there takes quadratic time.
+        # No comment ends behind the last arrow; to look for its end from each `<!--` there takes
+        # quadratic time.
         before, arrow, behind = text.rpartition("-->")
         text = _TAG_OR_COMMENT.sub(" ", before + arrow) + _TAG.sub(" ", behind)
     if "&" in text:

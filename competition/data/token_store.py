@@ -1,8 +1,8 @@
 """Integer sequences on disk, such as the token ids of texts: computed once, read by all recipes, folds and processes.
 
-A sequence is found by the text that it was made from, not by a row's number: by a hash of 64 bits, which among five
-million different texts two share with a probability of 1e-6. The files are mapped into memory, so that processes share
-what they read and the rest stays on disk.
+A sequence is found by the text that it was made from, not by a row's number: by a hash of 64 bits,
+which among five million different texts two share with a probability of 1e-6. The files are mapped
+into memory, so that processes share what they read and the rest stays on disk.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress
-from competition.core.json_files import stamp
-from competition.core.parquet import row_hashes, slices
-from competition.data.ragged import Chain, Places, Ragged, joined
+from competition.core.json_files import write_manifest
+from competition.core.parquet import row_hashes, row_slices
+from competition.data.ragged import Chain, Places, Ragged, concatenate
 
 Make = Callable[["pd.DataFrame"], Ragged]  # the sequences of some rows, one behind the other
 
@@ -31,7 +31,8 @@ class Sequences:
 
     def __init__(self, folder: Path) -> None:
         self._keys, self._begins, self._lengths, self._values = (
-            np.asarray(np.load(folder / name, mmap_mode="r")) for name in (_KEYS, _BEGINS, _LENGTHS, _VALUES)
+            np.asarray(np.load(folder / name, mmap_mode="r"))
+            for name in (_KEYS, _BEGINS, _LENGTHS, _VALUES)
         )
 
     def __len__(self) -> int:
@@ -66,16 +67,20 @@ class Stored:
 NOTHING = Stored()
 
 
-def read_sequences(rows: pd.DataFrame, make: Make, stored: Sequences | None, chosen: Places) -> Ragged:
+def read_sequences(
+    rows: pd.DataFrame, make: Make, stored: Sequences | None, chosen: Places
+) -> Ragged:
     """The sequences of the rows at the ascending positions `chosen`, made by `make` as far as they are not stored."""
     if stored is None:
-        return joined(map(make, _parts(rows, chosen)))
+        return concatenate(map(make, _parts(rows, chosen)))
     keys = [row_hashes(part) for part in _parts(rows, chosen)]
     place = stored.find(np.concatenate([np.empty(0, np.uint64), *keys]))
-    return stored.at(place, joined(map(make, _parts(rows, chosen[place < 0]))))
+    return stored.at(place, concatenate(map(make, _parts(rows, chosen[place < 0]))))
 
 
-def write_sequences(folder: Path, inputs: str, name: str, tables: Sequence[pd.DataFrame], make: Make) -> None:
+def write_sequences(
+    folder: Path, inputs: str, name: str, tables: Sequence[pd.DataFrame], make: Make
+) -> None:
     """Write the sequences of all rows of some tables, those of equal rows once; one part is in memory at a time.
 
     Args:
@@ -85,7 +90,9 @@ def write_sequences(folder: Path, inputs: str, name: str, tables: Sequence[pd.Da
         tables: the rows.
         make: their sequences.
     """
-    keys, first = np.unique(np.concatenate([row_hashes(rows) for rows in tables]), return_index=True)
+    keys, first = np.unique(
+        np.concatenate([row_hashes(rows) for rows in tables]), return_index=True
+    )
     order = np.argsort(first)  # as they come, so that what belongs together stays together
     lengths, begins = np.empty((2, len(keys)), np.int64)
     with atomic_folder(folder) as temporary, progress(name, len(keys), "texts") as work:
@@ -93,10 +100,12 @@ def write_sequences(folder: Path, inputs: str, name: str, tables: Sequence[pd.Da
         lengths[order], begins[order] = written, np.cumsum(written) - written
         for file, column in ((_KEYS, keys), (_LENGTHS, lengths), (_BEGINS, begins)):
             np.save(temporary / file, column)
-        stamp(temporary, inputs)
+        write_manifest(temporary, inputs)
 
 
-def _made(tables: Sequence[pd.DataFrame], chosen: Places, make: Make, work: Progress) -> Iterator[Ragged]:
+def _made(
+    tables: Sequence[pd.DataFrame], chosen: Places, make: Make, work: Progress
+) -> Iterator[Ragged]:
     """The sequences of the rows at ascending positions in the tables as if they were one, some at a time."""
     start = 0
     for rows in tables:
@@ -122,7 +131,7 @@ def _write_values(path: Path, parts: Iterable[Ragged]) -> Places:
 
 def _parts(rows: pd.DataFrame, chosen: Places) -> Iterator[pd.DataFrame]:
     """The rows at ascending positions, some at a time: a few rows of long columns would cost a copy of all of them."""
-    for part in slices(len(rows)):
+    for part in row_slices(len(rows)):
         inside = chosen[slice(*np.searchsorted(chosen, [part.start, part.stop]))]
         if len(inside):
             yield rows.iloc[part].iloc[inside - part.start]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from competition.core.fingerprint import fingerprint, fingerprint_files
-from competition.data.ragged import Ragged, joined
+from competition.data.ragged import Ragged, concatenate
 from competition.data.text import clean_all
 from competition.data.token_store import Make
 
@@ -24,7 +24,7 @@ def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int = WHOLE) -> R
     A special token that is spelled out in a text (`[SEP]`, `</s>`) is read as ordinary characters.
     """
     chunks = (list(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK))
-    return joined(_encode(tokenizer, chunk, max_length) for chunk in chunks)
+    return concatenate(_encode(tokenizer, chunk, max_length) for chunk in chunks)
 
 
 def _encode(tokenizer: Any, texts: list[str], max_length: int) -> Ragged:

@@ -1,6 +1,7 @@
 """What a model reads of a pair beside its tokens: brand, color, country and character 3-grams as ids.
 
-The vocabularies come from the products of training rows: no query and no label is looked at, so all folds share them.
+The vocabularies come from the products of training rows: no query and no label is looked at, so all
+folds share them.
 """
 
 from collections import Counter
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from competition.core.atomic import atomic_folder
-from competition.core.json_files import read_json, stamp, write_json
+from competition.core.json_files import read_json, write_json, write_manifest
 from competition.data.grams import Codes, by_frequency, gram_codes
-from competition.data.ragged import Ragged, joined
+from competition.data.ragged import Ragged, concatenate
 from competition.data.store import spread
 from competition.data.text import simplify
 from competition.data.token_store import Make
@@ -38,7 +39,10 @@ def product_units(products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def unit_text(unit: pd.DataFrame) -> list[str]:
     """The text of each product's unit, from its columns."""
-    return [" ".join(filter(None, map(simplify, row))) for row in zip(*(unit[field] for field in unit), strict=True)]
+    return [
+        " ".join(filter(None, map(simplify, row)))
+        for row in zip(*(unit[field] for field in unit), strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Vocabulary:
                 codes, counts = _merged(codes, counts, *found)
         frequent = counts >= MIN_GRAMS
         return cls(
-            _names(products["brand"]), _names(products["color"]), by_frequency(codes[frequent], counts[frequent])
+            _names(products["brand"]),
+            _names(products["color"]),
+            by_frequency(codes[frequent], counts[frequent]),
         )
 
     def brand_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
@@ -72,7 +78,9 @@ class Vocabulary:
 
     def gram_ids(self, texts: Sequence[str]) -> Ragged:
         """The ids of each simplified text's 3-grams, those that are not in the vocabulary left out."""
-        return joined(self._look_up(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK))
+        return concatenate(
+            self._look_up(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK)
+        )
 
     def _look_up(self, texts: Sequence[str]) -> Ragged:
         codes, ids = self._sorted
@@ -80,7 +88,9 @@ class Vocabulary:
         of_text = np.repeat(np.arange(len(sizes)), sizes)
         place = np.minimum(np.searchsorted(codes, found), max(0, len(codes) - 1))
         known = codes[place] == found if len(codes) else np.zeros(len(found), bool)
-        return Ragged(ids[place[known]].astype(np.int32), np.bincount(of_text[known], minlength=len(sizes)))
+        return Ragged(
+            ids[place[known]].astype(np.int32), np.bincount(of_text[known], minlength=len(sizes))
+        )
 
     @cached_property
     def _sorted(self) -> tuple[Codes, Codes]:
@@ -93,7 +103,7 @@ class Vocabulary:
         with atomic_folder(folder) as temporary:
             write_json(temporary / "names.json", {"brands": self.brands, "colors": self.colors})
             save_file({"grams": self.grams}, temporary / "grams.safetensors")
-            stamp(temporary, inputs)
+            write_manifest(temporary, inputs)
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
@@ -132,11 +142,16 @@ def _ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]
     return np.array([ids.get(simplify(name), RARE) for name in distinct], np.int64)[code]
 
 
-# --- 3-gram vectors ----------------------------------------------------------------------------------------------
+# --- 3-gram vectors
+# ----------------------------------------------------------------------------------------------
 
 DIMENSIONS = 64
-DEVIATION = 0.02  # of random vectors, as of random weights in the encoders: what is new starts quiet
-WORD2VEC_PRODUCTS = 50_000  # evenly spaced: bounded in time, since one thread is what makes the bytes repeatable
+DEVIATION = (
+    0.02  # of random vectors, as of random weights in the encoders: what is new starts quiet
+)
+WORD2VEC_PRODUCTS = (
+    50_000  # evenly spaced: bounded in time, since one thread is what makes the bytes repeatable
+)
 _WORD2VEC = {"sg": 1, "window": 15, "negative": 20, "sample": 6e-5, "epochs": 3}
 
 
@@ -157,15 +172,19 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     """Skip-gram word2vec (Mikolov et al. 2013) over the 3-grams of product texts.
 
     Returns:
-        `(grams + 1, DIMENSIONS)`; row k belongs to the gram with the id k, row 0 (padding) is zero. At most
-        WORD2VEC_PRODUCTS products are read; a gram that they do not hold gets a small random vector.
+        `(grams + 1, DIMENSIONS)`; row k belongs to the gram with the id k, row 0 (padding) is zero.
+        At most WORD2VEC_PRODUCTS products are read; a gram that they do not hold gets a small
+        random vector.
     """
     from gensim.models import Word2Vec
 
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, DEVIATION, (len(vocabulary.grams) + 1, DIMENSIONS)).astype(np.float32)
     vectors[PADDING] = 0
-    units = [vocabulary.gram_ids(unit_text(unit)) for unit in product_units(spread(products, WORD2VEC_PRODUCTS))]
+    units = [
+        vocabulary.gram_ids(unit_text(unit))
+        for unit in product_units(spread(products, WORD2VEC_PRODUCTS))
+    ]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.
     times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}
@@ -182,7 +201,7 @@ def save_vectors(folder: Path, vectors: NDArray[np.float32], inputs: str) -> Non
     """Write 3-gram vectors with the fingerprint of what they were made from."""
     with atomic_folder(folder) as temporary:
         save_file({"vectors": vectors}, temporary / "vectors.safetensors")
-        stamp(temporary, inputs)
+        write_manifest(temporary, inputs)
 
 
 def load_vectors(folder: Path) -> NDArray[np.float32]:

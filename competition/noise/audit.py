@@ -8,9 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config.keys import AuditKeys
-from competition.core.errors import CompError, counted
+from competition.core.errors import CompError, pluralize
 from competition.noise.calibration import calibrate
-from competition.noise.consensus import Findings, agree, estimate_noise, find
+from competition.noise.consensus import LabelIssues, agree, estimate_noise, find_label_issues
 from competition.noise.quotas import within_quota
 from competition.scoring.predictions import check_outputs
 from competition.scoring.tasks import KINDS, LABELS, label_codes
@@ -28,16 +28,21 @@ _FLAGS = {  # the columns of an audit's flags
 class Audit:
     """What an audit finds.
 
-    `flags` has a row per audited example, sorted by example_id: example_id, given, suggested (the most probable label),
-    quality and confidence (the mean probabilities 0..1 of these two), rank (1 is the worst; null where not flagged),
-    dropped (whether the quotas let training leave it out). The matrices are in the order of LABELS.
+    `flags` has a row per audited example, sorted by example_id: example_id, given, suggested (the
+    most probable label), quality and confidence (the mean probabilities 0..1 of these two), rank (1
+    is the worst; null where not flagged), dropped (whether the quotas let training leave it out).
+    The matrices are in the order of LABELS.
     """
 
     flags: pd.DataFrame
-    joint: Array  # (given, true) the confident joint: an estimate of how many rows have these labels
+    joint: (
+        Array  # (given, true) the confident joint: an estimate of how many rows have these labels
+    )
     noise: Array  # (given, true) the estimated share of the rows of a true label that are given this one
     temperatures: list[dict[int, float]]  # per model, by fold; empty unless calibrated
-    doubts: list[str]  # why the models may know too little; then nothing is dropped unless the keys overrule it
+    doubts: list[
+        str
+    ]  # why the models may know too little; then nothing is dropped unless the keys overrule it
 
     @classmethod
     def skipped(cls) -> "Audit":
@@ -51,7 +56,9 @@ class CannotAudit(CompError):
     """The rows lack a label, from a fold or at all."""
 
 
-def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series, keys: AuditKeys) -> Audit:
+def audit(
+    outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series, keys: AuditKeys
+) -> Audit:
     """Audit the labels of rows that every model predicts.
 
     Several models agree on a row by majority, see `consensus.py`.
@@ -77,7 +84,9 @@ def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
     if keys.calibrated:
         found = [calibrate(each, given, of_fold) for each in probabilities]
         probabilities, temperatures = [each for each, _ in found], [each for _, each in found]
-    findings: Findings = agree([find(given, each, keys.method) for each in probabilities])
+    findings: LabelIssues = agree(
+        [find_label_issues(given, each, keys.method) for each in probabilities]
+    )
     worst = findings.order[findings.flagged[findings.order]]
     rank = np.zeros(len(rows), np.int64)
     rank[worst] = np.arange(1, len(worst) + 1)
@@ -99,7 +108,9 @@ def audit(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Seri
     return Audit(flags, joint, noise, temperatures, doubts)
 
 
-def _doubts(given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array) -> list[str]:
+def _doubts(
+    given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array
+) -> list[str]:
     """Say what speaks against an audit: a label that would lose much of its rows, models no better than one answer.
 
     Args:
@@ -111,14 +122,21 @@ def _doubts(given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities:
     for code, label in enumerate(LABELS):
         rows, lost = int((given == code).sum()), int(dropped[given == code].sum())
         if lost > MOST_OF_A_LABEL * rows:
-            said.append(f"{lost:,} of {counted(rows, 'row')} labelled {label!r} would be dropped")
-    right, most = (probabilities.argmax(axis=1) == given).mean(), np.bincount(given).max() / len(given)
+            said.append(f"{lost:,} of {pluralize(rows, 'row')} labelled {label!r} would be dropped")
+    right, most = (
+        (probabilities.argmax(axis=1) == given).mean(),
+        np.bincount(given).max() / len(given),
+    )
     if right <= most:
-        said.append(f"the audited models are right on {right:.1%} of the rows, one answer for all on {most:.1%}")
+        said.append(
+            f"the audited models are right on {right:.1%} of the rows, one answer for all on {most:.1%}"
+        )
     return said
 
 
-def absent_label(given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.int64]) -> str | None:
+def absent_label(
+    given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.int64]
+) -> str | None:
     """Return why labels cannot be audited: one is missing, from a fold or at all; None where they can be.
 
     Its noise rate and its threshold are estimated from its own rows.
@@ -130,7 +148,11 @@ def absent_label(given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArr
     """
     present = np.unique(given)
     if len(present) < 2:
-        said = f"Every audited row is labelled {LABELS[present[0]]!r}" if len(present) else "No row is audited"
+        said = (
+            f"Every audited row is labelled {LABELS[present[0]]!r}"
+            if len(present)
+            else "No row is audited"
+        )
         return f"{said}: an audit needs rows of every label."
     for code, label in enumerate(LABELS):
         of_label = given == code
@@ -145,11 +167,15 @@ def absent_label(given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArr
     return None
 
 
-def _join(outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series) -> tuple[pd.DataFrame, list[Array]]:
+def _join(
+    outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series
+) -> tuple[pd.DataFrame, list[Array]]:
     """The audited rows, sorted by example_id, and each model's probabilities of them, `(rows, 4)`."""
     audited = examples["label"].notna() & examples["example_id"].isin(fold.index)
     for each in outputs:
         audited &= examples["example_id"].isin(each["example_id"])
-    rows = examples.loc[audited, ["example_id", "label", "locale"]].sort_values("example_id", ignore_index=True)
+    rows = examples.loc[audited, ["example_id", "label", "locale"]].sort_values(
+        "example_id", ignore_index=True
+    )
     by_id = (each.set_index("example_id")[_OUTPUTS] for each in outputs)
     return rows, [each.loc[rows["example_id"]].to_numpy(np.float64) for each in by_id]

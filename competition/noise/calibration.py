@@ -20,8 +20,8 @@ def calibrate(probabilities: Array, given: Codes, fold: Codes) -> tuple[Array, d
         fold: of each row.
 
     Returns:
-        softmax(log p / temperature), `(rows, classes)`, and fold -> its temperature: above 1 where the model is too
-        sure.
+        softmax(log p / temperature), `(rows, classes)`, and fold -> its temperature: above 1 where
+        the model is too sure.
     """
     logits = np.log(np.maximum(probabilities, _FLOOR))
     scaled = np.empty_like(logits)
@@ -44,7 +44,9 @@ def _inverse_temperature(logits: Array, given: Codes) -> float:
         mean = (p * logits).sum(axis=1)
         slope = float((of_given - mean).sum())
         curvature = float((p * (logits - mean[:, None]) ** 2).sum())
-        following = float(np.clip(factor + slope / curvature, *_BOUNDS)) if curvature > 0 else factor
+        following = (
+            float(np.clip(factor + slope / curvature, *_BOUNDS)) if curvature > 0 else factor
+        )
         if abs(following - factor) < 1e-9:
             break
         factor = following

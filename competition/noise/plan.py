@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from competition.config.keys import AuditKeys
 from competition.scoring.predictions import RunPlan
 
-Pairs = Mapping[tuple[int, ...], str]  # the nested models of a run: the two folds that each leaves out, and its inputs
+Pairs = Mapping[
+    tuple[int, ...], str
+]  # the nested models of a run: the two folds that each leaves out, and its inputs
 
 
 @dataclass(frozen=True)
@@ -18,4 +20,6 @@ class AuditPlan:
     keys: AuditKeys
     inputs: str  # fingerprint of all that the audit depends on
     fold: int | None = None  # whose rows are not audited, and that none of the models saw
-    pairs: Mapping[str, Pairs] = field(default_factory=dict)  # run -> its nested models that left out `fold`
+    pairs: Mapping[str, Pairs] = field(
+        default_factory=dict
+    )  # run -> its nested models that left out `fold`

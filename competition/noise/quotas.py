@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 from competition.config.keys import AuditKeys
 
 
-def within_quota(worst: NDArray[np.int64], label: pd.Series, locale: pd.Series, keys: AuditKeys) -> NDArray[np.bool_]:
+def within_quota(
+    worst: NDArray[np.int64], label: pd.Series, locale: pd.Series, keys: AuditKeys
+) -> NDArray[np.bool_]:
     """Which of all rows are dropped, `(rows,)`.
 
-    A quota is the whole number of rows below `keys.fraction` of its group: of all rows, of a label, of a locale, or of
-    a label in a locale, so that with either switch still no more than the fraction of all rows is dropped.
+    A quota is the whole number of rows below `keys.fraction` of its group: of all rows, of a label,
+    of a locale, or of a label in a locale, so that with either switch still no more than the
+    fraction of all rows is dropped.
 
     Args:
         worst: positions of the flagged rows, worst first.
@@ -25,7 +28,9 @@ def within_quota(worst: NDArray[np.int64], label: pd.Series, locale: pd.Series, 
         codes = pd.factorize(column, sort=True)[0]
         group = group * (codes.max(initial=0) + 1) + codes
     size = np.bincount(group)
-    taken = pd.Series(group[worst]).groupby(group[worst]).cumcount().to_numpy()  # of the group, before this row
+    taken = (
+        pd.Series(group[worst]).groupby(group[worst]).cumcount().to_numpy()
+    )  # of the group, before this row
     dropped = np.zeros(len(label), bool)
     # The product may be rounded to just below a whole number: 0.29 * 100 is 28.999999999999996.
     quota = np.floor(np.round(keys.fraction * size, 9)).astype(np.int64)

@@ -10,16 +10,21 @@ from competition.noise.plan import AuditPlan
 from competition.scoring.tasks import LABELS, LOCALES
 
 
-def card(plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None = None) -> dict[str, Any]:
+def card(
+    plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None = None
+) -> dict[str, Any]:
     """What `noise.json` says beside the flags; `skipped` is why no row was audited.
 
-    An audit by complete runs is `approximate`: what is trained by it is scored on folds whose labels the flags saw.
+    An audit by complete runs is `approximate`: what is trained by it is scored on folds whose
+    labels the flags saw.
     """
     return {
         "inputs": plan.inputs,
         "approximate": plan.fold is None,
         "runs": [run.name for run in plan.runs],
-        "keys": plan.keys.model_dump(mode="json", exclude=set() if plan.keys.despite_doubts else {"despite_doubts"}),
+        "keys": plan.keys.model_dump(
+            mode="json", exclude=set() if plan.keys.despite_doubts else {"despite_doubts"}
+        ),
         "audited": len(found.flags),
         "unaudited": training_rows - len(found.flags),
         "labels": list(LABELS),
@@ -38,13 +43,22 @@ def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
     for column, name, order in (("given", "label", LABELS), ("locale", "locale", LOCALES)):
         groups = rows.groupby(column)
         table = pd.DataFrame(
-            {"rows": groups.size(), "flagged": groups["rank"].count(), "dropped": groups["dropped"].sum()}
+            {
+                "rows": groups.size(),
+                "flagged": groups["rank"].count(),
+                "dropped": groups["dropped"].sum(),
+            }
         )
         table = table.loc[[value for value in order if value in table.index]]
         table.index = pd.Index([f"{name} {value}" for value in table.index])
         tables.append(table)
     total = pd.DataFrame(
-        {"rows": [len(rows)], "flagged": [rows["rank"].count()], "dropped": [rows["dropped"].sum()]}, index=["all"]
+        {
+            "rows": [len(rows)],
+            "flagged": [rows["rank"].count()],
+            "dropped": [rows["dropped"].sum()],
+        },
+        index=["all"],
     )
     table = pd.concat([*tables, total])
     table["share dropped"] = table["dropped"] / table["rows"]
@@ -65,15 +79,22 @@ def remark(card: Mapping[str, Any]) -> str | None:
     if card["keys"].get("despite_doubts"):
         return f"{said}: rows are dropped all the same, since noise_despite_doubts = true says so."
     return (
-        f"{said}: training goes on and drops nothing. noise_despite_doubts = true in competition.toml overrules that."
+        f"{said}: training goes on and drops nothing. noise_despite_doubts = true in "
+        f"competition.toml overrules that."
     )
 
 
-def worst(flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20) -> pd.DataFrame:
+def worst(
+    flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20
+) -> pd.DataFrame:
     """The `count` worst rows with their query and title, worst first."""
     rows = flags[flags["rank"].notna()].sort_values("rank").head(count)
-    rows = rows.merge(examples[["example_id", "query", "locale", "product_id"]], on="example_id", how="left")
-    rows = rows.merge(products[["locale", "product_id", "title"]], on=["locale", "product_id"], how="left")
-    return rows[["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]].fillna(
-        {"title": ""}
+    rows = rows.merge(
+        examples[["example_id", "query", "locale", "product_id"]], on="example_id", how="left"
     )
+    rows = rows.merge(
+        products[["locale", "product_id", "title"]], on=["locale", "product_id"], how="left"
+    )
+    return rows[
+        ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
+    ].fillna({"title": ""})

@@ -12,8 +12,8 @@ from competition.config.recipe import Learned, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed, fingerprint
-from competition.core.json_files import stamped
-from competition.core.parquet import read_table, table_inputs, write_table
+from competition.core.json_files import read_manifest
+from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import SCHEMA, Workspace
 from competition.data import folds, store
 from competition.data.store import Card
@@ -84,23 +84,31 @@ class Materials:
             else:
                 fetch(folder, source, inputs)
 
-    def pretrain(self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str) -> None:
+    def pretrain(
+        self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str
+    ) -> None:
         """Write the folder of an encoder that was pre-trained on the catalogue."""
         from competition.data.catalogue import choose
         from competition.training.pretrain import pretrain
 
         products = choose(self.examples, self.products, recipe.test_copies)
-        with self.open_log(self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}") as log:
+        with self.open_log(
+            self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}"
+        ) as log:
             unfinished = self.workspace.checkpoints(recipe.name, "encoder")
             stored = self.tokens(sources.encoder)
             pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
 
-    def open_log(self, path: Path, recipe: Learned, training: str, **always: Any) -> AbstractContextManager["Log"]:
+    def open_log(
+        self, path: Path, recipe: Learned, training: str, **always: Any
+    ) -> AbstractContextManager["Log"]:
         """The log of a training, and behind it the tracker; there, `training` is what it is called."""
         from competition.training.trackers import open_log
 
         folder = self.workspace.tracking / (self.tracker or "")
-        return open_log(path, self.tracker, folder, training, recipe.model_dump(mode="json"), **always)
+        return open_log(
+            path, self.tracker, folder, training, recipe.model_dump(mode="json"), **always
+        )
 
     # --- what is read of the rows, as numbers ---
 
@@ -117,22 +125,28 @@ class Materials:
         tokenizer = load_tokenizer(encoder)
         name = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
         texts = [self.examples[["query"]], *(self.products[[field]] for field in FIELDS)]
-        return self._sequences("tokens", self.workspace.tokens(name), name, texts, token_maker(tokenizer))
+        return self._sequences(
+            "tokens", self.workspace.tokens(name), name, texts, token_maker(tokenizer)
+        )
 
     def grams(self, folder: Path) -> Sequences:
         """The ids of the 3-grams of all products by the vocabulary of a folder."""
         from competition.data.vocabulary import Vocabulary, gram_maker, product_units
 
-        name = fingerprint([SCHEMA, "grams", stamped(folder)])
+        name = fingerprint([SCHEMA, "grams", read_manifest(folder)])
         make = gram_maker(Vocabulary.load(folder))
-        return self._sequences("3-grams", self.workspace.grams, name, product_units(self.products), make)
+        return self._sequences(
+            "3-grams", self.workspace.grams, name, product_units(self.products), make
+        )
 
-    def _sequences(self, name: str, folder: Path, maker: str, tables: Sequence[pd.DataFrame], make: Make) -> Sequences:
+    def _sequences(
+        self, name: str, folder: Path, maker: str, tables: Sequence[pd.DataFrame], make: Make
+    ) -> Sequences:
         """The sequences of a folder, which are made unless it holds those of this maker and these data."""
         inputs = fingerprint([maker, self.card.both])
-        if stamped(folder) != inputs:
+        if read_manifest(folder) != inputs:
             with self.workspace.lock(f"{name} {folder.name}", wait=True):
-                if stamped(folder) != inputs:
+                if read_manifest(folder) != inputs:
                     write_sequences(folder, inputs, name, tables, make)
         return Sequences(folder)
 
@@ -185,7 +199,7 @@ def read_translations(path: Path, inputs: str) -> dict[str, str]:
 
 def _earlier_translations(path: Path) -> dict[str, str]:
     """Those of a file, finished or not; none where it is missing or damaged."""
-    recorded = table_inputs(path)
+    recorded = read_fingerprint(path)
     if recorded is None:
         return {}
     try:

@@ -16,12 +16,12 @@ from competition.core.fingerprint import digest_file
 from competition.core.json_files import read_json, write_json
 from competition.core.parquet import write_table
 from competition.noise.plan import AuditPlan
-from competition.noise.reviews import obey, read_verdicts
+from competition.noise.reviews import apply_reviews, read_reviews
 from competition.pipeline.build_runs import Runs
 from competition.pipeline.plans import PAIRED
 from competition.scoring import predictions, submissions
 from competition.scoring.evaluation import DEEP, MOVABLE
-from competition.scoring.optimism import read_flattery
+from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.scoreboard import scoreboard
 from competition.scoring.tasks import TASKS, Task
@@ -50,7 +50,7 @@ class Maker(Runs):
                 found, skipped = Audit.skipped(), str(reason)
         content = card(plan, found, len(train), skipped)
         write_json(self.workspace.noise_card(plan.name, plan.fold), content)
-        flags = obey(found.flags, verdicts)
+        flags = apply_reviews(found.flags, verdicts)
         write_table(self.workspace.noise(plan.name, plan.fold), flags, plan.inputs)
         if said := remark(content):
             without = "" if plan.fold is None else f" without fold {plan.fold}"
@@ -65,7 +65,7 @@ class Maker(Runs):
         labelled = self.examples.loc[self.examples["label"].notna(), "example_id"]
         for run in runs:
             labelled = labelled[labelled.isin(self.read_run(run).held_out["example_id"])]
-        write_table(self.workspace.verdicts(name), read_verdicts(file, labelled), self.card.train)
+        write_table(self.workspace.verdicts(name), read_reviews(file, labelled), self.card.train)
 
     def ensemble(
         self,
@@ -78,20 +78,37 @@ class Maker(Runs):
         read = self.members(plan, members, pairs)
         fitted = self.combine(plan, recipe, read, self.examples)
         for k, (inputs, test_inputs) in zip(plan.folds, plan.parts, strict=True):
-            predictions.write_fold(self.workspace.test_fold(plan.name, k), fitted.test[k], plan.kind, test_inputs)
-            predictions.write_fold(self.workspace.oof_fold(plan.name, k), fitted.held_out[k], plan.kind, inputs)
+            predictions.write_outputs(
+                self.workspace.test_fold(plan.name, k), fitted.test[k], plan.kind, test_inputs
+            )
+            predictions.write_outputs(
+                self.workspace.oof_fold(plan.name, k), fitted.held_out[k], plan.kind, inputs
+            )
         shares = [
-            pd.DataFrame({"feature": list(each.importance), "fold": k, "importance": list(each.importance.values())})
+            pd.DataFrame(
+                {
+                    "feature": list(each.importance),
+                    "fold": k,
+                    "importance": list(each.importance.values()),
+                }
+            )
             for k, each in enumerate(fitted.learned)
         ]
-        write_table(self.workspace.importance(plan.name), pd.concat(shares, ignore_index=True), plan.complete)
+        write_table(
+            self.workspace.importance(plan.name),
+            pd.concat(shares, ignore_index=True),
+            plan.complete,
+        )
         extra: dict[str, Any] = {"members": {member.name: member.complete for member in members}}
         for name in ("weights", "rounds", "factors"):
             extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.learned)}
         self.write_card(plan, recipe.model_dump(mode="json"), extra)
 
     def members(
-        self, plan: RunPlan, members: list[RunPlan], pairs: Mapping[str, Mapping[tuple[int, ...], str]]
+        self,
+        plan: RunPlan,
+        members: list[RunPlan],
+        pairs: Mapping[str, Mapping[tuple[int, ...], str]],
     ) -> list["Member"]:
         """Complete runs as the ensemble `plan` reads them: those nested that have pairs."""
         from competition.models.ensemble.members import Member
@@ -102,7 +119,9 @@ class Maker(Runs):
             seen = dict.fromkeys(plan.folds, run.held_out)
             if member.name in pairs:
                 fold, of_pairs = self.fold_of_training(plan.scheme), pairs[member.name]
-                seen = predictions.read_nested(self.workspace, member.name, member.kind, of_pairs, fold)
+                seen = predictions.read_nested(
+                    self.workspace, member.name, member.kind, of_pairs, fold
+                )
             model = read_json(self.workspace.run_card(member.name)).get("recipe", {}).get("model")
             found.append(Member(run.name, run.kind, seen, run.test, lexical=model == "lexical"))
         return found
@@ -124,13 +143,20 @@ class Maker(Runs):
         files: dict[str, str] = {}
         for task_name, plan in plans.items():
             task = TASKS[task_name]
-            answer = submissions.make_answer(task, plan.kind, self.read_run(plan).test, self.examples)
+            answer = submissions.make_answer(
+                task, plan.kind, self.read_run(plan).test, self.examples
+            )
             text = submissions.to_csv(answer)
             read_back = submissions.read_answer(StringIO(text), task.file, task)
             submissions.check_answer(read_back, task.file, task, self.examples)
             files[task.file] = text
         made_from = {
-            task: {"run": plan.name, "inputs": plan.complete, "leaky": plan.leaky, "basis": plan.basis}
+            task: {
+                "run": plan.name,
+                "inputs": plan.complete,
+                "leaky": plan.leaky,
+                "basis": plan.basis,
+            }
             for task, plan in plans.items()
         }
         log = [self._log_line(name, TASKS[task], plan, files) for task, plan in plans.items()]
@@ -142,20 +168,27 @@ class Maker(Runs):
         runs = {plan.name: self.read_run(plan) for plan in plans}
         with progress(f"scores of {len(runs)} runs"):
             floors = dict.fromkeys(TASKS, floor) if floor else {}
-            table = scoreboard(self.examples, plans, runs, floors, read_flattery(self.workspace, plans))
+            table = scoreboard(
+                self.examples, plans, runs, floors, read_optimism(self.workspace, plans)
+            )
         write_text(self.workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
         write_json(card, {"inputs": inputs, "sha256": digest_file(self.workspace.scores)})
 
-    def _log_line(self, name: str, task: Task, plan: RunPlan, files: dict[str, str]) -> dict[str, Any]:
+    def _log_line(
+        self, name: str, task: Task, plan: RunPlan, files: dict[str, str]
+    ) -> dict[str, Any]:
         scores = read_json(self.workspace.run_card(plan.name)).get("scores", {})
         groups = scores.get(task.name, {}).get(task.metric, {})
-        shown = {key: _cell(groups.get(group, {}).get(value)) for key, (group, value) in _LOGGED.items()}
+        shown = {
+            key: _cell(groups.get(group, {}).get(value)) for key, (group, value) in _LOGGED.items()
+        }
         line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
         line |= {"leaky": "yes" if plan.leaky else "", "basis": plan.basis}
         return {**line, **shown, "sha256": submissions.digest(files[task.file].encode())}
 
 
-# Most queries of task 1 have lists that cannot move, which score 1 whatever is submitted: hence the groups beside all.
+# Most queries of task 1 have lists that cannot move, which score 1 whatever is submitted: hence the
+# groups beside all.
 _LOGGED = {
     "out_of_fold": ("all", "value"), "low": ("all", "low"), "high": ("all", "high"),
     "can_move": (MOVABLE, "value"), "full_depth": (DEEP, "value"),

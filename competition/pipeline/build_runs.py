@@ -1,7 +1,7 @@
 """How the runs of recipes are made and read: folds are trained, nested models and test predictions beside them.
 
-Rows are read, handed to the room that does the work, and what it returns is written. Only here does training meet the
-files.
+Rows are read, handed to the room that does the work, and what it returns is written. Only here does
+training meet the files.
 """
 
 import platform
@@ -19,11 +19,11 @@ from competition.config.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
 from competition.core import distributed
 from competition.core.console import progress
 from competition.core.errors import CompError
-from competition.core.json_files import read_json, stamped, write_json
+from competition.core.json_files import read_json, read_manifest, write_json
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.data.folds import first_queries
-from competition.data.targets import Lesson, distil
+from competition.data.targets import Targets, mix_teacher
 from competition.noise.plan import AuditPlan, Pairs
 from competition.pipeline.build_inputs import Materials, read_translations
 from competition.pipeline.inputs import folds_inputs, text_features_inputs
@@ -75,8 +75,12 @@ class Runs(Materials):
         held_out, test = self._fit(recipe, fold, self._rows(recipe, fold))
         # The held-out file says that the fold is trained, so it comes last.
         (number,) = fold.held
-        self._write(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
-        self._write(self.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.inputs)
+        self._write(
+            self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs
+        )
+        self._write(
+            self.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.inputs
+        )
         self._forget(recipe, fold)
 
     def train_pair(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
@@ -89,12 +93,12 @@ class Runs(Materials):
     @staticmethod
     def _write(path: Path, outputs: pd.DataFrame, kind: str, inputs: str) -> None:
         """Write outputs, which all processes of a launch have: the first one does."""
-        if distributed.is_first():
-            predictions.write_fold(path, outputs, kind, inputs)
+        if distributed.is_main_process():
+            predictions.write_outputs(path, outputs, kind, inputs)
 
     def _forget(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
         """Remove the checkpoints of a model that is trained."""
-        if distributed.is_first():
+        if distributed.is_main_process():
             shutil.rmtree(self._unfinished(recipe, fold), ignore_errors=True)
 
     def _unfinished(self, recipe: MemberRecipe, fold: FoldPlan) -> Path:
@@ -116,18 +120,21 @@ class Runs(Materials):
 
     def predict(self, recipe: MemberRecipe, fold: FoldPlan) -> None:
         """Write the test predictions of a trained fold; trains it again when its weights are gone."""
-        if stamped(self.workspace.model(recipe.name, fold.name)) != fold.inputs:
+        if read_manifest(self.workspace.model(recipe.name, fold.name)) != fold.inputs:
             self.train(recipe, fold)
             return
         make = self._predict_lexical if isinstance(recipe, LexicalRecipe) else self._predict_encoder
         test = make(recipe, fold)  # type: ignore[arg-type]
         (number,) = fold.held
-        self._write(self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs)
+        self._write(
+            self.workspace.test_fold(recipe.name, number), test, recipe.kind, fold.test_inputs
+        )
 
     def _rows(self, recipe: MemberRecipe, fold: FoldPlan) -> dict[str, np.ndarray]:
         """Positions in `examples` of the rows that a fold trains on, holds out and predicts.
 
-        Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the audit.
+        Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the
+            audit.
         """
         examples = self.examples
         masks = sides(recipe, examples, self.fold_of_rows(fold.scheme), fold.held)
@@ -150,11 +157,11 @@ class Runs(Materials):
 
     def _doubted(self, plan: AuditPlan) -> bool:
         """Whether an audit doubts itself and nothing overrules that."""
-        return bool(read_json(self.workspace.noise_card(plan.name, plan.fold)).get("doubts")) and not (
-            plan.keys.despite_doubts
-        )
+        return bool(
+            read_json(self.workspace.noise_card(plan.name, plan.fold)).get("doubts")
+        ) and not (plan.keys.despite_doubts)
 
-    def _lesson(self, recipe: MemberRecipe, fold: FoldPlan, train: np.ndarray) -> Lesson | None:
+    def _lesson(self, recipe: MemberRecipe, fold: FoldPlan, train: np.ndarray) -> Targets | None:
         """What the rows at `train` teach, where that is not their label alone."""
         from competition.noise import actions
 
@@ -162,21 +169,23 @@ class Runs(Materials):
             return None
         rows = self.examples.iloc[train]
         ids = rows["example_id"].to_numpy(np.int64)
-        lesson = Lesson.of_labels(recipe.kind, rows)
+        lesson = Targets.of_labels(recipe.kind, rows)
         if recipe.weight_noise_from and fold.noise is not None and not self._doubted(fold.noise):
             lesson = actions.weigh(lesson, ids, self.flags(fold.noise))
         if recipe.relabel_noise_from and fold.noise is not None:
             lesson = actions.relabel(lesson, recipe.kind, ids, self.flags(fold.noise))
         if (teacher := fold.teacher) is not None:
             said = self._seen_from(teacher.run, teacher.pairs, fold.held[0] if fold.held else None)
-            lesson = distil(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
+            lesson = mix_teacher(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
         return lesson
 
     def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int | None) -> pd.DataFrame:
         """The out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
         if pairs is None or fold is None:
             return self.read_run(run).held_out
-        return predictions.read_nested(self.workspace, run.name, run.kind, pairs, self.fold_of_training(PAIRED))[fold]
+        return predictions.read_nested(
+            self.workspace, run.name, run.kind, pairs, self.fold_of_training(PAIRED)
+        )[fold]
 
     def _train_lexical(
         self, recipe: LexicalRecipe, fold: FoldPlan, rows: dict[str, np.ndarray]
@@ -186,9 +195,13 @@ class Runs(Materials):
         features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
         lesson = self._lesson(recipe, fold, rows["train"])
         with progress(f"{recipe.name} fold {fold.name}", recipe.trees, "trees") as work:
-            booster = train_lexical(recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson, work)
+            booster = train_lexical(
+                recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson, work
+            )
         save_booster(self.workspace.model(recipe.name, fold.name), booster, fold.inputs)
-        held_out, test = (predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test"))
+        held_out, test = (
+            predict_lexical(booster, features, ids[rows[part]]) for part in ("held_out", "test")
+        )
         return held_out, test
 
     def _predict_lexical(self, recipe: LexicalRecipe, fold: FoldPlan) -> pd.DataFrame:
@@ -210,7 +223,12 @@ class Runs(Materials):
             self._corpus = None  # free the old one first
             translations = read_translations(*fold.translations) if fold.translations else None
             stored = self.stored(fold.sources, units)
-            self._corpus = (key, Corpus.make(recipe, fold.sources, self.examples, self.products, translations, stored))
+            self._corpus = (
+                key,
+                Corpus.make(
+                    recipe, fold.sources, self.examples, self.products, translations, stored
+                ),
+            )
         return self._corpus[1]
 
     def _train_encoder(
@@ -223,20 +241,36 @@ class Runs(Materials):
         folder = self.workspace.model(recipe.name, fold.name)
         lesson = self._lesson(recipe, fold, rows["train"])
         sides = (rows["train"], rows["held_out"], rows["test"])
-        parts = Fold(fold.name, folder, fold.inputs, fold.sources, *sides, lesson, self._unfinished(recipe, fold))
+        parts = Fold(
+            fold.name,
+            folder,
+            fold.inputs,
+            fold.sources,
+            *sides,
+            lesson,
+            self._unfinished(recipe, fold),
+        )
         score = self._held_out_score(recipe, rows["held_out"])
         training = f"{recipe.name}/{folder.name}/{fold.inputs[:8]}"
-        with self.open_log(self.workspace.log(recipe.name), recipe, training, fold=fold.name) as log:
+        with self.open_log(
+            self.workspace.log(recipe.name), recipe, training, fold=fold.name
+        ) as log:
             return train_fold(recipe, corpus, parts, log, score)
 
-    def _held_out_score(self, recipe: EncoderRecipe, rows: np.ndarray) -> Callable[[pd.DataFrame], float]:
+    def _held_out_score(
+        self, recipe: EncoderRecipe, rows: np.ndarray
+    ) -> Callable[[pd.DataFrame], float]:
         """What is watched during training: the metric of the first task that the held-out rows can grade, or NaN."""
         held_out = self.examples.iloc[rows]
         kind = KINDS[recipe.kind]
         tasks = [TASKS[name] for name in (kind.primary, *kind.tasks)]
-        task = next((task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None)
+        task = next(
+            (task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None
+        )
         if task is None and recipe.weights == "best":
-            raise CompError(f"The recipe {recipe.name!r} has no labelled held-out row to choose the best weights by.")
+            raise CompError(
+                f"The recipe {recipe.name!r} has no labelled held-out row to choose the best weights by."
+            )
 
         def score(outputs: pd.DataFrame) -> float:
             if task is None:
@@ -258,7 +292,10 @@ class Runs(Materials):
 
     def run_card(self, plan: RunPlan, recipe: MemberRecipe) -> None:
         """Write `run.json` of a complete recipe."""
-        seeds = {str(fold): [recipe.fold_seed(seed, fold) for seed in recipe.all_seeds] for fold in recipe.folds}
+        seeds = {
+            str(fold): [recipe.fold_seed(seed, fold) for seed in recipe.all_seeds]
+            for fold in recipe.folds
+        }
         self.write_card(plan, recipe.model_dump(mode="json"), {"seeds": seeds})
 
     def write_card(self, plan: RunPlan, recipe: dict[str, Any], extra: dict[str, Any]) -> None:
@@ -271,7 +308,10 @@ class Runs(Materials):
             "recipe": recipe,
             "data": {"train": self.card.train, "test": self.card.test},
             "folds": folds_inputs(self.card, plan.scheme),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in _PACKAGES},
+            },
             "basis": {"kind": plan.basis, "label_paths": list(plan.label_paths)},
             "scores": self._scores(plan, run),
             "constant": list(constant_folds(plan.name, plan.kind, parts, self.examples)),
@@ -285,7 +325,9 @@ class Runs(Materials):
         for name in plan.tasks:
             if evaluation.graded_rows(TASKS[name], train).empty:
                 continue
-            found = evaluation.estimates(evaluation.count_outputs(TASKS[name], plan.kind, run.held_out, train))
+            found = evaluation.estimates(
+                evaluation.count_outputs(TASKS[name], plan.kind, run.held_out, train)
+            )
             scores[name] = {
                 metric: {group: estimate.as_json() for group, estimate in groups.items()}
                 for metric, groups in found.items()

@@ -2,18 +2,19 @@
 
 from pathlib import Path
 
-from competition.core.json_files import stamped
-from competition.core.parquet import table_inputs
+from competition.core.json_files import read_manifest
+from competition.core.parquet import read_fingerprint
 from competition.core.workspace import ALL, Workspace
 from competition.training.checkpoint_index import inputs_of
 
 
-def leftovers(workspace: Workspace) -> tuple[list[Path], list[str]]:
+def stale_checkpoints(workspace: Workspace) -> tuple[list[Path], list[str]]:
     """The folders of checkpoints that nothing needs, and the trainings that have others.
 
-    Nothing needs those whose fold is trained, or whose encoder is made, from the same inputs: training removes its
-    checkpoints when it is done; these are what is left where it was killed just before. The others are named such as
-    `c1 fold-0` or `pretrained encoder`; their training goes on from them where they were made from its present inputs.
+    Nothing needs those whose fold is trained, or whose encoder is made, from the same inputs:
+    training removes its checkpoints when it is done; these are what is left where it was killed
+    just before. The others are named such as `c1 fold-0` or `pretrained encoder`; their training
+    goes on from them where they were made from its present inputs.
     """
     done, kept = [], []
     for folder in sorted(workspace.unfinished.glob("*/*")):
@@ -32,10 +33,10 @@ def _is_done(workspace: Workspace, folder: Path) -> bool:
 def _made_from(workspace: Workspace, name: str, part: str) -> str | None:
     """What the fold, nested model or encoder that a folder of checkpoints belongs to was made from, if it is there."""
     if part == "encoder":
-        return stamped(workspace.encoder(name))
+        return read_manifest(workspace.encoder(name))
     if part == f"fold-{ALL}":
-        return stamped(workspace.model(name, ALL))
+        return read_manifest(workspace.model(name, ALL))
     folds = tuple(int(fold) for fold in part.removeprefix("fold-").split("-") if fold.isdecimal())
     if len(folds) == 1:
-        return table_inputs(workspace.oof_fold(name, folds[0]))
-    return table_inputs(workspace.pair(name, folds))
+        return read_fingerprint(workspace.oof_fold(name, folds[0]))
+    return read_fingerprint(workspace.pair(name, folds))

@@ -36,26 +36,32 @@ class Step:
 def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
     """Make what is not done, in order, each under its lock; returns how many steps ran.
 
-    Of several processes the first takes the locks and makes what is not shared, while the others wait for it.
+    Of several processes the first takes the locks and makes what is not shared, while the others
+    wait for it.
 
     Raises:
         CompError: the data are being replaced.
     """
-    with distributed.joined(), workspace.lock(DATA, shared=True):
+    with distributed.process_group(), workspace.lock(DATA, shared=True):
         listed = list(steps)
-        return sum(_execute(workspace, step, f"[{i}/{len(listed)}]") for i, step in enumerate(listed, start=1))
+        return sum(
+            _execute(workspace, step, f"[{i}/{len(listed)}]")
+            for i, step in enumerate(listed, start=1)
+        )
 
 
 def _execute(workspace: Workspace, step: Step, place: str) -> bool:
     """Make one step if it is not done; returns whether it was made here."""
-    if distributed.agreed(step.state) == "done":
+    if distributed.broadcast_from_main(step.state) == "done":
         return False
-    with workspace.lock(step.name, wait=True) if distributed.is_first() else nullcontext():
-        state = distributed.agreed(step.state)
+    with workspace.lock(step.name, wait=True) if distributed.is_main_process() else nullcontext():
+        state = distributed.broadcast_from_main(step.state)
         if state == "done":  # another command finished it in the meantime
             return False
-        console.print(f"{place} {step.name}" + (" (out of date)" if state == "stale" else ""), style="bold")
-        if step.shared or distributed.is_first():
+        console.print(
+            f"{place} {step.name}" + (" (out of date)" if state == "stale" else ""), style="bold"
+        )
+        if step.shared or distributed.is_main_process():
             step.make()
-        distributed.wait()  # what is made is read by all
+        distributed.barrier()  # what is made is read by all
     return True

@@ -1,6 +1,7 @@
 """Where training starts from: encoders, pre-trained ones among them, vocabularies, vectors and translations.
 
-For each, the folder or file that it lies in and the fingerprint of what it is made from, before anything is made.
+For each, the folder or file that it lies in and the fingerprint of what it is made from, before
+anything is made.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,13 +21,18 @@ from competition.models.encoder.pooling import folder_pooling
 TINY = "tiny"  # the encoder that is made here instead of being loaded
 MINI = "mini"  # the encoder that comes with the package, see docs/mini.md
 MINI_FOLDER = Path(__file__).parents[1] / "models" / "encoder" / MINI
-OFFLINE = {TINY, MINI}  # names that mean these encoders, whatever folders and recipes a workspace has
+OFFLINE = {
+    TINY,
+    MINI,
+}  # names that mean these encoders, whatever folders and recipes a workspace has
 
 
 class Origins:
     """What the recipes of one workspace start from."""
 
-    def __init__(self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None) -> None:
+    def __init__(
+        self, workspace: Workspace, recipes: Mapping[str, AnyRecipe] | None = None
+    ) -> None:
         """`recipes` are known beside those of the files, and go before them."""
         self.workspace = workspace
         self._recipes = recipes or {}
@@ -42,10 +48,14 @@ class Origins:
     def pretraining(self, name: str) -> PretrainingRecipe:
         """The recipe called `name`, which pre-trains an encoder; raises InputError for any other."""
         if name in OFFLINE:
-            raise InputError(f"{name!r} is an offline encoder's name: call the recipe that pre-trains otherwise.")
+            raise InputError(
+                f"{name!r} is an offline encoder's name: call the recipe that pre-trains otherwise."
+            )
         recipe = self._load(name)
         if not isinstance(recipe, PretrainingRecipe):
-            raise InputError(f'{name!r} pre-trains nothing: a recipe that does says `model = "pretraining"`.')
+            raise InputError(
+                f'{name!r} pre-trains nothing: a recipe that does says `model = "pretraining"`.'
+            )
         return recipe
 
     @cache  # noqa: B019
@@ -53,7 +63,8 @@ class Origins:
         """The recipe that an encoder is made by; None where it is loaded, or an offline one.
 
         Raises:
-            InputError: the encoder is named like a recipe that does not pre-train, or it is made from itself.
+            InputError: the encoder is named like a recipe that does not pre-train, or it is made
+                from itself.
         """
         recipes = {*self._recipes, *config.recipe_names(self.workspace)} - OFFLINE
         line: list[str] = []
@@ -73,7 +84,9 @@ class Origins:
         if recipe is not None:
             read = [self.card.train, self.card.test if recipe.test_copies else None]
             names = self.vocabulary_inputs if recipe.names else None
-            return fingerprint([SCHEMA, recipe.result_keys(), self.encoder_inputs(recipe.encoder), read, names])
+            return fingerprint(
+                [SCHEMA, recipe.result_keys(), self.encoder_inputs(recipe.encoder), read, names]
+            )
         source = self.encoder_source(encoder)
         if source == TINY:
             return fingerprint([SCHEMA, TINY, self.settings.seed, self.card.train])
@@ -82,7 +95,8 @@ class Origins:
     def encoder_source(self, encoder: str) -> str:
         """Return `tiny`, a folder, or a name on the model hub.
 
-        Relative folders start at the workspace; `mini` is the folder inside the package, and `./mini` the workspace's.
+        Relative folders start at the workspace; `mini` is the folder inside the package, and
+        `./mini` the workspace's.
         """
         if encoder == MINI:
             return str(MINI_FOLDER)
@@ -92,7 +106,9 @@ class Origins:
         """A folder or a name on the model hub, as the recipe key `key` says it."""
         local = self.workspace.root / Path(name).expanduser()
         if name.startswith(("/", ".", "~")) and not local.is_dir():
-            raise InputError(f"The {key} {name!r} is no folder: correct `{key}` in [overrides] or the recipe.")
+            raise InputError(
+                f"The {key} {name!r} is no folder: correct `{key}` in [overrides] or the recipe."
+            )
         return str(local) if local.is_dir() else name
 
     @cache  # noqa: B019
@@ -139,7 +155,11 @@ class Origins:
     def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
         """The folders that a pre-training starts from."""
         vocabulary = self.workspace.vocabulary if recipe.names else None
-        return Sources(self.encoder_folder(recipe.encoder), vocabulary, names=self._learned_names(recipe, recipe.names))
+        return Sources(
+            self.encoder_folder(recipe.encoder),
+            vocabulary,
+            names=self._learned_names(recipe, recipe.names),
+        )
 
 
 def folds_inputs(card: Card, scheme: str) -> str:

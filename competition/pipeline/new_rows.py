@@ -17,9 +17,22 @@ from numpy.typing import NDArray
 
 from competition.core.archives import PACKED, opened, part_files
 from competition.core.atomic import atomic_file
-from competition.core.csv_files import read_csv, spelled
-from competition.core.errors import InputError, counted, listed, nearest, shown, unknown
-from competition.core.foreign_parquet import as_cells, as_text, is_parquet, joined, parquet_table
+from competition.core.csv_files import read_csv, refuse_misspelled
+from competition.core.errors import (
+    InputError,
+    did_you_mean,
+    join_names,
+    pluralize,
+    short_repr,
+    unknown_name,
+)
+from competition.core.foreign_parquet import (
+    as_cells,
+    as_text,
+    concat_tables,
+    is_parquet,
+    parquet_table,
+)
 from competition.data.folds import normalise
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.data.text import FIELDS
@@ -44,7 +57,7 @@ Table: TypeAlias = "pd.DataFrame | pa.Table"  # from Python, or from a file
 
 
 @dataclass(frozen=True)
-class Unseen:
+class NewRows:
     """Distinct pairs as a workspace's tables hold them, all of the split `test` and without a label.
 
     Rows of one locale whose queries are the same text are one list of candidates.
@@ -64,7 +77,7 @@ class Unseen:
         locale: str = LOCALES[0],
         first_id: int = 0,
         called: Mapping[str, str] | None = None,
-    ) -> "Unseen":
+    ) -> "NewRows":
         """Check rows and name what is distinct in them.
 
         Args:
@@ -75,11 +88,12 @@ class Unseen:
             called: our name of a column -> its name in the table, see `read_map`.
 
         Raises:
-            InputError: `locale` is unknown, there is no row, a column that is needed is missing or one differs from its
-                name in case, a cell holds no text, a query is empty, or a row's locale is unknown.
+            InputError: `locale` is unknown, there is no row, a column that is needed is missing or
+                one differs from its name in case, a cell holds no text, a query is empty, or a
+                row's locale is unknown.
         """
         if locale not in LOCALES:
-            raise unknown("locale", locale, LOCALES)
+            raise unknown_name("locale", locale, LOCALES)
         if not len(table):
             raise InputError(f"{source} has no rows.")
         rows, remarks, unread = _texts(table, source, called or {})
@@ -87,7 +101,9 @@ class Unseen:
         _check(rows, source)
         silent = int((rows[list(FIELDS)] == "").all(axis=1).sum())
         if silent:
-            remarks.append(f"{source}: {silent:,} of {len(rows):,} rows say nothing of their product.")
+            remarks.append(
+                f"{source}: {silent:,} of {len(rows):,} rows say nothing of their product."
+            )
         examples, products, of_row = _tables(rows, first_id)
         return cls(examples, products, of_row, tuple(remarks), unread)
 
@@ -99,22 +115,30 @@ class Unseen:
             products: its catalogue.
         """
         key = ["locale", "asked", "title"]
-        own = self.examples.merge(self.products, on=["locale", "product_id"])  # in the order of `examples`
+        own = self.examples.merge(
+            self.products, on=["locale", "product_id"]
+        )  # in the order of `examples`
         own = own.assign(asked=own["query"].map(normalise))
         queries = pd.Series(examples["query"].unique(), dtype="str")
         queries = queries[queries.map(normalise).isin(own["asked"])]
-        known = examples[examples["query"].isin(queries)].merge(products, on=["locale", "product_id"])
+        known = examples[examples["query"].isin(queries)].merge(
+            products, on=["locale", "product_id"]
+        )
         known = known[known["title"] != ""].assign(asked=known["query"].map(normalise))
         found = pd.MultiIndex.from_frame(own[key]).isin(pd.MultiIndex.from_frame(known[key]))
         return np.asarray(found, bool)[self.of_row]
 
 
-def _tables(rows: pd.DataFrame, first_id: int) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
+def _tables(
+    rows: pd.DataFrame, first_id: int
+) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
     """The distinct pairs and products of rows, and which pair each row is."""
     asked, _ = _distinct(rows, ["locale", "query"])
     product, products = _distinct(rows, ["locale", "product_id", *FIELDS])
     of_row, pairs = _distinct(rows.assign(asked=asked, product=product), ["asked", "product"])
-    products["product_id"] = pd.Series([f"new {number}" for number in range(len(products))], dtype="str")
+    products["product_id"] = pd.Series(
+        [f"new {number}" for number in range(len(products))], dtype="str"
+    )
     every = range(len(pairs))
     examples = pairs[["query", "locale"]].assign(
         example_id=np.arange(first_id, first_id + len(pairs)),
@@ -139,36 +163,55 @@ def read_map(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, sign, column = pair.partition("=")
         if not sign or not column:
-            raise InputError(f"--map {shown(pair)} names no column: write it as product_title=NAME.")
+            raise InputError(
+                f"--map {short_repr(pair)} names no column: write it as product_title=NAME."
+            )
         if name not in ours:
-            raise unknown("column to read", name, ours)
+            raise unknown_name("column to read", name, ours)
         if ours[name] in called:
             raise InputError(f"--map names the column {name!r} twice.")
         called[ours[name]] = column
     return called
 
 
-def _texts(table: Table, source: str, called: Mapping[str, str]) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
+def _texts(
+    table: Table, source: str, called: Mapping[str, str]
+) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
     """The columns that are read, by our names, with empty text where a column or a cell is missing; remarks; others."""
-    has = [str(column) for column in (table.columns if isinstance(table, pd.DataFrame) else table.column_names)]
+    has = [
+        str(column)
+        for column in (table.columns if isinstance(table, pd.DataFrame) else table.column_names)
+    ]
     for column in called.values():
         if column not in has:
             raise InputError(
-                f"{source} lacks the column {column!r}{nearest(column, has)} of --map: it has {listed(has)}."
+                f"{source} lacks the column {column!r}{did_you_mean(column, has)} of --map: it has {join_names(has)}."
             )
-    found = {name: next((known for known in names if known in has), None) for name, names in NAMES.items()}
+    found = {
+        name: next((known for known in names if known in has), None)
+        for name, names in NAMES.items()
+    }
     found |= called
     for name in (name for name, column in found.items() if column is None):
         for known in NAMES[name]:
-            spelled(known, has, source)
+            refuse_misspelled(known, has, source)
         if name in _NEEDED:
-            raise InputError(f"{source} lacks the column {NAMES[name][0]!r}: it has {listed(has)}.")
+            raise InputError(
+                f"{source} lacks the column {NAMES[name][0]!r}: it has {join_names(has)}."
+            )
     unread = tuple(column for column in has if column not in found.values())
-    absent = {NAMES[name][0]: nearest(NAMES[name][0], unread) for name in FIELDS if found[name] is None}
+    absent = {
+        NAMES[name][0]: did_you_mean(NAMES[name][0], unread)
+        for name in FIELDS
+        if found[name] is None
+    }
     missing = ", ".join(f"{column}{meant}" for column, meant in absent.items())
     remarks = [f"{source} has no {missing}: what is missing is read as empty."] if absent else []
     empty = pd.Series("", range(len(table)), dtype="str")
-    texts = {name: empty if column is None else _text(table[column], column, source) for name, column in found.items()}
+    texts = {
+        name: empty if column is None else _text(table[column], column, source)
+        for name, column in found.items()
+    }
     return pd.DataFrame(texts), remarks, unread
 
 
@@ -182,18 +225,24 @@ def _text(values: pd.Series | pa.ChunkedArray, column: str, source: str) -> pd.S
                 values = pa.chunked_array([pa.array(values, from_pandas=True)])
             text = as_text(values, column, source).to_pandas()
     except UnicodeEncodeError:
-        raise InputError(f"{source}: {column!r} holds half a character (a lone surrogate): mend it.") from None
+        raise InputError(
+            f"{source}: {column!r} holds half a character (a lone surrogate): mend it."
+        ) from None
     text = text.fillna("")
     return text.where(text.str.strip() != "", "")
 
 
 def _of_objects(values: pd.Series, column: str, source: str) -> pd.Series:
     """Python's own objects as text."""
-    bad = ~values.map(lambda cell: isinstance(cell, str | int | float) or cell is None or cell is pd.NA)
+    bad = ~values.map(
+        lambda cell: isinstance(cell, str | int | float) or cell is None or cell is pd.NA
+    )
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         kind = type(values.iloc[row]).__name__
-        raise InputError(f"{source}: row {row + 1} holds {kind} in {column!r}, where text is expected.")
+        raise InputError(
+            f"{source}: row {row + 1} holds {kind} in {column!r}, where text is expected."
+        )
     return values.astype("str")
 
 
@@ -220,14 +269,18 @@ def _distinct(rows: pd.DataFrame, columns: list[str]) -> tuple[NDArray[np.int64]
     return number, rows[~rows.duplicated(columns)].reset_index(drop=True)
 
 
-# --- where the rows come from ------------------------------------------------------------------------------------
+# --- where the rows come from
+# ------------------------------------------------------------------------------------
 
 
-def from_python(queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame) -> pd.DataFrame:
+def from_python(
+    queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame
+) -> pd.DataFrame:
     """Rows as a table: product i, its title or what a frame says of it, with query i, or all with the same query.
 
     Raises:
-        InputError: there are more queries than products, or fewer, or products are one text or a dictionary.
+        InputError: there are more queries than products, or fewer, or products are one text or a
+            dictionary.
     """
     for name, given in (("products", products), ("queries", queries)):
         if isinstance(given, bytes | Mapping) or (isinstance(given, str) and name == "products"):
@@ -236,10 +289,14 @@ def from_python(queries: str | Sequence[str], products: Sequence[str] | pd.DataF
                 f"The {name} are a {kind}, where a list is expected: put one title into brackets, [title]."
             )
     table = products.reset_index(drop=True) if isinstance(products, pd.DataFrame) else None
-    table = pd.DataFrame({"product_title": list(products)}, dtype=object) if table is None else table
+    table = (
+        pd.DataFrame({"product_title": list(products)}, dtype=object) if table is None else table
+    )
     asked: Any = [queries] * len(table) if isinstance(queries, str) else list(queries)
     if len(asked) != len(table):
-        counts = f"{counted(len(asked), 'query', 'queries')} and {counted(len(table), 'product')}"
+        counts = (
+            f"{pluralize(len(asked), 'query', 'queries')} and {pluralize(len(table), 'product')}"
+        )
         raise InputError(f"There are {counts}: give one query per product, or one for all of them.")
     return table.assign(query=pd.Series(asked, dtype=object))
 
@@ -250,10 +307,13 @@ def read_file(path: Path, encoding: str = UTF8) -> pa.Table:
     Cells of CSV files are text as it stands; what a parquet file holds keeps its types.
 
     Raises:
-        InputError: it is missing, has another ending or encoding, cannot be read, or names a column twice.
+        InputError: it is missing, has another ending or encoding, cannot be read, or names a column
+            twice.
     """
     parts = part_files(path)
-    return joined([_read_part(part, encoding) for part in parts], [str(part) for part in parts])
+    return concat_tables(
+        [_read_part(part, encoding) for part in parts], [str(part) for part in parts]
+    )
 
 
 def _read_part(path: Path, encoding: str) -> pa.Table:
@@ -261,14 +321,24 @@ def _read_part(path: Path, encoding: str) -> pa.Table:
     with opened(path, name) as handle:
         found = ".parquet" if is_parquet(handle) else ".csv"
         if path.is_file() and said.lower() not in _ENDINGS:
-            raise InputError(f"{path} ends in neither .csv nor .parquet, which say how it is to be read.")
+            raise InputError(
+                f"{path} ends in neither .csv nor .parquet, which say how it is to be read."
+            )
         if path.is_file() and said.lower() != found:
             trouble = "is no readable parquet file" if found == ".csv" else "is a parquet file"
-            raise InputError(f"{path} {trouble}, whatever its name says: rename it, or bring another.")
-        table = parquet_table(handle, name) if found == ".parquet" else _cells_of(handle, name, encoding)
+            raise InputError(
+                f"{path} {trouble}, whatever its name says: rename it, or bring another."
+            )
+        table = (
+            parquet_table(handle, name)
+            if found == ".parquet"
+            else _cells_of(handle, name, encoding)
+        )
     for i, column in enumerate(table.column_names):
         if column in table.column_names[:i]:
-            raise InputError(f"{path} has the column {shown(column)} twice: remove one of them.")
+            raise InputError(
+                f"{path} has the column {short_repr(column)} twice: remove one of them."
+            )
     return table
 
 
@@ -276,7 +346,9 @@ def _cells_of(handle: Any, name: str, encoding: str) -> pa.Table:
     try:
         return read_csv(handle, name, blank_lines=True, encoding=encoding, mend=_MEND)
     except LookupError:
-        raise InputError(f"There is no encoding {encoding!r}: cp1252 and utf-16 are common ones.") from None
+        raise InputError(
+            f"There is no encoding {encoding!r}: cp1252 and utf-16 are common ones."
+        ) from None
 
 
 def _split(path: Path) -> tuple[str, str]:
@@ -285,7 +357,8 @@ def _split(path: Path) -> tuple[str, str]:
     return name.stem, name.suffix
 
 
-# --- and where they go -------------------------------------------------------------------------------------------
+# --- and where they go
+# -------------------------------------------------------------------------------------------
 
 
 def target_beside(path: Path, run: str) -> Path:
@@ -293,7 +366,9 @@ def target_beside(path: Path, run: str) -> Path:
     if not path.exists():
         raise InputError(f"{path} is missing.")
     if not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path} is no file that another could be put beside: name one with --out.")
+        raise InputError(
+            f"{path} is no file that another could be put beside: name one with --out."
+        )
     stem, ending = _split(path)
     return path.with_name(f"{stem}-{run}{ending or _split(part_files(path)[0])[1]}")
 
@@ -302,16 +377,22 @@ def check_target(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
     """Refuse a file that could not be written.
 
     Raises:
-        InputError: it ends in neither .csv nor .parquet, its folder is missing, rows have one of the new columns
-            already, or one that no CSV file can hold.
+        InputError: it ends in neither .csv nor .parquet, its folder is missing, rows have one of
+            the new columns already, or one that no CSV file can hold.
     """
     if path.suffix.lower() not in _ENDINGS:
-        raise InputError(f"{path} ends in neither .csv nor .parquet: name a file that does with --out.")
+        raise InputError(
+            f"{path} ends in neither .csv nor .parquet: name a file that does with --out."
+        )
     if not path.parent.is_dir():
-        raise InputError(f"The folder {path.parent} is missing: make it, or name another file with --out.")
+        raise InputError(
+            f"The folder {path.parent} is missing: make it, or name another file with --out."
+        )
     taken = [column for column in columns if column in table.column_names]
     if taken:
-        raise InputError(f"The column {taken[0]!r} is there already: rename it, so that nothing is lost.")
+        raise InputError(
+            f"The column {taken[0]!r} is there already: rename it, so that nothing is lost."
+        )
     if path.suffix.lower() == ".csv":
         for column in table.column_names:
             as_cells(table[column].slice(0, 0), column, str(path))
@@ -320,8 +401,8 @@ def check_target(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
 def write_file(path: Path, table: pa.Table, said: pd.DataFrame) -> None:
     """Write rows and what is said of them as UTF-8 CSV or as parquet, whole or not at all.
 
-    Every value of `table` comes back: a CSV file quotes all text where a text holds a carriage return, which Python's
-    writer would leave bare; a parquet file keeps types and pandas' index.
+    Every value of `table` comes back: a CSV file quotes all text where a text holds a carriage
+    return, which Python's writer would leave bare; a parquet file keeps types and pandas' index.
     """
     with atomic_file(path) as temporary:
         if path.suffix.lower() == ".parquet":
@@ -329,8 +410,13 @@ def write_file(path: Path, table: pa.Table, said: pd.DataFrame) -> None:
                 table = table.append_column(str(column), pa.array(said[column]))
             pq.write_table(table, temporary)
             return
-        copied = {column: as_cells(table[column], column, str(path)) for column in table.column_names}
-        bare = any(cells.dtype == "str" and cells.str.contains("\r", regex=False).any() for cells in copied.values())
+        copied = {
+            column: as_cells(table[column], column, str(path)) for column in table.column_names
+        }
+        bare = any(
+            cells.dtype == "str" and cells.str.contains("\r", regex=False).any()
+            for cells in copied.values()
+        )
         bare = bare or any("\r" in column for column in copied)
         frame = pd.concat([pd.DataFrame(copied), said], axis=1)
         quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL

@@ -1,7 +1,7 @@
 """Which runs there should be, and what each of them is made from.
 
-Fingerprints are computed from settings and data alone, before anything is made: a run's inputs are its recipe's keys
-and the fingerprints of what it depends on, down to the rows.
+Fingerprints are computed from settings and data alone, before anything is made: a run's inputs are
+its recipe's keys and the fingerprints of what it depends on, down to the rows.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ from itertools import combinations
 
 from competition.config.keys import AND, AuditKeys
 from competition.config.label_paths import label_paths
-from competition.config.recipe import SCHEMES, EncoderRecipe, EnsembleRecipe, MemberRecipe, PretrainingRecipe, RunRecipe
-from competition.core.commands import quoted
+from competition.config.recipe import (
+    SCHEMES,
+    EncoderRecipe,
+    EnsembleRecipe,
+    MemberRecipe,
+    PretrainingRecipe,
+    RunRecipe,
+)
+from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import SCHEMA
 from competition.data.targets import TEACHERS
 from competition.noise.plan import AuditPlan
-from competition.noise.reviews import load_verdicts, verdict_inputs
+from competition.noise.reviews import load_reviews, reviews_fingerprint
 from competition.pipeline.inputs import Origins
 from competition.pipeline.plans import PAIRED, FoldPlan, TeacherPlan
 from competition.scoring.predictions import RunPlan
@@ -42,7 +49,7 @@ class Planner(Origins):
         if isinstance(recipe, PretrainingRecipe):
             raise InputError(
                 f"{name!r} pre-trains an encoder and leaves no predictions: let a recipe start from it "
-                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {quoted(name)}`."
+                f"with `encoder = {name!r}`, or make it alone with `comp pretrain --recipe {shell_quoted(name)}`."
             )
         return recipe
 
@@ -50,14 +57,18 @@ class Planner(Origins):
         """A recipe that is trained on folds; raises InputError when `name` is an ensemble."""
         recipe = self.recipe(name)
         if isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {quoted(name)}`.")
+            raise InputError(
+                f"{name!r} is an ensemble, it is not trained on folds: use `comp stack {shell_quoted(name)}`."
+            )
         return recipe
 
     def ensemble(self, name: str) -> EnsembleRecipe:
         """An ensemble; raises InputError when `name` is a recipe that is trained on folds."""
         recipe = self.recipe(name)
         if not isinstance(recipe, EnsembleRecipe):
-            raise InputError(f"{name!r} is no ensemble: train it with `comp train --recipe {quoted(name)}`.")
+            raise InputError(
+                f"{name!r} is no ensemble: train it with `comp train --recipe {shell_quoted(name)}`."
+            )
         return recipe
 
     def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
@@ -81,7 +92,9 @@ class Planner(Origins):
 
         def visit(name: str, above: tuple[str, ...]) -> None:
             if name in above:
-                raise InputError(f"The recipe {name!r} is made from itself: {' <- '.join((*above, name))}.")
+                raise InputError(
+                    f"The recipe {name!r} is made from itself: {' <- '.join((*above, name))}."
+                )
             if name in order:
                 return
             recipe = self.recipe(name)
@@ -111,15 +124,24 @@ class Planner(Origins):
         recipe = self.recipe(name)
         if isinstance(recipe, EnsembleRecipe):
             if task is None:
-                raise InputError(f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1.")
+                raise InputError(
+                    f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1."
+                )
             return self.ensemble_run(recipe, task)
         if task is not None and task not in recipe.tasks:
-            raise InputError(f"The run {name!r} does not answer {task}, only {', '.join(recipe.tasks)}.")
+            raise InputError(
+                f"The run {name!r} does not answer {task}, only {', '.join(recipe.tasks)}."
+            )
         self.order([name])  # refuses a circle
         plans = [self.fold_plan(recipe, fold) for fold in recipe.folds]
         parts = tuple((plan.inputs, plan.test_inputs) for plan in plans)
-        command, paths = f"comp train --recipe {quoted(name)}", label_paths(recipe, self._recipe_of)
-        return RunPlan(name, recipe.kind, recipe.tasks, command, parts, recipe.scheme, label_paths=paths)
+        command, paths = (
+            f"comp train --recipe {shell_quoted(name)}",
+            label_paths(recipe, self._recipe_of),
+        )
+        return RunPlan(
+            name, recipe.kind, recipe.tasks, command, parts, recipe.scheme, label_paths=paths
+        )
 
     def _recipe_of(self, run: str) -> RunRecipe:
         """The recipe of a run; of `blend-task2`, that of the ensemble."""
@@ -129,10 +151,14 @@ class Planner(Origins):
         """The run whose labels are audited; raises InputError unless it predicts the four classes."""
         recipe = self.recipe(split_run(name)[0])
         if isinstance(recipe, EnsembleRecipe) and "task2" not in self.tasks_of(recipe):
-            raise InputError(f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need.")
+            raise InputError(
+                f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need."
+            )
         plan = self._run_for(name, "task2")
         if plan.kind != "classes":
-            raise InputError(f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}.")
+            raise InputError(
+                f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}."
+            )
         return plan
 
     def _run_for(self, name: str, task: str) -> RunPlan:
@@ -147,7 +173,9 @@ class Planner(Origins):
         members = self.members_of(recipe, task)
         paths = label_paths(recipe, self._recipe_of, members, task)
         if not recipe.serves(task):
-            raise InputError(f"The method of {recipe.name!r}, {recipe.method}, answers task1 alone, not {task}.")
+            raise InputError(
+                f"The method of {recipe.name!r}, {recipe.method}, answers task1 alone, not {task}."
+            )
         if not members:
             raise InputError(
                 f"No member of the ensemble {recipe.name!r} answers {task}: add one to `recipes` of competition.toml, "
@@ -156,12 +184,17 @@ class Planner(Origins):
         plans = sorted((self.run(member.name) for member in members), key=lambda plan: plan.name)
         made_from = [(plan.name, plan.held_out) for plan in plans]
         if recipe.nested:
-            made_from += [(plan.name, fingerprint([p.inputs for p in self.pair_plans(plan.name)])) for plan in plans]
+            made_from += [
+                (plan.name, fingerprint([p.inputs for p in self.pair_plans(plan.name)]))
+                for plan in plans
+            ]
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
         test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
-        name, command = recipe.run_name(task), f"comp stack {quoted(recipe.name)}"
-        return RunPlan(name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths)
+        name, command = recipe.run_name(task), f"comp stack {shell_quoted(recipe.name)}"
+        return RunPlan(
+            name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths
+        )
 
     def combined(
         self, recipe: EnsembleRecipe, task: str
@@ -173,7 +206,9 @@ class Planner(Origins):
 
     def submission(self) -> dict[str, str]:
         """Which run answers which task, by `competition.toml`, as far as the data have rows of the task."""
-        return {task: run for task, run in self.settings.submission.items() if task in self.card.tasks}
+        return {
+            task: run for task, run in self.settings.submission.items() if task in self.card.tasks
+        }
 
     def wanted(self) -> list[str]:
         """The recipes and ensembles that `competition.toml` names, and those that they are made from, in order."""
@@ -198,7 +233,11 @@ class Planner(Origins):
         recipes = [self.recipe(name) for name in self.wanted()]
         names = [recipe.noise_from for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
         return list(
-            {(plan := self.audit(name)).name: plan for name in (self.settings.noise_run, *names) if name}.values()
+            {
+                (plan := self.audit(name)).name: plan
+                for name in (self.settings.noise_run, *names)
+                if name
+            }.values()
         )
 
     # --- fingerprints ---
@@ -215,7 +254,8 @@ class Planner(Origins):
         """What the nested models of a recipe are made from: one for each two folds of `five`, whatever its scheme.
 
         Raises:
-            InputError: the recipe trains on what an audit left, whose models saw the labels of every fold.
+            InputError: the recipe trains on what an audit left, whose models saw the labels of
+                every fold.
         """
         recipe = self.member(name)
         if recipe.noise_from or recipe.distil_from:
@@ -223,7 +263,9 @@ class Planner(Origins):
                 f"{name!r} obeys an audit or a teacher that saw the labels of the folds that a nested model leaves "
                 "out, so it has none: name recipes without drop_noise_from and its like, and without distil_from."
             )
-        return [self._plan(recipe, PAIRED, pair) for pair in combinations(range(SCHEMES[PAIRED]), 2)]
+        return [
+            self._plan(recipe, PAIRED, pair) for pair in combinations(range(SCHEMES[PAIRED]), 2)
+        ]
 
     @cache  # noqa: B019
     def _plan(self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]) -> FoldPlan:
@@ -262,27 +304,32 @@ class Planner(Origins):
     def audit(self, name: str, keys: AuditKeys | None = None, fold: int | None = None) -> AuditPlan:
         """The audit of a run, or of several joined by `+`, by competition.toml unless `keys` say otherwise.
 
-        It is made from out-of-fold outputs, so that new test rows leave it alone, and people's verdicts. With `fold`,
-        it is the audit by the runs' nested models that left out that fold.
+        It is made from out-of-fold outputs, so that new test rows leave it alone, and people's
+        verdicts. With `fold`, it is the audit by the runs' nested models that left out that fold.
 
         Raises:
-            InputError: a run does not predict the four classes, is named twice, or has no nested models.
+            InputError: a run does not predict the four classes, is named twice, or has no nested
+                models.
         """
         keys = keys or self.settings.audit
         of_runs, runs = self.audited_runs(name)
         pairs = {run.name: self._pairs_of(run.name, fold) for run in runs if fold is not None}
-        made_from = [inputs for each in pairs.values() for inputs in each.values()] or [run.held_out for run in runs]
+        made_from = [inputs for each in pairs.values() for inputs in each.values()] or [
+            run.held_out for run in runs
+        ]
         chosen = keys.model_dump(exclude={"fraction"}, exclude_defaults=True)
         parts = [SCHEMA, "noise", made_from if len(made_from) > 1 else made_from[0], keys.fraction]
         parts += [chosen] if chosen else []
         parts += [] if fold is None else [fold]
         if self.workspace.verdicts(of_runs).is_file():
-            parts += verdict_inputs(self.verdicts(of_runs))
+            parts += reviews_fingerprint(self.verdicts(of_runs))
         return AuditPlan(of_runs, runs, keys, fingerprint(parts), fold, pairs)
 
     def audited_runs(self, name: str) -> tuple[str, tuple[RunPlan, ...]]:
         """The name of an audit, a folder of `oof/`, and the runs whose labels it judges; refuses as `audit` does."""
-        runs = tuple(sorted((self.audited_run(each) for each in name.split(AND)), key=lambda run: run.name))
+        runs = tuple(
+            sorted((self.audited_run(each) for each in name.split(AND)), key=lambda run: run.name)
+        )
         if len({run.name for run in runs}) < len(runs):
             raise InputError(f"The audit of {name!r} names a run twice.")
         return AND.join(run.name for run in runs), runs
@@ -290,13 +337,19 @@ class Planner(Origins):
     @cache  # noqa: B019
     def verdicts(self, audit: str) -> pd.DataFrame:
         """What people said of the rows that an audit covers; raises CompError where it is about others."""
-        return load_verdicts(self.workspace, audit, self.card.train)
+        return load_reviews(self.workspace, audit, self.card.train)
 
     def _pairs_of(self, name: str, fold: int | None = None) -> dict[tuple[int, ...], str]:
         """The nested models of a run (that left out a fold), each with its two folds and what it is made from."""
         if split_run(name)[1]:
-            raise InputError(f"The ensemble's run {name!r} has no nested models: name recipes, or do without nested.")
-        return {plan.held: plan.inputs for plan in self.pair_plans(name) if fold is None or fold in plan.held}
+            raise InputError(
+                f"The ensemble's run {name!r} has no nested models: name recipes, or do without nested."
+            )
+        return {
+            plan.held: plan.inputs
+            for plan in self.pair_plans(name)
+            if fold is None or fold in plan.held
+        }
 
     def _teacher(self, recipe: MemberRecipe, fold: int | None) -> TeacherPlan:
         """What a recipe distils.
@@ -307,7 +360,9 @@ class Planner(Origins):
         name = recipe.distil_from
         run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
         if run.kind not in TEACHERS[recipe.kind]:
-            raise InputError(f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}.")
+            raise InputError(
+                f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}."
+            )
         if run.scheme != recipe.scheme:
             raise InputError(
                 f"{recipe.name!r} has the folds of {recipe.scheme!r} and its teacher {name!r} those of {run.scheme!r}: "

@@ -10,29 +10,33 @@ from numpy.typing import NDArray
 from competition.core.console import silent
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
-from competition.pipeline.new_rows import Table, Unseen, from_python
+from competition.pipeline.new_rows import NewRows, Table, from_python
 from competition.pipeline.plan import split_run
-from competition.pipeline.predict_new import Ensemble, Models, Prepared
+from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
 from competition.pipeline.steps import Pipeline
 from competition.scoring.tasks import KINDS, LOCALES, TASKS, answer_names, answers
 
 SCORE = "score"
-PREDICTED = {"task2": "predicted_label", "task3": "predicted_substitute"}  # columns of the answers in words
+PREDICTED = {
+    "task2": "predicted_label",
+    "task3": "predicted_substitute",
+}  # columns of the answers in words
 
 
 class Scorer:
     """A run of a workspace that scores and classifies rows which no workspace holds.
 
-    In every method, `queries` is one query per product or one for all, `products` a list of titles or a frame with the
-    columns of the competition's files (`product_title`, and, where known, `product_brand`, `product_color`,
-    `product_bullet_point`, `product_description`, `product_locale`), and `locale` that of rows which name none. Rows
-    with the same query are read as its candidates where the run looks at candidates. Every method raises InputError
-    for an empty query, an unknown locale, a missing column, or no row. An ensemble is fitted anew at every call, so
-    bring it many rows at a time.
+    In every method, `queries` is one query per product or one for all, `products` a list of titles
+    or a frame with the columns of the competition's files (`product_title`, and, where known,
+    `product_brand`, `product_color`, `product_bullet_point`, `product_description`,
+    `product_locale`), and `locale` that of rows which name none. Rows with the same query are read
+    as its candidates where the run looks at candidates. Every method raises InputError for an empty
+    query, an unknown locale, a missing column, or no row. An ensemble is fitted anew at every call,
+    so bring it many rows at a time.
 
-    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by; `label_paths` are the
-    ways in which labels reached the scores that they grade, empty where these are held out. What is said of new rows
-    is fitted on none of their labels either way.
+    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by;
+    `label_paths` are the ways in which labels reached the scores that they grade, empty where these
+    are held out. What is said of new rows is fitted on none of their labels either way.
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
@@ -41,32 +45,43 @@ class Scorer:
         plan = pipeline.run(run)
         self.kind = plan.kind
         self.basis, self.label_paths = plan.basis, plan.label_paths
-        self._answering = Ensemble(pipeline, run) if task else Models(pipeline, pipeline.member(stem))
+        self._answering = (
+            RefittedEnsemble(pipeline, run) if task else RunModels(pipeline, pipeline.member(stem))
+        )
         self._run, self._maker = run, pipeline.maker
 
     def score(
-        self, queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame, locale: str = LOCALES[0]
+        self,
+        queries: str | Sequence[str],
+        products: Sequence[str] | pd.DataFrame,
+        locale: str = LOCALES[0],
     ) -> NDArray[np.float64]:
         """How well each product answers its query, `(rows,)`, higher is better.
 
-        The expected gain, 0..1 (exact 1, substitute 0.1, complement 0.01, irrelevant 0); of an ensemble for task 1,
-        which is made to rank, a number on a scale of its own.
+        The expected gain, 0..1 (exact 1, substitute 0.1, complement 0.01, irrelevant 0); of an
+        ensemble for task 1, which is made to rank, a number on a scale of its own.
 
         Raises:
             InputError: also where the run predicts substitutes alone.
         """
         if "task1" not in KINDS[self.kind].tasks:
-            raise InputError(f"{self._run!r} predicts {self.kind}, which ranks nothing: use `classify`.")
+            raise InputError(
+                f"{self._run!r} predicts {self.kind}, which ranks nothing: use `classify`."
+            )
         return self._from_python(queries, products, locale)[SCORE].to_numpy(np.float64)
 
     def classify(
-        self, queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame, locale: str = LOCALES[0]
+        self,
+        queries: str | Sequence[str],
+        products: Sequence[str] | pd.DataFrame,
+        locale: str = LOCALES[0],
     ) -> pd.DataFrame:
         """Classes and probabilities, a line per row in the order of `products`.
 
         Returns:
-            `predicted_label` (exact, substitute, complement, irrelevant) and `p_exact` to `p_irrelevant`, which sum to
-            1; or `predicted_substitute` (substitute, no_substitute) and `p_substitute`.
+            `predicted_label` (exact, substitute, complement, irrelevant) and `p_exact` to
+            `p_irrelevant`, which sum to 1; or `predicted_substitute` (substitute, no_substitute)
+            and `p_substitute`.
 
         Raises:
             InputError: also where the run predicts gains or scores alone.
@@ -84,26 +99,33 @@ class Scorer:
     @property
     def columns(self) -> list[str]:
         """What `answer` says of each row."""
-        return shown(self.kind, pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)).columns.tolist()
+        return shown(
+            self.kind, pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)
+        ).columns.tolist()
 
     def read(
-        self, table: Table, source: str, locale: str = LOCALES[0], called: Mapping[str, str] | None = None
-    ) -> Unseen:
+        self,
+        table: Table,
+        source: str,
+        locale: str = LOCALES[0],
+        called: Mapping[str, str] | None = None,
+    ) -> NewRows:
         """Rows as they are answered, see `Unseen.make`."""
-        return Unseen.make(table, source, locale, self._answering.lowest_id - len(table), called)
+        return NewRows.make(table, source, locale, self._answering.lowest_id - len(table), called)
 
-    def trained_on(self, rows: Unseen) -> int:
+    def trained_on(self, rows: NewRows) -> int:
         """How many of the rows that were given are pairs that the run was trained on: locale, query and title agree."""
         learned = self._maker.examples[self._answering.learned_from(self._maker.examples)]
         return int(rows.among(learned, self._maker.products).sum())
 
-    def answer(self, rows: Unseen) -> pd.DataFrame:
+    def answer(self, rows: NewRows) -> pd.DataFrame:
         """What is said of each row that was given, in its order.
 
         Returns:
-            `score` where the run ranks, then the predicted class in words and the probabilities where it has any.
+            `score` where the run ranks, then the predicted class in words and the probabilities
+            where it has any.
         """
-        outputs = self._answering.outputs(Prepared(rows, self._maker))
+        outputs = self._answering.outputs(PreparedRows(rows, self._maker))
         return shown(self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
 
 

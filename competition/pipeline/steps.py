@@ -1,8 +1,8 @@
 """What is missing or out of date, in order.
 
-Every step knows the fingerprint of its inputs, computed from settings and data alone, and where the fingerprint of
-what was last made is recorded. A step runs when the two differ; so a changed recipe redoes only what depends on it, and
-new test rows redo predictions only.
+Every step knows the fingerprint of its inputs, computed from settings and data alone, and where the
+fingerprint of what was last made is recorded. A step runs when the two differ; so a changed recipe
+redoes only what depends on it, and new test rows redo predictions only.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,8 +15,8 @@ from competition.config.recipe import EncoderRecipe, EnsembleRecipe, LexicalReci
 from competition.config.settings import recipe_names
 from competition.core.errors import InputError
 from competition.core.fingerprint import digest_file, fingerprint
-from competition.core.json_files import read_json, stamped
-from competition.core.parquet import table_inputs
+from competition.core.json_files import read_json, read_manifest
+from competition.core.parquet import read_fingerprint
 from competition.core.workspace import ALL, SCHEMA
 from competition.models.encoder.paths import Sources
 from competition.noise.plan import AuditPlan
@@ -24,7 +24,7 @@ from competition.pipeline.execute import Step
 from competition.pipeline.inputs import folds_inputs, text_features_inputs
 from competition.pipeline.plan import Planner
 from competition.pipeline.plans import PAIRED, FoldPlan
-from competition.scoring.optimism import read_flattery
+from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.submissions import recorded_inputs
 
@@ -47,7 +47,12 @@ class Pipeline(Planner):
     def folds_step(self, scheme: str) -> Step:
         """`folds/<scheme>.parquet`."""
         path, inputs = self.workspace.folds(scheme), folds_inputs(self.card, scheme)
-        return Step(f"folds {scheme}", inputs, lambda: table_inputs(path), lambda: self.maker.folds(scheme, inputs))
+        return Step(
+            f"folds {scheme}",
+            inputs,
+            lambda: read_fingerprint(path),
+            lambda: self.maker.folds(scheme, inputs),
+        )
 
     def encoder_steps(self, encoder: str) -> list[Step]:
         """The encoder's folder under `models/encoders/`, behind what it is pre-trained from."""
@@ -62,7 +67,7 @@ class Pipeline(Planner):
             Step(
                 f"pretrain {encoder}",
                 inputs,
-                lambda: stamped(folder),
+                lambda: read_manifest(folder),
                 lambda: self.maker.pretrain(recipe, sources, folder, inputs),
                 shared=True,
                 checkpoints=self.workspace.checkpoints(recipe.name, "encoder"),
@@ -75,7 +80,7 @@ class Pipeline(Planner):
         return Step(
             f"encoder {encoder}",
             inputs,
-            lambda: stamped(folder),
+            lambda: read_manifest(folder),
             lambda: self.maker.encoder(source, folder, inputs, seed),
         )
 
@@ -84,11 +89,23 @@ class Pipeline(Planner):
         steps: list[Step] = []
         if (vocabulary := sources.vocabulary) is not None:
             inputs = self.vocabulary_inputs
-            steps.append(Step("vocabulary", inputs, lambda: stamped(vocabulary), lambda: self.maker.vocabulary(inputs)))
+            steps.append(
+                Step(
+                    "vocabulary",
+                    inputs,
+                    lambda: read_manifest(vocabulary),
+                    lambda: self.maker.vocabulary(inputs),
+                )
+            )
         if (vectors := sources.vectors) is not None:
             of_vectors, seed = self.vectors_inputs, self.settings.seed
             steps.append(
-                Step("char3", of_vectors, lambda: stamped(vectors), lambda: self.maker.gram_vectors(of_vectors, seed))
+                Step(
+                    "char3",
+                    of_vectors,
+                    lambda: read_manifest(vectors),
+                    lambda: self.maker.gram_vectors(of_vectors, seed),
+                )
             )
         return steps
 
@@ -98,7 +115,7 @@ class Pipeline(Planner):
         return Step(
             f"translate with {model}",
             inputs,
-            lambda: table_inputs(path),
+            lambda: read_fingerprint(path),
             lambda: self.maker.translations(source, path, inputs),
         )
 
@@ -117,7 +134,7 @@ class Pipeline(Planner):
 
     def _recorded_audit(self, plan: AuditPlan) -> str | None:
         """What the flags were made from; None where they or their card are missing."""
-        recorded = table_inputs(self.workspace.noise(plan.name, plan.fold))
+        recorded = read_fingerprint(self.workspace.noise(plan.name, plan.fold))
         card = read_json(self.workspace.noise_card(plan.name, plan.fold))
         return recorded if card.get("inputs") == recorded else None
 
@@ -147,7 +164,9 @@ class Pipeline(Planner):
             InputError: the fold `only` does not exist in the recipe's scheme.
         """
         recipe = self.member(name)
-        steps = self._material_steps(recipe, [self.fold_plan(recipe, fold) for fold in recipe.folds])
+        steps = self._material_steps(
+            recipe, [self.fold_plan(recipe, fold) for fold in recipe.folds]
+        )
         return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
 
     def _material_steps(self, recipe: MemberRecipe, plans: list[FoldPlan]) -> list[Step]:
@@ -156,7 +175,9 @@ class Pipeline(Planner):
         if isinstance(recipe, EncoderRecipe):
             steps += self.encoder_steps(recipe.encoder)
             steps += self._feature_steps(self.sources(recipe))
-            steps += [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
+            steps += (
+                [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
+            )
         if isinstance(recipe, LexicalRecipe):
             steps.append(self.text_features_step())
         steps += self._taken_steps(plans)
@@ -172,7 +193,7 @@ class Pipeline(Planner):
         return Step(
             f"train {recipe.name} {ALL}",
             plan.inputs,
-            lambda: stamped(folder),
+            lambda: read_manifest(folder),
             lambda: self.maker.train_all(recipe.for_all_rows, plan),
             shared=isinstance(recipe, EncoderRecipe),
             checkpoints=self.workspace.checkpoints(recipe.name, plan.part),
@@ -180,35 +201,58 @@ class Pipeline(Planner):
 
     def asked_for(self) -> dict[str, Step]:
         """Recipe -> its model of all training rows, where one was asked for and is there."""
-        names = [name for name in recipe_names(self.workspace) if self.workspace.model(name, ALL).is_dir()]
+        names = [
+            name
+            for name in recipe_names(self.workspace)
+            if self.workspace.model(name, ALL).is_dir()
+        ]
         return {name: self._all_rows_step(self.member(name)) for name in names}
 
     def text_features_step(self) -> Step:
         """`data/text_features.parquet`, which the floor and the stackers read."""
         path, inputs = self.workspace.text_features, text_features_inputs(self.card)
-        return Step("text features", inputs, lambda: table_inputs(path), lambda: self.maker.write_text_features(inputs))
+        return Step(
+            "text features",
+            inputs,
+            lambda: read_fingerprint(path),
+            lambda: self.maker.write_text_features(inputs),
+        )
 
     def _train_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.oof_fold(recipe.name, fold)
         name = f"train {recipe.name} fold {fold}"
         checkpoints = self.workspace.checkpoints(recipe.name, plan.part)
-        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train(recipe, plan), checkpoints)
+        return _fold_step(
+            name, plan.inputs, path, recipe, lambda: self.maker.train(recipe, plan), checkpoints
+        )
 
     def pair_steps(self, name: str) -> list[Step]:
         """The nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
         recipe, plans = self.member(name), self.pair_plans(name)
-        return [*self._material_steps(recipe, plans), *(self._pair_step(recipe, plan) for plan in plans)]
+        return [
+            *self._material_steps(recipe, plans),
+            *(self._pair_step(recipe, plan) for plan in plans),
+        ]
 
     def _pair_step(self, recipe: MemberRecipe, plan: FoldPlan) -> Step:
         path = self.workspace.pair(recipe.name, plan.held)
         name = f"train {recipe.name} without folds {' and '.join(map(str, plan.held))}"
         checkpoints = self.workspace.checkpoints(recipe.name, plan.part)
-        return _fold_step(name, plan.inputs, path, recipe, lambda: self.maker.train_pair(recipe, plan), checkpoints)
+        return _fold_step(
+            name,
+            plan.inputs,
+            path,
+            recipe,
+            lambda: self.maker.train_pair(recipe, plan),
+            checkpoints,
+        )
 
     def _predict_step(self, recipe: MemberRecipe, fold: int) -> Step:
         plan, path = self.fold_plan(recipe, fold), self.workspace.test_fold(recipe.name, fold)
         name = f"predict {recipe.name} fold {fold}"
-        return _fold_step(name, plan.test_inputs, path, recipe, lambda: self.maker.predict(recipe, plan))
+        return _fold_step(
+            name, plan.test_inputs, path, recipe, lambda: self.maker.predict(recipe, plan)
+        )
 
     def _card_step(self, recipe: MemberRecipe) -> Step:
         plan = self.run(recipe.name)
@@ -227,7 +271,9 @@ class Pipeline(Planner):
         if recipe.stacks and recipe.text:
             steps.append(self.text_features_step())
         if recipe.nested:
-            steps += [step for member in self.members_of(recipe) for step in self.pair_steps(member.name)]
+            steps += [
+                step for member in self.members_of(recipe) for step in self.pair_steps(member.name)
+            ]
         steps += [self._ensemble_step(recipe, task) for task in tasks or self.tasks_of(recipe)]
         return list({step.name: step for step in steps}.values())
 
@@ -244,8 +290,10 @@ class Pipeline(Planner):
     def _recorded_ensemble(self, plan: RunPlan) -> str | None:
         """What an ensemble's card says, if all of its files are there; None where one is missing."""
         space, name = self.workspace, plan.name
-        files = [path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)]
-        whole = all(table_inputs(file) for file in (*files, space.importance(name)))
+        files = [
+            path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)
+        ]
+        whole = all(read_fingerprint(file) for file in (*files, space.importance(name)))
         return read_json(space.run_card(name)).get("inputs") if whole else None
 
     def run_steps(self, name: str) -> list[Step]:
@@ -257,9 +305,13 @@ class Pipeline(Planner):
         """`submissions/<name>/`, from task -> run."""
         for task in answers:
             if task not in self.card.tasks:
-                raise InputError(f"The data have no test rows of {task}, only of {', '.join(self.card.tasks)}.")
+                raise InputError(
+                    f"The data have no test rows of {task}, only of {', '.join(self.card.tasks)}."
+                )
         plans = {task: self.run(run, task) for task, run in answers.items()}
-        inputs = fingerprint([SCHEMA, {task: (plan.name, plan.complete) for task, plan in plans.items()}])
+        inputs = fingerprint(
+            [SCHEMA, {task: (plan.name, plan.complete) for task, plan in plans.items()}]
+        )
         folder = self.workspace.submission(name)
         return Step(
             f"submit {name}",
@@ -271,13 +323,17 @@ class Pipeline(Planner):
     @property
     def floor(self) -> str | None:
         """The run that others must beat: the first `lexical` that is wanted, if any is."""
-        return next((name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None)
+        return next(
+            (name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None
+        )
 
     def scores_step(self) -> Step:
         """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
         plans, floor = self.runs(), self.floor
         runs = [(plan.name, plan.complete, plan.label_paths) for plan in plans]
-        measured = [(*key, found.as_json()) for key, found in read_flattery(self.workspace, plans).items()]
+        measured = [
+            (*key, found.as_json()) for key, found in read_optimism(self.workspace, plans).items()
+        ]
         inputs = fingerprint([SCHEMA, floor, runs, measured])
         card = self.workspace.scores.with_suffix(".json")
         return Step(
@@ -315,7 +371,14 @@ def _fold_step(
     checkpoints: Path | None = None,
 ) -> Step:
     """The step of a model's outputs, which are in the file `path`; processes share the work of neural networks."""
-    return Step(name, inputs, lambda: table_inputs(path), make, isinstance(recipe, EncoderRecipe), checkpoints)
+    return Step(
+        name,
+        inputs,
+        lambda: read_fingerprint(path),
+        make,
+        isinstance(recipe, EncoderRecipe),
+        checkpoints,
+    )
 
 
 def _folds(recipe: MemberRecipe, only: int | None) -> range:

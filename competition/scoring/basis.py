@@ -1,8 +1,9 @@
 """How a run's out-of-fold scores were come by: held out, or approximate since labels reached the rows that they grade.
 
-A run is `held-out` where nothing that answers for a row was fitted on its label: change the labels of a fold, make
-everything again, and the fold's outputs stay as they were, bit for bit. Every other run is `approximate`: its score may
-flatter it. Which it is follows from recipes alone, see `config/label_paths.py`.
+A run is `held-out` where nothing that answers for a row was fitted on its label: change the labels
+of a fold, make everything again, and the fold's outputs stay as they were, bit for bit. Every other
+run is `approximate`: its score may flatter it. Which it is follows from recipes alone, see
+`config/label_paths.py`.
 """
 
 from collections.abc import Sequence

@@ -7,8 +7,8 @@ import numpy as np
 
 from competition.core.lazy_pandas import pd
 
-# Probabilities and gains that depend on the text deviate by some hundredths at least, those of a model that has
-# collapsed by less than a thousandth (benchmarks/RESULTS.md).
+# Probabilities and gains that depend on the text deviate by some hundredths at least, those of a
+# model that has collapsed by less than a thousandth (benchmarks/RESULTS.md).
 LEAST = 0.002
 FEWEST = 20  # rows that say anything of this
 

@@ -39,13 +39,18 @@ class Counts:
 
 
 _RANKING: dict[str, metrics.Statistic] = {"nDCG": metrics.mean}
-_CLASSIFICATION: dict[str, metrics.Statistic] = {"micro-F1": metrics.micro_f1, "macro-F1": metrics.macro_f1}
+_CLASSIFICATION: dict[str, metrics.Statistic] = {
+    "micro-F1": metrics.micro_f1,
+    "macro-F1": metrics.macro_f1,
+}
 
 
 def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     """The rows of a task whose answer is known, sorted by example_id so that no order of the input matters."""
     known = (
-        examples["label"].notna() if task.metric == "nDCG" else pd.Series(truth(task, examples) >= 0, examples.index)
+        examples["label"].notna()
+        if task.metric == "nDCG"
+        else pd.Series(truth(task, examples) >= 0, examples.index)
     )
     return examples[examples[task.name] & known].sort_values("example_id")
 
@@ -62,8 +67,10 @@ def count(
     Args:
         task: what is asked.
         examples: rows of `graded_rows`.
-        answer: a score or a class index for each of these rows, see `tasks.answers`; ties go by product_id.
-        protocol: a key of tasks.GAINS; `released-script` swaps S and C and scores 0 for a query without any gain.
+        answer: a score or a class index for each of these rows, see `tasks.answers`; ties go by
+            product_id.
+        protocol: a key of tasks.GAINS; `released-script` swaps S and C and scores 0 for a query
+            without any gain.
         ranked: for ranking, rows that are False are missing from the answer.
     """
     query = examples["query_id"].to_numpy(np.int64)
@@ -73,7 +80,9 @@ def count(
         queries, values = metrics.ndcg_per_query(query, gain, answer, tie, ranked)
         return _ranking_counts(task, examples, queries, values, gain, protocol)
     codes = truth(task, examples)
-    queries, counts = metrics.confusion_per_query(query, codes, answer.astype(np.int64), len(task.classes))
+    queries, counts = metrics.confusion_per_query(
+        query, codes, answer.astype(np.int64), len(task.classes)
+    )
     return Counts(task, queries, counts, _groups(examples))
 
 
@@ -81,7 +90,9 @@ def count_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
     """What costs nothing: the expected nDCG of a random order, or one constant answer for every row."""
     if task.metric == "nDCG":
         gain = gains(examples["label"])
-        queries, values = metrics.random_ndcg_per_query(examples["query_id"].to_numpy(np.int64), gain)
+        queries, values = metrics.random_ndcg_per_query(
+            examples["query_id"].to_numpy(np.int64), gain
+        )
         return "random order", _ranking_counts(task, examples, queries, values, gain, "paper")
     name, code = baseline(task)
     return name, count(task, examples, np.full(len(examples), float(code)))
@@ -107,7 +118,9 @@ def _ranking_counts(
 def _groups(examples: pd.DataFrame) -> dict[str, np.ndarray]:
     locale = examples.groupby("query_id", sort=True)["locale"].first()
     groups = {"all": np.ones(len(locale), bool)}
-    return groups | {name: (locale == name).to_numpy() for name in LOCALES if (locale == name).any()}
+    return groups | {
+        name: (locale == name).to_numpy() for name in LOCALES if (locale == name).any()
+    }
 
 
 def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> Counts:
@@ -117,12 +130,15 @@ def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.Dat
     return count(task, rows, answers(task, kind, joined))
 
 
-def estimates(counts: Counts, groups: tuple[str, ...] | None = None) -> dict[str, dict[str, Estimate]]:
+def estimates(
+    counts: Counts, groups: tuple[str, ...] | None = None
+) -> dict[str, dict[str, Estimate]]:
     """Metric -> group -> estimate; all groups that have a query unless some are named."""
     names = groups or tuple(name for name, members in counts.groups.items() if members.any())
     return {
         metric: {
-            name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES) for name in names
+            name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES)
+            for name in names
         }
         for metric, statistic in counts.statistics.items()
     }

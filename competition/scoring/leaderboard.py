@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from competition.core.atomic import atomic_file
-from competition.core.csv_files import SEPARATORS, read_csv, spelled
-from competition.core.errors import InputError, listed, shown, unknown
+from competition.core.csv_files import SEPARATORS, read_csv, refuse_misspelled
+from competition.core.errors import InputError, join_names, short_repr, unknown_name
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.scoring.metrics import Estimate
@@ -37,10 +37,12 @@ class _Form:
 def read_log(workspace: Workspace) -> pd.DataFrame:
     """The submissions of the log with every cell as its text, oldest first; columns that an older file lacks are empty.
 
-    Scores are written with a point, whatever a spreadsheet made of it; lines without a submission are left out.
+    Scores are written with a point, whatever a spreadsheet made of it; lines without a submission
+    are left out.
 
     Raises:
-        InputError: the file is no CSV, lacks a column without which it is no log, or a score is no number.
+        InputError: the file is no CSV, lacks a column without which it is no log, or a score is no
+            number.
     """
     log = _read(workspace)[0]
     log = log[log["submission"] != ""]
@@ -54,8 +56,10 @@ def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
     bad = (text != "") & pd.to_numeric(text, errors="coerce").isna()
     if bad.any():
         place = column.index[bad][0]
-        cell = shown(column[place])
-        raise InputError(f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is no number.")
+        cell = short_repr(column[place])
+        raise InputError(
+            f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is no number."
+        )
     return text
 
 
@@ -68,10 +72,12 @@ def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
     def check(found: list[str]) -> None:
         for column in COLUMNS:
             if column not in found:
-                spelled(column, found, str(path))
+                refuse_misspelled(column, found, str(path))
         for column in _NEEDED:
             if column not in found:
-                raise InputError(f"{path} lacks the column {column!r}: it has {listed(found)}: mend or remove it.")
+                raise InputError(
+                    f"{path} lacks the column {column!r}: it has {join_names(found)}: mend or remove it."
+                )
 
     with path.open("rb") as handle:
         header = handle.readline().decode("utf-8", "replace")
@@ -91,9 +97,14 @@ def minute(time: str) -> str:
 def expected(value: float, low: float, high: float) -> Estimate:
     """Return the out-of-fold score of a line, which counts no queries.
 
-    Lines of earlier versions give the score of a single query an interval without width, which is none.
+    Lines of earlier versions give the score of a single query an interval without width, which is
+    none.
     """
-    return Estimate(value, math.nan, math.nan, 0) if low == value == high else Estimate(value, low, high, 0)
+    return (
+        Estimate(value, math.nan, math.nan, 0)
+        if low == value == high
+        else Estimate(value, low, high, 0)
+    )
 
 
 def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -101,11 +112,15 @@ def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with workspace.lock(_LOCK, wait=True):
         log, form = _read(workspace)
-        new = pd.DataFrame([{"time": now, **line} for line in lines]).reindex(columns=log.columns, fill_value="")
+        new = pd.DataFrame([{"time": now, **line} for line in lines]).reindex(
+            columns=log.columns, fill_value=""
+        )
         _write(workspace, pd.concat([log, new.astype("str")], ignore_index=True), form)
 
 
-def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]) -> int:
+def record(
+    workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]
+) -> int:
     """Write what the competition answered to a submission into the newest line of it.
 
     Args:
@@ -118,8 +133,8 @@ def record(workspace: Workspace, name: str, task: str | None, answers: Mapping[s
         The place of the line in the log.
 
     Raises:
-        InputError: no such submission or task is in the log, the task is not said and there are several, a score is out
-            of range, or there is none.
+        InputError: no such submission or task is in the log, the task is not said and there are
+            several, a score is out of range, or there is none.
     """
     given = {key: value for key, value in answers.items() if value is not None}
     if not given:
@@ -141,14 +156,20 @@ def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
     known = [name for name in dict.fromkeys(log["submission"]) if name]
     if name not in known:
         if not known:
-            raise InputError(f"There is no submission {name!r}: the log is empty, `comp submit` writes its lines.")
-        raise unknown("submission", name, known)
+            raise InputError(
+                f"There is no submission {name!r}: the log is empty, `comp submit` writes its lines."
+            )
+        raise unknown_name("submission", name, known)
     lines = log[log["submission"] == name]
     tasks = sorted(set(lines["task"]))
     if task is None and len(tasks) > 1:
-        raise InputError(f"The submission {name!r} answers {', '.join(tasks)}: say which with --task.")
+        raise InputError(
+            f"The submission {name!r} answers {', '.join(tasks)}: say which with --task."
+        )
     if task is not None and task not in tasks:
-        raise InputError(f"The submission {name!r} does not answer {task}, only {', '.join(tasks)}.")
+        raise InputError(
+            f"The submission {name!r} does not answer {task}, only {', '.join(tasks)}."
+        )
     return int(lines.index[lines["task"] == (task or tasks[0])][-1])
 
 

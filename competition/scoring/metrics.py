@@ -1,7 +1,8 @@
 """nDCG, F1 and their intervals: pure NumPy, vectorised over millions of rows.
 
-Every metric here is a statistic of sums over queries. `counts` arrays hold what each query adds to those sums, so that
-a bootstrap over queries, of one result or of the paired difference of two, is a matrix product.
+Every metric here is a statistic of sums over queries. `counts` arrays hold what each query adds to
+those sums, so that a bootstrap over queries, of one result or of the paired difference of two, is a
+matrix product.
 """
 
 import math
@@ -28,7 +29,8 @@ _CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory of a boot
 class Estimate:
     """A value with its 95 % bootstrap interval over `queries` queries, see `bootstrap`.
 
-    The interval is NaN where there are too few queries for one; it is then shown as a dash and nothing differs.
+    The interval is NaN where there are too few queries for one; it is then shown as a dash and
+    nothing differs.
     """
 
     value: float
@@ -57,7 +59,9 @@ class Estimate:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Estimate":
         """Read what `as_json` returned."""
-        value, low, high = (math.nan if content[key] is None else content[key] for key in ("value", "low", "high"))
+        value, low, high = (
+            math.nan if content[key] is None else content[key] for key in ("value", "low", "high")
+        )
         return cls(value, low, high, int(content["queries"]))
 
     def __format__(self, sign: str) -> str:
@@ -91,7 +95,9 @@ class RankedLists:
         lengths = np.diff(np.r_[starts, len(query)])
         self.queries: Codes = query[order][starts]  # (queries,) ascending
         self._gain = np.append(gain, 0.0)  # the last is of what fills a matrix up
-        self._matrices: list[tuple[Codes, Codes]] = []  # which lists, (n,), and their rows, (n, longest)
+        self._matrices: list[
+            tuple[Codes, Codes]
+        ] = []  # which lists, (n,), and their rows, (n, longest)
         bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.append(order, len(query))
         for b in np.unique(bucket):
@@ -140,22 +146,28 @@ def _normalised(dcg: Array, ideal: Array) -> Array:
 
 
 def ndcg_per_query(
-    query: Codes, gain: Array, score: Array, tie: Codes | None = None, ranked: NDArray[np.bool_] | None = None
+    query: Codes,
+    gain: Array,
+    score: Array,
+    tie: Codes | None = None,
+    ranked: NDArray[np.bool_] | None = None,
 ) -> tuple[Codes, Array]:
     """Normalised discounted cumulative gain of each query, with linear gain and no cut-off.
 
-    nDCG = DCG / ideal DCG, DCG = sum over ranks of gain / log2(rank + 1) (Järvelin and Kekäläinen 2002), the ideal over
-    all rows of the query.
+    nDCG = DCG / ideal DCG, DCG = sum over ranks of gain / log2(rank + 1) (Järvelin and Kekäläinen
+    2002), the ideal over all rows of the query.
 
     Args:
         query: the query of each row, `(rows,)`.
         gain: the gain of each row, at least 0.
         score: higher is ranked earlier.
-        tie: equal scores are ranked by this, ascending; by the order of the rows when it is missing.
+        tie: equal scores are ranked by this, ascending; by the order of the rows when it is
+            missing.
         ranked: rows that are False are missing from the list: they add to the ideal alone.
 
     Returns:
-        The queries in ascending order and their nDCG in 0..1, `(queries,)`; NaN for a query with no gain at all.
+        The queries in ascending order and their nDCG in 0..1, `(queries,)`; NaN for a query with no
+        gain at all.
     """
     lists = RankedLists(query, gain, tie)
     return lists.queries, lists.ndcg(score if ranked is None else np.where(ranked, score, -np.inf))
@@ -179,14 +191,18 @@ def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
     return gain[order][starts] != gain[order][ends]
 
 
-# --- classification ----------------------------------------------------------------------------------------------
+# --- classification
+# ----------------------------------------------------------------------------------------------
 
 
-def confusion_per_query(query: Codes, truth: Codes, predicted: Codes, classes: int) -> tuple[Codes, Array]:
+def confusion_per_query(
+    query: Codes, truth: Codes, predicted: Codes, classes: int
+) -> tuple[Codes, Array]:
     """What each query adds to the counts of F1.
 
     Returns:
-        The queries in ascending order and counts `(queries, 3 * classes)`: true positives, predictions, truths.
+        The queries in ascending order and counts `(queries, 3 * classes)`: true positives,
+        predictions, truths.
     """
     queries, index = np.unique(query, return_inverse=True)
     counts = np.zeros((len(queries), 3 * classes))
@@ -216,7 +232,8 @@ def mean(sums: Array) -> Array:
     return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
-# --- intervals ---------------------------------------------------------------------------------------------------
+# --- intervals
+# ---------------------------------------------------------------------------------------------------
 
 
 def bootstrap(
@@ -228,18 +245,21 @@ def bootstrap(
 ) -> Estimate:
     """Estimate a statistic of sums over queries with a 95 % interval from a bootstrap over queries.
 
-    From MANY queries on, the interval is that of the percentiles. Fewer queries make it too short: their resamples vary
-    less than the queries do, and a skewed metric's tail is missing from them. Then it is the bootstrap-t interval
-    (Efron and Tibshirani 1993, chapter 12) with the jackknife's standard error, widened to Student's t where that
-    reaches further, and below FEW queries at a nominal level of 97 %, which covers as often as 95 % says. Below FEWEST
-    there is none. `benchmarks/coverage.py` measures how often each holds the truth.
+    From MANY queries on, the interval is that of the percentiles. Fewer queries make it too short:
+    their resamples vary less than the queries do, and a skewed metric's tail is missing from them.
+    Then it is the bootstrap-t interval (Efron and Tibshirani 1993, chapter 12) with the jackknife's
+    standard error, widened to Student's t where that reaches further, and below FEW queries at a
+    nominal level of 97 %, which covers as often as 95 % says. Below FEWEST there is none.
+    `benchmarks/coverage.py` measures how often each holds the truth.
 
     Args:
-        counts: what each query adds, `(queries, m)`. The order of the queries decides which are drawn: sort them.
+        counts: what each query adds, `(queries, m)`. The order of the queries decides which are
+            drawn: sort them.
         statistic: from sums `(…, m)` to values `(…)`.
         seed: of the resampling.
         resamples: how often all queries are drawn with replacement.
-        within: the least and the greatest value that the statistic can have, which cut the interval.
+        within: the least and the greatest value that the statistic can have, which cut the
+            interval.
     """
     queries = len(counts)
     if queries < FEWEST:
@@ -288,13 +308,17 @@ def _standard_errors(counts: Array, times: Codes, statistic: Statistic) -> Array
         statistic: from sums `(…, m)` to values `(…)`.
     """
     queries = len(counts)
-    left_out = statistic((times @ counts)[:, None, :] - counts)  # (resamples, queries), each without one query
+    left_out = statistic(
+        (times @ counts)[:, None, :] - counts
+    )  # (resamples, queries), each without one query
     mean = (times * left_out).sum(axis=1, keepdims=True) / queries
     variance = (queries - 1) / queries * (times * (left_out - mean) ** 2).sum(axis=1)
     return np.asarray(np.sqrt(variance), np.float64)
 
 
-def _studentised(value: float, error: float, values: Array, errors: Array, queries: int) -> tuple[float, float]:
+def _studentised(
+    value: float, error: float, values: Array, errors: Array, queries: int
+) -> tuple[float, float]:
     """Return the hull of the bootstrap-t interval and Student's.
 
     Args:
@@ -303,7 +327,8 @@ def _studentised(value: float, error: float, values: Array, errors: Array, queri
         queries: how many there are.
     """
     percents, z = ((1.5, 98.5), 2.1701) if queries < FEW else ((2.5, 97.5), 1.96)
-    # A resample without the few queries that vary would seem exact: its error is a third of that of all at least
+    # A resample without the few queries that vary would seem exact: its error is a third of that of
+    # all at least
     errors = np.maximum(errors, max(error / 3, _TINY))
     ratios = (values - value) / errors
     most = student(z, queries - 1)
@@ -314,4 +339,8 @@ def _studentised(value: float, error: float, values: Array, errors: Array, queri
 def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: int = 0) -> Estimate:
     """The statistic of `counts` minus that of `other`, rows of both being the same queries in the same order."""
     m = counts.shape[1]
-    return bootstrap(np.hstack([counts, other]), lambda sums: statistic(sums[..., :m]) - statistic(sums[..., m:]), seed)
+    return bootstrap(
+        np.hstack([counts, other]),
+        lambda sums: statistic(sums[..., :m]) - statistic(sums[..., m:]),
+        seed,
+    )

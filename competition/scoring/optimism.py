@@ -11,7 +11,7 @@ _LOCK = "flattery"
 Flattery = dict[tuple[str, str], Estimate]  # run, task -> by how much its score flatters it
 
 
-def read_flattery(workspace: Workspace, plans: Iterable[RunPlan]) -> Flattery:
+def read_optimism(workspace: Workspace, plans: Iterable[RunPlan]) -> Flattery:
     """Return what was measured of approximate runs as they are made now; what is older says nothing of them."""
     measured = read_json(workspace.flattery)
     return {
@@ -22,7 +22,7 @@ def read_flattery(workspace: Workspace, plans: Iterable[RunPlan]) -> Flattery:
     }
 
 
-def record_flattery(workspace: Workspace, plan: RunPlan, task: str, found: Estimate) -> None:
+def record_optimism(workspace: Workspace, plan: RunPlan, task: str, found: Estimate) -> None:
     """Keep what was measured of a run, beside what was measured of it on other tasks."""
     with workspace.lock(_LOCK, wait=True):
         measured = read_json(workspace.flattery)

@@ -11,7 +11,7 @@ from competition.scoring.metrics import Array, Codes, Estimate, Statistic
 
 
 @dataclass(frozen=True)
-class Line:
+class PairedRow:
     """One row's result by one metric."""
 
     name: str
@@ -43,7 +43,7 @@ class Flattered:
     claim: Estimate  # minus the first row's score on all rows: what would be claimed
 
 
-def over(counts: Counts, queries: Codes) -> Array:
+def compare_over(counts: Counts, queries: Codes) -> Array:
     """What each of `queries` adds, 0 for those that have no row left."""
     values = np.zeros((len(queries), counts.values.shape[1]))
     values[np.searchsorted(queries, counts.queries)] = counts.values
@@ -55,23 +55,28 @@ def compare(
     statistic: Statistic,
     rows: Sequence[tuple[str, list[Array], float | None, float | None]],
     baseline: tuple[str, Array] | None = None,
-) -> list[Line]:
+) -> list[PairedRow]:
     """Rows in order: a name, what each query (or title) adds in each seed, the published figure and difference."""
-    lines: list[Line] = []
+    lines: list[PairedRow] = []
     before = first = None
     if baseline is not None:
         name, before = baseline
-        lines.append(Line(name, metric, metrics.bootstrap(before, statistic), (), None, None, None, None))
+        lines.append(
+            PairedRow(
+                name, metric, metrics.bootstrap(before, statistic), (), None, None, None, None
+            )
+        )
     for name, of_seeds, paper, minus in rows:
         # Sums over the seeds: the statistic of a sum is then the mean of the seeds' statistics.
         values = np.sum(of_seeds, axis=0)
         scores = tuple(float(statistic(one.sum(0))) for one in of_seeds)
         to_before, to_first = (
-            None if other is None else metrics.paired_difference(values, other, statistic) for other in (before, first)
+            None if other is None else metrics.paired_difference(values, other, statistic)
+            for other in (before, first)
         )
         if minus is None and lines and paper and lines[-1].paper:
             minus = paper - lines[-1].paper
         score = metrics.bootstrap(values, statistic)
-        lines.append(Line(name, metric, score, scores, to_before, to_first, paper, minus))
+        lines.append(PairedRow(name, metric, score, scores, to_before, to_first, paper, minus))
         before, first = values, values if first is None else first
     return lines

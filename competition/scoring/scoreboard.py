@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Line:
+class BoardRow:
     """One run on one task, over one group of queries of one split, with the paired differences to what it must beat."""
 
     task: str
@@ -63,22 +63,26 @@ def scoreboard(
         plans: the runs, in the order in which they are shown.
         runs: by name.
         floors: task -> the run that the others are compared with, where there is one.
-        flattery: run and task -> by how much an approximate score was measured to flatter, see `scoring/optimism.py`.
+        flattery: run and task -> by how much an approximate score was measured to flatter, see
+            `scoring/optimism.py`.
     """
-    lines: list[Line] = []
+    lines: list[BoardRow] = []
     for task in TASKS.values():
         for split in ("train", "test"):
             rows = evaluation.graded_rows(task, examples[examples["split"] == split])
             answering = [plan for plan in plans if task.name in plan.tasks]
             if not rows.empty and answering:
-                lines += _lines(task, split, rows, answering, runs, floors.get(task.name), flattery or {})
+                lines += _lines(
+                    task, split, rows, answering, runs, floors.get(task.name), flattery or {}
+                )
     return pd.DataFrame([line.row() for line in lines], columns=list(COLUMNS))
 
 
 def best_runs(board: pd.DataFrame) -> dict[str, str]:
     """Task -> the run with the highest out-of-fold score.
 
-    Of task 1, over the queries of full depth where there are enough of them, see `evaluation.leading`.
+    Of task 1, over the queries of full depth where there are enough of them, see
+    `evaluation.leading`.
 
     Args:
         board: lines of `scoreboard`.
@@ -100,10 +104,12 @@ def _lines(
     runs: dict[str, Run],
     floor: str | None,
     flattery: Mapping[tuple[str, str], Estimate],
-) -> list[Line]:
+) -> list[BoardRow]:
     def counts_of(plan: RunPlan) -> Counts:
         run = runs[plan.name]
-        return evaluation.count_outputs(task, plan.kind, run.held_out if split == "train" else run.test, rows)
+        return evaluation.count_outputs(
+            task, plan.kind, run.held_out if split == "train" else run.test, rows
+        )
 
     counted = {plan.name: counts_of(plan) for plan in plans}
     # No model has seen the label of a test row.
@@ -116,7 +122,7 @@ def _lines(
         for run, counts in counted.items():
             of = counted.get(floor or "") if run != floor else None
             lines.append(
-                Line(
+                BoardRow(
                     task.name,
                     "out-of-fold" if split == "train" else "test",
                     group,

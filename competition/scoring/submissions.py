@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 
 from competition.core.atomic import atomic_files
-from competition.core.errors import CompError, InputError, shown
+from competition.core.errors import CompError, InputError, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
-from competition.core.parquet import read_cells, refuse, whole_numbers
+from competition.core.parquet import parse_integers, read_cells, refuse_rows
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
 from competition.scoring.evaluation import Counts, count, graded_rows
 from competition.scoring.tasks import KINDS, Task, answer_names, answers, class_index
 
 
-def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+def make_answer(
+    task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame
+) -> pd.DataFrame:
     """The answer file of a task for its test rows, joined by example_id.
 
     Ranking: per query, best first, ties by product_id. Classification: a label per example.
@@ -35,12 +37,16 @@ def make_answer(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataF
     silent = rows[list(KINDS[kind].outputs)].isna().any(axis=1)
     if silent.any():
         first = rows.loc[silent, "example_id"].iloc[0]
-        raise CompError(f"{int(silent.sum())} test rows of {task.name} have no output, the first is {first}.")
+        raise CompError(
+            f"{int(silent.sum())} test rows of {task.name} have no output, the first is {first}."
+        )
     answer = answers(task, kind, rows)
     if task.answer is None:
         ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
         return ordered[list(task.columns)].reset_index(drop=True)
-    named = pd.DataFrame({"example_id": rows["example_id"], task.answer: answer_names(task, answer)})
+    named = pd.DataFrame(
+        {"example_id": rows["example_id"], task.answer: answer_names(task, answer)}
+    )
     return named.sort_values("example_id", ignore_index=True)
 
 
@@ -49,29 +55,41 @@ def to_csv(answer: pd.DataFrame) -> str:
     return str(answer.to_csv(index=False, lineterminator="\n"))
 
 
-# --- checking ----------------------------------------------------------------------------------------------------
+# --- checking
+# ----------------------------------------------------------------------------------------------------
 
 
 def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
     """An answer file as it stands, with ids as int64.
 
     Raises:
-        InputError: it is missing, empty, not UTF-8 or no CSV, has other columns, a blank cell, an id that is no whole
-            number or an unknown label; the message names the first offending row (1 is the first below the header).
+        InputError: it is missing, empty, not UTF-8 or no CSV, has other columns, a blank cell, an
+            id that is no whole number or an unknown label; the message names the first offending
+            row (1 is the first below the header).
     """
     frame = read_cells(source, name, task.columns)
     for column in task.columns:
-        refuse(
-            name, frame, frame[column].isna() | (frame[column].fillna("").str.strip() == ""), f"has a blank {column}"
+        refuse_rows(
+            name,
+            frame,
+            frame[column].isna() | (frame[column].fillna("").str.strip() == ""),
+            f"has a blank {column}",
         )
     if task.answer:
         known = ", ".join(task.classes)
-        refuse(name, frame, ~frame[task.answer].isin(task.classes), f"has an unknown {task.answer}: known are {known}")
-    ids = whole_numbers(frame[task.keys[0]], task.keys[0], name)
+        refuse_rows(
+            name,
+            frame,
+            ~frame[task.answer].isin(task.classes),
+            f"has an unknown {task.answer}: known are {known}",
+        )
+    ids = parse_integers(frame[task.keys[0]], task.keys[0], name)
     return frame.assign(**{task.keys[0]: ids})
 
 
-def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataFrame, complete: bool = True) -> None:
+def check_answer(
+    answer: pd.DataFrame, name: str, task: Task, examples: pd.DataFrame, complete: bool = True
+) -> None:
     """Refuse what a leaderboard would refuse, or worse, would grade.
 
     Args:
@@ -85,54 +103,78 @@ def check_answer(answer: pd.DataFrame, name: str, task: Task, examples: pd.DataF
         InputError: an unknown, a duplicated or a missing id.
     """
     keys = list(task.keys)
-    wanted = pd.MultiIndex.from_frame(examples.loc[examples[task.name] & (examples["split"] == "test"), keys])
+    wanted = pd.MultiIndex.from_frame(
+        examples.loc[examples[task.name] & (examples["split"] == "test"), keys]
+    )
     given = pd.MultiIndex.from_frame(answer[keys])
     where = f"is not among the test rows of {task.name}"
-    refuse(name, answer, pd.Series(~given.isin(wanted)), where)
-    refuse(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
+    refuse_rows(name, answer, pd.Series(~given.isin(wanted)), where)
+    refuse_rows(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
     missing = wanted[~wanted.isin(given)]
     if complete and len(missing):
         first = missing.to_frame(index=False).astype(object).iloc[0]
-        cells = ", ".join(f"{key} {shown(value)}" for key, value in zip(keys, first, strict=True))
-        raise InputError(f"{name}: {len(missing):,} of {len(wanted):,} test rows are missing, the first is {cells}.")
+        cells = ", ".join(
+            f"{key} {short_repr(value)}" for key, value in zip(keys, first, strict=True)
+        )
+        raise InputError(
+            f"{name}: {len(missing):,} of {len(wanted):,} test rows are missing, the first is {cells}."
+        )
 
 
-# --- grading -----------------------------------------------------------------------------------------------------
+# --- grading
+# -----------------------------------------------------------------------------------------------------
 
 
-def grade(answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: str = "paper") -> Counts:
+def grade(
+    answer: pd.DataFrame, task: Task, examples: pd.DataFrame, protocol: str = "paper"
+) -> Counts:
     """Compare an answer with the labels of the test rows.
 
-    Rows whose label is unknown are dropped first. A row that the answer lacks is wrong; in a ranking it adds no gain.
+    Rows whose label is unknown are dropped first. A row that the answer lacks is wrong; in a
+    ranking it adds no gain.
 
     Raises:
         InputError: no test row of the task has a label here.
     """
     rows = graded_rows(task, examples[examples["split"] == "test"])
     if rows.empty:
-        raise InputError(f"The test rows of {task.name} have no labels here: only the competition can grade this file.")
+        raise InputError(
+            f"The test rows of {task.name} have no labels here: only the competition can grade this file."
+        )
     if task.answer is None:
         placed = answer.assign(score=-np.arange(len(answer), dtype=np.float64))
-        score = rows[list(task.keys)].merge(placed, on=list(task.keys), how="left")["score"].to_numpy(np.float64)
+        score = (
+            rows[list(task.keys)]
+            .merge(placed, on=list(task.keys), how="left")["score"]
+            .to_numpy(np.float64)
+        )
         return count(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
     codes = answer[task.answer].map(class_index(task)).astype("float64")
-    given = rows[["example_id"]].merge(answer[["example_id"]].assign(code=codes), on="example_id", how="left")["code"]
+    given = rows[["example_id"]].merge(
+        answer[["example_id"]].assign(code=codes), on="example_id", how="left"
+    )["code"]
     return count(task, rows, given.fillna(-1).to_numpy(np.float64))
 
 
-# --- writing -----------------------------------------------------------------------------------------------------
+# --- writing
+# -----------------------------------------------------------------------------------------------------
 
 _CARD = "submission.json"
 
 
 def write_submission(
-    workspace: Workspace, name: str, files: Mapping[str, str], card: Mapping[str, Any], log: list[dict[str, Any]]
+    workspace: Workspace,
+    name: str,
+    files: Mapping[str, str],
+    card: Mapping[str, Any],
+    log: list[dict[str, Any]],
 ) -> None:
     """Write checked answer files, a dated line each to the leaderboard log, and `submission.json`.
 
     Args:
         workspace: where to.
-        name: of the submission's folder; answer files that it held before and `files` lacks are removed.
+        name: of the submission's folder; answer files that it held before and `files` lacks are
+            removed.
         files: name -> text.
         card: what the files were made from, under "inputs" and whatever else is known.
         log: the lines without their time.

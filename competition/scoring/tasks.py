@@ -22,7 +22,8 @@ MEANINGS = {  # as the data set's authors put it, shortened
 }
 LABEL_LETTERS = {"E": "exact", "S": "substitute", "C": "complement", "I": "irrelevant"}
 
-# `released-script` is what the organisers' published script computes: S and C swapped, see `metrics.ndcg_per_query`.
+# `released-script` is what the organisers' published script computes: S and C swapped, see
+# `metrics.ndcg_per_query`.
 GAINS: dict[str, dict[str, float]] = {
     "paper": {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0},
     "released-script": {"exact": 1.0, "substitute": 0.01, "complement": 0.1, "irrelevant": 0.0},
@@ -36,7 +37,9 @@ class Task:
 
     name: str
     metric: Literal["nDCG", "micro-F1"]
-    classes: tuple[str, ...]  # the answers of a classification task, most frequent first; empty for ranking
+    classes: tuple[
+        str, ...
+    ]  # the answers of a classification task, most frequent first; empty for ranking
     keys: tuple[str, ...]  # what identifies a row of the answer file
     answer: str | None  # the column of the answer; None where the order is the answer
 
@@ -55,7 +58,13 @@ TASKS: dict[str, Task] = {
     for task in (
         Task("task1", "nDCG", (), ("query_id", "product_id"), None),
         Task("task2", "micro-F1", LABELS, ("example_id",), "esci_label"),
-        Task("task3", "micro-F1", ("no_substitute", "substitute"), ("example_id",), "substitute_label"),
+        Task(
+            "task3",
+            "micro-F1",
+            ("no_substitute", "substitute"),
+            ("example_id",),
+            "substitute_label",
+        ),
     )
 }
 
@@ -80,7 +89,11 @@ KINDS: dict[str, Kind] = {
     "substitute": Kind(("p_substitute",), ("task3",), "task3"),
     "score": Kind(("score",), ("task1",), "task1"),
 }
-ANSWER_KIND = {"task1": "score", "task2": "classes", "task3": "substitute"}  # the kind that answers just this task
+ANSWER_KIND = {
+    "task1": "score",
+    "task2": "classes",
+    "task3": "substitute",
+}  # the kind that answers just this task
 SUBSTITUTE_THRESHOLD = 0.5
 
 
@@ -146,7 +159,9 @@ def answers(task: Task, kind: str, outputs: pd.DataFrame) -> NDArray[np.float64]
     if task.metric == "nDCG":
         return expected_gain(values) if kind == "classes" else values[:, 0]
     if task.name == "task3":
-        return (outputs["p_substitute"].to_numpy(np.float64) > SUBSTITUTE_THRESHOLD).astype(np.float64)
+        return (outputs["p_substitute"].to_numpy(np.float64) > SUBSTITUTE_THRESHOLD).astype(
+            np.float64
+        )
     return values.argmax(axis=1).astype(np.float64)
 
 

@@ -1,13 +1,15 @@
 """Attacks on the clean pass: what the second, adversarial pass is run with. No weight is ever changed for them.
 
-- `fgm-table` (Fast Gradient Method, Miyato et al. 2017 in its common form): the gradient of the whole optimiser
-  batch's clean loss on the word-embedding table, scaled to the length epsilon. Only rows of tokens in the batch have a
-  gradient, so only those are kept: the same numbers as the whole table. It needs the whole batch before the first
-  adversarial pass.
-- `fgm-row` (Miyato et al. 2017): each example's own gradient on its own embedded tokens, each of length epsilon.
-- `awp` (adversarial weight perturbation, Wu et al. 2020): every weight matrix moves along the batch's gradient by
-  epsilon times its own norm, of an embedding table that of the rows with a gradient: what a brand moves by must not
-  grow with the number of brands. The pass runs with w + d in the place of w.
+- `fgm-table` (Fast Gradient Method, Miyato et al. 2017 in its common form): the gradient of the
+  whole optimiser batch's clean loss on the word-embedding table, scaled to the length epsilon. Only
+  rows of tokens in the batch have a gradient, so only those are kept: the same numbers as the whole
+  table. It needs the whole batch before the first adversarial pass.
+- `fgm-row` (Miyato et al. 2017): each example's own gradient on its own embedded tokens, each of
+length epsilon.
+- `awp` (adversarial weight perturbation, Wu et al. 2020): every weight matrix moves along the
+  batch's gradient by epsilon times its own norm, of an embedding table that of the rows with a
+  gradient: what a brand moves by must not grow with the number of brands. The pass runs with w + d
+  in the place of w.
 """
 
 from collections.abc import Callable
@@ -29,7 +31,9 @@ class Attack:
 
 def _scaled(gradient: Tensor, norm: Tensor, length: float | Tensor) -> Tensor:
     """`gradient` with `length` in the place of `norm`; zero where there is no gradient."""
-    return torch.where(norm > 0, gradient * (length / norm.clamp_min(torch.finfo(norm.dtype).tiny)), 0.0)
+    return torch.where(
+        norm > 0, gradient * (length / norm.clamp_min(torch.finfo(norm.dtype).tiny)), 0.0
+    )
 
 
 def attack_rows(gradient: Tensor, views: int, epsilon: float) -> Attack:
@@ -49,7 +53,9 @@ class TableAttack:
 
     def add(self, ids: Tensor, gradient: Tensor) -> None:
         """Count the gradient `(V * batch, tokens, H)` at the tokens `ids (V * batch, tokens)`."""
-        self._rows.index_add_(0, torch.searchsorted(self._tokens, ids.flatten()), gradient.flatten(0, 1))
+        self._rows.index_add_(
+            0, torch.searchsorted(self._tokens, ids.flatten()), gradient.flatten(0, 1)
+        )
 
     def finish(self, reduce: Reduce) -> None:
         """All gradients are added: from here on the rows hold epsilon g / ||g||."""
@@ -65,7 +71,9 @@ class WeightAttack:
     """`awp`: gradients on the weight matrices are added up over the batch."""
 
     def __init__(self, model: nn.Module, epsilon: float) -> None:
-        self._weights = {n: p for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1}
+        self._weights = {
+            n: p for n, p in model.named_parameters() if p.requires_grad and p.ndim > 1
+        }
         self._gradients = {name: torch.zeros_like(weight) for name, weight in self._weights.items()}
         self._epsilon = epsilon
 
@@ -89,4 +97,6 @@ class WeightAttack:
 
     def attack(self) -> Attack:
         """The moved weights; their gradient is that of the weights."""
-        return Attack(weights={name: weight + self._gradients[name] for name, weight in self._weights.items()})
+        return Attack(
+            weights={name: weight + self._gradients[name] for name, weight in self._weights.items()}
+        )

@@ -53,7 +53,10 @@ def _padded(length: Any) -> Any:
 
 
 def pad(
-    texts: Sequence[tuple[NDArray[np.int32], int]], padding: int, max_length: int, device: torch.device
+    texts: Sequence[tuple[NDArray[np.int32], int]],
+    padding: int,
+    max_length: int,
+    device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Texts, each with the tokens of its first side, as ids, mask and types `(texts, tokens)` on `device`.
 
@@ -74,7 +77,11 @@ def pad(
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array on `device`; a GPU copies it from pinned memory while the CPU goes on."""
     tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )
 
 
 def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
@@ -84,7 +91,14 @@ def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
     ids, mask, types = pad(texts, pairs.special.padding, pairs.max_length, device)
     lengths = np.array([len(tokens) for tokens, _ in texts])
     places = np.flatnonzero(np.arange(ids.shape[1]) < lengths[:, None])
-    return Inputs(ids, mask, types, to_device(present, device), to_device(places, device), _extras(pairs, rows, device))
+    return Inputs(
+        ids,
+        mask,
+        types,
+        to_device(present, device),
+        to_device(places, device),
+        _extras(pairs, rows, device),
+    )
 
 
 def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:

@@ -6,12 +6,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from competition.core.signals import whole
+from competition.core.signals import critical_section
 from competition.training.checkpoints import State, named, tensors_of
 from competition.training.model_files import snapshot
 
 
-class Kept:
+class BestEpoch:
     """The epoch whose weights are kept: the last one, or the best so far."""
 
     def __init__(self, weights: str) -> None:
@@ -23,7 +23,7 @@ class Kept:
     def offer(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
         """An epoch; of two that score the same, the earlier one is better."""
         if not self.weights or not self._best or score > self.score:
-            with whole():
+            with critical_section():
                 self.score, self.held_out, self.weights = score, held_out, snapshot(model)
 
     def state(self) -> State:
@@ -35,11 +35,16 @@ class Kept:
             "ids": torch.from_numpy(ids.to_numpy(copy=True)),
             "outputs": torch.from_numpy(outputs.to_numpy(copy=True)),
         }
-        return State(named("weights", self.weights) | rows, {"score": self.score, "columns": list(outputs.columns)})
+        return State(
+            named("weights", self.weights) | rows,
+            {"score": self.score, "columns": list(outputs.columns)},
+        )
 
     def restore(self, state: State) -> None:
         """Be as one was when `state` was taken."""
         if state.values:
             self.score, self.weights = state.values["score"], tensors_of("weights", state.tensors)
-            self.held_out = pd.DataFrame(state.tensors["outputs"].numpy(), columns=state.values["columns"])
+            self.held_out = pd.DataFrame(
+                state.tensors["outputs"].numpy(), columns=state.values["columns"]
+            )
             self.held_out.insert(0, "example_id", state.tensors["ids"].numpy())

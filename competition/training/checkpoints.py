@@ -1,8 +1,9 @@
 """Where a training goes on when it was cut short: its state after a step, on disk, whole or not at all.
 
-A checkpoint is a folder `step-N` with `state.safetensors` and `state.json`, which says what it was made from and holds
-the other file's checksum. Nothing of it decides a result: whatever a step draws is a function of the seed and the step,
-so that no generator has a state to be kept, and the clock decides only when one is written.
+A checkpoint is a folder `step-N` with `state.safetensors` and `state.json`, which says what it was
+made from and holds the other file's checksum. Nothing of it decides a result: whatever a step draws
+is a function of the seed and the step, so that no generator has a state to be kept, and the clock
+decides only when one is written.
 """
 
 import hashlib
@@ -48,7 +49,11 @@ class Stateful(Protocol):
 
 def tensors_of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix/`, without it."""
-    return {name.removeprefix(f"{prefix}/"): t for name, t in tensors.items() if name.startswith(f"{prefix}/")}
+    return {
+        name.removeprefix(f"{prefix}/"): t
+        for name, t in tensors.items()
+        if name.startswith(f"{prefix}/")
+    }
 
 
 def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -59,12 +64,16 @@ def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Checkpoints:
     """The last states of one training; those that cannot be gone on from are ignored, and it is said why."""
 
-    def __init__(self, folder: Path, inputs: str, recipe: Optimised, parts: Mapping[str, Stateful]) -> None:
+    def __init__(
+        self, folder: Path, inputs: str, recipe: Optimised, parts: Mapping[str, Stateful]
+    ) -> None:
         """`inputs` is the fingerprint of all that the training depends on; `parts` are what a checkpoint holds."""
         self._folder, self._inputs, self._parts = folder, inputs, dict(parts)
         self._steps, self._seconds = recipe.checkpoint_steps, 60 * recipe.checkpoint_minutes
         self._saved = time.monotonic()
-        self.found = distributed.agreed(self._newest() if distributed.is_first() else None)
+        self.found = distributed.broadcast_from_main(
+            self._newest() if distributed.is_main_process() else None
+        )
         self._own = [] if self.found is None else [self.found]  # the oldest first
 
     def add(self, name: str, part: Stateful) -> None:
@@ -74,8 +83,8 @@ class Checkpoints:
     def due(self, step: int) -> bool:
         """Whether it is time for another one after optimiser step `step`, from 1: the first process's clock says."""
         by_steps = bool(self._steps) and step % self._steps == 0
-        by_clock = distributed.is_first() and time.monotonic() - self._saved >= self._seconds
-        return by_steps or distributed.any_of(by_clock)
+        by_clock = distributed.is_main_process() and time.monotonic() - self._saved >= self._seconds
+        return by_steps or distributed.any_process(by_clock)
 
     def save(self, step: int) -> None:
         """Write what every part is after `step`, and remove all but the newest ones; the first process does.
@@ -83,12 +92,19 @@ class Checkpoints:
         Where the state is split over processes, all must call it.
         """
         states = {name: part.state() for name, part in self._parts.items()}
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         path = self._folder / f"step-{step:08d}"
         with atomic_folder(path) as temporary:
-            tensors = {k: t for name, state in states.items() for k, t in named(name, state.tensors).items()}
-            save_file({name: _stored(tensor) for name, tensor in sorted(tensors.items())}, temporary / _TENSORS)
+            tensors = {
+                k: t
+                for name, state in states.items()
+                for k, t in named(name, state.tensors).items()
+            }
+            save_file(
+                {name: _stored(tensor) for name, tensor in sorted(tensors.items())},
+                temporary / _TENSORS,
+            )
             card = {
                 "format": FORMAT,
                 "inputs": self._inputs,
@@ -98,7 +114,9 @@ class Checkpoints:
             write_json(temporary / CARD, card)
         self._own = [*(own for own in self._own if own != path), path][-KEPT:]
         for other in self._folder.iterdir():
-            if other not in self._own:  # older ones, those that were ignored, and what a killed process left
+            if (
+                other not in self._own
+            ):  # older ones, those that were ignored, and what a killed process left
                 shutil.rmtree(other, ignore_errors=True)
         self._saved = time.monotonic()
 
@@ -132,9 +150,9 @@ class Checkpoints:
     def check_room(self, model: nn.Module, averages: bool) -> None:
         """Raise CompError where the disk lacks room for what training will write of `model`.
 
-        A checkpoint holds the weights, their averages, AdamW's two moments and the weights that are kept; one more than
-        stay is there while it is written. Then there are the weights of the trained model. What lies there counts as
-        room, since it is replaced.
+        A checkpoint holds the weights, their averages, AdamW's two moments and the weights that are
+        kept; one more than stay is there while it is written. Then there are the weights of the
+        trained model. What lies there counts as room, since it is replaced.
         """
         weights = sum(tensor.nbytes for tensor in model.state_dict().values())
         moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)

@@ -62,4 +62,6 @@ def check_weights(name: str, model: nn.Module, recipe: Optimised) -> None:
     """Raise Diverged where a weight of a model is not finite."""
     for weight, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
-            raise Diverged(f"{name} has diverged: its weights {weight} are not finite: {advice(recipe)}.")
+            raise Diverged(
+                f"{name} has diverged: its weights {weight} are not finite: {advice(recipe)}."
+            )

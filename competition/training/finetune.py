@@ -16,14 +16,14 @@ from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress, warn
 from competition.core.fingerprint import derive_seed
-from competition.core.json_files import stamp
+from competition.core.json_files import write_manifest
 from competition.core.parquet import mean_by_id
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.folds import normalise
 from competition.data.pairs import Pairs, views
 from competition.data.query_context import with_context
-from competition.data.targets import Lesson
+from competition.data.targets import Targets
 from competition.data.token_store import NOTHING, Stored
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import check_length, load_tokenizer
@@ -32,10 +32,10 @@ from competition.models.encoder.paths import Sources
 from competition.scoring import tasks
 from competition.scoring.collapse import Spread
 from competition.training.batches import Rows, collate
-from competition.training.best_epoch import Kept
+from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints
 from competition.training.divergence import Diverged, check_weights, way_out
-from competition.training.gradients import Sample, Step
+from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Enough, Log, fit, make_accelerator
 from competition.training.model_files import load_model, save_model
 from competition.training.oom import Budget
@@ -50,7 +50,9 @@ class Corpus:
 
     examples: pd.DataFrame
     pairs: Pairs
-    source: Rows  # (rows,) the position of the example that each row was made from; an example's own
+    source: (
+        Rows  # (rows,) the position of the example that each row was made from; an example's own
+    )
     asked: Rows  # (rows,) equal for rows whose normalised queries are equal, before any context
 
     @classmethod
@@ -83,23 +85,40 @@ class Corpus:
         texts = views(recipe.architecture, recipe.field_order)
         units = "char3" in recipe.features
         pairs = Pairs.make(
-            tokenizer, all_rows.examples, all_rows.products, texts, recipe.max_length, vocabulary, units, stored
+            tokenizer,
+            all_rows.examples,
+            all_rows.products,
+            texts,
+            recipe.max_length,
+            vocabulary,
+            units,
+            stored,
         )
         source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
-        return cls(all_rows.examples, pairs, source, pd.factorize(np.array(queries, object))[0].astype(np.int64))
+        return cls(
+            all_rows.examples,
+            pairs,
+            source,
+            pd.factorize(np.array(queries, object))[0].astype(np.int64),
+        )
 
-    def sample(self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, lesson: Lesson | None = None) -> Sample:
+    def sample(
+        self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, lesson: Targets | None = None
+    ) -> Sample:
         """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them.
 
-        An augmented row whose query, translated, is that of a row at `evaluated` is left out. Examples teach `lesson`,
-        in the order of `train`, or their labels alone; an augmented row teaches what its source does.
+        An augmented row whose query, translated, is that of a row at `evaluated` is left out.
+        Examples teach `lesson`, in the order of `train`, or their labels alone; an augmented row
+        teaches what its source does.
         """
         made = (self.source != np.arange(len(self.source))) & np.isin(self.source, train)
         added = np.flatnonzero(made & ~np.isin(self.asked, self.asked[evaluated]))
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
         if lesson is None:
-            return Sample(self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight)
+            return Sample(
+                self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight
+            )
         place = np.zeros(len(self.source), np.int64)
         place[train] = np.arange(len(train))
         taught = place[self.source[rows]]
@@ -107,12 +126,17 @@ class Corpus:
 
 
 def _augmented(
-    recipe: EncoderRecipe, examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str] | None
+    recipe: EncoderRecipe,
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    translations: Mapping[str, str] | None,
 ) -> tuple[Augmented, list[str]]:
     """The examples as a recipe reads them, behind them the rows that it adds; and each row's normalised query."""
     new = []
     normalised = {text: normalise(text) for text in examples["query"].unique()}
-    query = pd.Series([normalised[text] for text in examples["query"]], index=examples["example_id"])
+    query = pd.Series(
+        [normalised[text] for text in examples["query"]], index=examples["example_id"]
+    )
     queries = query.tolist()
     if translations is not None:
         translated = augment.translate(examples, products, translations)
@@ -133,9 +157,9 @@ def _augmented(
 class Fold:
     """One fold to train: where its weights go, what they are and start from, and which rows are on which side.
 
-    `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint. `lesson` says what the rows
-    at `train` teach, in their order, where that is not their label alone. Checkpoints go to the folder `unfinished`,
-    where there is to be one.
+    `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint. `lesson`
+    says what the rows at `train` teach, in their order, where that is not their label alone.
+    Checkpoints go to the folder `unfinished`, where there is to be one.
     """
 
     name: str
@@ -145,12 +169,16 @@ class Fold:
     train: Rows
     held_out: Rows
     test: Rows
-    lesson: Lesson | None = None
+    lesson: Targets | None = None
     unfinished: Path | None = None
 
 
 def train_fold(
-    recipe: EncoderRecipe, corpus: Corpus, fold: Fold, log: Log, score: Callable[[pd.DataFrame], float]
+    recipe: EncoderRecipe,
+    corpus: Corpus,
+    fold: Fold,
+    log: Log,
+    score: Callable[[pd.DataFrame], float],
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fine-tune on `fold.train`, once per seed, save the weights, and predict.
 
@@ -159,7 +187,8 @@ def train_fold(
         corpus: the pairs of all examples.
         fold: which rows.
         log: gets losses and the held-out score after each epoch.
-        score: of held-out outputs, higher is better; decides the epoch that is kept when `recipe.weights` is "best".
+        score: of held-out outputs, higher is better; decides the epoch that is kept when
+            `recipe.weights` is "best".
 
     Returns:
         Outputs of the held-out rows and of the test rows, see `predict`; the mean over the seeds.
@@ -170,18 +199,20 @@ def train_fold(
     if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
         raise ValueError("a row is on both sides of the fold")
     held_out, test, budget = [], [], Budget(recipe.token_budget)
-    with atomic_folder(fold.folder) if distributed.is_first() else nullcontext() as folder:
+    with atomic_folder(fold.folder) if distributed.is_main_process() else nullcontext() as folder:
         for seed in recipe.all_seeds:
             # One for each seed: it holds on to the model and optimizer that it prepares.
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)
-            model, outputs = _train_seed(accelerator, recipe, corpus, fold, seed, budget, log, score)
+            model, outputs = _train_seed(
+                accelerator, recipe, corpus, fold, seed, budget, log, score
+            )
             held_out.append(outputs)
             if folder is not None:
                 save_model(folder, seed, model, fold.sources)
             with progress(f"{recipe.name} fold {fold.name}, test", len(fold.test), "rows") as work:
                 test.append(predict(accelerator, model, corpus.pairs, fold.test, budget, work))
         if folder is not None:
-            stamp(folder, fold.inputs)
+            write_manifest(folder, fold.inputs)
     return mean_by_id(held_out), mean_by_id(test)
 
 
@@ -220,14 +251,29 @@ def tune(
         rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
         parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
         with accelerator.autocast():
-            model.to(device).start_by_similarity(collate(sample.pairs, part, device) for part in parts)
+            model.to(device).start_by_similarity(
+                collate(sample.pairs, part, device) for part in parts
+            )
     if recipe.prior_bias:
         model.start_at(sample.mean_target(LOGITS[recipe.kind]))
 
-    def gradients(wrapped: nn.Module) -> Step:
-        return Step(accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed)
+    def gradients(wrapped: nn.Module) -> BatchGradients:
+        return BatchGradients(
+            accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed
+        )
 
-    fit(accelerator, model, recipe, len(sample.rows), gradients, seed, work, log, after_epoch, checkpoints)
+    fit(
+        accelerator,
+        model,
+        recipe,
+        len(sample.rows),
+        gradients,
+        seed,
+        work,
+        log,
+        after_epoch,
+        checkpoints,
+    )
 
 
 def _train_seed(
@@ -243,10 +289,14 @@ def _train_seed(
     """The model of one seed with the weights that are kept, and its outputs of the held-out rows."""
     drawn = recipe.fold_seed(seed, fold.name)
     model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
-    sample = corpus.sample(recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson)
-    kept, checkpoints = Kept(recipe.weights), None
+    sample = corpus.sample(
+        recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson
+    )
+    kept, checkpoints = BestEpoch(recipe.weights), None
     if fold.unfinished is not None:
-        checkpoints = Checkpoints(fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept})
+        checkpoints = Checkpoints(
+            fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept}
+        )
     name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
     rows, held_out = len(sample.rows), len(fold.held_out)
     with progress(name, recipe.epochs * (rows + held_out), "rows") as work:
@@ -256,13 +306,19 @@ def _train_seed(
             outputs = predict(accelerator, evaluated, corpus.pairs, fold.held_out, budget, work)
             value = score(outputs)
             log.write(seed=seed, epoch=epoch, held_out_score=None if math.isnan(value) else value)
-            probe = outputs if held_out else predict(accelerator, evaluated, corpus.pairs, fold.train[:PROBE], budget)
+            probe = (
+                outputs
+                if held_out
+                else predict(accelerator, evaluated, corpus.pairs, fold.train[:PROBE], budget)
+            )
             fault = Spread.of(probe, corpus.examples).fault
             if recipe.weights == "best" or epoch + 1 == recipe.epochs or fault:
                 check_weights(name, evaluated, recipe)
                 kept.offer(value, outputs, evaluated)
             if fault:
-                warn(f"{name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {way_out(recipe)}.")
+                warn(
+                    f"{name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {way_out(recipe)}."
+                )
                 raise Enough
 
         try:

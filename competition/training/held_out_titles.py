@@ -13,7 +13,7 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import derive_seed
 from competition.data.catalogue import IGNORED
 from competition.data.pairs import SpecialTokens
-from competition.data.pretraining_examples import Masking, Texts, whole
+from competition.data.pretraining_examples import Masking, Texts, starts_word
 from competition.data.text import clean_all
 from competition.data.tokenizer import tokenise
 from competition.models.encoder.pretraining_card import Losses
@@ -26,7 +26,7 @@ MASKINGS = 5  # of each title, so that the measure is steadier
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutTitles:
     """Titles that nothing is learned from, masked once and for all: what the checkpoint is chosen by."""
 
     products: pd.DataFrame
@@ -34,7 +34,9 @@ class HeldOut:
     special: SpecialTokens
 
     @classmethod
-    def make(cls, products: pd.DataFrame, tokenizer: Any, recipe: PretrainingRecipe) -> "HeldOut":
+    def make(
+        cls, products: pd.DataFrame, tokenizer: Any, recipe: PretrainingRecipe
+    ) -> "HeldOutTitles":
         """Raises InputError where there is no title."""
         if products.empty:
             raise InputError(
@@ -45,7 +47,11 @@ class HeldOut:
         tokens = tokenise(tokenizer, clean_all(products["title"]), recipe.max_length)
         ids = [special.join([tokens[i]], recipe.max_length) for i in range(len(tokens))]
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
-        return cls(products, whole([seen for seen, _ in masked], token=[target for _, target in masked]), special)
+        return cls(
+            products,
+            starts_word([seen for seen, _ in masked], token=[target for _, target in masked]),
+            special,
+        )
 
     def losses(self, accelerator: Accelerator, model: PretrainingModel, budget: Budget) -> Losses:
         """Of each product."""
@@ -53,7 +59,9 @@ class HeldOut:
         sums = np.zeros((len(lengths), 2))
 
         def measure(rows: Rows) -> None:
-            batch = to_device(self.texts, rows, self.special, int(lengths.max()), accelerator.device)
+            batch = to_device(
+                self.texts, rows, self.special, int(lengths.max()), accelerator.device
+            )
             losses = model("mlm", batch)["token"].double().cpu().numpy()
             of_text = (batch.targets["token"] != IGNORED).nonzero()[:, 0].cpu().numpy()
             sums[rows, 0] = np.bincount(of_text, losses, len(rows))
@@ -61,7 +69,9 @@ class HeldOut:
 
         was_training = model.training
         model.eval()
-        with torch.inference_mode():  # in full precision: epochs and settings differ in the third digit
+        with (
+            torch.inference_mode()
+        ):  # in full precision: epochs and settings differ in the third digit
             budget.spend(measure, np.arange(len(lengths)), lengths)
         model.train(was_training)
         return sums.reshape(len(self.products), MASKINGS, 2).sum(1)

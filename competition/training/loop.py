@@ -16,10 +16,16 @@ from torch import nn
 from competition.config.recipe import Optimised
 from competition.core import distributed
 from competition.core.console import Progress, console
-from competition.core.signals import Interrupted, held, obey, pending, whole
+from competition.core.signals import (
+    Interrupted,
+    critical_section,
+    defer_signals,
+    pending,
+    raise_pending,
+)
 from competition.training.checkpoints import Checkpoints
 from competition.training.footprint import peak_memory
-from competition.training.optimizer import Gradients, Model, Optimisation
+from competition.training.optimizer import Gradients, Model, TrainingState
 from competition.training.precision import PreciseAccelerator
 
 LOG_EVERY = 50  # optimiser steps
@@ -32,10 +38,12 @@ class Enough(Exception):
 def make_accelerator(precision: str = "auto", deterministic: bool = False) -> Accelerator:
     """An Accelerator that computes in the `precision` of a recipe; a CPU always repeats its bytes."""
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when a GPU first multiplies
+        os.environ.setdefault(
+            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+        )  # read when a GPU first multiplies
     torch.use_deterministic_algorithms(deterministic)
-    # No buffer of a model changes in training; an exchange of them in every forward would wait for processes that have
-    # fewer pieces of a batch.
+    # No buffer of a model changes in training; an exchange of them in every forward would wait for
+    # processes that have fewer pieces of a batch.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
     return PreciseAccelerator(precision, kwargs_handlers=[kwargs])
 
@@ -50,7 +58,7 @@ class Log:
     def write(self, **values: Any) -> None:
         """One line by the first of several processes: the time, the most memory held until then in bytes, what every
         line says, and `values`."""
-        if not distributed.is_first():
+        if not distributed.is_main_process():
             return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         line = {"time": now, "memory": peak_memory(), **self._always, **values}
@@ -72,8 +80,8 @@ def fit(
 ) -> None:
     """Train `model` in place, from a checkpoint where there is one.
 
-    Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed, epoch). The token
-    budget and the number of processes only split it.
+    Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed,
+    epoch). The token budget and the number of processes only split it.
 
     Args:
         accelerator: made by `make_accelerator`.
@@ -84,17 +92,19 @@ def fit(
         seed: of the order of rows.
         work: counts the rows seen.
         log: gets a line every LOG_EVERY steps.
-        after_epoch: called with the epoch's number, from 0, and the model to evaluate and keep: the one with averaged
-            weights where the recipe asks for them. It may be interrupted, and is then called again; it may raise
-            Enough.
-        checkpoints: where the state goes from time to time, and when training is interrupted or done.
+        after_epoch: called with the epoch's number, from 0, and the model to evaluate and keep: the
+            one with averaged weights where the recipe asks for them. It may be interrupted, and is
+            then called again; it may raise Enough.
+        checkpoints: where the state goes from time to time, and when training is interrupted or
+            done.
 
     Raises:
-        CompError: memory runs out however a batch is split, or the disk has no room for the checkpoints.
+        CompError: memory runs out however a batch is split, or the disk has no room for the
+            checkpoints.
         Diverged: a loss is not finite.
         Interrupted: SIGTERM or Ctrl-C; what is done is in a checkpoint.
     """
-    loop = Optimisation(accelerator, model, recipe, count, make_gradients, seed, work.name)
+    loop = TrainingState(accelerator, model, recipe, count, make_gradients, seed, work.name)
     if checkpoints is None:
         return _train(loop, work, log, after_epoch, lambda done: None)
     checkpoints.check_room(model, bool(recipe.ema))
@@ -111,26 +121,30 @@ def fit(
         with _ending_together(loop) if loop.is_sharded else nullcontext():
             _train(loop, work, log, after_epoch, keep)
     except Interrupted as asked:
-        with held():  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
+        with (
+            defer_signals()
+        ):  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
             checkpoints.save(loop.step)
             if loop.ending:
-                distributed.wait()  # a launcher ends the first process soon after another has left
+                distributed.barrier()  # a launcher ends the first process soon after another has left
         where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
-        raise Interrupted(asked.number, f"{where} is kept, and the same command goes on from there") from None
+        raise Interrupted(
+            asked.number, f"{where} is kept, and the same command goes on from there"
+        ) from None
 
 
 @contextmanager
-def _ending_together(loop: Optimisation[Model]) -> Iterator[None]:
+def _ending_together(loop: TrainingState[Model]) -> Iterator[None]:
     """Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it."""
-    with held():
+    with defer_signals():
         yield
-        if distributed.any_of(pending()):  # since the last step, behind which they would have
+        if distributed.any_process(pending()):  # since the last step, behind which they would have
             loop.ending = True
-            obey()
+            raise_pending()
 
 
 def _train(
-    loop: Optimisation[Model],
+    loop: TrainingState[Model],
     work: Progress,
     log: Log,
     after_epoch: Callable[[int, Model], None],
@@ -139,8 +153,9 @@ def _train(
     """What is left of the epochs; `keep` is called after each step and each epoch, with whether that is all."""
     began, seen = time.monotonic(), 0
     while loop.epochs < loop.recipe.epochs:
-        # Who left between two steps would leave the others in the next one: all end behind the same step.
-        with whole() if distributed.is_first() else held():
+        # Who left between two steps would leave the others in the next one: all end behind the same
+        # step.
+        with critical_section() if distributed.is_main_process() else defer_signals():
             for chosen, loss in loop.epoch():
                 seen += len(chosen)
                 work.advance(len(chosen))
@@ -155,10 +170,11 @@ def _train(
                         rows_per_second=round(rate, 1),
                     )
                 if loop.ending:
-                    obey()
+                    raise_pending()
                 keep(False)
-        # In an evaluation, the first process can save alone, if the others stay; those have nothing to save.
-        with nullcontext() if distributed.is_first() else held():
+        # In an evaluation, the first process can save alone, if the others stay; those have nothing
+        # to save.
+        with nullcontext() if distributed.is_main_process() else defer_signals():
             try:
                 after_epoch(loop.epochs, loop.evaluated())
                 loop.epochs += 1

@@ -1,7 +1,7 @@
 """A trained model on disk; reading it runs nothing.
 
-For each seed, `seed-S/` is an ordinary Hugging Face folder of the encoder (config, tokenizer, `model.safetensors`),
-with the features and the head beside it in `relevance.safetensors`.
+For each seed, `seed-S/` is an ordinary Hugging Face folder of the encoder (config, tokenizer,
+`model.safetensors`), with the features and the head beside it in `relevance.safetensors`.
 """
 
 from dataclasses import replace
@@ -26,7 +26,9 @@ def model_folder(folder: Path, seed: int) -> Path:
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """A copy of a model's weights as they are now, where a GPU's memory is not needed for it."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+    return {
+        name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()
+    }
 
 
 def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources) -> None:
@@ -34,8 +36,14 @@ def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources)
     own = model_folder(folder, seed)
     own.mkdir()
     encoder.save(own, encoder.load_tokenizer(sources.encoder), model.encoder)
-    beside = {name: tensor for name, tensor in sorted(model.state_dict().items()) if not name.startswith(_ENCODER)}
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}, own / _BESIDE)
+    beside = {
+        name: tensor
+        for name, tensor in sorted(model.state_dict().items())
+        if not name.startswith(_ENCODER)
+    }
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}, own / _BESIDE
+    )
 
 
 def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources) -> RelevanceModel:
@@ -46,6 +54,8 @@ def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources)
         model.load_state_dict(load_file(whole))
         return model
     model = RelevanceModel.make(recipe, replace(sources, encoder=own), seed=0)
-    loaded = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(_ENCODER)}
+    loaded = {
+        name: tensor for name, tensor in model.state_dict().items() if name.startswith(_ENCODER)
+    }
     model.load_state_dict(loaded | load_file(own / _BESIDE))
     return model

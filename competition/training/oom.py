@@ -51,10 +51,12 @@ def halved(accelerator: Accelerator, budget: int, longest: int) -> int:
     Args:
         accelerator: whose device has no memory left.
         budget: how many tokens a piece of a batch could hold.
-        longest: how many tokens a text may have; with that budget, every text is a piece of its own.
+        longest: how many tokens a text may have; with that budget, every text is a piece of its
+            own.
 
     Raises:
-        CompError: a smaller budget would split nothing any more, or other processes wait for this one's part.
+        CompError: a smaller budget would split nothing any more, or other processes wait for this
+            one's part.
     """
     if accelerator.num_processes > 1:
         raise CompError(
@@ -71,5 +73,7 @@ def _half(budget: int, longest: int) -> int:
             "or take a smaller encoder; a contrastive batch is never split, its size is batch_size."
         )
     torch.cuda.empty_cache()
-    warn(f"Memory ran out: pieces of a batch hold {budget // 2:,} tokens from here on instead of {budget:,}.")
+    warn(
+        f"Memory ran out: pieces of a batch hold {budget // 2:,} tokens from here on instead of {budget:,}."
+    )
     return budget // 2

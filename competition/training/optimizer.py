@@ -19,7 +19,7 @@ from competition.training.checkpoints import State, named, tensors_of
 from competition.training.divergence import LossWatch
 from competition.training.oom import halved
 from competition.training.regularization import averaged
-from competition.training.sharding import gathered, parts_of, put_parts, put_whole, split
+from competition.training.sharding import gather_tensors, parts_of, put_parts, put_whole, split
 
 _ENCODER = "encoder."  # what the names of the encoder's weights begin with
 _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a weight's name is that of its layer
@@ -28,12 +28,16 @@ _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a weight's name is that
 def learning_rates(model: nn.Module, recipe: Optimised) -> dict[str, float]:
     """Return the highest learning rate of each trained parameter, by name.
 
-    The last layer of the encoder, and what stands behind it, learns by `learning_rate`, each layer below by
-    `layer_decay` times the rate of the one above (Howard and Ruder 2018), the embeddings below the first layer. All
-    else learns by `head_learning_rate`.
+    The last layer of the encoder, and what stands behind it, learns by `learning_rate`, each layer
+    below by `layer_decay` times the rate of the one above (Howard and Ruder 2018), the embeddings
+    below the first layer. All else learns by `head_learning_rate`.
     """
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    numbers = {name: int(found[1]) for name in names if name.startswith(_ENCODER) and (found := _LAYER.search(name))}
+    numbers = {
+        name: int(found[1])
+        for name in names
+        if name.startswith(_ENCODER) and (found := _LAYER.search(name))
+    }
     layers = 1 + max(numbers.values(), default=-1)
     rates, number = {}, -1  # of embeddings, which are named before the first layer
     for name in names:
@@ -58,7 +62,9 @@ def make_optimizer(model: nn.Module, recipe: Optimised) -> AdamW:
             (recipe.weight_decay, [p for p in trained if p.ndim > 1]),
             (0.0, [p for p in trained if p.ndim <= 1]),
         ):
-            groups.append({"params": members, "lr": rate, "initial_lr": rate, "weight_decay": weight_decay})
+            groups.append(
+                {"params": members, "lr": rate, "initial_lr": rate, "weight_decay": weight_decay}
+            )
     fused = recipe.fused or all(parameters[name].is_cuda for name in rates)
     return AdamW(groups, fused=True if fused else None)
 
@@ -66,7 +72,8 @@ def make_optimizer(model: nn.Module, recipe: Optimised) -> AdamW:
 def schedule(step: int, steps: int, warmup: float, at_least: int = 0) -> float:
     """Return the learning rate's factor at `step` (from 0): a linear rise, then a linear fall to 0.
 
-    The rise takes the share `warmup` of all steps, and `at_least` so many of them where that is no more than half.
+    The rise takes the share `warmup` of all steps, and `at_least` so many of them where that is no
+    more than half.
     """
     rise = max(round(steps * warmup), min(at_least, steps // 2))
     if step < rise:
@@ -86,7 +93,7 @@ class Gradients(Protocol):
         """Add the gradient of the rows `chosen` at optimiser step `step`; returns the batch's loss, on the device."""
 
 
-class Optimisation(Generic[Model]):
+class TrainingState(Generic[Model]):
     """A model in training: what changes from step to step, and where it stands."""
 
     def __init__(
@@ -100,9 +107,17 @@ class Optimisation(Generic[Model]):
         name: str,
     ) -> None:
         """The arguments are those of `fit`; `name` is what messages call the training."""
-        self.recipe, self._accelerator, self._model, self._count, self._seed = recipe, accelerator, model, count, seed
+        self.recipe, self._accelerator, self._model, self._count, self._seed = (
+            recipe,
+            accelerator,
+            model,
+            count,
+            seed,
+        )
         self.is_sharded = recipe.is_sharded and accelerator.num_processes > 1
-        here = torch.device("cpu") if self.is_sharded else accelerator.device  # parts come to the device one by one
+        here = (
+            torch.device("cpu") if self.is_sharded else accelerator.device
+        )  # parts come to the device one by one
         self._trained = copy.deepcopy(model) if self.is_sharded else model.to(here)
         self._average = averaged(self._trained, recipe.ema, here) if recipe.ema else None
         if self.is_sharded:  # behind the copies, since what is split cannot be copied
@@ -115,7 +130,9 @@ class Optimisation(Generic[Model]):
         self._gradients = make_gradients(self._wrapped)
         self._per_epoch = -(-count // recipe.batch_size)
         self.steps = recipe.epochs * self._per_epoch
-        self.step = self.epochs = 0  # optimiser steps that are done, and epochs, their evaluation included
+        self.step = self.epochs = (
+            0  # optimiser steps that are done, and epochs, their evaluation included
+        )
         self.losses = LossWatch(name, recipe, self.steps)
         self.ending = False  # whether all processes end behind this step
 
@@ -174,7 +191,7 @@ class Optimisation(Generic[Model]):
         if self._average is not None:
             self._average.update_parameters(self._trained)
         self.step += 1
-        self.ending = distributed.any_of(pending())
+        self.ending = distributed.any_process(pending())
         return loss
 
     def _backward(self, chosen: Rows) -> Tensor:
@@ -201,24 +218,32 @@ class Optimisation(Generic[Model]):
         values = {"step": self.step, "epochs": self.epochs, "token_budget": budget}
         if self.epochs == self.recipe.epochs:
             return State(values=values)  # nothing is trained any more
-        tensors = named("model", gathered(self._trained.state_dict()))
+        tensors = named("model", gather_tensors(self._trained.state_dict()))
         if self._average is not None:
-            tensors |= named("average", gathered(self._average.state_dict()))
+            tensors |= named("average", gather_tensors(self._average.state_dict()))
         for number, moments in self._optimizer.state_dict()["state"].items():
-            tensors |= named(f"optimizer/{number}", gathered(moments))
+            tensors |= named(f"optimizer/{number}", gather_tensors(moments))
         return State(tensors, values)
 
     def restore(self, state: State) -> None:
         """Be where one was when `state` was taken; the token budget is the smaller one."""
         self.step, self.epochs = state.values["step"], state.values["epochs"]
-        self._gradients.token_budget = min(self._gradients.token_budget, state.values["token_budget"])
+        self._gradients.token_budget = min(
+            self._gradients.token_budget, state.values["token_budget"]
+        )
         if self.epochs == self.recipe.epochs:
             return
         put_parts(self._trained, tensors_of("model", state.tensors))
         if self._average is not None:
             put_parts(self._average, tensors_of("average", state.tensors))
         content, moments = self._optimizer.state_dict(), tensors_of("optimizer", state.tensors)
-        trained = [parameter for group in self._optimizer.param_groups for parameter in group["params"]]
-        numbers = dict.fromkeys(name.partition("/")[0] for name in moments)  # in the same order on all processes
-        content["state"] = {int(n): parts_of(tensors_of(n, moments), trained[int(n)]) for n in numbers}
+        trained = [
+            parameter for group in self._optimizer.param_groups for parameter in group["params"]
+        ]
+        numbers = dict.fromkeys(
+            name.partition("/")[0] for name in moments
+        )  # in the same order on all processes
+        content["state"] = {
+            int(n): parts_of(tensors_of(n, moments), trained[int(n)]) for n in numbers
+        }
         self._optimizer.load_state_dict(content)

@@ -9,8 +9,8 @@ from accelerate import Accelerator
 def computes_in_bf16(precision: str) -> bool:
     """Return whether `precision` of a recipe means bf16 here.
 
-    `auto` is bf16 on GPUs that have it, and fp32 elsewhere: CPUs compute in fp32, those that have bf16 too, so that
-    bytes are the same on all. `fast` is bf16 on these, too.
+    `auto` is bf16 on GPUs that have it, and fp32 elsewhere: CPUs compute in fp32, those that have
+    bf16 too, so that bytes are the same on all. `fast` is bf16 on these, too.
     """
     if precision in ("auto", "fast") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -50,7 +50,9 @@ def predict(
     ids, found = [np.empty(0, np.int64)], []
 
     def answer(piece: Rows) -> None:
-        found.append(model.outputs(model(collate(pairs, piece, accelerator.device))))  # left there: nobody waits for it
+        found.append(
+            model.outputs(model(collate(pairs, piece, accelerator.device)))
+        )  # left there: nobody waits for it
         ids.append(pairs.example_id[piece])
         if work is not None:
             work.advance(len(piece))

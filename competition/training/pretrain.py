@@ -15,8 +15,8 @@ from competition.core.atomic import atomic_folder
 from competition.core.console import console, progress, warn
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
-from competition.core.json_files import stamp
-from competition.core.signals import whole
+from competition.core.json_files import write_manifest
+from competition.core.signals import critical_section
 from competition.data.catalogue import Catalogue, hold_out
 from competition.data.pretraining_examples import Examples
 from competition.data.token_store import Sequences
@@ -25,15 +25,21 @@ from competition.models.encoder.embeddings import load_names, save_names
 from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
 from competition.models.encoder.families import check_precision
 from competition.models.encoder.paths import Sources
-from competition.models.encoder.pretraining_card import Epoch, Losses, best_epoch, mlm_loss, write_card
+from competition.models.encoder.pretraining_card import (
+    Epoch,
+    Losses,
+    best_epoch,
+    mlm_loss,
+    write_card,
+)
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.training.checkpoints import Checkpoints, State, named, tensors_of
 from competition.training.divergence import Diverged, advice
-from competition.training.held_out_titles import HeldOut
+from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.model_files import snapshot
 from competition.training.oom import Budget
-from competition.training.pretraining_gradients import Pretraining
+from competition.training.pretraining_gradients import PretrainingGradients
 
 
 def pretrain(
@@ -51,12 +57,14 @@ def pretrain(
     Args:
         recipe: tasks, their weights, and size.
         products: the catalogue with the column `copies`, see `catalogue.choose`.
-        sources: the encoder to start from, the vocabulary where brands or colors are learned, and the embeddings that
-            an earlier pre-training left of them.
-        folder: gets an ordinary encoder folder with, where they were learned, the embeddings of brands and colors.
+        sources: the encoder to start from, the vocabulary where brands or colors are learned, and
+            the embeddings that an earlier pre-training left of them.
+        folder: gets an ordinary encoder folder with, where they were learned, the embeddings of
+            brands and colors.
         inputs: fingerprint of all this.
         log: gets the losses.
-        unfinished: the folder of checkpoints, where any are to be written. It is removed at the end.
+        unfinished: the folder of checkpoints, where any are to be written. It is removed at the
+            end.
         stored: the tokens of the catalogue, as far as they are stored.
 
     Raises:
@@ -67,18 +75,24 @@ def pretrain(
     check_length(sources.encoder, recipe.max_length, recipe.name)
     tokenizer = load_tokenizer(sources.encoder)
     if tokenizer.mask_token_id is None:
-        raise CompError(f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs.")
+        raise CompError(
+            f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
+        )
     held = hold_out(products)
-    held_out = HeldOut.make(products[held].reset_index(drop=True), tokenizer, recipe)
+    held_out = HeldOutTitles.make(products[held].reset_index(drop=True), tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
     catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
     examples = Examples(catalogue, tokenizer, recipe)
     model = _start(recipe, sources, examples, vocabulary)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
-    run = Pretraining(accelerator, model, recipe, examples)
+    run = PretrainingGradients(accelerator, model, recipe, examples)
     watch = _Watch(recipe, accelerator, held_out, log)
-    checkpoints = Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run}) if unfinished else None
+    checkpoints = (
+        Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run})
+        if unfinished
+        else None
+    )
     if checkpoints is None or checkpoints.found is None:
         watch.measure(0, model, dict)
     with progress(recipe.name, recipe.epochs * examples.blocks, "blocks") as work:
@@ -88,19 +102,30 @@ def pretrain(
 
         seed, blocks = recipe.seed, examples.blocks
         try:
-            fit(accelerator, model, recipe, blocks, lambda wrapped: run, seed, work, log, after_epoch, checkpoints)
+            fit(
+                accelerator,
+                model,
+                recipe,
+                blocks,
+                lambda wrapped: run,
+                seed,
+                work,
+                log,
+                after_epoch,
+                checkpoints,
+            )
         except Diverged as fault:
             if not watch.weights:
                 raise
             warn(f"{fault} The best epoch before is kept.")
-    if not distributed.is_first():
+    if not distributed.is_main_process():
         return
     model.load_state_dict(watch.weights)
     with atomic_folder(folder) as temporary:
         save(temporary, tokenizer, model.encoder)
         save_names(temporary, model.name_tables())
         watch.write(temporary, recipe, inputs)
-        stamp(temporary, inputs)
+        write_manifest(temporary, inputs)
     if unfinished is not None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -123,14 +148,23 @@ def _start(
 class _Watch:
     """Measures after each epoch and keeps the weights with the lowest held-out loss."""
 
-    def __init__(self, recipe: PretrainingRecipe, accelerator: Accelerator, held_out: HeldOut, log: Log) -> None:
-        self._name, self._recipe, self._accelerator, self._log = recipe.name, recipe, accelerator, log
+    def __init__(
+        self, recipe: PretrainingRecipe, accelerator: Accelerator, held_out: HeldOutTitles, log: Log
+    ) -> None:
+        self._name, self._recipe, self._accelerator, self._log = (
+            recipe.name,
+            recipe,
+            accelerator,
+            log,
+        )
         self._held_out, self._budget = held_out, Budget(recipe.token_budget)
         self.epochs: list[Epoch] = []
         self.losses: list[Losses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
-    def measure(self, number: int, model: PretrainingModel, learned: Callable[[], dict[str, float]]) -> None:
+    def measure(
+        self, number: int, model: PretrainingModel, learned: Callable[[], dict[str, float]]
+    ) -> None:
         """Measure after epoch `number`; 0 is before training, and never kept since its heads know nothing.
 
         Raises:
@@ -144,14 +178,16 @@ class _Watch:
                 f"{self._name} has diverged: after epoch {number}, the loss on held-out titles is not finite: "
                 f"{advice(self._recipe)}."
             )
-        with whole():
+        with critical_section():
             epoch = Epoch(number, mlm_loss(losses), learned())
             self.epochs.append(epoch)
             self.losses.append(losses)
             if best_epoch(self.epochs) is epoch:
                 self.weights = snapshot(model)
         self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
-        console.print(f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}")
+        console.print(
+            f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}"
+        )
 
     def write(self, folder: Path, recipe: PretrainingRecipe, inputs: str) -> None:
         """Leave the card in an encoder's folder."""
@@ -160,7 +196,9 @@ class _Watch:
 
     def state(self) -> State:
         """What each epoch scored, and the weights that are kept."""
-        losses = {str(number): torch.from_numpy(of_titles) for number, of_titles in enumerate(self.losses)}
+        losses = {
+            str(number): torch.from_numpy(of_titles) for number, of_titles in enumerate(self.losses)
+        }
         tensors = named("losses", losses) | named("weights", self.weights)
         return State(tensors, {"learned": [epoch.learned for epoch in self.epochs]})
 
@@ -168,5 +206,7 @@ class _Watch:
         """Be as one was when `state` was taken."""
         learned, losses = state.values["learned"], tensors_of("losses", state.tensors)
         self.losses = [losses[str(number)].numpy() for number in range(len(losses))]
-        self.epochs = [Epoch(n, mlm_loss(losses), learned[n]) for n, losses in enumerate(self.losses)]
+        self.epochs = [
+            Epoch(n, mlm_loss(losses), learned[n]) for n, losses in enumerate(self.losses)
+        ]
         self.weights = tensors_of("weights", state.tensors)

@@ -23,9 +23,13 @@ from competition.training.checkpoints import State, named, tensors_of
 from competition.training.momentum import Momentum, Queue
 
 
-def to_device(texts: Texts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device) -> Batch:
+def to_device(
+    texts: Texts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device
+) -> Batch:
     """The texts of `rows` with their targets, padded."""
-    ids, mask, types = pad([(texts.ids[i], texts.first_text[i]) for i in rows], special.padding, limit, device)
+    ids, mask, types = pad(
+        [(texts.ids[i], texts.first_text[i]) for i in rows], special.padding, limit, device
+    )
     targets = {}
     for name, values in texts.targets.items():
         per_token = bool(np.ndim(values[0]))
@@ -39,20 +43,37 @@ def to_device(texts: Texts, rows: Rows, special: SpecialTokens, limit: int, devi
     return Batch(ids, mask, types, targets)
 
 
-class Pretraining:
+class PretrainingGradients:
     """Counts the gradients of one pre-training run.
 
-    Losses are means over the targets of the whole mini-batch, of which the token budget and the processes take shares;
-    the contrastive mini-batch, whose texts are each other's negatives, is never split: every process does all of it.
+    Losses are means over the targets of the whole mini-batch, of which the token budget and the
+    processes take shares; the contrastive mini-batch, whose texts are each other's negatives, is
+    never split: every process does all of it.
     """
 
     def __init__(
-        self, accelerator: Accelerator, model: PretrainingModel, recipe: PretrainingRecipe, examples: Examples
+        self,
+        accelerator: Accelerator,
+        model: PretrainingModel,
+        recipe: PretrainingRecipe,
+        examples: Examples,
     ) -> None:
-        self.accelerator, self.model, self.recipe, self.examples = accelerator, model, recipe, examples
+        self.accelerator, self.model, self.recipe, self.examples = (
+            accelerator,
+            model,
+            recipe,
+            examples,
+        )
         self.token_budget = recipe.token_budget
-        self.losses: dict[str, list[Tensor]] = {}  # of each task, step by step, until `epoch_losses` is asked
-        self._weights = {"token": recipe.mlm, "match": recipe.query, "brand": recipe.brand, "color": recipe.color}
+        self.losses: dict[
+            str, list[Tensor]
+        ] = {}  # of each task, step by step, until `epoch_losses` is asked
+        self._weights = {
+            "token": recipe.mlm,
+            "match": recipe.query,
+            "brand": recipe.brand,
+            "color": recipe.color,
+        }
         self._losses_of = {"mlm": ("token",), "query": ("match",), "attributes": tuple(model.names)}
         if "contrastive" in examples.tasks:
             hidden = model.encoder.config.hidden_size
@@ -67,20 +88,29 @@ class Pretraining:
             for task in self.examples.tasks:
                 total += self.count(task, chosen, step)
         except torch.OutOfMemoryError:  # the step is taken again in smaller pieces
-            self.losses = {name: losses[: known.get(name, 0)] for name, losses in self.losses.items()}
+            self.losses = {
+                name: losses[: known.get(name, 0)] for name, losses in self.losses.items()
+            }
             raise
         if self.accelerator.num_processes > 1:
-            # Every process has run its own number of passes, so gradients are exchanged here and not by the wrapper.
+            # Every process has run its own number of passes, so gradients are exchanged here and
+            # not by the wrapper.
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
-                    gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                    gradient = (
+                        torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                    )
                     parameter.grad = self.accelerator.reduce(gradient, reduction="sum")
         return total
 
     def count(self, task: str, chosen: Rows, step: int) -> Tensor:
         """Add the gradient of one task on this process; returns its weighted loss over all of them."""
         texts = self.examples.make(task, chosen, step)
-        return self._contrast(texts, step) if task == "contrastive" else self._predict(task, texts, step)
+        return (
+            self._contrast(texts, step)
+            if task == "contrastive"
+            else self._predict(task, texts, step)
+        )
 
     def epoch_losses(self) -> dict[str, float]:
         """The mean of each task's loss since the last call, unweighted."""
@@ -90,7 +120,9 @@ class Pretraining:
 
     def state(self) -> State:
         """What steps change beside the model: the epoch's losses, the momentum encoder and its queue."""
-        tensors = named("losses", {name: torch.stack(values) for name, values in self.losses.items() if values})
+        tensors = named(
+            "losses", {name: torch.stack(values) for name, values in self.losses.items() if values}
+        )
         if "contrastive" in self.examples.tasks:
             tensors |= named("momentum", self.momentum.copy.state_dict())
             tensors |= named("queue", {"keys": self.queue.keys, "same": self.queue.same})
@@ -99,7 +131,9 @@ class Pretraining:
     def restore(self, state: State) -> None:
         """Be as one was when `state` was taken."""
         device = self.accelerator.device
-        self.losses = {n: list(values.to(device)) for n, values in tensors_of("losses", state.tensors).items()}
+        self.losses = {
+            n: list(values.to(device)) for n, values in tensors_of("losses", state.tensors).items()
+        }
         if "contrastive" in self.examples.tasks:
             self.momentum.copy.load_state_dict(tensors_of("momentum", state.tensors))
             queue = tensors_of("queue", state.tensors)
@@ -108,7 +142,10 @@ class Pretraining:
     def _predict(self, task: str, texts: Texts, step: int) -> Tensor:
         """A task whose texts are judged one by one."""
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        counts = {name: sum(int(np.sum(np.not_equal(v, IGNORED))) for v in vs) for name, vs in texts.targets.items()}
+        counts = {
+            name: sum(int(np.sum(np.not_equal(v, IGNORED))) for v in vs)
+            for name, vs in texts.targets.items()
+        }
         lengths = np.array([len(ids) for ids in texts.ids])
         sums: dict[str, Tensor] = {}
         mine = shard(np.arange(len(texts)), rank, ranks)
@@ -132,13 +169,17 @@ class Pretraining:
     def _contrast(self, texts: Texts, step: int) -> Tensor:
         """Each text's two passes against those of the others and the queue."""
         batch = self._batch(texts, np.arange(len(texts)))
-        first, second = (self._forward("contrastive", batch, step, number)["text"] for number in range(2))
+        first, second = (
+            self._forward("contrastive", batch, step, number)["text"] for number in range(2)
+        )
         same = batch.targets["same"]
         logits = contrastive_logits(first, second, self.queue.keys, self.recipe.temperature)
         # A text that is there twice is not its own negative.
         twins = same[:, None] == torch.cat([same, self.queue.same])[None]
         twins.fill_diagonal_(False)
-        loss = functional.cross_entropy(logits.masked_fill(twins, float("-inf")), torch.arange(len(same)).to(same))
+        loss = functional.cross_entropy(
+            logits.masked_fill(twins, float("-inf")), torch.arange(len(same)).to(same)
+        )
         self.accelerator.backward(self.recipe.contrastive * loss / self.accelerator.num_processes)
         self.momentum.follow(self.model.encoder)
         with torch.no_grad(), self.accelerator.autocast():
@@ -147,10 +188,15 @@ class Pretraining:
         return self.recipe.contrastive * loss.detach()
 
     def _batch(self, texts: Texts, rows: Rows) -> Batch:
-        return to_device(texts, rows, self.examples.special, self.recipe.max_length, self.accelerator.device)
+        return to_device(
+            texts, rows, self.examples.special, self.recipe.max_length, self.accelerator.device
+        )
 
     def _forward(self, task: str, batch: Batch, step: int, *parts: int) -> dict[str, Tensor]:
         torch.manual_seed(derive_seed(self.recipe.seed, "dropout", task, step, *parts))
         with self.accelerator.autocast():
             found = self.model(task, batch)
-        return {name: value.to(torch.promote_types(value.dtype, torch.float32)) for name, value in found.items()}
+        return {
+            name: value.to(torch.promote_types(value.dtype, torch.float32))
+            for name, value in found.items()
+        }

@@ -14,8 +14,9 @@ from competition.models.encoder.inputs import Mix
 def ema_decay(step: int, decay: float) -> float:
     """The decay after optimiser step `step` (from 1): min(decay, (1 + step) / (10 + step)).
 
-    The warm start lets the initial weights fade at once: after 10 steps the decay is 0.55, after 100 it is 0.918, and
-    only from step 8,990 on it is 0.999. A run of 100 steps with a constant 0.999 would be nine tenths initial weights.
+    The warm start lets the initial weights fade at once: after 10 steps the decay is 0.55, after
+    100 it is 0.918, and only from step 8,990 on it is 0.999. A run of 100 steps with a constant
+    0.999 would be nine tenths initial weights.
     """
     return min(decay, (1 + step) / (10 + step))
 
@@ -23,15 +24,17 @@ def ema_decay(step: int, decay: float) -> float:
 def averaged(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
     """A copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
 
-    Call `update_parameters(model)` after each step. Make it before Accelerate wraps the model's forward, which a copy
-    would share.
+    Call `update_parameters(model)` after each step. Make it before Accelerate wraps the model's
+    forward, which a copy would share.
     """
 
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
         torch._foreach_lerp_(list(averages), list(weights), 1 - ema_decay(int(step), decay))
 
     average = AveragedModel(model, device=device, multi_avg_fn=update)
-    average.update_parameters(model)  # the first call only copies; from here on, the count is that of the steps
+    average.update_parameters(
+        model
+    )  # the first call only copies; from here on, the count is that of the steps
     average.requires_grad_(False)
     return average.eval()
 

@@ -1,9 +1,9 @@
 """Sharded training (FSDP): each process holds its part of every weight, of its average and of AdamW's moments.
 
-A layer's weights are gathered when a pass comes to it and forgotten behind it; its gradient is added up over the
-processes and split again. So every pass is an exchange, in which all processes take part equally often. The mathematics
-is that of a model that is whole on each of them, and so is a checkpoint: whether it was written by sharded processes,
-and by how many, nobody can tell.
+A layer's weights are gathered when a pass comes to it and forgotten behind it; its gradient is
+added up over the processes and split again. So every pass is an exchange, in which all processes
+take part equally often. The mathematics is that of a model that is whole on each of them, and so is
+a checkpoint: whether it was written by sharded processes, and by how many, nobody can tell.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ from competition.models.encoder.unpadded import METHOD, by_method
 def split(model: Any, accelerator: Accelerator) -> None:
     """Leave this process's part of every parameter of a RelevanceModel, on its device; it cannot be copied any more.
 
-    Models of the same shapes are split alike. In a pass, the token table and each layer are gathered by themselves, the
-    rest together.
+    Models of the same shapes are split alike. In a pass, the token table and each layer are
+    gathered by themselves, the rest together.
     """
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     inside_out = reversed(list(model.encoder.modules()))
@@ -39,12 +39,12 @@ def split(model: Any, accelerator: Accelerator) -> None:
 
 
 @torch.no_grad()
-def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def gather_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, whole and on the CPU, on the first process; nothing on others, which must call it, too."""
     found = {}
     for name, tensor in tensors.items():
         whole = _whole(tensor)
-        if distributed.is_first():
+        if distributed.is_main_process():
             found[name] = whole.cpu()
     return found
 
@@ -65,7 +65,10 @@ def put_parts(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 def parts_of(moments: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
     """What an optimiser holds of a parameter that may be split, from what is whole."""
-    return {name: _part(tensor, parameter) if tensor.ndim else tensor for name, tensor in moments.items()}
+    return {
+        name: _part(tensor, parameter) if tensor.ndim else tensor
+        for name, tensor in moments.items()
+    }
 
 
 def _whole(tensor: Tensor) -> Tensor:
@@ -76,4 +79,6 @@ def _part(whole: Tensor, own: Tensor) -> Tensor:
     """This process's part of a tensor where `own` is split."""
     if not isinstance(own, DTensor):
         return whole
-    return distribute_tensor(whole.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
+    return distribute_tensor(
+        whole.to(own.device), own.device_mesh, own.placements, src_data_rank=None
+    )

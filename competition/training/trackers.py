@@ -18,13 +18,19 @@ from competition.training.loop import Log
 
 PROJECT = "comp"
 # What pip is asked for; of MLflow, what its own database of runs in a file needs.
-_PIP = {"tensorboard": "tensorboard", "mlflow": "mlflow-skinny sqlalchemy alembic", "wandb": "wandb"}
+_PIP = {
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow-skinny sqlalchemy alembic",
+    "wandb": "wandb",
+}
 
 
 def check_tracker(name: str) -> None:
     """Raises InputError when the package of a tracker is not installed."""
     if find_spec(name) is None:
-        raise InputError(f"The tracker {name!r} is not installed: `pip install {_PIP[name]}` does it.")
+        raise InputError(
+            f"The tracker {name!r} is not installed: `pip install {_PIP[name]}` does it."
+        )
 
 
 class TrackedLog(Log):
@@ -43,7 +49,9 @@ class TrackedLog(Log):
         if step < self._step:  # another seed begins
             self._before += self._step
         self._step = step
-        numbers = {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
+        numbers = {
+            name: float(value) for name, value in values.items() if isinstance(value, int | float)
+        }
         try:
             self._tracker.log(numbers, step=self._before + step)
         except Exception as error:  # whatever the library or its server raises, training goes on
@@ -53,7 +61,12 @@ class TrackedLog(Log):
 
 @contextmanager
 def open_log(
-    path: Path, tracker: str | None, folder: Path, run: str, recipe: Mapping[str, Any], **always: Any
+    path: Path,
+    tracker: str | None,
+    folder: Path,
+    run: str,
+    recipe: Mapping[str, Any],
+    **always: Any,
 ) -> Iterator[Log]:
     """A log, and behind it a tracker if one is named.
 
@@ -69,7 +82,7 @@ def open_log(
         InputError: the tracker is not installed.
         CompError: it does not start.
     """
-    if tracker is None or not distributed.is_first():
+    if tracker is None or not distributed.is_main_process():
         yield Log(path, **always)
         return
     check_tracker(tracker)

@@ -10,7 +10,7 @@ import pytest
 
 from competition.analysis.ablation import TABLES
 from competition.config.recipe import EncoderRecipe
-from competition.core.parquet import table_inputs, write_table
+from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.scoring.metrics import FEWEST
@@ -46,7 +46,9 @@ def table(workspace: Workspace, name: str, fold: int | None = 0) -> pd.DataFrame
 
 def right(workspace: Workspace, run: str, folds: tuple[int, ...] = (0,)) -> pd.DataFrame:
     """Of each held-out row of a run, its query and whether the most probable class (task 2) is its label."""
-    outputs = pd.concat([pd.read_parquet(workspace.oof_fold(run, fold)) for fold in folds]).set_index("example_id")
+    outputs = pd.concat(
+        [pd.read_parquet(workspace.oof_fold(run, fold)) for fold in folds]
+    ).set_index("example_id")
     examples = pd.read_parquet(workspace.examples).set_index("example_id").loc[outputs.index]
     if "p_substitute" in outputs and "p_exact" not in outputs:
         hit = (outputs["p_substitute"] > 0.5) == examples["substitute"].astype(bool)
@@ -58,7 +60,7 @@ def right(workspace: Workspace, run: str, folds: tuple[int, ...] = (0,)) -> pd.D
 def scatter(workspace: Workspace, run: str, seed: int) -> None:
     """Put random class probabilities in the place of a run's held-out ones: a model of one epoch always says exact."""
     path = workspace.oof_fold(run, 0)
-    inputs, outputs = table_inputs(path), pd.read_parquet(path)
+    inputs, outputs = read_fingerprint(path), pd.read_parquet(path)
     assert inputs is not None
     outputs[CLASSES] = np.random.default_rng(seed).dirichlet(np.ones(4), len(outputs))
     write_table(path, outputs, inputs)
@@ -67,7 +69,9 @@ def scatter(workspace: Workspace, run: str, seed: int) -> None:
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A small workspace in which `comp ablate losses --fold 0` has been done once. Tests leave it as it is."""
-    workspace = make_workspace(tmp_path_factory.mktemp("ablated") / "w", queries=30, settings=SETTINGS)
+    workspace = make_workspace(
+        tmp_path_factory.mktemp("ablated") / "w", queries=30, settings=SETTINGS
+    )
     ablate(workspace, "losses", "--fold", "0")
     return workspace
 
@@ -79,7 +83,8 @@ def own(ablated: Workspace, tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path / "w")
 
 
-# --- the published tables ----------------------------------------------------------------------------------------
+# --- the published tables
+# ----------------------------------------------------------------------------------------
 
 
 def test_the_papers_figures() -> None:
@@ -97,20 +102,42 @@ def test_the_papers_figures() -> None:
             ("contrastive", 0.7508),
         ],
         "losses": [("ce", 0.7508), ("focal", 0.7473), ("ghm", 0.7485), ("poly1", 0.7521)],
-        "methods": [("poly1", 0.7521), ("ema", 0.7519), ("fgm", 0.7530), ("r-drop", 0.7543), ("mixup", 0.7543)],
-        "noise": [("keep", None), ("drop", None), ("weight", None), ("relabel", None), ("distil", None)],
+        "methods": [
+            ("poly1", 0.7521),
+            ("ema", 0.7519),
+            ("fgm", 0.7530),
+            ("r-drop", 0.7543),
+            ("mixup", 0.7543),
+        ],
+        "noise": [
+            ("keep", None),
+            ("drop", None),
+            ("weight", None),
+            ("relabel", None),
+            ("distil", None),
+        ],
         "char3": [("none", None), ("random", None), ("word2vec", 0.8533), ("frozen", 0.8529)],
     }
     assert TABLES["noise"].rows[1].paper_minus == {"task1": 0.005, "task2": -0.003, "task3": -0.002}
     numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",))]
     numbers += [(6, ("task2", "task1", "task3")), (7, ("task3",))]
-    assert [(found.number, found.tasks) for found in TABLES.values() if found.number is not None] == numbers
-    assert [row.paper_mlm for row in TABLES["pretraining"].rows] == [None, 1.966, 1.969, 1.978, 2.047]
+    assert [
+        (found.number, found.tasks) for found in TABLES.values() if found.number is not None
+    ] == numbers
+    assert [row.paper_mlm for row in TABLES["pretraining"].rows] == [
+        None,
+        1.966,
+        1.969,
+        1.978,
+        2.047,
+    ]
 
 
 def test_each_row_of_tuning_has_one_more_key() -> None:
     first, *rows = TABLES["tuning"].rows
-    plain = EncoderRecipe(name="x", adversary="none", r_drop=0.0, mixup=0.0, ema=0.0, pooling="first")
+    plain = EncoderRecipe(
+        name="x", adversary="none", r_drop=0.0, mixup=0.0, ema=0.0, pooling="first"
+    )
     made = [EncoderRecipe(**plain.model_dump() | row.changes) for row in (first, *rows)]
     assert made[0] == plain
     changed = [
@@ -135,7 +162,9 @@ def test_each_row_of_pre_training_has_one_more_task() -> None:
 
 def test_rows_differ_in_what_the_table_is_about() -> None:
     plain = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
-    assert [row.changes for row in TABLES["losses"].rows] == [plain | {"loss": loss} for loss in LOSSES]
+    assert [row.changes for row in TABLES["losses"].rows] == [
+        plain | {"loss": loss} for loss in LOSSES
+    ]
     added = [
         {"loss": "poly1"},
         {"ema": 0.999},
@@ -154,7 +183,8 @@ def test_rows_differ_in_what_the_table_is_about() -> None:
     ]
 
 
-# --- on this workspace -------------------------------------------------------------------------------------------
+# --- on this workspace
+# -------------------------------------------------------------------------------------------
 
 
 def test_rows_are_runs_over_the_same_queries(ablated: Workspace) -> None:
@@ -162,7 +192,9 @@ def test_rows_are_runs_over_the_same_queries(ablated: Workspace) -> None:
     assert tuple(found.index) == ("all exact", *LOSSES)
     examples = pd.read_parquet(ablated.examples).set_index("example_id")
     asked = examples.loc[right(ablated, "ablate-t2-ce-2022").index]
-    assert found.loc["all exact", "score"] == pytest.approx((asked["label"] == "exact").mean(), abs=1e-12)
+    assert found.loc["all exact", "score"] == pytest.approx(
+        (asked["label"] == "exact").mean(), abs=1e-12
+    )
     assert found.loc["all exact", "seeds"] == 0
     found = found.loc[list(LOSSES)]
     assert found["paper"].tolist() == [0.7508, 0.7473, 0.7485, 0.7521]
@@ -189,9 +221,9 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
     assert np.isnan(found["minus_before"].iloc[0])
     assert found["minus_before"].tolist()[1:] == pytest.approx(np.diff(scores), abs=1e-12)
     # So few queries have no intervals, and no verdict.
-    assert (found["queries"][1:] < FEWEST).all() and found[["minus_before_low", "minus_before_high"]].isna().all(
-        axis=None
-    )
+    assert (found["queries"][1:] < FEWEST).all() and found[
+        ["minus_before_low", "minus_before_high"]
+    ].isna().all(axis=None)
     for row, score, step in zip(LOSSES, scores[1:], np.diff(scores), strict=True):
         line = next(line for line in printed.splitlines() if line.startswith(f"{row} "))
         assert f"{score:.4f} –" in line and f"{step:+.4f} –" in line and " yes " not in line
@@ -199,7 +231,11 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
 
 def test_a_second_call_trains_nothing_and_says_the_same(ablated: Workspace) -> None:
     def made() -> dict[Path, bytes]:
-        files = [path for folder in ("oof", "models", "reports") for path in (ablated.root / folder).rglob("*")]
+        files = [
+            path
+            for folder in ("oof", "models", "reports")
+            for path in (ablated.root / folder).rglob("*")
+        ]
         return {path: path.read_bytes() for path in files if path.is_file()}
 
     before = made()  # the logs too, in which every training leaves the time
@@ -219,12 +255,17 @@ def test_more_seeds_go_on_from_the_first(ablated: Workspace, own: Workspace) -> 
         hits, other = (right(own, f"ablate-t2-{row}-{seed}") for seed in (2022, 2023))
         scores = [hits["hit"].mean(), other["hit"].mean()]
         assert found.loc[row, "score"] == pytest.approx(sum(scores) / 2, abs=1e-12)
-        assert found.loc[row, "seed_deviation"] == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5, abs=1e-12)
+        assert found.loc[row, "seed_deviation"] == pytest.approx(
+            abs(scores[0] - scores[1]) / 2**0.5, abs=1e-12
+        )
         one, two = (
-            pd.read_parquet(w.oof_fold(f"ablate-t2-{row}-{seed}", 0)) for w, seed in ((ablated, 2022), (own, 2023))
+            pd.read_parquet(w.oof_fold(f"ablate-t2-{row}-{seed}", 0))
+            for w, seed in ((ablated, 2022), (own, 2023))
         )
         assert not np.allclose(one[CLASSES], two[CLASSES])  # the second seed is another model
-    assert (found.loc[list(LOSSES), "seeds"] == 2).all() and (found["queries"] == hits["query_id"].nunique()).all()
+    assert (found.loc[list(LOSSES), "seeds"] == 2).all() and (
+        found["queries"] == hits["query_id"].nunique()
+    ).all()
 
 
 def test_another_table_reuses_the_rows_that_it_shares(own: Workspace) -> None:
@@ -241,7 +282,9 @@ def test_3_grams_are_judged_on_task_3_over_all_folds(own: Workspace) -> None:
     for row in ("none", "random", "word2vec", "frozen"):
         hits = right(own, f"ablate-t3-{row}-2022", folds=(0, 1, 2, 3, 4))
         examples = pd.read_parquet(own.examples)
-        assert sorted(hits.index) == sorted(examples.loc[examples["split"] == "train", "example_id"])
+        assert sorted(hits.index) == sorted(
+            examples.loc[examples["split"] == "train", "example_id"]
+        )
         assert found.loc[row, "score"] == pytest.approx(hits["hit"].mean(), abs=1e-12)
         assert found.loc[row, "queries"] == hits["query_id"].nunique()
 
@@ -258,8 +301,15 @@ def test_a_changed_recipe_is_ablated_anew(own: Workspace) -> None:
 def test_ablations_are_no_part_of_the_workspaces_own_work(own: Workspace) -> None:
     for command in ("status", "run", "status"):
         result = comp(command, "-w", own.root)
-        assert result.exit_code == 0 and "lexical" in result.output and "ablate" not in result.output
-    assert set(pd.read_csv(own.scores)["run"]) == {"lexical", "blend-task1", "blend-task2", "blend-task3"}
+        assert (
+            result.exit_code == 0 and "lexical" in result.output and "ablate" not in result.output
+        )
+    assert set(pd.read_csv(own.scores)["run"]) == {
+        "lexical",
+        "blend-task1",
+        "blend-task2",
+        "blend-task3",
+    }
     assert "There is no recipe" in refused("train", "--recipe", "ablate-t2-ce-2022", "-w", own.root)
 
 
@@ -278,7 +328,9 @@ def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
     for row in rows[1:]:
         folder = workspace.encoder(f"ablate-pretrained-{row}-2022")
         held_out = pd.read_parquet(folder / "held_out.parquet")
-        assert titles.loc[row, "score"] == pytest.approx(held_out["loss_1"].sum() / held_out["masked"].sum(), abs=1e-9)
+        assert titles.loc[row, "score"] == pytest.approx(
+            held_out["loss_1"].sum() / held_out["masked"].sum(), abs=1e-9
+        )
     differences = titles["score"] - titles.loc["mlm", "score"]
     assert titles["minus_first"].tolist()[1:] == pytest.approx(differences.tolist()[1:], abs=1e-9)
     for row in rows:
@@ -292,18 +344,24 @@ def test_what_does_not_exist_is_refused(ablated: Workspace) -> None:
     known = "pretraining, losses, methods, noise, char3, tuning"
     assert sentence == f"There is no table 'loses' (did you mean 'losses'?): known are {known}."
     assert "Fold 5 does not exist" in refused("ablate", "losses", "--fold", "5", "-w", ablated.root)
-    assert "Fold -1 does not exist" in refused("ablate", "losses", "--fold", "-1", "-w", ablated.root)
+    assert "Fold -1 does not exist" in refused(
+        "ablate", "losses", "--fold", "-1", "-w", ablated.root
+    )
 
 
 def test_a_table_needs_an_encoder_to_start_from(own: Workspace) -> None:
     (own.root / "recipes").mkdir()
     for content in ('model = "lexical"', 'kind = "gain"', 'kind = "substitute"'):
         (own.root / "recipes" / "t2.toml").write_text(content)
-        assert "'t2', which must be an encoder made for task2" in refused("ablate", "losses", "-w", own.root)
+        assert "'t2', which must be an encoder made for task2" in refused(
+            "ablate", "losses", "-w", own.root
+        )
 
 
 def test_a_table_needs_labels_of_its_task(tmp_path: Path) -> None:
     examples, products, _ = synthetic.make(30, noise=0.0, seed=7)
     workspace = make_workspace(tmp_path / "w", queries=30, settings=SETTINGS)
     store.save(workspace, examples.assign(task1=True, task2=False, task3=False), products, "test")
-    assert "task2, of which the data have no labelled training row" in refused("ablate", "losses", "-w", workspace.root)
+    assert "task2, of which the data have no labelled training row" in refused(
+        "ablate", "losses", "-w", workspace.root
+    )

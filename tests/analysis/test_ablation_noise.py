@@ -22,7 +22,9 @@ def ablate(workspace: Workspace, *arguments: str) -> str:
 @pytest.fixture(scope="module")
 def ablated(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace with the table, plain and nested."""
-    workspace = make_workspace(tmp_path_factory.mktemp("ablated") / "w", queries=90, settings=LEXICAL_ALONE)
+    workspace = make_workspace(
+        tmp_path_factory.mktemp("ablated") / "w", queries=90, settings=LEXICAL_ALONE
+    )
     assert "Approximate" in ablate(workspace)
     assert "Approximate" not in ablate(workspace, "--nested")
     return workspace
@@ -39,7 +41,9 @@ def run(row: str, nested: bool) -> str:
 
 def hits(workspace: Workspace, name: str) -> pd.Series:
     """Whether the most probable class of each held-out row is its label, by example_id."""
-    outputs = pd.concat([pd.read_parquet(workspace.oof_fold(name, fold)) for fold in range(5)]).set_index("example_id")
+    outputs = pd.concat(
+        [pd.read_parquet(workspace.oof_fold(name, fold)) for fold in range(5)]
+    ).set_index("example_id")
     labels = pd.read_parquet(workspace.examples).set_index("example_id").loc[outputs.index, "label"]
     return outputs[CLASSES].idxmax(axis=1).str.removeprefix("p_") == labels
 
@@ -57,7 +61,9 @@ def test_every_row_is_scored_on_all_held_out_rows(ablated: Workspace, nested: bo
         assert found.loc[("task2", row), "score"] == pytest.approx(scores[row], abs=1e-12)
         assert found.loc[("task2", row), "queries"] == train["query_id"].nunique()
         if row != "keep":
-            assert found.loc[("task2", row), "minus_first"] == pytest.approx(scores[row] - scores["keep"], abs=1e-12)
+            assert found.loc[("task2", row), "minus_first"] == pytest.approx(
+                scores[row] - scores["keep"], abs=1e-12
+            )
     assert len(set(scores.values())) > 1
     for task in TASKS:
         assert set(found.loc[task].index) >= {*ROWS}
@@ -67,12 +73,16 @@ def test_plain_and_nested_rows_differ_and_share_the_first(ablated: Workspace) ->
     plain, nested = table(ablated, False), table(ablated, True)
     assert plain.loc[("task2", "keep"), "score"] == nested.loc[("task2", "keep"), "score"]
     for row in ROWS[1:]:
-        one, other = (pd.read_parquet(ablated.oof_fold(run(row, each), 0)) for each in (False, True))
+        one, other = (
+            pd.read_parquet(ablated.oof_fold(run(row, each), 0)) for each in (False, True)
+        )
         assert (one["example_id"] == other["example_id"]).all() and not one.equals(other)
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_the_flawed_protocol_is_scored_on_what_the_audit_leaves(ablated: Workspace, nested: bool) -> None:
+def test_the_flawed_protocol_is_scored_on_what_the_audit_leaves(
+    ablated: Workspace, nested: bool
+) -> None:
     found = table(ablated, nested)
     flags = pd.read_parquet(ablated.noise("ablate-lexical-keep-2022"))
     dropped = flags.loc[flags["dropped"], "example_id"]
@@ -85,7 +95,8 @@ def test_the_flawed_protocol_is_scored_on_what_the_audit_leaves(ablated: Workspa
         assert line["score"] == pytest.approx(left, abs=1e-12)
         assert line["minus_unpruned"] == pytest.approx(left - right.mean(), abs=1e-12)
         assert line["minus_first"] == pytest.approx(left - whole, abs=1e-12)
-    # A row that nothing was changed for looks better: the rows that are left are those that its audit agreed with.
+    # A row that nothing was changed for looks better: the rows that are left are those that its
+    # audit agreed with.
     assert found.loc[("task2, without pruned rows", "keep"), "minus_unpruned"] > 0
 
 
@@ -93,14 +104,20 @@ def test_the_ranking_without_pruned_rows_by_hand(ablated: Workspace) -> None:
     import numpy as np
 
     flags = pd.read_parquet(ablated.noise("ablate-lexical-keep-2022"))
-    outputs = pd.concat([pd.read_parquet(ablated.oof_fold(run("keep", False), fold)) for fold in range(5)])
+    outputs = pd.concat(
+        [pd.read_parquet(ablated.oof_fold(run("keep", False), fold)) for fold in range(5)]
+    )
     rows = pd.read_parquet(ablated.examples).merge(outputs, on="example_id")
     rows = rows[rows["task1"] & ~rows["example_id"].isin(flags.loc[flags["dropped"], "example_id"])]
     rows["score"] = expected_gain(rows[CLASSES].to_numpy())
-    rows["gain"] = rows["label"].map({"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0})
+    rows["gain"] = rows["label"].map(
+        {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0}
+    )
     values = []
     for _, query in rows.groupby("query_id"):
-        ranked = query.sort_values(["score", "product_id"], ascending=[False, True])["gain"].to_numpy()
+        ranked = query.sort_values(["score", "product_id"], ascending=[False, True])[
+            "gain"
+        ].to_numpy()
         discount = 1 / np.log2(np.arange(len(ranked)) + 2)
         if ranked.sum() > 0:
             values.append((ranked @ discount) / (np.sort(ranked)[::-1] @ discount))
@@ -115,7 +132,9 @@ def test_a_second_call_trains_nothing(ablated: Workspace) -> None:
 def test_seeds_have_audits_of_their_own(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", queries=60, settings=LEXICAL_ALONE)
     printed = ablate(workspace, "--seeds", "2")
-    assert "audit ablate-lexical-keep-2022" in printed and "audit ablate-lexical-keep-2023" in printed
+    assert (
+        "audit ablate-lexical-keep-2022" in printed and "audit ablate-lexical-keep-2023" in printed
+    )
     found = pd.read_csv(workspace.ablation("noise-lexical", None)).set_index(["task", "row"])
     scores = [hits(workspace, f"ablate-lexical-weight-{seed}").mean() for seed in (2022, 2023)]
     assert found.loc[("task2", "weight"), "score"] == pytest.approx(sum(scores) / 2, abs=1e-12)
@@ -130,4 +149,6 @@ def test_what_does_not_fit_is_refused(ablated: Workspace) -> None:
     assert "'lexical', which must be an encoder made for task2" in refused(
         "ablate", "losses", "--recipe", "lexical", "-w", root
     )
-    assert "is nested and its scheme is 'ten'" in refused("ablate", "noise", "--recipe", "c2", "--nested", "-w", root)
+    assert "is nested and its scheme is 'ten'" in refused(
+        "ablate", "noise", "--recipe", "c2", "--nested", "-w", root
+    )

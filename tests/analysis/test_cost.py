@@ -9,14 +9,16 @@ import pytest
 
 from competition.analysis import cost as module
 from competition.analysis.environment import Device
-from competition.analysis.step_benchmark import Trial, _Enough, _size, _Stopwatch
+from competition.analysis.step_benchmark import StepTimes, _Enough, _size, _Stopwatch
 from competition.cli.forecast import duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, make_workspace, refused
 
-TRIAL = Trial(steps=10, step=2.0, tokens=1000.0, predicted=0.01, tokenised=0.001, added=0.0, memory=2**30)
+TRIAL = StepTimes(
+    steps=10, step=2.0, tokens=1000.0, predicted=0.01, tokenised=0.001, added=0.0, memory=2**30
+)
 
 
 @pytest.fixture
@@ -51,13 +53,18 @@ def test_a_fold_that_nothing_is_there_for(space: Workspace) -> None:
     assert (fold["rows"], fold["steps"]) == (trained, steps)
     assert 0 < fold["tokens"] <= steps * 32 * 32  # at most 32 tokens of each row
     about = table["about"]
-    assert about["seconds"] == pytest.approx(fold["seconds"] + about["tokenising"]) and fold["seconds"] > 0
+    assert (
+        about["seconds"] == pytest.approx(fold["seconds"] + about["tokenising"])
+        and fold["seconds"] > 0
+    )
     assert about["memory"] > 0 and about["measured_steps"] > 0
 
 
 def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
-    monkeypatch.setattr(module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1))
+    monkeypatch.setattr(
+        module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1)
+    )
     pipeline = Pipeline(space)
     recipe = pipeline.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
     found = module.forecast(pipeline, recipe, range(5))  # type: ignore[arg-type]
@@ -68,20 +75,28 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
         assert cost.steps == 2 * 3 * -(-cost.rows // 32) and cost.tokens == cost.steps * 1000
         predicted = 3 * (train - cost.rows) + test
         assert cost.seconds == pytest.approx(cost.steps * 2.0 + 2 * predicted * 0.01)
-    assert found.seconds == pytest.approx(len(examples) * 0.001 + sum(cost.seconds for cost in found.folds))
+    assert found.seconds == pytest.approx(
+        len(examples) * 0.001 + sum(cost.seconds for cost in found.folds)
+    )
 
 
 def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
-    monkeypatch.setattr(module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1))
+    monkeypatch.setattr(
+        module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1)
+    )
     result = comp("train", "--dry-run", "--recipe", "c1", "-w", space.root)
     assert result.exit_code == 0 and "lower token_budget" in result.stderr
 
 
 @pytest.mark.parametrize("precision", ["auto", "fast"])
-def test_the_precision_is_that_of_the_recipe(space: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+def test_the_precision_is_that_of_the_recipe(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
-    monkeypatch.setattr("competition.training.precision.computes_in_bf16", lambda asked: asked == "fast")
+    monkeypatch.setattr(
+        "competition.training.precision.computes_in_bf16", lambda asked: asked == "fast"
+    )
     recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
     found = module.forecast(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
     assert found.device.precision == ("bf16" if precision == "fast" else "fp32")
@@ -89,7 +104,11 @@ def test_the_precision_is_that_of_the_recipe(space: Workspace, monkeypatch: pyte
 
 def test_a_recipe_without_an_encoder_shows_its_steps(space: Workspace) -> None:
     table = dry_run("--recipe", "lexical", "--fold", "1", space=space)
-    assert [row["step"] for row in table["rows"]] == ["folds five", "text features", "train lexical fold 1"]
+    assert [row["step"] for row in table["rows"]] == [
+        "folds five",
+        "text features",
+        "train lexical fold 1",
+    ]
     assert (
         "Only the fine-tuning of an encoder is measured."
         in comp("train", "--dry-run", "--recipe", "lexical", "-w", space.root).output
@@ -117,7 +136,9 @@ def test_the_first_steps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert watch.steps == 3 and watch.per_step == 2.0
 
 
-@pytest.mark.parametrize(("most", "counted", "mean"), [(5, 2, (1 + 2) / 2), (3, 3, (9 + 5 + 4) / 3), (1, 1, 9.0)])
+@pytest.mark.parametrize(
+    ("most", "counted", "mean"), [(5, 2, (1 + 2) / 2), (3, 3, (9 + 5 + 4) / 3), (1, 1, 9.0)]
+)
 def test_no_more_steps_are_taken_than_are_to_be_done(
     most: int, counted: int, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +153,9 @@ def test_no_more_steps_are_taken_than_are_to_be_done(
     assert (taken, watch.steps, watch.per_step) == (most, counted, mean)
 
 
-def test_the_trial_is_no_longer_than_the_training(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trial_is_no_longer_than_the_training(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
     monkeypatch.setattr(module, "measure", lambda *given: asked.append(given[-1]) or TRIAL)
     pipeline = Pipeline(space)
@@ -156,7 +179,8 @@ def test_arrays_are_counted_wherever_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(4.04, "4.0 s"), (48, "48 s"), (750, "12 min 30 s"), (19_200, "5 h 20 min")]
+    ("seconds", "said"),
+    [(4.04, "4.0 s"), (48, "48 s"), (750, "12 min 30 s"), (19_200, "5 h 20 min")],
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from competition.analysis import environment
-from competition.analysis.environment import Finding
-from competition.core.parquet import read_table, table_inputs, write_table
+from competition.analysis.environment import Check
+from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
@@ -36,7 +36,16 @@ def test_all_is_well_in_a_finished_workspace(finished: Workspace) -> None:
     found = health(finished, 0)
     assert {row["level"] for row in found.values()} == {"well"}
     runs = {"lexical", "c1", "r2", "t3", "blend-task1", "blend-task2", "blend-task3"}
-    assert runs | {"Python", "packages", "device", "precision", "disk", "data", "folds five", "steps"} == set(found)
+    assert runs | {
+        "Python",
+        "packages",
+        "device",
+        "precision",
+        "disk",
+        "data",
+        "folds five",
+        "steps",
+    } == set(found)
     assert "no query text is in two of them" in found["folds five"]["said"]
     assert "Nothing stops `comp run`." in comp("doctor", "-w", finished.root).output
 
@@ -63,10 +72,21 @@ def test_an_audit_that_labels_do_not_allow_is_foretold(tmp_path: Path) -> None:
     )
 
 
-def test_a_cpu_with_bf16_says_what_computes_in_it(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "find_device", lambda: environment.Device("cpu", "cpu", "fp32", 2**34, 2**33, 1))
-    for known, said in ((True, 'fp32, bf16 where a recipe says `precision = "fast"`'), (False, "fp32")):
-        monkeypatch.setattr("competition.training.precision.computes_in_bf16", lambda _, known=known: known)
+def test_a_cpu_with_bf16_says_what_computes_in_it(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        environment,
+        "find_device",
+        lambda: environment.Device("cpu", "cpu", "fp32", 2**34, 2**33, 1),
+    )
+    for known, said in (
+        (True, 'fp32, bf16 where a recipe says `precision = "fast"`'),
+        (False, "fp32"),
+    ):
+        monkeypatch.setattr(
+            "competition.training.precision.computes_in_bf16", lambda _, known=known: known
+        )
         assert health(space, 0)["precision"]["said"] == said
 
 
@@ -79,41 +99,63 @@ def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
     space = make_workspace(tmp_path / "w")
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     two = examples.loc[examples["split"] == "train", "query_id"].unique()[:2]
-    store.save(space, examples[(examples["split"] == "test") | examples["query_id"].isin(two)], products, "few")
+    store.save(
+        space,
+        examples[(examples["split"] == "test") | examples["query_id"].isin(two)],
+        products,
+        "few",
+    )
     found = health(space, 1)["folds five"]
-    assert found["level"] == "stop" and "2 training queries are too few, bring more." in found["said"]
+    assert (
+        found["level"] == "stop" and "2 training queries are too few, bring more." in found["said"]
+    )
     assert "are too few" in refused("run", "-w", space.root)
 
 
 def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) -> None:
     space.oof_fold("t3", 2).unlink()
-    space.settings_file.write_text(space.settings_file.read_text().replace("trees = 20", "trees = 21"))
+    space.settings_file.write_text(
+        space.settings_file.read_text().replace("trees = 20", "trees = 21")
+    )
     found = health(space, 0)
     assert (found["t3"]["level"], found["t3"]["said"]) == ("look", "1 missing, of 10 steps")
     assert found["lexical"]["said"] == "10 out of date, of 10 steps"
-    assert {row["mend"] for row in found.values()} == {"", f"comp run -w {space.root}"}  # which mends all of them
+    assert {row["mend"] for row in found.values()} == {
+        "",
+        f"comp run -w {space.root}",
+    }  # which mends all of them
 
 
 def test_a_row_in_another_fold_stops(space: Workspace) -> None:
     first, second = (space.oof_fold("c1", k) for k in range(2))
     (one, made_one), (other, made_other) = (
-        (read_table(path, made), made) for path in (first, second) if (made := table_inputs(path))
+        (read_table(path, made), made)
+        for path in (first, second)
+        if (made := read_fingerprint(path))
     )
-    one.loc[0, "example_id"], other.loc[0, "example_id"] = other.loc[0, "example_id"], one.loc[0, "example_id"]
+    one.loc[0, "example_id"], other.loc[0, "example_id"] = (
+        other.loc[0, "example_id"],
+        one.loc[0, "example_id"],
+    )
     write_table(first, one, made_one)
     write_table(second, other, made_other)
     found = health(space, 1)["c1"]
     assert found["level"] == "stop" and "folds/five.parquet puts elsewhere" in found["said"]
-    assert found["mend"] == f"rm {space.run('c1')}/fold-*.parquet; comp train --recipe c1 -w {space.root}"
+    assert (
+        found["mend"]
+        == f"rm {space.run('c1')}/fold-*.parquet; comp train --recipe c1 -w {space.root}"
+    )
 
 
 def test_folds_that_leak_stop(space: Workspace) -> None:
     path = space.folds("five")
-    made = str(table_inputs(path))
+    made = str(read_fingerprint(path))
     folds = read_table(path, made)
     write_table(path, folds.iloc[1:], made)
     found = health(space, 1)["folds five"]
-    assert "has no fold" in found["said"] and found["mend"] == f"rm {path}; comp folds -w {space.root}"
+    assert (
+        "has no fold" in found["said"] and found["mend"] == f"rm {path}; comp folds -w {space.root}"
+    )
 
 
 def test_an_interrupted_import_and_half_written_files_are_named(space: Workspace) -> None:
@@ -147,16 +189,21 @@ def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) 
         return versions[name]
 
     monkeypatch.setattr(environment, "version", version)
-    monkeypatch.setattr(environment, "requires", lambda _: ["pandas>=3.0", "rich>=14", 'pytest>=9; extra == "dev"'])
+    monkeypatch.setattr(
+        environment, "requires", lambda _: ["pandas>=3.0", "rich>=14", 'pytest>=9; extra == "dev"']
+    )
     assert list(environment._packages()) == [
-        Finding("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
-        Finding("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
+        Check("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
+        Check("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
     ]
 
 
 def test_a_folder_that_is_no_encoder_stops(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
-    settings = LEXICAL_ALONE.replace('["lexical"]', '["lexical", "c1"]') + f'encoder = "{tmp_path / "adapter"}"\n'
+    settings = (
+        LEXICAL_ALONE.replace('["lexical"]', '["lexical", "c1"]')
+        + f'encoder = "{tmp_path / "adapter"}"\n'
+    )
     found = health(make_workspace(tmp_path / "w", settings=settings), 1)["encoder"]
     assert found["level"] == "stop" and "holds an adapter (adapter_config.json)" in found["said"]

@@ -74,11 +74,22 @@ def test_the_table_is_what_the_files_say(curved: tuple[Workspace, str]) -> None:
     score = {key: share_right(workspace, run) for key, run in runs.items()}
     for (size, model), row in task2.iterrows():  # type: ignore[misc]
         assert row["score"] == pytest.approx(score[size, model], abs=1e-12) and row["queries"] == 48
-        above, gained = score[size, model] - score[size, "lexical"], score[size, model] - score[FEW, model]
-        assert row["above_floor"] == pytest.approx(above if model != "lexical" else np.nan, abs=1e-12, nan_ok=True)
-        assert row["gained"] == pytest.approx(gained if size == 48 else np.nan, abs=1e-12, nan_ok=True)
+        above, gained = (
+            score[size, model] - score[size, "lexical"],
+            score[size, model] - score[FEW, model],
+        )
+        assert row["above_floor"] == pytest.approx(
+            above if model != "lexical" else np.nan, abs=1e-12, nan_ok=True
+        )
+        assert row["gained"] == pytest.approx(
+            gained if size == 48 else np.nan, abs=1e-12, nan_ok=True
+        )
         assert f"{row['score']:.4f} [{row['score_low']:.4f}" in printed
-    assert [line.split(":")[0] for line in printed.splitlines() if "training queries" in line and " is " in line] == [
+    assert [
+        line.split(":")[0]
+        for line in printed.splitlines()
+        if "training queries" in line and " is " in line
+    ] == [
         "task1",
         "task2",
         "task3",
@@ -87,7 +98,11 @@ def test_the_table_is_what_the_files_say(curved: tuple[Workspace, str]) -> None:
 
 def test_every_size_is_scored_on_the_same_rows(curved: tuple[Workspace, str]) -> None:
     workspace, _ = curved
-    for few, whole in (("curve-c1-30", "c1"), ("curve-lexical-30", "lexical"), ("curve-blend-30-task1", "blend-task1")):
+    for few, whole in (
+        ("curve-c1-30", "c1"),
+        ("curve-lexical-30", "lexical"),
+        ("curve-blend-30-task1", "blend-task1"),
+    ):
         one, other = outputs(workspace, few), outputs(workspace, whole)
         assert one.index.equals(other.index) and not np.allclose(one, other)
 
@@ -101,7 +116,9 @@ def test_a_second_call_trains_nothing_and_says_the_same(curved: tuple[Workspace,
     assert "train " not in tables and tables in printed
     assert [path.read_bytes() for path in paths] == before
     picture = before[1].decode()
-    assert picture.startswith("<?xml") and all(word in picture for word in ("task1, nDCG", "lexical", "blend", "48"))
+    assert picture.startswith("<?xml") and all(
+        word in picture for word in ("task1, nDCG", "lexical", "blend", "48")
+    )
 
 
 def test_what_needs_no_curve_is_not_trained_for_it(curved: tuple[Workspace, str]) -> None:
@@ -118,7 +135,9 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
         workspace = make_workspace(tmp_path / name, settings=ALONE)
         examples = store.load_examples(workspace)
         if name == "other":
-            changed = (examples["split"] == "train") & (folds.first_queries(examples, FEW) == inside)
+            changed = (examples["split"] == "train") & (
+                folds.first_queries(examples, FEW) == inside
+            )
             wrong = examples["label"].map(dict(zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True)))
             examples["label"] = examples["label"].mask(changed, wrong)
             examples["substitute"] = (examples["label"] == "substitute").astype("boolean")
@@ -127,7 +146,9 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
         pipeline = curve.pipeline
         names = pipeline.order(curve.sizes[0].recipes.values())
         execute(workspace, [step for name in names for step in pipeline.run_steps(name)])
-        made.append({run: outputs(workspace, run) for run in ("curve-lexical-30", "curve-blend-30-task2")})
+        made.append(
+            {run: outputs(workspace, run) for run in ("curve-lexical-30", "curve-blend-30-task2")}
+        )
     for run, frame in made[0].items():
         assert frame.equals(made[1][run]) is not inside, run
 
@@ -136,7 +157,10 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     settings = SETTINGS.replace('"c1"]', '"c1", "r2"]')
     workspace = make_workspace(tmp_path / "w", settings=settings)
     curve = Curve.plan(workspace, [FEW])
-    assert [size.recipes["r2"] for size in curve.sizes] == ["curve-r2-30", "curve-r2-all"]  # r2 obeys an audit
+    assert [size.recipes["r2"] for size in curve.sizes] == [
+        "curve-r2-30",
+        "curve-r2-all",
+    ]  # r2 obeys an audit
     assert [size.recipes["c1"] for size in curve.sizes] == ["curve-c1-30", "c1"]
     for size in curve.sizes:
         recipe = curve.pipeline.recipe(size.recipes["r2"])
@@ -162,8 +186,9 @@ def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
 
     sentence = complaint(ALONE, "--queries", "48", "--queries", "50")
     assert sentence == "The data have 48 training queries: name fewer, such as --queries 24."
-    assert "The first 20 training queries leave fold 3 without a labelled row of task1: name more." in complaint(
-        ALONE, "--queries", "20"
+    assert (
+        "The first 20 training queries leave fold 3 without a labelled row of task1: name more."
+        in complaint(ALONE, "--queries", "20")
     )
     assert "names no lexical recipe" in complaint(ALONE.replace('"lexical"', '"c1"'))
     assert "names no ensemble" in complaint("ensembles = []\n[submission]\ntask2 = 'lexical'")
@@ -171,7 +196,8 @@ def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
     assert "'lexical' is no ensemble" in complaint(ALONE, "lexical", "--queries", "30")
 
 
-# --- what it means -----------------------------------------------------------------------------------------------
+# --- what it means
+# -----------------------------------------------------------------------------------------------
 
 
 def points(model: str, *above: float) -> list[Point]:
@@ -200,7 +226,10 @@ def points(model: str, *above: float) -> list[Point]:
         ),
         ((0.0, 0.01, 0.0), "c1 is level with lexical at every size"),
         ((-0.05, -0.04, -0.03), "c1 is behind lexical at every size"),
-        ((0.03, 0.04, 0.0), "c1 is ahead of lexical with 10 training queries, level with it from 30 on"),
+        (
+            (0.03, 0.04, 0.0),
+            "c1 is ahead of lexical with 10 training queries, level with it from 30 on",
+        ),
     ],
 )
 def test_where_a_model_stands(above: tuple[float, ...], said: str) -> None:

@@ -7,12 +7,17 @@ import pytest
 from competition.analysis import permutation_test
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import Rows
+from competition.models.ensemble.members import EnsembleRows
 from competition.scoring.tasks import ANSWER_KIND, LABELS, TASKS, gains
 from tests.models.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2
-TREES = [("task1", "lightgbm"), ("task1", "lambdarank"), ("task2", "lightgbm"), ("task3", "lightgbm")]
+TREES = [
+    ("task1", "lightgbm"),
+    ("task1", "lambdarank"),
+    ("task2", "lightgbm"),
+    ("task3", "lightgbm"),
+]
 CASES = [
     *TREES,
     ("task2", "logistic"),
@@ -30,7 +35,9 @@ def labels(rows: pd.DataFrame) -> pd.Series:
     return rows.set_index("example_id")["label"].sort_index()
 
 
-def trial(task: str, recipe: EnsembleRecipe, examples: pd.DataFrame) -> permutation_test.Trial:
+def trial(
+    task: str, recipe: EnsembleRecipe, examples: pd.DataFrame
+) -> permutation_test.PermutationTest:
     """The permutation test of an ensemble of three members that know the true labels well."""
     members, fold = make_members(task, examples), folds_of(examples)
 
@@ -38,10 +45,13 @@ def trial(task: str, recipe: EnsembleRecipe, examples: pd.DataFrame) -> permutat
         fitted = cross_fit(TASKS[task], members, shuffled, fold, recipe)
         return pd.concat(fitted.held_out, ignore_index=True)
 
-    return permutation_test.permutation_test(TASKS[task], ANSWER_KIND[task], examples, refit, SHUFFLES, seed=2)
+    return permutation_test.permutation_test(
+        TASKS[task], ANSWER_KIND[task], examples, refit, SHUFFLES, seed=2
+    )
 
 
-# --- shuffling ---------------------------------------------------------------------------------------------------
+# --- shuffling
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_labels_are_shuffled_within_the_query_for_ranking(examples: pd.DataFrame) -> None:
@@ -58,10 +68,13 @@ def test_labels_are_shuffled_over_all_rows_for_classes(task: str, examples: pd.D
     counts = [rows.loc[train, "label"].value_counts().sort_index() for rows in (examples, shuffled)]
     pd.testing.assert_series_equal(*counts)
     of_query = [
-        rows.groupby("query_id")["label"].agg(lambda each: tuple(sorted(each))) for rows in (examples, shuffled)
+        rows.groupby("query_id")["label"].agg(lambda each: tuple(sorted(each)))
+        for rows in (examples, shuffled)
     ]
     assert (of_query[0] != of_query[1]).mean() > 0.5
-    assert (shuffled["substitute"] == (shuffled["label"] == "substitute")).all()  # the two go together
+    assert (
+        shuffled["substitute"] == (shuffled["label"] == "substitute")
+    ).all()  # the two go together
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -76,23 +89,33 @@ def test_rows_of_a_task_and_others_keep_their_labels_apart(examples: pd.DataFram
     shuffled = permutation_test.shuffle_labels(TASKS["task2"], inside, seed=1)
     train = inside["split"] == "train"
     for part in (inside["task2"], ~inside["task2"]):
-        counts = [rows.loc[train & part, "label"].value_counts().sort_index() for rows in (inside, shuffled)]
+        counts = [
+            rows.loc[train & part, "label"].value_counts().sort_index()
+            for rows in (inside, shuffled)
+        ]
         pd.testing.assert_series_equal(*counts)
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_order_of_rows_changes_no_shuffle(task: str, examples: pd.DataFrame) -> None:
     mixed = examples.sample(frac=1, random_state=3)
-    one, other = (permutation_test.shuffle_labels(TASKS[task], rows, seed=1) for rows in (examples, mixed))
+    one, other = (
+        permutation_test.shuffle_labels(TASKS[task], rows, seed=1) for rows in (examples, mixed)
+    )
     pd.testing.assert_series_equal(labels(one), labels(other))
-    assert (labels(one) != labels(permutation_test.shuffle_labels(TASKS[task], examples, seed=2))).any()
+    assert (
+        labels(one) != labels(permutation_test.shuffle_labels(TASKS[task], examples, seed=2))
+    ).any()
 
 
-# --- the test ----------------------------------------------------------------------------------------------------
+# --- the test
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("task", "method"), CASES)
-def test_a_cross_fitted_stacker_scores_as_chance(task: str, method: str, examples: pd.DataFrame) -> None:
+def test_a_cross_fitted_stacker_scores_as_chance(
+    task: str, method: str, examples: pd.DataFrame
+) -> None:
     found = trial(task, recipe_of(method, thresholds="micro-F1"), examples)
     assert found.passed, found
 
@@ -101,25 +124,33 @@ def test_a_cross_fitted_stacker_scores_as_chance(task: str, method: str, example
 def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
     task: str, method: str, examples: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graded = Rows.learned
-    monkeypatch.setattr(Rows, "learned", lambda rows, *without: graded(rows))  # every row, whatever is held out
+    graded = EnsembleRows.learned
+    monkeypatch.setattr(
+        EnsembleRows, "learned", lambda rows, *without: graded(rows)
+    )  # every row, whatever is held out
     found = trial(task, recipe_of(method, trees=60, leaves=15), examples)
     assert not found.passed and found.alarm and found.above_chance.value > found.visible, found
 
 
 def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_random() -> None:
     """Two queries of two rows. All answers are `exact`, and two of four labels are: half are right by chance."""
-    rows = pd.DataFrame({"example_id": [1, 2, 3, 4], "query_id": [1, 1, 2, 2], "product_id": list("abcd")})
+    rows = pd.DataFrame(
+        {"example_id": [1, 2, 3, 4], "query_id": [1, 1, 2, 2], "product_id": list("abcd")}
+    )
     rows = rows.assign(locale="us", split="train", task1=True, task2=True, task3=True)
     rows["label"] = ["exact", "irrelevant", "exact", "irrelevant"]
     rows["substitute"] = pd.array([False] * 4, "boolean")
     outputs = pd.DataFrame({"example_id": [1, 2, 3, 4], "p_exact": 1.0})
     outputs = outputs.assign(p_substitute=0.0, p_complement=0.0, p_irrelevant=0.0)
-    found = permutation_test.permutation_test(TASKS["task2"], "classes", rows, lambda shuffled: outputs, shuffles=4)
+    found = permutation_test.permutation_test(
+        TASKS["task2"], "classes", rows, lambda shuffled: outputs, shuffles=4
+    )
     assert found.score.value == 2 / 4 and found.above_chance.value == 0 and not found.says
     # A list of gains 1 and 0 has the nDCG 1 in the better order, 1 / log2(3) in the other.
     gains = pd.DataFrame({"example_id": [1, 2, 3, 4], "gain": 0.0})
-    found = permutation_test.permutation_test(TASKS["task1"], "gain", rows, lambda shuffled: gains, shuffles=4)
+    found = permutation_test.permutation_test(
+        TASKS["task1"], "gain", rows, lambda shuffled: gains, shuffles=4
+    )
     chance = (1 + 1 / np.log2(3)) / 2
     assert found.score.value - found.above_chance.value == pytest.approx(chance)
 
@@ -132,13 +163,19 @@ def test_bad_luck_is_tried_once_more_on_fresh_shuffles() -> None:
     def refit(shuffled: pd.DataFrame) -> pd.DataFrame:
         shuffles.append(shuffled)
         told = shuffled["label"] if len(shuffles) <= lucky else "exact"
-        return rows[["example_id"]].assign(**{f"p_{label}": np.where(told == label, 1.0, 0.0) for label in LABELS})
+        return rows[["example_id"]].assign(
+            **{f"p_{label}": np.where(told == label, 1.0, 0.0) for label in LABELS}
+        )
 
     lucky = 1
-    assert permutation_test.permutation_test(TASKS["task2"], "classes", rows, refit, shuffles=1).passed
+    assert permutation_test.permutation_test(
+        TASKS["task2"], "classes", rows, refit, shuffles=1
+    ).passed
     assert len(shuffles) == 2 and (labels(shuffles[0]) != labels(shuffles[1])).any()
     lucky = 4
-    assert not permutation_test.permutation_test(TASKS["task2"], "classes", rows, refit, shuffles=1).passed
+    assert not permutation_test.permutation_test(
+        TASKS["task2"], "classes", rows, refit, shuffles=1
+    ).passed
 
 
 def ranking(depths: list[int], seed: int) -> pd.DataFrame:
@@ -146,13 +183,17 @@ def ranking(depths: list[int], seed: int) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     query = np.repeat(np.arange(len(depths)), depths)
     label = rng.choice(LABELS, len(query), p=[0.5, 0.25, 0.05, 0.2])
-    rows = pd.DataFrame({"example_id": np.arange(len(query)), "query_id": query, "query": "q", "label": label})
-    rows = rows.assign(product_id=[f"P{i:05}" for i in range(len(query))], locale="us", split="train")
+    rows = pd.DataFrame(
+        {"example_id": np.arange(len(query)), "query_id": query, "query": "q", "label": label}
+    )
+    rows = rows.assign(
+        product_id=[f"P{i:05}" for i in range(len(query))], locale="us", split="train"
+    )
     rows["substitute"] = pd.array(label == "substitute", "boolean")
     return rows.assign(task1=True, task2=True, task3=True)
 
 
-def rank(rows: pd.DataFrame, leak: float, seed: int) -> permutation_test.Trial:
+def rank(rows: pd.DataFrame, leak: float, seed: int) -> permutation_test.PermutationTest:
     """The test of scores that know so much of the gains of the labels, however these are shuffled."""
     noise = np.random.default_rng([seed, 1]).normal(size=len(rows))
 
@@ -172,7 +213,10 @@ def test_few_queries_cannot_say(deep: int) -> None:
 @pytest.mark.parametrize("deep", [1, 10, 25])
 def test_honest_scores_raise_no_alarm(deep: int) -> None:
     """Nominal is 1 in 2,000; `benchmarks/leaks.py` counts them."""
-    alarms = [rank(ranking([12] * deep + [3] * 20, seed), leak=0.0, seed=seed).alarm for seed in range(100, 110)]
+    alarms = [
+        rank(ranking([12] * deep + [3] * 20, seed), leak=0.0, seed=seed).alarm
+        for seed in range(100, 110)
+    ]
     assert not any(alarms)
 
 
@@ -196,14 +240,25 @@ def test_there_are_as_many_shuffles_as_a_small_leak_takes() -> None:
         return shuffled[["example_id"]].assign(gain=0.5)
 
     found = permutation_test.permutation_test(TASKS["task1"], "gain", rows, refit)
-    assert len(seen) == found.shuffles == permutation_test.MOST_SHUFFLES and found.visible > permutation_test.SEEN
+    assert (
+        len(seen) == found.shuffles == permutation_test.MOST_SHUFFLES
+        and found.visible > permutation_test.SEEN
+    )
 
 
-# --- counts ------------------------------------------------------------------------------------------------------
+# --- counts
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_pair_that_is_judged_twice_is_counted() -> None:
-    rows = pd.DataFrame({"query": ["Red Shoe", "red shoe", "red shoe", "red shoe"], "product_id": ["a", "a", "b", "a"]})
+    rows = pd.DataFrame(
+        {
+            "query": ["Red Shoe", "red shoe", "red shoe", "red shoe"],
+            "product_id": ["a", "a", "b", "a"],
+        }
+    )
     rows = rows.assign(locale=["us", "us", "us", "es"], split="train")
     assert permutation_test.repeated_pairs(rows) == 1
-    assert permutation_test.repeated_pairs(rows.assign(split=["train", "test", "train", "train"])) == 0
+    assert (
+        permutation_test.repeated_pairs(rows.assign(split=["train", "test", "train", "train"])) == 0
+    )

@@ -45,9 +45,16 @@ def audited(count: int = 2_300, flagged: int = 90) -> Audited:
     names = [f"item {i}" for i in range(count)]
     locales = np.array(["us", "es", "jp"])[rng.integers(0, 3, count)]
     examples = pd.DataFrame(
-        {"example_id": ids, "query": [f"query {i % 50}" for i in range(count)], "locale": locales, "product_id": names}
+        {
+            "example_id": ids,
+            "query": [f"query {i % 50}" for i in range(count)],
+            "locale": locales,
+            "product_id": names,
+        }
     )
-    products = pd.DataFrame({"locale": locales, "product_id": names, **dict.fromkeys(FIELDS, "plain")})
+    products = pd.DataFrame(
+        {"locale": locales, "product_id": names, **dict.fromkeys(FIELDS, "plain")}
+    )
     products["title"] = [f"title {i}" for i in range(count)]
     for i, attack in enumerate(ATTACKS):
         examples.loc[i, "query"] = attack
@@ -63,7 +70,9 @@ def page_of(rows: Audited, verdicts: pd.DataFrame = NONE) -> str:
 
 def data_of(page: str) -> dict:
     """What the page's script reads."""
-    return json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    return json.loads(
+        page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    )
 
 
 def ids_of(page: str) -> list[int]:
@@ -77,23 +86,34 @@ def test_the_worst_rows_come_first_and_judged_ones_come_along() -> None:
     ids = ids_of(page_of((noise, examples, products)))
     assert len(ids) == SHOWN and best not in ids
     assert by_id.loc[ids[:90], "rank"].tolist() == list(range(1, 91))
-    assert by_id.loc[ids[90:], "rank"].isna().all() and by_id.loc[ids[90:], "quality"].is_monotonic_increasing
+    assert (
+        by_id.loc[ids[90:], "rank"].isna().all()
+        and by_id.loc[ids[90:], "quality"].is_monotonic_increasing
+    )
     judged = pd.DataFrame({"example_id": [best, ids[3]], "verdict": ["right", "wrong"]})
     page = page_of((noise, examples, products), judged)
     assert ids_of(page) == [*ids, best]
-    assert {row[0]: row[-1] for row in data_of(page)["rows"] if row[-1]} == {str(best): "right", str(ids[3]): "wrong"}
+    assert {row[0]: row[-1] for row in data_of(page)["rows"] if row[-1]} == {
+        str(best): "right",
+        str(ids[3]): "wrong",
+    }
     assert len(worst_rows(noise, NONE, 10)) == 10
 
 
 def test_same_inputs_same_bytes_whatever_their_order() -> None:
     noise, examples, products = audited()
-    shuffled = (noise.sample(frac=1, random_state=1), examples.sample(frac=1, random_state=2), products.sample(frac=1))
+    shuffled = (
+        noise.sample(frac=1, random_state=1),
+        examples.sample(frac=1, random_state=2),
+        products.sample(frac=1),
+    )
     assert page_of(shuffled) == page_of((noise, examples, products))
 
 
 @given(
     st.recursive(
-        st.text() | st.sampled_from(ATTACKS), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+        st.text() | st.sampled_from(ATTACKS),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )
 def test_embedded_json_is_itself_and_no_markup(content: object) -> None:
@@ -105,8 +125,12 @@ def test_embedded_json_is_itself_and_no_markup(content: object) -> None:
 def test_nothing_that_strangers_wrote_is_markup() -> None:
     page = page_of(audited())
     assert len(re.findall(r"</?script", page, re.IGNORECASE)) == 4  # the data's and the code's own
-    assert "<img" not in page and "\u2028" not in page and "\u202e" not in page and "\x00" not in page
-    assert not re.search(r"<[^<>]*\s(src|href|action)=|url\(|@import|https?:", page)  # nothing from elsewhere
+    assert (
+        "<img" not in page and "\u2028" not in page and "\u202e" not in page and "\x00" not in page
+    )
+    assert not re.search(
+        r"<[^<>]*\s(src|href|action)=|url\(|@import|https?:", page
+    )  # nothing from elsewhere
     assert len(page) < 2_000_000  # three fields of 1 MB are in it, shortened
 
 

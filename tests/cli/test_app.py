@@ -25,7 +25,9 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "HEAVY []" in shown
     assert all(f" {command} " in shown for command in COMMANDS)
 
@@ -36,7 +38,9 @@ def test_the_plan_is_made_without_tables_and_models() -> None:
         "heavy = {'torch', 'sklearn', 'lightgbm', 'scipy', 'pandas', 'competition.pipeline.build_outputs'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "HEAVY []" in shown
 
 
@@ -57,7 +61,15 @@ def test_init_makes_a_workspace_once(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_workspace_is_named(tmp_path: Path) -> None:
-    for command in (["run"], ["status"], ["folds"], ["data"], ["train"], ["stack", "blend"], ["submit"]):
+    for command in (
+        ["run"],
+        ["status"],
+        ["folds"],
+        ["data"],
+        ["train"],
+        ["stack", "blend"],
+        ["submit"],
+    ):
         assert "is no workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
 
 
@@ -65,7 +77,9 @@ def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None
     comp("init", tmp_path / "w")
     for command in ("run", "status", "folds", "data", "train"):
         said = refused(command, "-w", tmp_path / "w")
-        assert f"has no data: bring real rows with `comp data import PATH -w {tmp_path / 'w'}`" in said
+        assert (
+            f"has no data: bring real rows with `comp data import PATH -w {tmp_path / 'w'}`" in said
+        )
 
 
 def test_data_synth_and_describe(tmp_path: Path) -> None:
@@ -73,12 +87,24 @@ def test_data_synth_and_describe(tmp_path: Path) -> None:
     made = comp("data", "synth", "--queries", "60", "-w", tmp_path / "w")
     assert made.exit_code == 0 and "wrong on purpose" in made.output
     assert "out of date" not in made.output
-    write_json(Workspace(tmp_path / "w").run_card("c1"), {"data": {"train": "others", "test": "others"}})
+    write_json(
+        Workspace(tmp_path / "w").run_card("c1"), {"data": {"train": "others", "test": "others"}}
+    )
     again = comp("data", "synth", "--queries", "60", "--seed", "1", "-w", tmp_path / "w").output
-    assert f"Made from other rows, so out of date now: c1. `comp run -w {tmp_path / 'w'}` makes those anew" in again
+    assert (
+        f"Made from other rows, so out of date now: c1. `comp run -w {tmp_path / 'w'}` makes those anew"
+        in again
+    )
     described = comp("data", "-w", tmp_path / "w")
     assert described.exit_code == 0
-    for words in ("rows", "queries", "locale jp", "label complement", "products without brand", "also test queries"):
+    for words in (
+        "rows",
+        "queries",
+        "locale jp",
+        "label complement",
+        "products without brand",
+        "also test queries",
+    ):
         assert words in described.output
 
 
@@ -88,7 +114,9 @@ def test_usage_errors_exit_with_two() -> None:
     assert comp("check", "file.csv").exit_code == 2
 
 
-def test_a_traceback_is_shown_only_with_debug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_is_shown_only_with_debug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace = make_workspace(tmp_path / "w")
 
     def broken(*_: object) -> None:
@@ -114,7 +142,10 @@ def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
     for command, mend in commands.items():
         result = comp(*command.split(), "-w", workspace.root)
         assert result.exit_code == 1, result.output
-        assert f"is not complete, its fold 0 is missing: `{mend} -w {workspace.root}` makes it" in result.stderr
+        assert (
+            f"is not complete, its fold 0 is missing: `{mend} -w {workspace.root}` makes it"
+            in result.stderr
+        )
     assert not list((workspace.root / "submissions").glob("*/*.csv"))
 
 
@@ -125,7 +156,9 @@ def test_help_texts_lose_no_words() -> None:
 
 
 def test_imported_rows_are_not_replaced_by_made_ones(tmp_path: Path) -> None:
-    workspace = make_workspace(tmp_path / "w")  # its data come from elsewhere than `comp data synth`
+    workspace = make_workspace(
+        tmp_path / "w"
+    )  # its data come from elsewhere than `comp data synth`
     before = workspace.examples.read_bytes()
     sentence = refused("data", "synth", "-w", workspace.root)
     assert "holds imported rows (test)" in sentence
@@ -141,9 +174,15 @@ def test_the_workspace_may_be_named_before_the_subcommand(tmp_path: Path) -> Non
 def test_names_in_the_settings_are_checked(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     for line, words in {
-        'recipes = ["lexcal"]': ("recipes names the unknown recipe 'lexcal'", "did you mean 'lexical'"),
+        'recipes = ["lexcal"]': (
+            "recipes names the unknown recipe 'lexcal'",
+            "did you mean 'lexical'",
+        ),
         'default_recipe = "c9"': ("default_recipe names the unknown recipe 'c9'",),
-        '[submission]\ntask1 = "blnd"': ("[submission] names the unknown recipe 'blnd'", "did you mean 'blend'"),
+        '[submission]\ntask1 = "blnd"': (
+            "[submission] names the unknown recipe 'blnd'",
+            "did you mean 'blend'",
+        ),
         '[overrides]\nencoder = "/no/where"': ("The encoder '/no/where' is no folder",),
     }.items():
         workspace.settings_file.write_text(line)

@@ -25,7 +25,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace in which `lexical` is complete; `late` is the same without the rows that its audit drops."""
     workspace = make_workspace(tmp_path_factory.mktemp("trained") / "w", settings=SETTINGS)
     (workspace.root / "recipes").mkdir()
-    (workspace.root / "recipes" / "late.toml").write_text('model = "lexical"\ndrop_noise_from = "lexical"\n')
+    (workspace.root / "recipes" / "late.toml").write_text(
+        'model = "lexical"\ndrop_noise_from = "lexical"\n'
+    )
     assert comp("train", "--recipe", "lexical", "-w", workspace.root).exit_code == 0
     return workspace
 
@@ -41,7 +43,9 @@ def words(output: str) -> str:
     return " ".join(output.split())
 
 
-def test_the_page_is_written_and_opened_when_asked(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_is_written_and_opened_when_asked(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)))
     page = workspace.root / "reports" / "noise-lexical.html"
@@ -58,20 +62,32 @@ def test_the_page_is_written_and_opened_when_asked(workspace: Workspace, monkeyp
 def test_verdicts_are_kept_and_obeyed_from_then_on(workspace: Workspace, tmp_path: Path) -> None:
     comp("cleanlab", "-w", workspace.root)
     before = pd.read_parquet(workspace.noise("lexical"))
-    drop, keep = (before.loc[before["dropped"] == dropped, "example_id"].tolist() for dropped in (True, False))
-    verdicts = {drop[0]: "right", keep[0]: "wrong", drop[1]: "unsure", keep[1]: "unsure", keep[2]: "right"}
+    drop, keep = (
+        before.loc[before["dropped"] == dropped, "example_id"].tolist() for dropped in (True, False)
+    )
+    verdicts = {
+        drop[0]: "right",
+        keep[0]: "wrong",
+        drop[1]: "unsure",
+        keep[1]: "unsure",
+        keep[2]: "right",
+    }
     lines = [f"{row},{verdict}\n" for row, verdict in verdicts.items()]
     file = tmp_path / "verdicts.csv"
     file.write_text("example_id,verdict\n" + "".join(lines))
     twin = Workspace(shutil.copytree(workspace.root, tmp_path / "twin"))
 
     done = comp("cleanlab", "--verdicts", file, "-w", workspace.root)
-    assert done.exit_code == 0 and "1 wrong, 2 right, 2 unsure, which the audit honours" in words(done.output)
+    assert done.exit_code == 0 and "1 wrong, 2 right, 2 unsure, which the audit honours" in words(
+        done.output
+    )
     after = pd.read_parquet(workspace.noise("lexical"))
     assert set(after.loc[after["dropped"], "example_id"]) == {*drop[1:], keep[0]}
     told = {drop[0]: 1.0, keep[0]: 0.0, keep[2]: 1.0}
     quality = before["example_id"].map(told).fillna(before["quality"])
-    pd.testing.assert_frame_equal(after.drop(columns="dropped"), before.assign(quality=quality).drop(columns="dropped"))
+    pd.testing.assert_frame_equal(
+        after.drop(columns="dropped"), before.assign(quality=quality).drop(columns="dropped")
+    )
     assert '"wrong"]' in (workspace.root / "reports" / "noise-lexical.html").read_text()
 
     file.unlink()  # what training obeys is in the workspace

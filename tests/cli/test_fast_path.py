@@ -26,7 +26,8 @@ noise_run = ""
 max_length = {LONGEST}
 epochs = 1
 """
-# Every method whose gradient could tell the ways apart; mixup, whose partners are those of the same piece, is left out.
+# Every method whose gradient could tell the ways apart; mixup, whose partners are those of the same
+# piece, is left out.
 RECIPE = """
 kind = "classes"
 dropout = 0.0
@@ -36,7 +37,12 @@ adversary = "fgm-table"
 r_drop = 0.5
 """
 PADDED = "lean = false\n"
-WAYS = {"plain": PADDED, "lean": "", "pieces": PADDED + "token_budget = 200", "both": "token_budget = 200"}
+WAYS = {
+    "plain": PADDED,
+    "lean": "",
+    "pieces": PADDED + "token_budget = 200",
+    "both": "token_budget = 200",
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace in which a fold was trained in each way, without dropout, of which each draws its own."""
     folder = tmp_path_factory.mktemp("fast")
     encoder = folder / "encoder"
-    space = make_workspace(folder / "w", queries=25, settings=f'{SETTINGS}encoder = "{encoder.as_posix()}"\n')
+    space = make_workspace(
+        folder / "w", queries=25, settings=f'{SETTINGS}encoder = "{encoder.as_posix()}"\n'
+    )
     make_tiny(encoder, pd.read_parquet(space.products), 1, "test")
     config = json.loads((encoder / "config.json").read_text(encoding="utf-8"))
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -84,25 +92,41 @@ class Alone:
     @torch.no_grad()
     def probabilities(self, row: dict[str, Any]) -> list[float]:
         fields = [clean(row[name] or "") for name in FIELD_ORDERS["ptbcbd"]]
-        query, product = (f"{text}[SEP]" for text in (f"[CLS]{clean(row['query'])}", "[SEP]".join(fields)))
-        ids, first = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (query + product, query))
+        query, product = (
+            f"{text}[SEP]" for text in (f"[CLS]{clean(row['query'])}", "[SEP]".join(fields))
+        )
+        ids, first = (
+            self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in (query + product, query)
+        )
         if len(ids) > LONGEST:
             ids = [*ids[: LONGEST - 1], self.tokenizer.sep_token_id]
         types = [int(i >= len(first)) for i in range(len(ids))]
-        state = self.encoder(torch.tensor([ids]), token_type_ids=torch.tensor([types])).last_hidden_state[:, 0]
+        state = self.encoder(
+            torch.tensor([ids]), token_type_ids=torch.tensor([types])
+        ).last_hidden_state[:, 0]
         logits = self.linear("output.output", torch.tanh(self.linear("head.dense", state)))
         return logits.softmax(1)[0].tolist()
 
 
 @pytest.mark.parametrize("run", ["plain", "lean"])
-def test_files_are_what_the_library_makes_of_the_saved_model_and_the_texts(run: str, trained: Workspace) -> None:
+def test_files_are_what_the_library_makes_of_the_saved_model_and_the_texts(
+    run: str, trained: Workspace
+) -> None:
     alone = Alone(trained.model(run, "0") / "seed-2022")
     products = pd.read_parquet(trained.products).astype(object)
-    rows = pd.read_parquet(trained.examples).astype(object).merge(products, how="left").set_index("example_id")
+    rows = (
+        pd.read_parquet(trained.examples)
+        .astype(object)
+        .merge(products, how="left")
+        .set_index("example_id")
+    )
     rows = rows.where(rows.notna(), None)
     for file in files(trained, run):
         found = pd.read_parquet(file).set_index("example_id")
         texts = rows.loc[found.index].to_dict("records")
-        expected = pd.DataFrame(map(alone.probabilities, texts), found.index, [f"p_{label}" for label in LABELS])
+        expected = pd.DataFrame(
+            map(alone.probabilities, texts), found.index, [f"p_{label}" for label in LABELS]
+        )
         pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-5)
         assert expected["p_exact"].std() > 1e-3  # rows differ by more than that

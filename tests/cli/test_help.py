@@ -18,7 +18,8 @@ from tests.data.test_esci import tiny, write_a
 
 # Where no rows must be there yet, or others take their place.
 FRESH = ("init", "data import", "data sample", "data synth")
-# What fits many models is run up to the first of them; that all of it works is tested where the command is.
+# What fits many models is run up to the first of them; that all of it works is tested where the
+# command is.
 LONG = (
     "pretrain",
     "ablate",
@@ -52,14 +53,21 @@ def commands(group: typer.core.TyperGroup, before: str = "") -> Iterator[tuple[s
 
 
 COMMANDS = dict(commands(typer.main.get_command(app)))  # type: ignore[arg-type]
-EXAMPLES = [line.strip() for text in COMMANDS.values() for line in text.splitlines() if line.startswith("  ")]
+EXAMPLES = [
+    line.strip()
+    for text in COMMANDS.values()
+    for line in text.splitlines()
+    if line.startswith("  ")
+]
 
 
 @pytest.fixture(scope="module")
 def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished workspace that examples may change."""
     folder = Path(shutil.copytree(finished.root, tmp_path_factory.mktemp("examples") / "done"))
-    new = pd.DataFrame({"query": ["red shoe", "usb cable"], "product_title": ["Red running shoe", "Lamp"]})
+    new = pd.DataFrame(
+        {"query": ["red shoe", "usb cable"], "product_title": ["Red running shoe", "Lamp"]}
+    )
     new.to_csv(folder / "new.csv", index=False)
     named = {"query": "search", "product_title": "name"}
     new.rename(columns=named).to_csv(folder / "log.csv", index=False)
@@ -84,7 +92,9 @@ def test_every_help_gives_examples_of_its_command(command: str) -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_every_example_works(example: str, done: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_example_works(
+    example: str, done: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, *arguments = shlex.split(example)
     assert name == "comp"
     command = " ".join(arguments)
@@ -109,6 +119,10 @@ def test_every_example_works(example: str, done: Path, fresh: Path, monkeypatch:
     ],
 )
 def test_a_shell_completes_commands_options_recipes_and_tasks(typed: str, found: set[str]) -> None:
-    env = {"_COMP_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split(" ")) - 1)}
+    env = {
+        "_COMP_COMPLETE": "complete_bash",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(typed.split(" ")) - 1),
+    }
     result = CliRunner().invoke(app, [], prog_name="comp", env=env)
     assert set(result.stdout.split()) == found

@@ -43,11 +43,26 @@ def made(folder: Path, change: object) -> Workspace:
 
 def odd_text(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Odd ids, queries and texts, one of a megabyte, and ids at both ends of 64 bits."""
-    new = dict(zip(products["product_id"].unique(), [*ODD, *products["product_id"].unique()[len(ODD) :]], strict=True))
+    new = dict(
+        zip(
+            products["product_id"].unique(),
+            [*ODD, *products["product_id"].unique()[len(ODD) :]],
+            strict=True,
+        )
+    )
     products = products.assign(product_id=products["product_id"].map(new))
-    queries = dict(zip(examples["query"].unique(), [*ODD, *examples["query"].unique()[len(ODD) :]], strict=True))
-    examples = examples.assign(product_id=examples["product_id"].map(new), query=examples["query"].map(queries))
-    texts = {field: [ODD[(i + n) % len(ODD)] for i in range(len(products))] for n, field in enumerate(store.FIELDS)}
+    queries = dict(
+        zip(
+            examples["query"].unique(), [*ODD, *examples["query"].unique()[len(ODD) :]], strict=True
+        )
+    )
+    examples = examples.assign(
+        product_id=examples["product_id"].map(new), query=examples["query"].map(queries)
+    )
+    texts = {
+        field: [ODD[(i + n) % len(ODD)] for i in range(len(products))]
+        for n, field in enumerate(store.FIELDS)
+    }
     products = products.assign(**texts)
     products.loc[products.index[:2], "description"] = ["<!--" * 2**18, "\x00\x1b[2J\r\n" * 2**17]
     ids = np.r_[-(2**63), 2**63 - 1, examples["example_id"].to_numpy()[2:]]
@@ -56,23 +71,31 @@ def odd_text(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFra
 
 def one_class(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every label is the same."""
-    return examples.assign(label="exact", substitute=pd.array([False] * len(examples), "boolean")), products
-
-
-def one_product(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Every query has one product."""
     return examples.assign(
-        query_id=np.arange(len(examples)), query=[f"{q} {i}" for i, q in enumerate(examples["query"])]
+        label="exact", substitute=pd.array([False] * len(examples), "boolean")
     ), products
 
 
-def many_products(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def one_product(
+    examples: pd.DataFrame, products: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Every query has one product."""
+    return examples.assign(
+        query_id=np.arange(len(examples)),
+        query=[f"{q} {i}" for i, q in enumerate(examples["query"])],
+    ), products
+
+
+def many_products(
+    examples: pd.DataFrame, products: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """A query of each split has 10,000 products."""
     parts, catalogue = [examples], [products]
     for n, split in enumerate(("train", "test")):
         row = examples[(examples["split"] == split) & examples["task1"]].iloc[[0]]
         more = row.loc[row.index.repeat(10_000)].assign(
-            example_id=10**9 * (n + 1) + np.arange(10_000), product_id=[f"P{split}{i}" for i in range(10_000)]
+            example_id=10**9 * (n + 1) + np.arange(10_000),
+            product_id=[f"P{split}{i}" for i in range(10_000)],
         )
         more["label"] = np.resize(["exact", "substitute", "irrelevant"], 10_000)
         more["substitute"] = pd.array(more["label"] == "substitute", "boolean")
@@ -104,7 +127,9 @@ def test_odd_rows_pass_the_whole_line(change: object, tmp_path: Path) -> None:
     if change is one_class:
         assert audit.exit_code == 1 and "Every audited row is labelled 'exact'" in audit.stderr
         return
-    assert audit.exit_code == 0 and not any(c in audit.output for c in "\x1b\x00\u202e\u200b"), audit.stderr
+    assert audit.exit_code == 0 and not any(c in audit.output for c in "\x1b\x00\u202e\u200b"), (
+        audit.stderr
+    )
     page = workspace.inspection("lexical").read_text(encoding="utf-8")
     assert "<script>alert" not in page and not any(c in page for c in "\x1b\x00\u202e")
 

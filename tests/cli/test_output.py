@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.cli.output import Cell, begin, finish, show
-from competition.core.commands import here, typed, work_on
+from competition.cli.output import OutputCell, begin, finish, show
+from competition.core.commands import command_for, pasteable, set_workspace
 from competition.core.console import results
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
@@ -26,27 +26,45 @@ def document(*arguments: str | Path, exit_code: int = 0) -> dict[str, Any]:
     result = comp(*arguments, "--json")
     assert result.exit_code == exit_code, result.output
     found: dict[str, Any] = json.loads(result.stdout)
-    assert set(found) == {"command", "exit_code", "error", "tables"} and found["exit_code"] == exit_code
+    assert (
+        set(found) == {"command", "exit_code", "error", "tables"}
+        and found["exit_code"] == exit_code
+    )
     assert all(set(table) == {"title", "about", "rows"} for table in found["tables"])
     return found
 
 
-def test_cells_are_values_for_machines_and_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cells_are_values_for_machines_and_text_for_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     estimate = Estimate(0.5, 0.25, 0.75, 8)
-    row = ["c1", np.int64(4512), np.float64(0.5), None, float("nan"), True, Cell(estimate, "+"), Cell("done", text="■")]
+    row = [
+        "c1",
+        np.int64(4512),
+        np.float64(0.5),
+        None,
+        float("nan"),
+        True,
+        OutputCell(estimate, "+"),
+        OutputCell("done", text="■"),
+    ]
     header = {key: key.upper() for key in "abcdefgh"}
     begin(quiet=False, machine=True)
     show("Title", header, [row], task="task1")
     finish("test")
     (table,) = json.loads(capsys.readouterr().out)["tables"]
     value = {"value": 0.5, "low": 0.25, "high": 0.75, "queries": 8}
-    assert table["rows"] == [dict(zip(header, ["c1", 4512, 0.5, None, None, True, value, "done"], strict=True))]
+    assert table["rows"] == [
+        dict(zip(header, ["c1", 4512, 0.5, None, None, True, value, "done"], strict=True))
+    ]
     assert table["title"] == "Title" and table["about"] == {"task": "task1"}
     begin(quiet=False, machine=False)
     show("Title", header, [row])
     finish("test")
     shown = capsys.readouterr().out
-    assert all(text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■"))
+    assert all(
+        text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■")
+    )
     begin(quiet=False, machine=False)
     show("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
     finish("test")
@@ -75,8 +93,13 @@ def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None
         about = each["about"]
         for row in each["rows"]:
             chosen = (table["task"] == about["task"]) & (table["split"] == about["split"])
-            line = table[chosen & (table["group"] == about["group"]) & (table["run"] == row["run"])].iloc[0]
-            assert row["score"]["value"] == line["score"] and row["score"]["queries"] == line["queries"]
+            line = table[
+                chosen & (table["group"] == about["group"]) & (table["run"] == row["run"])
+            ].iloc[0]
+            assert (
+                row["score"]["value"] == line["score"]
+                and row["score"]["queries"] == line["queries"]
+            )
             assert (row["above_floor"] or {}).get("value") == (
                 None if np.isnan(line["above_floor"]) else line["above_floor"]
             )
@@ -116,7 +139,9 @@ def test_quiet_shows_results_alone(finished: Workspace) -> None:
     quiet = comp("train", "--fold", "0", "--quiet", "-w", finished.root)
     assert "nothing to do" in loud.output and "nothing to do" not in quiet.output
     assert quiet.output.startswith("c1 on held-out rows")
-    assert "nothing to do" in comp("train", "--fold", "0", "-w", finished.root).output  # it lasts for one command
+    assert (
+        "nothing to do" in comp("train", "--fold", "0", "-w", finished.root).output
+    )  # it lasts for one command
     wrong = comp("train", "--fold", "9", "--quiet", "-w", finished.root)
     assert wrong.exit_code == 2 and "error: Fold 9 does not exist" in wrong.stderr
 
@@ -130,18 +155,26 @@ def test_the_board_shows_every_fold(finished: Workspace, tmp_path: Path) -> None
     assert others["about"]["missing"] == 0 and others["about"]["next"] is None
 
 
-def test_the_board_shows_what_is_missing_and_out_of_date(finished: Workspace, tmp_path: Path) -> None:
+def test_the_board_shows_what_is_missing_and_out_of_date(
+    finished: Workspace, tmp_path: Path
+) -> None:
     import shutil
 
     root = tmp_path / "w"
     shutil.copytree(finished.root, root)
     space = Workspace.open(root)
     space.oof_fold("t3", 2).unlink()
-    space.settings_file.write_text(space.settings_file.read_text() + 'mixup = 0.1\n[submission]\ntask1 = "lexical"\n')
+    space.settings_file.write_text(
+        space.settings_file.read_text() + 'mixup = 0.1\n[submission]\ntask1 = "lexical"\n'
+    )
     board, others = document("status", "-w", root)["tables"]
     rows = {row["run"]: row for row in board["rows"]}
     assert rows["lexical"]["fold_0"] == "done"
-    assert rows["c1"]["fold_0"] == "stale" and rows["t3"]["fold_1"] == "stale" and rows["t3"]["fold_2"] == "missing"
+    assert (
+        rows["c1"]["fold_0"] == "stale"
+        and rows["t3"]["fold_1"] == "stale"
+        and rows["t3"]["fold_2"] == "missing"
+    )
     assert others["about"]["next"] == "comp run" and others["about"]["missing"] > 0
     shown = comp("status", "-w", root).output
     assert "▲ out of date   · missing" in shown and "Next: comp run" in shown
@@ -162,11 +195,18 @@ def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None
         assert words in held.getvalue()
 
 
-def test_a_terminal_that_is_too_narrow_for_words_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_is_too_narrow_for_words_gets_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for width, wanted in (
         (
             40,
-            ["Runs", "run: six-model-task1", "  score: 0.5000", "  command: comp train --recipe lexical -w 'my work'"],
+            [
+                "Runs",
+                "run: six-model-task1",
+                "  score: 0.5000",
+                "  command: comp train --recipe lexical -w 'my work'",
+            ],
         ),
         (100, ["Runs", "run", "━", "six-model-task1"]),
     ):
@@ -174,25 +214,32 @@ def test_a_terminal_that_is_too_narrow_for_words_gets_lines(monkeypatch: pytest.
         monkeypatch.setattr(results, "_width", width)
         monkeypatch.setattr(results, "_file", held)
         command = "comp train --recipe lexical -w 'my work'"
-        show("Runs", ["run", "score", "empty", "command"], [["six-model-task1", 0.5, None, command]])
+        show(
+            "Runs", ["run", "score", "empty", "command"], [["six-model-task1", 0.5, None, command]]
+        )
         lines = held.getvalue().splitlines()
         assert [line[: len(start)] for line, start in zip(lines, wanted, strict=True)] == wanted
 
 
 def test_commands_name_the_workspace_and_can_be_pasted() -> None:
-    work_on(Path("my work"))
-    assert here("comp run") == "comp run -w 'my work'"
-    assert typed("Missing: `comp train` makes it, `comp init x` not.") == (
+    set_workspace(Path("my work"))
+    assert command_for("comp run") == "comp run -w 'my work'"
+    assert pasteable("Missing: `comp train` makes it, `comp init x` not.") == (
         "Missing: `comp train -w 'my work'` makes it, `comp init x` not."
     )
     held = "Process 1 on a (`comp run`, since noon) is at work."
-    assert typed(held) == held
-    work_on(Path())
-    assert here("comp run") == "comp run" and typed("`comp run` helps.") == "`comp run` helps."
+    assert pasteable(held) == held
+    set_workspace(Path())
+    assert (
+        command_for("comp run") == "comp run"
+        and pasteable("`comp run` helps.") == "`comp run` helps."
+    )
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_while_it_is_being_imported_ends_quietly(number: signal.Signals, code: int) -> None:
+def test_a_signal_while_it_is_being_imported_ends_quietly(
+    number: signal.Signals, code: int
+) -> None:
     ask = (
         "import os, sys, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell may ignore it
         "from competition.__main__ import main\n"

@@ -28,8 +28,12 @@ _BACK = {
 def rows(finished: Workspace) -> pd.DataFrame:
     """The test rows as a file brings them, shuffled."""
     maker = Pipeline(finished).maker
-    test = maker.examples.loc[maker.examples["split"] == "test", ["example_id", "query", "locale", "product_id"]]
-    joined = test.merge(maker.products, on=["locale", "product_id"], how="left", validate="many_to_one")
+    test = maker.examples.loc[
+        maker.examples["split"] == "test", ["example_id", "query", "locale", "product_id"]
+    ]
+    joined = test.merge(
+        maker.products, on=["locale", "product_id"], how="left", validate="many_to_one"
+    )
     return joined.rename(columns=_BACK).sample(frac=1, random_state=1, ignore_index=True)
 
 
@@ -37,13 +41,18 @@ def rows(finished: Workspace) -> pd.DataFrame:
 def test_test_rows_are_told_what_the_run_tells_them(
     run: str, finished: Workspace, rows: pd.DataFrame, tmp_path: Path
 ) -> None:
-    # Models compute the last digit in another order where rows stand in another, and trees split on last digits.
+    # Models compute the last digit in another order where rows stand in another, and trees split on
+    # last digits.
     rows = rows.sort_values("example_id", ignore_index=True) if run.startswith("blend") else rows
     rows.to_csv(tmp_path / "rows.csv", index=False)
     result = comp("predict", tmp_path / "rows.csv", "--from", run, "-w", finished.root)
     assert result.exit_code == 0, result.output
-    said = pd.read_csv(tmp_path / f"rows-{run}.csv", dtype={"query": str, "product_id": str}, keep_default_na=False)
-    assert said["example_id"].tolist() == rows["example_id"].tolist()  # the file's order, its columns kept
+    said = pd.read_csv(
+        tmp_path / f"rows-{run}.csv", dtype={"query": str, "product_id": str}, keep_default_na=False
+    )
+    assert (
+        said["example_id"].tolist() == rows["example_id"].tolist()
+    )  # the file's order, its columns kept
     assert said["product_title"].tolist() == rows["product_title"].tolist()
     pipeline = Pipeline(finished)
     plan = pipeline.run(run)
@@ -51,16 +60,27 @@ def test_test_rows_are_told_what_the_run_tells_them(
     columns = [column for column in test if column in said]
     assert columns or plan.kind in ("gain", "score")
     for column in columns:
-        assert said[column].to_numpy(np.float64) == pytest.approx(test[column].to_numpy(np.float64), abs=1e-6)
+        assert said[column].to_numpy(np.float64) == pytest.approx(
+            test[column].to_numpy(np.float64), abs=1e-6
+        )
     if plan.kind in ("gain", "score"):
-        assert said["score"].to_numpy(np.float64) == pytest.approx(test.iloc[:, 0].to_numpy(np.float64), abs=1e-6)
+        assert said["score"].to_numpy(np.float64) == pytest.approx(
+            test.iloc[:, 0].to_numpy(np.float64), abs=1e-6
+        )
 
 
 def test_a_thousand_rows_with_gaps_and_other_alphabets_are_answered_in_order(
     finished: Workspace, tmp_path: Path
 ) -> None:
     rng = np.random.default_rng(0)
-    queries = ["usb cable", "café, molido", 'tv 55"', "ワイヤレス イヤホン", "#1 <b>best</b>", "nan"]
+    queries = [
+        "usb cable",
+        "café, molido",
+        'tv 55"',
+        "ワイヤレス イヤホン",
+        "#1 <b>best</b>",
+        "nan",
+    ]
     titles = [
         "USB cable",
         "Café molido 250 g",
@@ -71,13 +91,18 @@ def test_a_thousand_rows_with_gaps_and_other_alphabets_are_answered_in_order(
         "😀" * 50,
         "x" * 5000,
     ]
-    table = pd.DataFrame({"query": rng.choice(queries, 1000), "product_title": rng.choice(titles, 1000)})
+    table = pd.DataFrame(
+        {"query": rng.choice(queries, 1000), "product_title": rng.choice(titles, 1000)}
+    )
     table["own id"] = np.arange(1000)[::-1]
     table.to_csv(tmp_path / "rows.csv", index=False, encoding="utf-16")
     where = ("predict", tmp_path / "rows.csv", "-w", finished.root)
     result = comp(*where, "--encoding", "utf-16", "--out", tmp_path / "said.parquet")
     assert result.exit_code == 0, result.output
-    assert "has no product_brand, product_color" in result.stderr and "say nothing of their product" in result.stderr
+    assert (
+        "has no product_brand, product_color" in result.stderr
+        and "say nothing of their product" in result.stderr
+    )
     assert "1,000 rows, 48 of them distinct" in result.output  # 6 queries times 8 titles
     said = pd.read_parquet(tmp_path / "said.parquet")
     assert said["own id"].tolist() == [str(number) for number in table["own id"]]
@@ -88,13 +113,20 @@ def test_a_thousand_rows_with_gaps_and_other_alphabets_are_answered_in_order(
 
 
 def test_one_row_is_enough(finished: Workspace, tmp_path: Path) -> None:
-    pd.DataFrame({"query": ["usb cable"], "product_title": ["USB cable"]}).to_parquet(tmp_path / "row.parquet")
+    pd.DataFrame({"query": ["usb cable"], "product_title": ["USB cable"]}).to_parquet(
+        tmp_path / "row.parquet"
+    )
     for run in ("lexical", "c1"):
-        assert comp("predict", tmp_path / "row.parquet", "--from", run, "-w", finished.root).exit_code == 0
+        assert (
+            comp("predict", tmp_path / "row.parquet", "--from", run, "-w", finished.root).exit_code
+            == 0
+        )
         assert len(pd.read_parquet(tmp_path / f"row-{run}.parquet")) == 1
 
 
-def test_what_cannot_be_done_is_refused_before_anything_is_written(finished: Workspace, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_refused_before_anything_is_written(
+    finished: Workspace, tmp_path: Path
+) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("query,product_title\nusb,USB\n", encoding="utf-8")
     where = ("predict", path, "-w", finished.root)
@@ -111,7 +143,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(finished: Wor
     assert [file.name for file in tmp_path.iterdir()] == ["rows.csv"]
 
 
-# --- from Python -------------------------------------------------------------------------------------------------
+# --- from Python
+# -------------------------------------------------------------------------------------------------
 
 TITLES = ["USB cable 2 m", "Garden hose", "USB charger", ""]
 
@@ -126,7 +159,9 @@ def test_scores_are_expected_gains_of_the_probabilities(c1: Scorer) -> None:
     assert list(classes) == ["predicted_label", *(f"p_{label}" for label in LABELS)]
     probabilities = classes.iloc[:, 1:].to_numpy(np.float64)
     assert probabilities.sum(axis=1) == pytest.approx(np.ones(4))
-    assert classes["predicted_label"].tolist() == [LABELS[best] for best in probabilities.argmax(axis=1)]
+    assert classes["predicted_label"].tolist() == [
+        LABELS[best] for best in probabilities.argmax(axis=1)
+    ]
     expected = probabilities @ np.array([1.0, 0.1, 0.01, 0.0])
     assert c1.score("usb cable", TITLES) == pytest.approx(expected, rel=1e-5)
 
@@ -146,7 +181,9 @@ def test_a_frame_says_more_of_a_product_than_its_title(c1: Scorer) -> None:
 
 
 def test_a_run_that_ranks_nothing_or_knows_no_classes_says_so(finished: Workspace) -> None:
-    with pytest.raises(InputError, match="'t3' predicts substitute, which ranks nothing: use `classify`"):
+    with pytest.raises(
+        InputError, match="'t3' predicts substitute, which ranks nothing: use `classify`"
+    ):
         competition.load("t3", finished.root).score("a", ["b"])
     with pytest.raises(InputError, match="'r2' predicts gain and no classes: use `score`"):
         competition.load("r2", finished.root).classify("a", ["b"])

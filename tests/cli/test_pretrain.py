@@ -31,7 +31,9 @@ task2 = "still"
 """
 # So slow that its weights are those that it started from.
 STILL = 'kind = "classes"\nencoder = "pretrained"\nlearning_rate = 1e-9\nfeatures = ["brand", "color"]\n'
-WIDE = 'kind = "classes"\nrebalance = true\nquery_context = true\ntranslate_with = "./models/es-en"\n'
+WIDE = (
+    'kind = "classes"\nrebalance = true\nquery_context = true\ntranslate_with = "./models/es-en"\n'
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,9 @@ def shown(workspace: Workspace) -> str:
     return result.output
 
 
-def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(workspace: Workspace, shown: str) -> None:
+def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(
+    workspace: Workspace, shown: str
+) -> None:
     lines = lines_of(shown)
     for step in ("encoder tiny", "vocabulary", "pretrain pretrained"):
         assert step in lines
@@ -81,10 +85,14 @@ def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, shown:
     folder = workspace.encoder("pretrained")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     again = comp("pretrain", "-w", workspace.root)
-    assert again.exit_code == 0 and "pretrained: nothing to do, everything is up to date." in again.output
+    assert (
+        again.exit_code == 0
+        and "pretrained: nothing to do, everything is up to date." in again.output
+    )
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     tables = [
-        text[text.index("pretrained: MLM loss on") :].split("\npretrained: ")[0] for text in (shown, again.output)
+        text[text.index("pretrained: MLM loss on") :].split("\npretrained: ")[0]
+        for text in (shown, again.output)
     ]
     assert tables[0] == tables[1]
 
@@ -95,7 +103,10 @@ def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, show
     result = comp("train", "--recipe", "still", "--fold", "0", "-w", workspace.root)
     assert result.exit_code == 0 and "pretrain pretrained" not in lines_of(result.output)
     folder = workspace.model("still", 0) / "seed-2022"
-    tuned = {f"encoder.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    tuned = {
+        f"encoder.{name}": tensor
+        for name, tensor in load_file(folder / "model.safetensors").items()
+    }
     tuned |= load_file(folder / "relevance.safetensors")
     learned = load_file(workspace.encoder("pretrained") / "model.safetensors")
     random = load_file(workspace.encoder("tiny") / "model.safetensors")
@@ -120,12 +131,20 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
     held_out = pd.read_parquet(workspace.oof_fold("wide", 0))
     folds = pd.read_parquet(workspace.folds("five")).set_index("query_id")["fold"]
     train = examples[examples["split"] == "train"]
-    assert held_out["example_id"].tolist() == sorted(train.loc[train["query_id"].map(folds) == 0, "example_id"])
+    assert held_out["example_id"].tolist() == sorted(
+        train.loc[train["query_id"].map(folds) == 0, "example_id"]
+    )
     np.testing.assert_allclose(held_out.filter(like="p_").sum(axis=1), 1.0)
     learned = train[train["query_id"].map(folds) != 0]
     spanish = (learned["locale"] == "es").sum()
-    (last,) = (json.loads(line) for line in workspace.log("wide").read_text().splitlines() if '"step"' in line)
-    assert last["step"] == -(-(len(learned) + spanish) // 32) > -(-len(learned) // 32)  # batches of 32
+    (last,) = (
+        json.loads(line)
+        for line in workspace.log("wide").read_text().splitlines()
+        if '"step"' in line
+    )
+    assert (
+        last["step"] == -(-(len(learned) + spanish) // 32) > -(-len(learned) // 32)
+    )  # batches of 32
     monkeypatch.setattr(translation, "Translator", None)  # nothing is missing: no model is loaded
     (workspace.own_recipes / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
     again = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
@@ -134,8 +153,14 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
 
 
 def test_a_translation_model_that_is_not_there_is_asked_for(workspace: Workspace) -> None:
-    (workspace.own_recipes / "lost.toml").write_text('kind = "classes"\ntranslate_with = "nobody/es-en"\n')
+    (workspace.own_recipes / "lost.toml").write_text(
+        'kind = "classes"\ntranslate_with = "nobody/es-en"\n'
+    )
     result = comp("train", "--recipe", "lost", "--fold", "0", "-w", workspace.root)
     assert result.exit_code == 1 and "Traceback" not in result.output
     (sentence,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
-    assert "'nobody/es-en'" in sentence and "Helsinki-NLP/opus-mt-es-en" in sentence and "`translate_with`" in sentence
+    assert (
+        "'nobody/es-en'" in sentence
+        and "Helsinki-NLP/opus-mt-es-en" in sentence
+        and "`translate_with`" in sentence
+    )

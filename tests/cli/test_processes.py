@@ -53,7 +53,8 @@ checkpoint_steps = 2
 sharded = true
 """
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-# The command, whose launcher gets SIGTERM from the second process in step 3 of training and tells them all.
+# The command, whose launcher gets SIGTERM from the second process in step 3 of training and tells
+# them all.
 STOPPED = """
 import itertools, os, signal, sys, time
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -94,7 +95,13 @@ def launched(*command: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     root = Path(__file__).parents[2]
     return subprocess.run(
-        [*LAUNCH, *command], env=environment, cwd=root, capture_output=True, text=True, check=False, timeout=300
+        [*LAUNCH, *command],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
 
 
@@ -113,15 +120,26 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
     ended = launched(struck, "3", str(int(signal.SIGKILL)), *TRAIN, "-w", two.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
-    assert "Another process of this launch has ended" in sentence and ended.returncode != 0, ended.stderr
+    assert "Another process of this launch has ended" in sentence and ended.returncode != 0, (
+        ended.stderr
+    )
     assert not list(two.oof.rglob("*.parquet")) and not list(two.encoder("pretrained").glob("*"))
 
     done = launched("-m", "competition", *TRAIN, "-w", two.root)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("c1, fold 0: done.") == 1 and done.stdout.count("goes on from step 2 of") == 1
+    assert (
+        done.stdout.count("c1, fold 0: done.") == 1
+        and done.stdout.count("goes on from step 2 of") == 1
+    )
     for name in ("fold-0", "test-0"):
-        expected, found = (pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two))
-        assert found["example_id"].tolist() == expected["example_id"].tolist() == sorted(set(found["example_id"]))
+        expected, found = (
+            pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two)
+        )
+        assert (
+            found["example_id"].tolist()
+            == expected["example_id"].tolist()
+            == sorted(set(found["example_id"]))
+        )
         pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
     names = ("loss", "mlm", "query", "attributes", "contrastive", "held_out_score")
     for log in ("models/encoders/pretrained.log.jsonl", "oof/c1/log.jsonl"):
@@ -130,21 +148,29 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     assert not list(two.root.rglob(".*.tmp")) and not list(two.unfinished.rglob("*.safetensors"))
 
 
-def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_the_same_bytes(
+    tmp_path: Path,
+) -> None:
     stop, each = tmp_path / "stop.py", tmp_path / "each.py"
     stop.write_text(STOPPED)
     each.write_text(EACH)
-    stopped, undisturbed = (make_workspace(tmp_path / name, settings=C1_ALONE + SHORT) for name in ("a", "b"))
+    stopped, undisturbed = (
+        make_workspace(tmp_path / name, settings=C1_ALONE + SHORT) for name in ("a", "b")
+    )
     ended = launched(stop, *TRAIN, "-w", stopped.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
     assert sentence.startswith("error: interrupted; step 3 of ") and ended.returncode != 0
     assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
-    assert [path.name for path in stopped.unfinished.rglob("step-*")] == ["step-00000003"] and not made(stopped)
+    assert [path.name for path in stopped.unfinished.rglob("step-*")] == [
+        "step-00000003"
+    ] and not made(stopped)
     assert not list(stopped.root.rglob(".*.tmp"))
 
     done = launched(each, stopped.root, undisturbed.root)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("c1 fold 0: goes on from step 3 of") == 1 == done.stdout.count("goes on")
+    assert (
+        done.stdout.count("c1 fold 0: goes on from step 3 of") == 1 == done.stdout.count("goes on")
+    )
     assert len(made(stopped)) == 4 and made(stopped) == made(undisturbed)
 
 
@@ -160,35 +186,54 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
     stopped = launched(str(struck), "3", str(int(signal.SIGTERM)), *TRAIN, "-w", str(two.root))
     assert stopped.returncode and "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
-    assert sorted(path.name for path in two.unfinished.rglob("step-*")) == ["step-00000002", "step-00000003"]
+    assert sorted(path.name for path in two.unfinished.rglob("step-*")) == [
+        "step-00000002",
+        "step-00000003",
+    ]
     shutil.copytree(two.models, three.models, dirs_exist_ok=True)
 
     done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("c1, fold 0: done.") == 1 and done.stdout.count("goes on from step 3 of") == 1
+    assert (
+        done.stdout.count("c1, fold 0: done.") == 1
+        and done.stdout.count("goes on from step 3 of") == 1
+    )
     alone = comp(*TRAIN, "-w", three.root)
     assert alone.exit_code == 0 and "goes on from step 3 of" in alone.output, alone.output
     for name in ("fold-0", "test-0"):
-        expected, *others = (pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three))
+        expected, *others = (
+            pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three)
+        )
         assert expected["example_id"].tolist() == sorted(set(expected["example_id"]))
         for found in others:
             pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
-    (expected, found) = (load_file(next(s.models.rglob("seed-*/model.safetensors"))) for s in (one, two))
-    assert {name: tensor.shape for name, tensor in found.items()} == {n: t.shape for n, t in expected.items()}
+    (expected, found) = (
+        load_file(next(s.models.rglob("seed-*/model.safetensors"))) for s in (one, two)
+    )
+    assert {name: tensor.shape for name, tensor in found.items()} == {
+        n: t.shape for n, t in expected.items()
+    }
     assert losses(two.run("c1") / "log.jsonl", "loss", "held_out_score") == pytest.approx(
         losses(one.run("c1") / "log.jsonl", "loss", "held_out_score"), abs=1e-4
     )
 
 
-def test_commands_that_share_nothing_refuse_a_launcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_that_share_nothing_refuse_a_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = make_workspace(tmp_path / "w")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for command in (["run"], ["stack", "blend"], ["clean"]):
         sentence = refused(*command, "-w", space.root)
-        assert f"`comp {command[0]}` runs as one process" in sentence and "`comp train` share" in sentence
+        assert (
+            f"`comp {command[0]}` runs as one process" in sentence
+            and "`comp train` share" in sentence
+        )
 
 
-def test_a_launcher_that_shards_the_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launcher_that_shards_the_model_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = make_workspace(tmp_path / "w")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
@@ -197,4 +242,8 @@ def test_a_launcher_that_shards_the_model_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_alone_a_process_agrees_with_itself() -> None:
-    assert distributed.is_first() and distributed.agreed("x") == "x" and not distributed.any_of(False)
+    assert (
+        distributed.is_main_process()
+        and distributed.broadcast_from_main("x") == "x"
+        and not distributed.any_process(False)
+    )

@@ -15,14 +15,25 @@ from tests.conftest import comp, make_workspace
 SETTINGS = f"{C1_ALONE}{SHORT}checkpoint_steps = 4\n"
 
 
-def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes(
+    tmp_path: Path,
+) -> None:
     """SIGKILL before step 7, SIGTERM at the next, then left alone; `comp clean` keeps what is not finished."""
     undisturbed, space = (make_workspace(tmp_path / name, settings=SETTINGS) for name in ("a", "b"))
     assert comp(*TRAIN, "-w", undisturbed.root).exit_code == 0
     expected = made(undisturbed)
     assert len(expected) == 4 and not list(undisturbed.unfinished.rglob("*.safetensors"))
 
-    struck = [sys.executable, "-c", STRUCK, "7", str(int(signal.SIGKILL)), *TRAIN, "-w", str(space.root)]
+    struck = [
+        sys.executable,
+        "-c",
+        STRUCK,
+        "7",
+        str(int(signal.SIGKILL)),
+        *TRAIN,
+        "-w",
+        str(space.root),
+    ]
     killed = subprocess.run(struck, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert list(space.unfinished.rglob("step-00000004")) and not made(space)
@@ -30,7 +41,10 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     handle = register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     stopped = comp(*TRAIN, "-w", space.root)
     handle.remove()
-    assert stopped.exit_code == 128 + signal.SIGTERM and "c1 fold 0: goes on from step 4 of" in stopped.output
+    assert (
+        stopped.exit_code == 128 + signal.SIGTERM
+        and "c1 fold 0: goes on from step 4 of" in stopped.output
+    )
     (sentence,) = stopped.stderr.splitlines()
     assert sentence.startswith("error: interrupted; step 5 of ")
     assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
@@ -44,7 +58,9 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     assert result.exit_code == 0 and "c1 fold 0: goes on from step 5 of" in result.output
     assert made(space) == expected
 
-    shutil.copytree(tmp_path / "kept", space.unfinished, dirs_exist_ok=True)  # as if killed just before the end
+    shutil.copytree(
+        tmp_path / "kept", space.unfinished, dirs_exist_ok=True
+    )  # as if killed just before the end
     cleaned = comp("clean", "-w", space.root).output.splitlines()
     assert cleaned[0].startswith("models/checkpoints/c1/fold-0: ") and cleaned[0].endswith(" MB")
     assert cleaned[1:] == [f"Freed: {cleaned[0].rpartition(': ')[2]}"]

@@ -29,7 +29,11 @@ def plain_ndcg(rows: pd.DataFrame) -> float:
     """nDCG of rows with query_id, product_id, label and score, spelled out."""
     values = []
     for _, group in rows.groupby("query_id"):
-        gain = group.sort_values(["score", "product_id"], ascending=[False, True])["label"].map(GAIN).to_numpy()
+        gain = (
+            group.sort_values(["score", "product_id"], ascending=[False, True])["label"]
+            .map(GAIN)
+            .to_numpy()
+        )
         discount = np.log2(np.arange(len(gain)) + 2)
         ideal = (np.sort(gain)[::-1] / discount).sum()
         if ideal > 0:
@@ -40,7 +44,9 @@ def plain_ndcg(rows: pd.DataFrame) -> float:
 def test_everything_is_there(finished: Workspace) -> None:
     for run in [*RECIPES, *(f"blend-{task}" for task in TASKS)]:
         for fold in range(5):
-            assert finished.oof_fold(run, fold).is_file() and finished.test_fold(run, fold).is_file()
+            assert (
+                finished.oof_fold(run, fold).is_file() and finished.test_fold(run, fold).is_file()
+            )
         assert read_json(finished.run_card(run))["scores"]
     assert sorted(path.name for path in finished.submission("main").iterdir()) == [
         "submission.json", "task1.csv", "task2.csv", "task3.csv",
@@ -48,7 +54,9 @@ def test_everything_is_there(finished: Workspace) -> None:
     assert len(pd.read_csv(finished.leaderboard)) == 3
 
 
-def test_each_training_row_is_predicted_once_by_a_fold_that_never_saw_its_text(finished: Workspace) -> None:
+def test_each_training_row_is_predicted_once_by_a_fold_that_never_saw_its_text(
+    finished: Workspace,
+) -> None:
     examples = pd.read_parquet(finished.examples)
     train = examples[examples["split"] == "train"].set_index("example_id")
     folds = pd.read_parquet(finished.folds("five")).set_index("query_id")["fold"]
@@ -105,12 +113,23 @@ def test_the_table_of_scores_says_what_the_runs_say(finished: Workspace) -> None
 
 
 def test_the_submission_scores_what_the_table_says(finished: Workspace) -> None:
-    result = comp("score", finished.submission("main") / "task1.csv", "--task", "task1", "-w", finished.root)
+    result = comp(
+        "score", finished.submission("main") / "task1.csv", "--task", "task1", "-w", finished.root
+    )
     table = pd.read_csv(finished.scores)
-    line = table[(table["run"] == "blend-task1") & (table["split"] == "test") & (table["group"] == "all")].iloc[0]
+    line = table[
+        (table["run"] == "blend-task1") & (table["split"] == "test") & (table["group"] == "all")
+    ].iloc[0]
     assert result.exit_code == 0 and f"{line['score']:.6f}" in result.output
     for task in TASKS:
-        checked = comp("check", finished.submission("main") / f"{task}.csv", "--task", task, "-w", finished.root)
+        checked = comp(
+            "check",
+            finished.submission("main") / f"{task}.csv",
+            "--task",
+            task,
+            "-w",
+            finished.root,
+        )
         assert checked.exit_code == 0 and "a valid answer" in checked.output
 
 
@@ -134,10 +153,16 @@ def test_a_fresh_workspace_gets_the_same_bytes_through_the_installed_command(
 
 def test_the_noise_that_was_dropped_is_in_the_files(finished: Workspace) -> None:
     result = comp("cleanlab", "-w", finished.root)
-    assert result.exit_code == 0 and "share dropped" in result.output and "The worst rows" in result.output
+    assert (
+        result.exit_code == 0
+        and "share dropped" in result.output
+        and "The worst rows" in result.output
+    )
     flags = pd.read_parquet(finished.noise("c1"))
     examples = pd.read_parquet(finished.examples)
-    assert sorted(flags["example_id"]) == sorted(examples.loc[examples["split"] == "train", "example_id"])
+    assert sorted(flags["example_id"]) == sorted(
+        examples.loc[examples["split"] == "train", "example_id"]
+    )
     assert flags["dropped"].sum() <= 0.04 * len(flags)
 
 
@@ -174,11 +199,15 @@ def test_submissions_from_one_run(finished: Workspace) -> None:
         "task2.csv",
         "task3.csv",
     ]
-    assert "'r2' does not answer task3" in refused("submit", "--from", "r2", "--task", "task3", "-w", finished.root)
+    assert "'r2' does not answer task3" in refused(
+        "submit", "--from", "r2", "--task", "task3", "-w", finished.root
+    )
     assert "no task 'task9'" in refused("submit", "--task", "task9", "-w", finished.root)
     one = comp("submit", "--from", "lexical", "--task", "task2", "-w", finished.root)
     assert one.exit_code == 0
-    assert [path.name for path in finished.submission("lexical-task2").glob("*.csv")] == ["task2.csv"]
+    assert [path.name for path in finished.submission("lexical-task2").glob("*.csv")] == [
+        "task2.csv"
+    ]
 
 
 def test_folds_shows_shares_and_checks_for_leaks(finished: Workspace) -> None:

@@ -35,7 +35,8 @@ def one_task(folder: Path, task: str, recipes: str) -> Workspace:
 
 
 @pytest.mark.parametrize(
-    ("task", "recipes"), [("task1", '"lexical", "r1"'), ("task2", '"lexical", "r1"'), ("task3", '"t3"')]
+    ("task", "recipes"),
+    [("task1", '"lexical", "r1"'), ("task2", '"lexical", "r1"'), ("task3", '"t3"')],
 )
 def test_one_task_ends_in_one_file(task: str, recipes: str, tmp_path: Path) -> None:
     workspace = one_task(tmp_path / "w", task, recipes)
@@ -50,7 +51,10 @@ def test_a_recipe_without_labels_says_so(tmp_path: Path) -> None:
     workspace = one_task(tmp_path / "w", "task3", '"lexical"')
     done = comp("run", "-w", workspace.root)
     assert done.exit_code == 1
-    assert "The recipe 'lexical' finds no labelled row to learn classes from outside fold 0" in done.stderr
+    assert (
+        "The recipe 'lexical' finds no labelled row to learn classes from outside fold 0"
+        in done.stderr
+    )
 
 
 def test_lost_and_changed_files_are_made_again(finished: Workspace, tmp_path: Path) -> None:
@@ -76,4 +80,6 @@ def test_text_longer_than_the_encoder_reads_is_refused(finished: Workspace, tmp_
     copy.settings_file.write_text(text.replace("max_length = 32", "max_length = 600"))
     done = comp("train", "--fold", "0", "-w", copy.root)
     assert done.exit_code == 2
-    assert "'c1' has max_length = 600, but the encoder 'tiny' reads at most 512 tokens" in done.stderr
+    assert (
+        "'c1' has max_length = 600, but the encoder 'tiny' reads at most 512 tokens" in done.stderr
+    )

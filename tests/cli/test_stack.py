@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from competition.core.json_files import read_json
-from competition.core.parquet import read_table, table_inputs, write_table
+from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.scoring.tasks import TASKS
 from tests.conftest import comp
@@ -40,28 +40,47 @@ def table(stacked: Workspace) -> pd.DataFrame:
 
 def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
     runs = {task: set(lines["run"]) for task, lines in table.groupby("task")}
-    methods = ["blend", "blend.paper", "blend.greedy", "blend.search", "blend.logistic", "blend.lightgbm"]
+    methods = [
+        "blend",
+        "blend.paper",
+        "blend.greedy",
+        "blend.search",
+        "blend.logistic",
+        "blend.lightgbm",
+    ]
     left_out = [f"blend.without-{member}" for member in MEMBERS]
     of_task = {
         "task1": [*methods, "blend.lambdarank", *left_out],
         "task2": [*methods, "blend.thresholds", "blend.can", *left_out],
         "task3": [*methods, "blend.thresholds", *left_out],
     }
-    answered = {"task1": ("lexical", "c1", "r2"), "task2": ("lexical", "c1"), "task3": ("lexical", "c1", "t3")}
+    answered = {
+        "task1": ("lexical", "c1", "r2"),
+        "task2": ("lexical", "c1"),
+        "task3": ("lexical", "c1", "t3"),
+    }
     for task, names in of_task.items():
         assert runs[task] == {*answered[task], *(f"{name}-{task}" for name in names)}
 
 
-def test_methods_are_compared_with_the_member_that_scores_best_out_of_fold(table: pd.DataFrame) -> None:
+def test_methods_are_compared_with_the_member_that_scores_best_out_of_fold(
+    table: pd.DataFrame,
+) -> None:
     compared = table[~table["run"].str.contains("without-")]
-    assert set(compared["floor"]) == {best for _, best in compared.groupby("task")["floor"].first().items()}
+    assert set(compared["floor"]) == {
+        best for _, best in compared.groupby("task")["floor"].first().items()
+    }
     for task, lines in compared[compared["split"] == "out-of-fold"].groupby("task"):
         group = lines[lines["group"] == ("10+ products" if task == "task1" else "all")]
         members = group[group["run"].isin(MEMBERS)].set_index("run")
         (floor,) = set(group["floor"])
-        assert members["score"].max() == members.loc[floor, "score"] and np.isnan(members.loc[floor, "above_floor"])
+        assert members["score"].max() == members.loc[floor, "score"] and np.isnan(
+            members.loc[floor, "above_floor"]
+        )
         expected = group["score"] - members.loc[floor, "score"]
-        assert group["above_floor"].fillna(0).to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-9)
+        assert group["above_floor"].fillna(0).to_numpy() == pytest.approx(
+            expected.to_numpy(), abs=1e-9
+        )
 
 
 def test_what_a_member_adds_is_the_whole_minus_what_is_left(table: pd.DataFrame) -> None:
@@ -78,12 +97,14 @@ def test_what_a_member_adds_is_the_whole_minus_what_is_left(table: pd.DataFrame)
 
 def test_a_row_says_the_score_that_its_files_have(stacked: Workspace, table: pd.DataFrame) -> None:
     examples = pd.read_parquet(stacked.examples).set_index("example_id")
-    outputs = pd.concat(pd.read_parquet(stacked.oof_fold("blend.thresholds-task3", k)) for k in range(5)).set_index(
-        "example_id"
-    )
+    outputs = pd.concat(
+        pd.read_parquet(stacked.oof_fold("blend.thresholds-task3", k)) for k in range(5)
+    ).set_index("example_id")
     rows = outputs.join(examples).query("task3")
     right = ((rows["p_substitute"] > 0.5) == rows["substitute"]).mean()
-    line = table.query("run == 'blend.thresholds-task3' and split == 'out-of-fold' and group == 'all'")
+    line = table.query(
+        "run == 'blend.thresholds-task3' and split == 'out-of-fold' and group == 'all'"
+    )
     assert line["score"].to_numpy() == pytest.approx([right], abs=1e-9)
 
 
@@ -107,7 +128,10 @@ def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
     sentence = failed("stack", "six-model", "-w", stacked.root)
     command = f"comp train --recipe c2 -w {stacked.root}"
-    assert sentence == f"error: The run 'c2' is not complete, its fold 0 is missing: `{command}` makes it."
+    assert (
+        sentence
+        == f"error: The run 'c2' is not complete, its fold 0 is missing: `{command}` makes it."
+    )
 
 
 def test_an_audit_names_what_it_looked_at(stacked: Workspace) -> None:
@@ -123,10 +147,14 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
     shutil.copytree(stacked.root, root)
     space = Workspace.open(root)
     first, second = (space.oof_fold("lexical", k) for k in range(2))
-    inputs = [table_inputs(path) for path in (first, second)]
-    frames = [read_table(path, str(made)) for path, made in zip((first, second), inputs, strict=True)]
+    inputs = [read_fingerprint(path) for path in (first, second)]
+    frames = [
+        read_table(path, str(made)) for path, made in zip((first, second), inputs, strict=True)
+    ]
     write_table(first, frames[0].iloc[1:].reset_index(drop=True), str(inputs[0]))
-    write_table(second, pd.concat([frames[1], frames[0].iloc[:1]], ignore_index=True), str(inputs[1]))
+    write_table(
+        second, pd.concat([frames[1], frames[0].iloc[:1]], ignore_index=True), str(inputs[1])
+    )
     assert "1 of 3 checks did not pass" in failed("audit-leaks", "lexical", "-w", root)
     sentence = failed("stack", "blend.no-text", "--only", "-w", root)
     assert "'lexical' holds 1 rows in its fold 1 that folds/five.parquet puts elsewhere" in sentence
@@ -135,7 +163,11 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
 def test_a_submission_made_with_leaking_features_says_so(stacked: Workspace) -> None:
     assert comp("stack", "blend.leaky", "--only", "-w", stacked.root).exit_code == 0
     result = comp("submit", "--from", "blend.leaky", "--task", "task2", "-w", stacked.root)
-    assert result.exit_code == 0 and "leak across tasks" in result.output and "task2.csv" in result.output
+    assert (
+        result.exit_code == 0
+        and "leak across tasks" in result.output
+        and "task2.csv" in result.output
+    )
     folder = stacked.submission("blend.leaky-task2")
     assert read_json(folder / "submission.json")["made_from"]["task2"]["leaky"] is True
     log = pd.read_csv(stacked.leaderboard, dtype=str, keep_default_na=False)

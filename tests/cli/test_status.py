@@ -37,17 +37,24 @@ def test_a_run_that_lacks_a_fold_is_not_whole(space: Workspace) -> None:
     assert board(space, "blend-task1")["whole"] == "missing"
 
 
-def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(space: Workspace) -> None:
+def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(
+    space: Workspace,
+) -> None:
     plan = Pipeline(space).fold_plan(Pipeline(space).member("c1"), 3)
     card = space.checkpoints("c1", "fold-3") / "seed-2022" / "step-00000004" / "state.json"
     write_json(card, {"format": FORMAT, "inputs": plan.inputs})
-    assert board(space, "c1")["fold_3"] == "done"  # left by a process that was killed just behind its end
+    assert (
+        board(space, "c1")["fold_3"] == "done"
+    )  # left by a process that was killed just behind its end
     space.oof_fold("c1", 3).unlink()
     row = board(space, "c1")
     assert (row["fold_3"], row["whole"]) == ("begun", "begun")
     assert "◧ begun, goes on from a checkpoint" in comp("status", "-w", space.root).output
     assert "1 begun, of 10 steps" in comp("doctor", "-w", space.root).output
-    for useless in ({"format": FORMAT, "inputs": "others"}, {"format": FORMAT - 1, "inputs": plan.inputs}):
+    for useless in (
+        {"format": FORMAT, "inputs": "others"},
+        {"format": FORMAT - 1, "inputs": plan.inputs},
+    ):
         write_json(card, useless)
         assert board(space, "c1")["fold_3"] == "missing"
 
@@ -55,7 +62,9 @@ def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(space
 def test_outputs_that_do_not_depend_on_the_text_are_warned_of(space: Workspace) -> None:
     card = read_json(space.run_card("lexical"))
     assert card["constant"] == [] and "lexical, fold" not in comp("status", "-w", space.root).output
-    sentence = "lexical, fold 2: outputs do not depend on the text: over 99 rows they deviate by 0.0009."
+    sentence = (
+        "lexical, fold 2: outputs do not depend on the text: over 99 rows they deviate by 0.0009."
+    )
     write_json(space.run_card("lexical"), card | {"constant": [sentence]})
     assert f"warning: {sentence}" in " ".join(comp("status", "-w", space.root).stderr.split())
     write_json(space.run_card("lexical"), card | {"constant": [sentence], "inputs": "others"})

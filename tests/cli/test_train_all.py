@@ -31,14 +31,21 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     result = comp("train", "--all", "-w", space.root)
     assert result.exit_code == 0, result.output
     assert "so this model has no score of its own" in result.output
-    assert 'weights = "best" needs held-out rows: here, the weights of the last epoch are kept.' in result.output
+    assert (
+        'weights = "best" needs held-out rows: here, the weights of the last epoch are kept.'
+        in result.output
+    )
     return space
 
 
-def test_it_learns_from_every_labelled_row_and_leaves_its_weights_alone(workspace: Workspace) -> None:
+def test_it_learns_from_every_labelled_row_and_leaves_its_weights_alone(
+    workspace: Workspace,
+) -> None:
     pipeline = Pipeline(workspace)
     rows = pipeline.maker.examples
-    log = [json.loads(line) for line in workspace.log("c1").read_text(encoding="utf-8").splitlines()]
+    log = [
+        json.loads(line) for line in workspace.log("c1").read_text(encoding="utf-8").splitlines()
+    ]
     batches = -(-int((rows["split"] == "train").sum()) // pipeline.member("c1").batch_size)
     assert max(line.get("step", 0) for line in log) == 2 * batches
     assert [line["held_out_score"] for line in log if "held_out_score" in line] == [None, None]
@@ -58,13 +65,19 @@ def test_run_and_status_know_it_only_because_it_was_asked_for(workspace: Workspa
     assert "nothing to do, everything is up to date" in again.output
 
 
-def test_what_changes_no_result_leaves_it_alone_and_what_does_is_told(workspace: Workspace, tmp_path: Path) -> None:
+def test_what_changes_no_result_leaves_it_alone_and_what_does_is_told(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     settings = workspace.settings_file.read_text(encoding="utf-8")
     try:
         # The last epoch is kept either way.
-        workspace.settings_file.write_text(settings.replace('weights = "best"', 'weights = "last"'), encoding="utf-8")
+        workspace.settings_file.write_text(
+            settings.replace('weights = "best"', 'weights = "last"'), encoding="utf-8"
+        )
         assert status(workspace) == "■"
-        workspace.settings_file.write_text(settings.replace("epochs = 2", "epochs = 1"), encoding="utf-8")
+        workspace.settings_file.write_text(
+            settings.replace("epochs = 2", "epochs = 1"), encoding="utf-8"
+        )
         assert status(workspace) == "▲"
         output = comp("status", "-w", workspace.root).output
         command = f"comp train --all --recipe c1 -w {workspace.root}"
@@ -73,7 +86,9 @@ def test_what_changes_no_result_leaves_it_alone_and_what_does_is_told(workspace:
         workspace.settings_file.write_text(settings, encoding="utf-8")
 
 
-def test_the_same_rows_give_the_same_bytes_whether_a_tracker_looks_on_or_not(workspace: Workspace) -> None:
+def test_the_same_rows_give_the_same_bytes_whether_a_tracker_looks_on_or_not(
+    workspace: Workspace,
+) -> None:
     pytest.importorskip("tensorboard")
     folder = workspace.model("c1", "all")
     kept = folder.rename(folder.with_name("kept"))
@@ -85,10 +100,14 @@ def test_the_same_rows_give_the_same_bytes_whether_a_tracker_looks_on_or_not(wor
     assert list((workspace.tracking / "tensorboard" / "c1" / "all").rglob("events.*"))
 
 
-def test_a_tracker_is_refused_before_training(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_is_refused_before_training(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("competition.training.trackers.find_spec", lambda name: None)
     where = ("train", "--recipe", "r1", "--all", "-w", workspace.root)
-    assert "There is no tracker 'wandbb' (did you mean 'wandb'?)" in refused(*where, "--tracker", "wandbb")
+    assert "There is no tracker 'wandbb' (did you mean 'wandb'?)" in refused(
+        *where, "--tracker", "wandbb"
+    )
     assert "`pip install wandb` does it" in refused(*where, "--tracker", "wandb")
     assert not workspace.model("r1", "all").exists()
 
@@ -100,18 +119,27 @@ def test_all_goes_with_no_fold_and_with_no_ensemble(workspace: Workspace) -> Non
     assert "is an ensemble" in refused("train", "--all", "--recipe", "blend", "-w", workspace.root)
 
 
-def test_it_answers_new_rows_alone_and_says_when_it_is_out_of_date(workspace: Workspace, tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("query,product_title\nusb cable,USB cable\n", encoding="utf-8")
+def test_it_answers_new_rows_alone_and_says_when_it_is_out_of_date(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text(
+        "query,product_title\nusb cable,USB cable\n", encoding="utf-8"
+    )
     where = ("predict", tmp_path / "rows.csv", "-w", workspace.root)
     result = comp(*where)
     assert result.exit_code == 0, result.output
     assert "c1 all, new rows" in result.output and "fold" not in result.output
     settings = workspace.settings_file.read_text(encoding="utf-8")
     try:
-        workspace.settings_file.write_text(settings.replace("epochs = 2", "epochs = 1"), encoding="utf-8")
+        workspace.settings_file.write_text(
+            settings.replace("epochs = 2", "epochs = 1"), encoding="utf-8"
+        )
         result = comp(*where)
     finally:
         workspace.settings_file.write_text(settings, encoding="utf-8")
     assert result.exit_code == 1
     assert "is out of date, the models of the folds answer instead" in result.stderr
-    assert f"fold-0 is missing or out of date: `comp train --recipe c1 -w {workspace.root}` makes it" in result.stderr
+    assert (
+        f"fold-0 is missing or out of date: `comp train --recipe c1 -w {workspace.root}` makes it"
+        in result.stderr
+    )

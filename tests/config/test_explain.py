@@ -38,26 +38,44 @@ def test_each_key_says_where_it_comes_from(space: Workspace) -> None:
         "batch_size": DEFAULT,
     }
     assert {name: keys[name].source for name in sources} == sources
-    assert keys["learning_rate"].default == 5e-4 and keys["max_length"].default == 64 and keys["seed"].default == 7
+    assert (
+        keys["learning_rate"].default == 5e-4
+        and keys["max_length"].default == 64
+        and keys["seed"].default == 7
+    )
 
 
 def test_only_what_somebody_changed_differs(space: Workspace) -> None:
-    # `ema` is what it would be anyway, `mixup` is overridden to what it would be, `loss` follows from the kind.
-    assert explained(space, "mine").differing == {"kind": "gain", "learning_rate": 0.001, "max_length": 48}
+    # `ema` is what it would be anyway, `mixup` is overridden to what it would be, `loss` follows
+    # from the kind.
+    assert explained(space, "mine").differing == {
+        "kind": "gain",
+        "learning_rate": 0.001,
+        "max_length": 48,
+    }
 
 
 def test_the_values_are_those_of_the_recipe(space: Workspace) -> None:
     settings = load_settings(space)
     for name in ("mine", "c1", "lexical", "blend", "pretrained", "six-model.greedy.can"):
-        whole = load_recipe(space, settings, name).model_dump(mode="json", exclude={"name", "about", "model"})
+        whole = load_recipe(space, settings, name).model_dump(
+            mode="json", exclude={"name", "about", "model"}
+        )
         assert {key.name: key.value for key in explained(space, name).keys} == whole
 
 
 def test_a_variant_differs_from_what_it_varies(space: Workspace) -> None:
     found = explained(space, "six-model.greedy.can")
-    assert found.differing == {"members": ["c1", "c2", "c3", "r1", "r2", "r3"], "method": "greedy", "can": True}
+    assert found.differing == {
+        "members": ["c1", "c2", "c3", "r1", "r2", "r3"],
+        "method": "greedy",
+        "can": True,
+    }
     sources = {key.name: key.source for key in found.keys}
-    assert sources["method"] == "variant .greedy.can" and sources["members"] == "recipes/six-model.toml"
+    assert (
+        sources["method"] == "variant .greedy.can"
+        and sources["members"] == "recipes/six-model.toml"
+    )
 
 
 def test_all_recipes_are_listed(space: Workspace) -> None:
@@ -72,5 +90,10 @@ def test_one_recipe_is_shown_key_by_key(space: Workspace) -> None:
     result = comp("recipes", "mine", "-w", space.root)
     assert result.exit_code == 0 and 'mine, model = "encoder": mine' in result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("learning_rate ")]
-    assert [cell.strip() for cell in line.split("│")] == ["learning_rate", "0.001", "recipes/mine.toml", "0.0005"]
+    assert [cell.strip() for cell in line.split("│")] == [
+        "learning_rate",
+        "0.001",
+        "recipes/mine.toml",
+        "0.0005",
+    ]
     assert "did you mean 'mine'" in refused("recipes", "mina", "-w", space.root)

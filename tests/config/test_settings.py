@@ -8,8 +8,21 @@ import pytest
 
 import competition
 from competition.config.keys import Spans
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, PretrainingRecipe, Recipe
-from competition.config.settings import BUILT_IN, Settings, load_recipe, load_settings, read_toml, recipe_names
+from competition.config.recipe import (
+    EncoderRecipe,
+    EnsembleRecipe,
+    LexicalRecipe,
+    PretrainingRecipe,
+    Recipe,
+)
+from competition.config.settings import (
+    BUILT_IN,
+    Settings,
+    load_recipe,
+    load_settings,
+    read_toml,
+    recipe_names,
+)
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
@@ -50,7 +63,8 @@ def complaint(workspace: Workspace, name: str = "c1") -> str:
     return sentence
 
 
-# --- misspelled --------------------------------------------------------------------------------------------------
+# --- misspelled
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -58,14 +72,35 @@ def complaint(workspace: Workspace, name: str = "c1") -> str:
     [
         ('pre_set = "tiny"', ("competition.toml", "'pre_set'", "did you mean 'preset'")),
         ("[overides]\nepochs = 1", ("competition.toml", "'overides'", "did you mean 'overrides'")),
-        ("[overrides]\nepoch = 1", ("competition.toml", "'epoch'", "[overrides]", "did you mean 'epochs'")),
-        ("[overrides]\nlearn_rate = 1", ("'learn_rate'", "[overrides]", "did you mean 'learning_rate'")),
-        ('[submission]\ntsk1 = "c1"', ("competition.toml", "'tsk1'", "[submission]", "did you mean 'task1'")),
+        (
+            "[overrides]\nepoch = 1",
+            ("competition.toml", "'epoch'", "[overrides]", "did you mean 'epochs'"),
+        ),
+        (
+            "[overrides]\nlearn_rate = 1",
+            ("'learn_rate'", "[overrides]", "did you mean 'learning_rate'"),
+        ),
+        (
+            '[submission]\ntsk1 = "c1"',
+            ("competition.toml", "'tsk1'", "[submission]", "did you mean 'task1'"),
+        ),
         ('preset = "minilmm"', ("competition.toml", "'minilmm'", "did you mean 'minilm'", "tiny")),
-        ("[pretraining]\ntemprature = 1", ("competition.toml", "'temprature'", "[pretraining]", "'temperature'?")),
-        ("[pretraining]\nscheme = 'five'", ("competition.toml", "unknown key 'scheme'", "[pretraining]")),
-        ("[overrides]\ntemperature = 1", ("competition.toml", "unknown key 'temperature'", "[overrides]")),
-        ("[pretraning]\nepochs = 1", ("competition.toml", "'pretraning'", "did you mean 'pretraining'")),
+        (
+            "[pretraining]\ntemprature = 1",
+            ("competition.toml", "'temprature'", "[pretraining]", "'temperature'?"),
+        ),
+        (
+            "[pretraining]\nscheme = 'five'",
+            ("competition.toml", "unknown key 'scheme'", "[pretraining]"),
+        ),
+        (
+            "[overrides]\ntemperature = 1",
+            ("competition.toml", "unknown key 'temperature'", "[overrides]"),
+        ),
+        (
+            "[pretraning]\nepochs = 1",
+            ("competition.toml", "'pretraning'", "did you mean 'pretraining'"),
+        ),
         ("noise_fraction = 0.7", ("competition.toml", "noise_fraction", "0.7", "less than 0.5")),
         ('seed = "x"', ("competition.toml", "seed", "'x'")),
         ("[overrides]\nepochs = 0", ("competition.toml", "epochs", "0")),
@@ -83,15 +118,24 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("fieldorder = 'ptbcbd'", ("recipes/mine.toml", "'fieldorder'", "did you mean 'field_order'")),
+        (
+            "fieldorder = 'ptbcbd'",
+            ("recipes/mine.toml", "'fieldorder'", "did you mean 'field_order'"),
+        ),
         ("batchsize = 4", ("recipes/mine.toml", "'batchsize'", "did you mean 'batch_size'")),
         ("epochs = 0", ("recipes/mine.toml", "epochs", "0")),
         ("kind = 'class'", ("recipes/mine.toml", "kind", "'class'")),
         ("model = 'lexcal'", ("recipes/mine.toml", "'lexcal'", "encoder, lexical, ensemble")),
         ("model = 'lexical'\nepochs = 3", ("recipes/mine.toml", "'epochs'")),
-        ("model = 'ensemble'\nmember = ['c1']", ("recipes/mine.toml", "'member'", "did you mean 'members'")),
+        (
+            "model = 'ensemble'\nmember = ['c1']",
+            ("recipes/mine.toml", "'member'", "did you mean 'members'"),
+        ),
         ("epochs 3", ("recipes/mine.toml", "not valid TOML", "line 1")),
-        ("architecture = 'two-towers'", ("recipes/mine.toml", "architecture", "'two-towers'", "'two-tower'")),
+        (
+            "architecture = 'two-towers'",
+            ("recipes/mine.toml", "architecture", "'two-towers'", "'two-tower'"),
+        ),
         ("features = ['brand', 'size']", ("recipes/mine.toml", "features.1", "'size'", "'char3'")),
         ("features = ['brand', 'brand']", ("recipes/mine.toml", "features", "there twice")),
         ("seeds = [1, 2, 1]", ("recipes/mine.toml", "seeds", "[1, 2, 1]", "there twice")),
@@ -101,15 +145,30 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("multi_sample_dropout = 0", ("recipes/mine.toml", "multi_sample_dropout", "0")),
         ("loss = 'mse'", ("recipes/mine.toml", "loss = 'mse'", "kind = 'classes'")),
         ("loss = 'ce'\nkind = 'gain'", ("recipes/mine.toml", "loss = 'ce'", "kind = 'gain'")),
-        ("loss = 'mse'\nkind = 'substitute'", ("recipes/mine.toml", "loss = 'mse'", "kind = 'substitute'")),
+        (
+            "loss = 'mse'\nkind = 'substitute'",
+            ("recipes/mine.toml", "loss = 'mse'", "kind = 'substitute'"),
+        ),
         ("label_smoothing = 0.1\nkind = 'gain'", ("recipes/mine.toml", "label_smoothing", "gain")),
-        ("model = 'ensemble'\nmethod = 'same'", ("recipes/mine.toml", "method", "'same'", "'paper'")),
-        ("model = 'ensemble'\nmembers = ['c1', 'c1']", ("recipes/mine.toml", "members", "named twice")),
+        (
+            "model = 'ensemble'\nmethod = 'same'",
+            ("recipes/mine.toml", "method", "'same'", "'paper'"),
+        ),
+        (
+            "model = 'ensemble'\nmembers = ['c1', 'c1']",
+            ("recipes/mine.toml", "members", "named twice"),
+        ),
         ("model = 'lexical'\nkind = 'gain'", ("recipes/mine.toml", "kind", "'gain'")),
-        ("model = 'pretraining'\nqeue = 1", ("recipes/mine.toml", "'qeue'", "did you mean 'queue'")),
+        (
+            "model = 'pretraining'\nqeue = 1",
+            ("recipes/mine.toml", "'qeue'", "did you mean 'queue'"),
+        ),
         ("model = 'pretraining'\nmlm = 0", ("recipes/mine.toml", "mlm", "0", "greater than 0")),
         ("model = 'pretraining'\nscheme = 'five'", ("recipes/mine.toml", "unknown key 'scheme'")),
-        ("model = 'pretraining'\nspans = {us = {shortest = 15}}", ("recipes/mine.toml", "spans.us", "must not fall")),
+        (
+            "model = 'pretraining'\nspans = {us = {shortest = 15}}",
+            ("recipes/mine.toml", "spans.us", "must not fall"),
+        ),
         ("model = 'pretraining'\nspans = {uk = {}}", ("recipes/mine.toml", "spans.uk", "'uk'")),
         ("augmented_weight = 0", ("recipes/mine.toml", "augmented_weight", "0", "greater than 0")),
         ("rebalanced = true", ("recipes/mine.toml", "'rebalanced'", "did you mean 'rebalance'")),
@@ -151,7 +210,8 @@ def test_a_settings_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     assert "competition.toml" in complaint(workspace)
 
 
-# --- what wins ---------------------------------------------------------------------------------------------------
+# --- what wins
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_defaults_lose_to_the_preset_the_recipe_and_the_overrides(tmp_path: Path) -> None:
@@ -172,7 +232,12 @@ def test_the_seed_goes_the_same_way(tmp_path: Path) -> None:
     assert recipe(make(tmp_path / "0"), "c1").seed == 2022
     assert recipe(make(tmp_path / "1", "seed = 5"), "c1").seed == 5
     assert recipe(make(tmp_path / "2", "seed = 5", mine="seed = 6"), "mine").seed == 6
-    assert recipe(make(tmp_path / "3", "seed = 5\n[overrides]\nseed = 7", mine="seed = 6"), "mine").seed == 7
+    assert (
+        recipe(
+            make(tmp_path / "3", "seed = 5\n[overrides]\nseed = 7", mine="seed = 6"), "mine"
+        ).seed
+        == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,30 +260,47 @@ def test_loss_and_epsilon_default_to_what_goes_with_the_rest(
 
 def test_defaults_that_depend_look_at_what_has_won(tmp_path: Path) -> None:
     over = "[overrides]\nadversary = 'awp'"
-    assert recipe(make(tmp_path / "1", over), "t2").epsilon == 0.005  # the recipe itself says fgm-table
+    assert (
+        recipe(make(tmp_path / "1", over), "t2").epsilon == 0.005
+    )  # the recipe itself says fgm-table
     mine = "adversary = 'fgm-table'\nepsilon = 0.5"
     assert recipe(make(tmp_path / "2", over, mine=mine), "mine").epsilon == 0.5
-    assert recipe(make(tmp_path / "3", f"{over}\nepsilon = 0.25", mine=mine), "mine").epsilon == 0.25
-    plain = recipe(make(tmp_path / "4", "[overrides]\nema = 0.0\nmixup = 0.0\nfeatures = []\nseeds = [3, 4]"), "r3")
+    assert (
+        recipe(make(tmp_path / "3", f"{over}\nepsilon = 0.25", mine=mine), "mine").epsilon == 0.25
+    )
+    plain = recipe(
+        make(tmp_path / "4", "[overrides]\nema = 0.0\nmixup = 0.0\nfeatures = []\nseeds = [3, 4]"),
+        "r3",
+    )
     assert (plain.ema, plain.mixup, plain.features, plain.all_seeds) == (0.0, 0.0, (), (3, 4))
     assert (plain.loss, plain.adversary, plain.r_drop) == ("mse", "fgm-table", 0.5)
 
 
 def test_seeds_go_before_the_seed() -> None:
-    assert EncoderRecipe(name="x", seed=5).all_seeds == LexicalRecipe(name="x", seed=5).all_seeds == (5,)
+    assert (
+        EncoderRecipe(name="x", seed=5).all_seeds
+        == LexicalRecipe(name="x", seed=5).all_seeds
+        == (5,)
+    )
     assert EncoderRecipe(name="x", seed=5, seeds=(7, 6)).all_seeds == (7, 6)
 
 
 def test_recipes_share_the_seeds_of_their_folds() -> None:
     drawn = [Recipe.fold_seed(seed, fold) for seed in (1, 2) for fold in range(5)]
     assert len(set(drawn)) == 10
-    assert EncoderRecipe(name="x").fold_seed(1, 3) == LexicalRecipe(name="y").fold_seed(1, 3) == drawn[3]
+    assert (
+        EncoderRecipe(name="x").fold_seed(1, 3)
+        == LexicalRecipe(name="y").fold_seed(1, 3)
+        == drawn[3]
+    )
 
 
 def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> None:
     workspace = make(tmp_path, "[overrides]\nepochs = 9\nleaves = 3")
     settings = load_settings(workspace)
-    encoder, lexical, blend = (load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend"))
+    encoder, lexical, blend = (
+        load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend")
+    )
     assert isinstance(encoder, EncoderRecipe) and encoder.epochs == 9
     assert isinstance(lexical, LexicalRecipe) and lexical.leaves == 3
     assert isinstance(blend, EnsembleRecipe)
@@ -228,9 +310,21 @@ def test_recipes_that_pre_train_have_a_table_of_their_own(tmp_path: Path) -> Non
     """They share keys with those that fine-tune, whose values would be far off."""
     over = "seed = 5\n[overrides]\nepochs = 9\nmax_length = 90\nseed = 7\nencoder = 'pretrained'\nema = 0.5\n"
     over += "[pretraining]\nepochs = 4\nbatch_size = 77\n"
-    workspace = make(tmp_path, over, mine="model = 'pretraining'\nepochs = 3\nmax_length = 40\nseed = 6")
-    own, built_in, tuned = pretraining(workspace, "mine"), pretraining(workspace), recipe(workspace, "c1")
-    assert (own.epochs, own.max_length, own.batch_size, own.seed, own.encoder) == (4, 40, 77, 6, "tiny")
+    workspace = make(
+        tmp_path, over, mine="model = 'pretraining'\nepochs = 3\nmax_length = 40\nseed = 6"
+    )
+    own, built_in, tuned = (
+        pretraining(workspace, "mine"),
+        pretraining(workspace),
+        recipe(workspace, "c1"),
+    )
+    assert (own.epochs, own.max_length, own.batch_size, own.seed, own.encoder) == (
+        4,
+        40,
+        77,
+        6,
+        "tiny",
+    )
     assert (built_in.epochs, built_in.seed, built_in.ema, built_in.encoder) == (4, 5, 0.999, "tiny")
     assert (tuned.epochs, tuned.max_length, tuned.batch_size, tuned.seed) == (9, 90, 32, 7)
     assert (tuned.encoder, tuned.ema) == ("pretrained", 0.5)
@@ -240,14 +334,19 @@ def test_recipes_that_pre_train_have_a_table_of_their_own(tmp_path: Path) -> Non
 def test_a_preset_has_a_size_for_each_kind(preset: str, tmp_path: Path) -> None:
     content = read_toml(BUILT_IN / "presets" / f"{preset}.toml")
     workspace = make(tmp_path, f"preset = '{preset}'")
-    for found, told in ((pretraining(workspace), content["pretraining"]), (recipe(workspace, "c1"), content)):
+    for found, told in (
+        (pretraining(workspace), content["pretraining"]),
+        (recipe(workspace, "c1"), content),
+    ):
         assert found.encoder == content["encoder"]
         sizes = {key: value for key, value in told.items() if key not in ("pretraining", "spans")}
         assert {key: getattr(found, key) for key in sizes} == sizes
 
 
 def test_a_sharded_preset_changes_how_training_is_laid_out_and_no_result(tmp_path: Path) -> None:
-    whole, sharded = (make(tmp_path / name, f"preset = 'infoxlm-large{name}'") for name in ("", "-sharded"))
+    whole, sharded = (
+        make(tmp_path / name, f"preset = 'infoxlm-large{name}'") for name in ("", "-sharded")
+    )
     assert recipe(sharded, "c1").sharded and not recipe(whole, "c1").sharded
     assert recipe(sharded, "c1").result_keys() == recipe(whole, "c1").result_keys()
     assert pretraining(sharded) == pretraining(whole)
@@ -255,7 +354,10 @@ def test_a_sharded_preset_changes_how_training_is_laid_out_and_no_result(tmp_pat
 
 def test_a_fault_in_the_table_of_pre_training_is_blamed_on_it(tmp_path: Path) -> None:
     sentence = complaint(make(tmp_path, "[pretraining]\nepochs = 0"), "pretrained")
-    assert all(word in sentence for word in ("competition.toml, [pretraining] on the recipe 'pretrained'", "epochs"))
+    assert all(
+        word in sentence
+        for word in ("competition.toml, [pretraining] on the recipe 'pretrained'", "epochs")
+    )
     mine = make(tmp_path / "2", "[pretraining]\nepochs = 1", mine="model = 'pretraining'\nqeue = 1")
     assert "recipes/mine.toml" in complaint(mine, "mine")
 
@@ -280,7 +382,8 @@ def test_a_recipe_is_called_what_its_file_is_called(tmp_path: Path) -> None:
     assert "'name'" in complaint(make(tmp_path / "2", mine="name = 'other'"), "mine")
 
 
-# --- results -----------------------------------------------------------------------------------------------------
+# --- results
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe, PretrainingRecipe])
@@ -289,57 +392,127 @@ def test_device_keys_change_no_result(
 ) -> None:
     plain = model(name="x")
     assert plain.device_keys <= set(model.model_fields)
-    unused = {"weight_noise_from", "relabel_noise_from", "distil_from", "distilled", "nested"}  # that are off
+    unused = {
+        "weight_noise_from",
+        "relabel_noise_from",
+        "distil_from",
+        "distilled",
+        "nested",
+    }  # that are off
     unused |= plain.later_keys
     assert plain.later_keys <= set(model.model_fields)
-    assert set(plain.result_keys()) == set(model.model_fields) - plain.device_keys - {"about", "name"} - unused
+    assert (
+        set(plain.result_keys())
+        == set(model.model_fields) - plain.device_keys - {"about", "name"} - unused
+    )
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        *({"epochs": 1}, {"seed": 1}, {"dropout": 0.0}, {"drop_noise_from": "c1"}, {"seeds": (1, 2)}),
-        *({"architecture": "two-tower"}, {"features": ("char3",)}, {"char3_init": "frozen"}, {"loss": "ghm"}),
-        *({"label_smoothing": 0.1}, {"ema": 0.9}, {"adversary": "awp"}, {"epsilon": 0.5}, {"r_drop": 0.1}),
+        *(
+            {"epochs": 1},
+            {"seed": 1},
+            {"dropout": 0.0},
+            {"drop_noise_from": "c1"},
+            {"seeds": (1, 2)},
+        ),
+        *(
+            {"architecture": "two-tower"},
+            {"features": ("char3",)},
+            {"char3_init": "frozen"},
+            {"loss": "ghm"},
+        ),
+        *(
+            {"label_smoothing": 0.1},
+            {"ema": 0.9},
+            {"adversary": "awp"},
+            {"epsilon": 0.5},
+            {"r_drop": 0.1},
+        ),
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
         *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
-        *({"pooling": "first"}, {"head_learning_rate": 1e-3}, {"layer_decay": 0.9}, {"warmup_steps": 50}),
+        *(
+            {"pooling": "first"},
+            {"head_learning_rate": 1e-3},
+            {"layer_decay": 0.9},
+            {"warmup_steps": 50},
+        ),
         *({"prior_bias": True}, {"train_queries": 10}),
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_changes_a_result_makes_it_out_of_date(change: dict[str, Any]) -> None:
-    assert EncoderRecipe(**{"name": "x", **change}).result_keys() != EncoderRecipe(name="x").result_keys()
+    assert (
+        EncoderRecipe(**{"name": "x", **change}).result_keys()
+        != EncoderRecipe(name="x").result_keys()
+    )
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        *({"epochs": 1}, {"seed": 1}, {"max_length": 64}, {"batch_size": 8}, {"learning_rate": 1e-3}, {"warmup": 0.2}),
-        *({"weight_decay": 0.1}, {"clip_norm": 2.0}, {"ema": 0.9}, {"mlm": 2.0}, {"query": 0.0}, {"brand": 0.0}),
-        *({"color": 1.0}, {"contrastive": 0.0}, {"masked": 0.2}, {"temperature": 0.1}, {"queue": 0.0}),
+        *(
+            {"epochs": 1},
+            {"seed": 1},
+            {"max_length": 64},
+            {"batch_size": 8},
+            {"learning_rate": 1e-3},
+            {"warmup": 0.2},
+        ),
+        *(
+            {"weight_decay": 0.1},
+            {"clip_norm": 2.0},
+            {"ema": 0.9},
+            {"mlm": 2.0},
+            {"query": 0.0},
+            {"brand": 0.0},
+        ),
+        *(
+            {"color": 1.0},
+            {"contrastive": 0.0},
+            {"masked": 0.2},
+            {"temperature": 0.1},
+            {"queue": 0.0},
+        ),
         *({"momentum": 0.9}, {"test_copies": 0}, {"spans": {"us": {"mean": 4.0}}}),
         *({"head_learning_rate": 1e-3}, {"layer_decay": 0.9}),
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_changes_a_pre_training_makes_it_out_of_date(change: dict[str, Any]) -> None:
-    assert PretrainingRecipe(**{"name": "x", **change}).result_keys() != PretrainingRecipe(name="x").result_keys()
+    assert (
+        PretrainingRecipe(**{"name": "x", **change}).result_keys()
+        != PretrainingRecipe(name="x").result_keys()
+    )
 
 
 def test_what_changes_no_result_makes_nothing_out_of_date() -> None:
     plain = EncoderRecipe(name="x").result_keys()
-    assert EncoderRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys() == plain
-    assert EncoderRecipe(name="x", translate_with="a/copy").result_keys() == plain  # models count by their content
+    assert (
+        EncoderRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys()
+        == plain
+    )
+    assert (
+        EncoderRecipe(name="x", translate_with="a/copy").result_keys() == plain
+    )  # models count by their content
     learned = PretrainingRecipe(name="x").result_keys()
-    assert PretrainingRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys() == learned
-    assert LexicalRecipe(name="x", about="a").result_keys() == LexicalRecipe(name="y", about="b").result_keys()
+    assert (
+        PretrainingRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys()
+        == learned
+    )
+    assert (
+        LexicalRecipe(name="x", about="a").result_keys()
+        == LexicalRecipe(name="y", about="b").result_keys()
+    )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_built_in_recipe_loads_with_every_preset(name: str, preset: str, tmp_path: Path) -> None:
+def test_every_built_in_recipe_loads_with_every_preset(
+    name: str, preset: str, tmp_path: Path
+) -> None:
     workspace = make(tmp_path, f'preset = "{preset}"')
     found = load_recipe(workspace, load_settings(workspace), name)
     assert found.name == name and found.about
@@ -363,14 +536,24 @@ UNITS = (*NAMES, "char3")
     ],
 )
 def test_the_published_recipes(
-    name: str, expected: tuple[str, str, str, str], method: tuple[str, tuple[str, ...], str], tmp_path: Path
+    name: str,
+    expected: tuple[str, str, str, str],
+    method: tuple[str, tuple[str, ...], str],
+    tmp_path: Path,
 ) -> None:
     found = recipe(make(tmp_path), name)
     assert (found.kind, found.field_order, found.scheme, found.drop_noise_from) == expected
     assert (found.loss, found.features, found.char3_init) == method
     assert (found.architecture, found.all_seeds, found.rows) == ("cross-encoder", (2022,), "all")
-    # RECIPE, section 6: EMA 0.999, FGM on the table with epsilon 1, R-Drop 0.5, mixup Beta(0.2, 0.2)
-    assert (found.ema, found.adversary, found.epsilon, found.r_drop, found.mixup) == (0.999, "fgm-table", 1.0, 0.5, 0.2)
+    # RECIPE, section 6: EMA 0.999, FGM on the table with epsilon 1, R-Drop 0.5, mixup Beta(0.2,
+    # 0.2)
+    assert (found.ema, found.adversary, found.epsilon, found.r_drop, found.mixup) == (
+        0.999,
+        "fgm-table",
+        1.0,
+        0.5,
+        0.2,
+    )
 
 
 def test_the_published_pre_training(tmp_path: Path) -> None:
@@ -378,18 +561,29 @@ def test_the_published_pre_training(tmp_path: Path) -> None:
     found = pretraining(make(tmp_path, "preset = 'infoxlm-large'"))
     assert (found.encoder, found.max_length, found.epochs) == ("microsoft/infoxlm-large", 256, 10)
     assert (found.learning_rate, found.warmup, found.ema) == (2e-5, 0.03, 0.999)
-    assert (found.mlm, found.query, found.brand + found.color, found.contrastive) == (1.0, 2.0, 1.0, 1.0)
+    assert (found.mlm, found.query, found.brand + found.color, found.contrastive) == (
+        1.0,
+        2.0,
+        1.0,
+        1.0,
+    )
     assert found.brand == found.color  # the mean of the two losses
     assert (found.masked, found.test_copies) == (0.15, 2)
     assert (found.temperature, found.queue, found.momentum) == (0.03, 2.5, 0.999)
-    lengths = {name: (s.mean, s.shortest, s.longest, s.longest_of_two) for name, s in found.spans.items()}
+    lengths = {
+        name: (s.mean, s.shortest, s.longest, s.longest_of_two) for name, s in found.spans.items()
+    }
     assert lengths == {"us": (8.0, 8, 20, 12), "es": (8.0, 8, 20, 12), "jp": (8.0, 4, 20, 12)}
 
 
 def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
     text = "model = 'pretraining'\nspans.jp.mean = 4.0\nspans.us.longest = 30"
     found = pretraining(make(tmp_path, "preset = 'minilm'", mine=text), "mine").spans
-    assert found["jp"] == Spans(mean=4.0, shortest=4) and found["us"] == Spans(longest=30) and found["es"] == Spans()
+    assert (
+        found["jp"] == Spans(mean=4.0, shortest=4)
+        and found["us"] == Spans(longest=30)
+        and found["es"] == Spans()
+    )
 
 
 @pytest.mark.parametrize(
@@ -401,7 +595,9 @@ def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
         ("[overrides]\nencoder = 'PATH'\n[pretraining]\nencoder = 'other'", "other"),
     ],
 )
-def test_a_pre_training_starts_from_what_recipes_would_start_from(settings: str, start: str, tmp_path: Path) -> None:
+def test_a_pre_training_starts_from_what_recipes_would_start_from(
+    settings: str, start: str, tmp_path: Path
+) -> None:
     assert pretraining(make(tmp_path, settings), "pretrained").encoder == start
 
 
@@ -437,18 +633,34 @@ def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:
 
 def test_a_variant_is_the_ensemble_with_other_keys(tmp_path: Path) -> None:
     workspace = make(tmp_path)
-    plain, varied = ensemble(workspace, "six-model"), ensemble(workspace, "six-model.lightgbm.thresholds")
-    changed = {"name": "six-model.lightgbm.thresholds", "method": "lightgbm", "thresholds": "micro-F1"}
+    plain, varied = (
+        ensemble(workspace, "six-model"),
+        ensemble(workspace, "six-model.lightgbm.thresholds"),
+    )
+    changed = {
+        "name": "six-model.lightgbm.thresholds",
+        "method": "lightgbm",
+        "thresholds": "micro-F1",
+    }
     assert varied.model_dump() == plain.model_dump() | changed
     assert ensemble(workspace, "six-model.without-c1").members == ("c2", "c3", "r1", "r2", "r3")
-    assert ensemble(workspace, "blend.without-c1").members == ("lexical", "r2", "t3")  # of all of competition.toml
-    assert load_settings(make(tmp_path / "2", "ensembles = ['blend.lightgbm']")).ensembles == ("blend.lightgbm",)
+    assert ensemble(workspace, "blend.without-c1").members == (
+        "lexical",
+        "r2",
+        "t3",
+    )  # of all of competition.toml
+    assert load_settings(make(tmp_path / "2", "ensembles = ['blend.lightgbm']")).ensembles == (
+        "blend.lightgbm",
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("blend.lightgbn", ("There is no blend variant 'lightgbn'", "did you mean 'lightgbm'", "without-r2")),
+        (
+            "blend.lightgbn",
+            ("There is no blend variant 'lightgbn'", "did you mean 'lightgbm'", "without-r2"),
+        ),
         ("blend.without-c2", ("There is no blend variant 'without-c2'", "did you mean 'without-")),
         ("blend.without-lexical.without-c1.without-r2.without-t3", ("has no member left",)),
         ("c1.lightgbm", ("There is no recipe 'c1.lightgbm'",)),
@@ -463,7 +675,12 @@ def test_what_is_no_variant_is_named(name: str, words: tuple[str, ...], tmp_path
 def test_a_new_workspace_has_the_default_settings(tmp_path: Path) -> None:
     assert comp("init", tmp_path / "w").exit_code == 0
     written = load_settings(Workspace.open(tmp_path / "w"))
-    chosen = {"preset": "mini", "recipes": ("lexical", "b1"), "default_recipe": "b1", "noise_run": "lexical"}
+    chosen = {
+        "preset": "mini",
+        "recipes": ("lexical", "b1"),
+        "default_recipe": "b1",
+        "noise_run": "lexical",
+    }
     assert written.model_copy(update={"overrides": {}}) == Settings(**chosen)
 
 

@@ -90,7 +90,11 @@ def tarred() -> bytes:
     [
         ("a.csv", b"", "a.csv is empty."),
         ("a.csv.gz", gzip.compress(b""), "a.csv.gz is empty."),
-        ("a.csv", gzip.compress(TABLE), "is packed: rename it, so that it ends in .gz, or unpack it."),
+        (
+            "a.csv",
+            gzip.compress(TABLE),
+            "is packed: rename it, so that it ends in .gz, or unpack it.",
+        ),
         ("a.csv.gz", TABLE, "is no gz archive, though its name says so"),
         ("a.csv.gz", gzip.compress(TABLE)[:-9], "is no readable archive"),
         ("a.tgz", gzip.compress(tarred()), "is a tar archive: unpack it first."),
@@ -102,13 +106,17 @@ def tarred() -> bytes:
     ],
     ids=named,
 )
-def test_what_is_something_else_is_called_that(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_is_something_else_is_called_that(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     assert words in refusal(path)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_a_damaged_archive_is_refused_wherever_the_damage_is(method: int, tmp_path: Path) -> None:
     path, packed = tmp_path / "a.csv.zip", io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -129,7 +137,9 @@ def test_a_damaged_archive_is_refused_wherever_the_damage_is(method: int, tmp_pa
     assert refused > len(packed.getvalue()) / 3
 
 
-def test_a_stream_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"1" * 1_000_000))
     assert len(read(path)) == 1_000_000

@@ -13,9 +13,9 @@ import pytest
 
 from competition.core.atomic import atomic_file, atomic_folder, write_text
 from competition.core.errors import CompError
-from competition.core.json_files import stamp, stamped, write_json
+from competition.core.json_files import read_manifest, write_json, write_manifest
 from competition.core.locks import HOST
-from competition.core.seals import write_sealed
+from competition.core.seals import write_with_digest
 
 
 def names(folder: Path) -> list[str]:
@@ -36,7 +36,9 @@ def test_a_file_is_replaced_at_the_end_and_not_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("there", [True, False])
-def test_a_file_that_fails_leaves_the_old_content(there: bool, error: type[BaseException], tmp_path: Path) -> None:
+def test_a_file_that_fails_leaves_the_old_content(
+    there: bool, error: type[BaseException], tmp_path: Path
+) -> None:
     path = tmp_path / "file.txt"
     if there:
         write_text(path, "old")
@@ -59,7 +61,9 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("there", [True, False])
-def test_a_folder_that_fails_leaves_the_old_one(there: bool, error: type[BaseException], tmp_path: Path) -> None:
+def test_a_folder_that_fails_leaves_the_old_one(
+    there: bool, error: type[BaseException], tmp_path: Path
+) -> None:
     path = tmp_path / "folder"
     if there:
         with atomic_folder(path) as temporary:
@@ -71,7 +75,9 @@ def test_a_folder_that_fails_leaves_the_old_one(there: bool, error: type[BaseExc
     assert not there or names(path) == ["old"]
 
 
-def test_a_folder_that_cannot_be_moved_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_moved_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "folder"
     with atomic_folder(path) as temporary:
         (temporary / "old").touch()
@@ -101,19 +107,27 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 @pytest.mark.parametrize("write", ["python", "parquet", "safetensors"])
-def test_what_cannot_be_written_is_named_and_leaves_what_was_there(write: str, number: int, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_named_and_leaves_what_was_there(
+    write: str, number: int, tmp_path: Path
+) -> None:
     path = tmp_path / "artefact"
     write_text(path, "old")
 
     def fail(temporary: Path) -> None:
         temporary.write_text("half")
         if write == "safetensors":  # Rust says it in words
-            raise RuntimeError(f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})")
-        raise OSError(number, "Error writing bytes to file" if write == "parquet" else os.strerror(number))
+            raise RuntimeError(
+                f"Error while serializing: I/O error: {os.strerror(number)} (os error {number})"
+            )
+        raise OSError(
+            number, "Error writing bytes to file" if write == "parquet" else os.strerror(number)
+        )
 
     with pytest.raises(CompError) as refusal, atomic_file(path) as temporary:
         fail(temporary)
-    assert str(refusal.value).startswith(f"{path} cannot be written ({os.strerror(number)}); what was there before")
+    assert str(refusal.value).startswith(
+        f"{path} cannot be written ({os.strerror(number)}); what was there before"
+    )
     assert names(tmp_path) == ["artefact"] and path.read_text(encoding="utf-8") == "old"
 
 
@@ -126,7 +140,7 @@ def test_a_full_disk_is_named_by_whoever_writes(tmp_path: Path) -> None:
     # /dev/full takes nothing and says so, as a full disk does.
     frame = pd.DataFrame({"x": np.arange(1000)})
     for name, save in {
-        "parquet": lambda path: write_sealed(path, pa.Table.from_pandas(frame)),
+        "parquet": lambda path: write_with_digest(path, pa.Table.from_pandas(frame)),
         "text": lambda path: path.write_text("x" * 10_000),
     }.items():
         full = pytest.raises(CompError, match=f"{name} cannot be written .No space left on device")
@@ -137,7 +151,9 @@ def test_a_full_disk_is_named_by_whoever_writes(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     dead = int(done.stdout)
     (tmp_path / f".file.json.{HOST}.{dead}.tmp").write_text("half")
     (tmp_path / f".folder.{HOST}.{dead}.old").mkdir()
@@ -147,9 +163,9 @@ def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path) -
         path.write_text("somebody is writing this")
     write_json(tmp_path / "file.json", {"a": 1})
     with atomic_folder(tmp_path / "folder") as folder:
-        stamp(folder, "x")
+        write_manifest(folder, "x")
     assert names(tmp_path) == sorted([alive.name, elsewhere.name, "file.json", "folder"])
-    assert stamped(tmp_path / "folder") == "x" and stamped(tmp_path) is None
+    assert read_manifest(tmp_path / "folder") == "x" and read_manifest(tmp_path) is None
 
 
 def test_files_have_the_mode_of_the_users_others(tmp_path: Path) -> None:
@@ -159,4 +175,8 @@ def test_files_have_the_mode_of_the_users_others(tmp_path: Path) -> None:
         temporary.touch(mode=0o600)  # as the writer of safetensors leaves it
     with atomic_folder(tmp_path / "folder") as temporary:
         (temporary / "weights").touch(mode=0o600)
-    assert (tmp_path / "file").stat().st_mode == (tmp_path / "folder" / "weights").stat().st_mode == usual
+    assert (
+        (tmp_path / "file").stat().st_mode
+        == (tmp_path / "folder" / "weights").stat().st_mode
+        == usual
+    )

@@ -22,7 +22,9 @@ def test_a_file_gets_plain_lines(written: io.StringIO) -> None:
         for _ in range(3):
             work.advance(10)
     (line,) = written.getvalue().splitlines()
-    assert line.startswith("fold 0: 30 rows in ") and line.endswith(" rows/s") and "\x1b" not in line
+    assert (
+        line.startswith("fold 0: 30 rows in ") and line.endswith(" rows/s") and "\x1b" not in line
+    )
 
 
 def test_a_line_of_a_file_is_not_wrapped(written: io.StringIO) -> None:
@@ -41,7 +43,9 @@ def test_what_was_done_before_is_not_told_as_done_now(written: io.StringIO) -> N
     assert line.startswith("fold 0: 10 rows in ")
 
 
-def test_a_long_step_says_rate_and_time_left(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_step_says_rate_and_time_left(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     work = Progress("fold 0", 400, None, "rows")
@@ -56,7 +60,9 @@ def test_work_of_unknown_size_says_how_long_it_took(written: io.StringIO) -> Non
     assert written.getvalue() == "reading: 0.0 s\n"
 
 
-def test_a_terminal_shows_work_within_work(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_shows_work_within_work(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(console, "_force_terminal", True)
     with progress("blend", 2, "folds") as outer, progress("fold 0", 10, "rows") as inner:
         inner.advance(10)
@@ -70,7 +76,9 @@ def test_a_terminal_shows_work_within_work(written: io.StringIO, monkeypatch: py
     assert len(lines) == 2
 
 
-def test_a_bar_ends_with_the_work_that_failed(written: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_ends_with_the_work_that_failed(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(console, "_force_terminal", True)
     with pytest.raises(RuntimeError), progress("blend", 2, "folds"):
         raise RuntimeError

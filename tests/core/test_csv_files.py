@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from competition.core import archives
-from competition.core.csv_files import read_text, spelled
-from competition.core.errors import InputError, visible
+from competition.core.csv_files import read_text, refuse_misspelled
+from competition.core.errors import InputError, escape_controls
 
 TEXTS = (
     "nan", "none", "NULL", "007", "1e5", "1.50", "=cmd|' /C calc'!A0", "@SUM(1)", "+1", "-1", "a\0b", 'say "no"',
@@ -46,7 +46,9 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
     path.write_bytes((mark + end.join(rows) + end).encode())
     read = read_text(path, "file.csv")
     assert list(read.columns) == ["id", "text"]
-    assert read["text"].tolist() == list(TEXTS) and read["id"].tolist() == [str(i) for i in range(len(TEXTS))]
+    assert read["text"].tolist() == list(TEXTS) and read["id"].tolist() == [
+        str(i) for i in range(len(TEXTS))
+    ]
     again = read_text(StringIO(end.join(rows)), "file.csv")
     assert again["text"].tolist() == list(TEXTS)
 
@@ -65,7 +67,10 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
         ("id,text\n1,a\n".encode("utf-16"), "line 1 is not UTF-8"),
         (b"sep=;\nid;text\n", "line 1 is 'sep=;', which only Excel understands"),
         (b"id;text;price,eur\n1;a;2\n", "the columns are separated by ';', not by commas"),
-        (b"id;text\n1;a, b\n", "file.csv: the columns are separated by ';', not by commas: save it with commas."),
+        (
+            b"id;text\n1;a, b\n",
+            "file.csv: the columns are separated by ';', not by commas: save it with commas.",
+        ),
         (b'"id"\t"text"\n"1"\t"a"\n', "the columns are separated by '\\t', not by commas"),
     ],
 )
@@ -78,12 +83,12 @@ def test_what_is_no_table_is_refused(content: bytes, words: str, tmp_path: Path)
 @pytest.mark.parametrize("found", ["Query", "QUERY", " query", "query "])
 def test_a_column_that_is_spelled_otherwise_is_named(found: str) -> None:
     with pytest.raises(InputError) as error:
-        spelled("query", ["id", found], "FILE")
+        refuse_misspelled("query", ["id", found], "FILE")
     assert str(error.value) == f"FILE: the column {found!r} is to be written 'query'."
 
 
 def test_another_column_is_not_taken_for_a_misspelling() -> None:
-    spelled("query", ["id", "query", "queries", "query_id"], "FILE")
+    refuse_misspelled("query", ["id", "query", "queries", "query_id"], "FILE")
 
 
 def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
@@ -92,7 +97,8 @@ def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
     assert "is a folder" in refusal(tmp_path / "folder.csv")
 
 
-# --- packed ------------------------------------------------------------------------------------------------------
+# --- packed
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_packed_file_is_read_where_it_lies(tmp_path: Path) -> None:
@@ -111,11 +117,15 @@ def test_a_packed_file_that_points_out_is_refused(name: str, tmp_path: Path) -> 
 
 
 def test_several_files_or_none_are_refused(tmp_path: Path) -> None:
-    assert "holds 2 files" in refusal(packed(tmp_path, **{"a.csv": b"id\n1\n", "b.csv": b"id\n1\n"}))
+    assert "holds 2 files" in refusal(
+        packed(tmp_path, **{"a.csv": b"id\n1\n", "b.csv": b"id\n1\n"})
+    )
     assert "holds 0 files" in refusal(packed(tmp_path))
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bomb_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = packed(tmp_path, **{"a.csv": b"id\n" + b"1" * 1_000_000})  # packs about 1,000 times
     assert len(read_text(path, path.name)) == 1  # small enough to be no danger
     monkeypatch.setattr(archives, "SMALL", 999_999)
@@ -137,16 +147,24 @@ def test_a_locked_or_broken_archive_is_refused(tmp_path: Path) -> None:
     content = path.read_bytes()
     central = content.index(b"PK\x01\x02")
     locked = content[:6] + b"\1" + content[7 : central + 8] + b"\1" + content[central + 9 :]
-    for broken in (locked, content[: len(content) // 2], content.replace(content[35:45], b"\xff" * 10)):
+    for broken in (
+        locked,
+        content[: len(content) // 2],
+        content.replace(content[35:45], b"\xff" * 10),
+    ):
         path.write_bytes(broken)
         assert "no readable archive" in refusal(path)
 
 
 def test_what_a_terminal_would_obey_is_shown_by_number() -> None:
-    assert visible("red\x1b[2J \u202elamp\n\u3000\ud800 ñ ｱ") == r"red\x1b[2J \u202elamp\n\u3000\ud800 ñ ｱ"
+    assert (
+        escape_controls("red\x1b[2J \u202elamp\n\u3000\ud800 ñ ｱ")
+        == r"red\x1b[2J \u202elamp\n\u3000\ud800 ñ ｱ"
+    )
 
 
-# --- read strictly -----------------------------------------------------------------------------------------------
+# --- read strictly
+# -----------------------------------------------------------------------------------------------
 
 ROWS = "id,text,shop\n1,cable,a\n2,{}\n3,{}\n4,lamp,d\n"
 
@@ -157,7 +175,11 @@ ROWS = "id,text,shop\n1,cable,a\n2,{}\n3,{}\n4,lamp,d\n"
         ('"17 case,b', '"15 case,c', "line 4: text follows a closing quotation mark"),
         ('"17 case,b', '"15 case,c', "where a quoted cell of line 3 ends"),
         ('"17 case,b', "case,c", "line 3: its quotation mark is never closed"),
-        ('"17 case,b', 'case 15",c', "a quotation mark in line 3 makes one row of lines that look like rows"),
+        (
+            '"17 case,b',
+            'case 15",c',
+            "a quotation mark in line 3 makes one row of lines that look like rows",
+        ),
         ('",b', '",c', "a quotation mark in line 3 makes one row of lines"),
         ('"say \\"hi\\"",b', "case,c", "line 3: text follows a closing quotation mark"),
         ('17\\" case,b', "case,c", "a backslash stands before a quotation mark in line 3"),
@@ -166,7 +188,9 @@ ROWS = "id,text,shop\n1,cable,a\n2,{}\n3,{}\n4,lamp,d\n"
         ("a\rb,b", "case,c", "line 3: a carriage return stands outside of quotation marks"),
     ],
 )
-def test_a_row_that_is_not_what_it_seems_is_refused_by_line(one: str, other: str, words: str, tmp_path: Path) -> None:
+def test_a_row_that_is_not_what_it_seems_is_refused_by_line(
+    one: str, other: str, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "file.csv"
     path.write_bytes(ROWS.format(one, other).encode())
     assert words in refusal(path)
@@ -200,7 +224,10 @@ def test_who_quotes_commas_elsewhere_means_a_text_that_looks_like_a_row(tmp_path
 
 def test_blank_lines_are_named_or_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
-    for content, words in ((b"\nid,text\n1,a\n", "line 1 is empty"), (b"id,text\n1,a\n \n", "line 3 is empty (row 2")):
+    for content, words in (
+        (b"\nid,text\n1,a\n", "line 1 is empty"),
+        (b"id,text\n1,a\n \n", "line 3 is empty (row 2"),
+    ):
         path.write_bytes(content)
         assert words in refusal(path)
         assert read_text(path, path.name, blank_lines=True).to_numpy().tolist() == [["1", "a"]]

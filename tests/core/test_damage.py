@@ -35,9 +35,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def test_whatever_is_damaged_is_made_again(whole: Workspace, tmp_path: Path) -> None:
     """All artefacts but the data at once; a second run finds nothing to do, so each of them was found and mended."""
     root = Path(shutil.copytree(whole.root, tmp_path / "w"))
-    made = [path for folder in ("folds", "oof", "submissions", "reports") for path in (root / folder).rglob("*")]
+    made = [
+        path
+        for folder in ("folds", "oof", "submissions", "reports")
+        for path in (root / folder).rglob("*")
+    ]
     made += [root / "data" / "text_features.parquet", *(root / "models").rglob("*")]
-    files = [path for path in sorted(made) if path.is_file() and path.name not in ("log.jsonl", "leaderboard.csv")]
+    files = [
+        path
+        for path in sorted(made)
+        if path.is_file() and path.name not in ("log.jsonl", "leaderboard.csv")
+    ]
     for i, path in enumerate(files):
         (flip if i % 2 else cut)(path)
     done = comp("run", "-w", root)
@@ -45,7 +53,10 @@ def test_whatever_is_damaged_is_made_again(whole: Workspace, tmp_path: Path) -> 
     assert artefacts(root) == artefacts(whole.root)
     for folder in ("models", "reports"):
         before = [path for path in (whole.root / folder).rglob("*") if path.is_file()]
-        assert all((root / path.relative_to(whole.root)).read_bytes() == path.read_bytes() for path in before)
+        assert all(
+            (root / path.relative_to(whole.root)).read_bytes() == path.read_bytes()
+            for path in before
+        )
     assert "Nothing to do" in comp("run", "-w", root).output
 
 
@@ -56,14 +67,25 @@ def test_damaged_data_are_refused_by_name(table: str, whole: Workspace, tmp_path
     result = comp("data", "-w", root)
     assert result.exit_code == 1
     assert (
-        f"{table}.parquet is damaged, its bytes are not those that were written: bring the data again" in result.stderr
+        f"{table}.parquet is damaged, its bytes are not those that were written: bring the data again"
+        in result.stderr
     )
 
 
 def test_folds_are_trained_side_by_side(tmp_path: Path) -> None:
     """Two processes that begin at once share the folds' file and the features, and each trains its own fold."""
     workspace = make_workspace(tmp_path / "w", settings=LEXICAL_ALONE)
-    command = [sys.executable, "-m", "competition", "train", "--recipe", "lexical", "-w", str(workspace.root), "--fold"]
+    command = [
+        sys.executable,
+        "-m",
+        "competition",
+        "train",
+        "--recipe",
+        "lexical",
+        "-w",
+        str(workspace.root),
+        "--fold",
+    ]
     both = [subprocess.Popen([*command, fold], stderr=subprocess.PIPE, text=True) for fold in "01"]
     for process in both:
         _, said = process.communicate()

@@ -11,7 +11,9 @@ from competition.core.fingerprint import derive_seed, fingerprint, fingerprint_f
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 
@@ -28,7 +30,9 @@ def test_the_order_of_keys_does_not_change_a_fingerprint(content: object) -> Non
     assert fingerprint(content) == fingerprint(reverse(content))
 
 
-@pytest.mark.parametrize(("one", "other"), [(1, "1"), (None, "null"), ([], {}), (["ab"], ["a", "b"]), ([1, 2], [2, 1])])
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, "1"), (None, "null"), ([], {}), (["ab"], ["a", "b"]), ([1, 2], [2, 1])]
+)
 def test_other_content_has_another_fingerprint(one: object, other: object) -> None:
     assert fingerprint(one) != fingerprint(other)
 
@@ -46,7 +50,17 @@ def test_a_seed_has_31_bits(parts: list[str | int]) -> None:
 
 
 def test_a_seed_knows_where_a_part_ends() -> None:
-    assert len({derive_seed("a", "bc"), derive_seed("ab", "c"), derive_seed("abc"), derive_seed("a", "b", "c")}) == 4
+    assert (
+        len(
+            {
+                derive_seed("a", "bc"),
+                derive_seed("ab", "c"),
+                derive_seed("abc"),
+                derive_seed("a", "b", "c"),
+            }
+        )
+        == 4
+    )
 
 
 def test_the_name_of_a_folder_is_that_of_its_files(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from competition.core.atomic import atomic_folder
 from competition.core.fingerprint import fingerprint
-from competition.core.json_files import read_json, stamp, stamped, write_json
+from competition.core.json_files import read_json, read_manifest, write_json, write_manifest
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=4)
+    ),
     max_leaves=10,
 )
 
@@ -44,13 +46,15 @@ def test_a_folder_whose_files_have_changed_says_nothing_of_itself(tmp_path: Path
     with atomic_folder(tmp_path / "model") as folder:
         (folder / "deep").mkdir()
         (folder / "deep" / "weights").write_bytes(b"0123456789")
-        stamp(folder, "inputs-1")
+        write_manifest(folder, "inputs-1")
     weights = tmp_path / "model" / "deep" / "weights"
-    assert stamped(tmp_path / "model") == "inputs-1"
+    assert read_manifest(tmp_path / "model") == "inputs-1"
     for broken in (b"0123456788", b"01234", None):
         weights.unlink() if broken is None else weights.write_bytes(broken)
-        assert stamped(tmp_path / "model") is None
+        assert read_manifest(tmp_path / "model") is None
     weights.write_bytes(b"0123456789")
-    assert stamped(tmp_path / "model") == "inputs-1"
-    (tmp_path / "model" / "made_from.json").write_text('{"inputs": "inputs-1"}')  # from before there were digests
-    assert stamped(tmp_path / "model") == "inputs-1"
+    assert read_manifest(tmp_path / "model") == "inputs-1"
+    (tmp_path / "model" / "made_from.json").write_text(
+        '{"inputs": "inputs-1"}'
+    )  # from before there were digests
+    assert read_manifest(tmp_path / "model") == "inputs-1"

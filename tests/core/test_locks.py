@@ -95,7 +95,9 @@ def test_notes_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
         assert take(tmp_path, "x").startswith("Another process is working on 'x'")
         said = {"pid": 1, "host": "elsewhere", "command": "comp run", "since": "noon"}
         note.write_text(json.dumps(said), encoding="utf-8")
-        assert take(tmp_path, "x").startswith("Process 1 on elsewhere (`comp run`, since noon) is working")
+        assert take(tmp_path, "x").startswith(
+            "Process 1 on elsewhere (`comp run`, since noon) is working"
+        )
 
 
 def test_a_step_that_another_process_makes_is_waited_for_and_not_made_again(
@@ -106,7 +108,9 @@ def test_a_step_that_another_process_makes_is_waited_for_and_not_made_again(
     assert holder.stdout is not None and holder.stdout.readline() == "taken\n"
 
     def waiting(sentence: str) -> None:
-        assert f"Process {holder.pid} on {HOST}" in sentence and sentence.endswith("'x' already: waiting for it.")
+        assert f"Process {holder.pid} on {HOST}" in sentence and sentence.endswith(
+            "'x' already: waiting for it."
+        )
         made.touch()
         holder.communicate("\n")  # it has made the step as soon as somebody waits
 
@@ -126,7 +130,9 @@ def test_data_are_not_replaced_under_those_that_work_with_them(tmp_path: Path) -
     write_json(workspace.data_card, {**read_json(workspace.data_card), "source": "synth"})
     for command in (["import", raw], ["synth"]):
         result = comp("data", *command, "-w", workspace.root)
-        assert result.exit_code == 1 and f"Process {holder.pid} on {HOST}" in result.stderr, result.output
+        assert result.exit_code == 1 and f"Process {holder.pid} on {HOST}" in result.stderr, (
+            result.output
+        )
     assert comp("folds", "-w", workspace.root).exit_code == 0  # those that read share it
     holder.communicate("\n")
     assert comp("data", "import", raw, "-w", workspace.root).exit_code == 0

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.core.errors import CompError
-from competition.core.parquet import fingerprint_rows, mean_by_id, read_table, row_hashes, table_inputs, write_table
+from competition.core.parquet import (
+    fingerprint_rows,
+    mean_by_id,
+    read_fingerprint,
+    read_table,
+    row_hashes,
+    write_table,
+)
 
 FRAME = pd.DataFrame({"id": [1, 2, 3], "text": ["a", "nan", ""], "share": [0.5, np.nan, 1.0]})
 
@@ -21,12 +28,17 @@ def test_a_table_comes_back_with_the_name_of_its_inputs(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(read_table(path, "inputs-1"), FRAME)
     with pytest.raises(CompError, match=r"table\.parquet is out of date"):
         read_table(path, "inputs-2")
-    assert table_inputs(path) == "inputs-1"
+    assert read_fingerprint(path) == "inputs-1"
 
 
 def test_the_same_table_is_the_same_bytes(tmp_path: Path) -> None:
     other_index = FRAME.set_axis([7, 8, 9])
-    for name, frame, inputs in (("1", FRAME, "x"), ("2", other_index, "x"), ("3", FRAME, "y"), ("4", FRAME[::-1], "x")):
+    for name, frame, inputs in (
+        ("1", FRAME, "x"),
+        ("2", other_index, "x"),
+        ("3", FRAME, "y"),
+        ("4", FRAME[::-1], "x"),
+    ):
         write_table(tmp_path / name, frame, inputs)
     one, same, other_inputs, other_order = ((tmp_path / name).read_bytes() for name in "1234")
     assert one == same
@@ -35,22 +47,24 @@ def test_the_same_table_is_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_missing_or_damaged_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
-    assert table_inputs(path) is None
+    assert read_fingerprint(path) is None
     with pytest.raises(CompError, match=r"table\.parquet is missing"):
         read_table(path, "inputs-1")
     path.write_bytes(b"PAR1 and then nothing")
-    assert table_inputs(path) is None
+    assert read_fingerprint(path) is None
     with pytest.raises(CompError, match=r"table\.parquet cannot be read"):
         read_table(path, "inputs-1")
     FRAME.to_parquet(path)  # readable, but nobody's
-    assert table_inputs(path) is None
+    assert read_fingerprint(path) is None
 
 
 def name_of(frame: pd.DataFrame) -> str:
     return fingerprint_rows(frame.columns, row_hashes(frame))
 
 
-def test_the_name_of_a_frame_is_that_of_its_rows_and_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_of_a_frame_is_that_of_its_rows_and_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     name = name_of(FRAME)
     assert name_of(FRAME.set_axis([7, 8, 9])) == name
     assert name_of(FRAME[::-1]) != name
@@ -61,7 +75,9 @@ def test_the_name_of_a_frame_is_that_of_its_rows_and_columns(monkeypatch: pytest
 
 
 def test_a_missing_text_has_the_same_hash_in_every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    frame = pd.DataFrame({"label": pd.Series(["exact", None, None, "exact"], dtype="str"), "id": [1, 2, 3, 4]})
+    frame = pd.DataFrame(
+        {"label": pd.Series(["exact", None, None, "exact"], dtype="str"), "id": [1, 2, 3, 4]}
+    )
     whole = pd.util.hash_pandas_object(frame, index=False)
     monkeypatch.setattr("competition.core.parquet._SLICE", 2)
     assert row_hashes(frame).tolist() == whole.tolist()
@@ -84,8 +100,13 @@ def test_columns_go_by_name() -> None:
     assert mean_by_id([one, one[["b", "example_id", "a"]]]).to_dict("list") == one.to_dict("list")
 
 
-@given(st.dictionaries(st.integers(0, 99), st.floats(0, 1), max_size=9), st.randoms(use_true_random=False))
-def test_the_mean_of_one_or_of_equals_is_itself_sorted(values: dict[int, float], random: Random) -> None:
+@given(
+    st.dictionaries(st.integers(0, 99), st.floats(0, 1), max_size=9),
+    st.randoms(use_true_random=False),
+)
+def test_the_mean_of_one_or_of_equals_is_itself_sorted(
+    values: dict[int, float], random: Random
+) -> None:
     shuffled = list(values)
     random.shuffle(shuffled)
     expected = [values[key] for key in sorted(values)]
@@ -95,7 +116,9 @@ def test_the_mean_of_one_or_of_equals_is_itself_sorted(values: dict[int, float],
         assert found["gain"].tolist() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("other", [{1: 0.5}, {1: 0.5, 4: 0.5}, {1: 0.5, 3: 0.5, 4: 0.5}, {1: 0.5, 3: 0.5, 5: 0.5}])
+@pytest.mark.parametrize(
+    "other", [{1: 0.5}, {1: 0.5, 4: 0.5}, {1: 0.5, 3: 0.5, 4: 0.5}, {1: 0.5, 3: 0.5, 5: 0.5}]
+)
 def test_other_examples_are_refused(other: dict[int, float]) -> None:
     with pytest.raises(ValueError, match="must hold the same examples"):
         mean_by_id([frame({1: 0.1, 3: 0.3}), frame(other)])

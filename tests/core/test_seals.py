@@ -10,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.core.errors import CompError
-from competition.core.parquet import read_table, table_inputs, write_table
-from competition.core.seals import is_whole
+from competition.core.parquet import read_fingerprint, read_table, write_table
+from competition.core.seals import is_intact
 
-FRAME = pd.DataFrame({"id": np.arange(50), "text": [f"text {i}" for i in range(50)], "share": np.linspace(0, 1, 50)})
+FRAME = pd.DataFrame(
+    {"id": np.arange(50), "text": [f"text {i}" for i in range(50)], "share": np.linspace(0, 1, 50)}
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +34,13 @@ def changed(table: Path, content: bytes) -> Path:
 
 
 def test_a_table_is_whole_and_the_same_bytes_each_time(table: Path) -> None:
-    assert is_whole(table) and table_inputs(table) == "inputs-1"
+    assert is_intact(table) and read_fingerprint(table) == "inputs-1"
     other = table.with_name("again.parquet")
     write_table(other, FRAME, "inputs-1")
     assert other.read_bytes() == table.read_bytes()
-    assert pq.read_metadata(table).metadata[b"comp.sha256"].decode() in table.read_bytes().decode("latin-1")
+    assert pq.read_metadata(table).metadata[b"comp.sha256"].decode() in table.read_bytes().decode(
+        "latin-1"
+    )
 
 
 @given(data=st.data())
@@ -44,9 +48,11 @@ def test_a_changed_bit_is_never_read(table: Path, data: st.DataObject) -> None:
     content = bytearray(table.read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path = changed(table, bytes(content))
-    with pytest.raises(CompError, match=r"changed\.parquet (is damaged|cannot be read).*: `comp run` makes it anew"):
+    with pytest.raises(
+        CompError, match=r"changed\.parquet (is damaged|cannot be read).*: `comp run` makes it anew"
+    ):
         read_table(path, "inputs-1")
-    assert table_inputs(path) is None
+    assert read_fingerprint(path) is None
 
 
 @given(data=st.data())
@@ -55,19 +61,21 @@ def test_half_a_table_is_never_read(table: Path, data: st.DataObject) -> None:
     path = changed(table, content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(CompError, match=r"changed\.parquet (is damaged|cannot be read)"):
         read_table(path, "inputs-1")
-    assert table_inputs(path) is None
+    assert read_fingerprint(path) is None
 
 
 def test_a_table_that_another_program_wrote_again_is_none_of_ours(table: Path) -> None:
     path = table.with_name("changed.parquet")
     pq.write_table(pq.read_table(table).slice(1), path)  # with the metadata
-    with pytest.raises(CompError, match=r"changed\.parquet is damaged, its bytes are not those that were written"):
+    with pytest.raises(
+        CompError, match=r"changed\.parquet is damaged, its bytes are not those that were written"
+    ):
         read_table(path, "inputs-1")
-    assert table_inputs(path) is None
+    assert read_fingerprint(path) is None
 
 
 def test_a_table_from_before_there_were_digests_is_read(table: Path) -> None:
     path, old = table.with_name("changed.parquet"), pq.read_table(table)
     pq.write_table(old.replace_schema_metadata({b"comp": b'{"inputs": "inputs-1"}'}), path)
-    assert table_inputs(path) == "inputs-1"
+    assert read_fingerprint(path) == "inputs-1"
     pd.testing.assert_frame_equal(read_table(path, "inputs-1"), FRAME)

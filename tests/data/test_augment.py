@@ -12,8 +12,8 @@ from competition.data.augment import (
     Augmented,
     append,
     base_locale,
-    pieces,
     split_long,
+    split_pieces,
     texts_to_translate,
     translate,
 )
@@ -30,12 +30,31 @@ def tables(*rows: dict) -> Tables:
     """A training row and a product for each of `rows`, es and irrelevant unless they say so; ids 10, 11, …."""
     examples, products = [], []
     for i, row in enumerate(rows):
-        given_row = {"locale": "es", "label": "irrelevant", "split": "train", "query": f"consulta {i}"} | row
-        example = {"example_id": 10 + i, "query_id": i, "product_id": f"P{i}", "task1": True, "task2": True}
-        examples.append(example | {"task3": False, "substitute": given_row["label"] == "substitute"} | given_row)
-        fields = {field: given_row.get(field, "") for field in FIELDS} | {"title": row.get("title", f"botella {i}")}
-        products.append({"locale": given_row["locale"], "product_id": examples[-1]["product_id"], **fields})
-    frame = pd.DataFrame(examples)[list(EXAMPLE_COLUMNS)].astype({"label": "str", "substitute": "boolean"})
+        given_row = {
+            "locale": "es",
+            "label": "irrelevant",
+            "split": "train",
+            "query": f"consulta {i}",
+        } | row
+        example = {
+            "example_id": 10 + i,
+            "query_id": i,
+            "product_id": f"P{i}",
+            "task1": True,
+            "task2": True,
+        }
+        examples.append(
+            example | {"task3": False, "substitute": given_row["label"] == "substitute"} | given_row
+        )
+        fields = {field: given_row.get(field, "") for field in FIELDS} | {
+            "title": row.get("title", f"botella {i}")
+        }
+        products.append(
+            {"locale": given_row["locale"], "product_id": examples[-1]["product_id"], **fields}
+        )
+    frame = pd.DataFrame(examples)[list(EXAMPLE_COLUMNS)].astype(
+        {"label": "str", "substitute": "boolean"}
+    )
     return frame, pd.DataFrame(products)[list(PRODUCT_COLUMNS)].drop_duplicates(PRODUCT_KEY)
 
 
@@ -68,18 +87,26 @@ def check_names(new: Augmented, examples: pd.DataFrame, products: pd.DataFrame) 
         assert locale in (f"{base}-append", "es-us") and (locale != "es-us" or base == "es")
 
 
-# --- locales -----------------------------------------------------------------------------------------------------
+# --- locales
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("locale", "base"),
-    [("us", "us"), ("es", "es"), ("jp", "jp"), ("es-us", "us"), *((f"{name}-append", name) for name in LOCALES)],
+    [
+        ("us", "us"),
+        ("es", "es"),
+        ("jp", "jp"),
+        ("es-us", "us"),
+        *((f"{name}-append", name) for name in LOCALES),
+    ],
 )
 def test_a_locale_is_of_a_language_and_a_shop(locale: str, base: str) -> None:
     assert base_locale(locale) == base
 
 
-# --- translation -------------------------------------------------------------------------------------------------
+# --- translation
+# -------------------------------------------------------------------------------------------------
 
 
 def test_spanish_training_rows_are_translated() -> None:
@@ -100,7 +127,11 @@ def test_spanish_training_rows_are_translated() -> None:
     assert new.examples["query"].tolist() == ["consulta 0 in English", "vaso & copa in English"]
     assert new.examples["locale"].tolist() == new.products["locale"].tolist() == ["es-us", "es-us"]
     assert new.products["title"].tolist() == ["Botella azul in English", "botella 4 in English"]
-    assert new.products.iloc[0].drop(["title", "locale"]).equals(products.iloc[0].drop(["title", "locale"]))
+    assert (
+        new.products.iloc[0]
+        .drop(["title", "locale"])
+        .equals(products.iloc[0].drop(["title", "locale"]))
+    )
     assert new.source.tolist() == [10, 14]
     check_names(new, examples, products)
 
@@ -116,7 +147,10 @@ def test_rows_of_one_product_or_query_share_its_translation() -> None:
     one = {"product_id": "P0", "title": "botella"}
     examples, products = tables(one, one | {"query": "vaso"}, {"query": "vaso"})
     new = translate(examples, products, English())
-    assert len(new.products) == 2 and new.products["title"].tolist() == ["botella in English", "botella 2 in English"]
+    assert len(new.products) == 2 and new.products["title"].tolist() == [
+        "botella in English",
+        "botella 2 in English",
+    ]
     assert product_rows(new.examples, new.products).tolist() == [0, 0, 1]
     check_names(new, examples, products)
 
@@ -131,7 +165,10 @@ def test_the_product_is_that_of_the_row_s_locale() -> None:
 def test_a_row_without_a_product_is_not_translated() -> None:
     examples, products = tables({}, {}, {})
     new = translate(examples, products.iloc[[0, 2]], English())
-    assert new.source.tolist() == [10, 12] and new.examples["query"].str[:10].tolist() == ["consulta 0", "consulta 2"]
+    assert new.source.tolist() == [10, 12] and new.examples["query"].str[:10].tolist() == [
+        "consulta 0",
+        "consulta 2",
+    ]
     check_names(new, examples, products.iloc[[0, 2]])
 
 
@@ -139,7 +176,9 @@ def test_a_row_without_a_product_is_not_translated() -> None:
 def test_a_missing_title_stays_missing(title: str) -> None:
     examples, products = tables({"title": title, "brand": "Acme"})
     assert texts_to_translate(examples, products) == ["consulta 0"]
-    assert translate(examples, products, {"consulta 0": "query 0"}).products["title"].tolist() == [""]
+    assert translate(examples, products, {"consulta 0": "query 0"}).products["title"].tolist() == [
+        ""
+    ]
 
 
 def test_a_query_of_tags_alone_stays_empty() -> None:
@@ -185,10 +224,15 @@ def test_what_is_asked_for_is_translated_where_a_product_is_missing() -> None:
     examples, products = tables({}, {})
     english = English()
     translate(examples, products.tail(1), english)
-    assert sorted(english.asked) == texts_to_translate(examples, products.tail(1)) == ["botella 1", "consulta 1"]
+    assert (
+        sorted(english.asked)
+        == texts_to_translate(examples, products.tail(1))
+        == ["botella 1", "consulta 1"]
+    )
 
 
-# --- pieces ------------------------------------------------------------------------------------------------------
+# --- pieces
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,21 +244,31 @@ def test_what_is_asked_for_is_translated_where_a_product_is_missing() -> None:
         ("ab cdef gh", 6, ["ab cdef", "gh"]),  # the next blank after 5
         ("水筒は青いです", 4, ["水筒は青", "いです"]),
         ("a", 8, ["a"]),
-        ("x" * 40 + " " + "y" * 59, 50, ["x" * 40 + " " + "y" * 9, "y" * 50]),  # one before the cut is not looked for
+        (
+            "x" * 40 + " " + "y" * 59,
+            50,
+            ["x" * 40 + " " + "y" * 9, "y" * 50],
+        ),  # one before the cut is not looked for
         ("x" * 50 + "y" * 29 + " " + "z" * 20, 50, ["x" * 50 + "y" * 29, "z" * 20]),
-        ("x" * 50 + "y" * 30 + " " + "z" * 19, 50, ["x" * 50, "y" * 30 + " " + "z" * 19]),  # too far
+        (
+            "x" * 50 + "y" * 30 + " " + "z" * 19,
+            50,
+            ["x" * 50, "y" * 30 + " " + "z" * 19],
+        ),  # too far
     ],
 )
 def test_a_text_is_cut_at_the_next_blank(text: str, limit: int, expected: list[str]) -> None:
-    assert pieces(text, limit) == expected
+    assert split_pieces(text, limit) == expected
 
 
-WORDS = st.lists(st.text(st.sampled_from("ab水é"), min_size=1, max_size=60), min_size=1, max_size=120).map(" ".join)
+WORDS = st.lists(
+    st.text(st.sampled_from("ab水é"), min_size=1, max_size=60), min_size=1, max_size=120
+).map(" ".join)
 
 
 @given(WORDS, st.sampled_from([100, 300, 800]))
 def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
-    found = pieces(text, limit)
+    found = split_pieces(text, limit)
     assert len(found) == -(-len(text) // limit)
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
     place = 0
@@ -225,7 +279,8 @@ def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
         assert len(piece) < limit + 30
 
 
-# --- rebalancing -------------------------------------------------------------------------------------------------
+# --- rebalancing
+# -------------------------------------------------------------------------------------------------
 
 
 def long_text(locale: str, more: int = 1) -> str:
@@ -238,7 +293,9 @@ def test_a_long_scarce_row_is_split(locale: str) -> None:
     assert LONG[locale] == (300 if locale == "jp" else 800)
     bullets, description = long_text(locale)[:100], long_text(locale)[100:]
     row = {"locale": locale, "title": "<b>Cup</b>", "brand": "Acme", "color": "red"}
-    examples, products = tables({}, row | {"bullets": bullets, "description": f"<p>{description}</p>"})
+    examples, products = tables(
+        {}, row | {"bullets": bullets, "description": f"<p>{description}</p>"}
+    )
     new = split_long(examples, products)
     assert new.source.tolist() == [11, 11]
     assert new.examples["query"].tolist() == ["consulta 1"] * 2
@@ -276,19 +333,30 @@ def test_test_rows_and_rows_without_a_label_or_product_are_not_split() -> None:
     examples.loc[2, "label"] = None
     new = split_long(examples, products[products["product_id"] != "P3"])
     assert new.source.tolist() == [10, 10, 14, 14]
-    assert new.examples["query"].tolist() == ["consulta 0", "consulta 0", "consulta 4", "consulta 4"]
+    assert new.examples["query"].tolist() == [
+        "consulta 0",
+        "consulta 0",
+        "consulta 4",
+        "consulta 4",
+    ]
     check_names(new, examples, products)
 
 
 def test_one_product_is_split_for_each_of_its_rows() -> None:
-    row = {"product_id": "P0", "locale": "us", "bullets": SENTENCE * 60}  # 2,879 characters when it is cleaned
+    row = {
+        "product_id": "P0",
+        "locale": "us",
+        "bullets": SENTENCE * 60,
+    }  # 2,879 characters when it is cleaned
     examples, products = tables(row, row | {"label": "complement"}, row | {"locale": "es"})
     new = split_long(examples, products)
     assert len(products) == 2 and new.source.tolist() == [10] * 4 + [11] * 4 + [12] * 4
     check_names(new, examples, products)
     text = clean(SENTENCE * 60)
     for source in (10, 11, 12):
-        assert " ".join(new.products["bullets"][new.source == source]) == text  # cut at blanks alone
+        assert (
+            " ".join(new.products["bullets"][new.source == source]) == text
+        )  # cut at blanks alone
         assert new.products["bullets"][new.source == source].str.len().between(690, 750).all()
 
 
@@ -298,7 +366,8 @@ def test_nothing_to_split_is_no_row(catalogue: Tables) -> None:
     assert (set(new.examples), set(new.products)) == ({*EXAMPLE_COLUMNS}, {*PRODUCT_COLUMNS})
 
 
-# --- all together ------------------------------------------------------------------------------------------------
+# --- all together
+# ------------------------------------------------------------------------------------------------
 
 
 def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
@@ -309,14 +378,28 @@ def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
     everything = append(examples, products, new)
     assert everything.examples["example_id"].tolist() == [12, 10, 11, 13, 14, 15, 16]
     assert everything.source.tolist() == [12, 10, 11, 12, 10, 10, 10]
-    assert everything.examples["locale"].tolist() == ["es", "es", "us", "es-us", "es-us", "es-append", "es-append"]
+    assert everything.examples["locale"].tolist() == [
+        "es",
+        "es",
+        "us",
+        "es-us",
+        "es-us",
+        "es-append",
+        "es-append",
+    ]
     assert everything.examples.index.tolist() == list(range(7))
     pd.testing.assert_frame_equal(everything.examples.head(3), examples.reset_index(drop=True))
     pd.testing.assert_frame_equal(everything.products.head(3), products.reset_index(drop=True))
-    assert len(everything.products) == 3 + 2 + 2 and not everything.products[PRODUCT_KEY].duplicated().any()
+    assert (
+        len(everything.products) == 3 + 2 + 2
+        and not everything.products[PRODUCT_KEY].duplicated().any()
+    )
     assert (product_rows(everything.examples, everything.products) >= 0).all()
-    read = everything.products["bullets"].iloc[product_rows(everything.examples, everything.products)]
-    # Rows 12 and 10 and their translations have the whole text, row 11 none, and two rows a piece each.
+    read = everything.products["bullets"].iloc[
+        product_rows(everything.examples, everything.products)
+    ]
+    # Rows 12 and 10 and their translations have the whole text, row 11 none, and two rows a piece
+    # each.
     assert [len(text) for text in read] == [801, 801, 0, 801, 801, 400, 401]
 
 
@@ -336,7 +419,11 @@ def test_types_of_columns_stay(missing: bool) -> None:
     examples, products = tables(long, long)
     if missing:
         examples.loc[0, "substitute"] = pd.NA
-    everything = append(examples, products, [translate(examples, products, English()), split_long(examples, products)])
+    everything = append(
+        examples,
+        products,
+        [translate(examples, products, English()), split_long(examples, products)],
+    )
     assert everything.examples.dtypes.equals(examples.dtypes)
     assert everything.products.dtypes.equals(products.dtypes)
     assert everything.examples["substitute"].isna().sum() == (4 if missing else 0)
@@ -346,6 +433,10 @@ def test_the_given_tables_are_left_alone() -> None:
     long = {"bullets": long_text("es")}
     examples, products = tables(long, long)
     before = examples.copy(), products.copy()
-    append(examples, products, [translate(examples, products, English()), split_long(examples, products)])
+    append(
+        examples,
+        products,
+        [translate(examples, products, English()), split_long(examples, products)],
+    )
     pd.testing.assert_frame_equal(examples, before[0])
     pd.testing.assert_frame_equal(products, before[1])

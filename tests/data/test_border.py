@@ -90,7 +90,9 @@ def everywhere(old: str, new: str, *tasks: str) -> Break:
 def number_rows(path: Path) -> None:
     """Write a number before each row but none before the header, as a table saved with its index looks to some."""
     header, *rows = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join([header, *(f"{i},{row}" for i, row in enumerate(rows))]) + "\n", encoding="utf-8")
+    path.write_text(
+        "\n".join([header, *(f"{i},{row}" for i, row in enumerate(rows))]) + "\n", encoding="utf-8"
+    )
 
 
 LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
@@ -104,15 +106,30 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
         edit(PRODUCTS, lambda f: f.drop(columns="product_color")),
         (PRODUCTS, "lacks the column 'product_color'"),
     ),
-    "a Git-LFS pointer": (content(PRODUCTS, LFS_POINTER), (PRODUCTS, "Git-LFS pointer", "git lfs pull")),
+    "a Git-LFS pointer": (
+        content(PRODUCTS, LFS_POINTER),
+        (PRODUCTS, "Git-LFS pointer", "git lfs pull"),
+    ),
     "an empty file": (content(EXAMPLES, b""), (EXAMPLES, "is empty")),
-    "no parquet file": (content(EXAMPLES, b"example_id,query\n"), (EXAMPLES, "no readable parquet")),
-    "a file that is cut off": (content(PRODUCTS, b"PAR1" + b"\0" * 50), (PRODUCTS, "no readable parquet")),
+    "no parquet file": (
+        content(EXAMPLES, b"example_id,query\n"),
+        (EXAMPLES, "no readable parquet"),
+    ),
+    "a file that is cut off": (
+        content(PRODUCTS, b"PAR1" + b"\0" * 50),
+        (PRODUCTS, "no readable parquet"),
+    ),
     "no rows": (edit(EXAMPLES, lambda f: f.head(0)), ("raw", "no rows")),
     "no test rows": (edit(EXAMPLES, lambda f: f[f["split"] == "train"]), ("raw", "no test rows")),
     "no train rows": (edit(EXAMPLES, lambda f: f[f["split"] == "test"]), ("raw", "no train rows")),
-    "an unknown label": (cell("esci_label", "X"), ("examples.parquet", "example_id 104", "label 'X'", "E, S, C, I")),
-    "an unknown locale": (cell("product_locale", "de"), ("example_id 104", "locale 'de'", "us, es, jp")),
+    "an unknown label": (
+        cell("esci_label", "X"),
+        ("examples.parquet", "example_id 104", "label 'X'", "E, S, C, I"),
+    ),
+    "an unknown locale": (
+        cell("product_locale", "de"),
+        ("example_id 104", "locale 'de'", "us, es, jp"),
+    ),
     "no locale": (cell("product_locale", None), ("example_id 104", "locale")),
     "an unknown split": (cell("split", "dev"), ("example_id 104", "split 'dev'", "train, test")),
     "the same locale, query and product": (
@@ -132,22 +149,40 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "a query of white space": (cell("query", " \u3000\t"), ("example_id 104", "empty query")),
     "a missing query": (cell("query", None), ("example_id 104", "empty query")),
     "an empty product_id": (cell("product_id", ""), ("example_id 104", "empty product_id")),
-    "an id that is a word": (cell("example_id", "abc"), (EXAMPLES, "row 5 ", "example_id 'abc'", "whole number")),
-    "an id that is no whole number": (cell("query_id", 1.5), (EXAMPLES, "row 5 ", "query_id", "1.5", "whole number")),
+    "an id that is a word": (
+        cell("example_id", "abc"),
+        (EXAMPLES, "row 5 ", "example_id 'abc'", "whole number"),
+    ),
+    "an id that is no whole number": (
+        cell("query_id", 1.5),
+        (EXAMPLES, "row 5 ", "query_id", "1.5", "whole number"),
+    ),
     "a missing id": (cell("query_id", None), (EXAMPLES, "row 5 ", "query_id", "whole number")),
     "an id beyond 64 bits": (cell("query_id", "9" * 19), (EXAMPLES, "query_id", "64 bits")),
-    "a version flag that is a word": (cell("small_version", "yes"), (EXAMPLES, "small_version", "yes")),
+    "a version flag that is a word": (
+        cell("small_version", "yes"),
+        (EXAMPLES, "small_version", "yes"),
+    ),
     "a missing version flag": (cell("large_version", None), (EXAMPLES, "large_version")),
     "a catalogue product twice": (
-        edit(PRODUCTS, lambda f: pd.concat([f, f[f["product_id"] == "004"].assign(product_title="other")])),
+        edit(
+            PRODUCTS,
+            lambda f: pd.concat([f, f[f["product_id"] == "004"].assign(product_title="other")]),
+        ),
         ("product '004'", "es", "twice"),
     ),
     "a catalogue product of an unknown locale": (
         edit(PRODUCTS, lambda f: f.assign(product_locale=f["product_locale"].replace("jp", "de"))),
         ("product '006'", "locale 'de'"),
     ),
-    "a training row without label": (cell("esci_label", None), ("example_id 104", "training row without a label")),
-    "neither layout": (lambda folder: [path.unlink() for path in folder.iterdir()] and None, ("neither layout", "raw")),
+    "a training row without label": (
+        cell("esci_label", None),
+        ("example_id 104", "training row without a label"),
+    ),
+    "neither layout": (
+        lambda folder: [path.unlink() for path in folder.iterdir()] and None,
+        ("neither layout", "raw"),
+    ),
     "no folder": (shutil.rmtree, ("raw",)),
 }
 
@@ -157,8 +192,14 @@ def retyped(column: str, kind: pa.DataType, file: str = EXAMPLES) -> Break:
 
     def apply(folder: Path) -> None:
         table = pq.read_table(folder / file)
-        values = table[column].cast(kind) if not pa.types.is_dictionary(kind) else table[column].dictionary_encode()
-        pq.write_table(table.set_column(table.schema.get_field_index(column), column, values), folder / file)
+        values = (
+            table[column].cast(kind)
+            if not pa.types.is_dictionary(kind)
+            else table[column].dictionary_encode()
+        )
+        pq.write_table(
+            table.set_column(table.schema.get_field_index(column), column, values), folder / file
+        )
 
     return apply
 
@@ -173,7 +214,9 @@ def not_utf8(folder: Path) -> None:
     """Write queries that are no text."""
     table = pq.read_table(folder / EXAMPLES)
     queries = pa.array([b"caf\xe9"] * len(table)).view(pa.string())
-    pq.write_table(table.set_column(table.schema.get_field_index("query"), "query", queries), folder / EXAMPLES)
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("query"), "query", queries), folder / EXAMPLES
+    )
 
 
 LAYOUT_A |= {
@@ -213,7 +256,10 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
         content(f"{TASK2}/{TRAIN}", "example_id,query\n1,caf\u00e9\n".encode("latin-1")),
         (f"{TASK2}/{TRAIN}", "UTF-8"),
     ),
-    "a Git-LFS pointer": (content(f"{TASK2}/{CATALOGUE}", LFS_POINTER), (f"{TASK2}/{CATALOGUE}", "Git-LFS pointer")),
+    "a Git-LFS pointer": (
+        content(f"{TASK2}/{CATALOGUE}", LFS_POINTER),
+        (f"{TASK2}/{CATALOGUE}", "Git-LFS pointer"),
+    ),
     "an empty file": (content(f"{TASK3}/{TEST}", b""), (f"{TASK3}/{TEST}", "is empty")),
     "no zip file": (
         lambda folder: (folder / TASK3 / TRAIN).rename(folder / TASK3 / f"{TRAIN}.zip") and None,
@@ -235,19 +281,34 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
         everywhere("exact", "exakt", TASK1, TASK2),
         (f"{TASK1}/{TRAIN}", "query 'red shoes'", "label 'exakt'", "exact, substitute"),
     ),
-    "an empty label": (everywhere("exact", "", TASK1, TASK2), (f"{TASK1}/{TRAIN}", "query 'red shoes'", "label ''")),
-    "an unknown substitute label": (text(f"{TASK3}/{TRAIN}", "no_substitute", "no"), (TASK3, "label 'no'")),
+    "an empty label": (
+        everywhere("exact", "", TASK1, TASK2),
+        (f"{TASK1}/{TRAIN}", "query 'red shoes'", "label ''"),
+    ),
+    "an unknown substitute label": (
+        text(f"{TASK3}/{TRAIN}", "no_substitute", "no"),
+        (TASK3, "label 'no'"),
+    ),
     "an id that is a word": (
         text(f"{TASK2}/{TRAIN}", "104,", "x104,"),
         (f"{TASK2}/{TRAIN}", "row 5 ", "example_id 'x104'", "whole number"),
     ),
-    "an unknown locale": (everywhere(",jp", ",de", TASK1, TASK2, TASK3), ("example_id 106", "locale 'de'")),
+    "an unknown locale": (
+        everywhere(",jp", ",de", TASK1, TASK2, TASK3),
+        ("example_id 106", "locale 'de'"),
+    ),
     "the same product twice for a query": (
         text(f"{TASK2}/{TRAIN}", "105,007,es,005", "105,007,es,004"),
         (f"{TASK2}/{TRAIN}", "'007'", "'004'", "twice"),
     ),
-    "labels that disagree": (text(f"{TASK2}/{TRAIN}", "exact", "irrelevant"), ("label", "'red shoes'", "'000'")),
-    "ids that disagree": (text(f"{TASK3}/{TRAIN}", "104,", "904,"), ("example_id", "'007'", "'004'", "904")),
+    "labels that disagree": (
+        text(f"{TASK2}/{TRAIN}", "exact", "irrelevant"),
+        ("label", "'red shoes'", "'000'"),
+    ),
+    "ids that disagree": (
+        text(f"{TASK3}/{TRAIN}", "104,", "904,"),
+        ("example_id", "'007'", "'004'", "904"),
+    ),
 }
 
 
@@ -268,7 +329,11 @@ def root(with_data: Path, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Every file of a folder with its bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def check_refused(raw: Path, root: Path, words: tuple[str, ...]) -> None:
@@ -296,7 +361,9 @@ def test_wrong_csv_files_are_refused(wrong: str, root: Path, tmp_path: Path) -> 
     check_refused(raw, root, words)
 
 
-@pytest.mark.parametrize("wrong", ["products are missing", "an unknown label", "a catalogue product twice"])
+@pytest.mark.parametrize(
+    "wrong", ["products are missing", "an unknown label", "a catalogue product twice"]
+)
 def test_refused_files_leave_an_empty_workspace_empty(wrong: str, tmp_path: Path) -> None:
     raw = write_a(tmp_path / "raw", *tiny())
     break_it, words = LAYOUT_A[wrong]
@@ -307,7 +374,9 @@ def test_refused_files_leave_an_empty_workspace_empty(wrong: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("write", [write_a, write_b])
-def test_products_missing_from_the_catalogue_are_a_warning(write: Callable[..., Path], tmp_path: Path) -> None:
+def test_products_missing_from_the_catalogue_are_a_warning(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
     examples, products = tiny()
     raw = write(tmp_path / "raw", examples, products[~products["product_id"].isin(["004", "030"])])
     assert comp("init", tmp_path / "w").exit_code == 0
@@ -348,7 +417,10 @@ def test_an_import_that_finds_no_room_leaves_the_old_data(
 
     monkeypatch.setattr(os, "fsync", full)
     result = comp("data", "import", raw, "-w", root)
-    assert result.exit_code == 1 and "cannot be written (No space left on device); what was there" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "cannot be written (No space left on device); what was there" in result.stderr
+    )
     assert files(root / "data") == before and len(synced) == number
     assert comp("data", "-w", root).exit_code == 0
 
@@ -357,9 +429,15 @@ def test_an_import_that_is_larger_than_the_disk_is_refused_first(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw, before = write_a(tmp_path / "raw", *tiny()), files(root)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000)
+    )
     result = comp("data", "import", raw, "-w", root)
-    assert result.exit_code == 1 and "The import writes about 0.00 GB" in result.stderr and "make room" in result.stderr
+    assert (
+        result.exit_code == 1
+        and "The import writes about 0.00 GB" in result.stderr
+        and "make room" in result.stderr
+    )
     assert files(root) == before
 
 
@@ -379,13 +457,23 @@ CATEGORIES = pa.dictionary(pa.int32(), pa.string())
     "changes",
     [
         [retyped("example_id", pa.string()), retyped("query_id", pa.large_string())],
-        [retyped("esci_label", CATEGORIES), retyped("product_locale", CATEGORIES), retyped("split", CATEGORIES)],
-        [retyped("example_id", pa.int32()), retyped("query_id", pa.uint8()), retyped("large_version", pa.float64())],
+        [
+            retyped("esci_label", CATEGORIES),
+            retyped("product_locale", CATEGORIES),
+            retyped("split", CATEGORIES),
+        ],
+        [
+            retyped("example_id", pa.int32()),
+            retyped("query_id", pa.uint8()),
+            retyped("large_version", pa.float64()),
+        ],
         [retyped("query", CATEGORIES), retyped("product_brand", CATEGORIES, PRODUCTS)],
     ],
     ids=["digits in strings", "categories", "narrow numbers", "categories of text"],
 )
-def test_other_types_of_the_same_values_give_the_same_bytes(changes: list[Break], tmp_path: Path) -> None:
+def test_other_types_of_the_same_values_give_the_same_bytes(
+    changes: list[Break], tmp_path: Path
+) -> None:
     one, other = (write_a(tmp_path / name / "raw", *tiny()) for name in "ab")
     for change in changes:
         change(other)
@@ -417,7 +505,9 @@ def the_same_as_text(folder: Path) -> None:
 def as_index(folder: Path) -> None:
     """Ids as pandas' index, once of two levels and once in the metadata alone."""
     pd.read_parquet(folder / EXAMPLES).set_index("example_id").to_parquet(folder / EXAMPLES)
-    pd.read_parquet(folder / PRODUCTS).set_index(["product_locale", "product_id"]).to_parquet(folder / PRODUCTS)
+    pd.read_parquet(folder / PRODUCTS).set_index(["product_locale", "product_id"]).to_parquet(
+        folder / PRODUCTS
+    )
 
 
 def in_parts(folder: Path) -> None:
@@ -435,7 +525,9 @@ def below(folder: Path) -> None:
     """The files where the repository of the data set has them, with endings in capitals."""
     (folder / "shopping_queries_dataset").mkdir()
     for file in (EXAMPLES, PRODUCTS):
-        (folder / file).rename(folder / "shopping_queries_dataset" / file.replace(".parquet", ".PARQUET"))
+        (folder / file).rename(
+            folder / "shopping_queries_dataset" / file.replace(".parquet", ".PARQUET")
+        )
 
 
 @pytest.mark.parametrize(
@@ -448,7 +540,9 @@ def below(folder: Path) -> None:
     ],
     ids=["numbers with gaps", "an index", "part files", "a clone of the repository"],
 )
-def test_what_is_on_the_disk_is_what_is_imported(change: Break, same: Break, tmp_path: Path) -> None:
+def test_what_is_on_the_disk_is_what_is_imported(
+    change: Break, same: Break, tmp_path: Path
+) -> None:
     one, other = (write_a(tmp_path / name / "raw", *tiny()) for name in "ab")
     change(one)
     same(other)

@@ -31,18 +31,27 @@ def products(*rows: dict) -> pd.DataFrame:
 
 def examples(**splits: str) -> pd.DataFrame:
     """us rows; `train="B1 B2"` are the products of that split's."""
-    rows = [{"split": split, "product_id": one} for split, listed in splits.items() for one in listed.split()]
+    rows = [
+        {"split": split, "product_id": one}
+        for split, listed in splits.items()
+        for one in listed.split()
+    ]
     return pd.DataFrame(rows, columns=["split", "product_id"]).assign(locale="us")
 
 
 def documents(tokenizer: Any, rows: pd.DataFrame) -> list[list[int]]:
     """The tokens of each product: locale, fields, [SEP], each read for itself."""
-    texts = [[row["locale"], *(clean(row[field]) for field in FIELDS)] for row in rows.to_dict("records")]
-    read = [[tokenizer(part, add_special_tokens=False)["input_ids"] for part in row] for row in texts]
+    texts = [
+        [row["locale"], *(clean(row[field]) for field in FIELDS)] for row in rows.to_dict("records")
+    ]
+    read = [
+        [tokenizer(part, add_special_tokens=False)["input_ids"] for part in row] for row in texts
+    ]
     return [[*sum(parts, []), tokenizer.sep_token_id] for parts in read]
 
 
-# --- which products ----------------------------------------------------------------------------------------------
+# --- which products
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,10 +80,13 @@ def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> No
     chosen = choose(*catalogue, 2)
     other = choose(*(table.sample(frac=1, random_state=1) for table in catalogue), 2)
     key = ["locale", "product_id"]
-    pd.testing.assert_frame_equal(other.sort_values(key, ignore_index=True), chosen.sort_values(key, ignore_index=True))
+    pd.testing.assert_frame_equal(
+        other.sort_values(key, ignore_index=True), chosen.sort_values(key, ignore_index=True)
+    )
 
 
-# --- held-out titles ---------------------------------------------------------------------------------------------
+# --- held-out titles
+# ---------------------------------------------------------------------------------------------
 
 
 def titles(count: int) -> pd.DataFrame:
@@ -83,7 +95,10 @@ def titles(count: int) -> pd.DataFrame:
 
 def test_a_twentieth_of_the_titles_is_held_out() -> None:
     # Two standard deviations of a share of 1/20 among 10,000: 2 * sqrt(.05 * .95 / 10,000) < .005
-    assert hold_out(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005) and HELD_OUT_SHARE == 0.05
+    assert (
+        hold_out(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
+        and HELD_OUT_SHARE == 0.05
+    )
 
 
 def test_a_large_catalogue_holds_out_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +135,15 @@ def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
     made = Catalogue.make(tokenizer, listed[~held], None, seed=1)
     read = [tokenizer.decode(made.fields["title"][i]).strip() for i in range(len(made))]
     kept_back = {normalise(title) for title in listed["title"][held]}
-    assert len(read) == 1_000 - held.sum() and kept_back and not kept_back & {normalise(title) for title in read}
+    assert (
+        len(read) == 1_000 - held.sum()
+        and kept_back
+        and not kept_back & {normalise(title) for title in read}
+    )
 
 
-# --- blocks ------------------------------------------------------------------------------------------------------
+# --- blocks
+# ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 7, 62, 254, 1_000_000])
@@ -136,7 +156,9 @@ def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tabl
     # The last one first: a block does not depend on those before it.
     blocks = [made.block(number, size).tolist() for number in reversed(numbers)][::-1]
     assert sum(blocks, []) == stream
-    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1) and 1 <= len(blocks[-1]) <= size
+    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1) and 1 <= len(
+        blocks[-1]
+    ) <= size
 
 
 def test_a_stream_of_whole_blocks_has_no_empty_one(tokenizer: Any) -> None:
@@ -146,7 +168,9 @@ def test_a_stream_of_whole_blocks_has_no_empty_one(tokenizer: Any) -> None:
     assert [made.blocks(whole - 1), made.blocks(whole + 1)] == [2, 1]
 
 
-def test_each_product_is_in_the_stream_as_often_as_it_is_read(tokenizer: Any, catalogue: Tables) -> None:
+def test_each_product_is_in_the_stream_as_often_as_it_is_read(
+    tokenizer: Any, catalogue: Tables
+) -> None:
     listed = choose(*catalogue, 3)
     made = Catalogue.make(tokenizer, listed, None, seed=1)
     assert set(listed["copies"]) == {1, 3}
@@ -157,23 +181,33 @@ def test_the_seed_orders_the_stream(tokenizer: Any, catalogue: Tables) -> None:
     listed = choose(*catalogue, 2)
     first, again, other = (Catalogue.make(tokenizer, listed, None, seed) for seed in (1, 1, 2))
     assert (first.order == again.order).all() and (first.block(3, 50) == again.block(3, 50)).all()
-    assert (first.order != other.order).mean() > 0.9 and (np.sort(first.order) == np.sort(other.order)).all()
+    assert (first.order != other.order).mean() > 0.9 and (
+        np.sort(first.order) == np.sort(other.order)
+    ).all()
     assert (first.order != np.sort(first.order)).mean() > 0.9
 
 
-# --- what is known of a product ----------------------------------------------------------------------------------
+# --- what is known of a product
+# ----------------------------------------------------------------------------------
 
 
 def test_products_without_text_are_left_out(tokenizer: Any) -> None:
     blank = {"title": "<br>", "brand": " ", "description": "&nbsp;", "copies": 5}
-    listed = products(blank, {"title": "cup", "copies": 2}, blank, {"description": "red", "locale": "jp", "copies": 3})
+    listed = products(
+        blank,
+        {"title": "cup", "copies": 2},
+        blank,
+        {"description": "red", "locale": "jp", "copies": 3},
+    )
     made = Catalogue.make(tokenizer, listed, Vocabulary((), (), gram_codes([])[0]), seed=1)
     assert len(made) == 2 and made.text == ["cup", ""]
     assert [LOCALES[i] for i in made.locale] == ["us", "jp"]
     assert np.bincount(made.order).tolist() == [2, 3]
     assert [len(made.brand), len(made.color), len(made.fields["title"])] == [2, 2, 2]
     text = documents(tokenizer, listed.iloc[[1, 3]])
-    assert made.block(0, 1_000).tolist() == [token for product in made.order for token in text[product]]
+    assert made.block(0, 1_000).tolist() == [
+        token for product in made.order for token in text[product]
+    ]
 
 
 def test_a_catalogue_without_products_has_no_blocks(tokenizer: Any) -> None:
@@ -184,7 +218,13 @@ def test_a_catalogue_without_products_has_no_blocks(tokenizer: Any) -> None:
 
 def test_queries_are_cut_from_title_brand_and_color(tokenizer: Any) -> None:
     rows = [
-        {"title": "<b>Red</b>  cup", "brand": "Ac&amp;me", "color": "Dark red", "bullets": "big", "description": "so"},
+        {
+            "title": "<b>Red</b>  cup",
+            "brand": "Ac&amp;me",
+            "color": "Dark red",
+            "bullets": "big",
+            "description": "so",
+        },
         {"title": "cup", "color": "red"},
         {"brand": "Acme"},
         {"bullets": "big"},
@@ -203,7 +243,9 @@ def test_brands_and_colors_are_classes_from_zero(tokenizer: Any) -> None:
     """Acme is there twice and zeta three times, so zeta is class 0; one that is there once, or missing, is ignored."""
     brands = ["Acme", "<b>ZETA</b>", "once", "", "acme!", "zeta", "zeta", "-"]
     colors = ["red", "", "blue", "Red", "", "", "", "green"]
-    listed = products(*({"title": "x", "brand": b, "color": c} for b, c in zip(brands, colors, strict=True)))
+    listed = products(
+        *({"title": "x", "brand": b, "color": c} for b, c in zip(brands, colors, strict=True))
+    )
     made = Catalogue.make(tokenizer, listed, Vocabulary.make(listed), seed=1)
     no = IGNORED
     assert made.brand.tolist() == [1, 0, no, no, 1, 0, 0, no]

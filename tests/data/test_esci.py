@@ -44,12 +44,29 @@ def tiny() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = []
     for q, text in enumerate(TRICKY):
         for p in range(3):
-            row = {"example_id": 100 + 3 * q + p, "query": text, "query_id": q, "product_id": f"{3 * q + p:03d}"}
+            row = {
+                "example_id": 100 + 3 * q + p,
+                "query": text,
+                "query_id": q,
+                "product_id": f"{3 * q + p:03d}",
+            }
             row |= {"product_locale": ("us", "es", "jp")[q % 3], "esci_label": "ESCI"[(q + p) % 4]}
-            rows.append(row | {"small_version": 1 - q % 2, "large_version": 1, "split": "test" if q > 8 else "train"})
+            rows.append(
+                row
+                | {
+                    "small_version": 1 - q % 2,
+                    "large_version": 1,
+                    "split": "test" if q > 8 else "train",
+                }
+            )
     examples = pd.DataFrame(rows)
     products = examples[["product_id", "product_locale"]].copy()
-    products["product_title"] = ["nan", "none", "NA", *(f"thing {i}" for i in range(3, len(products)))]
+    products["product_title"] = [
+        "nan",
+        "none",
+        "NA",
+        *(f"thing {i}" for i in range(3, len(products))),
+    ]
     products["product_description"] = pd.Series([None, "<p>null</p>"] * 18, dtype="str")
     products["product_bullet_point"] = "1.50"
     products["product_brand"] = "007"
@@ -66,7 +83,10 @@ def write_a(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> Pat
 
 
 def write_b(
-    folder: Path, examples: pd.DataFrame, products: pd.DataFrame, tasks: tuple[str, ...] = tuple(TASKS)
+    folder: Path,
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    tasks: tuple[str, ...] = tuple(TASKS),
 ) -> Path:
     """The same rows as the CSV files of layout B: test rows without their labels."""
     examples = examples.rename(columns={"product_locale": "query_locale"})
@@ -78,7 +98,12 @@ def write_b(
     for task in tasks:
         home = folder / FOLDERS[task]
         home.mkdir(parents=True, exist_ok=True)
-        keys = ["query_id" if task == "task1" else "example_id", "query", "query_locale", "product_id"]
+        keys = [
+            "query_id" if task == "task1" else "example_id",
+            "query",
+            "query_locale",
+            "product_id",
+        ]
         label = "substitute_label" if task == "task3" else "esci_label"
         rows = examples[examples["small_version"] == 1] if task == "task1" else examples
         train, test = (rows[rows["split"] == split] for split in ("train", "test"))
@@ -99,15 +124,21 @@ def imported(folder: Path, root: Path) -> Workspace:
 
 def by_id(examples: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Rows in the order of their ids, with plain dtypes."""
-    return examples.sort_values("example_id", ignore_index=True)[columns].astype({"query": "str", "product_id": "str"})
+    return examples.sort_values("example_id", ignore_index=True)[columns].astype(
+        {"query": "str", "product_id": "str"}
+    )
 
 
 def check_same_rows(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """Layout A in `one` and layout B in `other` say the same, as far as B says anything."""
-    pd.testing.assert_frame_equal(by_id(one, SHARED_COLUMNS), by_id(other, SHARED_COLUMNS), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        by_id(one, SHARED_COLUMNS), by_id(other, SHARED_COLUMNS), check_dtype=False
+    )
     columns = ["query", "product_id", "query_id", "label", "substitute"]
     one, other = (by_id(frame, [*columns, "task1", "split"]) for frame in (one, other))
-    assert one.loc[one["task1"], "query_id"].tolist() == other.loc[other["task1"], "query_id"].tolist()
+    assert (
+        one.loc[one["task1"], "query_id"].tolist() == other.loc[other["task1"], "query_id"].tolist()
+    )
     train = one["split"] == "train"
     for column in ("label", "substitute"):
         assert one.loc[train, column].tolist() == other.loc[train, column].tolist()
@@ -154,10 +185,14 @@ def test_shuffled_rows_give_the_same_bytes(write: Write, tmp_path: Path) -> None
     examples, products = tiny()
     folders = [tmp_path / name / "raw" for name in ("straight", "shuffled")]
     write(folders[0], examples, products)
-    write(folders[1], examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2))
+    write(
+        folders[1], examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2)
+    )
     one, other = (imported(folder, folder.parent / "w") for folder in folders)
     for file in ("examples.parquet", "products.parquet", "data.json"):
-        assert (one.root / "data" / file).read_bytes() == (other.root / "data" / file).read_bytes(), file
+        assert (one.root / "data" / file).read_bytes() == (
+            other.root / "data" / file
+        ).read_bytes(), file
 
 
 @needs_sample
@@ -166,7 +201,10 @@ def test_shuffled_real_rows_give_the_same_bytes(tmp_path: Path) -> None:
     written = []
     for seed in (1, 2):
         workspace = Workspace(tmp_path / str(seed))
-        shuffled = examples.sample(frac=1, random_state=seed), products.sample(frac=1, random_state=seed)
+        shuffled = (
+            examples.sample(frac=1, random_state=seed),
+            products.sample(frac=1, random_state=seed),
+        )
         store.save(workspace, *shuffled, "real")
         written.append((workspace.examples.read_bytes(), workspace.products.read_bytes()))
     assert written[0] == written[1]
@@ -174,11 +212,16 @@ def test_shuffled_real_rows_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_ids_may_be_digits_in_strings(tmp_path: Path) -> None:
     examples, products = tiny()
-    texts = examples.astype({"example_id": "str", "query_id": "str", "small_version": "str", "large_version": "str"})
+    texts = examples.astype(
+        {"example_id": "str", "query_id": "str", "small_version": "str", "large_version": "str"}
+    )
     one = imported(write_a(tmp_path / "numbers" / "raw", examples, products), tmp_path / "w1")
     other = imported(write_a(tmp_path / "texts" / "raw", texts, products), tmp_path / "w2")
     assert one.examples.read_bytes() == other.examples.read_bytes()
-    assert store.load_examples(other)[["example_id", "query_id"]].dtypes.astype(str).tolist() == ["int64", "int64"]
+    assert store.load_examples(other)[["example_id", "query_id"]].dtypes.astype(str).tolist() == [
+        "int64",
+        "int64",
+    ]
 
 
 def test_zipped_files_are_read_as_they_are(tmp_path: Path) -> None:
@@ -203,7 +246,9 @@ def test_the_newest_version_of_a_file_is_read(newest: str, tmp_path: Path) -> No
     assert len(examples) == 36
 
 
-@pytest.mark.parametrize("tasks", [("task1",), ("task2",), ("task3",), ("task1", "task3"), ("task1", "task2")])
+@pytest.mark.parametrize(
+    "tasks", [("task1",), ("task2",), ("task3",), ("task1", "task3"), ("task1", "task2")]
+)
 def test_some_of_the_task_folders_are_enough(tasks: tuple[str, ...], tmp_path: Path) -> None:
     examples, products = tiny()
     workspace = imported(write_b(tmp_path / "raw", examples, products, tasks), tmp_path / "w")
@@ -223,8 +268,12 @@ def test_some_of_the_task_folders_are_enough(tasks: tuple[str, ...], tmp_path: P
 
 def test_an_id_that_no_file_brings_is_a_stable_hash(tmp_path: Path) -> None:
     examples, products = tiny()
-    rows = store.load_examples(imported(write_b(tmp_path / "one", examples, products, ("task1",)), tmp_path / "w1"))
-    part = write_b(tmp_path / "two", examples.sample(frac=1, random_state=3).iloc[:30], products, ("task1",))
+    rows = store.load_examples(
+        imported(write_b(tmp_path / "one", examples, products, ("task1",)), tmp_path / "w1")
+    )
+    part = write_b(
+        tmp_path / "two", examples.sample(frac=1, random_state=3).iloc[:30], products, ("task1",)
+    )
     others = esci.read(part)[0].set_index(["locale", "query", "product_id"])["example_id"]
     whole = rows.set_index(["locale", "query", "product_id"])["example_id"]
     assert whole.is_unique and (whole > 0).all()
@@ -233,7 +282,8 @@ def test_an_id_that_no_file_brings_is_a_stable_hash(tmp_path: Path) -> None:
     folder = write_b(tmp_path / "three", examples, products, ("task2", "task3"))
     queries = esci.read(folder)[0].drop_duplicates("query").set_index("query")["query_id"]
     assert len(queries.unique()) == 12 and (queries > 0).all()
-    # The first 63 bits of blake2b("us\0red shoes"): pinned, since a new value would orphan every file made before.
+    # The first 63 bits of blake2b("us\0red shoes"): pinned, since a new value would orphan every
+    # file made before.
     assert queries["red shoes"] == 243_748_357_897_401_451
 
 

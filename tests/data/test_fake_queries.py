@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare, poisson
 
 from competition.config.keys import SPANS, Spans
-from competition.data.fake_queries import FakeQuery, draw_lengths, draw_pieces, length_distribution, merged, widened
+from competition.data.fake_queries import (
+    FakeQuery,
+    draw_lengths,
+    draw_pieces,
+    length_distribution,
+    merged,
+    widened,
+)
 
 DRAWS = 50_000
 ENDLESS = 10**9  # characters: two pieces never meet
@@ -18,7 +25,11 @@ LIKELY = 0.001  # a fair sampler falls below once in a thousand seeds
 SHORT = Spans(mean=2.0, shortest=1, longest=4, longest_of_two=3)
 EIGHT = Spans(mean=8.0, shortest=8, longest=8, longest_of_two=8)
 # Few letters, so that a piece stands in several places; clean, as the catalogue's text is.
-TEXTS = st.text(st.sampled_from("ab c水筒"), min_size=1, max_size=40).map(lambda t: " ".join(t.split())).filter(bool)
+TEXTS = (
+    st.text(st.sampled_from("ab c水筒"), min_size=1, max_size=40)
+    .map(lambda t: " ".join(t.split()))
+    .filter(bool)
+)
 WORDS = Spans(mean=2.0, shortest=1, longest=4, longest_of_two=3, whole_words=True)
 LENGTHS = st.sampled_from([SHORT, WORDS, SPANS["us"], SPANS["jp"]])
 SEEDS = st.integers(0, 2**31)
@@ -35,7 +46,9 @@ def p_value(found: Counter, expected: dict) -> float:
     if not set(found) <= set(expected):
         return 0.0
     total = sum(found.values())
-    return chisquare([found[key] for key in expected], [total * p for p in expected.values()]).pvalue
+    return chisquare(
+        [found[key] for key in expected], [total * p for p in expected.values()]
+    ).pvalue
 
 
 @pytest.fixture(scope="module", params=["us", "es", "jp"])
@@ -45,14 +58,17 @@ def drawn(request: pytest.FixtureRequest) -> tuple[str, list]:
     return request.param, [draw_pieces(ENDLESS, SPANS[request.param], rng) for _ in range(DRAWS)]
 
 
-# --- lengths and places ------------------------------------------------------------------------------------------
+# --- lengths and places
+# ------------------------------------------------------------------------------------------
 
 
 def test_lengths_are_a_truncated_poisson(drawn: tuple[str, list]) -> None:
     locale, queries = drawn
     shortest = {"us": 8, "es": 8, "jp": 4}[locale]
     for count, longest in ((1, 20), (2, 12)):
-        lengths = Counter(end - start for pieces in queries if len(pieces) == count for start, end in pieces)
+        lengths = Counter(
+            end - start for pieces in queries if len(pieces) == count for start, end in pieces
+        )
         assert p_value(lengths, expected_lengths(8.0, shortest, longest)) > LIKELY
         assert {shortest, shortest + 1, longest - 1} <= set(lengths)
 
@@ -71,7 +87,9 @@ def test_pieces_start_anywhere(drawn: tuple[str, list]) -> None:
 def test_the_distribution_is_exact(locale: str, two: bool, longest: int) -> None:
     shortest = 4 if locale == "jp" else 8
     lengths, p = length_distribution(SPANS[locale], two)
-    assert dict(zip(lengths.tolist(), p, strict=True)) == pytest.approx(expected_lengths(8.0, shortest, longest))
+    assert dict(zip(lengths.tolist(), p, strict=True)) == pytest.approx(
+        expected_lengths(8.0, shortest, longest)
+    )
     found = draw_lengths(SPANS[locale], two, DRAWS, np.random.default_rng(1))
     assert p_value(Counter(found.tolist()), expected_lengths(8.0, shortest, longest)) > LIKELY
 
@@ -87,11 +105,18 @@ def test_every_outcome_has_its_probability() -> None:
         }
         for chosen in product(places, repeat=count):
             covered = {i for start, end in chosen for i in range(start, end)}
-            starts, ends = sorted(covered - {i + 1 for i in covered}), sorted({i + 1 for i in covered} - covered)
-            expected[tuple(zip(starts, ends, strict=True))] += 0.5 * np.prod([places[place] for place in chosen])
+            starts, ends = (
+                sorted(covered - {i + 1 for i in covered}),
+                sorted({i + 1 for i in covered} - covered),
+            )
+            expected[tuple(zip(starts, ends, strict=True))] += 0.5 * np.prod(
+                [places[place] for place in chosen]
+            )
     assert sum(expected.values()) == pytest.approx(1)
     rng = np.random.default_rng(3)
-    assert p_value(Counter(tuple(draw_pieces(7, SHORT, rng)) for _ in range(DRAWS)), expected) > LIKELY
+    assert (
+        p_value(Counter(tuple(draw_pieces(7, SHORT, rng)) for _ in range(DRAWS)), expected) > LIKELY
+    )
 
 
 @pytest.mark.parametrize("characters", [1, 7, 8])
@@ -101,7 +126,9 @@ def test_a_text_no_longer_than_a_piece_is_taken_whole(characters: int) -> None:
 
 
 @given(st.integers(1, 60), LENGTHS, SEEDS)
-def test_pieces_lie_in_the_text_in_order_and_apart(characters: int, spans: Spans, seed: int) -> None:
+def test_pieces_lie_in_the_text_in_order_and_apart(
+    characters: int, spans: Spans, seed: int
+) -> None:
     pieces = draw_pieces(characters, spans, np.random.default_rng(seed))
     places = [place for piece in pieces for place in piece]
     assert len(pieces) in (1, 2) and places == sorted(set(places))
@@ -146,7 +173,8 @@ def test_a_piece_is_widened_to_whole_words(piece: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("piece", "words"), [("ed ", "red"), (" cu", "cup"), (" of ", "of"), (" cup of s", "cup of steel")]
+    ("piece", "words"),
+    [("ed ", "red"), (" cu", "cup"), (" of ", "of"), (" cup of s", "cup of steel")],
 )
 def test_a_piece_is_not_widened_to_words_that_it_does_not_touch(piece: str, words: str) -> None:
     text = "red cup of steel"
@@ -154,13 +182,16 @@ def test_a_piece_is_not_widened_to_words_that_it_does_not_touch(piece: str, word
     assert text[start:end].strip() == words
 
 
-# --- queries -----------------------------------------------------------------------------------------------------
+# --- queries
+# -----------------------------------------------------------------------------------------------------
 
 
 @given(TEXTS, LENGTHS, SEEDS)
 def test_a_query_is_cut_from_its_text(text: str, spans: Spans, seed: int) -> None:
     query = FakeQuery.draw(text, spans, np.random.default_rng(seed))
-    assert query.pieces and all(piece and piece == piece.strip() and piece in text for piece in query.pieces)
+    assert query.pieces and all(
+        piece and piece == piece.strip() and piece in text for piece in query.pieces
+    )
     assert query.fits(text)
     assert str(query) == " ".join(str(query).split())
 
@@ -178,7 +209,9 @@ def test_a_query_of_whole_words_has_what_was_drawn(text: str, seed: int) -> None
     query = FakeQuery.draw(text, WORDS, np.random.default_rng(seed))
     assert all(f" {piece} " in f" {text} " for piece in query.pieces)
     letters = FakeQuery.draw(text, SHORT, np.random.default_rng(seed))  # the same draws
-    assert all(any(piece in words for words in query.pieces) for piece in letters.pieces if piece != text)
+    assert all(
+        any(piece in words for words in query.pieces) for piece in letters.pieces if piece != text
+    )
 
 
 def test_a_query_of_whole_words_has_none_of_them_twice() -> None:
@@ -210,7 +243,8 @@ def test_a_query_fits_a_text_that_has_all_its_pieces() -> None:
     assert not query.fits("a red mug") and not query.fits("a blue cup") and not query.fits("")
 
 
-# --- removal -----------------------------------------------------------------------------------------------------
+# --- removal
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -242,7 +276,9 @@ def test_a_removed_piece_is_gone(text: str, spans: Spans, seed: int) -> None:
     assert not any(piece in left for piece in query.pieces)
     assert left == " ".join(left.split())
     rest = iter(text)
-    assert all(letter in rest for letter in left.replace(" ", ""))  # what is left is the text's, in its order
+    assert all(
+        letter in rest for letter in left.replace(" ", "")
+    )  # what is left is the text's, in its order
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=2), TEXTS)

@@ -22,7 +22,12 @@ def frame(texts: list[str], splits: list[str] | None = None) -> pd.DataFrame:
     """One example per text."""
     split = splits or ["train"] * len(texts)
     return pd.DataFrame(
-        {"query_id": range(len(texts)), "query": texts, "split": split, "example_id": range(len(texts))}
+        {
+            "query_id": range(len(texts)),
+            "query": texts,
+            "split": split,
+            "example_id": range(len(texts)),
+        }
     )
 
 
@@ -69,11 +74,15 @@ def test_case_width_and_spaces_do_not_move_a_query(text: str) -> None:
 @given(st.lists(HOSTILE, min_size=1, max_size=8), st.sampled_from(sorted(SCHEMES)))
 def test_no_text_is_in_two_folds(texts: list[str], scheme: str) -> None:
     filler = [f"filler {i}" for i in range(400)]  # so that no fold is empty
-    variants = [v for t in texts for v in (t, t.casefold(), f" {t} ", unicodedata.normalize("NFD", t))]
+    variants = [
+        v for t in texts for v in (t, t.casefold(), f" {t} ", unicodedata.normalize("NFD", t))
+    ]
     examples = frame(variants + filler)
     table = folds.make_folds(examples, scheme)
     folds.check_folds(examples, table, scheme)
-    seen = examples.assign(fold=folds.fold_of_rows(examples, table), text=examples["query"].map(folds.normalise))
+    seen = examples.assign(
+        fold=folds.fold_of_rows(examples, table), text=examples["query"].map(folds.normalise)
+    )
     assert seen.groupby("text")["fold"].nunique().max() == 1
 
 
@@ -81,7 +90,11 @@ def test_parts_are_the_same_in_every_process() -> None:
     code = "from competition.data.folds import part_of; print([part_of(f'query {i}') for i in range(50)])"
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for seed in ("1", "2")
     }
@@ -109,19 +122,27 @@ def test_test_queries_are_in_no_fold_and_shared_texts_are_reported() -> None:
 def test_order_of_rows_changes_nothing() -> None:
     examples = frame([f"query {i}" for i in range(300)])
     shuffled = examples.sample(frac=1, random_state=1)
-    pd.testing.assert_frame_equal(folds.make_folds(examples, "ten"), folds.make_folds(shuffled, "ten"))
+    pd.testing.assert_frame_equal(
+        folds.make_folds(examples, "ten"), folds.make_folds(shuffled, "ten")
+    )
 
 
 def test_too_few_queries_are_refused() -> None:
-    with pytest.raises(InputError, match=r"Fold \d of scheme 'ten' has no training query: 3 training queries"):
+    with pytest.raises(
+        InputError, match=r"Fold \d of scheme 'ten' has no training query: 3 training queries"
+    ):
         folds.make_folds(frame(["a", "b", "c"]), "ten")
 
 
 def test_a_leak_is_refused() -> None:
     examples = frame([f"query {i}" for i in range(300)] + ["Query 7"])
     table = folds.make_folds(examples, "five")
-    moved = table.assign(fold=table["fold"].where(table["query_id"] != 300, (table["fold"] + 1) % 5))
-    with pytest.raises(InputError, match=r"leaks: the query text 'query 7' is in more than one fold"):
+    moved = table.assign(
+        fold=table["fold"].where(table["query_id"] != 300, (table["fold"] + 1) % 5)
+    )
+    with pytest.raises(
+        InputError, match=r"leaks: the query text 'query 7' is in more than one fold"
+    ):
         folds.check_folds(examples, moved, "five")
     with pytest.raises(InputError, match="query_id 5 has no fold"):
         folds.check_folds(examples, table[table["query_id"] != 5], "five")
@@ -136,12 +157,15 @@ def test_no_leak_on_real_rows(scheme: str) -> None:
     table = folds.make_folds(examples, scheme)
     folds.check_folds(examples, table, scheme)
     train = examples[examples["split"] == "train"]
-    seen = train.assign(fold=folds.fold_of_rows(train, table), text=train["query"].map(folds.normalise))
+    seen = train.assign(
+        fold=folds.fold_of_rows(train, table), text=train["query"].map(folds.normalise)
+    )
     assert seen.groupby("text")["fold"].nunique().max() == 1
     assert set(seen["fold"]) == set(range(SCHEMES[scheme]))
 
 
-# --- the first training queries ----------------------------------------------------------------------------------
+# --- the first training queries
+# ----------------------------------------------------------------------------------
 
 
 def first(examples: pd.DataFrame, count: int) -> set[str]:
@@ -161,9 +185,13 @@ def test_the_first_queries_depend_on_text_alone() -> None:
     chosen = first(examples, 50)
     assert first(examples.sample(frac=1, random_state=0), 50) == chosen
     more = first(frame([*WORDS, *(f"new {i}" for i in range(200))]), 100)
-    assert more & set(WORDS) <= first(examples, 100)  # new queries come between, the order of the others stays
+    assert more & set(WORDS) <= first(
+        examples, 100
+    )  # new queries come between, the order of the others stays
     spelled = frame(["Red  Shoes", "red shoes", "blue shoes"])
-    assert len(first(spelled, 1)) in (1, 2) and len(first(spelled, 2)) == 3  # two spellings are one query
+    assert (
+        len(first(spelled, 1)) in (1, 2) and len(first(spelled, 2)) == 3
+    )  # two spellings are one query
 
 
 def test_test_queries_are_none_of_the_first() -> None:

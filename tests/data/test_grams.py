@@ -28,7 +28,10 @@ def of_each(texts: list[str]) -> list[list[str]]:
     codes, sizes = gram_codes(texts)
     ends = np.cumsum(sizes)
     assert len(sizes) == len(texts) and len(codes) == sizes.sum()
-    return [[spelled(int(code)) for code in codes[end - size : end]] for size, end in zip(sizes, ends, strict=True)]
+    return [
+        [spelled(int(code)) for code in codes[end - size : end]]
+        for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
 @pytest.mark.parametrize(

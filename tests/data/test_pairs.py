@@ -41,37 +41,56 @@ def texts_read(row: dict[str, str], architecture: str, order: str) -> list[tuple
     }
     names = read[architecture]
     sides = architecture not in ("two-tower", "bi-encoder")
-    return [("[CLS]" + "".join(f"{clean(row[name])}[SEP]" for name in view), sides) for view in names]
+    return [
+        ("[CLS]" + "".join(f"{clean(row[name])}[SEP]" for name in view), sides) for view in names
+    ]
 
 
-def one_pair(tokenizer: Any, max_length: int = LONG, query: str = "water bottle", **fields: str) -> Pairs:
+def one_pair(
+    tokenizer: Any, max_length: int = LONG, query: str = "water bottle", **fields: str
+) -> Pairs:
     """A single pair; `fields` are the product's texts, none: the catalogue lacks the product."""
     return pair_of(tokenizer, query, fields, max_length=max_length)
 
 
 def pair_of(
-    tokenizer: Any, query: str, fields: dict[str, str], architecture: str = "cross-encoder", **more: Any
+    tokenizer: Any,
+    query: str,
+    fields: dict[str, str],
+    architecture: str = "cross-encoder",
+    **more: Any,
 ) -> Pairs:
     """The same for any architecture; `more` goes to `Pairs.make`."""
     product = {"locale": "us", "product_id": "B1", **dict.fromkeys(FIELDS, ""), **fields}
-    example = {"example_id": 7, "locale": "us", "product_id": "B1" if fields else "B2", "query": query}
+    example = {
+        "example_id": 7,
+        "locale": "us",
+        "product_id": "B1" if fields else "B2",
+        "query": query,
+    }
     keys = {"views": views(architecture, "ptbcbd"), "max_length": LONG} | more
     return Pairs.make(tokenizer, pd.DataFrame([example]), pd.DataFrame([product]), **keys)
 
 
 @pytest.mark.parametrize("order", FIELD_ORDERS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_ids_are_those_of_the_joined_text(architecture: str, order: str, tokenizer: Any, catalogue: Catalogue) -> None:
+def test_ids_are_those_of_the_joined_text(
+    architecture: str, order: str, tokenizer: Any, catalogue: Catalogue
+) -> None:
     examples, products = catalogue
     pairs = Pairs.make(tokenizer, examples, products, views(architecture, order), LONG)
     rows = examples.merge(products, on=["locale", "product_id"], how="left").to_dict("records")
     assert pairs.example_id.tolist() == examples["example_id"].tolist()
     for i, row in enumerate(rows):
-        for view, (text, two_sides) in zip(pairs.views, texts_read(row, architecture, order), strict=True):
+        for view, (text, two_sides) in zip(
+            pairs.views, texts_read(row, architecture, order), strict=True
+        ):
             ids, first_side = pairs.ids(i, view)
             expected = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert ids.tolist() == expected
-            assert first_side == (expected.index(tokenizer.sep_token_id) + 1 if two_sides else len(expected))
+            assert first_side == (
+                expected.index(tokenizer.sep_token_id) + 1 if two_sides else len(expected)
+            )
 
 
 @pytest.mark.parametrize(
@@ -82,16 +101,27 @@ def test_ids_are_those_of_the_joined_text(architecture: str, order: str, tokeniz
         ("two-tower", {*FIELDS}),
     ],
 )
-def test_only_what_is_read_is_tokenised(architecture: str, fields: set[str], tokenizer: Any) -> None:
+def test_only_what_is_read_is_tokenised(
+    architecture: str, fields: set[str], tokenizer: Any
+) -> None:
     assert set(pair_of(tokenizer, "bottle", {"title": "bottle"}, architecture).fields) == fields
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"bullets": "big"}, {"cross-encoder": [1], "mixture-of-experts": [0, 1, 0], "two-tower": [0, 1]}),
-        ({"brand": "Acme"}, {"cross-encoder": [1], "mixture-of-experts": [0, 0, 0], "two-tower": [0, 1]}),
-        ({"title": "<br>"}, {"cross-encoder": [0], "mixture-of-experts": [0, 0, 0], "two-tower": [0, 0]}),
+        (
+            {"bullets": "big"},
+            {"cross-encoder": [1], "mixture-of-experts": [0, 1, 0], "two-tower": [0, 1]},
+        ),
+        (
+            {"brand": "Acme"},
+            {"cross-encoder": [1], "mixture-of-experts": [0, 0, 0], "two-tower": [0, 1]},
+        ),
+        (
+            {"title": "<br>"},
+            {"cross-encoder": [0], "mixture-of-experts": [0, 0, 0], "two-tower": [0, 0]},
+        ),
         ({}, {"cross-encoder": [0], "mixture-of-experts": [0, 0, 0], "two-tower": [0, 0]}),
     ],
 )
@@ -110,7 +140,9 @@ def test_ids_are_their_own_text_again(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("max_length", [16, 24, 40])
-def test_truncated_pairs_are_cut_from_the_right(max_length: int, tokenizer: Any, catalogue: Catalogue) -> None:
+def test_truncated_pairs_are_cut_from_the_right(
+    max_length: int, tokenizer: Any, catalogue: Catalogue
+) -> None:
     examples, products = catalogue
     whole, cut = (Pairs.make(tokenizer, examples, products, CROSS, n) for n in (LONG, max_length))
     for i in range(len(cut)):
@@ -124,7 +156,9 @@ def test_truncated_pairs_are_cut_from_the_right(max_length: int, tokenizer: Any,
 
 @pytest.mark.parametrize("max_length", [16, 40, LONG])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_lengths_are_the_real_lengths(architecture: str, max_length: int, tokenizer: Any, catalogue: Catalogue) -> None:
+def test_lengths_are_the_real_lengths(
+    architecture: str, max_length: int, tokenizer: Any, catalogue: Catalogue
+) -> None:
     examples, products = catalogue
     fewer = products[products.index % 3 != 0]  # so that some rows lack their product
     pairs = Pairs.make(tokenizer, examples, fewer, views(architecture, "ptbcbd"), max_length)
@@ -162,7 +196,10 @@ def test_a_special_token_in_a_text_is_ordinary_characters(word: str, tokenizer: 
     pairs = one_pair(tokenizer, query=f"bottle {word}", title=f"big {word} bottle", bullets=word)
     ids = pairs.ids(0, CROSS[0])[0].tolist()
     special = set(tokenizer.all_special_ids)
-    assert [i for i in ids if i in special] == [tokenizer.cls_token_id, *[tokenizer.sep_token_id] * 6]
+    assert [i for i in ids if i in special] == [
+        tokenizer.cls_token_id,
+        *[tokenizer.sep_token_id] * 6,
+    ]
     spelled = tokenizer.decode([i for i in ids if i not in special])
     assert spelled.count(word.lower()) == 3
 
@@ -188,7 +225,9 @@ def test_ragged_gives_back_its_sequences() -> None:
     assert Ragged(np.empty(0, np.int32), np.empty(0, np.int64)).begins.tolist() == []
 
 
-def test_tokenising_in_chunks_changes_nothing(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenising_in_chunks_changes_nothing(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"bottle {i}" for i in range(25)]
     whole = tokenise(tokenizer, texts, LONG)
     monkeypatch.setattr("competition.data.tokenizer._CHUNK", 10)
@@ -197,7 +236,8 @@ def test_tokenising_in_chunks_changes_nothing(tokenizer: Any, monkeypatch: pytes
     np.testing.assert_array_equal(whole.begins, pieces.begins)
 
 
-# --- attributes --------------------------------------------------------------------------------------------------
+# --- attributes
+# --------------------------------------------------------------------------------------------------
 
 
 def small_vocabulary(*grams: str) -> Vocabulary:
@@ -205,9 +245,13 @@ def small_vocabulary(*grams: str) -> Vocabulary:
     return Vocabulary(("acme", "zeta"), ("dark red",), gram_codes(grams)[0])
 
 
-def attributes(tokenizer: Any, vocabulary: Vocabulary, units: bool = True, **fields: str) -> Attributes:
+def attributes(
+    tokenizer: Any, vocabulary: Vocabulary, units: bool = True, **fields: str
+) -> Attributes:
     """What is known of a water bottle."""
-    found = pair_of(tokenizer, "Water bottle", fields, vocabulary=vocabulary, units=units).attributes
+    found = pair_of(
+        tokenizer, "Water bottle", fields, vocabulary=vocabulary, units=units
+    ).attributes
     assert found is not None
     return found
 
@@ -216,10 +260,17 @@ def attributes(tokenizer: Any, vocabulary: Vocabulary, units: bool = True, **fie
     ("brand", "expected"),
     [("<b>ACME!</b>", RARE + 1), ("Zeta", RARE + 2), ("Beta", RARE), ("", MISSING), ("-", MISSING)],
 )
-def test_brands_are_their_place_in_the_vocabulary(brand: str, expected: int, tokenizer: Any) -> None:
-    found = attributes(tokenizer, small_vocabulary(), title="bottle", brand=brand, color="Dark  Red")
+def test_brands_are_their_place_in_the_vocabulary(
+    brand: str, expected: int, tokenizer: Any
+) -> None:
+    found = attributes(
+        tokenizer, small_vocabulary(), title="bottle", brand=brand, color="Dark  Red"
+    )
     # The last entry stands for products that the catalogue lacks.
-    assert (found.brand.tolist(), found.color.tolist()) == ([expected, MISSING], [RARE + 1, MISSING])
+    assert (found.brand.tolist(), found.color.tolist()) == (
+        [expected, MISSING],
+        [RARE + 1, MISSING],
+    )
 
 
 def test_country_is_the_locale_of_the_row(tokenizer: Any, catalogue: Catalogue) -> None:
@@ -250,7 +301,9 @@ def test_grams_are_looked_up_for_distinct_texts_and_only_where_they_are_asked_fo
     tokenizer: Any, catalogue: Catalogue
 ) -> None:
     examples, products = catalogue
-    pairs = Pairs.make(tokenizer, examples, products, CROSS, LONG, Vocabulary.make(products), units=True)
+    pairs = Pairs.make(
+        tokenizer, examples, products, CROSS, LONG, Vocabulary.make(products), units=True
+    )
     assert pairs.attributes is not None
     assert [len(unit) for unit in pairs.attributes.query_grams] == [examples["query"].nunique()]
     assert [len(unit) for unit in pairs.attributes.product_grams] == [len(products)] * 2

@@ -13,7 +13,7 @@ from competition.config.keys import Spans
 from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.grams import gram_codes
-from competition.data.pretraining_examples import Examples, Masking, Texts, whole
+from competition.data.pretraining_examples import Examples, Masking, Texts, starts_word
 from competition.data.text import FIELDS
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import train_tokenizer
@@ -62,7 +62,9 @@ def shelf() -> pd.DataFrame:
     return listed(*rows)
 
 
-def make(tokenizer: Any, products: pd.DataFrame | None = None, colors: str = "", **keys: Any) -> Examples:
+def make(
+    tokenizer: Any, products: pd.DataFrame | None = None, colors: str = "", **keys: Any
+) -> Examples:
     """Of the shelf, or of `products`; every brand of the shelf is known, and `colors`."""
     names = tuple(name(product) for product in range(PRODUCTS))
     known = Vocabulary(names, tuple(colors.split()), gram_codes([])[0])
@@ -83,7 +85,10 @@ def sides(tokenizer: Any, texts: Texts) -> list[tuple[str, ...]]:
         assert ids[0] == tokenizer.cls_token_id and ends[-1] == len(ids) - 1
         cuts = pairwise([0, *ends])
         parts.append(
-            tuple(tokenizer.decode(ids[a + 1 : b], clean_up_tokenization_spaces=False).strip() for a, b in cuts)
+            tuple(
+                tokenizer.decode(ids[a + 1 : b], clean_up_tokenization_spaces=False).strip()
+                for a, b in cuts
+            )
         )
     return parts
 
@@ -91,13 +96,14 @@ def sides(tokenizer: Any, texts: Texts) -> list[tuple[str, ...]]:
 def same(one: Texts, other: Texts) -> bool:
     """Whether two mini-batches are equal, token by token and target by target."""
     ids = [text.tolist() for text in one.ids] == [text.tolist() for text in other.ids]
-    targets = {key: np.concatenate(values, None).tolist() for key, values in one.targets.items()} == {
-        key: np.concatenate(values, None).tolist() for key, values in other.targets.items()
-    }
+    targets = {
+        key: np.concatenate(values, None).tolist() for key, values in one.targets.items()
+    } == {key: np.concatenate(values, None).tolist() for key, values in other.targets.items()}
     return ids and targets and one.first_text == other.first_text
 
 
-# --- masking -----------------------------------------------------------------------------------------------------
+# --- masking
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +132,8 @@ def test_eight_tenths_are_hidden_one_is_exchanged_one_stays(masked: tuple, token
     ids, seen, targets = masked
     chosen = targets != IGNORED
     hidden, stays = seen == tokenizer.mask_token_id, seen == ids
-    # 54,000 targets: three standard deviations of a share of .1 are 3 * sqrt(.1 * .9 / 54,000) < .004
+    # 54,000 targets: three standard deviations of a share of .1 are 3 * sqrt(.1 * .9 / 54,000) <
+    # .004
     assert hidden[chosen].mean() == pytest.approx(0.8, abs=0.006)
     # Any of 995 tokens, the token itself among them.
     assert (~hidden & ~stays)[chosen].mean() == pytest.approx(0.1 * 994 / 995, abs=0.004)
@@ -153,7 +160,8 @@ def test_special_tokens_are_seen_as_they_are(masked: tuple) -> None:
     assert (seen[ids < 5] == ids[ids < 5]).all() and (ids < 5).sum() > 30_000
 
 
-# --- blocks ------------------------------------------------------------------------------------------------------
+# --- blocks
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
@@ -165,7 +173,11 @@ def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
     assert list(made.targets) == ["token"] and made.first_text == [len(ids) for ids in made.ids]
     for number, seen, target in zip(chosen, made.ids, made.targets["token"], strict=True):
         text = np.where(target == IGNORED, seen, target).tolist()
-        assert text == [tokenizer.cls_token_id, *catalogue.block(int(number), 30), tokenizer.sep_token_id]
+        assert text == [
+            tokenizer.cls_token_id,
+            *catalogue.block(int(number), 30),
+            tokenizer.sep_token_id,
+        ]
     assert made.ids[0].tolist() != made.ids[3].tolist()  # the same block, hidden otherwise
 
 
@@ -176,7 +188,8 @@ def test_the_share_of_tokens_is_the_recipe_s(tokenizer: Any) -> None:
     assert (targets != IGNORED).mean() == pytest.approx(0.6 * 30 / 32, abs=0.03)
 
 
-# --- whose turn it is --------------------------------------------------------------------------------------------
+# --- whose turn it is
+# --------------------------------------------------------------------------------------------
 
 
 def turns(examples: Examples, tokenizer: Any, task: str, sizes: list[int]) -> list[list[int]]:
@@ -190,7 +203,9 @@ def turns(examples: Examples, tokenizer: Any, task: str, sizes: list[int]) -> li
 @pytest.fixture
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product's text is shown uncut, and an epoch has 12 blocks, which are two mini-batches of 6."""
-    monkeypatch.setattr("competition.data.fake_queries.FakeQuery.removed_from", lambda self, text: text)
+    monkeypatch.setattr(
+        "competition.data.fake_queries.FakeQuery.removed_from", lambda self, text: text
+    )
     monkeypatch.setattr(Examples, "blocks", 12)
 
 
@@ -217,7 +232,9 @@ class TestTurns:
         assert len({tuple(order[start : start + PRODUCTS]) for start in (0, 36, 72)}) == 3
         assert sorted(order[:PRODUCTS]) != order[:PRODUCTS]
 
-    def test_a_mini_batch_larger_than_the_catalogue_has_each_product_once(self, task: str, tokenizer: Any) -> None:
+    def test_a_mini_batch_larger_than_the_catalogue_has_each_product_once(
+        self, task: str, tokenizer: Any
+    ) -> None:
         order = turns(make(tokenizer, batch_size=50), tokenizer, task, [50] * 3)
         assert [sorted(mini_batch) for mini_batch in order] == [list(range(PRODUCTS))] * 3
         assert order[0] != order[1] != order[2] != order[0]
@@ -246,7 +263,8 @@ def test_each_task_has_an_order_of_its_own(tokenizer: Any) -> None:
     assert len({tuple(order) for order in orders}) == 3
 
 
-# --- a function of recipe and step -------------------------------------------------------------------------------
+# --- a function of recipe and step
+# -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -267,12 +285,17 @@ def test_what_is_drawn_differs_each_time_the_same_texts_come(task: str, tokenize
 
 def test_the_seed_decides_what_is_hidden(tokenizer: Any) -> None:
     catalogue = Catalogue.make(tokenizer, shelf(), None, seed=1)  # the same blocks
-    made = [Examples(catalogue, tokenizer, PretrainingRecipe(name="x", max_length=64, seed=seed)) for seed in (1, 2)]
+    made = [
+        Examples(catalogue, tokenizer, PretrainingRecipe(name="x", max_length=64, seed=seed))
+        for seed in (1, 2)
+    ]
     assert same(batch(made[0], "mlm", 0), batch(made[0], "mlm", 0))
     assert not same(batch(made[0], "mlm", 0), batch(made[1], "mlm", 0))
 
 
-def test_tasks_that_are_switched_off_or_have_nothing_to_learn_from_are_left_out(tokenizer: Any) -> None:
+def test_tasks_that_are_switched_off_or_have_nothing_to_learn_from_are_left_out(
+    tokenizer: Any,
+) -> None:
     assert make(tokenizer).tasks == TASKS
     assert make(tokenizer, query=0.0).tasks == ("mlm", "attributes", "contrastive")
     assert make(tokenizer, brand=0.0, color=0.0).tasks == ("mlm", "query", "contrastive")
@@ -291,7 +314,8 @@ def test_a_task_whose_only_name_is_never_known_is_left_out(tokenizer: Any) -> No
     assert "attributes" not in make(tokenizer, red, colors="red", color=0.0).tasks
 
 
-# --- Product2Query -----------------------------------------------------------------------------------------------
+# --- Product2Query
+# -----------------------------------------------------------------------------------------------
 
 
 def queries(examples: Examples, tokenizer: Any, count: int) -> list[tuple[str, str, bool]]:
@@ -300,7 +324,10 @@ def queries(examples: Examples, tokenizer: Any, count: int) -> list[tuple[str, s
     while len(found) < count:
         made = batch(examples, "query", step, 50)
         assert list(made.targets) == ["match"]
-        found += [(*pair, own) for pair, own in zip(sides(tokenizer, made), made.targets["match"], strict=True)]
+        found += [
+            (*pair, own)
+            for pair, own in zip(sides(tokenizer, made), made.targets["match"], strict=True)
+        ]
         step += 1
     return found
 
@@ -351,7 +378,8 @@ def test_an_own_query_is_in_the_text_or_cut_out_of_it(shown: list, full: dict[in
             assert any(said)
         elif own:
             assert query not in text
-            # Some way to read the query as pieces of the full text leaves the text without any of them.
+            # Some way to read the query as pieces of the full text leaves the text without any of
+            # them.
             whole_text = full[owner(text)]
             ways = [[p for p in pieces if p] for pieces in halves(query)]
             assert any(all(p in whole_text and p not in text for p in way) for way in ways)
@@ -368,7 +396,10 @@ def test_lengths_of_queries_are_those_of_the_locale(shown: list) -> None:
 def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
     three = Spans(mean=3.0, shortest=3, longest=3, longest_of_two=3)
     changed = queries(make(tokenizer, batch_size=50, spans={"es": three}), tokenizer, 300)
-    lengths = {locale: [len(q) for q, *_ in changed if LOCALES[owner(q) % 3] == locale] for locale in LOCALES}
+    lengths = {
+        locale: [len(q) for q, *_ in changed if LOCALES[owner(q) % 3] == locale]
+        for locale in LOCALES
+    }
     assert max(lengths["es"]) <= 7 and min(lengths["us"]) >= 6 and max(lengths["jp"]) > 7
 
 
@@ -409,9 +440,16 @@ def test_another_query_never_fits_the_uncut_text(tokenizer: Any) -> None:
 
 
 def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) -> None:
-    rows = [{"bullets": "big"}, {"title": "red cup of steel"}, {"description": "new"}, {"brand": "some longer brand"}]
+    rows = [
+        {"bullets": "big"},
+        {"title": "red cup of steel"},
+        {"description": "new"},
+        {"brand": "some longer brand"},
+    ]
     found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(query for query, *_ in found) and {q[:1] for q, *_ in found} <= set("red cup of steel some longer brand")
+    assert all(query for query, *_ in found) and {q[:1] for q, *_ in found} <= set(
+        "red cup of steel some longer brand"
+    )
     assert len(batch(make(tokenizer, listed(*rows)), "query", 0)) == 2
     assert len(batch(make(tokenizer, listed(*rows)), "contrastive", 0)) == 4
 
@@ -425,15 +463,20 @@ def test_the_first_side_is_the_query_s(max_length: int, tokenizer: Any) -> None:
     assert Counter(map(len, made.ids)).most_common(1)[0][0] == max_length or max_length == LONG
 
 
-# --- the other tasks ---------------------------------------------------------------------------------------------
+# --- the other tasks
+# ---------------------------------------------------------------------------------------------
 
 
 def test_names_are_predicted_from_title_and_bullets(tokenizer: Any) -> None:
     rows = shelf()
     examples = make(tokenizer, rows, colors="red", batch_size=50)
     made = batch(examples, "attributes", 0, 50)
-    assert set(made.targets) == {"brand", "color"} and made.first_text == [len(ids) for ids in made.ids]
-    for (title, bullets), brand, color in zip(sides(tokenizer, made), *made.targets.values(), strict=True):
+    assert set(made.targets) == {"brand", "color"} and made.first_text == [
+        len(ids) for ids in made.ids
+    ]
+    for (title, bullets), brand, color in zip(
+        sides(tokenizer, made), *made.targets.values(), strict=True
+    ):
         assert (title, bullets) == tuple(rows.loc[brand, ["title", "bullets"]])
         assert color == IGNORED
     assert sorted(made.targets["brand"]) == list(range(PRODUCTS))
@@ -472,7 +515,12 @@ def test_the_whole_text_is_contrasted(tokenizer: Any) -> None:
 
 def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
     long = "cup " * 40
-    rows = listed(*({"title": title, "description": said} for title, said in ((long, "a"), (long, "b"), ("mug", "a"))))
+    rows = listed(
+        *(
+            {"title": title, "description": said}
+            for title, said in ((long, "a"), (long, "b"), ("mug", "a"))
+        )
+    )
     made = batch(make(tokenizer, rows, max_length=16), "contrastive", 0)
     assert sorted(Counter(made.targets["same"]).values()) == [1, 2]
 
@@ -480,10 +528,12 @@ def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_texts_end_with_a_separator_at_the_limit(task: str, tokenizer: Any) -> None:
     made = batch(make(tokenizer, max_length=16), task, 0)
-    assert len(made) == 6 and all(len(ids) == 16 and ids[-1] == tokenizer.sep_token_id for ids in made.ids)
+    assert len(made) == 6 and all(
+        len(ids) == 16 and ids[-1] == tokenizer.sep_token_id for ids in made.ids
+    )
 
 
 def test_texts_of_one_side() -> None:
     ids = [np.array([2, 7, 3], np.int32), np.array([2, 3], np.int32)]
-    made = whole(ids, brand=np.array([4, 5]))
+    made = starts_word(ids, brand=np.array([4, 5]))
     assert (len(made), made.first_text, made.targets) == (2, [3, 2], {"brand": [4, 5]})

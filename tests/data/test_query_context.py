@@ -23,8 +23,12 @@ def tables(*lists: tuple[str, str, list], locale: str = "us") -> Tables:
             fields = {"title": candidate} if isinstance(candidate, str) else candidate
             key = {"locale": locale, "product_id": f"P{len(products)}"}
             products.append(key | dict.fromkeys(FIELDS, "") | fields)
-            examples.append(key | {"query_id": ids[query], "query": query, "split": split, "label": "exact"})
-    frame = pd.DataFrame(examples).assign(example_id=range(len(examples)), substitute=False, task1=True)
+            examples.append(
+                key | {"query_id": ids[query], "query": query, "split": split, "label": "exact"}
+            )
+    frame = pd.DataFrame(examples).assign(
+        example_id=range(len(examples)), substitute=False, task1=True
+    )
     return frame.assign(task2=True, task3=True)[list(EXAMPLE_COLUMNS)], pd.DataFrame(products)
 
 
@@ -42,7 +46,8 @@ def by_id(examples: pd.DataFrame) -> dict[int, str]:
     return dict(zip(examples["example_id"], examples["query"], strict=True))
 
 
-# --- words -------------------------------------------------------------------------------------------------------
+# --- words
+# -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,8 @@ def test_words(text: str, expected: set[str]) -> None:
     assert words(text) == expected
 
 
-# --- by hand -----------------------------------------------------------------------------------------------------
+# --- by hand
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_keywords_by_hand() -> None:
@@ -72,7 +78,12 @@ def test_keywords_by_hand() -> None:
     steel: 3 * log(8 / 6), lid: 2 * log(8 / 2), blue: 2 * log(8 / 4).
     """
     assert 2 * log(8 / 2) > 2 * log(8 / 4) > 3 * log(8 / 6) > 0
-    first = ["steel bottle lid", "Steel bottle, blue lid", "blue steel bottle", "bottle handle handle"]
+    first = [
+        "steel bottle lid",
+        "Steel bottle, blue lid",
+        "blue steel bottle",
+        "bottle handle handle",
+    ]
     second = ["steel pan", "steel pot", "steel knife blue", "blue spoon"]
     text = queries(("bottle", "train", first), ("kitchen", "train", second))
     # Of the second four, three say steel and two blue: 3 * log(8 / 6) = .86, 2 * log(8 / 4) = 1.39
@@ -89,7 +100,10 @@ def test_a_word_that_more_candidates_share_may_outweigh_a_rarer_one() -> None:
 def test_equal_titles_of_two_products_count_twice() -> None:
     """Of seven training products, five say zinc and four steel: 2 * log(7 / 4) > 2 * log(7 / 5)."""
     others = ["zinc", "zinc", "zinc", "steel pan", "steel pot"]
-    assert queries(("x", "train", ["steel zinc"] * 2), ("zinc", "train", others))[0] == "x | steel zinc"
+    assert (
+        queries(("x", "train", ["steel zinc"] * 2), ("zinc", "train", others))[0]
+        == "x | steel zinc"
+    )
 
 
 def test_a_word_counts_once_per_title() -> None:
@@ -101,12 +115,18 @@ def test_a_word_counts_once_per_title() -> None:
 def test_equal_weights_go_by_the_alphabet_and_five_are_kept() -> None:
     """Seven words of equal weight."""
     title = "grey fog elk dog cow bee ant"
-    assert queries(("x", "train", [title, title]), ("y", "train", ["z1"])) == ["x | ant bee cow dog elk", "y"]
+    assert queries(("x", "train", [title, title]), ("y", "train", ["z1"])) == [
+        "x | ant bee cow dog elk",
+        "y",
+    ]
 
 
 def test_five_keywords_are_the_heaviest() -> None:
     """Nine products: ww has 2 * log(9 / 3), the others, which nobody else says, 2 * log(9 / 2)."""
-    lists = ("x", "train", ["ww zz yy vv uu tt"] * 2), ("y", "train", ["ww", *(f"other{i}" for i in range(6))])
+    lists = (
+        ("x", "train", ["ww zz yy vv uu tt"] * 2),
+        ("y", "train", ["ww", *(f"other{i}" for i in range(6))]),
+    )
     assert queries(*lists)[0] == "x | tt uu vv yy zz"
 
 
@@ -114,9 +134,13 @@ def test_a_word_of_every_title_weighs_nothing_but_is_shared() -> None:
     assert queries(("x", "train", ["cup one", "cup two"])) == ["x | cup"]
 
 
-@pytest.mark.parametrize("query", ["blue bottle", "Bottle, BLUE!", "<b>blue</b> bottle", "ｂｌｕｅ bottle"])
+@pytest.mark.parametrize(
+    "query", ["blue bottle", "Bottle, BLUE!", "<b>blue</b> bottle", "ｂｌｕｅ bottle"]
+)
 def test_words_of_the_query_are_not_repeated(query: str) -> None:
-    assert queries((query, "train", ["blue steel bottle", "steel bottle blue"])) == [f"{query} | steel"]
+    assert queries((query, "train", ["blue steel bottle", "steel bottle blue"])) == [
+        f"{query} | steel"
+    ]
 
 
 def test_a_candidate_alone_shares_nothing() -> None:
@@ -125,7 +149,10 @@ def test_a_candidate_alone_shares_nothing() -> None:
 
 
 def test_candidates_that_share_nothing_add_nothing() -> None:
-    lists = [{"title": "cup", "brand": "Acme", "color": "red"}, {"title": "mug", "brand": "Zeta", "color": "blue"}]
+    lists = [
+        {"title": "cup", "brand": "Acme", "color": "red"},
+        {"title": "mug", "brand": "Zeta", "color": "blue"},
+    ]
     assert queries(("x", "train", lists)) == ["x"]
 
 
@@ -133,18 +160,27 @@ def test_brands_and_colors_by_hand() -> None:
     """Zeta is there three times, acme and beta twice; red and dark blue twice."""
     brands = ["Zeta", "ZETA!", "<b>zeta</b>", "beta", "Beta", "Acme", "acme", "once"]
     colors = ["red", "Red", "", "dark blue", "Dark  Blue", "", "", "-"]
-    rows = [{"title": f"t{i}", "brand": b, "color": c} for i, (b, c) in enumerate(zip(brands, colors, strict=True))]
+    rows = [
+        {"title": f"t{i}", "brand": b, "color": c}
+        for i, (b, c) in enumerate(zip(brands, colors, strict=True))
+    ]
     assert queries(("cup", "train", rows)) == ["cup | zeta acme | dark blue red"]
 
 
 def test_two_colors_are_kept() -> None:
-    rows = [{"title": f"t{i}", "color": color} for i, color in enumerate(["red", "green", "blue"] * 2 + ["red"])]
+    rows = [
+        {"title": f"t{i}", "color": color}
+        for i, color in enumerate(["red", "green", "blue"] * 2 + ["red"])
+    ]
     assert queries(("cup", "train", rows)) == ["cup | red blue"]
 
 
 def test_keywords_brands_and_colors_stand_in_this_order() -> None:
     rows = [{"title": "cup large", "brand": "acme", "color": "red"}] * 2
-    assert queries(("Cup", "train", rows), ("y", "train", ["zz"])) == ["Cup | large | acme | red", "y"]
+    assert queries(("Cup", "train", rows), ("y", "train", ["zz"])) == [
+        "Cup | large | acme | red",
+        "y",
+    ]
 
 
 def test_japanese_keywords() -> None:
@@ -155,13 +191,16 @@ def test_japanese_keywords() -> None:
 
 
 def test_a_candidate_that_the_catalogue_lacks_says_nothing() -> None:
-    examples, products = tables(("x", "train", ["steel cup", "steel cup"]), ("y", "train", ["last", "last"]))
+    examples, products = tables(
+        ("x", "train", ["steel cup", "steel cup"]), ("y", "train", ["last", "last"])
+    )
     found = with_context(examples, products.drop(1))
     assert found["query"].tolist() == ["x", "x", "y | last", "y | last"]
     assert with_context(examples, products.head(0))["query"].tolist() == examples["query"].tolist()
 
 
-# --- what it must not look at ------------------------------------------------------------------------------------
+# --- what it must not look at
+# ------------------------------------------------------------------------------------
 
 
 def test_labels_change_nothing(catalogue: Tables) -> None:
@@ -197,7 +236,10 @@ def test_any_type_of_text_will_do_and_is_left_alone(catalogue: Tables) -> None:
     examples, products = catalogue
     objects = examples.astype({"query": object})
     before = objects["query"].tolist()
-    assert with_context(objects, products)["query"].tolist() == with_context(examples, products)["query"].tolist()
+    assert (
+        with_context(objects, products)["query"].tolist()
+        == with_context(examples, products)["query"].tolist()
+    )
     assert objects["query"].tolist() == before
 
 
@@ -209,11 +251,15 @@ def test_test_rows_change_no_training_query(catalogue: Tables) -> None:
     assert by_id(with_context(train, listed)) == expected
     # Test rows of other text, under the ids of training queries.
     rows = examples.assign(
-        query_id=np.where(examples["split"] == "test", train["query_id"].iloc[0], examples["query_id"])
+        query_id=np.where(
+            examples["split"] == "test", train["query_id"].iloc[0], examples["query_id"]
+        )
     )
     shouted = products.assign(title=products["title"] + " shout", brand="shout", color="shout")
     is_listed = products["product_id"].isin(train["product_id"])
-    assert by_id(with_context(rows, products.where(is_listed, shouted)).loc[train.index]) == expected
+    assert (
+        by_id(with_context(rows, products.where(is_listed, shouted)).loc[train.index]) == expected
+    )
 
 
 def test_a_query_in_both_splits_has_two_lists() -> None:
@@ -242,10 +288,13 @@ def test_training_candidates_change_no_test_query() -> None:
 def test_frequencies_are_those_of_training_products() -> None:
     """A word that fewer than two training titles have weighs as if two had it, whatever test products say.
 
-    Of four training products two say steel, one lid and none zinc: 3 * log(4 / 2), 3 * log(4 / 2) > 2 * log(4 / 2).
+    Of four training products two say steel, one lid and none zinc: 3 * log(4 / 2), 3 * log(4 / 2) >
+    2 * log(4 / 2).
     """
     train = ("cup", "train", ["steel cup", "steel mug", "lid", "pan"])
-    found = queries(train, ("flask", "test", ["steel lid zinc"] * 2 + ["zinc lid"]), ("x", "test", ["lid"] * 20))
+    found = queries(
+        train, ("flask", "test", ["steel lid zinc"] * 2 + ["zinc lid"]), ("x", "test", ["lid"] * 20)
+    )
     assert found == ["cup | steel", "flask | lid zinc steel", "x | lid"]
 
 
@@ -267,7 +316,8 @@ def test_a_product_of_several_training_rows_counts_once() -> None:
     # Queries z and w list the product "zinc bowl" of x.
     examples["product_id"] = ["P0", "P1", "P2", "P3", "P4", "P0", "P0"]
     found = with_context(examples, products.head(5))
-    # zinc: 2 * log(5 / 2), bowl: 2 * log(5 / 3); counted by rows, zinc would be in 4 of 7 and bowl in 5 of 7.
+    # zinc: 2 * log(5 / 2), bowl: 2 * log(5 / 3); counted by rows, zinc would be in 4 of 7 and bowl
+    # in 5 of 7.
     assert found["query"].tolist() == ["x | zinc bowl"] * 2 + ["y"] * 3 + ["z", "w"]
 
 
@@ -281,7 +331,9 @@ def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> No
 
 def test_the_index_stays(catalogue: Tables) -> None:
     examples, products = catalogue
-    rows = examples.sample(frac=1, random_state=1).set_index(pd.Index(np.arange(len(examples)) * 7 % 100))
+    rows = examples.sample(frac=1, random_state=1).set_index(
+        pd.Index(np.arange(len(examples)) * 7 % 100)
+    )
     found = with_context(rows, products)
     assert found.index.equals(rows.index) and found.index.has_duplicates
     assert by_id(found) == by_id(with_context(examples, products))

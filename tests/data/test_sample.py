@@ -25,7 +25,11 @@ def examples() -> pd.DataFrame:
 def test_it_is_small_and_its_origin_is_named() -> None:
     assert sum(path.stat().st_size for path in esci.SAMPLE.iterdir()) < 3_000_000
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    assert str(esci.SAMPLE.relative_to(ROOT)) in notice and "Amazon" in notice and "Apache License" in notice
+    assert (
+        str(esci.SAMPLE.relative_to(ROOT)) in notice
+        and "Amazon" in notice
+        and "Apache License" in notice
+    )
 
 
 def test_it_has_the_lists_and_locales_that_it_says(examples: pd.DataFrame) -> None:
@@ -39,8 +43,12 @@ def test_it_has_the_lists_and_locales_that_it_says(examples: pd.DataFrame) -> No
         assert (of_split & full).sum() == counts["full-depth"]
         shallow = queries[of_split & ~full]
         assert shallow["size"].isin(sample.SHALLOW).all()
-        assert {name: (shallow["locale"] == name).sum() for name in LOCALES} == {n: counts[n] for n in LOCALES}
-    assert examples["esci_label"].value_counts(normalize=True)["E"] < 0.6  # one answer for all is often wrong
+        assert {name: (shallow["locale"] == name).sum() for name in LOCALES} == {
+            n: counts[n] for n in LOCALES
+        }
+    assert (
+        examples["esci_label"].value_counts(normalize=True)["E"] < 0.6
+    )  # one answer for all is often wrong
 
 
 @needs_sample
@@ -48,12 +56,18 @@ def test_it_is_made_by_the_command(examples: pd.DataFrame) -> None:
     for name, table in sample.sample(SAMPLE_A).items():
         assert pq.read_table(esci.SAMPLE / name).equals(table.replace_schema_metadata(None)), name
     source = pd.read_parquet(SAMPLE_A / esci.A_EXAMPLES)
-    whole = source[source["query_id"].isin(examples["query_id"])].sort_values("example_id", ignore_index=True)
+    whole = source[source["query_id"].isin(examples["query_id"])].sort_values(
+        "example_id", ignore_index=True
+    )
     pd.testing.assert_frame_equal(examples, whole)
 
 
 def test_it_is_imported_like_any_other(tmp_path: Path) -> None:
-    one, other = (Workspace.open(tmp_path / name) for name in ("one", "other") if comp("init", tmp_path / name))
+    one, other = (
+        Workspace.open(tmp_path / name)
+        for name in ("one", "other")
+        if comp("init", tmp_path / name)
+    )
     write_table(one.planted, pd.DataFrame({"example_id": [1]}), "of earlier rows")
     assert comp("data", "sample", "-w", one.root).exit_code == 0
     assert comp("data", "import", esci.SAMPLE, "-w", other.root).exit_code == 0

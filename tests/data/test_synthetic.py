@@ -27,7 +27,9 @@ def pairs() -> pd.DataFrame:
     """Rows with right labels, what their query asks for (empty: nothing) and all text of their product."""
     examples, products, _ = synthetic.make(1_500, noise=0.0, seed=11)
     rows = examples.merge(products, on=store.PRODUCT_KEY)
-    asked = [wishes(query, locale) for query, locale in zip(rows["query"], rows["locale"], strict=True)]
+    asked = [
+        wishes(query, locale) for query, locale in zip(rows["query"], rows["locale"], strict=True)
+    ]
     text = [clean(" ".join(texts)).lower() for texts in rows[list(FIELDS)].itertuples(index=False)]
     return pd.concat([rows, pd.DataFrame(asked)], axis=1).assign(text=text)
 
@@ -39,7 +41,12 @@ def wishes(query: str, locale: str) -> dict[str, str]:
     before, after = (part.strip() for part in query.split(category))
     color = next((color for color in WORDS["colors"][locale] if before.endswith(color)), "")
     brand = before.removesuffix(color).strip()
-    return {"asked_brand": brand, "asked_color": color, "asked_category": category, "asked_attribute": after}
+    return {
+        "asked_brand": brand,
+        "asked_color": color,
+        "asked_category": category,
+        "asked_attribute": after,
+    }
 
 
 def test_same_arguments_same_tables() -> None:
@@ -55,7 +62,9 @@ def test_other_arguments_other_tables(other: tuple[int, float, int]) -> None:
 
 
 def test_noise_changes_labels_and_nothing_else() -> None:
-    (clear, products, none), (noisy, same_products, planted) = (synthetic.make(80, noise, 3) for noise in (0.0, 0.2))
+    (clear, products, none), (noisy, same_products, planted) = (
+        synthetic.make(80, noise, 3) for noise in (0.0, 0.2)
+    )
     assert none.empty and not planted.empty
     pd.testing.assert_frame_equal(products, same_products)
     rest = [column for column in clear if column not in ("label", "substitute")]
@@ -88,9 +97,15 @@ def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
     counts = train["label"].value_counts()
     share = rows["label_true"].value_counts() / counts
     for label, slip in zip(LABELS, synthetic.SLIPS, strict=True):
-        rate = 0.1 * slip / (synthetic.SLIPS @ synthetic.LABEL_SHARES / synthetic.LABEL_SHARES.sum())
-        assert share[label] == pytest.approx(rate, abs=4 * np.sqrt(rate * (1 - rate) / counts[label]))
-    said = pd.crosstab(rows["label_true"], rows["label"], normalize="index").loc[list(LABELS), list(LABELS)]
+        rate = (
+            0.1 * slip / (synthetic.SLIPS @ synthetic.LABEL_SHARES / synthetic.LABEL_SHARES.sum())
+        )
+        assert share[label] == pytest.approx(
+            rate, abs=4 * np.sqrt(rate * (1 - rate) / counts[label])
+        )
+    said = pd.crosstab(rows["label_true"], rows["label"], normalize="index").loc[
+        list(LABELS), list(LABELS)
+    ]
     np.testing.assert_allclose(said, synthetic.CONFUSED, atol=0.2)
     np.testing.assert_allclose(synthetic.CONFUSED.sum(axis=1), 1)
 
@@ -126,7 +141,8 @@ def test_exact_products_meet_every_constraint(pairs: pd.DataFrame) -> None:
     exact = pairs[pairs["label"] == "exact"]
     assert contains(exact, "title", "asked_category").all()
     assert contains(exact, "title", "asked_brand").all()
-    # A catalogue is incomplete, as real ones are: what is said is what was asked, though not everything is said.
+    # A catalogue is incomplete, as real ones are: what is said is what was asked, though not
+    # everything is said.
     colored = exact[(exact["asked_color"] != "") & (exact["color"] != "")]
     assert (colored["color"] == colored["asked_color"]).all()
     bulleted = exact[(exact["asked_attribute"] != "") & (exact["bullets"] != "")]
@@ -146,7 +162,11 @@ def test_substitutes_are_of_the_category_and_break_a_constraint(pairs: pd.DataFr
 
 
 def test_complements_and_irrelevant_products_are_something_else(pairs: pd.DataFrame) -> None:
-    accessory = {category[locale][0]: category[locale][1] for category in WORDS["categories"] for locale in category}
+    accessory = {
+        category[locale][0]: category[locale][1]
+        for category in WORDS["categories"]
+        for locale in category
+    }
     complements = pairs[pairs["label"] == "complement"]
     named = zip(complements["title"], complements["asked_category"].map(accessory), strict=True)
     assert all(name in title for title, name in named)
@@ -154,7 +174,8 @@ def test_complements_and_irrelevant_products_are_something_else(pairs: pd.DataFr
     assert not contains(irrelevant, "title", "asked_category").any()
 
 
-# --- synonyms ----------------------------------------------------------------------------------------------------
+# --- synonyms
+# ----------------------------------------------------------------------------------------------------
 
 
 def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int, int]]]:
@@ -165,10 +186,13 @@ def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int
             pairs = [(category[locale][0], category[locale][2]) for category in WORDS["categories"]]
         else:
             of_locale = [
-                WORDS[name][locale] for name in ("attributes", "measures", "other_attributes", "other_measures")
+                WORDS[name][locale]
+                for name in ("attributes", "measures", "other_attributes", "other_measures")
             ]
             pairs = list(zip(of_locale[0] + of_locale[1], of_locale[2] + of_locale[3], strict=True))
-        found.append({(i, by) for i, pair in enumerate(pairs) for by in (0, 1) if pair[by].lower() in text})
+        found.append(
+            {(i, by) for i, pair in enumerate(pairs) for by in (0, 1) if pair[by].lower() in text}
+        )
     return found
 
 
@@ -177,12 +201,16 @@ def synonymous() -> pd.DataFrame:
     """Rows with right labels of a catalogue in which things have two names, and all text of their product."""
     examples, products, _ = synthetic.make(600, noise=0.0, seed=11, synonyms=True)
     rows = examples.merge(products, on=store.PRODUCT_KEY)
-    return rows.assign(text=[clean(" ".join(t)) for t in rows[list(FIELDS)].itertuples(index=False)])
+    return rows.assign(
+        text=[clean(" ".join(t)) for t in rows[list(FIELDS)].itertuples(index=False)]
+    )
 
 
 def test_every_name_has_another_one() -> None:
     for locale in ("us", "es", "jp"):
-        categories = [(category[locale][0], category[locale][2]) for category in WORDS["categories"]]
+        categories = [
+            (category[locale][0], category[locale][2]) for category in WORDS["categories"]
+        ]
         for name in ("attributes", "measures"):
             pairs = list(zip(WORDS[name][locale], WORDS[f"other_{name}"][locale], strict=True))
             assert all(one != other for one, other in pairs)
@@ -192,27 +220,43 @@ def test_every_name_has_another_one() -> None:
 def test_without_synonyms_the_catalogue_is_what_it_was(noisy: Made) -> None:
     examples, products, _ = noisy
     texts = pd.concat([examples["query"], products["title"], products["bullets"]]).str.lower()
-    others = [category["us"][2] for category in WORDS["categories"]] + ["watertight", "set of two", "half a liter"]
+    others = [category["us"][2] for category in WORDS["categories"]] + [
+        "watertight",
+        "set of two",
+        "half a liter",
+    ]
     assert not any(texts.str.contains(other, regex=False).any() for other in others)
 
 
 def test_labels_follow_the_thing_and_not_its_name(synonymous: pd.DataFrame) -> None:
     rows = synonymous
-    asked, shown = (named(rows[column], rows["locale"], "category") for column in ("query", "title"))
-    things = [({i for i, _ in one}, {i for i, _ in two}) for one, two in zip(asked, shown, strict=True)]
+    asked, shown = (
+        named(rows[column], rows["locale"], "category") for column in ("query", "title")
+    )
+    things = [
+        ({i for i, _ in one}, {i for i, _ in two}) for one, two in zip(asked, shown, strict=True)
+    ]
     same = pd.Series([bool(one & two) for one, two in things])
     of_label = same.groupby(rows["label"]).mean()
     assert of_label["exact"] == of_label["substitute"] == 1.0
     assert of_label["irrelevant"] < 0.05  # a name may stand within another
     exact = (rows["label"] == "exact").to_numpy()
     spelled = pd.Series([bool(one & two) for one, two in zip(asked, shown, strict=True)])[exact]
-    assert spelled.mean() == pytest.approx(0.5, abs=4 * np.sqrt(0.25 / exact.sum()))  # each chooses on its own
+    assert spelled.mean() == pytest.approx(
+        0.5, abs=4 * np.sqrt(0.25 / exact.sum())
+    )  # each chooses on its own
 
 
 def test_attributes_and_measures_are_met_in_either_name(synonymous: pd.DataFrame) -> None:
     exact = synonymous[(synonymous["label"] == "exact") & (synonymous["bullets"] != "")]
-    asked, shown = (named(exact[column], exact["locale"], "attribute") for column in ("query", "bullets"))
-    wanted = [({i for i, _ in one}, {i for i, _ in two}) for one, two in zip(asked, shown, strict=True) if one]
+    asked, shown = (
+        named(exact[column], exact["locale"], "attribute") for column in ("query", "bullets")
+    )
+    wanted = [
+        ({i for i, _ in one}, {i for i, _ in two})
+        for one, two in zip(asked, shown, strict=True)
+        if one
+    ]
     assert np.mean([one <= two for one, two in wanted]) == 1.0
     words = [one <= two for one, two in zip(asked, shown, strict=True) if one]
     assert 0.4 < np.mean(words) < 0.6

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.core.json_files import stamped
+from competition.core.json_files import read_manifest
 from competition.data.ragged import Ragged
 from competition.data.token_store import Sequences, read_sequences, write_sequences
 
@@ -24,7 +24,10 @@ class Characters:
     def __call__(self, rows: pd.DataFrame) -> Ragged:
         texts = rows.iloc[:, 0].tolist()
         self.asked += texts
-        return Ragged(np.array([ord(c) for text in texts for c in text], np.int32), np.array([*map(len, texts)]))
+        return Ragged(
+            np.array([ord(c) for text in texts for c in text], np.int32),
+            np.array([*map(len, texts)]),
+        )
 
 
 def spelled(ragged: Ragged) -> list[str]:
@@ -32,12 +35,21 @@ def spelled(ragged: Ragged) -> list[str]:
 
 
 @pytest.fixture(params=[2, 50_000])
-def stored(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sequences:
+def stored(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Sequences:
     """Those of both tables, written in parts of some rows."""
     monkeypatch.setattr("competition.core.parquet._SLICE", request.param)
     make = Characters()
     write_sequences(tmp_path / "s", "inputs", "characters", [TITLES, BRANDS], make)
-    assert make.asked == ["red mug", "", "blue mug", "水筒", "Acme", "Zeta"]  # each text once, as they come
+    assert make.asked == [
+        "red mug",
+        "",
+        "blue mug",
+        "水筒",
+        "Acme",
+        "Zeta",
+    ]  # each text once, as they come
     return Sequences(tmp_path / "s")
 
 
@@ -59,7 +71,11 @@ def test_only_new_texts_are_made(stored: Sequences) -> None:
 
 def test_without_a_store_all_is_made(stored: Sequences) -> None:
     make = Characters()
-    assert spelled(read_sequences(TITLES, make, None, np.array([0, 2, 4]))) == ["red mug", "blue mug", "水筒"]
+    assert spelled(read_sequences(TITLES, make, None, np.array([0, 2, 4]))) == [
+        "red mug",
+        "blue mug",
+        "水筒",
+    ]
     assert make.asked == ["red mug", "blue mug", "水筒"]
 
 
@@ -73,14 +89,17 @@ def test_same_rows_same_bytes(stored: Sequences, tmp_path: Path) -> None:
     write_sequences(tmp_path / "again", "inputs", "characters", [TITLES, BRANDS], Characters())
     for file in sorted((tmp_path / "s").iterdir()):
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
-    assert stamped(tmp_path / "s") == "inputs"
+    assert read_manifest(tmp_path / "s") == "inputs"
 
 
 def test_no_rows_and_no_values(tmp_path: Path) -> None:
     for number, table in enumerate((TITLES.head(0), TITLES.iloc[[1]])):
         write_sequences(tmp_path / str(number), "inputs", "characters", [table], Characters())
         stored = Sequences(tmp_path / str(number))
-        assert spelled(read_sequences(TITLES, Characters(), stored, np.arange(5))) == TITLES["title"].tolist()
+        assert (
+            spelled(read_sequences(TITLES, Characters(), stored, np.arange(5)))
+            == TITLES["title"].tolist()
+        )
 
 
 def test_a_failure_leaves_what_was_there(stored: Sequences, tmp_path: Path) -> None:
@@ -89,5 +108,5 @@ def test_a_failure_leaves_what_was_there(stored: Sequences, tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         write_sequences(tmp_path / "s", "other", "characters", [TITLES], fail)
-    assert stamped(tmp_path / "s") == "inputs" and len(Sequences(tmp_path / "s")) == DISTINCT
+    assert read_manifest(tmp_path / "s") == "inputs" and len(Sequences(tmp_path / "s")) == DISTINCT
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

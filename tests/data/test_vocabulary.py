@@ -51,12 +51,19 @@ def unit_texts(rows: pd.DataFrame) -> list[list[str]]:
 
 def spelled(vocabulary: Vocabulary) -> list[str]:
     """The 3-grams of a vocabulary as text."""
-    return ["".join(chr(code >> shift & 0x1FFFFF) for shift in (42, 21, 0)) for code in vocabulary.grams.tolist()]
+    return [
+        "".join(chr(code >> shift & 0x1FFFFF) for shift in (42, 21, 0))
+        for code in vocabulary.grams.tolist()
+    ]
 
 
 def files(folder: Path) -> dict[str, bytes]:
     """The bytes of every file under a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +78,8 @@ def vectors(vocabulary: Vocabulary, catalogue: Catalogue) -> np.ndarray:
     return gram_vectors(vocabulary, catalogue[1], seed=1)
 
 
-# --- what is in it -----------------------------------------------------------------------------------------------
+# --- what is in it
+# -----------------------------------------------------------------------------------------------
 
 
 def test_names_go_by_frequency_then_by_the_alphabet() -> None:
@@ -84,7 +92,9 @@ def test_names_go_by_frequency_then_by_the_alphabet() -> None:
 
 def test_names_are_the_same_in_any_spelling() -> None:
     found = Vocabulary.make(
-        products(*({"brand": name} for name in ("<b>Acme</b>", "ACME!", "R&amp;D", "r-d", "_", ".")))
+        products(
+            *({"brand": name} for name in ("<b>Acme</b>", "ACME!", "R&amp;D", "r-d", "_", "."))
+        )
     )
     assert found.brands == ("acme", "rd")
     assert found.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
@@ -106,7 +116,9 @@ def test_grams_are_counted_over_all_texts_of_a_product(catalogue: Catalogue) -> 
     found = Vocabulary.make(catalogue[1])
     times: Counter[str] = Counter()
     for row in catalogue[1].to_dict("records"):
-        said = " ".join(row[field] for field in ("title", "brand", "color", "bullets") if row[field])
+        said = " ".join(
+            row[field] for field in ("title", "brand", "color", "bullets") if row[field]
+        )
         for text in (simplify(said), simplify(row["description"])):
             times.update(text[i : i + 3] for i in range(len(text) - 2))
     kept = sorted((-count, gram) for gram, count in times.items() if count >= MIN_GRAMS)
@@ -130,7 +142,10 @@ def test_a_missing_field_says_nothing() -> None:
     rows = products({"title": "Big"}, {}, {"description": "red"})
     assert unit_texts(rows) == [["big", "", ""], ["", "", "red"]]
     known = Vocabulary((), (), gram_codes(["big", "non", "one", "nan", "red"])[0])
-    assert [known.gram_ids(texts).lengths.tolist() for texts in unit_texts(rows)] == [[1, 0, 0], [0, 0, 1]]
+    assert [known.gram_ids(texts).lengths.tolist() for texts in unit_texts(rows)] == [
+        [1, 0, 0],
+        [0, 0, 1],
+    ]
 
 
 def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
@@ -140,10 +155,13 @@ def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
     assert found.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
     assert found.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
     assert len(found.gram_ids([])) == 0
-    assert (gram_vectors(found, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))).all()
+    assert (
+        gram_vectors(found, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))
+    ).all()
 
 
-# --- what changes nothing ----------------------------------------------------------------------------------------
+# --- what changes nothing
+# ----------------------------------------------------------------------------------------
 
 
 def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
@@ -169,7 +187,9 @@ def test_saved_is_loaded(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: 
     np.testing.assert_array_equal(load_vectors(tmp_path / "c"), vectors)
 
 
-def test_every_process_writes_the_same_bytes(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:
+def test_every_process_writes_the_same_bytes(
+    vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path
+) -> None:
     vocabulary.save(tmp_path / "here" / "vocabulary", "test")
     save_vectors(tmp_path / "here" / "char3", vectors, "test")
     for hash_seed in ("1", "2"):
@@ -180,15 +200,20 @@ def test_every_process_writes_the_same_bytes(vocabulary: Vocabulary, vectors: np
     assert len(files(tmp_path / "here")) == 5  # names, grams, vectors, and a stamp for each folder
 
 
-# --- 3-gram vectors ----------------------------------------------------------------------------------------------
+# --- 3-gram vectors
+# ----------------------------------------------------------------------------------------------
 
 
-def test_there_is_a_vector_for_each_gram_and_none_for_padding(vocabulary: Vocabulary, vectors: np.ndarray) -> None:
+def test_there_is_a_vector_for_each_gram_and_none_for_padding(
+    vocabulary: Vocabulary, vectors: np.ndarray
+) -> None:
     assert vectors.shape == (1 + len(vocabulary.grams), DIMENSIONS) and vectors.dtype == np.float32
     assert (vectors[0] == 0).all() and (np.abs(vectors[1:]).max(1) > 0).all()
 
 
-def test_vectors_are_a_function_of_the_seed(vocabulary: Vocabulary, vectors: np.ndarray, catalogue: Catalogue) -> None:
+def test_vectors_are_a_function_of_the_seed(
+    vocabulary: Vocabulary, vectors: np.ndarray, catalogue: Catalogue
+) -> None:
     assert gram_vectors(vocabulary, catalogue[1], seed=1).tobytes() == vectors.tobytes()
     assert gram_vectors(vocabulary, catalogue[1], seed=2).tobytes() != vectors.tobytes()
 
@@ -210,7 +235,9 @@ def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     cosine = centred @ centred.T
     assert japanese.sum() > 50 and latin.sum() > 500
-    assert cosine[np.ix_(japanese, japanese)].mean() > 0.3 > 0 > cosine[np.ix_(japanese, latin)].mean()
+    assert (
+        cosine[np.ix_(japanese, japanese)].mean() > 0.3 > 0 > cosine[np.ix_(japanese, latin)].mean()
+    )
     np.fill_diagonal(cosine, -1)
     # By chance, a ninth of them would have a Japanese neighbour.
     assert japanese[cosine[japanese].argmax(1)].mean() > 0.5

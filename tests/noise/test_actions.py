@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 
 from competition.config.recipe import LexicalRecipe
-from competition.data.targets import TEACHERS, Lesson, distil
+from competition.data.targets import TEACHERS, Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
 from competition.scoring.tasks import KINDS, LABELS
 
 IDS = np.array([7, 3, 9, 5])
-ROWS = pd.DataFrame({"example_id": IDS, "label": ["exact", "substitute", "complement", "exact"]}).assign(
-    substitute=pd.array([False, True, False, False], "boolean")
-)
+ROWS = pd.DataFrame(
+    {"example_id": IDS, "label": ["exact", "substitute", "complement", "exact"]}
+).assign(substitute=pd.array([False, True, False, False], "boolean"))
 # Rows in another order, one that is not trained on; 5 was not audited.
 FLAGS = pd.DataFrame(
     {
@@ -28,16 +28,18 @@ FLAGS = pd.DataFrame(
 
 
 def test_labels_alone() -> None:
-    assert Lesson.of_labels("classes", ROWS).target.tolist() == np.eye(4)[[0, 1, 2, 0]].tolist()
-    assert Lesson.of_labels("gain", ROWS).target.tolist() == [[1.0], [0.1], [0.01], [1.0]]
-    assert Lesson.of_labels("substitute", ROWS).target.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
-    assert Lesson.of_labels("gain", ROWS).weight.tolist() == [1, 1, 1, 1]
+    assert Targets.of_labels("classes", ROWS).target.tolist() == np.eye(4)[[0, 1, 2, 0]].tolist()
+    assert Targets.of_labels("gain", ROWS).target.tolist() == [[1.0], [0.1], [0.01], [1.0]]
+    assert Targets.of_labels("substitute", ROWS).target.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
+    assert Targets.of_labels("gain", ROWS).weight.tolist() == [1, 1, 1, 1]
 
 
 def test_rows_weigh_by_the_quality_of_their_labels() -> None:
-    lesson = Lesson.of_labels("classes", ROWS)
+    lesson = Targets.of_labels("classes", ROWS)
     found = actions.weigh(lesson, IDS, FLAGS)
-    assert found.weight == pytest.approx([0.9 / 0.4, 0.2 / 0.4, 0.1 / 0.4, 1.0])  # the mean of three is 0.4
+    assert found.weight == pytest.approx(
+        [0.9 / 0.4, 0.2 / 0.4, 0.1 / 0.4, 1.0]
+    )  # the mean of three is 0.4
     assert found.target is lesson.target
     assert actions.weigh(lesson, IDS, FLAGS.head(0)).weight.tolist() == [1, 1, 1, 1]
 
@@ -51,7 +53,7 @@ def test_rows_weigh_by_the_quality_of_their_labels() -> None:
     ],
 )
 def test_the_suggested_label_gets_its_share(kind: str, expected: list[list[float]]) -> None:
-    lesson = Lesson.of_labels(kind, ROWS)
+    lesson = Targets.of_labels(kind, ROWS)
     before = lesson.target.copy()
     found = actions.relabel(lesson, kind, IDS, FLAGS)
     np.testing.assert_allclose(found.target, expected)
@@ -84,38 +86,60 @@ SOFT = 0.5 + 0.03 + 0.001  # the expected gain of 0.5, 0.3, 0.1, 0.1
         ("substitute", "substitute", [[0.65, 0.35], [0.35, 0.65], [0.55, 0.45], [0.75, 0.25]]),
     ],
 )  # fmt: skip
-def test_the_teacher_has_half_a_say(kind: str, of_teacher: str, expected: list[list[float]]) -> None:
+def test_the_teacher_has_half_a_say(
+    kind: str, of_teacher: str, expected: list[list[float]]
+) -> None:
     assert of_teacher in TEACHERS[kind]
-    found = distil(Lesson.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.5)
+    found = mix_teacher(
+        Targets.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.5
+    )
     np.testing.assert_allclose(found.target, expected)
-    other = distil(Lesson.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.0)
-    np.testing.assert_allclose(other.target, Lesson.of_labels(kind, ROWS).target)
+    other = mix_teacher(
+        Targets.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.0
+    )
+    np.testing.assert_allclose(other.target, Targets.of_labels(kind, ROWS).target)
 
 
 def test_a_row_that_the_teacher_does_not_know_is_not_passed_over() -> None:
     with pytest.raises(KeyError):
-        distil(Lesson.of_labels("classes", ROWS), "classes", IDS, "classes", teacher("classes").iloc[1:], 0.5)
+        mix_teacher(
+            Targets.of_labels("classes", ROWS),
+            "classes",
+            IDS,
+            "classes",
+            teacher("classes").iloc[1:],
+            0.5,
+        )
 
 
-# --- trees -------------------------------------------------------------------------------------------------------
+# --- trees
+# -------------------------------------------------------------------------------------------------------
 
 
-def lesson_of(target: np.ndarray, weight: np.ndarray | None = None) -> Lesson:
-    return Lesson(target, np.ones(len(target)) if weight is None else weight)
+def lesson_of(target: np.ndarray, weight: np.ndarray | None = None) -> Targets:
+    return Targets(target, np.ones(len(target)) if weight is None else weight)
 
 
 def test_trees_learn_soft_targets_and_weights() -> None:
     rng = np.random.default_rng(0)
-    rows = pd.DataFrame({"example_id": np.arange(600), "label": np.array(LABELS)[np.arange(600) % 4]})
-    features = pd.DataFrame(rng.normal(size=(600, 10)), index=rows["example_id"]).add_prefix("f")  # say nothing
+    rows = pd.DataFrame(
+        {"example_id": np.arange(600), "label": np.array(LABELS)[np.arange(600) % 4]}
+    )
+    features = pd.DataFrame(rng.normal(size=(600, 10)), index=rows["example_id"]).add_prefix(
+        "f"
+    )  # say nothing
     recipe = LexicalRecipe(name="x", trees=150, leaves=4)
 
-    def learned(lesson: Lesson | None) -> np.ndarray:
+    def learned(lesson: Targets | None) -> np.ndarray:
         booster = train_lexical(recipe, features, rows, "0", lesson)
-        return predict_lexical(booster, features, np.arange(600)).drop(columns="example_id").to_numpy()
+        return (
+            predict_lexical(booster, features, np.arange(600)).drop(columns="example_id").to_numpy()
+        )
 
-    hard = Lesson(np.eye(4)[np.arange(600) % 4], np.ones(600))
-    np.testing.assert_allclose(learned(hard), learned(None), atol=0.02)  # weights of 1 change no more than rounding
+    hard = Targets(np.eye(4)[np.arange(600) % 4], np.ones(600))
+    np.testing.assert_allclose(
+        learned(hard), learned(None), atol=0.02
+    )  # weights of 1 change no more than rounding
     soft = learned(lesson_of(np.tile([0.6, 0.3, 0.1, 0.0], (600, 1))))
     np.testing.assert_allclose(soft.mean(axis=0), [0.6, 0.3, 0.1, 0.0], atol=0.02)
     heavy = learned(lesson_of(hard.target, np.where(np.arange(600) % 4 == 1, 3.0, 1.0)))

@@ -36,7 +36,11 @@ def test_the_paper_s_method_is_cleanlab_s() -> None:
     ordered = rows.examples.merge(rows.outputs).sort_values("example_id", ignore_index=True)
     given, probabilities = label_codes(ordered["label"]), ordered[OUTPUTS].to_numpy()
     expected = find_label_issues(
-        given, probabilities, filter_by="prune_by_noise_rate", return_indices_ranked_by="normalized_margin", n_jobs=1
+        given,
+        probabilities,
+        filter_by="prune_by_noise_rate",
+        return_indices_ranked_by="normalized_margin",
+        n_jobs=1,
     )
     flags = rows.audit(fraction=0.02).flags
     worst = flags.dropna(subset="rank").sort_values("rank")
@@ -59,7 +63,9 @@ def test_order_of_rows_changes_nothing(method: str, seed: int) -> None:
     others = planted(seed=0, sure=0.5).outputs
     keys = audit_keys(method=method, calibrated=seed % 2 == 1, per_label=seed % 3 == 0)
     one = audit([rows.outputs, others], rows.examples, rows.fold, keys)
-    shuffled = [each.sample(frac=1, random_state=seed) for each in (rows.outputs, others, rows.examples)]
+    shuffled = [
+        each.sample(frac=1, random_state=seed) for each in (rows.outputs, others, rows.examples)
+    ]
     other = audit(shuffled[:2], shuffled[2], rows.fold.sample(frac=1, random_state=seed), keys)
     pd.testing.assert_frame_equal(one.flags, other.flags)
     np.testing.assert_array_equal(one.joint, other.joint)
@@ -93,11 +99,17 @@ def test_the_joint_counts_the_given_labels_and_the_noise_matrix_their_shares() -
     np.testing.assert_allclose(found.joint.sum(axis=1), [counts[label] for label in LABELS])
     np.testing.assert_allclose(found.noise.sum(axis=0), 1)
     # All planted errors are given the label behind the true one.
-    off = {(given, true) for given in range(4) for true in range(4) if given != true and found.joint[given, true] > 0}
+    off = {
+        (given, true)
+        for given in range(4)
+        for true in range(4)
+        if given != true and found.joint[given, true] > 0
+    }
     assert off == {((true + 1) % 4, true) for true in range(4)}
 
 
-# --- bad input ---------------------------------------------------------------------------------------------------
+# --- bad input
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_a_label_that_never_occurs_is_named() -> None:
@@ -117,7 +129,9 @@ def test_a_label_that_is_missing_from_a_fold_is_named() -> None:
 
 def test_one_label_alone_is_refused() -> None:
     rows = planted()
-    with pytest.raises(CompError, match="Every audited row is labelled 'exact': an audit needs rows of every label"):
+    with pytest.raises(
+        CompError, match="Every audited row is labelled 'exact': an audit needs rows of every label"
+    ):
         Planted(rows.outputs, rows.examples.assign(label="exact"), rows.fold, rows.wrong).audit()
     with pytest.raises(CompError, match="No row is audited"):
         Planted(rows.outputs.head(0), rows.examples, rows.fold, rows.wrong).audit()
@@ -125,7 +139,10 @@ def test_one_label_alone_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("value", "sentence"),
-    [(np.nan, "The probabilities of model 1: 1 rows are not finite"), (0.7, "1 rows of probabilities do not sum to 1")],
+    [
+        (np.nan, "The probabilities of model 1: 1 rows are not finite"),
+        (0.7, "1 rows of probabilities do not sum to 1"),
+    ],
 )
 def test_probabilities_that_are_none_are_named(value: float, sentence: str) -> None:
     rows = planted()
@@ -135,7 +152,8 @@ def test_probabilities_that_are_none_are_named(value: float, sentence: str) -> N
         Planted(outputs, rows.examples, rows.fold, rows.wrong).audit()
 
 
-# --- tables ------------------------------------------------------------------------------------------------------
+# --- tables
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_summary_counts_by_label_and_locale() -> None:
@@ -143,10 +161,15 @@ def test_summary_counts_by_label_and_locale() -> None:
     table = summary(rows.audit(fraction=0.02).flags, rows.examples)
     assert list(table.index[:4]) == [f"label {name}" for name in LABELS]
     assert table.loc["all", "rows"] == 800
-    assert table.loc[[f"label {name}" for name in sorted(LABELS)], "dropped"].sum() == table.loc["all", "dropped"] == 16
+    assert (
+        table.loc[[f"label {name}" for name in sorted(LABELS)], "dropped"].sum()
+        == table.loc["all", "dropped"]
+        == 16
+    )
 
 
-# --- doubts ------------------------------------------------------------------------------------------------------
+# --- doubts
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_a_sound_audit_has_no_doubt() -> None:
@@ -164,21 +187,32 @@ def test_an_audit_that_takes_more_than_a_quarter_of_a_label_drops_nothing() -> N
     given[other[:50]] = LABELS[1]
     examples = rows.examples.assign(label=given).iloc[kept]
     doubted, obeyed = (
-        Planted(rows.outputs, examples, rows.fold, rows.wrong).audit(fraction=0.1, despite_doubts=despite)
+        Planted(rows.outputs, examples, rows.fold, rows.wrong).audit(
+            fraction=0.1, despite_doubts=despite
+        )
         for despite in (False, True)
     )
     lost = obeyed.flags["dropped"].sum()
     assert lost > 80 / 4
-    assert doubted.doubts == obeyed.doubts == [f"{lost} of 80 rows labelled 'substitute' would be dropped"]
+    assert (
+        doubted.doubts
+        == obeyed.doubts
+        == [f"{lost} of 80 rows labelled 'substitute' would be dropped"]
+    )
     assert doubted.flags["dropped"].sum() == 0
     assert doubted.flags["rank"].notna().sum() == lost  # people still see them
     said = remark(card(PLAN, doubted, 800))
-    assert said is not None and "drops nothing. noise_despite_doubts = true in competition.toml overrules that." in said
+    assert (
+        said is not None
+        and "drops nothing. noise_despite_doubts = true in competition.toml overrules that." in said
+    )
 
 
 def test_models_that_are_no_better_than_one_answer_are_doubted() -> None:
     rows = planted()
-    examples = rows.examples.assign(label=np.where(np.arange(800) % 4 == 0, rows.examples["label"], "exact"))
+    examples = rows.examples.assign(
+        label=np.where(np.arange(800) % 4 == 0, rows.examples["label"], "exact")
+    )
     found = Planted(rows.outputs, examples, rows.fold, rows.wrong).audit()
     assert any("one answer for all" in doubt for doubt in found.doubts)
     assert found.flags["dropped"].sum() == 0
@@ -187,7 +221,14 @@ def test_models_that_are_no_better_than_one_answer_are_doubted() -> None:
 def test_a_skipped_audit_has_no_row_and_says_why() -> None:
     found = Audit.skipped()
     assert found.flags.empty and dropped_ids(found.flags).dtype == np.int64
-    said = remark(card(PLAN, found, 800, "No audited row is labelled 'exact': an audit needs rows of every label."))
+    said = remark(
+        card(
+            PLAN,
+            found,
+            800,
+            "No audited row is labelled 'exact': an audit needs rows of every label.",
+        )
+    )
     assert said == (
         "it is skipped, and training goes on without it. "
         "No audited row is labelled 'exact': an audit needs rows of every label."

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from competition.noise.calibration import calibrate
-from competition.noise.consensus import Findings, agree, estimate_noise, find, posterior
+from competition.noise.consensus import (
+    LabelIssues,
+    agree,
+    estimate_noise,
+    find_label_issues,
+    posterior,
+)
 from competition.noise.quotas import within_quota
 from competition.scoring.tasks import label_codes
 from tests.noise.made import OUTPUTS, audit_keys, planted
@@ -44,9 +50,9 @@ def test_certain_probabilities_stay_finite() -> None:
 
 
 def test_a_row_is_flagged_by_more_than_half_and_ranked_by_the_mean_rank() -> None:
-    one = Findings(np.array([True, True, False, True]), np.array([0, 1, 3, 2]))
-    two = Findings(np.array([False, True, False, True]), np.array([3, 1, 0, 2]))
-    three = Findings(np.array([True, False, False, True]), np.array([3, 0, 2, 1]))
+    one = LabelIssues(np.array([True, True, False, True]), np.array([0, 1, 3, 2]))
+    two = LabelIssues(np.array([False, True, False, True]), np.array([3, 1, 0, 2]))
+    three = LabelIssues(np.array([True, False, False, True]), np.array([3, 0, 2, 1]))
     assert agree([one, two]).flagged.tolist() == [False, True, False, True]  # of two, both
     both = agree([one, two, three])
     assert both.flagged.tolist() == [True, True, False, True]
@@ -63,8 +69,13 @@ def test_the_posterior_is_bayes_rule() -> None:
     found = posterior(given, p)
     for row in range(0, 800, 37):
         g = given[row]
-        assert found[row] == pytest.approx(noise[g, g] * p[row, g] / sum(noise[g, t] * p[row, t] for t in range(4)))
-    paper, mine = find(given, p, "prune_by_noise_rate"), find(given, p, "posterior")
+        assert found[row] == pytest.approx(
+            noise[g, g] * p[row, g] / sum(noise[g, t] * p[row, t] for t in range(4))
+        )
+    paper, mine = (
+        find_label_issues(given, p, "prune_by_noise_rate"),
+        find_label_issues(given, p, "posterior"),
+    )
     assert mine.flagged.sum() == paper.flagged.sum() > 0
     assert found[mine.flagged].max() <= found[~mine.flagged].min()
 
@@ -78,7 +89,9 @@ LOCALE = pd.Series((["x"] * 30 + ["y"] * 30) + (["x"] * 10 + ["y"] * 30))
     [({}, [""] * 100), ({"per_label": True}, LABEL), ({"per_locale": True}, LOCALE),
      ({"per_label": True, "per_locale": True}, LABEL + LOCALE)],
 )  # fmt: skip
-def test_a_group_loses_the_worst_of_its_own_rows_up_to_its_quota(keys: dict, group: pd.Series) -> None:
+def test_a_group_loses_the_worst_of_its_own_rows_up_to_its_quota(
+    keys: dict, group: pd.Series
+) -> None:
     worst = np.random.default_rng(0).permutation(100)[:80]
     dropped = within_quota(worst, LABEL, LOCALE, audit_keys(fraction=0.1, **keys))
     taken: dict[str, int] = {}

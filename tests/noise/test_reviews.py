@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from competition.core.errors import CompError, InputError
 from competition.core.parquet import write_table
 from competition.data import store, synthetic
-from competition.noise.reviews import VERDICTS, load_verdicts, obey, read_verdicts, tally, verdict_inputs
+from competition.noise.reviews import (
+    VERDICTS,
+    apply_reviews,
+    count_reviews,
+    load_reviews,
+    read_reviews,
+    reviews_fingerprint,
+)
 from competition.pipeline.steps import Pipeline
 from tests.conftest import make_workspace
 
@@ -30,20 +37,24 @@ def said(**verdicts: str) -> pd.DataFrame:
     """`said(_7="right")` -> the verdict on row 7."""
     ids = [int(name.removeprefix("_")) for name in verdicts]
     return pd.DataFrame(
-        {"example_id": np.array(ids, np.int64), "verdict": pd.Series(list(verdicts.values()), dtype="str")}
+        {
+            "example_id": np.array(ids, np.int64),
+            "verdict": pd.Series(list(verdicts.values()), dtype="str"),
+        }
     )
 
 
 def test_a_file_is_read_sorted_by_id(tmp_path: Path) -> None:
     text = f"example_id,verdict\n7,wrong\n{2**62},unsure\n-5,right\n"
-    read = read_verdicts(written(tmp_path, text), AUDITED)
+    read = read_reviews(written(tmp_path, text), AUDITED)
     assert read["example_id"].tolist() == [-5, 7, 2**62]
     assert read["verdict"].tolist() == ["right", "wrong", "unsure"]
-    other = read_verdicts(
-        written(tmp_path, f"\ufeffverdict,example_id\r\nright,-5\r\nunsure,{2**62}\r\nwrong,7\r\n"), AUDITED
+    other = read_reviews(
+        written(tmp_path, f"\ufeffverdict,example_id\r\nright,-5\r\nunsure,{2**62}\r\nwrong,7\r\n"),
+        AUDITED,
     )
     pd.testing.assert_frame_equal(read, other)  # as a spreadsheet writes it
-    assert tally(read) == "1 wrong, 1 right, 1 unsure"
+    assert count_reviews(read) == "1 wrong, 1 right, 1 unsure"
 
 
 WRONG = {
@@ -65,33 +76,49 @@ def test_wrong_files_are_refused(wrong: str, tmp_path: Path) -> None:
     text, words = WRONG[wrong]
     file = tmp_path / "none.csv" if text is None else written(tmp_path, text)
     with pytest.raises(InputError) as refusal:
-        read_verdicts(file, AUDITED)
+        read_reviews(file, AUDITED)
     for word in (str(file), *words):
         assert word in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.sampled_from([None, *VERDICTS])), min_size=1, max_size=30), st.randoms())
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([None, *VERDICTS])), min_size=1, max_size=30),
+    st.randoms(),
+)
 def test_right_is_kept_wrong_is_dropped_and_no_other_row_moves(rows: list, random) -> None:
     noise = pd.DataFrame(
-        {"example_id": 3 * np.arange(len(rows)), "dropped": [dropped for dropped, _ in rows], "quality": 0.3}
+        {
+            "example_id": 3 * np.arange(len(rows)),
+            "dropped": [dropped for dropped, _ in rows],
+            "quality": 0.3,
+        }
     )
     given_ = [(3 * i, verdict) for i, (_, verdict) in enumerate(rows) if verdict]
     random.shuffle(given_)
-    verdicts = pd.DataFrame(given_, columns=["example_id", "verdict"]).astype({"example_id": "int64", "verdict": "str"})
-    obeyed = obey(noise, verdicts)
+    verdicts = pd.DataFrame(given_, columns=["example_id", "verdict"]).astype(
+        {"example_id": "int64", "verdict": "str"}
+    )
+    obeyed = apply_reviews(noise, verdicts)
     assert obeyed["dropped"].dtype == bool
-    for (before, verdict), after, quality in zip(rows, obeyed["dropped"], obeyed["quality"], strict=True):
+    for (before, verdict), after, quality in zip(
+        rows, obeyed["dropped"], obeyed["quality"], strict=True
+    ):
         assert after == {"right": False, "wrong": True}.get(verdict or "", before)
         assert quality == {"right": 1.0, "wrong": 0.0}.get(verdict or "", 0.3)
     pd.testing.assert_series_equal(obeyed["example_id"], noise["example_id"])
 
 
 def test_only_what_decides_enters_the_fingerprint() -> None:
-    assert verdict_inputs(said()) == verdict_inputs(said(_7="unsure")) == []
-    right = verdict_inputs(said(_7="right"))
-    assert right == verdict_inputs(said(_3="unsure", _7="right"))
-    assert len({*right, *verdict_inputs(said(_7="wrong")), *verdict_inputs(said(_3="right"))}) == 3
+    assert reviews_fingerprint(said()) == reviews_fingerprint(said(_7="unsure")) == []
+    right = reviews_fingerprint(said(_7="right"))
+    assert right == reviews_fingerprint(said(_3="unsure", _7="right"))
+    assert (
+        len(
+            {*right, *reviews_fingerprint(said(_7="wrong")), *reviews_fingerprint(said(_3="right"))}
+        )
+        == 3
+    )
 
 
 def test_verdicts_redo_the_audit_and_those_that_obey_it(tmp_path: Path) -> None:
@@ -101,7 +128,9 @@ def test_verdicts_redo_the_audit_and_those_that_obey_it(tmp_path: Path) -> None:
 
     def changed() -> set[str]:
         inputs = {step.name: step.inputs for step in before.steps()}
-        left = [step.name for step in Pipeline(workspace).steps() if step.inputs != inputs[step.name]]
+        left = [
+            step.name for step in Pipeline(workspace).steps() if step.inputs != inputs[step.name]
+        ]
         return {name.split(" fold ")[0] for name in left}
 
     write_table(workspace.verdicts("c1"), said(**{f"_{some}": "unsure"}), rows)
@@ -121,7 +150,10 @@ def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
     train = examples[examples["split"] == "train"]
     verdicts = pd.DataFrame({"example_id": train["example_id"], "verdict": "wrong"}).iloc[::2]
     write_table(workspace.verdicts("c1"), verdicts, pipeline.card.train)
-    flags = obey(pd.DataFrame({"example_id": train["example_id"], "dropped": False, "quality": 0.3}), verdicts)
+    flags = apply_reviews(
+        pd.DataFrame({"example_id": train["example_id"], "dropped": False, "quality": 0.3}),
+        verdicts,
+    )
     recipe = pipeline.member("r2")
     plan = pipeline.fold_plan(recipe, 1)
     assert plan.noise is not None
@@ -135,10 +167,12 @@ def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
 def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     write_table(workspace.verdicts("c1"), said(_1="wrong"), Pipeline(workspace).card.train)
-    assert len(load_verdicts(workspace, "c1", Pipeline(workspace).card.train)) == 1
+    assert len(load_reviews(workspace, "c1", Pipeline(workspace).card.train)) == 1
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)  # the same ids, other rows
     store.save(workspace, examples, products, "test")
-    with pytest.raises(CompError, match=r"verdicts\.parquet is out of date.*--verdicts FILE`, or delete the file"):
+    with pytest.raises(
+        CompError, match=r"verdicts\.parquet is out of date.*--verdicts FILE`, or delete the file"
+    ):
         Pipeline(workspace).steps()
     workspace.verdicts("c1").unlink()
     assert Pipeline(workspace).verdicts("c1").empty

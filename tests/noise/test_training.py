@@ -14,34 +14,43 @@ from competition.core.json_files import read_json
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.data import store
-from competition.data.targets import Lesson
+from competition.data.targets import Targets
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distil_from")
-Taught = tuple[dict[str, np.ndarray], Lesson | None]
+Taught = tuple[dict[str, np.ndarray], Targets | None]
 
 
 def students(nested: bool) -> dict[str, LexicalRecipe]:
     """A recipe for each action, which takes from `lexical`."""
     end = "-nested" if nested else ""
     keys = {"nested": nested, "trees": 15}
-    return {action: LexicalRecipe(name=action + end, **{action: "lexical"}, **keys) for action in ACTIONS}  # type: ignore[arg-type]
+    return {
+        action: LexicalRecipe(name=action + end, **{action: "lexical"}, **keys)
+        for action in ACTIONS
+    }  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """A workspace with `lexical`, its nested models and audits, and all students."""
-    workspace = make_workspace(tmp_path_factory.mktemp("noise") / "w", queries=90, settings=LEXICAL_ALONE)
+    workspace = make_workspace(
+        tmp_path_factory.mktemp("noise") / "w", queries=90, settings=LEXICAL_ALONE
+    )
     return train(workspace)
 
 
 def train(workspace: Workspace) -> Pipeline:
     """Train `lexical` and all students."""
-    recipes = {recipe.name: recipe for nested in (False, True) for recipe in students(nested).values()}
+    recipes = {
+        recipe.name: recipe for nested in (False, True) for recipe in students(nested).values()
+    }
     pipeline = Pipeline(workspace, recipes)
-    execute(workspace, [step for name in pipeline.order(recipes) for step in pipeline.run_steps(name)])
+    execute(
+        workspace, [step for name in pipeline.order(recipes) for step in pipeline.run_steps(name)]
+    )
     return pipeline
 
 
@@ -56,7 +65,9 @@ CASES = [(action, nested) for action in ACTIONS for nested in (False, True)]
 
 
 @pytest.mark.parametrize(("action", "nested"), CASES)
-def test_rows_that_are_held_out_or_tested_are_never_touched(trained: Pipeline, action: str, nested: bool) -> None:
+def test_rows_that_are_held_out_or_tested_are_never_touched(
+    trained: Pipeline, action: str, nested: bool
+) -> None:
     recipe, plain = students(nested)[action], trained.member("lexical")
     assert isinstance(plain, LexicalRecipe)
     examples = trained.maker.examples
@@ -64,21 +75,34 @@ def test_rows_that_are_held_out_or_tested_are_never_touched(trained: Pipeline, a
         before, none = taught(trained, plain, fold)
         rows, lesson = taught(trained, recipe, fold)
         assert none is None
-        assert (rows["held_out"] == before["held_out"]).all() and (rows["test"] == before["test"]).all()
+        assert (rows["held_out"] == before["held_out"]).all() and (
+            rows["test"] == before["test"]
+        ).all()
         assert set(rows["train"]) <= set(before["train"])
         assert (len(rows["train"]) < len(before["train"])) == (action == "drop_noise_from")
         assert (lesson is None) == (action == "drop_noise_from")
         if lesson is not None:
-            assert lesson.target.shape == (len(rows["train"]), 4) and lesson.weight.shape == (len(rows["train"]),)
+            assert lesson.target.shape == (len(rows["train"]), 4) and lesson.weight.shape == (
+                len(rows["train"]),
+            )
             assert lesson.weight.min() >= 0
             np.testing.assert_allclose(lesson.target.sum(axis=1), 1)
-        outputs = read_table(trained.workspace.oof_fold(recipe.name, fold), trained.run(recipe.name).parts[fold][0])
-        assert outputs["example_id"].tolist() == sorted(examples["example_id"].iloc[before["held_out"]])
-    assert len(trained.maker.read_run(trained.run(recipe.name)).held_out) == (examples["split"] == "train").sum()
+        outputs = read_table(
+            trained.workspace.oof_fold(recipe.name, fold), trained.run(recipe.name).parts[fold][0]
+        )
+        assert outputs["example_id"].tolist() == sorted(
+            examples["example_id"].iloc[before["held_out"]]
+        )
+    assert (
+        len(trained.maker.read_run(trained.run(recipe.name)).held_out)
+        == (examples["split"] == "train").sum()
+    )
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(trained: Pipeline, nested: bool) -> None:
+def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(
+    trained: Pipeline, nested: bool
+) -> None:
     examples, of_row = trained.maker.examples, trained.maker.fold_of_training("five")
     for fold in range(5):
         plan = trained.fold_plan(students(nested)["drop_noise_from"], fold).noise
@@ -89,7 +113,8 @@ def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(trained: Pipe
         card = read_json(trained.workspace.noise_card("lexical", plan.fold))
         assert card["approximate"] is not nested and card["runs"] == ["lexical"]
         assert (
-            card["audited"] == len(ids) and card["audited"] + card["unaudited"] == (examples["split"] == "train").sum()
+            card["audited"] == len(ids)
+            and card["audited"] + card["unaudited"] == (examples["split"] == "train").sum()
         )
         np.testing.assert_allclose(np.sum(card["noise_matrix"], axis=0), 1)
 
@@ -101,11 +126,16 @@ def same(one: Taught, other: Taught, pipeline: Pipeline) -> bool:
     return (
         one[1] is None
         or other[1] is None
-        or (np.allclose(one[1].target, other[1].target) and np.allclose(one[1].weight, other[1].weight))
+        or (
+            np.allclose(one[1].target, other[1].target)
+            and np.allclose(one[1].weight, other[1].weight)
+        )
     )
 
 
-def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(trained: Pipeline, tmp_path: Path) -> None:
+def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(
+    trained: Pipeline, tmp_path: Path
+) -> None:
     """Other labels in fold 2: what trains for fold 2 is the same where it is nested, and not where it is not."""
     workspace = make_workspace(tmp_path / "w", queries=90, settings=LEXICAL_ALONE)
     examples = trained.maker.examples.copy()
@@ -122,7 +152,11 @@ def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(tra
             recipe = students(nested)[action]
             found = same(taught(trained, recipe, 2), taught(other, recipe, 2), trained)
             assert found is expected, (action, nested)
-        assert not same(taught(trained, students(True)[action], 1), taught(other, students(True)[action], 1), trained)
+        assert not same(
+            taught(trained, students(True)[action], 1),
+            taught(other, students(True)[action], 1),
+            trained,
+        )
 
 
 def test_a_dropped_row_is_one_that_the_audit_names(trained: Pipeline) -> None:
@@ -130,17 +164,26 @@ def test_a_dropped_row_is_one_that_the_audit_names(trained: Pipeline) -> None:
     flags = read_table(trained.workspace.noise("lexical"), trained.audit("lexical").inputs)
     before, _ = taught(trained, trained.member("lexical"), 0)  # type: ignore[arg-type]
     after, _ = taught(trained, students(False)["drop_noise_from"], 0)
-    lost = set(examples["example_id"].iloc[before["train"]]) - set(examples["example_id"].iloc[after["train"]])
+    lost = set(examples["example_id"].iloc[before["train"]]) - set(
+        examples["example_id"].iloc[after["train"]]
+    )
     of_row = trained.maker.fold_of_training("five")
-    assert lost == {id for id in flags.loc[flags["dropped"], "example_id"] if of_row[id] != 0} and lost
+    assert (
+        lost == {id for id in flags.loc[flags["dropped"], "example_id"] if of_row[id] != 0} and lost
+    )
 
 
 def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
     rows, lesson = taught(trained, students(False)["distil_from"], 3)
     assert lesson is not None
     ids = trained.maker.examples["example_id"].iloc[rows["train"]]
-    said = trained.maker.read_run(trained.run("lexical")).held_out.set_index("example_id").loc[ids].to_numpy()
-    hard = Lesson.of_labels("classes", trained.maker.examples.iloc[rows["train"]]).target
+    said = (
+        trained.maker.read_run(trained.run("lexical"))
+        .held_out.set_index("example_id")
+        .loc[ids]
+        .to_numpy()
+    )
+    hard = Targets.of_labels("classes", trained.maker.examples.iloc[rows["train"]]).target
     np.testing.assert_allclose(lesson.target, (hard + said) / 2)
     # Nested: a row of fold 1 is taught by the model that left out 1 and 3.
     rows, lesson = taught(trained, students(True)["distil_from"], 3)
@@ -150,7 +193,9 @@ def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
         held = tuple(sorted((fold, 3)))
         pair = pd.read_parquet(trained.workspace.pair("lexical", held)).set_index("example_id")
         at = [i for i, id in enumerate(ids) if of_row[id] == fold]
-        np.testing.assert_allclose(lesson.target[at], (hard[at] + pair.loc[ids.iloc[at]].to_numpy()) / 2)
+        np.testing.assert_allclose(
+            lesson.target[at], (hard[at] + pair.loc[ids.iloc[at]].to_numpy()) / 2
+        )
 
 
 def test_nested_students_need_the_nested_models_and_an_audit_per_fold(trained: Pipeline) -> None:
@@ -162,7 +207,8 @@ def test_nested_students_need_the_nested_models_and_an_audit_per_fold(trained: P
     assert "audit lexical" in [step.name for step in trained.recipe_steps("weight_noise_from")]
 
 
-# --- settings ----------------------------------------------------------------------------------------------------
+# --- settings
+# ----------------------------------------------------------------------------------------------------
 
 Workspaces = Callable[..., Workspace]
 
@@ -205,7 +251,9 @@ def test_several_runs_are_audited_together(trained: Pipeline) -> None:
     of_one = read_table(trained.workspace.noise("lexical"), trained.audit("lexical").inputs)
     assert flags["example_id"].tolist() == of_one["example_id"].tolist()
     flagged = flags.loc[flags["rank"].notna(), "example_id"]
-    assert set(flagged) <= set(of_one.loc[of_one["rank"].notna(), "example_id"])  # of two models, both
+    assert set(flagged) <= set(
+        of_one.loc[of_one["rank"].notna(), "example_id"]
+    )  # of two models, both
 
 
 def test_the_command_shows_the_matrices_and_what_is_not_audited(trained: Pipeline) -> None:
@@ -222,7 +270,9 @@ def test_the_command_shows_the_matrices_and_what_is_not_audited(trained: Pipelin
         "fraction": 0.04, "method": "prune_by_noise_rate", "per_label": True, "per_locale": False, "calibrated": True,
         "despite_doubts": True,
     }  # fmt: skip
-    assert comp("cleanlab", "--from", "lexical", "-w", root).exit_code == 0  # as the others found it
+    assert (
+        comp("cleanlab", "--from", "lexical", "-w", root).exit_code == 0
+    )  # as the others found it
 
 
 def test_a_lost_card_is_made_again(trained: Pipeline) -> None:
@@ -259,14 +309,19 @@ def test_what_does_not_fit_is_refused_in_one_sentence(workspace_with: Workspaces
     }.items():
         with pytest.raises(InputError, match=sentence):
             pipeline.run(name)
-    (workspace.root / "recipes" / "both.toml").write_text(lexical + 'drop_noise_from = "a"\nweight_noise_from = "b"')
-    assert "of drop_noise_from, weight_noise_from and relabel_noise_from there can be one" in refused(
-        "train", "--recipe", "both", "-w", workspace.root
+    (workspace.root / "recipes" / "both.toml").write_text(
+        lexical + 'drop_noise_from = "a"\nweight_noise_from = "b"'
+    )
+    assert (
+        "of drop_noise_from, weight_noise_from and relabel_noise_from there can be one"
+        in refused("train", "--recipe", "both", "-w", workspace.root)
     )
     assert "method = 'best' does not fit" in refused(
         "cleanlab", "--from", "lexical", "--method", "best", "-w", workspace.root
     )
-    workspace.settings_file.write_text(LEXICAL_ALONE.replace('noise_run = ""', 'noise_run = "lexical+lexicall"'))
+    workspace.settings_file.write_text(
+        LEXICAL_ALONE.replace('noise_run = ""', 'noise_run = "lexical+lexicall"')
+    )
     assert "noise_run names the unknown recipe 'lexicall' (did you mean 'lexical'?)" in refused(
         "status", "-w", workspace.root
     )
@@ -274,7 +329,9 @@ def test_what_does_not_fit_is_refused_in_one_sentence(workspace_with: Workspaces
 
 def test_a_run_that_is_not_complete_is_named(workspace_with: Workspaces) -> None:
     pipeline = Pipeline(workspace_with())
-    with pytest.raises(CompError, match=r"The run 'lexical' is not complete, its fold 0 is missing"):
+    with pytest.raises(
+        CompError, match=r"The run 'lexical' is not complete, its fold 0 is missing"
+    ):
         pipeline.noise_step("lexical").make()
 
 

@@ -11,8 +11,8 @@ import pytest
 from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.core.console import Progress
 from competition.core.errors import CompError
-from competition.core.json_files import stamped
-from competition.core.parquet import table_inputs
+from competition.core.json_files import read_manifest
+from competition.core.parquet import read_fingerprint
 from competition.core.workspace import Workspace
 from competition.data import store, tokenizer
 from competition.data.augment import texts_to_translate
@@ -59,7 +59,9 @@ def test_pre_training_reads_products_as_often_as_the_recipe_says(
     tmp_path: Path, catalogue: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[pd.DataFrame] = []
-    monkeypatch.setattr(pretrain, "pretrain", lambda recipe, products, *rest: given.append(products))
+    monkeypatch.setattr(
+        pretrain, "pretrain", lambda recipe, products, *rest: given.append(products)
+    )
     monkeypatch.setattr(Materials, "tokens", lambda *arguments: None)
     examples, _ = catalogue
     split = examples.set_index(["locale", "product_id"])["split"]
@@ -69,7 +71,9 @@ def test_pre_training_reads_products_as_often_as_the_recipe_says(
         made.pretrain(recipe, Sources(tmp_path), tmp_path / "x", "inputs")
         read = given[-1].set_index(["locale", "product_id"])["copies"]
         assert read.to_dict() == {
-            key: 1 if split[key] == "train" else copies for key in split.index if split[key] == "train" or copies
+            key: 1 if split[key] == "train" else copies
+            for key in split.index
+            if split[key] == "train" or copies
         }
 
 
@@ -80,7 +84,9 @@ def without_a_spanish_query(catalogue: Tables) -> Tables:
     return examples[examples["query_id"] != spanish["query_id"].iloc[0]], products
 
 
-def test_only_new_texts_are_translated(tmp_path: Path, catalogue: Tables, asked: list[list[str]]) -> None:
+def test_only_new_texts_are_translated(
+    tmp_path: Path, catalogue: Tables, asked: list[list[str]]
+) -> None:
     path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
     before, now = texts_to_translate(*fewer), texts_to_translate(*catalogue)
     assert 20 < len(before) < len(now)
@@ -92,15 +98,21 @@ def test_only_new_texts_are_translated(tmp_path: Path, catalogue: Tables, asked:
     assert read_translations(path, "two") == {text: text.upper() for text in now}
 
 
-def test_no_model_is_loaded_when_nothing_is_missing(tmp_path: Path, catalogue: Tables, asked: list[list[str]]) -> None:
+def test_no_model_is_loaded_when_nothing_is_missing(
+    tmp_path: Path, catalogue: Tables, asked: list[list[str]]
+) -> None:
     path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
     materials(tmp_path / "all", catalogue).translations("model", path, "one")
     materials(tmp_path / "fewer", fewer).translations("model", path, "two")
     assert len(asked) == 1
-    assert list(read_translations(path, "two")) == texts_to_translate(*fewer)  # and nothing of the rows that are gone
+    assert list(read_translations(path, "two")) == texts_to_translate(
+        *fewer
+    )  # and nothing of the rows that are gone
     examples, products = catalogue
     nothing = tmp_path / "nothing.parquet"
-    materials(tmp_path / "none", (examples[examples["locale"] != "es"], products)).translations("model", nothing, "x")
+    materials(tmp_path / "none", (examples[examples["locale"] != "es"], products)).translations(
+        "model", nothing, "x"
+    )
     assert len(asked) == 1 and read_translations(nothing, "x") == {}
 
 
@@ -118,7 +130,7 @@ def test_an_interrupted_translation_goes_on_where_it_was(
     monkeypatch.setattr(translation, "Translator", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         materials(tmp_path / "w", catalogue).translations("model", path, "inputs")
-    assert table_inputs(path) != "inputs"  # a part is never taken for the whole
+    assert read_fingerprint(path) != "inputs"  # a part is never taken for the whole
     with pytest.raises(CompError, match="out of date"):
         read_translations(path, "inputs")
     monkeypatch.setattr(translation, "Translator", capitals)
@@ -127,7 +139,8 @@ def test_an_interrupted_translation_goes_on_where_it_was(
     assert read_translations(path, "inputs") == {text: text.upper() for text in texts}
 
 
-# --- texts as numbers --------------------------------------------------------------------------------------------
+# --- texts as numbers
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -157,10 +170,14 @@ def corpus(made: Materials, **keys: Any) -> Corpus:
     """The pairs of a recipe, as runs ask for them."""
     recipe = EncoderRecipe(name="x", features=("brand", "char3"), **{"max_length": 48} | keys)
     folders = sources(made)
-    return Corpus.make(recipe, folders, made.examples, made.products, stored=made.stored(folders, units=True))
+    return Corpus.make(
+        recipe, folders, made.examples, made.products, stored=made.stored(folders, units=True)
+    )
 
 
-def test_a_second_recipe_tokenises_nothing(tmp_path: Path, catalogue: Tables, tokenised: list[str]) -> None:
+def test_a_second_recipe_tokenises_nothing(
+    tmp_path: Path, catalogue: Tables, tokenised: list[str]
+) -> None:
     made = materials(tmp_path, catalogue)
     corpus(made)
     examples, products = catalogue
@@ -183,12 +200,14 @@ def test_another_process_finds_them_until_the_rows_change(
     examples, products = catalogue
     other = materials(tmp_path, (examples, products.assign(title=products["title"] + "!")))
     folder = next(again.workspace.tokens("").iterdir())
-    before = stamped(folder)
+    before = read_manifest(folder)
     other.tokens(again.workspace.encoder("tiny"))
-    assert tokenised and stamped(folder) != before
+    assert tokenised and read_manifest(folder) != before
 
 
-def test_derived_texts_tokenise_what_is_new(tmp_path: Path, catalogue: Tables, tokenised: list[str]) -> None:
+def test_derived_texts_tokenise_what_is_new(
+    tmp_path: Path, catalogue: Tables, tokenised: list[str]
+) -> None:
     made = materials(tmp_path, catalogue)
     corpus(made)
     tokenised.clear()
@@ -202,10 +221,17 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ta
     examples, products = catalogue
     made = materials(tmp_path, (examples, products[products.index % 5 != 0].reset_index(drop=True)))
     folders = sources(made)
-    for keys in ({}, {"architecture": "mixture-of-experts"}, {"query_context": True, "rebalance": True}):
+    for keys in (
+        {},
+        {"architecture": "mixture-of-experts"},
+        {"query_context": True, "rebalance": True},
+    ):
         recipe = EncoderRecipe(name="x", features=("brand", "char3"), max_length=24, **keys)  # type: ignore[arg-type]
         tables = (recipe, folders, made.examples, made.products)
-        new, stored = Corpus.make(*tables).pairs, Corpus.make(*tables, stored=made.stored(folders, units=True)).pairs
+        new, stored = (
+            Corpus.make(*tables).pairs,
+            Corpus.make(*tables, stored=made.stored(folders, units=True)).pairs,
+        )
         np.testing.assert_array_equal(new.lengths(), stored.lengths())
         assert new.attributes is not None and stored.attributes is not None
         for row in range(len(new)):
@@ -213,5 +239,9 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ta
                 (ids, first), (found, also_first) = new.ids(row, view), stored.ids(row, view)
                 assert ids.tolist() == found.tolist() and first == also_first
                 assert new.has_text(row, view) == stored.has_text(row, view)
-        for one, other in zip(new.attributes.product_grams, stored.attributes.product_grams, strict=True):
-            assert [one[i].tolist() for i in range(len(one))] == [other[i].tolist() for i in range(len(other))]
+        for one, other in zip(
+            new.attributes.product_grams, stored.attributes.product_grams, strict=True
+        ):
+            assert [one[i].tolist() for i in range(len(one))] == [
+                other[i].tolist() for i in range(len(other))
+            ]

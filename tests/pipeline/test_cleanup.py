@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from competition.core.json_files import stamp, write_json
+from competition.core.json_files import write_json, write_manifest
 from competition.core.locks import HOST
 from competition.core.parquet import write_table
 from competition.core.workspace import ALL, Workspace
@@ -30,7 +30,7 @@ def table(path: Path, inputs: str) -> None:
 def folder(path: Path, inputs: str) -> None:
     path.mkdir(parents=True)
     (path / "weights").write_bytes(b"weights")
-    stamp(path, inputs)
+    write_manifest(path, inputs)
 
 
 @pytest.fixture
@@ -48,7 +48,9 @@ def space(tmp_path: Path) -> Workspace:
     return space
 
 
-def test_checkpoints_of_folds_pairs_whole_runs_and_encoders_that_are_made_are_freed(space: Workspace) -> None:
+def test_checkpoints_of_folds_pairs_whole_runs_and_encoders_that_are_made_are_freed(
+    space: Workspace,
+) -> None:
     damaged = space.checkpoints("c1", "fold-0") / "seed-2" / "step-00000001" / "state.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
@@ -59,7 +61,9 @@ def test_checkpoints_of_folds_pairs_whole_runs_and_encoders_that_are_made_are_fr
     assert comp("clean", "-w", space.root).output.startswith("Nothing to free")
 
 
-def test_checkpoints_of_what_is_missing_damaged_or_made_from_something_else_stay(space: Workspace) -> None:
+def test_checkpoints_of_what_is_missing_damaged_or_made_from_something_else_stay(
+    space: Workspace,
+) -> None:
     space.oof_fold("c1", 0).unlink()  # missing
     table(space.pair("c1", (0, 3)), "older settings")
     (space.model("c1", ALL) / "weights").write_bytes(b"weightz")
@@ -87,4 +91,7 @@ def test_status_and_doctor_name_a_pre_training_that_was_killed(tmp_path: Path) -
     said = {row["what"]: row for row in found["rows"]}
     assert said["checkpoints"]["said"] == "kept of pretrained encoder"
     assert said["leftovers"]["said"] == f"checkpoints of what is done, such as {done}"
-    assert said["leftovers"]["mend"] == f"comp clean -w {space.root}" and str(half) in said["unfinished"]["mend"]
+    assert (
+        said["leftovers"]["mend"] == f"comp clean -w {space.root}"
+        and str(half) in said["unfinished"]["mend"]
+    )

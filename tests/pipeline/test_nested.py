@@ -14,7 +14,7 @@ from competition.pipeline.execute import execute
 from competition.pipeline.plan import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import predictions
-from competition.scoring.optimism import read_flattery
+from competition.scoring.optimism import read_optimism
 from tests.conftest import QUICK, make_workspace
 
 PAIRS = list(combinations(range(5), 2))
@@ -73,7 +73,9 @@ def test_only_nested_ensembles_ask_for_nested_models(nested: Pipeline) -> None:
 
 def test_a_changed_member_makes_its_nested_models_stale(tmp_path: Path) -> None:
     plain = Pipeline(make_workspace(tmp_path / "1", settings=SETTINGS))
-    changed = Pipeline(make_workspace(tmp_path / "2", settings=SETTINGS.replace("trees = 20", "trees = 21")))
+    changed = Pipeline(
+        make_workspace(tmp_path / "2", settings=SETTINGS.replace("trees = 20", "trees = 21"))
+    )
     one, other = ([plan.inputs for plan in each.pair_plans("lexical")] for each in (plain, changed))
     assert len(set(one)) == 10 and not set(one) & set(other)
 
@@ -89,7 +91,9 @@ def test_a_member_without_the_rows_of_an_audit_has_no_nested_models(tmp_path: Pa
 
 def test_a_nested_file_of_another_recipe_is_refused(nested: Pipeline) -> None:
     path = nested.workspace.pair("lexical", (0, 1))
-    pairs = {plan.held: plan.inputs for plan in nested.pair_plans("lexical")} | {(0, 1): "another recipe"}
+    pairs = {plan.held: plan.inputs for plan in nested.pair_plans("lexical")} | {
+        (0, 1): "another recipe"
+    }
     fold = nested.maker.fold_of_training(PAIRED)
     with pytest.raises(Exception, match=re.escape(f"{path} is out of date")):
         predictions.read_nested(nested.workspace, "lexical", "classes", pairs, fold)
@@ -99,11 +103,19 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
     before = files(nested.workspace)
     findings = list(audit(nested, ["blend"], shuffles=1, deep=True))
     assert all(finding.passed for finding in findings), findings
-    deep = {finding.what: finding for finding in findings if "made anew on shuffled labels" in finding.said}
+    deep = {
+        finding.what: finding
+        for finding in findings
+        if "made anew on shuffled labels" in finding.said
+    }
     assert list(deep) == ["lexical", "blend-task1", "blend-task2", "blend-task3"]
     assert deep["lexical"].verdict == "ok" and deep["blend-task1"].verdict == "approximate"
-    measured = read_flattery(nested.workspace, nested.runs())
-    assert set(measured) == {("blend-task1", "task1"), ("blend-task2", "task2"), ("blend-task3", "task3")}
+    measured = read_optimism(nested.workspace, nested.runs())
+    assert set(measured) == {
+        ("blend-task1", "task1"),
+        ("blend-task2", "task2"),
+        ("blend-task3", "task3"),
+    }
     assert f"{measured['blend-task1', 'task1']:+}" in deep["blend-task1"].said
     after = files(nested.workspace)
     assert after.pop(str(nested.workspace.flattery)) and after == before

@@ -13,7 +13,7 @@ import pytest
 from competition.core.errors import InputError
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.pipeline.new_rows import (
-    Unseen,
+    NewRows,
     check_target,
     from_python,
     read_file,
@@ -34,30 +34,50 @@ ROWS = pd.DataFrame(
 def refused(table: pd.DataFrame) -> str:
     """The sentence that rows are refused with."""
     with pytest.raises(InputError) as error:
-        Unseen.make(table, "FILE")
+        NewRows.make(table, "FILE")
     return str(error.value)
 
 
 def test_each_distinct_pair_is_there_once_and_each_row_knows_its_own() -> None:
-    rows = Unseen.make(ROWS, "FILE", first_id=-5)
+    rows = NewRows.make(ROWS, "FILE", first_id=-5)
     assert tuple(rows.examples) == EXAMPLE_COLUMNS and tuple(rows.products) == PRODUCT_COLUMNS
-    assert rows.of_row.tolist() == [0, 1, 2, 0, 3]  # the fourth row repeats the first, the fifth has another locale
+    assert rows.of_row.tolist() == [
+        0,
+        1,
+        2,
+        0,
+        3,
+    ]  # the fourth row repeats the first, the fifth has another locale
     assert rows.examples["example_id"].tolist() == [-5, -4, -3, -2]
-    assert rows.examples["query_id"].tolist() == [0, 0, 1, 2]  # one list of candidates per locale and query
+    assert rows.examples["query_id"].tolist() == [
+        0,
+        0,
+        1,
+        2,
+    ]  # one list of candidates per locale and query
     joined = rows.examples.merge(rows.products, on=["locale", "product_id"]).iloc[rows.of_row]
     assert joined["title"].tolist() == ROWS["product_title"].tolist()
     assert (rows.examples["split"] == "test").all() and rows.examples["label"].isna().all()
 
 
 def test_products_that_differ_in_any_field_or_in_their_id_are_different() -> None:
-    table = pd.DataFrame({"query": "q", "product_title": ["t"] * 4, "product_brand": ["", None, "b", "b"]})
-    assert Unseen.make(table, "FILE").of_row.tolist() == [0, 0, 1, 1]
-    assert Unseen.make(table.assign(product_id=["1", "1", "1", "2"]), "FILE").of_row.tolist() == [0, 0, 1, 2]
+    table = pd.DataFrame(
+        {"query": "q", "product_title": ["t"] * 4, "product_brand": ["", None, "b", "b"]}
+    )
+    assert NewRows.make(table, "FILE").of_row.tolist() == [0, 0, 1, 1]
+    assert NewRows.make(table.assign(product_id=["1", "1", "1", "2"]), "FILE").of_row.tolist() == [
+        0,
+        0,
+        1,
+        2,
+    ]
 
 
 def test_columns_may_be_called_as_in_a_workspace_and_numbers_are_text() -> None:
-    table = pd.DataFrame({"query": [501, 502], "title": [1, 2], "locale": ["jp", ""], "bullets": [None, "  "]})
-    rows = Unseen.make(table, "FILE", locale="es")
+    table = pd.DataFrame(
+        {"query": [501, 502], "title": [1, 2], "locale": ["jp", ""], "bullets": [None, "  "]}
+    )
+    rows = NewRows.make(table, "FILE", locale="es")
     assert rows.examples["query"].tolist() == ["501", "502"]
     assert rows.products["title"].tolist() == ["1", "2"]
     assert rows.products["locale"].tolist() == ["jp", "es"]  # the locale of rows that name none
@@ -65,8 +85,10 @@ def test_columns_may_be_called_as_in_a_workspace_and_numbers_are_text() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    table = pd.DataFrame({"query": ["a", "b"], "product_title": ["t", " "], "product_description": [None, ""]})
-    assert Unseen.make(table, "FILE").remarks == (
+    table = pd.DataFrame(
+        {"query": ["a", "b"], "product_title": ["t", " "], "product_description": [None, ""]}
+    )
+    assert NewRows.make(table, "FILE").remarks == (
         "FILE has no product_brand, product_color, product_bullet_point: what is missing is read as empty.",
         "FILE: 1 of 2 rows say nothing of their product.",
     )
@@ -74,22 +96,32 @@ def test_what_is_missing_is_said() -> None:
 
 def test_rows_that_cannot_be_answered_are_refused_by_name() -> None:
     assert refused(ROWS.head(0)) == "FILE has no rows."
-    assert refused(ROWS.drop(columns="query")) == "FILE lacks the column 'query': it has product_title, product_locale."
+    assert (
+        refused(ROWS.drop(columns="query"))
+        == "FILE lacks the column 'query': it has product_title, product_locale."
+    )
     assert "lacks the column 'product_title'" in refused(ROWS.drop(columns="product_title"))
     spelled = "FILE: the column 'Query' is to be written 'query'."
     assert refused(ROWS.rename(columns={"query": "Query"})) == spelled
-    assert "'TITLE' is to be written 'title'" in refused(ROWS.rename(columns={"product_title": "TITLE"}))
-    assert "'Brand' is to be written 'brand'" in refused(ROWS.assign(Brand="b"))  # else it would be read as empty
-    # A query of blanks alone says nothing, nor does one of zero-width characters that NFKC keeps as they are.
+    assert "'TITLE' is to be written 'title'" in refused(
+        ROWS.rename(columns={"product_title": "TITLE"})
+    )
+    assert "'Brand' is to be written 'brand'" in refused(
+        ROWS.assign(Brand="b")
+    )  # else it would be read as empty
+    # A query of blanks alone says nothing, nor does one of zero-width characters that NFKC keeps as
+    # they are.
     blank = ROWS.assign(query=["a", " \u3000", "", "b", None])
     assert refused(blank).startswith("FILE: row 2 has an empty query (3 such rows)")
     assert refused(ROWS.assign(product_locale="uk")) == (
         "FILE: row 1 has the unknown locale 'uk': known are us, es, jp."
     )
     with pytest.raises(InputError, match="^There is no locale 'fr': known are us, es, jp.$"):
-        Unseen.make(ROWS, "FILE", locale="fr")
+        NewRows.make(ROWS, "FILE", locale="fr")
     assert "row 1 holds bytes in 'query'" in refused(ROWS.assign(query=[b"a"] * 5))
-    assert "row 3 holds list in 'product_title'" in refused(ROWS.assign(product_title=["a", "b", ["c"], "d", "e"]))
+    assert "row 3 holds list in 'product_title'" in refused(
+        ROWS.assign(product_title=["a", "b", ["c"], "d", "e"])
+    )
     assert "half a character" in refused(from_python("a", ["x", "\ud83d"]))
 
 
@@ -123,7 +155,9 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> 
         return str(error.value)
 
     latin = "query,product_title\ncafé con leche,x\n".encode("cp1252")
-    assert "is not utf-8" in sentence("a.csv", latin) and "--encoding cp1252" in sentence("a.csv", latin)
+    assert "is not utf-8" in sentence("a.csv", latin) and "--encoding cp1252" in sentence(
+        "a.csv", latin
+    )
     assert "is not utf-8" in sentence("a.csv", "query,product_title\n".encode("utf-16"))
     assert sentence("a.csv", latin, "klingon").startswith("There is no encoding 'klingon'")
     assert sentence("a.csv", b"").endswith("is empty.")
@@ -138,7 +172,9 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_what_is_written_is_read_again(ending: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / f"rows{ending}"
-    write_file(path, pa.Table.from_pandas(ROWS), pd.DataFrame({"score": [0.1, 1 / 3, 1.0, 0.0, 2.0]}))
+    write_file(
+        path, pa.Table.from_pandas(ROWS), pd.DataFrame({"score": [0.1, 1 / 3, 1.0, 0.0, 2.0]})
+    )
     again = read_file(path).to_pandas()
     assert again[list(ROWS)].to_numpy().tolist() == ROWS.to_numpy().tolist()
     assert again["score"].astype(float).tolist() == [0.1, 1 / 3, 1.0, 0.0, 2.0]
@@ -156,11 +192,12 @@ def test_no_column_is_written_over() -> None:
 
 
 def test_ids_follow_the_rows_in_their_order() -> None:
-    rows = Unseen.make(ROWS.iloc[::-1], "FILE")
+    rows = NewRows.make(ROWS.iloc[::-1], "FILE")
     assert np.array_equal(rows.examples["example_id"], np.arange(4))
 
 
-# --- what is on a disk comes back --------------------------------------------------------------------------------
+# --- what is on a disk comes back
+# --------------------------------------------------------------------------------
 
 
 def test_columns_that_are_only_copied_keep_their_types_and_the_index(tmp_path: Path) -> None:
@@ -181,7 +218,9 @@ def test_columns_that_are_only_copied_keep_their_types_and_the_index(tmp_path: P
     said = pd.DataFrame({"score": [0.5, 0.25, 1.0]})
     write_file(tmp_path / "said.parquet", read, said)
     back = pd.read_parquet(tmp_path / "said.parquet")
-    pd.testing.assert_frame_equal(back.drop(columns="score"), pd.read_parquet(tmp_path / "rows.parquet"))
+    pd.testing.assert_frame_equal(
+        back.drop(columns="score"), pd.read_parquet(tmp_path / "rows.parquet")
+    )
     write_file(tmp_path / "said.csv", read, said)
     lines = (tmp_path / "said.csv").read_text().splitlines()
     assert lines[1].startswith(f"usb,a,{2**62 + 1},1.50,true,x,2022-01-01,7,0.5")
@@ -189,7 +228,9 @@ def test_columns_that_are_only_copied_keep_their_types_and_the_index(tmp_path: P
 
 
 def test_an_index_of_even_numbers_is_in_the_metadata_alone(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"query": "usb", "product_title": ["a", "b"]}, index=pd.RangeIndex(5, 9, 2, name="sku"))
+    frame = pd.DataFrame(
+        {"query": "usb", "product_title": ["a", "b"]}, index=pd.RangeIndex(5, 9, 2, name="sku")
+    )
     frame.to_parquet(tmp_path / "rows.parquet")
     read = read_file(tmp_path / "rows.parquet")
     assert read["sku"].to_pylist() == [5, 7]
@@ -219,12 +260,18 @@ def test_parts_are_one_table_and_lists_go_into_no_csv_file(tmp_path: Path) -> No
 
 
 def test_other_column_names_are_mapped_and_unread_ones_known() -> None:
-    table = pd.DataFrame({"search": ["usb"], "name": ["USB cable"], "product_titel": ["x"], "sku": [7]})
-    rows = Unseen.make(table, "FILE", called=read_map(["query=search", "product_title=name"]))
-    assert rows.examples["query"].tolist() == ["usb"] and rows.products["title"].tolist() == ["USB cable"]
+    table = pd.DataFrame(
+        {"search": ["usb"], "name": ["USB cable"], "product_titel": ["x"], "sku": [7]}
+    )
+    rows = NewRows.make(table, "FILE", called=read_map(["query=search", "product_title=name"]))
+    assert rows.examples["query"].tolist() == ["usb"] and rows.products["title"].tolist() == [
+        "USB cable"
+    ]
     assert rows.unread == ("product_titel", "sku")
     assert "product_brand" in rows.remarks[0]
-    assert "lacks the column 'serch' (did you mean 'search'?)" in refusal_of_map(table, "query=serch")
+    assert "lacks the column 'serch' (did you mean 'search'?)" in refusal_of_map(
+        table, "query=serch"
+    )
     for pairs, words in (
         (["query"], "names no column"),
         (["qury=a"], "did you mean 'query'"),
@@ -236,14 +283,24 @@ def test_other_column_names_are_mapped_and_unread_ones_known() -> None:
 
 def refusal_of_map(table: pd.DataFrame, pair: str) -> str:
     with pytest.raises(InputError) as error:
-        Unseen.make(table, "FILE", called=read_map([pair]))
+        NewRows.make(table, "FILE", called=read_map([pair]))
     return str(error.value)
 
 
 def test_rows_of_a_workspace_are_recognised_by_locale_query_and_title() -> None:
-    examples = pd.DataFrame({"query": ["USB  Cable", "hose"], "locale": "us", "product_id": ["1", "2"]})
-    products = pd.DataFrame({"product_id": ["1", "2"], "locale": "us", "title": ["USB cable", "Hose"]})
-    assert Unseen.make(ROWS, "FILE").among(examples, products).tolist() == [True, False, False, True, False]
+    examples = pd.DataFrame(
+        {"query": ["USB  Cable", "hose"], "locale": "us", "product_id": ["1", "2"]}
+    )
+    products = pd.DataFrame(
+        {"product_id": ["1", "2"], "locale": "us", "title": ["USB cable", "Hose"]}
+    )
+    assert NewRows.make(ROWS, "FILE").among(examples, products).tolist() == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_text_where_a_list_is_meant_is_refused() -> None:
@@ -253,4 +310,9 @@ def test_text_where_a_list_is_meant_is_refused() -> None:
     with pytest.raises(InputError, match="The queries are a bytes"):
         from_python(b"usb", ["x", "y", "z"])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'product_brand' holds double"):
-        Unseen.make(from_python("usb", pd.DataFrame({"product_title": ["a", "b"], "product_brand": [501, None]})), "X")
+        NewRows.make(
+            from_python(
+                "usb", pd.DataFrame({"product_title": ["a", "b"], "product_brand": [501, None]})
+            ),
+            "X",
+        )

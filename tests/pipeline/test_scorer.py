@@ -14,8 +14,8 @@ from competition.core.workspace import Workspace
 from competition.data.query_context import SEPARATOR, with_context
 from competition.models.lexical.bm25 import bm25_features
 from competition.models.lexical.text_features import text_features
-from competition.pipeline.new_rows import Unseen
-from competition.pipeline.predict_new import Prepared
+from competition.pipeline.new_rows import NewRows
+from competition.pipeline.predict_new import PreparedRows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import make_workspace
 
@@ -30,16 +30,20 @@ def test_new_rows_are_read_as_test_rows_are(workspace: Workspace) -> None:
     """Test rows that are brought as new ones get the context and the features that they have in the workspace."""
     maker = Pipeline(workspace).maker
     tests = maker.examples[maker.examples["split"] == "test"]
-    table = tests.merge(maker.products, on=["locale", "product_id"], how="left", validate="many_to_one")
-    rows = Unseen.make(table, "test rows")
-    prepared = Prepared(rows, maker)
+    table = tests.merge(
+        maker.products, on=["locale", "product_id"], how="left", validate="many_to_one"
+    )
+    rows = NewRows.make(table, "test rows")
+    prepared = PreparedRows(rows, maker)
     context = with_context(maker.examples, maker.products).loc[tests.index, "query"]
     assert prepared.with_context["query"].iloc[rows.of_row].tolist() == context.tolist()
     assert context.str.contains(SEPARATOR, regex=False).any()
     features = [make(maker.examples, maker.products) for make in (text_features, bm25_features)]
     expected = pd.concat(features, axis=1).loc[tests["example_id"]]
     assert list(prepared.text) == list(expected)
-    np.testing.assert_allclose(prepared.text.to_numpy()[rows.of_row], expected.to_numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        prepared.text.to_numpy()[rows.of_row], expected.to_numpy(), rtol=1e-6
+    )
 
 
 def test_importing_the_package_is_cheap() -> None:
@@ -47,8 +51,12 @@ def test_importing_the_package_is_cheap() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-def test_a_run_that_cannot_answer_is_refused_with_the_command(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(CompError, match=r"fold-0 is missing or out of date: `comp train --recipe lexical` makes it"):
+def test_a_run_that_cannot_answer_is_refused_with_the_command(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        CompError, match=r"fold-0 is missing or out of date: `comp train --recipe lexical` makes it"
+    ):
         competition.load("lexical", workspace.root)
     with pytest.raises(CompError, match=r"tiny is missing: `comp train --recipe t2` makes it anew"):
         competition.load("t2", workspace.root)

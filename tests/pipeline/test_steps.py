@@ -70,13 +70,17 @@ def test_a_changed_recipe_redoes_what_depends_on_it(claimed: Callable[[], Worksp
         "train t3",
         "predict t3",
         "score t3",
-        *(f"stack blend-{task}" for task in ("task1", "task2", "task3")),  # trees read every member for every task
+        *(
+            f"stack blend-{task}" for task in ("task1", "task2", "task3")
+        ),  # trees read every member for every task
         "submit main",
         "scores",
     }
 
 
-def test_a_changed_audited_recipe_redoes_those_that_drop_its_noise(claimed: Callable[[], Workspace]) -> None:
+def test_a_changed_audited_recipe_redoes_those_that_drop_its_noise(
+    claimed: Callable[[], Workspace],
+) -> None:
     workspace = claimed()
     recipes = workspace.root / "recipes"
     recipes.mkdir()
@@ -86,7 +90,9 @@ def test_a_changed_audited_recipe_redoes_those_that_drop_its_noise(claimed: Call
     assert not {"train lexical", "train t3", "encoder tiny", "folds five"} & left
 
 
-def test_another_share_of_noise_redoes_the_audit_and_what_uses_it(claimed: Callable[[], Workspace]) -> None:
+def test_another_share_of_noise_redoes_the_audit_and_what_uses_it(
+    claimed: Callable[[], Workspace],
+) -> None:
     workspace = claimed()
     rewrite(workspace, 'preset = "tiny"', 'preset = "tiny"\nnoise_fraction = 0.02')
     left = families(steps_left(workspace))
@@ -106,7 +112,9 @@ def test_new_test_rows_redo_predictions_only(claimed: Callable[[], Workspace]) -
     store.save(workspace, examples.drop(last.index), products, "test")
     left = families(steps_left(workspace))
     assert {"predict c1", "score c1", "submit main", "folds five"} <= left
-    assert not [name for name in left if name.startswith(("train", "audit", "encoder", "vocabulary"))]
+    assert not [
+        name for name in left if name.startswith(("train", "audit", "encoder", "vocabulary"))
+    ]
 
 
 def test_other_training_rows_redo_everything(claimed: Callable[[], Workspace]) -> None:
@@ -125,14 +133,23 @@ def test_members_come_before_what_is_made_from_them(tmp_path: Path) -> None:
     names = [step.name for step in pipeline.steps()]
     assert names.index("audit c1") < names.index("train r2 fold 0")
     assert names.index("score t3") < names.index("stack blend-task3")
-    assert pipeline.tasks_of(pipeline.ensemble("blend.greedy")) == ["task1", "task3"]  # r2 and t3 do not answer task 2
-    assert pipeline.tasks_of(pipeline.ensemble("blend")) == ["task1", "task2", "task3"]  # trees read them all the same
+    assert pipeline.tasks_of(pipeline.ensemble("blend.greedy")) == [
+        "task1",
+        "task3",
+    ]  # r2 and t3 do not answer task 2
+    assert pipeline.tasks_of(pipeline.ensemble("blend")) == [
+        "task1",
+        "task2",
+        "task3",
+    ]  # trees read them all the same
 
 
 def test_a_recipe_made_from_itself_is_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     (workspace.root / "recipes").mkdir()
-    (workspace.root / "recipes" / "c1.toml").write_text('kind = "classes"\ndrop_noise_from = "blend-task2"\n')
+    (workspace.root / "recipes" / "c1.toml").write_text(
+        'kind = "classes"\ndrop_noise_from = "blend-task2"\n'
+    )
     with pytest.raises(InputError, match=r"'c1' is made from itself: c1 <- blend <- c1"):
         Pipeline(workspace).steps()
 
@@ -172,7 +189,9 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
     flags = pd.DataFrame({"example_id": examples["example_id"], "dropped": True})
     write_table(workspace.noise("c1"), flags.iloc[::2], plan.noise.inputs)
     kept = pipeline.maker._rows(recipe, plan)
-    assert set(every["train"]).isdisjoint(every["held_out"]) and set(every["train"]).isdisjoint(every["test"])
+    assert set(every["train"]).isdisjoint(every["held_out"]) and set(every["train"]).isdisjoint(
+        every["test"]
+    )
     assert sum(len(rows) for rows in every.values()) == len(examples)
     assert (kept["held_out"] == every["held_out"]).all() and (kept["test"] == every["test"]).all()
     assert kept["train"].tolist() == [row for row in every["train"] if row % 2]
@@ -215,11 +234,16 @@ def test_recipes_need_what_their_features_read(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     (workspace.root / "recipes").mkdir()
     keys = {"plain": "", "names": "features = ['brand']", "drawn": "features = ['char3']"}
-    keys |= {start: f"features = ['char3']\nchar3_init = '{start}'" for start in ("word2vec", "frozen")}
+    keys |= {
+        start: f"features = ['char3']\nchar3_init = '{start}'" for start in ("word2vec", "frozen")
+    }
     for name, text in keys.items():
         (workspace.root / "recipes" / f"{name}.toml").write_text(text)
     pipeline = Pipeline(workspace)
-    wanted = {name: {step.name for step in pipeline.recipe_steps(name)} & {"vocabulary", "char3"} for name in keys}
+    wanted = {
+        name: {step.name for step in pipeline.recipe_steps(name)} & {"vocabulary", "char3"}
+        for name in keys
+    }
     both = {"vocabulary", "char3"}
     assert wanted == {
         "plain": set(), "names": {"vocabulary"}, "drawn": {"vocabulary"}, "word2vec": both, "frozen": both,
@@ -233,16 +257,24 @@ def test_recipes_need_what_their_features_read(tmp_path: Path) -> None:
     )
 
 
-def test_the_seed_redoes_the_vectors_of_3_grams_and_other_training_rows_the_vocabulary_too(tmp_path: Path) -> None:
+def test_the_seed_redoes_the_vectors_of_3_grams_and_other_training_rows_the_vocabulary_too(
+    tmp_path: Path,
+) -> None:
     workspace = make_workspace(tmp_path / "w")
     before = Pipeline(workspace)
     rewrite(workspace, 'preset = "tiny"', 'preset = "tiny"\nseed = 5')
     seeded = Pipeline(workspace)
-    assert seeded.vocabulary_inputs == before.vocabulary_inputs and seeded.vectors_inputs != before.vectors_inputs
+    assert (
+        seeded.vocabulary_inputs == before.vocabulary_inputs
+        and seeded.vectors_inputs != before.vectors_inputs
+    )
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)
     store.save(workspace, examples, products, "test")
     after = Pipeline(workspace)
-    assert after.vocabulary_inputs != before.vocabulary_inputs and after.vectors_inputs != seeded.vectors_inputs
+    assert (
+        after.vocabulary_inputs != before.vocabulary_inputs
+        and after.vectors_inputs != seeded.vectors_inputs
+    )
 
 
 def test_recipes_beside_the_files_go_before_them_and_are_not_wanted(tmp_path: Path) -> None:
@@ -263,7 +295,11 @@ def test_another_name_for_the_same_keys_is_made_from_the_same(tmp_path: Path) ->
         "other": EncoderRecipe(name="other", ema=0.5)
     }
     pipeline = Pipeline(workspace, added)
-    assert pipeline.run("one").complete == pipeline.run("two").complete != pipeline.run("other").complete
+    assert (
+        pipeline.run("one").complete
+        == pipeline.run("two").complete
+        != pipeline.run("other").complete
+    )
 
 
 def test_an_encoder_counts_by_its_content_not_by_its_path(tmp_path: Path) -> None:
@@ -277,7 +313,8 @@ def test_an_encoder_counts_by_its_content_not_by_its_path(tmp_path: Path) -> Non
     assert runs[0] == runs[1] != runs[2]
 
 
-# --- pre-training ------------------------------------------------------------------------------------------------
+# --- pre-training
+# ------------------------------------------------------------------------------------------------
 
 LEARNED = 'encoder = "pretrained"\n'  # in [overrides]
 
@@ -314,23 +351,31 @@ def test_a_pre_trained_encoder_is_made_before_what_starts_from_it(tmp_path: Path
     learned = pipeline.pretrained("pretrained")
     assert learned is not None
     start = pipeline.pretraining_sources(learned)
-    assert (start.encoder, start.vocabulary) == (pipeline.encoder_folder("tiny"), pipeline.workspace.vocabulary)
+    assert (start.encoder, start.vocabulary) == (
+        pipeline.encoder_folder("tiny"),
+        pipeline.workspace.vocabulary,
+    )
     plain = Pipeline(make_workspace(tmp_path / "plain"))
     assert (
-        plain.pretrained("tiny") is None and plain.sources(recipe.model_copy(update={"encoder": "tiny"})).names is None
+        plain.pretrained("tiny") is None
+        and plain.sources(recipe.model_copy(update={"encoder": "tiny"})).names is None
     )
     assert not [step.name for step in plain.steps() if step.name.startswith("pretrain")]
 
 
 def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> None:
     workspace = with_recipes(
-        tmp_path / "w", colors='model = "pretraining"\nbrand = 0.0', words='model = "pretraining"\nbrand = 0\ncolor = 0'
+        tmp_path / "w",
+        colors='model = "pretraining"\nbrand = 0.0',
+        words='model = "pretraining"\nbrand = 0\ncolor = 0',
     )
     pipeline = Pipeline(workspace)
     names = {}
     for encoder in ("pretrained", "colors", "words"):
         for features in ((), ("country", "char3"), ("brand",), ("brand", "color")):
-            found = pipeline.sources(EncoderRecipe(name="x", encoder=encoder, features=features)).names
+            found = pipeline.sources(
+                EncoderRecipe(name="x", encoder=encoder, features=features)
+            ).names
             names[encoder, features] = found
             assert found in (None, workspace.encoder(encoder))
     assert [key for key, found in names.items() if found] == [
@@ -338,7 +383,9 @@ def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> 
     ]  # fmt: skip
     words = pipeline.pretrained("words")
     assert words is not None and pipeline.pretraining_sources(words).vocabulary is None
-    assert before([step.name for step in pipeline.encoder_steps("words")], "encoder tiny", "pretrain words")
+    assert before(
+        [step.name for step in pipeline.encoder_steps("words")], "encoder tiny", "pretrain words"
+    )
     assert "vocabulary" not in [step.name for step in pipeline.encoder_steps("words")]
 
 
@@ -379,19 +426,32 @@ def test_only_pre_training_recipes_pre_train(tmp_path: Path) -> None:
     workspace = with_recipes(tmp_path / "w", QUICK, odd='kind = "classes"\nencoder = "c2"')
     for name in ("c1", "blend", "lexical"):
         sentence = refused("pretrain", "--recipe", name, "-w", workspace.root)
-        assert sentence == f"'{name}' pre-trains nothing: a recipe that does says `model = \"pretraining\"`."
-    assert "did you mean 'pretrained'" in refused("pretrain", "--recipe", "pretraned", "-w", workspace.root)
+        assert (
+            sentence
+            == f"'{name}' pre-trains nothing: a recipe that does says `model = \"pretraining\"`."
+        )
+    assert "did you mean 'pretrained'" in refused(
+        "pretrain", "--recipe", "pretraned", "-w", workspace.root
+    )
     assert "'c2' pre-trains nothing" in refused("train", "--recipe", "odd", "-w", workspace.root)
 
 
 def test_a_pre_training_that_starts_from_itself_is_refused(tmp_path: Path) -> None:
-    circle = {name: f'model = "pretraining"\nencoder = "{other}"' for name, other in (("a", "b"), ("b", "a"))}
+    circle = {
+        name: f'model = "pretraining"\nencoder = "{other}"'
+        for name, other in (("a", "b"), ("b", "a"))
+    }
     workspace = with_recipes(tmp_path / "w", QUICK + 'encoder = "a"\n', **circle)
     for command in (["pretrain", "--recipe", "a"], ["train"], ["status"]):
-        assert refused(*command, "-w", workspace.root) == "The recipe 'a' starts from its own encoder: a <- b <- a."
+        assert (
+            refused(*command, "-w", workspace.root)
+            == "The recipe 'a' starts from its own encoder: a <- b <- a."
+        )
     workspace.settings_file.write_text(f'{QUICK}{LEARNED}[pretraining]\nencoder = "pretrained"\n')
     sentence = refused("status", "-w", workspace.root)
-    assert sentence == "The recipe 'pretrained' starts from its own encoder: pretrained <- pretrained."
+    assert (
+        sentence == "The recipe 'pretrained' starts from its own encoder: pretrained <- pretrained."
+    )
 
 
 def test_a_pre_training_recipe_called_like_the_offline_encoder_is_refused(tmp_path: Path) -> None:
@@ -411,7 +471,10 @@ def test_new_test_rows_redo_a_pre_training_that_reads_them(copies: int, tmp_path
     plans.append(new.fold_plan(new.member("c1"), 0))
     assert (new.encoder_inputs("pretrained") == inputs["pretrained"]) == (copies == 0)
     assert (plans[0].inputs == plans[1].inputs) == (copies == 0)
-    assert plans[0].test_inputs != plans[1].test_inputs and new.encoder_inputs("tiny") == inputs["tiny"]
+    assert (
+        plans[0].test_inputs != plans[1].test_inputs
+        and new.encoder_inputs("tiny") == inputs["tiny"]
+    )
     with_fewer_rows(workspace, "train")
     assert Pipeline(workspace).encoder_inputs("pretrained") != inputs["pretrained"]
 
@@ -438,13 +501,17 @@ def test_new_training_rows_redo_a_pre_training_whatever_it_starts_from(tmp_path:
         ('encoder = "FOLDER"', True),
     ],
 )
-def test_a_changed_pre_training_redoes_what_starts_from_it(line: str, stale: bool, tmp_path: Path) -> None:
+def test_a_changed_pre_training_redoes_what_starts_from_it(
+    line: str, stale: bool, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "config.json").write_text("an encoder")
     own = {"mine": f'kind = "classes"\n{LEARNED}', "other": 'kind = "classes"\n'}
     workspace = with_recipes(tmp_path / "w", QUICK, **own)
     old = Pipeline(workspace)
-    workspace.settings_file.write_text(f"{QUICK}[pretraining]\n{line}\n".replace("FOLDER", str(tmp_path / "folder")))
+    workspace.settings_file.write_text(
+        f"{QUICK}[pretraining]\n{line}\n".replace("FOLDER", str(tmp_path / "folder"))
+    )
     new = Pipeline(workspace)
     assert (new.encoder_inputs("pretrained") != old.encoder_inputs("pretrained")) == stale
     assert (new.run("mine").complete != old.run("mine").complete) == stale
@@ -455,7 +522,10 @@ def test_a_changed_pre_training_redoes_what_starts_from_it(line: str, stale: boo
 def test_descriptions_and_names_of_a_pre_training_redo_nothing(tmp_path: Path) -> None:
     texts = {"one": "", "two": 'about = "the same"\ntoken_budget = 7\n', "three": "seed = 7\n"}
     pipeline = Pipeline(
-        with_recipes(tmp_path / "w", **{name: f'model = "pretraining"\n{text}' for name, text in texts.items()})
+        with_recipes(
+            tmp_path / "w",
+            **{name: f'model = "pretraining"\n{text}' for name, text in texts.items()},
+        )
     )
     inputs = {name: pipeline.encoder_inputs(name) for name in texts}
     assert inputs["one"] == inputs["two"] != inputs["three"]
@@ -474,10 +544,14 @@ def test_a_pre_training_depends_on_the_vocabulary_where_it_learns_names(
     inputs = {name: old.encoder_inputs(name) for name in ("names", "words")}
     monkeypatch.setattr(Pipeline, "vocabulary_inputs", "another vocabulary")
     new = Pipeline(workspace)
-    assert new.encoder_inputs("names") != inputs["names"] and new.encoder_inputs("words") == inputs["words"]
+    assert (
+        new.encoder_inputs("names") != inputs["names"]
+        and new.encoder_inputs("words") == inputs["words"]
+    )
 
 
-# --- rows that are added -----------------------------------------------------------------------------------------
+# --- rows that are added
+# -----------------------------------------------------------------------------------------
 
 
 def translating(folder: Path, model: Path | str) -> Workspace:
@@ -492,7 +566,10 @@ def test_only_recipes_that_translate_need_translations(tmp_path: Path) -> None:
     names = [step.name for step in pipeline.recipe_steps("wide")]
     assert before(names, f"translate with {tmp_path / 'es-en'}", "train wide fold 0")
     plan = pipeline.fold_plan(pipeline.member("wide"), 0)
-    assert plan.translations is not None and plan.translations[0].parent == tmp_path / "w" / "data" / "translations"
+    assert (
+        plan.translations is not None
+        and plan.translations[0].parent == tmp_path / "w" / "data" / "translations"
+    )
     assert pipeline.fold_plan(pipeline.member("c1"), 0).translations is None
     assert not [step.name for step in pipeline.steps() if step.name.startswith("translate")]
 
@@ -517,7 +594,9 @@ def test_translations_count_by_the_model_s_content_and_the_training_rows(tmp_pat
         assert found is not None
         by_split.append((found[0].name, found[1]))
     assert by_split[0] == plans["one"][1:]  # nothing of the test rows is translated
-    assert by_split[1][0] == plans["one"][1] and by_split[1][1] != plans["one"][2]  # the file is brought up to date
+    assert (
+        by_split[1][0] == plans["one"][1] and by_split[1][1] != plans["one"][2]
+    )  # the file is brought up to date
     (tmp_path / "one" / "config.json").write_text("trained on")
     changed = Pipeline(workspace)
     found = changed.fold_plan(changed.member("wide"), 0).translations
@@ -532,8 +611,13 @@ def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Pa
     )
     folder = workspace.models / "es-en"
     folder.mkdir(parents=True)
-    assert Pipeline(workspace).translations("./models/es-en")[0] == str(workspace.root / "models" / "es-en")
-    assert Pipeline(workspace).translations("Helsinki-NLP/opus-mt-es-en")[0] == "Helsinki-NLP/opus-mt-es-en"
+    assert Pipeline(workspace).translations("./models/es-en")[0] == str(
+        workspace.root / "models" / "es-en"
+    )
+    assert (
+        Pipeline(workspace).translations("Helsinki-NLP/opus-mt-es-en")[0]
+        == "Helsinki-NLP/opus-mt-es-en"
+    )
 
 
 def test_recipes_share_their_pairs_where_they_read_the_same_rows(

@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from competition.config.label_paths import label_paths
-from competition.config.recipe import AnyRecipe, EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe, RunRecipe
+from competition.config.recipe import (
+    AnyRecipe,
+    EncoderRecipe,
+    EnsembleRecipe,
+    LexicalRecipe,
+    MemberRecipe,
+    RunRecipe,
+)
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
@@ -17,7 +24,8 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe
 from competition.scoring.tasks import LABELS
 
-# --- by recipes --------------------------------------------------------------------------------------------------
+# --- by recipes
+# --------------------------------------------------------------------------------------------------
 
 PLAIN = LexicalRecipe(name="plain")
 BEST = EncoderRecipe(name="best", weights="best", epochs=3)  # type: ignore[call-arg]  # the rest has defaults
@@ -37,9 +45,15 @@ def load(run: str) -> RunRecipe:
         ({"weight_noise_from": "plain+best"}, ["the audit of plain+best"]),
         ({"relabel_noise_from": "plain"}, ["the audit of plain"]),
         ({"distil_from": "plain"}, ["its teacher plain"]),
-        ({"drop_noise_from": "plain", "distil_from": "blend"}, ["the audit of plain", "its teacher blend"]),
+        (
+            {"drop_noise_from": "plain", "distil_from": "blend"},
+            ["the audit of plain", "its teacher blend"],
+        ),
         ({"drop_noise_from": "plain", "distil_from": "plain", "nested": True}, []),
-        ({"drop_noise_from": "plain+best", "nested": True}, ["the choice of the best epoch of best"]),
+        (
+            {"drop_noise_from": "plain+best", "nested": True},
+            ["the choice of the best epoch of best"],
+        ),
     ],
 )
 def test_what_is_learned_from_complete_runs_is_approximate_unless_nested(
@@ -49,7 +63,9 @@ def test_what_is_learned_from_complete_runs_is_approximate_unless_nested(
     assert list(label_paths(recipe, load)) == expected
 
 
-@pytest.mark.parametrize(("epochs", "weights", "held_out"), [(3, "last", True), (1, "best", True), (3, "best", False)])
+@pytest.mark.parametrize(
+    ("epochs", "weights", "held_out"), [(3, "last", True), (1, "best", True), (3, "best", False)]
+)
 def test_choosing_among_epochs_is_approximate(epochs: int, weights: str, held_out: bool) -> None:
     recipe = EncoderRecipe.model_validate({"name": "r", "epochs": epochs, "weights": weights})
     assert (label_paths(recipe, load) == ()) == held_out
@@ -65,9 +81,17 @@ def test_choosing_among_epochs_is_approximate(epochs: int, weights: str, held_ou
         ({"method": "lightgbm"}, [PLAIN], ["a stacker over members that saw it"]),
         ({"method": "mixed"}, [PLAIN], ["a stacker over members that saw it"]),
         ({"method": "paper", "can": True}, [PLAIN], ["decisions learned over members that saw it"]),
-        ({"method": "paper", "thresholds": "micro-F1"}, [PLAIN], ["decisions learned over members that saw it"]),
+        (
+            {"method": "paper", "thresholds": "micro-F1"},
+            [PLAIN],
+            ["decisions learned over members that saw it"],
+        ),
         ({"method": "lightgbm", "thresholds": "micro-F1", "nested": True}, [PLAIN], []),
-        ({"method": "lightgbm", "nested": True}, [PLAIN, BEST], ["the choice of the best epoch of best"]),
+        (
+            {"method": "lightgbm", "nested": True},
+            [PLAIN, BEST],
+            ["the choice of the best epoch of best"],
+        ),
     ],
 )
 def test_an_ensemble_has_the_paths_of_its_members_and_of_what_it_learns(
@@ -80,7 +104,9 @@ def test_an_ensemble_has_the_paths_of_its_members_and_of_what_it_learns(
 def test_decisions_are_of_classes_alone() -> None:
     recipe = EnsembleRecipe(name="e", method="paper", can=True, thresholds="micro-F1")
     assert label_paths(recipe, load, [PLAIN], "task1") == ()
-    assert label_paths(recipe.model_copy(update={"thresholds": "none"}), load, [PLAIN], "task3") == ()
+    assert (
+        label_paths(recipe.model_copy(update={"thresholds": "none"}), load, [PLAIN], "task3") == ()
+    )
 
 
 def test_a_basis_in_words() -> None:
@@ -88,7 +114,8 @@ def test_a_basis_in_words() -> None:
     assert describe(["a", "b"]) == "approximate: labels reached it through a and b"
 
 
-# --- by experiment -----------------------------------------------------------------------------------------------
+# --- by experiment
+# -----------------------------------------------------------------------------------------------
 
 FOLD = 0
 SETTINGS = """
@@ -124,33 +151,45 @@ ENSEMBLES: dict[str, dict[str, object]] = {
     "decided": {"method": "paper", "can": True, "thresholds": "macro-F1"},
     "nested-decided": {"method": "paper", "can": True, "thresholds": "macro-F1", "nested": True},
 }
-# Weights and decisions are kept only where they help beyond doubt, an epoch may be best by either labels.
+# Weights and decisions are kept only where they help beyond doubt, an epoch may be best by either
+# labels.
 MAY_STAY = {"greedy", "decided", "best-epoch"}
 
 
 def recipes() -> dict[str, AnyRecipe]:
     """A recipe for every way of learning from other runs."""
     made: dict[str, AnyRecipe] = {
-        name: LexicalRecipe.model_validate({"name": name, **_TREES, **keys}) for name, keys in MEMBERS.items()
+        name: LexicalRecipe.model_validate({"name": name, **_TREES, **keys})
+        for name, keys in MEMBERS.items()
     }
-    made |= {name: EncoderRecipe.model_validate({"name": name, **_SMALL, **keys}) for name, keys in ENCODERS.items()}
+    made |= {
+        name: EncoderRecipe.model_validate({"name": name, **_SMALL, **keys})
+        for name, keys in ENCODERS.items()
+    }
     return made | {
         name: EnsembleRecipe.model_validate({"name": name, "members": ("plain", "wide"), **keys})
         for name, keys in ENSEMBLES.items()
     }
 
 
-def outputs_of_fold(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def outputs_of_fold(
+    folder: Path, examples: pd.DataFrame, products: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
     """Make every run in a workspace of its own; what each says of the rows of FOLD."""
     folder.mkdir()
     (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
     workspace = Workspace.open(folder)
     store.save(workspace, examples, products, "test")
     pipeline = Pipeline(workspace, recipes())
-    steps = [step for name in pipeline.order([*MEMBERS, *ENSEMBLES]) for step in pipeline.run_steps(name)]
+    steps = [
+        step for name in pipeline.order([*MEMBERS, *ENSEMBLES]) for step in pipeline.run_steps(name)
+    ]
     steps += [step for name in ENCODERS for step in pipeline.training_steps(name, FOLD)]
     execute(workspace, {step.name: step for step in steps}.values())
-    return {name: pd.read_parquet(workspace.oof_fold(name, FOLD)) for name in [*names(pipeline), *ENCODERS]}
+    return {
+        name: pd.read_parquet(workspace.oof_fold(name, FOLD))
+        for name in [*names(pipeline), *ENCODERS]
+    }
 
 
 def names(pipeline: Pipeline) -> Iterable[str]:
@@ -169,10 +208,16 @@ def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_p
     changed = examples.assign(label=examples["label"].where(~of_fold, examples["label"].map(other)))
     changed["substitute"] = examples["substitute"].where(~of_fold, changed["label"] == "substitute")
     assert (changed["label"] != examples["label"]).equals(of_fold & examples["label"].notna())
-    before, after = (outputs_of_fold(tmp_path / str(i), rows, products) for i, rows in enumerate((examples, changed)))
+    before, after = (
+        outputs_of_fold(tmp_path / str(i), rows, products)
+        for i, rows in enumerate((examples, changed))
+    )
     pipeline = Pipeline(Workspace.open(tmp_path / "0"), recipes())
     basis = {run: pipeline.run(run).basis for run in before}
-    told = {run: read_json(pipeline.workspace.run_card(run))["basis"] for run in ("plain", "dropped", "decided-task1")}
+    told = {
+        run: read_json(pipeline.workspace.run_card(run))["basis"]
+        for run in ("plain", "dropped", "decided-task1")
+    }
     assert told == {
         "plain": {"kind": HELD_OUT, "label_paths": []},
         "dropped": {"kind": APPROXIMATE, "label_paths": ["the audit of plain"]},
@@ -182,6 +227,11 @@ def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_p
     assert [run for run in before if basis[run] == HELD_OUT and not same[run]] == []
     stayed = {run for run in before if basis[run] == APPROXIMATE and same[run]}
     assert {run.rpartition("-task")[0] or run for run in stayed} <= MAY_STAY
-    assert {"plain", "last-epoch", "nested-dropped", "nested-distilled", "average-task1", "nested-stacked-task2"} <= {
-        run for run in before if basis[run] == HELD_OUT
-    }
+    assert {
+        "plain",
+        "last-epoch",
+        "nested-dropped",
+        "nested-distilled",
+        "average-task1",
+        "nested-stacked-task2",
+    } <= {run for run in before if basis[run] == HELD_OUT}

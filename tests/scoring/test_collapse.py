@@ -12,7 +12,13 @@ from competition.scoring.collapse import FEWEST, LEAST, Spread, constant_folds
 def rows(queries: int, products: int) -> pd.DataFrame:
     """Queries with as many products each."""
     n = queries * products
-    return pd.DataFrame({"example_id": np.arange(n), "query_id": np.arange(n) // products, "product_id": np.arange(n)})
+    return pd.DataFrame(
+        {
+            "example_id": np.arange(n),
+            "query_id": np.arange(n) // products,
+            "product_id": np.arange(n),
+        }
+    )
 
 
 def outputs(values: list[float]) -> pd.DataFrame:
@@ -25,9 +31,12 @@ def test_deviations_over_rows_and_within_queries() -> None:
     assert found.rows == 20
     mean = (0.1 + 0.3 + 0.5 + 0.9) / 4
     assert found.over_rows == pytest.approx(
-        math.sqrt(((0.1 - mean) ** 2 + (0.3 - mean) ** 2 + (0.5 - mean) ** 2 + (0.9 - mean) ** 2) / 4)
+        math.sqrt(
+            ((0.1 - mean) ** 2 + (0.3 - mean) ** 2 + (0.5 - mean) ** 2 + (0.9 - mean) ** 2) / 4
+        )
     )
-    # Five queries deviate by .1 and .1 from their mean, five by .2 and .2; each has one degree of freedom.
+    # Five queries deviate by .1 and .1 from their mean, five by .2 and .2; each has one degree of
+    # freedom.
     assert found.within_queries == pytest.approx(math.sqrt(5 * (2 * 0.1**2 + 2 * 0.2**2) / 10))
     assert found.fault is None
 
@@ -49,8 +58,12 @@ def test_a_model_that_reads_the_query_alone() -> None:
     values = [0.05 * (i // 2) for i in range(20)]
     found = Spread.of(outputs(values), rows(10, 2))
     assert found.over_rows is not None and found.over_rows > 0.1 and found.within_queries == 0
-    assert found.fault == ("outputs do not depend on the product: among the products of a query they deviate by 0")
-    assert Spread.of(outputs(values), rows(20, 1)).within_queries is None  # no query has two products
+    assert found.fault == (
+        "outputs do not depend on the product: among the products of a query they deviate by 0"
+    )
+    assert (
+        Spread.of(outputs(values), rows(20, 1)).within_queries is None
+    )  # no query has two products
 
 
 def test_few_rows_and_equal_texts_say_nothing() -> None:
@@ -65,5 +78,7 @@ def test_each_fold_is_looked_at_by_itself() -> None:
     said = outputs([0.5] * FEWEST + [0.1, 0.9] * (FEWEST // 2))
     folds = [(0, said[:FEWEST]), (3, said[FEWEST:])]
     found = list(constant_folds("c1", "gain", folds, rows(n // 2, 2)))
-    assert found == [f"c1, fold 0: outputs do not depend on the text: over {FEWEST} rows they deviate by 0."]
+    assert found == [
+        f"c1, fold 0: outputs do not depend on the text: over {FEWEST} rows they deviate by 0."
+    ]
     assert not list(constant_folds("blend-task1", "score", folds, rows(n // 2, 2)))

@@ -36,20 +36,29 @@ def test_a_perfect_run_scores_one(task: str) -> None:
     outputs = one_hot(examples["label"]).assign(example_id=examples["example_id"])
     counts = evaluation.count_outputs(TASKS[task], "classes", outputs, examples)
     for groups in evaluation.estimates(counts).values():
-        assert {"all", "us"} <= set(groups) and "10+ products" not in groups  # no query is that deep
+        assert {"all", "us"} <= set(
+            groups
+        ) and "10+ products" not in groups  # no query is that deep
         assert all(estimate.value == 1 and estimate.queries for estimate in groups.values())
 
 
 def test_order_of_rows_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     examples = frame("".join(rng.choice(list("ESCI"), 60)), sorted(rng.integers(0, 9, 60)))
-    outputs = pd.DataFrame({"example_id": examples["example_id"], "gain": rng.choice([0.1, 0.5, 0.9], 60)})
+    outputs = pd.DataFrame(
+        {"example_id": examples["example_id"], "gain": rng.choice([0.1, 0.5, 0.9], 60)}
+    )
     one = evaluation.count_outputs(TASKS["task1"], "gain", outputs, examples)
     other = evaluation.count_outputs(
-        TASKS["task1"], "gain", outputs.sample(frac=1, random_state=1), examples.sample(frac=1, random_state=2)
+        TASKS["task1"],
+        "gain",
+        outputs.sample(frac=1, random_state=1),
+        examples.sample(frac=1, random_state=2),
     )
     np.testing.assert_array_equal(one.values, other.values)
-    assert repr(evaluation.estimates(one)) == repr(evaluation.estimates(other))  # NaN is as NaN here
+    assert repr(evaluation.estimates(one)) == repr(
+        evaluation.estimates(other)
+    )  # NaN is as NaN here
 
 
 def test_queries_without_gain_are_left_out_or_score_zero_by_protocol() -> None:
@@ -79,13 +88,18 @@ def test_groups_count_queries_that_can_move_and_deep_ones() -> None:
     assert sizes == {"all": 3, "us": 2, "jp": 1, "can move": 2, "10+ products": 1}
 
 
-@pytest.mark.parametrize(("deep", "group"), [(0, "all"), (1, "all"), (19, "all"), (20, "10+ products")])
+@pytest.mark.parametrize(
+    ("deep", "group"), [(0, "all"), (1, "all"), (19, "all"), (20, "10+ products")]
+)
 def test_lists_of_full_depth_lead_from_20_on(deep: int, group: str) -> None:
     labels, queries = "ES" * 5 * deep + "EI" * 30, [i // 10 for i in range(10 * deep)]
     examples = frame(labels, queries + [100 + i // 2 for i in range(60)])
     counts = evaluation.count(TASKS["task1"], examples, np.zeros(len(examples)))
     assert evaluation.leading(counts) == group
-    assert evaluation.leading(evaluation.count(TASKS["task2"], examples, np.zeros(len(examples)))) == "all"
+    assert (
+        evaluation.leading(evaluation.count(TASKS["task2"], examples, np.zeros(len(examples))))
+        == "all"
+    )
 
 
 def test_a_difference_with_itself_is_zero_and_other_queries_are_refused() -> None:
@@ -94,7 +108,9 @@ def test_a_difference_with_itself_is_zero_and_other_queries_are_refused() -> Non
     same = evaluation.difference(counts, counts)
     assert same.value == 0 and not same.differs
     with pytest.raises(ValueError, match="same queries"):
-        evaluation.difference(counts, evaluation.count(TASKS["task2"], examples.head(4), np.zeros(4)))
+        evaluation.difference(
+            counts, evaluation.count(TASKS["task2"], examples.head(4), np.zeros(4))
+        )
 
 
 def test_the_constant_answer_scores_the_share_of_its_class() -> None:

@@ -31,10 +31,18 @@ def space(tmp_path: Path) -> Workspace:
 
 
 def test_an_answer_goes_to_the_newest_line(space: Workspace) -> None:
-    result = comp("leaderboard", "add", "main", "--task", "task1", "--public", "0.8731", "-w", space.root)
-    assert result.exit_code == 0 and "0.8731" in result.output and "+0.0231" in result.output  # 0.8731 - 0.85
+    result = comp(
+        "leaderboard", "add", "main", "--task", "task1", "--public", "0.8731", "-w", space.root
+    )
+    assert (
+        result.exit_code == 0 and "0.8731" in result.output and "+0.0231" in result.output
+    )  # 0.8731 - 0.85
     log = pd.read_csv(space.leaderboard)
-    assert log["public"].tolist()[3] == 0.8731 and log["public"].notna().sum() == 1 and log["private"].isna().all()
+    assert (
+        log["public"].tolist()[3] == 0.8731
+        and log["public"].notna().sum() == 1
+        and log["private"].isna().all()
+    )
 
 
 def test_another_answer_leaves_the_first(space: Workspace) -> None:
@@ -63,9 +71,16 @@ def test_a_later_submission_keeps_the_answers(space: Workspace) -> None:
 
 
 def test_an_older_log_has_no_answers_yet(space: Workspace) -> None:
-    old = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False).drop(columns=["public", "private"])
+    old = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False).drop(
+        columns=["public", "private"]
+    )
     old.to_csv(space.leaderboard, index=False)
-    assert comp("leaderboard", "add", "main", "--task", "task2", "--public", "0.7", "-w", space.root).exit_code == 0
+    assert (
+        comp(
+            "leaderboard", "add", "main", "--task", "task2", "--public", "0.7", "-w", space.root
+        ).exit_code
+        == 0
+    )
     new = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
     pd.testing.assert_frame_equal(new[list(old.columns)], old)
     assert new["public"].tolist() == ["", "0.7", "", ""]
@@ -81,7 +96,9 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_changes(space: Workspace
         "There is no submission 'mian' (did you mean 'main'?): known are main, c1-task2."
     )
     assert "answers task1, task2: say which with --task" in add("main", "--public", "0.8")
-    assert "does not answer task3, only task1, task2" in add("main", "--task", "task3", "--public", "0.8")
+    assert "does not answer task3, only task1, task2" in add(
+        "main", "--task", "task3", "--public", "0.8"
+    )
     assert "--public 87.31 is out of range" in add("main", "--task", "task1", "--public", "87.31")
     assert "--private nan is out of range" in add("main", "--task", "task1", "--private", "nan")
     assert "There is no score to record" in add("main", "--task", "task1")
@@ -94,7 +111,9 @@ def test_an_empty_or_a_broken_log_says_so(space: Workspace) -> None:
     shutil.rmtree(space.submissions)
     result = comp("leaderboard", "-w", space.root)
     assert result.exit_code == 0 and "Nothing was submitted yet" in result.output
-    assert "the log is empty" in refused("leaderboard", "add", "main", "--public", "0.5", "-w", space.root)
+    assert "the log is empty" in refused(
+        "leaderboard", "add", "main", "--public", "0.5", "-w", space.root
+    )
 
 
 def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
@@ -105,12 +124,18 @@ def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
     log = pd.concat([log, own], ignore_index=True)
     log.to_csv(space.leaderboard, index=False, sep=";", encoding="utf-8-sig", lineterminator="\r\n")
     before = space.leaderboard.read_bytes()
-    result = comp("leaderboard", "add", "main", "--task", "task2", "--public", "0.5", "-w", space.root)
+    result = comp(
+        "leaderboard", "add", "main", "--task", "task2", "--public", "0.5", "-w", space.root
+    )
     assert result.exit_code == 0, result.stderr
     leaderboard.append(space, LINES[:1])
     content = space.leaderboard.read_bytes()
-    assert content.startswith(b"\xef\xbb\xbftime;submission;note;") and content.count(b"\r\n") == content.count(b"\n")
-    new = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False, sep=";", encoding="utf-8-sig")
+    assert content.startswith(b"\xef\xbb\xbftime;submission;note;") and content.count(
+        b"\r\n"
+    ) == content.count(b"\n")
+    new = pd.read_csv(
+        space.leaderboard, dtype=str, keep_default_na=False, sep=";", encoding="utf-8-sig"
+    )
     assert len(new) == len(log) + 1 and new.loc[1, "public"] == "0.5"
     new.loc[1, "public"] = ""
     pd.testing.assert_frame_equal(new.iloc[:-1], log)
@@ -122,8 +147,12 @@ def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
 def test_a_score_that_is_no_number_and_a_file_that_is_no_log_are_refused(space: Workspace) -> None:
     log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
     log.assign(public=["", "soon", "", ""]).to_csv(space.leaderboard, index=False)
-    assert "row 2 has the public 'soon', which is no number" in refused("leaderboard", "-w", space.root)
+    assert "row 2 has the public 'soon', which is no number" in refused(
+        "leaderboard", "-w", space.root
+    )
     log.drop(columns="submission").to_csv(space.leaderboard, index=False)
     before = space.leaderboard.read_bytes()
-    assert "lacks the column 'submission'" in refused("leaderboard", "add", "main", "--public", "0.5", "-w", space.root)
+    assert "lacks the column 'submission'" in refused(
+        "leaderboard", "add", "main", "--public", "0.5", "-w", space.root
+    )
     assert space.leaderboard.read_bytes() == before

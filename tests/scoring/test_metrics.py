@@ -17,14 +17,20 @@ GOLDEN = ["E", "I", "S", "S", "S", "I", "I", "S", "I", "I", "S", "I", "I", "S", 
 
 def one_query(gain: list[float], score: list[float], **more: object) -> float:
     """The nDCG of a single list."""
-    _, values = metrics.ndcg_per_query(np.zeros(len(gain), np.int64), np.array(gain), np.array(score), **more)
+    _, values = metrics.ndcg_per_query(
+        np.zeros(len(gain), np.int64), np.array(gain), np.array(score), **more
+    )
     return float(values[0])
 
 
-@pytest.mark.parametrize(("protocol", "expected"), [("paper", 0.730359), ("released-script", 0.704560)])
+@pytest.mark.parametrize(
+    ("protocol", "expected"), [("paper", 0.730359), ("released-script", 0.704560)]
+)
 def test_golden_list(protocol: str, expected: float) -> None:
     gain = [GAINS[protocol][LABEL_LETTERS[letter]] for letter in GOLDEN]
-    assert one_query(gain, [-float(i) for i in range(len(gain))]) == pytest.approx(expected, abs=5e-7)
+    assert one_query(gain, [-float(i) for i in range(len(gain))]) == pytest.approx(
+        expected, abs=5e-7
+    )
 
 
 def test_three_products_by_hand() -> None:
@@ -43,20 +49,26 @@ def test_ties_go_by_the_tie_key_else_by_the_order_of_rows() -> None:
 
 def test_a_missing_row_adds_to_the_ideal_alone() -> None:
     listed = np.array([False, True])
-    assert one_query([1.0, 0.1], [2, 1], ranked=listed) == pytest.approx(0.1 / (1 + 0.1 / math.log2(3)))
+    assert one_query([1.0, 0.1], [2, 1], ranked=listed) == pytest.approx(
+        0.1 / (1 + 0.1 / math.log2(3))
+    )
     assert one_query([1.0, 0.1], [2, 1], ranked=np.array([False, False])) == 0.0
 
 
 def test_no_gain_is_nan_and_equal_gains_score_one() -> None:
     query = np.array([7, 7, 3, 3])
-    queries, values = metrics.ndcg_per_query(query, np.array([0.0, 0.0, 0.1, 0.1]), np.array([1.0, 2, 1, 2]))
+    queries, values = metrics.ndcg_per_query(
+        query, np.array([0.0, 0.0, 0.1, 0.1]), np.array([1.0, 2, 1, 2])
+    )
     assert queries.tolist() == [3, 7]
     assert values[0] == 1.0 and math.isnan(values[1])
     assert metrics.movable(query, np.array([0.0, 1.0, 0.1, 0.1])).tolist() == [False, True]
 
 
 @given(
-    st.lists(st.sampled_from([1.0, 0.1, 0.01, 0.0]), min_size=2, max_size=40).filter(lambda g: max(g) > 0),
+    st.lists(st.sampled_from([1.0, 0.1, 0.01, 0.0]), min_size=2, max_size=40).filter(
+        lambda g: max(g) > 0
+    ),
     st.randoms(use_true_random=False),
 )
 def test_agrees_with_scikit_learn(gain: list[float], random: object) -> None:
@@ -74,7 +86,11 @@ def test_random_order_is_the_mean_over_all_orders() -> None:
     assert expected[0] == pytest.approx(np.mean(every))
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60
+    )
+)
 def test_f1_agrees_with_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
     query, truth, predicted = (np.array(column) for column in zip(*rows, strict=True))
     _, counts = metrics.confusion_per_query(query, truth, predicted, 4)
@@ -106,7 +122,9 @@ def test_bootstrap_in_chunks_is_the_bootstrap_in_one_piece(monkeypatch: pytest.M
     whole = metrics.bootstrap(counts, metrics.mean)
     monkeypatch.setattr(metrics, "_CHUNK", 120)
     pieces = metrics.bootstrap(counts, metrics.mean)
-    assert (pieces.value, pieces.low, pieces.high) == pytest.approx((whole.value, whole.low, whole.high), rel=1e-12)
+    assert (pieces.value, pieces.low, pieces.high) == pytest.approx(
+        (whole.value, whole.low, whole.high), rel=1e-12
+    )
 
 
 def test_paired_difference_is_narrow_where_both_vary_together() -> None:
@@ -154,10 +172,15 @@ def test_few_queries_have_at_least_student_s_interval() -> None:
     values = np.random.default_rng(5).normal(0.5, 0.1, 40)
     estimate = metrics.bootstrap(np.column_stack([values, np.ones(40)]), metrics.mean)
     half = 2.0227 * values.std(ddof=1) / math.sqrt(40)  # Student's t with 39 degrees of freedom
-    assert estimate.low <= values.mean() - 0.999 * half and estimate.high >= values.mean() + 0.999 * half
+    assert (
+        estimate.low <= values.mean() - 0.999 * half
+        and estimate.high >= values.mean() + 0.999 * half
+    )
 
 
-@pytest.mark.parametrize(("z", "freedom", "expected"), [(1.959964, 9, 2.2622), (1.644854, 29, 1.6991)])
+@pytest.mark.parametrize(
+    ("z", "freedom", "expected"), [(1.959964, 9, 2.2622), (1.644854, 29, 1.6991)]
+)
 def test_student_s_quantiles(z: float, freedom: int, expected: float) -> None:
     assert metrics.student(z, freedom) == pytest.approx(expected, abs=5e-4)
 
@@ -168,7 +191,9 @@ def test_equal_queries_leave_nothing_open_and_an_interval_stays_within_its_range
     values = np.r_[np.ones(14), 0.2]
     counts = np.column_stack([values, np.ones(15)])
     assert (
-        metrics.bootstrap(counts, metrics.mean).high > 1 == metrics.bootstrap(counts, metrics.mean, within=(0, 1)).high
+        metrics.bootstrap(counts, metrics.mean).high
+        > 1
+        == metrics.bootstrap(counts, metrics.mean, within=(0, 1)).high
     )
 
 

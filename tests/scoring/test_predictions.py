@@ -24,17 +24,19 @@ def gains(ids: list[int], shift: float = 0.0) -> pd.DataFrame:
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with one complete run."""
     space = Workspace(tmp_path)
-    predictions.write_fold(space.oof_fold("r", 0), gains([3, 1]), "gain", "a")
-    predictions.write_fold(space.oof_fold("r", 1), gains([2, 4]), "gain", "a")
-    predictions.write_fold(space.test_fold("r", 0), gains([9, 8]), "gain", "a")
-    predictions.write_fold(space.test_fold("r", 1), gains([8, 9], shift=0.5), "gain", "a")
+    predictions.write_outputs(space.oof_fold("r", 0), gains([3, 1]), "gain", "a")
+    predictions.write_outputs(space.oof_fold("r", 1), gains([2, 4]), "gain", "a")
+    predictions.write_outputs(space.test_fold("r", 0), gains([9, 8]), "gain", "a")
+    predictions.write_outputs(space.test_fold("r", 1), gains([8, 9], shift=0.5), "gain", "a")
     return space
 
 
 def read(space: Workspace) -> predictions.Run:
     """The run of the fixture."""
     return predictions.read_run(
-        space, predictions.RunPlan("r", "gain", ("task1",), "comp train --recipe r", (("a", "a"),) * 2), EXAMPLES
+        space,
+        predictions.RunPlan("r", "gain", ("task1",), "comp train --recipe r", (("a", "a"),) * 2),
+        EXAMPLES,
     )
 
 
@@ -47,14 +49,19 @@ def test_rows_are_matched_by_id_and_test_rows_are_the_mean_of_folds(workspace: W
 
 
 def test_a_file_made_from_other_inputs_is_refused(workspace: Workspace) -> None:
-    predictions.write_fold(workspace.test_fold("r", 1), gains([8, 9]), "gain", "b")
-    with pytest.raises(CompError, match=r"test-1\.parquet is out of date, it was made from other rows"):
+    predictions.write_outputs(workspace.test_fold("r", 1), gains([8, 9]), "gain", "b")
+    with pytest.raises(
+        CompError, match=r"test-1\.parquet is out of date, it was made from other rows"
+    ):
         read(workspace)
 
 
 def test_a_missing_fold_is_named(workspace: Workspace) -> None:
     workspace.oof_fold("r", 1).unlink()
-    with pytest.raises(CompError, match="'r' is not complete, its fold 1 is missing: `comp train --recipe r` makes it"):
+    with pytest.raises(
+        CompError,
+        match="'r' is not complete, its fold 1 is missing: `comp train --recipe r` makes it",
+    ):
         read(workspace)
 
 
@@ -69,7 +76,7 @@ def test_a_missing_fold_is_named(workspace: Workspace) -> None:
 def test_rows_that_are_missing_strange_or_double_are_refused(
     workspace: Workspace, ids: list[int], sentence: str
 ) -> None:
-    predictions.write_fold(workspace.oof_fold("r", 1), gains(ids), "gain", "a")
+    predictions.write_outputs(workspace.oof_fold("r", 1), gains(ids), "gain", "a")
     with pytest.raises(CompError, match=sentence):
         read(workspace)
 
@@ -77,12 +84,18 @@ def test_rows_that_are_missing_strange_or_double_are_refused(
 def test_values_are_checked_when_they_are_written(tmp_path: Path) -> None:
     bad = pd.DataFrame({"example_id": [5], "gain": [float("nan")]})
     with pytest.raises(CompError, match="1 rows are not finite, the first is 5"):
-        predictions.write_fold(tmp_path / "fold-0.parquet", bad, "gain", "a")
+        predictions.write_outputs(tmp_path / "fold-0.parquet", bad, "gain", "a")
     half = pd.DataFrame(
-        {"example_id": [6], "p_exact": [0.5], "p_substitute": [0.2], "p_complement": [0.1], "p_irrelevant": [0.1]}
+        {
+            "example_id": [6],
+            "p_exact": [0.5],
+            "p_substitute": [0.2],
+            "p_complement": [0.1],
+            "p_irrelevant": [0.1],
+        }
     )
     with pytest.raises(CompError, match="do not sum to 1, the first is 6"):
-        predictions.write_fold(tmp_path / "fold-0.parquet", half, "classes", "a")
+        predictions.write_outputs(tmp_path / "fold-0.parquet", half, "classes", "a")
     assert not list(tmp_path.iterdir())
 
 
@@ -95,17 +108,26 @@ def test_a_damaged_file_is_named(workspace: Workspace) -> None:
 def test_values_are_checked_when_they_are_read(workspace: Workspace) -> None:
     bad = gains([2, 4]).assign(gain=[float("nan"), 0.04])
     write_table(workspace.oof_fold("r", 1), bad, "a")
-    with pytest.raises(CompError, match="The run 'r', fold 1: 1 rows are not finite, the first is 2"):
+    with pytest.raises(
+        CompError, match="The run 'r', fold 1: 1 rows are not finite, the first is 2"
+    ):
         read(workspace)
-    predictions.write_fold(workspace.oof_fold("r", 1), gains([2, 4]), "gain", "a")
+    predictions.write_outputs(workspace.oof_fold("r", 1), gains([2, 4]), "gain", "a")
     write_table(workspace.test_fold("r", 0), gains([8, 9]).assign(gain=float("inf")), "a")
-    with pytest.raises(CompError, match="The run 'r', test rows of fold 0: 2 rows are not finite, the first is 8"):
+    with pytest.raises(
+        CompError, match="The run 'r', test rows of fold 0: 2 rows are not finite, the first is 8"
+    ):
         read(workspace)
 
 
 def test_probabilities_are_checked_when_they_are_read(tmp_path: Path) -> None:
-    space, columns = Workspace(tmp_path), ["p_exact", "p_substitute", "p_complement", "p_irrelevant"]
-    good = pd.DataFrame([[0.4, 0.3, 0.2, 0.1]] * 6, columns=columns).assign(example_id=[1, 2, 3, 4, 8, 9])
+    space, columns = (
+        Workspace(tmp_path),
+        ["p_exact", "p_substitute", "p_complement", "p_irrelevant"],
+    )
+    good = pd.DataFrame([[0.4, 0.3, 0.2, 0.1]] * 6, columns=columns).assign(
+        example_id=[1, 2, 3, 4, 8, 9]
+    )
     half = good.assign(p_exact=[0.4, 0.4, 0.3, 0.5, 0.4, 0.4])  # rows 3 and 4
     write_table(space.oof_fold("c", 0), half.head(4), "a")
     write_table(space.test_fold("c", 0), good.tail(2), "a")
@@ -115,7 +137,8 @@ def test_probabilities_are_checked_when_they_are_read(tmp_path: Path) -> None:
         predictions.read_run(space, plan, EXAMPLES)
 
 
-# --- folds of other parts ----------------------------------------------------------------------------------------
+# --- folds of other parts
+# ----------------------------------------------------------------------------------------
 
 
 def test_a_run_whose_folds_are_those_of_the_scheme_is_taken(workspace: Workspace) -> None:
@@ -128,7 +151,8 @@ def test_a_run_that_was_trained_on_other_parts_is_named(workspace: Workspace) ->
         predictions.check_parts(read(workspace), pd.Series({1: 0, 2: 0, 3: 0, 4: 2}), "five")
 
 
-# --- nested models -----------------------------------------------------------------------------------------------
+# --- nested models
+# -----------------------------------------------------------------------------------------------
 
 FOLD = pd.Series({14: 4, 13: 3, 12: 2, 11: 1, 10: 0, 20: 0})  # the fold of the rows 10..14 and 20
 PAIRS = dict.fromkeys(combinations(range(5), 2), "a")
@@ -150,7 +174,7 @@ def nested(tmp_path: Path) -> Workspace:
     """A workspace with the nested models of five folds."""
     space = Workspace(tmp_path)
     for pair in PAIRS:
-        predictions.write_fold(space.pair("n", pair), of_pair(pair), "gain", "a")
+        predictions.write_outputs(space.pair("n", pair), of_pair(pair), "gain", "a")
     return space
 
 
@@ -169,11 +193,18 @@ def test_a_fold_sees_what_models_that_left_it_out_say_by_hand(nested: Workspace)
     assert of_two[12] == pytest.approx(sum(four) / 4)
 
 
-def test_what_a_fold_sees_comes_only_from_models_that_left_it_and_the_row_out(nested: Workspace) -> None:
+def test_what_a_fold_sees_comes_only_from_models_that_left_it_and_the_row_out(
+    nested: Workspace,
+) -> None:
     before = predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
-    predictions.write_fold(nested.pair("n", (1, 3)), of_pair((1, 3)).assign(gain=9.0), "gain", "a")
+    predictions.write_outputs(
+        nested.pair("n", (1, 3)), of_pair((1, 3)).assign(gain=9.0), "gain", "a"
+    )
     after = predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
-    moved = {k: before[k]["example_id"][(before[k]["gain"] != after[k]["gain"]).to_numpy()].tolist() for k in before}
+    moved = {
+        k: before[k]["example_id"][(before[k]["gain"] != after[k]["gain"]).to_numpy()].tolist()
+        for k in before
+    }
     assert moved == {0: [], 1: [11, 13], 2: [], 3: [11, 13], 4: []}
 
 
@@ -190,7 +221,7 @@ def test_a_pair_that_was_made_from_other_inputs_is_named(nested: Workspace) -> N
 
 @pytest.mark.parametrize("ids", [[10, 20], [10, 20, 11, 12], [10, 20, 13]])
 def test_a_pair_of_other_rows_is_named(nested: Workspace, ids: list[int]) -> None:
-    predictions.write_fold(nested.pair("n", (0, 1)), gains(ids), "gain", "a")
+    predictions.write_outputs(nested.pair("n", (0, 1)), gains(ids), "gain", "a")
     sentence = r"pair-0-1\.parquet does not hold the rows of the folds 0 and 1 exactly once"
     with pytest.raises(CompError, match=sentence):
         predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
@@ -204,5 +235,7 @@ def test_a_pair_with_a_row_twice_is_named(nested: Workspace) -> None:
 
 def test_a_pair_that_is_not_finite_is_named(nested: Workspace) -> None:
     write_table(nested.pair("n", (3, 4)), of_pair((3, 4)).assign(gain=[np.nan, 1.0]), "a")
-    with pytest.raises(CompError, match=r"pair-3-4\.parquet: 1 rows are not finite, the first is 14"):
+    with pytest.raises(
+        CompError, match=r"pair-3-4\.parquet: 1 rows are not finite, the first is 14"
+    ):
         predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)

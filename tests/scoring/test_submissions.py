@@ -31,8 +31,12 @@ def examples(workspace: Workspace) -> pd.DataFrame:
 
 def perfect(examples: pd.DataFrame) -> pd.DataFrame:
     """Outputs of a 4-class run that is always right and certain."""
-    one_hot = pd.DataFrame({f"p_{label}": (examples["label"] == label).astype(float) for label in LABELS})
-    return one_hot.assign(example_id=examples["example_id"], p_not=0.0)[["example_id", *KINDS["classes"].outputs]]
+    one_hot = pd.DataFrame(
+        {f"p_{label}": (examples["label"] == label).astype(float) for label in LABELS}
+    )
+    return one_hot.assign(example_id=examples["example_id"], p_not=0.0)[
+        ["example_id", *KINDS["classes"].outputs]
+    ]
 
 
 def perfect_answer(task: str, examples: pd.DataFrame) -> pd.DataFrame:
@@ -81,15 +85,20 @@ def score(task: str, text: str, examples: pd.DataFrame, protocol: str = "paper")
     return next(iter(estimates(counts, ("all",)).values()))["all"].value
 
 
-# --- writing -----------------------------------------------------------------------------------------------------
+# --- writing
+# -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_perfect_file_scores_one(task: str, workspace: Workspace, examples: pd.DataFrame, tmp_path: Path) -> None:
+def test_a_perfect_file_scores_one(
+    task: str, workspace: Workspace, examples: pd.DataFrame, tmp_path: Path
+) -> None:
     text = to_csv(perfect_answer(task, examples))
     assert score(task, text, examples) == 1.0
     (tmp_path / "perfect.csv").write_text(text, encoding="utf-8")
-    assert comp("check", tmp_path / "perfect.csv", "--task", task, "-w", workspace.root).exit_code == 0
+    assert (
+        comp("check", tmp_path / "perfect.csv", "--task", task, "-w", workspace.root).exit_code == 0
+    )
     result = comp("score", tmp_path / "perfect.csv", "--task", task, "-w", workspace.root)
     assert result.exit_code == 0 and "1.000000" in result.output
 
@@ -117,21 +126,31 @@ def test_classes_are_ranked_by_expected_gain() -> None:
     # 0.3 exact and 0.7 irrelevant gains 0.3; certainly a substitute gains 0.1.
     outputs = pd.DataFrame([[10, 0.0, 1.0, 0.0, 0.0], [11, 0.3, 0.0, 0.0, 0.7]])
     outputs.columns = ["example_id", *KINDS["classes"].outputs]
-    assert make_answer(TASKS["task1"], "classes", outputs, examples)["product_id"].tolist() == ["b", "a"]
+    assert make_answer(TASKS["task1"], "classes", outputs, examples)["product_id"].tolist() == [
+        "b",
+        "a",
+    ]
     assert make_answer(TASKS["task2"], "classes", outputs, examples)["esci_label"].tolist() == [
         "substitute",
         "irrelevant",
     ]
-    assert make_answer(TASKS["task3"], "classes", outputs, examples)["substitute_label"].tolist() == [
+    assert make_answer(TASKS["task3"], "classes", outputs, examples)[
+        "substitute_label"
+    ].tolist() == [
         "substitute",
         "no_substitute",
     ]
 
 
 def test_only_the_test_rows_of_the_task_are_answered() -> None:
-    examples = small("ESCI", "1111", split=["test", "train", "test", "test"], task1=[True, True, False, True])
+    examples = small(
+        "ESCI", "1111", split=["test", "train", "test", "test"], task1=[True, True, False, True]
+    )
     outputs = pd.DataFrame({"example_id": [10, 12, 13], "gain": [1.0, 2.0, 3.0]})
-    assert make_answer(TASKS["task1"], "gain", outputs, examples)["product_id"].tolist() == ["d", "a"]
+    assert make_answer(TASKS["task1"], "gain", outputs, examples)["product_id"].tolist() == [
+        "d",
+        "a",
+    ]
 
 
 def test_ids_are_written_verbatim() -> None:
@@ -151,7 +170,8 @@ def test_any_id_that_the_data_may_have_can_be_answered(number: int) -> None:
     assert answer["example_id"].tolist() == [number, 5]
 
 
-# --- checking ----------------------------------------------------------------------------------------------------
+# --- checking
+# ----------------------------------------------------------------------------------------------------
 
 # Queries 1 (a, b) and 2 (c).
 VALID = {
@@ -164,22 +184,77 @@ WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "task1 lacks a query": ("task1", "2,c\n", "", ("1 of 3", "query_id 2, product_id 'c'")),
     "task2 lacks a row": ("task2", "11,substitute\n", "", ("1 of 3", "example_id 11")),
     "task3 lacks a row": ("task3", "12,no_substitute\n", "", ("1 of 3", "example_id 12")),
-    "nothing but a header": ("task2", "10,exact\n11,substitute\n12,irrelevant\n", "", ("3 of 3", "example_id 10")),
-    "an extra row": ("task2", "11,", "99,exact\n11,", ("row 2 ", "99", "not among the test rows of task2")),
-    "a product of another query": ("task1", "2,c", "2,a", ("row 3 ", "'a'", "not among the test rows of task1")),
+    "nothing but a header": (
+        "task2",
+        "10,exact\n11,substitute\n12,irrelevant\n",
+        "",
+        ("3 of 3", "example_id 10"),
+    ),
+    "an extra row": (
+        "task2",
+        "11,",
+        "99,exact\n11,",
+        ("row 2 ", "99", "not among the test rows of task2"),
+    ),
+    "a product of another query": (
+        "task1",
+        "2,c",
+        "2,a",
+        ("row 3 ", "'a'", "not among the test rows of task1"),
+    ),
     "a training row": ("task2", "12,", "1,", ("row 3 ", "1", "not among the test rows")),
     "a row twice": ("task1", "1,a\n", "1,b\n", ("row 2 ", "'b'", "repeats")),
     "an example twice": ("task3", "12,", "11,", ("row 3 ", "11", "repeats")),
-    "a missing column": ("task2", "esci_label", "label", ("example_id, esci_label", "found example_id, label")),
-    "an extra column": ("task1", "query_id,product_id\n1,b", "query_id,product_id,score\n1,b,9", ("found", "score")),
+    "a missing column": (
+        "task2",
+        "esci_label",
+        "label",
+        ("example_id, esci_label", "found example_id, label"),
+    ),
+    "an extra column": (
+        "task1",
+        "query_id,product_id\n1,b",
+        "query_id,product_id,score\n1,b,9",
+        ("found", "score"),
+    ),
     "a column twice": ("task3", "example_id,sub", "example_id,example_id,sub", ("twice",)),
-    "another task's column": ("task3", "substitute_label", "esci_label", ("found example_id, esci_label",)),
-    "no header": ("task2", "example_id,esci_label\n", "", ("the columns must be", "found 10, exact")),
-    "another separator": ("task2", "example_id,esci_label", "example_id;esci_label", ("separated by ';'",)),
-    "another case": ("task2", "esci_label", "ESCI_label", ("'ESCI_label' is to be written 'esci_label'",)),
-    "an unknown label": ("task2", "irrelevant", "unrelated", ("row 3 ", "'unrelated'", "exact, substitute")),
+    "another task's column": (
+        "task3",
+        "substitute_label",
+        "esci_label",
+        ("found example_id, esci_label",),
+    ),
+    "no header": (
+        "task2",
+        "example_id,esci_label\n",
+        "",
+        ("the columns must be", "found 10, exact"),
+    ),
+    "another separator": (
+        "task2",
+        "example_id,esci_label",
+        "example_id;esci_label",
+        ("separated by ';'",),
+    ),
+    "another case": (
+        "task2",
+        "esci_label",
+        "ESCI_label",
+        ("'ESCI_label' is to be written 'esci_label'",),
+    ),
+    "an unknown label": (
+        "task2",
+        "irrelevant",
+        "unrelated",
+        ("row 3 ", "'unrelated'", "exact, substitute"),
+    ),
     "a capital letter": ("task2", "exact", "Exact", ("row 1 ", "'Exact'")),
-    "a label of another task": ("task3", "11,substitute", "11,exact", ("row 2 ", "'exact'", "no_substitute")),
+    "a label of another task": (
+        "task3",
+        "11,substitute",
+        "11,exact",
+        ("row 2 ", "'exact'", "no_substitute"),
+    ),
     "a blank label": ("task2", "11,substitute", "11,", ("row 2 ", "blank esci_label")),
     "a blank id": ("task2", "11,substitute", ",substitute", ("row 2 ", "blank example_id")),
     "white space": ("task1", "1,a", "1, ", ("row 2 ", "blank product_id")),
@@ -207,7 +282,9 @@ def test_valid_files_are_valid(task: str, by_hand: Workspace, tmp_path: Path) ->
 
 @pytest.mark.parametrize("wrong", WRONG)
 @pytest.mark.parametrize("command", ["check", "score"])
-def test_wrong_files_are_refused(command: str, wrong: str, by_hand: Workspace, tmp_path: Path) -> None:
+def test_wrong_files_are_refused(
+    command: str, wrong: str, by_hand: Workspace, tmp_path: Path
+) -> None:
     task, old, new, words = WRONG[wrong]
     assert old in VALID[task]
     file = tmp_path / "answer.csv"
@@ -242,10 +319,14 @@ def test_a_missing_file_is_refused(by_hand: Workspace, tmp_path: Path) -> None:
     assert "nowhere.csv is missing" in sentence
 
 
-def test_rows_with_a_cell_more_than_the_header_are_refused(by_hand: Workspace, tmp_path: Path) -> None:
+def test_rows_with_a_cell_more_than_the_header_are_refused(
+    by_hand: Workspace, tmp_path: Path
+) -> None:
     header, *rows = VALID["task2"].splitlines()
     file = tmp_path / "answer.csv"
-    file.write_text("\n".join([header, *(f"{i},{row}" for i, row in enumerate(rows))]) + "\n", encoding="utf-8")
+    file.write_text(
+        "\n".join([header, *(f"{i},{row}" for i, row in enumerate(rows))]) + "\n", encoding="utf-8"
+    )
     assert "answer.csv" in refused("check", file, "--task", "task2", "-w", by_hand.root)
 
 
@@ -258,7 +339,9 @@ def test_the_order_of_columns_is_free(task: str) -> None:
 def test_windows_lines_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     file = tmp_path / "answer.csv"
     file.write_bytes(b"\xef\xbb\xbf" + VALID["task2"].replace("\n", "\r\n").encode())
-    pd.testing.assert_frame_equal(read_answer(file, file.name, TASKS["task2"]), read("task2", VALID["task2"]))
+    pd.testing.assert_frame_equal(
+        read_answer(file, file.name, TASKS["task2"]), read("task2", VALID["task2"])
+    )
 
 
 def test_a_file_that_never_predicts_some_class_is_valid(by_hand: Workspace, tmp_path: Path) -> None:
@@ -270,7 +353,10 @@ def test_a_file_that_never_predicts_some_class_is_valid(by_hand: Workspace, tmp_
         ("task3", "substitute"),
     ):
         column = TASKS[task].answer
-        file.write_text(f"example_id,{column}\n" + "".join(f"{i},{label}\n" for i in (10, 11, 12)), encoding="utf-8")
+        file.write_text(
+            f"example_id,{column}\n" + "".join(f"{i},{label}\n" for i in (10, 11, 12)),
+            encoding="utf-8",
+        )
         assert comp("check", file, "--task", task, "-w", by_hand.root).exit_code == 0
         assert comp("score", file, "--task", task, "-w", by_hand.root).exit_code == 0
 
@@ -280,8 +366,14 @@ def test_a_file_that_never_predicts_some_class_is_valid(by_hand: Workspace, tmp_
     [
         (("check", "--task", "taks1"), ("'taks1'", "did you mean 'task1'", "task1, task2, task3")),
         (("score", "--task", "task11"), ("'task11'", "did you mean 'task1'")),
-        (("score", "--task", "task1", "--protocol", "papper"), ("'papper'", "did you mean 'paper'")),
-        (("score", "--task", "task1", "--protocol", "released"), ("'released'", "did you mean 'released-script'")),
+        (
+            ("score", "--task", "task1", "--protocol", "papper"),
+            ("'papper'", "did you mean 'paper'"),
+        ),
+        (
+            ("score", "--task", "task1", "--protocol", "released"),
+            ("'released'", "did you mean 'released-script'"),
+        ),
     ],
 )
 def test_unknown_names_are_answered_with_the_nearest(
@@ -294,7 +386,8 @@ def test_unknown_names_are_answered_with_the_nearest(
         assert word in sentence
 
 
-# --- grading -----------------------------------------------------------------------------------------------------
+# --- grading
+# -----------------------------------------------------------------------------------------------------
 
 
 def discounted(*gains: float) -> float:
@@ -355,7 +448,15 @@ def test_a_missing_label_is_a_wrong_one() -> None:
 
 def test_allow_missing_allows_nothing_else(by_hand: Workspace, tmp_path: Path) -> None:
     (tmp_path / "part.csv").write_text("query_id,product_id\n1,b\n1,b\n", encoding="utf-8")
-    arguments = ("score", tmp_path / "part.csv", "--task", "task1", "--allow-missing", "-w", by_hand.root)
+    arguments = (
+        "score",
+        tmp_path / "part.csv",
+        "--task",
+        "task1",
+        "--allow-missing",
+        "-w",
+        by_hand.root,
+    )
     assert "row 2 " in refused(*arguments)
 
 
@@ -363,29 +464,47 @@ def test_labels_by_hand() -> None:
     examples = small("EESI", "1122")
     text = "example_id,esci_label\n10,exact\n11,irrelevant\n12,substitute\n13,irrelevant\n"
     assert score("task2", text, examples) == pytest.approx(3 / 4)
-    # exact: 1 right of 1 said and 2 true; irrelevant: 1 right of 2 said and 1 true; substitute: 1 of 1 and 1.
+    # exact: 1 right of 1 said and 2 true; irrelevant: 1 right of 2 said and 1 true; substitute: 1
+    # of 1 and 1.
     macro = estimates(grade(read("task2", text), TASKS["task2"], examples))["macro-F1"]["all"].value
     assert macro == pytest.approx((2 * 1 / (1 + 2) + 2 * 1 / (2 + 1) + 2 * 1 / (1 + 1)) / 3)
 
 
 @pytest.mark.parametrize("task", ["task2", "task3"])
-def test_the_order_of_rows_is_no_answer_in_classification(task: str, examples: pd.DataFrame) -> None:
+def test_the_order_of_rows_is_no_answer_in_classification(
+    task: str, examples: pd.DataFrame
+) -> None:
     test = examples[examples["split"] == "test"]
     rng = np.random.default_rng(0)
     answer = pd.DataFrame(
-        {"example_id": test["example_id"], TASKS[task].answer: rng.choice(TASKS[task].classes, len(test))}
+        {
+            "example_id": test["example_id"],
+            TASKS[task].answer: rng.choice(TASKS[task].classes, len(test)),
+        }
     )
     straight = estimates(grade(answer, TASKS[task], examples))
     for seed in range(3):
-        assert estimates(grade(answer.sample(frac=1, random_state=seed), TASKS[task], examples)) == straight
+        assert (
+            estimates(grade(answer.sample(frac=1, random_state=seed), TASKS[task], examples))
+            == straight
+        )
 
 
 def test_the_order_of_queries_is_no_answer_in_ranking(examples: pd.DataFrame) -> None:
     answer = make_answer(TASKS["task1"], "classes", perfect(examples), examples)
     other = answer.iloc[::-1].sort_values("query_id", kind="stable")
-    moved = pd.concat([rows for _, rows in sorted(other.groupby("query_id"), reverse=True, key=lambda pair: pair[0])])
-    assert estimates(grade(moved, TASKS["task1"], examples)) == estimates(grade(other, TASKS["task1"], examples))
-    assert estimates(grade(other, TASKS["task1"], examples)) != estimates(grade(answer, TASKS["task1"], examples))
+    moved = pd.concat(
+        [
+            rows
+            for _, rows in sorted(other.groupby("query_id"), reverse=True, key=lambda pair: pair[0])
+        ]
+    )
+    assert estimates(grade(moved, TASKS["task1"], examples)) == estimates(
+        grade(other, TASKS["task1"], examples)
+    )
+    assert estimates(grade(other, TASKS["task1"], examples)) != estimates(
+        grade(answer, TASKS["task1"], examples)
+    )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -394,7 +513,9 @@ def test_rows_without_labels_cannot_be_graded(task: str, tmp_path: Path) -> None
     file = tmp_path / "answer.csv"
     file.write_text(VALID[task], encoding="utf-8")
     assert comp("check", file, "--task", task, "-w", root).exit_code == 0
-    assert f"test rows of {task} have no labels" in refused("score", file, "--task", task, "-w", root)
+    assert f"test rows of {task} have no labels" in refused(
+        "score", file, "--task", task, "-w", root
+    )
 
 
 def test_an_output_that_is_missing_is_no_answer() -> None:

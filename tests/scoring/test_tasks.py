@@ -19,7 +19,9 @@ OUTPUTS = pd.DataFrame(
 
 def test_expected_gain_weighs_every_class() -> None:
     values = OUTPUTS[list(KINDS["classes"].outputs)].to_numpy()
-    assert expected_gain(values).tolist() == pytest.approx([0.49 * 1 + 0.51 * 0.1, 0.2 * 1 + 0.3 * 0.1 + 0.1 * 0.01])
+    assert expected_gain(values).tolist() == pytest.approx(
+        [0.49 * 1 + 0.51 * 0.1, 0.2 * 1 + 0.3 * 0.1 + 0.1 * 0.01]
+    )
 
 
 def test_four_classes_answer_every_task() -> None:
@@ -40,7 +42,10 @@ def test_a_regressor_answers_ranking_alone() -> None:
 
 def test_targets_and_truth() -> None:
     examples = pd.DataFrame(
-        {"label": ["exact", "irrelevant", None], "substitute": pd.array([False, False, True], "boolean")}
+        {
+            "label": ["exact", "irrelevant", None],
+            "substitute": pd.array([False, False, True], "boolean"),
+        }
     )
     np.testing.assert_array_equal(target("classes", examples), [0, 3, np.nan])
     np.testing.assert_array_equal(target("gain", examples), [1.0, 0.0, np.nan])

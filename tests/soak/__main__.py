@@ -7,7 +7,14 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from tests.soak.faults import Kind, Undisturbed, killed_at_times, killed_at_writes, refused_writes, suffer
+from tests.soak.faults import (
+    Kind,
+    Undisturbed,
+    killed_at_times,
+    killed_at_writes,
+    refused_writes,
+    suffer,
+)
 from tests.soak.hostile import SECONDS, bad_inputs
 from tests.soak.tables import made_up_tables
 from tests.zoo import FAMILIES, METHODS, Zoo
@@ -25,7 +32,10 @@ def visit_zoo(folder: Path, families: list[str]) -> int:
                 wrong += 1
                 print(f"wrong: {family}, {method}: {traceback.format_exc()}", flush=True)
     tried = len(families) * len(METHODS)
-    print(f"encoders: {tried - wrong} of {tried} families by methods train, or are refused by key", flush=True)
+    print(
+        f"encoders: {tried - wrong} of {tried} families by methods train, or are refused by key",
+        flush=True,
+    )
     return wrong
 
 
@@ -34,10 +44,16 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs, at random times")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="SIGKILLs, at random writes")
     parser.add_argument("--refusals", type=int, default=100, help="writes that fail")
-    parser.add_argument("--at-once", type=int, default=1, help="faults that a run meets before it is left alone")
+    parser.add_argument(
+        "--at-once", type=int, default=1, help="faults that a run meets before it is left alone"
+    )
     parser.add_argument("--inputs", type=int, default=20_000)
-    parser.add_argument("--families", type=int, default=len(FAMILIES), help="of encoders, by each method")
-    parser.add_argument("--tables", type=int, default=20_000, help="made-up tables that are read and written")
+    parser.add_argument(
+        "--families", type=int, default=len(FAMILIES), help="of encoders, by each method"
+    )
+    parser.add_argument(
+        "--tables", type=int, default=20_000, help="made-up tables that are read and written"
+    )
     parser.add_argument("--seed", type=int, default=2022)
     asked = parser.parse_args()
     kinds: dict[Kind, int] = {
@@ -61,7 +77,9 @@ def main() -> None:
         for what, number in sorted(counted.items()):
             print(f"bad inputs: {what}: {number:,}")
         if not failures:
-            print(f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written")
+            print(
+                f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written"
+            )
         wrong += failures
     if asked.families:
         wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: asked.families])

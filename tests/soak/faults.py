@@ -22,7 +22,8 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import artefacts
 
-# The smallest workspace that has every kind of artefact: tables, trees, an encoder, weights, cards, answer files.
+# The smallest workspace that has every kind of artefact: tables, trees, an encoder, weights, cards,
+# answer files.
 SETTINGS = """
 preset = "tiny"
 recipes = ["lexical", "c1"]
@@ -64,7 +65,8 @@ def small_workspace(folder: Path) -> Workspace:
 class Undisturbed:
     """A run that nothing happened to: where it started, what it left, how long it took, how often it wrote.
 
-    The `seconds` become those of a later one that met no fault, since the machine may be busier or less so by then.
+    The `seconds` become those of a later one that met no fault, since the machine may be busier or
+    less so by then.
     """
 
     start: Path
@@ -95,9 +97,17 @@ class Undisturbed:
         code, said = run(root)
         assert code == 0, said
         found = artefacts(root)
-        differ = [name for name in found.keys() | self.artefacts.keys() if found.get(name) != self.artefacts.get(name)]
+        differ = [
+            name
+            for name in found.keys() | self.artefacts.keys()
+            if found.get(name) != self.artefacts.get(name)
+        ]
         assert not differ, f"{sorted(differ)} differ"
-        half = [str(path.relative_to(root)) for path in root.rglob("*") if path.name.endswith((".tmp", ".old"))]
+        half = [
+            str(path.relative_to(root))
+            for path in root.rglob("*")
+            if path.name.endswith((".tmp", ".old"))
+        ]
         assert not half, f"{half} are left over"
         shutil.rmtree(root)
 
@@ -105,11 +115,17 @@ class Undisturbed:
 class Disk:
     """Counts the writes of a process below `root`; from the one whose number is `at`, it answers them.
 
-    A write is a file opened to be written, one opened by its temporary name (to bring it to the disk, when a library
-    of C++ or Rust has written it), a move, or a new folder.
+    A write is a file opened to be written, one opened by its temporary name (to bring it to the
+    disk, when a library of C++ or Rust has written it), a move, or a new folder.
     """
 
-    def __init__(self, root: Path, at: int = 0, answer: Callable[[str], None] | None = None, once: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        at: int = 0,
+        answer: Callable[[str], None] | None = None,
+        once: bool = True,
+    ) -> None:
         self._root, self._at, self._answer, self._once = f"{root}{os.sep}", at, answer, once
         self._count = multiprocessing.Value("i", 0)  # shared with the process that forks
 
@@ -136,7 +152,9 @@ class Disk:
             self._answer(path)
 
 
-def run(root: Path, begin: Callable[[], None] | None = None, killed_after: float | None = None) -> tuple[int, str]:
+def run(
+    root: Path, begin: Callable[[], None] | None = None, killed_after: float | None = None
+) -> tuple[int, str]:
     """`comp run` in a child process, which has imported everything already.
 
     Args:
@@ -191,7 +209,8 @@ def _become_comp(root: Path, log: Path, begin: Callable[[], None] | None) -> Non
         os._exit(code)
 
 
-# --- faults ------------------------------------------------------------------------------------------------------
+# --- faults
+# ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -240,7 +259,11 @@ def killed_at_writes(whole: Undisturbed, draw: random.Random, share: float) -> F
 
 def refused_writes(whole: Undisturbed, draw: random.Random, share: float) -> Fault:
     """A random write fails, alone or with all that follow; the command must say so in one sentence."""
-    error, number, once = draw.choice([errno.ENOSPC, errno.EIO]), _write_of(whole, draw, share), draw.random() < 0.5
+    error, number, once = (
+        draw.choice([errno.ENOSPC, errno.EIO]),
+        _write_of(whole, draw, share),
+        draw.random() < 0.5,
+    )
     left = draw.random()  # of a file that is being written
 
     def refuse(path: str) -> None:
@@ -256,7 +279,9 @@ def refused_writes(whole: Undisturbed, draw: random.Random, share: float) -> Fau
         assert len(errors) == code and all(os.strerror(error) in line for line in errors), said
         return code == 1
 
-    return Fault(f"{errno.errorcode[error]} at write {number}{'' if once else ' and all after it'}", strike)
+    return Fault(
+        f"{errno.errorcode[error]} at write {number}{'' if once else ' and all after it'}", strike
+    )
 
 
 @dataclass
@@ -271,7 +296,8 @@ class Count:
 def suffer(whole: Undisturbed, kind: Kind, count: int, at_once: int, seed: int) -> Count:
     """Disturb runs `count` times or a few more, each `at_once` times before it may end.
 
-    One that ends wrongly is named with what was done to it, its folder stays, and the next one begins.
+    One that ends wrongly is named with what was done to it, its folder stays, and the next one
+    begins.
     """
     draw, counted, name = random.Random(seed), Count(), kind.__name__
     work = Progress(name, count, None)  # without a bar, whose thread no fork would survive

@@ -19,14 +19,17 @@ from hypothesis import strategies as st
 
 from competition.core.console import Progress
 from competition.core.errors import InputError
-from competition.noise.reviews import read_verdicts
+from competition.noise.reviews import read_reviews
 from tests.conftest import comp
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
 from tests.scoring.test_submissions import VALID, save_small, small
 
 SECONDS = 5  # of the processor, so that other work on the machine decides nothing
 PATIENCE = 60  # seconds of the clock: who waits for anything hangs
-TIMERS = ((signal.ITIMER_PROF, signal.SIGPROF, SECONDS), (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE))
+TIMERS = (
+    (signal.ITIMER_PROF, signal.SIGPROF, SECONDS),
+    (signal.ITIMER_REAL, signal.SIGALRM, PATIENCE),
+)
 HOSTILE = [
     b"", b" ", b"\0", b'"', b'""', b"'", b",", b",,", b";", b"\t", b"\n", b"\r", b"\r\n", b"\\", b"\xff",
     b"\xef\xbb\xbf",
@@ -36,7 +39,9 @@ HOSTILE = [
     b"\x1b]0;title\x07\x1b[2J", b"<!--", b"<script>", b"&#0;", b"exact", b"substitute", b"us", b"jp", b"de",
     b"x" * 70_000,
 ]  # fmt: skip
-Edit = tuple[str, float, float, bytes]  # what, from where to where (shares of the file), and what goes there
+Edit = tuple[
+    str, float, float, bytes
+]  # what, from where to where (shares of the file), and what goes there
 Case = Any
 
 edits = st.lists(
@@ -74,7 +79,8 @@ def edited(content: bytes, changes: list[Edit]) -> bytes:
     return content
 
 
-# --- watching a command ------------------------------------------------------------------------------------------
+# --- watching a command
+# ------------------------------------------------------------------------------------------
 
 
 class Hang(BaseException):
@@ -92,7 +98,9 @@ def _in_time() -> Iterator[None]:
             signal.setitimer(timer, seconds)
         yield
     except Hang:
-        raise AssertionError(f"more than {SECONDS} s of the processor, or {PATIENCE} s of the clock") from None
+        raise AssertionError(
+            f"more than {SECONDS} s of the processor, or {PATIENCE} s of the clock"
+        ) from None
     finally:
         for (timer, number, _), handler in zip(TIMERS, before, strict=True):
             signal.setitimer(timer, 0)
@@ -111,26 +119,35 @@ def watched(counted: Counter[str], root: Path, *arguments: str | Path) -> None:
     with _in_time():
         result = comp(*arguments, "-w", root)
     said = result.output + result.stderr
-    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(
+        result.exception
+    )
     assert result.exit_code in (0, 2) and "Traceback" not in said, (result.exit_code, said)
     after = _state(root)
     assert not [name for name in after if name.endswith((".tmp", ".old"))], sorted(after)
     if result.exit_code:
         errors = result.stderr.splitlines()
-        assert len(errors) == 1 and errors[0].startswith("error: ") and errors[0].endswith("."), result.stderr
+        assert len(errors) == 1 and errors[0].startswith("error: ") and errors[0].endswith("."), (
+            result.stderr
+        )
         assert errors[0].isprintable() and len(errors[0]) < 2_000, errors[0]
         assert before == after
     counted[f"{arguments[0]}, {'refused' if result.exit_code else 'taken'}"] += 1
 
 
-# --- cases -------------------------------------------------------------------------------------------------------
+# --- cases
+# -------------------------------------------------------------------------------------------------------
 
 answers = st.tuples(st.sampled_from(["check", "score"]), st.sampled_from(sorted(VALID)), edits)
 verdicts = edits
 packings = st.sampled_from(["plain", "zip", "two", "outside", "broken"])
 tables = st.tuples(
     st.sampled_from(
-        [f"{folder}/{name}" for folder in FOLDERS.values() for name in ("train", "test_public", "product_catalogue")]
+        [
+            f"{folder}/{name}"
+            for folder in FOLDERS.values()
+            for name in ("train", "test_public", "product_catalogue")
+        ]
     ),
     edits,
     packings,
@@ -155,7 +172,9 @@ RETYPED: dict[str, Callable[[pd.Series], Any]] = {
 columns = st.tuples(
     st.sampled_from([EXAMPLES, PRODUCTS]),
     st.lists(
-        st.tuples(st.integers(0, 8), st.sampled_from([*RETYPED, "drop", "twice", "rename"])), min_size=0, max_size=2
+        st.tuples(st.integers(0, 8), st.sampled_from([*RETYPED, "drop", "twice", "rename"])),
+        min_size=0,
+        max_size=2,
     ),
     st.sampled_from(["rows", "fewer", "doubled", "none"]),
     st.just([]) | edits,
@@ -168,7 +187,12 @@ def write_columns(folder: Path, case: Case) -> None:
     examples, products = tiny()
     write_a(folder, examples, products)
     frame = examples if file == EXAMPLES else products
-    frame = {"rows": frame, "fewer": frame.iloc[::2], "doubled": pd.concat([frame, frame]), "none": frame[:0]}[rows]
+    frame = {
+        "rows": frame,
+        "fewer": frame.iloc[::2],
+        "doubled": pd.concat([frame, frame]),
+        "none": frame[:0],
+    }[rows]
     made = [(name, pa.array(frame[name])) for name in frame.columns]
     for number, change in changes:
         i = number % len(made)
@@ -181,7 +205,9 @@ def write_columns(folder: Path, case: Case) -> None:
             made.append(made[i])
         elif change == "rename":
             made[i] = (name.upper(), made[i][1])
-    pq.write_table(pa.table([values for _, values in made], names=[name for name, _ in made]), folder / file)
+    pq.write_table(
+        pa.table([values for _, values in made], names=[name for name, _ in made]), folder / file
+    )
     (folder / file).write_bytes(edited((folder / file).read_bytes(), bytes_changed))
 
 
@@ -200,19 +226,23 @@ def write_tables(folder: Path, case: Case) -> None:
         if packing == "two":
             archive.writestr("another.csv", content)
     if packing == "broken":
-        packed.write_bytes(edited(packed.read_bytes(), [("replace", 0.5, 0.6, b"\xff\xff"), *changes]))
+        packed.write_bytes(
+            edited(packed.read_bytes(), [("replace", 0.5, 0.6, b"\xff\xff"), *changes])
+        )
     path.unlink()
 
 
-# --- all of them -------------------------------------------------------------------------------------------------
+# --- all of them
+# -------------------------------------------------------------------------------------------------
 
 
 def bad_inputs(folder: Path, count: int, first_seed: int) -> tuple[Counter[str], int]:
     """Try `count` inputs.
 
     Returns:
-        How many commands took and refused them, and how many of the four sorts made a command do something else. Of
-        such a sort the smallest input is shown, stays in `folder`, and the next sort begins.
+        How many commands took and refused them, and how many of the four sorts made a command do
+        something else. Of such a sort the smallest input is shown, stays in `folder`, and the next
+        sort begins.
     """
     counted: Counter[str] = Counter()
     graded = save_small(folder / "graded", small("ESI", "112")).root
@@ -227,10 +257,12 @@ def bad_inputs(folder: Path, count: int, first_seed: int) -> tuple[Counter[str],
 
     def judged(changes: list[Edit]) -> None:
         file = folder / "verdicts.csv"
-        file.write_bytes(edited(f"example_id,verdict\n7,wrong\n3,right\n{2**62},unsure\n".encode(), changes))
+        file.write_bytes(
+            edited(f"example_id,verdict\n7,wrong\n3,right\n{2**62},unsure\n".encode(), changes)
+        )
         with _in_time():
             try:
-                read_verdicts(file, audited)
+                read_reviews(file, audited)
                 counted["verdicts, taken"] += 1
             except InputError:
                 counted["verdicts, refused"] += 1
@@ -262,12 +294,18 @@ def bad_inputs(folder: Path, count: int, first_seed: int) -> tuple[Counter[str],
 
 
 def explore(
-    cases: st.SearchStrategy[Case], trial: Callable[[Case], None], count: int, first_seed: int, work: Progress
+    cases: st.SearchStrategy[Case],
+    trial: Callable[[Case], None],
+    count: int,
+    first_seed: int,
+    work: Progress,
 ) -> None:
     """Try `count` cases that are drawn from `first_seed`; raises what the smallest of those that fail raises."""
 
     @seed(first_seed)
-    @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
     @given(cases)
     def each(case: Case) -> None:
         trial(case)

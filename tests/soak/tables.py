@@ -26,11 +26,12 @@ from hypothesis import strategies as st
 from competition.core.console import Progress
 from competition.core.errors import InputError
 from competition.data import esci, store
-from competition.pipeline.new_rows import Unseen, check_target, read_file, write_file
+from competition.pipeline.new_rows import NewRows, check_target, read_file, write_file
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
 from tests.soak.hostile import explore
 
-# --- what a table holds ------------------------------------------------------------------------------------------
+# --- what a table holds
+# ------------------------------------------------------------------------------------------
 
 ODD = (
     "", " ", "nan", "None", "NULL", "007", "1.50", "=1+1", 'say "no"', '"', '""', '"17 case', '15" case', 'case 15"',
@@ -39,7 +40,9 @@ ODD = (
 )  # fmt: skip
 texts = st.sampled_from(ODD) | st.text(st.sampled_from(list('ab1 ,;"\\\n\r\té日')), max_size=8)
 plain = st.text(st.sampled_from(list("ab1 é日'#")), min_size=1, max_size=6)
-naive = st.sampled_from(['"17 case', '15" case', 'case 15"', '"', "lamp", "", "17"]) | plain  # of who never quotes
+naive = (
+    st.sampled_from(['"17 case', '15" case', 'case 15"', '"', "lamp", "", "17"]) | plain
+)  # of who never quotes
 KINDS: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
     "text": (texts, pa.string()),
     "large text": (texts, pa.large_string()),
@@ -93,17 +96,28 @@ class Form:
         elif self.quoting == "backslash":
             written = io.StringIO()
             writer = csv.writer(
-                written, delimiter=self.separator, lineterminator="\n", doublequote=False, escapechar="\\"
+                written,
+                delimiter=self.separator,
+                lineterminator="\n",
+                doublequote=False,
+                escapechar="\\",
             )
             writer.writerows(rows)
             lines = written.getvalue().splitlines()
         else:
             every = self.quoting == "all"
-            lines = [self.separator.join(self._cell(cell, every, len(row) == 1) for cell in row) for row in rows]
+            lines = [
+                self.separator.join(self._cell(cell, every, len(row) == 1) for cell in row)
+                for row in rows
+            ]
         return self.end.join(lines) + (self.end if self.last_end else "")
 
     def _cell(self, cell: str, every: bool, alone: bool) -> str:
-        if every or any(c in cell for c in f'"\r\n{self.separator}') or (alone and not cell.strip()):
+        if (
+            every
+            or any(c in cell for c in f'"\r\n{self.separator}')
+            or (alone and not cell.strip())
+        ):
             return '"' + cell.replace('"', '""') + '"'
         return cell
 
@@ -126,7 +140,10 @@ def tables(draw: st.DrawFn, form: Form | None) -> pa.Table:
         form.quoting if form else "", texts
     )
     asked = plain.filter(lambda text: text.strip(" '#") != "")
-    columns = {"query": pa.array([draw(asked) for _ in range(rows)]), "product_title": _column(draw, cells, rows)}
+    columns = {
+        "query": pa.array([draw(asked) for _ in range(rows)]),
+        "product_title": _column(draw, cells, rows),
+    }
     for i in range(draw(st.integers(0, 3))):
         kind, type_ = (cells, pa.string()) if form else KINDS[draw(st.sampled_from(sorted(KINDS)))]
         columns[f"own {i}"] = _column(draw, kind, rows, type_, gaps=form is None)
@@ -137,7 +154,11 @@ def tables(draw: st.DrawFn, form: Form | None) -> pa.Table:
 
 
 def _column(
-    draw: st.DrawFn, cells: st.SearchStrategy[Any], rows: int, type_: pa.DataType | None = None, gaps: bool = False
+    draw: st.DrawFn,
+    cells: st.SearchStrategy[Any],
+    rows: int,
+    type_: pa.DataType | None = None,
+    gaps: bool = False,
 ) -> pa.Array:
     drawn = [draw(st.none() | cells if gaps else cells) for _ in range(rows)]
     return pa.array(drawn, type_ or pa.string())
@@ -151,14 +172,17 @@ cases = st.tuples(
 ).flatmap(lambda how: st.tuples(st.just(how), tables(how[0])))
 
 
-# --- where tables go ---------------------------------------------------------------------------------------------
+# --- where tables go
+# ---------------------------------------------------------------------------------------------
 
 
 def _write(path: Path, table: pa.Table, form: Form | None, packing: str) -> None:
     if form is None:
         held = io.BytesIO()
         if "index" in table.column_names:  # pandas keeps one of even numbers in its metadata alone
-            frame = table.to_pandas(types_mapper=pd.ArrowDtype).set_index(pd.RangeIndex(len(table), name="index"))
+            frame = table.to_pandas(types_mapper=pd.ArrowDtype).set_index(
+                pd.RangeIndex(len(table), name="index")
+            )
             table = pa.Table.from_pandas(frame.drop(columns="index"))
             assert "index" not in table.column_names
         pq.write_table(table, held)
@@ -175,8 +199,13 @@ def _expected(form: Form | None, table: pa.Table) -> pa.Table | None:
         return table
     if form.separator != "," or form.encoding == "utf-16":
         return None
-    if form.encoding == "cp1252":  # what it holds beyond ASCII is no UTF-8, or was lost before it was written
-        written = [[cell.encode("cp1252", "replace") for cell in column.to_pylist()] for column in table.columns]
+    if (
+        form.encoding == "cp1252"
+    ):  # what it holds beyond ASCII is no UTF-8, or was lost before it was written
+        written = [
+            [cell.encode("cp1252", "replace") for cell in column.to_pylist()]
+            for column in table.columns
+        ]
         if any(byte > 127 for column in written for cell in column for byte in cell):
             return None
         texts_ = [pa.array([cell.decode() for cell in column]) for column in written]
@@ -226,7 +255,7 @@ def predicted(folder: Path, counted: Counter[str], case: Any) -> None:
     except InputError as error:
         _refused(str(error), form, expected, counted)
         return
-    rows = Unseen.make(read, "rows")
+    rows = NewRows.make(read, "rows")
     assert len(rows.of_row) == len(table)
     said = pd.DataFrame({"score": np.linspace(0, 1 / 3, len(table))})
     write_file(target, read, said)
@@ -252,7 +281,9 @@ def _same_time(cell: str, back: str) -> bool:
         return decimal.Decimal(cell) == decimal.Decimal(back)
 
 
-def _refused(sentence: str, form: Form | None, expected: pa.Table | None, counted: Counter[str]) -> None:
+def _refused(
+    sentence: str, form: Form | None, expected: pa.Table | None, counted: Counter[str]
+) -> None:
     assert sentence.endswith("."), sentence
     if form is None:
         assert "which no CSV file can" in sentence, sentence
@@ -278,14 +309,18 @@ def imported(folder: Path, counted: Counter[str], case: Any) -> None:
     if form is None:
         write_a(folder, examples, products)
         name, ids = (EXAMPLES, PRODUCTS), products.astype({"product_id": "int64"})
-        ids.set_index("product_id").to_parquet(folder / PRODUCTS)  # numbers where ids are wanted, and an index
-        examples.assign(product_id=examples["product_id"].astype("int64")).set_index("example_id").to_parquet(
-            folder / name[0]
-        )
+        ids.set_index("product_id").to_parquet(
+            folder / PRODUCTS
+        )  # numbers where ids are wanted, and an index
+        examples.assign(product_id=examples["product_id"].astype("int64")).set_index(
+            "example_id"
+        ).to_parquet(folder / name[0])
     else:
         write_b(folder, examples, products, ("task2",))
         path = folder / FOLDERS["task2"] / "product_catalogue-v0.3.csv"
-        catalogue = pa.Table.from_pandas(products.rename(columns={"product_color": "product_color_name"}))
+        catalogue = pa.Table.from_pandas(
+            products.rename(columns={"product_color": "product_color_name"})
+        )
         path.unlink()
         _write(path.with_name(path.name + packing), catalogue, form, packing)
     try:
@@ -318,14 +353,16 @@ def _texts_for(form: Form | None) -> st.SearchStrategy[Any]:
 imports = (st.none() | forms).flatmap(_texts_for)
 
 
-# --- all of them -------------------------------------------------------------------------------------------------
+# --- all of them
+# -------------------------------------------------------------------------------------------------
 
 
 def made_up_tables(folder: Path, count: int, first_seed: int) -> tuple[Counter[str], int]:
     """Try `count` tables, half of them through each door.
 
     Returns:
-        How many were taken and refused, and through how many of the two doors one went wrong: it is shown.
+        How many were taken and refused, and through how many of the two doors one went wrong: it is
+            shown.
     """
     counted: Counter[str] = Counter()
     work, failures = Progress("tables", count, None), 0

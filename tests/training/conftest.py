@@ -15,13 +15,19 @@ from competition.data.catalogue import Catalogue
 from competition.data.pairs import Pairs, views
 from competition.data.pretraining_examples import Examples
 from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.encoder import load_encoder, load_tokenizer, make_tiny, save, train_tokenizer
+from competition.models.encoder.encoder import (
+    load_encoder,
+    load_tokenizer,
+    make_tiny,
+    save,
+    train_tokenizer,
+)
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
-from competition.training.gradients import Sample, Step
+from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
-from competition.training.pretraining_gradients import Pretraining
+from competition.training.pretraining_gradients import PretrainingGradients
 
 FEATURES = ("brand", "color", "country", "char3")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
@@ -30,7 +36,13 @@ IN_PIECES = 100  # tokens: every batch is
 
 def recipe(**keys: Any) -> EncoderRecipe:
     """A recipe without dropout, on all features."""
-    content = {"name": "x", "dropout": 0.0, "features": FEATURES, "token_budget": ALL_AT_ONCE, "max_length": 48}
+    content = {
+        "name": "x",
+        "dropout": 0.0,
+        "features": FEATURES,
+        "token_budget": ALL_AT_ONCE,
+        "max_length": 48,
+    }
     return EncoderRecipe(**(content | keys))
 
 
@@ -48,7 +60,9 @@ class Bench:
         texts = views(recipe.architecture, recipe.field_order)
         vocabulary = Vocabulary.load(self.sources.vocabulary)
         tokenizer = load_tokenizer(self.sources.encoder)
-        return Pairs.make(tokenizer, self.examples, self.products, texts, recipe.max_length, vocabulary, True)
+        return Pairs.make(
+            tokenizer, self.examples, self.products, texts, recipe.max_length, vocabulary, True
+        )
 
     def model(self, recipe: EncoderRecipe, seed: int = 5) -> RelevanceModel:
         """A model in float64 and in evaluation mode, so that the encoder's dropout is off while gradients flow."""
@@ -62,13 +76,19 @@ class Bench:
         weight = np.linspace(0.5, 1.5, n) if weight is None else weight
         return Sample(pairs, np.arange(n), target / (3.0 if recipe.kind == "gain" else 1.0), weight)
 
-    def step(self, recipe: EncoderRecipe, model: RelevanceModel, weight: np.ndarray | None = None) -> Step:
+    def step(
+        self, recipe: EncoderRecipe, model: RelevanceModel, weight: np.ndarray | None = None
+    ) -> BatchGradients:
         """The step of a recipe on all rows."""
-        return Step(make_accelerator(), model, model, recipe, self.sample(recipe, weight), seed=3)
+        return BatchGradients(
+            make_accelerator(), model, model, recipe, self.sample(recipe, weight), seed=3
+        )
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Bench:
+def bench(
+    tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> Bench:
     """24 examples, five of them without a product in the catalogue."""
     folder = tmp_path_factory.mktemp("bench")
     examples, products = catalogue
@@ -79,12 +99,20 @@ def bench(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFram
     return Bench(Sources(folder / "tiny", folder / "vocabulary"), examples.head(24), known)
 
 
-# --- pre-training ------------------------------------------------------------------------------------------------
+# --- pre-training
+# ------------------------------------------------------------------------------------------------
 
 
 def pretraining(**keys: Any) -> PretrainingRecipe:
     """A recipe of all tasks for a few short steps, without averaged weights."""
-    content = {"name": "p", "max_length": 32, "epochs": 1, "batch_size": 6, "learning_rate": 1e-3, "ema": 0.0}
+    content = {
+        "name": "p",
+        "max_length": 32,
+        "epochs": 1,
+        "batch_size": 6,
+        "learning_rate": 1e-3,
+        "ema": 0.0,
+    }
     return PretrainingRecipe(**(content | {"token_budget": ALL_AT_ONCE} | keys))
 
 
@@ -112,11 +140,16 @@ class Shelf:
     def examples(self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None) -> Examples:
         """The mini-batches of a recipe on `products`, all of them unless named."""
         assert self.sources.vocabulary is not None
-        tokenizer, vocabulary = load_tokenizer(self.sources.encoder), Vocabulary.load(self.sources.vocabulary)
+        tokenizer, vocabulary = (
+            load_tokenizer(self.sources.encoder),
+            Vocabulary.load(self.sources.vocabulary),
+        )
         read = self.products if products is None else products
         return Examples(Catalogue.make(tokenizer, read, vocabulary, recipe.seed), tokenizer, recipe)
 
-    def model(self, recipe: PretrainingRecipe, examples: Examples, seed: int = 5) -> PretrainingModel:
+    def model(
+        self, recipe: PretrainingRecipe, examples: Examples, seed: int = 5
+    ) -> PretrainingModel:
         """A model in float64 and in evaluation mode, so that dropout is off while gradients flow."""
         assert self.sources.vocabulary is not None
         sizes = vocabulary_sizes(recipe.names, Vocabulary.load(self.sources.vocabulary))
@@ -125,24 +158,32 @@ class Shelf:
             model = PretrainingModel(load_encoder(self.sources.encoder), examples.tasks, sizes)
         return model.double().eval()
 
-    def run(self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None) -> Pretraining:
+    def run(
+        self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None
+    ) -> PretrainingGradients:
         """What counts the gradients of a recipe, with a model of its own."""
         examples = self.examples(recipe, products)
-        return Pretraining(make_accelerator(), self.model(recipe, examples), recipe, examples)
+        return PretrainingGradients(
+            make_accelerator(), self.model(recipe, examples), recipe, examples
+        )
 
 
 @pytest.fixture(scope="session")
-def shelf(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Shelf:
+def shelf(
+    tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> Shelf:
     """160 products, every third of which is read twice per epoch."""
     folder, products = tmp_path_factory.mktemp("shelf"), catalogue[1].head(160)
     make_small(folder / "small", products)
     Vocabulary.make(products).save(folder / "vocabulary", "test")
     return Shelf(
-        Sources(folder / "small", folder / "vocabulary"), products.assign(copies=1 + (np.arange(160) % 3 == 0))
+        Sources(folder / "small", folder / "vocabulary"),
+        products.assign(copies=1 + (np.arange(160) % 3 == 0)),
     )
 
 
-# --- gradients ---------------------------------------------------------------------------------------------------
+# --- gradients
+# ---------------------------------------------------------------------------------------------------
 
 
 def gradient(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -150,7 +191,9 @@ def gradient(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 1e-9) -> None:
+def assert_same(
+    found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 1e-9
+) -> None:
     """Both hold the same names and values but for the tolerance of a value of 1 or less, and are not all zero."""
     assert found.keys() == expected.keys()
     assert any(bool(tensor.abs().max() > 1e-4) for tensor in expected.values())

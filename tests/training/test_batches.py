@@ -8,7 +8,9 @@ from competition.training.batches import PAD_TO, epoch_batches, micro_batches, s
 
 
 @given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 5))
-def test_an_epoch_is_every_row_once_and_a_function_of_seed_and_epoch(count: int, size: int, epoch: int) -> None:
+def test_an_epoch_is_every_row_once_and_a_function_of_seed_and_epoch(
+    count: int, size: int, epoch: int
+) -> None:
     batches = list(epoch_batches(count, size, seed=1, epoch=epoch))
     assert sorted(np.concatenate(batches).tolist()) == list(range(count))
     assert all(len(batch) == size for batch in batches[:-1])
@@ -17,12 +19,20 @@ def test_an_epoch_is_every_row_once_and_a_function_of_seed_and_epoch(count: int,
 
 
 def test_epochs_and_seeds_differ() -> None:
-    orders = {tuple(next(iter(epoch_batches(50, 50, seed, epoch)))) for seed in (1, 2) for epoch in (0, 1)}
+    orders = {
+        tuple(next(iter(epoch_batches(50, 50, seed, epoch)))) for seed in (1, 2) for epoch in (0, 1)
+    }
     assert len(orders) == 4
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=60), st.integers(8, 400), st.randoms(use_true_random=False))
-def test_micro_batches_hold_every_row_once_within_the_budget(lengths: list[int], budget: int, random: object) -> None:
+@given(
+    st.lists(st.integers(1, 100), min_size=1, max_size=60),
+    st.integers(8, 400),
+    st.randoms(use_true_random=False),
+)
+def test_micro_batches_hold_every_row_once_within_the_budget(
+    lengths: list[int], budget: int, random: object
+) -> None:
     rows = np.arange(len(lengths))
     groups = micro_batches(rows, np.array(lengths), budget)
     assert sorted(np.concatenate(groups).tolist()) == rows.tolist()

@@ -17,21 +17,22 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from competition.config.recipe import EncoderRecipe, Optimised
 from competition.core.errors import CompError
-from competition.core.signals import Interrupted, listening, pending, whole
+from competition.core.signals import Interrupted, critical_section, install_handlers, pending
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training import checkpoints, finetune
 from competition.training.checkpoints import Checkpoints, State
 from competition.training.finetune import Corpus, Fold, train_fold
-from competition.training.gradients import Step
+from competition.training.gradients import BatchGradients
 from competition.training.loop import Log
-from competition.training.optimizer import Optimisation
+from competition.training.optimizer import TrainingState
 from competition.training.pretrain import pretrain
-from competition.training.pretraining_gradients import Pretraining
+from competition.training.pretraining_gradients import PretrainingGradients
 from tests.training.conftest import Bench, Shelf, pretraining, recipe
 
 ROWS = np.arange(24)
-# 12 rows in batches of 4 are 3 steps per epoch; everything that has a state or draws something is on.
+# 12 rows in batches of 4 are 3 steps per epoch; everything that has a state or draws something is
+# on.
 KEYS: dict[str, Any] = {
     "epochs": 2, "batch_size": 4, "learning_rate": 1e-3, "dropout": 0.1, "multi_sample_dropout": 2, "ema": 0.9,
     "mixup": 0.2, "adversary": "fgm-table", "r_drop": 0.5, "weights": "best", "token_budget": 100,
@@ -71,11 +72,17 @@ class Tuning:
         self.asked, self.folder = asked, folder
         self.corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
         sides = (ROWS[:12], ROWS[12:18], ROWS[18:])
-        self.fold = Fold("2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished")
+        self.fold = Fold(
+            "2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished"
+        )
 
-    def __call__(self, score: Callable[[pd.DataFrame], float] | None = None) -> tuple[pd.DataFrame, ...]:
+    def __call__(
+        self, score: Callable[[pd.DataFrame], float] | None = None
+    ) -> tuple[pd.DataFrame, ...]:
         score = score or (lambda outputs: -outputs.iloc[0, 1])
-        torch.manual_seed(len(os.listdir(self.folder)))  # no result depends on what was drawn before
+        torch.manual_seed(
+            len(os.listdir(self.folder))
+        )  # no result depends on what was drawn before
         return train_fold(self.asked, self.corpus, self.fold, Log(self.folder / "log"), score)
 
     def weights(self) -> dict[str, bytes]:
@@ -102,9 +109,14 @@ def same(found: tuple[pd.DataFrame, ...], expected: tuple[pd.DataFrame, ...]) ->
 
 
 @pytest.mark.parametrize("lean", [False, True])
-def test_a_fold_that_was_killed_anywhere_ends_in_the_same_bytes(lean: bool, tuning: Callable[..., Tuning]) -> None:
+def test_a_fold_that_was_killed_anywhere_ends_in_the_same_bytes(
+    lean: bool, tuning: Callable[..., Tuning]
+) -> None:
     """6 steps, a checkpoint after every second: begun at 0, 0, 2, 2 and 4, and killed in the step behind those done."""
-    undisturbed, run = tuning("undisturbed", lean=lean), tuning("killed", lean=lean, checkpoint_steps=2)
+    undisturbed, run = (
+        tuning("undisturbed", lean=lean),
+        tuning("killed", lean=lean, checkpoint_steps=2),
+    )
     expected = undisturbed()
     for begun, done in ((0, 1), (0, 2), (2, 3), (2, 4), (4, 5)):
         with before_step(done - begun + 1, kill), pytest.raises(Killed):
@@ -160,7 +172,9 @@ def test_the_seeds_of_a_fold_that_are_trained_stay_trained(tuning: Callable[...,
     assert run.weights() == undisturbed.weights()
 
 
-def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(tuning: Callable[..., Tuning]) -> None:
+def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(
+    tuning: Callable[..., Tuning],
+) -> None:
     undisturbed, run = tuning("undisturbed", **LIGHT), tuning("stopped", **LIGHT)
     expected = undisturbed()
 
@@ -168,12 +182,20 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(tuning: Cal
         os.kill(os.getpid(), signal.SIGINT)
         return 0.0
 
-    with listening():
-        with before_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)), pytest.raises(Interrupted) as stopped:
+    with install_handlers():
+        with (
+            before_step(2, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+            pytest.raises(Interrupted) as stopped,
+        ):
             run()
-        assert str(stopped.value) == "step 2 of 6 of x fold 2 is kept, and the same command goes on from there"
+        assert (
+            str(stopped.value)
+            == "step 2 of 6 of x fold 2 is kept, and the same command goes on from there"
+        )
         assert run.steps() == ["step-00000002"] and stopped.value.exit_code == 143
-        with pytest.raises(Interrupted, match="step 3 of 6") as stopped:  # between two epochs, at once
+        with pytest.raises(
+            Interrupted, match="step 3 of 6"
+        ) as stopped:  # between two epochs, at once
             run(stops)
         assert stopped.value.exit_code == 130
     assert run.steps() == ["step-00000002", "step-00000003"]
@@ -183,7 +205,7 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(tuning: Cal
 def test_a_signal_in_the_last_evaluation_of_a_split_model_counts_behind_it(
     tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Split(Optimisation[Any]):
+    class Split(TrainingState[Any]):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             self.is_sharded = True
@@ -192,18 +214,18 @@ def test_a_signal_in_the_last_evaluation_of_a_split_model_counts_behind_it(
         os.kill(os.getpid(), signal.SIGTERM)
         return 0.0
 
-    monkeypatch.setattr("competition.training.loop.Optimisation", Split)
+    monkeypatch.setattr("competition.training.loop.TrainingState", Split)
     run = tuning("stopped", epochs=1, **LIGHT)
-    with listening(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is kept"):
+    with install_handlers(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is kept"):
         run(stops)
     assert run.steps() == ["step-00000003"]
 
 
 def test_a_block_that_must_be_whole_is_ended_before_a_signal_counts() -> None:
     done = []
-    with listening():
-        with pytest.raises(Interrupted) as stopped, whole():
-            with whole():
+    with install_handlers():
+        with pytest.raises(Interrupted) as stopped, critical_section():
+            with critical_section():
                 os.kill(os.getpid(), signal.SIGTERM)
             assert pending()
             done.append(True)
@@ -257,17 +279,24 @@ def test_a_sound_checkpoint_is_gone_on_from_where_the_newest_is_not(
         checkpoints.save(number.value)
     half = tmp_path / "step-00000002" / "state.safetensors"
     half.write_bytes(half.read_bytes()[:10])
-    assert Checkpoints(tmp_path, "inputs", Optimised(), {"number": number}).restore() and number.value == 1
+    assert (
+        Checkpoints(tmp_path, "inputs", Optimised(), {"number": number}).restore()
+        and number.value == 1
+    )
     assert "step-00000002 is ignored" in capsys.readouterr().err
     assert not Checkpoints(tmp_path, "other inputs", Optimised(), {"number": number}).restore()
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and all("made from other rows, recipes or settings" in line for line in said)
+    assert len(said) == 2 and all(
+        "made from other rows, recipes or settings" in line for line in said
+    )
 
 
 # --- pre-training ---
 
 
-def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
+    shelf: Shelf, tmp_path: Path
+) -> None:
     """All tasks, with the momentum encoder and its queue; killed in both epochs and in the evaluation between."""
     keys = {"epochs": 2, "batch_size": 24, "ema": 0.9, "token_budget": 400}
 
@@ -290,7 +319,7 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(shelf: Shelf, tmp
     with before_step(3, kill), pytest.raises(Killed):
         run("killed", checkpoint_steps=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pretraining, "epoch_losses", lambda _: kill())
+        patch.setattr(PretrainingGradients, "epoch_losses", lambda _: kill())
         with pytest.raises(Killed):
             run("killed", checkpoint_steps=1)
     with before_step(2, kill), pytest.raises(Killed):
@@ -324,7 +353,9 @@ def fails_once(monkeypatch: pytest.MonkeyPatch, room: type, above: int) -> None:
 
 
 def test_running_out_of_memory_halves_the_token_budget(
-    tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tuning: Callable[..., Tuning],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Training is as with the smaller budget from the start, and each halving is said once."""
     keys = {"epochs": 1, **LIGHT}
@@ -333,7 +364,7 @@ def test_running_out_of_memory_halves_the_token_budget(
         tuning("large", token_budget=800, checkpoint_steps=1, **keys),
     )
     small()
-    fails_once(monkeypatch, Step, 200)
+    fails_once(monkeypatch, BatchGradients, 200)
     with before_step(3, kill), pytest.raises(Killed):
         run()
     assert capsys.readouterr().err.splitlines() == [
@@ -346,7 +377,9 @@ def test_running_out_of_memory_halves_the_token_budget(
 
 
 def test_running_out_of_memory_in_prediction_changes_no_weight_and_is_said_once(
-    tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tuning: Callable[..., Tuning],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In the first of three predictions: of the held-out rows after each of two epochs, then of the test rows."""
     keys = {"token_budget": 800, "weights": "last", **LIGHT}
@@ -369,8 +402,10 @@ def test_running_out_of_memory_in_prediction_changes_no_weight_and_is_said_once(
         pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=0, atol=1e-6)
 
 
-def test_memory_for_no_text_at_all_is_refused(tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch) -> None:
-    fails_once(monkeypatch, Step, 0)
+def test_memory_for_no_text_at_all_is_refused(
+    tuning: Callable[..., Tuning], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fails_once(monkeypatch, BatchGradients, 0)
     with pytest.raises(CompError, match="a single text of up to 48 tokens"):
         tuning("none")()
 
@@ -380,7 +415,9 @@ def test_a_disk_without_room_is_refused_before_anything_is_trained(
 ) -> None:
     run = tuning("full")
     monkeypatch.setattr(
-        checkpoints.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6)
+        checkpoints.shutil,
+        "disk_usage",
+        lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6),
     )
     with (
         before_step(1, kill),
@@ -390,7 +427,9 @@ def test_a_disk_without_room_is_refused_before_anything_is_trained(
     assert not run.fold.folder.exists() and not run.steps()
 
 
-def test_the_clock_and_the_steps_decide_when_to_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_clock_and_the_steps_decide_when_to_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
     asked = Optimised(checkpoint_minutes=2, checkpoint_steps=5)
@@ -411,6 +450,12 @@ def test_the_last_two_are_kept_and_the_newest_is_gone_on_from(tmp_path: Path) ->
     for step in (9, 10, 100):
         number.value = step
         checkpoints.save(step)
-    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == ["step-00000010", "step-00000100"]
+    assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
+        "step-00000010",
+        "step-00000100",
+    ]
     again = Number()
-    assert Checkpoints(tmp_path / "c", "inputs", Optimised(), {"number": again}).restore() and again.value == 100
+    assert (
+        Checkpoints(tmp_path / "c", "inputs", Optimised(), {"number": again}).restore()
+        and again.value == 100
+    )

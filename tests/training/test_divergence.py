@@ -16,7 +16,7 @@ from competition.training import finetune
 from competition.training.batches import Rows
 from competition.training.divergence import Diverged, LossWatch, advice, check_weights
 from competition.training.finetune import Corpus, Fold, train_fold
-from competition.training.gradients import Step
+from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
@@ -26,11 +26,15 @@ ROWS = np.arange(24)
 KEYS = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}  # 12 rows: 3 steps per epoch
 
 
-def run(bench: Bench, asked: EncoderRecipe, folder: Path, held_out: Rows = ROWS[12:18]) -> tuple[pd.DataFrame, ...]:
+def run(
+    bench: Bench, asked: EncoderRecipe, folder: Path, held_out: Rows = ROWS[12:18]
+) -> tuple[pd.DataFrame, ...]:
     """Train on 12 rows, hold others out, test on 6; a later epoch scores higher."""
     corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
     sides = (ROWS[:12], held_out, ROWS[18:])
-    fold = Fold("2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished")
+    fold = Fold(
+        "2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished"
+    )
     epochs = iter(range(asked.epochs))
     return train_fold(asked, corpus, fold, Log(folder / "log"), lambda outputs: float(next(epochs)))
 
@@ -38,9 +42,9 @@ def run(bench: Bench, asked: EncoderRecipe, folder: Path, held_out: Rows = ROWS[
 @contextmanager
 def lost_at(step: int) -> Iterator[None]:
     """The loss and the gradient of optimiser step `step`, from 1, are not finite."""
-    backward = Step.backward
+    backward = BatchGradients.backward
 
-    def spoiled(self: Step, chosen: Rows, number: int) -> torch.Tensor:
+    def spoiled(self: BatchGradients, chosen: Rows, number: int) -> torch.Tensor:
         loss = backward(self, chosen, number)
         if number + 1 != step:
             return loss
@@ -50,7 +54,7 @@ def lost_at(step: int) -> Iterator[None]:
         return torch.full_like(loss, torch.nan)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Step, "backward", spoiled)
+        patch.setattr(BatchGradients, "backward", spoiled)
         yield
 
 
@@ -67,17 +71,32 @@ def test_a_loss_is_looked_at_when_the_next_step_has_begun() -> None:
 
 
 def test_what_to_change_are_the_keys_that_are_on() -> None:
-    asked = recipe(learning_rate=1e-2, head_learning_rate=0.5, adversary="awp", epsilon=3.0, warmup=0.0)
-    assert advice(asked) == "lower learning_rate (0.01), head_learning_rate (0.5) or epsilon (3), or raise warmup (0)"
-    assert advice(recipe(learning_rate=1e-2, warmup=0.0)) == "lower learning_rate (0.01), or raise warmup (0)"
+    asked = recipe(
+        learning_rate=1e-2, head_learning_rate=0.5, adversary="awp", epsilon=3.0, warmup=0.0
+    )
+    assert (
+        advice(asked)
+        == "lower learning_rate (0.01), head_learning_rate (0.5) or epsilon (3), or raise warmup (0)"
+    )
+    assert (
+        advice(recipe(learning_rate=1e-2, warmup=0.0))
+        == "lower learning_rate (0.01), or raise warmup (0)"
+    )
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 6], ids=["first", "end of an epoch", "begin of an epoch", "last"])
+@pytest.mark.parametrize(
+    "step", [1, 3, 4, 6], ids=["first", "end of an epoch", "begin of an epoch", "last"]
+)
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_training_ends_at_the_first_loss_that_is_not_finite(
     step: int, ema: float, bench: Bench, tmp_path: Path
 ) -> None:
-    with lost_at(step), pytest.raises(Diverged, match=f"c1 fold 2 has diverged: the loss of step {step} of 6 is nan"):
+    with (
+        lost_at(step),
+        pytest.raises(
+            Diverged, match=f"c1 fold 2 has diverged: the loss of step {step} of 6 is nan"
+        ),
+    ):
         run(bench, recipe(**KEYS, name="c1", ema=ema, checkpoint_steps=1), tmp_path)
     assert not (tmp_path / "fold-2").exists()
     assert "NaN" not in (tmp_path / "log").read_text() if (tmp_path / "log").exists() else step <= 3
@@ -87,15 +106,24 @@ def test_training_ends_at_the_first_loss_that_is_not_finite(
 
 
 def test_a_rate_beyond_all_measure_ends_so_too(bench: Bench, tmp_path: Path) -> None:
-    with pytest.raises(Diverged, match=r"the loss of step \d of 6 is (nan|inf) at a learning rate of .*: lower learn"):
+    with pytest.raises(
+        Diverged,
+        match=r"the loss of step \d of 6 is (nan|inf) at a learning rate of .*: lower learn",
+    ):
         run(bench, recipe(**KEYS | {"learning_rate": 1e30}), tmp_path)
 
 
-def test_the_best_epoch_before_is_kept(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_best_epoch_before_is_kept(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with lost_at(5):
         found = run(bench, recipe(**KEYS, weights="best"), tmp_path / "lost")
-    assert "the loss of step 5 of 6 is nan" in (said := capsys.readouterr().err) and "best epoch before is kept" in said
-    # A rate that falls to 0 over two epochs: the first of them is trained again by ending behind it.
+    assert (
+        "the loss of step 5 of 6 is nan" in (said := capsys.readouterr().err)
+        and "best epoch before is kept" in said
+    )
+    # A rate that falls to 0 over two epochs: the first of them is trained again by ending behind
+    # it.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune.Spread, "fault", "constant")
         expected = run(bench, recipe(**KEYS), tmp_path / "ended")
@@ -113,19 +141,30 @@ def test_outputs_and_weights_that_are_not_finite_are_refused(bench: Bench) -> No
         model.output.output.bias[1] = torch.inf
     with pytest.raises(Diverged, match=r"24 of 24 outputs are not finite: .*lower learning_rate"):
         predict(make_accelerator(), model, bench.pairs(asked), ROWS, Budget(ALL_AT_ONCE))
-    with pytest.raises(Diverged, match=r"x has diverged: its weights output\.output\.bias are not finite: lower"):
+    with pytest.raises(
+        Diverged, match=r"x has diverged: its weights output\.output\.bias are not finite: lower"
+    ):
         check_weights("x", model, asked)
 
 
-@pytest.mark.parametrize("held_out", [ROWS[12:18], ROWS[:0]], ids=["held out", "all rows are trained on"])
+@pytest.mark.parametrize(
+    "held_out", [ROWS[12:18], ROWS[:0]], ids=["held out", "all rows are trained on"]
+)
 def test_outputs_that_do_not_depend_on_the_text_end_training(
-    held_out: Rows, bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    held_out: Rows,
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(collapse, "FEWEST", 2)
     monkeypatch.setattr(collapse, "LEAST", 1.0)  # no probability deviates so much
     run(bench, recipe(**KEYS, name="c1"), tmp_path, held_out)
     said = capsys.readouterr().err
-    assert "warning: c1 fold 2 ends after epoch 1 of 2: outputs do not depend on the text: over" in said
+    assert (
+        "warning: c1 fold 2 ends after epoch 1 of 2: outputs do not depend on the text: over"
+        in said
+    )
     assert "lower learning_rate (0.001)" in said
     assert (tmp_path / "log").read_text().count("held_out_score") == 1
     monkeypatch.setattr(collapse, "LEAST", 1e-9)
@@ -135,7 +174,10 @@ def test_outputs_that_do_not_depend_on_the_text_end_training(
 
 
 def test_no_random_setting_ends_in_constant_outputs_without_the_sentence(
-    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Twenty of them, at rates up to some that no model stands."""
     monkeypatch.setattr(collapse, "FEWEST", 2)

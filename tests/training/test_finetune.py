@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from competition.config.recipe import EncoderRecipe
-from competition.core.json_files import stamped
+from competition.core.json_files import read_manifest
 from competition.data.augment import texts_to_translate
 from competition.data.query_context import SEPARATOR
-from competition.data.targets import Lesson
+from competition.data.targets import Targets
 from competition.models.encoder.encoder import load_tokenizer
 from competition.scoring import tasks
 from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
@@ -21,20 +21,28 @@ from tests.training.conftest import Bench, recipe
 ROWS = np.arange(24)
 
 
-def run(bench: Bench, asked: EncoderRecipe, folder: Path) -> tuple[Corpus, tuple[pd.DataFrame, pd.DataFrame]]:
+def run(
+    bench: Bench, asked: EncoderRecipe, folder: Path
+) -> tuple[Corpus, tuple[pd.DataFrame, pd.DataFrame]]:
     """Train on 12 rows, hold 6 out, test on 6."""
     corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
     fold = Fold("2", folder / "fold-2", "inputs", bench.sources, ROWS[:12], ROWS[12:18], ROWS[18:])
-    return corpus, train_fold(asked, corpus, fold, Log(folder / "log"), lambda outputs: outputs.iloc[:, 1].mean())
+    return corpus, train_fold(
+        asked, corpus, fold, Log(folder / "log"), lambda outputs: outputs.iloc[:, 1].mean()
+    )
 
 
-@pytest.mark.parametrize("keys", [{}, {"ema": 0.999}, {"weights": "best", "ema": 0.9}, {"seeds": (1, 2)}])
-def test_saved_weights_predict_what_training_predicted(keys: dict, bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "keys", [{}, {"ema": 0.999}, {"weights": "best", "ema": 0.9}, {"seeds": (1, 2)}]
+)
+def test_saved_weights_predict_what_training_predicted(
+    keys: dict, bench: Bench, tmp_path: Path
+) -> None:
     """The released code never saved the averaged weights that it had evaluated."""
     asked = recipe(epochs=2, batch_size=4, learning_rate=1e-3, **keys)
     corpus, (held_out, test) = run(bench, asked, tmp_path)
     assert held_out["example_id"].tolist() == sorted(bench.examples["example_id"].iloc[12:18])
-    assert stamped(tmp_path / "fold-2") == "inputs"
+    assert read_manifest(tmp_path / "fold-2") == "inputs"
     for rows, expected in ((ROWS[12:18], held_out), (ROWS[18:], test)):
         again = predict_fold(asked, corpus, bench.sources, tmp_path / "fold-2", "2", rows)
         pd.testing.assert_frame_equal(again, expected, check_exact=False, rtol=1e-6)
@@ -57,7 +65,10 @@ def test_seeds_are_averaged_as_one_run(bench: Bench, tmp_path: Path) -> None:
         mean = (single[0][part] + single[1][part]) / 2
         pd.testing.assert_frame_equal(both[part], mean, check_dtype=False, rtol=1e-9)
         assert (single[0][part].iloc[:, 1] != single[1][part].iloc[:, 1]).any()
-    assert sorted(path.name for path in (tmp_path / "both" / "fold-2").glob("seed-*")) == ["seed-7", "seed-8"]
+    assert sorted(path.name for path in (tmp_path / "both" / "fold-2").glob("seed-*")) == [
+        "seed-7",
+        "seed-8",
+    ]
 
 
 def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path: Path) -> None:
@@ -66,25 +77,30 @@ def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path:
     corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
     target = np.eye(4)[[0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3]]
     weight = np.array([1.0] * 5 + [2.0] * 3 + [0.5] * 4)
-    sample = corpus.sample(asked, ROWS[:12], ROWS[12:], Lesson(target, weight))
+    sample = corpus.sample(asked, ROWS[:12], ROWS[12:], Targets(target, weight))
     assert sample.mean_target(4).tolist() == pytest.approx([5 / 13, 6 / 13, 1 / 13, 1 / 13])
     _, (held_out, _) = run(bench, asked, tmp_path)
     labels = tasks.target("classes", bench.examples.iloc[:12]).astype(int)
     shares = np.bincount(labels, minlength=4) / 12
     assert np.abs(held_out.iloc[:, 1:].mean().to_numpy() - shares).max() < 0.1
-    _, (uniform, _) = run(bench, recipe(epochs=1, batch_size=12, learning_rate=1e-12), tmp_path / "uniform")
+    _, (uniform, _) = run(
+        bench, recipe(epochs=1, batch_size=12, learning_rate=1e-12), tmp_path / "uniform"
+    )
     assert np.abs(uniform.iloc[:, 1:].mean().to_numpy() - 1 / 4).max() < 0.1
 
 
 def test_a_row_on_both_sides_is_refused(bench: Bench, tmp_path: Path) -> None:
     corpus = Corpus.make(recipe(), bench.sources, bench.examples, bench.products)
-    fold = Fold("0", tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:])
+    fold = Fold(
+        "0", tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:]
+    )
     with pytest.raises(ValueError, match="both sides"):
         train_fold(recipe(), corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0)
     assert not (tmp_path / "fold-0").exists()
 
 
-# --- rows that are added -----------------------------------------------------------------------------------------
+# --- rows that are added
+# -----------------------------------------------------------------------------------------
 
 ADDED = ("es-us", "us-append", "es-append", "jp-append")  # their locales
 
@@ -97,7 +113,9 @@ class Wide:
         long = np.arange(len(products)) % 2 == 0
         text = products["description"].where(~long, (products["title"] + " as it is. ") * 40)
         self.examples, self.products = examples, products.assign(description=text.str[:1700])
-        self.translations = {text: "newspeak " + text[::-1] for text in texts_to_translate(examples, products)}
+        self.translations = {
+            text: "newspeak " + text[::-1] for text in texts_to_translate(examples, products)
+        }
         self.sources = bench.sources
         self.train = np.flatnonzero(examples["split"] == "train")
         self.test = np.flatnonzero(examples["split"] == "test")
@@ -137,7 +155,9 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
     assert set(augmented.source[added]) <= set(train)
     assert not set(augmented.source[sample.rows]) & {*held_out, *wide.test}
     assert set(added) == {
-        row for row in range(len(wide.examples), len(augmented.source)) if augmented.source[row] in train
+        row
+        for row in range(len(wide.examples), len(augmented.source))
+        if augmented.source[row] in train
     }
     assert set(augmented.examples["locale"].iloc[added]) == set(ADDED)
     assert sample.weight.tolist() == [1.0] * len(train) + [0.3] * len(added)
@@ -147,28 +167,38 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
 
 def test_the_weight_of_added_rows_is_the_recipe_s(wide: Wide, augmented: Corpus) -> None:
     sample = augmented.sample(recipe(augmented_weight=0.75), wide.train, wide.test)
-    assert set(sample.weight[: len(wide.train)]) == {1.0} and set(sample.weight[len(wide.train) :]) == {0.75}
+    assert set(sample.weight[: len(wide.train)]) == {1.0} and set(
+        sample.weight[len(wide.train) :]
+    ) == {0.75}
 
 
 def test_an_added_row_teaches_what_its_source_does(wide: Wide, augmented: Corpus) -> None:
     train, held_out = wide.fold(0)
     rng = np.random.default_rng(0)
     train = rng.permutation(train)
-    lesson = Lesson(rng.dirichlet(np.ones(4), len(train)), rng.random(len(train)))
+    lesson = Targets(rng.dirichlet(np.ones(4), len(train)), rng.random(len(train)))
     evaluated = np.concatenate([held_out, wide.test])
-    sample, plain = (augmented.sample(recipe(), train, evaluated, given) for given in (lesson, None))
+    sample, plain = (
+        augmented.sample(recipe(), train, evaluated, given) for given in (lesson, None)
+    )
     assert sample.rows.tolist() == plain.rows.tolist() and len(sample.rows) > len(train)
     place = {row: i for i, row in enumerate(train)}
-    for row, target, weight, before in zip(sample.rows, sample.target, sample.weight, plain.weight, strict=True):
+    for row, target, weight, before in zip(
+        sample.rows, sample.target, sample.weight, plain.weight, strict=True
+    ):
         at = place[augmented.source[row]]
-        assert target.tolist() == lesson.target[at].tolist() and weight == before * lesson.weight[at]
+        assert (
+            target.tolist() == lesson.target[at].tolist() and weight == before * lesson.weight[at]
+        )
 
 
 def test_a_translated_query_that_is_evaluated_is_not_learned(wide: Wide, augmented: Corpus) -> None:
     """Folds go by the query's text, whatever its locale: a translation must not lead around them."""
     train, _ = wide.fold(0)
     other = wide.test[0]
-    spanish = wide.examples["query"].iloc[train][wide.examples["locale"].iloc[train] == "es"].iloc[0]
+    spanish = (
+        wide.examples["query"].iloc[train][wide.examples["locale"].iloc[train] == "es"].iloc[0]
+    )
     translations = wide.translations | {spanish: f" {wide.examples['query'].iloc[other].upper()}"}
     corpus = Corpus.make(recipe(), wide.sources, wide.examples, wide.products, translations)
     told = corpus.sample(recipe(), train, np.empty(0, np.int64)).rows
@@ -185,7 +215,9 @@ def test_a_row_that_is_dropped_takes_what_was_made_from_it(wide: Wide, augmented
     noisy = wide.train[made[wide.train] > 1][0]
     kept = augmented.sample(recipe(), wide.train[wide.train != noisy], wide.test)
     lost = sorted(set(whole.rows) - set(kept.rows))
-    assert lost == np.flatnonzero(augmented.source == noisy).tolist() and len(lost) == 1 + made[noisy]
+    assert (
+        lost == np.flatnonzero(augmented.source == noisy).tolist() and len(lost) == 1 + made[noisy]
+    )
     assert set(kept.rows) < set(whole.rows)
 
 
@@ -195,7 +227,10 @@ def test_no_row_is_made_from_test_rows_or_plain_ones(wide: Wide, augmented: Corp
     sources = wide.examples.iloc[augmented.source[n:]]
     assert set(sources["split"]) == {"train"}
     new = augmented.examples.iloc[n:]
-    assert not set(new["example_id"]) & set(wide.examples["example_id"]) and new["example_id"].is_unique
+    assert (
+        not set(new["example_id"]) & set(wide.examples["example_id"])
+        and new["example_id"].is_unique
+    )
     for name in ("query_id", "label", "task1", "task2", "task3"):
         assert new[name].tolist() == sources[name].tolist()
     pieces = new["locale"].str.endswith("-append").to_numpy()
@@ -250,17 +285,24 @@ def test_context_is_of_the_candidates_as_they_are_read(wide: Wide) -> None:
     plain = wide.corpus(recipe(query_context=True))
     n = len(wide.examples)
     queries = every.examples["query"]
-    assert queries[:n].tolist() == plain.examples["query"].tolist() != wide.examples["query"].tolist()
+    assert (
+        queries[:n].tolist() == plain.examples["query"].tolist() != wide.examples["query"].tolist()
+    )
     assert sum(SEPARATOR in query for query in queries[:n]) > n / 2
     for row in range(n, len(queries)):
         query, locale = queries.iloc[row], every.examples["locale"].iloc[row]
         if locale == "es-us":  # its keywords are words of translated titles
             said, *context = query.split(SEPARATOR)
             assert said == wide.translations[wide.examples["query"].iloc[every.source[row]]]
-            of_titles = {word.lower() for text in wide.translations.values() for word in text.split()}
+            of_titles = {
+                word.lower() for text in wide.translations.values() for word in text.split()
+            }
             keywords = context[0].split() if context else []
             names = {
-                word for name in ("brand", "color") for text in wide.products[name] for word in text.lower().split()
+                word
+                for name in ("brand", "color")
+                for text in wide.products[name]
+                for word in text.lower().split()
             }
             assert set(keywords) <= of_titles | names
         else:  # a piece keeps the context of the whole list
@@ -275,9 +317,9 @@ def test_a_fold_learns_its_lesson(kind: str, bench: Bench, tmp_path: Path) -> No
     asked = recipe(kind=kind, epochs=1, batch_size=4, learning_rate=1e-3)
     corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
     rows = bench.examples.iloc[ROWS[:12]]
-    hard = Lesson.of_labels(kind, rows)
-    soft = Lesson(0.5 * hard.target + 0.25, hard.weight)
-    heavy = Lesson(hard.target, np.arange(12.0))
+    hard = Targets.of_labels(kind, rows)
+    soft = Targets(0.5 * hard.target + 0.25, hard.weight)
+    heavy = Targets(hard.target, np.arange(12.0))
     found = []
     for name, lesson in (("none", None), ("hard", hard), ("soft", soft), ("heavy", heavy)):
         sides = (ROWS[:12], ROWS[12:18], ROWS[18:])

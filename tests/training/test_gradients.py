@@ -20,7 +20,9 @@ BUDGETS = (ALL_AT_ONCE, IN_PIECES)
 CHOSEN = np.random.default_rng(1).permutation(24)[:20]
 
 
-def found(bench: Bench, asked: EncoderRecipe, rows: np.ndarray = CHOSEN) -> tuple[float, dict[str, Tensor]]:
+def found(
+    bench: Bench, asked: EncoderRecipe, rows: np.ndarray = CHOSEN
+) -> tuple[float, dict[str, Tensor]]:
     """The loss and the gradient by the code under test; the weights must come out as they went in."""
     model = bench.model(asked)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -30,7 +32,8 @@ def found(bench: Bench, asked: EncoderRecipe, rows: np.ndarray = CHOSEN) -> tupl
     return loss.item(), gradient(model)
 
 
-# --- a reference that a reader can follow ------------------------------------------------------------------------
+# --- a reference that a reader can follow
+# ------------------------------------------------------------------------
 
 
 def batch(sample: Sample, rows: np.ndarray) -> tuple[Inputs, Tensor, Tensor]:
@@ -57,7 +60,9 @@ def plain_kl(logits: Tensor, other: Tensor) -> Tensor:
     return ((p * (p / q).log()).sum(1) + (q * (q / p).log()).sum(1)) / 2
 
 
-def moved_table(model: RelevanceModel, inputs: Inputs, target: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+def moved_table(
+    model: RelevanceModel, inputs: Inputs, target: Tensor, weight: Tensor, epsilon: float
+) -> Tensor:
     """FGM as it is usually written: the whole table's gradient, scaled to the length epsilon."""
     model.zero_grad()
     (weight * plain_losses(model, model(inputs), target)).sum().backward()
@@ -66,7 +71,9 @@ def moved_table(model: RelevanceModel, inputs: Inputs, target: Tensor, weight: T
     return epsilon * whole / whole.norm()
 
 
-def naive_table(model: RelevanceModel, sample: Sample, alpha: float, epsilon: float) -> tuple[float, dict[str, Tensor]]:
+def naive_table(
+    model: RelevanceModel, sample: Sample, alpha: float, epsilon: float
+) -> tuple[float, dict[str, Tensor]]:
     """Clean pass, move the whole table, adversarial pass, put the table back."""
     inputs, target, weight = batch(sample, CHOSEN)
     move = moved_table(model, inputs, target, weight, epsilon)
@@ -85,7 +92,9 @@ def naive_table(model: RelevanceModel, sample: Sample, alpha: float, epsilon: fl
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("kind", ["classes", "gain"])
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
-def test_fgm_on_the_table_is_that_of_a_cloned_table(bench: Bench, kind: str, alpha: float, budget: int) -> None:
+def test_fgm_on_the_table_is_that_of_a_cloned_table(
+    bench: Bench, kind: str, alpha: float, budget: int
+) -> None:
     asked = recipe(kind=kind, adversary="fgm-table", epsilon=0.7, r_drop=alpha, token_budget=budget)
     loss, mine = found(bench, asked)
     expected_loss, expected = naive_table(bench.model(asked), bench.sample(asked), alpha, 0.7)
@@ -95,8 +104,12 @@ def test_fgm_on_the_table_is_that_of_a_cloned_table(bench: Bench, kind: str, alp
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("architecture", ["cross-encoder", "two-tower"])
-def test_fgm_by_row_is_that_of_each_example_alone(bench: Bench, architecture: str, budget: int) -> None:
-    asked = recipe(adversary="fgm-row", epsilon=0.7, r_drop=0.5, token_budget=budget, architecture=architecture)
+def test_fgm_by_row_is_that_of_each_example_alone(
+    bench: Bench, architecture: str, budget: int
+) -> None:
+    asked = recipe(
+        adversary="fgm-row", epsilon=0.7, r_drop=0.5, token_budget=budget, architecture=architecture
+    )
     loss, mine = found(bench, asked)
     model, sample = bench.model(asked), bench.sample(asked)
     total = torch.zeros((), dtype=torch.float64)
@@ -105,7 +118,9 @@ def test_fgm_by_row_is_that_of_each_example_alone(bench: Bench, architecture: st
         inputs, target, _ = batch(sample, np.array([row]))
         origin = torch.zeros(*inputs.ids.shape, 128, dtype=torch.float64, requires_grad=True)
         clean = model(inputs, origin)
-        (g,) = torch.autograd.grad(plain_losses(model, clean, target).sum(), origin, retain_graph=True)
+        (g,) = torch.autograd.grad(
+            plain_losses(model, clean, target).sum(), origin, retain_graph=True
+        )
         adversarial = model(inputs, 0.7 * g / g.norm())
         terms = plain_losses(model, clean, target) + plain_losses(model, adversarial, target)
         total = total + weight * (terms + 0.5 * plain_kl(clean, adversarial)).sum() / 3
@@ -145,7 +160,9 @@ def test_the_attack_ignores_gradients_that_lie_about(bench: Bench) -> None:
     for p in model.parameters():
         p.grad = torch.full_like(p, 10.0)
     bench.step(asked, model).backward(CHOSEN, step=0)
-    assert_same({name: g - 10 for name, g in gradient(model).items()} | {}, with_unused(expected, model))
+    assert_same(
+        {name: g - 10 for name, g in gradient(model).items()} | {}, with_unused(expected, model)
+    )
 
 
 def with_unused(gradients: dict[str, Tensor], model: RelevanceModel) -> dict[str, Tensor]:
@@ -153,7 +170,8 @@ def with_unused(gradients: dict[str, Tensor], model: RelevanceModel) -> dict[str
     return {name: gradients.get(name, torch.zeros_like(p)) for name, p in model.named_parameters()}
 
 
-# --- what every method keeps to ----------------------------------------------------------------------------------
+# --- what every method keeps to
+# ----------------------------------------------------------------------------------
 
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -173,7 +191,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_in_pieces_has_the_gradient_of_the_whole(method: str, bench: Bench) -> None:
-    whole, pieces = (found(bench, recipe(**METHODS[method], token_budget=budget)) for budget in BUDGETS)
+    whole, pieces = (
+        found(bench, recipe(**METHODS[method], token_budget=budget)) for budget in BUDGETS
+    )
     assert pieces[0] == pytest.approx(whole[0], abs=1e-9)
     assert_same(pieces[1], whole[1])
 
@@ -211,7 +231,9 @@ def test_a_batch_listed_twice_has_the_same_loss(method: str, bench: Bench) -> No
 
 def test_one_output_has_a_divergence(bench: Bench) -> None:
     """A softmax over one logit is always 1, so the released regressors trained without R-Drop."""
-    without, with_kl = (found(bench, recipe(kind="gain", adversary="fgm-table", r_drop=a))[0] for a in (1e-12, 0.5))
+    without, with_kl = (
+        found(bench, recipe(kind="gain", adversary="fgm-table", r_drop=a))[0] for a in (1e-12, 0.5)
+    )
     assert with_kl - without > 1e-6
 
 
@@ -220,10 +242,16 @@ def test_ghm_is_each_row_over_its_bins_weight(bench: Bench) -> None:
     model, sample = bench.model(asked), bench.sample(asked)
     inputs, target, weight = batch(sample, CHOSEN)
     losses = plain_losses(model, model(inputs), target)
-    bins = [min(9, int((1 - p) * 10)) for p in torch.exp(-losses).tolist()]  # p_t = exp(-cross entropy)
-    of_bin = {b: sum(w for w, other in zip(weight.tolist(), bins, strict=True) if other == b) for b in bins}
+    bins = [
+        min(9, int((1 - p) * 10)) for p in torch.exp(-losses).tolist()
+    ]  # p_t = exp(-cross entropy)
+    of_bin = {
+        b: sum(w for w, other in zip(weight.tolist(), bins, strict=True) if other == b)
+        for b in bins
+    }
     expected = sum(
-        loss * w / (len(of_bin) * of_bin[b]) for loss, w, b in zip(losses.tolist(), weight.tolist(), bins, strict=True)
+        loss * w / (len(of_bin) * of_bin[b])
+        for loss, w, b in zip(losses.tolist(), weight.tolist(), bins, strict=True)
     )
     assert found(bench, asked)[0] == pytest.approx(expected, abs=1e-9)
 
@@ -270,9 +298,15 @@ def test_what_an_unsplit_batch_costs(
 
 
 PADDED = {"lean": False}
-WAYS = {"lean": {}, "checkpointing": PADDED | {"checkpointing": True}, "lean checkpointing": {"checkpointing": True}}
+WAYS = {
+    "lean": {},
+    "checkpointing": PADDED | {"checkpointing": True},
+    "lean checkpointing": {"checkpointing": True},
+}
 # AWP moves the weights that checkpointing would compute with again, so that these are refused.
-TOGETHER = [(method, way) for method in METHODS for way in WAYS if "awp" not in method or way == "lean"]
+TOGETHER = [
+    (method, way) for method in METHODS for way in WAYS if "awp" not in method or way == "lean"
+]
 
 
 @pytest.mark.parametrize(("method", "way"), TOGETHER)
@@ -303,7 +337,8 @@ def test_ways_that_do_not_go_together_are_refused(keys: dict[str, Any], sentence
         recipe(**keys)
 
 
-# --- randomness --------------------------------------------------------------------------------------------------
+# --- randomness
+# --------------------------------------------------------------------------------------------------
 
 
 def test_two_dropout_passes_differ_and_repeat(bench: Bench) -> None:
@@ -312,7 +347,9 @@ def test_two_dropout_passes_differ_and_repeat(bench: Bench) -> None:
 
     def loss(alpha: float) -> float:
         model = bench.model(asked).train()
-        return bench.step(asked.model_copy(update={"r_drop": alpha}), model).backward(CHOSEN, 0).item()
+        return (
+            bench.step(asked.model_copy(update={"r_drop": alpha}), model).backward(CHOSEN, 0).item()
+        )
 
     assert loss(0.5) == loss(0.5)
     # The mean of three terms: more alpha is more loss, as far as the two passes differ.
@@ -322,7 +359,10 @@ def test_two_dropout_passes_differ_and_repeat(bench: Bench) -> None:
 def test_a_pass_that_is_repeated_draws_the_same_dropout(bench: Bench) -> None:
     """The second phase of a split batch repeats the clean pass of the first, whose gradient the attack follows."""
     asked = recipe(adversary="fgm-table", dropout=0.3, token_budget=IN_PIECES)
-    losses = {bench.step(asked, bench.model(asked).train()).backward(CHOSEN, step).item() for step in (0, 0, 1)}
+    losses = {
+        bench.step(asked, bench.model(asked).train()).backward(CHOSEN, step).item()
+        for step in (0, 0, 1)
+    }
     assert len(losses) == 2
 
 
@@ -331,14 +371,18 @@ def test_mixup_mixes_targets_as_it_mixes_features(bench: Bench) -> None:
     model, sample = bench.model(asked), bench.sample(asked)
     step = bench.step(asked, model)
     loss = step.backward(CHOSEN, 0).item()
-    group = CHOSEN[np.lexsort((CHOSEN, sample.pairs.lengths()[CHOSEN]))]  # the order within the one piece
+    group = CHOSEN[
+        np.lexsort((CHOSEN, sample.pairs.lengths()[CHOSEN]))
+    ]  # the order within the one piece
     piece = step._piece(group, 1 / sample.weight[group].sum(), 0, 0)
     assert piece.mix is not None
     inputs, target, weight = batch(sample, group)
     share, partner = piece.mix.share, piece.mix.partner
     assert sorted(partner.tolist()) == list(range(len(group))) and 0 < share < 1
     seen: list[Tensor] = []
-    hook = model.output.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    hook = model.output.register_forward_pre_hook(
+        lambda module, arguments: seen.append(arguments[0])
+    )
     model(inputs)
     hook.remove()
     features = seen[0]

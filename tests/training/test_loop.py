@@ -43,7 +43,16 @@ def trained(
         evaluated.append({name: p.detach().clone() for name, p in found.named_parameters()})
 
     with progress("fit", 1) as work:
-        tune(make_accelerator(), model, asked, bench.sample(asked), 3, work, Log(folder / "log"), after_epoch)
+        tune(
+            make_accelerator(),
+            model,
+            asked,
+            bench.sample(asked),
+            3,
+            work,
+            Log(folder / "log"),
+            after_epoch,
+        )
     return model, evaluated
 
 
@@ -53,7 +62,12 @@ def steps() -> Iterator[list[dict[str, torch.Tensor]]]:
     seen: list[dict[str, torch.Tensor]] = []
 
     def watch(optimizer: Optimizer, arguments: tuple, keywords: dict) -> None:
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        gradients = [
+            p.grad
+            for group in optimizer.param_groups
+            for p in group["params"]
+            if p.grad is not None
+        ]
         seen.append({"norm": torch.stack([gradient.norm() for gradient in gradients]).norm()})
 
     handle = register_optimizer_step_pre_hook(watch)
@@ -61,9 +75,18 @@ def steps() -> Iterator[list[dict[str, torch.Tensor]]]:
     handle.remove()
 
 
-def test_pieces_train_what_the_whole_trains(bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]) -> None:
+def test_pieces_train_what_the_whole_trains(
+    bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]
+) -> None:
     """The released code stepped after the first micro-batch; here 24 rows in batches of 10 are 3 steps per epoch."""
-    keys = {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "batch_size": 10, "epochs": 2, "learning_rate": 1e-3}
+    keys = {
+        "adversary": "fgm-table",
+        "r_drop": 0.5,
+        "ema": 0.999,
+        "batch_size": 10,
+        "epochs": 2,
+        "learning_rate": 1e-3,
+    }
     results = []
     for budget in (ALL_AT_ONCE, IN_PIECES):
         steps.clear()
@@ -92,7 +115,9 @@ class Pull:
 def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
     model, made, evaluated = torch.nn.Linear(1, 1, bias=False), [], []
     torch.nn.init.constant_(model.weight, 1.0)
-    asked = Optimised(epochs=2, batch_size=3, learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1.0)
+    asked = Optimised(
+        epochs=2, batch_size=3, learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1.0
+    )
 
     def gradients(wrapped: torch.nn.Module) -> Pull:
         made.append(Pull(model))
@@ -104,20 +129,33 @@ def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
         evaluated.append((epoch, found.weight.item()))
 
     with progress("fit", 14) as work:
-        fit(make_accelerator(), model, asked, 7, gradients, 3, work, Log(tmp_path / "log"), after_epoch)
+        fit(
+            make_accelerator(),
+            model,
+            asked,
+            7,
+            gradients,
+            3,
+            work,
+            Log(tmp_path / "log"),
+            after_epoch,
+        )
     (pull,) = made
     steps, batches = zip(*pull.seen, strict=True)
     assert steps == (0, 1, 2, 3, 4, 5) and [len(rows) for rows in batches] == [3, 3, 1, 3, 3, 1]
     epochs = [sum(batches[:3], []), sum(batches[3:], [])]
     assert all(sorted(rows) == list(range(7)) for rows in epochs) and epochs[0] != epochs[1]
     assert work.done == 14
-    # AdamW moves by the learning rate where all gradients are equal, as clipped ones are: 0.1 times 6/6, 5/6, 4/6 …
+    # AdamW moves by the learning rate where all gradients are equal, as clipped ones are: 0.1 times
+    # 6/6, 5/6, 4/6 …
     assert [epoch for epoch, _ in evaluated] == [0, 1]
     moved = [0.1 * (6 + 5 + 4) / 6, 0.1 * (6 + 5 + 4 + 3 + 2 + 1) / 6]
     assert [1.0 - weight for _, weight in evaluated] == pytest.approx(moved, abs=1e-4)
 
 
-def test_gradients_are_clipped(bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]) -> None:
+def test_gradients_are_clipped(
+    bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]
+) -> None:
     trained(bench, recipe(epochs=1, batch_size=10, clip_norm=0.01), tmp_path)
     assert all(step["norm"] <= 0.01 * (1 + 1e-4) for step in steps)
     steps.clear()
@@ -133,7 +171,9 @@ def test_each_epoch_is_evaluated_with_averaged_weights(bench: Bench, tmp_path: P
     decay = ema_decay(1, 0.999)
     assert decay == 2 / 11
     for name, w1 in model.named_parameters():
-        torch.testing.assert_close(evaluated[name], decay * start[name] + (1 - decay) * w1.detach(), rtol=0, atol=1e-9)
+        torch.testing.assert_close(
+            evaluated[name], decay * start[name] + (1 - decay) * w1.detach(), rtol=0, atol=1e-9
+        )
     assert any(not torch.equal(evaluated[name], w1) for name, w1 in model.named_parameters())
 
 
@@ -148,7 +188,16 @@ def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_pa
         predict(accelerator, found, pairs, np.arange(24), Budget(ALL_AT_ONCE))
 
     with progress("fit", 1) as work:
-        tune(accelerator, model, asked, bench.sample(asked), 3, work, Log(tmp_path / "log"), after_epoch)
+        tune(
+            accelerator,
+            model,
+            asked,
+            bench.sample(asked),
+            3,
+            work,
+            Log(tmp_path / "log"),
+            after_epoch,
+        )
     assert modes == [True, False, True, False]
 
 
@@ -165,41 +214,57 @@ def test_frozen_grams_stay(bench: Bench, tmp_path: Path) -> None:
 
 def test_schedule_rises_and_falls_linearly() -> None:
     factors = [schedule(step, steps=10, warmup=0.2) for step in range(10)]
-    assert factors == pytest.approx([1 / 2, 2 / 2, 8 / 8, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8])
+    assert factors == pytest.approx(
+        [1 / 2, 2 / 2, 8 / 8, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    )
     assert schedule(0, steps=1, warmup=0.0) == 1.0
 
 
 def test_a_rise_takes_its_least_steps_but_no_more_than_half_of_all() -> None:
-    rises = [[schedule(step, steps, 0.1, 4) for step in range(steps)].index(1.0) + 1 for steps in (100, 20, 6, 3)]
+    rises = [
+        [schedule(step, steps, 0.1, 4) for step in range(steps)].index(1.0) + 1
+        for steps in (100, 20, 6, 3)
+    ]
     assert rises == [10, 4, 3, 1]
 
 
 def test_biases_and_norms_do_not_decay(bench: Bench) -> None:
     model = bench.model(recipe())
-    decayed, plain = make_optimizer(model, recipe(learning_rate=1e-3, weight_decay=0.01)).param_groups
+    decayed, plain = make_optimizer(
+        model, recipe(learning_rate=1e-3, weight_decay=0.01)
+    ).param_groups
     assert decayed["weight_decay"] == 0.01 and plain["weight_decay"] == 0.0
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     undecayed = {names[id(parameter)] for parameter in plain["params"]}
-    assert undecayed == {name for name in names.values() if name.endswith("bias") or "LayerNorm" in name}
+    assert undecayed == {
+        name for name in names.values() if name.endswith("bias") or "LayerNorm" in name
+    }
     assert len(decayed["params"]) + len(plain["params"]) == len(names)
 
 
 def test_head_and_layers_have_rates_of_their_own(bench: Bench) -> None:
     model = bench.model(recipe())
-    rates = learning_rates(model, recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5))
+    rates = learning_rates(
+        model, recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5)
+    )
     assert rates.keys() == dict(model.named_parameters()).keys()
     for name, rate in rates.items():
         in_encoder = name.startswith("encoder.")
-        below = 2 if ".embeddings." in name else 1 if ".layer.0." in name else 0  # of the two layers
+        below = (
+            2 if ".embeddings." in name else 1 if ".layer.0." in name else 0
+        )  # of the two layers
         assert rate == (1e-4 * 0.5**below if in_encoder else 1e-3), name
     groups = make_optimizer(
-        model, recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, weight_decay=0.1)
+        model,
+        recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, weight_decay=0.1),
     ).param_groups
     assert [(group["initial_lr"], group["weight_decay"]) for group in groups] == [
         (rate, decay) for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3) for decay in (0.1, 0.0)
     ]
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    assert all(rates[names[id(p)]] == group["initial_lr"] for group in groups for p in group["params"])
+    assert all(
+        rates[names[id(p)]] == group["initial_lr"] for group in groups for p in group["params"]
+    )
 
 
 def test_norms_behind_the_last_layer_learn_by_its_rate() -> None:
@@ -216,7 +281,14 @@ def test_norms_behind_the_last_layer_learn_by_its_rate() -> None:
 
 def test_the_schedule_is_that_of_every_rate(bench: Bench, tmp_path: Path) -> None:
     """24 rows in batches of 12 for two epochs are 4 steps, of which half rise."""
-    asked = recipe(epochs=2, batch_size=12, learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, warmup=0.5)
+    asked = recipe(
+        epochs=2,
+        batch_size=12,
+        learning_rate=1e-4,
+        head_learning_rate=1e-3,
+        layer_decay=0.5,
+        warmup=0.5,
+    )
     seen: list[dict[float, float]] = []
 
     def watch(optimizer: Optimizer, arguments: tuple, keywords: dict) -> None:
@@ -225,7 +297,9 @@ def test_the_schedule_is_that_of_every_rate(bench: Bench, tmp_path: Path) -> Non
     handle = register_optimizer_step_pre_hook(watch)
     trained(bench, asked, tmp_path)
     handle.remove()
-    expected = [{rate: rate * f for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3)} for f in (1 / 2, 1, 1, 1 / 2)]
+    expected = [
+        {rate: rate * f for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3)} for f in (1 / 2, 1, 1, 1 / 2)
+    ]
     assert seen == [pytest.approx(rates) for rates in expected]
 
 
@@ -242,7 +316,9 @@ def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:
     assert list(empty.columns) == list(one.columns) and empty.empty
 
 
-def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked, groups = recipe(), []
     pairs, accelerator = bench.pairs(asked), make_accelerator()
 
@@ -252,7 +328,13 @@ def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(bench: Bench, monke
 
     monkeypatch.setattr("competition.training.predict.collate", collated)
     monkeypatch.setattr("competition.training.predict.ON_CPUS", 100)
-    predict(accelerator, bench.model(asked).to(accelerator.device), pairs, np.arange(24), Budget(ALL_AT_ONCE))
+    predict(
+        accelerator,
+        bench.model(asked).to(accelerator.device),
+        pairs,
+        np.arange(24),
+        Budget(ALL_AT_ONCE),
+    )
     if accelerator.device.type == "cpu":
         assert len(groups) > 5 and max(group.ids.numel() for group in groups) <= 100
     else:

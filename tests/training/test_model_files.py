@@ -12,7 +12,9 @@ from competition.training.model_files import load_model, save_model
 from tests.training.conftest import Bench, recipe
 
 
-@pytest.mark.parametrize("architecture", ["cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder"])
+@pytest.mark.parametrize(
+    "architecture", ["cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder"]
+)
 def test_a_saved_model_says_what_it_said(architecture: str, bench: Bench, tmp_path: Path) -> None:
     asked = recipe(architecture=architecture)
     model = bench.model(asked).float()
@@ -26,10 +28,16 @@ def test_a_saved_model_says_what_it_said(architecture: str, bench: Bench, tmp_pa
 def test_transformers_loads_the_encoder_by_itself(bench: Bench, tmp_path: Path) -> None:
     model = bench.model(recipe()).float()
     save_model(tmp_path, 7, model, bench.sources)
-    alone = AutoModel.from_pretrained(tmp_path / "seed-7", local_files_only=True, add_pooling_layer=False).eval()
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "seed-7", local_files_only=True)("a query", return_tensors="pt")
+    alone = AutoModel.from_pretrained(
+        tmp_path / "seed-7", local_files_only=True, add_pooling_layer=False
+    ).eval()
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "seed-7", local_files_only=True)(
+        "a query", return_tensors="pt"
+    )
     with torch.no_grad():
-        assert torch.equal(alone(**tokens).last_hidden_state, model.encoder(**tokens).last_hidden_state)
+        assert torch.equal(
+            alone(**tokens).last_hidden_state, model.encoder(**tokens).last_hidden_state
+        )
 
 
 def test_a_model_in_one_file_is_still_read(bench: Bench, tmp_path: Path) -> None:
@@ -37,4 +45,6 @@ def test_a_model_in_one_file_is_still_read(bench: Bench, tmp_path: Path) -> None
     model = bench.model(recipe()).float()
     save_file(dict(model.state_dict()), tmp_path / "seed-7.safetensors")
     again = load_model(tmp_path, 7, recipe(), bench.sources)
-    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert all(
+        torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items()
+    )

@@ -43,7 +43,10 @@ def test_neither_optimiser_nor_gradient_moves_the_copy() -> None:
     module = layer(2.0)
     momentum = Momentum(module, 0.5)
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    (module(torch.ones(1, 1, dtype=torch.float64)) + momentum.copy(torch.ones(1, 1, dtype=torch.float64))).backward()
+    (
+        module(torch.ones(1, 1, dtype=torch.float64))
+        + momentum.copy(torch.ones(1, 1, dtype=torch.float64))
+    ).backward()
     optimizer.step()
     assert module.weight.item() == 2.0 - 1.0  # the gradient of w * 1 is 1
     assert momentum.copy.weight.item() == 2.0 and momentum.copy.weight.grad is None
@@ -61,7 +64,8 @@ def test_the_copy_never_drops_out() -> None:
     assert torch.equal(momentum.copy(given), copy.deepcopy(module).eval()(given))
 
 
-# --- queue -------------------------------------------------------------------------------------------------------
+# --- queue
+# -------------------------------------------------------------------------------------------------------
 
 
 def keys(*numbers: int) -> torch.Tensor:
@@ -85,7 +89,10 @@ def test_the_queue_holds_the_newest_keys_in_order(size: int, expected: list[list
     for pushed, held in zip(([1], [2, 3], [4, 5, 6, 7, 8], [9]), expected, strict=True):
         queue.push(keys(*pushed), torch.tensor(pushed) * 10)
         assert torch.equal(queue.keys, keys(*held))
-        assert queue.same.tolist() == [10 * number for number in held] and queue.same.dtype == torch.long
+        assert (
+            queue.same.tolist() == [10 * number for number in held]
+            and queue.same.dtype == torch.long
+        )
 
 
 def test_keys_in_the_queue_have_no_gradient() -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from competition.core.errors import CompError
 from competition.models.encoder.encoder import load_tokenizer
-from competition.training.held_out_titles import HeldOut
+from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
@@ -60,7 +60,9 @@ def test_predictions_go_on_in_smaller_pieces(
 def test_the_held_out_loss_of_a_pre_training_too(shelf: Shelf) -> None:
     asked, accelerator = pretraining(masked=0.4), make_accelerator()
     model = shelf.model(asked, shelf.examples(asked))
-    titles = HeldOut.make(shelf.products.head(6), load_tokenizer(shelf.sources.encoder), asked)
+    titles = HeldOutTitles.make(
+        shelf.products.head(6), load_tokenizer(shelf.sources.encoder), asked
+    )
     expected = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
     with fails_at(model, 0, 2) as measured:
         found = titles.losses(accelerator, model, Budget(400))
@@ -71,5 +73,8 @@ def test_the_held_out_loss_of_a_pre_training_too(shelf: Shelf) -> None:
 def test_memory_for_no_row_at_all_is_refused(bench: Bench) -> None:
     asked = recipe()
     model = bench.model(asked)
-    with fails_at(model, *range(100)), pytest.raises(CompError, match=r"a single text of up to \d+ tokens"):
+    with (
+        fails_at(model, *range(100)),
+        pytest.raises(CompError, match=r"a single text of up to \d+ tokens"),
+    ):
         predict(make_accelerator(), model, bench.pairs(asked), np.arange(24), Budget(400))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from competition.training.gradients import Step
+from competition.training.gradients import BatchGradients
 from competition.training.loop import make_accelerator
 from competition.training.precision import computes_in_bf16
 from tests.training.conftest import Bench, gradient, recipe
@@ -19,7 +19,7 @@ def test_bf16_is_fp32_but_for_its_rounding(lean: bool, bench: Bench) -> None:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         accelerator = make_accelerator(precision=precision)
-        step = Step(accelerator, model, model, asked, bench.sample(asked), seed=3)
+        step = BatchGradients(accelerator, model, model, asked, bench.sample(asked), seed=3)
         losses[precision] = step.backward(bench.sample(asked).rows, 0).item()
         directions[precision] = torch.cat([g.flatten() for g in gradient(model).values()])
         assert directions[precision].dtype == torch.float32

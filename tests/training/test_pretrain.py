@@ -18,7 +18,7 @@ from torch import Tensor
 from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError, InputError
-from competition.core.json_files import stamped
+from competition.core.json_files import read_manifest
 from competition.data.catalogue import IGNORED, Catalogue, hold_out
 from competition.data.pairs import SpecialTokens
 from competition.data.pretraining_examples import Texts
@@ -29,23 +29,30 @@ from competition.models.encoder.embeddings import load_names
 from competition.models.encoder.encoder import load_encoder, load_tokenizer
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.models.encoder.pretraining_card import best_epoch, mlm_loss, read_epochs, read_losses
+from competition.models.encoder.pretraining_card import (
+    best_epoch,
+    mlm_loss,
+    read_epochs,
+    read_losses,
+)
 from competition.models.encoder.pretraining_model import PretrainingModel
 from competition.training import pretrain as room
 from competition.training.batches import epoch_batches
 from competition.training.divergence import Diverged
-from competition.training.held_out_titles import MASKINGS, HeldOut
+from competition.training.held_out_titles import MASKINGS, HeldOutTitles
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.pretrain import pretrain
-from competition.training.pretraining_gradients import Pretraining
+from competition.training.pretraining_gradients import PretrainingGradients
 from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 
 SCRIPT = Path(__file__).with_name("two_processes_pretraining.py")
 
 
-def run(shelf: Shelf, asked: PretrainingRecipe, folder: Path, products: pd.DataFrame | None = None) -> Path:
+def run(
+    shelf: Shelf, asked: PretrainingRecipe, folder: Path, products: pd.DataFrame | None = None
+) -> Path:
     """Pre-train on the shelf's products, unless others are named; returns the encoder's folder."""
     read = shelf.products if products is None else products
     pretrain(asked, read, shelf.sources, folder / "encoder", "inputs", Log(folder / "log.jsonl"))
@@ -65,22 +72,33 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def done(shelf: Shelf, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an encoder after two epochs of all tasks, with averaged weights."""
-    return run(shelf, pretraining(epochs=2, batch_size=32, ema=0.99), tmp_path_factory.mktemp("done"))
+    return run(
+        shelf, pretraining(epochs=2, batch_size=32, ema=0.99), tmp_path_factory.mktemp("done")
+    )
 
 
-# --- what is written ---------------------------------------------------------------------------------------------
+# --- what is written
+# ---------------------------------------------------------------------------------------------
 
 
 def test_the_folder_is_an_ordinary_encoder_that_has_learned(done: Path, shelf: Shelf) -> None:
-    assert stamped(done) == "inputs"
-    before, after = (dict(load_encoder(folder).named_parameters()) for folder in (shelf.sources.encoder, done))
+    assert read_manifest(done) == "inputs"
+    before, after = (
+        dict(load_encoder(folder).named_parameters()) for folder in (shelf.sources.encoder, done)
+    )
     assert before.keys() == after.keys()
     # A key's bias moves every score of a query alike, so that nothing is learned for it.
-    assert all(not torch.equal(before[name], after[name]) for name in before if not name.endswith("key.bias"))
+    assert all(
+        not torch.equal(before[name], after[name])
+        for name in before
+        if not name.endswith("key.bias")
+    )
     assert load_tokenizer(done).get_vocab() == load_tokenizer(shelf.sources.encoder).get_vocab()
 
 
-def test_names_are_saved_with_a_row_for_each_name_of_the_vocabulary(done: Path, shelf: Shelf) -> None:
+def test_names_are_saved_with_a_row_for_each_name_of_the_vocabulary(
+    done: Path, shelf: Shelf
+) -> None:
     assert shelf.sources.vocabulary is not None
     vocabulary, found = Vocabulary.load(shelf.sources.vocabulary), load_names(done)
     shapes = {name: tuple(table.shape) for name, table in found.items()}
@@ -88,11 +106,15 @@ def test_names_are_saved_with_a_row_for_each_name_of_the_vocabulary(done: Path, 
         "brand": (RARE + 1 + len(vocabulary.brands), 128),
         "color": (RARE + 1 + len(vocabulary.colors), 128),
     }
-    assert all(not table[MISSING].any() and table[RARE + 1 :].any(1).all() for table in found.values())
+    assert all(
+        not table[MISSING].any() and table[RARE + 1 :].any(1).all() for table in found.values()
+    )
     recipe = EncoderRecipe(name="x", features=("brand", "color", "country"), max_length=32)
     model = RelevanceModel.make(recipe, replace(shelf.sources, encoder=done, names=done), seed=1)
     assert model.features is not None
-    assert all(torch.equal(model.features.tables[name].weight, table) for name, table in found.items())
+    assert all(
+        torch.equal(model.features.tables[name].weight, table) for name, table in found.items()
+    )
 
 
 def test_the_same_recipe_gives_the_same_bytes(done: Path, shelf: Shelf, tmp_path: Path) -> None:
@@ -110,12 +132,12 @@ def test_each_epoch_reads_every_block_once_in_the_order_of_the_seed(
 ) -> None:
     read: list[np.ndarray] = []
 
-    def backward(self: Pretraining, chosen: np.ndarray, step: int) -> Tensor:
+    def backward(self: PretrainingGradients, chosen: np.ndarray, step: int) -> Tensor:
         assert step == len(read)
         read.append(chosen)
         return torch.zeros(())
 
-    monkeypatch.setattr(Pretraining, "backward", backward)
+    monkeypatch.setattr(PretrainingGradients, "backward", backward)
     run(shelf, pretraining(epochs=2, batch_size=50, seed=5), tmp_path)
     blocks = sum(map(len, read)) // 2
     expected = [rows for epoch in (0, 1) for rows in epoch_batches(blocks, 50, 5, epoch)]
@@ -156,7 +178,8 @@ def test_names_that_the_catalogue_lacks_are_not_learned(
     RelevanceModel.make(recipe, replace(bare.sources, encoder=folder, names=folder), seed=1)
 
 
-# --- the card ----------------------------------------------------------------------------------------------------
+# --- the card
+# ----------------------------------------------------------------------------------------------------
 
 
 def test_the_card_can_be_recomputed_from_its_table(done: Path, shelf: Shelf) -> None:
@@ -184,7 +207,8 @@ def test_the_log_has_the_held_out_loss_of_each_epoch(done: Path) -> None:
     assert told == {epoch.number: epoch.held_out.value for epoch in read_epochs(done)}
 
 
-# --- which weights are kept --------------------------------------------------------------------------------------
+# --- which weights are kept
+# --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -194,12 +218,14 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[di
     def script(told: list[float]) -> list[dict[str, Tensor]]:
         measured: list[dict[str, Tensor]] = []
 
-        def losses(self: HeldOut, accelerator: object, model: PretrainingModel, budget: Budget) -> np.ndarray:
+        def losses(
+            self: HeldOutTitles, accelerator: object, model: PretrainingModel, budget: Budget
+        ) -> np.ndarray:
             assert len(measured) < len(told)
             measured.append({name: p.detach().clone() for name, p in model.state_dict().items()})
             return np.tile([told[len(measured) - 1], 1.0], (len(self.products), 1))
 
-        monkeypatch.setattr(HeldOut, "losses", losses)
+        monkeypatch.setattr(HeldOutTitles, "losses", losses)
         return measured
 
     return script
@@ -207,7 +233,11 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[di
 
 @pytest.mark.parametrize(
     ("told", "best", "ema"),
-    [([1.0, 5.0, 3.0, 4.0], 2, 0.0), ([1.0, 2.0, 6.0, 7.0], 1, 0.9), ([9.0, 8.0, 7.0, 6.0], 3, 0.0)],
+    [
+        ([1.0, 5.0, 3.0, 4.0], 2, 0.0),
+        ([1.0, 2.0, 6.0, 7.0], 1, 0.9),
+        ([9.0, 8.0, 7.0, 6.0], 3, 0.0),
+    ],
 )
 def test_the_epoch_with_the_lowest_held_out_loss_is_kept(
     told: list[float], best: int, ema: float, shelf: Shelf, tmp_path: Path, scripted: Callable
@@ -216,7 +246,11 @@ def test_the_epoch_with_the_lowest_held_out_loss_is_kept(
     folder = run(shelf, pretraining(epochs=3, batch_size=200, ema=ema), tmp_path)
     found = best_epoch(read_epochs(folder))
     assert len(measured) == 4 and found is not None and found.number == best
-    expected = {name.removeprefix("encoder."): p for name, p in measured[best].items() if name.startswith("encoder.")}
+    expected = {
+        name.removeprefix("encoder."): p
+        for name, p in measured[best].items()
+        if name.startswith("encoder.")
+    }
     expected |= {name: measured[best][f"names.{name}.table.weight"] for name in ("brand", "color")}
     assert same(weights(folder), expected)
     assert not same(measured[1], measured[2]) and not same(measured[2], measured[3])
@@ -229,24 +263,34 @@ def test_averaged_weights_are_measured_and_kept(shelf: Shelf, tmp_path: Path) ->
     averaged = weights(run(shelf, recipe.model_copy(update={"ema": 0.999}), tmp_path / "averaged"))
     start = load_file(shelf.sources.encoder / "model.safetensors")
     for name, w0 in start.items():
-        torch.testing.assert_close(averaged[name], 2 / 11 * w0 + 9 / 11 * raw[name], rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            averaged[name], 2 / 11 * w0 + 9 / 11 * raw[name], rtol=0, atol=1e-6
+        )
 
 
 def test_weights_that_diverge_are_not_the_ones_that_are_kept(shelf: Shelf, tmp_path: Path) -> None:
-    folder = run(shelf, pretraining(epochs=3, batch_size=64, learning_rate=30.0, warmup=0.0), tmp_path)
+    folder = run(
+        shelf, pretraining(epochs=3, batch_size=64, learning_rate=30.0, warmup=0.0), tmp_path
+    )
     epochs = read_epochs(folder)
     best = best_epoch(epochs)
-    assert best is not None and best.held_out.value == min(epoch.held_out.value for epoch in epochs[1:])
+    assert best is not None and best.held_out.value == min(
+        epoch.held_out.value for epoch in epochs[1:]
+    )
     assert epochs[0].held_out.value < best.held_out.value  # and yet the start is not kept
-    assert not same(load_file(folder / "model.safetensors"), load_file(shelf.sources.encoder / "model.safetensors"))
+    assert not same(
+        load_file(folder / "model.safetensors"),
+        load_file(shelf.sources.encoder / "model.safetensors"),
+    )
 
 
-# --- held-out titles ---------------------------------------------------------------------------------------------
+# --- held-out titles
+# ---------------------------------------------------------------------------------------------
 
 
-def held_out(shelf: Shelf, recipe: PretrainingRecipe) -> HeldOut:
+def held_out(shelf: Shelf, recipe: PretrainingRecipe) -> HeldOutTitles:
     """Six titles."""
-    return HeldOut.make(shelf.products.head(6), load_tokenizer(shelf.sources.encoder), recipe)
+    return HeldOutTitles.make(shelf.products.head(6), load_tokenizer(shelf.sources.encoder), recipe)
 
 
 def test_titles_are_masked_once_and_for_all(shelf: Shelf) -> None:
@@ -255,9 +299,15 @@ def test_titles_are_masked_once_and_for_all(shelf: Shelf) -> None:
     tokenizer = load_tokenizer(shelf.sources.encoder)
     special = SpecialTokens.of(tokenizer)
     assert len(found.texts) == 6 * MASKINGS
-    for number, (seen, target) in enumerate(zip(found.texts.ids, found.texts.targets["token"], strict=True)):
+    for number, (seen, target) in enumerate(
+        zip(found.texts.ids, found.texts.targets["token"], strict=True)
+    ):
         title = clean(shelf.products["title"].iloc[number // MASKINGS])
-        whole = [special.first, *tokenizer(title, add_special_tokens=False)["input_ids"], special.separator]
+        whole = [
+            special.first,
+            *tokenizer(title, add_special_tokens=False)["input_ids"],
+            special.separator,
+        ]
         assert np.where(target == IGNORED, seen, target).tolist() == whole
         assert target[0] == target[-1] == IGNORED
         assert seen.tolist() == again.texts.ids[number].tolist()
@@ -272,7 +322,9 @@ def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
     assert found.shape == (6, 2)
     for budget in (1, IN_PIECES, 200):
         passes: list[int] = []
-        handle = model.register_forward_pre_hook(lambda module, given, n=passes: n.append(len(given[1].ids)))
+        handle = model.register_forward_pre_hook(
+            lambda module, given, n=passes: n.append(len(given[1].ids))
+        )
         other = titles.losses(accelerator, model, Budget(budget))
         handle.remove()
         assert sum(passes) == 6 * MASKINGS and len(passes) > 3
@@ -280,20 +332,30 @@ def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
         np.testing.assert_allclose(other, found, rtol=0, atol=1e-5)
         assert np.array_equal(other[:, 1], found[:, 1])
     for product in range(6):
-        alone = replace(titles, products=titles.products.iloc[[product]], texts=part(titles, product))
+        alone = replace(
+            titles, products=titles.products.iloc[[product]], texts=part(titles, product)
+        )
         np.testing.assert_allclose(
-            alone.losses(accelerator, model, Budget(ALL_AT_ONCE)), found[[product]], rtol=0, atol=1e-5
+            alone.losses(accelerator, model, Budget(ALL_AT_ONCE)),
+            found[[product]],
+            rtol=0,
+            atol=1e-5,
         )
         told = sum(int((target != IGNORED).sum()) for target in alone.texts.targets["token"])
         assert found[product, 1] == told
         assert 0.3 * told < found[product, 0] < 20 * told
 
 
-def part(titles: HeldOut, product: int) -> Texts:
+def part(titles: HeldOutTitles, product: int) -> Texts:
     """The texts of one product."""
     mine = slice(product * MASKINGS, (product + 1) * MASKINGS)
     targets = {name: values[mine] for name, values in titles.texts.targets.items()}
-    return replace(titles.texts, ids=titles.texts.ids[mine], first_text=titles.texts.first_text[mine], targets=targets)
+    return replace(
+        titles.texts,
+        ids=titles.texts.ids[mine],
+        first_text=titles.texts.first_text[mine],
+        targets=targets,
+    )
 
 
 def test_measuring_draws_nothing_and_leaves_the_mode_alone(shelf: Shelf) -> None:
@@ -301,7 +363,9 @@ def test_measuring_draws_nothing_and_leaves_the_mode_alone(shelf: Shelf) -> None
     model, titles = shelf.model(recipe, shelf.examples(recipe)).train(), held_out(shelf, recipe)
     torch.manual_seed(1)
     found = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
-    assert model.training and np.array_equal(titles.losses(accelerator, model, Budget(ALL_AT_ONCE)), found)
+    assert model.training and np.array_equal(
+        titles.losses(accelerator, model, Budget(ALL_AT_ONCE)), found
+    )
     assert all(p.grad is None for p in model.parameters())
     titles.losses(accelerator, model.eval(), Budget(ALL_AT_ONCE))
     assert not model.training
@@ -336,7 +400,8 @@ def test_held_out_products_are_never_trained_on(
     assert titles.isdisjoint(read[0]["title"].map(clean))
 
 
-# --- refused -----------------------------------------------------------------------------------------------------
+# --- refused
+# -----------------------------------------------------------------------------------------------------
 
 
 def complaint(kind: type[CompError], shelf: Shelf, recipe: PretrainingRecipe, folder: Path) -> str:
@@ -382,7 +447,8 @@ def test_a_catalogue_without_a_title_to_hold_out_is_refused(shelf: Shelf, tmp_pa
     assert "too small to hold out titles" in complaint(InputError, few, pretraining(), tmp_path)
 
 
-# --- processes ---------------------------------------------------------------------------------------------------
+# --- processes
+# ---------------------------------------------------------------------------------------------------
 
 
 def test_two_processes_learn_what_one_learns(shelf: Shelf, tmp_path: Path) -> None:
@@ -391,7 +457,15 @@ def test_two_processes_learn_what_one_learns(shelf: Shelf, tmp_path: Path) -> No
     with progress("one", 1) as work:
         one = train(*folders, tmp_path / "log.jsonl", work)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        str(SCRIPT),
+    ]
     ended = subprocess.run(
         [*launch, *map(str, folders), str(tmp_path / "two.safetensors")],
         env=environment, cwd=SCRIPT.parents[2], capture_output=True, text=True, check=False, timeout=300,
@@ -400,4 +474,6 @@ def test_two_processes_learn_what_one_learns(shelf: Shelf, tmp_path: Path) -> No
     two = load_file(tmp_path / "two.safetensors")
     assert one.keys() == two.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            two[name], tensor, rtol=0, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )

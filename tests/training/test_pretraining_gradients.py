@@ -13,10 +13,22 @@ from torch import Tensor
 
 from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import IGNORED
-from competition.data.pretraining_examples import Texts, whole
-from competition.models.encoder.pretraining_model import Batch, PretrainingModel, encode, mean_pooled
-from competition.training.pretraining_gradients import Pretraining, to_device
-from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Shelf, assert_same, gradient, pretraining
+from competition.data.pretraining_examples import Texts, starts_word
+from competition.models.encoder.pretraining_model import (
+    Batch,
+    PretrainingModel,
+    encode,
+    mean_pooled,
+)
+from competition.training.pretraining_gradients import PretrainingGradients, to_device
+from tests.training.conftest import (
+    ALL_AT_ONCE,
+    IN_PIECES,
+    Shelf,
+    assert_same,
+    gradient,
+    pretraining,
+)
 
 CPU = torch.device("cpu")
 WEIGHTS = {"mlm": 0.7, "query": 1.3, "brand": 0.4, "color": 0.6, "contrastive": 0.9}
@@ -29,7 +41,7 @@ def asked(**keys: float) -> PretrainingRecipe:
     return pretraining(**(WEIGHTS | {"temperature": 0.5} | keys))
 
 
-def batch_of(run: Pretraining, task: str, step: int, chosen: np.ndarray = CHOSEN) -> Batch:
+def batch_of(run: PretrainingGradients, task: str, step: int, chosen: np.ndarray = CHOSEN) -> Batch:
     """The whole mini-batch of a task."""
     texts = run.examples.make(task, chosen, step)
     return to_device(texts, np.arange(len(texts)), run.examples.special, run.recipe.max_length, CPU)
@@ -40,18 +52,28 @@ def texts_of(encoder: torch.nn.Module, batch: Batch) -> Tensor:
     return mean_pooled(encode(encoder, batch), batch.mask)
 
 
-def contrast(texts: Tensor, same: Tensor, keys: Tensor, same_keys: Tensor, temperature: float) -> Tensor:
+def contrast(
+    texts: Tensor, same: Tensor, keys: Tensor, same_keys: Tensor, temperature: float
+) -> Tensor:
     """The contrastive loss without dropout, text by text: other texts and keys are negatives unless they are equal."""
     losses = []
     for i in range(len(texts)):
         own = (texts[i] @ texts[i] / temperature).exp()
-        others = [(texts[i] @ t / temperature).exp() for t, s in zip(texts, same, strict=True) if s != same[i]]
-        queued = [(texts[i] @ k / temperature).exp() for k, s in zip(keys, same_keys, strict=True) if s != same[i]]
+        others = [
+            (texts[i] @ t / temperature).exp()
+            for t, s in zip(texts, same, strict=True)
+            if s != same[i]
+        ]
+        queued = [
+            (texts[i] @ k / temperature).exp()
+            for k, s in zip(keys, same_keys, strict=True)
+            if s != same[i]
+        ]
         losses.append(-(own / (own + sum(others) + sum(queued))).log())
     return torch.stack(losses).mean()
 
 
-def naive(run: Pretraining, model: PretrainingModel, step: int) -> dict[str, Tensor]:
+def naive(run: PretrainingGradients, model: PretrainingModel, step: int) -> dict[str, Tensor]:
     """Each task's loss on its whole mini-batch, unweighted."""
     losses = {}
     for task in run.examples.tasks:
@@ -70,7 +92,9 @@ def naive(run: Pretraining, model: PretrainingModel, step: int) -> dict[str, Ten
 def weighted(losses: dict[str, Tensor]) -> Tensor:
     """Their sum, as WEIGHTS say."""
     keys = {"token": "mlm", "match": "query"}
-    return sum((WEIGHTS[keys.get(name, name)] * loss for name, loss in losses.items()), torch.zeros(()))
+    return sum(
+        (WEIGHTS[keys.get(name, name)] * loss for name, loss in losses.items()), torch.zeros(())
+    )
 
 
 @contextmanager
@@ -82,16 +106,25 @@ def passes(model: PretrainingModel) -> Iterator[Counter[str]]:
     handle.remove()
 
 
-# --- batches -----------------------------------------------------------------------------------------------------
+# --- batches
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
     special = shelf.examples(pretraining()).special
     ids = [np.arange(10, 10 + n, dtype=np.int32) for n in (3, 9, 5)]
-    texts = whole(ids, token=[np.arange(n) for n in (3, 9, 5)], match=[True, False, True], brand=[7, IGNORED, 5])
+    texts = starts_word(
+        ids,
+        token=[np.arange(n) for n in (3, 9, 5)],
+        match=[True, False, True],
+        brand=[7, IGNORED, 5],
+    )
     batch = to_device(texts, np.array([2, 0]), special, 32, CPU)
     pad = special.padding
-    assert batch.ids.tolist() == [[10, 11, 12, 13, 14, pad, pad, pad], [10, 11, 12, pad, pad, pad, pad, pad]]
+    assert batch.ids.tolist() == [
+        [10, 11, 12, 13, 14, pad, pad, pad],
+        [10, 11, 12, pad, pad, pad, pad, pad],
+    ]
     assert batch.mask.sum(1).tolist() == [5, 3] and not batch.types.any()
     targets = {name: tensor.tolist() for name, tensor in batch.targets.items()}
     none = IGNORED
@@ -104,11 +137,14 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
     assert to_device(pair, np.array([0, 1]), special, 32, CPU).types.sum(1).tolist() == [1, 5]
 
 
-# --- one step ----------------------------------------------------------------------------------------------------
+# --- one step
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("budget", [ALL_AT_ONCE, IN_PIECES], ids=["whole", "in pieces"])
-@pytest.mark.parametrize("off", [(), ("query",), ("brand",), ("contrastive",), ("query", "brand", "color")], ids=str)
+@pytest.mark.parametrize(
+    "off", [(), ("query",), ("brand",), ("contrastive",), ("query", "brand", "color")], ids=str
+)
 def test_the_gradient_is_that_of_the_weighted_means_over_the_whole_batch(
     off: tuple[str, ...], budget: int, shelf: Shelf
 ) -> None:
@@ -120,13 +156,24 @@ def test_the_gradient_is_that_of_the_weighted_means_over_the_whole_batch(
     weighted(losses).backward()
     assert_same(gradient(run.model), gradient(model), 1e-6)
     assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
-    names = {"mlm": ("token",), "query": ("match",), "attributes": ("brand", "color"), "contrastive": ("contrastive",)}
-    on = {task: [name for name in names[task] if name not in off] for task in names if task not in off}
+    names = {
+        "mlm": ("token",),
+        "query": ("match",),
+        "attributes": ("brand", "color"),
+        "contrastive": ("contrastive",),
+    }
+    on = {
+        task: [name for name in names[task] if name not in off] for task in names if task not in off
+    }
     assert set(count) == {task for task, found in on.items() if found}
     assert set(losses) == {name for found in on.values() for name in found}
-    assert count.pop("contrastive", 2) == 2  # its texts are each other's negatives: it is never split
+    assert (
+        count.pop("contrastive", 2) == 2
+    )  # its texts are each other's negatives: it is never split
     assert all((passes > 1) == (budget == IN_PIECES) for passes in count.values())
-    assert run.epoch_losses() == pytest.approx({name: float(loss.detach()) for name, loss in losses.items()}, abs=1e-5)
+    assert run.epoch_losses() == pytest.approx(
+        {name: float(loss.detach()) for name, loss in losses.items()}, abs=1e-5
+    )
 
 
 def test_a_task_that_is_off_has_no_head(shelf: Shelf) -> None:
@@ -138,7 +185,7 @@ def test_a_task_that_is_off_has_no_head(shelf: Shelf) -> None:
     assert {name.split(".")[0] for name in gradient_names(nothing)} == {"encoder", "words"}
 
 
-def gradient_names(run: Pretraining) -> set[str]:
+def gradient_names(run: PretrainingGradients) -> set[str]:
     """The parameters that a step gives a gradient."""
     run.backward(CHOSEN, 0)
     return set(gradient(run.model))
@@ -153,7 +200,9 @@ def test_names_are_learned_from_the_products_that_have_them(shelf: Shelf) -> Non
     losses = run.model("attributes", batch)
     run.backward(CHOSEN, 0)
     for name, count in known.items():
-        assert run.losses[name][0].item() == pytest.approx(losses[name].sum().item() / count, abs=1e-6)
+        assert run.losses[name][0].item() == pytest.approx(
+            losses[name].sum().item() / count, abs=1e-6
+        )
 
 
 def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> None:
@@ -165,7 +214,9 @@ def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> Non
     assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
     found = gradient(run.model)
     assert all(bool(tensor.isfinite().all()) for tensor in found.values())
-    assert not any(bool(tensor.any()) for name, tensor in found.items() if name.startswith("names.color"))
+    assert not any(
+        bool(tensor.any()) for name, tensor in found.items() if name.startswith("names.color")
+    )
 
 
 def test_losses_are_told_once_per_epoch_as_the_mean_of_its_steps(shelf: Shelf) -> None:
@@ -183,19 +234,24 @@ def test_dropout_is_drawn_by_the_step_alone(shelf: Shelf, monkeypatch: pytest.Mo
     run = shelf.run(asked(token_budget=IN_PIECES))
     run.model.train()
     make = run.examples.make
-    monkeypatch.setattr(run.examples, "make", lambda task, chosen, step: make(task, chosen, 0))  # the same texts
+    monkeypatch.setattr(
+        run.examples, "make", lambda task, chosen, step: make(task, chosen, 0)
+    )  # the same texts
     found = []
     for step in (3, 3, 4):
         run.model.zero_grad()
         torch.manual_seed(len(found))  # which must not matter
-        run = Pretraining(run.accelerator, run.model, run.recipe, run.examples)  # with an empty queue
+        run = PretrainingGradients(
+            run.accelerator, run.model, run.recipe, run.examples
+        )  # with an empty queue
         run.backward(CHOSEN, step)
         found.append(gradient(run.model))
     assert_same(found[0], found[1], 0.0)
     assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
 
 
-# --- contrast ----------------------------------------------------------------------------------------------------
+# --- contrast
+# ----------------------------------------------------------------------------------------------------
 
 
 def twins(shelf: Shelf) -> pd.DataFrame:
@@ -203,7 +259,9 @@ def twins(shelf: Shelf) -> pd.DataFrame:
     products = shelf.products.head(6).copy()
     fields = [name for name in products.columns if name not in ("product_id",)]
     for row in (2, 5):
-        products.iloc[row, [products.columns.get_loc(name) for name in fields]] = products.iloc[0][fields].to_numpy()
+        products.iloc[row, [products.columns.get_loc(name) for name in fields]] = products.iloc[0][
+            fields
+        ].to_numpy()
     return products
 
 
@@ -216,7 +274,9 @@ def test_equal_texts_are_not_each_other_s_negatives(shelf: Shelf) -> None:
         assert Counter(Counter(same.tolist()).values()) == {3: 1, 1: 3}
         texts = texts_of(run.model.encoder, batch)
         expected.append(contrast(texts, same, run.queue.keys, run.queue.same, 0.5).item())
-        blind = contrast(texts, torch.arange(6), run.queue.keys, torch.full((len(run.queue.keys),), -1), 0.5).item()
+        blind = contrast(
+            texts, torch.arange(6), run.queue.keys, torch.full((len(run.queue.keys),), -1), 0.5
+        ).item()
         run.backward(CHOSEN, step)
         assert run.losses["contrastive"][step].item() == pytest.approx(expected[step], abs=1e-5)
         assert abs(blind - expected[step]) > 0.1
@@ -230,7 +290,9 @@ def test_keys_are_negatives_from_the_next_step_on_and_made_by_the_slow_copy(shel
     held, same_held = torch.zeros(0, 16), torch.zeros(0, dtype=torch.long)
     for step in range(3):
         batch = batch_of(run, "contrastive", step)
-        loss = contrast(texts_of(run.model.encoder, batch), batch.targets["same"], held, same_held, 0.5)
+        loss = contrast(
+            texts_of(run.model.encoder, batch), batch.targets["same"], held, same_held, 0.5
+        )
         run.backward(CHOSEN, step)
         assert run.losses["contrastive"][step].item() == pytest.approx(loss.item(), abs=1e-5)
         with torch.no_grad():
@@ -251,7 +313,9 @@ def test_the_two_passes_differ_by_dropout_and_keys_have_none(shelf: Shelf) -> No
     run.model.train()
     seen: list[Tensor] = []
     handle = run.model.register_forward_hook(
-        lambda module, given, found: seen.append(found["text"]) if given[0] == "contrastive" else None
+        lambda module, given, found: (
+            seen.append(found["text"]) if given[0] == "contrastive" else None
+        )
     )
     run.backward(CHOSEN, 0)
     handle.remove()
@@ -259,4 +323,6 @@ def test_the_two_passes_differ_by_dropout_and_keys_have_none(shelf: Shelf) -> No
     assert bool((first - second).abs().max() > 1e-3)
     assert first.requires_grad and second.requires_grad
     clean = texts_of(run.model.eval().encoder, batch_of(run, "contrastive", 0))
-    torch.testing.assert_close(run.queue.keys, clean.detach(), rtol=0, atol=1e-6)  # nothing has moved yet
+    torch.testing.assert_close(
+        run.queue.keys, clean.detach(), rtol=0, atol=1e-6
+    )  # nothing has moved yet

@@ -19,7 +19,9 @@ LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--npro
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Path:
+def sources(
+    tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> Path:
     """A folder with an encoder and a vocabulary."""
     folder = tmp_path_factory.mktemp("sources")
     make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")
@@ -46,7 +48,9 @@ def alone(sources: Path) -> dict[str, dict[str, Any]]:
     return trained(sources, ALONE, "whole")
 
 
-@pytest.mark.parametrize(("layout", "methods"), [("whole", ["plain", "fgm", "awp"]), ("sharded", ["plain", "fgm"])])
+@pytest.mark.parametrize(
+    ("layout", "methods"), [("whole", ["plain", "fgm", "awp"]), ("sharded", ["plain", "fgm"])]
+)
 def test_two_processes_give_what_one_gives(
     layout: str, methods: list[str], sources: Path, alone: dict[str, dict[str, Any]]
 ) -> None:
@@ -58,4 +62,6 @@ def test_two_processes_give_what_one_gives(
         for column in one.keys() - {"held"}:
             assert two[column] == pytest.approx(one[column], abs=1e-4), name
         # AdamW's moments: both processes hold all of them, or half each but for the odd rows.
-        assert two["held"] == pytest.approx([one["held"][0] / (2 if layout == "sharded" else 1)], rel=0.01), name
+        assert two["held"] == pytest.approx(
+            [one["held"][0] / (2 if layout == "sharded" else 1)], rel=0.01
+        ), name

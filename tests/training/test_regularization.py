@@ -66,7 +66,9 @@ def test_row_attacks_have_their_own_length_over_all_views() -> None:
 
 def test_a_table_attack_adds_up_repeated_tokens() -> None:
     attack = TableAttack(torch.tensor([2, 5, 9]), hidden=2, dtype=torch.float64, epsilon=1.0)
-    attack.add(torch.tensor([[5, 9, 5]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0], [2.0, 0.0]]]).double())
+    attack.add(
+        torch.tensor([[5, 9, 5]]), torch.tensor([[[1.0, 0.0], [0.0, 2.0], [2.0, 0.0]]]).double()
+    )
     attack.finish(lambda tensor: tensor)
     # Token 5 has (3, 0), token 9 has (0, 2), token 2 nothing; the length of the whole is sqrt(13).
     expected = torch.tensor([[0.0, 2.0], [0.0, 0.0], [3.0, 0.0]]).double() / 13**0.5

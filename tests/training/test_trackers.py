@@ -45,7 +45,12 @@ def test_numbers_go_out_by_step_and_a_second_seed_follows_the_first(tmp_path: Pa
     log.write(step=20, loss=0.1)  # another seed begins
     log.write(held_out_score=None)
     assert [step for step, _ in tracker.told] == [50, 50, 70, 70]
-    assert tracker.told[0][1] == {"epoch": 0, "loss": 0.5, "learning_rate": 1e-3, "rows_per_second": 9}
+    assert tracker.told[0][1] == {
+        "epoch": 0,
+        "loss": 0.5,
+        "learning_rate": 1e-3,
+        "rows_per_second": 9,
+    }
     assert tracker.told[1][1]["held_out_score"] == 0.25 and tracker.told[3][1] == {}
 
 
@@ -57,7 +62,10 @@ def test_a_tracker_that_fails_is_left_alone_and_the_log_goes_on(
     assert len(tracker.told) == 1
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line).get("loss") for line in lines] == [0.5, None, 0.75, 0.25, None]
-    assert capsys.readouterr().err == "warning: The tracker failed and is told nothing more: no route\n"
+    assert (
+        capsys.readouterr().err
+        == "warning: The tracker failed and is told nothing more: no route\n"
+    )
 
 
 def test_a_tracker_that_is_not_installed_is_named_with_the_command(
@@ -71,7 +79,9 @@ def test_a_tracker_that_is_not_installed_is_named_with_the_command(
         pass
 
 
-def test_a_tracker_that_does_not_start_stops_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_does_not_start_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def start(*_: Any) -> None:
         raise OSError("the server is away")
 
@@ -88,7 +98,9 @@ def test_tensorboard_holds_what_the_log_says(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    with open_log(tmp_path / "log", "tensorboard", tmp_path / "board", "c1/fold-0/1234", {"epochs": 2}) as log:
+    with open_log(
+        tmp_path / "log", "tensorboard", tmp_path / "board", "c1/fold-0/1234", {"epochs": 2}
+    ) as log:
         log.write(**LINES[0])
         log.write(**LINES[1])
     found = EventAccumulator(str(tmp_path / "board" / "c1" / "fold-0" / "1234")).Reload()
@@ -97,11 +109,15 @@ def test_tensorboard_holds_what_the_log_says(tmp_path: Path) -> None:
     assert {"learning_rate", "rows_per_second"} <= set(found.Tags()["scalars"])
 
 
-def test_mlflow_keeps_its_runs_in_a_file_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_keeps_its_runs_in_a_file_without_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("alembic")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with open_log(tmp_path / "log", "mlflow", tmp_path / "flow", "c1/fold-0/1234", {"epochs": 2}) as log:
+    with open_log(
+        tmp_path / "log", "mlflow", tmp_path / "flow", "c1/fold-0/1234", {"epochs": 2}
+    ) as log:
         log.write(**LINES[0])
         log.write(**LINES[1])
     (run,) = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'flow' / 'mlflow.db'}").search_runs(["1"])

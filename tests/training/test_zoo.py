@@ -11,7 +11,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:
 
 
 @pytest.mark.parametrize(
-    ("family", "method"), [(family, list(METHODS)[i % len(METHODS)]) for i, family in enumerate(sorted(FAMILIES))]
+    ("family", "method"),
+    [(family, list(METHODS)[i % len(METHODS)]) for i, family in enumerate(sorted(FAMILIES))],
 )
 def test_a_family_does_what_is_asked_of_it(family: str, method: str, zoo: Zoo) -> None:
     """One method each, in turn."""

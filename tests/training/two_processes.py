@@ -30,7 +30,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "awp": {"adversary": "awp", "r_drop": 0.5},
 }
 # How sharded processes train, which `awp` cannot: as they are, and with what else saves memory.
-SHARDED = {"plain": {"sharded": True, "checkpointing": True}, "fgm": {"sharded": True, "lean": False}}
+SHARDED = {
+    "plain": {"sharded": True, "checkpointing": True},
+    "fgm": {"sharded": True, "lean": False},
+}
 WHOLE: dict[str, dict[str, bool]] = {name: {} for name in METHODS}
 
 
@@ -83,7 +86,9 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
             log = Log(path.with_suffix(f".{accelerator.process_index}.jsonl"))
             tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
         handle.remove()
-        struck = _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]  # the second splits alone
+        struck = (
+            _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]
+        )  # the second splits alone
         outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), Budget(200))
         assert struck
         found[name] = outputs.to_dict("list") | {"held": held[-1:]}

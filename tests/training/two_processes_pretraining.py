@@ -18,7 +18,7 @@ from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import load_encoder, load_tokenizer
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.pretraining_gradients import Pretraining
+from competition.training.pretraining_gradients import PretrainingGradients
 
 
 def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[str, Tensor]:
@@ -27,26 +27,57 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
     So shards are uneven. AdamW hides how long a gradient is, hence the first.
     """
     products: pd.DataFrame = synthetic.make(60, noise=0.0, seed=7)[1].head(40)
-    accelerator, tokenizer, names = make_accelerator(), load_tokenizer(encoder), Vocabulary.load(vocabulary)
-    recipe = PretrainingRecipe(
-        name="x", max_length=32, epochs=2, batch_size=5, learning_rate=1e-3, token_budget=100, ema=0.9, queue=2.5
+    accelerator, tokenizer, names = (
+        make_accelerator(),
+        load_tokenizer(encoder),
+        Vocabulary.load(vocabulary),
     )
-    examples = Examples(Catalogue.make(tokenizer, products.assign(copies=1), names, 1), tokenizer, recipe)
+    recipe = PretrainingRecipe(
+        name="x",
+        max_length=32,
+        epochs=2,
+        batch_size=5,
+        learning_rate=1e-3,
+        token_budget=100,
+        ema=0.9,
+        queue=2.5,
+    )
+    examples = Examples(
+        Catalogue.make(tokenizer, products.assign(copies=1), names, 1), tokenizer, recipe
+    )
     torch.manual_seed(1)
-    model = PretrainingModel(load_encoder(encoder), examples.tasks, vocabulary_sizes(recipe.names, names)).double()
+    model = PretrainingModel(
+        load_encoder(encoder), examples.tasks, vocabulary_sizes(recipe.names, names)
+    ).double()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    Pretraining(accelerator, model, recipe, examples).backward(np.arange(5), 0)
-    found = {f"gradient {name}": p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    PretrainingGradients(accelerator, model, recipe, examples).backward(np.arange(5), 0)
+    found = {
+        f"gradient {name}": p.grad.clone()
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
     model.zero_grad()
-    run = Pretraining(accelerator, model, recipe, examples)
+    run = PretrainingGradients(accelerator, model, recipe, examples)
 
     def after_epoch(epoch: int, evaluated: PretrainingModel) -> None:
         found.update({name: p.detach().clone() for name, p in evaluated.state_dict().items()})
-        found.update({f"loss {name}": torch.tensor(loss) for name, loss in run.epoch_losses().items()})
+        found.update(
+            {f"loss {name}": torch.tensor(loss) for name, loss in run.epoch_losses().items()}
+        )
 
-    fit(accelerator, model, recipe, examples.blocks, lambda wrapped: run, 3, work, Log(log), after_epoch)
+    fit(
+        accelerator,
+        model,
+        recipe,
+        examples.blocks,
+        lambda wrapped: run,
+        3,
+        work,
+        Log(log),
+        after_epoch,
+    )
     return found
 
 
@@ -54,7 +85,9 @@ def main(encoder: Path, vocabulary: Path, out: Path) -> None:
     """Train, and write what the first process has found."""
     accelerator = make_accelerator()
     with progress("two", 1) as work:
-        found = train(encoder, vocabulary, out.with_suffix(f".{accelerator.process_index}.jsonl"), work)
+        found = train(
+            encoder, vocabulary, out.with_suffix(f".{accelerator.process_index}.jsonl"), work
+        )
     if accelerator.is_main_process:
         save_file(found, out)
     accelerator.end_training()

@@ -8,13 +8,15 @@ from competition.scoring.metrics import Estimate
 
 
 @dataclass(frozen=True)
-class Cell:
+class ReportCell:
     """One cell of a table."""
 
     text: str
     order: float | None = None  # what the column is sorted by; by the text where there is none
     faint: str = ""  # said behind the text, in small
-    interval: tuple[float, float, float] | None = None  # low, value, high to be drawn, as shares of the width
+    interval: tuple[float, float, float] | None = (
+        None  # low, value, high to be drawn, as shares of the width
+    )
     strong: bool = False
     label: int = -1  # which label's color it has
 
@@ -36,7 +38,7 @@ class Table:
     kind: ClassVar[str] = "table"
     title: str
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[ReportCell]]
     note: str = ""
     folded: bool = False
 
@@ -137,30 +139,39 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=list)
 
 
-# --- cells -------------------------------------------------------------------------------------------------------
+# --- cells
+# -------------------------------------------------------------------------------------------------------
 
 
-def text(value: object) -> Cell:
+def text(value: object) -> ReportCell:
     """Words, sorted as words."""
-    return Cell(str(value))
+    return ReportCell(str(value))
 
 
-def number(value: float | None, form: str = ",.0f") -> Cell:
+def number(value: float | None, form: str = ",.0f") -> ReportCell:
     """A number; a dash where there is none, which is sorted last."""
-    return Cell("–", float("-inf")) if value is None or value != value else Cell(format(value, form), float(value))
+    return (
+        ReportCell("–", float("-inf"))
+        if value is None or value != value
+        else ReportCell(format(value, form), float(value))
+    )
 
 
-def estimate(value: Estimate | None, sign: str = "", scale: tuple[float, float] | None = None) -> Cell:
+def estimate(
+    value: Estimate | None, sign: str = "", scale: tuple[float, float] | None = None
+) -> ReportCell:
     """A score with its interval; drawn over `scale`, the least and the greatest value of the column, if given."""
     if value is None or value.value != value.value:
-        return Cell("", float("-inf"))
+        return ReportCell("", float("-inf"))
     said, _, interval = format(value, sign).partition(" ")
     drawn = None
     if scale is not None and value.has_interval:
         width = (scale[1] - scale[0]) or 1.0
-        low, middle, high = ((each - scale[0]) / width for each in (value.low, value.value, value.high))
+        low, middle, high = (
+            (each - scale[0]) / width for each in (value.low, value.value, value.high)
+        )
         drawn = (low, middle, high)
-    return Cell(said, value.value, interval, drawn)
+    return ReportCell(said, value.value, interval, drawn)
 
 
 def tint(value: float, most: float) -> int:

@@ -20,11 +20,15 @@ COLUMNS = ("task", "run", "by", "group", "queries", "score", "low", "high")
 def parts(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
     """What queries are told apart by -> the part that each query of a task is in, an ordered category by query_id."""
     rows = evidence.rows(task)
-    by_query = rows.assign(fold=evidence.fold.loc[rows["example_id"]].to_numpy()).groupby("query_id", sort=True)
+    by_query = rows.assign(fold=evidence.fold.loc[rows["example_id"]].to_numpy()).groupby(
+        "query_id", sort=True
+    )
     first = by_query[["locale", "fold", "query"]].first()
     folds = sorted(first["fold"].unique())
     return {
-        "locale": _named(first["locale"], [name for name in LOCALES if (first["locale"] == name).any()]),
+        "locale": _named(
+            first["locale"], [name for name in LOCALES if (first["locale"] == name).any()]
+        ),
         "fold": _named(first["fold"].map("fold {}".format), [f"fold {fold}" for fold in folds]),
         "characters of the query": _ranges(first["query"].str.len(), LENGTHS),
         "products of the query": _ranges(by_query.size(), DEPTHS),
@@ -37,7 +41,9 @@ def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
     for by, part in parts(evidence, task).items():
         for run, counts in evidence.counts(task).items():
             for name, score in _scores(counts, part):
-                lines.append((task.name, run, by, name, score.queries, score.value, score.low, score.high))
+                lines.append(
+                    (task.name, run, by, name, score.queries, score.value, score.low, score.high)
+                )
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
@@ -45,7 +51,9 @@ def baseline_scores(evidence: Evidence, task: Task) -> dict[tuple[str, str], flo
     """What costs nothing, by way of telling queries apart and part."""
     counts = evidence.baseline(task)[1]
     return {
-        (by, name): score.value for by, part in parts(evidence, task).items() for name, score in _scores(counts, part)
+        (by, name): score.value
+        for by, part in parts(evidence, task).items()
+        for name, score in _scores(counts, part)
     }
 
 

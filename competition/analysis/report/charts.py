@@ -6,8 +6,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from competition.analysis.report.figures import FAINT, INK, MARKS, SERIES, drawing, margins, to_file, to_svg
-from competition.analysis.report.logs import Pass
+from competition.analysis.report.figures import (
+    FAINT,
+    INK,
+    MARKS,
+    SERIES,
+    drawing,
+    margins,
+    to_file,
+    to_svg,
+)
+from competition.analysis.report.logs import TrainingPass
 from competition.analysis.report.reliability import Reliability
 
 Point = tuple[float, float, float]  # value, low, high
@@ -27,7 +36,9 @@ def dots(
     with drawing(WIDTH, height) as (figure, (axes,)):
         margins(figure, 66, 12, 6, 26)
         for g, base in enumerate(baseline):
-            axes.plot([base, base], [(g - 0.42) * step, (g + 0.42) * step], color=FAINT, linewidth=2)
+            axes.plot(
+                [base, base], [(g - 0.42) * step, (g + 0.42) * step], color=FAINT, linewidth=2
+            )
         for s, points in enumerate(series.values()):
             shift = (s - (len(series) - 1) / 2) * _ROW
             for g, point in enumerate(points):
@@ -56,7 +67,12 @@ def bars(name: str, values: Mapping[str, float]) -> str:
         axes.barh(place, list(values.values()), height=0.62, color=SERIES[0])
         for y, value in enumerate(values.values()):
             axes.annotate(
-                f"{value:.3f}", (max(value, 0), y), (4, 0), textcoords="offset points", va="center", color=FAINT
+                f"{value:.3f}",
+                (max(value, 0), y),
+                (4, 0),
+                textcoords="offset points",
+                va="center",
+                color=FAINT,
             )
         axes.set_yticks(place, list(values))
         axes.set_ylim(len(values) - 0.4, -0.6)
@@ -67,7 +83,7 @@ def bars(name: str, values: Mapping[str, float]) -> str:
         return to_svg(figure, name)
 
 
-def curves(name: str, passes: Sequence[Pass]) -> str:
+def curves(name: str, passes: Sequence[TrainingPass]) -> str:
     """Training loss by optimiser step, and below it the held-out score by the epoch's last step; a line per model."""
     with drawing(WIDTH, 244, rows=2) as (figure, (loss, score)):
         margins(figure, 46, 12, 18, 34, between=26)
@@ -92,7 +108,9 @@ def curves(name: str, passes: Sequence[Pass]) -> str:
         return to_svg(figure, name)
 
 
-def learning(name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, Point]]]]) -> str:
+def learning_curves(
+    name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, Point]]]]
+) -> str:
     """Return the file of a learning curve: a panel per task, a line per model, a score with its interval per size.
 
     Args:
@@ -104,10 +122,19 @@ def learning(name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, Po
         for axes, (title, models) in zip(every, panels.items(), strict=True):
             for s, (model, points) in enumerate(models.items()):
                 color = SERIES[s % len(SERIES)]
-                x = [queries * 1.02 ** (s - 1) for queries, _ in points]  # beside each other, so that all are seen
+                x = [
+                    queries * 1.02 ** (s - 1) for queries, _ in points
+                ]  # beside each other, so that all are seen
                 values, low, high = zip(*(point for _, point in points), strict=True)
                 axes.vlines(x, low, high, color=color, alpha=0.5)
-                axes.plot(x, values, marker=MARKS[s % len(MARKS)], color=color, markeredgewidth=0, label=model)
+                axes.plot(
+                    x,
+                    values,
+                    marker=MARKS[s % len(MARKS)],
+                    color=color,
+                    markeredgewidth=0,
+                    label=model,
+                )
             sizes = [queries for queries, _ in next(iter(models.values()))]
             axes.set_xscale("log")
             axes.set_xticks(sizes, [f"{queries:,}" for queries in sizes])
@@ -140,14 +167,27 @@ def public(name: str, points: Sequence[tuple[str, Point, float]]) -> str:
     """Public leaderboard scores against out-of-fold scores with their intervals, each with its name."""
     with drawing(WIDTH, 264) as (figure, (axes,)):
         margins(figure, 56, 14, 10, 40)
-        ends = [end for _, (value, low, high), score in points for end in (value, low, high, score) if end == end]
+        ends = [
+            end
+            for _, (value, low, high), score in points
+            for end in (value, low, high, score)
+            if end == end
+        ]
         least, most = min(ends), max(ends)
         pad = max((most - least) * 0.12, 0.002)
-        axes.plot([least - pad, most + pad], [least - pad, most + pad], color=FAINT, linewidth=1, dashes=(4, 3))
+        axes.plot(
+            [least - pad, most + pad],
+            [least - pad, most + pad],
+            color=FAINT,
+            linewidth=1,
+            dashes=(4, 3),
+        )
         for label, (value, low, high), score in points:
             axes.plot([low, high], [score, score], color=SERIES[0], solid_capstyle="round")
             axes.plot([value], [score], "o", color=SERIES[0], markeredgewidth=0)
-            axes.annotate(label, (value, score), (0, 7), textcoords="offset points", ha="center", color=INK)
+            axes.annotate(
+                label, (value, score), (0, 7), textcoords="offset points", ha="center", color=INK
+            )
         axes.set_xlim(least - pad, most + pad)
         axes.set_ylim(least - pad, most + pad)
         for axis in (axes.xaxis, axes.yaxis):

@@ -9,7 +9,7 @@ from competition.pipeline.plans import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
-from competition.scoring.optimism import read_flattery
+from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.scoreboard import best_runs, scoreboard
 from competition.scoring.tasks import TASKS, Task
@@ -56,7 +56,9 @@ class Evidence:
     def board(self) -> pd.DataFrame:
         """What `comp run` writes to `reports/scores.csv`, of the complete runs."""
         floors = dict.fromkeys(TASKS, self.floor) if self.floor else {}
-        return scoreboard(self.examples, self.plans, self.runs, floors, read_flattery(self.workspace, self.plans))
+        return scoreboard(
+            self.examples, self.plans, self.runs, floors, read_optimism(self.workspace, self.plans)
+        )
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -77,7 +79,9 @@ class Evidence:
     def counts(self, task: Task) -> dict[str, Counts]:
         """Run -> its out-of-fold outputs against the labels of a task, best first."""
         return {
-            name: evaluation.count_outputs(task, self.runs[name].kind, self.runs[name].held_out, self.rows(task))
+            name: evaluation.count_outputs(
+                task, self.runs[name].kind, self.runs[name].held_out, self.rows(task)
+            )
             for name in self.lines(task)["run"]
         }
 
@@ -91,7 +95,9 @@ class Evidence:
         """The group of queries by which runs are told apart, see `evaluation.leading`."""
         return evaluation.leading(self.baseline(task)[1])
 
-    def lines(self, task: Task, group: str | None = None, split: str = "out-of-fold") -> pd.DataFrame:
+    def lines(
+        self, task: Task, group: str | None = None, split: str = "out-of-fold"
+    ) -> pd.DataFrame:
         """The lines of the board of a task, best first."""
         board = self.board
         chosen = (board["task"] == task.name) & (board["split"] == split)
@@ -100,7 +106,9 @@ class Evidence:
 
     def outputs(self, task: Task, run: str) -> pd.DataFrame:
         """The rows of a task with a run's out-of-fold outputs, joined by example_id."""
-        return self.rows(task).merge(self.runs[run].held_out, on="example_id", how="left", validate="one_to_one")
+        return self.rows(task).merge(
+            self.runs[run].held_out, on="example_id", how="left", validate="one_to_one"
+        )
 
     def shown(self, task: Task) -> list[str]:
         """The three that stand for all where there is room for few: the best, the best single model, the floor."""
@@ -111,7 +119,9 @@ class Evidence:
 
     def is_ensemble(self, run: str) -> bool:
         """Whether a run combines others."""
-        return next(plan for plan in self.plans if plan.name == run).command.startswith("comp stack")
+        return next(plan for plan in self.plans if plan.name == run).command.startswith(
+            "comp stack"
+        )
 
     def relative(self, sentence: str) -> str:
         """What reading a file complained of, without where the workspace lies."""

@@ -9,8 +9,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-# A unit of a figure is a CSS pixel. Each color stands for a variable of `templates/report.css`, which has a light and a
-# dark value; those of series can be told apart by people who see fewer colors (Okabe and Ito 2008).
+# A unit of a figure is a CSS pixel. Each color stands for a variable of `templates/report.css`,
+# which has a light and a dark value; those of series can be told apart by people who see fewer
+# colors (Okabe and Ito 2008).
 PIXELS = 72.0
 INK, FAINT, LINE = "#1b2027", "#626b78", "#dde1e7"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
@@ -55,13 +56,19 @@ def drawing(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing, l
         yield figure, axes
 
 
-def margins(figure: Drawing, left: float, right: float, top: float, bottom: float, between: float = 0.0) -> None:
+def margins(
+    figure: Drawing, left: float, right: float, top: float, bottom: float, between: float = 0.0
+) -> None:
     """Pixels around the axes, and between those below each other."""
     width, height = figure.get_size_inches() * PIXELS
     rows = len(figure.axes)
     axis = (height - top - bottom - between * (rows - 1)) / rows
     figure.subplots_adjust(
-        left / width, bottom / height, 1 - right / width, 1 - top / height, hspace=between / axis if rows > 1 else None
+        left / width,
+        bottom / height,
+        1 - right / width,
+        1 - top / height,
+        hspace=between / axis if rows > 1 else None,
     )
 
 
@@ -80,7 +87,12 @@ def to_svg(figure: Drawing, name: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" aria-hidden="true">', svg, flags=re.DOTALL)
+    svg = re.sub(
+        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>',
+        r'<svg viewBox="\1" aria-hidden="true">',
+        svg,
+        flags=re.DOTALL,
+    )
     svg = re.sub(r'style="([^"]*)"', lambda found: _attributes(found[1]), svg)
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
 

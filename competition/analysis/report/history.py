@@ -7,11 +7,11 @@ import pandas as pd
 from competition.analysis.report import charts
 from competition.analysis.report.blocks import (
     Block,
-    Cell,
     Column,
     Figure,
     Multiples,
     Note,
+    ReportCell,
     Section,
     Table,
     estimate,
@@ -19,7 +19,7 @@ from competition.analysis.report.blocks import (
     text,
 )
 from competition.analysis.report.evidence import Evidence
-from competition.analysis.report.logs import Pass, cost, last_passes, read_lines
+from competition.analysis.report.logs import TrainingPass, cost, last_passes, read_lines
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.scoring.leaderboard import expected, minute, read_log
 from competition.scoring.tasks import TASKS
@@ -32,7 +32,7 @@ def _members(evidence: Evidence) -> list[MemberRecipe]:
     return [recipe for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
 
 
-def _passes(evidence: Evidence, recipe: MemberRecipe) -> list[Pass]:
+def _passes(evidence: Evidence, recipe: MemberRecipe) -> list[TrainingPass]:
     lines = read_lines(evidence.workspace.log(recipe.name))
     seeds = len(recipe.all_seeds) if isinstance(recipe, EncoderRecipe) else 1
     return last_passes(lines, recipe.folds, seeds)
@@ -44,15 +44,24 @@ def learning(evidence: Evidence) -> Section:
     for recipe in _members(evidence):
         if passes := _passes(evidence, recipe):
             ends = [each.epochs[-1]["held_out_score"] for each in passes if each.epochs]
-            words = f"{len(passes)} models; last held-out scores " + ", ".join(f"{end:.4f}" for end in ends)
-            items.append(Figure(recipe.name, charts.curves(f"curves-{recipe.name}", passes), words, _models(passes)))
+            words = f"{len(passes)} models; last held-out scores " + ", ".join(
+                f"{end:.4f}" for end in ends
+            )
+            items.append(
+                Figure(
+                    recipe.name,
+                    charts.curves(f"curves-{recipe.name}", passes),
+                    words,
+                    _models(passes),
+                )
+            )
     lead = "From each run's log: a line per model. The held-out score is that of the fold which the model never saw."
     if not items:
         return Section("learning", "Learning curves", lead, [_no_log()])
     return Section("learning", "Learning curves", lead, [Multiples("", items)])
 
 
-def _models(passes: list[Pass]) -> str:
+def _models(passes: list[TrainingPass]) -> str:
     folds = len({each.fold for each in passes})
     return f"{folds} fold{'s' if folds > 1 else ''}"
 
@@ -71,7 +80,7 @@ def costs(evidence: Evidence) -> Section:
         spent = cost(passes, getattr(recipe, "batch_size", 0))
         rows.append(
             [
-                Cell(recipe.name, strong=True),
+                ReportCell(recipe.name, strong=True),
                 number(len(passes)),
                 number(spent.steps),
                 _duration(spent.seconds),
@@ -90,7 +99,7 @@ def _no_log() -> Note:
     return Note("No run has left a log of training.", "comp train")
 
 
-def _duration(seconds: float | None) -> Cell:
+def _duration(seconds: float | None) -> ReportCell:
     if seconds is None:
         return number(None)
     whole = round(seconds)
@@ -99,11 +108,11 @@ def _duration(seconds: float | None) -> Cell:
         said = f"{whole} s"
     else:
         said = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
-    return Cell(said, seconds)
+    return ReportCell(said, seconds)
 
 
-def _size(memory: float | None) -> Cell:
-    return number(None) if memory is None else Cell(f"{memory / 2**30:.1f} GiB", memory)
+def _size(memory: float | None) -> ReportCell:
+    return number(None) if memory is None else ReportCell(f"{memory / 2**30:.1f} GiB", memory)
 
 
 def submissions(evidence: Evidence) -> Section:
@@ -114,11 +123,21 @@ def submissions(evidence: Evidence) -> Section:
     )
     log = _log(evidence)
     if log.empty:
-        return Section("submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")])
-    columns = [Column("Time (UTC)"), *(Column(name, choice=True) for name in ("Submission", "Task", "Run"))]
+        return Section(
+            "submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")]
+        )
+    columns = [
+        Column("Time (UTC)"),
+        *(Column(name, choice=True) for name in ("Submission", "Task", "Run")),
+    ]
     columns += [Column("Basis", choice=True)]
-    columns += [Column(name, True) for name in ("Can move", "Full depth", "Public minus full depth")]
-    columns += [Column(name, True) for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")]
+    columns += [
+        Column(name, True) for name in ("Can move", "Full depth", "Public minus full depth")
+    ]
+    columns += [
+        Column(name, True)
+        for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")
+    ]
     rows = [_line(line) for line in log.to_dict("records")]
     blocks: list[Block] = [Table("", columns, rows)]
     answered = log[log["public"].notna() & log["out_of_fold"].notna()]
@@ -133,7 +152,10 @@ def submissions(evidence: Evidence) -> Section:
     items = [_answered(str(task), lines) for task, lines in answered.groupby("task")]
     note = "On the dashed line, the public score is what was expected; the bar is the out-of-fold interval."
     return Section(
-        "submissions", "Submissions", lead, [Multiples("Public against out-of-fold", items, note=note), *blocks]
+        "submissions",
+        "Submissions",
+        lead,
+        [Multiples("Public against out-of-fold", items, note=note), *blocks],
     )
 
 
@@ -142,12 +164,14 @@ def _answered(task: str, lines: pd.DataFrame) -> Figure:
         (str(line["submission"]), (line["out_of_fold"], line["low"], line["high"]), line["public"])
         for line in lines.to_dict("records")
     ]
-    words = "; ".join(f"{name}: out-of-fold {point[0]:.4f}, public {score:.4f}" for name, point, score in points)
+    words = "; ".join(
+        f"{name}: out-of-fold {point[0]:.4f}, public {score:.4f}" for name, point, score in points
+    )
     metric = TASKS[task].metric if task in TASKS else ""
     return Figure(f"{task}, {metric}", charts.public(f"public-{task}", points), words)
 
 
-def _line(line: Any) -> list[Cell]:
+def _line(line: Any) -> list[ReportCell]:
     """A line of the log as `comp leaderboard` says it."""
     own = expected(line["out_of_fold"], line["low"], line["high"])
     return [

@@ -10,7 +10,7 @@ Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """What training cost; None where the log does not say."""
 
     steps: int | None
@@ -20,7 +20,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Pass:
+class TrainingPass:
     """The training of one model: lines with a step in order, and what was scored after each epoch."""
 
     fold: str
@@ -43,20 +43,20 @@ def read_lines(path: Path) -> list[Line]:
     return found
 
 
-def last_passes(lines: Sequence[Line], folds: Sequence[int], seeds: int = 1) -> list[Pass]:
+def last_passes(lines: Sequence[Line], folds: Sequence[int], seeds: int = 1) -> list[TrainingPass]:
     """The latest training of each fold, one pass per seed.
 
-    A log grows with every training. A pass begins where steps begin anew; a step that is told twice, since training
-    went on from a checkpoint, counts as it was told last.
+    A log grows with every training. A pass begins where steps begin anew; a step that is told
+    twice, since training went on from a checkpoint, counts as it was told last.
     """
-    found: dict[str, list[Pass]] = {str(fold): [] for fold in folds}
+    found: dict[str, list[TrainingPass]] = {str(fold): [] for fold in folds}
     for line in lines:
         passes = found.get(str(line.get("fold")))
         if passes is None:
             continue
         if isinstance(step := line.get("step"), int) and _is_number(line.get("loss")):
             if not passes or step <= passes[-1].steps[0]["step"]:
-                passes.append(Pass(str(line["fold"]), [], []))
+                passes.append(TrainingPass(str(line["fold"]), [], []))
             _put(passes[-1].steps, line, "step")
         elif passes and _is_number(line.get("held_out_score")):
             _put(passes[-1].epochs, {**line, "step": passes[-1].steps[-1]["step"]}, "step")
@@ -73,18 +73,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def cost(passes: Sequence[Pass], batch_size: int) -> Cost:
+def cost(passes: Sequence[TrainingPass], batch_size: int) -> RunCost:
     """What passes cost together.
 
-    Seconds are those of training steps, by the log's own rate of rows: what lay between two commands is not counted.
+    Seconds are those of training steps, by the log's own rate of rows: what lay between two
+    commands is not counted.
     """
     if not passes:
-        return Cost(None, None, None, None)
+        return RunCost(None, None, None, None)
     last = [each.steps[-1] for each in passes]
     steps = sum(line["step"] for line in last)
     seconds = None
     if all(_is_number(rate := line.get("rows_per_second")) and rate for line in last):
         seconds = sum(line["step"] * batch_size / line["rows_per_second"] for line in last)
-    held = [line["memory"] for each in passes for line in each.steps if _is_number(line.get("memory"))]
+    held = [
+        line["memory"] for each in passes for line in each.steps if _is_number(line.get("memory"))
+    ]
     rate = steps * batch_size / seconds if seconds else None
-    return Cost(steps, seconds, rate, max(held) if held else None)
+    return RunCost(steps, seconds, rate, max(held) if held else None)

@@ -5,7 +5,16 @@ import pandas as pd
 
 from competition.analysis.ensemble_study import mean_importance, mean_weights
 from competition.analysis.report import charts
-from competition.analysis.report.blocks import Block, Figure, Matrix, Multiples, Note, Section, Shade, tint
+from competition.analysis.report.blocks import (
+    Block,
+    Figure,
+    Matrix,
+    Multiples,
+    Note,
+    Section,
+    Shade,
+    tint,
+)
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.reliability import (
     Reliability,
@@ -15,7 +24,7 @@ from competition.analysis.report.reliability import (
     first_products,
     reliability,
 )
-from competition.core.errors import counted
+from competition.core.errors import pluralize
 from competition.core.json_files import read_json
 from competition.scoring.evaluation import MOVABLE, Counts
 from competition.scoring.metrics import Array
@@ -32,7 +41,8 @@ def _no_classifier() -> list[Block]:
     return [Note("No complete run answers task2 or task3.", "comp run")]
 
 
-# --- confusion ---------------------------------------------------------------------------------------------------
+# --- confusion
+# ---------------------------------------------------------------------------------------------------
 
 
 def confusions(evidence: Evidence) -> Section:
@@ -43,10 +53,14 @@ def confusions(evidence: Evidence) -> Section:
         codes = truth(task, rows)
         items = []
         for run in evidence.counts(task):
-            answered = answers(task, evidence.runs[run].kind, evidence.outputs(task, run)).astype(np.int64)
+            answered = answers(task, evidence.runs[run].kind, evidence.outputs(task, run)).astype(
+                np.int64
+            )
             items.append(_confusion(task, run, confusion(codes, answered, len(task.classes))))
         blocks.append(Multiples(task.name, items))
-    lead = "Rows are the labels, columns the answers: the share of a label's rows, and their number."
+    lead = (
+        "Rows are the labels, columns the answers: the share of a label's rows, and their number."
+    )
     return Section("confusion", "Confusion", lead, blocks or _no_classifier())
 
 
@@ -55,14 +69,20 @@ def _confusion(task: Task, run: str, counts: np.ndarray) -> Matrix:
     rows = [
         (
             name,
-            [Shade(f"{share:.0%}", f"{n:,}", tint(share, 1.0)) for share, n in zip(shares[i], counts[i], strict=True)],
+            [
+                Shade(f"{share:.0%}", f"{n:,}", tint(share, 1.0))
+                for share, n in zip(shares[i], counts[i], strict=True)
+            ],
         )
         for i, name in enumerate(task.classes)
     ]
-    return Matrix(run, "label", task.classes, rows, f"{counts.trace():,} of {counts.sum():,} rows right")
+    return Matrix(
+        run, "label", task.classes, rows, f"{counts.trace():,} of {counts.sum():,} rows right"
+    )
 
 
-# --- calibration -------------------------------------------------------------------------------------------------
+# --- calibration
+# -------------------------------------------------------------------------------------------------
 
 
 def calibrations(evidence: Evidence) -> Section:
@@ -73,15 +93,24 @@ def calibrations(evidence: Evidence) -> Section:
         for run in evidence.counts(task):
             kind = evidence.runs[run].kind
             if KINDS[kind].primary == task.name and kind != "score":
-                items.append(_calibration(task, run, expectation(task, kind, evidence.outputs(task, run))))
+                items.append(
+                    _calibration(task, run, expectation(task, kind, evidence.outputs(task, run)))
+                )
         if items:
-            blocks.append(Multiples(f"{task.name}: {_AXES[task.name][0]} against {_AXES[task.name][1]}", items))
+            blocks.append(
+                Multiples(
+                    f"{task.name}: {_AXES[task.name][0]} against {_AXES[task.name][1]}", items
+                )
+            )
     lead = (
         "Rows in ten bins of equal size by what the run expects. On the dashed line, what is expected is what happens; "
         "below it, the run is too sure of itself. Scores of task 1 ensembles promise nothing and are left out."
     )
     return Section(
-        "calibration", "Calibration", lead, blocks or [Note("No complete run gives probabilities.", "comp run")]
+        "calibration",
+        "Calibration",
+        lead,
+        blocks or [Note("No complete run gives probabilities.", "comp run")],
     )
 
 
@@ -107,10 +136,13 @@ def _calibration(task: Task, run: str, rows: tuple[Array, Array]) -> Figure:
     bins: Reliability = reliability(*rows)
     svg = charts.calibration(f"calibration-{task.name}-{run}", bins, *_AXES[task.name])
     pairs = ", ".join(f"{e:.2f} {h:.2f}" for e, h in zip(bins.expected, bins.happened, strict=True))
-    return Figure(run, svg, f"expected and happened, by bin: {pairs}", f"calibration error {bins.error:.3f}")
+    return Figure(
+        run, svg, f"expected and happened, by bin: {pairs}", f"calibration error {bins.error:.3f}"
+    )
 
 
-# --- disagreement ------------------------------------------------------------------------------------------------
+# --- disagreement
+# ------------------------------------------------------------------------------------------------
 
 
 def disagreements(evidence: Evidence) -> Section:
@@ -120,23 +152,35 @@ def disagreements(evidence: Evidence) -> Section:
         if len(evidence.counts(task)) > 1:
             blocks.append(_disagreement(evidence, task))
     lead = "Models that err alike add little to each other: the share of rows to which two runs give different answers."
-    return Section("disagreement", "Disagreement", lead, blocks or [Note("There is one run.", "comp run")])
+    return Section(
+        "disagreement", "Disagreement", lead, blocks or [Note("There is one run.", "comp run")]
+    )
 
 
 def _disagreement(evidence: Evidence, task: Task) -> Matrix:
     rows = evidence.rows(task)
-    said = {run: answers(task, evidence.runs[run].kind, evidence.outputs(task, run)) for run in evidence.counts(task)}
+    said = {
+        run: answers(task, evidence.runs[run].kind, evidence.outputs(task, run))
+        for run in evidence.counts(task)
+    }
     if task.classes:
         shares = disagreement(said)
         right, wrong = agreement(said, truth(task, rows))
-        title, note = task.name, f"All runs are right on {right:.1%} of the rows, none is on {wrong:.1%}."
+        title, note = (
+            task.name,
+            f"All runs are right on {right:.1%} of the rows, none is on {wrong:.1%}.",
+        )
     else:
         counts = evidence.baseline(task)[1]
-        movable = counts.groups[MOVABLE]  # the queries of these counts go by id, as first products do
-        shares = disagreement({run: _first_of_graded(counts, rows, score)[movable] for run, score in said.items()})
+        movable = counts.groups[
+            MOVABLE
+        ]  # the queries of these counts go by id, as first products do
+        shares = disagreement(
+            {run: _first_of_graded(counts, rows, score)[movable] for run, score in said.items()}
+        )
         title, note = (
             f"{task.name}, another product first",
-            f"Shares of the {counted(int(movable.sum()), 'query', 'queries')} whose order matters.",
+            f"Shares of the {pluralize(int(movable.sum()), 'query', 'queries')} whose order matters.",
         )
     apart = shares[~np.eye(len(shares), dtype=bool)]
     least, spread = float(apart.min()), float(np.ptp(apart))
@@ -157,7 +201,8 @@ def _first_of_graded(counts: Counts, rows: pd.DataFrame, score: Array) -> np.nda
     return first_products(rows, score).reindex(counts.queries).to_numpy()
 
 
-# --- ensembles ---------------------------------------------------------------------------------------------------
+# --- ensembles
+# ---------------------------------------------------------------------------------------------------
 
 
 def ensembles(evidence: Evidence) -> Section:
@@ -174,7 +219,11 @@ def ensembles(evidence: Evidence) -> Section:
             weights = {str(feature): float(share) for feature, share in shares.items()}
         svg = charts.bars(f"taken-{plan.name}", weights)
         words = ", ".join(f"{name} {value:.3f}" for name, value in weights.items())
-        items.append(Figure(plan.name, svg, words, f"{card['recipe']['method']}: {what}, mean over the folds"))
+        items.append(
+            Figure(
+                plan.name, svg, words, f"{card['recipe']['method']}: {what}, mean over the folds"
+            )
+        )
     lead = "Weights of the members, or the features by which trees gain most."
     if not items:
         named = evidence.pipeline.settings.ensembles

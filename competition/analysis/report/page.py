@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from competition.analysis.html import asset, source
+from competition.analysis.html import read_asset, read_sources
 from competition.analysis.report.blocks import Column, Section, Table, number, text
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.history import costs, learning, submissions
@@ -22,7 +22,7 @@ from competition.analysis.report.scores import (
 )
 from competition.analysis.report.worst_queries import audit, worst_queries
 from competition.core.console import progress
-from competition.core.errors import counted
+from competition.core.errors import pluralize
 from competition.data.describe import describe
 from competition.pipeline.steps import Pipeline
 from competition.scoring.metrics import Estimate
@@ -40,14 +40,25 @@ class Headline:
     where: str  # over which queries
     baseline: str
     above: Estimate
-    level: list[str] | None  # the runs that are level with it; None where there are too few queries to tell
+    level: (
+        list[str] | None
+    )  # the runs that are level with it; None where there are too few queries to tell
     basis: str  # of its score
 
 
 def report_page(pipeline: Pipeline) -> str:
     """The HTML of the report of a workspace, a function of its files alone."""
     evidence = Evidence(pipeline)
-    scored = (leaderboard, differences, origins, calibrations, confusions, disagreements, ensembles, worst_queries)
+    scored = (
+        leaderboard,
+        differences,
+        origins,
+        calibrations,
+        confusions,
+        disagreements,
+        ensembles,
+        worst_queries,
+    )
     told = (audit, submissions, learning, costs)
     sections = []
     makers = (*scored, *told, _data) if evidence.tasks else (*told, _data)
@@ -55,16 +66,19 @@ def report_page(pipeline: Pipeline) -> str:
         for make in makers:
             sections.append(make(evidence))
             work.advance(1)
-    style, script = asset("base.css", "report.css"), asset("report.js")
+    style, script = read_asset("base.css", "report.css"), read_asset("report.js")
     return (
         _environment()
         .get_template("report.html")
         .render(
             style=Markup(style),
-            style_hash=source(style),
+            style_hash=read_sources(style),
             script=Markup(script),
-            script_hash=source(script),
-            rows=[_rows(evidence, split, what) for split, what in (("train", "to train on"), ("test", "to predict"))],
+            script_hash=read_sources(script),
+            rows=[
+                _rows(evidence, split, what)
+                for split, what in (("train", "to train on"), ("test", "to predict"))
+            ],
             headlines=[_headline(evidence, task) for task in evidence.tasks],
             lacking=_lacking(evidence),
             sections=sections,
@@ -76,7 +90,11 @@ def report_page(pipeline: Pipeline) -> str:
 
 def _environment() -> Environment:
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=FunctionLoader(asset)
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(read_asset),
     )
     environment.filters["commands"] = _commands
     return environment
@@ -90,7 +108,7 @@ def _commands(sentence: str) -> Markup:
 def _rows(evidence: Evidence, split: str, what: str) -> str:
     """How much there is of a split."""
     rows = evidence.examples[evidence.examples["split"] == split]
-    return f"{counted(len(rows), 'row')} of {counted(rows['query_id'].nunique(), 'query', 'queries')} {what}"
+    return f"{pluralize(len(rows), 'row')} of {pluralize(rows['query_id'].nunique(), 'query', 'queries')} {what}"
 
 
 def _headline(evidence: Evidence, task: Task) -> Headline:
@@ -115,13 +133,17 @@ def _lacking(evidence: Evidence) -> list[str]:
     """Why runs of competition.toml are not on the page."""
     said = list(evidence.lacking.values())
     unlabelled = bool(evidence.plans) and not evidence.tasks
-    said += ["No training row of a task has a label: there is nothing to score."] if unlabelled else []
+    said += (
+        ["No training row of a task has a label: there is nothing to score."] if unlabelled else []
+    )
     return said
 
 
 def _data(evidence: Evidence) -> Section:
     table = describe(evidence.examples, evidence.products)
-    rows = [[text(name), *(number(float(n)) for n in counts)] for name, *counts in table.itertuples()]
+    rows = [
+        [text(name), *(number(float(n)) for n in counts)] for name, *counts in table.itertuples()
+    ]
     columns = [Column(""), Column("Train", True), Column("Test", True)]
     lead = "Counts of rows, queries, labels and what text is missing."
     return Section("data", "Data", lead, [Table("Counts", columns, rows, folded=True)])

@@ -36,12 +36,16 @@ def reliability(expected: Array, happened: Array, bins: int = BINS) -> Reliabili
     order = np.argsort(expected, kind="stable")
     chunks = [chunk for chunk in np.array_split(order, bins) if len(chunk)]
     means = [[values[chunk].mean() for chunk in chunks] for values in (expected, happened)]
-    return Reliability(np.array(means[0]), np.array(means[1]), np.array([len(chunk) for chunk in chunks]))
+    return Reliability(
+        np.array(means[0]), np.array(means[1]), np.array([len(chunk) for chunk in chunks])
+    )
 
 
 def confusion(truth: Codes, answered: Codes, classes: int) -> Codes:
     """How many rows of each class were given each answer, `(classes, classes)`: truth by answer."""
-    return np.bincount(truth * classes + answered, minlength=classes * classes).reshape(classes, classes)
+    return np.bincount(truth * classes + answered, minlength=classes * classes).reshape(
+        classes, classes
+    )
 
 
 def disagreement(answers: Mapping[str, np.ndarray]) -> Array:
@@ -58,7 +62,9 @@ def agreement(answers: Mapping[str, np.ndarray], truth: Codes) -> tuple[float, f
 
 def ranked(rows: pd.DataFrame, score: Array) -> pd.DataFrame:
     """Rows best first within each query, equal scores by product_id: the order that the metric counts."""
-    return rows.assign(score=score).sort_values(["query_id", "score", "product_id"], ascending=[True, False, True])
+    return rows.assign(score=score).sort_values(
+        ["query_id", "score", "product_id"], ascending=[True, False, True]
+    )
 
 
 def first_products(rows: pd.DataFrame, score: Array) -> pd.Series:

@@ -8,12 +8,12 @@ import pandas as pd
 from competition.analysis.report import charts
 from competition.analysis.report.blocks import (
     Block,
-    Cell,
     Column,
     Figure,
     Matrix,
     Multiples,
     Note,
+    ReportCell,
     Section,
     Shade,
     Table,
@@ -24,7 +24,7 @@ from competition.analysis.report.blocks import (
 )
 from competition.analysis.report.breakdown import baseline_scores, breakdown
 from competition.analysis.report.evidence import Evidence
-from competition.core.errors import counted
+from competition.core.errors import pluralize
 from competition.scoring import evaluation
 from competition.scoring.basis import HELD_OUT, describe
 from competition.scoring.metrics import Estimate
@@ -35,7 +35,9 @@ def leaderboard(evidence: Evidence) -> Section:
     """Every complete run per task, best first, as `comp run` prints them."""
     blocks: list[Block] = []
     for task in evidence.tasks:
-        blocks += [_board(evidence, task, group) for group in dict.fromkeys((evidence.group(task), "all"))]
+        blocks += [
+            _board(evidence, task, group) for group in dict.fromkeys((evidence.group(task), "all"))
+        ]
         blocks += _bases(evidence, task)
     lead = (
         "Out-of-fold scores with 95 % intervals over queries, and paired differences to what costs nothing and to the "
@@ -49,7 +51,11 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     lines = evidence.lines(task, group)
     tests = evidence.lines(task, group, "test").set_index("run")
     scale = float(lines["score_low"].min()), float(lines["score_high"].max())
-    columns = [Column("Run"), Column(task.metric, True), Column(f"Minus {lines['baseline'].iloc[0]}", True)]
+    columns = [
+        Column("Run"),
+        Column(task.metric, True),
+        Column(f"Minus {lines['baseline'].iloc[0]}", True),
+    ]
     beside_floor = lines["above_floor"].notna().any()
     columns += [Column(f"Minus {evidence.floor}", True)] if beside_floor else []
     columns += [Column("On labelled test rows", True)] if len(tests) else []
@@ -74,7 +80,10 @@ def _bases(evidence: Evidence, task: Task) -> list[Block]:
     others = lines[lines["basis"] != HELD_OUT]
     return [
         Note(said)
-        for said in [*notes, *(f"{line['run']} is {how_scored(line)}." for line in others.to_dict("records"))]
+        for said in [
+            *notes,
+            *(f"{line['run']} is {how_scored(line)}." for line in others.to_dict("records")),
+        ]
     ]
 
 
@@ -86,34 +95,41 @@ def how_scored(line: Any) -> str:
     return describe(paths) + measured
 
 
-def _run(name: str) -> Cell:
-    return Cell(name, strong=True)
+def _run(name: str) -> ReportCell:
+    return ReportCell(name, strong=True)
 
 
 def estimate_of(line: Any, name: str) -> Estimate:
     """An estimate from the cells of a line of the board; NaN where it has none."""
     value, low, high = (
-        float("nan" if line[key] is None else line[key]) for key in (name, f"{name}_low", f"{name}_high")
+        float("nan" if line[key] is None else line[key])
+        for key in (name, f"{name}_low", f"{name}_high")
     )
     return Estimate(value, low, high, int(line["queries"]))
 
 
 def title(task: Task, group: str, queries: int) -> str:
     """A task and a group of its queries in words."""
-    return f"{task.name}, {counted(queries, 'query', 'queries')}" + ("" if group == "all" else f" with {group}")
+    return f"{task.name}, {pluralize(queries, 'query', 'queries')}" + (
+        "" if group == "all" else f" with {group}"
+    )
 
 
 def level_with_best(evidence: Evidence, task: Task) -> list[str]:
     """The other runs whose paired difference to the best is within its interval."""
     counts, group = evidence.counts(task), evidence.group(task)
     best, *others = counts
-    differences = {name: evaluation.difference(counts[name], counts[best], group) for name in others}
+    differences = {
+        name: evaluation.difference(counts[name], counts[best], group) for name in others
+    }
     return [name for name, found in differences.items() if not found.differs]
 
 
 def differences(evidence: Evidence) -> Section:
     """Every run minus every other, over the same queries."""
-    blocks: list[Block] = [_differences(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1]
+    blocks: list[Block] = [
+        _differences(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1
+    ]
     if not blocks:
         blocks = [Note("There is one run; differences need two.", "comp run")]
     lead = (
@@ -132,7 +148,8 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
         for other in names[i + 1 :]
     }
     found |= {
-        (b, a): Estimate(0 - each.value, 0 - each.high, 0 - each.low, each.queries) for (a, b), each in found.items()
+        (b, a): Estimate(0 - each.value, 0 - each.high, 0 - each.low, each.queries)
+        for (a, b), each in found.items()
     }
     most = max(abs(each.value) for each in found.values())
     rows = [(one, [_difference(found.get((one, other)), most) for other in names]) for one in names]
@@ -166,11 +183,15 @@ def origins(evidence: Evidence) -> Section:
     return Section("origins", "Where scores come from", lead, blocks)
 
 
-def _dots(name: str, by: str, lines: pd.DataFrame, series: list[str], base: dict[tuple[str, str], float]) -> Figure:
+def _dots(
+    name: str, by: str, lines: pd.DataFrame, series: list[str], base: dict[tuple[str, str], float]
+) -> Figure:
     found = {(line["run"], line["group"]): line for line in lines.to_dict("records")}
     groups = list(dict.fromkeys(lines["group"]))
     points = {run: [_point(found[run, group]) for group in groups] for run in series}
-    said = [f"{group}: {run} {found[run, group]['score']:.4f}" for group in groups for run in series]
+    said = [
+        f"{group}: {run} {found[run, group]['score']:.4f}" for group in groups for run in series
+    ]
     svg = charts.dots(name, groups, points, [base[by, group] for group in groups])
     return Figure(f"By {by}", svg, "; ".join(said))
 

@@ -7,13 +7,13 @@ import pandas as pd
 from competition.analysis.html import readable
 from competition.analysis.report.blocks import (
     Block,
-    Cell,
     Column,
     Matrix,
     Note,
     Placed,
     Ranking,
     Rankings,
+    ReportCell,
     Section,
     Shade,
     Table,
@@ -23,7 +23,7 @@ from competition.analysis.report.blocks import (
 )
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.reliability import ranked
-from competition.core.errors import CompError, counted
+from competition.core.errors import CompError, pluralize
 from competition.core.json_files import read_json
 from competition.core.parquet import read_table
 from competition.data.store import PRODUCT_KEY
@@ -45,14 +45,18 @@ def audit(evidence: Evidence) -> Section:
     if not names:
         note = Note("competition.toml names no run to audit.", "comp cleanlab --from RUN")
         return Section("audit", "Label audit", lead, [note])
-    return Section("audit", "Label audit", lead, [block for name in names for block in _audit(evidence, name)])
+    return Section(
+        "audit", "Label audit", lead, [block for name in names for block in _audit(evidence, name)]
+    )
 
 
 def _audit(evidence: Evidence, name: str) -> list[Block]:
     """What is there of the audit of a run, or why there is nothing."""
     try:
         plan = evidence.pipeline.audit(name)
-        flags = read_table(evidence.workspace.noise(plan.name), plan.inputs, "`comp cleanlab` makes it")
+        flags = read_table(
+            evidence.workspace.noise(plan.name), plan.inputs, "`comp cleanlab` makes it"
+        )
     except CompError as error:
         return [Note(evidence.relative(str(error)))]
     card = read_json(evidence.workspace.noise_card(plan.name))
@@ -60,17 +64,31 @@ def _audit(evidence: Evidence, name: str) -> list[Block]:
     if flags.empty:
         return [Note(f"Audit of {plan.name}: {said}")]
     blocks: list[Block] = [Note(f"Audit of {plan.name}: {said}")] if said else []
-    blocks += [_counts(evidence, plan.name, flags), _noise_matrix(card), _worst_rows(evidence, flags)]
+    blocks += [
+        _counts(evidence, plan.name, flags),
+        _noise_matrix(card),
+        _worst_rows(evidence, flags),
+    ]
     page = evidence.workspace.inspection(plan.name)
     if page.is_file():
-        blocks.append(Note(f"reports/{page.name} has more rows, with their text, and takes verdicts."))
+        blocks.append(
+            Note(f"reports/{page.name} has more rows, with their text, and takes verdicts.")
+        )
     else:
-        blocks.append(Note("A page for judging the worst rows is not made yet.", f"comp cleanlab --from {plan.name}"))
+        blocks.append(
+            Note(
+                "A page for judging the worst rows is not made yet.",
+                f"comp cleanlab --from {plan.name}",
+            )
+        )
     return blocks
 
 
 def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
-    columns = [Column(""), *(Column(name, True) for name in ("Rows", "Flagged", "Dropped", "Share dropped"))]
+    columns = [
+        Column(""),
+        *(Column(name, True) for name in ("Rows", "Flagged", "Dropped", "Share dropped")),
+    ]
     table = report.summary(flags, evidence.examples)
     rows = [
         [text(group), *(number(float(n)) for n in counts), number(float(share), ".3f")]
@@ -85,7 +103,9 @@ def _noise_matrix(card: dict[str, Any]) -> Matrix:
         for given, shares in zip(card["labels"], card["noise_matrix"], strict=True)
     ]
     note = "Estimated: of the rows that are truly of the column's label, the share that is given the row's."
-    return Matrix("Noise matrix", "given", [f"truly {label}" for label in card["labels"]], rows, note)
+    return Matrix(
+        "Noise matrix", "given", [f"truly {label}" for label in card["labels"]], rows, note
+    )
 
 
 def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
@@ -107,9 +127,9 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
     return Table("The rows that the models contradict most", columns, rows)
 
 
-def label_cell(label: str) -> Cell:
+def label_cell(label: str) -> ReportCell:
     """A label in its color, sorted from best to worst."""
-    return Cell(label, LABELS.index(label), label=LABELS.index(label))
+    return ReportCell(label, LABELS.index(label), label=LABELS.index(label))
 
 
 def worst_queries(evidence: Evidence) -> Section:
@@ -124,16 +144,20 @@ def worst_queries(evidence: Evidence) -> Section:
     run = evidence.best[task.name]
     counts = evidence.counts(task)[run]
     movable = counts.groups[MOVABLE]
-    scores = dict(zip(counts.queries[movable].tolist(), counts.values[movable, 0].tolist(), strict=True))
+    scores = dict(
+        zip(counts.queries[movable].tolist(), counts.values[movable, 0].tolist(), strict=True)
+    )
     wrong = [query for query, score in scores.items() if score < 1]
     chosen = sorted(wrong, key=lambda query: (scores[query], query))[:WORST]
     outputs = evidence.outputs(task, run)
     outputs = outputs[outputs["query_id"].isin(chosen)].reset_index(drop=True)
     rows = ranked(outputs, answers(task, evidence.runs[run].kind, outputs))
-    rows = rows.merge(evidence.products[[*PRODUCT_KEY, "title"]], on=PRODUCT_KEY, how="left").fillna({"title": ""})
+    rows = rows.merge(
+        evidence.products[[*PRODUCT_KEY, "title"]], on=PRODUCT_KEY, how="left"
+    ).fillna({"title": ""})
     lists = dict(list(rows.groupby("query_id", sort=False)))
     rankings = [_ranking(lists[query], scores[query]) for query in chosen]
-    note = f"By {run}, out-of-fold; of {counted(len(scores), 'query', 'queries')} whose order matters."
+    note = f"By {run}, out-of-fold; of {pluralize(len(scores), 'query', 'queries')} whose order matters."
     return Section("worst", title, lead, [Rankings("", rankings, note)])
 
 
@@ -141,8 +165,12 @@ def _ranking(rows: pd.DataFrame, score: float) -> Ranking:
     first = rows.iloc[0]
     products = [
         Placed(int(label), readable(str(title), _TITLE) or "(no title)", readable(str(product), 40))
-        for label, title, product in zip(label_codes(rows["label"]), rows["title"], rows["product_id"], strict=True)
+        for label, title, product in zip(
+            label_codes(rows["label"]), rows["title"], rows["product_id"], strict=True
+        )
     ]
     locale = str(first["locale"])
     query = readable(str(first["query"]), _QUERY)
-    return Ranking(query, str(first["query_id"]), LANGUAGES.get(locale, ""), locale, score, products)
+    return Ranking(
+        query, str(first["query_id"]), LANGUAGES.get(locale, ""), locale, score, products
+    )

@@ -9,7 +9,9 @@ _STEPS = 1 << 16  # a mask is drawn from 16 bits, so shares are multiples of 1 /
 def drop(x: Tensor, share: float) -> Tensor:
     """`x` with a random `share` of its values zeroed and the others scaled, so that the mean stays."""
     dropped = round(share * _STEPS)
-    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(torch.iinfo(torch.int64).min, None)
+    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(
+        torch.iinfo(torch.int64).min, None
+    )
     kept = bits.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - _STEPS // 2
     return x * kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))
 

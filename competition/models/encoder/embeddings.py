@@ -8,13 +8,24 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from competition.data.vocabulary import DEVIATION, DIMENSIONS, MISSING, PADDING, RARE, UNITS, Vocabulary, load_vectors
+from competition.data.vocabulary import (
+    DEVIATION,
+    DIMENSIONS,
+    MISSING,
+    PADDING,
+    RARE,
+    UNITS,
+    Vocabulary,
+    load_vectors,
+)
 from competition.models.encoder.inputs import Extras
 from competition.scoring.tasks import LOCALES
 
 NAME_DIMENSIONS = 128  # of brand and color
 COUNTRY_DIMENSIONS = 8
-_NAMES_FILE = "names.safetensors"  # beside the files of an encoder that has learned brands and colors
+_NAMES_FILE = (
+    "names.safetensors"  # beside the files of an encoder that has learned brands and colors
+)
 
 
 class Features(nn.Module):
@@ -32,10 +43,15 @@ class Features(nn.Module):
         self.width = sum(table.embedding_dim for table in tables.values())
         self.grams: nn.EmbeddingBag | None = None
         if "char3" in names:
-            # One table for all units, so that a gram of a query and of a product start as the same vector.
-            start = nn.init.normal_(torch.empty(len(vocabulary.grams) + 1, DIMENSIONS), std=DEVIATION)
+            # One table for all units, so that a gram of a query and of a product start as the same
+            # vector.
+            start = nn.init.normal_(
+                torch.empty(len(vocabulary.grams) + 1, DIMENSIONS), std=DEVIATION
+            )
             start[PADDING] = 0
-            self.grams = nn.EmbeddingBag.from_pretrained(start, freeze=False, mode="mean", padding_idx=PADDING)
+            self.grams = nn.EmbeddingBag.from_pretrained(
+                start, freeze=False, mode="mean", padding_idx=PADDING
+            )
             self.width += len(UNITS) * DIMENSIONS
 
     def start_names(self, tables: dict[str, Tensor]) -> None:

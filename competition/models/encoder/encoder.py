@@ -13,23 +13,35 @@ import competition.models.encoder.quiet  # noqa: F401
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError
-from competition.core.json_files import stamp
+from competition.core.json_files import write_manifest
 from competition.data.store import spread
 from competition.data.text import FIELDS, clean
 from competition.models.encoder.families import position_limit
 from competition.models.encoder.folders import check_folder
-from competition.models.encoder.loading import Unreadable, check_together, read_encoder, read_tokenizer
+from competition.models.encoder.loading import (
+    Unreadable,
+    check_together,
+    read_encoder,
+    read_tokenizer,
+)
 from competition.models.encoder.pooling import CARD, KEY, stated_pooling
 
-SPECIAL_TOKENS = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+SPECIAL_TOKENS = {
+    f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
+}
 TINY_VOCABULARY = 8_000
-TINY_PRODUCTS = 100_000  # products that the tokenizer is trained on, evenly spaced: enough, and bounded in time
+TINY_PRODUCTS = (
+    100_000  # products that the tokenizer is trained on, evenly spaced: enough, and bounded in time
+)
 
 
-def train_tokenizer(products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer of the catalogue's text: no character is unknown, the same input gives the same bytes.
 
-    It lower-cases, since a start from random weights has nothing to lose by it and too few rows to learn cases.
+    It lower-cases, since a start from random weights has nothing to lose by it and too few rows to
+    learn cases.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -75,9 +87,10 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> N
 def attend_to_equals(model: BertModel) -> None:
     """Make the first layer look for each token's equals: whether a query's words stand in a product's text.
 
-    From weights without any order, a model of this size does not find this in a catalogue of some thousand products
-    (benchmarks/RESULTS.md). Queries and keys of the first layer become the identity and some noise, and the places and
-    sides of tokens are turned down, so that equal tokens are alike wherever they stand.
+    From weights without any order, a model of this size does not find this in a catalogue of some
+    thousand products (benchmarks/RESULTS.md). Queries and keys of the first layer become the
+    identity and some noise, and the places and sides of tokens are turned down, so that equal
+    tokens are alike wherever they stand.
     """
     for embedding in (model.embeddings.position_embeddings, model.embeddings.token_type_embeddings):
         embedding.weight.mul_(0.25)
@@ -89,7 +102,8 @@ def attend_to_equals(model: BertModel) -> None:
 def fetch(folder: Path, source: str, inputs: str) -> None:
     """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
 
-    The copy's config says which pooling it was made with, where a sentence-transformers card beside it does.
+    The copy's config says which pooling it was made with, where a sentence-transformers card beside
+    it does.
 
     Raises:
         InputError: it is a folder that cannot be loaded, or what `loading` refuses.
@@ -102,7 +116,9 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
         encoder = read_encoder(source, tokenizer)
     except Unreadable as error:
         if Path(source).is_dir():
-            raise InputError(f"The encoder {source!r} cannot be loaded ({error}): bring its files again.") from error
+            raise InputError(
+                f"The encoder {source!r} cannot be loaded ({error}): bring its files again."
+            ) from error
         raise CompError(
             f"The encoder {source!r} cannot be loaded ({error}): download it where there is a network "
             "and put the path of its folder into [overrides] of competition.toml as `encoder`; where that names a "
@@ -136,7 +152,7 @@ def save(folder: Path, tokenizer: Any, encoder: Any) -> None:
 def _save(folder: Path, tokenizer: Any, encoder: Any, inputs: str) -> None:
     with atomic_folder(folder) as temporary:
         save(temporary, tokenizer, encoder)
-        stamp(temporary, inputs)
+        write_manifest(temporary, inputs)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -159,4 +175,6 @@ def load_encoder(folder: Path) -> Any:
     try:
         return read_encoder(str(folder), local_files_only=True)
     except Unreadable as error:
-        raise CompError(f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder.") from error
+        raise CompError(
+            f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder."
+        ) from error

@@ -14,15 +14,18 @@ from torch.nn import functional
 from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.core.errors import InputError
 
-# Positions are counted from behind the padding's id, so that many rows of the table are never reached.
+# Positions are counted from behind the padding's id, so that many rows of the table are never
+# reached.
 _COUNT_FROM_PADDING = frozenset(
     {
         "camembert", "data2vec-text", "esm", "ibert", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta",
         "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
     }
 )  # fmt: skip
-# These let padding into what they make of a text, by convolutions, pools, hashes or a Fourier transform. Texts of
-# one length are read at a time, without padding: nothing of a text's result may depend on its company.
+# These let padding into what they make of a text, by convolutions, pools, hashes or a Fourier
+# transform. Texts of one length are read at a time, without padding: nothing of a text's result may
+# depend on its
+# company.
 _READ_PADDING = frozenset({"convbert", "fnet", "funnel", "nystromformer", "yoso"})
 # Their attention masks with fp32's smallest number, which bf16 cannot hold.
 _NOT_IN_BF16 = frozenset({"deberta"})
@@ -49,8 +52,8 @@ def position_limit(config: Any) -> int | None:
 def adjust(config: Any) -> None:
     """Set what the library would decide from batch to batch.
 
-    BigBird in blocks turns to whole attention at its first short batch and stays there, so that results would depend
-    on the order of texts.
+    BigBird in blocks turns to whole attention at its first short batch and stays there, so that
+    results would depend on the order of texts.
     """
     if config.model_type == "big_bird":
         config.attention_type = "original_full"
@@ -83,7 +86,9 @@ def token_table(encoder: Any) -> Tensor:
     return weight
 
 
-def hidden_states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None = None) -> Tensor:
+def hidden_states(
+    encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None = None
+) -> Tensor:
     """What an encoder makes of texts, `(batch, tokens, H)`; that of padding means nothing.
 
     Args:
@@ -91,7 +96,8 @@ def hidden_states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta:
         ids: `(batch, tokens)`, padded on the right.
         mask: `(batch, tokens)`, 1 on tokens.
         types: `(batch, tokens)`, 1 on the second text; families without token types never see it.
-        delta: added to the embedded tokens, `(batch, tokens, E)`; where adversarial training attacks.
+        delta: added to the embedded tokens, `(batch, tokens, E)`; where adversarial training
+            attacks.
     """
     if encoder.config.model_type not in _READ_PADDING or bool(mask.all()):
         return _states(encoder, ids, mask, types, delta)
@@ -99,7 +105,9 @@ def hidden_states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta:
     for length in lengths.unique().tolist():
         rows = (lengths == length).nonzero()[:, 0]
         own = [x[rows, :length] for x in (ids, mask, types)]
-        found = _states(encoder, own[0], own[1], own[2], None if delta is None else delta[rows, :length])
+        found = _states(
+            encoder, own[0], own[1], own[2], None if delta is None else delta[rows, :length]
+        )
         if states is None:  # found: (rows, length, H)
             states = found.new_zeros(*ids.shape, found.shape[2])
         states = states.index_put((rows,), functional.pad(found, (0, 0, 0, ids.shape[1] - length)))
@@ -114,10 +122,14 @@ def _states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tenso
     if getattr(encoder.config, "type_vocab_size", 1) > 1:
         more["token_type_ids"] = types
     if family == "funnel":
-        more["token_type_ids"] = types.index_fill(1, types.new_zeros(1), 2)  # [CLS] is of neither text
+        more["token_type_ids"] = types.index_fill(
+            1, types.new_zeros(1), 2
+        )  # [CLS] is of neither text
     if family == "longformer":  # a head reads the first token, which must see all others
         more["global_attention_mask"] = functional.one_hot(mask.new_zeros(len(mask)), mask.shape[1])
-    precision = torch.autocast(ids.device.type, enabled=False) if family in _NOT_IN_BF16 else nullcontext()
+    precision = (
+        torch.autocast(ids.device.type, enabled=False) if family in _NOT_IN_BF16 else nullcontext()
+    )
     with precision, _moved(encoder, delta):
         hidden: Tensor = encoder(input_ids=ids, **more).last_hidden_state
     return hidden
@@ -131,9 +143,13 @@ def _moved(encoder: Any, delta: Tensor | None) -> Iterator[None]:
         return
 
     def add(module: nn.Module, arguments: Any, found: Any) -> Any:
-        embedded, *rest = found if isinstance(found, tuple) else (found,)  # I-BERT gives a scale beside it
+        embedded, *rest = (
+            found if isinstance(found, tuple) else (found,)
+        )  # I-BERT gives a scale beside it
         move = delta.transpose(0, 1) if encoder.config.model_type == "xlnet" else delta
-        move = functional.pad(move, (0, 0, 0, embedded.shape[1] - move.shape[1]))  # Longformer pads to its window
+        move = functional.pad(
+            move, (0, 0, 0, embedded.shape[1] - move.shape[1])
+        )  # Longformer pads to its window
         return (embedded + move, *rest) if rest else embedded + move
 
     handle = encoder.get_input_embeddings().register_forward_hook(add)

@@ -3,11 +3,30 @@
 import json
 from pathlib import Path
 
-from competition.core.errors import InputError, listed
+from competition.core.errors import InputError, join_names
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-_OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf")
-_ABOUT_TOKENS = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}  # but no tokenizer
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_OTHER_WEIGHTS = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".h5",
+    ".msgpack",
+    ".onnx",
+    ".gguf",
+)
+_ABOUT_TOKENS = {
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+}  # but no tokenizer
 _TOKENIZERS = ("tokenizer", "vocab", "merges", "spiece", "spm", "sentencepiece", "bpe", ".model")
 _POINTER = b"version https://git-lfs"
 
@@ -18,8 +37,8 @@ def check_folder(folder: Path) -> None:
     pointers = sorted(name for name in files if _is_pointer(folder / name))
     if pointers:
         raise InputError(
-            f"In the encoder's folder {str(folder)!r}, {listed(pointers)} is a Git LFS pointer instead of the file: "
-            "fetch the files with `git lfs pull` there."
+            f"In the encoder's folder {str(folder)!r}, {join_names(pointers)} is a Git LFS pointer instead "
+            "of the file: fetch the files with `git lfs pull` there."
         )
     if "adapter_config.json" in files:
         raise InputError(
@@ -30,7 +49,7 @@ def check_folder(folder: Path) -> None:
     _check_config(folder, files)
     if not files & set(WEIGHTS):
         others = sorted(name for name in files if name.endswith(_OTHER_WEIGHTS))
-        found = f"; {listed(others)} cannot be read" if others else ""
+        found = f"; {join_names(others)} cannot be read" if others else ""
         raise InputError(
             f"The encoder's folder {str(folder)!r} holds no weights, model.safetensors or pytorch_model.bin{found}: "
             "put the model there as `save_pretrained` writes it."
@@ -58,7 +77,11 @@ def _check_config(folder: Path, files: set[str]) -> None:
     """Raises InputError where no config.json says what the encoder is."""
     if "config.json" not in files:
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        mend = f"name {listed(folder / name for name in inside)}" if inside else "put it beside the weights"
+        mend = (
+            f"name {join_names(folder / name for name in inside)}"
+            if inside
+            else "put it beside the weights"
+        )
         raise InputError(f"The encoder's folder {str(folder)!r} has no config.json: {mend}.")
     if not isinstance(_content(folder / "config.json").get("model_type"), str):
         raise InputError(
@@ -71,9 +94,13 @@ def _content(path: Path) -> dict[str, object]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{str(path)!r} is damaged, it is not JSON ({error}): bring the file again.") from None
+        raise InputError(
+            f"{str(path)!r} is damaged, it is not JSON ({error}): bring the file again."
+        ) from None
     if not isinstance(content, dict):
-        raise InputError(f"{str(path)!r} is damaged, it is not a JSON object: bring the file again.")
+        raise InputError(
+            f"{str(path)!r} is damaged, it is not a JSON object: bring the file again."
+        )
     return content
 
 
@@ -86,5 +113,7 @@ def _check_parts(folder: Path, files: set[str]) -> None:
     named = {str(part) for part in parts.values()} if isinstance(parts, dict) else set()
     missing = sorted(named - files)
     if missing or not named:
-        what = f"{listed(missing)} are missing" if missing else "no file is named"
-        raise InputError(f"Of the weights that {str(folder / first)!r} lists, {what}: bring all files of the encoder.")
+        what = f"{join_names(missing)} are missing" if missing else "no file is named"
+        raise InputError(
+            f"Of the weights that {str(folder / first)!r} lists, {what}: bring all files of the encoder."
+        )

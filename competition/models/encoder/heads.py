@@ -1,9 +1,10 @@
 """From what the encoder reads of a pair's views to tanh features, one class per architecture, and on to logits.
 
-Each architecture takes what is `read` of the views, `mask (batch, views, tokens)`, `present (batch, views)` and
-`extra (batch, E)`, the features that stand beside it, and gives `(batch, H)` in -1..1. `read` is `(batch, views, W)`
-where the architecture `pools` its texts, `(batch, views, tokens, W)` where it reads their tokens. What an architecture
-gives `beside` its tanh features, as their last columns, goes to the logits without dropout.
+Each architecture takes what is `read` of the views, `mask (batch, views, tokens)`, `present (batch,
+views)` and `extra (batch, E)`, the features that stand beside it, and gives `(batch, H)` in -1..1.
+`read` is `(batch, views, W)` where the architecture `pools` its texts, `(batch, views, tokens, W)`
+where it reads their tokens. What an architecture gives `beside` its tanh features, as their last
+columns, goes to the logits without dropout.
 """
 
 import math
@@ -57,7 +58,9 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
-        self.experts = nn.ModuleList(CrossEncoder(width, hidden, extra, dropout) for _ in range(self.views))
+        self.experts = nn.ModuleList(
+            CrossEncoder(width, hidden, extra, dropout) for _ in range(self.views)
+        )
         self.gate = nn.Linear(self.views * width, self.views)
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
@@ -65,8 +68,13 @@ class MixtureOfExperts(nn.Module):
         open_ = present.clone()
         open_[:, 0] |= ~present.any(1)
         known = read.masked_fill(~open_[:, :, None], 0.0)  # (batch, views, W)
-        gate = self.gate(known.flatten(1)).masked_fill(~open_, float("-inf")).softmax(1)  # (batch, views)
-        said = [expert(read[:, v : v + 1], mask[:, v : v + 1], present, extra) for v, expert in enumerate(self.experts)]
+        gate = (
+            self.gate(known.flatten(1)).masked_fill(~open_, float("-inf")).softmax(1)
+        )  # (batch, views)
+        said = [
+            expert(read[:, v : v + 1], mask[:, v : v + 1], present, extra)
+            for v, expert in enumerate(self.experts)
+        ]
         return (gate[:, :, None] * torch.stack(said, 1)).sum(1)
 
 
@@ -82,7 +90,9 @@ class TwoTower(nn.Module):
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
-        self.cross = nn.MultiheadAttention(width, math.gcd(width, self.HEADS), dropout=dropout, batch_first=True)
+        self.cross = nn.MultiheadAttention(
+            width, math.gcd(width, self.HEADS), dropout=dropout, batch_first=True
+        )
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(3 * width + extra, hidden)
@@ -97,7 +107,9 @@ class TwoTower(nn.Module):
 
     def _tower(self, tokens: Tensor, mask: Tensor, other: Tensor, of_other: Tensor) -> Tensor:
         """One tower's tokens, having attended to the other's, as their mean: `(batch, tokens, H)` -> `(batch, H)`."""
-        attended, _ = self.cross(tokens, other, other, key_padding_mask=~of_other, need_weights=False)
+        attended, _ = self.cross(
+            tokens, other, other, key_padding_mask=~of_other, need_weights=False
+        )
         tokens = self.norm(tokens + attended)
         weight = mask[:, :, None].to(tokens.dtype)
         return (tokens * weight).sum(1) / weight.sum(1)
@@ -106,8 +118,9 @@ class TwoTower(nn.Module):
 class BiEncoder(nn.Module):
     """Query and product are read apart and compared, as embedding models are made for (views: query, product).
 
-    u and v are the pooled texts, brought to one length. |u - v| and u * v -> dropout -> dense -> tanh; beside these
-    features stands the cosine of u and v, standardised, which needs no training to rank products.
+    u and v are the pooled texts, brought to one length. |u - v| and u * v -> dropout -> dense ->
+    tanh; beside these features stands the cosine of u and v, standardised, which needs no training
+    to rank products.
     """
 
     pools = True
@@ -125,7 +138,9 @@ class BiEncoder(nn.Module):
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
         """See the module; `(batch, H + 1)`."""
         length = math.sqrt(read.shape[2])
-        u, v = (functional.normalize(side, dim=1) * length for side in read.unbind(1))  # (batch, W) each
+        u, v = (
+            functional.normalize(side, dim=1) * length for side in read.unbind(1)
+        )  # (batch, W) each
         features = torch.cat([(u - v).abs(), u * v, extra], 1)  # (batch, 2 W + E)
         cosine = (self.cosine(read) - self.center) / self.scale  # (batch,)
         return torch.cat([torch.tanh(self.dense(self.dropout(features))), cosine[:, None]], 1)
@@ -141,7 +156,9 @@ class BiEncoder(nn.Module):
         self.scale.copy_(cosines.std(correction=0).clamp_min(1e-4))
 
 
-ARCHITECTURES: dict[str, type[CrossEncoder] | type[MixtureOfExperts] | type[TwoTower] | type[BiEncoder]] = {
+ARCHITECTURES: dict[
+    str, type[CrossEncoder] | type[MixtureOfExperts] | type[TwoTower] | type[BiEncoder]
+] = {
     "cross-encoder": CrossEncoder,
     "bi-encoder": BiEncoder,
     "mixture-of-experts": MixtureOfExperts,
@@ -152,10 +169,13 @@ ARCHITECTURES: dict[str, type[CrossEncoder] | type[MixtureOfExperts] | type[TwoT
 class Output(nn.Module):
     """Tanh features -> (mixup) -> dropout -> logits; the last `beside` of them pass no dropout.
 
-    With `samples` above 1, the logits are the mean over that many dropout masks (multi-sample dropout, Inoue 2019).
+    With `samples` above 1, the logits are the mean over that many dropout masks (multi-sample
+    dropout, Inoue 2019).
     """
 
-    def __init__(self, hidden: int, outputs: int, dropout: float, samples: int, beside: int = 0) -> None:
+    def __init__(
+        self, hidden: int, outputs: int, dropout: float, samples: int, beside: int = 0
+    ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(hidden + beside, outputs)
@@ -171,5 +191,7 @@ class Output(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.output.weight.dtype)
             dropped, beside = features.split(self.split, 1)
-            logits = [self.output(torch.cat([self.dropout(dropped), beside], 1)) for _ in range(samples)]
+            logits = [
+                self.output(torch.cat([self.dropout(dropped), beside], 1)) for _ in range(samples)
+            ]
             return torch.stack(logits).mean(0)

@@ -10,16 +10,24 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
-from transformers.models.auto.modeling_auto import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as ENCODER_DECODERS
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as ENCODER_DECODERS,
+)
 from transformers.utils import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
 from competition.core.console import warn
-from competition.core.errors import InputError, listed, visible
+from competition.core.errors import InputError, escape_controls, join_names
 from competition.data.pairs import SpecialTokens
-from competition.models.encoder.families import adjust, counts_from_padding, hidden_states, token_table
+from competition.models.encoder.families import (
+    adjust,
+    counts_from_padding,
+    hidden_states,
+    token_table,
+)
 
-# The first part of the names that the library, and the authors of DeBERTa, give to what stands upon an encoder.
+# The first part of the names that the library, and the authors of DeBERTa, give to what stands upon
+# an encoder.
 _OF_LANGUAGE_MODELS = frozenset(
     {
         "cls", "decoder", "discriminator_predictions", "entity_predictions", "generator_lm_head",
@@ -33,7 +41,8 @@ _OF_TASKS = frozenset(
         "pre_classifier", "qa_classifier", "qa_outputs", "score", "sequence_summary", "splinter_qass", "start_logits",
     }
 )  # fmt: skip
-# Parts of an encoder that nothing here reads: the pooler, counted positions, and a leftover of mDeBERTa's training.
+# Parts of an encoder that nothing here reads: the pooler, counted positions, and a leftover of
+# mDeBERTa's training.
 _NOT_READ = ("pooler", "position_ids", "word_embeddings._weight")
 _WRAPPERS = {
     "_orig_mod.": "a compiled model was saved",
@@ -58,8 +67,8 @@ class Unreadable(Exception):
 def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any:
     """The encoder of a folder or of a name on the model hub, in fp32, without the pooler, which nothing here uses.
 
-    Only weights are read: no remote code, no pickled objects (`weights_only`). What a language model has beside its
-    encoder is left out; the head of a task is too, and a warning says so.
+    Only weights are read: no remote code, no pickled objects (`weights_only`). What a language
+    model has beside its encoder is left out; the head of a task is too, and a warning says so.
 
     Args:
         source: the folder or name.
@@ -98,11 +107,13 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
 def read_tokenizer(source: str) -> Any:
     """The tokenizer of a folder or of a name on the model hub, with [CLS], [SEP] and padding.
 
-    A `tokenizer.json` says all of what a tokenizer does. Without the name of its class beside it, the library takes the
-    family's, which may lower-case a cased text or cut it otherwise: then the file is read as it is.
+    A `tokenizer.json` says all of what a tokenizer does. Without the name of its class beside it,
+    the library takes the family's, which may lower-case a cased text or cut it otherwise: then the
+    file is read as it is.
 
     Raises:
-        InputError: it lacks a special token or a vocabulary, or would read otherwise than it was trained to.
+        InputError: it lacks a special token or a vocabulary, or would read otherwise than it was
+            trained to.
         Unreadable: it cannot be loaded.
     """
     tokenizer = fault = None
@@ -117,7 +128,12 @@ def read_tokenizer(source: str) -> Any:
         if file is not None:
             own = Tokenizer.from_file(file)
             same = own.encode(_TEXT, add_special_tokens=False).ids == ids
-            if tokenizer is None or fault or not same or len(tokenizer.get_vocab()) != own.get_vocab_size():
+            if (
+                tokenizer is None
+                or fault
+                or not same
+                or len(tokenizer.get_vocab()) != own.get_vocab_size()
+            ):
                 tokenizer, fault = PreTrainedTokenizerFast.from_pretrained(source), None
     except Exception as error:
         fault = error
@@ -132,13 +148,15 @@ def check_together(source: str, encoder: Any, tokenizer: Any) -> None:
     """Try an encoder with its tokenizer on a few short texts.
 
     Raises:
-        InputError: a weight is not finite, a token has no embedding, the first token does not see all others, or
-            padding changes what becomes of a text.
+        InputError: a weight is not finite, a token has no embedding, the first token does not see
+            all others, or padding changes what becomes of a text.
     """
-    broken = [name for name, weight in encoder.state_dict().items() if not bool(weight.isfinite().all())]
+    broken = [
+        name for name, weight in encoder.state_dict().items() if not bool(weight.isfinite().all())
+    ]
     if broken:
         raise InputError(
-            f"The encoder {source!r} has weights that are not finite: {listed(broken)}: take another copy."
+            f"The encoder {source!r} has weights that are not finite: {join_names(broken)}: take another copy."
         )
     try:
         embedded = len(token_table(encoder))
@@ -176,7 +194,9 @@ def _check_config(source: str, config: Any) -> None:
         )
     quantised = getattr(config, "quantization_config", None)
     if quantised is not None:
-        raise InputError(f"The weights of {source!r} are quantised, which cannot be fine-tuned: take the whole ones.")
+        raise InputError(
+            f"The weights of {source!r} are quantised, which cannot be fine-tuned: take the whole ones."
+        )
 
 
 def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
@@ -184,11 +204,15 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
     missing = sorted(name for name in report["missing_keys"] if not _is_unread(name))
     left = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
     heads = [name for name in left if name.partition(".")[0] in _OF_TASKS]
-    strangers = [name for name in left if name.partition(".")[0] not in _OF_TASKS | _OF_LANGUAGE_MODELS]
+    strangers = [
+        name for name in left if name.partition(".")[0] not in _OF_TASKS | _OF_LANGUAGE_MODELS
+    ]
     wrong = sorted(name for name, *_ in report["mismatched_keys"] if not _is_unread(name))
     prefix = _prefix(missing, left)
     if prefix:
-        why = next((f" ({why})" for wrapper, why in _WRAPPERS.items() if prefix.startswith(wrapper)), "")
+        why = next(
+            (f" ({why})" for wrapper, why in _WRAPPERS.items() if prefix.startswith(wrapper)), ""
+        )
         raise InputError(
             f"The weights of the encoder {source!r} are named as those of a part of another model, {prefix!r} before "
             f"each name{why}: save the model inside of it, or take {prefix!r} out of the names."
@@ -199,11 +223,15 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
             name: f"{name} is {list(there)} instead of {list(asked)}"
             for name, there, asked in report["mismatched_keys"]
         }
-        faults.append(f"of another shape than config.json asks for: {listed(shapes[name] for name in wrong)}")
+        faults.append(
+            f"of another shape than config.json asks for: {join_names(shapes[name] for name in wrong)}"
+        )
     if missing:
-        faults.append(f"missing: {listed(missing)}")
+        faults.append(f"missing: {join_names(missing)}")
     if strangers:
-        faults.append(f"left over, since config.json knows no place for them: {listed(strangers)}")
+        faults.append(
+            f"left over, since config.json knows no place for them: {join_names(strangers)}"
+        )
     if faults:
         raise InputError(
             f"The weights of the encoder {source!r} do not go with its config.json ({type(encoder).__name__}); "
@@ -211,7 +239,7 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
         )
     if heads:
         warn(
-            f"The encoder {source!r} brings the trained head of a task ({listed(heads)}), which is left out: "
+            f"The encoder {source!r} brings the trained head of a task ({join_names(heads)}), which is left out: "
             "fine-tuning begins with a new head."
         )
 
@@ -242,14 +270,21 @@ def _check_vocabulary(source: str, tokenizer: Any) -> None:
             f"The tokenizer of {source!r} knows no word, so its vocabulary is missing: bring its tokenizer.json, or "
             "the vocab.txt or sentencepiece model that it was trained with."
         )
-    models = sorted(Path(source).glob("*.model")) if not (Path(source) / "tokenizer.json").is_file() else []
+    models = (
+        sorted(Path(source).glob("*.model"))
+        if not (Path(source) / "tokenizer.json").is_file()
+        else []
+    )
     for model in models:
-        pieces = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode(_PLAIN_TEXT, out_type=str)
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode(
+            _PLAIN_TEXT, out_type=str
+        )
         found = tokenizer.tokenize(_PLAIN_TEXT)
         if found != pieces:
             raise InputError(
-                f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {listed(pieces)}, the library's "
-                f"{type(tokenizer).__name__} into {listed(found)}: bring the tokenizer.json of the encoder, or name "
+                f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {join_names(pieces)}, the library's "
+                f"{type(tokenizer).__name__} into {join_names(found)}: bring the "
+                f"tokenizer.json of the encoder, or name "
                 "the right tokenizer_class in tokenizer_config.json."
             )
 
@@ -262,7 +297,9 @@ def _name_special_tokens(source: str, tokenizer: Any) -> None:
     for role, names in _SPECIAL.items():
         if getattr(tokenizer, role) is None:
             setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))
-        if getattr(tokenizer, role) is None and role != "mask_token":  # pre-training alone needs it, and says so
+        if (
+            getattr(tokenizer, role) is None and role != "mask_token"
+        ):  # pre-training alone needs it, and says so
             raise InputError(
                 f"The tokenizer of {source!r} has no {role}, which each text needs: name it in "
                 "tokenizer_config.json, or take an encoder."
@@ -285,7 +322,10 @@ def _try(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> N
     try:
         states = hidden_states(encoder, ids, mask, types)
         padding = torch.full((2, 24), special.padding)
-        beside = [torch.cat([x, y], 1) for x, y in ((ids, padding), (mask, 0 * padding), (types, 0 * padding))]
+        beside = [
+            torch.cat([x, y], 1)
+            for x, y in ((ids, padding), (mask, 0 * padding), (types, 0 * padding))
+        ]
         padded = hidden_states(encoder, *beside)[:, : ids.shape[1]]
     except Exception as error:
         raise InputError(
@@ -312,4 +352,4 @@ def _try(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> N
 def _reason(error: BaseException | None) -> str:
     """The first line of what the library says."""
     lines = str(error).strip().splitlines()
-    return visible(lines[0]).rstrip(".") if lines else type(error).__name__
+    return escape_controls(lines[0]).rstrip(".") if lines else type(error).__name__

@@ -1,7 +1,8 @@
 """Losses per sample: `(batch, outputs)` logits and `(batch, outputs)` targets -> `(batch,)`.
 
-A target is a distribution over the classes, so that hard, smoothed, mixed and soft labels go through the same lines;
-one-output models have a gain in 0..1 as target. Weights are the caller's business: sum(weight * loss) / sum(weight).
+A target is a distribution over the classes, so that hard, smoothed, mixed and soft labels go
+through the same lines; one-output models have a gain in 0..1 as target. Weights are the caller's
+business: sum(weight * loss) / sum(weight).
 """
 
 from collections.abc import Callable
@@ -25,7 +26,11 @@ def one_hot(target: Tensor, classes: int) -> Tensor:
     """
     if target.ndim == 2:
         return target
-    return target[:, None] if classes == 1 else functional.one_hot(target.long(), classes).to(target.dtype)
+    return (
+        target[:, None]
+        if classes == 1
+        else functional.one_hot(target.long(), classes).to(target.dtype)
+    )
 
 
 def smooth(target: Tensor, share: float) -> Tensor:
@@ -67,17 +72,20 @@ def density_bins(truth: Tensor) -> Tensor:
 def harmony(density: Tensor) -> Tensor:
     """GHM-C (Li et al. 2019): the factor of each bin's rows, sum(w) / (M n_b), `(BINS,)`.
 
-    `density` holds n_b, the sum of weights in each bin over the whole optimiser batch, M counts the bins that are not
-    empty. The factors leave the batch's sum of weights as it is.
+    `density` holds n_b, the sum of weights in each bin over the whole optimiser batch, M counts the
+    bins that are not empty. The factors leave the batch's sum of weights as it is.
     """
     filled = density > 0
-    return torch.where(filled, density.sum() / (filled.sum() * density.clamp_min(1e-12)), torch.zeros_like(density))
+    return torch.where(
+        filled, density.sum() / (filled.sum() * density.clamp_min(1e-12)), torch.zeros_like(density)
+    )
 
 
 def symmetric_kl(logits: Tensor, other: Tensor) -> Tensor:
     """[KL(p || q) + KL(q || p)] / 2 of two passes over the same rows, `(batch,)` (Liang et al. 2021, R-Drop).
 
-    Of categorical distributions, or of Bernoulli ones where there is one logit: a softmax over one logit is always 1.
+    Of categorical distributions, or of Bernoulli ones where there is one logit: a softmax over one
+    logit is always 1.
     """
     if logits.shape[1] == 1:
         logits, other = (torch.cat([x, torch.zeros_like(x)], 1) for x in (logits, other))

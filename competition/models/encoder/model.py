@@ -16,7 +16,12 @@ from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, Output, p
 from competition.models.encoder.inputs import Inputs, Mix
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import BOTH, KEY, encoder_pooling
-from competition.models.encoder.unpadded import compiled_pass, is_lean, layer_pass, pooled_states
+from competition.models.encoder.unpadded import (
+    compiled_pass,
+    layer_pass,
+    pooled_states,
+    runs_unpadded,
+)
 from competition.scoring.tasks import GAINS, KINDS
 
 LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
@@ -42,9 +47,13 @@ class RelevanceModel(nn.Module):
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
         self.output = Output(
-            hidden, LOGITS[self.kind], recipe.dropout, recipe.multi_sample_dropout, architecture.beside
+            hidden,
+            LOGITS[self.kind],
+            recipe.dropout,
+            recipe.multi_sample_dropout,
+            architecture.beside,
         )
-        self._can_be_lean = architecture.pools and is_lean(encoder)
+        self._can_be_lean = architecture.pools and runs_unpadded(encoder)
         self.learns_lean = recipe.lean and self._can_be_lean
         self._save_memory = recipe.checkpointing
         self.layer = compiled_pass() if recipe.compile else layer_pass
@@ -60,7 +69,9 @@ class RelevanceModel(nn.Module):
             torch.manual_seed(seed)
             features = None
             if recipe.features:
-                assert sources.vocabulary is not None  # the planner names it for every recipe with features
+                assert (
+                    sources.vocabulary is not None
+                )  # the planner names it for every recipe with features
                 features = Features(recipe.features, Vocabulary.load(sources.vocabulary))
             model = cls(load_encoder(sources.encoder), recipe, features)
         if features is not None and sources.names is not None:
@@ -73,7 +84,8 @@ class RelevanceModel(nn.Module):
     def start_at(self, mean: Tensor) -> None:
         """Set the output's bias so that features of zero are answered by `mean`, a distribution or a gain `(outputs,)`.
 
-        Without it, the first steps teach the shares of the classes, which are the same for every pair: the encoder
+        Without it, the first steps teach the shares of the classes, which are the same for every
+            pair: the encoder
         moves all texts alike, and what they differ in is lost.
         """
         share = mean.clamp(_RARE, 1 - _RARE)
@@ -89,10 +101,16 @@ class RelevanceModel(nn.Module):
         assert isinstance(self.head, BiEncoder)  # no other architecture compares
         was_training = self.training
         self.eval()
-        self.head.standardise(torch.cat([self.head.cosine(self._sides(inputs)) for inputs in batches]))
+        self.head.standardise(
+            torch.cat([self.head.cosine(self._sides(inputs)) for inputs in batches])
+        )
         self.train(was_training)
         gains = torch.tensor(list(GAINS["paper"].values()))
-        direction = {"classes": gains - gains.mean(), "gain": torch.ones(1), "substitute": torch.zeros(2)}[self.kind]
+        direction = {
+            "classes": gains - gains.mean(),
+            "gain": torch.ones(1),
+            "substitute": torch.zeros(2),
+        }[self.kind]
         self.output.output.weight.zero_()  # random weights of what is not yet learned would drown the cosine
         self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
 
@@ -100,12 +118,15 @@ class RelevanceModel(nn.Module):
         """Return the pooled texts of each pair's views, `(batch, V, W)`."""
         return self._read(inputs, None).unflatten(0, inputs.present.shape[::-1]).transpose(0, 1)
 
-    def forward(self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None) -> Tensor:
+    def forward(
+        self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None
+    ) -> Tensor:
         """Logits of a batch of pairs, `(batch, logits)`.
 
         Args:
             inputs: the pairs. Encoders without token types never see `inputs.types`.
-            delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial training attacks.
+            delta: added to the embedded tokens, `(V * batch, tokens, H)`; where adversarial
+                training attacks.
             mix: embedding mixup, in training only.
         """
         read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
@@ -116,9 +137,12 @@ class RelevanceModel(nn.Module):
 
     def _read(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
         """Return what the head reads of each text: its pooled tokens, or all of them."""
-        # Dropout draws other numbers on the lean way, so training takes it where the recipe says so.
+        # Dropout draws other numbers on the lean way, so training takes it where the recipe says
+        # so.
         if self.learns_lean or (self._can_be_lean and not self.training):
-            return pooled_states(self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory)
+            return pooled_states(
+                self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
+            )
         hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
         return pool(hidden, inputs.mask, self.pooling) if self.head.pools else hidden
 

@@ -36,5 +36,7 @@ def encoder_pooling(config: Any) -> str:
     """
     pooling = getattr(config, KEY, FIRST)
     if pooling not in POOLINGS:
-        raise InputError(f"The encoder's config.json has {KEY} = {pooling!r}: it must be one of {', '.join(POOLINGS)}.")
+        raise InputError(
+            f"The encoder's config.json has {KEY} = {pooling!r}: it must be one of {', '.join(POOLINGS)}."
+        )
     return str(pooling)

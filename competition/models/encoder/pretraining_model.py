@@ -22,10 +22,11 @@ class Batch(NamedTuple):
     targets: dict[str, Tensor]  # name -> (batch,), or (batch, tokens)
 
 
-class Words(nn.Module):
+class MaskedWordHead(nn.Module):
     """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the encoder's own word embeddings + bias.
 
-    The dense layer is as wide as the embeddings, which in some families (ELECTRA, ALBERT) are narrower than states.
+    The dense layer is as wide as the embeddings, which in some families (ELECTRA, ALBERT) are
+    narrower than states.
     """
 
     def __init__(self, hidden: int, words: int, width: int) -> None:
@@ -38,7 +39,7 @@ class Words(nn.Module):
         return functional.linear(self.transform(hidden), table, self.bias)
 
 
-class Match(nn.Module):
+class MatchHead(nn.Module):
     """Product2Query: [CLS] -> dense -> tanh -> two logits, another product's query or a real one."""
 
     def __init__(self, hidden: int) -> None:
@@ -51,7 +52,7 @@ class Match(nn.Module):
         return logits
 
 
-class Names(nn.Module):
+class NameHead(nn.Module):
     """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product with embeddings + bias.
 
     The table of embeddings is the one that fine-tuning starts its feature from.
@@ -61,7 +62,9 @@ class Names(nn.Module):
         super().__init__()
         self.table = name_table(names)
         self.transform = nn.Sequential(
-            nn.Linear(hidden, self.table.embedding_dim), nn.GELU(), nn.LayerNorm(self.table.embedding_dim)
+            nn.Linear(hidden, self.table.embedding_dim),
+            nn.GELU(),
+            nn.LayerNorm(self.table.embedding_dim),
         )
         self.bias = nn.Parameter(torch.zeros(names))
 
@@ -84,7 +87,8 @@ def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
 def contrastive_logits(first: Tensor, second: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """Cosines over `temperature` of each text with the second passes of its batch and the queue's keys.
 
-    The diagonal holds each text with itself (SimCSE, Gao et al. 2021; the queue is MoCo's, He et al. 2020).
+    The diagonal holds each text with itself (SimCSE, Gao et al. 2021; the queue is MoCo's, He et
+    al. 2020).
 
     Args:
         first: `(batch, H)` of length 1, as are the others.
@@ -106,16 +110,16 @@ class PretrainingModel(nn.Module):
         super().__init__()
         self.encoder = encoder
         hidden = encoder.config.hidden_size
-        self.words = Words(hidden, *token_table(encoder).shape)
-        self.match = Match(hidden) if "query" in tasks else None
-        self.names = nn.ModuleDict({name: Names(hidden, count) for name, count in names.items()})
+        self.words = MaskedWordHead(hidden, *token_table(encoder).shape)
+        self.match = MatchHead(hidden) if "query" in tasks else None
+        self.names = nn.ModuleDict({name: NameHead(hidden, count) for name, count in names.items()})
 
     def forward(self, task: str, batch: Batch) -> dict[str, Tensor]:
         """What a task's loss is made of: losses per sample, or the embeddings of texts.
 
         Returns:
-            `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: `brand` and `color (batch,)`, 0
-            where ignored; `contrastive`: `text (batch, H)`.
+            `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: `brand` and
+            `color (batch,)`, 0 where ignored; `contrastive`: `text (batch, H)`.
         """
         hidden = encode(self.encoder, batch)
         if task == "mlm":
@@ -143,7 +147,7 @@ class PretrainingModel(nn.Module):
 
     def name_tables(self) -> dict[str, Tensor]:
         """The embeddings of brands and colors, as `features.save_names` takes them."""
-        return {name: cast(Names, head).table.weight for name, head in self.names.items()}
+        return {name: cast(NameHead, head).table.weight for name, head in self.names.items()}
 
     def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Cross entropy at the masked tokens alone: the table has many rows, and most tokens are not masked."""

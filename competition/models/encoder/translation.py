@@ -29,7 +29,9 @@ class Translator:
             if report["missing_keys"]:
                 raise ValueError(f"its weights lack {sorted(report['missing_keys'])[0]}")
             self._tokenizer = MarianTokenizer.from_pretrained(source)
-        except Exception as error:  # whatever the library or the network raises, the way out is the same
+        except (
+            Exception
+        ) as error:  # whatever the library or the network raises, the way out is the same
             reason = str(error).strip().split("\n")[0]
             raise CompError(
                 f"The translation model {source!r} cannot be loaded ({reason}): download its files (config.json, "
@@ -44,7 +46,9 @@ class Translator:
         ids = self._tokenizer(list(texts), truncation=True)["input_ids"]
         done: dict[str, str] = {}
         for group in by_length([len(tokens) for tokens in ids]):
-            batch = self._tokenizer.pad({"input_ids": [ids[i] for i in group]}, return_tensors="pt").to(self._device)
+            batch = self._tokenizer.pad(
+                {"input_ids": [ids[i] for i in group]}, return_tensors="pt"
+            ).to(self._device)
             with torch.inference_mode():
                 answers = self._model.generate(**batch, do_sample=False)
             said = self._tokenizer.batch_decode(answers, skip_special_tokens=True)

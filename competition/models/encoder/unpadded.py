@@ -1,8 +1,9 @@
 """What an encoder makes of each text, pooled, without computing what that does not depend on.
 
-The library's own pass computes every token of a padded batch in every layer. Here, padding is left out of all that
-looks at tokens one by one (projections, feed-forward, norms). Where a head reads the first token alone, the last layer
-asks for nothing else: behind its keys and values, one token per text goes on. The same numbers but for rounding.
+The library's own pass computes every token of a padded batch in every layer. Here, padding is left
+out of all that looks at tokens one by one (projections, feed-forward, norms). Where a head reads
+the first token alone, the last layer asks for nothing else: behind its keys and values, one token
+per text goes on. The same numbers but for rounding.
 """
 
 import math
@@ -21,8 +22,8 @@ from competition.models.encoder.heads import pool
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.pooling import FIRST
 
-# Architectures whose layers are BERT's, with the same names; the value is where positions begin, in multiples of the
-# padding's id, behind which RoBERTa's family counts.
+# Architectures whose layers are BERT's, with the same names; the value is where positions begin, in
+# multiples of the padding's id, behind which RoBERTa's family counts.
 FAMILY = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True}
 
 Layer = Callable[[nn.Module, Tensor, "Packing", bool], Tensor]
@@ -56,7 +57,9 @@ class Part:
     def spread(self, packed: Tensor) -> Tensor:
         """`(tokens, H)` -> `(texts, width, H)`, zeros in the place of padding."""
         if self.places is not None:
-            packed = packed.new_zeros(math.prod(self.shape), packed.shape[1]).index_copy(0, self.places, packed)
+            packed = packed.new_zeros(math.prod(self.shape), packed.shape[1]).index_copy(
+                0, self.places, packed
+            )
         return packed.unflatten(0, self.shape)
 
 
@@ -80,14 +83,17 @@ class Packing:
 def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
     begin = 0
     for end in range(1, len(lengths) + 1):
-        if end < len(lengths) and heads * (end + 1 - begin) * max(lengths[begin : end + 1]) ** 2 <= SCORES:
+        if (
+            end < len(lengths)
+            and heads * (end + 1 - begin) * max(lengths[begin : end + 1]) ** 2 <= SCORES
+        ):
             continue
         part = mask[begin:end, : max(lengths[begin:end])]
         yield Part.of(part, sum(lengths[begin:end]), part.flatten().nonzero()[:, 0])
         begin = end
 
 
-def is_lean(encoder: Any) -> bool:
+def runs_unpadded(encoder: Any) -> bool:
     """Whether an encoder is one of the architectures that `pooled_states` knows, without a variation of them."""
     config = encoder.config
     varied = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
@@ -111,7 +117,9 @@ def pooled_states(
     in_parts = run is layer_pass and inputs.ids.device.type == "cpu"
     packing = Packing.of(inputs, encoder.config.num_attention_heads, in_parts)
     pack = packing.whole.pack
-    ids, types, position = (pack(x) for x in (inputs.ids, inputs.types, _positions(encoder, inputs)))
+    ids, types, position = (
+        pack(x) for x in (inputs.ids, inputs.types, _positions(encoder, inputs))
+    )
     embedded = encoder.get_input_embeddings()(ids)
     if delta is not None:
         embedded = embedded + pack(delta)
@@ -132,7 +140,9 @@ def pooled_states(
 def _positions(encoder: Any, inputs: Inputs) -> Tensor:
     """`(texts, tokens)`; what it says of padding is not read."""
     begin = encoder.config.pad_token_id + 1 if FAMILY[encoder.config.model_type] else 0
-    return torch.arange(begin, begin + inputs.ids.shape[1], device=inputs.ids.device).expand_as(inputs.ids)
+    return torch.arange(begin, begin + inputs.ids.shape[1], device=inputs.ids.device).expand_as(
+        inputs.ids
+    )
 
 
 def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tensor:
@@ -159,25 +169,35 @@ def compiled_pass() -> Layer:
     """`layer_pass`, compiled once for texts of any length."""
     import torch._functorch.config as functorch
 
-    functorch.donated_buffer = False  # an attack keeps the graph of the clean pass, whose buffers must stay
+    functorch.donated_buffer = (
+        False  # an attack keeps the graph of the clean pass, whose buffers must stay
+    )
     return torch.compile(layer_pass, dynamic=True)
 
 
 def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
     """Tokens `(T, H)` by each of some projections, all in one product."""
-    weight, bias = (torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias"))
+    weight, bias = (
+        torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias")
+    )
     return functional.linear(hidden, weight, bias).chunk(len(projections), 1)
 
 
-def _attention(own: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool) -> Tensor:
+def _attention(
+    own: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool
+) -> Tensor:
     """What each query attends to, part by part: `(T, H)`, or `(texts, H)` where `last` says that the first ask."""
     share = own.dropout.p if own.training else 0.0
     tokens = [part.tokens for part in packing.parts]
     askers = [part.shape[0] for part in packing.parts] if last else tokens
     attended = []
-    for part, q, k, v in zip(packing.parts, query.split(askers), key.split(tokens), value.split(tokens), strict=True):
+    for part, q, k, v in zip(
+        packing.parts, query.split(askers), key.split(tokens), value.split(tokens), strict=True
+    ):
         asking = q[:, None] if last else part.spread(q)
-        q, k, v = (_heads(x, own.num_attention_heads) for x in (asking, part.spread(k), part.spread(v)))
+        q, k, v = (
+            _heads(x, own.num_attention_heads) for x in (asking, part.spread(k), part.spread(v))
+        )
         found = _attend(q, k, v, part.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
         attended.append(found[:, 0] if last else part.pack(found))
     return torch.cat(attended)
@@ -191,7 +211,9 @@ def _heads(tokens: Tensor, heads: int) -> Tensor:
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
     """Scaled dot-product attention of which `share` is dropped, `(texts, heads, asking, H / heads)`."""
     if not share or query.is_cuda:
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=share)
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=share
+        )
     # With dropout the library has no fused kernel for CPUs, and its masks are slow to draw.
     texts, heads, _, size = query.shape
     allowed = key.new_zeros(texts, 1, 1, key.shape[2])

@@ -6,30 +6,40 @@ import numpy as np
 import pandas as pd
 
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import Combined, Positions, Rows, outputs_of
+from competition.models.ensemble.members import Combined, EnsembleRows, Positions, outputs_of
 from competition.models.ensemble.meta_features import Lists
-from competition.models.ensemble.weighted_average import ENOUGH_QUERIES, learn_weights, paper_weights
+from competition.models.ensemble.weighted_average import (
+    ENOUGH_QUERIES,
+    learn_weights,
+    paper_weights,
+)
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import ANSWER_KIND, LOCALES, Task, answers
 
 ALL = "all"  # the weights of rows whose locale has none of its own
 
 
-def blend(rows: Rows, fold: int) -> Combined:
+def blend(rows: EnsembleRows, fold: int) -> Combined:
     """The average of the members' answers: scores for ranking, else probabilities."""
     values = _values(rows, [member.seen[fold] for member in rows.members], rows.train)
     tests = _values(rows, [member.test for member in rows.members], rows.test)
     learn, held = rows.learned(fold), rows.held(fold)
     weights = _weights(rows, fold, values, learn)
-    of_learn, of_held = (_weighted(weights, values[:, at], rows.train.iloc[at]) for at in (learn, held))
+    of_learn, of_held = (
+        _weighted(weights, values[:, at], rows.train.iloc[at]) for at in (learn, held)
+    )
     names = [member.name for member in rows.members]
-    shown = {locale: dict(zip(names, map(float, each), strict=True)) for locale, each in weights.items()}
+    shown = {
+        locale: dict(zip(names, map(float, each), strict=True)) for locale, each in weights.items()
+    }
     return Combined(of_learn, of_held, _weighted(weights, tests, rows.test), shown)
 
 
-def _values(rows: Rows, outputs: list[pd.DataFrame], examples: pd.DataFrame) -> Array:
+def _values(rows: EnsembleRows, outputs: list[pd.DataFrame], examples: pd.DataFrame) -> Array:
     """What of each member is averaged, `(members, rows, outputs)`."""
-    values = np.stack([_answer(rows.task, m.kind, frame) for m, frame in zip(rows.members, outputs, strict=True)])
+    values = np.stack(
+        [_answer(rows.task, m.kind, frame) for m, frame in zip(rows.members, outputs, strict=True)]
+    )
     if rows.task.metric == "nDCG" and rows.recipe.space == "rank":
         lists = Lists(examples, rows.task)
         values = np.stack([lists.statistics(value[:, 0])["rank"][:, None] for value in values])
@@ -42,14 +52,16 @@ def _answer(task: Task, kind: str, outputs: pd.DataFrame) -> Array:
     return outputs_of(ANSWER_KIND[task.name], outputs)
 
 
-def _weights(rows: Rows, fold: int, values: Array, learn: Positions) -> dict[str, Array]:
+def _weights(rows: EnsembleRows, fold: int, values: Array, learn: Positions) -> dict[str, Array]:
     """Locale or ALL -> weights, `(members,)`."""
     recipe, task = rows.recipe, rows.task
     if recipe.method == "paper":
         return {ALL: paper_weights(task, [member.kind for member in rows.members])}
 
     def learned(at: Positions, *name: str) -> Array:
-        return learn_weights(recipe, task, values[:, at], rows.train.iloc[at], derive_seed(rows.seed(fold), *name))
+        return learn_weights(
+            recipe, task, values[:, at], rows.train.iloc[at], derive_seed(rows.seed(fold), *name)
+        )
 
     weights = {ALL: learned(learn)}
     for name in LOCALES if recipe.per_locale else ():

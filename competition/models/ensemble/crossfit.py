@@ -10,9 +10,20 @@ from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.blending import ALL, blend
 from competition.models.ensemble.logistic import TEXT, regress
-from competition.models.ensemble.members import Combined, Member, Rows, outputs_of, stacked_answer
+from competition.models.ensemble.members import (
+    Combined,
+    EnsembleRows,
+    Member,
+    outputs_of,
+    stacked_answer,
+)
 from competition.models.ensemble.stacking import stack
-from competition.models.ensemble.thresholds import apply_factors, can, confident_mass, learn_factors
+from competition.models.ensemble.thresholds import (
+    alternating_normalization,
+    apply_factors,
+    confident_mass,
+    learn_factors,
+)
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import ANSWER_KIND, KINDS, LABELS, Task, label_codes
 
@@ -38,26 +49,31 @@ def cross_fit(
 
     Args:
         task: what it answers.
-        members: complete runs; all must answer the task unless the method learns trees. Their order changes nothing.
+        members: complete runs; all must answer the task unless the method learns trees. Their order
+            changes nothing.
         examples: all examples.
         fold: the fold of each example, with its index.
         recipe: how the members are combined.
         text: features of text by example_id, for methods that learn trees.
 
     Raises:
-        CompError: no member answers the task, members cover other rows, or a fold leaves too little to learn from.
+        CompError: no member answers the task, members cover other rows, or a fold leaves too little
+            to learn from.
     """
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
-    rows = Rows(task, members, examples, fold, recipe)
+    rows = EnsembleRows(task, members, examples, fold, recipe)
     combined = _combined(rows, text)
     learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
     ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
-    held_out = [_frame(task, ids[rows.held(k)], each.held_out) for k, each in zip(rows.folds, learned, strict=True)]
+    held_out = [
+        _frame(task, ids[rows.held(k)], each.held_out)
+        for k, each in zip(rows.folds, learned, strict=True)
+    ]
     return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
 
 
-def _combined(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+def _combined(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
     """What the method says, fold by fold."""
     method = rows.recipe.method
     if method in ("lightgbm", "lambdarank"):
@@ -67,16 +83,19 @@ def _combined(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     return _mixed(rows, text) if method == "mixed" else _blends(rows)
 
 
-def _mixed(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+def _mixed(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
     """Half the regression on members and text, half trees on text alone.
 
-    The two err in different ways. Trees on members gained nothing over trees on text, and the steps in which they read
-    a member would make rounding into decisions. Where a member is made of trees on text, too, it is half of the trees:
-    it takes all rows alike, and what is nearer to it differs from it by less luck.
+    The two err in different ways. Trees on members gained nothing over trees on text, and the steps
+    in which they read a member would make rounding into decisions. Where a member is made of trees
+    on text, too, it is half of the trees: it takes all rows alike, and what is nearer to it differs
+    from it by less luck.
     """
     mixed = []
     lexical = next((member for member in rows.members if member.lexical), None)
-    for fold, regression, trees in zip(rows.folds, regress(rows, text), stack(rows.alone(), text), strict=True):
+    for fold, regression, trees in zip(
+        rows.folds, regress(rows, text), stack(rows.alone(), text), strict=True
+    ):
         told = {name: share / 2 for name, share in regression.weights[ALL].items()}
         if lexical is None:
             parts = [(regression, 1 / 2), (trees, 1 / 2)]
@@ -93,15 +112,16 @@ def _mixed(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     return mixed
 
 
-def _as_it_is(rows: Rows, member: Member, fold: int) -> Combined:
+def _as_it_is(rows: EnsembleRows, member: Member, fold: int) -> Combined:
     """What a classifier among the members answers for the rows of a fold, with nothing learned."""
     seen, test = (
-        stacked_answer(rows.task, outputs_of(member.kind, outputs)) for outputs in (member.seen[fold], member.test)
+        stacked_answer(rows.task, outputs_of(member.kind, outputs))
+        for outputs in (member.seen[fold], member.test)
     )
     return Combined(seen[rows.learned(fold)], seen[rows.held(fold)], test)
 
 
-def _blends(rows: Rows) -> list[Combined]:
+def _blends(rows: EnsembleRows) -> list[Combined]:
     """The averages of all folds, in order."""
     combined = []
     with progress(f"{rows.recipe.name} {rows.task.name}", len(rows.folds), "folds") as work:
@@ -111,18 +131,23 @@ def _blends(rows: Rows) -> list[Combined]:
     return combined
 
 
-def _decided(rows: Rows, fold: int, combined: Combined) -> Combined:
+def _decided(rows: EnsembleRows, fold: int, combined: Combined) -> Combined:
     """CAN and thresholds, as far as the recipe asks for them; both look at labels of the other folds alone."""
     task, recipe = rows.task, rows.recipe
     learn = rows.train.iloc[rows.learned(fold)]
     if recipe.can and task.name == "task2":
         prior = np.bincount(label_codes(learn["label"]), minlength=len(LABELS)) / len(learn)
         mass = confident_mass(combined.learn)
-        moved = [can(values, prior, mass) for values in (combined.learn, combined.held_out, combined.test)]
+        moved = [
+            alternating_normalization(values, prior, mass)
+            for values in (combined.learn, combined.held_out, combined.test)
+        ]
         combined = replace(combined, learn=moved[0], held_out=moved[1], test=moved[2])
     if recipe.thresholds != "none" and task.classes:
         factors = learn_factors(task, recipe.thresholds, combined.learn, learn, rows.seed(fold))
-        held_out, test = (apply_factors(factors, values) for values in (combined.held_out, combined.test))
+        held_out, test = (
+            apply_factors(factors, values) for values in (combined.held_out, combined.test)
+        )
         combined = replace(combined, held_out=held_out, test=test, factors=factors.tolist())
     return combined
 

@@ -1,7 +1,8 @@
 """LightGBM on level-2 features: the trees that leave out two folds, each stopped early by one of them.
 
-The model that is scored on fold k is the mean of those that left out k and another fold j, each with as many trees as
-are best on j: nothing about k, neither its labels nor how well it is predicted, is ever looked at.
+The model that is scored on fold k is the mean of those that left out k and another fold j, each
+with as many trees as are best on j: nothing about k, neither its labels nor how well it is
+predicted, is ever looked at.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,9 +21,16 @@ from competition.models.lexical.lexical import COMMON
 from competition.scoring.metrics import Array, RankedLists
 from competition.scoring.tasks import GAINS, Task, gains
 
-Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]  # LightGBM's: name, value, whether higher is better
+Metric = Callable[
+    [Array, lgb.Dataset], tuple[str, float, bool]
+]  # LightGBM's: name, value, whether higher is better
 LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
-_BY_GAIN = ("irrelevant", "complement", "substitute", "exact")  # relevance 0..3 of a ranking objective
+_BY_GAIN = (
+    "irrelevant",
+    "complement",
+    "substitute",
+    "exact",
+)  # relevance 0..3 of a ranking objective
 ROWS_PER_TREE = 50_000  # each tree draws its own, so all are used
 _EVERY = 5  # trees between two looks at the folds that stop
 _STRIDE = 50  # trees that are added up at a time: each time, LightGBM copies every row
@@ -43,11 +51,14 @@ class Trees:
     def predict(self, features: NDArray[np.float32]) -> list[Array]:
         """What answers the task, `(rows, outputs)`, with the number of trees that each watched part chose.
 
-        Trees are gone through in strides that are the same for every part, and the rest of a stride anew for each: how
+        Trees are gone through in strides that are the same for every part, and the rest of a stride
+            anew for each: how
         many another part chose must not even change the rounding.
         """
         outputs = 1 if self.ranks or self.classes == 2 else self.classes
-        sums = {0: np.zeros((len(features), outputs))}  # number of trees, whole strides -> their sum
+        sums = {
+            0: np.zeros((len(features), outputs))
+        }  # number of trees, whole strides -> their sum
         for count in range(_STRIDE, max(self.best) + 1, _STRIDE):
             sums[count] = sums[count - _STRIDE] + self._raw(features, count - _STRIDE, _STRIDE)
         answers = {}
@@ -62,7 +73,11 @@ class Trees:
         if not len(features):
             return np.zeros((0, 1))
         added = self.booster.predict(
-            features, start_iteration=start, num_iteration=trees, raw_score=True, num_threads=self.threads
+            features,
+            start_iteration=start,
+            num_iteration=trees,
+            raw_score=True,
+            num_threads=self.threads,
         )
         return np.asarray(added, np.float64).reshape(len(features), -1)
 
@@ -112,7 +127,9 @@ def fit_trees(
         weight=row_weights(task, rows.iloc[learn]),
         group=_groups(rows, learn) if ranks else None,
     )
-    booster = lgb.Booster(_parameters(recipe, classes, rows, learn, seed) | {"num_threads": threads}, data)
+    booster = lgb.Booster(
+        _parameters(recipe, classes, rows, learn, seed) | {"num_threads": threads}, data
+    )
     parts = [lgb.Dataset(features[part], y[part], reference=data) for part in watched]
     for i, part in enumerate(parts):
         booster.add_valid(part, str(i))
@@ -123,7 +140,8 @@ def fit_trees(
         if tree % _EVERY and tree < recipe.trees and not finished:
             continue
         for curve, found in zip(curves, booster.eval_valid(score), strict=True):
-            # A curve that has stalled ends there: how long others go on depends on labels that it must not know.
+            # A curve that has stalled ends there: how long others go on depends on labels that it
+            # must not know.
             if not _stalled(curve):
                 curve.append(-found.metric_value if found.maximize else found.metric_value)
         if finished or all(map(_stalled, curves)):
@@ -139,7 +157,9 @@ def _stalled(curve: list[float]) -> bool:
 
 def _relevance(rows: pd.DataFrame) -> Array:
     """Relevance 0..3 for a ranking objective, `(rows,)`; -1 where it is unknown."""
-    return np.array([_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]], np.float64)
+    return np.array(
+        [_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]], np.float64
+    )
 
 
 def _parameters(
@@ -166,7 +186,9 @@ def _parameters(
 
 def _by_list(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions in the order of queries, as LightGBM wants lists."""
-    return np.asarray(learn[np.argsort(rows["query_id"].to_numpy()[learn], kind="stable")], np.int64)
+    return np.asarray(
+        learn[np.argsort(rows["query_id"].to_numpy()[learn], kind="stable")], np.int64
+    )
 
 
 def _groups(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -188,6 +210,10 @@ def _own_ndcg(parts: dict[lgb.Dataset, NDArray[np.int64]], rows: pd.DataFrame) -
 
     def score(predicted: Array, part: lgb.Dataset) -> tuple[str, float, bool]:
         found = lists[part].ndcg(predicted)
-        return "nDCG", float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else 0.0, True
+        return (
+            "nDCG",
+            float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else 0.0,
+            True,
+        )
 
     return score

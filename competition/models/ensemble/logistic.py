@@ -1,9 +1,10 @@
 """Logistic regression on text and on the members that help: each fold by a model of all the other folds.
 
-A linear model with a normal prior on its weights takes many weak features where there are few queries, and what it says
-is continuous in what the members say. A member is read only where it helps: starting from text, the member is added
-that makes the labels of queries that were left out most likely, as long as one makes them likelier: what says nothing
-makes them less likely, since it is learned from other queries. What helps is found without the fold that is scored.
+A linear model with a normal prior on its weights takes many weak features where there are few
+queries, and what it says is continuous in what the members say. A member is read only where it
+helps: starting from text, the member is added that makes the labels of queries that were left out
+most likely, as long as one makes them likelier: what says nothing makes them less likely, since it
+is learned from other queries. What helps is found without the fold that is scored.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,8 +22,8 @@ from competition.core.errors import CompError
 from competition.models.ensemble.blending import ALL
 from competition.models.ensemble.members import (
     Combined,
+    EnsembleRows,
     Positions,
-    Rows,
     at_most,
     outputs_of,
     row_weights,
@@ -39,9 +40,14 @@ _MEMBER_SCALE = 2.0  # what a member says deserves more than one of a hundred fe
 _LEAST_DEVIATION = 0.02  # of a feature: what varies less is not magnified
 _TAIL = 0.002  # share of rows beyond which a normal score goes no further
 _MOST_ROWS = 30_000  # that one fit looks at: weights of some hundred features need no more
-_LEAST_GAIN = 0.1  # of the log-likelihood by a member: less is how far a minimiser stops from the end
+_LEAST_GAIN = (
+    0.1  # of the log-likelihood by a member: less is how far a minimiser stops from the end
+)
 _NEVER = -30.0  # log odds of a class that no row has
-_TOLERANCE, _ITERATIONS = 1e-6, 2_000  # of the minimiser: how far it stops from the end moves no decision
+_TOLERANCE, _ITERATIONS = (
+    1e-6,
+    2_000,
+)  # of the minimiser: how far it stops from the end moves no decision
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class _Model:
         return np.asarray(softmax(features @ self.weights.T + self.constant, axis=1), np.float64)
 
 
-def regress(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+def regress(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
     """The regressions of all folds, in order.
 
     Args:
@@ -95,7 +101,7 @@ def regress(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
 
 
 def _of_fold(
-    rows: Rows,
+    rows: EnsembleRows,
     fold: int,
     train: _Design,
     test: _Design,
@@ -126,7 +132,11 @@ def _of_fold(
     kept: tuple[str, ...] = ()
     values = left_out(kept)
     while len(kept) < len(train.members):
-        options = {name: left_out(tuple(sorted((*kept, name)))) for name in train.members if name not in kept}
+        options = {
+            name: left_out(tuple(sorted((*kept, name))))
+            for name in train.members
+            if name not in kept
+        }
         best = max(options, key=lambda name: likelihood(options[name]))
         # With nothing else to read, the best member is read in any case.
         if (kept or train.text) and likelihood(options[best]) - likelihood(values) < _LEAST_GAIN:
@@ -139,11 +149,14 @@ def _of_fold(
     return Combined(outputs[0], outputs[1], outputs[2], {ALL: _shares(model, train, kept, learn)})
 
 
-def _likelihood(task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]) -> Callable[[Array], float]:
+def _likelihood(
+    task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]
+) -> Callable[[Array], float]:
     """What a member must raise, given probabilities of graded rows: the log-likelihood of their labels.
 
-    For ranking, products are drawn from each list in proportion to their expected gain, and a label counts by its share
-    of the list's gain: how good a list is as a whole moves no order, and must not decide (ListNet, Cao et al. 2007).
+    For ranking, products are drawn from each list in proportion to their expected gain, and a label
+    counts by its share of the list's gain: how good a list is as a whole moves no order, and must
+    not decide (ListNet, Cao et al. 2007).
     """
     if task.metric != "nDCG":
         weight, at = row_weights(task, examples), np.arange(len(examples))
@@ -157,7 +170,9 @@ def _likelihood(task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]) ->
     return lambda values: float(wanted @ np.log(np.maximum(share(expected_gain(values)), 1e-12)))
 
 
-def _fit(rows: Rows, design: _Design, members: tuple[str, ...], at: Positions, seed: int) -> _Model:
+def _fit(
+    rows: EnsembleRows, design: _Design, members: tuple[str, ...], at: Positions, seed: int
+) -> _Model:
     """The most probable weights, given the labels of the rows at `at` and a normal prior."""
     at = at[at_most(rows.train["query_id"].to_numpy(np.int64)[at], _MOST_ROWS, seed)]
     codes, classes = stacked_codes(rows.task, rows.train)
@@ -176,7 +191,9 @@ def _fit(rows: Rows, design: _Design, members: tuple[str, ...], at: Positions, s
     return _Model(weights, constant)
 
 
-def _shares(model: _Model, design: _Design, kept: tuple[str, ...], at: Positions) -> dict[str, float]:
+def _shares(
+    model: _Model, design: _Design, kept: tuple[str, ...], at: Positions
+) -> dict[str, float]:
     """How much of the log odds each member moves, and text: their deviations over the rows, as shares of all."""
     blocks = {TEXT: design.base[at]} if design.text else {}
     blocks |= {name: design.members[name][at] for name in kept}
@@ -187,30 +204,45 @@ def _shares(model: _Model, design: _Design, kept: tuple[str, ...], at: Positions
         odds = block @ model.weights[:, starts[name] : starts[name] + block.shape[1]].T
         moved[name] = float(np.sqrt((odds - odds.mean(axis=1, keepdims=True)).var(axis=0).mean()))
     total = max(sum(moved.values()), 1e-12)
-    return {name: moved.get(name, 0.0) / total for name in (*([TEXT] if design.text else []), *design.members)}
+    return {
+        name: moved.get(name, 0.0) / total
+        for name in (*([TEXT] if design.text else []), *design.members)
+    }
 
 
-def _designs(rows: Rows, fold: int, text: pd.DataFrame | None) -> tuple[_Design, _Design]:
+def _designs(rows: EnsembleRows, fold: int, text: pd.DataFrame | None) -> tuple[_Design, _Design]:
     """The features of training and of test rows as a fold sees them.
 
-    What brings them to one scale is taken from the features of all training rows; no label is looked at.
+    What brings them to one scale is taken from the features of all training rows; no label is
+    looked at.
     """
 
-    def smooth(outputs: list[pd.DataFrame], examples: pd.DataFrame) -> tuple[dict[str, Array], Array]:
+    def smooth(
+        outputs: list[pd.DataFrame], examples: pd.DataFrame
+    ) -> tuple[dict[str, Array], Array]:
         said = zip(rows.members, outputs, strict=True)
-        members = [Outputs(member.name, member.kind, outputs_of(member.kind, frame)) for member, frame in said]
+        members = [
+            Outputs(member.name, member.kind, outputs_of(member.kind, frame))
+            for member, frame in said
+        ]
         return smooth_features(rows.task, members, examples, rows.recipe.leaky)
 
     of_train, train = smooth([member.seen[fold] for member in rows.members], rows.train)
     of_test, test = smooth([member.test for member in rows.members], rows.test)
-    members = {name: _standardised(block, of_test[name], _MEMBER_SCALE) for name, block in of_train.items()}
+    members = {
+        name: _standardised(block, of_test[name], _MEMBER_SCALE) for name, block in of_train.items()
+    }
     base = [_standardised(train, test)]
     if text is not None:
-        values = [text.loc[each["example_id"]].to_numpy(np.float64) for each in (rows.train, rows.test)]
+        values = [
+            text.loc[each["example_id"]].to_numpy(np.float64) for each in (rows.train, rows.test)
+        ]
         base.append(_standardised(*_normal_scores(*values)))
     bases = [np.hstack(each) for each in zip(*base, strict=True)]
     blocks = [{name: pair[i] for name, pair in members.items()} for i in range(2)]
-    of_train_rows, of_test_rows = (_Design(text is not None, *each) for each in zip(bases, blocks, strict=True))
+    of_train_rows, of_test_rows = (
+        _Design(text is not None, *each) for each in zip(bases, blocks, strict=True)
+    )
     return of_train_rows, of_test_rows
 
 
@@ -223,12 +255,15 @@ def _standardised(train: Array, test: Array, scale: float = 1.0) -> tuple[Array,
 def _normal_scores(train: Array, test: Array) -> tuple[Array, Array]:
     """Each feature as the normal quantile of its rank among the training rows, equal values in the middle of theirs.
 
-    Counts, lengths and cosines have long tails, in which a linear model would take few rows for many.
+    Counts, lengths and cosines have long tails, in which a linear model would take few rows for
+    many.
     """
     scores = np.empty_like(train), np.empty_like(test)
     for i, column in enumerate(train.T):
         ordered = np.sort(column)
         for values, result in zip((train, test), scores, strict=True):
             ends = [np.searchsorted(ordered, values[:, i], side) for side in ("left", "right")]
-            result[:, i] = ndtri(np.clip((ends[0] + ends[1]) / 2 / max(len(ordered), 1), _TAIL, 1 - _TAIL))
+            result[:, i] = ndtri(
+                np.clip((ends[0] + ends[1]) / 2 / max(len(ordered), 1), _TAIL, 1 - _TAIL)
+            )
     return scores

@@ -25,8 +25,9 @@ PARTS = 5  # of the queries: what is chosen on all parts but one is judged on th
 class Member:
     """A complete run as an ensemble reads it; all frames are sorted by example_id.
 
-    `seen` holds, for each fold, the outputs of all training rows as the ensemble of that fold may see them: the same
-    for all folds unless the ensemble is nested. `lexical` is whether it is made of text features alone.
+    `seen` holds, for each fold, the outputs of all training rows as the ensemble of that fold may
+    see them: the same for all folds unless the ensemble is nested. `lexical` is whether it is made
+    of text features alone.
     """
 
     name: str
@@ -46,17 +47,26 @@ class Combined:
     learn: Array
     held_out: Array
     test: Array
-    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale or "all" -> member or "text" -> weight
-    importance: dict[str, float] = field(default_factory=dict)  # feature -> share of the gain of all splits
+    weights: dict[str, dict[str, float]] = field(
+        default_factory=dict
+    )  # locale or "all" -> member or "text" -> weight
+    importance: dict[str, float] = field(
+        default_factory=dict
+    )  # feature -> share of the gain of all splits
     rounds: list[int] = field(default_factory=list)  # how many trees each model predicts with
     factors: list[float] = field(default_factory=list)  # of the classes
 
 
-class Rows:
+class EnsembleRows:
     """Members and examples of one task."""
 
     def __init__(
-        self, task: Task, members: list[Member], examples: pd.DataFrame, fold: pd.Series, recipe: EnsembleRecipe
+        self,
+        task: Task,
+        members: list[Member],
+        examples: pd.DataFrame,
+        fold: pd.Series,
+        recipe: EnsembleRecipe,
     ) -> None:
         """`fold` has the index of `examples`; the order of examples and of members changes nothing.
 
@@ -66,18 +76,25 @@ class Rows:
         self.task, self.recipe = task, recipe
         self.members = sorted(members, key=lambda member: member.name)
         ordered = examples.assign(_fold=fold).sort_values("example_id", ignore_index=True)
-        parts = [ordered[ordered["split"] == split].reset_index(drop=True) for split in ("train", "test")]
+        parts = [
+            ordered[ordered["split"] == split].reset_index(drop=True) for split in ("train", "test")
+        ]
         self.train, self.test = parts
         self._of_row = self.train["_fold"].to_numpy(np.int64)
         self.folds: list[int] = sorted(set(self._of_row.tolist()))
-        self._graded = np.isin(self.train["example_id"], graded_rows(task, self.train)["example_id"])
+        self._graded = np.isin(
+            self.train["example_id"], graded_rows(task, self.train)["example_id"]
+        )
         if recipe.train_queries:
             self._graded &= first_queries(self.train, recipe.train_queries)
         self._check()
 
     def _check(self) -> None:
         for member in self.members:
-            for rows, outputs in [(self.test, member.test), *((self.train, seen) for seen in member.seen.values())]:
+            for rows, outputs in [
+                (self.test, member.test),
+                *((self.train, seen) for seen in member.seen.values()),
+            ]:
                 if not np.array_equal(rows["example_id"], outputs["example_id"]):
                     stray = np.setxor1d(rows["example_id"], outputs["example_id"])
                     raise CompError(
@@ -102,7 +119,7 @@ class Rows:
         """Positions in `train` of the graded rows of a fold, as far as they may be learned from."""
         return np.flatnonzero(self._graded & (self._of_row == fold))
 
-    def alone(self) -> "Rows":
+    def alone(self) -> "EnsembleRows":
         """The same rows and folds without any member."""
         rows = copy(self)
         rows.members, rows.recipe = [], self.recipe.model_copy(update={"nested": False})
@@ -139,8 +156,8 @@ def draw_parts(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.in
 def stacked_codes(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
     """Return the class that a stacker learns for each row, `(rows,)`, -1 where it is unknown, and how many there are.
 
-    The four labels, which tell more than whether a product is a substitute; for task 3 the two answers where a row has
-    an answer but no label.
+    The four labels, which tell more than whether a product is a substitute; for task 3 the two
+    answers where a row has an answer but no label.
     """
     codes = label_codes(rows["label"])
     if task.name == "task3" and ((codes < 0) & (truth(task, rows) >= 0)).any():
@@ -152,19 +169,24 @@ def stacked_answer(task: Task, values: Array) -> Array:
     """Return what answers a task, `(rows, outputs)`, from probabilities of a stacker's classes, `(rows, classes)`."""
     if task.metric == "nDCG":
         return expected_gain(values)[:, None]
-    return values[:, [1]] if task.name == "task3" else values  # of two classes and of four, the second is substitute
+    return (
+        values[:, [1]] if task.name == "task3" else values
+    )  # of two classes and of four, the second is substitute
 
 
 def row_weights(task: Task, rows: pd.DataFrame) -> Array:
     """Return how much each row counts in a fit, `(rows,)`, with a mean of 1.
 
-    Rows of one query share what is special about it, so that n of them say less than rows of n queries: under an
-    intraclass correlation r their variance is 1 + (n - 1) r times as large (Kish 1965), and 1 / (1 + (n - 1) r) is the
-    weight of a row in generalised least squares. n ** -1/2 lies between equal rows and equal queries. What is special
-    about a query does not change the order of its products, so for ranking all rows count alike.
+    Rows of one query share what is special about it, so that n of them say less than rows of n
+    queries: under an intraclass correlation r their variance is 1 + (n - 1) r times as large (Kish
+    1965), and 1 / (1 + (n - 1) r) is the weight of a row in generalised least squares. n ** -1/2
+    lies between equal rows and equal queries. What is special about a query does not change the
+    order of its products, so for ranking all rows count alike.
     """
     if task.metric == "nDCG":
         return np.ones(len(rows))
-    _, index, sizes = np.unique(rows["query_id"].to_numpy(np.int64), return_inverse=True, return_counts=True)
+    _, index, sizes = np.unique(
+        rows["query_id"].to_numpy(np.int64), return_inverse=True, return_counts=True
+    )
     weight = sizes[index] ** -0.5
     return np.asarray(weight / weight.mean(), np.float64)

@@ -1,7 +1,8 @@
 """What a stacker reads of each row: the members' outputs, how they stand within the query, how far members disagree.
 
-Nothing here looks at a label. A list is the rows of one query in the task that is asked; rows outside the task form a
-list of their own, so that no feature of a task's row says which other rows another task has.
+Nothing here looks at a label. A list is the rows of one query in the task that is asked; rows
+outside the task form a list of their own, so that no feature of a task's row says which other rows
+another task has.
 """
 
 from collections.abc import Sequence
@@ -67,7 +68,9 @@ class Lists:
     def _rank(self, by_value: NDArray[np.int64], ordered: Array) -> Array:
         """The mean place of equal values in their list, over its size."""
         of_list = self.list_of[by_value]
-        first = np.flatnonzero(np.r_[True, (of_list[1:] != of_list[:-1]) | (ordered[1:] != ordered[:-1])])
+        first = np.flatnonzero(
+            np.r_[True, (of_list[1:] != of_list[:-1]) | (ordered[1:] != ordered[:-1])]
+        )
         equal = np.diff(np.r_[first, len(ordered)])
         place = np.repeat(first + (equal + 1) / 2, equal) - self._starts[of_list]
         rank = np.empty(len(ordered))
@@ -76,7 +79,11 @@ class Lists:
 
 
 def level2_features(
-    task: Task, members: Sequence[Outputs], rows: pd.DataFrame, text: pd.DataFrame | None, leaky: bool
+    task: Task,
+    members: Sequence[Outputs],
+    rows: pd.DataFrame,
+    text: pd.DataFrame | None,
+    leaky: bool,
 ) -> tuple[list[str], NDArray[np.float32]]:
     """The features of rows of one split.
 
@@ -85,7 +92,8 @@ def level2_features(
         members: their outputs; the order of members is that of the columns.
         rows: the examples.
         text: features of text by example_id, or None to leave them out.
-        leaky: whether to say in which other tasks each row is, which no leaderboard means to give away.
+        leaky: whether to say in which other tasks each row is, which no leaderboard means to give
+            away.
 
     Returns:
         Names and values, `(rows, features)`.
@@ -102,7 +110,9 @@ def level2_features(
         columns |= {f"{name}_{key}": of for key, of in lists.statistics(value).items()}
     columns |= disagreement
     columns["candidates"] = lists.sizes[lists.list_of].astype(np.float64)
-    columns["locale"] = pd.Categorical(rows["locale"], categories=list(LOCALES)).codes.astype(np.float64)
+    columns["locale"] = pd.Categorical(rows["locale"], categories=list(LOCALES)).codes.astype(
+        np.float64
+    )
     if leaky:
         columns |= _other_tasks(task, rows)
     more = [] if text is None else [f"text_{name}" for name in text]
@@ -120,10 +130,11 @@ def smooth_features(
 ) -> tuple[dict[str, Array], Array]:
     """The features of a linear model, all of them continuous in what the members say.
 
-    There are no ranks, and nothing is divided by a deviation that may be next to nothing: a member that moves by 1e-6
-    moves its features by less than 4e-4. Probabilities are read as log(p + 0.01), less the mean over the classes. What
-    a member says is split in two: the mean over the row's list, which tells queries apart, and the row's distance from
-    it, which tells products apart. The mean is divided by the root of the list's size: members are surest of what they
+    There are no ranks, and nothing is divided by a deviation that may be next to nothing: a member
+    that moves by 1e-6 moves its features by less than 4e-4. Probabilities are read as log(p +
+    0.01), less the mean over the classes. What a member says is split in two: the mean over the
+    row's list, which tells queries apart, and the row's distance from it, which tells products
+    apart. The mean is divided by the root of the list's size: members are surest of what they
     learned from the products of long lists together, and there it is right least often.
 
     Args:
@@ -133,8 +144,8 @@ def smooth_features(
         leaky: as in `level2_features`.
 
     Returns:
-        Member -> `(rows, 2 * outputs)`, and what no member is needed for: the size of the list and the locale, `(rows,
-        1 + locales)` and more where it is leaky.
+        Member -> `(rows, 2 * outputs)`, and what no member is needed for: the size of the list and
+        the locale, `(rows, 1 + locales)` and more where it is leaky.
     """
     lists = Lists(rows, task)
     root = np.sqrt(lists.sizes[lists.list_of])[:, None]
@@ -145,12 +156,16 @@ def smooth_features(
         blocks[member.name] = np.hstack([said - of_list, of_list / root])
     size = np.log(lists.sizes[lists.list_of])
     locale = [(rows["locale"] == name).to_numpy(np.float64) for name in LOCALES]
-    return blocks, np.column_stack([size, *locale, *(_other_tasks(task, rows) if leaky else {}).values()])
+    return blocks, np.column_stack(
+        [size, *locale, *(_other_tasks(task, rows) if leaky else {}).values()]
+    )
 
 
 def _other_tasks(task: Task, rows: pd.DataFrame) -> Signals:
     """In which other tasks each row is."""
-    return {f"in_{other}": rows[other].to_numpy(np.float64) for other in TASKS if other != task.name}
+    return {
+        f"in_{other}": rows[other].to_numpy(np.float64) for other in TASKS if other != task.name
+    }
 
 
 def _log_odds(member: Outputs) -> Array:

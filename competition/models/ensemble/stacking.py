@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.gbdt import fit_trees
-from competition.models.ensemble.members import MOST_ROWS, Combined, Rows, at_most, outputs_of
+from competition.models.ensemble.members import (
+    MOST_ROWS,
+    Combined,
+    EnsembleRows,
+    at_most,
+    outputs_of,
+)
 from competition.models.ensemble.meta_features import Outputs, level2_features
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import ANSWER_KIND, KINDS
@@ -35,10 +41,11 @@ class _Said:
     importance: Array
 
 
-def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
+def stack(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
     """The stackers of all folds, in order.
 
-    A model that left out j and k scores k with as many trees as are best on j, and j with as many as are best on k.
+    A model that left out j and k scores k with as many trees as are best on j, and j with as many
+    as are best on k.
 
     Args:
         rows: members and examples.
@@ -56,14 +63,21 @@ def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     share = 1 / (len(rows.folds) - 1)
     views, fits = _Views(rows, text), _fits(rows)
     cores = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
-    # Models side by side and not threads within one: LightGBM's threads wait for each other at every split.
+    # Models side by side and not threads within one: LightGBM's threads wait for each other at
+    # every split.
     with (
         ThreadPoolExecutor(min(_AT_ONCE, cores)) as pool,
-        progress(f"{rows.recipe.name} {rows.task.name}, trees", sum(len(each) for _, each in fits), "models") as work,
+        progress(
+            f"{rows.recipe.name} {rows.task.name}, trees",
+            sum(len(each) for _, each in fits),
+            "models",
+        ) as work,
     ):
         for view, each in fits:
             names, features, tests = views.of(view)
-            for said in pool.map(partial(_fit, rows, features, tests, max(1, cores // _AT_ONCE)), each):
+            for said in pool.map(
+                partial(_fit, rows, features, tests, max(1, cores // _AT_ONCE)), each
+            ):
                 for i, (scored, stopping) in enumerate(said.uses):
                     other, own = rows.graded(stopping), rows.held(scored)
                     of_train[scored][other] = said.left_out[i][np.searchsorted(said.at, other)]
@@ -84,27 +98,37 @@ def stack(rows: Rows, text: pd.DataFrame | None) -> list[Combined]:
     ]
 
 
-def _fits(rows: Rows) -> list[tuple[int, list[Fit]]]:
+def _fits(rows: EnsembleRows) -> list[tuple[int, list[Fit]]]:
     """The fold whose view of the members is read -> what is fitted on it.
 
     Nested views differ from fold to fold, so that two folds that are left out take two fits.
     """
     if rows.recipe.nested:
-        return [(k, [((k, stopping),) for stopping in rows.folds if stopping != k]) for k in rows.folds]
+        return [
+            (k, [((k, stopping),) for stopping in rows.folds if stopping != k]) for k in rows.folds
+        ]
     return [(rows.folds[0], [(pair, pair[::-1]) for pair in combinations(rows.folds, 2)])]
 
 
-def _fit(rows: Rows, features: NDArray[np.float32], tests: NDArray[np.float32], threads: int, uses: Fit) -> _Said:
+def _fit(
+    rows: EnsembleRows,
+    features: NDArray[np.float32],
+    tests: NDArray[np.float32],
+    threads: int,
+    uses: Fit,
+) -> _Said:
     _check(rows, uses)
     watched, left_out = [rows.graded(stopping) for _, stopping in uses], sorted(uses[0])
     learn, seed = rows.learned(*left_out), rows.seed(*left_out)
     learn = learn[at_most(rows.train["query_id"].to_numpy(np.int64)[learn], MOST_ROWS, seed)]
     trees = fit_trees(rows.recipe, rows.task, features, rows.train, learn, watched, seed, threads)
     at = np.sort(np.concatenate([rows.held(fold) for fold in left_out]))
-    return _Said(uses, at, trees.predict(features[at]), trees.predict(tests), trees.best, trees.importance())
+    return _Said(
+        uses, at, trees.predict(features[at]), trees.predict(tests), trees.best, trees.importance()
+    )
 
 
-def _check(rows: Rows, uses: Fit) -> None:
+def _check(rows: EnsembleRows, uses: Fit) -> None:
     one, other = uses[0]
     if not len(rows.learned(one, other)):
         raise CompError(
@@ -112,13 +136,15 @@ def _check(rows: Rows, uses: Fit) -> None:
         )
     for _, stopping in uses:
         if not len(rows.graded(stopping)):
-            raise CompError(f"{rows.task.name}: fold {stopping} has no labelled row to stop training by.")
+            raise CompError(
+                f"{rows.task.name}: fold {stopping} has no labelled row to stop training by."
+            )
 
 
 class _Views:
     """Level-2 features as a fold sees them; those of the last fold are kept."""
 
-    def __init__(self, rows: Rows, text: pd.DataFrame | None) -> None:
+    def __init__(self, rows: EnsembleRows, text: pd.DataFrame | None) -> None:
         self._rows, self._text = rows, text
         self._made: tuple[int, list[str], NDArray[np.float32], NDArray[np.float32]] | None = None
 
@@ -126,12 +152,21 @@ class _Views:
         """Names, and values of the training and of the test rows, `(rows, features)`."""
         if self._made is None or self._made[0] != fold:
             self._made = None  # free the old ones first
-            names, train = self._features([m.seen[fold] for m in self._rows.members], self._rows.train)
+            names, train = self._features(
+                [m.seen[fold] for m in self._rows.members], self._rows.train
+            )
             _, test = self._features([m.test for m in self._rows.members], self._rows.test)
             self._made = (fold, names, train, test)
         return self._made[1:]
 
-    def _features(self, outputs: list[pd.DataFrame], examples: pd.DataFrame) -> tuple[list[str], NDArray[np.float32]]:
+    def _features(
+        self, outputs: list[pd.DataFrame], examples: pd.DataFrame
+    ) -> tuple[list[str], NDArray[np.float32]]:
         said = zip(self._rows.members, outputs, strict=True)
-        members = [Outputs(member.name, member.kind, outputs_of(member.kind, frame)) for member, frame in said]
-        return level2_features(self._rows.task, members, examples, self._text, self._rows.recipe.leaky)
+        members = [
+            Outputs(member.name, member.kind, outputs_of(member.kind, frame))
+            for member, frame in said
+        ]
+        return level2_features(
+            self._rows.task, members, examples, self._text, self._rows.recipe.leaky
+        )

@@ -1,6 +1,7 @@
 """From probabilities to better answers: alternating normalisation (CAN), and thresholds that a metric asks for.
 
-Both change the probabilities themselves, so that the most probable class (or more than one half) stays the answer.
+Both change the probabilities themselves, so that the most probable class (or more than one half)
+stays the answer.
 """
 
 import numpy as np
@@ -8,7 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.models.ensemble.members import MOST_ROWS, PARTS, at_most, draw_parts
-from competition.scoring.metrics import Array, Statistic, confusion_per_query, macro_f1, micro_f1, paired_difference
+from competition.scoring.metrics import (
+    Array,
+    Statistic,
+    confusion_per_query,
+    macro_f1,
+    micro_f1,
+    paired_difference,
+)
 from competition.scoring.tasks import Task, truth
 
 UNCERTAIN = 0.9  # entropy of the two most probable classes, over that of two equal ones
@@ -20,12 +28,12 @@ def confident_mass(values: Array) -> Array:
     return np.asarray(values[~_uncertain(values)].sum(axis=0), np.float64)
 
 
-def can(values: Array, prior: Array, mass: Array) -> Array:
+def alternating_normalization(values: Array, prior: Array, mass: Array) -> Array:
     """Classification with alternating normalisation (Jia et al. 2021), alpha 1, one iteration, without a loop.
 
     Uncertain rows are pulled to what the classes should sum to, given confident ones: p_c becomes
-    p_c * prior_c / (A_c + p_c), renormalised. Here A comes from rows with labels, as the prior does, so that the answer
-    for a row does not depend on which rows are asked together with it.
+    p_c * prior_c / (A_c + p_c), renormalised. Here A comes from rows with labels, as the prior
+    does, so that the answer for a row does not depend on which rows are asked together with it.
 
     Args:
         values: class probabilities, `(rows, classes)`.
@@ -54,8 +62,9 @@ def _uncertain(values: Array) -> NDArray[np.bool_]:
 def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, seed: int) -> Array:
     """Return the factor of each class that makes a metric highest, or 1 for each where that is luck.
 
-    Factors are kept only if finding them helps on queries that they were not found on: each part of the queries is
-    answered with the factors of the other parts, and all of them together must beat no factors significantly.
+    Factors are kept only if finding them helps on queries that they were not found on: each part of
+    the queries is answered with the factors of the other parts, and all of them together must beat
+    no factors significantly.
 
     Args:
         task: task2 or task3.
@@ -81,9 +90,15 @@ def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, se
             continue
         factors = _best_factors(full[others], codes[others], statistic)
         answers[judged] = (full[judged] * factors).argmax(axis=1)
-    after, before = (confusion_per_query(query, codes, each, classes)[1] for each in (answers, plain))
+    after, before = (
+        confusion_per_query(query, codes, each, classes)[1] for each in (answers, plain)
+    )
     gain = paired_difference(after, before, statistic)
-    return _best_factors(full, codes, statistic) if gain.differs and gain.value > 0 else np.ones(classes)
+    return (
+        _best_factors(full, codes, statistic)
+        if gain.differs and gain.value > 0
+        else np.ones(classes)
+    )
 
 
 def _best_factors(values: Array, codes: NDArray[np.int64], statistic: Statistic) -> Array:
@@ -92,8 +107,12 @@ def _best_factors(values: Array, codes: NDArray[np.int64], statistic: Statistic)
 
     def score(factors: Array) -> float:
         answers = (values * factors).argmax(axis=1)
-        table = np.bincount(codes * classes + answers, minlength=classes**2).reshape(classes, classes)
-        return float(statistic(np.concatenate([table.diagonal(), table.sum(axis=0), table.sum(axis=1)])))
+        table = np.bincount(codes * classes + answers, minlength=classes**2).reshape(
+            classes, classes
+        )
+        return float(
+            statistic(np.concatenate([table.diagonal(), table.sum(axis=0), table.sum(axis=1)]))
+        )
 
     best = np.ones(classes)
     for _ in range(2):  # the second round meets the factors of the first

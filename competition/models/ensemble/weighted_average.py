@@ -1,7 +1,8 @@
 """Weights of a weighted average: published ones, or learned on rows that are not those that they are scored on.
 
-Learned weights lie on the simplex and are found greedily, with replacement and over bags (Caruana et al. 2004), or by
-minimising from several starts (SLSQP where the objective is smooth, Nelder-Mead where it is not).
+Learned weights lie on the simplex and are found greedily, with replacement and over bags (Caruana
+et al. 2004), or by minimising from several starts (SLSQP where the objective is smooth, Nelder-Mead
+where it is not).
 """
 
 from collections.abc import Callable
@@ -34,12 +35,15 @@ def paper_weights(task: Task, kinds: list[str]) -> Array:
     return np.asarray(1 / counts, np.float64)
 
 
-def learn_weights(recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.DataFrame, seed: int) -> Array:
+def learn_weights(
+    recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.DataFrame, seed: int
+) -> Array:
     """Return the weights of one fold.
 
-    A learned average replaces the best single member only if finding it helps on queries that it was not found on: each
-    part of the queries is scored with the average and with the single member of the other parts, and over all parts
-    the average must be significantly better. On few queries the best of many averages is ahead by luck.
+    A learned average replaces the best single member only if finding it helps on queries that it
+    was not found on: each part of the queries is scored with the average and with the single member
+    of the other parts, and over all parts the average must be significantly better. On few queries
+    the best of many averages is ahead by luck.
 
     Args:
         recipe: how weights are found.
@@ -66,11 +70,15 @@ def learn_weights(recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.Da
         found = _find_weights(recipe, task, values[:, others], objective, seed)
         alone = _best_single(values[:, others], objective)
         score = make_objective(task, rows[judged], recipe.objective)
-        average, member = (score(np.tensordot(weights, values[:, judged], 1)) for weights in (found, alone))
+        average, member = (
+            score(np.tensordot(weights, values[:, judged], 1)) for weights in (found, alone)
+        )
         gains.append(average - member)
     gain = np.concatenate(gains) if gains else np.zeros(1)
     if gain.sum() > SIGNIFICANT * np.sqrt(len(gain)) * gain.std():
-        return _find_weights(recipe, task, values, make_objective(task, rows, recipe.objective), seed)
+        return _find_weights(
+            recipe, task, values, make_objective(task, rows, recipe.objective), seed
+        )
     return single
 
 
@@ -79,22 +87,32 @@ def _best_single(values: Array, objective: Objective) -> Array:
     return np.eye(len(values))[int(np.argmax([objective(value).sum() for value in values]))]
 
 
-def _find_weights(recipe: EnsembleRecipe, task: Task, values: Array, objective: Objective, seed: int) -> Array:
+def _find_weights(
+    recipe: EnsembleRecipe, task: Task, values: Array, objective: Objective, seed: int
+) -> Array:
     """The weights that make the objective of these rows highest, `(members,)`."""
     if recipe.method == "greedy":
         queries = len(objective(values[0]))
-        return greedy_weights(values, objective, recipe.selections, draw_bags(queries, recipe.bags, seed))
-    return search_weights(values, objective, smooth=recipe.objective == "likelihood" and task.metric != "nDCG")
+        return greedy_weights(
+            values, objective, recipe.selections, draw_bags(queries, recipe.bags, seed)
+        )
+    return search_weights(
+        values, objective, smooth=recipe.objective == "likelihood" and task.metric != "nDCG"
+    )
 
 
 def make_objective(task: Task, rows: pd.DataFrame, kind: str) -> Objective:
     """What weights maximise on `rows`, by query: nDCG for ranking, right answers or the log-likelihood for classes."""
     query = rows["query_id"].to_numpy(np.int64)
     if task.metric == "nDCG":
-        lists = RankedLists(query, gains(rows["label"]), pd.factorize(rows["product_id"], sort=True)[0])
+        lists = RankedLists(
+            query, gains(rows["label"]), pd.factorize(rows["product_id"], sort=True)[0]
+        )
         return lambda average: np.nan_to_num(lists.ndcg(average[:, 0]))
     index = np.unique(query, return_inverse=True)[1]
-    of_rows = partial(_likelihood if kind == "likelihood" else _right, truth(task, rows), len(task.classes))
+    of_rows = partial(
+        _likelihood if kind == "likelihood" else _right, truth(task, rows), len(task.classes)
+    )
     return lambda average: np.asarray(np.bincount(index, weights=of_rows(average)), np.float64)
 
 
@@ -121,8 +139,8 @@ def draw_bags(queries: int, bags: int, seed: int) -> Array:
 def greedy_weights(values: Array, objective: Objective, selections: int, bags: Array) -> Array:
     """The mean over the bags of greedy averages, `(members,)`.
 
-    Each selection adds the member that helps the average most, which may have been added before; the best average met
-    on the way is a bag's.
+    Each selection adds the member that helps the average most, which may have been added before;
+    the best average met on the way is a bag's.
 
     Args:
         values: what is averaged, `(members, rows, outputs)`.
@@ -135,7 +153,9 @@ def greedy_weights(values: Array, objective: Objective, selections: int, bags: A
 
     def scores(counts: tuple[int, ...]) -> Array:
         if counts not in known:
-            known[counts] = bags @ objective(np.tensordot(np.array(counts) / sum(counts), values, 1))
+            known[counts] = bags @ objective(
+                np.tensordot(np.array(counts) / sum(counts), values, 1)
+            )
         return known[counts]
 
     found = []
@@ -162,9 +182,13 @@ def search_weights(values: Array, objective: Objective, smooth: bool) -> Array:
     starts = [middle, *(0.7 * corner + 0.3 * middle for corner in np.eye(members))]
     if smooth:
         on_simplex = {"type": "eq", "fun": lambda w: w.sum() - 1}
-        run = partial(minimize, loss, method="SLSQP", bounds=[(0, 1)] * members, constraints=[on_simplex])
+        run = partial(
+            minimize, loss, method="SLSQP", bounds=[(0, 1)] * members, constraints=[on_simplex]
+        )
     else:
-        run = partial(minimize, loss, method="Nelder-Mead", options={"maxfev": _EVALUATIONS, "xatol": 1e-3})
+        run = partial(
+            minimize, loss, method="Nelder-Mead", options={"maxfev": _EVALUATIONS, "xatol": 1e-3}
+        )
     ends = [middle, *np.eye(members), *(_on_simplex(run(start).x) for start in starts)]
     return ends[int(np.argmin([loss(end) for end in ends]))]
 

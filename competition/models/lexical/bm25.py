@@ -1,7 +1,8 @@
 """BM25 of the query against the title and against all text (Robertson and Zaragoza 2009), beside `lexical`'s features.
 
-score = sum over the query's words of idf * tf (k1 + 1) / (tf + k1 (1 - b + b * length / mean length)),
-idf = log(1 + (N - n + 0.5) / (n + 0.5)). N, n and the mean length come from the products of training rows alone.
+score = sum over the query's words of idf * tf (k1 + 1) / (tf + k1 (1 - b + b * length / mean
+length)), idf = log(1 + (N - n + 0.5) / (n + 0.5)). N, n and the mean length come from the products
+of training rows alone.
 """
 
 import numpy as np
@@ -17,7 +18,9 @@ _K1, _B = 1.2, 0.75
 _READ: dict[str, tuple[str, ...]] = {"title": ("title",), "all": FIELDS}
 
 
-def bm25_features(examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> pd.DataFrame:
+def bm25_features(
+    examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """BM25 of every example, with its rank within the query and the difference from the candidates' mean.
 
     N, n and the mean length come from the products `fitted`, those of training rows unless named.

@@ -9,11 +9,12 @@ import pandas as pd
 from competition.config.recipe import LexicalRecipe
 from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import Progress
-from competition.core.json_files import stamp
-from competition.data.targets import Lesson
+from competition.core.json_files import write_manifest
+from competition.data.targets import Targets
 from competition.scoring.tasks import KINDS, LABELS, target
 
-# Of all trees here: each is grown on a part of rows and features, which suits few rows and many related features.
+# Of all trees here: each is grown on a part of rows and features, which suits few rows and many
+# related features.
 COMMON: dict[str, object] = {
     "feature_fraction": 0.2,
     "bagging_fraction": 0.8,
@@ -30,18 +31,21 @@ def train_lexical(
     features: pd.DataFrame,
     rows: pd.DataFrame,
     fold: str,
-    lesson: Lesson | None = None,
+    lesson: Targets | None = None,
     work: Progress | None = None,
 ) -> lgb.Booster:
     """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic.
 
-    LightGBM takes one class per row, so a row that teaches several by `lesson` is there once for each of them, of a
-    weight that is its share. `work` counts trees.
+    LightGBM takes one class per row, so a row that teaches several by `lesson` is there once for
+    each of them, of a weight that is its share. `work` counts trees.
     """
     y, weight, copies = target(recipe.kind, rows), None, np.arange(len(rows))
     if lesson is not None:
         copies, classes = np.nonzero(lesson.target)
-        y, weight = classes.astype(np.float64), lesson.target[copies, classes] * lesson.weight[copies]
+        y, weight = (
+            classes.astype(np.float64),
+            lesson.target[copies, classes] * lesson.weight[copies],
+        )
     x = features.loc[rows["example_id"]].to_numpy()[copies]
     data = lgb.Dataset(x, y, weight=weight, feature_name=list(features.columns))
     per_row = len(copies) / len(rows)  # a leaf must hold as many rows as without copies
@@ -57,7 +61,9 @@ def train_lexical(
     return lgb.train(parameters, data, num_boost_round=recipe.trees, callbacks=callbacks)
 
 
-def predict_lexical(booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray) -> pd.DataFrame:
+def predict_lexical(
+    booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray
+) -> pd.DataFrame:
     """example_id and class probabilities of some examples."""
     columns = list(KINDS["classes"].outputs)
     if not len(example_ids):
@@ -72,7 +78,7 @@ def save_booster(folder: Path, booster: lgb.Booster, inputs: str) -> None:
     """Write a fold's trees as text with the fingerprint of what they were made from."""
     with atomic_folder(folder) as temporary:
         write_text(temporary / "model.txt", booster.model_to_string())
-        stamp(temporary, inputs)
+        write_manifest(temporary, inputs)
 
 
 def load_booster(folder: Path) -> lgb.Booster:

@@ -1,8 +1,8 @@
 """Features of a query-product pair from its text alone: what LightGBM sees without any neural network.
 
-All of them are numbers per row; most also come as their rank within the query's candidates and as the difference from
-the candidates' mean. No label is looked at, so they are computed once for all folds. TF-IDF weights are fitted on the
-catalogue (products of training rows), never on queries.
+All of them are numbers per row; most also come as their rank within the query's candidates and as
+the difference from the candidates' mean. No label is looked at, so they are computed once for all
+folds. TF-IDF weights are fitted on the catalogue (products of training rows), never on queries.
 """
 
 import re
@@ -25,7 +25,9 @@ _DIGITS = re.compile(r"\d+")
 WORDS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}  # for long text: a third of the time
-_COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # name of a cosine -> the fields it reads, how
+_COSINES: dict[
+    str, tuple[tuple[str, ...], dict[str, Any]]
+] = {  # name of a cosine -> the fields it reads, how
     "title_word": (("title",), WORDS),
     "brand_word": (("brand",), WORDS),
     "color_word": (("color",), WORDS),
@@ -38,11 +40,15 @@ _COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # name of a cos
     "all_trigram": (FIELDS, _TRIGRAMS),
 }
 _OF_QUERY = ("query_characters", "query_words")  # the same for all candidates of a query
-_CHAR_LIMIT = 600  # characters of a text that character n-grams are made of: the head says what a product is
+_CHAR_LIMIT = (
+    600  # characters of a text that character n-grams are made of: the head says what a product is
+)
 _BUCKETS = 2**20
 
 
-def text_features(examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> pd.DataFrame:
+def text_features(
+    examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The features of every example, float32, indexed by example_id and in the order of `examples`.
 
     `fitted` are the products that weights are fitted on, those of training rows unless named.
@@ -71,11 +77,16 @@ class Texts:
         fitting: np.ndarray,
     ) -> None:
         self.queries, self.query = queries, query
-        self.fields, self.product = fields, product  # an empty product stands for those not in the catalogue
+        self.fields, self.product = (
+            fields,
+            product,
+        )  # an empty product stands for those not in the catalogue
         self.fitting = fitting  # the products that weights are fitted on
 
     @classmethod
-    def make(cls, examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None) -> "Texts":
+    def make(
+        cls, examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+    ) -> "Texts":
         """The texts of examples, and behind them those of the products that weights are `fitted` on, if named."""
         query, distinct = pd.factorize(examples["query"])
         rows = product_rows(examples, products)
@@ -95,16 +106,20 @@ class Texts:
     def joined(self, names: tuple[str, ...]) -> list[str]:
         """The text of some fields of each distinct product."""
         return [
-            " ".join(part for part in parts if part) for parts in zip(*(self.fields[n] for n in names), strict=True)
+            " ".join(part for part in parts if part)
+            for parts in zip(*(self.fields[n] for n in names), strict=True)
         ]
 
 
 def counter(options: dict[str, Any]) -> HashingVectorizer:
     """Texts -> counts of what `options` say, one column per hash.
 
-    Hashing needs no vocabulary: every text is read once, and new test rows move no feature of the old ones.
+    Hashing needs no vocabulary: every text is read once, and new test rows move no feature of the
+    old ones.
     """
-    return HashingVectorizer(n_features=_BUCKETS, alternate_sign=False, norm=None, lowercase=False, **options)
+    return HashingVectorizer(
+        n_features=_BUCKETS, alternate_sign=False, norm=None, lowercase=False, **options
+    )
 
 
 def row_dot(a: csr_matrix, b: csr_matrix) -> NDArray[np.float64]:
@@ -123,11 +138,15 @@ def _cosines(texts: Texts) -> dict[str, NDArray[np.float64]]:
         document = counts.transform(documents)
         weights = TfidfTransformer(sublinear_tf=True).fit(document[texts.fitting])
         query = weights.transform(counts.transform(texts.queries))
-        columns[f"cosine_{name}"] = row_dot(query[texts.query], weights.transform(document)[texts.product])
+        columns[f"cosine_{name}"] = row_dot(
+            query[texts.query], weights.transform(document)[texts.product]
+        )
         document.data[:] = 1.0
         total = np.asarray(query.sum(axis=1)).ravel()[texts.query]
         found = row_dot(query[texts.query], document[texts.product])
-        columns[f"recall_{name}"] = np.divide(found, total, out=np.zeros(len(found)), where=total > 0)
+        columns[f"recall_{name}"] = np.divide(
+            found, total, out=np.zeros(len(found)), where=total > 0
+        )
     return columns
 
 
@@ -170,7 +189,10 @@ def _overlaps(texts: Texts) -> dict[str, NDArray[np.float64]]:
 def _shape(texts: Texts) -> dict[str, NDArray[np.float64]]:
     """Lengths in characters and words, and which fields are missing."""
     lengths = [[len(q) for q in texts.queries], [len(q.split()) for q in texts.queries]]
-    columns = {name: np.array(of, np.float64)[texts.query] for name, of in zip(_OF_QUERY, lengths, strict=True)}
+    columns = {
+        name: np.array(of, np.float64)[texts.query]
+        for name, of in zip(_OF_QUERY, lengths, strict=True)
+    }
     for field in FIELDS:
         characters = np.array([len(text) for text in texts.fields[field]], np.float64)
         columns[f"{field}_characters"] = characters[texts.product]
@@ -180,7 +202,8 @@ def _shape(texts: Texts) -> dict[str, NDArray[np.float64]]:
 def within_query(frame: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
     """Of each feature of the pair: its rank among the query's candidates (0..1) and the difference from their mean.
 
-    A query that is in both splits has two lists of candidates, so that test rows move no feature of training rows.
+    A query that is in both splits has two lists of candidates, so that test rows move no feature of
+    training rows.
     """
     groups = frame.groupby([group[column].to_numpy() for column in group])
     rank = groups.rank(pct=True, method="average").add_suffix("_rank")

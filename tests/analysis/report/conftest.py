@@ -35,7 +35,9 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     for i, query in enumerate(queries):
         rows = examples["query_id"] == query
         examples.loc[rows, "query"] = f"{i} {ATTACKS[i % len(ATTACKS)]}"
-    products["title"] = [f"{ATTACKS[i % len(ATTACKS)]} {title}" for i, title in enumerate(products["title"])]
+    products["title"] = [
+        f"{ATTACKS[i % len(ATTACKS)]} {title}" for i, title in enumerate(products["title"])
+    ]
     store.save(workspace, examples, products, "attacks")
     result = comp("train", "--recipe", "lexical", "-w", workspace.root)
     assert result.exit_code == 0, result.output

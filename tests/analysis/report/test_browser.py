@@ -27,8 +27,16 @@ def page(window: Browser, finished_page: Path) -> Browser:
 
 def look(page: Browser, width: int, theme: str) -> None:
     """Give the window a width and the reader a preference."""
-    page.command("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 800)
-    page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+    page.command(
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=900,
+        deviceScaleFactor=1,
+        mobile=width < 800,
+    )
+    page.command(
+        "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}]
+    )
 
 
 def column(page: Browser, place: int, section: str = "#leaderboard") -> list[float]:
@@ -45,9 +53,9 @@ def test_nothing_is_complained_of(page: Browser) -> None:
     assert page.run("return document.querySelectorAll('figure.figure svg text').length") > 100
     targets = "[...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash))"
     assert page.run(f"const found = {targets}; return found.length > 10 && found.every(Boolean)")
-    assert page.run("return new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size") == page.run(
-        "return document.querySelectorAll('[id]').length"
-    )
+    assert page.run(
+        "return new Set([...document.querySelectorAll('[id]')].map(e => e.id)).size"
+    ) == page.run("return document.querySelectorAll('[id]').length")
 
 
 def test_tables_are_sorted_by_their_headings(page: Browser) -> None:
@@ -94,7 +102,9 @@ def test_a_query_opens_by_keyboard(page: Browser) -> None:
 @pytest.mark.parametrize("width", [400, 1600])
 def test_it_fits_and_can_be_read(page: Browser, width: int, theme: str) -> None:
     look(page, width, theme)
-    assert page.run("return [innerWidth, Math.max(innerWidth, document.documentElement.scrollWidth)]") == [width, width]
+    assert page.run(
+        "return [innerWidth, Math.max(innerWidth, document.documentElement.scrollWidth)]"
+    ) == [width, width]
     contrast, text = page.run(_FAINTEST)
     assert contrast >= CONTRAST, text
 
@@ -102,9 +112,8 @@ def test_it_fits_and_can_be_read(page: Browser, width: int, theme: str) -> None:
 @pytest.mark.parametrize(("width", "beside"), [(400, 1), (1000, 2), (1280, 2), (1600, 4)])
 def test_four_charts_leave_no_hole(page: Browser, width: int, beside: int) -> None:
     look(page, width, "light")
-    script = (
-        "return new Set([...document.querySelectorAll('#origins .multiples')[0].children].map(e => e.offsetLeft)).size"
-    )
+    charts = "[...document.querySelectorAll('#origins .multiples')[0].children]"
+    script = f"return new Set({charts}.map(e => e.offsetLeft)).size"
     assert page.run(script) == beside
 
 
@@ -115,10 +124,14 @@ def test_texts_that_attack_do_nothing(window: Browser, attacked: Workspace, tmp_
     assert window.run("return document.title") == "Competition report"
     assert window.run("return document.querySelectorAll('img, b script').length") == 0
     other = "const script = document.createElement('script'); script.textContent = 'document.title = 1';"
-    assert window.run(f"{other} document.body.append(script); return document.title") == "Competition report"
+    assert (
+        window.run(f"{other} document.body.append(script); return document.title")
+        == "Competition report"
+    )
 
 
-# The least contrast of any text of the page to the first opaque color behind it, by the formula of WCAG 2.2.
+# The least contrast of any text of the page to the first opaque color behind it, by the formula of
+# WCAG 2.2.
 _FAINTEST = """
 const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
 const known = new Map();

@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from competition.analysis.report import charts
-from competition.analysis.report.logs import Pass
+from competition.analysis.report.logs import TrainingPass
 from competition.analysis.report.reliability import reliability
 
 STEPS = [{"step": 50, "loss": 1.0}, {"step": 100, "loss": 0.5}]
@@ -17,7 +17,13 @@ def every_chart(name: str) -> list[str]:
     return [
         charts.dots(name, ["us", "es"], {"a": [POINT, POINT], "b": [POINT, POINT]}, [0.7, 0.7]),
         charts.bars(name, {"a": 0.75, "b": 0.25}),
-        charts.curves(name, [Pass("0", STEPS, [{"step": 100, "held_out_score": 0.5}]), Pass("1", STEPS[:1], [])]),
+        charts.curves(
+            name,
+            [
+                TrainingPass("0", STEPS, [{"step": 100, "held_out_score": 0.5}]),
+                TrainingPass("1", STEPS[:1], []),
+            ],
+        ),
         charts.calibration(name, bins, "expected", "happened"),
         charts.public(name, [("main", POINT, 0.79)]),
     ]

@@ -9,7 +9,10 @@ from competition.analysis.report.logs import cost, last_passes, read_lines
 
 
 def steps(*numbers: int, fold: str = "0", rate: float = 100.0) -> list[dict]:
-    return [{"fold": fold, "epoch": 0, "step": n, "loss": 1 / n, "rows_per_second": rate} for n in numbers]
+    return [
+        {"fold": fold, "epoch": 0, "step": n, "loss": 1 / n, "rows_per_second": rate}
+        for n in numbers
+    ]
 
 
 def reached(score: float, fold: str = "0") -> dict:
@@ -47,7 +50,10 @@ def test_steps_that_are_told_twice_count_once() -> None:
     lines = [*steps(50, 100), reached(0.5), *steps(100, 150), reached(0.7)]
     (only,) = last_passes(lines, [0])
     assert [line["step"] for line in only.steps] == [50, 100, 150]
-    assert [(line["step"], line["held_out_score"]) for line in only.epochs] == [(100, 0.5), (150, 0.7)]
+    assert [(line["step"], line["held_out_score"]) for line in only.epochs] == [
+        (100, 0.5),
+        (150, 0.7),
+    ]
 
 
 def test_cost_is_summed_over_models() -> None:
@@ -62,6 +68,14 @@ def test_cost_is_summed_over_models() -> None:
 
 def test_a_log_may_not_say_what_it_cost() -> None:
     assert cost([], 32).seconds is None
-    broken = [{"fold": "0", "step": 5, "loss": json.loads("NaN")}, {"fold": "0", "step": 5, "loss": 1.0}]
+    broken = [
+        {"fold": "0", "step": 5, "loss": json.loads("NaN")},
+        {"fold": "0", "step": 5, "loss": 1.0},
+    ]
     spent = cost(last_passes(broken, [0]), 32)
-    assert (spent.steps, spent.seconds, spent.rows_per_second, spent.memory) == (5, None, None, None)
+    assert (spent.steps, spent.seconds, spent.rows_per_second, spent.memory) == (
+        5,
+        None,
+        None,
+        None,
+    )

@@ -21,7 +21,16 @@ from tests.analysis.report.conftest import report_of
 from tests.analysis.report.made import Sections
 from tests.conftest import QUICK, comp, make_workspace, refused
 
-SCORED = {"leaderboard", "differences", "origins", "calibration", "confusion", "disagreement", "ensembles", "worst"}
+SCORED = {
+    "leaderboard",
+    "differences",
+    "origins",
+    "calibration",
+    "confusion",
+    "disagreement",
+    "ensembles",
+    "worst",
+}
 TOLD = {"audit", "submissions", "learning", "costs", "data"}
 
 
@@ -40,7 +49,11 @@ def said(line: pd.Series, name: str, sign: str = "") -> str:
     value, low, high = (line[f"{name}{end}"] for end in ("", "_low", "_high"))
     if pd.isna(value):
         return ""
-    return f"{value:{sign}.4f} –" if pd.isna(low) else f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+    return (
+        f"{value:{sign}.4f} –"
+        if pd.isna(low)
+        else f"{value:{sign}.4f} [{low:{sign}.4f}, {high:{sign}.4f}]"
+    )
 
 
 def test_every_section_is_there(sections: Sections) -> None:
@@ -49,7 +62,9 @@ def test_every_section_is_there(sections: Sections) -> None:
 
 def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections: Sections) -> None:
     scores = pd.read_csv(finished.scores)
-    told = (scores["group"] != DEEP) | (scores["queries"] >= ENOUGH_DEEP)  # few lists tell no runs apart
+    told = (scores["group"] != DEEP) | (
+        scores["queries"] >= ENOUGH_DEEP
+    )  # few lists tell no runs apart
     graded = scores[(scores["split"] == "out-of-fold") & told]
     tested = scores[scores["split"] == "test"].set_index(["task", "group", "run"])
     rows = [row for table in sections.tables["leaderboard"] for row in table[1:]]
@@ -68,10 +83,26 @@ def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections
 
 def test_test_scores_are_those_of_comp_score(finished: Workspace, sections: Sections) -> None:
     for task in TASKS:
-        result = comp("score", finished.submission("main") / f"{task}.csv", "--task", task, "-w", finished.root)
-        (line,) = [each for each in result.output.splitlines() if re.search(r"(nDCG|micro-F1) .*\ball\b", each)]
+        result = comp(
+            "score",
+            finished.submission("main") / f"{task}.csv",
+            "--task",
+            task,
+            "-w",
+            finished.root,
+        )
+        (line,) = [
+            each
+            for each in result.output.splitlines()
+            if re.search(r"(nDCG|micro-F1) .*\ball\b", each)
+        ]
         score = float(re.search(r"0\.\d{6}|1\.0{6}", line)[0])  # type: ignore[index]
-        rows = [row for table in sections.tables["leaderboard"] for row in table if row[0] == f"blend-{task}"]
+        rows = [
+            row
+            for table in sections.tables["leaderboard"]
+            for row in table
+            if row[0] == f"blend-{task}"
+        ]
         assert f"{score:.4f}" in [row[-1].split()[0] for row in rows]
 
 
@@ -79,14 +110,26 @@ def test_differences_are_antisymmetric_and_agree_with_those_to_the_floor(
     finished: Workspace, sections: Sections
 ) -> None:
     scores = pd.read_csv(finished.scores)
-    task2 = scores[(scores["task"] == "task2") & (scores["split"] == "out-of-fold")].set_index("run")
-    (matrix,) = [table for table in sections.tables["differences"] if "c1" in table[0] and "t3" not in table[0]][-1:]
+    task2 = scores[(scores["task"] == "task2") & (scores["split"] == "out-of-fold")].set_index(
+        "run"
+    )
+    (matrix,) = [
+        table
+        for table in sections.tables["differences"]
+        if "c1" in table[0] and "t3" not in table[0]
+    ][-1:]
     names = matrix[0][1:]
-    cell = {(row[0], name): text for row in matrix[1:] for name, text in zip(names, row[1:], strict=True)}
+    cell = {
+        (row[0], name): text
+        for row in matrix[1:]
+        for name, text in zip(names, row[1:], strict=True)
+    }
     for name in set(names) - {"lexical"}:
         wanted = said(task2.loc[name], "above_floor", "+")
         assert cell[name, "lexical"].replace(" ", "") == wanted.replace(" ", "")
-        there, back = (float(cell[pair].split("[")[0]) for pair in ((name, "lexical"), ("lexical", name)))
+        there, back = (
+            float(cell[pair].split("[")[0]) for pair in ((name, "lexical"), ("lexical", name))
+        )
         assert there == -back
 
 
@@ -117,7 +160,9 @@ def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -
                 assert np.isclose(right.mean(), scores[run])
 
 
-def test_worst_queries_are_in_the_order_of_their_score(sections: Sections, evidence: Evidence) -> None:
+def test_worst_queries_are_in_the_order_of_their_score(
+    sections: Sections, evidence: Evidence
+) -> None:
     (table,) = sections.tables["worst"]
     scores = [float(row[-1]) for row in table[1:]]
     assert scores == sorted(scores) and scores[0] < 1
@@ -131,7 +176,9 @@ def test_same_files_same_bytes(finished: Workspace, finished_page: Path, tmp_pat
     assert str(finished.root) not in page
 
 
-def test_public_scores_are_drawn_where_there_are_any(evidence: Evidence, finished: Workspace, tmp_path: Path) -> None:
+def test_public_scores_are_drawn_where_there_are_any(
+    evidence: Evidence, finished: Workspace, tmp_path: Path
+) -> None:
     from competition.analysis.report.history import submissions
 
     log = pd.read_csv(finished.leaderboard, dtype=str, keep_default_na=False)
@@ -142,7 +189,9 @@ def test_public_scores_are_drawn_where_there_are_any(evidence: Evidence, finishe
     try:
         log.to_csv(answered.leaderboard, index=False)
         assert "comp leaderboard add main" in str(submissions(evidence).blocks)
-        log.assign(public=["0.8731", "", "0.7"], private=["", "", "0.65"]).to_csv(answered.leaderboard, index=False)
+        log.assign(public=["0.8731", "", "0.7"], private=["", "", "0.65"]).to_csv(
+            answered.leaderboard, index=False
+        )
         figures, table = submissions(evidence).blocks
     finally:
         evidence.workspace = kept
@@ -156,7 +205,9 @@ def test_public_scores_are_drawn_where_there_are_any(evidence: Evidence, finishe
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", table.rows[0][0].text)  # type: ignore[union-attr]
 
 
-def test_a_workspace_with_little_in_it_says_what_is_missing(attacked: Workspace, tmp_path: Path) -> None:
+def test_a_workspace_with_little_in_it_says_what_is_missing(
+    attacked: Workspace, tmp_path: Path
+) -> None:
     sections = Sections(report_of(attacked, tmp_path / "report.html"))
     for section, command in {
         "differences": "comp run",
@@ -176,7 +227,8 @@ def test_one_fold_is_no_run_and_the_page_says_how_to_go_on(tmp_path: Path) -> No
     assert comp("train", "--recipe", "lexical", "--fold", "0", "-w", workspace.root).exit_code == 0
     sections = Sections(report_of(workspace, tmp_path / "one.html"))
     assert (
-        "comp train --recipe lexical" in sections.words["missing"] and "fold 1 is missing" in sections.words["missing"]
+        "comp train --recipe lexical" in sections.words["missing"]
+        and "fold 1 is missing" in sections.words["missing"]
     )
     assert "no data" in refused("report", "-w", no_data(tmp_path))
 
@@ -193,7 +245,9 @@ def test_nothing_that_strangers_wrote_is_markup(attacked: Workspace, tmp_path: P
     assert "<img" not in page and "\u202e" not in page and "\x00" not in page
     sections = Sections(page)
     assert {
-        name for name in sections.attributes if name.startswith("on") or name in ("src", "action", "style")
+        name
+        for name in sections.attributes
+        if name.startswith("on") or name in ("src", "action", "style")
     } == set()
     assert all(link.startswith("#") for link in sections.links)
     assert not re.search(r"url\((?!#)|@import|https?:", page)

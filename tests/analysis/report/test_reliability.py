@@ -3,7 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from competition.analysis.report.reliability import agreement, confusion, disagreement, first_products, reliability
+from competition.analysis.report.reliability import (
+    agreement,
+    confusion,
+    disagreement,
+    first_products,
+    reliability,
+)
 
 
 def test_bins_hold_equally_many_rows_by_what_was_expected() -> None:
@@ -30,7 +36,10 @@ def test_models_disagree_on_what_they_answer_otherwise() -> None:
     answers = {"a": np.array([0, 1, 1, 0]), "b": np.array([0, 1, 0, 1])}
     assert disagreement(answers).tolist() == [[0, 2 / 4], [2 / 4, 0]]
     truth = np.array([0, 0, 1, 2])
-    assert agreement(answers, truth) == (1 / 4, 2 / 4)  # all right on the first; none on the second and the fourth
+    assert agreement(answers, truth) == (
+        1 / 4,
+        2 / 4,
+    )  # all right on the first; none on the second and the fourth
 
 
 def test_the_first_product_wins_ties_by_its_id() -> None:

@@ -30,7 +30,9 @@ def batch(pairs: Pairs, rows: list[int] | range) -> Inputs:
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Sources:
+def sources(
+    tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> Sources:
     """The tiny encoder, the vocabulary and word2vec's vectors of a small catalogue."""
     folder = tmp_path_factory.mktemp("sources")
     make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")

@@ -12,7 +12,13 @@ from torch import Tensor
 from competition.data.grams import gram_codes
 from competition.data.text import simplify
 from competition.data.vocabulary import MISSING, RARE, Vocabulary, load_vectors
-from competition.models.encoder.embeddings import NAME_DIMENSIONS, Features, load_names, name_table, save_names
+from competition.models.encoder.embeddings import (
+    NAME_DIMENSIONS,
+    Features,
+    load_names,
+    name_table,
+    save_names,
+)
 from competition.models.encoder.inputs import Extras
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
@@ -29,7 +35,13 @@ def extras(brand: list[int], bags: list[list[int]] | None = None) -> Extras:
     ids = torch.tensor(brand)
     bags = [[]] * (3 * len(brand)) if bags is None else bags
     begins = np.cumsum([0, *map(len, bags)])[:-1]
-    return Extras(ids, ids % 3, ids % 3, torch.tensor(sum(bags, []), dtype=torch.long), torch.from_numpy(begins))
+    return Extras(
+        ids,
+        ids % 3,
+        ids % 3,
+        torch.tensor(sum(bags, []), dtype=torch.long),
+        torch.from_numpy(begins),
+    )
 
 
 @pytest.mark.parametrize("names", SUBSETS, ids="+".join)
@@ -44,7 +56,8 @@ def test_features_stand_in_one_order_however_they_are_named() -> None:
     found = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
     assert features.grams is not None
     brands, countries, grams = (
-        table.weight for table in (features.tables["brand"], features.tables["country"], features.grams)
+        table.weight
+        for table in (features.tables["brand"], features.tables["country"], features.grams)
     )
     first = torch.cat([brands[2], countries[2], grams[1], torch.zeros(64), grams[2]])
     second = torch.cat([brands[3], countries[0], grams[2], grams[3], torch.zeros(64)])
@@ -58,10 +71,15 @@ def test_units_are_the_means_of_their_grams() -> None:
         features.grams.weight.copy_(torch.tensor([0.0, 10.0, 20.0, 60.0])[:, None].expand(-1, 64))
     # unit by unit: query of both pairs, product of both, description of both
     found = features(extras([0, 0], [[1, 2], [3], [1, 1, 2, 3], [], [], [2, 3]]))
-    assert found[:, ::64].tolist() == [[15.0, (10 + 10 + 20 + 60) / 4, 0.0], [60.0, 0.0, (20 + 60) / 2]]
+    assert found[:, ::64].tolist() == [
+        [15.0, (10 + 10 + 20 + 60) / 4, 0.0],
+        [60.0, 0.0, (20 + 60) / 2],
+    ]
 
 
-@pytest.mark.parametrize("vocabulary", [SMALL, Vocabulary((), (), np.empty(0, np.int64))], ids=["small", "empty"])
+@pytest.mark.parametrize(
+    "vocabulary", [SMALL, Vocabulary((), (), np.empty(0, np.int64))], ids=["small", "empty"]
+)
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
     features = Features(("brand", "color", "char3"), vocabulary)
     found = features(extras([MISSING, MISSING]))
@@ -82,7 +100,8 @@ def test_missing_names_stay_zero_in_training() -> None:
     assert features.grams is not None and not features.grams.weight[0].any()
 
 
-# --- word2vec ----------------------------------------------------------------------------------------------------
+# --- word2vec
+# ----------------------------------------------------------------------------------------------------
 
 
 def table(model: RelevanceModel) -> Tensor:
@@ -95,13 +114,19 @@ def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
     assert sources.vectors is not None
     vectors = torch.from_numpy(load_vectors(sources.vectors))
     for start in ("word2vec", "frozen"):
-        assert torch.equal(table(RelevanceModel.make(recipe(char3_init=start), sources, seed=3)), vectors)
+        assert torch.equal(
+            table(RelevanceModel.make(recipe(char3_init=start), sources, seed=3)), vectors
+        )
     random = table(RelevanceModel.make(recipe(), replace(sources, vectors=None), seed=3))
-    assert random.shape == vectors.shape and random[1:].std().item() == pytest.approx(0.02, rel=0.05)
+    assert random.shape == vectors.shape and random[1:].std().item() == pytest.approx(
+        0.02, rel=0.05
+    )
     assert not random[0].any()
 
 
-@pytest.mark.parametrize(("start", "moves"), [("random", True), ("word2vec", True), ("frozen", False)])
+@pytest.mark.parametrize(
+    ("start", "moves"), [("random", True), ("word2vec", True), ("frozen", False)]
+)
 def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Shop) -> None:
     method = recipe(char3_init=start)
     sources = shop.sources if start != "random" else replace(shop.sources, vectors=None)
@@ -114,12 +139,16 @@ def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Sho
     assert bool((table(model) != before).any()) == moves
 
 
-# --- pre-trained names -------------------------------------------------------------------------------------------
+# --- pre-trained names
+# -------------------------------------------------------------------------------------------
 
 
 def learned(vocabulary: Vocabulary) -> dict[str, Tensor]:
     """Tables of brands and colors as pre-training would leave them: the row of missing names is zero."""
-    tables = {"brand": name_table(len(vocabulary.brands)), "color": name_table(len(vocabulary.colors))}
+    tables = {
+        "brand": name_table(len(vocabulary.brands)),
+        "color": name_table(len(vocabulary.colors)),
+    }
     generator = torch.Generator().manual_seed(8)
     with torch.no_grad():
         for table_ in tables.values():
@@ -133,8 +162,13 @@ def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
     save_names(tmp_path / "names", tables)
     found = load_names(tmp_path / "names")
     assert found.keys() == tables.keys()
-    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS) and found["color"].shape == (RARE + 1 + 1, 128)
-    assert all(torch.equal(found[name], tables[name]) and not found[name].requires_grad for name in tables)
+    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS) and found["color"].shape == (
+        RARE + 1 + 1,
+        128,
+    )
+    assert all(
+        torch.equal(found[name], tables[name]) and not found[name].requires_grad for name in tables
+    )
     (tmp_path / "none").mkdir()
     save_names(tmp_path / "none", {})
     assert list((tmp_path / "none").iterdir()) == []
@@ -150,7 +184,9 @@ def test_names_start_as_learned_and_go_on_learning_on_their_own() -> None:
     optimizer = torch.optim.SGD(features.parameters(), lr=1.0)
     features(extras([MISSING, 3])).sum().backward()
     optimizer.step()
-    assert torch.equal(features.tables["brand"].weight[3], held["brand"][3] - 1.0)  # the gradient of a sum is 1
+    assert torch.equal(
+        features.tables["brand"].weight[3], held["brand"][3] - 1.0
+    )  # the gradient of a sum is 1
     assert not features.tables["brand"].weight[MISSING].any()
     assert torch.equal(tables["brand"], held["brand"])
 
@@ -163,13 +199,19 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
     tables, asked = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
     save_names(tmp_path, tables)
     plain = RelevanceModel.make(asked, replace(sources, vectors=None), seed=3).state_dict()
-    started = RelevanceModel.make(asked, replace(sources, vectors=None, names=tmp_path), seed=3).state_dict()
+    started = RelevanceModel.make(
+        asked, replace(sources, vectors=None, names=tmp_path), seed=3
+    ).state_dict()
     changed = {f"features.tables.{name}.weight" for name in tables if name in names}
-    assert changed and {name for name in plain if not torch.equal(plain[name], started[name])} == changed
+    assert (
+        changed
+        and {name for name in plain if not torch.equal(plain[name], started[name])} == changed
+    )
     assert all(torch.equal(started[name], tables[name.split(".")[2]]) for name in changed)
 
 
-# --- batches -----------------------------------------------------------------------------------------------------
+# --- batches
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_each_row_gets_its_own_features(shop: Shop) -> None:
@@ -186,7 +228,11 @@ def test_each_row_gets_its_own_features(shop: Shop) -> None:
 def test_features_are_those_of_the_texts(shop: Shop) -> None:
     vocabulary, features = shop.vocabulary, Features(FEATURES, shop.vocabulary)
     found = features(batch(shop.pairs(recipe()), range(20)).extras)
-    rows = shop.examples.merge(shop.products, on=["locale", "product_id"], how="left").fillna("").to_dict("records")
+    rows = (
+        shop.examples.merge(shop.products, on=["locale", "product_id"], how="left")
+        .fillna("")
+        .to_dict("records")
+    )
     assert features.grams is not None
     for i, row in enumerate(rows):
         said = simplify(" ".join(row[field] for field in ("title", "brand", "color", "bullets")))
@@ -215,6 +261,8 @@ def test_views_are_stacked_one_after_the_other(shop: Shop) -> None:
                 assert given.ids[line, : len(ids)].tolist() == ids.tolist()
                 assert given.ids[line, len(ids) :].eq(pairs.special.padding).all()
                 assert given.mask[line].nonzero().flatten().tolist() == list(range(len(ids)))
-                assert given.types[line].nonzero().flatten().tolist() == list(range(first_side, len(ids)))
+                assert given.types[line].nonzero().flatten().tolist() == list(
+                    range(first_side, len(ids))
+                )
                 assert given.present[i, v].item() == pairs.has_text(row, view)
         assert len(given.ids) == 3 * len(pairs.views)

@@ -55,7 +55,11 @@ def test_a_local_bert_folder_is_copied_without_its_pooler(tmp_path: Path, tiny: 
     source = tmp_path / "bert"
     load_tokenizer(tiny).save_pretrained(source)
     config = BertConfig(
-        vocab_size=9000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+        vocab_size=9000,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
     )
     BertModel(config).save_pretrained(source)
     fetch(tmp_path / "copy", str(source), "test")
@@ -95,24 +99,43 @@ def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "copy").exists()
 
 
-@pytest.mark.parametrize(("kind", "logits", "outputs"), [("classes", 4, 4), ("gain", 1, 1), ("substitute", 2, 1)])
+@pytest.mark.parametrize(
+    ("kind", "logits", "outputs"), [("classes", 4, 4), ("gain", 1, 1), ("substitute", 2, 1)]
+)
 def test_outputs_of_each_kind(tiny: Path, kind: str, logits: int, outputs: int) -> None:
     model = RelevanceModel.make(plain(kind), Sources(tiny), seed=3).eval()
     ids = torch.tensor([[2, 7, 3, 9, 3]])
     present = torch.ones(1, 1, dtype=torch.bool)
-    raw = model(Inputs(ids, torch.ones_like(ids), torch.tensor([[0, 0, 0, 1, 1]]), present, torch.arange(5), None))
+    raw = model(
+        Inputs(
+            ids,
+            torch.ones_like(ids),
+            torch.tensor([[0, 0, 0, 1, 1]]),
+            present,
+            torch.arange(5),
+            None,
+        )
+    )
     values = model.outputs(raw)
     assert raw.shape == (1, logits) and values.shape == (1, outputs)
     assert values.dtype == torch.float64 and bool(((values >= 0) & (values <= 1)).all())
     if kind == "classes":
         assert values.sum().item() == pytest.approx(1, abs=1e-12)
     if kind == "substitute":
-        assert values[0, 0].item() == pytest.approx(torch.sigmoid(raw[0, 1] - raw[0, 0]).item(), abs=1e-6)
+        assert values[0, 0].item() == pytest.approx(
+            torch.sigmoid(raw[0, 1] - raw[0, 0]).item(), abs=1e-6
+        )
 
 
-@pytest.mark.parametrize("method", [plain("gain"), recipe(architecture="two-tower")], ids=["plain", "two-tower"])
-def test_the_head_and_the_features_are_a_function_of_the_seed(method: EncoderRecipe, sources: Sources) -> None:
-    one, same, other = (RelevanceModel.make(method, sources, seed).state_dict() for seed in (3, 3, 4))
+@pytest.mark.parametrize(
+    "method", [plain("gain"), recipe(architecture="two-tower")], ids=["plain", "two-tower"]
+)
+def test_the_head_and_the_features_are_a_function_of_the_seed(
+    method: EncoderRecipe, sources: Sources
+) -> None:
+    one, same, other = (
+        RelevanceModel.make(method, sources, seed).state_dict() for seed in (3, 3, 4)
+    )
     assert one.keys() == same.keys() and all(torch.equal(one[name], same[name]) for name in one)
     differ = {name for name in one if not torch.equal(one[name], other[name])}
     assert {"head.dense.weight", "output.output.weight"} <= differ
@@ -127,7 +150,8 @@ def test_making_a_model_leaves_the_random_numbers_alone(tiny: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-# --- weights from strangers --------------------------------------------------------------------------------------
+# --- weights from strangers
+# --------------------------------------------------------------------------------------
 
 
 class Evil:
@@ -144,7 +168,11 @@ def pickled_encoder(folder: Path, tiny: Path) -> dict[str, torch.Tensor]:
     """An encoder's folder as they used to be, with `pytorch_model.bin`; returns its weights."""
     load_tokenizer(tiny).save_pretrained(folder)
     config = BertConfig(
-        vocab_size=9000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+        vocab_size=9000,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
     )
     config.save_pretrained(folder)
     weights = BertModel(config).state_dict()
@@ -152,21 +180,30 @@ def pickled_encoder(folder: Path, tiny: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_weights_in_an_ordinary_pickle_are_read_and_kept_as_safetensors(tmp_path: Path, tiny: Path) -> None:
+def test_weights_in_an_ordinary_pickle_are_read_and_kept_as_safetensors(
+    tmp_path: Path, tiny: Path
+) -> None:
     weights = pickled_encoder(tmp_path / "bert", tiny)
     fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")
     assert not list((tmp_path / "copy").glob("*.bin"))
     kept = load_file(tmp_path / "copy" / "model.safetensors")
-    assert torch.equal(kept["embeddings.word_embeddings.weight"], weights["embeddings.word_embeddings.weight"])
+    assert torch.equal(
+        kept["embeddings.word_embeddings.weight"], weights["embeddings.word_embeddings.weight"]
+    )
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside good weights", "alone"])
-def test_a_pickle_that_would_run_something_runs_nothing(beside: bool, tmp_path: Path, tiny: Path) -> None:
+def test_a_pickle_that_would_run_something_runs_nothing(
+    beside: bool, tmp_path: Path, tiny: Path
+) -> None:
     weights = pickled_encoder(tmp_path / "bert", tiny)
     mark = tmp_path / "it-ran"
-    torch.save({**(weights if beside else {}), "evil": Evil(mark)}, tmp_path / "bert" / "pytorch_model.bin")
+    torch.save(
+        {**(weights if beside else {}), "evil": Evil(mark)}, tmp_path / "bert" / "pytorch_model.bin"
+    )
     with pytest.raises(
-        InputError, match="are a pickle that is damaged or holds more than tensors; nothing in it was run"
+        InputError,
+        match="are a pickle that is damaged or holds more than tensors; nothing in it was run",
     ):
         fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bert"]
@@ -177,7 +214,10 @@ def test_code_that_a_folder_brings_is_not_run(tmp_path: Path, tiny: Path) -> Non
     mark = tmp_path / "it-ran"
     (tmp_path / "bert" / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
     config = json.loads((tmp_path / "bert" / "config.json").read_text())
-    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}}
+    config |= {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"},
+    }
     (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
     with pytest.raises(CompError, match="cannot be loaded"):
         fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")

@@ -10,7 +10,13 @@ from transformers import AutoConfig, AutoModel
 
 from competition.core.errors import InputError
 from competition.models.encoder.encoder import check_length
-from competition.models.encoder.families import adjust, check_recipe, hidden_states, position_limit, token_table
+from competition.models.encoder.families import (
+    adjust,
+    check_recipe,
+    hidden_states,
+    position_limit,
+    token_table,
+)
 from tests.models.encoder.conftest import recipe
 from tests.zoo import FAMILIES, TOKENS, configuration
 
@@ -44,7 +50,11 @@ def texts(*lengths: int) -> tuple[Tensor, Tensor, Tensor]:
         ("xlm-roberta", {"max_position_embeddings": 514, "pad_token_id": 1}, 514 - (1 + 1)),
         ("ibert", {"max_position_embeddings": 514, "pad_token_id": 1}, 514 - (1 + 1)),
         ("longformer", {"max_position_embeddings": 4098, "pad_token_id": 1}, 4098 - (1 + 1)),
-        ("mpnet", {"max_position_embeddings": 514, "pad_token_id": 0}, 514 - (1 + 1)),  # counts from 1 in any case
+        (
+            "mpnet",
+            {"max_position_embeddings": 514, "pad_token_id": 0},
+            514 - (1 + 1),
+        ),  # counts from 1 in any case
         ("deberta-v2", {"max_position_embeddings": 512, "position_biased_input": True}, 512),
         ("deberta-v2", {"max_position_embeddings": 512, "position_biased_input": False}, None),
         ("modernbert", {"max_position_embeddings": 8192}, 8192),
@@ -57,9 +67,13 @@ def test_how_far_a_family_reads(family: str, keys: dict[str, Any], limit: int | 
 
 
 def test_a_text_that_is_too_long_is_refused_by_the_recipes_key(tmp_path: Path) -> None:
-    AutoConfig.for_model("roberta", max_position_embeddings=66, pad_token_id=1).save_pretrained(tmp_path)
+    AutoConfig.for_model("roberta", max_position_embeddings=66, pad_token_id=1).save_pretrained(
+        tmp_path
+    )
     check_length(tmp_path, 64, "c1")
-    with pytest.raises(InputError, match="'c1' has max_length = 65, .* reads at most 64 tokens: lower max_length"):
+    with pytest.raises(
+        InputError, match="'c1' has max_length = 65, .* reads at most 64 tokens: lower max_length"
+    ):
         check_length(tmp_path, 65, "c1")
 
 
@@ -73,7 +87,9 @@ def test_a_text_at_the_limit_is_read_alone_as_in_company(family: str) -> None:
         for row, length in enumerate(mask.sum(1).tolist()):
             one = slice(row, row + 1)
             alone = hidden_states(model, ids[one, :length], mask[one, :length], types[one, :length])
-            torch.testing.assert_close(whole[one, :length], alone, rtol=0, atol=1e-6 * float(alone.abs().max()))
+            torch.testing.assert_close(
+                whole[one, :length], alone, rtol=0, atol=1e-6 * float(alone.abs().max())
+            )
         ids[1, limit - 1] = 7  # however far the last token stands
         assert not torch.equal(hidden_states(model, ids, mask, types)[1, 0], whole[1, 0])
 
@@ -85,23 +101,33 @@ def test_an_attack_is_added_to_the_embedded_tokens(family: str) -> None:
     ids, mask, types = texts(6, 11)
     ids[0, 2] = ids[1, 7] = 9
     table = token_table(model)
-    move = torch.randn(table.shape[1], dtype=table.dtype, generator=torch.Generator().manual_seed(2))
+    move = torch.randn(
+        table.shape[1], dtype=table.dtype, generator=torch.Generator().manual_seed(2)
+    )
     delta = (ids == 9)[:, :, None] * move
     with torch.no_grad():
         clean = hidden_states(model, ids, mask, types)
         attacked = hidden_states(model, ids, mask, types, delta)
         table[9] += move
-        torch.testing.assert_close(attacked, hidden_states(model, ids, mask, types), rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(
+            attacked, hidden_states(model, ids, mask, types), rtol=1e-6, atol=1e-6
+        )
         table[9] -= move
         assert not torch.allclose(attacked[:, 0], clean[:, 0])
         # Nothing of the attack stays.
-        torch.testing.assert_close(hidden_states(model, ids, mask, types), clean, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            hidden_states(model, ids, mask, types), clean, rtol=1e-9, atol=1e-9
+        )
 
 
 def test_what_a_family_cannot_do_is_refused_by_key() -> None:
-    with pytest.raises(InputError, match="checkpointing = true, which encoders of the family 'albert' cannot"):
+    with pytest.raises(
+        InputError, match="checkpointing = true, which encoders of the family 'albert' cannot"
+    ):
         check_recipe(encoder("albert"), recipe(checkpointing=True))
-    with pytest.raises(InputError, match="precision = \"bf16\", in which encoders of the family 'deberta' cannot"):
+    with pytest.raises(
+        InputError, match="precision = \"bf16\", in which encoders of the family 'deberta' cannot"
+    ):
         check_recipe(encoder("deberta"), recipe(precision="bf16"))
     check_recipe(encoder("bert"), recipe(checkpointing=True, adversary="fgm-row", precision="bf16"))
 
@@ -111,7 +137,9 @@ def test_deberta_computes_in_fp32_where_others_compute_in_bf16() -> None:
         model = encoder(family).float()
         seen = []
         layer = model.encoder.layer[0].attention.output.dense
-        layer.register_forward_hook(lambda module, arguments, found, seen=seen: seen.append(found.dtype))
+        layer.register_forward_hook(
+            lambda module, arguments, found, seen=seen: seen.append(found.dtype)
+        )
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             hidden_states(model, *texts(6, 11))
         assert seen == [expected]
@@ -126,10 +154,10 @@ def test_deberta_computes_in_fp32_where_others_compute_in_bf16() -> None:
     ],
 )
 def test_a_variation_of_bert_does_not_take_the_lean_way(keys: dict[str, Any]) -> None:
-    from competition.models.encoder.unpadded import is_lean
+    from competition.models.encoder.unpadded import runs_unpadded
 
     model = encoder("bert")
-    assert is_lean(model)
+    assert runs_unpadded(model)
     for name, value in keys.items():
         setattr(model.config, name, value)
-    assert not is_lean(model)
+    assert not runs_unpadded(model)

@@ -11,14 +11,24 @@ from torch import Tensor
 
 from competition.core.errors import InputError
 from competition.models.encoder.encoder import load_encoder, load_tokenizer, save
-from competition.models.encoder.heads import BiEncoder, CrossEncoder, MixtureOfExperts, Output, TwoTower, pool
+from competition.models.encoder.heads import (
+    BiEncoder,
+    CrossEncoder,
+    MixtureOfExperts,
+    Output,
+    TwoTower,
+    pool,
+)
 from competition.models.encoder.inputs import Inputs, Mix
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.pooling import encoder_pooling
 from tests.models.encoder.conftest import FEATURES, Shop, batch, recipe
 
 POOLED = [
-    *((architecture, "auto") for architecture in ("cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder")),
+    *(
+        (architecture, "auto")
+        for architecture in ("cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder")
+    ),
     *(("cross-encoder", pooling) for pooling in ("mean", "first+mean")),
     ("mixture-of-experts", "first+mean"),
 ]
@@ -37,12 +47,19 @@ def fill(parameter: Tensor, values: object) -> None:
 
 
 def test_pooling_takes_the_first_token_or_the_mean_of_tokens_that_are_no_padding() -> None:
-    hidden = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [5.0, 1.0]], [[4.0, 0.0], [2.0, 8.0], [9.0, 9.0]]])
+    hidden = torch.tensor(
+        [[[1.0, 2.0], [3.0, 6.0], [5.0, 1.0]], [[4.0, 0.0], [2.0, 8.0], [9.0, 9.0]]]
+    )
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])  # the second text has two tokens
-    first, mean = [[1.0, 2.0], [4.0, 0.0]], [[(1 + 3 + 5) / 3, (2 + 6 + 1) / 3], [(4 + 2) / 2, (0 + 8) / 2]]
+    first, mean = (
+        [[1.0, 2.0], [4.0, 0.0]],
+        [[(1 + 3 + 5) / 3, (2 + 6 + 1) / 3], [(4 + 2) / 2, (0 + 8) / 2]],
+    )
     assert pool(hidden, mask, "first").tolist() == first
     assert pool(hidden, mask, "mean").tolist() == mean
-    assert pool(hidden, mask, "first+mean").tolist() == [[*f, *m] for f, m in zip(first, mean, strict=True)]
+    assert pool(hidden, mask, "first+mean").tolist() == [
+        [*f, *m] for f, m in zip(first, mean, strict=True)
+    ]
 
 
 def test_means_are_taken_in_full_precision() -> None:
@@ -57,14 +74,22 @@ def test_the_cross_encoder_reads_the_pooled_text_and_the_features() -> None:
     fill(head.dense.weight, [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]])
     fill(head.dense.bias, [0.5, 0.0])
     found = head(
-        torch.tensor([[[1.0, 2.0]]]), torch.ones(1, 1, 2), torch.ones(1, 1, dtype=torch.bool), torch.tensor([[3.0]])
+        torch.tensor([[[1.0, 2.0]]]),
+        torch.ones(1, 1, 2),
+        torch.ones(1, 1, dtype=torch.bool),
+        torch.tensor([[3.0]]),
     )
-    assert found[0].tolist() == pytest.approx([math.tanh(0.5 + 0.1 * 1 + 0.2 * 2 + 0.3 * 3), math.tanh(1.0 - 3.0)])
+    assert found[0].tolist() == pytest.approx(
+        [math.tanh(0.5 + 0.1 * 1 + 0.2 * 2 + 0.3 * 3), math.tanh(1.0 - 3.0)]
+    )
 
 
-# --- bi-encoder --------------------------------------------------------------------------------------------------
+# --- bi-encoder
+# --------------------------------------------------------------------------------------------------
 
-SIDES = torch.tensor([[[3.0, 4.0], [4.0, 3.0]], [[1.0, 0.0], [0.0, 2.0]]])  # (batch, query and product, W)
+SIDES = torch.tensor(
+    [[[3.0, 4.0], [4.0, 3.0]], [[1.0, 0.0], [0.0, 2.0]]]
+)  # (batch, query and product, W)
 COSINES = [(3 * 4 + 4 * 3) / (5 * 5), 0.0]
 
 
@@ -75,12 +100,16 @@ def compared(head: BiEncoder) -> Tensor:
 
 def test_the_bi_encoder_compares_both_sides_and_gives_their_cosine_beside() -> None:
     head = BiEncoder(2, 2, extra=0, dropout=0.5).eval()
-    fill(head.dense.weight, [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])  # the first of |u - v|, the first of u * v
+    fill(
+        head.dense.weight, [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    )  # the first of |u - v|, the first of u * v
     fill(head.dense.bias, 0.0)
     assert head.cosine(SIDES).tolist() == pytest.approx(COSINES)
     # Both sides have length sqrt(2): u = sqrt(2) (0.6, 0.8), v = sqrt(2) (0.8, 0.6).
     apart, together = math.sqrt(2) * 0.2, 2 * 0.6 * 0.8
-    assert compared(head)[0].tolist() == pytest.approx([math.tanh(apart), math.tanh(together), COSINES[0]])
+    assert compared(head)[0].tolist() == pytest.approx(
+        [math.tanh(apart), math.tanh(together), COSINES[0]]
+    )
 
 
 def test_standardised_cosines_have_mean_0_and_deviation_1() -> None:
@@ -94,7 +123,10 @@ def test_standardised_cosines_have_mean_0_and_deviation_1() -> None:
 @pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
 def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
     asked = recipe(architecture="bi-encoder", kind=kind)
-    model, inputs = RelevanceModel.make(asked, shop.sources, seed=0).eval(), batch(shop.pairs(asked), range(20))
+    model, inputs = (
+        RelevanceModel.make(asked, shop.sources, seed=0).eval(),
+        batch(shop.pairs(asked), range(20)),
+    )
     model.start_by_similarity([inputs])
     logits = model(inputs)
     cosines = model.head.cosine(model._sides(inputs))
@@ -112,7 +144,8 @@ def test_what_stands_beside_passes_no_dropout() -> None:
     assert found[:, 0].tolist() == [2 * 3.0] * 50
 
 
-# --- mixture of experts ------------------------------------------------------------------------------------------
+# --- mixture of experts
+# ------------------------------------------------------------------------------------------
 
 
 def mixture() -> MixtureOfExperts:
@@ -136,11 +169,15 @@ def mixture() -> MixtureOfExperts:
         ([0, 0, 0], [1, 0, 0]),  # a product without any text
     ],
 )
-def test_the_gate_weighs_the_experts_whose_field_is_there(present: list[int], weights: list[float]) -> None:
+def test_the_gate_weighs_the_experts_whose_field_is_there(
+    present: list[int], weights: list[float]
+) -> None:
     hidden = torch.tensor([1.0, -0.5, 0.25])[None, :, None]
     found = mixture()(hidden, torch.ones(1, 3, 1), torch.tensor([present]).bool(), NOTHING[:1])
     said = [math.tanh(1 * 1.0), math.tanh(2 * -0.5), math.tanh(3 * 0.25)]
-    assert found.item() == pytest.approx(sum(w * s for w, s in zip(weights, said, strict=True)), abs=1e-6)
+    assert found.item() == pytest.approx(
+        sum(w * s for w, s in zip(weights, said, strict=True)), abs=1e-6
+    )
 
 
 def test_the_expert_of_a_missing_field_says_and_learns_nothing() -> None:
@@ -155,7 +192,8 @@ def test_the_expert_of_a_missing_field_says_and_learns_nothing() -> None:
     assert not head.experts[2].dense.weight.grad.any()
 
 
-# --- two towers --------------------------------------------------------------------------------------------------
+# --- two towers
+# --------------------------------------------------------------------------------------------------
 
 
 def read_by(head: TwoTower, part: int) -> None:
@@ -179,10 +217,14 @@ def test_towers_give_u_v_and_their_distance(part: int) -> None:
         means = []
         for side in range(2):
             kept = hidden[i, side][mask[i, side] == 1].double()
-            normed = (kept - kept.mean(1, keepdim=True)) / (kept.var(1, correction=0, keepdim=True) + 1e-5).sqrt()
+            normed = (kept - kept.mean(1, keepdim=True)) / (
+                kept.var(1, correction=0, keepdim=True) + 1e-5
+            ).sqrt()
             means.append(normed.mean(0))
         u, v = means
-        torch.testing.assert_close(found[i].double(), torch.tanh((u, v, (u - v).abs())[part]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            found[i].double(), torch.tanh((u, v, (u - v).abs())[part]), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_each_tower_attends_to_the_other_and_to_no_padding() -> None:
@@ -195,13 +237,19 @@ def test_each_tower_attends_to_the_other_and_to_no_padding() -> None:
     assert torch.equal(head(padded, mask, present, extra), before)
     assert torch.allclose(head(hidden[:, :, :3], mask[:, :, :3], present, extra), before, atol=1e-6)
     for part, other in ((0, 1), (1, 0)):
-        fill(head.dense.weight, [[*row, 0.0] for row in torch.eye(12)[4 * part : 4 * part + 4].tolist()])
+        fill(
+            head.dense.weight,
+            [[*row, 0.0] for row in torch.eye(12)[4 * part : 4 * part + 4].tolist()],
+        )
         changed = hidden.clone()
         changed[:, other, 0] += 1.0
-        assert not torch.allclose(head(changed, mask, present, extra), head(hidden, mask, present, extra), atol=1e-3)
+        assert not torch.allclose(
+            head(changed, mask, present, extra), head(hidden, mask, present, extra), atol=1e-3
+        )
 
 
-# --- output ------------------------------------------------------------------------------------------------------
+# --- output
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_mixup_mixes_the_tanh_features_where_it_is_given() -> None:
@@ -228,13 +276,17 @@ def test_several_samples_are_the_mean_over_dropout_masks_in_training_alone() -> 
     assert torch.equal(output(features), plain) and not torch.allclose(found, plain)
 
 
-# --- whole models ------------------------------------------------------------------------------------------------
+# --- whole models
+# ------------------------------------------------------------------------------------------------
 
 
 def padded(inputs: Inputs, more: int, token: int) -> Inputs:
     """The same batch with more columns of padding, whatever token it holds."""
     columns = {"ids": token, "mask": 0, "types": 0}
-    longer = {name: torch.nn.functional.pad(getattr(inputs, name), (0, more), value=v) for name, v in columns.items()}
+    longer = {
+        name: torch.nn.functional.pad(getattr(inputs, name), (0, more), value=v)
+        for name, v in columns.items()
+    }
     return inputs._replace(**longer, places=longer["mask"].flatten().nonzero()[:, 0])
 
 
@@ -244,7 +296,9 @@ def padded(inputs: Inputs, more: int, token: int) -> Inputs:
 def test_neither_padding_nor_the_rest_of_the_batch_changes_a_row(
     architecture: str, pooling: str, features: tuple[str, ...], shop: Shop
 ) -> None:
-    method = recipe(architecture=architecture, pooling=pooling, features=features, multi_sample_dropout=3)
+    method = recipe(
+        architecture=architecture, pooling=pooling, features=features, multi_sample_dropout=3
+    )
     model, pairs = RelevanceModel.make(method, shop.sources, seed=3).eval(), shop.pairs(method)
     whole = model(batch(pairs, range(20)))
     assert whole.shape == (20, 4) and whole.isfinite().all()
@@ -257,7 +311,9 @@ def test_neither_padding_nor_the_rest_of_the_batch_changes_a_row(
 
 
 @pytest.mark.parametrize(("architecture", "pooling"), POOLED)
-def test_every_weight_learns_and_one_row_is_a_batch(architecture: str, pooling: str, shop: Shop) -> None:
+def test_every_weight_learns_and_one_row_is_a_batch(
+    architecture: str, pooling: str, shop: Shop
+) -> None:
     method = recipe(architecture=architecture, pooling=pooling, char3_init="word2vec")
     model, pairs = RelevanceModel.make(method, shop.sources, seed=3).train(), shop.pairs(method)
     for rows in ([Shop.LOST[0]], range(20)):
@@ -268,24 +324,33 @@ def test_every_weight_learns_and_one_row_is_a_batch(architecture: str, pooling: 
 
 
 @pytest.mark.parametrize(
-    ("kind", "mean"), [("classes", [0.6, 0.3, 0.1, 0.0]), ("substitute", [0.75, 0.25]), ("gain", [0.7])]
+    ("kind", "mean"),
+    [("classes", [0.6, 0.3, 0.1, 0.0]), ("substitute", [0.75, 0.25]), ("gain", [0.7])],
 )
 @torch.no_grad()
-def test_an_untrained_model_answers_the_mean_target(kind: str, mean: list[float], shop: Shop) -> None:
-    model = RelevanceModel.make(recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), shop.sources, seed=3)
+def test_an_untrained_model_answers_the_mean_target(
+    kind: str, mean: list[float], shop: Shop
+) -> None:
+    model = RelevanceModel.make(
+        recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), shop.sources, seed=3
+    )
     model.start_at(torch.tensor(mean))
     found = model.outputs(model.output.eval()(torch.zeros(1, 128)))[0].tolist()
     assert found == pytest.approx([0.25] if kind == "substitute" else mean, abs=2e-4)
 
 
-def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(shop: Shop, tmp_path: Path) -> None:
+def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(
+    shop: Shop, tmp_path: Path
+) -> None:
     def made(said: str | None, asked: str) -> RelevanceModel:
         folder = tmp_path / f"{said} {asked}"
         encoder = load_encoder(shop.sources.encoder)
         if said is not None:
             encoder.config.comp_pooling = said
         save(folder, load_tokenizer(shop.sources.encoder), encoder)
-        return RelevanceModel.make(recipe(pooling=asked), replace(shop.sources, encoder=folder), seed=3)
+        return RelevanceModel.make(
+            recipe(pooling=asked), replace(shop.sources, encoder=folder), seed=3
+        )
 
     for said, asked, expected in (
         *((None, "auto", "first"), ("mean", "auto", "mean"), ("first+mean", "auto", "first+mean")),
@@ -293,7 +358,9 @@ def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(s
     ):
         model = made(said, asked)
         assert model.pooling == expected == encoder_pooling(model.encoder.config)
-    with pytest.raises(InputError, match="comp_pooling = 'max': it must be one of first, mean, first"):
+    with pytest.raises(
+        InputError, match="comp_pooling = 'max': it must be one of first, mean, first"
+    ):
         made("max", "auto")
 
 

@@ -28,7 +28,9 @@ Edit = Callable[[Weights], Weights]
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> Path:
+def good(
+    tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> Path:
     """The folder of a BERT of random weights, with its pooler."""
     folder = tmp_path_factory.mktemp("good") / "bert"
     make(folder, "bert", make_tokenizer(catalogue[1]))
@@ -75,12 +77,15 @@ def prefixed(prefix: str) -> Edit:
     return lambda weights: {prefix + name: tensor for name, tensor in weights.items()}
 
 
-# --- weights -----------------------------------------------------------------------------------------------------
+# --- weights
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_every_weight_but_the_poolers_is_that_of_the_source(source: Path) -> None:
     made, read = load_file(source / WEIGHTS), load_encoder(taken(source)).state_dict()
-    assert set(made) - set(read) == {"pooler.dense.weight", "pooler.dense.bias"} and set(read) < set(made)
+    assert set(made) - set(read) == {"pooler.dense.weight", "pooler.dense.bias"} and set(
+        read
+    ) < set(made)
     assert all(torch.equal(tensor, made[name]) for name, tensor in read.items())
 
 
@@ -93,18 +98,32 @@ def test_every_weight_but_the_poolers_is_that_of_the_source(source: Path) -> Non
         lambda weights: {"embeddings.position_ids": torch.arange(LIMIT)[None]} | weights,
         lambda weights: {name: tensor.half() for name, tensor in weights.items()},
     ],
-    ids=["of a model with a head", "of a language model", "no pooler", "positions", "half as precise"],
+    ids=[
+        "of a model with a head",
+        "of a language model",
+        "no pooler",
+        "positions",
+        "half as precise",
+    ],
 )
-def test_what_nobody_reads_may_be_missing_or_left_over(edit: Edit, source: Path, capsys: Any) -> None:
+def test_what_nobody_reads_may_be_missing_or_left_over(
+    edit: Edit, source: Path, capsys: Any
+) -> None:
     reweigh(source, edit)
     assert load_encoder(taken(source)) is not None
     assert "warning" not in capsys.readouterr().err
 
 
 def test_the_head_of_a_reranker_is_left_out_with_a_warning(source: Path, capsys: Any) -> None:
-    reweigh(source, lambda weights: {"classifier.weight": torch.zeros(1, 32)} | prefixed("bert.")(weights))
+    reweigh(
+        source,
+        lambda weights: {"classifier.weight": torch.zeros(1, 32)} | prefixed("bert.")(weights),
+    )
     taken(source)
-    assert "the trained head of a task (classifier.weight), which is left out" in capsys.readouterr().err
+    assert (
+        "the trained head of a task (classifier.weight), which is left out"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,20 +137,44 @@ def test_the_head_of_a_reranker_is_left_out_with_a_warning(source: Path, capsys:
         ("0.auto_model.", ""),
     ],
 )
-def test_weights_under_another_models_names_are_refused(prefix: str, why: str, source: Path) -> None:
+def test_weights_under_another_models_names_are_refused(
+    prefix: str, why: str, source: Path
+) -> None:
     reweigh(source, prefixed(prefix))
-    assert f"named as those of a part of another model, '{prefix}' before each name{why}: " in refused(source)
+    assert (
+        f"named as those of a part of another model, '{prefix}' before each name{why}: "
+        in refused(source)
+    )
 
 
 @pytest.mark.parametrize(
     ("edit", "keys", "sentence"),
     [
-        (lambda weights: {n: t for n, t in weights.items() if n != CUT}, {}, f"(BertModel); missing: {CUT}: "),
-        (lambda weights: weights, {"num_hidden_layers": 3}, "missing: encoder.layer.2.attention.output.LayerNorm.bias"),
-        (lambda weights: weights, {"num_hidden_layers": 1}, "no place for them: encoder.layer.1.attention.output."),
-        (lambda weights: weights | {"lora_A.weight": torch.ones(2)}, {}, "no place for them: lora_A.weight: "),
         (
-            lambda weights: weights | {"encoder.layer.0.attention.self.distance_embedding.weight": torch.ones(127, 16)},
+            lambda weights: {n: t for n, t in weights.items() if n != CUT},
+            {},
+            f"(BertModel); missing: {CUT}: ",
+        ),
+        (
+            lambda weights: weights,
+            {"num_hidden_layers": 3},
+            "missing: encoder.layer.2.attention.output.LayerNorm.bias",
+        ),
+        (
+            lambda weights: weights,
+            {"num_hidden_layers": 1},
+            "no place for them: encoder.layer.1.attention.output.",
+        ),
+        (
+            lambda weights: weights | {"lora_A.weight": torch.ones(2)},
+            {},
+            "no place for them: lora_A.weight: ",
+        ),
+        (
+            lambda weights: (
+                weights
+                | {"encoder.layer.0.attention.self.distance_embedding.weight": torch.ones(127, 16)}
+            ),
             {"position_embedding_type": "relative_key"},
             "no place for them: encoder.layer.0.attention.self.distance_embedding.weight",
         ),
@@ -140,9 +183,21 @@ def test_weights_under_another_models_names_are_refused(prefix: str, why: str, s
             {"intermediate_size": 48},
             "encoder.layer.0.intermediate.dense.bias is [64] instead of [48]",
         ),
-        (lambda weights: weights | {CUT: weights[CUT] * torch.nan}, {}, f"not finite: {CUT}: take another copy"),
+        (
+            lambda weights: weights | {CUT: weights[CUT] * torch.nan},
+            {},
+            f"not finite: {CUT}: take another copy",
+        ),
     ],
-    ids=["one missing", "fewer layers", "more layers", "adapter beside", "relative", "shape", "not a number"],
+    ids=[
+        "one missing",
+        "fewer layers",
+        "more layers",
+        "adapter beside",
+        "relative",
+        "shape",
+        "not a number",
+    ],
 )
 def test_weights_that_do_not_go_with_the_configuration_are_named(
     edit: Edit, keys: dict[str, Any], sentence: str, source: Path
@@ -170,8 +225,14 @@ def split(source: Path) -> None:
     )
     places = {name: parts[number % 2] for number, name in enumerate(sorted(weights))}
     for part in parts:
-        save_file({n: t for n, t in weights.items() if places[n] == part}, source / part, metadata={"format": "pt"})
-    (source / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+        save_file(
+            {n: t for n, t in weights.items() if places[n] == part},
+            source / part,
+            metadata={"format": "pt"},
+        )
+    (source / f"{WEIGHTS}.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": places})
+    )
     (source / WEIGHTS).unlink()
 
 
@@ -185,7 +246,8 @@ def test_weights_in_several_files_are_read_if_all_are_there(source: Path) -> Non
     assert "lists, model-00002-of-00002.safetensors" in refused(source)
 
 
-# --- files -------------------------------------------------------------------------------------------------------
+# --- files
+# -------------------------------------------------------------------------------------------------------
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
@@ -194,21 +256,38 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     ("spoil", "sentence"),
     [
         (lambda s: (s / WEIGHTS).write_bytes(POINTER), "model.safetensors is a Git LFS pointer"),
-        (lambda s: (s / "tokenizer.json").write_bytes(POINTER), "tokenizer.json is a Git LFS pointer"),
+        (
+            lambda s: (s / "tokenizer.json").write_bytes(POINTER),
+            "tokenizer.json is a Git LFS pointer",
+        ),
         (lambda s: (s / WEIGHTS).write_bytes(b"<!doctype html>"), r"cannot be loaded \("),
-        (lambda s: (s / WEIGHTS).write_bytes((s / WEIGHTS).read_bytes()[:-9]), r"cannot be loaded \("),
-        (lambda s: (s / WEIGHTS).rename(s / "tf_model.h5"), "holds no weights, .*; tf_model.h5 cannot be read"),
+        (
+            lambda s: (s / WEIGHTS).write_bytes((s / WEIGHTS).read_bytes()[:-9]),
+            r"cannot be loaded \(",
+        ),
+        (
+            lambda s: (s / WEIGHTS).rename(s / "tf_model.h5"),
+            "holds no weights, .*; tf_model.h5 cannot be read",
+        ),
         (lambda s: (s / "config.json").unlink(), "has no config.json: put it beside the weights"),
         (lambda s: (s / "config.json").write_text("{"), "is not JSON"),
         (lambda s: (s / "config.json").write_text("{}"), "needs a `model_type`"),
         (lambda s: (s / "tokenizer.json").unlink(), "has no tokenizer"),
-        (lambda s: (s / "tokenizer.json").rename(s / "vocab.json"), r"cannot be loaded \(its tokenizer"),
+        (
+            lambda s: (s / "tokenizer.json").rename(s / "vocab.json"),
+            r"cannot be loaded \(its tokenizer",
+        ),
         (lambda s: (s / "tokenizer.json").write_text("{}"), r"cannot be loaded \(its tokenizer"),
         (lambda s: configure(s, model_type="gpt7"), "does not recognize this architecture"),
-        (lambda s: configure(s, quantization_config={"quant_method": "gptq", "bits": 4}), "are quantised"),
+        (
+            lambda s: configure(s, quantization_config={"quant_method": "gptq", "bits": 4}),
+            "are quantised",
+        ),
         (lambda s: configure(s, is_decoder=True), "is a decoder"),
         (
-            lambda s: (s / "adapter_config.json").write_text('{"base_model_name_or_path": "some/bert"}'),
+            lambda s: (s / "adapter_config.json").write_text(
+                '{"base_model_name_or_path": "some/bert"}'
+            ),
             "holds an adapter .* into the model 'some/bert'",
         ),
     ],
@@ -232,7 +311,8 @@ def test_a_folder_around_the_encoder_names_the_one_inside(source: Path, tmp_path
     assert f"name {tmp_path / 'outside' / '0_Transformer'}." in refused(tmp_path / "outside")
 
 
-# --- what is no encoder ------------------------------------------------------------------------------------------
+# --- what is no encoder
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -248,13 +328,18 @@ def test_a_folder_around_the_encoder_names_the_one_inside(source: Path, tmp_path
     ],
 )  # fmt: skip
 def test_what_does_not_read_in_both_directions_is_refused(
-    family: str, keys: dict[str, Any], sentence: str, tmp_path: Path, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+    family: str,
+    keys: dict[str, Any],
+    sentence: str,
+    tmp_path: Path,
+    catalogue: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     make(tmp_path / family, family, make_tokenizer(catalogue[1]), **keys)
     assert sentence in refused(tmp_path / family)
 
 
-# --- tokenizers --------------------------------------------------------------------------------------------------
+# --- tokenizers
+# --------------------------------------------------------------------------------------------------
 
 TEXT = "A red Shoe, 42 café"
 
@@ -276,19 +361,26 @@ def name_tokens(source: Path, **names: str) -> None:
 
 def test_first_and_separator_may_be_named_as_begin_and_end(source: Path) -> None:
     name_tokens(source, bos_token="<mask>", eos_token="<unk>", pad_token="<pad>")
-    assert SpecialTokens.of(load_tokenizer(taken(source))) == SpecialTokens(first=4, separator=3, padding=1)
+    assert SpecialTokens.of(load_tokenizer(taken(source))) == SpecialTokens(
+        first=4, separator=3, padding=1
+    )
 
 
 def test_a_token_without_an_embedding_is_refused(source: Path) -> None:
     name_tokens(source, cls_token="<cls>", sep_token="</s>", pad_token="<pad>")
-    assert f"up to number {TOKENS}, its encoder embeds {TOKENS}, the last of which is {TOKENS - 1}" in refused(source)
+    assert (
+        f"up to number {TOKENS}, its encoder embeds {TOKENS}, the last of which is {TOKENS - 1}"
+        in refused(source)
+    )
 
 
 def test_a_special_token_that_nothing_names_is_asked_for(source: Path) -> None:
     content = (source / "tokenizer.json").read_text().replace('"<pad>"', '"<nothing>"')
     (source / "tokenizer.json").write_text(content)
     name_tokens(source, cls_token="<s>", sep_token="</s>")
-    assert "has no pad_token, which each text needs: name it in tokenizer_config.json" in refused(source)
+    assert "has no pad_token, which each text needs: name it in tokenizer_config.json" in refused(
+        source
+    )
 
 
 def test_padding_that_only_the_tokenizer_names_counts_positions(
@@ -305,7 +397,12 @@ def test_padding_that_only_the_tokenizer_names_counts_positions(
 def train_pieces(folder: Path, name: str, texts: list[str]) -> sentencepiece.SentencePieceProcessor:
     """Write a sentencepiece model of TOKENS / 2 pieces, in the order in which DeBERTa has its special ones."""
     special = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3}
-    pieces = {"pad_piece": "[PAD]", "bos_piece": "[CLS]", "eos_piece": "[SEP]", "unk_piece": "[UNK]"}
+    pieces = {
+        "pad_piece": "[PAD]",
+        "bos_piece": "[CLS]",
+        "eos_piece": "[SEP]",
+        "unk_piece": "[UNK]",
+    }
     with (folder / name).open("wb") as file:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts), model_writer=file, vocab_size=TOKENS // 2, hard_vocab_limit=False,
@@ -314,7 +411,9 @@ def train_pieces(folder: Path, name: str, texts: list[str]) -> sentencepiece.Sen
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / name))
 
 
-def test_a_sentencepiece_model_is_enough(tmp_path: Path, catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+def test_a_sentencepiece_model_is_enough(
+    tmp_path: Path, catalogue: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
     source, texts = tmp_path / "source", catalogue[1]["title"].tolist()
     make(source, "deberta-v2", make_tokenizer(catalogue[1]))
     for name in ("tokenizer.json", "tokenizer_config.json"):

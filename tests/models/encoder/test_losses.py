@@ -29,7 +29,9 @@ FIRST = one_hot(torch.tensor([0.0, 0.0, 0.0], dtype=torch.float64), 2)
 
 
 def test_cross_entropy_by_hand() -> None:
-    assert cross_entropy(LOGITS, FIRST).tolist() == pytest.approx([-math.log(p) for p in P], abs=1e-12)
+    assert cross_entropy(LOGITS, FIRST).tolist() == pytest.approx(
+        [-math.log(p) for p in P], abs=1e-12
+    )
 
 
 def test_soft_label_cross_entropy_by_hand() -> None:
@@ -55,7 +57,9 @@ def test_focal_by_hand() -> None:
 def test_mse_on_gain_by_hand() -> None:
     logits = torch.tensor([[0.0], [math.log(3)], [-math.log(3)]], dtype=torch.float64)
     losses = mse_on_gain(logits, torch.tensor([[1.0], [0.1], [0.0]], dtype=torch.float64))
-    assert losses.tolist() == pytest.approx([(0.5 - 1) ** 2, (0.75 - 0.1) ** 2, (0.25 - 0) ** 2], abs=1e-12)
+    assert losses.tolist() == pytest.approx(
+        [(0.5 - 1) ** 2, (0.75 - 0.1) ** 2, (0.25 - 0) ** 2], abs=1e-12
+    )
 
 
 def test_label_smoothing_by_hand() -> None:
@@ -69,7 +73,9 @@ def test_ghm_factors_by_hand() -> None:
     density = torch.zeros(BINS, dtype=torch.float64)
     density[5], density[2], density[9] = 6.0, 3.0, 1.0  # sum 10, three bins are not empty
     factors = harmony(density)
-    assert factors[bins].tolist() == pytest.approx([10 / (3 * 6), 10 / (3 * 3), 10 / (3 * 1)], abs=1e-12)
+    assert factors[bins].tolist() == pytest.approx(
+        [10 / (3 * 6), 10 / (3 * 3), 10 / (3 * 1)], abs=1e-12
+    )
     assert factors[0] == 0.0
     assert (factors * density).sum().item() == pytest.approx(10)
 
@@ -102,16 +108,26 @@ def test_divergence_of_one_output_is_that_of_a_coin() -> None:
 def test_every_loss_is_per_sample(name: str) -> None:
     """Each row's loss is its own: the released focal loss gathered a (batch, batch) matrix."""
     outputs = 1 if name == "mse" else 4
-    logits = torch.randn(6, outputs, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    target = one_hot(torch.tensor([0.0, 1, 2, 3, 0, 1], dtype=torch.float64) / (3 if outputs == 1 else 1), outputs)
+    logits = torch.randn(
+        6, outputs, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    target = one_hot(
+        torch.tensor([0.0, 1, 2, 3, 0, 1], dtype=torch.float64) / (3 if outputs == 1 else 1),
+        outputs,
+    )
     losses = LOSSES[name].loss(logits, target)
     assert losses.shape == (6,)
     alone = [LOSSES[name].loss(logits[i : i + 1], target[i : i + 1]).item() for i in range(6)]
     assert losses.tolist() == pytest.approx(alone, abs=1e-12)
 
 
-@given(st.lists(st.floats(-30, 30), min_size=4, max_size=4), st.lists(st.floats(-30, 30), min_size=4, max_size=4))
-def test_divergence_is_symmetric_finite_and_not_negative(one: list[float], other: list[float]) -> None:
+@given(
+    st.lists(st.floats(-30, 30), min_size=4, max_size=4),
+    st.lists(st.floats(-30, 30), min_size=4, max_size=4),
+)
+def test_divergence_is_symmetric_finite_and_not_negative(
+    one: list[float], other: list[float]
+) -> None:
     a, b = (torch.tensor([x], dtype=torch.float64) for x in (one, other))
     value = symmetric_kl(a, b).item()
     assert math.isfinite(value) and value >= -1e-12

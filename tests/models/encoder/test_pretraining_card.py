@@ -17,13 +17,17 @@ from competition.models.encoder.pretraining_card import (
 )
 from competition.scoring.metrics import Estimate
 
-PRODUCTS = pd.DataFrame({"locale": ["us", "jp", "es"], "product_id": ["a", "b", "c"], "title": ["A", "B", "C"]})
+PRODUCTS = pd.DataFrame(
+    {"locale": ["us", "jp", "es"], "product_id": ["a", "b", "c"], "title": ["A", "B", "C"]}
+)
 LOSSES = [np.array([[12.0, 2], [0.0, 0], [30.0, 4]]), np.array([[6.0, 2], [0.0, 0], [24.0, 4]])]
 
 
 def epoch(number: int, loss: float) -> Epoch:
     """An epoch with this held-out loss."""
-    return Epoch(number, Estimate(loss, loss - 0.5, loss + 0.5, 3), {"token": loss + 1} if number else {})
+    return Epoch(
+        number, Estimate(loss, loss - 0.5, loss + 0.5, 3), {"token": loss + 1} if number else {}
+    )
 
 
 def test_the_loss_is_the_mean_over_masked_tokens_not_over_titles() -> None:
@@ -34,7 +38,9 @@ def test_the_loss_is_the_mean_over_masked_tokens_not_over_titles() -> None:
 
 
 def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_path: Path) -> None:
-    epochs = [Epoch(i, mlm_loss(losses), {"token": 2.5} if i else {}) for i, losses in enumerate(LOSSES)]
+    epochs = [
+        Epoch(i, mlm_loss(losses), {"token": 2.5} if i else {}) for i, losses in enumerate(LOSSES)
+    ]
     write_card(tmp_path, {"name": "x", "epochs": 1}, epochs, PRODUCTS, LOSSES, "inputs")
     assert read_epochs(tmp_path) == epochs
     table = pd.read_parquet(tmp_path / "held_out.parquet")
@@ -70,6 +76,8 @@ def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_
         "all diverged",
     ],
 )
-def test_the_best_epoch_has_the_lowest_loss_and_is_never_the_start(losses: list[float], best: int | None) -> None:
+def test_the_best_epoch_has_the_lowest_loss_and_is_never_the_start(
+    losses: list[float], best: int | None
+) -> None:
     found = best_epoch([epoch(number, loss) for number, loss in enumerate(losses)])
     assert (found.number if found else None) == best

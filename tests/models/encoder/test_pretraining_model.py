@@ -13,9 +13,9 @@ from competition.data.vocabulary import MISSING, RARE, Vocabulary
 from competition.models.encoder.encoder import load_encoder
 from competition.models.encoder.pretraining_model import (
     Batch,
-    Names,
+    MaskedWordHead,
+    NameHead,
     PretrainingModel,
-    Words,
     contrastive_logits,
     encode,
     mean_pooled,
@@ -26,10 +26,16 @@ EVERY = ("mlm", "query", "attributes", "contrastive")
 NAMES = {"brand": 5, "color": 3}
 
 
-def model_of(tiny: Path, tasks: tuple[str, ...] = EVERY, names: dict[str, int] | None = None) -> PretrainingModel:
+def model_of(
+    tiny: Path, tasks: tuple[str, ...] = EVERY, names: dict[str, int] | None = None
+) -> PretrainingModel:
     """A model in float64 without dropout; biases are random, so that one that is left out is noticed."""
     torch.manual_seed(3)
-    model = PretrainingModel(load_encoder(tiny), tasks, NAMES if names is None else names).double().eval()
+    model = (
+        PretrainingModel(load_encoder(tiny), tasks, NAMES if names is None else names)
+        .double()
+        .eval()
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
@@ -49,10 +55,13 @@ def batch_of(lengths: list[int], **targets: list) -> Batch:
 
 def moved(model: torch.nn.Module) -> set[str]:
     """The parameters that a gradient reaches."""
-    return {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    return {
+        name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())
+    }
 
 
-# --- texts -------------------------------------------------------------------------------------------------------
+# --- texts
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_padding_is_not_read_and_types_are(tiny: Path) -> None:
@@ -62,7 +71,9 @@ def test_padding_is_not_read_and_types_are(tiny: Path) -> None:
     assert hidden.shape == (2, 7, 128)
     of_four = Batch(*(part[:1, :4] for part in batch[:3]), {})
     torch.testing.assert_close(hidden[:1, :4], encode(model.encoder, of_four))
-    assert not torch.allclose(hidden[:1, :4], alone)  # there, two of the four tokens are of the second type
+    assert not torch.allclose(
+        hidden[:1, :4], alone
+    )  # there, two of the four tokens are of the second type
 
 
 def test_encoders_without_types_never_see_them() -> None:
@@ -70,16 +81,24 @@ def test_encoders_without_types_never_see_them() -> None:
         config = type("Config", (), {"model_type": "plain", "type_vocab_size": 1})
 
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> object:
-            return type("Output", (), {"last_hidden_state": input_ids[:, :, None] * attention_mask[:, :, None]})
+            return type(
+                "Output",
+                (),
+                {"last_hidden_state": input_ids[:, :, None] * attention_mask[:, :, None]},
+            )
 
     assert encode(Plain(), batch_of([2]))[0].flatten().tolist() == [5, 6]
 
 
 def test_a_text_is_the_mean_of_its_tokens_and_has_length_1() -> None:
-    hidden = torch.tensor([[[2.0, 4.0], [4.0, 4.0], [100.0, -7.0]], [[0.0, -2.0], [0.0, 0.0], [0.0, 0.5]]])
+    hidden = torch.tensor(
+        [[[2.0, 4.0], [4.0, 4.0], [100.0, -7.0]], [[0.0, -2.0], [0.0, 0.0], [0.0, 0.5]]]
+    )
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     # (2 + 4) / 2 = 3 and (4 + 4) / 2 = 4, which is 5 long; (0 - 2 + 0 + 0.5) / 3 points down
-    torch.testing.assert_close(mean_pooled(hidden, mask), torch.tensor([[3 / 5, 4 / 5], [0.0, -1.0]]))
+    torch.testing.assert_close(
+        mean_pooled(hidden, mask), torch.tensor([[3 / 5, 4 / 5], [0.0, -1.0]])
+    )
     drawn = torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0), dtype=torch.bfloat16)
     pooled = mean_pooled(drawn, torch.ones(4, 6))
     assert pooled.dtype == torch.float32  # cosines over 0.03 need more than bf16
@@ -97,29 +116,42 @@ def test_contrastive_logits_of_three_texts_and_a_queue_of_two() -> None:
     ]
     found = contrastive_logits(first, second, keys, temperature=0.5)
     torch.testing.assert_close(found, torch.tensor(cosines) / 0.5)
-    torch.testing.assert_close(contrastive_logits(first, second, keys[:0], 0.1), torch.tensor(cosines)[:, :3] / 0.1)
+    torch.testing.assert_close(
+        contrastive_logits(first, second, keys[:0], 0.1), torch.tensor(cosines)[:, :3] / 0.1
+    )
 
 
-# --- words -------------------------------------------------------------------------------------------------------
+# --- words
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_the_word_head_is_that_of_the_formula_and_looks_at_masked_tokens_alone(tiny: Path) -> None:
     model = model_of(tiny)
-    target = [[IGNORED, 9, IGNORED, 11, IGNORED], [IGNORED, IGNORED, 30, IGNORED, IGNORED], [IGNORED] * 5]
+    target = [
+        [IGNORED, 9, IGNORED, 11, IGNORED],
+        [IGNORED, IGNORED, 30, IGNORED, IGNORED],
+        [IGNORED] * 5,
+    ]
     batch = batch_of([4, 5, 3], token=target)
     seen: list[Tensor] = []
     model.words.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     found = model("mlm", batch)["token"]
     hidden = encode(model.encoder, batch)
-    assert len(seen) == 1 and torch.equal(seen[0], torch.stack([hidden[0, 1], hidden[0, 3], hidden[1, 2]]))
-    # The same for every token, spelled out: dense, GELU, LayerNorm, dot product with the word embeddings, bias.
+    assert len(seen) == 1 and torch.equal(
+        seen[0], torch.stack([hidden[0, 1], hidden[0, 3], hidden[1, 2]])
+    )
+    # The same for every token, spelled out: dense, GELU, LayerNorm, dot product with the word
+    # embeddings, bias.
     dense, _, norm = model.words.transform
     x = hidden @ dense.weight.T + dense.bias
     x = x * (1 + torch.erf(x / 2**0.5)) / 2
     x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
     x = x * norm.weight + norm.bias
     logits = x @ model.encoder.get_input_embeddings().weight.T + model.words.bias  # (3, 5, V)
-    of_each = torch.logsumexp(logits, -1) - logits.gather(-1, torch.tensor(target).clamp_min(0)[..., None])[..., 0]
+    of_each = (
+        torch.logsumexp(logits, -1)
+        - logits.gather(-1, torch.tensor(target).clamp_min(0)[..., None])[..., 0]
+    )
     expected = torch.stack([of_each[0, 1], of_each[0, 3], of_each[1, 2]])
     torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
 
@@ -130,32 +162,40 @@ def test_words_are_learned_by_the_encoder_s_own_table(tiny: Path) -> None:
     table = model.encoder.get_input_embeddings().weight
     assert table.grad is not None and bool(table.grad[9].any()) and bool(table.grad[1000].any())
     assert {name for name in moved(model) if not name.startswith(("encoder", "words"))} == set()
-    assert sum(p.numel() for p in Words(128, *table.shape).parameters()) == 128 * 128 + 3 * 128 + len(table)
+    assert sum(
+        p.numel() for p in MaskedWordHead(128, *table.shape).parameters()
+    ) == 128 * 128 + 3 * 128 + len(table)
 
 
 def test_a_batch_without_a_masked_token_has_no_loss(tiny: Path) -> None:
     assert model_of(tiny)("mlm", batch_of([3], token=[[IGNORED] * 3]))["token"].shape == (0,)
 
 
-# --- match -------------------------------------------------------------------------------------------------------
+# --- match
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_match_is_poly1_of_the_first_token(tiny: Path) -> None:
     model, batch = model_of(tiny), batch_of([4, 6, 6], match=[1, 0, 1])
     assert model.match is not None
-    p = torch.softmax(model.match(encode(model.encoder, batch)[:, 0]), 1)  # another's query, a real one
+    p = torch.softmax(
+        model.match(encode(model.encoder, batch)[:, 0]), 1
+    )  # another's query, a real one
     truth = torch.stack([p[0, 1], p[1, 0], p[2, 1]])
     expected = -truth.log() + (1 - truth)
-    torch.testing.assert_close(model("query", batch)["match"].double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        model("query", batch)["match"].double(), expected, rtol=1e-6, atol=1e-6
+    )
     model("query", batch)["match"].sum().backward()
     assert {name.split(".")[0] for name in moved(model)} == {"encoder", "match"}
 
 
-# --- names -------------------------------------------------------------------------------------------------------
+# --- names
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_missing_and_rare_names_are_never_offered() -> None:
-    head = Names(8, 3).double()
+    head = NameHead(8, 3).double()
     with torch.no_grad():
         head.bias.copy_(torch.tensor([0.1, 0.2, 0.3]))
     first = torch.randn(2, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -164,10 +204,15 @@ def test_missing_and_rare_names_are_never_offered() -> None:
     x = functional.layer_norm(functional.gelu(dense(first)), (128,), norm.weight, norm.bias)
     assert len(head.table.weight) == RARE + 1 + 3 and logits.shape == (2, 3)
     for name in range(3):  # the vocabulary's first name has the row behind RARE
-        torch.testing.assert_close(logits[:, name], x @ head.table.weight[RARE + 1 + name] + 0.1 * (name + 1))
+        torch.testing.assert_close(
+            logits[:, name], x @ head.table.weight[RARE + 1 + name] + 0.1 * (name + 1)
+        )
     functional.cross_entropy(logits, torch.tensor([0, 2])).backward()
     assert head.table.weight.grad is not None
-    assert not head.table.weight.grad[[MISSING, RARE]].any() and head.table.weight.grad[RARE + 1 :].any(1).all()
+    assert (
+        not head.table.weight.grad[[MISSING, RARE]].any()
+        and head.table.weight.grad[RARE + 1 :].any(1).all()
+    )
     with torch.no_grad():
         head.table.weight[[MISSING, RARE]] = 50.0
     assert torch.equal(head(first), logits)
@@ -186,7 +231,8 @@ def test_an_ignored_brand_has_no_loss_and_no_gradient(tiny: Path) -> None:
     assert moved(model) == set()
 
 
-# --- which heads there are ---------------------------------------------------------------------------------------
+# --- which heads there are
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,23 +249,31 @@ def test_only_tasks_that_are_on_have_a_head(
     tasks: tuple[str, ...], names: dict[str, int], heads: set[str], tiny: Path
 ) -> None:
     model = model_of(tiny, tasks, names)
-    own = {name for name, _ in model.named_parameters() if not name.startswith(("encoder.", "words."))}
+    own = {
+        name for name, _ in model.named_parameters() if not name.startswith(("encoder.", "words."))
+    }
     assert {".".join(name.split(".")[: 1 + name.startswith("names")]) for name in own} == heads
     assert set(model("attributes", batch_of([4], **{name: [0] for name in names}))) == set(names)
     tables = model.name_tables()
-    assert {name: len(table) for name, table in tables.items()} == {name: RARE + 1 + n for name, n in names.items()}
+    assert {name: len(table) for name, table in tables.items()} == {
+        name: RARE + 1 + n for name, n in names.items()
+    }
     assert all(table is model.names[name].table.weight for name, table in tables.items())
 
 
 def test_the_contrastive_task_gives_the_pooled_texts(tiny: Path) -> None:
     model, batch = model_of(tiny), batch_of([4, 6])
     (name, texts), = model("contrastive", batch).items()  # fmt: skip
-    assert name == "text" and torch.equal(texts, mean_pooled(encode(model.encoder, batch), batch.mask))
+    assert name == "text" and torch.equal(
+        texts, mean_pooled(encode(model.encoder, batch), batch.mask)
+    )
 
 
 def test_names_of_which_the_vocabulary_has_none_are_not_learned() -> None:
     vocabulary = Vocabulary(("acme", "zeta"), ("red",), np.empty(0, np.int64))
     assert vocabulary_sizes(("brand", "color"), vocabulary) == {"brand": 2, "color": 1}
     assert vocabulary_sizes(("color",), vocabulary) == {"color": 1}
-    assert vocabulary_sizes(("brand", "color"), Vocabulary(("acme", "zeta"), (), vocabulary.grams)) == {"brand": 2}
+    assert vocabulary_sizes(
+        ("brand", "color"), Vocabulary(("acme", "zeta"), (), vocabulary.grams)
+    ) == {"brand": 2}
     assert vocabulary_sizes((), vocabulary) == vocabulary_sizes(("brand",), None) == {}

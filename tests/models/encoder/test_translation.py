@@ -52,7 +52,9 @@ def test_special_tokens_are_no_part_of_a_translation(marian: Path, texts: list[s
         assert answer and not any(word in answer for word in ("<pad>", "</s>"))
 
 
-def test_portions_hold_every_text_once(marian: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_portions_hold_every_text_once(
+    marian: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     translator = Translator(str(marian))
     (whole,) = translated(translator, texts)
     monkeypatch.setattr(translation, "TOKEN_BUDGET", 100)
@@ -64,15 +66,28 @@ def test_portions_hold_every_text_once(marian: Path, texts: list[str], monkeypat
 
 
 @pytest.mark.parametrize("budget", [1, 30, 100, 10_000])
-def test_groups_are_of_similar_length_and_within_the_budget(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_are_of_similar_length_and_within_the_budget(
+    budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(translation, "TOKEN_BUDGET", budget)
     lengths = [3, 9, 1, 9, 4, 50, 2, 3, 7]
     groups = by_length(lengths)
     order = [i for group in groups for i in group]
-    assert sorted(order) == list(range(9)) and order == [5, 1, 3, 8, 4, 0, 7, 6, 2]  # 50, 9, 9, 7, 4, 3, 3, 2, 1
+    assert sorted(order) == list(range(9)) and order == [
+        5,
+        1,
+        3,
+        8,
+        4,
+        0,
+        7,
+        6,
+        2,
+    ]  # 50, 9, 9, 7, 4, 3, 3, 2, 1
     for group in groups:
         assert len(group) * max(lengths[i] for i in group) <= budget or len(group) == 1
-    # A group ends only where the next text would not fit: at 30 tokens, 2 * 50, 4 * 9 and 5 * 4 + ... are too many.
+    # A group ends only where the next text would not fit: at 30 tokens, 2 * 50, 4 * 9 and 5 * 4 +
+    # ... are too many.
     assert groups == {
         1: [[i] for i in order],
         30: [[5], [1, 3, 8], [4, 0, 7, 6, 2]],
@@ -83,7 +98,9 @@ def test_groups_are_of_similar_length_and_within_the_budget(budget: int, monkeyp
 
 
 @pytest.mark.parametrize("lost", ["everything", "vocab.json", "source.spm", "model.safetensors"])
-def test_a_model_that_is_not_there_is_answered_with_what_to_download(lost: str, marian: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_answered_with_what_to_download(
+    lost: str, marian: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "es-en"
     if lost != "everything":
         folder.mkdir()
@@ -91,7 +108,13 @@ def test_a_model_that_is_not_there_is_answered_with_what_to_download(lost: str, 
             if file.name != lost:
                 (folder / file.name).write_bytes(file.read_bytes())
     sentence = complaint(folder)
-    for words in (str(folder), "download its files", "vocab.json", "Helsinki-NLP/opus-mt-es-en", "`translate_with`"):
+    for words in (
+        str(folder),
+        "download its files",
+        "vocab.json",
+        "Helsinki-NLP/opus-mt-es-en",
+        "`translate_with`",
+    ):
         assert words in sentence
 
 

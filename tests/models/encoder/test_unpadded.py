@@ -14,14 +14,21 @@ from competition.models.encoder.families import hidden_states
 from competition.models.encoder.heads import pool
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.pooling import POOLINGS
-from competition.models.encoder.unpadded import is_lean, layer_pass, pooled_states
+from competition.models.encoder.unpadded import layer_pass, pooled_states, runs_unpadded
 
-SIZE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+SIZE = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+}
 
 
 def encoder(model_type: str) -> Any:
     """A small one of random weights in float64."""
-    config = AutoConfig.for_model(model_type, vocab_size=50, pad_token_id=1, max_position_embeddings=20, **SIZE)
+    config = AutoConfig.for_model(
+        model_type, vocab_size=50, pad_token_id=1, max_position_embeddings=20, **SIZE
+    )
     torch.manual_seed(0)
     return AutoModel.from_config(config, add_pooling_layer=False).double().eval()
 
@@ -46,9 +53,13 @@ def results(
     if lean:
         pooled = pooled_states(model, inputs, delta, pooling, layer_pass, save_memory)
     else:
-        pooled = pool(hidden_states(model, inputs.ids, inputs.mask, inputs.types, delta), inputs.mask, pooling)
+        pooled = pool(
+            hidden_states(model, inputs.ids, inputs.mask, inputs.types, delta), inputs.mask, pooling
+        )
     loss = pooled.sin().sum()
-    (of_delta,) = torch.autograd.grad(loss, delta, retain_graph=True)  # as an attack does before the backward pass
+    (of_delta,) = torch.autograd.grad(
+        loss, delta, retain_graph=True
+    )  # as an attack does before the backward pass
     model.zero_grad()
     loss.backward()
     return pooled, of_delta, [p.grad.clone() for p in model.parameters()]
@@ -62,8 +73,11 @@ def test_pooled_texts_are_those_of_the_library(
     pooling: str, model_type: str, lengths: list[int], save_memory: bool
 ) -> None:
     model, inputs = encoder(model_type), texts(lengths)
-    assert is_lean(model)
-    expected, found = results(model, inputs, False, pooling), results(model, inputs, True, pooling, save_memory)
+    assert runs_unpadded(model)
+    expected, found = (
+        results(model, inputs, False, pooling),
+        results(model, inputs, True, pooling, save_memory),
+    )
     for one, other in zip([*expected[:2], *expected[2]], [*found[:2], *found[2]], strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
     assert bool(expected[1].abs().max() > 1e-4)
@@ -79,8 +93,10 @@ def test_in_training_attention_is_the_librarys_without_dropout() -> None:
 
 
 def test_other_architectures_are_left_to_the_library() -> None:
-    config = AutoConfig.for_model("distilbert", vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32)
-    assert not is_lean(AutoModel.from_config(config))
+    config = AutoConfig.for_model(
+        "distilbert", vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32
+    )
+    assert not runs_unpadded(AutoModel.from_config(config))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -90,12 +106,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     y = drop(x, share)
     kept = y.detach() != 0
     # Five deviations of a mean of a million draws.
-    assert kept.double().mean().item() == pytest.approx(1 - share, abs=5 * np.sqrt(share * (1 - share) / 1e6))
+    assert kept.double().mean().item() == pytest.approx(
+        1 - share, abs=5 * np.sqrt(share * (1 - share) / 1e6)
+    )
     assert y.detach()[kept].unique().tolist() == pytest.approx([1 / (1 - share)], rel=1e-4)
     y.sum().backward()
     assert torch.equal(x.grad, y.detach())
     neighbours = (kept[:-1] & kept[1:]).double().mean().item()
-    assert neighbours == pytest.approx((1 - share) ** 2, abs=0.003)  # drawn together, yet independent
+    assert neighbours == pytest.approx(
+        (1 - share) ** 2, abs=0.003
+    )  # drawn together, yet independent
 
 
 def test_the_same_seed_draws_the_same_dropout(tmp_path: Path) -> None:

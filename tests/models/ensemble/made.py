@@ -49,19 +49,29 @@ def make_member(name: str, kind: str, values: Array, rows: pd.DataFrame) -> Memb
     """A member that says `values`, `(rows, outputs)`, of the rows, and the same to every fold."""
     outputs = pd.DataFrame(values, columns=list(KINDS[kind].outputs))
     outputs.insert(0, "example_id", rows["example_id"].to_numpy())
-    train, test = (outputs[(rows["split"] == split).to_numpy()].reset_index(drop=True) for split in ("train", "test"))
+    train, test = (
+        outputs[(rows["split"] == split).to_numpy()].reset_index(drop=True)
+        for split in ("train", "test")
+    )
     return Member(name, kind, dict.fromkeys(FOLDS, train), test)
 
 
 def regressor(name: str, rows: pd.DataFrame, noise: float, seed: int) -> Member:
     """A member that says the gain and noise."""
     gain = rows["label"].map(GAINS["paper"]).to_numpy(np.float64)
-    return make_member(name, "gain", (gain + np.random.default_rng(seed).normal(0, noise, len(rows)))[:, None], rows)
+    return make_member(
+        name,
+        "gain",
+        (gain + np.random.default_rng(seed).normal(0, noise, len(rows)))[:, None],
+        rows,
+    )
 
 
 def classifier(name: str, rows: pd.DataFrame, noise: float, seed: int) -> Member:
     """A member whose probabilities know the class, with noise, and are much too low for substitutes."""
-    logits = np.eye(4)[label_codes(rows["label"])] + np.random.default_rng(seed).normal(0, noise, (len(rows), 4))
+    logits = np.eye(4)[label_codes(rows["label"])] + np.random.default_rng(seed).normal(
+        0, noise, (len(rows), 4)
+    )
     return make_member(name, "classes", probabilities(2 * logits - [0, 1.2, 0, 0]), rows)
 
 

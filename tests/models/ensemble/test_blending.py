@@ -10,9 +10,16 @@ from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import blending
 from competition.models.ensemble.blending import blend
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import Combined, Member, Rows
+from competition.models.ensemble.members import Combined, EnsembleRows, Member
 from competition.scoring.tasks import TASKS
-from tests.models.ensemble.made import FOLDS, folds_of, make_examples, make_member, recipe_of, regressor
+from tests.models.ensemble.made import (
+    FOLDS,
+    folds_of,
+    make_examples,
+    make_member,
+    recipe_of,
+    regressor,
+)
 
 # Three training products and a test product; p_exact, p_substitute, p_complement, p_irrelevant.
 CLASSES = {
@@ -27,14 +34,20 @@ SUBSTITUTE = [0.4, 0.3, 0.6, 0.2]
 def four_products() -> tuple[pd.DataFrame, list[Member]]:
     """One training query of three products, one test query of one, and the members of the published ensemble."""
     rows = make_examples(train=1, test=1, depth=3).head(4).assign(task1=True)
-    members = [make_member(name, "classes", np.array(values), rows) for name, values in CLASSES.items()]
-    members += [make_member(name, "gain", np.array(values)[:, None], rows) for name, values in GAINS.items()]
+    members = [
+        make_member(name, "classes", np.array(values), rows) for name, values in CLASSES.items()
+    ]
+    members += [
+        make_member(name, "gain", np.array(values)[:, None], rows) for name, values in GAINS.items()
+    ]
     return rows, members
 
 
 def published(task: str, rows: pd.DataFrame, members: list[Member]) -> np.ndarray:
     """What the published rule says of the four products, `(4, outputs)`."""
-    fitted = cross_fit(TASKS[task], members, rows, folds_of(rows), EnsembleRecipe(name="x", method="paper"))
+    fitted = cross_fit(
+        TASKS[task], members, rows, folds_of(rows), EnsembleRecipe(name="x", method="paper")
+    )
     assert fitted.held_out[0]["example_id"].tolist() == [0, 1, 2]
     assert fitted.test[0]["example_id"].tolist() == [3]
     return pd.concat([fitted.held_out[0], fitted.test[0]]).drop(columns="example_id").to_numpy()
@@ -44,10 +57,22 @@ def test_the_published_score_is_the_mean_expected_gain_of_classes_plus_the_mean_
     rows, members = four_products()
     # sum of (E 1, S .1, C .01, I 0) times the mean probabilities, plus mean(r1, r2, r3)
     expected = [
-        (0.6 + 0.9 + 0.3) / 3 * 1 + (0.2 + 0.1 + 0.6) / 3 * 0.1 + (0.1 + 0.0 + 0.1) / 3 * 0.01 + (0.9 + 1.0 + 0.5) / 3,
-        (0.1 + 0.2 + 0.3) / 3 * 1 + (0.1 + 0.5 + 0.3) / 3 * 0.1 + (0.4 + 0.2 + 0.0) / 3 * 0.01 + (0.2 + 0.3 + 0.1) / 3,
-        (0.3 + 0.0 + 0.3) / 3 * 1 + (0.3 + 0.3 + 0.0) / 3 * 0.1 + (0.3 + 0.0 + 0.0) / 3 * 0.01 + (0.1 + 0.0 + 0.2) / 3,
-        (1.0 + 0.4 + 0.1) / 3 * 1 + (0.0 + 0.6 + 0.3) / 3 * 0.1 + (0.0 + 0.0 + 0.6) / 3 * 0.01 + (0.5 + 0.7 + 0.9) / 3,
+        (0.6 + 0.9 + 0.3) / 3 * 1
+        + (0.2 + 0.1 + 0.6) / 3 * 0.1
+        + (0.1 + 0.0 + 0.1) / 3 * 0.01
+        + (0.9 + 1.0 + 0.5) / 3,
+        (0.1 + 0.2 + 0.3) / 3 * 1
+        + (0.1 + 0.5 + 0.3) / 3 * 0.1
+        + (0.4 + 0.2 + 0.0) / 3 * 0.01
+        + (0.2 + 0.3 + 0.1) / 3,
+        (0.3 + 0.0 + 0.3) / 3 * 1
+        + (0.3 + 0.3 + 0.0) / 3 * 0.1
+        + (0.3 + 0.0 + 0.0) / 3 * 0.01
+        + (0.1 + 0.0 + 0.2) / 3,
+        (1.0 + 0.4 + 0.1) / 3 * 1
+        + (0.0 + 0.6 + 0.3) / 3 * 0.1
+        + (0.0 + 0.0 + 0.6) / 3 * 0.01
+        + (0.5 + 0.7 + 0.9) / 3,
     ]
     np.testing.assert_allclose(published("task1", rows, members)[:, 0], expected)
 
@@ -62,7 +87,12 @@ def test_the_published_classes_are_mean_probabilities() -> None:
 def test_the_published_probability_of_a_substitute_is_a_mean_too() -> None:
     rows, members = four_products()
     members = [*members[:2], make_member("t3", "substitute", np.array(SUBSTITUTE)[:, None], rows)]
-    expected = [(0.2 + 0.1 + 0.4) / 3, (0.1 + 0.5 + 0.3) / 3, (0.3 + 0.3 + 0.6) / 3, (0.0 + 0.6 + 0.2) / 3]
+    expected = [
+        (0.2 + 0.1 + 0.4) / 3,
+        (0.1 + 0.5 + 0.3) / 3,
+        (0.3 + 0.3 + 0.6) / 3,
+        (0.0 + 0.6 + 0.2) / 3,
+    ]
     np.testing.assert_allclose(published("task3", rows, members)[:, 0], expected)
 
 
@@ -74,20 +104,31 @@ def test_the_published_rule_looks_at_no_label() -> None:
 
 def test_weights_are_shown_by_the_name_of_their_member() -> None:
     rows, members = four_products()
-    weights = blend(Rows(TASKS["task1"], members, rows, folds_of(rows), recipe_of("paper")), 0).weights["all"]
+    weights = blend(
+        EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe_of("paper")), 0
+    ).weights["all"]
     assert weights == {name: pytest.approx(1 / 3) for name in ("c1", "c2", "c3", "r1", "r2", "r3")}
 
 
-# --- locales -----------------------------------------------------------------------------------------------------
+# --- locales
+# -----------------------------------------------------------------------------------------------------
 
 
 def swapped_by_locale() -> tuple[pd.DataFrame, list[Member]]:
     """`a` knows the gains of `us` and `b` those of the others; few queries are from `jp`."""
     rows = make_examples(train=300, test=30).assign(task1=True)
-    rows["locale"] = np.where(rows["query_id"] % 7 == 0, "jp", np.where(rows["query_id"] % 2, "us", "es"))
-    good, poor = ([regressor(name, rows, noise, seed) for name in "ab"] for noise, seed in ((0.05, 1), (3.0, 2)))
+    rows["locale"] = np.where(
+        rows["query_id"] % 7 == 0, "jp", np.where(rows["query_id"] % 2, "us", "es")
+    )
+    good, poor = (
+        [regressor(name, rows, noise, seed) for name in "ab"]
+        for noise, seed in ((0.05, 1), (3.0, 2))
+    )
     from_us = (rows["locale"] == "us").to_numpy()
-    return rows, [_choose(good[0], poor[0], rows, from_us), _choose(good[1], poor[1], rows, ~from_us)]
+    return rows, [
+        _choose(good[0], poor[0], rows, from_us),
+        _choose(good[1], poor[1], rows, ~from_us),
+    ]
 
 
 def _choose(one: Member, other: Member, rows: pd.DataFrame, first: np.ndarray) -> Member:
@@ -99,24 +140,37 @@ def test_a_locale_with_enough_queries_has_its_own_weights(monkeypatch: pytest.Mo
     monkeypatch.setattr(blending, "ENOUGH_QUERIES", 50)
     rows, members = swapped_by_locale()
     weights = blend(
-        Rows(TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=True)), 0
+        EnsembleRows(
+            TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=True)
+        ),
+        0,
     ).weights
     assert set(weights) == {"all", "us", "es"}  # of jp there are 34 queries
     assert weights["us"]["a"] > 0.9 and weights["es"]["b"] > 0.9
     assert all(sum(each.values()) == pytest.approx(1) for each in weights.values())
 
 
-def test_rows_are_averaged_with_the_weights_of_their_locale_or_the_common_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_averaged_with_the_weights_of_their_locale_or_the_common_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(blending, "ENOUGH_QUERIES", 50)
     rows, members = swapped_by_locale()
     common, own = (
-        blend(Rows(TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=on)), 0)
+        blend(
+            EnsembleRows(
+                TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=on)
+            ),
+            0,
+        )
         for on in (False, True)
     )
     assert own.weights["all"] == common.weights["all"]
     locale = rows.loc[folds_of(rows) == 0, "locale"].to_numpy()
     assert (own.held_out == common.held_out).ravel()[locale == "jp"].all()
-    held = [member.seen[0].set_index("example_id").loc[rows.index[folds_of(rows) == 0], "gain"] for member in members]
+    held = [
+        member.seen[0].set_index("example_id").loc[rows.index[folds_of(rows) == 0], "gain"]
+        for member in members
+    ]
     for name in ("us", "es"):
         expected = own.weights[name]["a"] * held[0] + own.weights[name]["b"] * held[1]
         np.testing.assert_allclose(own.held_out[locale == name, 0], expected[locale == name])
@@ -128,22 +182,27 @@ def test_rows_are_averaged_with_the_weights_of_their_locale_or_the_common_ones(m
 def test_without_enough_queries_all_have_the_common_weights() -> None:
     rows, members = swapped_by_locale()
     recipe = recipe_of("greedy", per_locale=True)
-    assert set(blend(Rows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0).weights) == {"all"}
+    assert set(
+        blend(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0).weights
+    ) == {"all"}
 
 
-# --- ranks -------------------------------------------------------------------------------------------------------
+# --- ranks
+# -------------------------------------------------------------------------------------------------------
 
 
 def transformed(member: Member) -> Member:
     """The member with gains on another scale, in the same order."""
-    one, test = (frame.assign(gain=np.exp(3 * frame["gain"]) - 7) for frame in (member.seen[0], member.test))
+    one, test = (
+        frame.assign(gain=np.exp(3 * frame["gain"]) - 7) for frame in (member.seen[0], member.test)
+    )
     return replace(member, seen=dict.fromkeys(FOLDS, one), test=test)
 
 
 def by_rank(rows: pd.DataFrame, members: list[Member], space: str) -> Combined:
     """The average of the first fold in a space."""
     recipe = recipe_of("greedy", space=space)
-    return blend(Rows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0)
+    return blend(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0)
 
 
 def test_averages_of_ranks_do_not_know_the_scale_of_a_member() -> None:
@@ -153,13 +212,20 @@ def test_averages_of_ranks_do_not_know_the_scale_of_a_member() -> None:
     plain, same = (by_rank(rows, each, "rank") for each in (members, other))
     assert plain.weights == same.weights and 0 < plain.weights["all"]["b"] < 1
     assert (plain.held_out == same.held_out).all() and (plain.test == same.test).all()
-    assert (by_rank(rows, members, "score").held_out != by_rank(rows, other, "score").held_out).any()
+    assert (
+        by_rank(rows, members, "score").held_out != by_rank(rows, other, "score").held_out
+    ).any()
 
 
 def test_ranks_are_averaged_within_the_query() -> None:
     rows = make_examples(train=5, test=1, depth=3).assign(task1=True)
     said = {"a": [0.1, 0.9, 0.5], "b": [5.0, 7.0, 6.0]}
-    members = [make_member(name, "gain", np.tile(values, 6)[:, None], rows) for name, values in said.items()]
+    members = [
+        make_member(name, "gain", np.tile(values, 6)[:, None], rows)
+        for name, values in said.items()
+    ]
     found = by_rank(rows, members, "rank")
-    np.testing.assert_allclose(found.held_out[:, 0], [1 / 3, 3 / 3, 2 / 3])  # both rank alike, whatever the weights
+    np.testing.assert_allclose(
+        found.held_out[:, 0], [1 / 3, 3 / 3, 2 / 3]
+    )  # both rank alike, whatever the weights
     np.testing.assert_allclose(found.test[:, 0], [1 / 3, 3 / 3, 2 / 3])

@@ -14,7 +14,12 @@ from competition.models.ensemble.crossfit import CrossFitted, cross_fit
 from competition.models.ensemble.gbdt import fit_trees
 from competition.models.ensemble.members import Member, outputs_of
 from competition.models.ensemble.meta_features import Outputs, level2_features
-from competition.models.ensemble.thresholds import apply_factors, can, confident_mass, learn_factors
+from competition.models.ensemble.thresholds import (
+    alternating_normalization,
+    apply_factors,
+    confident_mass,
+    learn_factors,
+)
 from competition.scoring.evaluation import graded_rows
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import ANSWER_KIND, LABELS, TASKS, label_codes
@@ -78,7 +83,9 @@ def _short_patience() -> Iterator[None]:
         yield
 
 
-def fit(task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe) -> CrossFitted:
+def fit(
+    task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe
+) -> CrossFitted:
     """The ensemble of some examples."""
     return cross_fit(TASKS[task], members, examples, folds_of(examples), recipe)
 
@@ -93,10 +100,13 @@ def same(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return one.equals(other)
 
 
-# --- what a fold sees --------------------------------------------------------------------------------------------
+# --- what a fold sees
+# --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.values[0][1] != {"method": "paper"}])
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.values[0][1] != {"method": "paper"}]
+)
 def test_a_fold_is_scored_by_what_never_saw_its_labels(case: tuple[str, Keys]) -> None:
     task, keys = case
     examples = make_examples(75, 5)
@@ -115,11 +125,14 @@ def test_a_fold_is_scored_by_what_never_saw_its_labels(case: tuple[str, Keys]) -
 def test_the_published_rule_sees_no_label_at_all(task: str) -> None:
     examples = make_examples()
     members = make_members(task, examples)
-    before, after = (fit(task, members, each, recipe_of("paper")) for each in (examples, spoil(examples, 2)))
+    before, after = (
+        fit(task, members, each, recipe_of("paper")) for each in (examples, spoil(examples, 2))
+    )
     assert all(same(before.held_out[k], after.held_out[k]) for k in FOLDS)
 
 
-# --- rows and orders ---------------------------------------------------------------------------------------------
+# --- rows and orders
+# ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -145,14 +158,19 @@ def small(request: pytest.FixtureRequest) -> Small:
 
 def without_labels(examples: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
     """The examples, some of them unlabelled."""
-    return examples.assign(label=examples["label"].mask(which), substitute=examples["substitute"].mask(which))
+    return examples.assign(
+        label=examples["label"].mask(which), substitute=examples["substitute"].mask(which)
+    )
 
 
 def test_each_row_is_there_once_also_without_a_label_and_outside_the_task(small: Small) -> None:
     examples, fold = small.examples, folds_of(small.examples)
     for k, held_out, test in zip(FOLDS, small.fitted.held_out, small.fitted.test, strict=True):
         assert held_out["example_id"].tolist() == examples.loc[fold == k, "example_id"].tolist()
-        assert test["example_id"].tolist() == examples.loc[examples["split"] == "test", "example_id"].tolist()
+        assert (
+            test["example_id"].tolist()
+            == examples.loc[examples["split"] == "test", "example_id"].tolist()
+        )
     covered = pd.concat(small.fitted.held_out)["example_id"]
     assert sorted(covered) == examples.loc[examples["split"] == "train", "example_id"].tolist()
 
@@ -175,8 +193,13 @@ def test_neither_orders_nor_labels_of_test_rows_change_anything(small: Small) ->
 @pytest.mark.parametrize("method", ["paper", "greedy", "search"])
 def test_outputs_are_the_weighted_average(method: str) -> None:
     examples = make_examples()
-    members = [member for seed in (1, 2) for member in make_members("task1", examples, seed=seed)[2:]]
-    members = [Member(name, member.kind, member.seen, member.test) for name, member in zip("ab", members, strict=True)]
+    members = [
+        member for seed in (1, 2) for member in make_members("task1", examples, seed=seed)[2:]
+    ]
+    members = [
+        Member(name, member.kind, member.seen, member.test)
+        for name, member in zip("ab", members, strict=True)
+    ]
     fitted = fit("task1", members, examples, recipe_of(method))
     for k in FOLDS:
         weights = fitted.learned[k].weights["all"]
@@ -185,8 +208,12 @@ def test_outputs_are_the_weighted_average(method: str) -> None:
             (fitted.held_out[k], [m.seen[k] for m in members]),
             (fitted.test[k], [m.test for m in members]),
         ):
-            gains = [frame.set_index("example_id")["gain"].loc[outputs["example_id"]] for frame in said]
-            np.testing.assert_allclose(outputs["score"], weights["a"] * gains[0] + weights["b"] * gains[1])
+            gains = [
+                frame.set_index("example_id")["gain"].loc[outputs["example_id"]] for frame in said
+            ]
+            np.testing.assert_allclose(
+                outputs["score"], weights["a"] * gains[0] + weights["b"] * gains[1]
+            )
 
 
 def test_members_that_do_not_fit_are_refused() -> None:
@@ -198,7 +225,8 @@ def test_members_that_do_not_fit_are_refused() -> None:
         fit("task1", [*make_members("task1", examples), short], examples, recipe_of("greedy"))
 
 
-# --- honest scores -----------------------------------------------------------------------------------------------
+# --- honest scores
+# -----------------------------------------------------------------------------------------------
 
 
 def shuffled_labels() -> pd.DataFrame:
@@ -207,15 +235,22 @@ def shuffled_labels() -> pd.DataFrame:
     return with_labels(examples, np.random.default_rng(3).choice(LABELS, len(examples)))
 
 
-def in_sample(task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe) -> pd.DataFrame:
+def in_sample(
+    task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe
+) -> pd.DataFrame:
     """What trees say of the very rows that they were fitted to: how not to do it."""
     rows = examples[examples["split"] == "train"].reset_index(drop=True)
-    said = [Outputs(member.name, member.kind, outputs_of(member.kind, member.seen[0])) for member in members]
+    said = [
+        Outputs(member.name, member.kind, outputs_of(member.kind, member.seen[0]))
+        for member in members
+    ]
     features = level2_features(TASKS[task], said, rows, None, leaky=False)[1]
     everything = np.flatnonzero(rows[task])
     trees = fit_trees(recipe, TASKS[task], features, rows, everything, [everything], 0)
     values = trees.predict(features)[0]
-    return pd.DataFrame({"example_id": rows["example_id"], **dict(zip(_columns(task), values.T, strict=True))})
+    return pd.DataFrame(
+        {"example_id": rows["example_id"], **dict(zip(_columns(task), values.T, strict=True))}
+    )
 
 
 def _columns(task: str) -> list[str]:
@@ -226,8 +261,12 @@ def _columns(task: str) -> list[str]:
 def test_luck_is_learned_in_sample_and_not_by_cross_fitting(task: str, method: str) -> None:
     members, examples = make_members(task, make_examples(60, 5)), shuffled_labels()
     recipe = recipe_of(method, trees=40, leaves=31, min_rows_per_leaf=2, shrinkage=0.3)
-    blind = score_of(task, pd.concat(fit(task, members, examples, recipe_of("paper")).held_out), examples)
-    cross_fitted = score_of(task, pd.concat(fit(task, members, examples, recipe).held_out), examples)
+    blind = score_of(
+        task, pd.concat(fit(task, members, examples, recipe_of("paper")).held_out), examples
+    )
+    cross_fitted = score_of(
+        task, pd.concat(fit(task, members, examples, recipe).held_out), examples
+    )
     assert score_of(task, in_sample(task, members, examples, recipe), examples) > blind + 0.2
     assert abs(cross_fitted - blind) < 0.06
 
@@ -242,7 +281,8 @@ def test_what_members_say_is_learned_by_cross_fitting() -> None:
     assert trees > paper + 0.02  # members say too little of substitutes
 
 
-# --- decisions ---------------------------------------------------------------------------------------------------
+# --- decisions
+# ---------------------------------------------------------------------------------------------------
 
 
 def values_of(task: str, frames: list[pd.DataFrame]) -> list[Array]:
@@ -254,16 +294,21 @@ def test_alternating_normalisation_reads_labels_and_outputs_of_the_other_folds()
     examples = make_examples()
     examples["task2"] = examples["query_id"] % 3 > 0
     members = make_members("task2", examples)
-    plain, moved = (fit("task2", members, examples, recipe_of("paper", can=on)) for on in (False, True))
+    plain, moved = (
+        fit("task2", members, examples, recipe_of("paper", can=on)) for on in (False, True)
+    )
     graded = graded_rows(TASKS["task2"], examples[examples["split"] == "train"])
     held_out = pd.concat(plain.held_out).set_index("example_id")
     for k in FOLDS:
         others = graded[folds_of(graded) != k]
         prior = np.bincount(label_codes(others["label"]), minlength=4) / len(others)
         mass = confident_mass(held_out.loc[others["example_id"]].to_numpy())
-        for before, after in ((plain.held_out[k], moved.held_out[k]), (plain.test[k], moved.test[k])):
+        for before, after in (
+            (plain.held_out[k], moved.held_out[k]),
+            (plain.test[k], moved.test[k]),
+        ):
             before, after = values_of("task2", [before, after])
-            np.testing.assert_allclose(after, can(before, prior, mass))
+            np.testing.assert_allclose(after, alternating_normalization(before, prior, mass))
             assert (after != before).any()
 
 
@@ -271,10 +316,17 @@ def test_alternating_normalisation_answers_a_test_row_whoever_is_asked_with_it()
     examples = make_examples(40, 20)
     members, recipe = make_members("task2", examples), recipe_of("paper", can=True)
     few = examples[(examples["split"] == "train") | (examples["query_id"] == 45)]
-    of_few = [replace(m, test=m.test[m.test["example_id"].isin(few["example_id"])].reset_index()) for m in members]
-    many, alone = (fit("task2", *each, recipe).test for each in ((members, examples), (of_few, few)))
+    of_few = [
+        replace(m, test=m.test[m.test["example_id"].isin(few["example_id"])].reset_index())
+        for m in members
+    ]
+    many, alone = (
+        fit("task2", *each, recipe).test for each in ((members, examples), (of_few, few))
+    )
     for one, other in zip(many, alone, strict=True):
-        pd.testing.assert_frame_equal(one.set_index("example_id").loc[other["example_id"]].reset_index(), other)
+        pd.testing.assert_frame_equal(
+            one.set_index("example_id").loc[other["example_id"]].reset_index(), other
+        )
 
 
 @pytest.mark.parametrize("task", ["task2", "task3"])
@@ -282,7 +334,10 @@ def test_alternating_normalisation_answers_a_test_row_whoever_is_asked_with_it()
 def test_thresholds_are_those_that_the_other_folds_ask_for(task: str, metric: str) -> None:
     examples = make_examples()
     members = make_members(task, examples)
-    plain, moved = (fit(task, members, examples, recipe_of("paper", thresholds=each)) for each in ("none", metric))
+    plain, moved = (
+        fit(task, members, examples, recipe_of("paper", thresholds=each))
+        for each in ("none", metric)
+    )
     held_out = pd.concat(plain.held_out).set_index("example_id")
     graded = graded_rows(TASKS[task], examples[examples["split"] == "train"])
     for k in FOLDS:
@@ -295,7 +350,9 @@ def test_thresholds_are_those_that_the_other_folds_ask_for(task: str, metric: st
         )
         np.testing.assert_allclose(after, apply_factors(factors, before))
         np.testing.assert_allclose(test_after, apply_factors(factors, test_before))
-    assert score_of(task, pd.concat(moved.held_out), examples) > score_of(task, pd.concat(plain.held_out), examples)
+    assert score_of(task, pd.concat(moved.held_out), examples) > score_of(
+        task, pd.concat(plain.held_out), examples
+    )
 
 
 @pytest.mark.parametrize(
@@ -304,5 +361,7 @@ def test_thresholds_are_those_that_the_other_folds_ask_for(task: str, metric: st
 def test_decisions_leave_the_tasks_alone_that_they_are_not_about(task: str, keys: Keys) -> None:
     examples = make_examples(30)
     members = make_members(task, examples)
-    plain, decided = (fit(task, members, examples, recipe_of("paper", **each)) for each in ({}, keys))
+    plain, decided = (
+        fit(task, members, examples, recipe_of("paper", **each)) for each in ({}, keys)
+    )
     assert all(map(same, plain.held_out + plain.test, decided.held_out + decided.test))

@@ -13,7 +13,12 @@ from competition.scoring.tasks import GAINS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import make_examples, recipe_of
 
 Positions = NDArray[np.int64]
-TREES = (("lightgbm", "task1"), ("lightgbm", "task2"), ("lightgbm", "task3"), ("lambdarank", "task1"))
+TREES = (
+    ("lightgbm", "task1"),
+    ("lightgbm", "task2"),
+    ("lightgbm", "task3"),
+    ("lambdarank", "task1"),
+)
 
 
 def planted(queries: int = 90, noise: float = 0.3) -> tuple[pd.DataFrame, NDArray[np.float32]]:
@@ -30,7 +35,10 @@ def thirds(rows: pd.DataFrame) -> list[Positions]:
 
 
 def fit(
-    recipe: EnsembleRecipe, task: str, data: tuple[pd.DataFrame, NDArray[np.float32]], watched: list[Positions]
+    recipe: EnsembleRecipe,
+    task: str,
+    data: tuple[pd.DataFrame, NDArray[np.float32]],
+    watched: list[Positions],
 ) -> Trees:
     """Trees on the first third."""
     rows, features = data
@@ -44,11 +52,15 @@ def log_loss(probability_of_truth: Array) -> float:
 
 def ndcg_of(rows: pd.DataFrame, score: Array) -> float:
     """The mean nDCG of the queries that have a gain, ties by product_id."""
-    gain, tie = rows["label"].map(GAINS["paper"]).to_numpy(), pd.factorize(rows["product_id"], sort=True)[0]
+    gain, tie = (
+        rows["label"].map(GAINS["paper"]).to_numpy(),
+        pd.factorize(rows["product_id"], sort=True)[0],
+    )
     return float(np.nanmean(ndcg_per_query(rows["query_id"].to_numpy(), gain, score, tie)[1]))
 
 
-# --- what is learned ---------------------------------------------------------------------------------------------
+# --- what is learned
+# ---------------------------------------------------------------------------------------------
 
 
 def test_classes_that_are_planted_are_found() -> None:
@@ -74,7 +86,9 @@ def test_substitutes_that_are_planted_are_found() -> None:
 def test_substitutes_are_found_where_no_label_says_what_the_others_are() -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
-    trees = fit(recipe_of("lightgbm", trees=60), "task3", (rows.assign(label=None), features), [watched])
+    trees = fit(
+        recipe_of("lightgbm", trees=60), "task3", (rows.assign(label=None), features), [watched]
+    )
     found = trees.predict(features[unseen])[0]
     assert trees.classes == 2 and found.shape == (len(unseen), 1)
     assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
@@ -87,15 +101,23 @@ def test_an_order_that_is_planted_is_found(method: str) -> None:
     trees = fit(recipe_of(method, trees=60), "task1", (rows, features), [watched])
     found = trees.predict(features[unseen])[0]
     assert found.shape == (len(unseen), 1)
-    assert ndcg_of(rows.iloc[unseen], found[:, 0]) > 0.97 > ndcg_of(rows.iloc[unseen], np.zeros(len(unseen)))
+    assert (
+        ndcg_of(rows.iloc[unseen], found[:, 0])
+        > 0.97
+        > ndcg_of(rows.iloc[unseen], np.zeros(len(unseen)))
+    )
 
 
 def test_a_ranking_score_of_classes_is_their_expected_gain() -> None:
     data = planted()
     watched, recipe = [thirds(data[0])[1]], recipe_of("lightgbm")
-    classes, score = (fit(recipe, task, data, watched).predict(data[1])[0] for task in ("task2", "task1"))
+    classes, score = (
+        fit(recipe, task, data, watched).predict(data[1])[0] for task in ("task2", "task1")
+    )
     # E 1, S .1, C .01, I 0
-    np.testing.assert_allclose(score[:, 0], classes[:, 0] + 0.1 * classes[:, 1] + 0.01 * classes[:, 2])
+    np.testing.assert_allclose(
+        score[:, 0], classes[:, 0] + 0.1 * classes[:, 1] + 0.01 * classes[:, 2]
+    )
 
 
 @pytest.mark.parametrize(("method", "task"), TREES)
@@ -120,8 +142,13 @@ def test_rows_that_are_not_learned_or_watched_change_nothing(method: str, task: 
     other = features.copy()
     other[unseen] = 0
     unknown = rows.assign(label=rows["label"].where(rows["query_id"] % 3 < 2))
-    unknown["substitute"] = (unknown["label"] == "substitute").astype("boolean").where(unknown["label"].notna())
-    one, same = (fit(recipe_of(method), task, data, [watched]) for data in ((rows, features), (unknown, other)))
+    unknown["substitute"] = (
+        (unknown["label"] == "substitute").astype("boolean").where(unknown["label"].notna())
+    )
+    one, same = (
+        fit(recipe_of(method), task, data, [watched])
+        for data in ((rows, features), (unknown, other))
+    )
     assert one.predict(features)[0].tolist() == same.predict(features)[0].tolist()
 
 
@@ -133,12 +160,15 @@ def test_nothing_to_learn_leaves_the_shares_of_the_classes() -> None:
     np.testing.assert_allclose(trees.predict(features[:2])[0], [shares, shares], atol=1e-3)
 
 
-# --- lists -------------------------------------------------------------------------------------------------------
+# --- lists
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_lambdarank_is_told_the_gains_and_looks_at_whole_lists() -> None:
     rows, features = planted(30)
-    rows["query_id"] = np.where(rows["query_id"] < 6, 0, rows["query_id"])  # two of 6 queries are in the first third
+    rows["query_id"] = np.where(
+        rows["query_id"] < 6, 0, rows["query_id"]
+    )  # two of 6 queries are in the first third
     recipe, learned = recipe_of("lambdarank"), thirds(rows)[0]
     trees = fit(recipe, "task1", (rows, features), [thirds(rows)[1]])
     longest = rows.iloc[learned].groupby("query_id").size().max()
@@ -149,19 +179,31 @@ def test_lambdarank_is_told_the_gains_and_looks_at_whole_lists() -> None:
     order = rows.iloc[learned].sort_values("query_id", kind="stable")
     gain = np.array(trees.booster.params["label_gain"])[data.get_label().astype(int)]
     assert gain.tolist() == order["label"].map(GAINS["paper"]).tolist()
-    assert trees.booster.params["label_gain"] == [GAINS["paper"][label] for label in reversed(LABELS)]
+    assert trees.booster.params["label_gain"] == [
+        GAINS["paper"][label] for label in reversed(LABELS)
+    ]
 
 
-def test_lists_that_lightgbm_does_not_take_are_split_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_that_lightgbm_does_not_take_are_split_evenly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(gbdt, "LONGEST_LIST", 5)
     rows, features = planted(30)
     rows["query_id"] = np.repeat([3, 0, 6, 1], [4, 11, 5, 220])
     learned = np.flatnonzero(rows["query_id"] != 1)
     trees = fit_trees(
-        recipe_of("lambdarank", min_rows_per_leaf=1), TASKS["task1"], features, rows, learned, [learned], 1
+        recipe_of("lambdarank", min_rows_per_leaf=1),
+        TASKS["task1"],
+        features,
+        rows,
+        learned,
+        [learned],
+        1,
     )
     groups = trees.booster.train_set.get_group()
-    assert sum(groups[:3]) == 11 and max(groups[:3]) - min(groups[:3]) <= 1  # query 0, in three pieces
+    assert (
+        sum(groups[:3]) == 11 and max(groups[:3]) - min(groups[:3]) <= 1
+    )  # query 0, in three pieces
     assert groups[3:].tolist() == [4, 5]  # the queries 3 and 6
     assert groups.max() <= 5
 
@@ -175,7 +217,8 @@ def test_a_list_of_more_than_ten_thousand_rows_is_learned() -> None:
     assert trees.booster.train_set.get_group().tolist() == [5025, 5025]
 
 
-# --- when to stop ------------------------------------------------------------------------------------------------
+# --- when to stop
+# ------------------------------------------------------------------------------------------------
 
 
 def losses(trees: Trees, features: NDArray[np.float32], rows: pd.DataFrame) -> dict[int, float]:
@@ -209,25 +252,37 @@ def test_each_part_chooses_the_number_of_trees_by_early_stopping(method: str, ta
     rows, features = planted(60, noise=1.5)
     parts = thirds(rows)[1:]
     trees = fit(recipe_of(method, trees=150, shrinkage=0.2), task, (rows, features), parts)
-    assert trees.best == tuple(early_stopping(losses(trees, features[part], rows.iloc[part])) for part in parts)
+    assert trees.best == tuple(
+        early_stopping(losses(trees, features[part], rows.iloc[part])) for part in parts
+    )
     assert max(trees.best) < trees.booster.current_iteration()
 
 
 def test_each_part_is_predicted_with_the_number_of_trees_that_it_chose() -> None:
     rows, features = planted(60, noise=1.5)
-    trees = fit(recipe_of("lightgbm", trees=150, shrinkage=0.2), "task2", (rows, features), thirds(rows)[1:])
+    trees = fit(
+        recipe_of("lightgbm", trees=150, shrinkage=0.2), "task2", (rows, features), thirds(rows)[1:]
+    )
     assert trees.best[0] != trees.best[1]
     for i, n in enumerate(trees.best):
-        np.testing.assert_allclose(trees.predict(features)[i], trees.booster.predict(features, num_iteration=n))
+        np.testing.assert_allclose(
+            trees.predict(features)[i], trees.booster.predict(features, num_iteration=n)
+        )
 
 
 def test_training_stops_when_no_part_gets_better() -> None:
     rows, features = planted(60, noise=1.5)
-    trees = fit(recipe_of("lightgbm", trees=300, shrinkage=0.2), "task2", (rows, features), thirds(rows)[1:])
-    assert max(trees.best) + 5 * 10 == trees.booster.current_iteration() < 300  # ten looks after the best
+    trees = fit(
+        recipe_of("lightgbm", trees=300, shrinkage=0.2), "task2", (rows, features), thirds(rows)[1:]
+    )
+    assert (
+        max(trees.best) + 5 * 10 == trees.booster.current_iteration() < 300
+    )  # ten looks after the best
 
 
-def test_the_number_of_trees_of_one_part_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_trees_of_one_part_does_not_depend_on_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # A fold must not learn from another, which is scored by the same trees, that going on pays.
     monkeypatch.setattr(gbdt, "_PATIENCE", 1)
     monkeypatch.setattr(gbdt, "_EVERY", 1)
@@ -236,5 +291,7 @@ def test_the_number_of_trees_of_one_part_does_not_depend_on_the_others(monkeypat
     recipe = recipe_of("lightgbm", trees=60, shrinkage=0.3)
     for watched in parts:
         alone = fit(recipe, "task2", (rows, features), [watched])
-        beside = fit(recipe, "task2", (rows, features), [watched, learned])  # gets better with every tree
+        beside = fit(
+            recipe, "task2", (rows, features), [watched, learned]
+        )  # gets better with every tree
         assert alone.best[0] == beside.best[0]

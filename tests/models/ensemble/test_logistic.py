@@ -9,7 +9,13 @@ from scipy.stats import norm
 
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.logistic import _normal_scores, _standardised, regress
-from competition.models.ensemble.members import Combined, Member, Rows, outputs_of, stacked_answer
+from competition.models.ensemble.members import (
+    Combined,
+    EnsembleRows,
+    Member,
+    outputs_of,
+    stacked_answer,
+)
 from competition.models.ensemble.stacking import stack
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
@@ -29,10 +35,16 @@ from tests.models.ensemble.made import (
 OUTPUTS = ("learn", "held_out", "test")
 
 
-def rows_of(task: str, members: list[Member], examples: pd.DataFrame, **keys: object) -> Rows:
+def rows_of(
+    task: str, members: list[Member], examples: pd.DataFrame, **keys: object
+) -> EnsembleRows:
     """Members and examples of one task."""
-    return Rows(
-        TASKS[task], members, examples, folds_of(examples), recipe_of(str(keys.pop("method", "logistic")), **keys)
+    return EnsembleRows(
+        TASKS[task],
+        members,
+        examples,
+        folds_of(examples),
+        recipe_of(str(keys.pop("method", "logistic")), **keys),
     )
 
 
@@ -40,13 +52,19 @@ def made_text(examples: pd.DataFrame, noise: float = 1.0) -> pd.DataFrame:
     """Three features, of which the first two know something of the label."""
     rng = np.random.default_rng(8)
     code = label_codes(examples["label"])
-    values = np.column_stack([code == 0, code == 1, np.zeros(len(code))]) + rng.normal(0, noise, (len(code), 3))
-    return pd.DataFrame(values, columns=list("abc"), index=pd.Index(examples["example_id"], name="example_id"))
+    values = np.column_stack([code == 0, code == 1, np.zeros(len(code))]) + rng.normal(
+        0, noise, (len(code), 3)
+    )
+    return pd.DataFrame(
+        values, columns=list("abc"), index=pd.Index(examples["example_id"], name="example_id")
+    )
 
 
 def constant(name: str, examples: pd.DataFrame) -> Member:
     """A member that says the same of every row."""
-    return make_member(name, "classes", np.tile([0.5, 0.3, 0.05, 0.15], (len(examples), 1)), examples)
+    return make_member(
+        name, "classes", np.tile([0.5, 0.3, 0.05, 0.15], (len(examples), 1)), examples
+    )
 
 
 def noise(name: str, examples: pd.DataFrame, seed: int) -> Member:
@@ -61,19 +79,26 @@ def disturbed(member: Member, size: float, seed: int) -> Member:
     columns = list(KINDS[member.kind].outputs)
 
     def moved(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame.assign(**{each: frame[each] + rng.uniform(-size, size, len(frame)) for each in columns})
+        return frame.assign(
+            **{each: frame[each] + rng.uniform(-size, size, len(frame)) for each in columns}
+        )
 
-    return replace(member, seen=dict.fromkeys(FOLDS, moved(member.seen[0])), test=moved(member.test))
+    return replace(
+        member, seen=dict.fromkeys(FOLDS, moved(member.seen[0])), test=moved(member.test)
+    )
 
 
 def same(one: list[Combined], other: list[Combined]) -> bool:
     """Whether two fits say the same to the bit."""
     return all(
-        np.array_equal(getattr(a, part), getattr(b, part)) for a, b in zip(one, other, strict=True) for part in OUTPUTS
+        np.array_equal(getattr(a, part), getattr(b, part))
+        for a, b in zip(one, other, strict=True)
+        for part in OUTPUTS
     )
 
 
-# --- members that help -------------------------------------------------------------------------------------------
+# --- members that help
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -96,10 +121,17 @@ def test_text_alone_answers_where_no_member_helps() -> None:
 
 def test_noise_is_seldom_read_and_weighs_little() -> None:
     examples = make_examples(60, 5)
-    members = [classifier("c1", examples, 0.7, 1), *(noise(f"n{i}", examples, 10 + i) for i in range(4))]
-    weights = pd.DataFrame([each.weights["all"] for each in regress(rows_of("task2", members, examples), None)])
+    members = [
+        classifier("c1", examples, 0.7, 1),
+        *(noise(f"n{i}", examples, 10 + i) for i in range(4)),
+    ]
+    weights = pd.DataFrame(
+        [each.weights["all"] for each in regress(rows_of("task2", members, examples), None)]
+    )
     of_noise = weights.drop(columns="c1")
-    assert (of_noise > 0).to_numpy().mean() <= 0.3  # what is learned from other queries makes labels less likely
+    assert (
+        of_noise > 0
+    ).to_numpy().mean() <= 0.3  # what is learned from other queries makes labels less likely
     assert weights["c1"].min() > 0.75
 
 
@@ -123,7 +155,8 @@ def right(combined: list[Combined], examples: pd.DataFrame) -> float:
     return float(np.concatenate(hits).mean())
 
 
-# --- what a fold sees --------------------------------------------------------------------------------------------
+# --- what a fold sees
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["logistic", "mixed"])
@@ -155,7 +188,9 @@ def test_nothing_is_found_in_labels_that_were_drawn_anew() -> None:
     made = make_examples(100, 5)
     members = make_members("task2", made)
     drawn = with_labels(made, np.random.default_rng(3).choice(LABELS, len(made)))
-    assert right(regress(rows_of("task2", members, drawn), made_text(made)), drawn) == pytest.approx(0.25, abs=0.05)
+    assert right(
+        regress(rows_of("task2", members, drawn), made_text(made)), drawn
+    ) == pytest.approx(0.25, abs=0.05)
 
 
 def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone() -> None:
@@ -163,7 +198,9 @@ def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone() -> Non
     members, text = make_members("task2", examples), made_text(examples)
     rows = rows_of("task2", members, examples, method="mixed")
     fitted = cross_fit(TASKS["task2"], members, examples, folds_of(examples), rows.recipe, text)
-    for k, regression, trees in zip(FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True):
+    for k, regression, trees in zip(
+        FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True
+    ):
         expected = (regression.held_out + trees.held_out) / 2
         np.testing.assert_allclose(fitted.held_out[k].drop(columns="example_id"), expected)
         shares = fitted.learned[k].weights["all"]
@@ -180,16 +217,21 @@ def test_a_lexical_member_is_half_of_the_trees(task: str) -> None:
     members = [lexical if member.name == lexical.name else member for member in members]
     rows = rows_of(task, members, examples, method="mixed")
     fitted = cross_fit(TASKS[task], members, examples, folds_of(examples), rows.recipe, text)
-    for k, regression, trees in zip(FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True):
+    for k, regression, trees in zip(
+        FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True
+    ):
         answer = stacked_answer(TASKS[task], outputs_of("classes", lexical.seen[k]))[rows.held(k)]
         expected = regression.held_out / 2 + trees.held_out / 4 + answer / 4
         np.testing.assert_allclose(fitted.held_out[k].drop(columns="example_id"), expected)
         shares = fitted.learned[k].weights["all"]
-        assert shares[lexical.name] == pytest.approx(1 / 4 + regression.weights["all"][lexical.name] / 2)
+        assert shares[lexical.name] == pytest.approx(
+            1 / 4 + regression.weights["all"][lexical.name] / 2
+        )
         assert sum(shares.values()) == pytest.approx(1)
 
 
-# --- rounding ----------------------------------------------------------------------------------------------------
+# --- rounding
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["logistic", "mixed"])
@@ -199,10 +241,13 @@ def test_a_millionth_in_the_members_moves_no_decision_but_true_ties(task: str, m
     members, text = make_members(task, examples), made_text(examples)
     other = [disturbed(member, 1e-6, seed) for seed, member in enumerate(members)]
     one, two = (
-        cross_fit(TASKS[task], each, examples, folds_of(examples), recipe_of(method), text) for each in (members, other)
+        cross_fit(TASKS[task], each, examples, folds_of(examples), recipe_of(method), text)
+        for each in (members, other)
     )
     before, after = (
-        np.concatenate([frame.drop(columns="example_id").to_numpy() for frame in (*fit.held_out, *fit.test)])
+        np.concatenate(
+            [frame.drop(columns="example_id").to_numpy() for frame in (*fit.held_out, *fit.test)]
+        )
         for fit in (one, two)
     )
     assert np.abs(before - after).max() < 2e-5
@@ -231,12 +276,14 @@ def test_rounding_of_a_member_that_says_nothing_is_no_knowledge(method: str) -> 
     assert same(before, after)
 
 
-# --- numbers -----------------------------------------------------------------------------------------------------
+# --- numbers
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_normal_scores_by_hand() -> None:
     train, test = _normal_scores(np.array([[3.0], [1.0], [1.0], [9.0]]), np.array([[2.0], [100.0]]))
-    # The middle of the places of equal values: 1 has the places 0 to 2 of 4, 3 those from 2 to 3, 9 those from 3 to 4.
+    # The middle of the places of equal values: 1 has the places 0 to 2 of 4, 3 those from 2 to 3, 9
+    # those from 3 to 4.
     expected = norm.ppf([2.5 / 4, 1 / 4, 1 / 4, 3.5 / 4])
     np.testing.assert_allclose(train[:, 0], expected)
     np.testing.assert_allclose(test[:, 0], norm.ppf([2 / 4, 1 - 0.002]))
@@ -254,8 +301,12 @@ def test_answers_without_labels_are_learned_too() -> None:
     examples = make_examples(40, 5)
     members = make_members("task3", examples)
     without = examples.assign(label=None)
-    answers = np.concatenate([each.held_out[:, 0] for each in regress(rows_of("task3", members, without), None)])
-    truth = np.concatenate([examples.loc[folds_of(examples) == k, "substitute"].to_numpy(bool) for k in FOLDS])
+    answers = np.concatenate(
+        [each.held_out[:, 0] for each in regress(rows_of("task3", members, without), None)]
+    )
+    truth = np.concatenate(
+        [examples.loc[folds_of(examples) == k, "substitute"].to_numpy(bool) for k in FOLDS]
+    )
     assert ((answers > 0.5) == truth).mean() > 0.8
 
 
@@ -267,6 +318,9 @@ def test_a_class_without_a_row_has_no_probability_and_one_class_alone_all() -> N
         assert each.held_out[:, LABELS.index("complement")].max() < 1e-6
         np.testing.assert_allclose(each.held_out.sum(axis=1), 1)
     alike = with_labels(examples, np.full(len(examples), "substitute"))
-    for task, right_column in (("task2", LABELS.index("substitute")), ("task3", 0)):  # task 3: of a substitute
+    for task, right_column in (
+        ("task2", LABELS.index("substitute")),
+        ("task3", 0),
+    ):  # task 3: of a substitute
         for each in regress(rows_of(task, members, alike), None):
             assert each.held_out[:, right_column].min() > 1 - 1e-6

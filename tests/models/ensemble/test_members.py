@@ -1,4 +1,4 @@
-"""Rows come in the order of their ids, and a fold learns from graded rows outside it alone."""
+"""EnsembleRows come in the order of their ids, and a fold learns from graded rows outside it alone."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,14 @@ import pytest
 
 from competition.core.errors import CompError
 from competition.data.folds import first_queries
-from competition.models.ensemble.members import Rows, at_most, draw_parts, row_weights, stacked_answer, stacked_codes
+from competition.models.ensemble.members import (
+    EnsembleRows,
+    at_most,
+    draw_parts,
+    row_weights,
+    stacked_answer,
+    stacked_codes,
+)
 from competition.scoring.tasks import TASKS
 from tests.models.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
 
@@ -21,8 +28,12 @@ def partly_labelled() -> pd.DataFrame:
 @pytest.mark.parametrize("task", TASKS)
 def test_what_is_learned_from_is_graded_in_the_task_and_outside_the_folds(task: str) -> None:
     examples = partly_labelled()
-    rows = Rows(
-        TASKS[task], make_members(task, make_examples(20, 2)), examples, folds_of(examples), recipe_of("greedy")
+    rows = EnsembleRows(
+        TASKS[task],
+        make_members(task, make_examples(20, 2)),
+        examples,
+        folds_of(examples),
+        recipe_of("greedy"),
     )
     graded = (examples["split"] == "train") & examples["label"].notna() & examples[task]
     for folds in ((2,), (0, 3)):
@@ -34,17 +45,26 @@ def test_what_is_learned_from_is_graded_in_the_task_and_outside_the_folds(task: 
 
 def test_all_rows_of_a_fold_are_held_out_also_without_a_label_and_outside_the_task() -> None:
     examples = partly_labelled()
-    rows = Rows(TASKS["task1"], [], examples, folds_of(examples), recipe_of("greedy"))
+    rows = EnsembleRows(TASKS["task1"], [], examples, folds_of(examples), recipe_of("greedy"))
     held = [rows.train["example_id"].iloc[rows.held(k)].tolist() for k in rows.folds]
     assert held == [examples.loc[folds_of(examples) == k, "example_id"].tolist() for k in range(5)]
-    assert sorted(np.concatenate(held)) == examples.loc[examples["split"] == "train", "example_id"].tolist()
+    assert (
+        sorted(np.concatenate(held))
+        == examples.loc[examples["split"] == "train", "example_id"].tolist()
+    )
 
 
 def test_fewer_training_queries_are_learned_from_and_all_are_held_out() -> None:
     examples = partly_labelled()
     examples["query"] = "query " + examples["query_id"].astype("str")
     whole, few = (
-        Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("greedy", train_queries=count))
+        EnsembleRows(
+            TASKS["task2"],
+            [],
+            examples,
+            folds_of(examples),
+            recipe_of("greedy", train_queries=count),
+        )
         for count in (0, 8)
     )
     chosen = np.flatnonzero(first_queries(whole.train, 8))
@@ -59,8 +79,10 @@ def test_order_of_rows_and_members_changes_nothing() -> None:
     examples = partly_labelled()
     members = make_members("task1", make_examples(20, 2))
     shuffled = examples.sample(frac=1, random_state=1)
-    one = Rows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
-    other = Rows(TASKS["task1"], members[::-1], shuffled, folds_of(shuffled), recipe_of("greedy"))
+    one = EnsembleRows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
+    other = EnsembleRows(
+        TASKS["task1"], members[::-1], shuffled, folds_of(shuffled), recipe_of("greedy")
+    )
     assert [m.name for m in one.members] == [m.name for m in other.members]
     pd.testing.assert_frame_equal(one.train, other.train)
     pd.testing.assert_frame_equal(one.test, other.test)
@@ -71,9 +93,17 @@ def test_seeds_are_those_of_the_recipe_the_task_and_the_folds() -> None:
     examples = make_examples(10, 1)
 
     def seed(task: str, *folds: int, **keys: object) -> int:
-        return Rows(TASKS[task], [], examples, folds_of(examples), recipe_of("greedy", **keys)).seed(*folds)
+        return EnsembleRows(
+            TASKS[task], [], examples, folds_of(examples), recipe_of("greedy", **keys)
+        ).seed(*folds)
 
-    seeds = [seed("task1", 0), seed("task1", 1), seed("task1", 0, 1), seed("task2", 0), seed("task1", 0, seed=1)]
+    seeds = [
+        seed("task1", 0),
+        seed("task1", 1),
+        seed("task1", 0, 1),
+        seed("task2", 0),
+        seed("task1", 0, seed=1),
+    ]
     assert len(set(seeds)) == len(seeds)
     assert seed("task1", 0) == seed("task1", 0, name="another")
 
@@ -82,16 +112,22 @@ def test_members_of_other_rows_are_refused() -> None:
     examples = make_examples(10, 1)
     short = make_member("short", "gain", np.zeros((85, 1)), examples.iloc[3:])
     members = [*make_members("task1", examples), short]
-    with pytest.raises(CompError, match="'short' does not cover the same rows as the others: 3 ids differ"):
-        Rows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
+    with pytest.raises(
+        CompError, match="'short' does not cover the same rows as the others: 3 ids differ"
+    ):
+        EnsembleRows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
 
 
 def test_a_fold_without_which_nothing_is_labelled_is_named() -> None:
     examples = make_examples(10, 1)
     examples["label"] = examples["label"].where(folds_of(examples) == 3)
-    with pytest.raises(CompError, match="task2: without fold 3 there is no labelled row to learn an ensemble from"):
-        Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("search"))
-    Rows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("paper"))  # learns nothing
+    with pytest.raises(
+        CompError, match="task2: without fold 3 there is no labelled row to learn an ensemble from"
+    ):
+        EnsembleRows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("search"))
+    EnsembleRows(
+        TASKS["task2"], [], examples, folds_of(examples), recipe_of("paper")
+    )  # learns nothing
 
 
 def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows() -> None:
@@ -128,15 +164,17 @@ def test_rows_of_a_query_share_a_weight_that_grows_with_the_root_of_their_number
     mean = (1 + 4 * 4**-0.5) / 5
     assert weights.tolist() == pytest.approx([1 / mean, *[4**-0.5 / mean] * 4])
     assert weights.mean() == pytest.approx(1)
-    assert row_weights(TASKS["task1"], rows).tolist() == [1] * 5  # the order within a query knows no query
+    assert (
+        row_weights(TASKS["task1"], rows).tolist() == [1] * 5
+    )  # the order within a query knows no query
 
 
 def test_stackers_learn_labels_where_all_have_one_and_else_the_answers_of_task_3() -> None:
     rows = pd.DataFrame({"label": ["exact", "substitute", "irrelevant", None]})
     rows["substitute"] = pd.array([False, True, False, None], "boolean")
-    assert [(codes.tolist(), n) for codes, n in (stacked_codes(TASKS[task], rows) for task in TASKS)] == [
-        ([0, 1, 3, -1], 4)
-    ] * 3
+    assert [
+        (codes.tolist(), n) for codes, n in (stacked_codes(TASKS[task], rows) for task in TASKS)
+    ] == [([0, 1, 3, -1], 4)] * 3
     answered = rows.assign(substitute=pd.array([False, True, False, True], "boolean"))
     codes, classes = stacked_codes(TASKS["task3"], answered)
     assert (codes.tolist(), classes) == ([0, 1, 0, 1], 2)
@@ -144,7 +182,9 @@ def test_stackers_learn_labels_where_all_have_one_and_else_the_answers_of_task_3
 
 def test_what_answers_a_task_of_four_classes_and_of_two() -> None:
     four = np.array([[0.5, 0.2, 0.2, 0.1]])
-    assert stacked_answer(TASKS["task1"], four).tolist() == [[pytest.approx(0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01)]]
+    assert stacked_answer(TASKS["task1"], four).tolist() == [
+        [pytest.approx(0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01)]
+    ]
     assert stacked_answer(TASKS["task2"], four).tolist() == four.tolist()
     assert stacked_answer(TASKS["task3"], four).tolist() == [[0.2]]
     assert stacked_answer(TASKS["task3"], np.array([[0.7, 0.3]])).tolist() == [[0.3]]

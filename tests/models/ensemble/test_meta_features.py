@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.models.ensemble.meta_features import Lists, Outputs, level2_features, smooth_features
+from competition.models.ensemble.meta_features import (
+    Lists,
+    Outputs,
+    level2_features,
+    smooth_features,
+)
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import TASKS
 from tests.models.ensemble.made import make_examples
@@ -14,8 +19,14 @@ TASK1 = TASKS["task1"]
 
 def rows_of(query: list[int], in_task: list[bool] | None = None) -> pd.DataFrame:
     """Examples of some queries."""
-    rows = pd.DataFrame({"query_id": query, "example_id": range(100, 100 + len(query)), "locale": "us"})
-    return rows.assign(task1=in_task or [True] * len(query), task2=True, task3=[i % 2 == 0 for i in range(len(query))])
+    rows = pd.DataFrame(
+        {"query_id": query, "example_id": range(100, 100 + len(query)), "locale": "us"}
+    )
+    return rows.assign(
+        task1=in_task or [True] * len(query),
+        task2=True,
+        task3=[i % 2 == 0 for i in range(len(query))],
+    )
 
 
 def features_of(members: list[Outputs], rows: pd.DataFrame, **keys: object) -> pd.DataFrame:
@@ -30,17 +41,24 @@ def made_members(rows: pd.DataFrame) -> list[Outputs]:
     rng = np.random.default_rng(0)
     classes = rng.dirichlet(np.ones(4), (2, len(rows)))
     gain = rng.integers(0, 4, (len(rows), 1)) / 4
-    return [Outputs("c1", "classes", classes[0]), Outputs("c2", "classes", classes[1]), Outputs("r", "gain", gain)]
+    return [
+        Outputs("c1", "classes", classes[0]),
+        Outputs("c2", "classes", classes[1]),
+        Outputs("r", "gain", gain),
+    ]
 
 
 def test_statistics_of_a_list_by_hand() -> None:
     found = Lists(rows_of([7, 7, 7, 5]), TASK1).statistics(np.array([0.2, 0.5, 0.2, 0.9]))
-    # The list of query 7 is 0.2, 0.5, 0.2: mean 0.3, variance (0.01 + 0.04 + 0.01) / 3 = 0.02. Query 5 has one product.
+    # The list of query 7 is 0.2, 0.5, 0.2: mean 0.3, variance (0.01 + 0.04 + 0.01) / 3 = 0.02.
+    # Query 5 has one product.
     assert found["min"].tolist() == [0.2, 0.2, 0.2, 0.9]
     assert found["median"].tolist() == [0.2, 0.2, 0.2, 0.9]
     assert found["max"].tolist() == [0.5, 0.5, 0.5, 0.9]
     assert found["rank"].tolist() == pytest.approx([(1 + 2) / 2 / 3, 3 / 3, (1 + 2) / 2 / 3, 1])
-    assert found["z"].tolist() == pytest.approx([-0.1 / 0.02**0.5, 0.2 / 0.02**0.5, -0.1 / 0.02**0.5, 0])
+    assert found["z"].tolist() == pytest.approx(
+        [-0.1 / 0.02**0.5, 0.2 / 0.02**0.5, -0.1 / 0.02**0.5, 0]
+    )
     assert found["gap"].tolist() == pytest.approx([0.3, 0, 0.3, 0])
 
 
@@ -72,16 +90,25 @@ def test_statistics_are_those_of_pandas() -> None:
 
 def test_the_features_of_a_member_and_of_several_by_hand() -> None:
     one, other = np.array([[0.5, 0.2, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]), np.array([[0.65], [0.02]])
-    found = features_of([Outputs("c", "classes", one), Outputs("r", "gain", other)], rows_of([1, 1]))
-    gain = [0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01, 0.1 * 1 + 0.1 * 0.1 + 0.1 * 0.01]  # E 1, S .1, C .01, I 0
+    found = features_of(
+        [Outputs("c", "classes", one), Outputs("r", "gain", other)], rows_of([1, 1])
+    )
+    gain = [
+        0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01,
+        0.1 * 1 + 0.1 * 0.1 + 0.1 * 0.01,
+    ]  # E 1, S .1, C .01, I 0
     assert found["c_p_exact"].tolist() == pytest.approx([0.5, 0.1])
     assert found["c_gain"].tolist() == pytest.approx(gain)
     assert found["c_gain_gap"].tolist() == pytest.approx([0, gain[0] - gain[1]])
     assert found["r_gain_rank"].tolist() == [1, 0.5]
-    assert found["mean_gain"].tolist() == pytest.approx([(gain[0] + 0.65) / 2, (gain[1] + 0.02) / 2])
+    assert found["mean_gain"].tolist() == pytest.approx(
+        [(gain[0] + 0.65) / 2, (gain[1] + 0.02) / 2]
+    )
     assert found["mean_gain_min"].tolist() == pytest.approx([(gain[1] + 0.02) / 2] * 2)
     assert found["range_gain"].tolist() == pytest.approx([0.65 - gain[0], gain[1] - 0.02])
-    assert found["deviation_gain"].tolist() == pytest.approx([(0.65 - gain[0]) / 2, (gain[1] - 0.02) / 2])
+    assert found["deviation_gain"].tolist() == pytest.approx(
+        [(0.65 - gain[0]) / 2, (gain[1] - 0.02) / 2]
+    )
     assert "mean_p_exact" not in found  # only one member says it
     assert found["candidates"].tolist() == [2, 2]
     assert found["locale"].tolist() == [0, 0]
@@ -90,7 +117,9 @@ def test_the_features_of_a_member_and_of_several_by_hand() -> None:
 
 def test_rows_outside_the_task_form_a_list_of_their_own() -> None:
     value = np.array([[0.1], [0.9], [0.3], [0.7]])
-    found = features_of([Outputs("r", "gain", value)], rows_of([1, 1, 1, 1], [True, False, True, False]))
+    found = features_of(
+        [Outputs("r", "gain", value)], rows_of([1, 1, 1, 1], [True, False, True, False])
+    )
     assert found["candidates"].tolist() == [2, 2, 2, 2]
     assert found["r_gain_max"].tolist() == pytest.approx([0.3, 0.9, 0.3, 0.9])
     assert found["r_gain_rank"].tolist() == [0.5, 1, 1, 0.5]
@@ -151,7 +180,8 @@ def test_a_constant_shift_of_a_member_moves_only_its_values() -> None:
     np.testing.assert_allclose(plain["r_gain_max"] + 8, moved["r_gain_max"], rtol=1e-6)
 
 
-# --- smooth ------------------------------------------------------------------------------------------------------
+# --- smooth
+# ------------------------------------------------------------------------------------------------------
 
 
 def test_smooth_features_by_hand() -> None:
@@ -168,12 +198,16 @@ def test_smooth_features_by_hand() -> None:
     mean, root = (odds[0] + odds[1]) / 2, 2**0.5
     expected = [[odds[0] - mean, mean / root], [odds[1] - mean, mean / root], [0, 0]]
     np.testing.assert_allclose(blocks["t"], expected, atol=1e-12)
-    np.testing.assert_allclose(blocks["r"], [[-0.3, 0.7 / root], [0.3, 0.7 / root], [0, 0.3]], atol=1e-12)
+    np.testing.assert_allclose(
+        blocks["r"], [[-0.3, 0.7 / root], [0.3, 0.7 / root], [0, 0.3]], atol=1e-12
+    )
     logs = np.log([0.71, 0.11, 0.11, 0.11])
     odds = logs - logs.mean()
     expected = [[0, 0, 0, 0, *odds / root], [0, 0, 0, 0, *odds / root], [0, 0, 0, 0, *odds]]
     np.testing.assert_allclose(blocks["c"], expected, atol=1e-12)
-    np.testing.assert_allclose(rest, [[np.log(2), 1, 0, 0], [np.log(2), 1, 0, 0], [np.log(1), 1, 0, 0]])
+    np.testing.assert_allclose(
+        rest, [[np.log(2), 1, 0, 0], [np.log(2), 1, 0, 0], [np.log(1), 1, 0, 0]]
+    )
     leaky = smooth_features(TASK1, members, rows, leaky=True)[1]
     assert leaky[:, 4:].tolist() == [[1, 1], [1, 0], [1, 1]]  # in task 2, in task 3
 
@@ -182,9 +216,18 @@ def test_a_millionth_moves_smooth_features_by_little() -> None:
     rows = make_examples(train=20, test=0)
     members = made_members(rows)
     rng = np.random.default_rng(4)
-    moved = [Outputs(m.name, m.kind, m.values + rng.uniform(-1e-6, 1e-6, m.values.shape)) for m in members]
-    before, after = (smooth_features(TASK1, each, rows, leaky=False)[0] for each in (members, moved))
+    moved = [
+        Outputs(m.name, m.kind, m.values + rng.uniform(-1e-6, 1e-6, m.values.shape))
+        for m in members
+    ]
+    before, after = (
+        smooth_features(TASK1, each, rows, leaky=False)[0] for each in (members, moved)
+    )
     assert all(np.abs(before[name] - after[name]).max() < 3e-4 for name in before)
-    same = [Outputs("c", "classes", np.full((len(rows), 4), 0.25) + rng.uniform(-1e-7, 1e-7, (len(rows), 4)))]
+    same = [
+        Outputs(
+            "c", "classes", np.full((len(rows), 4), 0.25) + rng.uniform(-1e-7, 1e-7, (len(rows), 4))
+        )
+    ]
     found = features_of(same, rows).drop(columns=["candidates", "locale"])
     assert (found.nunique() == 1).all()  # for trees, less than the fourth decimal is no rank

@@ -12,43 +12,62 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.models.ensemble import stacking
 from competition.models.ensemble.gbdt import fit_trees
-from competition.models.ensemble.members import Combined, Member, Rows, outputs_of
+from competition.models.ensemble.members import Combined, EnsembleRows, Member, outputs_of
 from competition.models.ensemble.meta_features import Outputs, level2_features
 from competition.models.ensemble.stacking import stack
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import TASKS
-from tests.models.ensemble.made import FOLDS, folds_of, make_examples, make_members, nested_members, recipe_of, spoil
+from tests.models.ensemble.made import (
+    FOLDS,
+    folds_of,
+    make_examples,
+    make_members,
+    nested_members,
+    recipe_of,
+    spoil,
+)
 
 FIVE_TREES = recipe_of("lightgbm", trees=5)  # one look alone, so that no part has a choice
 NESTED = recipe_of("lightgbm", trees=5, nested=True)
 
 
-def rows_of(task: str, examples: pd.DataFrame, members: list[Member], recipe: EnsembleRecipe) -> Rows:
+def rows_of(
+    task: str, examples: pd.DataFrame, members: list[Member], recipe: EnsembleRecipe
+) -> EnsembleRows:
     """Members and examples of one task."""
-    return Rows(TASKS[task], members, examples, folds_of(examples), recipe)
+    return EnsembleRows(TASKS[task], members, examples, folds_of(examples), recipe)
 
 
-def features_of(rows: Rows, outputs: Callable[[Member], pd.DataFrame], examples: pd.DataFrame) -> Array:
+def features_of(
+    rows: EnsembleRows, outputs: Callable[[Member], pd.DataFrame], examples: pd.DataFrame
+) -> Array:
     """Level-2 features of some rows."""
-    said = [Outputs(member.name, member.kind, outputs_of(member.kind, outputs(member))) for member in rows.members]
+    said = [
+        Outputs(member.name, member.kind, outputs_of(member.kind, outputs(member)))
+        for member in rows.members
+    ]
     return level2_features(rows.task, said, examples, None, leaky=False)[1]
 
 
-def four_models(rows: Rows, k: int) -> tuple[Array, Array]:
+def four_models(rows: EnsembleRows, k: int) -> tuple[Array, Array]:
     """What fold `k` and the test rows are told by the mean of four models, as fold `k` sees the members."""
     train = features_of(rows, lambda member: member.seen[k], rows.train)
     test = features_of(rows, lambda member: member.test, rows.test)
     held_out, tests = [], []
     for j in set(rows.folds) - {k}:
         seed = rows.seed(*sorted((j, k)))
-        trees = fit_trees(rows.recipe, rows.task, train, rows.train, rows.learned(j, k), [rows.graded(j)], seed)
+        trees = fit_trees(
+            rows.recipe, rows.task, train, rows.train, rows.learned(j, k), [rows.graded(j)], seed
+        )
         held_out.append(trees.predict(train[rows.held(k)])[0])
         tests.append(trees.predict(test)[0])
     return np.mean(held_out, axis=0), np.mean(tests, axis=0)
 
 
 @pytest.mark.parametrize(("task", "nested"), [("task1", False), ("task2", True), ("task3", False)])
-def test_a_fold_is_scored_by_the_mean_of_the_models_that_left_it_out(task: str, nested: bool) -> None:
+def test_a_fold_is_scored_by_the_mean_of_the_models_that_left_it_out(
+    task: str, nested: bool
+) -> None:
     examples = make_examples(25, 5)
     members = nested_members(task, examples) if nested else make_members(task, examples)
     rows = rows_of(task, examples, members, NESTED if nested else FIVE_TREES)
@@ -63,7 +82,9 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     nested: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = make_examples(25, 5)
-    rows = rows_of("task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES)
+    rows = rows_of(
+        "task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES
+    )
     of_row, fits = folds_of(rows.train), []
 
     def watch(recipe, task, features, examples, learn, watched, seed, threads):  # noqa: ANN001, ANN202
@@ -76,13 +97,19 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
         expected = [(set(FOLDS) - {k, j}, [{j}]) for k, j in permutations(FOLDS, 2)]
     else:  # each model scores two folds, and each of them stops it for the other
         expected = [(set(FOLDS) - {k, j}, [{j}, {k}]) for k, j in combinations(FOLDS, 2)]
-    assert len(fits) == len(expected) and all(fit in fits for fit in expected)  # they run side by side
+    assert len(fits) == len(expected) and all(
+        fit in fits for fit in expected
+    )  # they run side by side
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_how_many_models_are_fitted_side_by_side_changes_nothing(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_many_models_are_fitted_side_by_side_changes_nothing(
+    nested: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examples = make_examples(25, 5)
-    rows = rows_of("task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES)
+    rows = rows_of(
+        "task2", examples, make_members("task2", examples), NESTED if nested else FIVE_TREES
+    )
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     found = []
     for cores in ("1", "2", "8"):
@@ -94,20 +121,25 @@ def test_how_many_models_are_fitted_side_by_side_changes_nothing(nested: bool, m
             assert one.tolist() == two.tolist() == eight.tolist()
 
 
-def learned_of(combined: Combined, rows: Rows, k: int, fold: int) -> Array:
+def learned_of(combined: Combined, rows: EnsembleRows, k: int, fold: int) -> Array:
     """What fold `k` learns decisions on, of the rows of another fold."""
     return combined.learn[np.isin(rows.learned(k), rows.graded(fold))]
 
 
 @pytest.mark.parametrize("recipe", [FIVE_TREES, NESTED], ids=["plain", "nested"])
-def test_decisions_are_learned_on_what_models_say_of_rows_that_they_left_out(recipe: EnsembleRecipe) -> None:
+def test_decisions_are_learned_on_what_models_say_of_rows_that_they_left_out(
+    recipe: EnsembleRecipe,
+) -> None:
     examples = make_examples(25, 5)
     plain, spoiled = (
-        rows_of("task2", each, make_members("task2", examples), recipe) for each in (examples, spoil(examples, 3))
+        rows_of("task2", each, make_members("task2", examples), recipe)
+        for each in (examples, spoil(examples, 3))
     )
     before, after = stack(plain, None), stack(spoiled, None)
     assert before[0].learn.shape == (len(plain.learned(0)), 4)
-    np.testing.assert_array_equal(learned_of(before[0], plain, 0, 3), learned_of(after[0], spoiled, 0, 3))
+    np.testing.assert_array_equal(
+        learned_of(before[0], plain, 0, 3), learned_of(after[0], spoiled, 0, 3)
+    )
     assert (learned_of(before[0], plain, 0, 1) != learned_of(after[0], spoiled, 0, 1)).any()
 
 
@@ -117,8 +149,12 @@ def test_a_nested_fold_reads_its_own_view_of_the_members() -> None:
     noise = np.random.default_rng(0).normal(0, 1, len(members[2].seen[3]))
     blurred = members[2].seen[3].assign(gain=members[2].seen[3]["gain"] + noise)
     other = [*members[:2], replace(members[2], seen={**members[2].seen, 3: blurred})]
-    before, after = (stack(rows_of("task1", examples, each, NESTED), None) for each in (members, other))
-    same = [np.array_equal(one.held_out, two.held_out) for one, two in zip(before, after, strict=True)]
+    before, after = (
+        stack(rows_of("task1", examples, each, NESTED), None) for each in (members, other)
+    )
+    same = [
+        np.array_equal(one.held_out, two.held_out) for one, two in zip(before, after, strict=True)
+    ]
     assert same == [True, True, True, False, True]
 
 
@@ -134,7 +170,9 @@ def test_features_of_text_are_read_where_they_are_given() -> None:
 
 def test_shares_of_the_gain_and_numbers_of_trees_are_kept() -> None:
     examples = make_examples(25, 5)
-    for combined in stack(rows_of("task1", examples, make_members("task1", examples), FIVE_TREES), None):
+    for combined in stack(
+        rows_of("task1", examples, make_members("task1", examples), FIVE_TREES), None
+    ):
         assert sum(combined.importance.values()) == pytest.approx(1)
         assert combined.rounds == [5] * 4
         assert not combined.weights
@@ -144,10 +182,18 @@ def test_folds_that_leave_nothing_to_learn_from_are_named() -> None:
     examples = make_examples(20, 2)
     examples["label"] = examples["label"].where(folds_of(examples).isin([1, 4]))
     with pytest.raises(CompError, match="task2: fold 0 has no labelled row to stop training by"):
-        stack(rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES), None)
+        stack(
+            rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES),
+            None,
+        )
     examples["label"] = make_examples(20, 2)["label"].where(folds_of(examples) < 2)
-    with pytest.raises(CompError, match="task2: without the folds 0 and 1 there is no labelled row to learn from"):
-        stack(rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES), None)
+    with pytest.raises(
+        CompError, match="task2: without the folds 0 and 1 there is no labelled row to learn from"
+    ):
+        stack(
+            rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES),
+            None,
+        )
 
 
 def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows(

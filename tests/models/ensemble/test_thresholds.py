@@ -7,19 +7,25 @@ import pandas as pd
 import pytest
 
 from competition.models.ensemble import thresholds
-from competition.models.ensemble.thresholds import apply_factors, can, confident_mass, learn_factors
+from competition.models.ensemble.thresholds import (
+    alternating_normalization,
+    apply_factors,
+    confident_mass,
+    learn_factors,
+)
 from competition.scoring.metrics import Array, confusion_per_query, macro_f1, micro_f1
 from competition.scoring.tasks import LABELS, TASKS, truth
 
 METRICS = {"micro-F1": micro_f1, "macro-F1": macro_f1}
 
 
-# --- alternating normalisation -----------------------------------------------------------------------------------
+# --- alternating normalisation
+# -----------------------------------------------------------------------------------
 
 
 def moved(values: Array, prior: Array) -> Array:
     """CAN of rows that are themselves what was learned from."""
-    return can(values, prior, confident_mass(values))
+    return alternating_normalization(values, prior, confident_mass(values))
 
 
 def test_an_uncertain_row_by_hand() -> None:
@@ -27,8 +33,10 @@ def test_an_uncertain_row_by_hand() -> None:
     prior = np.array([0.5, 0.3, 0.2])
     mass = confident_mass(values)
     np.testing.assert_allclose(mass, [0.9 + 0.05, 0.05 + 0.9, 0.05 + 0.05])
-    expected = np.array([0.4 * 0.5 / (0.95 + 0.4), 0.4 * 0.3 / (0.95 + 0.4), 0.2 * 0.2 / (0.1 + 0.2)])
-    found = can(values, prior, mass)
+    expected = np.array(
+        [0.4 * 0.5 / (0.95 + 0.4), 0.4 * 0.3 / (0.95 + 0.4), 0.2 * 0.2 / (0.1 + 0.2)]
+    )
+    found = alternating_normalization(values, prior, mass)
     np.testing.assert_allclose(found[2], expected / expected.sum())
     assert found[:2].tolist() == values[:2].tolist()
 
@@ -42,10 +50,15 @@ def test_what_is_uncertain_is_the_entropy_of_the_two_most_probable_classes() -> 
 
 def test_the_answer_for_a_row_does_not_depend_on_which_rows_are_asked_with_it() -> None:
     rng = np.random.default_rng(0)
-    prior, mass = np.array([0.6, 0.2, 0.05, 0.15]), confident_mass(rng.dirichlet(np.full(4, 0.5), 300))
+    prior, mass = (
+        np.array([0.6, 0.2, 0.05, 0.15]),
+        confident_mass(rng.dirichlet(np.full(4, 0.5), 300)),
+    )
     asked = rng.dirichlet(np.full(4, 2.0), 40)
-    together = can(asked, prior, mass)
-    alone = np.concatenate([can(asked[[row]], prior, mass) for row in range(len(asked))])
+    together = alternating_normalization(asked, prior, mass)
+    alone = np.concatenate(
+        [alternating_normalization(asked[[row]], prior, mass) for row in range(len(asked))]
+    )
     assert together.tolist() == alone.tolist()
     assert (together != asked).any(axis=1).sum() > 10
 
@@ -56,7 +69,9 @@ def test_probabilities_of_zero_are_no_trouble() -> None:
     assert np.isfinite(found).all()
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert found[0, 2:].tolist() == [0, 0]
-    assert moved(values[:1], np.array([0.25] * 4)).tolist() == [[0.5, 0.5, 0, 0]]  # no confident row at all
+    assert moved(values[:1], np.array([0.25] * 4)).tolist() == [
+        [0.5, 0.5, 0, 0]
+    ]  # no confident row at all
 
 
 def test_probabilities_stay_probabilities_whatever_the_order() -> None:
@@ -69,10 +84,15 @@ def test_probabilities_stay_probabilities_whatever_the_order() -> None:
 
 
 def test_no_label_is_an_argument() -> None:
-    assert list(inspect.signature(can).parameters) == ["values", "prior", "mass"]
+    assert list(inspect.signature(alternating_normalization).parameters) == [
+        "values",
+        "prior",
+        "mass",
+    ]
 
 
-# --- thresholds --------------------------------------------------------------------------------------------------
+# --- thresholds
+# --------------------------------------------------------------------------------------------------
 
 
 def graded(task: str, queries: int, too_low: float, seed: int = 0) -> tuple[pd.DataFrame, Array]:
@@ -94,19 +114,27 @@ def score(task: str, metric: str, values: Array, rows: pd.DataFrame) -> float:
     """The metric of the most probable class."""
     answer = values.argmax(axis=1) if values.shape[1] > 1 else (values[:, 0] > 0.5).astype(np.int64)
     classes = len(TASKS[task].classes)
-    counts = confusion_per_query(rows["query_id"].to_numpy(), truth(TASKS[task], rows), answer, classes)[1]
+    counts = confusion_per_query(
+        rows["query_id"].to_numpy(), truth(TASKS[task], rows), answer, classes
+    )[1]
     return float(METRICS[metric](counts.sum(axis=0)))
 
 
 @pytest.mark.parametrize("task", ["task2", "task3"])
 @pytest.mark.parametrize("metric", METRICS)
-def test_factors_make_the_metric_higher_on_learned_and_on_other_rows(task: str, metric: str) -> None:
+def test_factors_make_the_metric_higher_on_learned_and_on_other_rows(
+    task: str, metric: str
+) -> None:
     rows, values = graded(task, 400, too_low=4.0)
     factors = learn_factors(TASKS[task], metric, values, rows, 0)
     assert factors.shape == (len(TASKS[task].classes),) and factors[0] == 1 < factors[1]
-    assert score(task, metric, apply_factors(factors, values), rows) > score(task, metric, values, rows)
+    assert score(task, metric, apply_factors(factors, values), rows) > score(
+        task, metric, values, rows
+    )
     rows, values = graded(task, 400, too_low=4.0, seed=1)
-    assert score(task, metric, apply_factors(factors, values), rows) > score(task, metric, values, rows)
+    assert score(task, metric, apply_factors(factors, values), rows) > score(
+        task, metric, values, rows
+    )
 
 
 def test_the_factor_that_was_planted_is_found() -> None:
@@ -117,12 +145,19 @@ def test_the_factor_that_was_planted_is_found() -> None:
 
 @pytest.mark.parametrize(("queries", "kept"), [(1, False), (3, False), (8, True), (20, True)])
 @pytest.mark.parametrize("metric", METRICS)
-def test_factors_are_kept_only_where_they_are_significantly_better(metric: str, queries: int, kept: bool) -> None:
+def test_factors_are_kept_only_where_they_are_significantly_better(
+    metric: str, queries: int, kept: bool
+) -> None:
     # Of 60 queries with one row each, a factor of substitutes mends the first ones and breaks none.
     is_substitute = np.arange(60) < 30
-    probability = np.where(np.arange(60) < queries, 0.45, np.where(is_substitute, 0.9, 0.1))[:, None]
-    rows = pd.DataFrame({"query_id": np.arange(60), "substitute": pd.array(is_substitute, "boolean")})
-    # A bootstrap over queries misses all that gain this often; its 95 % interval is above zero from 2.5 % on.
+    probability = np.where(np.arange(60) < queries, 0.45, np.where(is_substitute, 0.9, 0.1))[
+        :, None
+    ]
+    rows = pd.DataFrame(
+        {"query_id": np.arange(60), "substitute": pd.array(is_substitute, "boolean")}
+    )
+    # A bootstrap over queries misses all that gain this often; its 95 % interval is above zero from
+    # 2.5 % on.
     assert kept == ((1 - queries / 60) ** 60 < 0.025)
     factors = learn_factors(TASKS["task3"], metric, probability, rows, 0)
     assert (factors[1] > 0.55 / 0.45) if kept else (factors.tolist() == [1, 1])
@@ -142,7 +177,9 @@ def test_factors_that_can_help_nothing_are_seldom_kept(queries: int) -> None:
 @pytest.mark.parametrize("task", ["task2", "task3"])
 def test_probabilities_that_are_right_are_left_alone(task: str) -> None:
     rows, values = graded(task, 400, too_low=1.0)
-    assert learn_factors(TASKS[task], "micro-F1", values, rows, 0).tolist() == [1] * len(TASKS[task].classes)
+    assert learn_factors(TASKS[task], "micro-F1", values, rows, 0).tolist() == [1] * len(
+        TASKS[task].classes
+    )
 
 
 @pytest.mark.parametrize("factor", [0.25, 1.0, 3.0])
@@ -168,12 +205,15 @@ def test_order_of_rows_changes_nothing() -> None:
     rows, values = graded("task2", 200, too_low=3.0)
     order = np.random.default_rng(0).permutation(len(rows))
     one, other = (
-        learn_factors(TASKS["task2"], "macro-F1", values[at], rows.iloc[at], 0) for at in (np.arange(len(rows)), order)
+        learn_factors(TASKS["task2"], "macro-F1", values[at], rows.iloc[at], 0)
+        for at in (np.arange(len(rows)), order)
     )
     assert one.tolist() == other.tolist()
 
 
-def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rows, values = graded("task3", 400, too_low=3.0)
     drawn = thresholds.at_most(rows["query_id"].to_numpy(), 1600, 5)
     expected = learn_factors(TASKS["task3"], "micro-F1", values[drawn], rows[drawn], 5)

@@ -46,7 +46,8 @@ def mixture(shares: list[float], rows: int = 6000) -> tuple[pd.DataFrame, Array]
     return frame.assign(substitute=pd.array(label == "substitute", "boolean")), values
 
 
-# --- the published rule ------------------------------------------------------------------------------------------
+# --- the published rule
+# ------------------------------------------------------------------------------------------
 
 
 def test_published_weights_are_those_of_two_means_for_ranking_and_of_one_for_classes() -> None:
@@ -57,7 +58,8 @@ def test_published_weights_are_those_of_two_means_for_ranking_and_of_one_for_cla
     assert paper_weights(TASKS["task3"], ["classes", "substitute"]).tolist() == [1 / 2] * 2
 
 
-# --- what is maximised -------------------------------------------------------------------------------------------
+# --- what is maximised
+# -------------------------------------------------------------------------------------------
 
 
 def test_the_likelihood_decides_for_classes() -> None:
@@ -69,11 +71,16 @@ def test_the_likelihood_decides_for_classes() -> None:
     objective = make_objective(TASKS["task2"], rows, "likelihood")
     assert objective(sure).sum() == pytest.approx(2000 * np.log(0.7))
     assert objective(sure).shape == (500,)
-    assert greedy_weights(np.stack([flat, sure]), objective, 10, np.ones((1, 500))).tolist() == [0, 1]
+    assert greedy_weights(np.stack([flat, sure]), objective, 10, np.ones((1, 500))).tolist() == [
+        0,
+        1,
+    ]
 
 
 def test_the_likelihood_of_one_probability() -> None:
-    rows = pd.DataFrame({"query_id": [1, 1, 2], "substitute": pd.array([True, False, True], "boolean")})
+    rows = pd.DataFrame(
+        {"query_id": [1, 1, 2], "substitute": pd.array([True, False, True], "boolean")}
+    )
     objective = make_objective(TASKS["task3"], rows, "likelihood")
     expected = [np.log(0.8) + np.log(1 - 0.4), np.log(0.5)]
     assert objective(np.array([[0.8], [0.4], [0.5]])).tolist() == pytest.approx(expected)
@@ -82,21 +89,33 @@ def test_the_likelihood_of_one_probability() -> None:
 def test_the_metric_counts_right_answers_per_query() -> None:
     rows = pd.DataFrame({"query_id": [5, 3, 5], "label": ["exact", "irrelevant", "substitute"]})
     values = np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1]])
-    assert make_objective(TASKS["task2"], rows, "metric")(values).tolist() == [0, 2]  # of the queries 3 and 5
-    rows = pd.DataFrame({"query_id": [1, 1, 2], "substitute": pd.array([True, False, True], "boolean")})
-    assert make_objective(TASKS["task3"], rows, "metric")(np.array([[0.8], [0.4], [0.5]])).tolist() == [2, 0]
+    assert make_objective(TASKS["task2"], rows, "metric")(values).tolist() == [
+        0,
+        2,
+    ]  # of the queries 3 and 5
+    rows = pd.DataFrame(
+        {"query_id": [1, 1, 2], "substitute": pd.array([True, False, True], "boolean")}
+    )
+    assert make_objective(TASKS["task3"], rows, "metric")(
+        np.array([[0.8], [0.4], [0.5]])
+    ).tolist() == [2, 0]
 
 
 def test_ranking_is_scored_by_ndcg_and_a_query_without_gain_adds_nothing() -> None:
     rows = pd.DataFrame(
-        {"query_id": [1, 1, 2], "label": ["substitute", "exact", "irrelevant"], "product_id": list("ABC")}
+        {
+            "query_id": [1, 1, 2],
+            "label": ["substitute", "exact", "irrelevant"],
+            "product_id": list("ABC"),
+        }
     )
     found = make_objective(TASKS["task1"], rows, "metric")(np.array([[0.9], [0.5], [0.5]]))
     worst, best = 0.1 + 1 / np.log2(3), 1 + 0.1 / np.log2(3)
     assert found.tolist() == pytest.approx([worst / best, 0])
 
 
-# --- weights that are found --------------------------------------------------------------------------------------
+# --- weights that are found
+# --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", LEARNED)
@@ -113,7 +132,9 @@ def test_two_views_of_the_truth_are_blended_and_noise_is_not(method: str) -> Non
 @pytest.mark.parametrize("method", LEARNED)
 def test_the_better_view_weighs_more(method: str) -> None:
     rows, gain = ranking(1500)
-    weights = learn_weights(recipe_of(method, selections=20), TASKS["task1"], noisy(gain, 0.3, 0.6), rows, 0)
+    weights = learn_weights(
+        recipe_of(method, selections=20), TASKS["task1"], noisy(gain, 0.3, 0.6), rows, 0
+    )
     best = np.array([1 / 0.3**2, 1 / 0.6**2])  # of two means with independent noise
     assert weights == pytest.approx(best / best.sum(), abs=0.15)
 
@@ -136,7 +157,10 @@ def test_both_minimisers_find_the_same_optimum() -> None:
     assert smooth == pytest.approx(simplex, abs=0.01)
     step = np.array([0.02, -0.02])
     for other in (smooth + step, smooth - step):
-        assert objective(np.tensordot(other, values, 1)).sum() < objective(np.tensordot(smooth, values, 1)).sum()
+        assert (
+            objective(np.tensordot(other, values, 1)).sum()
+            < objective(np.tensordot(smooth, values, 1)).sum()
+        )
 
 
 @pytest.mark.parametrize("method", LEARNED)
@@ -150,23 +174,34 @@ def test_a_constant_member_gets_nothing(method: str) -> None:
 def test_luck_on_few_queries_changes_nothing(method: str) -> None:
     rows, gain = ranking(15)
     values = noisy(gain, 0.1, 1.0)
-    assert learn_weights(recipe_of(method, selections=40), TASKS["task1"], values, rows, 0).tolist() == [1, 0]
+    assert learn_weights(
+        recipe_of(method, selections=40), TASKS["task1"], values, rows, 0
+    ).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(("queries", "kept"), [(1, False), (3, False), (4, True), (30, True)])
-def test_an_average_replaces_the_best_member_only_where_it_is_significantly_better(queries: int, kept: bool) -> None:
-    # One query has one row. The first member is wrong on some, on which the second is right, and so is their mean.
+def test_an_average_replaces_the_best_member_only_where_it_is_significantly_better(
+    queries: int, kept: bool
+) -> None:
+    # One query has one row. The first member is wrong on some, on which the second is right, and so
+    # is their mean.
     wrong = np.arange(60) < queries
     values = np.stack([np.where(wrong, 0.2, 0.9), np.where(wrong, 0.9, 0.2)])[..., None]
     rows = pd.DataFrame({"query_id": np.arange(60), "substitute": pd.array([True] * 60, "boolean")})
-    assert kept == (queries > 1.96 * np.sqrt(queries * (1 - queries / 60)))  # of 60 queries that gain 0 or 1
-    weights = learn_weights(recipe_of("greedy", selections=2, bags=1), TASKS["task3"], values, rows, 0)
+    assert kept == (
+        queries > 1.96 * np.sqrt(queries * (1 - queries / 60))
+    )  # of 60 queries that gain 0 or 1
+    weights = learn_weights(
+        recipe_of("greedy", selections=2, bags=1), TASKS["task3"], values, rows, 0
+    )
     assert weights.tolist() == ([0.5, 0.5] if kept else [1, 0])
 
 
 def test_one_member_is_taken_as_it_is() -> None:
     rows, gain = ranking(5)
-    assert learn_weights(recipe_of("search"), TASKS["task1"], noisy(gain, 1.0), rows, 0).tolist() == [1]
+    assert learn_weights(
+        recipe_of("search"), TASKS["task1"], noisy(gain, 1.0), rows, 0
+    ).tolist() == [1]
 
 
 @pytest.mark.parametrize("method", LEARNED)
@@ -177,11 +212,14 @@ def test_order_of_rows_changes_nothing(method: str) -> None:
     plain = learn_weights(recipe_of(method), TASKS["task1"], values, rows, 0)
     assert (
         plain.tolist()
-        == learn_weights(recipe_of(method), TASKS["task1"], values[:, order], rows.iloc[order], 0).tolist()
+        == learn_weights(
+            recipe_of(method), TASKS["task1"], values[:, order], rows.iloc[order], 0
+        ).tolist()
     )
 
 
-# --- what weights are learned on ---------------------------------------------------------------------------------
+# --- what weights are learned on
+# ---------------------------------------------------------------------------------
 
 
 def test_bags_are_random_halves_and_one_bag_is_all() -> None:
@@ -209,4 +247,8 @@ def test_weights_are_learned_on_the_queries_that_are_drawn(monkeypatch: pytest.M
     expected = learn_weights(recipe, TASKS["task1"], values[:, drawn], rows[drawn], 3)
     everything = learn_weights(recipe, TASKS["task1"], values, rows, 3)
     monkeypatch.setattr(weighted_average, "MOST_ROWS", 1200)
-    assert learn_weights(recipe, TASKS["task1"], values, rows, 3).tolist() == expected.tolist() != everything.tolist()
+    assert (
+        learn_weights(recipe, TASKS["task1"], values, rows, 3).tolist()
+        == expected.tolist()
+        != everything.tolist()
+    )

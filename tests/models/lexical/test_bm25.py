@@ -13,8 +13,12 @@ def two_documents() -> Catalogue:
     """One query and two products: titles of 3 and 5 words, one of them with 2 words of other text."""
     examples = pd.DataFrame({"example_id": [1, 2], "product_id": ["A", "B"]})
     examples = examples.assign(query_id=5, query="red shoes", locale="us", split="train")
-    products = pd.DataFrame({"product_id": ["A", "B"], "title": ["red red shoes", "blue hat with red band"]})
-    return examples, products.assign(locale="us", brand="", color="", bullets=["", "two shoes"], description="")
+    products = pd.DataFrame(
+        {"product_id": ["A", "B"], "title": ["red red shoes", "blue hat with red band"]}
+    )
+    return examples, products.assign(
+        locale="us", brand="", color="", bullets=["", "two shoes"], description=""
+    )
 
 
 def score(idf: float, times: int, length: int, mean_length: float) -> float:
@@ -24,7 +28,8 @@ def score(idf: float, times: int, length: int, mean_length: float) -> float:
 
 def test_values_by_hand() -> None:
     found = bm25_features(*two_documents())
-    # Two documents; both titles have "red", one has "shoes". Together with the other text both have both.
+    # Two documents; both titles have "red", one has "shoes". Together with the other text both have
+    # both.
     in_both, in_one = np.log(1 + (2 - 2 + 0.5) / (2 + 0.5)), np.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
     title_a = score(in_both, 2, 3, (3 + 5) / 2) + score(in_one, 1, 3, (3 + 5) / 2)
     title_b = score(in_both, 1, 5, (3 + 5) / 2)
@@ -33,7 +38,9 @@ def test_values_by_hand() -> None:
     all_b = score(in_both, 1, 7, (3 + 7) / 2) * 2
     assert found["bm25_all"].tolist() == pytest.approx([all_a, all_b])
     assert found["bm25_title_rank"].tolist() == [1, 0.5]
-    assert found["bm25_title_relative"].tolist() == pytest.approx([(title_a - title_b) / 2, (title_b - title_a) / 2])
+    assert found["bm25_title_relative"].tolist() == pytest.approx(
+        [(title_a - title_b) / 2, (title_b - title_a) / 2]
+    )
 
 
 def test_a_word_counts_once_however_often_the_query_says_it() -> None:

@@ -27,15 +27,21 @@ def test_labels_are_never_looked_at(features: Features, catalogue: Catalogue) ->
 def test_order_of_rows_changes_nothing(features: Features, catalogue: Catalogue) -> None:
     examples, products = catalogue
     plain = features(examples, products)
-    shuffled = features(examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2))
+    shuffled = features(
+        examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2)
+    )
     pd.testing.assert_frame_equal(plain, shuffled.loc[plain.index], rtol=1e-5)
 
 
 @both
-def test_new_test_rows_move_no_feature_of_training_rows(features: Features, catalogue: Catalogue) -> None:
+def test_new_test_rows_move_no_feature_of_training_rows(
+    features: Features, catalogue: Catalogue
+) -> None:
     examples, products = catalogue
     train = examples[examples["split"] == "train"]
-    more = examples[examples["split"] == "test"].assign(query_id=train["query_id"].iloc[0])  # a query in both splits
+    more = examples[examples["split"] == "test"].assign(
+        query_id=train["query_id"].iloc[0]
+    )  # a query in both splits
     with_more = features(pd.concat([train, more]), products).loc[train["example_id"]]
     pd.testing.assert_frame_equal(with_more, features(train, products), rtol=1e-5)
 
@@ -65,11 +71,16 @@ def test_values_by_hand() -> None:
     assert features.loc[1, "color_in_query"] == 1 and features.loc[2, "color_in_query"] == 0
     assert features.loc[1, "brand_in_query"] == 0
     assert features.loc[1, "numbers_missing"] == 1
-    assert features.loc[1, "words_in_title_rank"] == 1 and features.loc[2, "words_in_title_rank"] == 0.5
+    assert (
+        features.loc[1, "words_in_title_rank"] == 1
+        and features.loc[2, "words_in_title_rank"] == 0.5
+    )
     assert features.loc[1, "words_in_title_relative"] == np.float32(1 / 3)
     assert (features["candidates"] == 2).all()
     assert features.loc[1, "cosine_color_word"] > 0 == features.loc[1, "cosine_brand_word"]
-    assert 0 < features.loc[1, "cosine_title_word"] <= 1 and features.loc[2, "cosine_title_word"] == 0
+    assert (
+        0 < features.loc[1, "cosine_title_word"] <= 1 and features.loc[2, "cosine_title_word"] == 0
+    )
 
 
 def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogue) -> None:
@@ -78,6 +89,8 @@ def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogu
     rows = examples[examples["split"] == "train"]
     recipe = LexicalRecipe(name="lexical", trees=5)
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
-    one, same = (predict_lexical(train_lexical(recipe, features, rows, "0"), features, ids) for _ in range(2))
+    one, same = (
+        predict_lexical(train_lexical(recipe, features, rows, "0"), features, ids) for _ in range(2)
+    )
     pd.testing.assert_frame_equal(one, same)
     np.testing.assert_allclose(one.drop(columns="example_id").sum(axis=1), 1)
