@@ -17,8 +17,8 @@ from competition.core.workspace import Workspace
 from competition.data import store
 from competition.data.folds import make_folds
 from competition.models.encoder.folders import check_folder
-from competition.noise.audit import absent_label
-from competition.noise.report import remark
+from competition.noise.audit import missing_label
+from competition.noise.report import caveat
 from competition.pipeline.cleanup import stale_checkpoints
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
@@ -170,7 +170,7 @@ def _audits(pipeline: Pipeline) -> Iterator[Check]:
     """Audits that labels do not allow: `comp run` goes on without them."""
     for plan in pipeline.audits():
         if reason := _absent_label(pipeline, plan.runs[0].scheme):
-            yield Check(f"audit {plan.name}", "look", str(remark({"skipped": reason})))
+            yield Check(f"audit {plan.name}", "look", str(caveat({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
@@ -182,7 +182,7 @@ def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     except InputError:
         return None  # said where folds are looked at
     fold = rows["query_id"].map(folds).to_numpy(np.int64)
-    return absent_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
+    return missing_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
 
 
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:

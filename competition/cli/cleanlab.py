@@ -130,13 +130,13 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     from competition.noise import report
 
     examples, products = pipeline.maker.examples, pipeline.maker.products
-    counts = report.summary(flags, examples)
+    counts = report.count_issues(flags, examples)
     _show_counts(run, counts)
     card = read_json(pipeline.workspace.noise_card(run))
-    if not warned and (said := report.remark(card)):
+    if not warned and (said := report.caveat(card)):
         warn(said)
     _show_matrices(card)
-    _show_worst(report.worst(flags, examples, products))
+    _show_worst(report.worst_rows(flags, examples, products))
 
 
 def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:
@@ -215,7 +215,7 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     import webbrowser
 
     from competition.analysis.review_page import inspection_page
-    from competition.noise.reviews import count_reviews
+    from competition.noise.reviews import describe_reviews
 
     verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
     examples, products = pipeline.maker.examples, pipeline.maker.products
@@ -223,7 +223,7 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
         console.print(
-            f"{kept}: {count_reviews(verdicts)}, which the audit honours; without the file, it would not."
+            f"{kept}: {describe_reviews(verdicts)}, which the audit honours; without the file, it would not."
         )
     command = command_for(f"comp cleanlab --from {shell_quoted(run)} --verdicts FILE")
     console.print(f"{page}: judge the worst rows there; `{command}` honours what it saves.")

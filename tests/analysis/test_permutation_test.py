@@ -124,9 +124,9 @@ def test_a_cross_fitted_stacker_scores_as_chance(
 def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
     task: str, method: str, examples: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graded = EnsembleRows.learned
+    graded = EnsembleRows.graded_outside
     monkeypatch.setattr(
-        EnsembleRows, "learned", lambda rows, *without: graded(rows)
+        EnsembleRows, "graded_outside", lambda rows, *without: graded(rows)
     )  # every row, whatever is held out
     found = trial(task, recipe_of(method, trees=60, leaves=15), examples)
     assert not found.passed and found.alarm and found.above_chance.value > found.visible, found

@@ -60,7 +60,7 @@ def _audit(evidence: Evidence, name: str) -> list[Block]:
     except CompError as error:
         return [Note(evidence.relative(str(error)))]
     card = read_json(evidence.workspace.noise_card(plan.name))
-    said = report.remark(card)
+    said = report.caveat(card)
     if flags.empty:
         return [Note(f"Audit of {plan.name}: {said}")]
     blocks: list[Block] = [Note(f"Audit of {plan.name}: {said}")] if said else []
@@ -89,7 +89,7 @@ def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
         Column(""),
         *(Column(name, True) for name in ("Rows", "Flagged", "Dropped", "Share dropped")),
     ]
-    table = report.summary(flags, evidence.examples)
+    table = report.count_issues(flags, evidence.examples)
     rows = [
         [text(group), *(number(float(n)) for n in counts), number(float(share), ".3f")]
         for group, *counts, share in table.itertuples()
@@ -122,7 +122,9 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
             text(readable(line["query"], _QUERY)),
             text(readable(line["title"], _TITLE)),
         ]
-        for line in report.worst(flags, evidence.examples, evidence.products).to_dict("records")
+        for line in report.worst_rows(flags, evidence.examples, evidence.products).to_dict(
+            "records"
+        )
     ]
     return Table("The rows that the models contradict most", columns, rows)
 
