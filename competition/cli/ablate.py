@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0")
+    epilog=help_epilog("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0")
 )
 def ablate(
     table: Annotated[
@@ -84,7 +84,7 @@ def _show(title: str, lines: list["PairedRow"], seeds: int, to_first: bool) -> N
         title += f", mean of {seeds} seeds"
         header["deviation"] = "deviation of seeds"
         rows = [[*row, line.deviation] for row, line in zip(rows, lines, strict=True)]
-    show(title, header, rows, metric=lines[0].metric, seeds=seeds)
+    show_table(title, header, rows, metric=lines[0].metric, seeds=seeds)
     if not to_first and len(lines) > 1 and (difference := lines[-1].to_first) is not None:
         console.print(f"{lines[-1].name} minus {first.name}: {difference:+}")
 
@@ -112,4 +112,4 @@ def _show_flattered(title: str, rows: list["Flattered"]) -> None:
         [row.name, row.score, OutputCell(row.flatters, "+"), OutputCell(row.claim, "+")]
         for row in rows
     ]
-    show(title, header, cells, metric=rows[0].metric)
+    show_table(title, header, cells, metric=rows[0].metric)

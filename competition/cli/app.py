@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from competition import __version__
-from competition.cli.output import begin, finish
+from competition.cli.output import finish_output, start_output
 from competition.core import distributed
 from competition.core.commands import pasteable, set_workspace
 from competition.core.errors import CompError, InputError, escape_controls
@@ -30,7 +30,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug`, errors keep their traceback."""
-        begin(ctx.params["quiet"], ctx.params["json"])
+        start_output(ctx.params["quiet"], ctx.params["json"])
         with install_handlers():
             return self._invoke(ctx)
 
@@ -38,7 +38,7 @@ class Commands(TyperGroup):
         try:
             result = super().invoke(ctx)
         except typer.Exit as ended:
-            finish(ctx.invoked_subcommand, ended.exit_code)
+            finish_output(ctx.invoked_subcommand, ended.exit_code)
             raise
         except BaseException as error:
             said = (
@@ -49,9 +49,9 @@ class Commands(TyperGroup):
             sentence, exit_code = escape_controls(pasteable(said[0])), said[1]
             if distributed.is_main_process() or not isinstance(error, Interrupted):
                 print(f"error: {sentence}", file=sys.stderr)
-            finish(ctx.invoked_subcommand, exit_code, sentence)
+            finish_output(ctx.invoked_subcommand, exit_code, sentence)
             raise typer.Exit(exit_code) from None
-        finish(ctx.invoked_subcommand)
+        finish_output(ctx.invoked_subcommand)
         return result
 
 

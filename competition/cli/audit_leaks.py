@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.errors import CompError
 from competition.core.workspace import Workspace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @app.command(
     "audit-leaks",
-    epilog=first_names("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"),
+    epilog=help_epilog("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"),
 )
 def audit_leaks(
     names: Annotated[
@@ -61,7 +61,7 @@ def audit_leaks(
         "found": "what was found",
         "verdict": None,
     }
-    show("Leaks", header, rows, 3)
+    show_table("Leaks", header, rows, 3)
     verdicts = Counter(found.verdict for found in findings)
     if failed := verdicts["look"]:
         raise CompError(

@@ -1,12 +1,12 @@
 """`comp clean`: remove checkpoints that nothing goes on from any more."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import first_names
+from competition.cli.output import help_epilog
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp clean"))
+@app.command(epilog=help_epilog("comp clean"))
 def clean(workspace: WorkspaceOption = HERE) -> None:
     """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
     import shutil

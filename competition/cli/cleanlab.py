@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.atomic import write_text
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"
     )
 )
@@ -169,7 +169,7 @@ def _show_counts(name: str, table: "pd.DataFrame") -> None:
         "dropped": "dropped",
         "share": "share dropped",
     }
-    show(f"Audit of {name}", header, rows, run=name)
+    show_table(f"Audit of {name}", header, rows, run=name)
 
 
 def _show_matrices(card: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ def _show_matrices(card: dict[str, Any]) -> None:
             [given, *(OutputCell(value, form) for value in values)]
             for given, values in zip(labels, card[key], strict=True)
         ]
-        show(title, ["given", *(f"truly {label}" for label in labels)], rows)
+        show_table(title, ["given", *(f"truly {label}" for label in labels)], rows)
     for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
         told = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
         console.print(f"Temperatures of {run}, by fold: {told}")
@@ -207,7 +207,7 @@ def _show_worst(rows: "pd.DataFrame") -> None:
         for w in rows.itertuples()
     ]
     header = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
-    show("The worst rows", header, cells, 8)
+    show_table("The worst rows", header, cells, 8)
 
 
 def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page: bool) -> None:

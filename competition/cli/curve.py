@@ -7,7 +7,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, progress
 from competition.core.workspace import Workspace
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from competition.analysis.learning_curve import Point
 
 
-@app.command(epilog=first_names("comp curve --queries 30 --queries 40"))
+@app.command(epilog=help_epilog("comp curve --queries 30 --queries 40"))
 def curve(
     ensemble: Annotated[
         str | None,
@@ -97,4 +97,4 @@ def _show(points: Sequence["Point"], floor: str) -> None:
         "" if first.group == "all" else f" with {first.group}"
     )
     title = f"{first.task}, out-of-fold, {scored}, by training queries"
-    show(title, header, rows, 3, task=first.task, group=first.group, floor=floor)
+    show_table(title, header, rows, 3, task=first.task, group=first.group, floor=floor)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import opened
-from competition.cli.output import first_names, show
+from competition.cli.options import open_workspace
+from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for
 from competition.core.console import console, progress
 from competition.core.errors import InputError, join_names
@@ -17,7 +17,7 @@ from competition.core.workspace import Workspace
 group = typer.Typer(
     help="Bring real rows, make some, or describe what is there.",
     invoke_without_command=True,
-    epilog=first_names("comp data"),
+    epilog=help_epilog("comp data"),
 )
 app.add_typer(group, name="data")
 # Where rows come from that are no import of the user's, as `data/data.json` says it.
@@ -38,25 +38,25 @@ def _show(workspace: Workspace) -> None:
 
     table = describe.describe(store.load_examples(workspace), store.load_products(workspace))
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
-    show("Data", {"what": "", **{name: name for name in table.columns}}, rows)
+    show_table("Data", {"what": "", **{name: name for name in table.columns}}, rows)
 
 
-@group.command("import", epilog=first_names("comp data import esci-data"))
+@group.command("import", epilog=help_epilog("comp data import esci-data"))
 def import_(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="The folder with the ESCI files, in either layout.")],
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Read real ESCI files: the released parquet files or the competition's CSV folders, whichever PATH holds."""
-    _import(opened(context, workspace), path, path.resolve().name)
+    _import(open_workspace(context, workspace), path, path.resolve().name)
 
 
-@group.command(epilog=first_names("comp data sample"))
+@group.command(epilog=help_epilog("comp data sample"))
 def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     """Bring the small sample of real ESCI rows that comes with this program: no download."""
     from competition.data.esci import SAMPLE
 
-    space = opened(context, workspace)
+    space = open_workspace(context, workspace)
     _keep_imported(space)
     _import(space, SAMPLE, _SAMPLE)
 
@@ -88,7 +88,7 @@ def _keep_imported(space: Workspace) -> None:
 
 
 @group.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp data synth --queries 100", "comp data synth --queries 100 --noise 0.1 --by-label"
     )
 )
@@ -123,7 +123,7 @@ def synth(
 
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
-    space = opened(context, workspace)
+    space = open_workspace(context, workspace)
     _keep_imported(space)
     examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth, synonyms)
     source = f"{_SYNTH} queries={queries} noise={noise} seed={seed}" + (

@@ -3,13 +3,13 @@
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 
 _LOOKS = {"well": ("ok", "green"), "look": ("look", "yellow"), "stop": ("STOP", "bold red")}
 
 
-@app.command(epilog=first_names("comp doctor", "comp doctor --json"))
+@app.command(epilog=help_epilog("comp doctor", "comp doctor --json"))
 def doctor(workspace: WorkspaceOption = HERE) -> None:
     """Look at Python, packages, devices, disk and the workspace, and name the command that mends each problem.
 
@@ -25,7 +25,7 @@ def doctor(workspace: WorkspaceOption = HERE) -> None:
             [OutputCell(found.level, style=style, text=text), found.what, found.said, found.mend]
         )
         stops += found.level == "stop"
-    show(
+    show_table(
         "Health",
         {"level": "", "what": "what", "said": "what was found", "mend": "what mends it"},
         rows,

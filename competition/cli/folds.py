@@ -1,12 +1,12 @@
 """`comp folds`: which fold each query is in."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp folds"))
+@app.command(epilog=help_epilog("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
     """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
     from competition.config.recipe import SCHEMES
@@ -31,7 +31,9 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
             rows.append(
                 [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in LABELS)]
             )
-        show(f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme)
+        show_table(
+            f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme
+        )
     shared = shared_with_test(examples)
     if shared:
         warn(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, app
-from competition.cli.output import as_toml, first_names, show
+from competition.cli.output import as_toml, help_epilog, show_table
 from competition.core.atomic import write_text
 from competition.core.commands import command_for
 from competition.core.console import console
@@ -15,7 +15,7 @@ from competition.core.errors import InputError
 from competition.core.workspace import FOLDERS, Workspace
 
 
-@app.command(epilog=first_names("comp init work"))
+@app.command(epilog=help_epilog("comp init work"))
 def init(
     folder: Annotated[
         Path, typer.Argument(metavar="[DIR]", help="The folder to make a workspace of.")
@@ -35,7 +35,7 @@ def init(
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)
-    show(
+    show_table(
         str(workspace.settings_file),
         {"key": "key", "value": "value", "about": "what it says"},
         _explained(text),

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_task, opened, task_named
-from competition.cli.output import OutputCell, first_names, show
-from competition.cli.scores import MARK
+from competition.cli.options import complete_task, open_workspace, parse_task
+from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.scores import APPROXIMATE_MARK
 from competition.core.commands import pasteable
 from competition.core.console import console
 from competition.core.workspace import Workspace
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 group = typer.Typer(
     help="Show what was submitted, or record what the competition answered.",
     invoke_without_command=True,
-    epilog=first_names("comp leaderboard"),
+    epilog=help_epilog("comp leaderboard"),
 )
 app.add_typer(group, name="leaderboard")
 
@@ -37,7 +37,7 @@ def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> No
 
 
 @group.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp leaderboard add main --task task1 --public 0.8731",
         "comp leaderboard add main --task task2 --public 0.7412 --private 0.7398",
     )
@@ -59,8 +59,8 @@ def add(
     """Record what the competition answered to the newest file of a submission."""
     from competition.scoring.leaderboard import read_log, record
 
-    space = opened(context, workspace)
-    asked = task_named(task).name if task else None
+    space = open_workspace(context, workspace)
+    asked = parse_task(task).name if task else None
     line = record(space, name, asked, {"public": public, "private": private})
     _show(space, read_log(space).loc[[line]])
 
@@ -82,7 +82,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "private": "private",
     }
     header |= dict.fromkeys(("can_move", "full_depth", "above_full_depth", "basis"))
-    show(
+    show_table(
         space.leaderboard.name,
         header,
         [
@@ -96,7 +96,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
     _say_groups(log)
     if (log["basis"] == APPROXIMATE).any():
         console.print(
-            f"{MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`."
+            f"{APPROXIMATE_MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`."
         )
     if log.empty:
         console.print(pasteable("Nothing was submitted yet: `comp submit` writes the files."))
@@ -132,7 +132,8 @@ def _cells(line: dict[str, str]) -> list[object]:
     above = None if public is None or value is None else public - value
     file = OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}")
     run = OutputCell(
-        line["run"], text=f"{line['run']} {MARK}" if line["basis"] == APPROXIMATE else line["run"]
+        line["run"],
+        text=f"{line['run']} {APPROXIMATE_MARK}" if line["basis"] == APPROXIMATE else line["run"],
     )
     above_deep = None if public is None or groups[1] is None else public - groups[1]
     told = [line["task"], run, line["metric"]]

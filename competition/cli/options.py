@@ -33,7 +33,7 @@ TaskOption = Annotated[
 ]
 
 
-def task_named(name: str) -> "Task":
+def parse_task(name: str) -> "Task":
     """The task called `name`; raises InputError with the nearest name."""
     from competition.scoring.tasks import TASKS
 
@@ -42,12 +42,12 @@ def task_named(name: str) -> "Task":
     return TASKS[name]
 
 
-def opened(context: typer.Context, workspace: Path) -> Workspace:
+def open_workspace(context: typer.Context, workspace: Path) -> Workspace:
     """The workspace that was named behind a subcommand, or before it."""
     return Workspace.open(context.obj if workspace == HERE else workspace)
 
 
-def tracker_named(name: str) -> str:
+def parse_tracker(name: str) -> str:
     """The experiment tracker called `name`; raises InputError with the nearest name."""
     from typing import get_args
 

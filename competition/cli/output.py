@@ -25,7 +25,7 @@ from competition.core.commands import set_workspace
 from competition.core.console import PLAIN_WIDTH, console, results
 from competition.core.errors import escape_controls
 
-EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
+GLOBAL_OPTIONS = "--json, --quiet and --debug go with every command, wherever they stand."
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _spell(error: UnicodeError) -> tuple[str, int]:
     return "".join(_SPELLED.get(c) or ascii(c)[1:-1] for c in lacking), error.end
 
 
-def spell_out() -> None:
+def replace_unencodable() -> None:
     """Let nothing that is printed fail for the encoding of stdout or stderr, which a pipe or a log file may choose."""
     codecs.register_error("spell-out", _spell)
     for stream in (sys.stdout, sys.stderr):
@@ -77,16 +77,16 @@ def spell_out() -> None:
             stream.reconfigure(errors="spell-out")
 
 
-def begin(quiet: bool, machine: bool) -> None:
+def start_output(quiet: bool, machine: bool) -> None:
     """Start a command: `quiet` shows results and nothing else, for a `machine` they become a document."""
-    spell_out()
+    replace_unencodable()
     _document.wanted, _document.tables = machine, []
     set_workspace(Path())
     console.quiet, console.stderr = quiet or not distributed.is_main_process(), machine
     results.quiet = not distributed.is_main_process()
 
 
-def finish(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
+def finish_output(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
     """End a command: print the document where it is wanted."""
     if _document.wanted and distributed.is_main_process():
         told = {
@@ -98,7 +98,7 @@ def finish(command: str | None, exit_code: int = 0, error: str | None = None) ->
         print(json.dumps(told, indent=2, allow_nan=False))
 
 
-def show(
+def show_table(
     title: str,
     header: Sequence[str] | Mapping[str, str | None],
     rows: Sequence[Sequence[object]],
@@ -157,9 +157,9 @@ def _print_lines(names: Sequence[str], cells: Sequence[Text]) -> None:
             results.print(Text.assemble("" if i == 0 else "  ", f"{name}: " if name else "", cell))
 
 
-def first_names(*lines: str) -> str:
+def help_epilog(*lines: str) -> str:
     """The end of a command's help: commands that work as they stand, which a test runs; `\\b` keeps their lines."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", GLOBAL_OPTIONS])
 
 
 def as_toml(value: object) -> OutputCell:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import InputError, escape_controls, join_names
 from competition.core.workspace import Workspace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp predict new.csv",
         "comp predict new.parquet --from lexical --out scored.csv",
         "comp predict log.csv --map query=search --map product_title=name",
@@ -100,7 +100,7 @@ def _show(title: str, said: "pd.DataFrame") -> None:
                 [name, count, OutputCell(count / len(said), ".3f")]
                 for name, count in counts.items()
             ]
-            show(title, ["predicted", "rows", "share"], rows)
+            show_table(title, ["predicted", "rows", "share"], rows)
     if SCORE in said:
         low, median, high = said[SCORE].quantile([0, 0.5, 1])
         console.print(f"Scores: {low:.4f} to {high:.4f}, median {median:.4f}")

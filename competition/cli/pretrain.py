@@ -5,12 +5,12 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp pretrain"))
+@app.command(epilog=help_epilog("comp pretrain"))
 def pretrain(
     recipe: Annotated[
         str, typer.Option(help='The recipe, one that says model = "pretraining".')
@@ -43,7 +43,7 @@ def pretrain(
         "held_out": "held-out titles [95 %]",
         **{task: task for task in tasks},
     }
-    show(title, header, rows, recipe=recipe, kept=best.number, folder=folder)
+    show_table(title, header, rows, recipe=recipe, kept=best.number, folder=folder)
     done = "done" if made else "nothing to do, everything is up to date"
     console.print(f"{recipe}: {done}. Epoch {best.number} is kept. Files: {folder}")
     console.print(

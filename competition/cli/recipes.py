@@ -6,7 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, as_toml, first_names, show
+from competition.cli.output import OutputCell, as_toml, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -17,7 +17,7 @@ _OWN_COLUMN = {"kind", "scheme"}
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp recipes", "comp recipes c1", "comp recipes six-model.lightgbm.thresholds"
     )
 )
@@ -51,7 +51,7 @@ def recipes(
         "folds": "folds",
         "differs": "differs in",
     }
-    show("Recipes", header, [_row(each) for each in found], 5, preset=settings.preset)
+    show_table("Recipes", header, [_row(each) for each in found], 5, preset=settings.preset)
     console.print(
         "One key by key: comp recipes NAME. One of your own: a file recipes/NAME.toml in the workspace."
     )
@@ -81,4 +81,6 @@ def _show_one(found: "Explained") -> None:
     title = f'{recipe.name}, model = "{recipe.model}"' + (
         f": {recipe.about}" if recipe.about else ""
     )
-    show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about)
+    show_table(
+        title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about
+    )

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import first_names
+from competition.cli.output import help_epilog
 from competition.core.atomic import write_text
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp report", "comp report --out page.html"))
+@app.command(epilog=help_epilog("comp report", "comp report --out page.html"))
 def report(
     out: Annotated[
         Path | None,

@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import TaskOption, task_named
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.options import TaskOption, parse_task
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.errors import pluralize, unknown_name
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp score submissions/main/task1.csv --task task1"))
+@app.command(epilog=help_epilog("comp score submissions/main/task1.csv --task task1"))
 def score(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
     task: TaskOption,
@@ -31,7 +31,7 @@ def score(
     from competition.scoring.submissions import check_answer, grade, read_answer
     from competition.scoring.tasks import GAINS
 
-    asked = task_named(task)
+    asked = parse_task(task)
     if protocol not in GAINS:
         raise unknown_name("protocol", protocol, GAINS)
     examples = store.load_examples(Workspace.open(workspace))
@@ -49,7 +49,7 @@ def score(
         for metric, groups in estimates(counts).items()
         for group, e in groups.items()
     ]
-    show(
+    show_table(
         f"{file.name}, {task}, protocol {protocol}",
         {
             "metric": "metric",

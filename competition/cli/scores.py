@@ -3,13 +3,13 @@
 import math
 from typing import TYPE_CHECKING
 
-from competition.cli.output import OutputCell, show
+from competition.cli.output import OutputCell, show_table
 from competition.core.console import console
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MARK = "~"  # behind the name of a run whose score is approximate
+APPROXIMATE_MARK = "~"  # behind the name of a run whose score is approximate
 
 
 def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None:
@@ -28,7 +28,10 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     rows = [
         [
             OutputCell(
-                line.run, text=f"{line.run} {MARK}" if line.basis == APPROXIMATE else str(line.run)
+                line.run,
+                text=f"{line.run} {APPROXIMATE_MARK}"
+                if line.basis == APPROXIMATE
+                else str(line.run),
             ),
             *(
                 _cell(line, name, sign)
@@ -51,7 +54,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     about = {
         name: first[name] for name in ("task", "split", "group", "metric", "baseline", "floor")
     }
-    show(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
+    show_table(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
 
 
 def explain_marks(board: "pd.DataFrame") -> None:
@@ -61,7 +64,9 @@ def explain_marks(board: "pd.DataFrame") -> None:
     marked = board[board["basis"] == APPROXIMATE]
     if marked.empty:
         return
-    console.print(f"{MARK} approximate: the labels that a run is scored on reached it through")
+    console.print(
+        f"{APPROXIMATE_MARK} approximate: the labels that a run is scored on reached it through"
+    )
     for run, lines in marked.groupby("run", sort=False):
         sizes = lines.dropna(subset="flatters").drop_duplicates("task")
         measured = [

@@ -6,7 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.cli.scores import explain_marks, show_scores
 from competition.core.console import console, progress
 from competition.core.json_files import read_json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from competition.analysis.ensemble_study import Stacks
 
 
-@app.command(epilog=first_names("comp stack blend", "comp stack blend.greedy --only"))
+@app.command(epilog=help_epilog("comp stack blend", "comp stack blend.greedy --only"))
 def stack(
     name: Annotated[
         str,
@@ -80,7 +80,7 @@ def _show_learned(stacks: "Stacks") -> None:
                 ]
             )
     header = {"run": "run", "what": "", "mean": "mean over the folds"}
-    show(f"{stacks.recipe.name} answers by {stacks.recipe.method}", header, rows, 3)
+    show_table(f"{stacks.recipe.name} answers by {stacks.recipe.method}", header, rows, 3)
 
 
 def _listed(shares: dict[str, float], form: str) -> OutputCell:

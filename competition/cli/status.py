@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
@@ -20,7 +20,7 @@ _LOOKS = {
 _LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   · missing"
 
 
-@app.command(epilog=first_names("comp status", "comp status --json"))
+@app.command(epilog=help_epilog("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
     from competition.core.json_files import read_json
@@ -43,7 +43,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
         "next": "comp run" if left else None,
         "checkpoints": kept,
     }
-    show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
+    show_table("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
     for plan in plans:
         card = read_json(pipeline.workspace.run_card(plan.name))
@@ -85,7 +85,7 @@ def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
         cells += [_mark(predicted), _mark([_worst([*trained, *predicted, *own])])]
         cells.append(_mark([states.get(f"audit {plan.name}")]))
         rows.append([plan.name, plan.kind, *cells])
-    show("Runs by fold", header, rows, 2)
+    show_table("Runs by fold", header, rows, 2)
 
 
 def _mark(found: list[str | None]) -> OutputCell:

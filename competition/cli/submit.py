@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_task, task_named
-from competition.cli.output import first_names, show
+from competition.cli.options import complete_task, parse_task
+from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp submit", "comp submit --from c1", "comp submit --from lexical --task task2"
     )
 )
@@ -47,7 +47,7 @@ def submit(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    wanted = [task_named(name).name for name in task or []]
+    wanted = [parse_task(name).name for name in task or []]
     if run is None:
         answers = pipeline.submission()
     else:
@@ -82,7 +82,7 @@ def submit(
     ]
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
     header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
-    show(title, header, rows, 2, submission=name, folder=space.submission(name))
+    show_table(title, header, rows, 2, submission=name, folder=space.submission(name))
     record = command_for(f"comp leaderboard add {shell_quoted(name)} --task TASK --public SCORE")
     console.print(f"When the competition has answered: {record}")
 

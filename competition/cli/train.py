@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.forecast import show_forecast
-from competition.cli.options import complete_recipe, tracker_named
-from competition.cli.output import first_names, show
+from competition.cli.dry_run import show_dry_run
+from competition.cli.options import complete_recipe, parse_tracker
+from competition.cli.output import help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import InputError
 from competition.core.workspace import ALL, Workspace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp train",
         "comp train --fold 0",
         "comp train --recipe t3 --all",
@@ -64,14 +64,14 @@ def train(
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     if tracker is not None:
-        pipeline.maker.tracker = tracker_named(tracker)
+        pipeline.maker.tracker = parse_tracker(tracker)
     name = recipe or pipeline.settings.default_recipe
     if all_rows and (dry_run or fold is not None):
         raise InputError(
             "--all trains on the rows of every fold: leave out --fold and --dry-run, or --all."
         )
     if dry_run:
-        show_forecast(pipeline, name, fold)
+        show_dry_run(pipeline, name, fold)
         return
     if all_rows:
         _train_all(pipeline, name)
@@ -136,6 +136,6 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         "queries": "count",
     }
     header |= {"score": "score [95 %]", "basis": None}
-    show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
+    show_table(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
     if plan.label_paths:
         console.print(f"These scores are {describe(plan.label_paths)}.")

@@ -10,7 +10,7 @@ import pytest
 from competition.analysis import cost as module
 from competition.analysis.environment import Device
 from competition.analysis.step_benchmark import StepTimes, _Enough, _size, _Stopwatch
-from competition.cli.forecast import duration
+from competition.cli.dry_run import format_duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
@@ -183,4 +183,4 @@ def test_arrays_are_counted_wherever_they_are() -> None:
     [(4.04, "4.0 s"), (48, "48 s"), (750, "12 min 30 s"), (19_200, "5 h 20 min")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

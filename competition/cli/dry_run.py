@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from competition.cli.output import OutputCell, show
+from competition.cli.output import OutputCell, show_table
 from competition.core.console import console, warn
 
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
 
 
-def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
+def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     """Show the steps of a recipe (or one fold of it) that are not done, with time and memory on this device."""
     from competition.analysis.cost import forecast
     from competition.config.recipe import EncoderRecipe
@@ -34,7 +34,7 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     }
     rows = _rows(steps, name, found)
     about = {"recipe": name} | (_about(found) if found else {})
-    show(f"{name}, what would be done", header | {"seconds": "time"}, rows, 2, **about)
+    show_table(f"{name}, what would be done", header | {"seconds": "time"}, rows, 2, **about)
     if found is None:
         said = (
             "Only the fine-tuning of an encoder is measured."
@@ -45,9 +45,9 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         return
     trial, device = found.trial, found.device
     console.print(
-        f"About {duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
+        f"About {format_duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
         f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
-        f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
+        f"{format_duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
     )
     if len(steps) > len(found.folds):
         console.print("Steps without a time are not measured.")
@@ -61,7 +61,7 @@ def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list
     for step in steps:
         cost = costs.get(step.name)
         numbers = [cost.rows, cost.steps, cost.tokens] if cost else [None] * 3
-        time = OutputCell(cost.seconds, text=duration(cost.seconds)) if cost else None
+        time = OutputCell(cost.seconds, text=format_duration(cost.seconds)) if cost else None
         rows.append(
             [step.name, "out of date" if step.state == "stale" else step.state, *numbers, time]
         )
@@ -78,7 +78,7 @@ def _about(found: "Forecast") -> dict[str, object]:
     }
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds as people say them: `48 s`, `12 min 30 s`, `5 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
