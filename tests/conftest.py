@@ -59,7 +59,7 @@ trees = 15
 @pytest.fixture(autouse=True)
 def console_as_at_first() -> None:
     """What goes on is shown on stdout, whatever the last command of this process was asked for."""
-    start_output(quiet=False, machine=False)
+    start_output(quiet=False, as_json=False)
 
 
 def comp(*arguments: str | Path) -> Result:

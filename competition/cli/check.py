@@ -1,4 +1,4 @@
-"""`comp check`: would the leaderboard take this file?"""
+"""`comp check`: refuse an answer file that a leaderboard would refuse."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,17 +17,18 @@ def check(
     task: TaskOption,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Check an answer file against the test rows; the first offending row is named."""
+    """Check that the leaderboard would accept an answer file; name its first wrong row if not."""
     from competition.data import store
     from competition.scoring.submissions import check_answer, read_answer
 
-    asked = parse_task(task)
+    answered_task = parse_task(task)
     examples = store.load_examples(Workspace.open(workspace))
-    answer = read_answer(file, str(file), asked)
-    check_answer(answer, str(file), asked, examples)
+    answer = read_answer(file, str(file), answered_task)
+    check_answer(answer, str(file), answered_task, examples)
+
     show_table(
-        f"{file.name}: a valid answer to {asked.name}",
+        f"{file.name}: a valid answer to {answered_task.name}",
         ["file", "task", "rows"],
-        [[file, asked.name, len(answer)]],
-        2,
+        [[file, answered_task.name, len(answer)]],
+        left=2,
     )

@@ -1,4 +1,4 @@
-"""`comp report`: one page of what the workspace knows."""
+"""`comp report`: write one HTML page about the workspace."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,11 +16,11 @@ from competition.core.workspace import Workspace
 def report(
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The page; reports/report.html unless named."),
+        typer.Option(metavar="FILE", help="Where to write the page; default: reports/report.html."),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Write one HTML page, which works offline: scores, differences, errors, training, cost, and what is missing."""
+    """Write one HTML page that works offline: scores, differences, errors, training and cost of all runs."""
     from competition.analysis.report.page import report_page
     from competition.pipeline.steps import Pipeline
 

@@ -168,7 +168,7 @@ def test_steps_without_a_time_are_spoken_of_where_there_are_some(
 ) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
     where = ("train", "--dry-run", "--recipe", "c1", "--fold", "0", "-w", space.root)
-    assert "Steps without a time are not measured." in comp(*where).output
+    assert "Steps without a time were not measured." in comp(*where).output
     execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary
     shown = comp(*where).output
     assert "train c1 fold 0" in shown and "without a time" not in shown

@@ -49,7 +49,7 @@ def test_cells_are_values_for_machines_and_text_for_people(
         OutputCell("done", text="■"),
     ]
     header = {key: key.upper() for key in "abcdefgh"}
-    start_output(quiet=False, machine=True)
+    start_output(quiet=False, as_json=True)
     show_table("Title", header, [row], task="task1")
     finish_output("test")
     (table,) = json.loads(capsys.readouterr().out)["tables"]
@@ -58,14 +58,14 @@ def test_cells_are_values_for_machines_and_text_for_people(
         dict(zip(header, ["c1", 4512, 0.5, None, None, True, value, "done"], strict=True))
     ]
     assert table["title"] == "Title" and table["about"] == {"task": "task1"}
-    start_output(quiet=False, machine=False)
+    start_output(quiet=False, as_json=False)
     show_table("Title", header, [row])
     finish_output("test")
     shown = capsys.readouterr().out
     assert all(
         text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■")
     )
-    start_output(quiet=False, machine=False)
+    start_output(quiet=False, as_json=False)
     show_table("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
     finish_output("test")
     narrow = capsys.readouterr().out
@@ -189,7 +189,7 @@ def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None
     ):
         held = io.BytesIO()
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding=encoding))
-        start_output(quiet=False, machine=False)
+        start_output(quiet=False, as_json=False)
         show_table("Runs", ["state"], [["■ · ◧ 日"]])
         sys.stdout.flush()
         assert words in held.getvalue()
