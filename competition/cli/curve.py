@@ -1,4 +1,4 @@
-"""`comp curve`: a learning curve by the number of training queries."""
+"""`comp curve`: a learning curve over the number of training queries."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, progress
 from competition.core.workspace import Workspace
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from competition.analysis.learning_curve import Point
 
 
-@app.command(epilog=first_names("comp curve --queries 30 --queries 40"))
+@app.command(epilog=help_epilog("comp curve --queries 30 --queries 40"))
 def curve(
     ensemble: Annotated[
         str | None,
         typer.Argument(
-            help="Whose members are trained; the first of competition.toml unless named.",
+            help="The ensemble whose members to train; default: the first of competition.toml.",
             autocompletion=complete_recipe,
             show_default=False,
         ),
@@ -29,16 +29,16 @@ def curve(
         list[int] | None,
         typer.Option(
             min=1,
-            help="Training queries, once per size, beside all; unless named 250, 500 and 1,000 as far as they are at "
-            "most half of all, or a quarter and a half of all.",
+            help="A number of training queries; can be repeated. Default: 250, 500 and 1,000 (those up to half of all "
+            "queries), or a quarter and a half of all. All queries are always added.",
             show_default=False,
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train lexical, the members and the ensemble on more and more training queries: what would more rows buy?
+    """Train lexical, the members and the ensemble on more and more queries, to see what more rows would gain.
 
-    Every size holds those before it and is scored on the same held-out rows.
+    Each size includes the smaller ones, and all sizes are scored on the same held-out rows.
     """
     from competition.analysis.learning_curve import Curve, meaning
     from competition.analysis.report.charts import learning_curves
@@ -97,4 +97,4 @@ def _show(points: Sequence["Point"], floor: str) -> None:
         "" if first.group == "all" else f" with {first.group}"
     )
     title = f"{first.task}, out-of-fold, {scored}, by training queries"
-    show(title, header, rows, 3, task=first.task, group=first.group, floor=floor)
+    show_table(title, header, rows, 3, task=first.task, group=first.group, floor=floor)

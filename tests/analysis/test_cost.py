@@ -10,7 +10,7 @@ import pytest
 from competition.analysis import cost as module
 from competition.analysis.environment import Device
 from competition.analysis.step_benchmark import StepTimes, _Enough, _size, _Stopwatch
-from competition.cli.forecast import duration
+from competition.cli.dry_run import format_duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
@@ -168,7 +168,7 @@ def test_steps_without_a_time_are_spoken_of_where_there_are_some(
 ) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
     where = ("train", "--dry-run", "--recipe", "c1", "--fold", "0", "-w", space.root)
-    assert "Steps without a time are not measured." in comp(*where).output
+    assert "Steps without a time were not measured." in comp(*where).output
     execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary
     shown = comp(*where).output
     assert "train c1 fold 0" in shown and "without a time" not in shown
@@ -183,4 +183,4 @@ def test_arrays_are_counted_wherever_they_are() -> None:
     [(4.04, "4.0 s"), (48, "48 s"), (750, "12 min 30 s"), (19_200, "5 h 20 min")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

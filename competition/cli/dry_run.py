@@ -1,8 +1,8 @@
-"""`comp train --dry-run`: what would be done, and what it would take."""
+"""`comp train --dry-run`: estimate the time and memory of a training."""
 
 from typing import TYPE_CHECKING
 
-from competition.cli.output import OutputCell, show
+from competition.cli.output import OutputCell, show_table
 from competition.core.console import console, warn
 
 if TYPE_CHECKING:
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
 
 
-def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
-    """Show the steps of a recipe (or one fold of it) that are not done, with time and memory on this device."""
+def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
+    """Show the steps of a recipe, or of one fold, that are not done, with time and memory on this device."""
     from competition.analysis.cost import forecast
     from competition.config.recipe import EncoderRecipe
 
@@ -23,36 +23,36 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     steps = [step for step in undone.values() if step.name not in at_once]
     found = None
     if isinstance(recipe, EncoderRecipe) and to_train:
-        console.print("A few real steps are measured on this device; nothing is written.")
+        console.print("Measuring a few real steps on this device; nothing is written.")
         found = forecast(pipeline, recipe, to_train)
     header = {
         "step": "step",
         "state": "",
         "rows": "rows",
-        "steps": "optimiser steps",
+        "steps": "optimizer steps",
         "tokens": "tokens",
     }
     rows = _rows(steps, name, found)
     about = {"recipe": name} | (_about(found) if found else {})
-    show(f"{name}, what would be done", header | {"seconds": "time"}, rows, 2, **about)
+    show_table(f"{name}, steps to run", header | {"seconds": "time"}, rows, 2, **about)
     if found is None:
         said = (
-            "Only the fine-tuning of an encoder is measured."
+            "Time is estimated for the fine-tuning of encoders only."
             if to_train
-            else "Nothing would be trained."
+            else "Nothing to train."
         )
         console.print(said if steps else "Nothing to do: everything is up to date.")
         return
     trial, device = found.trial, found.device
     console.print(
-        f"About {duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
+        f"About {format_duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
         f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
-        f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
+        f"{format_duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
     )
     if len(steps) > len(found.folds):
-        console.print("Steps without a time are not measured.")
+        console.print("Steps without a time were not measured.")
     if trial.memory > device.free:
-        warn("that is more memory than is free: lower token_budget.")
+        warn("this needs more memory than is free: lower token_budget.")
 
 
 def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:
@@ -61,7 +61,7 @@ def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list
     for step in steps:
         cost = costs.get(step.name)
         numbers = [cost.rows, cost.steps, cost.tokens] if cost else [None] * 3
-        time = OutputCell(cost.seconds, text=duration(cost.seconds)) if cost else None
+        time = OutputCell(cost.seconds, text=format_duration(cost.seconds)) if cost else None
         rows.append(
             [step.name, "out of date" if step.state == "stale" else step.state, *numbers, time]
         )
@@ -78,8 +78,8 @@ def _about(found: "Forecast") -> dict[str, object]:
     }
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `48 s`, `12 min 30 s`, `5 h 20 min`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: `48 s`, `12 min 30 s`, `5 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
