@@ -47,8 +47,8 @@ def find_device(asked: str = "auto") -> Device:
     import psutil
     import torch
 
+    from competition.training.device import computes_in_bf16
     from competition.training.loop import make_accelerator
-    from competition.training.precision import computes_in_bf16
 
     accelerator = make_accelerator()
     kind = accelerator.device.type
@@ -139,7 +139,7 @@ def _load(name: str) -> Check | None:
 
 
 def _device() -> Iterator[Check]:
-    from competition.training.precision import computes_in_bf16
+    from competition.training.device import computes_in_bf16
 
     device = find_device()
     memory = f"{device.free / GIB:.1f} of {device.memory / GIB:.1f} GiB free"

@@ -95,7 +95,7 @@ def test_the_precision_is_that_of_the_recipe(
 ) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
     monkeypatch.setattr(
-        "competition.training.precision.computes_in_bf16", lambda asked: asked == "fast"
+        "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
     recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
     found = module.forecast(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
