@@ -15,14 +15,19 @@ def doctor(workspace: WorkspaceOption = HERE) -> None:
 
     Exit code 1 where something would stop `comp run`, else 0.
     """
-    from competition.analysis.doctor import examine
+    from competition.analysis.doctor import diagnose
 
     rows: list[list[object]] = []
     stops = 0
-    for found in examine(workspace):
+    for found in diagnose(workspace):
         text, style = _LOOKS[found.level]
         rows.append(
-            [OutputCell(found.level, style=style, text=text), found.what, found.said, found.mend]
+            [
+                OutputCell(found.level, style=style, text=text),
+                found.subject,
+                found.message,
+                found.fix,
+            ]
         )
         stops += found.level == "stop"
     show(
