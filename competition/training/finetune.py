@@ -24,7 +24,7 @@ from competition.data.folds import normalise
 from competition.data.pairs import Pairs, views
 from competition.data.query_context import with_context
 from competition.data.targets import Targets
-from competition.data.token_store import NOTHING, Stored
+from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import check_length, load_tokenizer
 from competition.models.encoder.model import LOGITS, RelevanceModel
@@ -63,7 +63,7 @@ class Corpus:
         examples: pd.DataFrame,
         products: pd.DataFrame,
         translations: Mapping[str, str] | None = None,
-        stored: Stored = NOTHING,
+        stored: StoredSequences = NOTHING_STORED,
     ) -> "Corpus":
         """Tokenise `examples` and what `recipe` makes of them, as far as that is not stored.
 
@@ -150,7 +150,7 @@ def _augmented(
     if recipe.rebalance:  # pieces keep the context of the whole list: only scarce rows are split
         new.append(augment.split_long(examples, products))
         queries += query.loc[pd.Index(new[-1].source)].tolist()
-    return augment.append(examples, products, new), queries
+    return augment.append_augmented(examples, products, new), queries
 
 
 @dataclass(frozen=True)
@@ -251,11 +251,11 @@ def tune(
         rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
         parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
         with accelerator.autocast():
-            model.to(device).start_by_similarity(
+            model.to(device).init_by_similarity(
                 collate(sample.pairs, part, device) for part in parts
             )
     if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
+        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
 
     def gradients(wrapped: nn.Module) -> BatchGradients:
         return BatchGradients(
