@@ -57,11 +57,11 @@ def add(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Record what the competition answered to the newest file of a submission."""
-    from competition.scoring.leaderboard import read_log, record
+    from competition.scoring.leaderboard import read_log, record_scores
 
     space = opened(context, workspace)
     asked = task_named(task).name if task else None
-    line = record(space, name, asked, {"public": public, "private": private})
+    line = record_scores(space, name, asked, {"public": public, "private": private})
     _show(space, read_log(space).loc[[line]])
 
 
@@ -116,17 +116,17 @@ def _say_groups(log: "pd.DataFrame") -> None:
 
 def _cells(line: dict[str, str]) -> list[object]:
     from competition.scoring.basis import APPROXIMATE
-    from competition.scoring.leaderboard import expected, minute
+    from competition.scoring.leaderboard import format_minute, logged_estimate
 
     scores = ("out_of_fold", "low", "high", "public", "private", "can_move", "full_depth")
     value, low, high, public, private, *groups = (
         float(line[name]) if line[name] else None for name in scores
     )
-    time = OutputCell(line["time"], text=minute(line["time"]))
+    time = OutputCell(line["time"], text=format_minute(line["time"]))
     own = (
         None
         if value is None
-        else expected(value, *(math.nan if end is None else end for end in (low, high)))
+        else logged_estimate(value, *(math.nan if end is None else end for end in (low, high)))
     )
     score = OutputCell(own and asdict(own) | {"queries": None}, text=str(own or ""))
     above = None if public is None or value is None else public - value

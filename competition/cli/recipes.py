@@ -11,7 +11,7 @@ from competition.core.console import console
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.config.explain import Explained
+    from competition.config.explain import ExplainedRecipe
 
 _OWN_COLUMN = {"kind", "scheme"}
 
@@ -35,15 +35,15 @@ def recipes(
     The default is what a recipe would be that says nothing itself: the preset's size, the seed of
     competition.toml.
     """
-    from competition.config.explain import explain
+    from competition.config.explain import explain_recipe
     from competition.config.settings import load_settings, recipe_names
 
     space = Workspace.open(workspace)
     settings = load_settings(space)
     if name is not None:
-        _show_one(explain(space, settings, name))
+        _show_one(explain_recipe(space, settings, name))
         return
-    found = [explain(space, settings, each) for each in recipe_names(space)]
+    found = [explain_recipe(space, settings, each) for each in recipe_names(space)]
     header = {
         "recipe": "recipe",
         "named": "in use",
@@ -57,7 +57,7 @@ def recipes(
     )
 
 
-def _row(each: "Explained") -> list[object]:
+def _row(each: "ExplainedRecipe") -> list[object]:
     recipe = each.recipe
     predicts = getattr(recipe, "kind", recipe.model)
     folds = len(recipe.folds) if hasattr(recipe, "folds") else None
@@ -65,7 +65,7 @@ def _row(each: "Explained") -> list[object]:
     return [recipe.name, each.named, predicts, folds, as_toml(differing)]
 
 
-def _show_one(found: "Explained") -> None:
+def _show_one(found: "ExplainedRecipe") -> None:
     def cell(value: Any, style: str) -> OutputCell:
         return OutputCell(value, style=style, text=as_toml(value).text)
 
@@ -79,6 +79,8 @@ def _show_one(found: "Explained") -> None:
         )
     recipe = found.recipe
     title = f'{recipe.name}, model = "{recipe.model}"' + (
-        f": {recipe.about}" if recipe.about else ""
+        f": {recipe.description}" if recipe.description else ""
     )
-    show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about)
+    show(
+        title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.description
+    )
