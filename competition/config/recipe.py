@@ -40,7 +40,7 @@ class BaseRecipe(StrictModel):
     def result_keys(self) -> dict[str, Any]:
         """Return all that can change a result, by its name in fingerprints; nothing is drawn from `name`."""
         keys = self.model_dump(
-            mode="json", exclude=self.device_keys | self.unused_keys() | {"description", "name"}
+            mode="json", exclude={*self.device_keys, *self.unused_keys(), "description", "name"}
         )
         if "features" in keys:
             keys["features"] = [FORMER_FEATURES.get(name, name) for name in keys["features"]]
