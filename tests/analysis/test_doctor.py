@@ -192,7 +192,7 @@ def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         environment, "requires", lambda _: ["pandas>=3.0", "rich>=14", 'pytest>=9; extra == "dev"']
     )
-    assert list(environment._packages()) == [
+    assert list(environment._check_packages()) == [
         Check("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
         Check("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
     ]
