@@ -61,7 +61,7 @@ def test_a_fold_that_nothing_is_there_for(space: Workspace) -> None:
 
 
 def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TRIAL)
     monkeypatch.setattr(
         module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1)
     )
@@ -81,7 +81,7 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
 
 
 def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TRIAL)
     monkeypatch.setattr(
         module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1)
     )
@@ -93,7 +93,7 @@ def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyP
 def test_the_precision_is_that_of_the_recipe(
     space: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TRIAL)
     monkeypatch.setattr(
         "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
@@ -157,7 +157,7 @@ def test_the_trial_is_no_longer_than_the_training(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(module, "measure", lambda *given: asked.append(given[-1]) or TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *given: asked.append(given[-1]) or TRIAL)
     pipeline = Pipeline(space)
     found = module.estimate_cost(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
     assert asked == [found.folds[0].steps]
@@ -166,7 +166,7 @@ def test_the_trial_is_no_longer_than_the_training(
 def test_steps_without_a_time_are_spoken_of_where_there_are_some(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TRIAL)
     where = ("train", "--dry-run", "--recipe", "c1", "--fold", "0", "-w", space.root)
     assert "Steps without a time were not measured." in comp(*where).output
     execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary

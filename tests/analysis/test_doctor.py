@@ -81,7 +81,7 @@ def test_a_cpu_with_bf16_says_what_computes_in_it(
         lambda: environment.Device("cpu", "cpu", "fp32", 2**34, 2**33, 1),
     )
     for known, said in (
-        (True, 'fp32, bf16 where a recipe says `precision = "fast"`'),
+        (True, 'fp32, bf16 where a recipe has `precision = "fast"`'),
         (False, "fp32"),
     ):
         monkeypatch.setattr(

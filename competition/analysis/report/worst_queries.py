@@ -63,7 +63,7 @@ def _label_audit(evidence: Evidence, name: str) -> list[Block]:
         return [Note(evidence.relative(str(error)))]
 
     card = read_json(workspace.noise_card(plan.name))
-    remark = report.remark(card)
+    remark = report.caveat(card)
     note = Note(f"Audit of {plan.name}: {remark}")
     if flags.empty:
         return [note]
@@ -89,7 +89,7 @@ def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
     columns = [Column(""), *(Column(name, number=True) for name in numbers)]
     rows = [
         [text(group), *(number(float(count)) for count in counts), number(float(share), ".3f")]
-        for group, *counts, share in report.summary(flags, evidence.examples).itertuples()
+        for group, *counts, share in report.count_issues(flags, evidence.examples).itertuples()
     ]
     return Table(f"Audit of {run}", columns, rows)
 
@@ -113,7 +113,7 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
         Column("Quality", number=True),
         *(Column(name, wide=True) for name in ("Query", "Title")),
     ]
-    worst = report.worst(flags, evidence.examples, evidence.products)
+    worst = report.worst_rows(flags, evidence.examples, evidence.products)
     rows = [
         [
             number(line["rank"]),
