@@ -27,8 +27,9 @@ from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs, read_losses
 from competition.noise.actions import dropped_ids
-from competition.pipeline.execute import Step
-from competition.pipeline.plan import Planner
+from competition.pipeline.execute import Step, in_order
+from competition.pipeline.plan import Plan
+from competition.pipeline.recipes import Recipes
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import Counts
@@ -88,15 +89,15 @@ class Ablation:
         if name not in TABLES:
             raise unknown_name("table", name, TABLES)
         table = TABLES[name]
-        planner = Planner(workspace)
+        plan = Plan.open(workspace)
         recipe, task = recipe or table.recipe, table.tasks[0]
-        base = _base(planner, name, recipe)
+        base = _base(plan.recipes, name, recipe)
         if nested and not table.labels:
             raise InputError(
                 f"The table {name!r} learns from no other run, so there is nothing to nest."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
-        start = planner.pretraining("pretrained") if pretrains else None
+        start = plan.recipes.pretraining("pretrained") if pretrains else None
         recipes: dict[str, AnyRecipe] = {}
         runs: dict[str, list[str]] = {}
         for row in table.rows:
@@ -122,7 +123,7 @@ class Ablation:
                 recipes[run] = type(base)(**content)
                 runs.setdefault(row.name, []).append(run)
         ablation = cls(name, Pipeline(workspace, recipes), recipe, runs, fold, nested)
-        examples = ablation.pipeline.maker.examples
+        examples = ablation.pipeline.tables.examples
         if evaluation.graded_rows(TASKS[task], examples[examples["split"] == "train"]).empty:
             raise InputError(
                 f"The table {name!r} is about {task}, of which the data have no labelled training row."
@@ -133,7 +134,7 @@ class Ablation:
         """What the table needs, in order."""
         mine = [run for runs in self.runs.values() for run in runs]
         steps: list[Step] = []
-        for name in self.pipeline.order(mine):
+        for name in self.pipeline.recipes.order(mine):
             # Test rows are of no interest, so they are not predicted again when they change; but
             # what others learn from is a complete run.
             ours = name in mine and name not in self._sources
@@ -143,7 +144,7 @@ class Ablation:
                 else self.pipeline.run_steps(name)
             )
         steps += [self.pipeline.noise_step(run) for run in self._sources]
-        return list({step.name: step for step in steps}.values())
+        return in_order(steps)
 
     @property
     def _sources(self) -> list[str]:
@@ -226,32 +227,36 @@ class Ablation:
 
     def _kept(self, rows: pd.DataFrame, source: str) -> pd.DataFrame:
         """Graded rows without those that the audit of a run would drop."""
-        flags = self.pipeline.maker.flags(self.pipeline.audit(source))
+        flags = self.pipeline.tables.flags(self.pipeline.plan.audit(source))
         return rows[~rows["example_id"].isin(dropped_ids(flags))]
 
     def _titles(self, run: str) -> Array:
         """The losses of the held-out titles by the encoder that a run starts from."""
-        recipe = self.pipeline.recipe(run)
+        recipe = self.pipeline.recipes.run(run)
         assert isinstance(recipe, EncoderRecipe)  # as `plan` makes them
-        folder = self.pipeline.encoder_folder(recipe.encoder)
+        folder = self.pipeline.artifacts.encoder_folder(recipe.encoder)
         kept = best_epoch(read_epochs(folder))
         assert kept is not None  # an encoder has one epoch or more
-        return read_losses(folder, self.pipeline.encoder_inputs(recipe.encoder), kept.number)
+        return read_losses(
+            folder, self.pipeline.artifacts.encoder_fingerprint(recipe.encoder), kept.number
+        )
 
     def _rows(self, task: Task) -> pd.DataFrame:
         """The graded rows that are held out in the folds of the table."""
-        examples = self.pipeline.maker.examples
+        examples = self.pipeline.tables.examples
         first = next(iter(self.runs.values()))[0]
         held_out = examples["example_id"].isin(self._outputs(first)["example_id"])
         return evaluation.graded_rows(task, examples[held_out])
 
     def _outputs(self, run: str) -> pd.DataFrame:
-        plan, space = self.pipeline.run(run), self.pipeline.workspace
+        plan, space = self.pipeline.plan.run(run), self.pipeline.workspace
         folds = plan.folds if self.fold is None else [self.fold]
         return pd.concat([read_table(space.oof_fold(run, k), plan.parts[k][0]) for k in folds])
 
     def _count(self, run: str, task: Task, rows: pd.DataFrame) -> Counts:
-        return evaluation.count_outputs(task, self.pipeline.run(run).kind, self._outputs(run), rows)
+        return evaluation.count_outputs(
+            task, self.pipeline.plan.run(run).kind, self._outputs(run), rows
+        )
 
     def write(
         self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[Flattered]]
@@ -281,9 +286,9 @@ class Ablation:
         write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
 
 
-def _base(planner: Planner, name: str, recipe: str) -> MemberRecipe:
+def _base(recipes: Recipes, name: str, recipe: str) -> MemberRecipe:
     """The recipe that the rows of a table differ from; raises InputError unless it answers the table's first task."""
-    table, base = TABLES[name], planner.recipe(recipe)
+    table, base = TABLES[name], recipes.run(recipe)
     fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
     if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != table.tasks[0]:
         mend = (

@@ -10,7 +10,7 @@ from competition.analysis.environment import Device, find_device
 from competition.analysis.step_benchmark import StepTimes, measure
 from competition.config.recipe import EncoderRecipe
 from competition.data import folds
-from competition.pipeline.build_runs import sides
+from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 
 
@@ -48,9 +48,9 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
     Raises:
         InputError: the encoder would have to be downloaded first.
     """
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     fold = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
-    kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
+    kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
     counts = {
         number: {

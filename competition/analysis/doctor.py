@@ -66,7 +66,7 @@ def _examine(workspace: Workspace) -> Iterator[Check]:
     yield _disk(pipeline, steps)
     yield from _encoders(pipeline)
     yield from _audits(pipeline)
-    for plan in pipeline.runs():
+    for plan in pipeline.plan.runs():
         yield _run(pipeline, plan, steps)
     left = [name for name, state in steps.items() if state != "done"]
     said = (
@@ -124,9 +124,9 @@ def _checkpoints(workspace: Workspace) -> Iterator[Check]:
 
 def _rows(pipeline: Pipeline) -> Iterator[Check]:
     """Whether the tables can be read, and the folds that are there leak nothing."""
-    maker, card = pipeline.maker, pipeline.card
+    tables, card = pipeline.tables, pipeline.plan.card
     try:
-        examples, products = maker.examples, maker.products
+        examples, products = tables.examples, tables.products
     except CompError as error:
         yield Check("data", "stop", str(error), _BRING)
         return
@@ -140,7 +140,7 @@ def _rows(pipeline: Pipeline) -> Iterator[Check]:
             "look",
             f"{missing:,} rows have no product in the catalogue: they keep empty text",
         )
-    schemes = sorted({plan.scheme for plan in pipeline.runs()})
+    schemes = sorted({plan.scheme for plan in pipeline.plan.runs()})
     for scheme in schemes:
         yield _folds(pipeline, scheme)
 
@@ -150,12 +150,12 @@ def _folds(pipeline: Pipeline, scheme: str) -> Check:
     name = f"folds {scheme}"
     if pipeline.folds_step(scheme).state != "done":
         try:
-            make_folds(pipeline.maker.examples, scheme)
+            make_folds(pipeline.tables.examples, scheme)
         except InputError as error:
             return Check(name, "stop", str(error), _BRING)
         return Check(name, "well", "there are queries for each of them")
     try:
-        pipeline.maker.fold_of_rows(scheme)
+        pipeline.tables.fold_of_rows(scheme)
     except CompError as error:
         return Check(
             name,
@@ -168,14 +168,14 @@ def _folds(pipeline: Pipeline, scheme: str) -> Check:
 
 def _audits(pipeline: Pipeline) -> Iterator[Check]:
     """Audits that labels do not allow: `comp run` goes on without them."""
-    for plan in pipeline.audits():
+    for plan in pipeline.plan.audits():
         if reason := _absent_label(pipeline, plan.runs[0].scheme):
             yield Check(f"audit {plan.name}", "look", str(remark({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     """Why the labels of the training rows cannot be audited, if they cannot."""
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     rows = examples[(examples["split"] == "train") & examples["label"].notna()]
     try:
         folds = make_folds(examples, scheme).set_index("query_id")["fold"]
@@ -188,10 +188,10 @@ def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
     """Whether there is room for the weights of the folds that are to be trained."""
     needed = 0
-    for name in pipeline.wanted():
-        recipe = pipeline.recipe(name)
+    for name in pipeline.recipes.requested():
+        recipe = pipeline.recipes.run(name)
         if isinstance(recipe, EncoderRecipe):
-            folder = pipeline.encoder_folder(recipe.encoder)
+            folder = pipeline.artifacts.encoder_folder(recipe.encoder)
             weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
             states = [steps.get(f"train {name} fold {fold}") for fold in recipe.folds]
             needed += weights * len(recipe.all_seeds) * sum(state != "done" for state in states)
@@ -209,13 +209,17 @@ def _encoders(pipeline: Pipeline) -> Iterator[Check]:
     """Encoders that would be fetched, and folders that cannot be one."""
     recipes = [
         recipe
-        for name in pipeline.wanted()
-        if isinstance(recipe := pipeline.recipe(name), EncoderRecipe)
+        for name in pipeline.recipes.requested()
+        if isinstance(recipe := pipeline.recipes.run(name), EncoderRecipe)
     ]
     for encoder in dict.fromkeys(recipe.encoder for recipe in recipes):
-        source = "" if pipeline.pretrained(encoder) else pipeline.encoder_source(encoder)
+        source = (
+            ""
+            if pipeline.recipes.pretrained(encoder)
+            else pipeline.artifacts.encoder_source(encoder)
+        )
         command_for = not source or source == encoder == "tiny" or Path(source).is_dir()
-        if not command_for and read_manifest(pipeline.encoder_folder(encoder)) is None:
+        if not command_for and read_manifest(pipeline.artifacts.encoder_folder(encoder)) is None:
             said = f"{encoder} is not here: the first training downloads it"
             mend = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
             yield Check("encoder", "look", said, mend)
@@ -240,7 +244,7 @@ def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Check:
         told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
         return Check(plan.name, "look", f"{told}, of {pluralize(len(states), 'step')}", "comp run")
     try:
-        run = pipeline.maker.read_run(plan)
+        run = pipeline.tables.read_run(plan)
     except CompError as error:
         folder = shell_quoted(
             pipeline.workspace.run(plan.name)

@@ -12,7 +12,7 @@ from competition.config.recipe import EnsembleRecipe, Method
 from competition.config.settings import WITHOUT
 from competition.core.atomic import write_text
 from competition.core.parquet import read_table
-from competition.pipeline.execute import Step
+from competition.pipeline.execute import Step, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.optimism import read_optimism
 from competition.scoring.scoreboard import best_runs, scoreboard
@@ -40,17 +40,18 @@ class Stacks:
             found += [
                 f"{base}.{decision}" for base in decided for decision in ("can", "thresholds")
             ]
-        members = [member.name for member in self.pipeline.members_of(recipe)]
+        members = [member.name for member in self.pipeline.recipes.members_of(recipe)]
         if self.leave_out and len(members) > 1:
             found += [f"{name}.{WITHOUT}{member}" for member in members]
-        return [recipe, *map(self.pipeline.ensemble, found)]
+        return [recipe, *map(self.pipeline.recipes.ensemble, found)]
 
     def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
         """The tasks that a variant answers and that it says something new about."""
-        tasks = self.pipeline.tasks_of(variant)
+        tasks = self.pipeline.recipes.tasks_of(variant)
         if variant.members != self.recipe.members:
             whole, left = (
-                partial(self.pipeline.members_of, recipe) for recipe in (self.recipe, variant)
+                partial(self.pipeline.recipes.members_of, recipe)
+                for recipe in (self.recipe, variant)
             )
             return [task for task in tasks if len(left(task)) < len(whole(task))]
         if variant.can != self.recipe.can:
@@ -64,7 +65,7 @@ class Stacks:
         steps: list[Step] = []
         for variant in self.variants:
             steps += self.pipeline.ensemble_steps(variant.name, self.tasks_of(variant))
-        return list({step.name: step for step in steps}.values())
+        return in_order(steps)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Scoreboards: members and variants beside the best member of each task; what is left without each member
@@ -72,15 +73,17 @@ class Stacks:
 
         The best is that of `best_runs`.
         """
-        maker = self.pipeline.maker
+        tables = self.pipeline.tables
         members = [
-            self.pipeline.run(member.name) for member in self.pipeline.members_of(self.recipe)
+            self.pipeline.plan.run(member.name)
+            for member in self.pipeline.recipes.members_of(self.recipe)
         ]
         whole = [
-            self.pipeline.ensemble_run(self.recipe, task) for task in self.tasks_of(self.recipe)
+            self.pipeline.plan.ensemble_run(self.recipe, task)
+            for task in self.tasks_of(self.recipe)
         ]
         others = [
-            self.pipeline.ensemble_run(v, task)
+            self.pipeline.plan.ensemble_run(v, task)
             for v in self.variants[1:]
             for task in self.tasks_of(v)
         ]
@@ -88,12 +91,12 @@ class Stacks:
             plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)
         ]
         methods = [plan for plan in others if plan not in partial]
-        runs = {plan.name: maker.read_run(plan) for plan in [*members, *whole, *others]}
+        runs = {plan.name: tables.read_run(plan) for plan in [*members, *whole, *others]}
         flattery = read_optimism(self.pipeline.workspace, [*members, *whole, *others])
-        best = best_runs(scoreboard(maker.examples, members, runs, {}))
-        compared = scoreboard(maker.examples, [*members, *whole, *methods], runs, best, flattery)
+        best = best_runs(scoreboard(tables.examples, members, runs, {}))
+        compared = scoreboard(tables.examples, [*members, *whole, *methods], runs, best, flattery)
         of_task = {plan.tasks[0]: plan.name for plan in whole}
-        left = scoreboard(maker.examples, [*whole, *partial], runs, of_task, flattery)
+        left = scoreboard(tables.examples, [*whole, *partial], runs, of_task, flattery)
         return compared, left[left["run"] != left["floor"]]
 
     @property
@@ -108,7 +111,7 @@ class Stacks:
 
 def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
     """The share of the gain of each feature of an ensemble that learns trees, mean over the folds, largest first."""
-    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).complete)
+    table = read_table(pipeline.workspace.importance(run), pipeline.plan.run(run, task).complete)
     return table.groupby("feature")["importance"].mean().sort_values(ascending=False, kind="stable")
 
 

@@ -19,9 +19,10 @@ from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
 from competition.data import store
 from competition.data.folds import shared_with_test
-from competition.pipeline.build_runs import sides
+from competition.pipeline.build_outputs import fit_ensemble, read_members
 from competition.pipeline.execute import execute
-from competition.pipeline.plan import split_run
+from competition.pipeline.recipes import split_run
+from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import describe
 from competition.scoring.metrics import FEWEST
@@ -65,10 +66,10 @@ def audit(
     """
     yield from _data(pipeline)
     with _Remade(pipeline) as remade:
-        for name in pipeline.order(names):
-            recipe = pipeline.recipe(name)
+        for name in pipeline.recipes.order(names):
+            recipe = pipeline.recipes.run(name)
             if isinstance(recipe, EnsembleRecipe):
-                for task in pipeline.tasks_of(recipe):
+                for task in pipeline.recipes.tasks_of(recipe):
                     yield from _ensemble(pipeline, recipe, task, shuffles, remade if deep else None)
             else:
                 yield from _member(pipeline, recipe, shuffles, remade if deep else None)
@@ -81,7 +82,7 @@ def _ensemble(
     shuffles: int | None,
     remade: "_Remade | None",
 ) -> Iterator[LeakTest]:
-    plan = pipeline.run(recipe.name, task)
+    plan = pipeline.plan.run(recipe.name, task)
     yield (rows := _rows(pipeline, plan))
     if not rows.passed:
         return
@@ -99,11 +100,11 @@ def _ensemble(
 def _member(
     pipeline: Pipeline, recipe: MemberRecipe, shuffles: int | None, remade: "_Remade | None"
 ) -> Iterator[LeakTest]:
-    plan = pipeline.run(recipe.name)
+    plan = pipeline.plan.run(recipe.name)
     yield (rows := _rows(pipeline, plan))
     if not rows.passed:
         return
-    task = next((task for task in plan.tasks if task in pipeline.card.tasks), plan.tasks[0])
+    task = next((task for task in plan.tasks if task in pipeline.plan.card.tasks), plan.tasks[0])
     if remade is not None:
         yield _remade_trial(pipeline, plan, task, shuffles, remade)
     elif plan.label_paths:
@@ -121,8 +122,7 @@ def _member(
 
 
 def _data(pipeline: Pipeline) -> Iterator[LeakTest]:
-    maker = pipeline.maker
-    examples = maker.examples
+    examples = pipeline.tables.examples
     repeated = permutation_test.repeated_pairs(examples)
     pairs = pluralize(
         repeated,
@@ -140,7 +140,7 @@ def _data(pipeline: Pipeline) -> Iterator[LeakTest]:
 def _rows(pipeline: Pipeline, plan: RunPlan) -> LeakTest:
     """Whether a run holds each row once, in the fold of its query's text: reading it checks both."""
     try:
-        run = pipeline.maker.read_run(plan)
+        run = pipeline.tables.read_run(plan)
     except CompError as error:
         return LeakTest(plan.name, "look", str(error).removesuffix("."))
     rows = pluralize(len(run.held_out), "row")
@@ -155,15 +155,16 @@ def _refitted(
     pipeline: Pipeline, recipe: EnsembleRecipe, plan: RunPlan, shuffles: int | None
 ) -> permutation_test.PermutationTest:
     """The permutation test of an ensemble over the members as they are."""
-    maker = pipeline.maker
-    (task,) = plan.tasks
-    members = maker.members(plan, *pipeline.combined(recipe, task))
+    tables, (task,) = pipeline.tables, plan.tasks
+    ensemble = pipeline.plan.ensemble(recipe, task)
+    members = read_members(tables, ensemble)
 
     def refit(examples: pd.DataFrame) -> pd.DataFrame:
-        return pd.concat(maker.combine(plan, recipe, members, examples).held_out, ignore_index=True)
+        fitted = fit_ensemble(tables, ensemble, members, examples)
+        return pd.concat(fitted.held_out, ignore_index=True)
 
     return permutation_test.permutation_test(
-        TASKS[task], plan.kind, maker.examples, refit, shuffles
+        TASKS[task], plan.kind, tables.examples, refit, shuffles
     )
 
 
@@ -173,21 +174,22 @@ def _regrown(
     """The permutation test of trees that learn from labels alone: cheap enough to be trained whenever it is asked."""
     from competition.models.lexical.lexical import predict_lexical, train_lexical
 
-    maker, fold_of_row = pipeline.maker, pipeline.maker.fold_of_rows(plan.scheme)
+    tables = pipeline.tables
+    fold_of_row = tables.fold_of_rows(plan.scheme)
 
     def refit(examples: pd.DataFrame) -> pd.DataFrame:
         held_out = []
         for fold in plan.folds:
             rows = sides(recipe, examples, fold_of_row, (fold,))
             booster = train_lexical(
-                recipe, maker.lexical_features, examples[rows["train"]], str(fold)
+                recipe, tables.lexical_features, examples[rows["train"]], str(fold)
             )
             ids = examples.loc[rows["held_out"], "example_id"].to_numpy()
-            held_out.append(predict_lexical(booster, maker.lexical_features, ids))
+            held_out.append(predict_lexical(booster, tables.lexical_features, ids))
         return pd.concat(held_out, ignore_index=True)
 
     return permutation_test.permutation_test(
-        TASKS[task], plan.kind, maker.examples, refit, shuffles
+        TASKS[task], plan.kind, tables.examples, refit, shuffles
     )
 
 
@@ -209,13 +211,13 @@ class _Remade:
         """Make a run on other labels, with all that it is made from; the outputs of its held-out rows."""
         inner = Pipeline(self._space(examples))
         stem, task = split_run(plan.name)
-        *behind, _ = needed = inner.order([stem])
+        *behind, _ = needed = inner.recipes.order([stem])
         steps = [step for name in behind for step in inner.run_steps(name)]
         steps += inner.ensemble_steps(stem, [task]) if task else inner.run_steps(stem)
-        execute(inner.workspace, {step.name: step for step in steps}.values())
+        execute(inner.workspace, steps)
         for name in needed:  # out-of-fold files are all that is read again
             shutil.rmtree(inner.workspace.models / name, ignore_errors=True)
-        return inner.maker.read_run(inner.run(plan.name)).held_out
+        return inner.tables.read_run(inner.plan.run(plan.name)).held_out
 
     def _space(self, examples: pd.DataFrame) -> Workspace:
         """The workspace with the labels of `examples`."""
@@ -225,7 +227,7 @@ class _Remade:
         key = hashlib.sha256(labels.to_numpy().tobytes()).hexdigest()
         if key not in self._spaces:
             folder = Path(self._folders.enter_context(TemporaryDirectory(prefix="comp-leaks-")))
-            products = self._pipeline.maker.products
+            products = self._pipeline.tables.products
             self._spaces[key] = _copy(self._pipeline.workspace, folder, examples, products)
         return self._spaces[key]
 
@@ -249,7 +251,7 @@ def _remade_trial(
     trial = permutation_test.permutation_test(
         TASKS[task],
         plan.kind,
-        pipeline.maker.examples,
+        pipeline.tables.examples,
         lambda examples: remade.held_out(plan, examples),
         shuffles,
         derive_seed(task),  # runs share their shuffles, and what they are made from

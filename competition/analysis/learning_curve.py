@@ -19,8 +19,8 @@ from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.data import folds
-from competition.pipeline.execute import Step
-from competition.pipeline.plans import PAIRED
+from competition.pipeline.execute import Step, in_order
+from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import DEEP, Counts
@@ -85,30 +85,33 @@ class Curve:
                 of a task.
         """
         pipeline = Pipeline(workspace)
-        ensemble = ensemble or next(iter(pipeline.settings.ensembles), None)
+        ensemble = ensemble or next(iter(pipeline.plan.settings.ensembles), None)
         if ensemble is None:
             raise InputError(
                 f"{workspace.settings_file} names no ensemble: name one, such as `comp curve blend`."
             )
-        blend, floor = pipeline.ensemble(ensemble), pipeline.floor
+        blend, floor = pipeline.recipes.ensemble(ensemble), pipeline.recipes.lexical_baseline
         if floor is None:
             raise InputError(
                 f"{workspace.settings_file} names no lexical recipe, which a learning curve compares with: "
                 "add 'lexical' to `recipes`."
             )
-        members = pipeline.members_of(blend)
-        models = [pipeline.member(floor), *(member for member in members if member.name != floor)]
+        members = pipeline.recipes.members_of(blend)
+        models = [
+            pipeline.recipes.member(floor),
+            *(member for member in members if member.name != floor),
+        ]
         for recipe in (*models, blend):
             if recipe.train_queries:
                 raise InputError(
                     f"The recipe {recipe.name!r} learns from {recipe.train_queries:,} training queries already: "
                     "remove `train_queries`, a learning curve sets it."
                 )
-        examples = pipeline.maker.examples
+        examples = pipeline.tables.examples
         whole = len(folds.texts_in_order(examples))
         usual = [size for size in SIZES if size <= whole // 2] or [whole // 4, whole // 2]
         queries = queries or usual
-        _check(examples, whole, queries, pipeline.tasks_of(blend))
+        _check(examples, whole, queries, pipeline.recipes.tasks_of(blend))
 
         recipes: dict[str, AnyRecipe] = {}
         sizes = []
@@ -122,15 +125,17 @@ class Curve:
 
     def steps(self) -> list[Step]:
         """Return what the curve needs, in order, the smallest size first."""
-        names = self.pipeline.order(name for size in self.sizes for name in size.recipes.values())
+        names = self.pipeline.recipes.order(
+            name for size in self.sizes for name in size.recipes.values()
+        )
         steps = [step for name in names for step in self.pipeline.run_steps(name)]
-        return list({step.name: step for step in steps}.values())
+        return in_order(steps)
 
     def points(self) -> list[Point]:
         """Return every model at every size, task by task, from the complete runs."""
-        examples = self.pipeline.maker.examples
+        examples = self.pipeline.tables.examples
         train = examples[examples["split"] == "train"]
-        tasks = self.pipeline.tasks_of(self.pipeline.ensemble(self.ensemble))
+        tasks = self.pipeline.recipes.tasks_of(self.pipeline.recipes.ensemble(self.ensemble))
         graded = [(TASKS[name], evaluation.graded_rows(TASKS[name], train)) for name in tasks]
         return [
             point for task, rows in graded if not rows.empty for point in self._points(task, rows)
@@ -157,9 +162,9 @@ class Curve:
         """Return what each query adds to a task's metric, of each model of a size that answers the task."""
         counts = {}
         for model, name in size.recipes.items():
-            plan = self.pipeline.run(name, task.name if model == self.ensemble else None)
+            plan = self.pipeline.plan.run(name, task.name if model == self.ensemble else None)
             if task.name in plan.tasks:
-                outputs = self.pipeline.maker.read_run(plan).held_out
+                outputs = self.pipeline.tables.read_run(plan).held_out
                 counts[model] = evaluation.count_outputs(task, plan.kind, outputs, rows)
         return counts
 

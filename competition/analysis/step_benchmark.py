@@ -20,7 +20,7 @@ from competition.core.errors import InputError
 from competition.core.json_files import read_manifest
 from competition.data.store import product_rows
 from competition.models.encoder.paths import Sources
-from competition.pipeline.inputs import TINY
+from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.tasks import target
 
@@ -74,7 +74,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int)
     predict(accelerator, model, corpus.pairs, rows, Budget(recipe.token_budget))
     _synchronize()
     predicted = (time.monotonic() - began) / len(rows)
-    more = len(pipeline.maker.examples) / len(examples) - 1
+    more = len(pipeline.tables.examples) / len(examples) - 1
     return StepTimes(
         steps=watch.steps,
         step=watch.per_step,
@@ -123,7 +123,7 @@ class _Stopwatch(Progress):
 
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows of whole queries drawn at random, and their products."""
-    examples, products = pipeline.maker.examples, pipeline.maker.products
+    examples, products = pipeline.tables.examples, pipeline.tables.products
     learned = examples[(examples["split"] == "train") & ~np.isnan(target(recipe.kind, examples))]
     sizes = learned.groupby("query_id").size()
     drawn = sizes.sample(frac=1, random_state=0)
@@ -139,7 +139,7 @@ def _sources(
     """What the recipe starts from; where it is not there yet, what takes as long."""
     from competition.data.vocabulary import Vocabulary
 
-    real = pipeline.sources(recipe)
+    real = pipeline.artifacts.sources(recipe)
     vocabulary = real.vocabulary
     if vocabulary is not None and read_manifest(vocabulary) is None:
         vocabulary = folder / "vocabulary"
@@ -151,13 +151,13 @@ def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFr
     """The encoder's folder. A pre-training that is still to be done is as large as what it starts from."""
     from competition.models.encoder.encoder import fetch, make_tiny
 
-    here = pipeline.encoder_folder(encoder)
+    here = pipeline.artifacts.encoder_folder(encoder)
     if read_manifest(here) is not None:
         return here
-    pretraining = pipeline.pretrained(encoder)
+    pretraining = pipeline.recipes.pretrained(encoder)
     if pretraining is not None:
         return _encoder(pipeline, pretraining.encoder, folder, products)
-    source, made = pipeline.encoder_source(encoder), folder / "encoder"
+    source, made = pipeline.artifacts.encoder_source(encoder), folder / "encoder"
     if source == TINY:
         make_tiny(made, products, 0, "trial")
     elif Path(source).is_dir():

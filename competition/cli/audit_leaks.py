@@ -49,7 +49,7 @@ def audit_leaks(
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    findings = list(audit(pipeline, names or pipeline.wanted(), shuffles, deep))
+    findings = list(audit(pipeline, names or pipeline.recipes.requested(), shuffles, deep))
     rows = [
         [found.what, OutputCell(found.passed, style=style, text=text), found.said, found.verdict]
         for found in findings

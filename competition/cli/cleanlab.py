@@ -86,6 +86,7 @@ def cleanlab(
     """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
     from competition.config.settings import audit_keys
     from competition.core.parquet import read_table
+    from competition.pipeline.build_outputs import save_reviews
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
@@ -93,7 +94,7 @@ def cleanlab(
         raise InputError(f"--fraction {fraction} is out of range: above 0 and below 0.5.")
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    name = run or pipeline.settings.noise_run
+    name = run or pipeline.plan.settings.noise_run
     if not name:
         raise InputError(
             "competition.toml names no noise_run: say which run to audit with --from RUN."
@@ -105,13 +106,13 @@ def cleanlab(
         "per_locale": per_locale,
     }
     keys = audit_keys(
-        pipeline.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
+        pipeline.plan.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
     )
     if verdicts is not None:
-        pipeline.maker.keep_verdicts(
-            *pipeline.audited_runs(name), verdicts
+        save_reviews(
+            pipeline.tables, *pipeline.plan.audited_runs(name), verdicts
         )  # before the audit, which reads them
-    plan = pipeline.audit(name, keys)
+    plan = pipeline.plan.audit(name, keys)
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
     flags, card = read_table(path, plan.inputs), read_json(space.noise_card(plan.name))
@@ -129,7 +130,7 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     """The tables of an audit; what speaks against it, unless it `warned` of that itself when it was made."""
     from competition.noise import report
 
-    examples, products = pipeline.maker.examples, pipeline.maker.products
+    examples, products = pipeline.tables.examples, pipeline.tables.products
     counts = report.summary(flags, examples)
     _show_counts(run, counts)
     card = read_json(pipeline.workspace.noise_card(run))
@@ -149,7 +150,7 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
     if unaudited:
         console.print(f"{unaudited:,} training rows are not audited: they have no label.")
     for key, value in keys.model_dump().items():
-        if value != (own := getattr(pipeline.settings.audit, key)):
+        if value != (own := getattr(pipeline.plan.settings.audit, key)):
             console.print(f"competition.toml says noise_{key} = {own!r}: recipes obey that.")
     console.print(
         "The flags are approximate: the models saw the labels of the other folds. A recipe with nested = true obeys "
@@ -217,9 +218,11 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     from competition.analysis.review_page import inspection_page
     from competition.noise.reviews import count_reviews
 
-    verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
-    examples, products = pipeline.maker.examples, pipeline.maker.products
-    write_text(page, inspection_page(run, pipeline.card.train, flags, verdicts, examples, products))
+    verdicts, page = pipeline.plan.reviews(run), pipeline.workspace.inspection(run)
+    examples, products = pipeline.tables.examples, pipeline.tables.products
+    write_text(
+        page, inspection_page(run, pipeline.plan.card.train, flags, verdicts, examples, products)
+    )
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
         console.print(

@@ -46,7 +46,7 @@ def stack(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
+    stacks = Stacks(pipeline, pipeline.recipes.ensemble(name), leave_out, every_method=not only)
     made = execute(space, stacks.steps())
     with progress("comparison"):
         tables = stacks.tables()

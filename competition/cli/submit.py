@@ -39,9 +39,8 @@ def submit(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
-    from competition.config.recipe import EnsembleRecipe
     from competition.pipeline.execute import execute
-    from competition.pipeline.plan import split_run
+    from competition.pipeline.recipes import split_run
     from competition.pipeline.steps import SUBMISSION, Pipeline
     from competition.scoring.tasks import TASKS
 
@@ -49,12 +48,11 @@ def submit(
     pipeline = Pipeline(space)
     wanted = [task_named(name).name for name in task or []]
     if run is None:
-        answers = pipeline.submission()
+        answers = pipeline.recipes.submission()
     else:
         stem, suffix = split_run(run)
-        recipe = pipeline.recipe(stem)
-        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, EnsembleRecipe) else recipe.tasks
-        served = [suffix] if suffix else [name for name in tasks if name in pipeline.card.tasks]
+        recipe = pipeline.recipes.run(stem)
+        served = [suffix] if suffix else pipeline.recipes.tasks_of(recipe)
         answers = dict.fromkeys(served, run)
     for name in wanted:
         if name not in answers and run is None:
@@ -69,7 +67,7 @@ def submit(
         )
     name = "-".join([run or SUBMISSION, *wanted])
     made = execute(space, [pipeline.submission_step(name, answers)])
-    plans = {task: pipeline.run(answer, task) for task, answer in sorted(answers.items())}
+    plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.items())}
     leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:
         warn(

@@ -226,7 +226,7 @@ def ensembles(evidence: Evidence) -> Section:
         )
     lead = "Weights of the members, or the features by which trees gain most."
     if not items:
-        named = evidence.pipeline.settings.ensembles
+        named = evidence.pipeline.plan.settings.ensembles
         command = f"comp stack {named[0]}" if named else "comp stack blend"
         return Section("ensembles", "Ensembles", lead, [Note("No ensemble is complete.", command)])
     return Section("ensembles", "Ensembles", lead, [Multiples("", items)])

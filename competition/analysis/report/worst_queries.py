@@ -39,7 +39,7 @@ _QUERY = 200
 def audit(evidence: Evidence) -> Section:
     """The label audits: that which competition.toml names, and those that were made beside it."""
     lead = "Labels that out-of-fold predictions contradict, by confident learning."
-    named = evidence.pipeline.settings.noise_run
+    named = evidence.pipeline.plan.settings.noise_run
     made = sorted(path.parent.name for path in evidence.workspace.oof.glob("*/noise.parquet"))
     names = list(dict.fromkeys([*([named] if named else []), *made]))
     if not names:
@@ -53,7 +53,7 @@ def audit(evidence: Evidence) -> Section:
 def _audit(evidence: Evidence, name: str) -> list[Block]:
     """What is there of the audit of a run, or why there is nothing."""
     try:
-        plan = evidence.pipeline.audit(name)
+        plan = evidence.pipeline.plan.audit(name)
         flags = read_table(
             evidence.workspace.noise(plan.name), plan.inputs, "`comp cleanlab` makes it"
         )
