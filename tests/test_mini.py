@@ -344,7 +344,7 @@ def test_its_name_means_the_shipped_folder_whatever_a_workspace_has(tmp_path: Pa
     recipe = pipeline.recipes.member("c1")
     assert isinstance(recipe, EncoderRecipe) and recipe.encoder == "mini"
 
-    (step,) = pipeline.encoder_steps("mini")
+    (step,) = pipeline.inputs.encoder("mini")
     step.build()
     made, shipped = (
         load_file(folder / "model.safetensors")

@@ -148,7 +148,7 @@ def _rows(pipeline: Pipeline) -> Iterator[Check]:
 def _folds(pipeline: Pipeline, scheme: str) -> Check:
     """Whether the folds of a scheme leak nothing, or, where they are not made yet, whether they can be made."""
     name = f"folds {scheme}"
-    if pipeline.folds_step(scheme).state != "done":
+    if pipeline.inputs.folds(scheme).state != "done":
         try:
             make_folds(pipeline.tables.examples, scheme)
         except InputError as error:

@@ -17,7 +17,7 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    steps = {scheme: pipeline.folds_step(scheme) for scheme in SCHEMES}
+    steps = {scheme: pipeline.inputs.folds(scheme) for scheme in SCHEMES}
     made = execute(space, steps.values())
     examples = pipeline.tables.examples
     for scheme in steps:

@@ -25,7 +25,7 @@ def pretrain(
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     pipeline.recipes.pretraining(recipe)  # refuses any other recipe
-    made = execute(space, pipeline.encoder_steps(recipe))
+    made = execute(space, pipeline.inputs.encoder(recipe))
     folder = pipeline.artifacts.encoder_folder(recipe)
     epochs = read_epochs(folder)
     tasks = list(epochs[-1].learned)

@@ -11,7 +11,8 @@ from competition.core.workspace import Workspace
 def run(workspace: WorkspaceOption = HERE) -> None:
     """Do what is missing or out of date, in order: folds, training, audit, ensembles, submissions; then the scores."""
     from competition.pipeline.execute import execute
-    from competition.pipeline.steps import SUBMISSION, Pipeline
+    from competition.pipeline.output_steps import SUBMISSION
+    from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

@@ -40,8 +40,9 @@ def submit(
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
     from competition.pipeline.execute import execute
+    from competition.pipeline.output_steps import SUBMISSION, submission_step
     from competition.pipeline.recipes import split_run
-    from competition.pipeline.steps import SUBMISSION, Pipeline
+    from competition.pipeline.steps import Pipeline
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
@@ -66,7 +67,7 @@ def submit(
             f"Nothing to submit: {run or '[submission]'} answers no task of these data."
         )
     name = "-".join([run or SUBMISSION, *wanted])
-    made = execute(space, [pipeline.submission_step(name, answers)])
+    made = execute(space, [submission_step(pipeline, name, answers)])
     plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.items())}
     leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:

@@ -21,9 +21,9 @@ from competition.scoring.tasks import KINDS, TASKS
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
+    from competition.pipeline.input_steps import InputSteps
     from competition.pipeline.plan import Plan
     from competition.pipeline.predict_new import PreparedRows
-    from competition.pipeline.steps import Pipeline
     from competition.training.finetune import Corpus
 
 
@@ -49,12 +49,14 @@ def folders(artifacts: Artifacts, recipe: EncoderRecipe) -> list[Path]:
     return [folder for folder in folders if folder is not None]
 
 
-def inputs(pipeline: Pipeline, recipe: EncoderRecipe) -> list[Step]:
+def inputs(steps: InputSteps, plan: Plan, recipe: EncoderRecipe) -> list[Step]:
     """Return the steps of the encoder, the vocabulary, the vectors and the translations."""
-    steps = pipeline.encoder_steps(recipe.encoder)
-    steps += pipeline.feature_steps(pipeline.artifacts.sources(recipe))
-    steps += [pipeline.translation_step(recipe.translate_with)] if recipe.translate_with else []
-    return steps
+    model = recipe.translate_with
+    return [
+        *steps.encoder(recipe.encoder),
+        *steps.features(plan.artifacts.sources(recipe)),
+        *([steps.translations(model)] if model else []),
+    ]
 
 
 def train(

@@ -16,9 +16,9 @@ from competition.pipeline.tables import Tables
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
+    from competition.pipeline.input_steps import InputSteps
     from competition.pipeline.plan import Plan
     from competition.pipeline.predict_new import PreparedRows
-    from competition.pipeline.steps import Pipeline
 
 
 def artifacts(artifacts: Artifacts, recipe: LexicalRecipe) -> tuple[str, ...]:
@@ -35,9 +35,9 @@ def folders(artifacts: Artifacts, recipe: LexicalRecipe) -> list[Path]:
     return []
 
 
-def inputs(pipeline: Pipeline, recipe: LexicalRecipe) -> list[Step]:
+def inputs(steps: InputSteps, plan: Plan, recipe: LexicalRecipe) -> list[Step]:
     """Return the step of the features of text."""
-    return [pipeline.text_features_step()]
+    return [steps.text_features()]
 
 
 def train(

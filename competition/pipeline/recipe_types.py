@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from competition.core.lazy_pandas import pd
     from competition.pipeline.artifacts import Artifacts
     from competition.pipeline.execute import Step
+    from competition.pipeline.input_steps import InputSteps
     from competition.pipeline.keys import FoldPlan
     from competition.pipeline.plan import Plan
     from competition.pipeline.predict_new import PreparedRows
     from competition.pipeline.rows import FoldRows
-    from competition.pipeline.steps import Pipeline
     from competition.pipeline.tables import Tables
 
 R = TypeVar("R", bound=MemberRecipe)
@@ -35,7 +35,7 @@ class RecipeType(Generic[R]):
     # The folders beside a model that its text is read with.
     folders: Callable[[Artifacts, R], list[Path]]
     # The steps that build what training reads beside the rows and their folds.
-    inputs: Callable[[Pipeline, R], list[Step]]
+    inputs: Callable[[InputSteps, Plan, R], list[Step]]
     # Train a model, save it, and return its outputs of the held-out and of the test rows.
     train: Callable[[Tables, Plan, FoldPlan[R], FoldRows], tuple[pd.DataFrame, pd.DataFrame]]
     # Return the outputs of the test rows by a model that was saved.

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
-from pathlib import Path
 
 from competition.config.keys import AuditKeys
 from competition.config.recipe import AnyRecipe, EnsembleRecipe, MemberRecipe
 from competition.config.settings import recipe_names
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
-from competition.core.fingerprint import digest_file, fingerprint
 from competition.core.json_files import read_json, read_manifest
 from competition.core.parquet import read_fingerprint
-from competition.core.workspace import ALL, SCHEMA, Workspace
-from competition.models.encoder.paths import Sources
+from competition.core.workspace import ALL, Workspace
 from competition.noise.plan import AuditPlan
-from competition.pipeline import build_inputs, build_outputs, build_runs
-from competition.pipeline.artifacts import folds_fingerprint, text_features_fingerprint
+from competition.pipeline import build_outputs, build_runs
 from competition.pipeline.execute import Step, in_order
+from competition.pipeline.input_steps import InputSteps
 from competition.pipeline.keys import PAIRED, FoldPlan
+from competition.pipeline.output_steps import SUBMISSION, scores_step, submission_step
 from competition.pipeline.plan import Plan
 from competition.pipeline.recipe_types import type_of
 from competition.pipeline.recipes import split_run
 from competition.pipeline.tables import Tables
-from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
-from competition.scoring.submissions import recorded_inputs
-
-SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
 
 class Pipeline:
@@ -52,100 +46,7 @@ class Pipeline:
         self.plan = Plan.open(workspace, added, tracker)
         self.recipes, self.artifacts = self.plan.recipes, self.plan.artifacts
         self.tables = Tables(workspace)
-
-    # --- what training starts from ---
-
-    @cache  # noqa: B019 - one Pipeline per command
-    def folds_step(self, scheme: str) -> Step:
-        """Return the step of `folds/<scheme>.parquet`."""
-        inputs = folds_fingerprint(self.plan.card, scheme)
-        return Step(
-            f"folds {scheme}",
-            inputs,
-            needs=(),
-            recorded=partial(read_fingerprint, self.workspace.folds(scheme)),
-            build=partial(build_inputs.build_folds, self.tables, scheme, inputs),
-        )
-
-    @cache  # noqa: B019
-    def text_features_step(self) -> Step:
-        """Return the step of `data/text_features.parquet`, which the lexical baseline and the stackers read."""
-        inputs = text_features_fingerprint(self.plan.card)
-        return Step(
-            "text features",
-            inputs,
-            needs=(),
-            recorded=partial(read_fingerprint, self.workspace.text_features),
-            build=partial(build_inputs.build_text_features, self.tables, inputs),
-        )
-
-    def encoder_steps(self, encoder: str) -> list[Step]:
-        """Return the steps of an encoder's folder under `models/encoders/`, behind what it is pre-trained from."""
-        step = self._encoder_step(encoder)
-        return [*step.needs, step]
-
-    @cache  # noqa: B019
-    def _encoder_step(self, encoder: str) -> Step:
-        folder = self.artifacts.encoder_folder(encoder)
-        inputs = self.artifacts.encoder_fingerprint(encoder)
-        recorded = partial(read_manifest, folder)
-        recipe = self.recipes.pretrained(encoder)
-        if recipe is None:
-            source, seed = self.artifacts.encoder_source(encoder), self.plan.settings.seed
-            build = partial(build_inputs.build_encoder, self.tables, source, folder, inputs, seed)
-            return Step(f"encoder {encoder}", inputs, (), recorded, build)
-
-        needs = self.encoder_steps(recipe.encoder)
-        needs += self.feature_steps(self.artifacts.pretraining_sources(recipe))
-        return Step(
-            f"pretrain {encoder}",
-            inputs,
-            tuple(needs),
-            recorded,
-            partial(build_inputs.build_pretrained, self.tables, self.plan, recipe),
-            shared=True,
-            checkpoints=self.workspace.checkpoints(recipe.name, "encoder"),
-        )
-
-    def feature_steps(self, sources: Sources) -> list[Step]:
-        """Return the steps of `data/vocabulary/` and `data/char3/`, as far as they are read."""
-        steps = [self._vocabulary_step()] if sources.vocabulary is not None else []
-        steps += [self._vectors_step()] if sources.vectors is not None else []
-        return steps
-
-    @cache  # noqa: B019
-    def _vocabulary_step(self) -> Step:
-        inputs = self.artifacts.vocabulary_fingerprint
-        return Step(
-            "vocabulary",
-            inputs,
-            needs=(),
-            recorded=partial(read_manifest, self.workspace.vocabulary),
-            build=partial(build_inputs.build_vocabulary, self.tables, inputs),
-        )
-
-    @cache  # noqa: B019
-    def _vectors_step(self) -> Step:
-        inputs, seed = self.artifacts.vectors_fingerprint, self.plan.settings.seed
-        return Step(
-            "char3",
-            inputs,
-            needs=(self._vocabulary_step(),),
-            recorded=partial(read_manifest, self.workspace.gram_vectors),
-            build=partial(build_inputs.build_gram_vectors, self.tables, inputs, seed),
-        )
-
-    @cache  # noqa: B019
-    def translation_step(self, model: str) -> Step:
-        """Return the step of `data/translations/MODEL.parquet`."""
-        file = self.artifacts.translations(model)
-        return Step(
-            f"translate with {model}",
-            file.fingerprint,
-            needs=(),
-            recorded=partial(read_fingerprint, file.path),
-            build=partial(build_inputs.build_translations, self.tables, file),
-        )
+        self.inputs = InputSteps(self.plan, self.tables)
 
     # --- models and runs of recipes ---
 
@@ -198,7 +99,10 @@ class Pipeline:
     ) -> list[Step]:
         """Return what builds all that models of a recipe are trained from, beside the rows."""
         models = list(models)
-        steps = [self.folds_step(models[0].scheme), *type_of(recipe).inputs(self, recipe)]
+        steps = [
+            self.inputs.folds(models[0].scheme),
+            *type_of(recipe).inputs(self.inputs, self.plan, recipe),
+        ]
         audits = [model.audit for model in models if model.audit is not None]
         teachers = [model.teacher for model in models if model.teacher is not None]
         nested = {run for audit in audits for run in audit.pairs}
@@ -209,11 +113,14 @@ class Pipeline:
     def _needs(self, model: FoldPlan[MemberRecipe]) -> tuple[Step, ...]:
         """Return what one model is trained from, the outputs of other runs among it."""
         recipe, audit, teacher = model.recipe, model.audit, model.teacher
-        steps = [self.folds_step(model.scheme), *type_of(recipe).inputs(self, recipe)]
+        steps = [
+            self.inputs.folds(model.scheme),
+            *type_of(recipe).inputs(self.inputs, self.plan, recipe),
+        ]
         if audit is not None:
             steps.append(self.noise_step(audit.name, audit.keys, audit.fold))
         if teacher is not None and teacher.pairs is None:
-            steps += self._outputs_of([teacher.run])
+            steps += self.outputs_of([teacher.run])
         elif teacher is not None:
             student_of = self.recipes.member(teacher.run.name)
             steps += [self._pair_step(student_of, held) for held in teacher.pairs or ()]
@@ -241,7 +148,10 @@ class Pipeline:
         return Step(
             f"predict {recipe.name} fold {number}",
             model.test_fingerprint,
-            needs=(*type_of(recipe).inputs(self, recipe), self._train_step(recipe, number)),
+            needs=(
+                *type_of(recipe).inputs(self.inputs, self.plan, recipe),
+                self._train_step(recipe, number),
+            ),
             recorded=partial(read_fingerprint, path),
             build=partial(build_runs.build_test_predictions, self.tables, self.plan, model),
             command=_train_command(recipe),
@@ -282,13 +192,13 @@ class Pipeline:
         return Step(
             f"score {recipe.name}",
             run.complete,
-            needs=tuple(self._outputs_of([run])),
+            needs=tuple(self.outputs_of([run])),
             recorded=lambda: read_json(card).get("inputs"),
             build=partial(build_runs.build_run_card, self.tables, run, recipe),
             command=run.command,
         )
 
-    def _outputs_of(self, runs: Iterable[RunPlan]) -> list[Step]:
+    def outputs_of(self, runs: Iterable[RunPlan]) -> list[Step]:
         """Return what builds all outputs of complete runs."""
         steps: list[Step] = []
         for run in runs:
@@ -307,7 +217,7 @@ class Pipeline:
     def noise_step(self, name: str, keys: AuditKeys | None = None, fold: int | None = None) -> Step:
         """Return the step of an audit's flags and card, see `Plan.audit`."""
         plan = self.plan.audit(name, keys, fold)
-        title, needs = f"audit {plan.name}", self._outputs_of(plan.runs)
+        title, needs = f"audit {plan.name}", self.outputs_of(plan.runs)
         if fold is not None:
             title += f" without fold {fold}"
             recipes = [self.recipes.member(run) for run in plan.pairs]
@@ -338,9 +248,9 @@ class Pipeline:
         return steps + [self._ensemble_step(recipe, task) for task in tasks]
 
     def _ensemble_inputs(self, recipe: EnsembleRecipe) -> list[Step]:
-        steps = [self.folds_step(PAIRED)]
+        steps = [self.inputs.folds(PAIRED)]
         if recipe.stacks and recipe.text:
-            steps.append(self.text_features_step())
+            steps.append(self.inputs.text_features())
         if recipe.nested:
             for member in self.recipes.members_of(recipe):
                 steps += self.pair_steps(member.name)
@@ -352,7 +262,7 @@ class Pipeline:
         return Step(
             f"stack {plan.run.name}",
             plan.run.complete,
-            needs=(*self._ensemble_inputs(recipe), *self._outputs_of(plan.members)),
+            needs=(*self._ensemble_inputs(recipe), *self.outputs_of(plan.members)),
             recorded=partial(self._recorded_ensemble, plan.run),
             build=partial(build_outputs.build_ensemble, self.tables, plan),
             command=plan.run.command,
@@ -372,55 +282,12 @@ class Pipeline:
         is_ensemble = isinstance(self.recipes.run(name), EnsembleRecipe)
         return self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
 
-    def submission_step(self, name: str, answers: dict[str, str]) -> Step:
-        """Return the step of `submissions/<name>/`, from task -> run."""
-        tasks = self.plan.card.tasks
-        for task in answers:
-            if task not in tasks:
-                raise InputError(
-                    f"The data have no test rows of {task}, only of {', '.join(tasks)}."
-                )
-        runs = {task: self.plan.run(run, task) for task, run in answers.items()}
-        key = {task: (run.name, run.complete) for task, run in runs.items()}
-        inputs = fingerprint([SCHEMA, key])
-        return Step(
-            f"submit {name}",
-            inputs,
-            needs=tuple(self._complete(run) for run in runs.values()),
-            recorded=partial(recorded_inputs, self.workspace.submission(name)),
-            build=partial(build_outputs.build_submission, self.tables, name, runs, inputs),
-        )
-
-    def _complete(self, run: RunPlan) -> Step:
+    def complete_run(self, run: RunPlan) -> Step:
         """Return the last step of a run, whose card says how it scores."""
         stem, task = split_run(run.name)
         if task:
             return self._ensemble_step(self.recipes.ensemble(stem), task)
         return self._score_step(self.recipes.member(stem))
-
-    def scores_step(self) -> Step:
-        """Return the step of `reports/scores.csv`: every run against its labels and the baselines."""
-        runs, baseline = self.plan.runs(), self.recipes.lexical_baseline
-        made_from = [(run.name, run.complete, run.label_paths) for run in runs]
-        optimism = read_optimism(self.workspace, runs).items()
-        measured = [(*key, estimate.as_json()) for key, estimate in optimism]
-        inputs = fingerprint([SCHEMA, baseline, made_from, measured])
-        card = self.workspace.scores.with_suffix(".json")
-        return Step(
-            "scores",
-            inputs,
-            needs=tuple(self._outputs_of(runs)),
-            recorded=partial(self._recorded_scores, card),
-            build=partial(build_outputs.build_scores, self.tables, runs, baseline, card, inputs),
-        )
-
-    def _recorded_scores(self, card: Path) -> str | None:
-        """Return what the table of scores was made from; None where it is missing or was changed."""
-        content, table = read_json(card), self.workspace.scores
-        if not table.is_file():
-            return None
-        digest = digest_file(table)
-        return content.get("inputs") if content.get("sha256", digest) == digest else None
 
     def steps(self) -> list[Step]:
         """Return everything that `competition.toml` asks for, in order."""
@@ -428,8 +295,8 @@ class Pipeline:
         steps = [step for name in self.recipes.requested() for step in self.run_steps(name)]
         if settings.noise_run:
             steps.append(self.noise_step(settings.noise_run))
-        steps.append(self.submission_step(SUBMISSION, self.recipes.submission()))
-        return in_order([*steps, self.scores_step()])
+        steps.append(submission_step(self, SUBMISSION, self.recipes.submission()))
+        return in_order([*steps, scores_step(self)])
 
 
 def _train_command(recipe: MemberRecipe) -> str:

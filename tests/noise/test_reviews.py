@@ -148,7 +148,7 @@ def test_verdicts_redo_the_audit_and_those_that_obey_it(tmp_path: Path) -> None:
 def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     pipeline = Pipeline(workspace)
-    pipeline.folds_step("five").build()
+    pipeline.inputs.folds("five").build()
     examples = pipeline.tables.examples
     train = examples[examples["split"] == "train"]
     verdicts = pd.DataFrame({"example_id": train["example_id"], "verdict": "wrong"}).iloc[::2]

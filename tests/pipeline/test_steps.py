@@ -183,7 +183,7 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
 
     workspace = make_workspace(tmp_path / "w")
     pipeline = Pipeline(workspace)
-    pipeline.folds_step("five").build()
+    pipeline.inputs.folds("five").build()
     examples = pipeline.tables.examples
     recipe = pipeline.recipes.member("r2")
     plan = pipeline.plan.fold(recipe, 1)
@@ -395,9 +395,9 @@ def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> 
     words = pipeline.recipes.pretrained("words")
     assert words is not None and pipeline.artifacts.pretraining_sources(words).vocabulary is None
     assert before(
-        [step.name for step in pipeline.encoder_steps("words")], "encoder tiny", "pretrain words"
+        [step.name for step in pipeline.inputs.encoder("words")], "encoder tiny", "pretrain words"
     )
-    assert "vocabulary" not in [step.name for step in pipeline.encoder_steps("words")]
+    assert "vocabulary" not in [step.name for step in pipeline.inputs.encoder("words")]
 
 
 def test_a_pre_training_may_start_from_another(tmp_path: Path) -> None:
