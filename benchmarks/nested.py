@@ -20,7 +20,7 @@ from competition.core.workspace import Workspace
 from competition.data.targets import Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
-from competition.noise.audit import audit
+from competition.noise.audit import audit_labels
 from competition.pipeline.rows import fold_rows
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
@@ -63,7 +63,7 @@ class Control:
         for k in range(5):
             rows = fold_rows(self.tables, self.pipeline.plan.fold(self.recipe, k))
             learned, said = self.tables.examples.iloc[rows.train], self.taught(k, saw_k)
-            flags = audit(
+            flags = audit_labels(
                 [said], self.train, self.fold[self.fold != k], self.pipeline.plan.settings.audit
             ).flags
             lesson = None
@@ -75,9 +75,11 @@ class Control:
                     learned["example_id"].to_numpy(),
                 )
                 lesson = (
-                    actions.weigh(labels, ids, flags)
+                    actions.weight_by_quality(labels, ids, flags)
                     if action == "weight"
-                    else mix_teacher(labels, "classes", ids, "classes", said, self.recipe.distilled)
+                    else mix_teacher(
+                        labels, "classes", ids, "classes", said, self.recipe.distill_weight
+                    )
                 )
             booster = train_lexical(
                 self.recipe, self.tables.lexical_features, learned, str(k), lesson
@@ -97,7 +99,7 @@ def main(root: Path) -> None:
         for action in ACTIONS:
             found = control.score(action, saw_k)
             name = "one is scored" if saw_k else "none is scored (nested)"
-            cells = f"{bootstrap(found.values, found.statistic)} | {evaluation.difference(found, keep):+}"
+            cells = f"{bootstrap(found.values, found.statistic)} | {evaluation.estimate_difference(found, keep):+}"
             print(f"| {name} | {action} | {cells} |", flush=True)
 
 

@@ -28,11 +28,11 @@ from competition.config.recipe import SCHEMES
 from competition.core.workspace import Workspace
 from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
-from competition.data.token_store import Stored
+from competition.data.token_store import StoredSequences
 from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
-from competition.models.ensemble.members import outputs_of
-from competition.models.ensemble.meta_features import Outputs, level2_features
-from competition.noise.audit import audit
+from competition.models.ensemble.members import output_values
+from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.noise.audit import audit_labels
 from competition.pipeline.artifacts import folds_fingerprint
 from competition.pipeline.build_inputs import (
     build_folds,
@@ -182,7 +182,7 @@ def tokens(root: Path, rows: int) -> None:
 def again(root: Path, rows: int) -> None:
     """The pairs of a second recipe, which is to find all of them."""
     tables, folder = Tables(Workspace(root)), Workspace(root).encoder("tiny")
-    stored = Stored(encoder_tokens(tables, folder))
+    stored = StoredSequences(encoder_tokens(tables, folder))
     pairs = Pairs.make(
         _Refusing(folder),
         tables.examples,
@@ -208,21 +208,21 @@ def metrics(root: Path, rows: int) -> None:
     """nDCG and F1 with their intervals, of all tasks and groups, from made-up outputs."""
     examples, outputs = _outputs(root)
     for task in TASKS.values():
-        evaluation.estimates(evaluation.count_outputs(task, "classes", outputs, examples))
+        evaluation.estimate_metrics(evaluation.count_outputs(task, "classes", outputs, examples))
 
 
 def label_audit(root: Path, rows: int) -> None:
     """Confident learning on them."""
     examples, outputs = _outputs(root)
     fold = pd.Series(examples["query_id"].to_numpy() % 5, index=examples["example_id"])
-    audit([outputs], examples, fold, AuditKeys())
+    audit_labels([outputs], examples, fold, AuditKeys())
 
 
 def level2(root: Path, rows: int) -> None:
     """What trees read of six models for task 1."""
     examples, outputs = _outputs(root)
-    seen = [Outputs(f"c{i}", "classes", outputs_of("classes", outputs)) for i in range(6)]
-    level2_features(TASKS["task1"], seen, examples, None, False)
+    seen = [MemberOutputs(f"c{i}", "classes", output_values("classes", outputs)) for i in range(6)]
+    tree_features(TASKS["task1"], seen, examples, None, False)
 
 
 STAGES = {

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from competition.config.recipe import EncoderRecipe, Optimised, PretrainingRecipe
+from competition.config.recipe import EncoderRecipe, PretrainingRecipe, TrainingKeys
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.core.workspace import SCHEMA, Workspace
-from competition.data.store import Card
+from competition.data.store import DataCard
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import folder_pooling
 from competition.pipeline.recipes import MINI, OFFLINE, TINY, Recipes
@@ -33,7 +33,7 @@ class Translations:
 class Artifacts:
     """What the recipes of one workspace start from."""
 
-    def __init__(self, workspace: Workspace, card: Card, recipes: Recipes, seed: int) -> None:
+    def __init__(self, workspace: Workspace, card: DataCard, recipes: Recipes, seed: int) -> None:
         """Know where artifacts lie; `seed` is that of competition.toml."""
         self._workspace, self._card = workspace, card
         self._recipes, self._seed = recipes, seed
@@ -105,7 +105,7 @@ class Artifacts:
 
     def sources(self, recipe: EncoderRecipe) -> Sources:
         """The folders that a recipe's models are built from."""
-        learned = "char3" in recipe.features and recipe.char3_init != "random"
+        learned = "char_trigrams" in recipe.features and recipe.char_trigrams_init != "random"
         return Sources(
             self.encoder_folder(recipe.encoder),
             self._workspace.vocabulary if recipe.features else None,
@@ -113,7 +113,7 @@ class Artifacts:
             self._learned_names(recipe, recipe.features),
         )
 
-    def _learned_names(self, recipe: Optimised, read: Iterable[str]) -> Path | None:
+    def _learned_names(self, recipe: TrainingKeys, read: Iterable[str]) -> Path | None:
         """The folder that the brands and colors that a recipe reads start from."""
         pretrained = self._recipes.pretrained(recipe.encoder)
         if pretrained is None or not set(pretrained.names) & set(read):
@@ -130,14 +130,14 @@ class Artifacts:
         )
 
 
-def folds_fingerprint(card: Card, scheme: str) -> str:
+def folds_fingerprint(card: DataCard, scheme: str) -> str:
     """What a scheme's file of folds is made from."""
     return fingerprint([SCHEMA, "folds", scheme, card.train, card.test])
 
 
-def text_features_fingerprint(card: Card) -> str:
+def text_features_fingerprint(card: DataCard) -> str:
     """What the features of text are made from."""
-    return fingerprint([SCHEMA, "text features", card.both])
+    return fingerprint([SCHEMA, "text features", card.all_rows])
 
 
 def _content(source: str) -> str:

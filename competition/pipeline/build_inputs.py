@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from competition.config.recipe import Learned, PretrainingRecipe
+from competition.config.recipe import BaseRecipe, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed, fingerprint
@@ -23,7 +23,7 @@ from competition.pipeline.recipes import TINY
 from competition.pipeline.tables import Tables
 
 if TYPE_CHECKING:
-    from competition.data.token_store import Make, Sequences, Stored
+    from competition.data.token_store import SequenceMaker, SequenceStore, StoredSequences
     from competition.pipeline.plan import Plan
     from competition.training.loop import Log
 
@@ -62,14 +62,14 @@ def build_encoder(tables: Tables, source: str, folder: Path, inputs: str, seed: 
 
 def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> None:
     """Write the folder of an encoder that is pre-trained on the catalogue."""
-    from competition.data.catalogue import choose
+    from competition.data.catalogue import select_products
     from competition.training.pretrain import pretrain
 
     workspace, sources = plan.workspace, plan.artifacts.pretraining_sources(recipe)
     folder = plan.artifacts.encoder_folder(recipe.name)
     inputs = plan.artifacts.encoder_fingerprint(recipe.name)
 
-    products = choose(tables.examples, tables.products, recipe.test_copies)
+    products = select_products(tables.examples, tables.products, recipe.test_copies)
     unfinished = workspace.checkpoints(recipe.name, "encoder")
     name = f"{recipe.name}/{inputs[:8]}"
     with training_log(plan, workspace.encoder_log(recipe.name), recipe, name) as log:
@@ -78,7 +78,7 @@ def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> N
 
 
 def training_log(
-    plan: Plan, path: Path, recipe: Learned, name: str, **always: Any
+    plan: Plan, path: Path, recipe: BaseRecipe, name: str, **always: Any
 ) -> AbstractContextManager[Log]:
     """Open the log of a training, and behind it the experiment tracker, in which it is called `name`."""
     from competition.training.trackers import open_log
@@ -91,32 +91,32 @@ def training_log(
 # --- texts as numbers, built where they are first read ---
 
 
-def stored_tokens(tables: Tables, sources: Sources, units: bool) -> Stored:
+def stored_tokens(tables: Tables, sources: Sources, units: bool) -> StoredSequences:
     """Return the tokens of all texts and, with `units`, the 3-grams of products."""
-    from competition.data.token_store import Stored
+    from competition.data.token_store import StoredSequences
 
     grams = product_grams(tables, sources.vocabulary) if units and sources.vocabulary else None
-    return Stored(encoder_tokens(tables, sources.encoder), grams)
+    return StoredSequences(encoder_tokens(tables, sources.encoder), grams)
 
 
-def encoder_tokens(tables: Tables, encoder: Path) -> Sequences:
+def encoder_tokens(tables: Tables, encoder: Path) -> SequenceStore:
     """Return the token ids of all queries and product fields by an encoder's tokenizer."""
-    from competition.data.tokenizer import token_maker, tokenizer_fingerprint
+    from competition.data.tokenizer import make_token_maker, tokenizer_fingerprint
     from competition.models.encoder.encoder import load_tokenizer
 
     tokenizer = load_tokenizer(encoder)
     maker = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
     texts = [tables.examples[["query"]], *(tables.products[[field]] for field in FIELDS)]
     folder = tables.workspace.tokens(maker)
-    return _sequences(tables, "tokens", folder, maker, texts, token_maker(tokenizer))
+    return _sequences(tables, "tokens", folder, maker, texts, make_token_maker(tokenizer))
 
 
-def product_grams(tables: Tables, vocabulary: Path) -> Sequences:
+def product_grams(tables: Tables, vocabulary: Path) -> SequenceStore:
     """Return the ids of the 3-grams of all products by the vocabulary of a folder."""
-    from competition.data.vocabulary import Vocabulary, gram_maker, product_units
+    from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 
     maker = fingerprint([SCHEMA, "grams", read_manifest(vocabulary)])
-    make = gram_maker(Vocabulary.load(vocabulary))
+    make = make_gram_maker(Vocabulary.load(vocabulary))
     units = product_units(tables.products)
     return _sequences(tables, "3-grams", tables.workspace.grams, maker, units, make)
 
@@ -127,18 +127,18 @@ def _sequences(
     folder: Path,
     maker: str,
     texts: Sequence[pd.DataFrame],
-    make: Make,
-) -> Sequences:
+    make: SequenceMaker,
+) -> SequenceStore:
     """Return the sequences of a folder, which are built unless it holds those of this maker and these data."""
-    from competition.data.token_store import Sequences, write_sequences
+    from competition.data.token_store import SequenceStore, write_sequences
 
-    inputs = fingerprint([maker, tables.card.both])
+    inputs = fingerprint([maker, tables.card.all_rows])
     if read_manifest(folder) != inputs:
         with tables.workspace.lock(f"{name} {folder.name}", wait=True):
             # Another process may have built them in the meantime.
             if read_manifest(folder) != inputs:
                 write_sequences(folder, inputs, name, texts, make)
-    return Sequences(folder)
+    return SequenceStore(folder)
 
 
 # --- vocabulary, vectors, translations ---

@@ -43,8 +43,8 @@ _LOGGED = {
 
 def build_audit(tables: Tables, plan: Plan, audit_plan: AuditPlan) -> None:
     """Write the card and the flags of an audit, with people's reviews applied."""
-    from competition.noise.audit import Audit, CannotAudit, audit
-    from competition.noise.report import card, remark
+    from competition.noise.audit import Audit, CannotAudit, audit_labels
+    from competition.noise.report import audit_card, caveat
 
     name, left_out = audit_plan.name, audit_plan.fold
     train = tables.examples[tables.examples["split"] == "train"]
@@ -58,15 +58,15 @@ def build_audit(tables: Tables, plan: Plan, audit_plan: AuditPlan) -> None:
     skipped = None
     with progress(f"audit of {name}"):
         try:
-            issues = audit(outputs, train, fold[fold != left_out], audit_plan.keys)
+            issues = audit_labels(outputs, train, fold[fold != left_out], audit_plan.keys)
         except CannotAudit as reason:
             issues, skipped = Audit.skipped(), str(reason)
-    content = card(audit_plan, issues, len(train), skipped)
+    content = audit_card(audit_plan, issues, len(train), skipped)
 
     write_json(plan.workspace.noise_card(name, left_out), content)
     flags = apply_reviews(issues.flags, plan.reviews(name))
     write_table(plan.workspace.noise(name, left_out), flags, audit_plan.inputs)
-    if sentence := remark(content):
+    if sentence := caveat(content):
         without = "" if left_out is None else f" without fold {left_out}"
         warn(f"Audit of {name}{without}: {sentence}")
 
@@ -81,7 +81,7 @@ def save_reviews(tables: Tables, name: str, runs: Iterable[RunPlan], file: Path)
     for run in runs:
         labelled = labelled[labelled.isin(tables.read_run(run).held_out["example_id"])]
     reviews = read_reviews(file, labelled)
-    write_table(tables.workspace.verdicts(name), reviews, tables.card.train)
+    write_table(tables.workspace.reviews(name), reviews, tables.card.train)
 
 
 # --- ensembles ---
@@ -97,15 +97,17 @@ def build_ensemble(tables: Tables, plan: EnsemblePlan) -> None:
         predictions.write_outputs(path, fitted.held_out[k], run.kind, held_out)
 
     shares = []
-    for k, learned in enumerate(fitted.learned):
+    for k, learned in enumerate(fitted.results):
         names, values = list(learned.importance), list(learned.importance.values())
         shares.append(pd.DataFrame({"feature": names, "fold": k, "importance": values}))
     importance = pd.concat(shares, ignore_index=True)
-    write_table(workspace.importance(run.name), importance, run.complete)
+    write_table(workspace.importance(run.name), importance, run.fingerprint)
 
-    extra: dict[str, Any] = {"members": {member.name: member.complete for member in plan.members}}
+    extra: dict[str, Any] = {
+        "members": {member.name: member.fingerprint for member in plan.members}
+    }
     for name in ("weights", "rounds", "factors"):
-        extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.learned)}
+        extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.results)}
     write_run_card(tables, run, plan.recipe.model_dump(mode="json"), extra)
 
 
@@ -151,13 +153,18 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
         files[task.file] = text
 
     made_from = {
-        task: {"run": plan.name, "inputs": plan.complete, "leaky": plan.leaky, "basis": plan.basis}
+        task: {
+            "run": plan.name,
+            "inputs": plan.fingerprint,
+            "leaky": plan.leaky,
+            "basis": plan.basis,
+        }
         for task, plan in plans.items()
     }
     log = []
     for task_name, plan in plans.items():
         task = TASKS[task_name]
-        digest = submissions.digest(files[task.file].encode())
+        digest = submissions.digest_bytes(files[task.file].encode())
         log.append({**_log_line(tables, name, task, plan), "sha256": digest})
     card = {"inputs": inputs, "made_from": made_from}
     submissions.write_submission(tables.workspace, name, files, card, log)

@@ -116,7 +116,7 @@ def write_run_card(
     parts = [(fold, run.held_out[run.fold == fold]) for fold in plan.folds]
     versions = {name: version(name) for name in _PACKAGES}
     content = {
-        "inputs": plan.complete,
+        "inputs": plan.fingerprint,
         "kind": plan.kind,
         "recipe": recipe,
         "data": {"train": card.train, "test": card.test},
@@ -140,6 +140,6 @@ def _scores(tables: Tables, plan: RunPlan, run: Run) -> dict[str, Any]:
         counts = evaluation.count_outputs(task, plan.kind, run.held_out, train)
         scores[name] = {
             metric: {group: estimate.as_json() for group, estimate in groups.items()}
-            for metric, groups in evaluation.estimates(counts).items()
+            for metric, groups in evaluation.estimate_metrics(counts).items()
         }
     return scores

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from competition.pipeline.input_steps import InputSteps
     from competition.pipeline.plan import Plan
     from competition.pipeline.predict_new import PreparedRows
-    from competition.training.finetune import Corpus
+    from competition.training.corpus import Corpus
 
 
 def artifacts(artifacts: Artifacts, recipe: EncoderRecipe) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def train(
     from competition.training.finetune import Fold, train_fold
 
     recipe, workspace = fold.recipe, plan.workspace
-    corpus = read_corpus(tables, plan, recipe)
+    corpus = readread_corpus(tables, plan, recipe)
     folder = workspace.model(recipe.name, fold.name)
     parts = Fold(
         fold.name,
@@ -86,14 +86,14 @@ def train(
         return train_fold(recipe, corpus, parts, log, score)
 
 
-def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
+def readread_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     """Return the pairs of all examples, with the rows that the recipe adds."""
     from competition.pipeline.build_inputs import read_translations, stored_tokens
-    from competition.training.finetune import Corpus
+    from competition.training.corpus import Corpus
 
     sources, model = plan.artifacts.sources(recipe), recipe.translate_with
     added = plan.artifacts.translations(model) if model else None
-    units = "char3" in recipe.features
+    units = "char_trigrams" in recipe.features
 
     def make() -> Corpus:
         translations = read_translations(added.path, added.fingerprint) if added else None
@@ -132,7 +132,7 @@ def predict(tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe]) -> pd.Dat
 
     recipe = fold.recipe
     test = np.flatnonzero(tables.examples["split"] == "test")
-    corpus, sources = read_corpus(tables, plan, recipe), plan.artifacts.sources(recipe)
+    corpus, sources = readread_corpus(tables, plan, recipe), plan.artifacts.sources(recipe)
     folder = plan.workspace.model(recipe.name, fold.name)
     return predict_fold(
         recipe, corpus, sources, folder, f"{recipe.name} fold {fold.name}, test", test
@@ -147,7 +147,8 @@ def new_rows_predictor(
     A model that answers alone is kept in memory; others are read one after the other, so that
     memory is that of one.
     """
-    from competition.training.finetune import Corpus, predict_fold
+    from competition.training.corpus import Corpus
+    from competition.training.finetune import predict_fold
     from competition.training.model_files import load_model
 
     recipe = models[0].recipe

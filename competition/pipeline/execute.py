@@ -15,8 +15,8 @@ from pathlib import Path
 from competition.core import distributed
 from competition.core.console import console
 from competition.core.errors import CompError
-from competition.core.workspace import DATA, Workspace
-from competition.training.checkpoint_index import inputs_of
+from competition.core.workspace import DATA_LOCK, Workspace
+from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,9 @@ class Step:
         recorded = self.recorded()
         if recorded == self.fingerprint:
             return "done"
-        if self.checkpoints is not None and self.fingerprint in inputs_of(self.checkpoints):
+        if self.checkpoints is not None and self.fingerprint in checkpoint_fingerprints(
+            self.checkpoints
+        ):
             return "begun"
         return "missing" if recorded is None else "stale"
 
@@ -109,7 +111,7 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
         CompError: the data are being replaced, or a step of another run is missing.
     """
     steps, built = in_order(targets), 0
-    with distributed.process_group(), workspace.lock(DATA, shared=True):
+    with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
         if unmet := distributed.broadcast_from_main(_unmet_sentence(steps)):
             raise CompError(unmet)
 

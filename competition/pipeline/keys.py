@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 from competition.config.keys import AuditKeys
 from competition.config.recipe import EnsembleRecipe, MemberRecipe
 from competition.core.fingerprint import fingerprint
-from competition.core.workspace import ALL, SCHEMA
-from competition.noise.plan import AuditPlan, Pairs
+from competition.core.workspace import ALL_ROWS, SCHEMA
+from competition.noise.plan import AuditPlan, NestedModels
 from competition.scoring.predictions import RunPlan
 
 # The scheme that ensembles are cross-fitted over, and nested models leave out two folds of.
@@ -79,7 +79,7 @@ class TeacherPlan:
     """The run that a student learns from beside the labels, and its nested models that left out the scored fold."""
 
     run: RunPlan
-    pairs: Pairs | None
+    pairs: NestedModels | None
     fingerprint: str
 
 
@@ -98,7 +98,7 @@ class FoldPlan(Generic[R]):
     @property
     def name(self) -> str:
         """`3`, `0-3` of a nested model, `all` of one that holds out nothing."""
-        return "-".join(map(str, self.held)) or ALL
+        return "-".join(map(str, self.held)) or ALL_ROWS
 
     @property
     def part(self) -> str:
@@ -114,5 +114,5 @@ class EnsemblePlan:
     task: str
     run: RunPlan
     members: tuple[RunPlan, ...]
-    pairs: Mapping[str, Pairs]  # member -> its nested models, of an ensemble that is nested
+    pairs: Mapping[str, NestedModels]  # member -> its nested models, of an ensemble that is nested
     lexical: frozenset[str]  # the members that read text features alone

@@ -48,7 +48,7 @@ def train(
 
     recipe, features = fold.recipe, tables.lexical_features
     targets = fold_targets(tables, fold, rows.train)
-    with progress(f"{recipe.name} fold {fold.name}", recipe.trees, "trees") as work:
+    with progress(f"{recipe.name} fold {fold.name}", recipe.n_estimators, "trees") as work:
         examples = tables.examples.iloc[rows.train]
         booster = train_lexical(recipe, features, examples, fold.name, targets, work)
     save_booster(plan.workspace.model(recipe.name, fold.name), booster, fold.fingerprint)

@@ -13,7 +13,7 @@ from competition.core.workspace import SCHEMA
 from competition.pipeline import build_outputs
 from competition.pipeline.execute import Step
 from competition.scoring.optimism import read_optimism
-from competition.scoring.submissions import recorded_inputs
+from competition.scoring.submissions import recorded_fingerprint
 
 if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
@@ -28,13 +28,13 @@ def submission_step(pipeline: Pipeline, name: str, answers: dict[str, str]) -> S
         if task not in tasks:
             raise InputError(f"The data have no test rows of {task}, only of {', '.join(tasks)}.")
     runs = {task: pipeline.plan.run(run, task) for task, run in answers.items()}
-    key = {task: (run.name, run.complete) for task, run in runs.items()}
+    key = {task: (run.name, run.fingerprint) for task, run in runs.items()}
     inputs = fingerprint([SCHEMA, key])
     return Step(
         f"submit {name}",
         inputs,
         needs=tuple(pipeline.complete_run(run) for run in runs.values()),
-        recorded=partial(recorded_inputs, pipeline.workspace.submission(name)),
+        recorded=partial(recorded_fingerprint, pipeline.workspace.submission(name)),
         build=partial(build_outputs.build_submission, pipeline.tables, name, runs, inputs),
     )
 
@@ -42,7 +42,7 @@ def submission_step(pipeline: Pipeline, name: str, answers: dict[str, str]) -> S
 def scores_step(pipeline: Pipeline) -> Step:
     """Return the step of `reports/scores.csv`: every run against its labels and the baselines."""
     runs, baseline = pipeline.plan.runs(), pipeline.recipes.lexical_baseline
-    made_from = [(run.name, run.complete, run.label_paths) for run in runs]
+    made_from = [(run.name, run.fingerprint, run.label_paths) for run in runs]
     optimism = read_optimism(pipeline.workspace, runs).items()
     measured = [(*key, estimate.as_json()) for key, estimate in optimism]
     inputs = fingerprint([SCHEMA, baseline, made_from, measured])

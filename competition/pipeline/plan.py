@@ -11,7 +11,7 @@ from functools import cache
 from itertools import combinations
 
 from competition.config import settings as config
-from competition.config.keys import AND, AuditKeys
+from competition.config.keys import RUN_SEPARATOR, AuditKeys
 from competition.config.label_paths import label_paths
 from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.config.settings import Settings
@@ -20,9 +20,9 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
-from competition.data.store import Card, load_card
-from competition.data.targets import TEACHERS
-from competition.noise.plan import AuditPlan, Pairs
+from competition.data.store import DataCard, load_card
+from competition.data.targets import TEACHER_KINDS
+from competition.noise.plan import AuditPlan, NestedModels
 from competition.noise.reviews import load_reviews, reviews_fingerprint
 from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.keys import (
@@ -47,7 +47,7 @@ class Plan:
         self,
         workspace: Workspace,
         settings: Settings,
-        card: Card,
+        card: DataCard,
         added: Mapping[str, AnyRecipe] | None = None,
     ) -> None:
         """Plan what competition.toml and the data ask for.
@@ -135,7 +135,7 @@ class Plan:
             )
 
         plans = sorted((self.run(member.name) for member in members), key=lambda plan: plan.name)
-        outputs = [(plan.name, plan.held_out) for plan in plans]
+        outputs = [(plan.name, plan.held_out_fingerprint) for plan in plans]
         if recipe.nested:
             outputs += [
                 (plan.name, fingerprint([pair.fingerprint for pair in self.pairs(plan.name)]))
@@ -143,7 +143,7 @@ class Plan:
             ]
         key = EnsembleKey(recipe.result_keys(), task, self.card.train, outputs)
         held_out = key.fingerprint()
-        test = fingerprint([held_out, self.card.test, [plan.complete for plan in plans]])
+        test = fingerprint([held_out, self.card.test, [plan.fingerprint for plan in plans]])
 
         parts = ((held_out, test),) * len(recipe.folds)
         name, command = recipe.run_name(task), f"comp stack {shell_quoted(recipe.name)}"
@@ -188,10 +188,10 @@ class Plan:
                 every fold.
         """
         recipe = self.recipes.member(name)
-        if recipe.noise_from or recipe.distil_from:
+        if recipe.noise_from or recipe.distill_from:
             raise InputError(
                 f"{name!r} obeys an audit or a teacher that saw the labels of the folds that a nested model leaves "
-                "out, so it has none: name recipes without drop_noise_from and its like, and without distil_from."
+                "out, so it has none: name recipes without drop_noise_from and its like, and without distill_from."
             )
         numbers = range(SCHEMES[PAIRED])
         return [self._model(recipe, PAIRED, pair) for pair in combinations(numbers, 2)]
@@ -205,7 +205,7 @@ class Plan:
 
         fold = self._left_out_fold(recipe, scheme, held)
         audit = self.audit(recipe.noise_from, fold=fold) if recipe.noise_from else None
-        teacher = self._teacher(recipe, fold) if recipe.distil_from else None
+        teacher = self._teacher(recipe, fold) if recipe.distill_from else None
 
         key = ModelKey(
             recipe.result_keys(),
@@ -224,7 +224,7 @@ class Plan:
         self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]
     ) -> int | None:
         """Return the fold that models must not have seen which a nested recipe takes flags and targets from."""
-        if not held or not recipe.nested or not (recipe.noise_from or recipe.distil_from):
+        if not held or not recipe.nested or not (recipe.noise_from or recipe.distill_from):
             return None
         if scheme != PAIRED:
             raise InputError(
@@ -252,9 +252,9 @@ class Plan:
             InputError: the teacher does not predict what the student learns, or its folds are
                 others.
         """
-        name = recipe.distil_from
+        name = recipe.distill_from
         run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
-        if run.kind not in TEACHERS[recipe.kind]:
+        if run.kind not in TEACHER_KINDS[recipe.kind]:
             raise InputError(
                 f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}."
             )
@@ -264,7 +264,7 @@ class Plan:
                 "they must be the same, or the student's held-out rows taught its teacher."
             )
         if fold is None:
-            return TeacherPlan(run, None, run.held_out)
+            return TeacherPlan(run, None, run.held_out_fingerprint)
         pairs = self._pairs_of(run.name, fold)
         return TeacherPlan(run, pairs, fingerprint([fold, list(pairs.values())]))
 
@@ -287,23 +287,23 @@ class Plan:
         """
         keys = keys or self.settings.audit
         of_runs, runs = self.audited_runs(name)
-        pairs: dict[str, Pairs] = {}
+        pairs: dict[str, NestedModels] = {}
         if fold is not None:
             pairs = {run.name: self._pairs_of(run.name, fold) for run in runs}
         nested = [model for each in pairs.values() for model in each.values()]
 
-        reviewed = self.workspace.verdicts(of_runs).is_file()
+        reviewed = self.workspace.reviews(of_runs).is_file()
         reviews = reviews_fingerprint(self.reviews(of_runs)) if reviewed else []
-        key = NoiseKey(nested or [run.held_out for run in runs], keys, fold, reviews)
+        key = NoiseKey(nested or [run.held_out_fingerprint for run in runs], keys, fold, reviews)
         return AuditPlan(of_runs, runs, keys, key.fingerprint(), fold, pairs)
 
     def audited_runs(self, name: str) -> tuple[str, tuple[RunPlan, ...]]:
         """Return an audit's name, a folder of `oof/`, and the runs whose labels it judges; refuses as `audit` does."""
-        audited = (self._audited_run(each) for each in name.split(AND))
+        audited = (self._audited_run(each) for each in name.split(RUN_SEPARATOR))
         runs = tuple(sorted(audited, key=lambda run: run.name))
         if len({run.name for run in runs}) < len(runs):
             raise InputError(f"The audit of {name!r} names a run twice.")
-        return AND.join(run.name for run in runs), runs
+        return RUN_SEPARATOR.join(run.name for run in runs), runs
 
     def _audited_run(self, name: str) -> RunPlan:
         recipe = self._recipe_of(name)

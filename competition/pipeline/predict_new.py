@@ -17,7 +17,7 @@ from competition.core.console import warn
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_manifest
 from competition.core.parquet import mean_by_id, read_fingerprint
-from competition.core.workspace import ALL
+from competition.core.workspace import ALL_ROWS
 from competition.pipeline.build_outputs import read_members
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.new_rows import NewRows
@@ -95,11 +95,13 @@ def _models(plan: Plan, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan[M
         if read_manifest(folder) is None:
             raise CompError(f"{folder} is missing: {train} makes it anew.")
 
-    recorded = None if of_folds else read_manifest(space.model(name, ALL))
+    recorded = None if of_folds else read_manifest(space.model(name, ALL_ROWS))
     if recorded == whole.fingerprint:
         return [whole]
     if recorded is not None:
-        warn(f"{space.model(name, ALL)} is out of date, the models of the folds answer instead.")
+        warn(
+            f"{space.model(name, ALL_ROWS)} is out of date, the models of the folds answer instead."
+        )
 
     models = [plan.fold(recipe, number) for number in recipe.folds]
     for number, model in enumerate(models):

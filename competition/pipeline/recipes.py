@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from competition.config import settings as config
-from competition.config.keys import AND
+from competition.config.keys import RUN_SEPARATOR
 from competition.config.recipe import (
     AnyRecipe,
     EnsembleRecipe,
@@ -160,7 +160,7 @@ class Recipes:
     def _made_from(self, recipe: RunRecipe) -> list[str]:
         if isinstance(recipe, EnsembleRecipe):
             return [member.name for member in self.members_of(recipe)]
-        runs = [*recipe.noise_from.split(AND), recipe.distil_from]
+        runs = [*recipe.noise_from.split(RUN_SEPARATOR), recipe.distill_from]
         return [split_run(run)[0] for run in runs if run]
 
     # --- what competition.toml names ---
@@ -173,7 +173,7 @@ class Recipes:
     def requested(self) -> list[str]:
         """Return the recipes and ensembles that are named, and those that they are made from, in order."""
         settings = self._settings
-        audited = settings.noise_run.split(AND) if settings.noise_run else []
+        audited = settings.noise_run.split(RUN_SEPARATOR) if settings.noise_run else []
         named = [*settings.recipes, *audited, *settings.ensembles, *self.submission().values()]
         return self.order(split_run(name)[0] for name in named)
 

@@ -13,12 +13,12 @@ from competition.core.json_files import read_json
 from competition.core.lazy_pandas import pd
 from competition.data.folds import first_queries
 from competition.data.targets import Targets, mix_teacher
-from competition.noise.plan import AuditPlan, Pairs
+from competition.noise.plan import AuditPlan, NestedModels
 from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def sides(
     """
     is_train = (examples["split"] == "train").to_numpy()
     held_out = fold.isin(held).to_numpy() & is_train
-    train = is_train & ~held_out & ~np.isnan(target(recipe.kind, examples))
+    train = is_train & ~held_out & ~np.isnan(numeric_target(recipe.kind, examples))
     if recipe.rows == "task1":
         train &= examples["task1"].to_numpy(bool)
     if recipe.train_queries:
@@ -95,21 +95,21 @@ def fold_targets(
     from competition.noise import actions
 
     recipe, audit, teacher = fold.recipe, fold.audit, fold.teacher
-    if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distil_from):
+    if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distill_from):
         return None
 
     rows = tables.examples.iloc[train]
     ids = rows["example_id"].to_numpy(np.int64)
     targets = Targets.of_labels(recipe.kind, rows)
     if recipe.weight_noise_from and audit is not None and not _is_doubted(tables, audit):
-        targets = actions.weigh(targets, ids, tables.flags(audit))
+        targets = actions.weight_by_quality(targets, ids, tables.flags(audit))
     if recipe.relabel_noise_from and audit is not None:
-        targets = actions.relabel(targets, recipe.kind, ids, tables.flags(audit))
+        targets = actions.soften_labels(targets, recipe.kind, ids, tables.flags(audit))
     if teacher is not None:
         held = fold.held[0] if fold.held else None
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
         targets = mix_teacher(
-            targets, recipe.kind, ids, teacher.run.kind, outputs, recipe.distilled
+            targets, recipe.kind, ids, teacher.run.kind, outputs, recipe.distill_weight
         )
     return targets
 
@@ -121,7 +121,7 @@ def _is_doubted(tables: Tables, audit: AuditPlan) -> bool:
 
 
 def outputs_seen_from(
-    tables: Tables, run: RunPlan, pairs: Pairs | None, fold: int | None
+    tables: Tables, run: RunPlan, pairs: NestedModels | None, fold: int | None
 ) -> pd.DataFrame:
     """Return the out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
     if pairs is None or fold is None:

@@ -12,7 +12,7 @@ from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.json_files import read_json, read_manifest
 from competition.core.parquet import read_fingerprint
-from competition.core.workspace import ALL, Workspace
+from competition.core.workspace import ALL_ROWS, Workspace
 from competition.noise.plan import AuditPlan
 from competition.pipeline import build_outputs, build_runs
 from competition.pipeline.execute import Step, in_order
@@ -84,7 +84,7 @@ class Pipeline:
         recipes = [
             self.recipes.member(name)
             for name in recipe_names(self.workspace)
-            if self.workspace.model(name, ALL).is_dir()
+            if self.workspace.model(name, ALL_ROWS).is_dir()
         ]
         return {recipe.name: self._all_rows_step(recipe) for recipe in recipes}
 
@@ -175,10 +175,10 @@ class Pipeline:
     def _all_rows_step(self, recipe: MemberRecipe) -> Step:
         model = self.plan.all_rows(recipe)
         return Step(
-            f"train {recipe.name} {ALL}",
+            f"train {recipe.name} {ALL_ROWS}",
             model.fingerprint,
             self._needs(model),
-            recorded=partial(read_manifest, self.workspace.model(recipe.name, ALL)),
+            recorded=partial(read_manifest, self.workspace.model(recipe.name, ALL_ROWS)),
             build=partial(build_runs.build_all_rows, self.tables, self.plan, model),
             command=f"comp train --all --recipe {shell_quoted(recipe.name)}",
             shared=type_of(recipe).shared,
@@ -191,7 +191,7 @@ class Pipeline:
         card = self.workspace.run_card(run.name)
         return Step(
             f"score {recipe.name}",
-            run.complete,
+            run.fingerprint,
             needs=tuple(self.outputs_of([run])),
             recorded=lambda: read_json(card).get("inputs"),
             build=partial(build_runs.build_run_card, self.tables, run, recipe),
@@ -261,7 +261,7 @@ class Pipeline:
         plan = self.plan.ensemble(recipe, task)
         return Step(
             f"stack {plan.run.name}",
-            plan.run.complete,
+            plan.run.fingerprint,
             needs=(*self._ensemble_inputs(recipe), *self.outputs_of(plan.members)),
             recorded=partial(self._recorded_ensemble, plan.run),
             build=partial(build_outputs.build_ensemble, self.tables, plan),

@@ -10,14 +10,14 @@ from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.data import folds, store
-from competition.data.store import Card
+from competition.data.store import DataCard
 from competition.noise.plan import AuditPlan
 from competition.pipeline.artifacts import folds_fingerprint, text_features_fingerprint
 from competition.scoring import predictions
 from competition.scoring.predictions import RunPlan
 
 if TYPE_CHECKING:
-    from competition.training.finetune import Corpus
+    from competition.training.corpus import Corpus
 
 
 class Tables:
@@ -29,7 +29,7 @@ class Tables:
         self._corpus: tuple[Hashable, Corpus] | None = None
 
     @cached_property
-    def card(self) -> Card:
+    def card(self) -> DataCard:
         """What is known of the data."""
         return store.load_card(self.workspace)
 

@@ -25,7 +25,7 @@ from competition.pipeline.build_inputs import build_translations, read_translati
 from competition.pipeline.plan import Plan
 from competition.pipeline.tables import Tables
 from competition.training import pretrain
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -115,10 +115,8 @@ def test_no_model_is_loaded_when_nothing_is_missing(
     )  # and nothing of the rows that are gone
     examples, products = catalogue
     nothing = tmp_path / "nothing.parquet"
-    build_translations(
-        tables_of(tmp_path / "none", (examples[examples["locale"] != "es"], products)),
-        Translations("model", nothing, "x"),
-    )
+    english = (examples[examples["locale"] != "es"], products)
+    build_translations(tables_of(tmp_path / "none", english), Translations("model", nothing, "x"))
     assert len(asked) == 1 and read_translations(nothing, "x") == {}
 
 
@@ -176,7 +174,9 @@ def sources(tables: Tables) -> Sources:
 
 def corpus(tables: Tables, **keys: Any) -> Corpus:
     """The pairs of a recipe, as runs ask for them."""
-    recipe = EncoderRecipe(name="x", features=("brand", "char3"), **{"max_length": 48} | keys)
+    recipe = EncoderRecipe(
+        name="x", features=("brand", "char_trigrams"), **{"max_length": 48} | keys
+    )
     folders = sources(tables)
     return Corpus.make(
         recipe,
@@ -240,7 +240,7 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ca
         {"architecture": "mixture-of-experts"},
         {"query_context": True, "rebalance": True},
     ):
-        recipe = EncoderRecipe(name="x", features=("brand", "char3"), max_length=24, **keys)  # type: ignore[arg-type]
+        recipe = EncoderRecipe(name="x", features=("brand", "char_trigrams"), max_length=24, **keys)  # type: ignore[arg-type]
         parts = (recipe, folders, tables.examples, tables.products)
         new, stored = (
             Corpus.make(*parts).pairs,
