@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config.paper_tables import FIRST, TABLES, AblationRow, AblationTable
+from competition.config.paper_tables import ABLATION_TABLES, FIRST_ROW, AblationRow, AblationTable
 from competition.config.recipe import (
     AnyRecipe,
     EncoderRecipe,
@@ -32,7 +32,7 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import Array
-from competition.scoring.paired import Flattered, PairedRow, compare, compare_over
+from competition.scoring.paired import FlawedRow, PairedRow, align_counts, compare_rows
 from competition.scoring.tasks import KINDS, TASKS, Task
 
 TITLES = "held-out titles"  # the measure of pre-training beside the tasks; a lower loss is better
@@ -52,7 +52,7 @@ class Ablation:
     @property
     def table(self) -> AblationTable:
         """The rows with their published figures."""
-        return TABLES[self.name]
+        return ABLATION_TABLES[self.name]
 
     @property
     def path(self) -> Path:
@@ -85,9 +85,9 @@ class Ablation:
             InputError: there is no such table, the data have no labelled training row of its task,
                 or the recipe that it starts from does not answer it in this workspace.
         """
-        if name not in TABLES:
-            raise unknown_name("table", name, TABLES)
-        table = TABLES[name]
+        if name not in ABLATION_TABLES:
+            raise unknown_name("table", name, ABLATION_TABLES)
+        table = ABLATION_TABLES[name]
         planner = Planner(workspace)
         base = _base(planner, name, recipe or table.recipe)
         if nested and not table.labels:
@@ -158,12 +158,12 @@ class Ablation:
                 )
                 for row in pretrained
             ]
-            results[TITLES] = compare("MLM loss", metrics.mean, losses)
+            results[TITLES] = compare_rows("MLM loss", metrics.mean, losses)
         return results
 
     def _compare_on_task(self, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
         """Return the results of the trivial baseline and of all rows on a task."""
-        name, baseline = evaluation.count_baseline(task, rows)
+        name, baseline = evaluation.count_trivial_baseline(task, rows)
         results = []
         for row in self.table.rows:
             counts = [self._count(run, task, rows) for run in self.runs[row.name]]
@@ -172,9 +172,9 @@ class Ablation:
             values = [each.values for each in counts]  # one per seed
             paper = row.paper if task.name == self.table.tasks[0] else None
             results.append((row.name, values, paper, row.paper_minus.get(task.name)))
-        return compare(task.metric, baseline.statistic, results, (name, baseline.values))
+        return compare_rows(task.metric, baseline.statistic, results, (name, baseline.values))
 
-    def flattered(self) -> dict[str, list[Flattered]]:
+    def flattered(self) -> dict[str, list[FlawedRow]]:
         """Return, for each task of a table about labels, each row by the flawed protocol."""
         results = {}
         for task in (TASKS[name] for name in self.table.tasks if self.table.labels):
@@ -183,7 +183,7 @@ class Ablation:
                 results[task.name] = self._without_pruned_rows(task, rows)
         return results
 
-    def _without_pruned_rows(self, task: Task, rows: pd.DataFrame) -> list[Flattered]:
+    def _without_pruned_rows(self, task: Task, rows: pd.DataFrame) -> list[FlawedRow]:
         """Return each row's result on the rows that the audit of its seed would not drop."""
         on_all: dict[str, Array] = {}  # sums over the seeds, (queries, sums) each
         on_kept: dict[str, Array] = {}
@@ -192,14 +192,14 @@ class Ablation:
             kept = []
             for run, source in zip(runs, self._sources, strict=True):
                 kept_counts = self._count(run, task, self._kept_rows(rows, source))
-                kept.append(compare_over(kept_counts, counts[0].queries))
+                kept.append(align_counts(kept_counts, counts[0].queries))
             on_all[row] = np.sum([each.values for each in counts], axis=0)
             on_kept[row] = np.sum(kept, axis=0)
 
         first = next(iter(on_all.values()))
         statistic = counts[0].statistic
         return [
-            Flattered(
+            FlawedRow(
                 name=row,
                 metric=task.metric,
                 score=metrics.bootstrap(on_kept[row], statistic),
@@ -240,7 +240,7 @@ class Ablation:
         return evaluation.count_outputs(task, self.pipeline.run(run).kind, self._outputs(run), rows)
 
     def write(
-        self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[Flattered]]
+        self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[FlawedRow]]
     ) -> None:
         """Write all results as one CSV; those of the flawed protocol have the task `…, without pruned rows`."""
         lines: list[dict[str, Any]] = []
@@ -288,8 +288,10 @@ def _row_recipe(
         nested: whether it then learns from models that have not seen the scored fold.
         encoder: that it starts from, if not that of `base`.
     """
-    changes = {key: first_run if value == FIRST else value for key, value in row.changes.items()}
-    nested = nested and FIRST in row.changes.values()
+    changes = {
+        key: first_run if value == FIRST_ROW else value for key, value in row.changes.items()
+    }
+    nested = nested and FIRST_ROW in row.changes.values()
     changes |= {"name": _run_name(base, row, seed, nested), "seed": seed}
     if nested:
         changes["nested"] = True
@@ -310,7 +312,7 @@ def _pretraining(
 
 def _base(planner: Planner, name: str, recipe: str) -> MemberRecipe:
     """Return the recipe that the rows of a table differ from; raises InputError unless it answers the first task."""
-    table, base = TABLES[name], planner.recipe(recipe)
+    table, base = ABLATION_TABLES[name], planner.recipe(recipe)
     models = EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe
     if not isinstance(base, models) or KINDS[base.kind].primary != table.tasks[0]:
         model = "a model" if table.labels else "an encoder"

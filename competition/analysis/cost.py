@@ -28,7 +28,7 @@ from competition.models.encoder.paths import Sources
 from competition.pipeline.build_runs import sides
 from competition.pipeline.inputs import TINY
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 
 if TYPE_CHECKING:
     from competition.data.pairs import Pairs
@@ -221,7 +221,7 @@ def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd
     """Return the labelled training rows of random queries, and their products."""
     examples = pipeline.maker.examples
     products = pipeline.maker.products
-    has_target = ~np.isnan(target(recipe.kind, examples))
+    has_target = ~np.isnan(numeric_target(recipe.kind, examples))
     train = examples[(examples["split"] == "train") & has_target]
 
     sizes = train.groupby("query_id").size().sample(frac=1, random_state=0)

@@ -115,7 +115,7 @@ class EnsembleStudy:
 
 def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
     """Return each feature's share of the gain of an ensemble's trees, mean over the folds, largest first."""
-    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).complete)
+    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).fingerprint)
     mean = table.groupby("feature")["importance"].mean()
     return mean.sort_values(ascending=False, kind="stable")
 

@@ -29,8 +29,8 @@ from competition.pipeline.build_runs import sides
 from competition.pipeline.execute import execute
 from competition.pipeline.plan import split_run
 from competition.pipeline.steps import Pipeline
-from competition.scoring.basis import describe
-from competition.scoring.metrics import FEWEST
+from competition.scoring.basis import describe_basis
+from competition.scoring.metrics import MIN_QUERIES
 from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import TASKS
@@ -133,16 +133,14 @@ class _RunAudit:
             yield self._rebuild(workspaces)
         elif self.plan.label_paths:
             yield self._approximate()
-        elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distil_from):
+        elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distill_from):
             yield self._describe(self._retrain(recipe), "trained")
         else:
             message = "held-out by its recipe; --deep trains it on shuffled labels"
             yield LeakTest(self.plan.name, "not tried", message)
 
     def _approximate(self) -> LeakTest:
-        message = (
-            f"{describe(self.plan.label_paths)}; --deep measures how much too high the score is"
-        )
+        message = f"{describe_basis(self.plan.label_paths)}; --deep measures how much too high the score is"
         return LeakTest(self.plan.name, "approximate", message)
 
     def _rows(self) -> LeakTest:
@@ -197,7 +195,7 @@ class _RunAudit:
         if not self.plan.label_paths or not result.conclusive:
             return test
         record_optimism(self.pipeline.workspace, self.plan, self.task, result.above_chance)
-        message = f"{describe(self.plan.label_paths)}; {test.message}"
+        message = f"{describe_basis(self.plan.label_paths)}; {test.message}"
         return LeakTest(self.plan.name, "approximate", message)
 
     def _test(self, refit: Refit, seed: int = 0) -> PermutationTest:
@@ -211,7 +209,7 @@ class _RunAudit:
         message = f"{verb} on shuffled labels: {score}"
         if not result.conclusive:
             queries = pluralize(result.above_chance.queries, "query", "queries")
-            message += f"; {queries} can tell, it takes {FEWEST}"
+            message += f"; {queries} can tell, it takes {MIN_QUERIES}"
             return LeakTest(self.plan.name, "cannot say", message)
 
         message += f"; a leak of {result.detectable:.3f} or more would be detected"
@@ -263,8 +261,8 @@ class _ShuffledWorkspaces:
         """Make a workspace with the same settings and recipes, and other labels."""
         workspace = self._pipeline.workspace
         shutil.copy(workspace.settings_file, folder)
-        if workspace.own_recipes.is_dir():
-            shutil.copytree(workspace.own_recipes, folder / workspace.own_recipes.name)
+        if workspace.recipe_folder.is_dir():
+            shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
         copy = Workspace.open(folder)
         store.save(copy, examples, self._pipeline.maker.products, "shuffled labels")
         return copy

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.config.paper_tables import KEEP
+from competition.config.paper_tables import KEEP_LABELS
 from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
@@ -151,10 +151,10 @@ class LearningCurve:
             for model, own in counts.items():
                 above = gained = None
                 if model != self.floor:
-                    above = evaluation.difference(own, floor, group)
+                    above = evaluation.estimate_difference(own, floor, group)
                 if before:
-                    gained = evaluation.difference(own, before[model], group)
-                score = evaluation.score(own, group)
+                    gained = evaluation.estimate_difference(own, before[model], group)
+                score = evaluation.estimate_score(own, group)
                 points.append(
                     CurvePoint(
                         task.name, group, model, size.queries, size.rows, score, above, gained
@@ -233,7 +233,7 @@ def _at_size(
     size = str(count or "all")
     recipes: dict[str, RunRecipe] = {}
     for model in models:
-        recipe = model.model_copy(update=KEEP | {"train_queries": count})
+        recipe = model.model_copy(update=KEEP_LABELS | {"train_queries": count})
         if recipe.result_keys() != model.result_keys():
             recipe = recipe.model_copy(update={"name": f"curve-{model.name}-{size}"})
         recipes[model.name] = recipe

@@ -16,7 +16,7 @@ from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP, MOVABLE, Counts
-from competition.scoring.metrics import FEWEST, Array, Estimate, student
+from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
 from competition.scoring.tasks import Task, truth
 
 # all examples with shuffled labels -> the outputs of the held-out rows
@@ -100,7 +100,7 @@ def permutation_test(
     stricter level. A leak is significant in both.
 
     For ranking, the queries are those of full depth if there are enough of them, else all whose
-    order matters. Fewer than `metrics.FEWEST` are not conclusive.
+    order matters. Fewer than `metrics.MIN_QUERIES` are not conclusive.
 
     Args:
         task: whose answers are scored.
@@ -169,7 +169,7 @@ def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -
 
     score = Estimate(float(first.statistic(values.sum(axis=0))), math.nan, math.nan, queries)
     chance = "a random order" if task.metric == "nDCG" else "the same answers at random"
-    if queries < FEWEST:
+    if queries < MIN_QUERIES:
         above_chance = Estimate(above, math.nan, math.nan, queries)
         return PermutationTest(score, chance, above_chance, False, math.nan, len(drawn))
 
@@ -177,9 +177,9 @@ def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -
     count = len(numerator)
     residuals = numerator - above * denominator
     error = math.sqrt(count / (count - 1) * float((residuals**2).sum())) / total
-    half = student(1.96, count - 1) * error
+    half = student_quantile(1.96, count - 1) * error
     # Rounding is not a leak: constant answers score exactly as chance does.
-    significant = above - student(threshold, count - 1) * error > 1e-9
+    significant = above - student_quantile(threshold, count - 1) * error > 1e-9
     return PermutationTest(
         score=score,
         chance=chance,
@@ -194,7 +194,7 @@ def _group(task: Task, counts: Counts) -> str:
     """Return the group of queries that is tested: a list whose order changes nothing has no chance to err."""
     if task.metric != "nDCG":
         return "all"
-    return DEEP if evaluation.leading(counts) == DEEP else MOVABLE
+    return DEEP if evaluation.leading_group(counts) == DEEP else MOVABLE
 
 
 def _numerators(task: Task, values: Array) -> Array:
@@ -210,7 +210,7 @@ def _denominators(task: Task, values: Array) -> Array:
 def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     """Return the counts expected if the answers had nothing to do with the labels."""
     if task.metric == "nDCG":
-        return evaluation.count_baseline(task, rows)[1]
+        return evaluation.count_trivial_baseline(task, rows)[1]
 
     # Of the answers of a class, as many are correct as the class has rows.
     classes = len(task.classes)

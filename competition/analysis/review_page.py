@@ -17,7 +17,7 @@ from competition.core.fingerprint import fingerprint
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import FIELDS
 from competition.noise.reviews import VERDICTS
-from competition.scoring.tasks import LABELS, LANGUAGES, MEANINGS
+from competition.scoring.tasks import LABEL_MEANINGS, LABELS, LANGUAGES
 
 SHOWN = 2_000  # rows on a page
 # Characters shown of each text, so that the page has at most a few MB.
@@ -61,7 +61,7 @@ def render_review_page(
         "flagged": int(noise["rank"].count()),
         "dropped": int(noise["dropped"].sum()),
         "verdicts": VERDICTS,
-        "labels": {label: MEANINGS[label] for label in LABELS},
+        "labels": {label: LABEL_MEANINGS[label] for label in LABELS},
         "languages": LANGUAGES,
         "columns": _COLUMNS,
         "rows": [_cells(row) for row in rows_shown.to_dict("records")],

@@ -64,7 +64,7 @@ def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:
 
     for name, mask in masks.items():
         if mask.any():
-            yield name, evaluation.score(grouped, name)
+            yield name, evaluation.estimate_score(grouped, name)
 
 
 def _ordered(values: pd.Series, names: list[str]) -> pd.Series:

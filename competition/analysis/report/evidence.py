@@ -86,12 +86,12 @@ class Evidence:
     @cache  # noqa: B019
     def baseline(self, task: Task) -> tuple[str, Counts]:
         """Return the name and the counts of the trivial baseline."""
-        return evaluation.count_baseline(task, self.rows(task))
+        return evaluation.count_trivial_baseline(task, self.rows(task))
 
     @cache  # noqa: B019
     def group(self, task: Task) -> str:
-        """Return the group of queries on which runs are compared, see `evaluation.leading`."""
-        return evaluation.leading(self.baseline(task)[1])
+        """Return the group of queries on which runs are compared, see `evaluation.leading_group`."""
+        return evaluation.leading_group(self.baseline(task)[1])
 
     def lines(
         self, task: Task, group: str | None = None, split: str = "out-of-fold"

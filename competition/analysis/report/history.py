@@ -23,7 +23,7 @@ from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.logs import TrainingPass, last_passes, read_lines, training_cost
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.core.errors import pluralize
-from competition.scoring.leaderboard import expected, minute, read_log
+from competition.scoring.leaderboard import format_minute, logged_estimate, read_log
 from competition.scoring.tasks import TASKS
 
 
@@ -165,9 +165,9 @@ def _public_scores(task: str, lines: pd.DataFrame) -> Figure:
 
 def _line(line: dict[Hashable, Any]) -> list[ReportCell]:
     """Return the cells of a line of the log, with the differences that `comp leaderboard` shows."""
-    own = expected(line["out_of_fold"], line["low"], line["high"])
+    own = logged_estimate(line["out_of_fold"], line["low"], line["high"])
     return [
-        text(minute(line["time"])),
+        text(format_minute(line["time"])),
         *(text(line[name]) for name in ("submission", "task", "run", "basis")),
         *(number(line[name], ".4f") for name in ("can_move", "full_depth")),
         number(line["public"] - line["full_depth"], "+.4f"),

@@ -27,7 +27,7 @@ from competition.analysis.report.breakdown import baseline_breakdown, breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.core.errors import pluralize
 from competition.scoring import evaluation
-from competition.scoring.basis import HELD_OUT, describe
+from competition.scoring.basis import HELD_OUT, describe_basis
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import Task
 
@@ -93,7 +93,7 @@ def how_scored(line: Line) -> str:
     paths = [path for path in line["label_paths"].split("; ") if path]
     flatters = estimate_of(line, "flatters")
     measured = "" if math.isnan(flatters.value) else f"; it is too high by {flatters:+}"
-    return describe(paths) + measured
+    return describe_basis(paths) + measured
 
 
 def estimate_of(line: Line, name: str) -> Estimate:
@@ -116,7 +116,7 @@ def tied_with_best(evidence: Evidence, task: Task) -> list[str]:
     return [
         name
         for name in others
-        if not evaluation.difference(counts[name], counts[best], group).differs
+        if not evaluation.estimate_difference(counts[name], counts[best], group).differs
     ]
 
 
@@ -141,7 +141,7 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
     pairs = {}
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
-            minus = evaluation.difference(counts[one], counts[other], group)
+            minus = evaluation.estimate_difference(counts[one], counts[other], group)
             pairs[one, other] = minus
             # 0 - x has no negative zero
             pairs[other, one] = Estimate(

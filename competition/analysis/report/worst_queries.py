@@ -74,7 +74,7 @@ def _label_audit(evidence: Evidence, name: str) -> list[Block]:
         _noise_matrix(card),
         _worst_rows(evidence, flags),
     ]
-    page = workspace.inspection(plan.name)
+    page = workspace.review_page(plan.name)
     if page.is_file():
         blocks.append(Note(f"Review more rows, with their full text, in reports/{page.name}."))
     else:
