@@ -95,5 +95,5 @@ def _cells(row: dict[Hashable, Any]) -> list[Any]:
         "rank": None if pd.isna(row["rank"]) else int(row["rank"]),
         "quality": round(float(row["quality"]), 4),
     }
-    cells = {**row, **texts, **numbers}
+    cells = dict[Any, Any](row) | texts | numbers
     return [cells[name] for name in _COLUMNS]

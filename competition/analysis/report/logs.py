@@ -98,6 +98,6 @@ def training_cost(passes: Sequence[TrainingPass], batch_size: int) -> RunCost:
         seconds = sum(line["step"] * batch_size / line["rows_per_second"] for line in last)
         rate = steps * batch_size / seconds if seconds else None
 
-    memory = [line.get("memory") for each in passes for line in each.steps]
-    peak = max((each for each in memory if _is_number(each)), default=None)
+    memory: list[Any] = [line.get("memory") for each in passes for line in each.steps]
+    peak: float | None = max((each for each in memory if _is_number(each)), default=None)
     return RunCost(steps, seconds, rate, peak)
