@@ -99,16 +99,16 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 class Watched(BatchGradients):
-    """A step that keeps its losses on the device."""
+    """Gradients that keep their losses on the device."""
 
-    def __init__(self, *what: Any) -> None:
-        """The arguments are those of `Step`."""
-        super().__init__(*what)
+    def __init__(self, *arguments: Any) -> None:
+        """See `BatchGradients`."""
+        super().__init__(*arguments)
         self.losses: list[Tensor] = []
 
-    def backward(self, chosen: Rows, step: int) -> Tensor:
-        """See `Step`."""
-        self.losses.append(super().backward(chosen, step))
+    def compute(self, batch: Rows, step: int) -> Tensor:
+        """See `BatchGradients`."""
+        self.losses.append(super().compute(batch, step))
         return self.losses[-1]
 
 
@@ -120,7 +120,7 @@ def train_ours(
     watched: list[Watched] = []
 
     def gradients(wrapped: nn.Module) -> Watched:
-        watched.append(Watched(accelerator, wrapped, model, recipe, sample, 1))
+        watched.append(Watched(accelerator, wrapped, recipe, sample, 1))
         return watched[-1]
 
     work = Progress("", 0, None)

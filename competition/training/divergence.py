@@ -14,22 +14,25 @@ class Diverged(CompError):
 
 
 class LossWatch:
-    """Looks at each step's loss when the next step has begun, so that a GPU never waits for it."""
+    """Checks each step's loss when the next step has begun, so that a GPU never waits for it."""
 
     def __init__(self, name: str, recipe: Optimised, steps: int) -> None:
         """`name` is what messages call the training, which has `steps` optimiser steps."""
-        self._name, self._recipe, self._steps = name, recipe, steps
+        self._name = name
+        self._recipe = recipe
+        self._steps = steps
         self._last: tuple[int, Tensor, float] | None = None
 
-    def see(self, step: int, loss: Tensor, learning_rate: float) -> None:
-        """Remember the loss of `step`, from 1, on the device; raises Diverged where the one before is not finite."""
-        self.settle()
+    def record(self, step: int, loss: Tensor, learning_rate: float) -> None:
+        """Keep the loss of `step`, from 1, on the device; raise Diverged where the one before is not finite."""
+        self.check()
         self._last = (step, loss, learning_rate)
 
-    def settle(self) -> None:
-        """Look at the last loss; raises Diverged where it is not finite."""
+    def check(self) -> None:
+        """Raise Diverged where the last loss is not finite."""
         if self._last is None:
             return
+
         step, loss, learning_rate = self._last
         value = float(loss)
         if not math.isfinite(value):

@@ -81,7 +81,7 @@ class Bench:
     ) -> BatchGradients:
         """The step of a recipe on all rows."""
         return BatchGradients(
-            make_accelerator(), model, model, recipe, self.sample(recipe, weight), seed=3
+            make_accelerator(), model, recipe, self.sample(recipe, weight), seed=3
         )
 
 

@@ -191,7 +191,7 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(
             run()
         assert (
             str(stopped.value)
-            == "step 2 of 6 of x fold 2 is kept, and the same command goes on from there"
+            == "step 2 of 6 of x fold 2 is saved, and the same command resumes from there"
         )
         assert run.steps() == ["step-00000002"] and stopped.value.exit_code == 143
         with pytest.raises(
@@ -217,7 +217,7 @@ def test_a_signal_in_the_last_evaluation_of_a_split_model_counts_behind_it(
 
     monkeypatch.setattr("competition.training.loop.TrainingState", Split)
     run = tuning("stopped", epochs=1, **LIGHT)
-    with install_handlers(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is kept"):
+    with install_handlers(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is saved"):
         run(stops)
     assert run.steps() == ["step-00000003"]
 
@@ -268,7 +268,7 @@ def test_damaged_checkpoints_are_ignored_and_named(
         f"warning: The checkpoint {third} is ignored: it is incomplete, or another version wrote it.",
         f"warning: The checkpoint {second} is ignored: its content has changed since it was written.",
     ]
-    assert "goes on" not in said.out and len(list(second.parent.iterdir())) == 2
+    assert "resumes" not in said.out and len(list(second.parent.iterdir())) == 2
 
 
 def test_a_sound_checkpoint_is_gone_on_from_where_the_newest_is_not(
@@ -342,15 +342,15 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
 
 def fails_once(monkeypatch: pytest.MonkeyPatch, room: type, above: int) -> None:
     """The device's memory holds pieces of up to `above` tokens; larger ones fail when half of the work is done."""
-    backward = room.backward
+    compute = room.compute
 
-    def limited(self: Any, chosen: np.ndarray, step: int) -> torch.Tensor:
-        loss = backward(self, chosen, step)
-        if self.token_budget > above:
+    def limited(self: Any, batch: np.ndarray, step: int) -> torch.Tensor:
+        loss = compute(self, batch, step)
+        if self.budget.tokens > above:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss
 
-    monkeypatch.setattr(room, "backward", limited)
+    monkeypatch.setattr(room, "compute", limited)
 
 
 def test_running_out_of_memory_halves_the_token_budget(
@@ -369,8 +369,8 @@ def test_running_out_of_memory_halves_the_token_budget(
     with before_step(3, kill), pytest.raises(Killed):
         run()
     assert capsys.readouterr().err.splitlines() == [
-        "warning: Memory ran out: pieces of a batch hold 400 tokens from here on instead of 800.",
-        "warning: Memory ran out: pieces of a batch hold 200 tokens from here on instead of 400.",
+        "warning: Memory ran out: micro-batches hold 400 tokens from here on instead of 800.",
+        "warning: Memory ran out: micro-batches hold 200 tokens from here on instead of 400.",
     ]
     run()
     assert "Memory" not in capsys.readouterr().err  # the checkpoint knows
@@ -395,8 +395,8 @@ def test_running_out_of_memory_in_prediction_changes_no_weight_and_is_said_once(
     monkeypatch.setattr(RelevanceModel, "forward", limited)
     found = run(lambda outputs: 0.0)
     assert capsys.readouterr().err.splitlines() == [
-        "warning: Memory ran out: pieces of a batch hold 400 tokens from here on instead of 800.",
-        "warning: Memory ran out: pieces of a batch hold 200 tokens from here on instead of 400.",
+        "warning: Memory ran out: micro-batches hold 400 tokens from here on instead of 800.",
+        "warning: Memory ran out: micro-batches hold 200 tokens from here on instead of 400.",
     ]
     assert run.weights() == undisturbed.weights()
     for one, other in zip(found, expected, strict=True):

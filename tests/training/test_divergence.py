@@ -43,10 +43,10 @@ def run(
 @contextmanager
 def lost_at(step: int) -> Iterator[None]:
     """The loss and the gradient of optimiser step `step`, from 1, are not finite."""
-    backward = BatchGradients.backward
+    compute = BatchGradients.compute
 
-    def spoiled(self: BatchGradients, chosen: Rows, number: int) -> torch.Tensor:
-        loss = backward(self, chosen, number)
+    def spoiled(self: BatchGradients, batch: Rows, number: int) -> torch.Tensor:
+        loss = compute(self, batch, number)
         if number + 1 != step:
             return loss
         for parameter in self.plain.parameters():
@@ -55,7 +55,7 @@ def lost_at(step: int) -> Iterator[None]:
         return torch.full_like(loss, torch.nan)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BatchGradients, "backward", spoiled)
+        patch.setattr(BatchGradients, "compute", spoiled)
         yield
 
 

@@ -26,7 +26,7 @@ def found(
     """The loss and the gradient by the code under test; the weights must come out as they went in."""
     model = bench.model(asked)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    loss = bench.step(asked, model).backward(rows, step=0)
+    loss = bench.step(asked, model).compute(rows, step=0)
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name]), name
     return loss.item(), gradient(model)
@@ -159,7 +159,7 @@ def test_the_attack_ignores_gradients_that_lie_about(bench: Bench) -> None:
     model = bench.model(asked)
     for p in model.parameters():
         p.grad = torch.full_like(p, 10.0)
-    bench.step(asked, model).backward(CHOSEN, step=0)
+    bench.step(asked, model).compute(CHOSEN, step=0)
     assert_same(
         {name: g - 10 for name, g in gradient(model).items()} | {}, with_unused(expected, model)
     )
@@ -206,8 +206,8 @@ def test_doubling_a_weight_is_listing_the_row_twice(method: str, bench: Bench) -
     double[3] = 2.0
     rows = np.arange(12)
     models = [bench.model(asked) for _ in range(2)]
-    weighted = bench.step(asked, models[0], double).backward(rows, 0)
-    listed = bench.step(asked, models[1], ones).backward(np.append(rows, 3), 0)
+    weighted = bench.step(asked, models[0], double).compute(rows, 0)
+    listed = bench.step(asked, models[1], ones).compute(np.append(rows, 3), 0)
     assert weighted.item() == pytest.approx(listed.item(), abs=1e-9)
     assert_same(gradient(models[0]), gradient(models[1]))
 
@@ -216,7 +216,7 @@ def test_doubling_a_weight_is_listing_the_row_twice(method: str, bench: Bench) -
 def test_rows_without_weight_have_no_gradient(method: str, bench: Bench) -> None:
     asked = recipe(**METHODS[method])
     model = bench.model(asked)
-    assert bench.step(asked, model, np.zeros(24)).backward(CHOSEN, 0).item() == 0.0
+    assert bench.step(asked, model, np.zeros(24)).compute(CHOSEN, 0).item() == 0.0
     assert all(not bool(g.any()) for g in gradient(model).values())
 
 
@@ -318,7 +318,7 @@ def test_ways_to_compute_have_one_gradient(method: str, way: str, bench: Bench) 
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        results.append((bench.step(asked, model).backward(CHOSEN, 0).item(), gradient(model)))
+        results.append((bench.step(asked, model).compute(CHOSEN, 0).item(), gradient(model)))
     assert results[1][0] == pytest.approx(results[0][0], abs=1e-9)
     assert_same(results[1][1], results[0][1])
 
@@ -348,7 +348,7 @@ def test_two_dropout_passes_differ_and_repeat(bench: Bench) -> None:
     def loss(alpha: float) -> float:
         model = bench.model(asked).train()
         return (
-            bench.step(asked.model_copy(update={"r_drop": alpha}), model).backward(CHOSEN, 0).item()
+            bench.step(asked.model_copy(update={"r_drop": alpha}), model).compute(CHOSEN, 0).item()
         )
 
     assert loss(0.5) == loss(0.5)
@@ -360,7 +360,7 @@ def test_a_pass_that_is_repeated_draws_the_same_dropout(bench: Bench) -> None:
     """The second phase of a split batch repeats the clean pass of the first, whose gradient the attack follows."""
     asked = recipe(adversary="fgm-table", dropout=0.3, token_budget=IN_PIECES)
     losses = {
-        bench.step(asked, bench.model(asked).train()).backward(CHOSEN, step).item()
+        bench.step(asked, bench.model(asked).train()).compute(CHOSEN, step).item()
         for step in (0, 0, 1)
     }
     assert len(losses) == 2
@@ -370,11 +370,11 @@ def test_mixup_mixes_targets_as_it_mixes_features(bench: Bench) -> None:
     asked = recipe(mixup=0.4)
     model, sample = bench.model(asked), bench.sample(asked)
     step = bench.step(asked, model)
-    loss = step.backward(CHOSEN, 0).item()
+    loss = step.compute(CHOSEN, 0).item()
     group = CHOSEN[
         np.lexsort((CHOSEN, sample.pairs.lengths()[CHOSEN]))
     ]  # the order within the one piece
-    piece = step._piece(group, 1 / sample.weight[group].sum(), 0, 0)
+    piece = step._micro_batch(group, 1 / sample.weight[group].sum(), 0, 0)
     assert piece.mix is not None
     inputs, target, weight = batch(sample, group)
     share, partner = piece.mix.share, piece.mix.partner

@@ -100,10 +100,10 @@ class Pull:
     """Something else to train: every row pulls the one weight down by 1."""
 
     def __init__(self, model: torch.nn.Linear) -> None:
-        self.model, self.token_budget = model, 1
+        self.model, self.budget = model, Budget(1)
         self.seen: list[tuple[int, list[int]]] = []
 
-    def backward(self, chosen: Rows, step: int) -> torch.Tensor:
+    def compute(self, chosen: Rows, step: int) -> torch.Tensor:
         """The gradient of the sum over rows."""
         assert self.model.weight.grad is None  # the last step's is gone
         self.seen.append((step, chosen.tolist()))

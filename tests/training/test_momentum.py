@@ -22,7 +22,7 @@ def test_the_copy_moves_by_the_rule() -> None:
     expected = [0.9 * 1.0 + 0.1 * 3.0, 0.9 * 1.2 + 0.1 * -2.0, 0.9 * 0.88 + 0.1 * 0.5]
     for weight, slow in zip((3.0, -2.0, 0.5), expected, strict=True):
         nn.init.constant_(module.weight, weight)
-        momentum.follow(module)
+        momentum.update(module)
         assert momentum.copy.weight.item() == pytest.approx(slow, abs=1e-12)
         assert module.weight.item() == weight
     assert expected == pytest.approx([1.2, 0.88, 0.842])
@@ -34,7 +34,7 @@ def test_without_momentum_the_copy_is_the_module() -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(1.0)
-    momentum.follow(module)
+    momentum.update(module)
     for slow, fast in zip(momentum.copy.parameters(), module.parameters(), strict=True):
         torch.testing.assert_close(slow, fast)
 
@@ -58,7 +58,7 @@ def test_the_copy_never_drops_out() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)).train()
     momentum = Momentum(module, 0.999)
     module.train()
-    momentum.follow(module)
+    momentum.update(module)
     assert module.training and not any(part.training for part in momentum.copy.modules())
     given = torch.randn(4, 8)
     assert torch.equal(momentum.copy(given), copy.deepcopy(module).eval()(given))

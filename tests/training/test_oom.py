@@ -49,7 +49,7 @@ def test_predictions_go_on_in_smaller_pieces(
     pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
     assert len(answered) > 3 and budget.tokens == texts * 400 // 4
     assert capsys.readouterr().err.splitlines() == [
-        f"warning: Memory ran out: pieces of a batch hold {texts * to} tokens from here on instead of {texts * of}."
+        f"warning: Memory ran out: micro-batches hold {texts * to} tokens from here on instead of {texts * of}."
         for to, of in ((200, 400), (100, 200))
     ]
     with fails_at(model) as again:

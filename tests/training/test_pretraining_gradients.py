@@ -154,7 +154,7 @@ def test_the_gradient_is_that_of_the_weighted_means_over_the_whole_batch(
     model = copy.deepcopy(run.model)
     losses = naive(run, model, step=0)
     with passes(run.model) as count:
-        total = run.backward(CHOSEN, 0)
+        total = run.compute(CHOSEN, 0)
     weighted(losses).backward()
     assert_same(gradient(run.model), gradient(model), 1e-6)
     assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
@@ -189,7 +189,7 @@ def test_a_task_that_is_off_has_no_head(shelf: Shelf) -> None:
 
 def gradient_names(run: PretrainingGradients) -> set[str]:
     """The parameters that a step gives a gradient."""
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     return set(gradient(run.model))
 
 
@@ -200,7 +200,7 @@ def test_names_are_learned_from_the_products_that_have_them(shelf: Shelf) -> Non
     known = {name: int((batch.targets[name] != IGNORED).sum()) for name in ("brand", "color")}
     assert 0 < known["color"] < len(CHOSEN) and known["brand"] > 0
     losses = run.model("attributes", batch)
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     for name, count in known.items():
         assert run.losses[name][0].item() == pytest.approx(
             losses[name].sum().item() / count, abs=1e-6
@@ -210,7 +210,7 @@ def test_names_are_learned_from_the_products_that_have_them(shelf: Shelf) -> Non
 def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> None:
     run = shelf.run(asked(), shelf.products.assign(color=""))
     losses = naive(run, run.model, 0)
-    total = run.backward(CHOSEN, 0)
+    total = run.compute(CHOSEN, 0)
     assert run.losses["color"][0].item() == 0.0 and run.losses["brand"][0].item() > 0.0
     losses["color"] = torch.zeros(())  # 0 / 0 in the naive mean
     assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
@@ -224,9 +224,9 @@ def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> Non
 def test_losses_are_told_once_per_epoch_as_the_mean_of_its_steps(shelf: Shelf) -> None:
     run = shelf.run(asked())
     of_step = [naive(run, run.model, 0)]
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     of_step.append(naive(run, run.model, 1))
-    run.backward(CHOSEN, 1)
+    run.compute(CHOSEN, 1)
     means = {name: (of_step[0][name].item() + of_step[1][name].item()) / 2 for name in of_step[0]}
     assert run.epoch_losses() == pytest.approx(means, abs=1e-5)
     assert run.epoch_losses() == {}
@@ -246,7 +246,7 @@ def test_dropout_is_drawn_by_the_step_alone(shelf: Shelf, monkeypatch: pytest.Mo
         run = PretrainingGradients(
             run.accelerator, run.model, run.recipe, run.examples
         )  # with an empty queue
-        run.backward(CHOSEN, step)
+        run.compute(CHOSEN, step)
         found.append(gradient(run.model))
     assert_same(found[0], found[1], 0.0)
     assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
@@ -279,7 +279,7 @@ def test_equal_texts_are_not_each_other_s_negatives(shelf: Shelf) -> None:
         blind = contrast(
             texts, torch.arange(6), run.queue.keys, torch.full((len(run.queue.keys),), -1), 0.5
         ).item()
-        run.backward(CHOSEN, step)
+        run.compute(CHOSEN, step)
         assert run.losses["contrastive"][step].item() == pytest.approx(expected[step], abs=1e-5)
         assert abs(blind - expected[step]) > 0.1
     assert expected[1] > expected[0] + 0.1
@@ -295,7 +295,7 @@ def test_keys_are_negatives_from_the_next_step_on_and_made_by_the_slow_copy(shel
         loss = contrast(
             texts_of(run.model.encoder, batch), batch.targets["same"], held, same_held, 0.5
         )
-        run.backward(CHOSEN, step)
+        run.compute(CHOSEN, step)
         assert run.losses["contrastive"][step].item() == pytest.approx(loss.item(), abs=1e-5)
         with torch.no_grad():
             for old, new in zip(slow.parameters(), run.model.encoder.parameters(), strict=True):
@@ -319,7 +319,7 @@ def test_the_two_passes_differ_by_dropout_and_keys_have_none(shelf: Shelf) -> No
             seen.append(found["text"]) if given[0] == "contrastive" else None
         )
     )
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     handle.remove()
     first, second = seen
     assert bool((first - second).abs().max() > 1e-3)

@@ -63,8 +63,7 @@ def test_a_tracker_that_fails_is_left_alone_and_the_log_goes_on(
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line).get("loss") for line in lines] == [0.5, None, 0.75, 0.25, None]
     assert (
-        capsys.readouterr().err
-        == "warning: The tracker failed and is told nothing more: no route\n"
+        capsys.readouterr().err == "warning: The tracker failed and gets nothing more: no route\n"
     )
 
 

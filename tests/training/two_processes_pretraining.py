@@ -52,7 +52,7 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    PretrainingGradients(accelerator, model, recipe, examples).backward(np.arange(5), 0)
+    PretrainingGradients(accelerator, model, recipe, examples).compute(np.arange(5), 0)
     found = {
         f"gradient {name}": p.grad.clone()
         for name, p in model.named_parameters()
