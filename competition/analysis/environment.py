@@ -22,12 +22,12 @@ Level = Literal["well", "look", "stop"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: `look` stops nothing, with `stop` a command would fail; then `mend` is the way."""
+    """One finding: with `look` every command works, with `stop` one would fail unless `fix` is done."""
 
-    what: str
+    subject: str
     level: Level
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def find_device(asked: str = "auto") -> Device:
     return Device(name, kind, precision, memory.total, memory.available, torch.get_num_threads())
 
 
-def examine_machine() -> Iterator[Check]:
+def check_machine() -> Iterator[Check]:
     """Python, packages, libraries, device and precision."""
     yield _python()
     yield from _packages()

@@ -44,7 +44,9 @@ class StepTimes:
     memory: int  # bytes at the peak, with the tokens of all rows
 
 
-def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int) -> StepTimes:
+def benchmark_steps(
+    pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int
+) -> StepTimes:
     """Try a recipe out, for no more than `steps`, all that are to be done; what has to be written goes to `folder`.
 
     Raises:

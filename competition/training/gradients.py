@@ -20,16 +20,16 @@ from torch.func import functional_call
 from competition.config.recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import Pairs
-from competition.models.encoder.inputs import Inputs, Mix
+from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.losses import (
     BINS,
     LOSSES,
-    density_bins,
-    harmony,
+    ghm_weights,
+    gradient_norm_bins,
     one_hot,
     smooth,
     symmetric_kl,
-    truth_probability,
+    target_probability,
 )
 from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
@@ -63,7 +63,7 @@ class MicroBatch:
     inputs: Inputs
     target: Tensor  # (batch, outputs)
     weight: Tensor  # (batch,)
-    mix: Mix | None
+    mix: Mixup | None
     seed: int  # of dropout, the same whenever a pass is repeated
 
 
@@ -115,7 +115,7 @@ class BatchGradients:
         micro_batches = self._split(batch, step)
 
         # First what depends on the whole batch, before any gradient of a parameter is added.
-        density = self._density(micro_batches) if self._objective.harmonised else None
+        density = self._density(micro_batches) if self._objective.density_weighted else None
         unsplit = None
         if len(micro_batches) == 1 and self._has_second_pass:
             unsplit = self._clean_pass(micro_batches[0], density)
@@ -208,8 +208,8 @@ class BatchGradients:
         logits = self._forward(model, micro_batch, CLEAN, Attack(delta=origin))
         factor = None
         if density is not None:
-            bins = density_bins(truth_probability(logits.detach(), micro_batch.target))
-            factor = harmony(density)[bins]
+            bins = gradient_norm_bins(target_probability(logits.detach(), micro_batch.target))
+            factor = ghm_weights(density)[bins]
         return CleanPass(logits, origin, factor, self._losses(micro_batch, logits, factor))
 
     def _losses(self, micro_batch: MicroBatch, logits: Tensor, factor: Tensor | None) -> Tensor:
@@ -253,7 +253,7 @@ class BatchGradients:
         density = torch.zeros(BINS, device=self.accelerator.device, dtype=dtype)
         for micro_batch in micro_batches:
             logits = self._forward(self.unwrapped, micro_batch, CLEAN, Attack())
-            bins = density_bins(truth_probability(logits, micro_batch.target))
+            bins = gradient_norm_bins(target_probability(logits, micro_batch.target))
             density.index_add_(0, bins, micro_batch.weight)
         return self._sum(density)
 

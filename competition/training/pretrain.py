@@ -17,9 +17,9 @@ from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.signals import critical_section
-from competition.data.catalogue import Catalogue, hold_out
-from competition.data.pretraining_examples import Examples
-from competition.data.token_store import Sequences
+from competition.data.catalogue import Catalogue, held_out_mask
+from competition.data.pretraining_examples import PretrainingExamples
+from competition.data.token_store import SequenceStore
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.embeddings import load_names, save_names
 from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
@@ -27,7 +27,7 @@ from competition.models.encoder.families import check_precision
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_card import (
     Epoch,
-    Losses,
+    TitleLosses,
     best_epoch,
     mlm_loss,
     write_card,
@@ -50,7 +50,7 @@ def pretrain(
     fingerprint: str,
     log: Log,
     checkpoints: Path | None = None,
-    stored: Sequences | None = None,
+    stored: SequenceStore | None = None,
 ) -> None:
     """Pre-train an encoder and write its folder, with its losses on held-out titles.
 
@@ -78,12 +78,12 @@ def pretrain(
             f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
         )
 
-    is_held_out = hold_out(products)
+    is_held_out = held_out_mask(products)
     titles = products[is_held_out].reset_index(drop=True)
     held_out = HeldOutTitles.make(titles, tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
     catalogue = Catalogue.make(tokenizer, products[~is_held_out], vocabulary, recipe.seed, stored)
-    examples = Examples(catalogue, tokenizer, recipe)
+    examples = PretrainingExamples(catalogue, tokenizer, recipe)
 
     model = _make_model(recipe, sources, examples, vocabulary)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
@@ -124,7 +124,10 @@ def pretrain(
 
 
 def _make_model(
-    recipe: PretrainingRecipe, sources: Sources, examples: Examples, vocabulary: Vocabulary | None
+    recipe: PretrainingRecipe,
+    sources: Sources,
+    examples: PretrainingExamples,
+    vocabulary: Vocabulary | None,
 ) -> PretrainingModel:
     """Return the model before its first step: the encoder, random heads, and the embeddings of names if any."""
     with torch.random.fork_rng(devices=[]):
@@ -134,7 +137,7 @@ def _make_model(
         check_precision(encoder, recipe)
         model = PretrainingModel(encoder, examples.tasks, sizes)
     if sources.names is not None:
-        model.start_names(load_names(sources.names))
+        model.init_names(load_names(sources.names))
     return model
 
 
@@ -150,7 +153,7 @@ class _Epochs:
         self._log = log
         self._budget = Budget(recipe.token_budget)
         self.epochs: list[Epoch] = []
-        self.losses: list[Losses] = []  # of each epoch
+        self.losses: list[TitleLosses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
     def measure(

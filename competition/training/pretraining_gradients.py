@@ -10,10 +10,10 @@ from competition.config.recipe import PretrainingRecipe
 from competition.core.fingerprint import derive_seed
 from competition.data.catalogue import IGNORED
 from competition.data.pairs import SpecialTokens
-from competition.data.pretraining_examples import Examples, Texts
+from competition.data.pretraining_examples import PretrainingExamples, TaskTexts
 from competition.models.encoder.pretraining_model import (
-    Batch,
     PretrainingModel,
+    TaskBatch,
     contrastive_logits,
     encode,
     mean_pooled,
@@ -25,8 +25,8 @@ from competition.training.oom import Budget, TrainingBudget
 
 
 def collate_texts(
-    texts: Texts, rows: Rows, special: SpecialTokens, max_length: int, device: torch.device
-) -> Batch:
+    texts: TaskTexts, rows: Rows, special: SpecialTokens, max_length: int, device: torch.device
+) -> TaskBatch:
     """Return the texts of `rows` with their targets, padded, on `device`."""
     sides = [(texts.ids[i], texts.first_text[i]) for i in rows]
     ids, mask, types = pad(sides, special.padding, max_length, device)  # (texts, tokens) each
@@ -41,7 +41,7 @@ def collate_texts(
             else:
                 array[row] = values[i]
         targets[name] = torch.from_numpy(array).to(device)
-    return Batch(ids, mask, types, targets)
+    return TaskBatch(ids, mask, types, targets)
 
 
 class PretrainingGradients:
@@ -57,7 +57,7 @@ class PretrainingGradients:
         accelerator: Accelerator,
         model: PretrainingModel,
         recipe: PretrainingRecipe,
-        examples: Examples,
+        examples: PretrainingExamples,
     ) -> None:
         self.accelerator = accelerator
         self.model = model
@@ -135,7 +135,7 @@ class PretrainingGradients:
             self.queue.keys = queue["keys"].to(device)
             self.queue.same = queue["same"].to(device)
 
-    def _add_supervised(self, task: str, texts: Texts, step: int) -> Tensor:
+    def _add_supervised(self, task: str, texts: TaskTexts, step: int) -> Tensor:
         """Add the gradient of a task whose texts are judged one by one."""
         rank = self.accelerator.process_index
         targets = {
@@ -162,7 +162,7 @@ class PretrainingGradients:
             total = total + self._weights[name] * mean
         return total
 
-    def _add_contrastive(self, texts: Texts, step: int) -> Tensor:
+    def _add_contrastive(self, texts: TaskTexts, step: int) -> Tensor:
         """Add the gradient of each text's two passes against those of the others and the queue."""
         batch = self._batch(texts, np.arange(len(texts)))
         first = self._forward("contrastive", batch, step, 0)["text"]  # (texts, H)
@@ -184,12 +184,12 @@ class PretrainingGradients:
         self.losses.setdefault("contrastive", []).append(loss.detach())
         return self.recipe.contrastive * loss.detach()
 
-    def _batch(self, texts: Texts, rows: Rows) -> Batch:
+    def _batch(self, texts: TaskTexts, rows: Rows) -> TaskBatch:
         return collate_texts(
             texts, rows, self.examples.special, self.recipe.max_length, self.accelerator.device
         )
 
-    def _forward(self, task: str, batch: Batch, step: int, *parts: int) -> dict[str, Tensor]:
+    def _forward(self, task: str, batch: TaskBatch, step: int, *parts: int) -> dict[str, Tensor]:
         torch.manual_seed(derive_seed(self.recipe.seed, "dropout", task, step, *parts))
         with self.accelerator.autocast():
             outputs = self.model(task, batch)

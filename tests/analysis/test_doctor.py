@@ -47,7 +47,7 @@ def test_all_is_well_in_a_finished_workspace(finished: Workspace) -> None:
         "steps",
     } == set(found)
     assert "no query text is in two of them" in found["folds five"]["said"]
-    assert "Nothing stops `comp run`." in comp("doctor", "-w", finished.root).output
+    assert "Ready: `comp run` will work." in comp("doctor", "-w", finished.root).output
 
 
 def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> None:
