@@ -43,7 +43,7 @@ def attack_rows(gradient: Tensor, views: int, epsilon: float) -> Attack:
         views: V, how many texts an example has.
         epsilon: the length of each example's attack.
     """
-    by_example = gradient.unflatten(0, (views, -1))  # (V, batch, tokens, H)
+    by_example = gradient.reshape(views, -1, *gradient.shape[1:])  # (V, batch, tokens, H)
     norm = by_example.square().sum((0, 2, 3), keepdim=True).sqrt()
     return Attack(delta=_scaled(by_example, norm, epsilon).flatten(0, 1))
 

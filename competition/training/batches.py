@@ -1,7 +1,7 @@
 """Batches: which rows, in which order, and how they are split. Memory only splits; the recipe fixes the rest."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 _NO_GRAMS = np.empty(0, np.int32)
 
 Rows = NDArray[np.int64]
+Length = TypeVar("Length", int, NDArray[np.int64])
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Rows]:
@@ -41,6 +42,7 @@ def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> 
     groups = []
     start = 0
     for end in range(1, len(by_length) + 1):
+        # The row at `end` is the longest so far, so all would be padded to its length.
         if end < len(by_length) and (end + 1 - start) * padded[end] <= token_budget:
             continue
         groups.append(by_length[start:end])
@@ -48,7 +50,7 @@ def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> 
     return groups
 
 
-def _padded(length: Any) -> Any:
+def _padded(length: Length) -> Length:
     """Return a length, or an array of them, rounded up to a multiple of PAD_TO."""
     return -(-length // PAD_TO) * PAD_TO
 
@@ -109,6 +111,7 @@ def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> FeatureIds | None
     if known is None:
         return None
 
+    # One bag of grams per unit and text; a row without a product has empty ones.
     product = pairs.product[rows]
     bags = [unit[query] for unit in known.query_grams for query in pairs.query[rows]]
     bags += [unit[p] if p >= 0 else _NO_GRAMS for unit in known.product_grams for p in product]

@@ -23,6 +23,7 @@ class BestEpoch:
     def update(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
         """Keep an epoch if it is the best so far; of two that score the same, the earlier one is better."""
         if not self.weights or not self._best or score > self.score:
+            # A signal between these would leave the score of one epoch with the weights of another.
             with critical_section():
                 self.score = score
                 self.held_out = held_out

@@ -94,6 +94,7 @@ class Checkpoints:
 
         The first process writes. Where the state is sharded, all must call it.
         """
+        # Gathering a sharded state is an exchange of all processes.
         states = {name: part.state() for name, part in self._parts.items()}
         if not distributed.is_main_process():
             return
@@ -125,6 +126,7 @@ class Checkpoints:
         if self.newest is None:
             return False
 
+        # `_newest` has compared the checksum.
         tensors = load_file(self.newest / _TENSORS)
         card = read_json(self.newest / CARD)
         for name, part in self._parts.items():

@@ -99,6 +99,7 @@ class Corpus:
             labels = tasks.target(recipe.kind, self.examples.iloc[rows])
             return Sample(self.pairs, rows, labels, weight)
 
+        # An augmented row has the target of its source, wherever that stands in `train`.
         place = np.zeros(len(self.source), np.int64)  # of each example in `train`
         place[train] = np.arange(len(train))
         of_row = place[self.source[rows]]

@@ -15,7 +15,7 @@ def computes_in_bf16(precision: str) -> bool:
     bf16 too, so that bytes are the same on all. `fast` is bf16 on these, too.
     """
     if precision in ("auto", "fast") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if precision == "fast":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -45,12 +45,14 @@ class LossWatch:
 
 def advice(recipe: Optimised) -> str:
     """Return what to change of a recipe whose training diverges."""
+    # The rates that the recipe sets, the most likely cause first.
     rates = [f"learning_rate ({recipe.learning_rate:g})"]
     if recipe.head_learning_rate:
         rates.append(f"head_learning_rate ({recipe.head_learning_rate:g})")
     epsilon = getattr(recipe, "epsilon", None)
     if epsilon is not None and getattr(recipe, "adversary", "none") != "none":
         rates.append(f"epsilon ({epsilon:g})")
+
     lower = rates[0] if len(rates) == 1 else f"{', '.join(rates[:-1])} or {rates[-1]}"
     return f"lower {lower}, or raise warmup ({recipe.warmup:g})"
 

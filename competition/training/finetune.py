@@ -88,17 +88,19 @@ def train_fold(
     if np.intersect1d(fold.train, evaluated).size:
         raise ValueError("a row is on both sides of the fold")
 
+    # The same for every seed.
     sample = corpus.sample(recipe, fold.train, evaluated, fold.targets)
     rows = recipe.epochs * (len(sample.rows) + len(fold.held_out))
     budget = Budget(recipe.token_budget)
     held_out, test = [], []
     with atomic_folder(fold.folder) if distributed.is_main_process() else nullcontext() as folder:
         for seed in recipe.all_seeds:
+            # One for each seed: it holds on to the model and the optimizer that it prepares.
+            accelerator = make_accelerator(recipe.precision, recipe.deterministic)
             name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
             fold_seed = recipe.fold_seed(seed, fold.name)
             model = RelevanceModel.make(recipe, fold.sources, derive_seed(fold_seed, "head"))
-            # One for each seed: it holds on to the model and the optimizer that it prepares.
-            accelerator = make_accelerator(recipe.precision, recipe.deterministic)
+
             best = BestEpoch(recipe.weights)
             checkpoints = None
             if fold.checkpoints is not None:
@@ -118,6 +120,7 @@ def train_fold(
                         raise
                     warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
 
+            # Of the epoch that is kept, whose predictions of held-out rows are known already.
             model.to(accelerator.device).load_state_dict(best.weights)
             held_out.append(best.held_out)
             if folder is not None:
@@ -156,6 +159,7 @@ class _Evaluation:
         logged = None if math.isnan(score) else score
         self.log.write(seed=self.seed, epoch=epoch, held_out_score=logged)
 
+        # Outputs that do not depend on the text end the training.
         probe = outputs
         if not len(self.fold.held_out):
             probe = self._predict(model, self.fold.train[:PROBE])
@@ -186,6 +190,7 @@ def fine_tune(
     checkpoints: Checkpoints | None = None,
 ) -> None:
     """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
+    # A bi-encoder begins by the cosines that its encoder was made for.
     if recipe.architecture == "bi-encoder":
         device = accelerator.device
         rows = sample.rows[:: -(-len(sample.rows) // PROBE)]

@@ -149,8 +149,8 @@ class BatchGradients:
         whole = float(self.sample.weight[batch].sum())
         share = 1 / whole if whole else 0.0
         own = [self._micro_batch(rows, share, step, i) for i, rows in enumerate(groups[rank])]
-        for number in range(len(own), max(map(len, groups))):
-            own.append(self._micro_batch(batch[:1], 0.0, step, number))
+        weightless = range(len(own), max(map(len, groups)))
+        own += [self._micro_batch(batch[:1], 0.0, step, number) for number in weightless]
         return own
 
     def _micro_batch(self, rows: Rows, share: float, step: int, number: int) -> MicroBatch:
@@ -187,6 +187,7 @@ class BatchGradients:
         """
         torch.manual_seed(derive_seed(micro_batch.seed, number))
         arguments = (micro_batch.inputs, attack.delta, micro_batch.mix)
+        logits: Tensor
         with self.accelerator.autocast():
             if attack.weights is None:
                 logits = model(*arguments)
@@ -197,6 +198,7 @@ class BatchGradients:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _clean_pass(self, micro_batch: MicroBatch, density: Tensor | None) -> CleanPass:
+        # FGM needs the gradient of the embedded tokens: that of zeros which are added to them.
         origin = None
         if self.recipe.adversary.startswith("fgm"):
             table = self.unwrapped.token_table
@@ -220,7 +222,7 @@ class BatchGradients:
         self, micro_batch: MicroBatch, clean: CleanPass, attack: WholeBatchAttack | None
     ) -> Tensor:
         """Return the micro-batch's share of the batch's loss."""
-        terms = [clean.losses]
+        terms = [clean.losses]  # (batch,) each
         if self._has_second_pass:
             attack_of_rows = self._attack(micro_batch, clean, attack)
             logits = self._forward(self.model, micro_batch, SECOND, attack_of_rows)
@@ -239,6 +241,7 @@ class BatchGradients:
             return attack.attack()
         if self.recipe.adversary == "fgm-row":
             assert clean.origin is not None
+            # Of unweighted losses: each row's gradient is scaled to one length.
             (gradient,) = torch.autograd.grad(clean.losses.sum(), clean.origin, retain_graph=True)
             views = micro_batch.inputs.present.shape[1]
             return attack_rows(gradient, views, self.recipe.epsilon)
@@ -301,4 +304,5 @@ class BatchGradients:
         return torch.from_numpy(distinct.astype(np.int64)).to(self.accelerator.device)
 
     def _sum(self, tensor: Tensor) -> Tensor:
-        return self.accelerator.reduce(tensor, reduction="sum")
+        total: Tensor = self.accelerator.reduce(tensor, reduction="sum")
+        return total

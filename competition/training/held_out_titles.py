@@ -48,6 +48,7 @@ class HeldOutTitles:
         titles = tokenise(tokenizer, clean_all(products["title"]), recipe.max_length)
         ids = [special.join([titles[i]], recipe.max_length) for i in range(len(titles))]
 
+        # Masked once: all epochs are measured on the same tokens.
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
         inputs = [text for text, _ in masked]
         return cls(products, one_sided(inputs, token=[target for _, target in masked]), special)
@@ -73,4 +74,5 @@ class HeldOutTitles:
         with torch.inference_mode():
             budget.for_each_micro_batch(measure, np.arange(len(lengths)), lengths)
         model.train(was_training)
-        return sums.reshape(len(self.products), MASKINGS, 2).sum(1)
+        of_product: TitleLosses = sums.reshape(len(self.products), MASKINGS, 2).sum(1)
+        return of_product

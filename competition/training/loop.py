@@ -141,7 +141,7 @@ def fit(
                         checkpoints.save(training.step)
                 training.losses.check()
 
-            with _evaluation():
+            with _interruptible_evaluation():
                 try:
                     after_epoch(training.epochs, training.evaluation_model())
                     training.epochs += 1
@@ -167,16 +167,16 @@ def _log_step(log: Log, training: TrainingState[Any], loss: Tensor, speed: float
 
 
 def _whole_steps() -> AbstractContextManager[None]:
-    """Hold signals back, since an interrupted step is half a step; the first process ends behind the epoch's steps.
+    """Hold signals back, since an interrupted step is half a step.
 
-    Who left between two steps would leave the others in the next one: `fit` ends all of them behind
-    the same step.
+    A process that left between two steps would leave the others in the next one: `fit` ends all of
+    them behind the same step.
     """
     return critical_section() if distributed.is_main_process() else defer_signals()
 
 
-def _evaluation() -> AbstractContextManager[None]:
-    """Let the first process be interrupted, which can save alone, while the others, with nothing to save, stay."""
+def _interruptible_evaluation() -> AbstractContextManager[None]:
+    """Let the first process be interrupted, since it can save alone; the others have nothing to save and stay."""
     return nullcontext() if distributed.is_main_process() else defer_signals()
 
 

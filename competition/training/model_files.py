@@ -35,6 +35,7 @@ def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources)
     """Write the model of one seed with the weights that are evaluated: averaged ones where the recipe averages."""
     own = model_folder(folder, seed)
     own.mkdir()
+    # The encoder's folder can be read by other tools, which know no features and no head.
     encoder.save(own, encoder.load_tokenizer(sources.encoder), model.encoder)
 
     beside = {

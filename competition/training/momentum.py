@@ -33,6 +33,7 @@ class Queue:
 
     def push(self, keys: Tensor, same: Tensor) -> None:
         """Append keys; the oldest leave when there are more than `size`."""
+        # The oldest keys leave first.
         first = max(0, len(self.keys) + len(keys) - self.size)
         self.keys = torch.cat([self.keys, keys.detach()])[first:]
         self.same = torch.cat([self.same, same])[first:]

@@ -66,6 +66,7 @@ def make_optimizer(model: nn.Module, recipe: Optimised) -> AdamW:
     groups: list[dict[str, Any]] = []
     for rate in dict.fromkeys(rates.values()):
         trained = [parameters[name] for name, own in rates.items() if own == rate]
+        # Biases and norms do not decay.
         matrices = [p for p in trained if p.ndim > 1]
         vectors = [p for p in trained if p.ndim <= 1]
         for params, weight_decay in ((matrices, recipe.weight_decay), (vectors, 0.0)):
@@ -148,6 +149,7 @@ class TrainingState(Generic[Model]):
         self.optimizer = accelerator.prepare(optimizer)
         self.gradients = make_gradients(self.model)
 
+        # The last batch of an epoch may be smaller.
         self._steps_per_epoch = -(-rows // recipe.batch_size)
         self.steps = recipe.epochs * self._steps_per_epoch
         self.step = 0
@@ -229,6 +231,7 @@ class TrainingState(Generic[Model]):
         """Go back to where `state` was taken; the token budget is the smaller one."""
         self.step = state.values["step"]
         self.epochs = state.values["epochs"]
+        # What ran out of memory before would do so again.
         budget = self.gradients.budget
         budget.tokens = min(budget.tokens, state.values["token_budget"])
         if self.epochs == self.recipe.epochs:
@@ -246,6 +249,7 @@ class TrainingState(Generic[Model]):
         numbers = dict.fromkeys(
             name.partition("/")[0] for name in tensors
         )  # in one order everywhere
+
         content = self.optimizer.state_dict()
         content["state"] = {
             int(number): shard_moments(select_prefix(number, tensors), parameters[int(number)])

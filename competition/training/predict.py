@@ -59,6 +59,7 @@ def predict(
         if bar is not None:
             bar.advance(len(micro_batch))
 
+    # An evaluation between epochs leaves the mode as it was.
     was_training = model.training
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
@@ -69,6 +70,8 @@ def predict(
     values = np.empty((0, len(columns)))
     if outputs_on_device:
         values = torch.cat(outputs_on_device).cpu().numpy()
+
+    # Rows come back in any order, from all processes: they are joined by id.
     parts = [(np.concatenate(ids), values)]
     if accelerator.num_processes > 1:
         parts = gather_object(parts)

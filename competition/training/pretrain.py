@@ -94,6 +94,8 @@ def pretrain(
     if checkpoints is not None:
         parts: dict[str, Stateful] = {"kept": epochs, "gradients": gradients}
         saved = Checkpoints(checkpoints, fingerprint, recipe, parts)
+
+    # A resumed training has measured before.
     if saved is None or saved.newest is None:
         epochs.measure(0, model, dict)
 
@@ -111,6 +113,7 @@ def pretrain(
                 raise
             warn(f"{fault} The best epoch before is kept.")
 
+    # The first process writes.
     if not distributed.is_main_process():
         return
     model.load_state_dict(epochs.weights)
@@ -177,6 +180,7 @@ class _Epochs:
                 f"{name} has diverged: after epoch {number}, the loss on held-out titles is not finite: "
                 f"{advice(self._recipe)}."
             )
+        # A signal between these would leave an epoch without its losses.
         with critical_section():
             epoch = Epoch(number, mlm_loss(losses), epoch_losses())
             self.epochs.append(epoch)

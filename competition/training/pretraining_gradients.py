@@ -145,6 +145,7 @@ class PretrainingGradients:
         lengths = np.array([len(ids) for ids in texts.ids])
         own = shard(np.arange(len(texts)), rank, self.accelerator.num_processes)
 
+        # The share of this process of each mean over the whole mini-batch.
         sums: dict[str, Tensor] = {}
         for number, rows in enumerate(micro_batches(own, lengths, self.budget.tokens)):
             losses = self._forward(task, self._batch(texts, rows), step, rank, number)
@@ -165,6 +166,7 @@ class PretrainingGradients:
     def _add_contrastive(self, texts: TaskTexts, step: int) -> Tensor:
         """Add the gradient of each text's two passes against those of the others and the queue."""
         batch = self._batch(texts, np.arange(len(texts)))
+        # Two passes of a text differ by their dropout alone.
         first = self._forward("contrastive", batch, step, 0)["text"]  # (texts, H)
         second = self._forward("contrastive", batch, step, 1)["text"]
         logits = contrastive_logits(first, second, self.queue.keys, self.recipe.temperature)
@@ -178,6 +180,7 @@ class PretrainingGradients:
         )
         self.accelerator.backward(self.recipe.contrastive * loss / self.accelerator.num_processes)
 
+        # The next steps' negatives, made by the slow encoder.
         self.momentum.update(self.model.encoder)
         with torch.no_grad(), self.accelerator.autocast():
             self.queue.push(mean_pooled(encode(self.momentum.copy, batch), batch.mask), same)

@@ -28,6 +28,7 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
     forward, which a copy would share.
     """
 
+    # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
         torch._foreach_lerp_(list(averages), list(weights), 1 - ema_decay(int(step), decay))
 
@@ -42,5 +43,6 @@ def draw_mix(batch: int, beta: float, seed: int, device: torch.device) -> Mixup:
 
     Partners are a permutation, so that the mixed weights sum to what the rows' weights sum to.
     """
+    # Drawn on the CPU, so that every device mixes alike.
     rng = np.random.default_rng(derive_seed(seed, "mixup"))
     return Mixup(torch.from_numpy(rng.permutation(batch)).to(device), float(rng.beta(beta, beta)))

@@ -32,6 +32,7 @@ def shard_model(model: Any, accelerator: Accelerator) -> None:
     The model cannot be copied any more. Models of the same shapes are split alike. In a pass, the
     token table and each layer are gathered by themselves, the rest together.
     """
+    # From the inside out, so that a module's parameters do not count as its parent's.
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     inside_out = reversed(list(model.encoder.modules()))
     layers = [module for module in inside_out if isinstance(module, GradientCheckpointingLayer)]
@@ -40,6 +41,7 @@ def shard_model(model: Any, accelerator: Accelerator) -> None:
 
     if model.trains_unpadded:
         model.layer = as_method(layers, model.layer)
+        # FSDP gathers a layer when its `forward` is called; this is another way into it.
         for layer in layers:
             register_fsdp_forward_method(layer, UNPADDED_METHOD)
 

@@ -55,9 +55,10 @@ class TrackedLog(Log):
         numbers = {
             name: float(value) for name, value in values.items() if isinstance(value, int | float)
         }
+        # Whatever the library or its server raises, training goes on.
         try:
             self._tracker.log(numbers, step=self._before + step)
-        except Exception as error:  # whatever the library or its server raises, training goes on
+        except Exception as error:
             warn(f"The tracker failed and gets nothing more: {error}")
             self._tracker = None
 

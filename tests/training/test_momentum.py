@@ -49,7 +49,8 @@ def test_neither_optimiser_nor_gradient_moves_the_copy() -> None:
     ).backward()
     optimizer.step()
     assert module.weight.item() == 2.0 - 1.0  # the gradient of w * 1 is 1
-    assert momentum.copy.weight.item() == 2.0 and momentum.copy.weight.grad is None
+    assert momentum.copy.weight.item() == 2.0
+    assert momentum.copy.weight.grad is None
     assert not any(parameter.requires_grad for parameter in momentum.copy.parameters())
     assert all(parameter.requires_grad for parameter in module.parameters())
 
@@ -59,7 +60,8 @@ def test_the_copy_never_drops_out() -> None:
     momentum = Momentum(module, 0.999)
     module.train()
     momentum.update(module)
-    assert module.training and not any(part.training for part in momentum.copy.modules())
+    assert module.training
+    assert not any(part.training for part in momentum.copy.modules())
     given = torch.randn(4, 8)
     assert torch.equal(momentum.copy(given), copy.deepcopy(module).eval()(given))
 
@@ -85,14 +87,13 @@ def keys(*numbers: int) -> torch.Tensor:
 )
 def test_the_queue_holds_the_newest_keys_in_order(size: int, expected: list[list[int]]) -> None:
     queue = Queue(size, 2, torch.device("cpu"))
-    assert queue.keys.shape == (0, 2) and queue.same.shape == (0,)
+    assert queue.keys.shape == (0, 2)
+    assert queue.same.shape == (0,)
     for pushed, held in zip(([1], [2, 3], [4, 5, 6, 7, 8], [9]), expected, strict=True):
         queue.push(keys(*pushed), torch.tensor(pushed) * 10)
         assert torch.equal(queue.keys, keys(*held))
-        assert (
-            queue.same.tolist() == [10 * number for number in held]
-            and queue.same.dtype == torch.long
-        )
+        assert queue.same.tolist() == [10 * number for number in held]
+        assert queue.same.dtype == torch.long
 
 
 def test_keys_in_the_queue_have_no_gradient() -> None:
