@@ -246,10 +246,9 @@ class TrainingState(Generic[Model]):
         """Fill the optimizer from tensors named `NUMBER/MOMENT`, by the numbers of its parameters."""
         groups = self.optimizer.param_groups
         parameters = [parameter for group in groups for parameter in group["params"]]
-        numbers = dict.fromkeys(
-            name.partition("/")[0] for name in tensors
-        )  # in one order everywhere
 
+        # A sharded moment is split by an exchange: all processes go through them in one order.
+        numbers = dict.fromkeys(name.partition("/")[0] for name in tensors)
         content = self.optimizer.state_dict()
         content["state"] = {
             int(number): shard_moments(select_prefix(number, tensors), parameters[int(number)])
