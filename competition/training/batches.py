@@ -39,6 +39,7 @@ def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> 
     """
     by_length = rows[np.lexsort((rows, lengths[rows]))]
     padded = _padded(lengths[by_length]).tolist()
+
     groups = []
     start = 0
     for end in range(1, len(by_length) + 1):

@@ -106,6 +106,7 @@ class BatchGradients:
         self.sample = sample
         self.seed = seed
         self.budget: Budget = TrainingBudget(recipe.token_budget)
+
         self._objective = LOSSES[recipe.loss]
         self._has_second_pass = recipe.r_drop > 0 or recipe.adversary != "none"
         self._lengths = sample.pairs.lengths()[sample.rows]  # (rows,) tokens
@@ -187,6 +188,7 @@ class BatchGradients:
         """
         torch.manual_seed(derive_seed(micro_batch.seed, number))
         arguments = (micro_batch.inputs, attack.delta, micro_batch.mix)
+
         logits: Tensor
         with self.accelerator.autocast():
             if attack.weights is None:

@@ -96,8 +96,10 @@ class Budget:
                 f"Memory runs out with a single text of up to {longest} tokens (token_budget = {self.tokens}): lower "
                 "max_length or take a smaller encoder; a contrastive batch is never split, its size is batch_size."
             )
+
         torch.cuda.empty_cache()
-        before, self.tokens = self.tokens, self.tokens // 2
+        before = self.tokens
+        self.tokens = before // 2
         warn(
             f"Memory ran out: micro-batches hold {self.tokens:,} tokens from here on instead of {before:,}."
         )

@@ -67,6 +67,8 @@ class PretrainingGradients:
         self.losses: dict[
             str, list[Tensor]
         ] = {}  # of each task, step by step, until `epoch_losses`
+
+        # The losses of a task, and the weight of each loss.
         self._weights = {
             "token": recipe.mlm,
             "match": recipe.query,
