@@ -8,7 +8,8 @@ that fits into one micro-batch keeps the graph of its clean pass, so that an att
 forwards and three backwards, one of which computes no gradient of a weight.
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,28 +177,17 @@ class BatchGradients:
 
     # --- passes ---
 
-    def _forward(
-        self, model: nn.Module, micro_batch: MicroBatch, number: int, attack: Attack
-    ) -> Tensor:
-        """Return the logits of a pass, `(batch, outputs)`, at least in fp32.
+    @contextmanager
+    def _pass(self, micro_batch: MicroBatch, number: int) -> Iterator[None]:
+        """Compute within in the recipe's precision; the same pass of the same micro-batch draws the same dropout.
 
-        The same pass of the same micro-batch draws the same dropout. `model` is the wrapped one for
-        the last pass before a backward that adds gradients, and the unwrapped one for all others:
-        the wrapper takes a forward for the start of an exchange, which processes with more
-        micro-batches begin later.
+        The wrapped model runs the last pass before a backward that adds gradients, and the
+        unwrapped one all others: the wrapper takes a forward for the start of an exchange, which
+        processes with more micro-batches begin later.
         """
         torch.manual_seed(derive_seed(micro_batch.seed, number))
-        arguments = (micro_batch.inputs, attack.delta, micro_batch.mix)
-
-        logits: Tensor
         with self.accelerator.autocast():
-            if attack.weights is None:
-                logits = model(*arguments)
-            else:
-                prefix = "" if model is self.unwrapped else "module."
-                weights = {prefix + name: weight for name, weight in attack.weights.items()}
-                logits = functional_call(model, weights, arguments)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+            yield
 
     def _clean_pass(self, micro_batch: MicroBatch, density: Tensor | None) -> CleanPass:
         # FGM needs the gradient of the embedded tokens: that of zeros which are added to them.
@@ -209,7 +199,10 @@ class BatchGradients:
             origin = torch.zeros(shape, dtype=table.dtype, device=ids.device, requires_grad=True)
 
         model = self.unwrapped if self._has_second_pass else self.model
-        logits = self._forward(model, micro_batch, CLEAN, Attack(delta=origin))
+        with self._pass(micro_batch, CLEAN):
+            logits = model(micro_batch.inputs, origin, micro_batch.mix)
+        logits = _widened(logits)  # (batch, outputs)
+
         factor = None
         if density is not None:
             bins = gradient_norm_bins(target_probability(logits.detach(), micro_batch.target))
@@ -226,12 +219,22 @@ class BatchGradients:
         """Return the micro-batch's share of the batch's loss."""
         terms = [clean.losses]  # (batch,) each
         if self._has_second_pass:
-            attack_of_rows = self._attack(micro_batch, clean, attack)
-            logits = self._forward(self.model, micro_batch, SECOND, attack_of_rows)
+            logits = self._second_pass(micro_batch, self._attack(micro_batch, clean, attack))
             terms.append(self._losses(micro_batch, logits, clean.factor))
             if self.recipe.r_drop:
                 terms.append(self.recipe.r_drop * symmetric_kl(clean.logits, logits))
         return (micro_batch.weight * torch.stack(terms).mean(0)).sum()
+
+    def _second_pass(self, micro_batch: MicroBatch, attack: Attack) -> Tensor:
+        """Return the logits under an attack, `(batch, outputs)`."""
+        arguments = (micro_batch.inputs, attack.delta, micro_batch.mix)
+        with self._pass(micro_batch, SECOND):
+            if attack.weights is None:
+                return _widened(self.model(*arguments))
+
+            prefix = "" if self.model is self.unwrapped else "module."
+            weights = {prefix + name: weight for name, weight in attack.weights.items()}
+            return _widened(functional_call(self.model, weights, arguments))
 
     def _attack(
         self, micro_batch: MicroBatch, clean: CleanPass, attack: WholeBatchAttack | None
@@ -257,8 +260,9 @@ class BatchGradients:
         dtype = micro_batches[0].weight.dtype
         density = torch.zeros(BINS, device=self.accelerator.device, dtype=dtype)
         for micro_batch in micro_batches:
-            logits = self._forward(self.unwrapped, micro_batch, CLEAN, Attack())
-            bins = gradient_norm_bins(target_probability(logits, micro_batch.target))
+            with self._pass(micro_batch, CLEAN):
+                logits = self.unwrapped(micro_batch.inputs, None, micro_batch.mix)
+            bins = gradient_norm_bins(target_probability(_widened(logits), micro_batch.target))
             density.index_add_(0, bins, micro_batch.weight)
         return self._sum(density)
 
@@ -308,3 +312,8 @@ class BatchGradients:
     def _sum(self, tensor: Tensor) -> Tensor:
         total: Tensor = self.accelerator.reduce(tensor, reduction="sum")
         return total
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """Return logits in fp32 or wider."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

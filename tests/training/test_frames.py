@@ -39,4 +39,4 @@ def test_ten_frames_lead_from_the_command_to_the_first_forward(
     frames = stack[stack.index("cli/train.py:train") :]
     assert len(frames) <= MOST, "\n".join(frames)
     of_training = [frame for frame in frames if frame.startswith("training/")]
-    assert len(of_training) <= 6, "\n".join(of_training)
+    assert len(of_training) <= 5, "\n".join(of_training)
