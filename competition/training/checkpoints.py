@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from competition.config.recipe import Optimised
+from competition.config.recipe import TrainingKeys
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
@@ -66,7 +66,7 @@ class Checkpoints:
     """The last states of one training; those from which it cannot resume are ignored with a warning."""
 
     def __init__(
-        self, folder: Path, fingerprint: str, recipe: Optimised, parts: Mapping[str, Stateful]
+        self, folder: Path, fingerprint: str, recipe: TrainingKeys, parts: Mapping[str, Stateful]
     ) -> None:
         """`fingerprint` is that of all that the training depends on; `parts` are what a checkpoint holds."""
         self._folder = folder

@@ -67,7 +67,7 @@ class Corpus:
 
         rows, queries = _augmented(recipe, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order)
-        units = "char3" in recipe.features
+        units = "char_trigrams" in recipe.features
         pairs = Pairs.make(
             tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored
         )  # fmt: skip
@@ -96,7 +96,7 @@ class Corpus:
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
         if targets is None:
-            labels = tasks.target(recipe.kind, self.examples.iloc[rows])
+            labels = tasks.numeric_target(recipe.kind, self.examples.iloc[rows])
             return Sample(self.pairs, rows, labels, weight)
 
         # An augmented row has the target of its source, wherever that stands in `train`.
