@@ -41,7 +41,8 @@ from competition.scoring.evaluation import DEEP
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
 from competition.training.batches import epoch_batches
-from competition.training.finetune import Corpus, tune
+from competition.training.corpus import Corpus
+from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
@@ -140,7 +141,7 @@ def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabi
     sample = Sample(corpus.pairs, rows.train, target, np.ones(len(target)))
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log.jsonl")
-        tune(
+        fine_tune(
             accelerator,
             model,
             recipe,
@@ -180,7 +181,7 @@ class Graded:
     @property
     def ndcg(self) -> Estimate:
         """Over the full-depth queries."""
-        return evaluation.score(self.ranking, DEEP)
+        return evaluation.estimate_score(self.ranking, DEEP)
 
 
 def _lines(rows: Rows, encoder: Path, recipe: EncoderRecipe, seeds: range) -> Iterator[str]:
@@ -188,7 +189,7 @@ def _lines(rows: Rows, encoder: Path, recipe: EncoderRecipe, seeds: range) -> It
         loop, comp = (
             Graded.of(rows, train(rows, encoder, recipe, seed)) for train in (plain_loop, ours)
         )
-        difference = evaluation.difference(comp.ranking, loop.ranking, DEEP)
+        difference = evaluation.estimate_difference(comp.ranking, loop.ranking, DEEP)
         for name, graded, minus in (("loop", loop, ""), ("comp", comp, str(difference))):
             yield f"| {seed} | {name} | {graded.auc:.4f} | {graded.ndcg} | {minus} |"
 

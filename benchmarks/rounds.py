@@ -24,12 +24,12 @@ from competition.data.store import load_examples, load_products
 from competition.models.encoder.encoder import fetch, make_tiny
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 from competition.training.batches import Rows
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
+from competition.training.device import computes_in_bf16
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.precision import computes_in_bf16
 
 Way = TypeVar("Way")  # the name of what is timed
 
@@ -60,7 +60,10 @@ class Data:
         examples = self.examples.head(rows)
         pairs = Corpus.make(recipe, self.sources, examples, self.products).pairs
         return Sample(
-            pairs, np.arange(len(examples)), target(recipe.kind, examples), np.ones(len(examples))
+            pairs,
+            np.arange(len(examples)),
+            numeric_target(recipe.kind, examples),
+            np.ones(len(examples)),
         )
 
 

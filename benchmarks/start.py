@@ -27,7 +27,7 @@ from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import LABELS, label_codes
 from competition.training.batches import collate
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
 from competition.training.optimizer import TrainingState
@@ -77,7 +77,7 @@ def follow(
     accelerator = make_accelerator(recipe.precision)
     model = RelevanceModel.make(recipe, sources, SEED).to(accelerator.device)
     if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
+        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
     probe = rows.answered[:: max(1, len(rows.answered) // 32)][:32]
     before = apart(model, pairs, probe, recipe)
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from competition.cli import app
-from competition.cli.output import begin
+from competition.cli.output import start_output
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.data.augment import texts_to_translate
@@ -40,7 +40,7 @@ recipes = ["lexical", "c1", "r2", "t3"]
 scheme = "five"
 max_length = 32
 epochs = 1
-trees = 20
+n_estimators = 20
 selections = 20
 """
 
@@ -52,14 +52,14 @@ noise_despite_doubts = true
 [submission]
 task2 = "lexical"
 [overrides]
-trees = 15
+n_estimators = 15
 """
 
 
 @pytest.fixture(autouse=True)
 def console_as_at_first() -> None:
     """What goes on is shown on stdout, whatever the last command of this process was asked for."""
-    begin(quiet=False, machine=False)
+    start_output(quiet=False, as_json=False)
 
 
 def comp(*arguments: str | Path) -> Result:

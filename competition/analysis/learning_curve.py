@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.config.paper_tables import KEEP
+from competition.config.paper_tables import KEEP_LABELS
 from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
@@ -40,7 +40,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One model at one size, on one task."""
 
     task: str
@@ -54,7 +54,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """A learning curve on one workspace."""
 
     pipeline: Pipeline
@@ -70,7 +70,7 @@ class Curve:
     @classmethod
     def plan(
         cls, workspace: Workspace, queries: Sequence[int] = (), ensemble: str | None = None
-    ) -> "Curve":
+    ) -> "LearningCurve":
         """Return the curve of an ensemble, its members and the floor.
 
         Args:
@@ -126,7 +126,7 @@ class Curve:
         steps = [step for name in names for step in self.pipeline.run_steps(name)]
         return list({step.name: step for step in steps}.values())
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[CurvePoint]:
         """Return every model at every size, task by task, from the complete runs."""
         examples = self.pipeline.maker.examples
         train = examples[examples["split"] == "train"]
@@ -136,19 +136,27 @@ class Curve:
             point for task, rows in graded if not rows.empty for point in self._points(task, rows)
         ]
 
-    def _points(self, task: Task, rows: pd.DataFrame) -> list[Point]:
-        points: list[Point] = []
+    def _points(self, task: Task, rows: pd.DataFrame) -> list[CurvePoint]:
+        points: list[CurvePoint] = []
         before: dict[str, Counts] = {}
         for size in self.sizes:
             counts = self._counts(task, rows, size)
             floor = counts[self.floor]
             group = DEEP if DEEP in floor.groups and floor.groups[DEEP].any() else "all"
             for model, each in counts.items():
-                above = None if model == self.floor else evaluation.difference(each, floor, group)
-                gained = evaluation.difference(each, before[model], group) if before else None
-                score = evaluation.score(each, group)
+                above = (
+                    None
+                    if model == self.floor
+                    else evaluation.estimate_difference(each, floor, group)
+                )
+                gained = (
+                    evaluation.estimate_difference(each, before[model], group) if before else None
+                )
+                score = evaluation.estimate_score(each, group)
                 points.append(
-                    Point(task.name, group, model, size.queries, size.rows, score, above, gained)
+                    CurvePoint(
+                        task.name, group, model, size.queries, size.rows, score, above, gained
+                    )
                 )
             before = counts
         return points
@@ -163,7 +171,7 @@ class Curve:
                 counts[model] = evaluation.count_outputs(task, plan.kind, outputs, rows)
         return counts
 
-    def shown(self, points: Sequence[Point]) -> list[Point]:
+    def shown(self, points: Sequence[CurvePoint]) -> list[CurvePoint]:
         """Return of one task's points those of the floor, of the member that is best with all queries, and of the
         ensemble."""
         others = [point for point in points if point.model not in (self.floor, self.ensemble)]
@@ -171,7 +179,7 @@ class Curve:
         best = max(of_all, key=lambda point: point.score.value).model if of_all else None
         return [point for point in points if point.model in (self.floor, best, self.ensemble)]
 
-    def write(self, points: Sequence[Point], picture: str) -> None:
+    def write(self, points: Sequence[CurvePoint], picture: str) -> None:
         """Write the table and, beside it, the picture."""
         cells = []
         for point in points:
@@ -220,7 +228,7 @@ def _at_size(
     """
     found: dict[str, RunRecipe] = {}
     for model in models:
-        recipe = model.model_copy(update=KEEP | {"train_queries": count})
+        recipe = model.model_copy(update=KEEP_LABELS | {"train_queries": count})
         if recipe.result_keys() != model.result_keys():
             recipe = recipe.model_copy(update={"name": f"curve-{model.name}-{count or 'all'}"})
         found[model.name] = recipe
@@ -236,7 +244,7 @@ def _at_size(
     return found
 
 
-def meaning(points: Sequence[Point], floor: str) -> str:
+def describe_points(points: Sequence[CurvePoint], floor: str) -> str:
     """Return one sentence on the points of one task: where models overtake the floor, and what the last rows bought.
 
     A model is ahead or behind where the 95 % interval of the difference excludes 0, else level.
@@ -252,7 +260,7 @@ def meaning(points: Sequence[Point], floor: str) -> str:
     )
 
 
-def _standing(points: Sequence[Point], floor: str) -> str:
+def _standing(points: Sequence[CurvePoint], floor: str) -> str:
     """Return how a model stands to the floor as queries become more."""
     words: list[tuple[str, int]] = []
     for point in points:

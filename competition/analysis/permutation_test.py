@@ -16,7 +16,7 @@ from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP, MOVABLE, Counts
-from competition.scoring.metrics import FEWEST, Array, Estimate, student
+from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
 from competition.scoring.tasks import Task, truth
 
 Refit = Callable[
@@ -26,7 +26,7 @@ Draw = Callable[
     [int], tuple[Counts, Counts]
 ]  # the number of a shuffle -> what was scored, and what is by chance
 
-SEEN = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
+TARGET_LEAK = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
 MOST_SHUFFLES = 10  # that are made to see it, unless a number is asked for
 _FIRST_SHUFFLES = 2  # which tell how many it takes
 _ALARM = 1.645  # standard errors above chance that raise an alarm: 1 in 20 by luck
@@ -41,19 +41,19 @@ class PermutationTest:
     score: Estimate  # without an interval: that of what is above chance counts
     chance: str
     above_chance: Estimate  # its 95 % interval is over queries and shuffles; none where there are too few queries
-    alarm: bool  # whether it is above chance beyond luck
-    visible: float  # the smallest leak that would be found 95 in 100 times; NaN where there are too few queries
+    significant: bool  # whether it is above chance beyond luck
+    detectable: float  # the smallest leak that would be found 95 in 100 times; NaN where there are too few queries
     shuffles: int
 
     @property
-    def says(self) -> bool:
+    def conclusive(self) -> bool:
         """Whether there are enough queries to say anything."""
         return self.above_chance.has_interval
 
     @property
     def passed(self) -> bool:
         """Whether no leak was found, which does not mean that one could have been."""
-        return not self.alarm
+        return not self.significant
 
 
 def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -121,10 +121,10 @@ def permutation_test(
             work.advance(1)
             return found, _by_chance(task, found, rows)
 
-        return repeat(task, draw, shuffles)
+        return confirm(task, draw, shuffles)
 
 
-def repeat(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
+def confirm(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
     """Make a trial, and once more if it raises an alarm; see `permutation_test`.
 
     Args:
@@ -134,7 +134,9 @@ def repeat(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
         shuffles: how often; None for as many as it takes.
     """
     trial = _try(task, draw, shuffles, 0, _ALARM)
-    return _try(task, draw, trial.shuffles, trial.shuffles, _CONFIRMED) if trial.alarm else trial
+    return (
+        _try(task, draw, trial.shuffles, trial.shuffles, _CONFIRMED) if trial.significant else trial
+    )
 
 
 def _try(
@@ -143,8 +145,8 @@ def _try(
     """Make one trial on the shuffles from number `first` on; so many standard errors above chance are an alarm."""
     drawn = [draw(first + number) for number in range(shuffles or _FIRST_SHUFFLES)]
     trial = _judge(task, drawn, errors)
-    if shuffles is None and trial.says:
-        enough = math.ceil(len(drawn) * (trial.visible / SEEN) ** 2)
+    if shuffles is None and trial.conclusive:
+        enough = math.ceil(len(drawn) * (trial.detectable / TARGET_LEAK) ** 2)
         drawn += [draw(first + number) for number in range(len(drawn), min(enough, MOST_SHUFFLES))]
         trial = _judge(task, drawn, errors)
     return trial
@@ -163,7 +165,7 @@ def _judge(task: Task, drawn: list[tuple[Counts, Counts]], errors: float) -> Per
     name = "a random order" if task.metric == "nDCG" else "the same answers at random"
     above, size = _contributions(task, values) - _contributions(task, chance), _sizes(task, values)
     value = float(above.sum() / max(size.sum(), 1))
-    if queries < FEWEST:
+    if queries < MIN_QUERIES:
         return PermutationTest(
             score, name, Estimate(value, math.nan, math.nan, queries), False, math.nan, shuffles
         )
@@ -171,9 +173,9 @@ def _judge(task: Task, drawn: list[tuple[Counts, Counts]], errors: float) -> Per
     error = math.sqrt(count / (count - 1) * float(((above - value * size) ** 2).sum())) / float(
         size.sum()
     )
-    half = student(1.96, count - 1) * error
+    half = student_quantile(1.96, count - 1) * error
     # Rounding is no leak: constant answers score exactly what chance does.
-    alarm = value - student(errors, count - 1) * error > 1e-9
+    alarm = value - student_quantile(errors, count - 1) * error > 1e-9
     visible = _VISIBLE * error
     return PermutationTest(
         score, name, Estimate(value, value - half, value + half, queries), alarm, visible, shuffles
@@ -184,7 +186,7 @@ def _group(task: Task, counts: Counts) -> str:
     """The queries that can tell a leak from chance: a list whose order changes nothing has no chance to miss."""
     if task.metric != "nDCG":
         return "all"
-    return DEEP if evaluation.leading(counts) == DEEP else MOVABLE
+    return DEEP if evaluation.leading_group(counts) == DEEP else MOVABLE
 
 
 def _contributions(task: Task, values: Array) -> Array:
@@ -200,7 +202,7 @@ def _sizes(task: Task, values: Array) -> Array:
 def _by_chance(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     """What each query would add to the metric if labels had nothing to do with the answers that were counted."""
     if task.metric == "nDCG":
-        return evaluation.count_baseline(task, rows)[1]
+        return evaluation.count_trivial_baseline(task, rows)[1]
     classes = len(task.classes)
     share = np.bincount(truth(task, rows), minlength=classes) / len(rows)
     values = counts.values.copy()
@@ -210,7 +212,7 @@ def _by_chance(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     return Counts(task, counts.queries, values, counts.groups)
 
 
-def repeated_pairs(examples: pd.DataFrame) -> int:
+def count_repeated_pairs(examples: pd.DataFrame) -> int:
     """How many pairs of query text and product are judged more than once among the training rows."""
     train = examples[examples["split"] == "train"]
     text = {query: normalise(query) for query in train["query"].unique()}

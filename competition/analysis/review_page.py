@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.analysis.html import embed, read_asset, read_sources, readable
+from competition.analysis.html import display_text, read_asset, script_json, source_hash
 from competition.core.fingerprint import fingerprint
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import FIELDS
 from competition.noise.reviews import VERDICTS
-from competition.scoring.tasks import LABELS, LANGUAGES, MEANINGS
+from competition.scoring.tasks import LABEL_MEANINGS, LABELS, LANGUAGES
 
 SHOWN = 2_000  # rows on a page
 # Characters of a text that are shown; the longer ones are what people skim anyway, and keep the
@@ -27,7 +27,7 @@ LENGTHS = {
 _COLUMNS = ("id", "rank", "given", "suggested", "quality", "dropped", "locale", *LENGTHS, "verdict")
 
 
-def inspection_page(
+def render_review_page(
     run: str,
     rows: str,
     noise: pd.DataFrame,
@@ -60,7 +60,7 @@ def inspection_page(
         "flagged": int(noise["rank"].count()),
         "dropped": int(noise["dropped"].sum()),
         "verdicts": VERDICTS,
-        "labels": {label: MEANINGS[label] for label in LABELS},
+        "labels": {label: LABEL_MEANINGS[label] for label in LABELS},
         "languages": LANGUAGES,
         "columns": _COLUMNS,
         "rows": [_cells(row) for row in shown.to_dict("records")],
@@ -80,7 +80,7 @@ def worst_rows(noise: pd.DataFrame, verdicts: pd.DataFrame, count: int = SHOWN) 
 
 def _cells(row: dict[Any, Any]) -> list[Any]:
     """The cells of `_COLUMNS`; ids are text, since JavaScript's numbers are exact up to 2^53 only."""
-    texts = {name: readable(row[name], length) for name, length in LENGTHS.items()}
+    texts = {name: display_text(row[name], length) for name, length in LENGTHS.items()}
     rank = None if pd.isna(row["rank"]) else int(row["rank"])
     shown = {
         **row,
@@ -97,8 +97,8 @@ def _assemble(audit: dict[str, Any]) -> str:
     style, script = read_asset("base.css", "inspection.css"), read_asset("rows.js", "controls.js")
     return Template(read_asset("inspection.html")).substitute(
         style=style,
-        style_hash=read_sources(style),
+        style_hash=source_hash(style),
         script=script,
-        script_hash=read_sources(script),
-        data=embed(audit),
+        script_hash=source_hash(script),
+        data=script_json(audit),
     )

@@ -22,7 +22,7 @@ from competition.data.store import product_rows
 from competition.models.encoder.paths import Sources
 from competition.pipeline.inputs import TINY
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 
 _SAMPLE = 2_048  # training rows
 _WARM = 3  # steps that are not counted
@@ -44,15 +44,18 @@ class StepTimes:
     memory: int  # bytes at the peak, with the tokens of all rows
 
 
-def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int) -> StepTimes:
+def benchmark_steps(
+    pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int
+) -> StepTimes:
     """Try a recipe out, for no more than `steps`, all that are to be done; what has to be written goes to `folder`.
 
     Raises:
         InputError: the encoder would have to be downloaded first.
     """
     from competition.models.encoder.model import RelevanceModel
-    from competition.training.finetune import Corpus, tune
-    from competition.training.footprint import peak_memory
+    from competition.training.corpus import Corpus
+    from competition.training.device import peak_memory
+    from competition.training.finetune import fine_tune
     from competition.training.loop import Log, make_accelerator
     from competition.training.oom import Budget
     from competition.training.predict import predict
@@ -67,7 +70,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int)
     accelerator, watch = make_accelerator(precision=recipe.precision), _Stopwatch(steps)
     model = RelevanceModel.make(recipe, sources, seed=0)
     with suppress(_Enough):
-        tune(
+        fine_tune(
             accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None
         )
     began = time.monotonic()
@@ -124,7 +127,9 @@ class _Stopwatch(Progress):
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows of whole queries drawn at random, and their products."""
     examples, products = pipeline.maker.examples, pipeline.maker.products
-    learned = examples[(examples["split"] == "train") & ~np.isnan(target(recipe.kind, examples))]
+    learned = examples[
+        (examples["split"] == "train") & ~np.isnan(numeric_target(recipe.kind, examples))
+    ]
     sizes = learned.groupby("query_id").size()
     drawn = sizes.sample(frac=1, random_state=0)
     queries = drawn.index[: 1 + int(np.searchsorted(drawn.cumsum(), _SAMPLE))]

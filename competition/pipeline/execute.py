@@ -7,8 +7,8 @@ from pathlib import Path
 
 from competition.core import distributed
 from competition.core.console import console
-from competition.core.workspace import DATA, Workspace
-from competition.training.checkpoint_index import inputs_of
+from competition.core.workspace import DATA_LOCK, Workspace
+from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Step:
         recorded = self.recorded()
         if recorded == self.inputs:
             return "done"
-        if self.checkpoints is not None and self.inputs in inputs_of(self.checkpoints):
+        if self.checkpoints is not None and self.inputs in checkpoint_fingerprints(
+            self.checkpoints
+        ):
             return "begun"
         return "missing" if recorded is None else "stale"
 
@@ -42,7 +44,7 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
     Raises:
         CompError: the data are being replaced.
     """
-    with distributed.process_group(), workspace.lock(DATA, shared=True):
+    with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
         listed = list(steps)
         return sum(
             _execute(workspace, step, f"[{i}/{len(listed)}]")

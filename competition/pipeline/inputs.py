@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 
 from competition.config import settings as config
-from competition.config.recipe import AnyRecipe, EncoderRecipe, Optimised, PretrainingRecipe
+from competition.config.recipe import AnyRecipe, EncoderRecipe, PretrainingRecipe, TrainingKeys
 from competition.config.settings import Settings
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.core.workspace import SCHEMA, Workspace
-from competition.data.store import Card, load_card
+from competition.data.store import DataCard, load_card
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import folder_pooling
 
@@ -37,7 +37,7 @@ class Origins:
         self.workspace = workspace
         self._recipes = recipes or {}
         self.settings: Settings = config.load_settings(workspace)
-        self.card: Card = load_card(workspace)
+        self.card: DataCard = load_card(workspace)
 
     @cache  # noqa: B019 - one Pipeline per command
     def _load(self, name: str) -> AnyRecipe:
@@ -137,7 +137,7 @@ class Origins:
 
     def sources(self, recipe: EncoderRecipe) -> Sources:
         """The folders that a recipe's models are built from."""
-        learned = "char3" in recipe.features and recipe.char3_init != "random"
+        learned = "char_trigrams" in recipe.features and recipe.char_trigrams_init != "random"
         return Sources(
             self.encoder_folder(recipe.encoder),
             self.workspace.vocabulary if recipe.features else None,
@@ -145,7 +145,7 @@ class Origins:
             self._learned_names(recipe, recipe.features),
         )
 
-    def _learned_names(self, recipe: Optimised, read: Iterable[str]) -> Path | None:
+    def _learned_names(self, recipe: TrainingKeys, read: Iterable[str]) -> Path | None:
         """The folder that the brands and colors that a recipe reads start from."""
         pretrained = self.pretrained(recipe.encoder)
         if pretrained is None or not set(pretrained.names) & set(read):
@@ -162,14 +162,14 @@ class Origins:
         )
 
 
-def folds_inputs(card: Card, scheme: str) -> str:
+def folds_inputs(card: DataCard, scheme: str) -> str:
     """What a scheme's file of folds is made from."""
     return fingerprint([SCHEMA, "folds", scheme, card.train, card.test])
 
 
-def text_features_inputs(card: Card) -> str:
+def text_features_inputs(card: DataCard) -> str:
     """What the features of text are made from."""
-    return fingerprint([SCHEMA, "text features", card.both])
+    return fingerprint([SCHEMA, "text features", card.all_rows])
 
 
 def _content(source: str) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.core.archives import PACKED, opened, part_files
+from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
 from competition.core.atomic import atomic_file
 from competition.core.csv_files import read_csv, refuse_misspelled
 from competition.core.errors import (
@@ -318,7 +318,7 @@ def read_file(path: Path, encoding: str = UTF8) -> pa.Table:
 
 def _read_part(path: Path, encoding: str) -> pa.Table:
     name, said = str(path), _split(path)[1]
-    with opened(path, name) as handle:
+    with open_unpacked(path, name) as handle:
         found = ".parquet" if is_parquet(handle) else ".csv"
         if path.is_file() and said.lower() not in _ENDINGS:
             raise InputError(
@@ -353,7 +353,7 @@ def _cells_of(handle: Any, name: str, encoding: str) -> pa.Table:
 
 def _split(path: Path) -> tuple[str, str]:
     """The name of a file without its ending, and the ending, that of a packing left out."""
-    name = Path(path.stem if path.suffix.lower() in PACKED else path.name)
+    name = Path(path.stem if path.suffix.lower() in PACKED_SUFFIXES else path.name)
     return name.stem, name.suffix
 
 
@@ -401,8 +401,9 @@ def check_target(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
 def write_file(path: Path, table: pa.Table, said: pd.DataFrame) -> None:
     """Write rows and what is said of them as UTF-8 CSV or as parquet, whole or not at all.
 
-    Every value of `table` comes back: a CSV file quotes all text where a text holds a carriage
-    return, which Python's writer would leave bare; a parquet file keeps types and pandas' index.
+    Every value of `table` comes back: a CSV file quotes all text where a text holds a line's end:
+    Python's writer would leave a carriage return bare, and a reader may take the lines of a text for
+    rows. A parquet file keeps types and pandas' index.
     """
     with atomic_file(path) as temporary:
         if path.suffix.lower() == ".parquet":
@@ -414,10 +415,9 @@ def write_file(path: Path, table: pa.Table, said: pd.DataFrame) -> None:
             column: as_cells(table[column], column, str(path)) for column in table.column_names
         }
         bare = any(
-            cells.dtype == "str" and cells.str.contains("\r", regex=False).any()
-            for cells in copied.values()
+            cells.dtype == "str" and cells.str.contains("[\r\n]").any() for cells in copied.values()
         )
-        bare = bare or any("\r" in column for column in copied)
+        bare = bare or any("\r" in column or "\n" in column for column in copied)
         frame = pd.concat([pd.DataFrame(copied), said], axis=1)
         quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
         frame.to_csv(temporary, index=False, lineterminator="\n", quoting=quoting)

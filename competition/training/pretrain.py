@@ -17,9 +17,9 @@ from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.signals import critical_section
-from competition.data.catalogue import Catalogue, hold_out
-from competition.data.pretraining_examples import Examples
-from competition.data.token_store import Sequences
+from competition.data.catalogue import Catalogue, held_out_mask
+from competition.data.pretraining_examples import PretrainingExamples
+from competition.data.token_store import SequenceStore
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.embeddings import load_names, save_names
 from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
@@ -27,17 +27,17 @@ from competition.models.encoder.families import check_precision
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_card import (
     Epoch,
-    Losses,
+    TitleLosses,
     best_epoch,
     mlm_loss,
     write_card,
 )
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
-from competition.training.checkpoints import Checkpoints, State, named, tensors_of
+from competition.training.checkpoints import Checkpoints, State, add_prefix, select_prefix
 from competition.training.divergence import Diverged, advice
 from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.model_files import snapshot
+from competition.training.model_files import copy_weights
 from competition.training.oom import Budget
 from competition.training.pretraining_gradients import PretrainingGradients
 
@@ -50,7 +50,7 @@ def pretrain(
     inputs: str,
     log: Log,
     unfinished: Path | None = None,
-    stored: Sequences | None = None,
+    stored: SequenceStore | None = None,
 ) -> None:
     """Pre-train an encoder and write its folder, with what it scored.
 
@@ -78,11 +78,11 @@ def pretrain(
         raise CompError(
             f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
         )
-    held = hold_out(products)
+    held = held_out_mask(products)
     held_out = HeldOutTitles.make(products[held].reset_index(drop=True), tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
     catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
-    examples = Examples(catalogue, tokenizer, recipe)
+    examples = PretrainingExamples(catalogue, tokenizer, recipe)
     model = _start(recipe, sources, examples, vocabulary)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
@@ -131,7 +131,10 @@ def pretrain(
 
 
 def _start(
-    recipe: PretrainingRecipe, sources: Sources, examples: Examples, vocabulary: Vocabulary | None
+    recipe: PretrainingRecipe,
+    sources: Sources,
+    examples: PretrainingExamples,
+    vocabulary: Vocabulary | None,
 ) -> PretrainingModel:
     """The model before its first step: the encoder, heads of random weights, and the embeddings of names if any are."""
     with torch.random.fork_rng(devices=[]):
@@ -141,7 +144,7 @@ def _start(
         check_precision(encoder, recipe)
         model = PretrainingModel(encoder, examples.tasks, sizes)
     if sources.names is not None:
-        model.start_names(load_names(sources.names))
+        model.init_names(load_names(sources.names))
     return model
 
 
@@ -159,7 +162,7 @@ class _Watch:
         )
         self._held_out, self._budget = held_out, Budget(recipe.token_budget)
         self.epochs: list[Epoch] = []
-        self.losses: list[Losses] = []  # of each epoch
+        self.losses: list[TitleLosses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
     def measure(
@@ -183,7 +186,7 @@ class _Watch:
             self.epochs.append(epoch)
             self.losses.append(losses)
             if best_epoch(self.epochs) is epoch:
-                self.weights = snapshot(model)
+                self.weights = copy_weights(model)
         self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
         console.print(
             f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}"
@@ -199,14 +202,14 @@ class _Watch:
         losses = {
             str(number): torch.from_numpy(of_titles) for number, of_titles in enumerate(self.losses)
         }
-        tensors = named("losses", losses) | named("weights", self.weights)
+        tensors = add_prefix("losses", losses) | add_prefix("weights", self.weights)
         return State(tensors, {"learned": [epoch.learned for epoch in self.epochs]})
 
     def restore(self, state: State) -> None:
         """Be as one was when `state` was taken."""
-        learned, losses = state.values["learned"], tensors_of("losses", state.tensors)
+        learned, losses = state.values["learned"], select_prefix("losses", state.tensors)
         self.losses = [losses[str(number)].numpy() for number in range(len(losses))]
         self.epochs = [
             Epoch(n, mlm_loss(losses), learned[n]) for n, losses in enumerate(self.losses)
         ]
-        self.weights = tensors_of("weights", state.tensors)
+        self.weights = select_prefix("weights", state.tensors)

@@ -47,7 +47,7 @@ def test_all_is_well_in_a_finished_workspace(finished: Workspace) -> None:
         "steps",
     } == set(found)
     assert "no query text is in two of them" in found["folds five"]["said"]
-    assert "Nothing stops `comp run`." in comp("doctor", "-w", finished.root).output
+    assert "Ready: `comp run` will work." in comp("doctor", "-w", finished.root).output
 
 
 def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_cpu_with_bf16_says_what_computes_in_it(
         (False, "fp32"),
     ):
         monkeypatch.setattr(
-            "competition.training.precision.computes_in_bf16", lambda _, known=known: known
+            "competition.training.device.computes_in_bf16", lambda _, known=known: known
         )
         assert health(space, 0)["precision"]["said"] == said
 
@@ -115,7 +115,7 @@ def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
 def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) -> None:
     space.oof_fold("t3", 2).unlink()
     space.settings_file.write_text(
-        space.settings_file.read_text().replace("trees = 20", "trees = 21")
+        space.settings_file.read_text().replace("n_estimators = 20", "n_estimators = 21")
     )
     found = health(space, 0)
     assert (found["t3"]["level"], found["t3"]["said"]) == ("look", "1 missing, of 10 steps")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from competition.config.recipe import LexicalRecipe
-from competition.data.targets import TEACHERS, Targets, mix_teacher
+from competition.data.targets import TEACHER_KINDS, Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
 from competition.scoring.tasks import KINDS, LABELS
@@ -89,7 +89,7 @@ SOFT = 0.5 + 0.03 + 0.001  # the expected gain of 0.5, 0.3, 0.1, 0.1
 def test_the_teacher_has_half_a_say(
     kind: str, of_teacher: str, expected: list[list[float]]
 ) -> None:
-    assert of_teacher in TEACHERS[kind]
+    assert of_teacher in TEACHER_KINDS[kind]
     found = mix_teacher(
         Targets.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.5
     )
@@ -128,7 +128,7 @@ def test_trees_learn_soft_targets_and_weights() -> None:
     features = pd.DataFrame(rng.normal(size=(600, 10)), index=rows["example_id"]).add_prefix(
         "f"
     )  # say nothing
-    recipe = LexicalRecipe(name="x", trees=150, leaves=4)
+    recipe = LexicalRecipe(name="x", n_estimators=150, num_leaves=4)
 
     def learned(lesson: Targets | None) -> np.ndarray:
         booster = train_lexical(recipe, features, rows, "0", lesson)

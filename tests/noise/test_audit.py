@@ -206,7 +206,9 @@ def test_an_audit_that_takes_more_than_a_quarter_of_a_label_drops_nothing() -> N
     assert doubted.flags["rank"].notna().sum() == lost  # people still see them
     said = caveat(audit_card(PLAN, doubted, 800))
     assert said is not None
-    assert "training drops no rows. noise_despite_doubts = true in competition.toml drops them" in said
+    assert (
+        "training drops no rows. noise_despite_doubts = true in competition.toml drops them" in said
+    )
 
 
 def test_models_that_are_no_better_than_one_answer_are_doubted() -> None:

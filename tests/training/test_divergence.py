@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from competition.config.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.scoring import collapse
 from competition.training import finetune
 from competition.training.batches import Rows
+from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, LossWatch, advice, check_weights
-from competition.training.finetune import Corpus, Fold, train_fold
+from competition.training.finetune import Fold, train_fold
 from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
@@ -59,7 +60,7 @@ def lost_at(step: int) -> Iterator[None]:
 
 
 def test_a_loss_is_looked_at_when_the_next_step_has_begun() -> None:
-    watch = LossWatch("c1 fold 0", Optimised(learning_rate=1e-2, warmup=0.1), steps=40)
+    watch = LossWatch("c1 fold 0", TrainingKeys(learning_rate=1e-2, warmup=0.1), steps=40)
     watch.see(1, torch.tensor(1.5), 1e-3)
     watch.see(2, torch.tensor(torch.inf), 2e-3)
     with pytest.raises(Diverged) as caught:

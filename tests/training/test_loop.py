@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from competition.config.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.core.console import progress
 from competition.data.pairs import Pairs
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, collate
-from competition.training.finetune import tune
+from competition.training.finetune import fine_tune
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.oom import Budget
 from competition.training.optimizer import learning_rates, make_optimizer, schedule
@@ -43,7 +43,7 @@ def trained(
         evaluated.append({name: p.detach().clone() for name, p in found.named_parameters()})
 
     with progress("fit", 1) as work:
-        tune(
+        fine_tune(
             make_accelerator(),
             model,
             asked,
@@ -115,7 +115,7 @@ class Pull:
 def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
     model, made, evaluated = torch.nn.Linear(1, 1, bias=False), [], []
     torch.nn.init.constant_(model.weight, 1.0)
-    asked = Optimised(
+    asked = TrainingKeys(
         epochs=2, batch_size=3, learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1.0
     )
 
@@ -188,7 +188,7 @@ def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_pa
         predict(accelerator, found, pairs, np.arange(24), Budget(ALL_AT_ONCE))
 
     with progress("fit", 1) as work:
-        tune(
+        fine_tune(
             accelerator,
             model,
             asked,
@@ -273,7 +273,7 @@ def test_norms_behind_the_last_layer_learn_by_its_rate() -> None:
     model.encoder.tokens = torch.nn.Embedding(2, 2)
     model.encoder.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
     model.encoder.final_norm = torch.nn.LayerNorm(2)
-    rates = learning_rates(model, Optimised(learning_rate=1.0, layer_decay=0.1))
+    rates = learning_rates(model, TrainingKeys(learning_rate=1.0, layer_decay=0.1))
     assert {name.split(".", 1)[1]: rate for name, rate in rates.items() if name.endswith("weight")} == {
         "tokens.weight": 0.1**2, "layers.0.weight": 0.1, "layers.1.weight": 1.0, "final_norm.weight": 1.0
     }  # fmt: skip
@@ -327,7 +327,7 @@ def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(
         return groups[-1]
 
     monkeypatch.setattr("competition.training.predict.collate", collated)
-    monkeypatch.setattr("competition.training.predict.ON_CPUS", 100)
+    monkeypatch.setattr("competition.training.predict.MAX_TOKENS_ON_CPU", 100)
     predict(
         accelerator,
         bench.model(asked).to(accelerator.device),

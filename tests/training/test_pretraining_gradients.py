@@ -13,14 +13,14 @@ from torch import Tensor
 
 from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import IGNORED
-from competition.data.pretraining_examples import Texts, starts_word
+from competition.data.pretraining_examples import TaskTexts, one_sided
 from competition.models.encoder.pretraining_model import (
-    Batch,
     PretrainingModel,
+    TaskBatch,
     encode,
     mean_pooled,
 )
-from competition.training.pretraining_gradients import PretrainingGradients, to_device
+from competition.training.pretraining_gradients import PretrainingGradients, collate_texts
 from tests.training.conftest import (
     ALL_AT_ONCE,
     IN_PIECES,
@@ -41,13 +41,17 @@ def asked(**keys: float) -> PretrainingRecipe:
     return pretraining(**(WEIGHTS | {"temperature": 0.5} | keys))
 
 
-def batch_of(run: PretrainingGradients, task: str, step: int, chosen: np.ndarray = CHOSEN) -> Batch:
+def batch_of(
+    run: PretrainingGradients, task: str, step: int, chosen: np.ndarray = CHOSEN
+) -> TaskBatch:
     """The whole mini-batch of a task."""
     texts = run.examples.make(task, chosen, step)
-    return to_device(texts, np.arange(len(texts)), run.examples.special, run.recipe.max_length, CPU)
+    return collate_texts(
+        texts, np.arange(len(texts)), run.examples.special, run.recipe.max_length, CPU
+    )
 
 
-def texts_of(encoder: torch.nn.Module, batch: Batch) -> Tensor:
+def texts_of(encoder: torch.nn.Module, batch: TaskBatch) -> Tensor:
     """The texts of a batch as vectors of length 1."""
     return mean_pooled(encode(encoder, batch), batch.mask)
 
@@ -113,13 +117,13 @@ def passes(model: PretrainingModel) -> Iterator[Counter[str]]:
 def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
     special = shelf.examples(pretraining()).special
     ids = [np.arange(10, 10 + n, dtype=np.int32) for n in (3, 9, 5)]
-    texts = starts_word(
+    texts = one_sided(
         ids,
         token=[np.arange(n) for n in (3, 9, 5)],
         match=[True, False, True],
         brand=[7, IGNORED, 5],
     )
-    batch = to_device(texts, np.array([2, 0]), special, 32, CPU)
+    batch = collate_texts(texts, np.array([2, 0]), special, 32, CPU)
     pad = special.padding
     assert batch.ids.tolist() == [
         [10, 11, 12, 13, 14, pad, pad, pad],
@@ -133,8 +137,8 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
         "match": [1, 1],
         "brand": [5, 7],
     }
-    pair = Texts(ids, [2, 4, 5], {})
-    assert to_device(pair, np.array([0, 1]), special, 32, CPU).types.sum(1).tolist() == [1, 5]
+    pair = TaskTexts(ids, [2, 4, 5], {})
+    assert collate_texts(pair, np.array([0, 1]), special, 32, CPU).types.sum(1).tolist() == [1, 5]
 
 
 # --- one step

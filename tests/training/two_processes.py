@@ -16,8 +16,9 @@ from competition.core.console import progress
 from competition.data import synthetic
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import target
-from competition.training.finetune import Corpus, tune
+from competition.scoring.tasks import numeric_target
+from competition.training.corpus import Corpus
+from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
@@ -68,7 +69,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
     found, path = {}, Path(out)
     for name, keys in (SHARDED if layout == "sharded" else WHOLE).items():
         recipe = EncoderRecipe(
-            name=name, features=("brand", "char3"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
+            name=name, features=("brand", "char_trigrams"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
             dropout=0.0, token_budget=100, **METHODS[name], **keys,
         )  # fmt: skip
         sources = Sources(Path(encoder), Path(vocabulary))
@@ -78,13 +79,13 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         rows = np.arange(50)
-        sample = Sample(corpus.pairs, rows, target("classes", examples)[rows], np.ones(50))
+        sample = Sample(corpus.pairs, rows, numeric_target("classes", examples)[rows], np.ones(50))
         kept: list[RelevanceModel] = []
         held: list[int] = []
         handle = register_optimizer_step_post_hook(partial(_count, held))
         with progress(name, 100) as work:
             log = Log(path.with_suffix(f".{accelerator.process_index}.jsonl"))
-            tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
+            fine_tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
         handle.remove()
         struck = (
             _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]

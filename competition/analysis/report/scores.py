@@ -11,22 +11,22 @@ from competition.analysis.report.blocks import (
     Column,
     Figure,
     Matrix,
+    MatrixCell,
     Multiples,
     Note,
     ReportCell,
     Section,
-    Shade,
     Table,
     estimate,
     number,
     text,
     tint,
 )
-from competition.analysis.report.breakdown import baseline_scores, breakdown
+from competition.analysis.report.breakdown import baseline_breakdown, breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.core.errors import pluralize
 from competition.scoring import evaluation
-from competition.scoring.basis import HELD_OUT, describe
+from competition.scoring.basis import HELD_OUT, describe_basis
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import Task
 
@@ -92,7 +92,7 @@ def how_scored(line: Any) -> str:
     paths = [path for path in line["label_paths"].split("; ") if path]
     flatters = estimate_of(line, "flatters")
     measured = "" if math.isnan(flatters.value) else f"; it flatters by {flatters:+}"
-    return describe(paths) + measured
+    return describe_basis(paths) + measured
 
 
 def _run(name: str) -> ReportCell:
@@ -115,12 +115,12 @@ def title(task: Task, group: str, queries: int) -> str:
     )
 
 
-def level_with_best(evidence: Evidence, task: Task) -> list[str]:
+def tied_with_best(evidence: Evidence, task: Task) -> list[str]:
     """The other runs whose paired difference to the best is within its interval."""
     counts, group = evidence.counts(task), evidence.group(task)
     best, *others = counts
     differences = {
-        name: evaluation.difference(counts[name], counts[best], group) for name in others
+        name: evaluation.estimate_difference(counts[name], counts[best], group) for name in others
     }
     return [name for name, found in differences.items() if not found.differs]
 
@@ -143,7 +143,7 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
     counts, group = evidence.counts(task), evidence.group(task)
     names = list(counts)
     found = {
-        (one, other): evaluation.difference(counts[one], counts[other], group)
+        (one, other): evaluation.estimate_difference(counts[one], counts[other], group)
         for i, one in enumerate(names)
         for other in names[i + 1 :]
     }
@@ -157,21 +157,21 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
     return Matrix(f"{title(task, group, queries)}, {task.metric}", "", names, rows)
 
 
-def _difference(found: Estimate | None, most: float) -> Shade:
+def _difference(found: Estimate | None, most: float) -> MatrixCell:
     if found is None:
-        return Shade("")
+        return MatrixCell("")
     value, _, interval = f"{found:+}".partition(" ")
-    return Shade(value, interval, tint(found.value, most) if found.differs else 0)
+    return MatrixCell(value, interval, tint(found.value, most) if found.differs else 0)
 
 
-def origins(evidence: Evidence) -> Section:
+def breakdowns(evidence: Evidence) -> Section:
     """Where scores come from: by locale, fold, length of the query and number of its products."""
     blocks: list[Block] = []
     tables = []
     for task in evidence.tasks:
         table = breakdown(evidence, task)
         tables.append(table)
-        base, series = baseline_scores(evidence, task), evidence.shown(task)
+        base, series = baseline_breakdown(evidence, task), evidence.shown(task)
         items = [
             _dots(f"{task.name}-{i}", str(by), lines[lines["run"].isin(series)], series, base)
             for i, (by, lines) in enumerate(table.groupby("by", sort=False))
@@ -192,11 +192,11 @@ def _dots(
     said = [
         f"{group}: {run} {found[run, group]['score']:.4f}" for group in groups for run in series
     ]
-    svg = charts.dots(name, groups, points, [base[by, group] for group in groups])
+    svg = charts.plot_intervals(name, groups, points, [base[by, group] for group in groups])
     return Figure(f"By {by}", svg, "; ".join(said))
 
 
-def _point(line: Any) -> charts.Point:
+def _point(line: Any) -> charts.Interval:
     return line["score"], line["low"], line["high"]
 
 

@@ -175,9 +175,9 @@ def fit_trees(
     ndcg = _ndcg_metric(dict(zip(parts, watched, strict=True)), rows) if ranks else None
 
     stops = [EarlyStop() for _ in watched]
-    for tree in range(1, recipe.trees + 1):
+    for tree in range(1, recipe.n_estimators + 1):
         finished = booster.update()
-        if tree % _EVERY == 0 or tree == recipe.trees or finished:
+        if tree % _EVERY == 0 or tree == recipe.n_estimators or finished:
             for stop, score in zip(stops, booster.eval_valid(ndcg), strict=True):
                 stop.record(-score.metric_value if score.maximize else score.metric_value)
             if finished or all(stop.stalled for stop in stops):
@@ -199,9 +199,9 @@ def _parameters(
 ) -> dict[str, object]:
     """Return what LightGBM is asked for, but for seed and threads."""
     common = TREE_DEFAULTS | {
-        "learning_rate": recipe.shrinkage,
-        "num_leaves": recipe.leaves,
-        "min_data_in_leaf": recipe.min_rows_per_leaf,
+        "learning_rate": recipe.learning_rate,
+        "num_leaves": recipe.num_leaves,
+        "min_data_in_leaf": recipe.min_data_in_leaf,
         "bagging_fraction": min(0.8, ROWS_PER_TREE / len(learn)),
     }
     if recipe.method == "lambdarank":

@@ -12,7 +12,7 @@ from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import Progress
 from competition.core.json_files import write_manifest
 from competition.data.targets import Targets
-from competition.scoring.tasks import KINDS, LABELS, target
+from competition.scoring.tasks import KINDS, LABELS, numeric_target
 
 # Of all trees, those of stackers included: each is grown on a part of the rows and features, which
 # suits few rows and many related features.
@@ -50,7 +50,7 @@ def train_lexical(
     """
     if targets is None:
         copies = np.arange(len(rows))
-        y = target(recipe.kind, rows)
+        y = numeric_target(recipe.kind, rows)
         weight = None
     else:
         copies, classes = np.nonzero(targets.target)  # (copies,) each: row and class
@@ -65,13 +65,13 @@ def train_lexical(
     parameters = TREE_DEFAULTS | {
         "objective": "multiclass",
         "num_class": len(LABELS),
-        "learning_rate": recipe.shrinkage,
-        "num_leaves": recipe.leaves,
-        "min_data_in_leaf": round(recipe.min_rows_per_leaf * copies_per_row),
+        "learning_rate": recipe.learning_rate,
+        "num_leaves": recipe.num_leaves,
+        "min_data_in_leaf": round(recipe.min_data_in_leaf * copies_per_row),
         "seed": recipe.fold_seed(recipe.seed, fold),
     }
     callbacks = [lambda _: work.advance(1)] if work is not None else []
-    return lgb.train(parameters, data, num_boost_round=recipe.trees, callbacks=callbacks)
+    return lgb.train(parameters, data, num_boost_round=recipe.n_estimators, callbacks=callbacks)
 
 
 def predict_lexical(

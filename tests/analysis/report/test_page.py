@@ -10,11 +10,11 @@ import pytest
 from competition.analysis.report.breakdown import breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.models import expectation
-from competition.analysis.report.reliability import confusion
+from competition.analysis.report.reliability import confusion_matrix
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
-from competition.scoring.evaluation import DEEP, ENOUGH_DEEP
+from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import LABELS, LOCALES, TASKS, answers, truth
 from tests.analysis.report.conftest import report_of
@@ -63,7 +63,7 @@ def test_every_section_is_there(sections: Sections) -> None:
 def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections: Sections) -> None:
     scores = pd.read_csv(finished.scores)
     told = (scores["group"] != DEEP) | (
-        scores["queries"] >= ENOUGH_DEEP
+        scores["queries"] >= MIN_DEEP_QUERIES
     )  # few lists tell no runs apart
     graded = scores[(scores["split"] == "out-of-fold") & told]
     tested = scores[scores["split"] == "test"].set_index(["task", "group", "run"])
@@ -153,7 +153,7 @@ def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -
         for run in evidence.counts(task):
             rows, kind = evidence.outputs(task, run), evidence.runs[run].kind
             given = answers(task, kind, rows).astype(np.int64)
-            counts = confusion(truth(task, rows), given, len(task.classes))
+            counts = confusion_matrix(truth(task, rows), given, len(task.classes))
             assert counts.sum() == len(rows) and np.isclose(counts.trace() / len(rows), scores[run])
             if name == "task2":
                 _, right = expectation(task, kind, rows)
