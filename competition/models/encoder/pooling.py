@@ -1,4 +1,4 @@
-"""Which pooling an encoder was made with. No heavy import here: planning reads it, too."""
+"""The pooling that an encoder was made with. No heavy import here: planning reads it, too."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ def stated_pooling(card: Path) -> str | None:
     mean = mode == "mean" or bool(content.get("pooling_mode_mean_tokens"))
     if first and mean:
         return BOTH
-    return FIRST if first else MEAN if mean else None
+    if first:
+        return FIRST
+    return MEAN if mean else None
 
 
 def folder_pooling(folder: Path) -> str | None:

@@ -16,7 +16,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 from competition.data.folds import normalise
 from competition.data.store import product_rows, training_products
-from competition.data.text import FIELDS, clean_all
+from competition.data.text import FIELDS, clean_all, map_distinct
 from competition.scoring.tasks import LOCALES
 
 # Unsegmented scripts have no spaces: there, every character stands for a word.
@@ -100,7 +100,7 @@ class Texts:
         else:  # behind the products of the rows
             fitting = np.arange(len(used), len(used) + len(fitted))
             fields = {f: [*fields[f], *fitted[f]] for f in FIELDS}
-        cleaned = {f: [normalise(text) for text in clean_all(fields[f])] for f in FIELDS}
+        cleaned = {f: map_distinct(normalise, clean_all(fields[f])) for f in FIELDS}
         return cls([normalise(text) for text in distinct], query, cleaned, product, fitting)
 
     def joined(self, names: tuple[str, ...]) -> list[str]:

@@ -137,7 +137,7 @@ def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
 
 
 def test_what_stands_beside_passes_no_dropout() -> None:
-    output = OutputLayer(2, 1, dropout=0.9, samples=1, beside=1).train()
+    output = OutputLayer(2, 1, dropout=0.9, samples=1, similarities=1).train()
     fill(output.output.weight, [[0.0, 0.0, 2.0]])
     fill(output.output.bias, 0.0)
     found = output(torch.tensor([[5.0, 5.0, 3.0]]).expand(50, 3))
