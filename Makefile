@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test soak check fix bench docs pictures clean
+.PHONY: demo test coverage soak check fix bench docs pictures clean
 
 # The whole line on a sample of real rows: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
@@ -14,6 +14,10 @@ demo: $(READY)
 # Two processes of one thread each: models this small are fastest so, and their bytes do not depend on the machine.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Branches of the package that the tests reach; what only a GPU reaches is left out in pyproject.toml.
+coverage: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=competition --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
 
 # What `make test` does with five faults of a kind, 500 bad inputs, 300 made-up tables and a few encoders, with 100, 20,000,
 # 20,000, and every family of encoders by every method: it takes long.

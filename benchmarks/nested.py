@@ -20,7 +20,7 @@ from competition.core.workspace import Workspace
 from competition.data.targets import Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
-from competition.noise.audit import audit
+from competition.noise.audit import audit_labels
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import bootstrap
@@ -62,7 +62,7 @@ class Control:
         for k in range(5):
             rows = self.maker._rows(self.recipe, self.pipeline.fold_plan(self.recipe, k))
             learned, said = self.maker.examples.iloc[rows["train"]], self.taught(k, saw_k)
-            flags = audit(
+            flags = audit_labels(
                 [said], self.train, self.fold[self.fold != k], self.pipeline.settings.audit
             ).flags
             lesson = None
@@ -74,7 +74,7 @@ class Control:
                     learned["example_id"].to_numpy(),
                 )
                 lesson = (
-                    actions.weigh(labels, ids, flags)
+                    actions.weight_by_quality(labels, ids, flags)
                     if action == "weight"
                     else mix_teacher(labels, "classes", ids, "classes", said, self.recipe.distilled)
                 )

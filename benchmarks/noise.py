@@ -30,7 +30,7 @@ from competition.config.recipe import LexicalRecipe
 from competition.data import folds, synthetic
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
-from competition.noise.audit import audit
+from competition.noise.audit import audit_labels
 from competition.noise.consensus import find_label_issues
 from competition.scoring.tasks import KINDS, LABELS, label_codes
 
@@ -172,7 +172,7 @@ def scale(method: str) -> None:
         else {"method": method}
     )
     start = time.perf_counter()
-    audit([outputs], examples, fold, AuditKeys.model_validate(keys))
+    audit_labels([outputs], examples, fold, AuditKeys.model_validate(keys))
     seconds = time.perf_counter() - start
     print(seconds, peak())
 

@@ -19,8 +19,8 @@ import pandas as pd
 from benchmarks.growth import ONE, exponent, measured, peak
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import Member, outputs_of
-from competition.models.ensemble.meta_features import Outputs, level2_features
+from competition.models.ensemble.members import Member, output_values
+from competition.models.ensemble.meta_features import MemberOutputs, tree_features
 from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
 
 SIZES = (100_000, 300_000, 1_000_000)
@@ -84,8 +84,8 @@ def stages(rows: int) -> Iterator[tuple[str, Callable[[], object]]]:
     examples, fold, members, text = make(rows)
     task = TASKS["task1"]
     train = examples[examples["split"] == "train"].reset_index(drop=True)
-    seen = [Outputs(m.name, m.kind, outputs_of(m.kind, m.seen[0])) for m in members]
-    yield "features", lambda: level2_features(task, seen, train, text, False)
+    seen = [MemberOutputs(m.name, m.kind, output_values(m.kind, m.seen[0])) for m in members]
+    yield "features", lambda: tree_features(task, seen, train, text, False)
     for method in STAGES[1:]:
         recipe = EnsembleRecipe(name=method, method=method)  # type: ignore[arg-type]
         yield method, lambda recipe=recipe: cross_fit(task, members, examples, fold, recipe, text)

@@ -30,9 +30,9 @@ from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
 from competition.data.token_store import StoredSequences
 from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
-from competition.models.ensemble.members import outputs_of
-from competition.models.ensemble.meta_features import Outputs, level2_features
-from competition.noise.audit import audit
+from competition.models.ensemble.members import output_values
+from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.noise.audit import audit_labels
 from competition.pipeline.build_inputs import Materials
 from competition.pipeline.inputs import folds_inputs
 from competition.scoring import evaluation
@@ -209,14 +209,14 @@ def label_audit(root: Path, rows: int) -> None:
     """Confident learning on them."""
     examples, outputs = _outputs(root)
     fold = pd.Series(examples["query_id"].to_numpy() % 5, index=examples["example_id"])
-    audit([outputs], examples, fold, AuditKeys())
+    audit_labels([outputs], examples, fold, AuditKeys())
 
 
 def level2(root: Path, rows: int) -> None:
     """What trees read of six models for task 1."""
     examples, outputs = _outputs(root)
-    seen = [Outputs(f"c{i}", "classes", outputs_of("classes", outputs)) for i in range(6)]
-    level2_features(TASKS["task1"], seen, examples, None, False)
+    seen = [MemberOutputs(f"c{i}", "classes", output_values("classes", outputs)) for i in range(6)]
+    tree_features(TASKS["task1"], seen, examples, None, False)
 
 
 STAGES = {

@@ -1,19 +1,21 @@
-"""`python -m competition …` is `comp …`."""
+"""`python -m competition …` runs `comp …`."""
 
 import os
 import signal
 from types import FrameType
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    os._exit(128 + number)  # nothing was begun that would have to be ended
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
+    # Nothing has started yet that would need cleaning up.
+    os._exit(128 + number)
 
 
 def main() -> None:
-    """Run `comp`. Ctrl-C and SIGTERM end it without a word while it is still being imported, too."""
+    """Run `comp`; Ctrl-C and SIGTERM also end it silently while its modules are being imported."""
     for number in (signal.SIGINT, signal.SIGTERM):
+        # A shell may have asked to ignore a signal, as `nohup` and `&` do.
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+            signal.signal(number, _exit_at_once)
 
     from competition.cli import app
 

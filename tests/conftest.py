@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from competition.cli import app
-from competition.cli.output import begin
+from competition.cli.output import start_output
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.data.augment import texts_to_translate
@@ -59,7 +59,7 @@ trees = 15
 @pytest.fixture(autouse=True)
 def console_as_at_first() -> None:
     """What goes on is shown on stdout, whatever the last command of this process was asked for."""
-    begin(quiet=False, machine=False)
+    start_output(quiet=False, as_json=False)
 
 
 def comp(*arguments: str | Path) -> Result:

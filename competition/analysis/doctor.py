@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from competition.analysis.environment import GIB, Check, examine_machine
+from competition.analysis.environment import GIB, Check, check_machine
 from competition.config.recipe import SCHEMES, EncoderRecipe
 from competition.core.commands import command_for, pasteable, shell_quoted
 from competition.core.errors import CompError, InputError, join_names, pluralize
@@ -17,8 +17,8 @@ from competition.core.workspace import Workspace
 from competition.data import store
 from competition.data.folds import make_folds
 from competition.models.encoder.folders import check_folder
-from competition.noise.audit import absent_label
-from competition.noise.report import remark
+from competition.noise.audit import missing_label
+from competition.noise.report import caveat
 from competition.pipeline.cleanup import stale_checkpoints
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
@@ -29,16 +29,18 @@ _BRING = "comp data import PATH"
 _UNFINISHED = (".*.tmp", ".*.old")  # what `files.atomic` leaves when it is killed
 
 
-def examine(root: Path) -> Iterator[Check]:
+def diagnose(root: Path) -> Iterator[Check]:
     """Look at the machine, then at the workspace as far as it can be read."""
-    yield from examine_machine()
+    yield from check_machine()
     try:
         workspace = Workspace.open(root)
     except CompError as error:
         yield Check("workspace", "stop", str(error), f"comp init {shell_quoted(root)}")
         return
     for found in _examine(workspace):
-        yield replace(found, said=pasteable(found.said, root), mend=_from_here(found.mend, root))
+        yield replace(
+            found, message=pasteable(found.message, root), fix=_from_here(found.fix, root)
+        )
 
 
 def _from_here(mend: str, root: Path) -> str:
@@ -170,7 +172,7 @@ def _audits(pipeline: Pipeline) -> Iterator[Check]:
     """Audits that labels do not allow: `comp run` goes on without them."""
     for plan in pipeline.audits():
         if reason := _absent_label(pipeline, plan.runs[0].scheme):
-            yield Check(f"audit {plan.name}", "look", str(remark({"skipped": reason})))
+            yield Check(f"audit {plan.name}", "look", str(caveat({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
@@ -182,7 +184,7 @@ def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     except InputError:
         return None  # said where folds are looked at
     fold = rows["query_id"].map(folds).to_numpy(np.int64)
-    return absent_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
+    return missing_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
 
 
 def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:

@@ -1,11 +1,11 @@
-"""`comp ablate`: the published ablations, and that of tuning, on this workspace's rows."""
+"""`comp ablate`: repeat the paper's ablations, or tune an encoder, on the workspace's rows."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -15,30 +15,34 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0")
+    epilog=help_epilog("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0")
 )
 def ablate(
     table: Annotated[
-        str, typer.Argument(help="pretraining, losses, methods, noise, char3 or tuning.")
+        str,
+        typer.Argument(help="The table: pretraining, losses, methods, noise, char3 or tuning."),
     ],
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each row is trained with.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds to train each row with.")] = 1,
     fold: Annotated[
-        int | None, typer.Option(help="One fold alone; all folds unless named.")
+        int | None, typer.Option(help="Train one fold only; default: all folds.")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="What rows differ from; the table's own recipe unless named.")
+        str | None,
+        typer.Option(help="The recipe that the rows change; default: the table's own recipe."),
     ] = None,
     nested: Annotated[
         bool,
         typer.Option(
-            "--nested", help="Of `noise`: learn from models that never saw the fold that is scored."
+            "--nested",
+            help="For `noise`: audits and teachers that have never seen the labels of the scored fold.",
         ),
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train the rows of a table, a published one or `tuning`, over the same folds and seeds and compare them in pairs.
+    """Train a table of recipes that add one method after another, and compare each with the row before it.
 
-    Each row is compared with the one before it, those of `noise` with the first.
+    The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
+    on the same folds and seeds and compared in pairs over queries; `noise` compares with its first row.
     """
     from competition.analysis.ablation import Ablation
     from competition.pipeline.execute import execute
@@ -55,15 +59,15 @@ def ablate(
         _show(f"{about}: {measured}", lines, seeds, ablation.table.labels)
     for task, found in flattered.items():
         _show_flattered(
-            f"Flawed on purpose: rows that the audit drops are left out of the evaluation, too; {task}",
+            f"{task}, evaluated without the rows that the audit drops (biased, as a warning)",
             found,
         )
     if ablation.table.labels and not nested:
         console.print(
-            "Approximate: the audit and the teacher saw the labels of the fold that is scored; see --nested."
+            "Approximate: the audit and the teacher have learned from labels of the scored fold; see --nested."
         )
     console.print(
-        "Intervals are over queries (titles); what another seed would have given is not in them."
+        "Intervals are over queries (or titles); they do not include the variation between seeds."
     )
     console.print(f"Table: {ablation.path}")
 
@@ -79,12 +83,12 @@ def _show(title: str, lines: list["PairedRow"], seeds: int, to_first: bool) -> N
         for line in lines
     ]
     if to_first:
-        console.print(f"The difference of {first.name} is to {lines[0].name}, which costs nothing.")
+        console.print(f"{first.name} is compared with {lines[0].name}, the trivial baseline.")
     if seeds > 1:
         title += f", mean of {seeds} seeds"
-        header["deviation"] = "deviation of seeds"
+        header["deviation"] = "std over seeds"
         rows = [[*row, line.deviation] for row, line in zip(rows, lines, strict=True)]
-    show(title, header, rows, metric=lines[0].metric, seeds=seeds)
+    show_table(title, header, rows, metric=lines[0].metric, seeds=seeds)
     if not to_first and len(lines) > 1 and (difference := lines[-1].to_first) is not None:
         console.print(f"{lines[-1].name} minus {first.name}: {difference:+}")
 
@@ -112,4 +116,4 @@ def _show_flattered(title: str, rows: list["Flattered"]) -> None:
         [row.name, row.score, OutputCell(row.flatters, "+"), OutputCell(row.claim, "+")]
         for row in rows
     ]
-    show(title, header, cells, metric=rows[0].metric)
+    show_table(title, header, cells, metric=rows[0].metric)

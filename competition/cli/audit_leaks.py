@@ -1,4 +1,4 @@
-"""`comp audit-leaks`: may the scores be trusted?"""
+"""`comp audit-leaks`: check that scores can be trusted."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated
@@ -6,66 +6,74 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.errors import CompError
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.leakage import Verdict
+    from competition.analysis.leakage import Outcome
 
 
 @app.command(
     "audit-leaks",
-    epilog=first_names("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"),
+    epilog=help_epilog("comp audit-leaks c1 t3", "comp audit-leaks blend --shuffles 2"),
 )
 def audit_leaks(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Runs and ensembles; all of competition.toml."),
+        typer.Argument(
+            metavar="[RUN]...", help="Runs and ensembles; default: all of competition.toml."
+        ),
     ] = None,
     shuffles: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="How often labels are shuffled; as often as a leak of 0.01 takes, at most 10 times.",
+            help="How often to shuffle labels; default: enough to detect a leak of 0.01, at most 10 times.",
         ),
     ] = None,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Make every run anew on shuffled labels, members too. Slow."),
+        typer.Option("--deep", help="Retrain every run on shuffled labels, members too. Slow."),
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Check folds, rows and overlaps of every run, and that runs score as chance on shuffled labels.
+    """Check folds and rows of every run, and that it scores no better than chance on shuffled labels.
 
-    Ensembles are fitted on shuffled labels over their members as they are, and models of trees are
-    trained on them; with --deep, every run is made anew with all that it learns from. A trial that
-    scores above chance is made once more on fresh shuffles, and that one counts. Runs whose recipe
-    lets labels reach their own score are approximate: --deep measures by how much that flatters,
-    and `comp run` and the report then say so.
+    By default, ensembles are refitted and tree models retrained on shuffled labels; an ensemble's
+    members stay as they are. With --deep, every run is retrained, with all that it learns from. A
+    score above chance is tested once more on new shuffles, and the second result counts.
+
+    Runs whose recipe learns from labels that it is scored on are approximate. --deep measures by how
+    much that inflates their scores, and `comp run` and `comp report` then show it.
     """
-    from competition.analysis.leakage import audit
+    from competition.analysis.leakage import audit_leaks
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    findings = list(audit(pipeline, names or pipeline.wanted(), shuffles, deep))
+    findings = list(audit_leaks(pipeline, names or pipeline.wanted(), shuffles, deep))
     rows = [
-        [found.what, OutputCell(found.passed, style=style, text=text), found.said, found.verdict]
+        [
+            found.subject,
+            OutputCell(found.passed, style=style, text=text),
+            found.message,
+            found.verdict,
+        ]
         for found in findings
         for text, style in [_LOOKS[found.verdict]]
     ]
     header: dict[str, str | None] = {
         "run": "run",
         "passed": "",
-        "found": "what was found",
+        "found": "result",
         "verdict": None,
     }
-    show("Leaks", header, rows, 3)
+    show_table("Leaks", header, rows, 3)
     verdicts = Counter(found.verdict for found in findings)
     if failed := verdicts["look"]:
         raise CompError(
-            f"{failed} of {len(rows)} checks did not pass: the scores of these runs cannot be trusted."
+            f"{failed} of {len(rows)} checks failed: the scores of these runs cannot be trusted."
         )
     if verdicts["ok"] == len(rows):
         console.print(f"All {len(rows)} checks passed.")
@@ -74,15 +82,15 @@ def audit_leaks(
     console.print(f"{verdicts['ok']} of {len(rows)} checks passed; {', '.join(left)}.")
 
 
-_LOOKS: dict["Verdict", tuple[str, str]] = {
+_LOOKS: dict["Outcome", tuple[str, str]] = {
     "ok": ("ok", "green"),
     "look": ("LOOK", "bold red"),
     "approximate": ("approximate", "yellow"),
-    "cannot say": ("cannot say", "yellow"),
-    "not tried": ("not tried", "yellow"),
+    "cannot say": ("undecided", "yellow"),
+    "not tried": ("not run", "yellow"),
 }
-_LEFT: dict["Verdict", str] = {
-    "approximate": "of runs whose scores are approximate",
-    "cannot say": "cannot say, there are too few queries",
-    "not tried": "not tried",
+_LEFT: dict["Outcome", str] = {
+    "approximate": "for runs whose scores are approximate",
+    "cannot say": "undecided, because there are too few queries",
+    "not tried": "not run",
 }

@@ -1,4 +1,4 @@
-"""`comp check`: would the leaderboard take this file?"""
+"""`comp check`: refuse an answer file that a leaderboard would refuse."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,28 +6,29 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import TaskOption, task_named
-from competition.cli.output import first_names, show
+from competition.cli.options import TaskOption, parse_task
+from competition.cli.output import help_epilog, show_table
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp check submissions/main/task1.csv --task task1"))
+@app.command(epilog=help_epilog("comp check submissions/main/task1.csv --task task1"))
 def check(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
     task: TaskOption,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Check an answer file against the test rows; the first offending row is named."""
+    """Check that the leaderboard would accept an answer file; name its first wrong row if not."""
     from competition.data import store
     from competition.scoring.submissions import check_answer, read_answer
 
-    asked = task_named(task)
+    answered_task = parse_task(task)
     examples = store.load_examples(Workspace.open(workspace))
-    answer = read_answer(file, str(file), asked)
-    check_answer(answer, str(file), asked, examples)
-    show(
-        f"{file.name}: a valid answer to {asked.name}",
+    answer = read_answer(file, str(file), answered_task)
+    check_answer(answer, str(file), answered_task, examples)
+
+    show_table(
+        f"{file.name}: a valid answer to {answered_task.name}",
         ["file", "task", "rows"],
-        [[file, asked.name, len(answer)]],
-        2,
+        [[file, answered_task.name, len(answer)]],
+        left=2,
     )

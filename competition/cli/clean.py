@@ -1,32 +1,40 @@
-"""`comp clean`: remove checkpoints that nothing goes on from any more."""
+"""`comp clean`: remove checkpoints that are no longer needed."""
+
+from pathlib import Path
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import first_names
+from competition.cli.output import help_epilog
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp clean"))
+@app.command(epilog=help_epilog("comp clean"))
 def clean(workspace: WorkspaceOption = HERE) -> None:
-    """Remove the checkpoints of folds that are trained and of encoders that are made; others are kept."""
+    """Remove the checkpoints of finished training; keep those that unfinished training needs."""
     import shutil
 
     from competition.pipeline.cleanup import stale_checkpoints
 
     space = Workspace.open(workspace)
     done, kept = stale_checkpoints(space)
+
     freed = 0
     for folder in done:
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        size = _size(folder)
         shutil.rmtree(folder)
         freed += size
         console.print(f"{folder.relative_to(space.root)}: {_megabytes(size)}")
+
     if freed:
         console.print(f"Freed: {_megabytes(freed)}")
     else:
-        console.print("Nothing to free: no checkpoint of a finished fold is left.")
+        console.print("Nothing to remove: finished training has left no checkpoints.")
     if kept:
-        console.print(f"Kept, since what they are on the way to is not there: {', '.join(kept)}")
+        console.print(f"Kept the checkpoints of unfinished training: {', '.join(kept)}")
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _megabytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""`comp cleanlab`: audit the labels, and hear what people say of the worst."""
+"""`comp cleanlab`: audit the labels, and take people's reviews of the worst rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.atomic import write_text
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"
     )
 )
@@ -32,58 +32,57 @@ def cleanlab(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="A complete 4-class run, or several: c1+lexical; else noise_run.",
+            help="A complete 4-class run, or several: c1+lexical; default: noise_run.",
         ),
     ] = None,
     fraction: Annotated[
         float | None,
-        typer.Option(help="Share of rows that may be dropped; noise_fraction unless named."),
+        typer.Option(help="Largest share of rows to drop; default: noise_fraction."),
     ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             help="prune_by_noise_rate (the paper's), low_self_confidence, confident_learning, both (cleanlab's names) "
-            "or posterior; noise_method unless named."
+            "or posterior; default: noise_method."
         ),
     ] = None,
     per_label: Annotated[
         bool | None,
-        typer.Option(
-            "--per-label/--no-per-label", help="No label loses more than the share of its rows."
-        ),
+        typer.Option("--per-label/--no-per-label", help="Drop at most this share of each label."),
     ] = None,
     per_locale: Annotated[
         bool | None,
         typer.Option(
-            "--per-locale/--no-per-locale", help="No locale loses more than the share of its rows."
+            "--per-locale/--no-per-locale", help="Drop at most this share of each locale."
         ),
     ] = None,
     calibrated: Annotated[
         bool | None,
         typer.Option(
             "--calibrated/--no-calibrated",
-            help="Scale probabilities by a cross-fitted temperature first.",
+            help="Calibrate probabilities first, by a temperature fitted on the other folds.",
         ),
     ] = None,
     despite_doubts: Annotated[
         bool | None,
         typer.Option(
             "--despite-doubts/--no-despite-doubts",
-            help="Drop rows even where the audit doubts itself.",
+            help="Drop rows even where the audit is unreliable.",
         ),
     ] = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="What people say of rows, in place of what they said before."
+            metavar="FILE",
+            help="Reviews saved from the review page; they replace earlier ones.",
         ),
     ] = None,
     open_page: Annotated[
-        bool, typer.Option("--open", help="Open the inspection page in a browser.")
+        bool, typer.Option("--open", help="Open the review page in a browser.")
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Find labels that the out-of-fold predictions contradict, and say which rows training would drop."""
+    """Find labels that contradict the out-of-fold predictions, and show which rows training would drop."""
     from competition.config.settings import audit_keys
     from competition.core.parquet import read_table
     from competition.pipeline.execute import execute
@@ -96,7 +95,7 @@ def cleanlab(
     name = run or pipeline.settings.noise_run
     if not name:
         raise InputError(
-            "competition.toml names no noise_run: say which run to audit with --from RUN."
+            "competition.toml sets no noise_run: choose the run to audit with --from RUN."
         )
     said = {
         "fraction": fraction,
@@ -120,40 +119,40 @@ def cleanlab(
     _show(pipeline, plan.name, flags, warned=bool(made))
     _say(pipeline, keys, flags, card["unaudited"])
     console.print(
-        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; held-out rows stay."
+        f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; scores use all rows."
     )
     _inspection(pipeline, plan.name, flags, open_page)
 
 
 def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -> None:
-    """The tables of an audit; what speaks against it, unless it `warned` of that itself when it was made."""
+    """Show the tables of an audit, and its doubts unless it has just `warned` of them."""
     from competition.noise import report
 
     examples, products = pipeline.maker.examples, pipeline.maker.products
-    counts = report.summary(flags, examples)
+    counts = report.count_issues(flags, examples)
     _show_counts(run, counts)
     card = read_json(pipeline.workspace.noise_card(run))
-    if not warned and (said := report.remark(card)):
+    if not warned and (said := report.caveat(card)):
         warn(said)
     _show_matrices(card)
-    _show_worst(report.worst(flags, examples, products))
+    _show_worst(report.worst_rows(flags, examples, products))
 
 
 def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:
-    """What the tables do not show: what was not audited or not flagged, and what the flags are worth."""
+    """Print what the tables do not show: unaudited rows, keys that differ, and how reliable the flags are."""
     if flags["rank"].count() < int(round(keys.fraction * len(flags), 9)):
         share = flags["dropped"].mean()
         console.print(
-            f"Fewer rows are flagged than {keys.fraction:.1%} allow: {share:.1%} would be dropped."
+            f"Fewer rows are flagged than the limit of {keys.fraction:.1%}: {share:.1%} would be dropped."
         )
     if unaudited:
-        console.print(f"{unaudited:,} training rows are not audited: they have no label.")
+        console.print(f"{unaudited:,} training rows have no label and are not audited.")
     for key, value in keys.model_dump().items():
         if value != (own := getattr(pipeline.settings.audit, key)):
-            console.print(f"competition.toml says noise_{key} = {own!r}: recipes obey that.")
+            console.print(f"competition.toml has noise_{key} = {own!r}, and recipes follow that.")
     console.print(
-        "The flags are approximate: the models saw the labels of the other folds. A recipe with nested = true obeys "
-        "audits by models that never saw the fold that it is scored on."
+        "Approximate: the audited models have learned from labels that a recipe is then scored on. With nested = true, "
+        "a recipe uses audits by models that have not."
     )
 
 
@@ -169,7 +168,7 @@ def _show_counts(name: str, table: "pd.DataFrame") -> None:
         "dropped": "dropped",
         "share": "share dropped",
     }
-    show(f"Audit of {name}", header, rows, run=name)
+    show_table(f"Audit of {name}", header, rows, run=name)
 
 
 def _show_matrices(card: dict[str, Any]) -> None:
@@ -186,7 +185,7 @@ def _show_matrices(card: dict[str, Any]) -> None:
             [given, *(OutputCell(value, form) for value in values)]
             for given, values in zip(labels, card[key], strict=True)
         ]
-        show(title, ["given", *(f"truly {label}" for label in labels)], rows)
+        show_table(title, ["given", *(f"truly {label}" for label in labels)], rows)
     for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
         told = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
         console.print(f"Temperatures of {run}, by fold: {told}")
@@ -207,25 +206,29 @@ def _show_worst(rows: "pd.DataFrame") -> None:
         for w in rows.itertuples()
     ]
     header = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
-    show("The worst rows", header, cells, 8)
+    show_table("The worst rows", header, cells, 8)
 
 
 def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page: bool) -> None:
-    """Write the page on which people judge the worst rows, and say which verdicts the audit honours."""
+    """Write the page on which people review the worst rows, and print which reviews the audit follows."""
     import webbrowser
 
-    from competition.analysis.review_page import inspection_page
-    from competition.noise.reviews import count_reviews
+    from competition.analysis.review_page import render_review_page
+    from competition.noise.reviews import describe_reviews
 
     verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
     examples, products = pipeline.maker.examples, pipeline.maker.products
-    write_text(page, inspection_page(run, pipeline.card.train, flags, verdicts, examples, products))
+    write_text(
+        page, render_review_page(run, pipeline.card.train, flags, verdicts, examples, products)
+    )
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
         console.print(
-            f"{kept}: {count_reviews(verdicts)}, which the audit honours; without the file, it would not."
+            f"{kept}: {describe_reviews(verdicts)}. The audit follows these reviews; delete the file to forget them."
         )
     command = command_for(f"comp cleanlab --from {shell_quoted(run)} --verdicts FILE")
-    console.print(f"{page}: judge the worst rows there; `{command}` honours what it saves.")
+    console.print(
+        f"{page}: review the worst rows there, save the file, then `{command}` applies the reviews."
+    )
     if open_page and not webbrowser.open(page.resolve().as_uri()):
-        warn(f"no browser could be opened: open {page} by hand.")
+        warn(f"no browser could be opened: open {page} yourself.")

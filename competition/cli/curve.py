@@ -1,4 +1,4 @@
-"""`comp curve`: a learning curve by the number of training queries."""
+"""`comp curve`: a learning curve over the number of training queries."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -7,20 +7,20 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, progress
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.learning_curve import Point
+    from competition.analysis.learning_curve import CurvePoint
 
 
-@app.command(epilog=first_names("comp curve --queries 30 --queries 40"))
+@app.command(epilog=help_epilog("comp curve --queries 30 --queries 40"))
 def curve(
     ensemble: Annotated[
         str | None,
         typer.Argument(
-            help="Whose members are trained; the first of competition.toml unless named.",
+            help="The ensemble whose members to train; default: the first of competition.toml.",
             autocompletion=complete_recipe,
             show_default=False,
         ),
@@ -29,24 +29,24 @@ def curve(
         list[int] | None,
         typer.Option(
             min=1,
-            help="Training queries, once per size, beside all; unless named 250, 500 and 1,000 as far as they are at "
-            "most half of all, or a quarter and a half of all.",
+            help="A number of training queries; can be repeated. Default: 250, 500 and 1,000 (those up to half of all "
+            "queries), or a quarter and a half of all. All queries are always added.",
             show_default=False,
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train lexical, the members and the ensemble on more and more training queries: what would more rows buy?
+    """Train lexical, the members and the ensemble on more and more queries, to see what more rows would gain.
 
-    Every size holds those before it and is scored on the same held-out rows.
+    Each size includes the smaller ones, and all sizes are scored on the same held-out rows.
     """
-    from competition.analysis.learning_curve import Curve, meaning
-    from competition.analysis.report.charts import learning_curves
+    from competition.analysis.learning_curve import LearningCurve, describe_points
+    from competition.analysis.report.charts import plot_learning_curves
     from competition.pipeline.execute import execute
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
-    found = Curve.plan(space, queries or (), ensemble)
+    found = LearningCurve.plan(space, queries or (), ensemble)
     execute(space, found.steps())
     with progress("comparison"):
         points = found.points()
@@ -56,15 +56,17 @@ def curve(
         for task, of_task in shown.items()
         if of_task
     }
-    found.write(points, learning_curves(found.ensemble, panels))
+    found.write(points, plot_learning_curves(found.ensemble, panels))
     for of_task in filter(None, shown.values()):
         _show(of_task, found.floor)
     for of_task in filter(None, shown.values()):
-        console.print(meaning(of_task, found.floor))
+        console.print(describe_points(of_task, found.floor))
     console.print(f"Table: {found.path}    Picture: {found.path.with_suffix('.svg')}")
 
 
-def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, float, float]]]]:
+def _lines(
+    points: Sequence["CurvePoint"],
+) -> dict[str, list[tuple[int, tuple[float, float, float]]]]:
     """Return model -> training queries and score with its interval."""
     lines: dict[str, list[tuple[int, tuple[float, float, float]]]] = {}
     for point in points:
@@ -75,7 +77,7 @@ def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, 
     return lines
 
 
-def _show(points: Sequence["Point"], floor: str) -> None:
+def _show(points: Sequence["CurvePoint"], floor: str) -> None:
     from competition.scoring.tasks import TASKS
 
     first = points[0]
@@ -97,4 +99,4 @@ def _show(points: Sequence["Point"], floor: str) -> None:
         "" if first.group == "all" else f" with {first.group}"
     )
     title = f"{first.task}, out-of-fold, {scored}, by training queries"
-    show(title, header, rows, 3, task=first.task, group=first.group, floor=floor)
+    show_table(title, header, rows, 3, task=first.task, group=first.group, floor=floor)

@@ -1,38 +1,35 @@
-"""`comp doctor`: is all well here, and what mends it if not?"""
+"""`comp doctor`: find problems and name the command that fixes each."""
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 
 _LOOKS = {"well": ("ok", "green"), "look": ("look", "yellow"), "stop": ("STOP", "bold red")}
 
 
-@app.command(epilog=first_names("comp doctor", "comp doctor --json"))
+@app.command(epilog=help_epilog("comp doctor", "comp doctor --json"))
 def doctor(workspace: WorkspaceOption = HERE) -> None:
-    """Look at Python, packages, devices, disk and the workspace, and name the command that mends each problem.
+    """Check Python, packages, devices, disk and the workspace; name the command that fixes each problem.
 
-    Exit code 1 where something would stop `comp run`, else 0.
+    The exit code is 1 if something would stop `comp run`, else 0.
     """
-    from competition.analysis.doctor import examine
+    from competition.analysis.doctor import diagnose
 
     rows: list[list[object]] = []
     stops = 0
-    for found in examine(workspace):
+    for found in diagnose(workspace):
         text, style = _LOOKS[found.level]
-        rows.append(
-            [OutputCell(found.level, style=style, text=text), found.what, found.said, found.mend]
-        )
+        level = OutputCell(found.level, style=style, text=text)
+        rows.append([level, found.subject, found.message, found.fix])
         stops += found.level == "stop"
-    show(
-        "Health",
-        {"level": "", "what": "what", "said": "what was found", "mend": "what mends it"},
-        rows,
-        4,
-        stops=stops,
-    )
+
+    header = {"level": "", "what": "check", "said": "result", "mend": "fix"}
+    show_table("Health", header, rows, left=4, stops=stops)
     if stops:
-        console.print(f"{stops} of {len(rows)} findings stop `comp run`: mend them from the top.")
+        console.print(
+            f"{stops} of {len(rows)} checks would stop `comp run`: fix them from the top."
+        )
         raise typer.Exit(1)
-    console.print("Nothing stops `comp run`.")
+    console.print("Ready: `comp run` will work.")

@@ -1,14 +1,14 @@
-"""`comp folds`: which fold each query is in."""
+"""`comp folds`: assign queries to folds."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp folds"))
+@app.command(epilog=help_epilog("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
-    """Put queries into folds by their text, for both schemes, check for leaks and show what each fold holds."""
+    """Assign queries to five and to ten folds by their text, check for leaks and show the folds' labels."""
     from competition.config.recipe import SCHEMES
     from competition.data.folds import shared_with_test
     from competition.pipeline.execute import execute
@@ -31,11 +31,13 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
             rows.append(
                 [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in LABELS)]
             )
-        show(f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme)
+        show_table(
+            f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme
+        )
     shared = shared_with_test(examples)
     if shared:
         warn(
-            f"{len(shared)} train queries are test queries too, the first is query_id {shared[0]}."
+            f"{len(shared)} training queries have the text of a test query; the first is query_id {shared[0]}."
         )
     console.print(
         "No query text is in two folds." + ("" if made else " The files were up to date.")

@@ -1,4 +1,4 @@
-"""`comp init`: a new workspace."""
+"""`comp init`: make a new workspace."""
 
 import tomllib
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, app
-from competition.cli.output import as_toml, first_names, show
+from competition.cli.output import as_toml, help_epilog, show_table
 from competition.core.atomic import write_text
 from competition.core.commands import command_for
 from competition.core.console import console
@@ -15,52 +15,51 @@ from competition.core.errors import InputError
 from competition.core.workspace import FOLDERS, Workspace
 
 
-@app.command(epilog=first_names("comp init work"))
+@app.command(epilog=help_epilog("comp init work"))
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="The folder to make a workspace of.")
+        Path,
+        typer.Argument(metavar="[DIR]", help="The folder of the workspace; made if it is missing."),
     ] = HERE,
 ) -> None:
-    """Make a workspace: the folders for what the commands leave, and `competition.toml`, which explains itself."""
+    """Make a workspace: a folder with `competition.toml`, whose comments explain every setting."""
     from importlib.resources import files
 
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
         raise InputError(
-            f"{folder} is a workspace already: remove {workspace.settings_file} to start anew."
+            f"{folder} is a workspace already: remove {workspace.settings_file} to start again."
         )
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file, a workspace is a folder: choose another name.")
+        raise InputError(f"{folder} is a file, but a workspace is a folder: choose another name.")
+
     text = files("competition.config").joinpath("competition.toml").read_text(encoding="utf-8")
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)
-    show(
-        str(workspace.settings_file),
-        {"key": "key", "value": "value", "about": "what it says"},
-        _explained(text),
-        3,
-    )
-    bring, make, run = (
-        command_for(command, folder)
-        for command in ("comp data import PATH", "comp data sample", "comp run")
-    )
-    console.print(f"Next: {bring}, or {make}; then {run}")
+
+    header = {"key": "key", "value": "value", "about": "meaning"}
+    show_table(str(workspace.settings_file), header, _explained_keys(text), left=3)
+    import_rows = command_for("comp data import PATH", folder)
+    sample_rows = command_for("comp data sample", folder)
+    run = command_for("comp run", folder)
+    console.print(f"Next: {import_rows}, or {sample_rows}; then {run}")
 
 
-def _explained(text: str) -> list[list[object]]:
-    """The keys and tables of a TOML file, each with its value and the first sentence of the comment above it."""
+def _explained_keys(text: str) -> list[list[object]]:
+    """Return key, value and the first sentence of the comment above, for each key and table of a TOML file."""
     values = tomllib.loads(text)
     rows: list[list[object]] = []
     comment: list[str] = []
+
     for line in text.splitlines():
-        key = line.partition("=")[0].strip(" []")
         if line.startswith("#"):
             comment.append(line.removeprefix("#").strip())
-        elif key in values:
-            rows.append(
-                [key, as_toml(values[key]), " ".join(comment).split(". ")[0].removesuffix(".")]
-            )
-        if not line.startswith("#"):
-            comment = []
+            continue
+        key = line.partition("=")[0].strip(" []")
+        if key in values:
+            first_sentence = " ".join(comment).split(". ")[0].removesuffix(".")
+            rows.append([key, as_toml(values[key]), first_sentence])
+        comment = []
+
     return rows

@@ -1,4 +1,4 @@
-"""`comp leaderboard`: what was submitted, and what the competition answered."""
+"""`comp leaderboard`: the log of submissions and their public and private scores."""
 
 import math
 from dataclasses import asdict
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_task, opened, task_named
-from competition.cli.output import OutputCell, first_names, show
-from competition.cli.scores import MARK
+from competition.cli.options import complete_task, open_workspace, parse_task
+from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.scores import APPROXIMATE_MARK, mark_run
 from competition.core.commands import pasteable
 from competition.core.console import console
 from competition.core.workspace import Workspace
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 group = typer.Typer(
-    help="Show what was submitted, or record what the competition answered.",
+    help="Show the log of submissions, or record their public and private scores.",
     invoke_without_command=True,
-    epilog=first_names("comp leaderboard"),
+    epilog=help_epilog("comp leaderboard"),
 )
 app.add_typer(group, name="leaderboard")
 
 
 @group.callback()
 def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
-    """Show the log of submissions beside the competition's answers, newest last."""
+    """Show the log of submissions with their public and private scores, newest last."""
     context.obj = workspace
     if context.invoked_subcommand is None:
         from competition.scoring.leaderboard import read_log
@@ -37,114 +37,119 @@ def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> No
 
 
 @group.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp leaderboard add main --task task1 --public 0.8731",
         "comp leaderboard add main --task task2 --public 0.7412 --private 0.7398",
     )
 )
 def add(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A submission, a folder of submissions/.")],
-    public: Annotated[float | None, typer.Option(help="The public score, 0 to 1.")] = None,
-    private: Annotated[float | None, typer.Option(help="The private score, 0 to 1.")] = None,
+    name: Annotated[str, typer.Argument(help="The submission: a folder in submissions/.")],
+    public: Annotated[float | None, typer.Option(help="Its public score, 0 to 1.")] = None,
+    private: Annotated[float | None, typer.Option(help="Its private score, 0 to 1.")] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="Of which file; needed where the submission has several.",
+            help="The task that the score is for; needed if the submission answers several.",
             autocompletion=complete_task,
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Record what the competition answered to the newest file of a submission."""
+    """Record the score that the competition gave to the newest file of a submission."""
     from competition.scoring.leaderboard import read_log, record
 
-    space = opened(context, workspace)
-    asked = task_named(task).name if task else None
-    line = record(space, name, asked, {"public": public, "private": private})
+    space = open_workspace(context, workspace)
+    scored_task = parse_task(task).name if task else None
+    line = record(space, name, scored_task, {"public": public, "private": private})
     _show(space, read_log(space).loc[[line]])
 
 
 def _show(space: Workspace, log: "pd.DataFrame") -> None:
     from competition.scoring.basis import APPROXIMATE
 
+    # A heading of None is a column for JSON alone.
     header: dict[str, str | None] = {
         "time": "time (UTC)",
         "submission": "file",
         "task": None,
         "run": "run",
         "metric": None,
-    }
-    header |= {
         "out_of_fold": "out-of-fold [95 %]",
         "public": "public",
         "above": "above",
         "private": "private",
+        "can_move": None,
+        "full_depth": None,
+        "above_full_depth": None,
+        "basis": None,
     }
-    header |= dict.fromkeys(("can_move", "full_depth", "above_full_depth", "basis"))
-    show(
-        space.leaderboard.name,
-        header,
-        [
-            _cells({str(name): cell for name, cell in line.items()})
-            for line in log.to_dict("records")
-        ],
-        5,
-    )
+    lines = [{str(name): cell for name, cell in line.items()} for line in log.to_dict("records")]
+    show_table(space.leaderboard.name, header, [_cells(line) for line in lines], left=5)
+
     if log["public"].any():
-        console.print("above: the public score minus the out-of-fold score.")
-    _say_groups(log)
+        console.print("above: public score minus out-of-fold score.")
+    _print_ranking_scores(log)
     if (log["basis"] == APPROXIMATE).any():
         console.print(
-            f"{MARK} approximate: labels reached the out-of-fold score that they grade, see `comp run`."
+            f"{APPROXIMATE_MARK} approximate: the run has learned from labels that it is scored on; "
+            "`comp run` shows how."
         )
     if log.empty:
-        console.print(pasteable("Nothing was submitted yet: `comp submit` writes the files."))
+        console.print(pasteable("No submission yet: `comp submit` writes the files."))
 
 
-def _say_groups(log: "pd.DataFrame") -> None:
-    """Say what the newest line of each ranking scores over the lists that say something about ranking."""
-    newest = log[log["can_move"] != ""].drop_duplicates(["submission", "task"], keep="last")
+def _print_ranking_scores(log: "pd.DataFrame") -> None:
+    """Print the newest score of each ranking over the queries whose order can matter."""
+    ranked = log[log["can_move"] != ""]
+    newest = ranked.drop_duplicates(["submission", "task"], keep="last")
+
     for line in newest.to_dict("records"):
-        said = f"{line['submission']}/{line['task']}: {float(line['can_move']):.4f} over lists whose order matters"
+        sentence = (
+            f"{line['submission']}/{line['task']}: {float(line['can_move']):.4f} over queries whose "
+            "products have different labels"
+        )
         if line["full_depth"]:
-            said += f", {float(line['full_depth']):.4f} over lists of full depth"
+            sentence += f", {float(line['full_depth']):.4f} over queries with 10 or more products"
             if line["public"]:
-                said += f", which the public score is {float(line['public']) - float(line['full_depth']):+.4f} above"
-        console.print(f"{said}.")
+                above = float(line["public"]) - float(line["full_depth"])
+                sentence += f" (public score: {above:+.4f})"
+        console.print(f"{sentence}.")
 
 
 def _cells(line: dict[str, str]) -> list[object]:
-    from competition.scoring.basis import APPROXIMATE
+    """Return a line of the log as the cells of the table."""
     from competition.scoring.leaderboard import expected, minute
 
-    scores = ("out_of_fold", "low", "high", "public", "private", "can_move", "full_depth")
-    value, low, high, public, private, *groups = (
-        float(line[name]) if line[name] else None for name in scores
-    )
-    time = OutputCell(line["time"], text=minute(line["time"]))
-    own = (
-        None
-        if value is None
-        else expected(value, *(math.nan if end is None else end for end in (low, high)))
-    )
-    score = OutputCell(own and asdict(own) | {"queries": None}, text=str(own or ""))
-    above = None if public is None or value is None else public - value
-    file = OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}")
-    run = OutputCell(
-        line["run"], text=f"{line['run']} {MARK}" if line["basis"] == APPROXIMATE else line["run"]
-    )
-    above_deep = None if public is None or groups[1] is None else public - groups[1]
-    told = [line["task"], run, line["metric"]]
+    def number(column: str) -> float | None:
+        return float(line[column]) if line[column] else None
+
+    def difference(column: str) -> OutputCell:
+        """Return the public score minus another."""
+        if public is None or (other := number(column)) is None:
+            return OutputCell(None, "+.4f")
+        return OutputCell(public - other, "+.4f")
+
+    public = number("public")
+    out_of_fold = number("out_of_fold")
+    score = None
+    if out_of_fold is not None:
+        # Fewer than ten queries have no interval.
+        bounds = (number("low"), number("high"))
+        score = expected(out_of_fold, *(math.nan if end is None else end for end in bounds))
+
     return [
-        time,
-        file,
-        *told,
-        score,
+        OutputCell(line["time"], text=minute(line["time"])),
+        OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}"),
+        line["task"],
+        mark_run(line["run"], line["basis"]),
+        line["metric"],
+        OutputCell(score and asdict(score) | {"queries": None}, text=str(score or "")),
         public,
-        OutputCell(above, "+.4f"),
-        private,
-        *groups,
-        above_deep,
+        difference("out_of_fold"),
+        number("private"),
+        number("can_move"),
+        number("full_depth"),
+        difference("full_depth"),
         line["basis"],
     ]

@@ -1,4 +1,4 @@
-"""What several commands parse alike, and how a shell completes it."""
+"""Options that several commands share, with shell completion."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def complete_task(incomplete: str) -> list[str]:
-    """The tasks that begin like what was typed."""
+    """Return the tasks that begin with what was typed."""
     from competition.scoring.tasks import TASKS
 
     return [name for name in TASKS if name.startswith(incomplete)]
 
 
 def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
-    """The recipes of the workspace, and those that are built in, that begin like what was typed."""
+    """Return the workspace's and the built-in recipes that begin with what was typed."""
     from competition.config.settings import recipe_names
 
     workspace = Workspace(context.params.get("workspace") or HERE)
@@ -29,12 +29,12 @@ def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
 
 
 TaskOption = Annotated[
-    str, typer.Option(help="The task that it answers.", autocompletion=complete_task)
+    str, typer.Option(help="The task: task1, task2 or task3.", autocompletion=complete_task)
 ]
 
 
-def task_named(name: str) -> "Task":
-    """The task called `name`; raises InputError with the nearest name."""
+def parse_task(name: str) -> "Task":
+    """Return the task called `name`; raise InputError with the nearest name if there is none."""
     from competition.scoring.tasks import TASKS
 
     if name not in TASKS:
@@ -42,13 +42,8 @@ def task_named(name: str) -> "Task":
     return TASKS[name]
 
 
-def opened(context: typer.Context, workspace: Path) -> Workspace:
-    """The workspace that was named behind a subcommand, or before it."""
-    return Workspace.open(context.obj if workspace == HERE else workspace)
-
-
-def tracker_named(name: str) -> str:
-    """The experiment tracker called `name`; raises InputError with the nearest name."""
+def parse_tracker(name: str) -> str:
+    """Return the name of an experiment tracker; raise InputError with the nearest name if unknown."""
     from typing import get_args
 
     from competition.config.keys import Tracker
@@ -57,3 +52,8 @@ def tracker_named(name: str) -> str:
     if name not in known:
         raise unknown_name("tracker", name, known)
     return name
+
+
+def open_workspace(context: typer.Context, workspace: Path) -> Workspace:
+    """Open the workspace of a subcommand, whose `-w` may stand before it: `comp data -w work sample`."""
+    return Workspace.open(context.obj if workspace == HERE else workspace)

@@ -1,8 +1,9 @@
-"""What a command prints: tables for people, or with `--json` one document for machines. Both come from `show`.
+"""What a command prints: tables for people, or with `--json` one document for scripts.
 
-The document is `{"command", "exit_code", "error", "tables"}`. `error` is a sentence or null; a
-table is `{"title", "about", "rows"}`, where `about` says what all rows share and a row is key ->
-value. Estimates are `{"value", "low", "high", "queries"}`, what is unknown is null.
+Both come from `show_table`. The document is `{"command", "exit_code", "error", "tables"}`. `error`
+is a sentence or null; a table is `{"title", "about", "rows"}`, where `about` holds what all rows
+share and a row maps keys to values. Estimates are `{"value", "low", "high", "queries"}`; what is
+unknown is null.
 """
 
 import codecs
@@ -25,80 +26,98 @@ from competition.core.commands import set_workspace
 from competition.core.console import PLAIN_WIDTH, console, results
 from competition.core.errors import escape_controls
 
-EVERYWHERE = "--json, --quiet and --debug go with every command, wherever they stand."
+GLOBAL_OPTIONS = "Every command also takes --json, --quiet and --debug, anywhere on the line."
 
 
 @dataclass(frozen=True)
 class OutputCell:
-    """A value as machines get it, and how people see it: formatted, in a style of Rich, or as another `text`."""
+    """A cell of a table.
+
+    Attributes:
+        value: what a JSON document holds.
+        number_format: how people see a number, as in `format(value, number_format)`.
+        style: a style of Rich.
+        text: what people see in place of the formatted value.
+    """
 
     value: object
-    form: str = ""
+    number_format: str = ""
     style: str = ""
     text: str | None = None
 
-    def shown(self) -> Text:
-        """The cell of a table."""
-        return Text(
-            escape_controls(_text(self.value, self.form) if self.text is None else self.text),
-            style=self.style,
-        )
+    def as_text(self) -> Text:
+        """Return the cell as people see it."""
+        text = _format(self.value, self.number_format) if self.text is None else self.text
+        return Text(escape_controls(text), style=self.style)
 
 
 class _Document:
-    """What the running command has shown; none of it is kept unless machines read it."""
+    """The tables that the running command has shown; empty unless `--json` is given."""
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.enabled = False
         self.tables: list[dict[str, Any]] = []
 
 
 _document = _Document()
 
 
-# How signs that a terminal or a log cannot encode are written; others become their number.
-_SPELLED = dict(zip("■◧▲·─━│┃╇┼…–—×≥≤↑↓→←“”‘’", "#+!.--||++.--x><^v><\"\"''", strict=True))
+# ASCII for the signs that a terminal or a log file may be unable to encode.
+_SIGNS = "■◧▲·─━│┃╇┼…–—×≥≤↑↓→←“”‘’"
+_ASCII = "#+!.--||++.--x><^v><\"\"''"
+_REPLACEMENTS = dict(zip(_SIGNS, _ASCII, strict=True))
 
 
-def _spell(error: UnicodeError) -> tuple[str, int]:
-    """What stands for the characters that an encoding lacks, one for one where there is one."""
+def _replacement(error: UnicodeError) -> tuple[str, int]:
+    """Return ASCII for the characters that an encoding lacks: a similar sign, else their number."""
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
-    return "".join(_SPELLED.get(c) or ascii(c)[1:-1] for c in lacking), error.end
+    return "".join(_REPLACEMENTS.get(c) or ascii(c)[1:-1] for c in lacking), error.end
 
 
-def spell_out() -> None:
-    """Let nothing that is printed fail for the encoding of stdout or stderr, which a pipe or a log file may choose."""
-    codecs.register_error("spell-out", _spell)
+def replace_unencodable() -> None:
+    """Keep printing from failing where stdout or stderr, a pipe or a log, cannot encode a sign."""
+    codecs.register_error("similar-ascii", _replacement)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # what tests and notebooks put there encodes nothing
-            stream.reconfigure(errors="spell-out")
+        # Tests and notebooks put other objects there, which do not encode.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="similar-ascii")
 
 
-def begin(quiet: bool, machine: bool) -> None:
-    """Start a command: `quiet` shows results and nothing else, for a `machine` they become a document."""
-    spell_out()
-    _document.wanted, _document.tables = machine, []
+def start_output(quiet: bool, as_json: bool) -> None:
+    """Set up the output of a command.
+
+    Args:
+        quiet: print only results, warnings and errors.
+        as_json: collect tables for one JSON document on stdout; everything else goes to stderr.
+    """
+    replace_unencodable()
     set_workspace(Path())
-    console.quiet, console.stderr = quiet or not distributed.is_main_process(), machine
-    results.quiet = not distributed.is_main_process()
+    _document.enabled = as_json
+    _document.tables = []
+
+    # Of several processes, only the main one speaks.
+    main_process = distributed.is_main_process()
+    console.quiet = quiet or not main_process
+    console.stderr = as_json
+    results.quiet = not main_process
 
 
-def finish(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
-    """End a command: print the document where it is wanted."""
-    if _document.wanted and distributed.is_main_process():
-        told = {
-            "command": command,
-            "exit_code": exit_code,
-            "error": error,
-            "tables": _document.tables,
-        }
-        print(json.dumps(told, indent=2, allow_nan=False))
+def finish_output(command: str | None, exit_code: int = 0, error: str | None = None) -> None:
+    """End the output of a command: with `--json`, print the document."""
+    if not _document.enabled or not distributed.is_main_process():
+        return
+
+    document = {
+        "command": command,
+        "exit_code": exit_code,
+        "error": error,
+        "tables": _document.tables,
+    }
+    print(json.dumps(document, indent=2, allow_nan=False))
 
 
-def show(
+def show_table(
     title: str,
     header: Sequence[str] | Mapping[str, str | None],
     rows: Sequence[Sequence[object]],
@@ -109,96 +128,94 @@ def show(
 
     Args:
         title: of the table.
-        header: the columns, or the key of each for machines -> its heading for people; None where
-            they do without.
-        rows: cells; what is no text goes to machines as it is, see `Cell` for how people see it.
-        left: how many columns are text, which stands on the left; the others are numbers. People
-            see narrow tables: what is usual should fit into 100 columns. A row becomes lines where
-            a terminal is narrower than its words.
-        about: what all rows share, for machines.
+        header: the columns, or JSON key -> heading; a heading of None is a column for JSON alone.
+        rows: cells, as values or as `OutputCell`.
+        left: how many columns are text and aligned left; the others are numbers. Tables should
+            usually fit into 100 columns; where a terminal is too narrow, rows become lines.
+        about: what all rows share, for JSON.
     """
     headings = dict(header) if isinstance(header, Mapping) else {name: name for name in header}
-    if _document.wanted:
-        named = [dict(zip(headings, map(_plain, row), strict=True)) for row in rows]
-        _document.tables.append({"title": title, "about": _plain(about), "rows": named})
+    if _document.enabled:
+        records = [dict(zip(headings, map(_as_json, row), strict=True)) for row in rows]
+        _document.tables.append({"title": title, "about": _as_json(about), "rows": records})
         return
+
+    visible = [name is not None for name in headings.values()]
+    cells = [[_cell_text(cell) for cell in compress(row, visible)] for row in rows]
+
     table = Table(header_style="bold", show_edge=False, pad_edge=False)
-    seen = [name is not None for name in headings.values()]
     for i, name in enumerate(headings.values()):
         if name is not None:
             table.add_column(name, justify="left" if i < left else "right", overflow="fold")
-    cells = [
-        [
-            (cell if isinstance(cell, OutputCell) else OutputCell(cell)).shown()
-            for cell in compress(row, seen)
-        ]
-        for row in rows
-    ]
     for row in cells:
         table.add_row(*row)
-    results.print(
-        Text(title, style="italic")
-    )  # a title of the table's would be wrapped at its width
-    if (
-        Measurement.get(results, results.options.update(width=PLAIN_WIDTH), table).minimum
-        <= results.width
-    ):
+
+    # Printed apart, because Rich wraps a table's own title at the table's width.
+    results.print(Text(title, style="italic"))
+    unlimited = results.options.update(width=PLAIN_WIDTH)
+    if Measurement.get(results, unlimited, table).minimum <= results.width:
         results.print(table)
-        return
-    names = [name for name in headings.values() if name is not None]
-    for row in cells:
-        _print_lines(names, row)
+    else:
+        _print_lines([name for name in headings.values() if name is not None], cells)
 
 
-def _print_lines(names: Sequence[str], cells: Sequence[Text]) -> None:
-    """A row, where a terminal is too narrow for the words of a table: a line for each cell that is not empty."""
-    for i, (name, cell) in enumerate(zip(names, cells, strict=True)):
-        if cell.plain:
-            results.print(Text.assemble("" if i == 0 else "  ", f"{name}: " if name else "", cell))
+def _cell_text(cell: object) -> Text:
+    return (cell if isinstance(cell, OutputCell) else OutputCell(cell)).as_text()
 
 
-def first_names(*lines: str) -> str:
-    """The end of a command's help: commands that work as they stand, which a test runs; `\\b` keeps their lines."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines), "", EVERYWHERE])
+def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """Print a table for a narrow terminal: each cell that is not empty on a line of its own."""
+    for row in rows:
+        for i, (heading, cell) in enumerate(zip(headings, row, strict=True)):
+            if cell.plain:
+                indent = "" if i == 0 else "  "
+                label = f"{heading}: " if heading else ""
+                results.print(Text.assemble(indent, label, cell))
+
+
+def help_epilog(*examples: str) -> str:
+    """Return the end of a command's help: examples, which a test runs, and the global options."""
+    # Click re-wraps paragraphs, but not one that begins with \\b.
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in examples), "", GLOBAL_OPTIONS])
 
 
 def as_toml(value: object) -> OutputCell:
-    """The value of a key as it is written in a TOML file; keys of a table stand beside each other."""
+    """Return the value of a key as a TOML file has it; the keys of a table on one line."""
     if isinstance(value, Mapping):
-        return OutputCell(
-            value, text=", ".join(f"{key} = {as_toml(each).text}" for key, each in value.items())
-        )
+        pairs = (f"{key} = {as_toml(each).text}" for key, each in value.items())
+        return OutputCell(value, text=", ".join(pairs))
     return OutputCell(value, text=json.dumps(value, ensure_ascii=False))
 
 
-def _text(value: object, form: str = "") -> str:
-    """A value as people read it: whole numbers with commas, fractions with four digits, nothing for None."""
-    value = _number(value)
+def _format(value: object, number_format: str = "") -> str:
+    """Return a value as people read it: integers with commas, fractions with four digits."""
+    value = _as_python(value)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if not form and isinstance(value, int | float):
-        form = ",d" if isinstance(value, int) else ",.4f"
-    return format(value, form)
+    if not number_format and isinstance(value, int | float):
+        number_format = ",d" if isinstance(value, int) else ",.4f"
+    return format(value, number_format)
 
 
-def _plain(value: object) -> Any:
-    """A value as JSON takes it."""
+def _as_json(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Return a value as JSON holds it; NaN and infinity become null."""
     if isinstance(value, OutputCell):
-        return _plain(value.value)
+        return _as_json(value.value)
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
+        return _as_json(asdict(value))
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _as_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    value = _number(value)
+        return [_as_json(each) for each in value]
+
+    value = _as_python(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _number(value: object) -> object:
-    """NumPy's numbers as Python's; anything else as it is."""
+def _as_python(value: object) -> object:
+    """Return a NumPy number as Python's, anything else as it is."""
     return value.item() if hasattr(value, "item") else value

@@ -1,4 +1,4 @@
-"""`comp predict`: rows of a file, scored by a run."""
+"""`comp predict`: score the rows of a file with a trained run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import InputError, escape_controls, join_names
 from competition.core.workspace import Workspace
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp predict new.csv",
         "comp predict new.parquet --from lexical --out scored.csv",
         "comp predict log.csv --map query=search --map product_title=name",
@@ -26,7 +26,7 @@ def predict(
     file: Annotated[
         Path,
         typer.Argument(
-            help="A .csv or .parquet file, perhaps packed, with the columns query and product_title, others if known."
+            help="A .csv or .parquet file (also .gz, .zip, .bz2, .xz) with columns query and product_title."
         ),
     ],
     run: Annotated[
@@ -34,26 +34,35 @@ def predict(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="A recipe or an ensemble's run, such as blend-task1; default_recipe unless named.",
+            help="A recipe, or an ensemble's run such as blend-task1; default: default_recipe.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where to, .csv or .parquet; FILE-RUN beside it unless named."
+            metavar="FILE",
+            help="Where to write, .csv or .parquet; default: FILE-RUN.csv beside FILE.",
         ),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of a CSV file, such as cp1252.")] = "utf-8",
-    locale: Annotated[str, typer.Option(help="Of rows that name none.")] = "us",
+    encoding: Annotated[
+        str, typer.Option(help="The encoding of a CSV file, such as cp1252.")
+    ] = "utf-8",
+    locale: Annotated[str, typer.Option(help="The locale of rows without one.")] = "us",
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", metavar="OURS=NAME", help="The column NAME is what OURS says; may be repeated."
+            "--map",
+            metavar="OURS=NAME",
+            help="Read the column OURS from the column NAME; can be repeated.",
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Score new rows: FILE in its order, each row with score, class and probabilities as far as the run has them."""
+    """Score new rows: write FILE with the run's score, class and class probabilities added to each row.
+
+    Optional columns: product_brand, product_color, product_bullet_point, product_description and
+    product_locale.
+    """
     from competition.pipeline.new_rows import (
         check_target,
         read_file,
@@ -69,7 +78,7 @@ def predict(
     called = read_map(columns or [])
     target = out or target_beside(file, name)
     if target.resolve() == file.resolve():
-        raise InputError(f"{target} is the file that is read: name another with --out.")
+        raise InputError(f"{target} is the input file itself: choose another with --out.")
     scorer = Scorer(pipeline, name)
     table = read_file(file, encoding)
     check_target(target, table, scorer.columns)
@@ -77,11 +86,11 @@ def predict(
     for remark in rows.remarks:
         warn(remark)
     if rows.unread:
-        console.print(f"Copied, not read: {escape_controls(join_names(rows.unread))}")
+        console.print(f"Columns copied but not used: {escape_controls(join_names(rows.unread))}")
     if trained := scorer.trained_on(rows):
         warn(
-            f"{name} was trained on {trained:,} of these {len(table):,} rows (locale, query and title agree): what it "
-            "says of them is no measure of what it says of new ones."
+            f"{name} was trained on {trained:,} of these {len(table):,} rows (same locale, query and title): for "
+            "them, its scores are better than for new rows."
         )
     said = scorer.answer(rows)
     write_file(target, table, said)
@@ -90,7 +99,7 @@ def predict(
 
 
 def _show(title: str, said: "pd.DataFrame") -> None:
-    """How many rows are of each class, and the scores from the lowest to the highest."""
+    """Show how many rows are of each class, and the range of the scores."""
     from competition.pipeline.scorer import PREDICTED, SCORE
 
     for column in PREDICTED.values():
@@ -100,7 +109,7 @@ def _show(title: str, said: "pd.DataFrame") -> None:
                 [name, count, OutputCell(count / len(said), ".3f")]
                 for name, count in counts.items()
             ]
-            show(title, ["predicted", "rows", "share"], rows)
+            show_table(title, ["predicted", "rows", "share"], rows)
     if SCORE in said:
         low, median, high = said[SCORE].quantile([0, 0.5, 1])
         console.print(f"Scores: {low:.4f} to {high:.4f}, median {median:.4f}")

@@ -1,23 +1,23 @@
-"""`comp pretrain`: let an encoder learn from the catalogue's text before any recipe is fine-tuned from it."""
+"""`comp pretrain`: pre-train an encoder on the catalogue's text, for recipes to fine-tune."""
 
 from typing import Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp pretrain"))
+@app.command(epilog=help_epilog("comp pretrain"))
 def pretrain(
     recipe: Annotated[
-        str, typer.Option(help='The recipe, one that says model = "pretraining".')
+        str, typer.Option(help='The recipe, one with model = "pretraining".')
     ] = "pretrained",
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Pre-train an encoder on product text; recipes start from it with `encoder = "pretrained"`."""
+    """Pre-train an encoder on the text of the products; recipes use it with `encoder = "pretrained"`."""
     from competition.models.encoder.pretraining_card import best_epoch, read_epochs
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
@@ -43,9 +43,7 @@ def pretrain(
         "held_out": "held-out titles [95 %]",
         **{task: task for task in tasks},
     }
-    show(title, header, rows, recipe=recipe, kept=best.number, folder=folder)
+    show_table(title, header, rows, recipe=recipe, kept=best.number, folder=folder)
     done = "done" if made else "nothing to do, everything is up to date"
-    console.print(f"{recipe}: {done}. Epoch {best.number} is kept. Files: {folder}")
-    console.print(
-        f"Recipes start from it with encoder = {recipe!r} in [overrides] of competition.toml."
-    )
+    console.print(f"{recipe}: {done}. The best epoch is {best.number}. Files: {folder}")
+    console.print(f"To fine-tune it, set encoder = {recipe!r} in [overrides] of competition.toml.")

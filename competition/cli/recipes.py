@@ -1,12 +1,12 @@
-"""`comp recipes`: which recipes there are, and what one is made of."""
+"""`comp recipes`: list the recipes, or show one key by key."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, as_toml, first_names, show
+from competition.cli.output import OutputCell, as_toml, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -17,7 +17,7 @@ _OWN_COLUMN = {"kind", "scheme"}
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp recipes", "comp recipes c1", "comp recipes six-model.lightgbm.thresholds"
     )
 )
@@ -25,15 +25,14 @@ def recipes(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="A recipe, shown key by key.", autocompletion=complete_recipe
+            metavar="[NAME]", help="A recipe to show key by key.", autocompletion=complete_recipe
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """List the recipes and what each differs in from the default, or show one with every key resolved.
+    """List the recipes with the keys they change, or show every key of one and where its value comes from.
 
-    The default is what a recipe would be that says nothing itself: the preset's size, the seed of
-    competition.toml.
+    Keys that a recipe does not set come from [overrides] and the preset of competition.toml.
     """
     from competition.config.explain import explain
     from competition.config.settings import load_settings, recipe_names
@@ -43,17 +42,18 @@ def recipes(
     if name is not None:
         _show_one(explain(space, settings, name))
         return
-    found = [explain(space, settings, each) for each in recipe_names(space)]
+
+    explained = [explain(space, settings, each) for each in recipe_names(space)]
     header = {
         "recipe": "recipe",
         "named": "in use",
         "predicts": "predicts",
         "folds": "folds",
-        "differs": "differs in",
+        "differs": "keys that differ from the default",
     }
-    show("Recipes", header, [_row(each) for each in found], 5, preset=settings.preset)
+    show_table("Recipes", header, [_row(each) for each in explained], 5, preset=settings.preset)
     console.print(
-        "One key by key: comp recipes NAME. One of your own: a file recipes/NAME.toml in the workspace."
+        "Show a recipe key by key: comp recipes NAME. Add your own: a file recipes/NAME.toml in the workspace."
     )
 
 
@@ -65,20 +65,23 @@ def _row(each: "Explained") -> list[object]:
     return [recipe.name, each.named, predicts, folds, as_toml(differing)]
 
 
-def _show_one(found: "Explained") -> None:
-    def cell(value: Any, style: str) -> OutputCell:
+def _show_one(explained: "Explained") -> None:
+    def cell(value: object, style: str) -> OutputCell:
         return OutputCell(value, style=style, text=as_toml(value).text)
 
-    header = {"key": "key", "value": "value", "source": "from", "default": "default"}
     rows = []
-    for key in found.keys:
+    for key in explained.keys:
         style = "bold" if key.differs else ""
         default = cell(key.default, "dim") if key.differs else ""
         rows.append(
             [OutputCell(key.name, style=style), cell(key.value, style), key.source, default]
         )
-    recipe = found.recipe
-    title = f'{recipe.name}, model = "{recipe.model}"' + (
-        f": {recipe.about}" if recipe.about else ""
+
+    recipe = explained.recipe
+    title = f'{recipe.name}, model = "{recipe.model}"'
+    if recipe.about:
+        title += f": {recipe.about}"
+    header = {"key": "key", "value": "value", "source": "from", "default": "default"}
+    show_table(
+        title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about
     )
-    show(title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about)

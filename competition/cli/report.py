@@ -1,4 +1,4 @@
-"""`comp report`: one page of what the workspace knows."""
+"""`comp report`: write one HTML page about the workspace."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,25 +6,25 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import first_names
+from competition.cli.output import help_epilog
 from competition.core.atomic import write_text
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp report", "comp report --out page.html"))
+@app.command(epilog=help_epilog("comp report", "comp report --out page.html"))
 def report(
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The page; reports/report.html unless named."),
+        typer.Option(metavar="FILE", help="Where to write the page; default: reports/report.html."),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Write one HTML page, which works offline: scores, differences, errors, training, cost, and what is missing."""
-    from competition.analysis.report.page import report_page
+    """Write one HTML page that works offline: scores, differences, errors, training and cost of all runs."""
+    from competition.analysis.report.page import render_report
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     page = out or space.report
-    write_text(page, report_page(Pipeline(space)))
+    write_text(page, render_report(Pipeline(space)))
     console.print(f"{page}: open it in a browser.")

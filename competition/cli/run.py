@@ -1,15 +1,18 @@
-"""`comp run`: everything that is missing, in order, to the submissions."""
+"""`comp run`: make everything that is missing, from folds to submissions."""
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import first_names
+from competition.cli.output import help_epilog
 from competition.cli.scores import explain_marks, show_scores
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp run"))
+@app.command(epilog=help_epilog("comp run"))
 def run(workspace: WorkspaceOption = HERE) -> None:
-    """Do what is missing or out of date, in order: folds, training, audit, ensembles, submissions; then the scores."""
+    """Run every step that is missing or out of date: folds, training, audit, ensembles, submission, scores.
+
+    Steps that are up to date are skipped. A run that was interrupted continues where it stopped.
+    """
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import SUBMISSION, Pipeline
 

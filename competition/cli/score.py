@@ -1,4 +1,4 @@
-"""`comp score`: grade a file against the labels of the test rows."""
+"""`comp score`: grade an answer file with the labels of the test rows."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,67 +6,74 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import TaskOption, task_named
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.options import TaskOption, parse_task
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 from competition.core.errors import pluralize, unknown_name
 from competition.core.workspace import Workspace
 
 
-@app.command(epilog=first_names("comp score submissions/main/task1.csv --task task1"))
+@app.command(epilog=help_epilog("comp score submissions/main/task1.csv --task task1"))
 def score(
     file: Annotated[Path, typer.Argument(help="An answer file.")],
     task: TaskOption,
     protocol: Annotated[
-        str, typer.Option(help="paper, or released-script, which swaps the gains of S and C.")
+        str,
+        typer.Option(
+            help="The gains: `paper`, or `released-script`, which swaps substitute and complement."
+        ),
     ] = "paper",
     allow_missing: Annotated[
-        bool, typer.Option(help="Grade a file that lacks rows; they add nothing.")
+        bool,
+        typer.Option(help="Grade a file that lacks rows; the missing rows count as wrong."),
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Grade an answer file: the task's metric over all queries and per locale, with intervals over queries."""
+    """Grade an answer file: the task's metric over all queries and per locale, with 95 % intervals."""
     from competition.data import store
     from competition.scoring.evaluation import estimates
     from competition.scoring.submissions import check_answer, grade, read_answer
     from competition.scoring.tasks import GAINS
 
-    asked = task_named(task)
+    answered_task = parse_task(task)
     if protocol not in GAINS:
         raise unknown_name("protocol", protocol, GAINS)
+
     examples = store.load_examples(Workspace.open(workspace))
-    answer = read_answer(file, str(file), asked)
-    check_answer(answer, str(file), asked, examples, complete=not allow_missing)
-    counts = grade(answer, asked, examples, protocol)
+    answer = read_answer(file, str(file), answered_task)
+    check_answer(answer, str(file), answered_task, examples, complete=not allow_missing)
+    counts = grade(answer, answered_task, examples, protocol)
+
     rows = [
         [
             metric,
             group,
-            e.queries,
-            OutputCell(e.value, ".6f"),
-            OutputCell([e.low, e.high], text=e.interval()),
+            estimate.queries,
+            OutputCell(estimate.value, ".6f"),
+            OutputCell([estimate.low, estimate.high], text=estimate.interval()),
         ]
         for metric, groups in estimates(counts).items()
-        for group, e in groups.items()
+        for group, estimate in groups.items()
     ]
-    show(
+    header = {
+        "metric": "metric",
+        "group": "group",
+        "queries": "queries",
+        "score": "score",
+        "interval": "95 % interval",
+    }
+    show_table(
         f"{file.name}, {task}, protocol {protocol}",
-        {
-            "metric": "metric",
-            "group": "queries of",
-            "queries": "count",
-            "score": "score",
-            "interval": "95 % interval",
-        },
+        header,
         rows,
-        2,
+        left=2,
         file=file,
-        task=asked.name,
+        task=answered_task.name,
         protocol=protocol,
         ungraded=counts.ungraded,
     )
+
     if counts.ungraded:
-        said = "scored 0" if protocol == "released-script" else "left out"
-        console.print(
-            f"Without any gain, hence {said}: {pluralize(counts.ungraded, 'query', 'queries')}."
-        )
+        handling = "scored 0" if protocol == "released-script" else "left out"
+        queries = pluralize(counts.ungraded, "query", "queries")
+        console.print(f"{queries} without a relevant product: {handling}.")

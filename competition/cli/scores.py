@@ -1,84 +1,98 @@
-"""How a table of scores is shown."""
+"""Tables of scores, as `comp run`, `comp stack` and `comp leaderboard` show them."""
 
 import math
 from typing import TYPE_CHECKING
 
-from competition.cli.output import OutputCell, show
+from competition.cli.output import OutputCell, show_table
 from competition.core.console import console
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MARK = "~"  # behind the name of a run whose score is approximate
+# Stands behind the name of a run whose score is approximate.
+APPROXIMATE_MARK = "~"
+
+
+def mark_run(run: str, basis: str) -> OutputCell:
+    """Return the cell of a run's name, marked where its score is approximate."""
+    from competition.scoring.basis import APPROXIMATE
+
+    return OutputCell(run, text=f"{run} {APPROXIMATE_MARK}" if basis == APPROXIMATE else run)
 
 
 def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None:
-    """Print the lines of a scoreboard that are of one task, split and group.
+    """Show the lines of a scoreboard that share task, split and group.
 
     Args:
         lines: with the columns of `scoreboard.COLUMNS`.
-        floor: the heading of the difference to the floor.
-        narrow: whether people do without the difference to the baseline, since the names of runs
+        floor: the heading of the difference from the run that others are compared with.
+        narrow: leave the difference from the trivial baseline to JSON, because the names of runs
             are long.
     """
     from competition.core.errors import pluralize
-    from competition.scoring.basis import APPROXIMATE
 
     first = lines.iloc[0]
     rows = [
         [
-            OutputCell(
-                line.run, text=f"{line.run} {MARK}" if line.basis == APPROXIMATE else str(line.run)
-            ),
-            *(
-                _cell(line, name, sign)
-                for name, sign in (("score", ""), ("above_baseline", "+"), ("above_floor", "+"))
-            ),
+            mark_run(str(line.run), str(line.basis)),
+            _estimate(line, "score"),
+            _estimate(line, "above_baseline", "+"),
+            _estimate(line, "above_floor", "+"),
             line.basis,
             line.label_paths,
-            _cell(line, "flatters", "+"),
+            _estimate(line, "flatters", "+"),
         ]
         for line in lines.itertuples()
     ]
-    queries = pluralize(int(first["queries"]), "query", "queries")
-    queries += "" if first["group"] == "all" else f" with {first['group']}"
-    header: dict[str, str | None] = {"run": "run", "score": f"{first['metric']} [95 %]"}
-    header |= {
+
+    header: dict[str, str | None] = {
+        "run": "run",
+        "score": f"{first['metric']} [95 %]",
         "above_baseline": None if narrow else f"minus {first['baseline']}",
         "above_floor": floor,
+        "basis": None,
+        "label_paths": None,
+        "flatters": None,
     }
-    header |= dict.fromkeys(("basis", "label_paths", "flatters"))
-    about = {
-        name: first[name] for name in ("task", "split", "group", "metric", "baseline", "floor")
-    }
-    show(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
+    queries = pluralize(int(first["queries"]), "query", "queries")
+    if first["group"] != "all":
+        queries += f" with {first['group']}"
+    shared = ("task", "split", "group", "metric", "baseline", "floor")
+    about = {name: first[name] for name in shared}
+    show_table(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
 
 
 def explain_marks(board: "pd.DataFrame") -> None:
-    """Say once, behind the tables of a scoreboard, which scores are approximate, why, and by how much they flatter."""
+    """Explain, below the tables of a scoreboard, which scores are approximate and why."""
     from competition.scoring.basis import APPROXIMATE
 
     marked = board[board["basis"] == APPROXIMATE]
     if marked.empty:
         return
-    console.print(f"{MARK} approximate: the labels that a run is scored on reached it through")
+
+    console.print(
+        f"{APPROXIMATE_MARK} approximate: the run has learned from labels that it is scored on, through"
+    )
     for run, lines in marked.groupby("run", sort=False):
-        sizes = lines.dropna(subset="flatters").drop_duplicates("task")
-        measured = [
-            f"flatters {line.task} by {_cell(line, 'flatters', '+').shown()}"
-            for line in sizes.itertuples()
+        measured = lines.dropna(subset="flatters").drop_duplicates("task")
+        bias = [
+            f"inflates {line.task} by {_estimate(line, 'flatters', '+').as_text()}"
+            for line in measured.itertuples()
         ]
-        console.print(f"  {run}: {'; '.join([lines['label_paths'].iloc[0], *measured])}")
+        console.print(f"  {run}: {'; '.join([lines['label_paths'].iloc[0], *bias])}")
     if marked["flatters"].isna().all():
-        console.print("  `comp audit-leaks --deep` measures by how much that flatters.")
+        console.print("  `comp audit-leaks --deep` measures by how much that inflates the score.")
 
 
-def _cell(line: object, name: str, sign: str = "") -> OutputCell:
+def _estimate(line: object, name: str, sign: str = "") -> OutputCell:
+    """Return the cell of a score or a difference with its interval, from columns that begin with `name`."""
     from competition.scoring.metrics import Estimate
 
-    value, low, high, queries = (
-        getattr(line, key) for key in (name, f"{name}_low", f"{name}_high", "queries")
-    )
-    known = value is not None and value == value  # a gap of the table is NaN
-    low, high = (math.nan if end is None else end for end in (low, high))
-    return OutputCell(Estimate(value, low, high, int(queries)) if known else None, sign)
+    columns = (name, f"{name}_low", f"{name}_high", "queries")
+    value, low, high, queries = (getattr(line, column) for column in columns)
+    if value is None or math.isnan(value):
+        return OutputCell(None, sign)
+
+    # A score over fewer than ten queries has no interval.
+    low, high = (math.nan if bound is None else bound for bound in (low, high))
+    return OutputCell(Estimate(value, low, high, int(queries)), sign)

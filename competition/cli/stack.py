@@ -1,4 +1,4 @@
-"""`comp stack`: cross-fit an ensemble by every method and compare."""
+"""`comp stack`: fit an ensemble by every method and compare the methods."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,47 +6,45 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.cli.scores import explain_marks, show_scores
 from competition.core.console import console, progress
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.ensemble_study import Stacks
+    from competition.analysis.ensemble_study import EnsembleStudy
 
 
-@app.command(epilog=first_names("comp stack blend", "comp stack blend.greedy --only"))
+@app.command(epilog=help_epilog("comp stack blend", "comp stack blend.greedy --only"))
 def stack(
     name: Annotated[
         str,
         typer.Argument(
-            help="An ensemble recipe, such as blend, or a variant: six-model.lightgbm.",
+            help="An ensemble recipe, such as blend, or a variant, such as six-model.lightgbm.",
             autocompletion=complete_recipe,
         ),
     ],
     leave_out: Annotated[
-        bool, typer.Option("--leave-out", help="Also leave each member out.")
+        bool, typer.Option("--leave-out", help="Also fit the ensemble without each member in turn.")
     ] = False,
-    only: Annotated[
-        bool, typer.Option("--only", help="Only the recipe itself, not every method.")
-    ] = False,
+    only: Annotated[bool, typer.Option("--only", help="Fit the recipe's own method only.")] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Combine complete runs, by every method; what is learned for a fold comes from the other folds.
+    """Fit an ensemble of complete runs by every method, cross-fitted over folds, and compare the scores.
 
-    The recipe's own `method` is what `comp submit` and `comp run` take; the others can be named in
-    competition.toml and on the command line as NAME.METHOD.
+    `comp run` and `comp submit` use the recipe's own method. Write NAME.METHOD to use another one,
+    here or in competition.toml.
     """
     import pandas as pd
 
-    from competition.analysis.ensemble_study import Stacks
+    from competition.analysis.ensemble_study import EnsembleStudy
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
+    stacks = EnsembleStudy(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
     made = execute(space, stacks.steps())
     with progress("comparison"):
         tables = stacks.tables()
@@ -61,8 +59,8 @@ def stack(
     console.print(f"Table: {stacks.path}")
 
 
-def _show_learned(stacks: "Stacks") -> None:
-    """What the ensemble takes of its members: weights, or the features that trees gain most by."""
+def _show_learned(stacks: "EnsembleStudy") -> None:
+    """Show the weights of the members, or of trees the features with the largest gain."""
     from competition.analysis.ensemble_study import mean_importance, mean_weights
 
     rows = []
@@ -80,7 +78,7 @@ def _show_learned(stacks: "Stacks") -> None:
                 ]
             )
     header = {"run": "run", "what": "", "mean": "mean over the folds"}
-    show(f"{stacks.recipe.name} answers by {stacks.recipe.method}", header, rows, 3)
+    show_table(f"{stacks.recipe.name}, method {stacks.recipe.method}", header, rows, left=3)
 
 
 def _listed(shares: dict[str, float], form: str) -> OutputCell:

@@ -1,9 +1,9 @@
-"""`comp status`: a board of recipes x folds."""
+"""`comp status`: a table of recipes and folds."""
 
 from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import OutputCell, first_names, show
+from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
@@ -17,12 +17,12 @@ _LOOKS = {
     "stale": ("▲", "yellow"),
     "done": ("■", "green"),
 }
-_LEGEND = "■ done   ◧ begun, goes on from a checkpoint   ▲ out of date   · missing"
+_LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date   · missing"
 
 
-@app.command(epilog=first_names("comp status", "comp status --json"))
+@app.command(epilog=help_epilog("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show what is done, out of date or missing: recipes x folds, then everything else, then what is next."""
+    """Show which steps are done, out of date or missing: a table of recipes and folds, then other steps."""
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
     from competition.pipeline.steps import Pipeline
@@ -43,7 +43,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
         "next": "comp run" if left else None,
         "checkpoints": kept,
     }
-    show("Everything else", {"state": "", "step": "step"}, others, 2, **then)
+    show_table("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
     for plan in plans:
         card = read_json(pipeline.workspace.run_card(plan.name))
@@ -52,13 +52,13 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     for name, step in asked.items():
         if step.state != "done":
             command = command_for(f"comp train --all --recipe {shell_quoted(name)}")
-            console.print(f"{step.name} is out of date: `{command}` makes it anew.")
+            console.print(f"{step.name} is out of date: `{command}` rebuilds it.")
     if kept:
-        console.print(f"Checkpoints are kept of: {', '.join(kept)}")
+        console.print(f"Unfinished training with checkpoints: {', '.join(kept)}")
     if left:
         first = next(iter(left))
         console.print(
-            f"{len(left)} of {len(states)} steps are left, the first is {first}. Next: {command_for('comp run')}"
+            f"{len(left)} of {len(states)} steps are left; the first is {first}. Next: {command_for('comp run')}"
         )
     else:
         console.print("Everything is up to date.")
@@ -75,7 +75,7 @@ def _steps_of(plan: "RunPlan") -> list[str]:
 def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
     folds = range(max(len(plan.folds) for plan in plans))
     header = {"run": "run", "kind": "kind"} | {f"fold_{fold}": str(fold) for fold in folds}
-    header |= {"test": "test rows", "whole": "whole", "audit": "audit"}
+    header |= {"test": "test rows", "whole": "complete", "audit": "audit"}
     rows = []
     for plan in plans:
         trained = [states.get(f"train {plan.name} fold {fold}") for fold in folds]
@@ -85,7 +85,7 @@ def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
         cells += [_mark(predicted), _mark([_worst([*trained, *predicted, *own])])]
         cells.append(_mark([states.get(f"audit {plan.name}")]))
         rows.append([plan.name, plan.kind, *cells])
-    show("Runs by fold", header, rows, 2)
+    show_table("Runs by fold", header, rows, 2)
 
 
 def _mark(found: list[str | None]) -> OutputCell:

@@ -1,12 +1,12 @@
-"""`comp submit`: leaderboard files."""
+"""`comp submit`: write the files for the leaderboard."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_task, task_named
-from competition.cli.output import first_names, show
+from competition.cli.options import complete_task, parse_task
+from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.errors import InputError
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp submit", "comp submit --from c1", "comp submit --from lexical --task task2"
     )
 )
@@ -29,16 +29,16 @@ def submit(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="A run or ensemble; what competition.toml submits unless named.",
+            help="A run or an ensemble; default: [submission] of competition.toml.",
         ),
     ] = None,
     task: Annotated[
         list[str] | None,
-        typer.Option(help="Only this task; may be repeated.", autocompletion=complete_task),
+        typer.Option(help="Answer only this task; can be repeated.", autocompletion=complete_task),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Write task1.csv, task2.csv and task3.csv, each checked before it is written, and log the submission."""
+    """Write task1.csv, task2.csv and task3.csv to submissions/, checked as by `comp check`, and log them."""
     from competition.config.recipe import EnsembleRecipe
     from competition.pipeline.execute import execute
     from competition.pipeline.plan import split_run
@@ -47,7 +47,7 @@ def submit(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    wanted = [task_named(name).name for name in task or []]
+    wanted = [parse_task(name).name for name in task or []]
     if run is None:
         answers = pipeline.submission()
     else:
@@ -59,13 +59,13 @@ def submit(
     for name in wanted:
         if name not in answers and run is None:
             raise InputError(
-                f"No run answers {name}: name one with --from, or in [submission] of competition.toml."
+                f"No run answers {name}: choose one with --from, or in [submission] of competition.toml."
             )
     if wanted:
         answers = {name: answers.get(name, run or "") for name in wanted}
     if not answers:
         raise InputError(
-            f"Nothing to submit: {run or '[submission]'} answers no task of these data."
+            f"Nothing to submit: {run or '[submission]'} answers none of the tasks in the data."
         )
     name = "-".join([run or SUBMISSION, *wanted])
     made = execute(space, [pipeline.submission_step(name, answers)])
@@ -73,8 +73,8 @@ def submit(
     leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:
         warn(
-            f"made with features that leak across tasks (leaky = true): {', '.join(leaky)}; submission.json and "
-            f"{space.leaderboard.name} say so."
+            f"{', '.join(leaky)} use features that leak across tasks (leaky = true); submission.json and "
+            f"{space.leaderboard.name} record that."
         )
     rows = [
         [TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis]
@@ -82,9 +82,9 @@ def submit(
     ]
     title = f"{space.submission(name)}{'' if made else ', up to date'}"
     header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
-    show(title, header, rows, 2, submission=name, folder=space.submission(name))
+    show_table(title, header, rows, 2, submission=name, folder=space.submission(name))
     record = command_for(f"comp leaderboard add {shell_quoted(name)} --task TASK --public SCORE")
-    console.print(f"When the competition has answered: {record}")
+    console.print(f"When you know a score: {record}")
 
 
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":

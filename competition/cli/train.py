@@ -1,13 +1,13 @@
-"""`comp train`: fine-tune a recipe on its folds."""
+"""`comp train`: train a recipe on its folds."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.forecast import show_forecast
-from competition.cli.options import complete_recipe, tracker_named
-from competition.cli.output import first_names, show
+from competition.cli.dry_run import show_dry_run
+from competition.cli.options import complete_recipe, parse_tracker
+from competition.cli.output import help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import InputError
 from competition.core.workspace import ALL, Workspace
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=first_names(
+    epilog=help_epilog(
         "comp train",
         "comp train --fold 0",
         "comp train --recipe t3 --all",
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 )
 def train(
     fold: Annotated[
-        int | None, typer.Option(help="One fold; all that are missing unless named.")
+        int | None, typer.Option(help="Train this fold only; default: every fold that is missing.")
     ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="The recipe; default_recipe of competition.toml unless named.",
+            help="The recipe; default: default_recipe of competition.toml.",
             autocompletion=complete_recipe,
         ),
     ] = None,
@@ -39,39 +39,39 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Say what would be done, with time and memory on this device; write nothing.",
+            help="Estimate time and memory on this device; write nothing.",
         ),
     ] = False,
     all_rows: Annotated[
         bool,
         typer.Option(
             "--all",
-            help="One model of all training rows, for `comp predict`; no score can be its own.",
+            help="Train one model on all training rows, for `comp predict`; it has no score of its own.",
         ),
     ] = False,
     tracker: Annotated[
         str | None,
         typer.Option(
-            help="Also tell tensorboard, mlflow or wandb; competition.toml's unless named."
+            help="Also log to tensorboard, mlflow or wandb; default: tracker of competition.toml."
         ),
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train a recipe fold by fold; predictions go to oof/RECIPE/, scores on the held-out rows are shown."""
+    """Train a recipe fold by fold, predict the held-out rows into oof/RECIPE/ and show their scores."""
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     if tracker is not None:
-        pipeline.maker.tracker = tracker_named(tracker)
+        pipeline.maker.tracker = parse_tracker(tracker)
     name = recipe or pipeline.settings.default_recipe
     if all_rows and (dry_run or fold is not None):
         raise InputError(
-            "--all trains on the rows of every fold: leave out --fold and --dry-run, or --all."
+            "--all trains one model on the rows of every fold: it cannot be combined with --fold or --dry-run."
         )
     if dry_run:
-        show_forecast(pipeline, name, fold)
+        show_dry_run(pipeline, name, fold)
         return
     if all_rows:
         _train_all(pipeline, name)
@@ -93,11 +93,11 @@ def _train_all(pipeline: "Pipeline", name: str) -> None:
     done = "done" if made else "nothing to do, everything is up to date"
     console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL)}")
     console.print(
-        "No row was held out, so this model has no score of its own; those of the folds stand for it."
+        "No row was held out, so this model has no score of its own: use the score of the folds as an estimate."
     )
     if isinstance(recipe, EncoderRecipe) and recipe.weights == "best":
         console.print(
-            'weights = "best" needs held-out rows: here, the weights of the last epoch are kept.'
+            'weights = "best" needs held-out rows: this model keeps the weights of its last epoch.'
         )
 
 
@@ -132,10 +132,10 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     header: dict[str, str | None] = {
         "task": "task",
         "metric": "metric",
-        "group": "queries of",
-        "queries": "count",
+        "group": "group",
+        "queries": "queries",
     }
     header |= {"score": "score [95 %]", "basis": None}
-    show(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
+    show_table(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
     if plan.label_paths:
         console.print(f"These scores are {describe(plan.label_paths)}.")

@@ -219,7 +219,7 @@ def _of_one_width(
                 f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
                 "as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
             )
-        if len(records.lines) > 1 and _swallowed(records.lines, width, records.separator):
+        if len(records.lines) > 1 and _swallowed(records.lines, row, width, records.separator):
             if width > 2:
                 raise _merged(name, records.line)
             suspect = suspect or records.line
@@ -240,12 +240,20 @@ def _escaped(lines: list[str], row: list[str]) -> bool:
     )
 
 
-def _swallowed(lines: list[str], width: int, separator: str) -> bool:
-    """Whether a record of several lines has one quoted cell alone, and each of its lines looks like a row."""
+def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> bool:
+    """Return whether each line of a record looks like a row of its own.
+
+    Where a cell is quoted that need not be, the writer knows how to quote: the record is one row.
+    """
+    needs_quotes = [any(sign in cell for sign in (separator, "\n", "\r")) for cell in row]
+    fewest = sum(
+        2 + 2 * cell.count('"') if quoted else cell.count('"')
+        for cell, quoted in zip(row, needs_quotes, strict=True)
+    )
     blanks = sum(line.count(separator + blank) for line in lines for blank in _BLANKS)
     return (
         width > 1
-        and sum(line.count('"') for line in lines) == 2
+        and sum(line.count('"') for line in lines) == fewest
         and all(line.count(separator) == width - 1 for line in lines)
         and blanks in (0, len(lines) * (width - 1))
     )

@@ -19,7 +19,7 @@ def dropped_ids(flags: pd.DataFrame) -> Ids:
     return flags.loc[flags["dropped"], "example_id"].to_numpy(np.int64)
 
 
-def weigh(lesson: Targets, ids: Ids, flags: pd.DataFrame) -> Targets:
+def weight_by_quality(lesson: Targets, ids: Ids, flags: pd.DataFrame) -> Targets:
     """Rows weigh by the quality of their labels.
 
     Qualities are divided by their mean over the rows: batches do not care, but the regularisation
@@ -30,7 +30,7 @@ def weigh(lesson: Targets, ids: Ids, flags: pd.DataFrame) -> Targets:
     return Targets(lesson.target, lesson.weight * np.nan_to_num(quality / mean, nan=1.0))
 
 
-def relabel(lesson: Targets, kind: str, ids: Ids, flags: pd.DataFrame) -> Targets:
+def soften_labels(lesson: Targets, kind: str, ids: Ids, flags: pd.DataFrame) -> Targets:
     """Rows that would be dropped learn the suggested label beside the given one, by how probable the two are.
 
     The suggested label gets its share confidence / (quality + confidence), the given one the rest.

@@ -10,14 +10,19 @@ from numpy.typing import NDArray
 from competition.config.keys import AuditKeys
 from competition.core.errors import CompError, pluralize
 from competition.noise.calibration import calibrate
-from competition.noise.consensus import LabelIssues, agree, estimate_noise, find_label_issues
+from competition.noise.consensus import (
+    LabelIssues,
+    combine_issues,
+    estimate_noise,
+    find_label_issues,
+)
 from competition.noise.quotas import within_quota
 from competition.scoring.predictions import check_outputs
 from competition.scoring.tasks import KINDS, LABELS, label_codes
 
 Array = NDArray[np.float64]
 _OUTPUTS = list(KINDS["classes"].outputs)
-MOST_OF_A_LABEL = 0.25  # the share of a label's rows that an audit may drop without a doubt
+MAX_SHARE_OF_LABEL = 0.25  # the share of a label's rows that an audit may drop without a doubt
 _FLAGS = {  # the columns of an audit's flags
     "example_id": "int64", "given": "str", "suggested": "str", "quality": "float64", "confidence": "float64",
     "rank": "Int64", "dropped": "bool",
@@ -56,7 +61,7 @@ class CannotAudit(CompError):
     """The rows lack a label, from a fold or at all."""
 
 
-def audit(
+def audit_labels(
     outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series, keys: AuditKeys
 ) -> Audit:
     """Audit the labels of rows that every model predicts.
@@ -78,13 +83,13 @@ def audit(
     rows, probabilities = _join(outputs, examples, fold)
     given = label_codes(rows["label"])
     of_fold = fold.loc[rows["example_id"]].to_numpy(np.int64)
-    if (reason := absent_label(given, of_fold, np.unique(fold))) is not None:
+    if (reason := missing_label(given, of_fold, np.unique(fold))) is not None:
         raise CannotAudit(reason)
     temperatures: list[dict[int, float]] = []
     if keys.calibrated:
         found = [calibrate(each, given, of_fold) for each in probabilities]
         probabilities, temperatures = [each for each, _ in found], [each for _, each in found]
-    findings: LabelIssues = agree(
+    findings: LabelIssues = combine_issues(
         [find_label_issues(given, each, keys.method) for each in probabilities]
     )
     worst = findings.order[findings.flagged[findings.order]]
@@ -121,7 +126,7 @@ def _doubts(
     said = []
     for code, label in enumerate(LABELS):
         rows, lost = int((given == code).sum()), int(dropped[given == code].sum())
-        if lost > MOST_OF_A_LABEL * rows:
+        if lost > MAX_SHARE_OF_LABEL * rows:
             said.append(f"{lost:,} of {pluralize(rows, 'row')} labelled {label!r} would be dropped")
     right, most = (
         (probabilities.argmax(axis=1) == given).mean(),
@@ -134,7 +139,7 @@ def _doubts(
     return said
 
 
-def absent_label(
+def missing_label(
     given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.int64]
 ) -> str | None:
     """Return why labels cannot be audited: one is missing, from a fold or at all; None where they can be.

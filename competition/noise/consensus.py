@@ -78,7 +78,7 @@ def posterior(given: NDArray[np.int64], probabilities: Array) -> Array:
     return found
 
 
-def agree(findings: Sequence[LabelIssues]) -> LabelIssues:
+def combine_issues(findings: Sequence[LabelIssues]) -> LabelIssues:
     """Rows that more than half of the models flag (of two, both), by the mean of their ranks.
 
     Ranks and not scores are averaged, since models differ in how sure they are of themselves; and

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from competition.config.keys import AuditKeys
 from competition.scoring.predictions import RunPlan
 
-Pairs = Mapping[
+NestedModels = Mapping[
     tuple[int, ...], str
 ]  # the nested models of a run: the two folds that each leaves out, and its inputs
 
@@ -20,6 +20,6 @@ class AuditPlan:
     keys: AuditKeys
     inputs: str  # fingerprint of all that the audit depends on
     fold: int | None = None  # whose rows are not audited, and that none of the models saw
-    pairs: Mapping[str, Pairs] = field(
+    pairs: Mapping[str, NestedModels] = field(
         default_factory=dict
     )  # run -> its nested models that left out `fold`

@@ -10,7 +10,7 @@ from competition.noise.plan import AuditPlan
 from competition.scoring.tasks import LABELS, LOCALES
 
 
-def card(
+def audit_card(
     plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None = None
 ) -> dict[str, Any]:
     """What `noise.json` says beside the flags; `skipped` is why no row was audited.
@@ -36,7 +36,7 @@ def card(
     }
 
 
-def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
+def count_issues(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
     """How many rows are audited, flagged and dropped, by given label and by locale."""
     rows = flags.merge(examples[["example_id", "locale"]], on="example_id")
     tables = []
@@ -65,7 +65,7 @@ def summary(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def remark(card: Mapping[str, Any]) -> str | None:
+def caveat(card: Mapping[str, Any]) -> str | None:
     """Say what training does about an audit that was skipped or doubts itself; None where it is like any other.
 
     Args:
@@ -84,7 +84,7 @@ def remark(card: Mapping[str, Any]) -> str | None:
     )
 
 
-def worst(
+def worst_rows(
     flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20
 ) -> pd.DataFrame:
     """The `count` worst rows with their query and title, worst first."""

@@ -90,7 +90,7 @@ def apply_reviews(noise: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
     return noise.assign(dropped=(noise["dropped"] & ~right) | wrong, quality=quality)
 
 
-def count_reviews(verdicts: pd.DataFrame) -> str:
+def describe_reviews(verdicts: pd.DataFrame) -> str:
     """How often each verdict was given, in words."""
     counts = verdicts["verdict"].value_counts()
     return ", ".join(f"{counts.get(verdict, 0):,} {verdict}" for verdict in VERDICTS)

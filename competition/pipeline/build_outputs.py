@@ -36,8 +36,8 @@ class Maker(Runs):
 
     def noise(self, plan: AuditPlan, verdicts: pd.DataFrame) -> None:
         """Write the card and the flags of an audit, with people's verdicts honoured."""
-        from competition.noise.audit import Audit, CannotAudit, audit
-        from competition.noise.report import card, remark
+        from competition.noise.audit import Audit, CannotAudit, audit_labels
+        from competition.noise.report import audit_card, caveat
 
         train = self.examples[self.examples["split"] == "train"]
         seen = [self._seen_from(run, plan.pairs.get(run.name), plan.fold) for run in plan.runs]
@@ -45,14 +45,14 @@ class Maker(Runs):
         skipped = None
         with progress(f"audit of {plan.name}"):
             try:
-                found = audit(seen, train, fold[fold != plan.fold], plan.keys)
+                found = audit_labels(seen, train, fold[fold != plan.fold], plan.keys)
             except CannotAudit as reason:
                 found, skipped = Audit.skipped(), str(reason)
-        content = card(plan, found, len(train), skipped)
+        content = audit_card(plan, found, len(train), skipped)
         write_json(self.workspace.noise_card(plan.name, plan.fold), content)
         flags = apply_reviews(found.flags, verdicts)
         write_table(self.workspace.noise(plan.name, plan.fold), flags, plan.inputs)
-        if said := remark(content):
+        if said := caveat(content):
             without = "" if plan.fold is None else f" without fold {plan.fold}"
             warn(f"Audit of {plan.name}{without}: {said}")
 
@@ -92,7 +92,7 @@ class Maker(Runs):
                     "importance": list(each.importance.values()),
                 }
             )
-            for k, each in enumerate(fitted.learned)
+            for k, each in enumerate(fitted.results)
         ]
         write_table(
             self.workspace.importance(plan.name),
@@ -101,7 +101,7 @@ class Maker(Runs):
         )
         extra: dict[str, Any] = {"members": {member.name: member.complete for member in members}}
         for name in ("weights", "rounds", "factors"):
-            extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.learned)}
+            extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.results)}
         self.write_card(plan, recipe.model_dump(mode="json"), extra)
 
     def members(

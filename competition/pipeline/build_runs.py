@@ -24,7 +24,7 @@ from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.data.folds import first_queries
 from competition.data.targets import Targets, mix_teacher
-from competition.noise.plan import AuditPlan, Pairs
+from competition.noise.plan import AuditPlan, NestedModels
 from competition.pipeline.build_inputs import Materials, read_translations
 from competition.pipeline.inputs import folds_inputs, text_features_inputs
 from competition.pipeline.plans import PAIRED, FoldPlan
@@ -34,7 +34,7 @@ from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import KINDS, TASKS, target
 
 if TYPE_CHECKING:
-    from competition.training.finetune import Corpus
+    from competition.training.corpus import Corpus
 
 _PACKAGES = (
     "accelerate",
@@ -171,15 +171,17 @@ class Runs(Materials):
         ids = rows["example_id"].to_numpy(np.int64)
         lesson = Targets.of_labels(recipe.kind, rows)
         if recipe.weight_noise_from and fold.noise is not None and not self._doubted(fold.noise):
-            lesson = actions.weigh(lesson, ids, self.flags(fold.noise))
+            lesson = actions.weight_by_quality(lesson, ids, self.flags(fold.noise))
         if recipe.relabel_noise_from and fold.noise is not None:
-            lesson = actions.relabel(lesson, recipe.kind, ids, self.flags(fold.noise))
+            lesson = actions.soften_labels(lesson, recipe.kind, ids, self.flags(fold.noise))
         if (teacher := fold.teacher) is not None:
             said = self._seen_from(teacher.run, teacher.pairs, fold.held[0] if fold.held else None)
             lesson = mix_teacher(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
         return lesson
 
-    def _seen_from(self, run: RunPlan, pairs: Pairs | None, fold: int | None) -> pd.DataFrame:
+    def _seen_from(
+        self, run: RunPlan, pairs: NestedModels | None, fold: int | None
+    ) -> pd.DataFrame:
         """The out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
         if pairs is None or fold is None:
             return self.read_run(run).held_out
@@ -212,7 +214,7 @@ class Runs(Materials):
         return predict_lexical(booster, self.lexical_features, ids)
 
     def _corpus_of(self, recipe: EncoderRecipe, fold: FoldPlan) -> "Corpus":
-        from competition.training.finetune import Corpus
+        from competition.training.corpus import Corpus
 
         assert fold.sources is not None  # every encoder recipe has them
         units = "char3" in recipe.features

@@ -401,8 +401,9 @@ def check_target(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
 def write_file(path: Path, table: pa.Table, said: pd.DataFrame) -> None:
     """Write rows and what is said of them as UTF-8 CSV or as parquet, whole or not at all.
 
-    Every value of `table` comes back: a CSV file quotes all text where a text holds a carriage
-    return, which Python's writer would leave bare; a parquet file keeps types and pandas' index.
+    Every value of `table` comes back: a CSV file quotes all text where a text holds a line's end:
+    Python's writer would leave a carriage return bare, and a reader may take the lines of a text for
+    rows. A parquet file keeps types and pandas' index.
     """
     with atomic_file(path) as temporary:
         if path.suffix.lower() == ".parquet":
@@ -414,10 +415,9 @@ def write_file(path: Path, table: pa.Table, said: pd.DataFrame) -> None:
             column: as_cells(table[column], column, str(path)) for column in table.column_names
         }
         bare = any(
-            cells.dtype == "str" and cells.str.contains("\r", regex=False).any()
-            for cells in copied.values()
+            cells.dtype == "str" and cells.str.contains("[\r\n]").any() for cells in copied.values()
         )
-        bare = bare or any("\r" in column for column in copied)
+        bare = bare or any("\r" in column or "\n" in column for column in copied)
         frame = pd.concat([pd.DataFrame(copied), said], axis=1)
         quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
         frame.to_csv(temporary, index=False, lineterminator="\n", quoting=quoting)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from competition.core.workspace import ALL
 from competition.models.encoder.paths import Sources
-from competition.noise.plan import AuditPlan, Pairs
+from competition.noise.plan import AuditPlan, NestedModels
 from competition.scoring.predictions import RunPlan
 
 PAIRED = "five"  # the scheme that ensembles are cross-fitted over, and nested models leave out two folds of
@@ -16,7 +16,7 @@ class TeacherPlan:
     """The run that a student learns from beside the labels, and its nested models that left out the scored fold."""
 
     run: RunPlan
-    pairs: Pairs | None
+    pairs: NestedModels | None
     inputs: str
 
 

@@ -10,7 +10,7 @@ import pytest
 from competition.analysis import cost as module
 from competition.analysis.environment import Device
 from competition.analysis.step_benchmark import StepTimes, _Enough, _size, _Stopwatch
-from competition.cli.forecast import duration
+from competition.cli.dry_run import format_duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
@@ -67,7 +67,7 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
     )
     pipeline = Pipeline(space)
     recipe = pipeline.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
-    found = module.forecast(pipeline, recipe, range(5))  # type: ignore[arg-type]
+    found = module.estimate_cost(pipeline, recipe, range(5))  # type: ignore[arg-type]
     examples = pipeline.maker.examples
     train, test = ((examples["split"] == split).sum() for split in ("train", "test"))
     assert sum(train - cost.rows for cost in found.folds) == train  # each row is held out once
@@ -95,10 +95,10 @@ def test_the_precision_is_that_of_the_recipe(
 ) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
     monkeypatch.setattr(
-        "competition.training.precision.computes_in_bf16", lambda asked: asked == "fast"
+        "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
     recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
-    found = module.forecast(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
+    found = module.estimate_cost(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
     assert found.device.precision == ("bf16" if precision == "fast" else "fp32")
 
 
@@ -159,7 +159,7 @@ def test_the_trial_is_no_longer_than_the_training(
     asked: list[int] = []
     monkeypatch.setattr(module, "measure", lambda *given: asked.append(given[-1]) or TRIAL)
     pipeline = Pipeline(space)
-    found = module.forecast(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
+    found = module.estimate_cost(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
     assert asked == [found.folds[0].steps]
 
 
@@ -168,7 +168,7 @@ def test_steps_without_a_time_are_spoken_of_where_there_are_some(
 ) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
     where = ("train", "--dry-run", "--recipe", "c1", "--fold", "0", "-w", space.root)
-    assert "Steps without a time are not measured." in comp(*where).output
+    assert "Steps without a time were not measured." in comp(*where).output
     execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary
     shown = comp(*where).output
     assert "train c1 fold 0" in shown and "without a time" not in shown
@@ -183,4 +183,4 @@ def test_arrays_are_counted_wherever_they_are() -> None:
     [(4.04, "4.0 s"), (48, "48 s"), (750, "12 min 30 s"), (19_200, "5 h 20 min")],
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
+    assert format_duration(seconds) == said

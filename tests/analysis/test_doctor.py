@@ -47,7 +47,7 @@ def test_all_is_well_in_a_finished_workspace(finished: Workspace) -> None:
         "steps",
     } == set(found)
     assert "no query text is in two of them" in found["folds five"]["said"]
-    assert "Nothing stops `comp run`." in comp("doctor", "-w", finished.root).output
+    assert "Ready: `comp run` will work." in comp("doctor", "-w", finished.root).output
 
 
 def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_cpu_with_bf16_says_what_computes_in_it(
         (False, "fp32"),
     ):
         monkeypatch.setattr(
-            "competition.training.precision.computes_in_bf16", lambda _, known=known: known
+            "competition.training.device.computes_in_bf16", lambda _, known=known: known
         )
         assert health(space, 0)["precision"]["said"] == said
 

@@ -92,7 +92,7 @@ def test_data_synth_and_describe(tmp_path: Path) -> None:
     )
     again = comp("data", "synth", "--queries", "60", "--seed", "1", "-w", tmp_path / "w").output
     assert (
-        f"Made from other rows, so out of date now: c1. `comp run -w {tmp_path / 'w'}` makes those anew"
+        f"Out of date, because they were trained on other rows: c1. `comp run -w {tmp_path / 'w'}` rebuilds"
         in again
     )
     described = comp("data", "-w", tmp_path / "w")
@@ -120,12 +120,12 @@ def test_a_traceback_is_shown_only_with_debug(
     workspace = make_workspace(tmp_path / "w")
 
     def broken(*_: object) -> None:
-        raise RuntimeError("the floor gave way")
+        raise RuntimeError("out of luck")
 
     monkeypatch.setattr(store, "load_examples", broken)
     quiet = comp("data", "-w", workspace.root)
     assert quiet.exit_code == 1 and isinstance(quiet.exception, SystemExit)
-    assert "unexpected RuntimeError: the floor gave way" in quiet.stderr
+    assert "unexpected RuntimeError: out of luck" in quiet.stderr
     for arguments in (["--debug", "data"], ["data", "--debug"]):
         loud = comp(*arguments, "-w", workspace.root)
         assert isinstance(loud.exception, RuntimeError)
@@ -161,7 +161,7 @@ def test_imported_rows_are_not_replaced_by_made_ones(tmp_path: Path) -> None:
     )  # its data come from elsewhere than `comp data synth`
     before = workspace.examples.read_bytes()
     sentence = refused("data", "synth", "-w", workspace.root)
-    assert "holds imported rows (test)" in sentence
+    assert "has imported rows (test)" in sentence
     assert workspace.examples.read_bytes() == before
 
 

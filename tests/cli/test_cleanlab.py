@@ -50,12 +50,12 @@ def test_the_page_is_written_and_opened_when_asked(
     monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)))
     page = workspace.root / "reports" / "noise-lexical.html"
     done = comp("cleanlab", "-w", workspace.root)
-    assert done.exit_code == 0 and f"{page}: judge the worst rows there" in words(done.output)
+    assert done.exit_code == 0 and f"{page}: review the worst rows there" in words(done.output)
     assert opened == [] and "verdicts.parquet" not in done.output
     first = page.read_bytes()
     again = comp("cleanlab", "--open", "-w", workspace.root)
     assert again.exit_code == 0 and opened == [page.resolve().as_uri()]
-    assert f"warning: no browser could be opened: open {page} by hand." in again.stderr
+    assert f"warning: no browser could be opened: open {page} yourself." in again.stderr
     assert page.read_bytes() == first
 
 
@@ -78,7 +78,7 @@ def test_verdicts_are_kept_and_obeyed_from_then_on(workspace: Workspace, tmp_pat
     twin = Workspace(shutil.copytree(workspace.root, tmp_path / "twin"))
 
     done = comp("cleanlab", "--verdicts", file, "-w", workspace.root)
-    assert done.exit_code == 0 and "1 wrong, 2 right, 2 unsure, which the audit honours" in words(
+    assert done.exit_code == 0 and "1 wrong, 2 right, 2 unsure. The audit follows" in words(
         done.output
     )
     after = pd.read_parquet(workspace.noise("lexical"))

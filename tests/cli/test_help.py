@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from competition.cli import app
-from competition.cli.output import EVERYWHERE
+from competition.cli.output import GLOBAL_OPTIONS
 from competition.core.workspace import Workspace
 from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
@@ -32,7 +32,7 @@ LONG = (
 FITS = (
     "competition.pipeline.execute.execute",
     "competition.analysis.permutation_test.permutation_test",
-    "competition.analysis.cost.measure",
+    "competition.analysis.cost.benchmark_steps",
 )
 
 
@@ -88,7 +88,7 @@ def test_every_help_gives_examples_of_its_command(command: str) -> None:
     shown = comp(*command.split(), "--help").output
     found = [line for line in COMMANDS[command].splitlines() if line.startswith("  ")]
     assert found and all(f"comp {command}" in line and line.strip() in shown for line in found)
-    assert EVERYWHERE in " ".join(shown.split())
+    assert GLOBAL_OPTIONS in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

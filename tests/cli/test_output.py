@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.cli.output import OutputCell, begin, finish, show
+from competition.cli.output import OutputCell, finish_output, show_table, start_output
 from competition.core.commands import command_for, pasteable, set_workspace
 from competition.core.console import results
 from competition.core.json_files import read_json
@@ -49,25 +49,25 @@ def test_cells_are_values_for_machines_and_text_for_people(
         OutputCell("done", text="■"),
     ]
     header = {key: key.upper() for key in "abcdefgh"}
-    begin(quiet=False, machine=True)
-    show("Title", header, [row], task="task1")
-    finish("test")
+    start_output(quiet=False, as_json=True)
+    show_table("Title", header, [row], task="task1")
+    finish_output("test")
     (table,) = json.loads(capsys.readouterr().out)["tables"]
     value = {"value": 0.5, "low": 0.25, "high": 0.75, "queries": 8}
     assert table["rows"] == [
         dict(zip(header, ["c1", 4512, 0.5, None, None, True, value, "done"], strict=True))
     ]
     assert table["title"] == "Title" and table["about"] == {"task": "task1"}
-    begin(quiet=False, machine=False)
-    show("Title", header, [row])
-    finish("test")
+    start_output(quiet=False, as_json=False)
+    show_table("Title", header, [row])
+    finish_output("test")
     shown = capsys.readouterr().out
     assert all(
         text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■")
     )
-    begin(quiet=False, machine=False)
-    show("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
-    finish("test")
+    start_output(quiet=False, as_json=False)
+    show_table("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
+    finish_output("test")
     narrow = capsys.readouterr().out
     assert "B" in narrow and "4,512" in narrow and "c1" not in narrow and "A" not in narrow
     assert "nan" not in shown and "None" not in shown and "\x1b" not in shown
@@ -189,8 +189,8 @@ def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None
     ):
         held = io.BytesIO()
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding=encoding))
-        begin(quiet=False, machine=False)
-        show("Runs", ["state"], [["■ · ◧ 日"]])
+        start_output(quiet=False, as_json=False)
+        show_table("Runs", ["state"], [["■ · ◧ 日"]])
         sys.stdout.flush()
         assert words in held.getvalue()
 
@@ -214,7 +214,7 @@ def test_a_terminal_that_is_too_narrow_for_words_gets_lines(
         monkeypatch.setattr(results, "_width", width)
         monkeypatch.setattr(results, "_file", held)
         command = "comp train --recipe lexical -w 'my work'"
-        show(
+        show_table(
             "Runs", ["run", "score", "empty", "command"], [["six-model-task1", 0.5, None, command]]
         )
         lines = held.getvalue().splitlines()

@@ -130,7 +130,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     path = tmp_path / "rows.csv"
     path.write_text("query,product_title\nusb,USB\n", encoding="utf-8")
     where = ("predict", path, "-w", finished.root)
-    assert "is the file that is read" in refused(*where, "--out", path)
+    assert "is the input file itself" in refused(*where, "--out", path)
     assert "ends in neither .csv nor .parquet" in refused(*where, "--out", tmp_path / "said.txt")
     assert "There is no recipe 'c9'" in refused(*where, "--from", "c9")
     assert "There is no locale 'fr': known are us, es, jp" in refused(*where, "--locale", "fr")

@@ -75,7 +75,7 @@ def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(
     for epoch in epochs:
         assert str(epoch.held_out) in shown
         assert all(f"{loss:.3f}" in shown for loss in epoch.learned.values())
-    assert f"pretrained: done. Epoch {best.number} is kept." in shown
+    assert f"pretrained: done. The best epoch is {best.number}." in shown
     assert f"{best.held_out.queries:,} held-out titles" in shown
     assert "encoder = 'pretrained' in [overrides]" in shown
     assert workspace.encoder_log("pretrained").is_file()

@@ -227,7 +227,7 @@ def test_commands_that_share_nothing_refuse_a_launcher(
         sentence = refused(*command, "-w", space.root)
         assert (
             f"`comp {command[0]}` runs as one process" in sentence
-            and "`comp train` share" in sentence
+            and "`comp train` can use several processes" in sentence
         )
 
 

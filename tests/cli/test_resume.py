@@ -50,8 +50,8 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
 
     cleaned = comp("clean", "-w", space.root).output.splitlines()
-    assert cleaned[0].startswith("Nothing to free") and cleaned[1:] == [
-        "Kept, since what they are on the way to is not there: c1 fold-0"
+    assert cleaned[0].startswith("Nothing to remove") and cleaned[1:] == [
+        "Kept the checkpoints of unfinished training: c1 fold-0"
     ]
     shutil.copytree(space.unfinished, tmp_path / "kept")
     result = comp(*TRAIN, "-w", space.root)

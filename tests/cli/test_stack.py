@@ -122,7 +122,7 @@ def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
 def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
     result = comp("stack", "blend", "--leave-out", "-w", stacked.root)
     assert result.exit_code == 0 and "Nothing to do" in result.output
-    assert "without-lexical" in result.output and "blend answers by mixed" in result.output
+    assert "without-lexical" in result.output and "blend, method mixed" in result.output
 
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
@@ -155,7 +155,7 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
     write_table(
         second, pd.concat([frames[1], frames[0].iloc[:1]], ignore_index=True), str(inputs[1])
     )
-    assert "1 of 3 checks did not pass" in failed("audit-leaks", "lexical", "-w", root)
+    assert "1 of 3 checks failed" in failed("audit-leaks", "lexical", "-w", root)
     sentence = failed("stack", "blend.no-text", "--only", "-w", root)
     assert "'lexical' holds 1 rows in its fold 1 that folds/five.parquet puts elsewhere" in sentence
 

@@ -49,7 +49,7 @@ def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(
     space.oof_fold("c1", 3).unlink()
     row = board(space, "c1")
     assert (row["fold_3"], row["whole"]) == ("begun", "begun")
-    assert "◧ begun, goes on from a checkpoint" in comp("status", "-w", space.root).output
+    assert "◧ begun, continues from a checkpoint" in comp("status", "-w", space.root).output
     assert "1 begun, of 10 steps" in comp("doctor", "-w", space.root).output
     for useless in (
         {"format": FORMAT, "inputs": "others"},

@@ -32,7 +32,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     assert result.exit_code == 0, result.output
     assert "so this model has no score of its own" in result.output
     assert (
-        'weights = "best" needs held-out rows: here, the weights of the last epoch are kept.'
+        'weights = "best" needs held-out rows: this model keeps the weights of its last epoch.'
         in result.output
     )
     return space
@@ -81,7 +81,7 @@ def test_what_changes_no_result_leaves_it_alone_and_what_does_is_told(
         assert status(workspace) == "▲"
         output = comp("status", "-w", workspace.root).output
         command = f"comp train --all --recipe c1 -w {workspace.root}"
-        assert f"train c1 all is out of date: `{command}` makes it anew" in output
+        assert f"train c1 all is out of date: `{command}` rebuilds it" in output
     finally:
         workspace.settings_file.write_text(settings, encoding="utf-8")
 
@@ -114,7 +114,7 @@ def test_a_tracker_is_refused_before_training(
 
 def test_all_goes_with_no_fold_and_with_no_ensemble(workspace: Workspace) -> None:
     assert refused("train", "--all", "--fold", "0", "-w", workspace.root).startswith(
-        "--all trains on the rows of every"
+        "--all trains one model on the rows of every fold"
     )
     assert "is an ensemble" in refused("train", "--all", "--recipe", "blend", "-w", workspace.root)
 

@@ -197,6 +197,21 @@ def test_a_row_that_is_not_what_it_seems_is_refused_by_line(
 
 
 @pytest.mark.parametrize(
+    "rows",
+    [
+        '1,"17 case,a\n2,case 15","b\n3,c,d"\n',
+        '1,"17 case,a\n2,case 15",15" case\n',
+    ],
+)
+def test_marks_that_happen_to_make_a_row_of_the_right_width_are_refused(
+    rows: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.csv"
+    path.write_text("id,text,shop\n" + rows)
+    assert "a quotation mark in line 2 makes one row of lines" in refusal(path)
+
+
+@pytest.mark.parametrize(
     "cell",
     [
         '"a line, and\nanother, with commas"',  # blanks behind the commas: a text

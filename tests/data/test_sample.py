@@ -83,5 +83,5 @@ def test_it_replaces_what_is_built_in_and_no_imported_rows(tmp_path: Path) -> No
         assert comp("data", *command, "-w", tmp_path / "w").exit_code == 0
     imported = make_workspace(tmp_path / "imported")
     card = store.load_card(imported)
-    assert "holds imported rows (test)" in refused("data", "sample", "-w", imported.root)
+    assert "has imported rows (test)" in refused("data", "sample", "-w", imported.root)
     assert store.load_card(imported) == card

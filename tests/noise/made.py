@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.config.keys import AuditKeys
-from competition.noise.audit import Audit, audit
+from competition.noise.audit import Audit, audit_labels
 from competition.scoring.tasks import KINDS, LABELS
 
 OUTPUTS = list(KINDS["classes"].outputs)
@@ -24,7 +24,7 @@ class Planted:
 
     def audit(self, **keys: object) -> Audit:
         """The audit by the one model."""
-        return audit([self.outputs], self.examples, self.fold, audit_keys(**keys))
+        return audit_labels([self.outputs], self.examples, self.fold, audit_keys(**keys))
 
 
 def audit_keys(**keys: object) -> AuditKeys:

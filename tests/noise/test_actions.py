@@ -36,12 +36,12 @@ def test_labels_alone() -> None:
 
 def test_rows_weigh_by_the_quality_of_their_labels() -> None:
     lesson = Targets.of_labels("classes", ROWS)
-    found = actions.weigh(lesson, IDS, FLAGS)
+    found = actions.weight_by_quality(lesson, IDS, FLAGS)
     assert found.weight == pytest.approx(
         [0.9 / 0.4, 0.2 / 0.4, 0.1 / 0.4, 1.0]
     )  # the mean of three is 0.4
     assert found.target is lesson.target
-    assert actions.weigh(lesson, IDS, FLAGS.head(0)).weight.tolist() == [1, 1, 1, 1]
+    assert actions.weight_by_quality(lesson, IDS, FLAGS.head(0)).weight.tolist() == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_rows_weigh_by_the_quality_of_their_labels() -> None:
 def test_the_suggested_label_gets_its_share(kind: str, expected: list[list[float]]) -> None:
     lesson = Targets.of_labels(kind, ROWS)
     before = lesson.target.copy()
-    found = actions.relabel(lesson, kind, IDS, FLAGS)
+    found = actions.soften_labels(lesson, kind, IDS, FLAGS)
     np.testing.assert_allclose(found.target, expected)
     np.testing.assert_array_equal(lesson.target, before)
     assert found.weight.tolist() == [1, 1, 1, 1]

@@ -7,7 +7,7 @@ import pytest
 from competition.noise.calibration import calibrate
 from competition.noise.consensus import (
     LabelIssues,
-    agree,
+    combine_issues,
     estimate_noise,
     find_label_issues,
     posterior,
@@ -53,12 +53,12 @@ def test_a_row_is_flagged_by_more_than_half_and_ranked_by_the_mean_rank() -> Non
     one = LabelIssues(np.array([True, True, False, True]), np.array([0, 1, 3, 2]))
     two = LabelIssues(np.array([False, True, False, True]), np.array([3, 1, 0, 2]))
     three = LabelIssues(np.array([True, False, False, True]), np.array([3, 0, 2, 1]))
-    assert agree([one, two]).flagged.tolist() == [False, True, False, True]  # of two, both
-    both = agree([one, two, three])
+    assert combine_issues([one, two]).flagged.tolist() == [False, True, False, True]  # of two, both
+    both = combine_issues([one, two, three])
     assert both.flagged.tolist() == [True, True, False, True]
     # Ranks of the rows 0..3: 0, 1, 3, 2 and 2, 1, 3, 0 and 1, 3, 2, 0; sums 3, 5, 8, 2.
     assert both.order.tolist() == [3, 0, 1, 2]
-    assert agree([one]) is one
+    assert combine_issues([one]) is one
 
 
 def test_the_posterior_is_bayes_rule() -> None:

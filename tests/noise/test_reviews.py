@@ -15,7 +15,7 @@ from competition.data import store, synthetic
 from competition.noise.reviews import (
     VERDICTS,
     apply_reviews,
-    count_reviews,
+    describe_reviews,
     load_reviews,
     read_reviews,
     reviews_fingerprint,
@@ -54,7 +54,7 @@ def test_a_file_is_read_sorted_by_id(tmp_path: Path) -> None:
         AUDITED,
     )
     pd.testing.assert_frame_equal(read, other)  # as a spreadsheet writes it
-    assert count_reviews(read) == "1 wrong, 1 right, 1 unsure"
+    assert describe_reviews(read) == "1 wrong, 1 right, 1 unsure"
 
 
 WRONG = {

@@ -58,7 +58,7 @@ def test_checkpoints_of_folds_pairs_whole_runs_and_encoders_that_are_made_are_fr
     parts = ["c1/fold-0", "c1/fold-0-3", "c1/fold-all", "pretrained/encoder"]
     assert said == [*(f"models/checkpoints/{part}: 1.5 MB" for part in parts), "Freed: 6.0 MB"]
     assert not [path for path in space.unfinished.rglob("*") if path.is_file()]
-    assert comp("clean", "-w", space.root).output.startswith("Nothing to free")
+    assert comp("clean", "-w", space.root).output.startswith("Nothing to remove")
 
 
 def test_checkpoints_of_what_is_missing_damaged_or_made_from_something_else_stay(
@@ -70,8 +70,8 @@ def test_checkpoints_of_what_is_missing_damaged_or_made_from_something_else_stay
     (space.encoder("pretrained") / "weights").unlink()
     kept = sorted(space.unfinished.rglob("*"))
     assert comp("clean", "-w", space.root).output.splitlines() == [
-        "Nothing to free: no checkpoint of a finished fold is left.",
-        "Kept, since what they are on the way to is not there: c1 fold-0, c1 fold-0-3, c1 fold-all, pretrained encoder",
+        "Nothing to remove: finished training has left no checkpoints.",
+        "Kept the checkpoints of unfinished training: c1 fold-0, c1 fold-0-3, c1 fold-all, pretrained encoder",
     ]
     assert sorted(space.unfinished.rglob("*")) == kept
 

@@ -238,10 +238,11 @@ def test_an_index_of_even_numbers_is_in_the_metadata_alone(tmp_path: Path) -> No
     assert pd.read_parquet(tmp_path / "said.parquet").index.tolist() == [5, 7]
 
 
-def test_a_carriage_return_in_a_text_is_quoted(tmp_path: Path) -> None:
-    table = pa.table({"query": ["usb", "x"], "product_title": ["a\rb", 'say "no"']})
+@pytest.mark.parametrize("title", ["a\rb", ",\n,"])
+def test_all_text_is_quoted_where_a_text_has_several_lines(title: str, tmp_path: Path) -> None:
+    table = pa.table({"query": ["usb", "x"], "product_title": [title, 'say "no"']})
     write_file(tmp_path / "said.csv", table, pd.DataFrame({"score": [0.5, 0.25]}))
-    assert read_file(tmp_path / "said.csv")["product_title"].to_pylist() == ["a\rb", 'say "no"']
+    assert read_file(tmp_path / "said.csv")["product_title"].to_pylist() == [title, 'say "no"']
 
 
 def test_parts_are_one_table_and_lists_go_into_no_csv_file(tmp_path: Path) -> None:

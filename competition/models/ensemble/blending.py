@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import Combined, EnsembleRows, Positions, outputs_of
-from competition.models.ensemble.meta_features import Lists
+from competition.models.ensemble.members import EnsembleRows, FoldResult, Positions, output_values
+from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.weighted_average import (
     ENOUGH_QUERIES,
     learn_weights,
@@ -19,11 +19,11 @@ from competition.scoring.tasks import ANSWER_KIND, LOCALES, Task, answers
 ALL = "all"  # the weights of rows whose locale has none of its own
 
 
-def blend(rows: EnsembleRows, fold: int) -> Combined:
+def blend(rows: EnsembleRows, fold: int) -> FoldResult:
     """The average of the members' answers: scores for ranking, else probabilities."""
     values = _values(rows, [member.seen[fold] for member in rows.members], rows.train)
     tests = _values(rows, [member.test for member in rows.members], rows.test)
-    learn, held = rows.learned(fold), rows.held(fold)
+    learn, held = rows.graded_outside(fold), rows.held_out(fold)
     weights = _weights(rows, fold, values, learn)
     of_learn, of_held = (
         _weighted(weights, values[:, at], rows.train.iloc[at]) for at in (learn, held)
@@ -32,7 +32,7 @@ def blend(rows: EnsembleRows, fold: int) -> Combined:
     shown = {
         locale: dict(zip(names, map(float, each), strict=True)) for locale, each in weights.items()
     }
-    return Combined(of_learn, of_held, _weighted(weights, tests, rows.test), shown)
+    return FoldResult(of_learn, of_held, _weighted(weights, tests, rows.test), shown)
 
 
 def _values(rows: EnsembleRows, outputs: list[pd.DataFrame], examples: pd.DataFrame) -> Array:
@@ -41,7 +41,7 @@ def _values(rows: EnsembleRows, outputs: list[pd.DataFrame], examples: pd.DataFr
         [_answer(rows.task, m.kind, frame) for m, frame in zip(rows.members, outputs, strict=True)]
     )
     if rows.task.metric == "nDCG" and rows.recipe.space == "rank":
-        lists = Lists(examples, rows.task)
+        lists = QueryLists(examples, rows.task)
         values = np.stack([lists.statistics(value[:, 0])["rank"][:, None] for value in values])
     return values
 
@@ -49,7 +49,7 @@ def _values(rows: EnsembleRows, outputs: list[pd.DataFrame], examples: pd.DataFr
 def _answer(task: Task, kind: str, outputs: pd.DataFrame) -> Array:
     if task.metric == "nDCG":
         return answers(task, kind, outputs)[:, None]
-    return outputs_of(ANSWER_KIND[task.name], outputs)
+    return output_values(ANSWER_KIND[task.name], outputs)
 
 
 def _weights(rows: EnsembleRows, fold: int, values: Array, learn: Positions) -> dict[str, Array]:

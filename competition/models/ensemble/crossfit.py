@@ -9,15 +9,15 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.blending import ALL, blend
-from competition.models.ensemble.logistic import TEXT, regress
+from competition.models.ensemble.logistic import TEXT, cross_fit_logistic
 from competition.models.ensemble.members import (
-    Combined,
     EnsembleRows,
+    FoldResult,
     Member,
-    outputs_of,
-    stacked_answer,
+    output_values,
+    task_outputs,
 )
-from competition.models.ensemble.stacking import stack
+from competition.models.ensemble.stacking import cross_fit_trees
 from competition.models.ensemble.thresholds import (
     alternating_normalization,
     apply_factors,
@@ -34,7 +34,7 @@ class CrossFitted:
 
     held_out: list[pd.DataFrame]
     test: list[pd.DataFrame]
-    learned: list[Combined]
+    results: list[FoldResult]
 
 
 def cross_fit(
@@ -67,23 +67,23 @@ def cross_fit(
     learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
     ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
     held_out = [
-        _frame(task, ids[rows.held(k)], each.held_out)
+        _frame(task, ids[rows.held_out(k)], each.held_out)
         for k, each in zip(rows.folds, learned, strict=True)
     ]
     return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
 
 
-def _combined(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
+def _combined(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
     """What the method says, fold by fold."""
     method = rows.recipe.method
     if method in ("lightgbm", "lambdarank"):
-        return stack(rows, text)
+        return cross_fit_trees(rows, text)
     if method == "logistic" or (method == "mixed" and text is None):
-        return regress(rows, text)
+        return cross_fit_logistic(rows, text)
     return _mixed(rows, text) if method == "mixed" else _blends(rows)
 
 
-def _mixed(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
+def _mixed(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
     """Half the regression on members and text, half trees on text alone.
 
     The two err in different ways. Trees on members gained nothing over trees on text, and the steps
@@ -94,7 +94,10 @@ def _mixed(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
     mixed = []
     lexical = next((member for member in rows.members if member.lexical), None)
     for fold, regression, trees in zip(
-        rows.folds, regress(rows, text), stack(rows.alone(), text), strict=True
+        rows.folds,
+        cross_fit_logistic(rows, text),
+        cross_fit_trees(rows.without_members(), text),
+        strict=True,
     ):
         told = {name: share / 2 for name, share in regression.weights[ALL].items()}
         if lexical is None:
@@ -106,22 +109,22 @@ def _mixed(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
             told[lexical.name] += 1 / 4
         learn, held_out, test = (
             np.sum([share * getattr(part, each) for part, share in parts], axis=0)
-            for each in ("learn", "held_out", "test")
+            for each in ("training", "held_out", "test")
         )
-        mixed.append(Combined(learn, held_out, test, {ALL: told}, trees.importance, trees.rounds))
+        mixed.append(FoldResult(learn, held_out, test, {ALL: told}, trees.importance, trees.rounds))
     return mixed
 
 
-def _as_it_is(rows: EnsembleRows, member: Member, fold: int) -> Combined:
+def _as_it_is(rows: EnsembleRows, member: Member, fold: int) -> FoldResult:
     """What a classifier among the members answers for the rows of a fold, with nothing learned."""
     seen, test = (
-        stacked_answer(rows.task, outputs_of(member.kind, outputs))
+        task_outputs(rows.task, output_values(member.kind, outputs))
         for outputs in (member.seen[fold], member.test)
     )
-    return Combined(seen[rows.learned(fold)], seen[rows.held(fold)], test)
+    return FoldResult(seen[rows.graded_outside(fold)], seen[rows.held_out(fold)], test)
 
 
-def _blends(rows: EnsembleRows) -> list[Combined]:
+def _blends(rows: EnsembleRows) -> list[FoldResult]:
     """The averages of all folds, in order."""
     combined = []
     with progress(f"{rows.recipe.name} {rows.task.name}", len(rows.folds), "folds") as work:
@@ -131,20 +134,20 @@ def _blends(rows: EnsembleRows) -> list[Combined]:
     return combined
 
 
-def _decided(rows: EnsembleRows, fold: int, combined: Combined) -> Combined:
+def _decided(rows: EnsembleRows, fold: int, combined: FoldResult) -> FoldResult:
     """CAN and thresholds, as far as the recipe asks for them; both look at labels of the other folds alone."""
     task, recipe = rows.task, rows.recipe
-    learn = rows.train.iloc[rows.learned(fold)]
+    learn = rows.train.iloc[rows.graded_outside(fold)]
     if recipe.can and task.name == "task2":
         prior = np.bincount(label_codes(learn["label"]), minlength=len(LABELS)) / len(learn)
-        mass = confident_mass(combined.learn)
+        mass = confident_mass(combined.training)
         moved = [
             alternating_normalization(values, prior, mass)
-            for values in (combined.learn, combined.held_out, combined.test)
+            for values in (combined.training, combined.held_out, combined.test)
         ]
-        combined = replace(combined, learn=moved[0], held_out=moved[1], test=moved[2])
+        combined = replace(combined, training=moved[0], held_out=moved[1], test=moved[2])
     if recipe.thresholds != "none" and task.classes:
-        factors = learn_factors(task, recipe.thresholds, combined.learn, learn, rows.seed(fold))
+        factors = learn_factors(task, recipe.thresholds, combined.training, learn, rows.seed(fold))
         held_out, test = (
             apply_factors(factors, values) for values in (combined.held_out, combined.test)
         )

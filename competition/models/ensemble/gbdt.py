@@ -16,15 +16,15 @@ from scipy.special import expit, softmax
 
 from competition.config.recipe import EnsembleRecipe
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import row_weights, stacked_answer, stacked_codes
-from competition.models.lexical.lexical import COMMON
+from competition.models.ensemble.members import row_weights, stacker_targets, task_outputs
+from competition.models.lexical.lexical import TREE_DEFAULTS
 from competition.scoring.metrics import Array, RankedLists
 from competition.scoring.tasks import GAINS, Task, gains
 
 Metric = Callable[
     [Array, lgb.Dataset], tuple[str, float, bool]
 ]  # LightGBM's: name, value, whether higher is better
-LONGEST_LIST = 10_000  # rows of a query that LightGBM takes; longer lists are split
+MAX_LIST_ROWS = 10_000  # rows of a query that LightGBM takes; longer lists are split
 _BY_GAIN = (
     "irrelevant",
     "complement",
@@ -87,7 +87,7 @@ class Trees:
             return raw
         if self.classes == 2:
             return np.asarray(expit(raw), np.float64)
-        return stacked_answer(self.task, np.asarray(softmax(raw, axis=1), np.float64))
+        return task_outputs(self.task, np.asarray(softmax(raw, axis=1), np.float64))
 
     def importance(self) -> Array:
         """The gain of every feature's splits, as a share of all, `(features,)`."""
@@ -119,7 +119,7 @@ def fit_trees(
     """
     ranks = recipe.method == "lambdarank"
     learn = _by_list(rows, learn) if ranks else learn
-    codes, classes = stacked_codes(task, rows)
+    codes, classes = stacker_targets(task, rows)
     y = _relevance(rows) if ranks else codes.astype(np.float64)
     data = lgb.Dataset(
         features[learn],
@@ -165,7 +165,7 @@ def _relevance(rows: pd.DataFrame) -> Array:
 def _parameters(
     recipe: EnsembleRecipe, classes: int, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
 ) -> dict[str, object]:
-    common = COMMON | {
+    common = TREE_DEFAULTS | {
         "learning_rate": recipe.shrinkage,
         "num_leaves": recipe.leaves,
         "min_data_in_leaf": recipe.min_rows_per_leaf,
@@ -192,9 +192,9 @@ def _by_list(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _groups(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The lengths of the lists of rows that are in the order of queries; lists over LONGEST_LIST are split evenly."""
+    """The lengths of the lists of rows that are in the order of queries; lists over MAX_LIST_ROWS are split evenly."""
     lengths = np.unique(rows["query_id"].to_numpy()[learn], return_counts=True)[1]
-    parts = -(-lengths // LONGEST_LIST)
+    parts = -(-lengths // MAX_LIST_ROWS)
     split = [
         np.diff(np.linspace(0, length, pieces + 1).astype(np.int64))
         for length, pieces in zip(lengths, parts, strict=True)

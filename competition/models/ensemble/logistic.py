@@ -21,16 +21,16 @@ from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.blending import ALL
 from competition.models.ensemble.members import (
-    Combined,
     EnsembleRows,
+    FoldResult,
     Positions,
-    at_most,
-    outputs_of,
+    output_values,
     row_weights,
-    stacked_answer,
-    stacked_codes,
+    sample_queries,
+    stacker_targets,
+    task_outputs,
 )
-from competition.models.ensemble.meta_features import Outputs, smooth_features
+from competition.models.ensemble.meta_features import MemberOutputs, linear_features
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import Task, expected_gain, gains
 
@@ -75,7 +75,7 @@ class _Model:
         return np.asarray(softmax(features @ self.weights.T + self.constant, axis=1), np.float64)
 
 
-def regress(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
+def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
     """The regressions of all folds, in order.
 
     Args:
@@ -106,10 +106,10 @@ def _of_fold(
     train: _Design,
     test: _Design,
     shared: dict[tuple[frozenset[int], tuple[str, ...]], _Model],
-) -> Combined:
+) -> FoldResult:
     """What one fold is told; models that leave out the same two folds are fitted once."""
-    task, learn = rows.task, rows.learned(fold)
-    codes, classes = stacked_codes(task, rows.train)
+    task, learn = rows.task, rows.graded_outside(fold)
+    codes, classes = stacker_targets(task, rows.train)
     others = [k for k in rows.folds if k != fold]
 
     def left_out(members: tuple[str, ...]) -> Array:
@@ -118,13 +118,13 @@ def _of_fold(
         for k in others:
             key = frozenset((fold, k)), members
             if key not in shared:
-                at = rows.learned(fold, k)
+                at = rows.graded_outside(fold, k)
                 if not len(at):
                     raise CompError(
                         f"{task.name}: without the folds {fold} and {k} there is no labelled row to learn from."
                     )
                 shared[key] = _fit(rows, train, members, at, rows.seed(*sorted((fold, k))))
-            graded = rows.graded(k)
+            graded = rows.graded_in(k)
             values[graded] = shared[key].probabilities(train.of(members, graded))
         return values[learn]
 
@@ -143,10 +143,10 @@ def _of_fold(
             break
         kept, values = tuple(sorted((*kept, best))), options[best]
     model = _fit(rows, train, kept, learn, rows.seed(fold))
-    held = model.probabilities(train.of(kept, rows.held(fold)))
+    held = model.probabilities(train.of(kept, rows.held_out(fold)))
     tests = model.probabilities(test.of(kept))
-    outputs = [stacked_answer(task, each) for each in (values, held, tests)]
-    return Combined(outputs[0], outputs[1], outputs[2], {ALL: _shares(model, train, kept, learn)})
+    outputs = [task_outputs(task, each) for each in (values, held, tests)]
+    return FoldResult(outputs[0], outputs[1], outputs[2], {ALL: _shares(model, train, kept, learn)})
 
 
 def _likelihood(
@@ -174,8 +174,8 @@ def _fit(
     rows: EnsembleRows, design: _Design, members: tuple[str, ...], at: Positions, seed: int
 ) -> _Model:
     """The most probable weights, given the labels of the rows at `at` and a normal prior."""
-    at = at[at_most(rows.train["query_id"].to_numpy(np.int64)[at], _MOST_ROWS, seed)]
-    codes, classes = stacked_codes(rows.task, rows.train)
+    at = at[sample_queries(rows.train["query_id"].to_numpy(np.int64)[at], _MOST_ROWS, seed)]
+    codes, classes = stacker_targets(rows.task, rows.train)
     codes, features = codes[at], design.of(members, at)
     found = np.unique(codes)
     weights, constant = np.zeros((classes, features.shape[1])), np.full(classes, _NEVER)
@@ -222,10 +222,10 @@ def _designs(rows: EnsembleRows, fold: int, text: pd.DataFrame | None) -> tuple[
     ) -> tuple[dict[str, Array], Array]:
         said = zip(rows.members, outputs, strict=True)
         members = [
-            Outputs(member.name, member.kind, outputs_of(member.kind, frame))
+            MemberOutputs(member.name, member.kind, output_values(member.kind, frame))
             for member, frame in said
         ]
-        return smooth_features(rows.task, members, examples, rows.recipe.leaky)
+        return linear_features(rows.task, members, examples, rows.recipe.leaky)
 
     of_train, train = smooth([member.seen[fold] for member in rows.members], rows.train)
     of_test, test = smooth([member.test for member in rows.members], rows.test)

@@ -17,7 +17,7 @@ from competition.scoring.metrics import Array
 from competition.scoring.tasks import KINDS, LABELS, Task, expected_gain, label_codes, truth
 
 Positions = NDArray[np.int64]
-MOST_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded
+MAX_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded
 PARTS = 5  # of the queries: what is chosen on all parts but one is judged on that one
 
 
@@ -38,13 +38,13 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Combined:
+class FoldResult:
     """What one fold's combination says of the rows that it was learned on, holds out and tests, `(rows, outputs)`.
 
-    `learn` is what decisions are learned on: of trees, by models that left the row out.
+    `training` is what decisions are learned on: of trees, by models that left the row out.
     """
 
-    learn: Array
+    training: Array
     held_out: Array
     test: Array
     weights: dict[str, dict[str, float]] = field(
@@ -102,24 +102,24 @@ class EnsembleRows:
                         f"{len(stray)} ids differ."
                     )
         for k in self.folds if self.recipe.method != "paper" else ():
-            if not len(self.learned(k)):
+            if not len(self.graded_outside(k)):
                 raise CompError(
                     f"{self.task.name}: without fold {k} there is no labelled row to learn an ensemble from."
                 )
 
-    def held(self, fold: int) -> Positions:
+    def held_out(self, fold: int) -> Positions:
         """Positions in `train` of all rows of a fold."""
         return np.flatnonzero(self._of_row == fold)
 
-    def learned(self, *without: int) -> Positions:
+    def graded_outside(self, *without: int) -> Positions:
         """Positions in `train` of the graded rows outside some folds, as far as they may be learned from."""
         return np.flatnonzero(self._graded & ~np.isin(self._of_row, without))
 
-    def graded(self, fold: int) -> Positions:
+    def graded_in(self, fold: int) -> Positions:
         """Positions in `train` of the graded rows of a fold, as far as they may be learned from."""
         return np.flatnonzero(self._graded & (self._of_row == fold))
 
-    def alone(self) -> "EnsembleRows":
+    def without_members(self) -> "EnsembleRows":
         """The same rows and folds without any member."""
         rows = copy(self)
         rows.members, rows.recipe = [], self.recipe.model_copy(update={"nested": False})
@@ -130,12 +130,12 @@ class EnsembleRows:
         return derive_seed(self.recipe.seed, self.task.name, *folds)
 
 
-def outputs_of(kind: str, outputs: pd.DataFrame) -> Array:
+def output_values(kind: str, outputs: pd.DataFrame) -> Array:
     """The columns of a kind, `(rows, outputs)`."""
     return outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)
 
 
-def at_most(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
+def sample_queries(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
     """Which rows belong to whole queries, drawn at random, of at most `rows` rows together; at least one query."""
     queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
     if len(query) <= rows:
@@ -146,14 +146,14 @@ def at_most(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]
     return np.asarray(taken[index], bool)
 
 
-def draw_parts(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
+def split_queries(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
     """Deal whole queries out at random; returns the part of each row, `(rows,)`, which no order of rows changes."""
     queries, index = np.unique(query, return_inverse=True)
     dealt = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(queries)) % parts
     return np.asarray(dealt[index], np.int64)
 
 
-def stacked_codes(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
+def stacker_targets(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
     """Return the class that a stacker learns for each row, `(rows,)`, -1 where it is unknown, and how many there are.
 
     The four labels, which tell more than whether a product is a substitute; for task 3 the two
@@ -165,7 +165,7 @@ def stacked_codes(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], in
     return codes, len(LABELS)
 
 
-def stacked_answer(task: Task, values: Array) -> Array:
+def task_outputs(task: Task, values: Array) -> Array:
     """Return what answers a task, `(rows, outputs)`, from probabilities of a stacker's classes, `(rows, classes)`."""
     if task.metric == "nDCG":
         return expected_gain(values)[:, None]

@@ -21,7 +21,7 @@ _DECIMALS = 4  # of what trees read of a member: less is rounding, which ranks a
 
 
 @dataclass(frozen=True)
-class Outputs:
+class MemberOutputs:
     """What one member says of some rows: the columns of its kind, in the order of the rows."""
 
     name: str
@@ -29,7 +29,7 @@ class Outputs:
     values: Array  # (rows, outputs)
 
 
-class Lists:
+class QueryLists:
     """The lists of some rows, and statistics within them."""
 
     def __init__(self, rows: pd.DataFrame, task: Task) -> None:
@@ -78,9 +78,9 @@ class Lists:
         return rank
 
 
-def level2_features(
+def tree_features(
     task: Task,
-    members: Sequence[Outputs],
+    members: Sequence[MemberOutputs],
     rows: pd.DataFrame,
     text: pd.DataFrame | None,
     leaky: bool,
@@ -98,7 +98,7 @@ def level2_features(
     Returns:
         Names and values, `(rows, features)`.
     """
-    lists = Lists(rows, task)
+    lists = QueryLists(rows, task)
     signals: Signals = {}
     for member in members:
         signals |= {f"{member.name}_{name}": value for name, value in _signals(member).items()}
@@ -125,8 +125,8 @@ def level2_features(
     return names, values
 
 
-def smooth_features(
-    task: Task, members: Sequence[Outputs], rows: pd.DataFrame, leaky: bool
+def linear_features(
+    task: Task, members: Sequence[MemberOutputs], rows: pd.DataFrame, leaky: bool
 ) -> tuple[dict[str, Array], Array]:
     """The features of a linear model, all of them continuous in what the members say.
 
@@ -141,13 +141,13 @@ def smooth_features(
         task: what is asked.
         members: their outputs.
         rows: the examples.
-        leaky: as in `level2_features`.
+        leaky: as in `tree_features`.
 
     Returns:
         Member -> `(rows, 2 * outputs)`, and what no member is needed for: the size of the list and
         the locale, `(rows, 1 + locales)` and more where it is leaky.
     """
-    lists = Lists(rows, task)
+    lists = QueryLists(rows, task)
     root = np.sqrt(lists.sizes[lists.list_of])[:, None]
     blocks = {}
     for member in members:
@@ -168,7 +168,7 @@ def _other_tasks(task: Task, rows: pd.DataFrame) -> Signals:
     }
 
 
-def _log_odds(member: Outputs) -> Array:
+def _log_odds(member: MemberOutputs) -> Array:
     """Probabilities on a logarithmic scale, `(rows, outputs)`; gains and scores as they are."""
     values = member.values
     if member.kind == "substitute":
@@ -179,14 +179,14 @@ def _log_odds(member: Outputs) -> Array:
     return values
 
 
-def _signals(member: Outputs) -> Signals:
+def _signals(member: MemberOutputs) -> Signals:
     """A member's outputs, rounded, and the expected gain of class probabilities."""
     values = np.round(member.values, _DECIMALS)
     signals = {name: values[:, i] for i, name in enumerate(KINDS[member.kind].outputs)}
     return signals | ({"gain": expected_gain(values)} if member.kind == "classes" else {})
 
 
-def _together(members: Sequence[Outputs]) -> tuple[Signals, Signals]:
+def _together(members: Sequence[MemberOutputs]) -> tuple[Signals, Signals]:
     """The mean of what several members say of the same thing, and how far they are apart: deviation and range."""
     said: dict[str, list[Array]] = {}
     for member in members:

@@ -14,13 +14,13 @@ from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.models.ensemble.gbdt import fit_trees
 from competition.models.ensemble.members import (
-    MOST_ROWS,
-    Combined,
+    MAX_ROWS,
     EnsembleRows,
-    at_most,
-    outputs_of,
+    FoldResult,
+    output_values,
+    sample_queries,
 )
-from competition.models.ensemble.meta_features import Outputs, level2_features
+from competition.models.ensemble.meta_features import MemberOutputs, tree_features
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import ANSWER_KIND, KINDS
 
@@ -41,7 +41,7 @@ class _Said:
     importance: Array
 
 
-def stack(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
+def cross_fit_trees(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
     """The stackers of all folds, in order.
 
     A model that left out j and k scores k with as many trees as are best on j, and j with as many
@@ -79,7 +79,7 @@ def stack(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
                 partial(_fit, rows, features, tests, max(1, cores // _AT_ONCE)), each
             ):
                 for i, (scored, stopping) in enumerate(said.uses):
-                    other, own = rows.graded(stopping), rows.held(scored)
+                    other, own = rows.graded_in(stopping), rows.held_out(scored)
                     of_train[scored][other] = said.left_out[i][np.searchsorted(said.at, other)]
                     of_train[scored][own] += share * said.left_out[i][np.searchsorted(said.at, own)]
                     of_test[scored] += share * said.tests[i]
@@ -87,9 +87,9 @@ def stack(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Combined]:
                     rounds[scored].append(said.best[i])
                 work.advance(1)
     return [
-        Combined(
-            of_train[k][rows.learned(k)],
-            of_train[k][rows.held(k)],
+        FoldResult(
+            of_train[k][rows.graded_outside(k)],
+            of_train[k][rows.held_out(k)],
             of_test[k],
             importance=dict(zip(names, np.mean(importance[k], axis=0).tolist(), strict=True)),
             rounds=rounds[k],
@@ -118,11 +118,11 @@ def _fit(
     uses: Fit,
 ) -> _Said:
     _check(rows, uses)
-    watched, left_out = [rows.graded(stopping) for _, stopping in uses], sorted(uses[0])
-    learn, seed = rows.learned(*left_out), rows.seed(*left_out)
-    learn = learn[at_most(rows.train["query_id"].to_numpy(np.int64)[learn], MOST_ROWS, seed)]
+    watched, left_out = [rows.graded_in(stopping) for _, stopping in uses], sorted(uses[0])
+    learn, seed = rows.graded_outside(*left_out), rows.seed(*left_out)
+    learn = learn[sample_queries(rows.train["query_id"].to_numpy(np.int64)[learn], MAX_ROWS, seed)]
     trees = fit_trees(rows.recipe, rows.task, features, rows.train, learn, watched, seed, threads)
-    at = np.sort(np.concatenate([rows.held(fold) for fold in left_out]))
+    at = np.sort(np.concatenate([rows.held_out(fold) for fold in left_out]))
     return _Said(
         uses, at, trees.predict(features[at]), trees.predict(tests), trees.best, trees.importance()
     )
@@ -130,12 +130,12 @@ def _fit(
 
 def _check(rows: EnsembleRows, uses: Fit) -> None:
     one, other = uses[0]
-    if not len(rows.learned(one, other)):
+    if not len(rows.graded_outside(one, other)):
         raise CompError(
             f"{rows.task.name}: without the folds {one} and {other} there is no labelled row to learn from."
         )
     for _, stopping in uses:
-        if not len(rows.graded(stopping)):
+        if not len(rows.graded_in(stopping)):
             raise CompError(
                 f"{rows.task.name}: fold {stopping} has no labelled row to stop training by."
             )
@@ -164,9 +164,9 @@ class _Views:
     ) -> tuple[list[str], NDArray[np.float32]]:
         said = zip(self._rows.members, outputs, strict=True)
         members = [
-            Outputs(member.name, member.kind, outputs_of(member.kind, frame))
+            MemberOutputs(member.name, member.kind, output_values(member.kind, frame))
             for member, frame in said
         ]
-        return level2_features(
+        return tree_features(
             self._rows.task, members, examples, self._text, self._rows.recipe.leaky
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.models.ensemble.members import MOST_ROWS, PARTS, at_most, draw_parts
+from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
 from competition.scoring.metrics import (
     Array,
     Statistic,
@@ -76,14 +76,14 @@ def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, se
     Returns:
         `(classes,)`, the first being 1.
     """
-    chosen = at_most(rows["query_id"].to_numpy(np.int64), MOST_ROWS, seed)
+    chosen = sample_queries(rows["query_id"].to_numpy(np.int64), MAX_ROWS, seed)
     full, codes = _all_classes(values[chosen]), truth(task, rows[chosen])
     query = rows["query_id"].to_numpy(np.int64)[chosen]
     statistic = micro_f1 if metric == "micro-F1" else macro_f1
     classes = full.shape[1]
 
     plain = full.argmax(axis=1)
-    answers, part = plain.copy(), draw_parts(query, PARTS, seed)
+    answers, part = plain.copy(), split_queries(query, PARTS, seed)
     for k in range(PARTS):
         judged, others = part == k, part != k
         if not judged.any() or not others.any():

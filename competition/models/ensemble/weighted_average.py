@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 
 from competition.config.recipe import EnsembleRecipe
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import MOST_ROWS, PARTS, at_most, draw_parts
+from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
 from competition.scoring.metrics import Array, RankedLists
 from competition.scoring.tasks import Task, gains, truth
 
@@ -56,12 +56,12 @@ def learn_weights(
         `(members,)`, summing to 1.
     """
     query = rows["query_id"].to_numpy(np.int64)
-    chosen = at_most(query, MOST_ROWS, seed)
+    chosen = sample_queries(query, MAX_ROWS, seed)
     values, rows, query = values[:, chosen], rows[chosen], query[chosen]
     single = _best_single(values, make_objective(task, rows, recipe.objective))
     if len(values) == 1:
         return single
-    part, gains = draw_parts(query, PARTS, seed), []
+    part, gains = split_queries(query, PARTS, seed), []
     for k in range(PARTS):
         judged, others = part == k, part != k
         if not judged.any() or not others.any():

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from competition.data.text import FIELDS
-from competition.models.lexical.text_features import WORDS, Texts, counter, row_dot, within_query
+from competition.models.lexical.text_features import (
+    WORD_TOKENS,
+    Texts,
+    hashing_counter,
+    row_dot,
+    within_query,
+)
 
 PREFIX = "bm25"
 _K1, _B = 1.2, 0.75
@@ -30,7 +36,7 @@ def bm25_features(
     """
     texts = Texts.make(examples, products, fitted)
     frame = pd.DataFrame(index=pd.Index(examples["example_id"], name="example_id"))
-    words = counter(WORDS)
+    words = hashing_counter(WORD_TOKENS)
     query = words.transform(texts.queries)
     query.data[:] = 1.0
     for name, fields in _READ.items():

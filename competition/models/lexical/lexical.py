@@ -15,7 +15,7 @@ from competition.scoring.tasks import KINDS, LABELS, target
 
 # Of all trees here: each is grown on a part of rows and features, which suits few rows and many
 # related features.
-COMMON: dict[str, object] = {
+TREE_DEFAULTS: dict[str, object] = {
     "feature_fraction": 0.2,
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
@@ -49,7 +49,7 @@ def train_lexical(
     x = features.loc[rows["example_id"]].to_numpy()[copies]
     data = lgb.Dataset(x, y, weight=weight, feature_name=list(features.columns))
     per_row = len(copies) / len(rows)  # a leaf must hold as many rows as without copies
-    parameters = COMMON | {
+    parameters = TREE_DEFAULTS | {
         "objective": "multiclass",
         "num_class": len(LABELS),
         "learning_rate": recipe.shrinkage,

@@ -22,18 +22,18 @@ from competition.scoring.tasks import LOCALES
 # Unsegmented scripts have no spaces: there, every character stands for a word.
 _WORD = r"[぀-ヿ㐀-鿿]|[^\W_]+"
 _DIGITS = re.compile(r"\d+")
-WORDS = {"analyzer": "word", "token_pattern": _WORD}
+WORD_TOKENS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}  # for long text: a third of the time
 _COSINES: dict[
     str, tuple[tuple[str, ...], dict[str, Any]]
 ] = {  # name of a cosine -> the fields it reads, how
-    "title_word": (("title",), WORDS),
-    "brand_word": (("brand",), WORDS),
-    "color_word": (("color",), WORDS),
-    "bullets_word": (("bullets",), WORDS),
-    "description_word": (("description",), WORDS),
-    "all_word": (FIELDS, WORDS),
+    "title_word": (("title",), WORD_TOKENS),
+    "brand_word": (("brand",), WORD_TOKENS),
+    "color_word": (("color",), WORD_TOKENS),
+    "bullets_word": (("bullets",), WORD_TOKENS),
+    "description_word": (("description",), WORD_TOKENS),
+    "all_word": (FIELDS, WORD_TOKENS),
     "title_char": (("title",), _CHARACTERS),
     "bullets_trigram": (("bullets",), _TRIGRAMS),
     "description_trigram": (("description",), _TRIGRAMS),
@@ -111,7 +111,7 @@ class Texts:
         ]
 
 
-def counter(options: dict[str, Any]) -> HashingVectorizer:
+def hashing_counter(options: dict[str, Any]) -> HashingVectorizer:
     """Texts -> counts of what `options` say, one column per hash.
 
     Hashing needs no vocabulary: every text is read once, and new test rows move no feature of the
@@ -132,9 +132,9 @@ def _cosines(texts: Texts) -> dict[str, NDArray[np.float64]]:
     columns = {}
     for name, (fields, options) in _COSINES.items():
         documents = texts.joined(fields)
-        if options is not WORDS:
+        if options is not WORD_TOKENS:
             documents = [document[:_CHAR_LIMIT] for document in documents]
-        counts = counter(options)
+        counts = hashing_counter(options)
         document = counts.transform(documents)
         weights = TfidfTransformer(sublinear_tf=True).fit(document[texts.fitting])
         query = weights.transform(counts.transform(texts.queries))

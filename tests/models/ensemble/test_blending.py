@@ -10,7 +10,7 @@ from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import blending
 from competition.models.ensemble.blending import blend
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import Combined, EnsembleRows, Member
+from competition.models.ensemble.members import EnsembleRows, FoldResult, Member
 from competition.scoring.tasks import TASKS
 from tests.models.ensemble.made import (
     FOLDS,
@@ -199,7 +199,7 @@ def transformed(member: Member) -> Member:
     return replace(member, seen=dict.fromkeys(FOLDS, one), test=test)
 
 
-def by_rank(rows: pd.DataFrame, members: list[Member], space: str) -> Combined:
+def by_rank(rows: pd.DataFrame, members: list[Member], space: str) -> FoldResult:
     """The average of the first fold in a space."""
     recipe = recipe_of("greedy", space=space)
     return blend(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0)

@@ -12,8 +12,8 @@ from competition.core.errors import CompError
 from competition.models.ensemble import blending, gbdt
 from competition.models.ensemble.crossfit import CrossFitted, cross_fit
 from competition.models.ensemble.gbdt import fit_trees
-from competition.models.ensemble.members import Member, outputs_of
-from competition.models.ensemble.meta_features import Outputs, level2_features
+from competition.models.ensemble.members import Member, output_values
+from competition.models.ensemble.meta_features import MemberOutputs, tree_features
 from competition.models.ensemble.thresholds import (
     alternating_normalization,
     apply_factors,
@@ -115,9 +115,9 @@ def test_a_fold_is_scored_by_what_never_saw_its_labels(case: tuple[str, Keys]) -
     before, after = (fit(task, members, each, recipe) for each in (examples, spoil(examples, 2)))
     assert same(before.held_out[2], after.held_out[2])
     assert same(before.test[2], after.test[2])
-    assert before.learned[2].weights == after.learned[2].weights
-    assert before.learned[2].rounds == after.learned[2].rounds
-    assert before.learned[2].factors == after.learned[2].factors
+    assert before.results[2].weights == after.results[2].weights
+    assert before.results[2].rounds == after.results[2].rounds
+    assert before.results[2].factors == after.results[2].factors
     assert not all(same(before.held_out[k], after.held_out[k]) for k in FOLDS if k != 2)
 
 
@@ -177,7 +177,7 @@ def test_each_row_is_there_once_also_without_a_label_and_outside_the_task(small:
 
 def test_all_outputs_are_finite_and_probabilities_sum_to_one(small: Small) -> None:
     for frame in (*small.fitted.held_out, *small.fitted.test):
-        values = outputs_of(ANSWER_KIND[small.task], frame)
+        values = output_values(ANSWER_KIND[small.task], frame)
         assert np.isfinite(values).all()
         if small.task == "task2":
             np.testing.assert_allclose(values.sum(axis=1), 1)
@@ -187,7 +187,7 @@ def test_neither_orders_nor_labels_of_test_rows_change_anything(small: Small) ->
     blind = without_labels(small.examples, small.examples["split"] == "test")
     other = fit(small.task, small.members[::-1], blind.sample(frac=1, random_state=1), small.recipe)
     assert all(map(same, small.fitted.held_out + small.fitted.test, other.held_out + other.test))
-    assert small.fitted.learned[0].weights == other.learned[0].weights
+    assert small.fitted.results[0].weights == other.results[0].weights
 
 
 @pytest.mark.parametrize("method", ["paper", "greedy", "search"])
@@ -202,7 +202,7 @@ def test_outputs_are_the_weighted_average(method: str) -> None:
     ]
     fitted = fit("task1", members, examples, recipe_of(method))
     for k in FOLDS:
-        weights = fitted.learned[k].weights["all"]
+        weights = fitted.results[k].weights["all"]
         assert sum(weights.values()) == pytest.approx(2 * 1 / 2)
         for outputs, said in (
             (fitted.held_out[k], [m.seen[k] for m in members]),
@@ -241,10 +241,10 @@ def in_sample(
     """What trees say of the very rows that they were fitted to: how not to do it."""
     rows = examples[examples["split"] == "train"].reset_index(drop=True)
     said = [
-        Outputs(member.name, member.kind, outputs_of(member.kind, member.seen[0]))
+        MemberOutputs(member.name, member.kind, output_values(member.kind, member.seen[0]))
         for member in members
     ]
-    features = level2_features(TASKS[task], said, rows, None, leaky=False)[1]
+    features = tree_features(TASKS[task], said, rows, None, leaky=False)[1]
     everything = np.flatnonzero(rows[task])
     trees = fit_trees(recipe, TASKS[task], features, rows, everything, [everything], 0)
     values = trees.predict(features)[0]
@@ -287,7 +287,7 @@ def test_what_members_say_is_learned_by_cross_fitting() -> None:
 
 def values_of(task: str, frames: list[pd.DataFrame]) -> list[Array]:
     """The outputs of frames as arrays."""
-    return [outputs_of(ANSWER_KIND[task], frame) for frame in frames]
+    return [output_values(ANSWER_KIND[task], frame) for frame in frames]
 
 
 def test_alternating_normalisation_reads_labels_and_outputs_of_the_other_folds() -> None:
@@ -344,7 +344,7 @@ def test_thresholds_are_those_that_the_other_folds_ask_for(task: str, metric: st
         others = graded[folds_of(graded) != k]
         values = held_out.loc[others["example_id"]].to_numpy()
         factors = learn_factors(TASKS[task], metric, values, others, seed=0)
-        assert moved.learned[k].factors == factors.tolist() != [1] * len(factors)
+        assert moved.results[k].factors == factors.tolist() != [1] * len(factors)
         before, after, test_before, test_after = values_of(
             task, [plain.held_out[k], moved.held_out[k], plain.test[k], moved.test[k]]
         )

@@ -187,7 +187,7 @@ def test_lambdarank_is_told_the_gains_and_looks_at_whole_lists() -> None:
 def test_lists_that_lightgbm_does_not_take_are_split_evenly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(gbdt, "LONGEST_LIST", 5)
+    monkeypatch.setattr(gbdt, "MAX_LIST_ROWS", 5)
     rows, features = planted(30)
     rows["query_id"] = np.repeat([3, 0, 6, 1], [4, 11, 5, 220])
     learned = np.flatnonzero(rows["query_id"] != 1)

@@ -8,15 +8,15 @@ import pytest
 from scipy.stats import norm
 
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.logistic import _normal_scores, _standardised, regress
+from competition.models.ensemble.logistic import _normal_scores, _standardised, cross_fit_logistic
 from competition.models.ensemble.members import (
-    Combined,
     EnsembleRows,
+    FoldResult,
     Member,
-    outputs_of,
-    stacked_answer,
+    output_values,
+    task_outputs,
 )
-from competition.models.ensemble.stacking import stack
+from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import (
@@ -32,7 +32,7 @@ from tests.models.ensemble.made import (
     with_labels,
 )
 
-OUTPUTS = ("learn", "held_out", "test")
+OUTPUTS = ("training", "held_out", "test")
 
 
 def rows_of(
@@ -88,7 +88,7 @@ def disturbed(member: Member, size: float, seed: int) -> Member:
     )
 
 
-def same(one: list[Combined], other: list[Combined]) -> bool:
+def same(one: list[FoldResult], other: list[FoldResult]) -> bool:
     """Whether two fits say the same to the bit."""
     return all(
         np.array_equal(getattr(a, part), getattr(b, part))
@@ -105,8 +105,8 @@ def same(one: list[Combined], other: list[Combined]) -> bool:
 def test_a_member_that_says_the_same_of_every_row_costs_nothing(task: str) -> None:
     examples = make_examples(50, 5)
     text, members = made_text(examples), make_members(task, examples)[:1]
-    without = regress(rows_of(task, members, examples), text)
-    beside = regress(rows_of(task, [*members, constant("a", examples)], examples), text)
+    without = cross_fit_logistic(rows_of(task, members, examples), text)
+    beside = cross_fit_logistic(rows_of(task, [*members, constant("a", examples)], examples), text)
     assert same(without, beside)
     assert all(each.weights["all"]["a"] == 0 < each.weights["all"]["c1"] for each in beside)
 
@@ -114,8 +114,10 @@ def test_a_member_that_says_the_same_of_every_row_costs_nothing(task: str) -> No
 def test_text_alone_answers_where_no_member_helps() -> None:
     examples = make_examples(50, 5)
     text = made_text(examples)
-    alone = regress(rows_of("task2", [], examples), text)
-    assert same(alone, regress(rows_of("task2", [constant("a", examples)], examples), text))
+    alone = cross_fit_logistic(rows_of("task2", [], examples), text)
+    assert same(
+        alone, cross_fit_logistic(rows_of("task2", [constant("a", examples)], examples), text)
+    )
     assert all(each.weights["all"] == {"text": 1} for each in alone)
 
 
@@ -126,7 +128,10 @@ def test_noise_is_seldom_read_and_weighs_little() -> None:
         *(noise(f"n{i}", examples, 10 + i) for i in range(4)),
     ]
     weights = pd.DataFrame(
-        [each.weights["all"] for each in regress(rows_of("task2", members, examples), None)]
+        [
+            each.weights["all"]
+            for each in cross_fit_logistic(rows_of("task2", members, examples), None)
+        ]
     )
     of_noise = weights.drop(columns="c1")
     assert (
@@ -138,14 +143,14 @@ def test_noise_is_seldom_read_and_weighs_little() -> None:
 def test_two_members_with_knowledge_of_their_own_are_both_read_and_help() -> None:
     examples = make_examples(80, 5)
     members = [classifier(name, examples, 1.0, seed) for name, seed in (("c1", 1), ("c2", 2))]
-    both = regress(rows_of("task2", members, examples), None)
+    both = cross_fit_logistic(rows_of("task2", members, examples), None)
     assert all(min(each.weights["all"].values()) > 0.3 for each in both)
     assert all(sum(each.weights["all"].values()) == pytest.approx(1) for each in both)
-    one = regress(rows_of("task2", members[:1], examples), None)
+    one = cross_fit_logistic(rows_of("task2", members[:1], examples), None)
     assert right(both, examples) > right(one, examples) + 0.03
 
 
-def right(combined: list[Combined], examples: pd.DataFrame) -> float:
+def right(combined: list[FoldResult], examples: pd.DataFrame) -> float:
     """The share of right answers on held-out rows of task 2."""
     fold = folds_of(examples)
     hits = [
@@ -169,7 +174,7 @@ def test_a_fold_is_scored_by_what_never_saw_its_labels(task: str, method: str) -
         for each in (examples, spoil(examples, 2))
     )
     assert before.held_out[2].equals(after.held_out[2]) and before.test[2].equals(after.test[2])
-    assert before.learned[2].weights == after.learned[2].weights
+    assert before.results[2].weights == after.results[2].weights
     assert not any(before.held_out[k].equals(after.held_out[k]) for k in FOLDS if k != 2)
 
 
@@ -177,10 +182,10 @@ def test_decisions_are_learned_on_what_models_say_of_rows_that_they_left_out() -
     examples = make_examples(40, 5)
     members = make_members("task2", examples)[:1]
     plain, spoiled = (rows_of("task2", members, each) for each in (examples, spoil(examples, 3)))
-    before, after = regress(plain, None)[0], regress(spoiled, None)[0]
-    of_fold = [np.isin(plain.learned(0), plain.graded(k)) for k in range(4)]
-    assert np.array_equal(before.learn[of_fold[3]], after.learn[of_fold[3]])
-    assert (before.learn[of_fold[1]] != after.learn[of_fold[1]]).any()
+    before, after = cross_fit_logistic(plain, None)[0], cross_fit_logistic(spoiled, None)[0]
+    of_fold = [np.isin(plain.graded_outside(0), plain.graded_in(k)) for k in range(4)]
+    assert np.array_equal(before.training[of_fold[3]], after.training[of_fold[3]])
+    assert (before.training[of_fold[1]] != after.training[of_fold[1]]).any()
 
 
 def test_nothing_is_found_in_labels_that_were_drawn_anew() -> None:
@@ -189,7 +194,7 @@ def test_nothing_is_found_in_labels_that_were_drawn_anew() -> None:
     members = make_members("task2", made)
     drawn = with_labels(made, np.random.default_rng(3).choice(LABELS, len(made)))
     assert right(
-        regress(rows_of("task2", members, drawn), made_text(made)), drawn
+        cross_fit_logistic(rows_of("task2", members, drawn), made_text(made)), drawn
     ) == pytest.approx(0.25, abs=0.05)
 
 
@@ -199,14 +204,17 @@ def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone() -> Non
     rows = rows_of("task2", members, examples, method="mixed")
     fitted = cross_fit(TASKS["task2"], members, examples, folds_of(examples), rows.recipe, text)
     for k, regression, trees in zip(
-        FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True
+        FOLDS,
+        cross_fit_logistic(rows, text),
+        cross_fit_trees(rows.without_members(), text),
+        strict=True,
     ):
         expected = (regression.held_out + trees.held_out) / 2
         np.testing.assert_allclose(fitted.held_out[k].drop(columns="example_id"), expected)
-        shares = fitted.learned[k].weights["all"]
+        shares = fitted.results[k].weights["all"]
         assert shares["text"] == pytest.approx((1 + regression.weights["all"]["text"]) / 2)
         assert sum(shares.values()) == pytest.approx(1)
-        assert not any(name.startswith("c1") for name in fitted.learned[k].importance)
+        assert not any(name.startswith("c1") for name in fitted.results[k].importance)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -218,12 +226,17 @@ def test_a_lexical_member_is_half_of_the_trees(task: str) -> None:
     rows = rows_of(task, members, examples, method="mixed")
     fitted = cross_fit(TASKS[task], members, examples, folds_of(examples), rows.recipe, text)
     for k, regression, trees in zip(
-        FOLDS, regress(rows, text), stack(rows.alone(), text), strict=True
+        FOLDS,
+        cross_fit_logistic(rows, text),
+        cross_fit_trees(rows.without_members(), text),
+        strict=True,
     ):
-        answer = stacked_answer(TASKS[task], outputs_of("classes", lexical.seen[k]))[rows.held(k)]
+        answer = task_outputs(TASKS[task], output_values("classes", lexical.seen[k]))[
+            rows.held_out(k)
+        ]
         expected = regression.held_out / 2 + trees.held_out / 4 + answer / 4
         np.testing.assert_allclose(fitted.held_out[k].drop(columns="example_id"), expected)
-        shares = fitted.learned[k].weights["all"]
+        shares = fitted.results[k].weights["all"]
         assert shares[lexical.name] == pytest.approx(
             1 / 4 + regression.weights["all"][lexical.name] / 2
         )
@@ -268,7 +281,7 @@ def test_rounding_of_a_member_that_says_nothing_is_no_knowledge(method: str) -> 
     examples = make_examples(40, 5)
     members = [classifier("c1", examples, 0.7, 1), disturbed(constant("a", examples), 1e-7, 0)]
     keys = {"method": method, "trees": 10}
-    fit = stack if method == "lightgbm" else regress
+    fit = cross_fit_trees if method == "lightgbm" else cross_fit_logistic
     before, after = (
         fit(rows_of("task2", [members[0], each], examples, **keys), None)
         for each in (constant("a", examples), members[1])
@@ -302,7 +315,10 @@ def test_answers_without_labels_are_learned_too() -> None:
     members = make_members("task3", examples)
     without = examples.assign(label=None)
     answers = np.concatenate(
-        [each.held_out[:, 0] for each in regress(rows_of("task3", members, without), None)]
+        [
+            each.held_out[:, 0]
+            for each in cross_fit_logistic(rows_of("task3", members, without), None)
+        ]
     )
     truth = np.concatenate(
         [examples.loc[folds_of(examples) == k, "substitute"].to_numpy(bool) for k in FOLDS]
@@ -314,7 +330,7 @@ def test_a_class_without_a_row_has_no_probability_and_one_class_alone_all() -> N
     examples = make_examples(20, 5)
     members = make_members("task2", examples)[:1]
     labels = np.where(examples["label"] == "complement", "exact", examples["label"])
-    for each in regress(rows_of("task2", members, with_labels(examples, labels)), None):
+    for each in cross_fit_logistic(rows_of("task2", members, with_labels(examples, labels)), None):
         assert each.held_out[:, LABELS.index("complement")].max() < 1e-6
         np.testing.assert_allclose(each.held_out.sum(axis=1), 1)
     alike = with_labels(examples, np.full(len(examples), "substitute"))
@@ -322,5 +338,5 @@ def test_a_class_without_a_row_has_no_probability_and_one_class_alone_all() -> N
         ("task2", LABELS.index("substitute")),
         ("task3", 0),
     ):  # task 3: of a substitute
-        for each in regress(rows_of(task, members, alike), None):
+        for each in cross_fit_logistic(rows_of(task, members, alike), None):
             assert each.held_out[:, right_column].min() > 1 - 1e-6

@@ -8,11 +8,11 @@ from competition.core.errors import CompError
 from competition.data.folds import first_queries
 from competition.models.ensemble.members import (
     EnsembleRows,
-    at_most,
-    draw_parts,
     row_weights,
-    stacked_answer,
-    stacked_codes,
+    sample_queries,
+    split_queries,
+    stacker_targets,
+    task_outputs,
 )
 from competition.scoring.tasks import TASKS
 from tests.models.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
@@ -38,15 +38,17 @@ def test_what_is_learned_from_is_graded_in_the_task_and_outside_the_folds(task: 
     graded = (examples["split"] == "train") & examples["label"].notna() & examples[task]
     for folds in ((2,), (0, 3)):
         expected = examples.loc[graded & ~folds_of(examples).isin(folds), "example_id"]
-        assert rows.train["example_id"].iloc[rows.learned(*folds)].tolist() == expected.tolist()
+        assert (
+            rows.train["example_id"].iloc[rows.graded_outside(*folds)].tolist() == expected.tolist()
+        )
     of_fold = examples.loc[graded & (folds_of(examples) == 2), "example_id"]
-    assert rows.train["example_id"].iloc[rows.graded(2)].tolist() == of_fold.tolist()
+    assert rows.train["example_id"].iloc[rows.graded_in(2)].tolist() == of_fold.tolist()
 
 
 def test_all_rows_of_a_fold_are_held_out_also_without_a_label_and_outside_the_task() -> None:
     examples = partly_labelled()
     rows = EnsembleRows(TASKS["task1"], [], examples, folds_of(examples), recipe_of("greedy"))
-    held = [rows.train["example_id"].iloc[rows.held(k)].tolist() for k in rows.folds]
+    held = [rows.train["example_id"].iloc[rows.held_out(k)].tolist() for k in rows.folds]
     assert held == [examples.loc[folds_of(examples) == k, "example_id"].tolist() for k in range(5)]
     assert (
         sorted(np.concatenate(held))
@@ -70,9 +72,14 @@ def test_fewer_training_queries_are_learned_from_and_all_are_held_out() -> None:
     chosen = np.flatnonzero(first_queries(whole.train, 8))
     assert 0 < len(chosen) < len(whole.train)
     for fold in whole.folds:
-        assert few.learned(fold).tolist() == np.intersect1d(whole.learned(fold), chosen).tolist()
-        assert few.graded(fold).tolist() == np.intersect1d(whole.graded(fold), chosen).tolist()
-        assert few.held(fold).tolist() == whole.held(fold).tolist()
+        assert (
+            few.graded_outside(fold).tolist()
+            == np.intersect1d(whole.graded_outside(fold), chosen).tolist()
+        )
+        assert (
+            few.graded_in(fold).tolist() == np.intersect1d(whole.graded_in(fold), chosen).tolist()
+        )
+        assert few.held_out(fold).tolist() == whole.held_out(fold).tolist()
 
 
 def test_order_of_rows_and_members_changes_nothing() -> None:
@@ -86,7 +93,7 @@ def test_order_of_rows_and_members_changes_nothing() -> None:
     assert [m.name for m in one.members] == [m.name for m in other.members]
     pd.testing.assert_frame_equal(one.train, other.train)
     pd.testing.assert_frame_equal(one.test, other.test)
-    assert one.learned(1).tolist() == other.learned(1).tolist()
+    assert one.graded_outside(1).tolist() == other.graded_outside(1).tolist()
 
 
 def test_seeds_are_those_of_the_recipe_the_task_and_the_folds() -> None:
@@ -133,29 +140,31 @@ def test_a_fold_without_which_nothing_is_labelled_is_named() -> None:
 def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows() -> None:
     query = np.repeat(np.arange(40), np.arange(40) % 5 + 1)  # 120 rows
     for seed in range(5):
-        chosen = at_most(query, 50, seed)
+        chosen = sample_queries(query, 50, seed)
         assert 45 < chosen.sum() <= 50  # with one more query of at most 5 rows it would be over
         assert not set(query[chosen]) & set(query[~chosen])
-    assert at_most(query, 120, 0).all()
-    assert at_most(query, 50, 0).tolist() != at_most(query, 50, 1).tolist()
-    assert at_most(np.array([7, 7, 7]), 2, 0).all()  # one query at least
+    assert sample_queries(query, 120, 0).all()
+    assert sample_queries(query, 50, 0).tolist() != sample_queries(query, 50, 1).tolist()
+    assert sample_queries(np.array([7, 7, 7]), 2, 0).all()  # one query at least
 
 
 def test_the_queries_that_are_drawn_do_not_depend_on_the_order_of_rows() -> None:
     query = np.repeat(np.arange(30), 3)
     order = np.random.default_rng(0).permutation(len(query))
-    assert at_most(query[order], 40, 1).tolist() == at_most(query, 40, 1)[order].tolist()
+    assert (
+        sample_queries(query[order], 40, 1).tolist() == sample_queries(query, 40, 1)[order].tolist()
+    )
 
 
 def test_parts_are_whole_queries_of_equal_number_whatever_the_order() -> None:
     query = np.repeat(np.arange(20), [1, 5] * 10)
-    part = draw_parts(query, 5, seed=3)
+    part = split_queries(query, 5, seed=3)
     of_query = pd.Series(part).groupby(query).unique()
     assert (of_query.map(len) == 1).all()
     assert of_query.map(lambda each: each[0]).value_counts().tolist() == [4] * 5
     order = np.random.default_rng(0).permutation(len(query))
-    assert draw_parts(query[order], 5, seed=3).tolist() == part[order].tolist()
-    assert draw_parts(query, 5, seed=4).tolist() != part.tolist()
+    assert split_queries(query[order], 5, seed=3).tolist() == part[order].tolist()
+    assert split_queries(query, 5, seed=4).tolist() != part.tolist()
 
 
 def test_rows_of_a_query_share_a_weight_that_grows_with_the_root_of_their_number() -> None:
@@ -173,18 +182,18 @@ def test_stackers_learn_labels_where_all_have_one_and_else_the_answers_of_task_3
     rows = pd.DataFrame({"label": ["exact", "substitute", "irrelevant", None]})
     rows["substitute"] = pd.array([False, True, False, None], "boolean")
     assert [
-        (codes.tolist(), n) for codes, n in (stacked_codes(TASKS[task], rows) for task in TASKS)
+        (codes.tolist(), n) for codes, n in (stacker_targets(TASKS[task], rows) for task in TASKS)
     ] == [([0, 1, 3, -1], 4)] * 3
     answered = rows.assign(substitute=pd.array([False, True, False, True], "boolean"))
-    codes, classes = stacked_codes(TASKS["task3"], answered)
+    codes, classes = stacker_targets(TASKS["task3"], answered)
     assert (codes.tolist(), classes) == ([0, 1, 0, 1], 2)
 
 
 def test_what_answers_a_task_of_four_classes_and_of_two() -> None:
     four = np.array([[0.5, 0.2, 0.2, 0.1]])
-    assert stacked_answer(TASKS["task1"], four).tolist() == [
+    assert task_outputs(TASKS["task1"], four).tolist() == [
         [pytest.approx(0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01)]
     ]
-    assert stacked_answer(TASKS["task2"], four).tolist() == four.tolist()
-    assert stacked_answer(TASKS["task3"], four).tolist() == [[0.2]]
-    assert stacked_answer(TASKS["task3"], np.array([[0.7, 0.3]])).tolist() == [[0.3]]
+    assert task_outputs(TASKS["task2"], four).tolist() == four.tolist()
+    assert task_outputs(TASKS["task3"], four).tolist() == [[0.2]]
+    assert task_outputs(TASKS["task3"], np.array([[0.7, 0.3]])).tolist() == [[0.3]]

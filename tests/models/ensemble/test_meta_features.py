@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from competition.models.ensemble.meta_features import (
-    Lists,
-    Outputs,
-    level2_features,
-    smooth_features,
+    MemberOutputs,
+    QueryLists,
+    linear_features,
+    tree_features,
 )
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import TASKS
@@ -29,27 +29,27 @@ def rows_of(query: list[int], in_task: list[bool] | None = None) -> pd.DataFrame
     )
 
 
-def features_of(members: list[Outputs], rows: pd.DataFrame, **keys: object) -> pd.DataFrame:
+def features_of(members: list[MemberOutputs], rows: pd.DataFrame, **keys: object) -> pd.DataFrame:
     """Level-2 features of task 1 as a frame."""
     options: dict = {"text": None, "leaky": False, **keys}
-    names, values = level2_features(TASK1, members, rows, options["text"], options["leaky"])
+    names, values = tree_features(TASK1, members, rows, options["text"], options["leaky"])
     return pd.DataFrame(values, columns=names)
 
 
-def made_members(rows: pd.DataFrame) -> list[Outputs]:
+def made_members(rows: pd.DataFrame) -> list[MemberOutputs]:
     """A regressor with ties and two classifiers."""
     rng = np.random.default_rng(0)
     classes = rng.dirichlet(np.ones(4), (2, len(rows)))
     gain = rng.integers(0, 4, (len(rows), 1)) / 4
     return [
-        Outputs("c1", "classes", classes[0]),
-        Outputs("c2", "classes", classes[1]),
-        Outputs("r", "gain", gain),
+        MemberOutputs("c1", "classes", classes[0]),
+        MemberOutputs("c2", "classes", classes[1]),
+        MemberOutputs("r", "gain", gain),
     ]
 
 
 def test_statistics_of_a_list_by_hand() -> None:
-    found = Lists(rows_of([7, 7, 7, 5]), TASK1).statistics(np.array([0.2, 0.5, 0.2, 0.9]))
+    found = QueryLists(rows_of([7, 7, 7, 5]), TASK1).statistics(np.array([0.2, 0.5, 0.2, 0.9]))
     # The list of query 7 is 0.2, 0.5, 0.2: mean 0.3, variance (0.01 + 0.04 + 0.01) / 3 = 0.02.
     # Query 5 has one product.
     assert found["min"].tolist() == [0.2, 0.2, 0.2, 0.9]
@@ -63,13 +63,13 @@ def test_statistics_of_a_list_by_hand() -> None:
 
 
 def test_the_median_of_an_even_list_lies_between_the_two_in_the_middle() -> None:
-    found = Lists(rows_of([1] * 4), TASK1).statistics(np.array([0.8, 0.1, 0.4, 0.2]))
+    found = QueryLists(rows_of([1] * 4), TASK1).statistics(np.array([0.8, 0.1, 0.4, 0.2]))
     assert found["median"].tolist() == pytest.approx([(0.2 + 0.4) / 2] * 4)
     assert found["rank"].tolist() == [4 / 4, 1 / 4, 3 / 4, 2 / 4]
 
 
 def test_equal_values_have_no_standard_score() -> None:
-    found = Lists(rows_of([1] * 3), TASK1).statistics(np.array([0.1, 0.1, 0.1]))
+    found = QueryLists(rows_of([1] * 3), TASK1).statistics(np.array([0.1, 0.1, 0.1]))
     assert found["z"].tolist() == [0, 0, 0]
     assert found["rank"].tolist() == pytest.approx([2 / 3] * 3)
 
@@ -78,7 +78,7 @@ def test_statistics_are_those_of_pandas() -> None:
     rng = np.random.default_rng(3)
     rows = rows_of(rng.integers(0, 30, 200).tolist(), rng.choice([True, False], 200).tolist())
     value = rng.integers(0, 9, 200) / 8
-    found = Lists(rows, TASK1).statistics(value)
+    found = QueryLists(rows, TASK1).statistics(value)
     groups = pd.Series(value).groupby([rows["query_id"], rows["task1"]])
     for name in ("min", "median", "max"):
         np.testing.assert_allclose(found[name], groups.transform(name))
@@ -91,7 +91,7 @@ def test_statistics_are_those_of_pandas() -> None:
 def test_the_features_of_a_member_and_of_several_by_hand() -> None:
     one, other = np.array([[0.5, 0.2, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]), np.array([[0.65], [0.02]])
     found = features_of(
-        [Outputs("c", "classes", one), Outputs("r", "gain", other)], rows_of([1, 1])
+        [MemberOutputs("c", "classes", one), MemberOutputs("r", "gain", other)], rows_of([1, 1])
     )
     gain = [
         0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01,
@@ -118,7 +118,7 @@ def test_the_features_of_a_member_and_of_several_by_hand() -> None:
 def test_rows_outside_the_task_form_a_list_of_their_own() -> None:
     value = np.array([[0.1], [0.9], [0.3], [0.7]])
     found = features_of(
-        [Outputs("r", "gain", value)], rows_of([1, 1, 1, 1], [True, False, True, False])
+        [MemberOutputs("r", "gain", value)], rows_of([1, 1, 1, 1], [True, False, True, False])
     )
     assert found["candidates"].tolist() == [2, 2, 2, 2]
     assert found["r_gain_max"].tolist() == pytest.approx([0.3, 0.9, 0.3, 0.9])
@@ -128,7 +128,7 @@ def test_rows_outside_the_task_form_a_list_of_their_own() -> None:
 def test_features_of_a_tasks_rows_do_not_know_of_the_others() -> None:
     rows = make_examples(train=20, test=0).assign(task1=np.arange(160) % 3 > 0)
     members, inside = made_members(rows), rows["task1"].to_numpy()
-    alone = [Outputs(member.name, member.kind, member.values[inside]) for member in members]
+    alone = [MemberOutputs(member.name, member.kind, member.values[inside]) for member in members]
     pd.testing.assert_frame_equal(
         features_of(members, rows)[inside].reset_index(drop=True), features_of(alone, rows[inside])
     )
@@ -145,7 +145,7 @@ def test_no_label_is_looked_at() -> None:
 
 def test_other_tasks_are_told_only_where_the_recipe_asks_for_it() -> None:
     rows = rows_of([1, 1, 2])
-    members = [Outputs("r", "gain", np.array([[0.1], [0.2], [0.3]]))]
+    members = [MemberOutputs("r", "gain", np.array([[0.1], [0.2], [0.3]]))]
     plain, leaky = (features_of(members, rows, leaky=on) for on in (False, True))
     assert set(leaky) - set(plain) == {"in_task2", "in_task3"}
     assert leaky["in_task3"].tolist() == [1, 0, 1]
@@ -158,7 +158,7 @@ def test_order_of_rows_changes_nothing() -> None:
     rows = make_examples(train=20, test=0)
     members = made_members(rows)
     order = np.random.default_rng(1).permutation(len(rows))
-    shuffled = [Outputs(member.name, member.kind, member.values[order]) for member in members]
+    shuffled = [MemberOutputs(member.name, member.kind, member.values[order]) for member in members]
     found = features_of(shuffled, rows.iloc[order])
     np.testing.assert_allclose(found, features_of(members, rows).iloc[order], rtol=1e-6, atol=1e-6)
 
@@ -166,7 +166,7 @@ def test_order_of_rows_changes_nothing() -> None:
 def test_text_is_joined_by_id() -> None:
     rows = rows_of([1, 1, 2])
     text = pd.DataFrame({"words": [7.0, 8.0, 9.0, 0.0]}, index=[102, 100, 101, 999])
-    found = features_of([Outputs("r", "gain", np.zeros((3, 1)))], rows, text=text)
+    found = features_of([MemberOutputs("r", "gain", np.zeros((3, 1)))], rows, text=text)
     assert found["text_words"].tolist() == [8, 9, 7]
     assert found.columns[-1] == "text_words"
 
@@ -174,7 +174,9 @@ def test_text_is_joined_by_id() -> None:
 def test_a_constant_shift_of_a_member_moves_only_its_values() -> None:
     rows = make_examples(train=10, test=0)
     value: Array = made_members(rows)[2].values
-    plain, moved = (features_of([Outputs("r", "gain", each)], rows) for each in (value, value + 8))
+    plain, moved = (
+        features_of([MemberOutputs("r", "gain", each)], rows) for each in (value, value + 8)
+    )
     for name in ("rank", "z", "gap"):
         np.testing.assert_allclose(plain[f"r_gain_{name}"], moved[f"r_gain_{name}"], atol=1e-6)
     np.testing.assert_allclose(plain["r_gain_max"] + 8, moved["r_gain_max"], rtol=1e-6)
@@ -191,9 +193,11 @@ def test_smooth_features_by_hand() -> None:
     gain = np.array([[0.4], [1.0], [0.3]])
     classes = np.array([[0.7, 0.1, 0.1, 0.1]] * 3)
     members = [
-        Outputs("t", "substitute", substitute), Outputs("r", "gain", gain), Outputs("c", "classes", classes)
-    ]  # fmt: skip
-    blocks, rest = smooth_features(TASK1, members, rows, leaky=False)
+        MemberOutputs("t", "substitute", substitute),
+        MemberOutputs("r", "gain", gain),
+        MemberOutputs("c", "classes", classes),
+    ]
+    blocks, rest = linear_features(TASK1, members, rows, leaky=False)
     odds = np.log(np.array([0.21, 0.61, 0.51]) / np.array([0.81, 0.41, 0.51]))
     mean, root = (odds[0] + odds[1]) / 2, 2**0.5
     expected = [[odds[0] - mean, mean / root], [odds[1] - mean, mean / root], [0, 0]]
@@ -208,7 +212,7 @@ def test_smooth_features_by_hand() -> None:
     np.testing.assert_allclose(
         rest, [[np.log(2), 1, 0, 0], [np.log(2), 1, 0, 0], [np.log(1), 1, 0, 0]]
     )
-    leaky = smooth_features(TASK1, members, rows, leaky=True)[1]
+    leaky = linear_features(TASK1, members, rows, leaky=True)[1]
     assert leaky[:, 4:].tolist() == [[1, 1], [1, 0], [1, 1]]  # in task 2, in task 3
 
 
@@ -217,15 +221,15 @@ def test_a_millionth_moves_smooth_features_by_little() -> None:
     members = made_members(rows)
     rng = np.random.default_rng(4)
     moved = [
-        Outputs(m.name, m.kind, m.values + rng.uniform(-1e-6, 1e-6, m.values.shape))
+        MemberOutputs(m.name, m.kind, m.values + rng.uniform(-1e-6, 1e-6, m.values.shape))
         for m in members
     ]
     before, after = (
-        smooth_features(TASK1, each, rows, leaky=False)[0] for each in (members, moved)
+        linear_features(TASK1, each, rows, leaky=False)[0] for each in (members, moved)
     )
     assert all(np.abs(before[name] - after[name]).max() < 3e-4 for name in before)
     same = [
-        Outputs(
+        MemberOutputs(
             "c", "classes", np.full((len(rows), 4), 0.25) + rng.uniform(-1e-7, 1e-7, (len(rows), 4))
         )
     ]

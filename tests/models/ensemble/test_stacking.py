@@ -12,9 +12,9 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.models.ensemble import stacking
 from competition.models.ensemble.gbdt import fit_trees
-from competition.models.ensemble.members import Combined, EnsembleRows, Member, outputs_of
-from competition.models.ensemble.meta_features import Outputs, level2_features
-from competition.models.ensemble.stacking import stack
+from competition.models.ensemble.members import EnsembleRows, FoldResult, Member, output_values
+from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import TASKS
 from tests.models.ensemble.made import (
@@ -43,10 +43,10 @@ def features_of(
 ) -> Array:
     """Level-2 features of some rows."""
     said = [
-        Outputs(member.name, member.kind, outputs_of(member.kind, outputs(member)))
+        MemberOutputs(member.name, member.kind, output_values(member.kind, outputs(member)))
         for member in rows.members
     ]
-    return level2_features(rows.task, said, examples, None, leaky=False)[1]
+    return tree_features(rows.task, said, examples, None, leaky=False)[1]
 
 
 def four_models(rows: EnsembleRows, k: int) -> tuple[Array, Array]:
@@ -57,9 +57,15 @@ def four_models(rows: EnsembleRows, k: int) -> tuple[Array, Array]:
     for j in set(rows.folds) - {k}:
         seed = rows.seed(*sorted((j, k)))
         trees = fit_trees(
-            rows.recipe, rows.task, train, rows.train, rows.learned(j, k), [rows.graded(j)], seed
+            rows.recipe,
+            rows.task,
+            train,
+            rows.train,
+            rows.graded_outside(j, k),
+            [rows.graded_in(j)],
+            seed,
         )
-        held_out.append(trees.predict(train[rows.held(k)])[0])
+        held_out.append(trees.predict(train[rows.held_out(k)])[0])
         tests.append(trees.predict(test)[0])
     return np.mean(held_out, axis=0), np.mean(tests, axis=0)
 
@@ -71,7 +77,7 @@ def test_a_fold_is_scored_by_the_mean_of_the_models_that_left_it_out(
     examples = make_examples(25, 5)
     members = nested_members(task, examples) if nested else make_members(task, examples)
     rows = rows_of(task, examples, members, NESTED if nested else FIVE_TREES)
-    for k, combined in zip(rows.folds, stack(rows, None), strict=True):
+    for k, combined in zip(rows.folds, cross_fit_trees(rows, None), strict=True):
         held_out, tests = four_models(rows, k)
         np.testing.assert_allclose(combined.held_out, held_out, atol=1e-12)
         np.testing.assert_allclose(combined.test, tests, atol=1e-12)
@@ -92,7 +98,7 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
         return fit_trees(recipe, task, features, examples, learn, watched, seed, threads)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
-    stack(rows, None)
+    cross_fit_trees(rows, None)
     if nested:  # as each fold sees the members
         expected = [(set(FOLDS) - {k, j}, [{j}]) for k, j in permutations(FOLDS, 2)]
     else:  # each model scores two folds, and each of them stops it for the other
@@ -114,16 +120,16 @@ def test_how_many_models_are_fitted_side_by_side_changes_nothing(
     found = []
     for cores in ("1", "2", "8"):
         monkeypatch.setenv("OMP_NUM_THREADS", cores)
-        found.append(stack(rows, None))
+        found.append(cross_fit_trees(rows, None))
     for k in FOLDS:
-        for part in ("learn", "held_out", "test"):
+        for part in ("training", "held_out", "test"):
             one, two, eight = (getattr(each[k], part) for each in found)
             assert one.tolist() == two.tolist() == eight.tolist()
 
 
-def learned_of(combined: Combined, rows: EnsembleRows, k: int, fold: int) -> Array:
+def learned_of(combined: FoldResult, rows: EnsembleRows, k: int, fold: int) -> Array:
     """What fold `k` learns decisions on, of the rows of another fold."""
-    return combined.learn[np.isin(rows.learned(k), rows.graded(fold))]
+    return combined.training[np.isin(rows.graded_outside(k), rows.graded_in(fold))]
 
 
 @pytest.mark.parametrize("recipe", [FIVE_TREES, NESTED], ids=["plain", "nested"])
@@ -135,8 +141,8 @@ def test_decisions_are_learned_on_what_models_say_of_rows_that_they_left_out(
         rows_of("task2", each, make_members("task2", examples), recipe)
         for each in (examples, spoil(examples, 3))
     )
-    before, after = stack(plain, None), stack(spoiled, None)
-    assert before[0].learn.shape == (len(plain.learned(0)), 4)
+    before, after = cross_fit_trees(plain, None), cross_fit_trees(spoiled, None)
+    assert before[0].training.shape == (len(plain.graded_outside(0)), 4)
     np.testing.assert_array_equal(
         learned_of(before[0], plain, 0, 3), learned_of(after[0], spoiled, 0, 3)
     )
@@ -150,7 +156,7 @@ def test_a_nested_fold_reads_its_own_view_of_the_members() -> None:
     blurred = members[2].seen[3].assign(gain=members[2].seen[3]["gain"] + noise)
     other = [*members[:2], replace(members[2], seen={**members[2].seen, 3: blurred})]
     before, after = (
-        stack(rows_of("task1", examples, each, NESTED), None) for each in (members, other)
+        cross_fit_trees(rows_of("task1", examples, each, NESTED), None) for each in (members, other)
     )
     same = [
         np.array_equal(one.held_out, two.held_out) for one, two in zip(before, after, strict=True)
@@ -163,14 +169,17 @@ def test_features_of_text_are_read_where_they_are_given() -> None:
     told = (examples["label"] == "exact").to_numpy(np.float32)
     text = pd.DataFrame({"told": told}, index=pd.Index(examples["example_id"], name="example_id"))
     rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
-    plain, with_text = stack(rows, None)[0], stack(rows, text.sample(frac=1, random_state=1))[0]
+    plain, with_text = (
+        cross_fit_trees(rows, None)[0],
+        cross_fit_trees(rows, text.sample(frac=1, random_state=1))[0],
+    )
     assert set(with_text.importance) - set(plain.importance) == {"text_told"}
     assert with_text.importance["text_told"] > 0
 
 
 def test_shares_of_the_gain_and_numbers_of_trees_are_kept() -> None:
     examples = make_examples(25, 5)
-    for combined in stack(
+    for combined in cross_fit_trees(
         rows_of("task1", examples, make_members("task1", examples), FIVE_TREES), None
     ):
         assert sum(combined.importance.values()) == pytest.approx(1)
@@ -182,7 +191,7 @@ def test_folds_that_leave_nothing_to_learn_from_are_named() -> None:
     examples = make_examples(20, 2)
     examples["label"] = examples["label"].where(folds_of(examples).isin([1, 4]))
     with pytest.raises(CompError, match="task2: fold 0 has no labelled row to stop training by"):
-        stack(
+        cross_fit_trees(
             rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES),
             None,
         )
@@ -190,7 +199,7 @@ def test_folds_that_leave_nothing_to_learn_from_are_named() -> None:
     with pytest.raises(
         CompError, match="task2: without the folds 0 and 1 there is no labelled row to learn from"
     ):
-        stack(
+        cross_fit_trees(
             rows_of("task2", examples, make_members("task2", make_examples(20, 2)), FIVE_TREES),
             None,
         )
@@ -208,8 +217,8 @@ def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows
         return fit_trees(recipe, task, features, examples, learn, watched, seed, threads)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
-    monkeypatch.setattr(stacking, "MOST_ROWS", 100)
-    stack(rows, None)
+    monkeypatch.setattr(stacking, "MAX_ROWS", 100)
+    cross_fit_trees(rows, None)
     depth = rows.train.groupby("query_id").size()
     for query in learned:
         assert len(query) <= 100 and len(query) == depth[query.unique()].sum()

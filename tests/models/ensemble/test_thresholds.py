@@ -215,7 +215,7 @@ def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows, values = graded("task3", 400, too_low=3.0)
-    drawn = thresholds.at_most(rows["query_id"].to_numpy(), 1600, 5)
+    drawn = thresholds.sample_queries(rows["query_id"].to_numpy(), 1600, 5)
     expected = learn_factors(TASKS["task3"], "micro-F1", values[drawn], rows[drawn], 5)
-    monkeypatch.setattr(thresholds, "MOST_ROWS", 1600)
+    monkeypatch.setattr(thresholds, "MAX_ROWS", 1600)
     assert learn_factors(TASKS["task3"], "micro-F1", values, rows, 5).tolist() == expected.tolist()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from competition.models.ensemble import weighted_average
-from competition.models.ensemble.members import at_most
+from competition.models.ensemble.members import sample_queries
 from competition.models.ensemble.weighted_average import (
     draw_bags,
     greedy_weights,
@@ -243,10 +243,10 @@ def test_weights_are_the_mean_of_the_bags() -> None:
 def test_weights_are_learned_on_the_queries_that_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, gain = ranking(200)
     values, recipe = noisy(gain, 0.4, 0.5), recipe_of("greedy")
-    drawn = at_most(rows["query_id"].to_numpy(), 1200, 3)
+    drawn = sample_queries(rows["query_id"].to_numpy(), 1200, 3)
     expected = learn_weights(recipe, TASKS["task1"], values[:, drawn], rows[drawn], 3)
     everything = learn_weights(recipe, TASKS["task1"], values, rows, 3)
-    monkeypatch.setattr(weighted_average, "MOST_ROWS", 1200)
+    monkeypatch.setattr(weighted_average, "MAX_ROWS", 1200)
     assert (
         learn_weights(recipe, TASKS["task1"], values, rows, 3).tolist()
         == expected.tolist()

@@ -1,19 +1,19 @@
-"""`comp train --dry-run`: what would be done, and what it would take."""
+"""`comp train --dry-run`: estimate the time and memory of a training."""
 
 from typing import TYPE_CHECKING
 
-from competition.cli.output import OutputCell, show
+from competition.cli.output import OutputCell, show_table
 from competition.core.console import console, warn
 
 if TYPE_CHECKING:
-    from competition.analysis.cost import Forecast
+    from competition.analysis.cost import CostEstimate
     from competition.pipeline.execute import Step
     from competition.pipeline.steps import Pipeline
 
 
-def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
-    """Show the steps of a recipe (or one fold of it) that are not done, with time and memory on this device."""
-    from competition.analysis.cost import forecast
+def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
+    """Show the steps of a recipe, or of one fold, that are not done, with time and memory on this device."""
+    from competition.analysis.cost import estimate_cost
     from competition.config.recipe import EncoderRecipe
 
     recipe = pipeline.member(name)
@@ -23,52 +23,52 @@ def show_forecast(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     steps = [step for step in undone.values() if step.name not in at_once]
     found = None
     if isinstance(recipe, EncoderRecipe) and to_train:
-        console.print("A few real steps are measured on this device; nothing is written.")
-        found = forecast(pipeline, recipe, to_train)
+        console.print("Measuring a few real steps on this device; nothing is written.")
+        found = estimate_cost(pipeline, recipe, to_train)
     header = {
         "step": "step",
         "state": "",
         "rows": "rows",
-        "steps": "optimiser steps",
+        "steps": "optimizer steps",
         "tokens": "tokens",
     }
     rows = _rows(steps, name, found)
     about = {"recipe": name} | (_about(found) if found else {})
-    show(f"{name}, what would be done", header | {"seconds": "time"}, rows, 2, **about)
+    show_table(f"{name}, steps to run", header | {"seconds": "time"}, rows, 2, **about)
     if found is None:
         said = (
-            "Only the fine-tuning of an encoder is measured."
+            "Time is estimated for the fine-tuning of encoders only."
             if to_train
-            else "Nothing would be trained."
+            else "Nothing to train."
         )
         console.print(said if steps else "Nothing to do: everything is up to date.")
         return
     trial, device = found.trial, found.device
     console.print(
-        f"About {duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
+        f"About {format_duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
         f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
-        f"{duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
+        f"{format_duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
     )
     if len(steps) > len(found.folds):
-        console.print("Steps without a time are not measured.")
+        console.print("Steps without a time were not measured.")
     if trial.memory > device.free:
-        warn("that is more memory than is free: lower token_budget.")
+        warn("this needs more memory than is free: lower token_budget.")
 
 
-def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:
+def _rows(steps: "list[Step]", name: str, found: "CostEstimate | None") -> list[list[object]]:
     costs = {f"train {name} fold {cost.fold}": cost for cost in found.folds} if found else {}
     rows: list[list[object]] = []
     for step in steps:
         cost = costs.get(step.name)
         numbers = [cost.rows, cost.steps, cost.tokens] if cost else [None] * 3
-        time = OutputCell(cost.seconds, text=duration(cost.seconds)) if cost else None
+        time = OutputCell(cost.seconds, text=format_duration(cost.seconds)) if cost else None
         rows.append(
             [step.name, "out of date" if step.state == "stale" else step.state, *numbers, time]
         )
     return rows
 
 
-def _about(found: "Forecast") -> dict[str, object]:
+def _about(found: "CostEstimate") -> dict[str, object]:
     return {
         "device": found.device,
         "seconds": found.seconds,
@@ -78,8 +78,8 @@ def _about(found: "Forecast") -> dict[str, object]:
     }
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `48 s`, `12 min 30 s`, `5 h 20 min`."""
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: `48 s`, `12 min 30 s`, `5 h 20 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
