@@ -282,9 +282,8 @@ class Zoo:
             dict(load_encoder(path).named_parameters())
             for path in (sources.encoder, folder / "encoder")
         )
-        assert before.keys() == after.keys() and any(
-            not torch.equal(after[name], before[name]) for name in after
-        )
+        assert before.keys() == after.keys()
+        assert any(not torch.equal(after[name], before[name]) for name in after)
 
     def _tune(self, sources: Sources, folder: Path, keys: dict[str, Any]) -> None:
         limit = position_limit(AutoConfig.from_pretrained(sources.encoder))
@@ -321,7 +320,8 @@ class Zoo:
         assert _files(fold.folder) == _files(whole.folder)
         for outputs in found:
             values = outputs.drop(columns="example_id").to_numpy()
-            assert np.isfinite(values).all() and (values.std(0) > 0).all()
+            assert np.isfinite(values).all()
+            assert (values.std(0) > 0).all()
         again = predict_fold(asked, corpus, sources, fold.folder, "test", rows[18:])
         pd.testing.assert_frame_equal(again, found[1], check_exact=True)
 

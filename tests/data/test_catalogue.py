@@ -103,17 +103,16 @@ def titles(count: int) -> pd.DataFrame:
 
 def test_a_twentieth_of_the_titles_is_held_out() -> None:
     # Two standard deviations of a share of 1/20 among 10,000: 2 * sqrt(.05 * .95 / 10,000) < .005
-    assert (
-        held_out_mask(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
-        and HELD_OUT_SHARE == 0.05
-    )
+    assert held_out_mask(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
+    assert HELD_OUT_SHARE == 0.05
 
 
 def test_a_large_catalogue_holds_out_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
     all_held = held_out_mask(titles(10_000))
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_PRODUCTS", 100)
     held = held_out_mask(titles(10_000))
-    assert held.sum() == pytest.approx(100, abs=20) and not (held & ~all_held).any()
+    assert held.sum() == pytest.approx(100, abs=20)
+    assert not (held & ~all_held).any()
 
 
 def test_a_title_alone_decides() -> None:
@@ -129,7 +128,9 @@ def test_equal_titles_are_on_the_same_side() -> None:
     sides = [
         held_out_mask(pd.DataFrame({"title": [write(i) for i in range(1_000)]})) for write in same
     ]
-    assert sides[0].any() and (sides[1] == sides[0]).all() and (sides[2] == sides[0]).all()
+    assert sides[0].any()
+    assert (sides[1] == sides[0]).all()
+    assert (sides[2] == sides[0]).all()
 
 
 def test_a_blank_title_is_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +146,9 @@ def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
     made = Catalogue.make(tokenizer, listed[~held], None, seed=1)
     read = [tokenizer.decode(made.fields["title"][i]).strip() for i in range(len(made))]
     kept_back = {normalise(title) for title in listed["title"][held]}
-    assert (
-        len(read) == 1_000 - held.sum()
-        and kept_back
-        and not kept_back & {normalise(title) for title in read}
-    )
+    assert len(read) == 1_000 - held.sum()
+    assert kept_back
+    assert not kept_back & {normalise(title) for title in read}
 
 
 # --- blocks
@@ -166,15 +165,15 @@ def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tabl
     # The last one first: a block does not depend on those before it.
     blocks = [made.block(number, size).tolist() for number in reversed(numbers)][::-1]
     assert sum(blocks, []) == stream
-    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1) and 1 <= len(
-        blocks[-1]
-    ) <= size
+    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+    assert 1 <= len(blocks[-1]) <= size
 
 
 def test_a_stream_of_whole_blocks_has_no_empty_one(tokenizer: Any) -> None:
     made = Catalogue.make(tokenizer, products(*[{"title": "cup"}] * 6), None, seed=1)
     whole = int(made.ends[-1])
-    assert whole % 6 == 0 and [made.blocks(whole // n) for n in (1, 2, 3, 6)] == [1, 2, 3, 6]
+    assert whole % 6 == 0
+    assert [made.blocks(whole // n) for n in (1, 2, 3, 6)] == [1, 2, 3, 6]
     assert [made.blocks(whole - 1), made.blocks(whole + 1)] == [2, 1]
 
 
@@ -190,10 +189,10 @@ def test_each_product_is_in_the_stream_as_often_as_it_is_read(
 def test_the_seed_orders_the_stream(tokenizer: Any, catalogue: Tables) -> None:
     listed = select_products(*catalogue, 2)
     first, again, other = (Catalogue.make(tokenizer, listed, None, seed) for seed in (1, 1, 2))
-    assert (first.order == again.order).all() and (first.block(3, 50) == again.block(3, 50)).all()
-    assert (first.order != other.order).mean() > 0.9 and (
-        np.sort(first.order) == np.sort(other.order)
-    ).all()
+    assert (first.order == again.order).all()
+    assert (first.block(3, 50) == again.block(3, 50)).all()
+    assert (first.order != other.order).mean() > 0.9
+    assert (np.sort(first.order) == np.sort(other.order)).all()
     assert (first.order != np.sort(first.order)).mean() > 0.9
 
 
@@ -210,7 +209,8 @@ def test_products_without_text_are_left_out(tokenizer: Any) -> None:
         {"description": "red", "locale": "jp", "copies": 3},
     )
     made = Catalogue.make(tokenizer, listed, Vocabulary((), (), gram_codes([])[0]), seed=1)
-    assert len(made) == 2 and made.text == ["cup", ""]
+    assert len(made) == 2
+    assert made.text == ["cup", ""]
     assert [LOCALES[i] for i in made.locale] == ["us", "jp"]
     assert np.bincount(made.order).tolist() == [2, 3]
     assert [len(made.brand), len(made.color), len(made.fields["title"])] == [2, 2, 2]

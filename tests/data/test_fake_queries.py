@@ -131,8 +131,10 @@ def test_pieces_lie_in_the_text_in_order_and_apart(
 ) -> None:
     pieces = draw_spans(characters, spans, np.random.default_rng(seed))
     places = [place for piece in pieces for place in piece]
-    assert len(pieces) in (1, 2) and places == sorted(set(places))
-    assert places[0] >= 0 and places[-1] <= characters
+    assert len(pieces) in (1, 2)
+    assert places == sorted(set(places))
+    assert places[0] >= 0
+    assert places[-1] <= characters
 
 
 @pytest.mark.parametrize(
@@ -189,9 +191,8 @@ def test_a_piece_is_not_widened_to_words_that_it_does_not_touch(piece: str, word
 @given(TEXTS, LENGTHS, SEEDS)
 def test_a_query_is_cut_from_its_text(text: str, spans: Spans, seed: int) -> None:
     query = FakeQuery.draw(text, spans, np.random.default_rng(seed))
-    assert query.pieces and all(
-        piece and piece == piece.strip() and piece in text for piece in query.pieces
-    )
+    assert query.pieces
+    assert all(piece and piece == piece.strip() and piece in text for piece in query.pieces)
     assert query.fits(text)
     assert str(query) == " ".join(str(query).split())
 
@@ -218,7 +219,8 @@ def test_a_query_of_whole_words_has_none_of_them_twice() -> None:
     text, rng = "red cup of steel", np.random.default_rng(1)
     found = {str(FakeQuery.draw(text, WORDS, rng)) for _ in range(500)}
     places = [[text.split().index(word) for word in query.split()] for query in found]
-    assert [0, 1] in places and [0, 3] in places
+    assert [0, 1] in places
+    assert [0, 3] in places
     assert all(place == sorted(set(place)) for place in places)
 
 
@@ -239,8 +241,11 @@ def test_a_short_text_is_its_own_query_and_nothing_is_left(text: str) -> None:
 def test_a_query_fits_a_text_that_has_all_its_pieces() -> None:
     query = FakeQuery(("red", "cup"))
     assert str(query) == "red cup"
-    assert query.fits("a cup in red") and query.fits("reddish cups")
-    assert not query.fits("a red mug") and not query.fits("a blue cup") and not query.fits("")
+    assert query.fits("a cup in red")
+    assert query.fits("reddish cups")
+    assert not query.fits("a red mug")
+    assert not query.fits("a blue cup")
+    assert not query.fits("")
 
 
 # --- removal

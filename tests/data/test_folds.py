@@ -189,15 +189,15 @@ def test_the_first_queries_depend_on_text_alone() -> None:
         examples, 100
     )  # new queries come between, the order of the others stays
     spelled = frame(["Red  Shoes", "red shoes", "blue shoes"])
-    assert (
-        len(first(spelled, 1)) in (1, 2) and len(first(spelled, 2)) == 3
-    )  # two spellings are one query
+    assert len(first(spelled, 1)) in (1, 2)
+    assert len(first(spelled, 2)) == 3
 
 
 def test_test_queries_are_none_of_the_first() -> None:
     examples = frame([*WORDS, *WORDS], ["train"] * 200 + ["test"] * 200)
     chosen = folds.first_queries(examples, 50)
-    assert chosen.sum() == 50 and set(examples["split"][chosen]) == {"train"}
+    assert chosen.sum() == 50
+    assert set(examples["split"][chosen]) == {"train"}
 
 
 def test_the_first_queries_are_spread_over_the_folds() -> None:

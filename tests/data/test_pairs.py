@@ -162,7 +162,8 @@ def test_lengths_are_the_real_lengths(
     examples, products = catalogue
     fewer = products[products.index % 3 != 0]  # so that some rows lack their product
     pairs = Pairs.make(tokenizer, examples, fewer, views(architecture, "ptbcbd"), max_length)
-    assert (pairs.product < 0).any() and (pairs.product >= 0).any()
+    assert (pairs.product < 0).any()
+    assert (pairs.product >= 0).any()
     longest = [max(len(pairs.ids(i, view)[0]) for view in pairs.views) for i in range(len(pairs))]
     np.testing.assert_array_equal(pairs.lengths(), longest)
 
@@ -220,7 +221,8 @@ def test_ragged_gives_back_its_sequences() -> None:
     sequences = [[1, 2, 3], [], [4], [5, 6]]
     values = np.array([x for sequence in sequences for x in sequence], np.int32)
     ragged = Ragged(values, np.array([len(sequence) for sequence in sequences]))
-    assert len(ragged) == 4 and ragged.lengths.tolist() == [3, 0, 1, 2]
+    assert len(ragged) == 4
+    assert ragged.lengths.tolist() == [3, 0, 1, 2]
     assert [ragged[i].tolist() for i in range(4)] == sequences
     assert Ragged(np.empty(0, np.int32), np.empty(0, np.int64)).begins.tolist() == []
 

@@ -84,7 +84,8 @@ def sides(tokenizer: Any, texts: TaskTexts) -> list[tuple[str, ...]]:
     parts = []
     for ids in texts.ids:
         ends = np.flatnonzero(ids == tokenizer.sep_token_id)
-        assert ids[0] == tokenizer.cls_token_id and ends[-1] == len(ids) - 1
+        assert ids[0] == tokenizer.cls_token_id
+        assert ends[-1] == len(ids) - 1
         cuts = pairwise([0, *ends])
         parts.append(
             tuple(
@@ -115,7 +116,8 @@ def masked(tokenizer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ids = rng.integers(5, 1_000, 400_000).astype(np.int32)
     special = rng.random(len(ids)) < 0.1
     ids[special] = rng.choice(tokenizer.all_special_ids, special.sum())
-    assert len(tokenizer) == 1_000 and sorted(tokenizer.all_special_ids) == [0, 1, 2, 3, 4]
+    assert len(tokenizer) == 1_000
+    assert sorted(tokenizer.all_special_ids) == [0, 1, 2, 3, 4]
     masking = Masking(tokenizer, 0.15)
     parts = [masking.apply(part, rng) for part in np.split(ids, 400)]
     return ids, *(np.concatenate(side) for side in zip(*parts, strict=True))
@@ -145,7 +147,8 @@ def test_eight_tenths_are_hidden_one_is_exchanged_one_stays(masked: tuple, token
 def test_all_others_are_seen_as_they_are_and_targets_are_the_tokens(masked: tuple) -> None:
     ids, seen, targets = masked
     chosen = targets != IGNORED
-    assert (seen[~chosen] == ids[~chosen]).all() and (targets[chosen] == ids[chosen]).all()
+    assert (seen[~chosen] == ids[~chosen]).all()
+    assert (targets[chosen] == ids[chosen]).all()
     assert (seen.dtype, targets.dtype) == (np.int32, np.int64)
 
 
@@ -153,13 +156,15 @@ def test_an_exchanged_token_is_any_ordinary_one(masked: tuple, tokenizer: Any) -
     ids, seen, targets = masked
     exchanged = seen[(targets != IGNORED) & (seen != tokenizer.mask_token_id) & (seen != ids)]
     times = np.bincount(exchanged, minlength=1_000)
-    assert times[:5].sum() == 0 and len(times) == 1_000
+    assert times[:5].sum() == 0
+    assert len(times) == 1_000
     assert chisquare(times[5:]).pvalue > LIKELY
 
 
 def test_special_tokens_are_seen_as_they_are(masked: tuple) -> None:
     ids, seen, _ = masked
-    assert (seen[ids < 5] == ids[ids < 5]).all() and (ids < 5).sum() > 30_000
+    assert (seen[ids < 5] == ids[ids < 5]).all()
+    assert (ids < 5).sum() > 30_000
 
 
 # --- blocks
@@ -172,7 +177,8 @@ def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
     assert examples.blocks == catalogue.blocks(30) > 20
     chosen = np.array([7, 0, examples.blocks - 1, 7])
     made = examples.make("mlm", chosen, step=3)
-    assert list(made.targets) == ["token"] and made.first_text == [len(ids) for ids in made.ids]
+    assert list(made.targets) == ["token"]
+    assert made.first_text == [len(ids) for ids in made.ids]
     for number, seen, target in zip(chosen, made.ids, made.targets["token"], strict=True):
         text = np.where(target == IGNORED, seen, target).tolist()
         assert text == [
@@ -228,7 +234,8 @@ class TestTurns:
         epoch = [size] * (blocks // size) + [blocks % size] * bool(blocks % size)
         order = sum(turns(make(tokenizer, batch_size=size), tokenizer, task, epoch * 10), [])
         cycles = [order[start : start + PRODUCTS] for start in range(0, len(order), PRODUCTS)]
-        assert len(cycles) >= 3 and all(len(set(cycle)) == len(cycle) for cycle in cycles)
+        assert len(cycles) >= 3
+        assert all(len(set(cycle)) == len(cycle) for cycle in cycles)
         assert all(sorted(cycle) == list(range(PRODUCTS)) for cycle in cycles[:-1])
 
     def test_the_order_is_another_one_each_time(self, task: str, tokenizer: Any) -> None:
@@ -398,7 +405,8 @@ def test_lengths_of_queries_are_those_of_the_locale(shown: list) -> None:
     for locale, shortest in (("us", 8), ("es", 8), ("jp", 4)):
         lengths = [len(query) for query, *_ in shown if LOCALES[owner(query) % 3] == locale]
         # A blank at either end of a piece is cut off.
-        assert shortest - 2 <= min(lengths) <= shortest and max(lengths) <= 25
+        assert shortest - 2 <= min(lengths) <= shortest
+        assert max(lengths) <= 25
 
 
 def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
@@ -408,7 +416,9 @@ def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
         locale: [len(q) for q, *_ in changed if LOCALES[owner(q) % 3] == locale]
         for locale in LOCALES
     }
-    assert max(lengths["es"]) <= 7 and min(lengths["us"]) >= 6 and max(lengths["jp"]) > 7
+    assert max(lengths["es"]) <= 7
+    assert min(lengths["us"]) >= 6
+    assert max(lengths["jp"]) > 7
 
 
 @pytest.mark.parametrize(
@@ -423,7 +433,8 @@ def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
 )
 def test_without_another_query_the_row_is_its_own(rows: list[dict], tokenizer: Any) -> None:
     found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(own for *_, own in found) and rows[0]["title"] in {text for _, text, _ in found}
+    assert all(own for *_, own in found)
+    assert rows[0]["title"] in {text for _, text, _ in found}
 
 
 @pytest.mark.usefixtures("in_turn")
@@ -440,7 +451,7 @@ def test_another_query_never_fits_the_uncut_text(tokenizer: Any) -> None:
     twin, third = {"title": "abab abab abab abab"}, {"title": "xyxy xyxy xyxy xyxy"}
     found = queries(make(tokenizer, listed(twin, twin, third)), tokenizer, 600)
     assert all(
-        own == (query[0] in "ab" and text[0] in "ab" or query[0] in "xy" and text[0] in "xy")
+        own == ((query[0] in "ab" and text[0] in "ab") or (query[0] in "xy" and text[0] in "xy"))
         for query, text, own in found
         if text
     )
@@ -455,9 +466,8 @@ def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) ->
         {"brand": "some longer brand"},
     ]
     found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(query for query, *_ in found) and {q[:1] for q, *_ in found} <= set(
-        "red cup of steel some longer brand"
-    )
+    assert all(query for query, *_ in found)
+    assert {q[:1] for q, *_ in found} <= set("red cup of steel some longer brand")
     assert len(batch(make(tokenizer, listed(*rows)), "query", 0)) == 2
     assert len(batch(make(tokenizer, listed(*rows)), "contrastive", 0)) == 4
 
@@ -466,7 +476,8 @@ def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) ->
 def test_the_first_side_is_the_query_s(max_length: int, tokenizer: Any) -> None:
     made = batch(make(tokenizer, max_length=max_length, batch_size=50), "query", 0, 50)
     for ids, first in zip(made.ids, made.first_text, strict=True):
-        assert len(ids) <= max_length and ids[-1] == tokenizer.sep_token_id
+        assert len(ids) <= max_length
+        assert ids[-1] == tokenizer.sep_token_id
         assert first == ids.tolist().index(tokenizer.sep_token_id) + 1
     assert Counter(map(len, made.ids)).most_common(1)[0][0] == max_length or max_length == LONG
 
@@ -479,9 +490,8 @@ def test_names_are_predicted_from_title_and_bullets(tokenizer: Any) -> None:
     rows = shelf()
     examples = make(tokenizer, rows, colors="red", batch_size=50)
     made = batch(examples, "attributes", 0, 50)
-    assert set(made.targets) == {"brand", "color"} and made.first_text == [
-        len(ids) for ids in made.ids
-    ]
+    assert set(made.targets) == {"brand", "color"}
+    assert made.first_text == [len(ids) for ids in made.ids]
     for (title, bullets), brand, color in zip(
         sides(tokenizer, made), *made.targets.values(), strict=True
     ):
@@ -515,10 +525,12 @@ def test_the_whole_text_is_contrasted(tokenizer: Any) -> None:
     )
     made = batch(make(tokenizer, rows), "contrastive", 0)
     found = dict(zip(sides(tokenizer, made), made.targets["same"], strict=True))
-    assert list(made.targets) == ["same"] and made.first_text == [len(ids) for ids in made.ids]
+    assert list(made.targets) == ["same"]
+    assert made.first_text == [len(ids) for ids in made.ids]
     assert set(found) == {("cup", "acme", "red", "big", "new"), ("mug", "", "", "", "")}
     same_text = sorted(Counter(made.targets["same"]).values())
-    assert same_text == [1, 2] and len(set(found.values())) == 2
+    assert same_text == [1, 2]
+    assert len(set(found.values())) == 2
 
 
 def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
@@ -536,9 +548,8 @@ def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_texts_end_with_a_separator_at_the_limit(task: str, tokenizer: Any) -> None:
     made = batch(make(tokenizer, max_length=16), task, 0)
-    assert len(made) == 6 and all(
-        len(ids) == 16 and ids[-1] == tokenizer.sep_token_id for ids in made.ids
-    )
+    assert len(made) == 6
+    assert all(len(ids) == 16 and ids[-1] == tokenizer.sep_token_id for ids in made.ids)
 
 
 def test_texts_of_one_side() -> None:

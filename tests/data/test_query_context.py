@@ -92,7 +92,8 @@ def test_keywords_by_hand() -> None:
 
 def test_a_word_that_more_candidates_share_may_outweigh_a_rarer_one() -> None:
     """Eight training products: steel is in 4 of them and zinc in 3; three and two of them are candidates."""
-    assert 3 * log(8 / 4) > 2 * log(8 / 3) and log(8 / 4) < log(8 / 3)
+    assert 3 * log(8 / 4) > 2 * log(8 / 3)
+    assert log(8 / 4) < log(8 / 3)
     first, second = ["steel zinc", "zinc steel", "steel"], ["steel", "zinc", "pan", "pot", "lid"]
     assert queries(("x", "train", first), ("y", "train", second)) == ["x | steel zinc", "y"]
 
@@ -300,7 +301,8 @@ def test_frequencies_are_those_of_training_products() -> None:
 
 def test_their_number_is_that_of_training_products() -> None:
     """Four training products, and twenty that are none; steel is in three of the four, zinc in two."""
-    assert 3 * log(4 / 3) < 2 * log(4 / 2) and 3 * log(24 / 3) > 2 * log(24 / 2)
+    assert 3 * log(4 / 3) < 2 * log(4 / 2)
+    assert 3 * log(24 / 3) > 2 * log(24 / 2)
     train = ("cup", "train", ["steel zinc", "zinc steel", "steel", "pan"])
     assert queries(train, ("x", "test", ["pot"] * 20))[0] == "cup | zinc steel"
 
@@ -335,7 +337,8 @@ def test_the_index_stays(catalogue: Tables) -> None:
         pd.Index(np.arange(len(examples)) * 7 % 100)
     )
     found = with_context(rows, products)
-    assert found.index.equals(rows.index) and found.index.has_duplicates
+    assert found.index.equals(rows.index)
+    assert found.index.has_duplicates
     assert by_id(found) == by_id(with_context(examples, products))
 
 

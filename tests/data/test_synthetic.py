@@ -65,7 +65,8 @@ def test_noise_changes_labels_and_nothing_else() -> None:
     (clear, products, none), (noisy, same_products, planted) = (
         synthetic.make(80, noise, 3) for noise in (0.0, 0.2)
     )
-    assert none.empty and not planted.empty
+    assert none.empty
+    assert not planted.empty
     pd.testing.assert_frame_equal(products, same_products)
     rest = [column for column in clear if column not in ("label", "substitute")]
     pd.testing.assert_frame_equal(clear[rest], noisy[rest])
@@ -91,7 +92,8 @@ def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
     clear, same, _ = synthetic.make(1_500, 0.0, 11)
     pd.testing.assert_frame_equal(products, same)
     rows = examples.merge(planted, on="example_id", suffixes=("", "_true"))
-    assert (rows["label"] != rows["label_true"]).all() and set(rows["split"]) == {"train"}
+    assert (rows["label"] != rows["label_true"]).all()
+    assert set(rows["split"]) == {"train"}
     train = clear[clear["split"] == "train"]
     assert len(rows) / len(train) == pytest.approx(0.1, abs=0.012)
     counts = train["label"].value_counts()
@@ -120,7 +122,8 @@ def test_label_shares_are_those_of_esci(pairs: pd.DataFrame) -> None:
 
 def test_no_query_is_there_twice(noisy: Made) -> None:
     texts = noisy[0].drop_duplicates("query_id")["query"].map(normalise)
-    assert len(texts) == 1_500 and texts.is_unique
+    assert len(texts) == 1_500
+    assert texts.is_unique
 
 
 def test_it_is_good_data(noisy: Made) -> None:
@@ -129,7 +132,8 @@ def test_it_is_good_data(noisy: Made) -> None:
     store.check_products(products, "synth")
     assert (store.product_rows(examples, products) >= 0).all()
     per_query = examples.groupby("query_id").size()
-    assert per_query.min() == 4 and per_query.max() == 12
+    assert per_query.min() == 4
+    assert per_query.max() == 12
     assert examples.groupby("query_id")["split"].nunique().max() == 1
 
 
@@ -270,4 +274,5 @@ def test_a_brand_goes_by_its_line_too(synonymous: pd.DataFrame) -> None:
     by_line = first[branded & (first != synonymous["brand"])]
     assert len(by_line) / branded.sum() == pytest.approx(0.5, abs=0.05)
     lines = by_line.groupby(synonymous["brand"]).nunique()
-    assert (lines == 1).all() and not set(by_line) & set(synonymous["brand"])
+    assert (lines == 1).all()
+    assert not set(by_line) & set(synonymous["brand"])

@@ -107,7 +107,8 @@ def test_names_are_the_same_in_any_spelling() -> None:
 def test_a_gram_is_known_from_the_fifteenth_time_on() -> None:
     often, seldom = [{"title": "abc"}] * MIN_GRAMS, [{"title": "xyz"}] * (MIN_GRAMS - 1)
     found = Vocabulary.make(products(*often, *seldom))
-    assert MIN_GRAMS == 15 and spelled(found) == ["abc"]
+    assert MIN_GRAMS == 15
+    assert spelled(found) == ["abc"]
     assert found.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
     assert found.gram_ids(["abc", "xyz", "abcabc"]).lengths.tolist() == [1, 0, 2]
 
@@ -122,7 +123,8 @@ def test_grams_are_counted_over_all_texts_of_a_product(catalogue: Catalogue) -> 
         for text in (simplify(said), simplify(row["description"])):
             times.update(text[i : i + 3] for i in range(len(text) - 2))
     kept = sorted((-count, gram) for gram, count in times.items() if count >= MIN_GRAMS)
-    assert spelled(found) == [gram for _, gram in kept] and len(kept) > 500
+    assert spelled(found) == [gram for _, gram in kept]
+    assert len(kept) > 500
 
 
 def test_texts_are_lower_case_without_tags_and_punctuation() -> None:
@@ -207,8 +209,10 @@ def test_every_process_writes_the_same_bytes(
 def test_there_is_a_vector_for_each_gram_and_none_for_padding(
     vocabulary: Vocabulary, vectors: np.ndarray
 ) -> None:
-    assert vectors.shape == (1 + len(vocabulary.grams), DIMENSIONS) and vectors.dtype == np.float32
-    assert (vectors[0] == 0).all() and (np.abs(vectors[1:]).max(1) > 0).all()
+    assert vectors.shape == (1 + len(vocabulary.grams), DIMENSIONS)
+    assert vectors.dtype == np.float32
+    assert (vectors[0] == 0).all()
+    assert (np.abs(vectors[1:]).max(1) > 0).all()
 
 
 def test_vectors_are_a_function_of_the_seed(
@@ -224,7 +228,8 @@ def test_a_gram_that_is_never_read_gets_a_small_random_vector() -> None:
     assert (np.abs(vectors).max(1) > 0).tolist() == [False, True, True, True]
     assert vectors[3].std() == pytest.approx(DEVIATION, rel=0.5)
     start = np.random.default_rng(1).normal(0, DEVIATION, vectors.shape).astype(np.float32)
-    assert (vectors[3] == start[3]).all() and (vectors[1:3] != start[1:3]).any(1).all()
+    assert (vectors[3] == start[3]).all()
+    assert (vectors[1:3] != start[1:3]).any(1).all()
 
 
 def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.ndarray) -> None:
@@ -234,7 +239,8 @@ def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.
     centred = vectors[1:] - vectors[1:].mean(0)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     cosine = centred @ centred.T
-    assert japanese.sum() > 50 and latin.sum() > 500
+    assert japanese.sum() > 50
+    assert latin.sum() > 500
     assert (
         cosine[np.ix_(japanese, japanese)].mean() > 0.3 > 0 > cosine[np.ix_(japanese, latin)].mean()
     )
