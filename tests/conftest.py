@@ -40,7 +40,7 @@ recipes = ["lexical", "c1", "r2", "t3"]
 scheme = "five"
 max_length = 32
 epochs = 1
-trees = 20
+n_estimators = 20
 selections = 20
 """
 
@@ -52,7 +52,7 @@ noise_despite_doubts = true
 [submission]
 task2 = "lexical"
 [overrides]
-trees = 15
+n_estimators = 15
 """
 
 

@@ -11,7 +11,7 @@ from competition.core.console import console
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.config.explain import Explained
+    from competition.config.explain import ExplainedRecipe
 
 _OWN_COLUMN = {"kind", "scheme"}
 
@@ -34,16 +34,16 @@ def recipes(
 
     Keys that a recipe does not set come from [overrides] and the preset of competition.toml.
     """
-    from competition.config.explain import explain
+    from competition.config.explain import explain_recipe
     from competition.config.settings import load_settings, recipe_names
 
     space = Workspace.open(workspace)
     settings = load_settings(space)
     if name is not None:
-        _show_one(explain(space, settings, name))
+        _show_one(explain_recipe(space, settings, name))
         return
 
-    explained = [explain(space, settings, each) for each in recipe_names(space)]
+    explained = [explain_recipe(space, settings, each) for each in recipe_names(space)]
     header = {
         "recipe": "recipe",
         "named": "in use",
@@ -57,7 +57,7 @@ def recipes(
     )
 
 
-def _row(each: "Explained") -> list[object]:
+def _row(each: "ExplainedRecipe") -> list[object]:
     recipe = each.recipe
     predicts = getattr(recipe, "kind", recipe.model)
     folds = len(recipe.folds) if hasattr(recipe, "folds") else None
@@ -65,7 +65,7 @@ def _row(each: "Explained") -> list[object]:
     return [recipe.name, each.named, predicts, folds, as_toml(differing)]
 
 
-def _show_one(explained: "Explained") -> None:
+def _show_one(explained: "ExplainedRecipe") -> None:
     def cell(value: object, style: str) -> OutputCell:
         return OutputCell(value, style=style, text=as_toml(value).text)
 
@@ -79,9 +79,9 @@ def _show_one(explained: "Explained") -> None:
 
     recipe = explained.recipe
     title = f'{recipe.name}, model = "{recipe.model}"'
-    if recipe.about:
-        title += f": {recipe.about}"
+    if recipe.description:
+        title += f": {recipe.description}"
     header = {"key": "key", "value": "value", "source": "from", "default": "default"}
     show_table(
-        title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.about
+        title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.description
     )

@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from competition.core.archives import PACKED, part_files
-from competition.core.csv_files import read_csv, refuse_misspelled
+from competition.core.archives import PACKED_SUFFIXES, part_files
+from competition.core.csv_files import parse_integers, read_csv, refuse_misspelled
 from competition.core.errors import InputError, join_names, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.foreign_parquet import as_text, concat_tables, read_parquet
-from competition.core.parquet import parse_integers
 from competition.data.store import PRODUCT_KEY, product_order, reordered
 from competition.scoring.tasks import LABEL_LETTERS, LABELS, TASKS
 
@@ -314,7 +313,7 @@ def _newest(folder: Path, stem: str) -> Path:
     Raises:
         InputError: there is none.
     """
-    packed = "|".join(map(re.escape, PACKED))
+    packed = "|".join(map(re.escape, PACKED_SUFFIXES))
     pattern = re.compile(rf"{stem}-v(\d+(?:\.\d+)*).*\.csv({packed})?", re.IGNORECASE)
     versions = {}
     for path in sorted(folder.iterdir()):

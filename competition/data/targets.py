@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
-from competition.scoring.tasks import KINDS, hard_target, of_classes
+from competition.scoring.tasks import KINDS, hard_target, targets_from_classes
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def mix_teacher(
     columns = list(KINDS[teacher].outputs)
     soft = outputs.set_index("example_id").loc[ids, columns].to_numpy(np.float64)
     if teacher == "classes":
-        soft = of_classes(kind, soft)
+        soft = targets_from_classes(kind, soft)
     elif teacher == "substitute":
         soft = np.hstack([1 - soft, soft])  # (rows, 1) -> (rows, 2)
 

@@ -17,7 +17,7 @@ noise_run = ""
 scheme = "five"
 max_length = 32
 epochs = 1
-trees = 5
+n_estimators = 5
 """
 
 

@@ -28,7 +28,7 @@ _NAMES_FILE = "names.safetensors"
 
 
 class FeatureEmbeddings(nn.Module):
-    """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char3."""
+    """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char_trigrams."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class FeatureEmbeddings(nn.Module):
         self.width = sum(table.embedding_dim for table in tables.values())
 
         self.grams: nn.EmbeddingBag | None = None
-        if "char3" in names:
+        if "char_trigrams" in names:
             # One table for all units, so that a gram of a query and of a product start as the same
             # vector.
             start = torch.empty(len(vocabulary.grams) + 1, DIMENSIONS)
