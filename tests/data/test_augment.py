@@ -89,8 +89,7 @@ def check_names(new: Augmented, examples: pd.DataFrame, products: pd.DataFrame) 
         assert locale != "es-us" or base == "es"
 
 
-# --- locales
-# -----------------------------------------------------------------------------------------------------
+# --- locales ---
 
 
 @pytest.mark.parametrize(
@@ -107,8 +106,7 @@ def test_a_locale_is_of_a_language_and_a_shop(locale: str, base: str) -> None:
     assert base_locale(locale) == base
 
 
-# --- translation
-# -------------------------------------------------------------------------------------------------
+# --- translation ---
 
 
 def test_spanish_training_rows_are_translated() -> None:
@@ -236,8 +234,7 @@ def test_what_is_asked_for_is_translated_where_a_product_is_missing() -> None:
     )
 
 
-# --- pieces
-# ------------------------------------------------------------------------------------------------------
+# --- pieces ---
 
 
 @pytest.mark.parametrize(
@@ -285,8 +282,7 @@ def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
         assert len(piece) < limit + 30
 
 
-# --- rebalancing
-# -------------------------------------------------------------------------------------------------
+# --- rebalancing ---
 
 
 def long_text(locale: str, more: int = 1) -> str:
@@ -373,8 +369,7 @@ def test_nothing_to_split_is_no_row(catalogue: Tables) -> None:
     assert (set(new.examples), set(new.products)) == ({*EXAMPLE_COLUMNS}, {*PRODUCT_COLUMNS})
 
 
-# --- all together
-# ------------------------------------------------------------------------------------------------
+# --- all together ---
 
 
 def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:

@@ -1,5 +1,6 @@
 """The catalogue that pre-training reads: which products, how often, in which blocks, and what is kept for measuring."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def products(*rows: dict) -> pd.DataFrame:
 
 
 def examples(**splits: str) -> pd.DataFrame:
-    """us rows; `train="B1 B2"` are the products of that split's."""
+    """Return rows of locale us; `train="B1 B2"` are the products of that split's."""
     rows = [
         {"split": split, "product_id": one}
         for split, listed in splits.items()
@@ -53,11 +54,10 @@ def documents(tokenizer: Any, rows: pd.DataFrame) -> list[list[int]]:
     read = [
         [tokenizer(part, add_special_tokens=False)["input_ids"] for part in row] for row in texts
     ]
-    return [[*sum(parts, []), tokenizer.sep_token_id] for parts in read]
+    return [[*chain.from_iterable(parts), tokenizer.sep_token_id] for parts in read]
 
 
-# --- which products
-# ----------------------------------------------------------------------------------------------
+# --- which products ---
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,7 @@ def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> No
     )
 
 
-# --- held-out titles
-# ---------------------------------------------------------------------------------------------
+# --- held-out titles ---
 
 
 def titles(count: int) -> pd.DataFrame:
@@ -151,8 +150,7 @@ def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
     assert not kept_back & {normalise(title) for title in read}
 
 
-# --- blocks
-# ------------------------------------------------------------------------------------------------------
+# --- blocks ---
 
 
 @pytest.mark.parametrize("size", [1, 7, 62, 254, 1_000_000])
@@ -164,7 +162,7 @@ def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tabl
     numbers = range(made.blocks(size))
     # The last one first: a block does not depend on those before it.
     blocks = [made.block(number, size).tolist() for number in reversed(numbers)][::-1]
-    assert sum(blocks, []) == stream
+    assert list(chain.from_iterable(blocks)) == stream
     assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
     assert 1 <= len(blocks[-1]) <= size
 
@@ -196,8 +194,7 @@ def test_the_seed_orders_the_stream(tokenizer: Any, catalogue: Tables) -> None:
     assert (first.order != np.sort(first.order)).mean() > 0.9
 
 
-# --- what is known of a product
-# ----------------------------------------------------------------------------------
+# --- what is known of a product ---
 
 
 def test_products_without_text_are_left_out(tokenizer: Any) -> None:

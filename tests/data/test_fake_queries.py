@@ -58,8 +58,7 @@ def drawn(request: pytest.FixtureRequest) -> tuple[str, list]:
     return request.param, [draw_spans(ENDLESS, SPANS[request.param], rng) for _ in range(DRAWS)]
 
 
-# --- lengths and places
-# ------------------------------------------------------------------------------------------
+# --- lengths and places ---
 
 
 def test_lengths_are_a_truncated_poisson(drawn: tuple[str, list]) -> None:
@@ -184,8 +183,7 @@ def test_a_piece_is_not_widened_to_words_that_it_does_not_touch(piece: str, word
     assert text[start:end].strip() == words
 
 
-# --- queries
-# -----------------------------------------------------------------------------------------------------
+# --- queries ---
 
 
 @given(TEXTS, LENGTHS, SEEDS)
@@ -248,8 +246,7 @@ def test_a_query_fits_a_text_that_has_all_its_pieces() -> None:
     assert not query.fits("")
 
 
-# --- removal
-# -----------------------------------------------------------------------------------------------------
+# --- removal ---
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import unicodedata
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -164,8 +165,7 @@ def test_no_leak_on_real_rows(scheme: str) -> None:
     assert set(seen["fold"]) == set(range(SCHEMES[scheme]))
 
 
-# --- the first training queries
-# ----------------------------------------------------------------------------------
+# --- the first training queries ---
 
 
 def first(examples: pd.DataFrame, count: int) -> set[str]:
@@ -177,7 +177,7 @@ def test_smaller_sets_of_queries_are_within_larger_ones() -> None:
     examples = frame(WORDS)
     sets = [first(examples, count) for count in (0, 1, 20, 100, 200, 300)]
     assert [len(each) for each in sets] == [0, 1, 20, 100, 200, 200]
-    assert all(small <= large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(sets))
 
 
 def test_the_first_queries_depend_on_text_alone() -> None:

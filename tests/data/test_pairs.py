@@ -238,8 +238,7 @@ def test_tokenising_in_chunks_changes_nothing(
     np.testing.assert_array_equal(whole.begins, pieces.begins)
 
 
-# --- attributes
-# --------------------------------------------------------------------------------------------------
+# --- attributes ---
 
 
 def small_vocabulary(*grams: str) -> Vocabulary:

@@ -1,7 +1,7 @@
 """Mini-batches of pre-training: what is hidden, whose query is shown, whose turn it is."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -105,8 +105,7 @@ def same(one: TaskTexts, other: TaskTexts) -> bool:
     return ids and targets and one.first_text == other.first_text
 
 
-# --- masking
-# -----------------------------------------------------------------------------------------------------
+# --- masking ---
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +166,7 @@ def test_special_tokens_are_seen_as_they_are(masked: tuple) -> None:
     assert (ids < 5).sum() > 30_000
 
 
-# --- blocks
-# ------------------------------------------------------------------------------------------------------
+# --- blocks ---
 
 
 def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
@@ -196,8 +194,12 @@ def test_the_share_of_tokens_is_the_recipe_s(tokenizer: Any) -> None:
     assert (targets != IGNORED).mean() == pytest.approx(0.6 * 30 / 32, abs=0.03)
 
 
-# --- whose turn it is
-# --------------------------------------------------------------------------------------------
+# --- whose turn it is ---
+
+
+def flat(lists: list[list[int]]) -> list[int]:
+    """Return the items of all lists, in order."""
+    return list(chain.from_iterable(lists))
 
 
 def turns(
@@ -232,14 +234,14 @@ class TestTurns:
     ) -> None:
         monkeypatch.setattr(PretrainingExamples, "blocks", blocks)
         epoch = [size] * (blocks // size) + [blocks % size] * bool(blocks % size)
-        order = sum(turns(make(tokenizer, batch_size=size), tokenizer, task, epoch * 10), [])
+        order = flat(turns(make(tokenizer, batch_size=size), tokenizer, task, epoch * 10))
         cycles = [order[start : start + PRODUCTS] for start in range(0, len(order), PRODUCTS)]
         assert len(cycles) >= 3
         assert all(len(set(cycle)) == len(cycle) for cycle in cycles)
         assert all(sorted(cycle) == list(range(PRODUCTS)) for cycle in cycles[:-1])
 
     def test_the_order_is_another_one_each_time(self, task: str, tokenizer: Any) -> None:
-        order = sum(turns(make(tokenizer), tokenizer, task, [6] * 18), [])
+        order = flat(turns(make(tokenizer), tokenizer, task, [6] * 18))
         assert len({tuple(order[start : start + PRODUCTS]) for start in (0, 36, 72)}) == 3
         assert sorted(order[:PRODUCTS]) != order[:PRODUCTS]
 
@@ -253,7 +255,7 @@ class TestTurns:
     def test_a_smaller_mini_batch_has_as_many_products(self, task: str, tokenizer: Any) -> None:
         order = turns(make(tokenizer), tokenizer, task, [6, 4, 1])
         assert [len(mini_batch) for mini_batch in order] == [6, 4, 1]
-        assert len(set(sum(order, []))) == 6 + 4 + 1
+        assert len(set(flat(order))) == 6 + 4 + 1
         assert len(batch(make(tokenizer, batch_size=50), task, 0, 7)) == 7
 
 
@@ -262,7 +264,7 @@ class TestTurns:
 def test_products_that_have_nothing_to_say_never_come(task: str, tokenizer: Any) -> None:
     rows = shelf()
     rows.loc[rows.index % 2 == 0, ["title", "brand"]] = ""  # which leaves their bullets
-    order = sum(turns(make(tokenizer, rows), tokenizer, task, [6] * 6), [])
+    order = flat(turns(make(tokenizer, rows), tokenizer, task, [6] * 6))
     odd = list(range(1, PRODUCTS, 2))
     assert sorted(order[:18]) == sorted(order[18:]) == odd
 
@@ -270,12 +272,11 @@ def test_products_that_have_nothing_to_say_never_come(task: str, tokenizer: Any)
 @pytest.mark.usefixtures("in_turn")
 def test_each_task_has_an_order_of_its_own(tokenizer: Any) -> None:
     examples = make(tokenizer)
-    orders = [sum(turns(examples, tokenizer, task, [6] * 6), []) for task in ORDERED]
+    orders = [flat(turns(examples, tokenizer, task, [6] * 6)) for task in ORDERED]
     assert len({tuple(order) for order in orders}) == 3
 
 
-# --- a function of recipe and step
-# -------------------------------------------------------------------------------
+# --- a function of recipe and step ---
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -327,8 +328,7 @@ def test_a_task_whose_only_name_is_never_known_is_left_out(tokenizer: Any) -> No
     assert "attributes" not in make(tokenizer, red, colors="red", color=0.0).tasks
 
 
-# --- Product2Query
-# -----------------------------------------------------------------------------------------------
+# --- Product2Query ---
 
 
 def queries(
@@ -401,7 +401,7 @@ def test_an_own_query_is_in_the_text_or_cut_out_of_it(shown: list, full: dict[in
 
 
 def test_lengths_of_queries_are_those_of_the_locale(shown: list) -> None:
-    """us and es: 8 to 20 letters, or two of at most 12 and the blank between them; jp: from 4."""
+    """In us and es: 8 to 20 letters, or two of at most 12 and the blank between them; jp: from 4."""
     for locale, shortest in (("us", 8), ("es", 8), ("jp", 4)):
         lengths = [len(query) for query, *_ in shown if LOCALES[owner(query) % 3] == locale]
         # A blank at either end of a piece is cut off.
@@ -482,8 +482,7 @@ def test_the_first_side_is_the_query_s(max_length: int, tokenizer: Any) -> None:
     assert Counter(map(len, made.ids)).most_common(1)[0][0] == max_length or max_length == LONG
 
 
-# --- the other tasks
-# ---------------------------------------------------------------------------------------------
+# --- the other tasks ---
 
 
 def test_names_are_predicted_from_title_and_bullets(tokenizer: Any) -> None:

@@ -46,8 +46,7 @@ def by_id(examples: pd.DataFrame) -> dict[int, str]:
     return dict(zip(examples["example_id"], examples["query"], strict=True))
 
 
-# --- words
-# -------------------------------------------------------------------------------------------------------
+# --- words ---
 
 
 @pytest.mark.parametrize(
@@ -68,8 +67,7 @@ def test_words(text: str, expected: set[str]) -> None:
     assert extract_words(text) == expected
 
 
-# --- by hand
-# -----------------------------------------------------------------------------------------------------
+# --- by hand ---
 
 
 def test_keywords_by_hand() -> None:
@@ -185,7 +183,7 @@ def test_keywords_brands_and_colors_stand_in_this_order() -> None:
 
 
 def test_japanese_keywords() -> None:
-    """Three of four training products say ステンレス, two 水筒: 3 * log(4 / 3) = .86 < 2 * log(4 / 2) = 1.39"""
+    """Three of four training products say ステンレス, two 水筒: 3 * log(4 / 3) = .86 < 2 * log(4 / 2) = 1.39."""
     titles = ["ステンレスの水筒", "ｽﾃﾝﾚｽ 水筒 大", "軽いステンレス"]
     found = queries(("ボトル", "train", titles), ("鍋", "train", ["アルミ鍋"]), locale="jp")
     assert found == ["ボトル | 水筒 ステンレス", "鍋"]
@@ -200,8 +198,7 @@ def test_a_candidate_that_the_catalogue_lacks_says_nothing() -> None:
     assert with_context(examples, products.head(0))["query"].tolist() == examples["query"].tolist()
 
 
-# --- what it must not look at
-# ------------------------------------------------------------------------------------
+# --- what it must not look at ---
 
 
 def test_labels_change_nothing(catalogue: Tables) -> None:
@@ -308,7 +305,7 @@ def test_their_number_is_that_of_training_products() -> None:
 
 
 def test_a_product_of_several_training_rows_counts_once() -> None:
-    """cup is in three of five titles, and one of them is listed for three queries: 2 * log(5 / 3) < 2 * log(5 / 2)."""
+    """Three of five titles have "cup", one of them listed for three queries: 2 * log(5 / 3) < 2 * log(5 / 2)."""
     examples, products = tables(
         ("x", "train", ["zinc bowl", "zinc bowl"]),
         ("y", "train", ["bowl aa", "bb", "cc"]),

@@ -180,8 +180,7 @@ def test_complements_and_irrelevant_products_are_something_else(pairs: pd.DataFr
     assert not contains(irrelevant, "title", "asked_category").any()
 
 
-# --- synonyms
-# ----------------------------------------------------------------------------------------------------
+# --- synonyms ---
 
 
 def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int, int]]]:

@@ -78,8 +78,7 @@ def vectors(vocabulary: Vocabulary, catalogue: Catalogue) -> np.ndarray:
     return gram_vectors(vocabulary, catalogue[1], seed=1)
 
 
-# --- what is in it
-# -----------------------------------------------------------------------------------------------
+# --- what is in it ---
 
 
 def test_names_go_by_frequency_then_by_the_alphabet() -> None:
@@ -162,8 +161,7 @@ def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
     ).all()
 
 
-# --- what changes nothing
-# ----------------------------------------------------------------------------------------
+# --- what changes nothing ---
 
 
 def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
@@ -202,8 +200,7 @@ def test_every_process_writes_the_same_bytes(
     assert len(files(tmp_path / "here")) == 5  # names, grams, vectors, and a stamp for each folder
 
 
-# --- 3-gram vectors
-# ----------------------------------------------------------------------------------------------
+# --- 3-gram vectors ---
 
 
 def test_there_is_a_vector_for_each_gram_and_none_for_padding(

@@ -1,7 +1,7 @@
 """What stands beside [CLS], by hand: name embeddings and pooled 3-grams."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def extras(brand: list[int], bags: list[list[int]] | None = None) -> FeatureIds:
         ids,
         ids % 3,
         ids % 3,
-        torch.tensor(sum(bags, []), dtype=torch.long),
+        torch.tensor(list(chain.from_iterable(bags)), dtype=torch.long),
         torch.from_numpy(begins),
     )
 
@@ -83,7 +83,8 @@ def test_units_are_the_means_of_their_grams() -> None:
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
     features = FeatureEmbeddings(("brand", "color", "char_trigrams"), vocabulary)
     found = features(extras([MISSING, MISSING]))
-    assert found.shape == (2, 128 + 128 + 192) and not found.any()
+    assert found.shape == (2, 128 + 128 + 192)
+    assert not found.any()
 
 
 def test_missing_names_stay_zero_in_training() -> None:
@@ -97,16 +98,17 @@ def test_missing_names_stay_zero_in_training() -> None:
         after = features.tables[name].weight
         assert not after[MISSING].any()
         assert bool((after[1:] != before[name][1:]).all())
-    assert features.grams is not None and not features.grams.weight[0].any()
+    assert features.grams is not None
+    assert not features.grams.weight[0].any()
 
 
-# --- word2vec
-# ----------------------------------------------------------------------------------------------------
+# --- word2vec ---
 
 
 def table(model: RelevanceModel) -> Tensor:
     """The 3-gram table of a model."""
-    assert model.features is not None and model.features.grams is not None
+    assert model.features is not None
+    assert model.features.grams is not None
     return model.features.grams.weight
 
 
@@ -118,9 +120,8 @@ def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
             table(RelevanceModel.make(recipe(char_trigrams_init=start), sources, seed=3)), vectors
         )
     random = table(RelevanceModel.make(recipe(), replace(sources, vectors=None), seed=3))
-    assert random.shape == vectors.shape and random[1:].std().item() == pytest.approx(
-        0.02, rel=0.05
-    )
+    assert random.shape == vectors.shape
+    assert random[1:].std().item() == pytest.approx(0.02, rel=0.05)
     assert not random[0].any()
 
 
@@ -139,8 +140,7 @@ def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Sho
     assert bool((table(model) != before).any()) == moves
 
 
-# --- pre-trained names
-# -------------------------------------------------------------------------------------------
+# --- pre-trained names ---
 
 
 def learned(vocabulary: Vocabulary) -> dict[str, Tensor]:
@@ -162,7 +162,8 @@ def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
     save_names(tmp_path / "names", tables)
     found = load_names(tmp_path / "names")
     assert found.keys() == tables.keys()
-    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS) and found["color"].shape == (
+    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS)
+    assert found["color"].shape == (
         RARE + 1 + 1,
         128,
     )
@@ -203,15 +204,12 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
         asked, replace(sources, vectors=None, names=tmp_path), seed=3
     ).state_dict()
     changed = {f"features.tables.{name}.weight" for name in tables if name in names}
-    assert (
-        changed
-        and {name for name in plain if not torch.equal(plain[name], started[name])} == changed
-    )
+    assert changed
+    assert {name for name in plain if not torch.equal(plain[name], started[name])} == changed
     assert all(torch.equal(started[name], tables[name.split(".")[2]]) for name in changed)
 
 
-# --- batches
-# -----------------------------------------------------------------------------------------------------
+# --- batches ---
 
 
 def test_each_row_gets_its_own_features(shop: Shop) -> None:
@@ -246,7 +244,8 @@ def test_features_are_those_of_the_texts(shop: Shop) -> None:
             parts.append(features.grams.weight[known].mean(0) if len(known) else torch.zeros(64))
         torch.testing.assert_close(found[i], torch.cat(parts))
     lost = found[list(Shop.LOST)]
-    assert not lost[:, : 128 + 128].any() and not lost[:, -2 * 64 :].any()
+    assert not lost[:, : 128 + 128].any()
+    assert not lost[:, -2 * 64 :].any()
     assert lost[:, 128 + 128 + 8 : -2 * 64].any(1).all()  # the query is there
 
 

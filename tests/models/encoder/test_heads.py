@@ -84,8 +84,7 @@ def test_the_cross_encoder_reads_the_pooled_text_and_the_features() -> None:
     )
 
 
-# --- bi-encoder
-# --------------------------------------------------------------------------------------------------
+# --- bi-encoder ---
 
 SIDES = torch.tensor(
     [[[3.0, 4.0], [4.0, 3.0]], [[1.0, 0.0], [0.0, 2.0]]]
@@ -144,8 +143,7 @@ def test_what_stands_beside_passes_no_dropout() -> None:
     assert found[:, 0].tolist() == [2 * 3.0] * 50
 
 
-# --- mixture of experts
-# ------------------------------------------------------------------------------------------
+# --- mixture of experts ---
 
 
 def mixture() -> MixtureOfExperts:
@@ -192,8 +190,7 @@ def test_the_expert_of_a_missing_field_says_and_learns_nothing() -> None:
     assert not head.experts[2].dense.weight.grad.any()
 
 
-# --- two towers
-# --------------------------------------------------------------------------------------------------
+# --- two towers ---
 
 
 def read_by(head: TwoTower, part: int) -> None:
@@ -248,8 +245,7 @@ def test_each_tower_attends_to_the_other_and_to_no_padding() -> None:
         )
 
 
-# --- output
-# ------------------------------------------------------------------------------------------------------
+# --- output ---
 
 
 def test_mixup_mixes_the_tanh_features_where_it_is_given() -> None:
@@ -273,11 +269,11 @@ def test_several_samples_are_the_mean_over_dropout_masks_in_training_alone() -> 
     torch.testing.assert_close(found, sum(masked) / 4)
     assert not torch.allclose(masked[0], masked[1])
     plain = output.eval().output(features)
-    assert torch.equal(output(features), plain) and not torch.allclose(found, plain)
+    assert torch.equal(output(features), plain)
+    assert not torch.allclose(found, plain)
 
 
-# --- whole models
-# ------------------------------------------------------------------------------------------------
+# --- whole models ---
 
 
 def padded(inputs: Inputs, more: int, token: int) -> Inputs:
@@ -301,7 +297,8 @@ def test_neither_padding_nor_the_rest_of_the_batch_changes_a_row(
     )
     model, pairs = RelevanceModel.make(method, shop.sources, seed=3).eval(), shop.pairs(method)
     whole = model(batch(pairs, range(20)))
-    assert whole.shape == (20, 4) and whole.isfinite().all()
+    assert whole.shape == (20, 4)
+    assert whole.isfinite().all()
     assert (whole.std(0) > 1e-3).all()  # rows differ by far more than what is tolerated below
     alone = torch.cat([model(batch(pairs, [row])) for row in range(20)])
     turned = model(batch(pairs, range(19, -1, -1))).flip(0)
@@ -385,4 +382,5 @@ def test_only_the_first_text_of_a_row_without_a_product_is_read_by_experts(shop:
     other = inputs.ids.clone()
     other[2:, 1] = pairs.special.separator  # the second and the third view
     before, after = model(inputs), model(inputs._replace(ids=other))
-    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[1], after[1])

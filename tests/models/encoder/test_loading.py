@@ -56,7 +56,9 @@ def refused(source: Path) -> str:
     with pytest.raises(InputError) as caught:
         taken(source)
     sentence = str(caught.value)
-    assert str(source) in sentence and sentence.endswith(".") and "\n" not in sentence
+    assert str(source) in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
     assert not source.with_name("copy").exists()
     return sentence
 
@@ -77,15 +79,13 @@ def prefixed(prefix: str) -> Edit:
     return lambda weights: {prefix + name: tensor for name, tensor in weights.items()}
 
 
-# --- weights
-# -----------------------------------------------------------------------------------------------------
+# --- weights ---
 
 
 def test_every_weight_but_the_poolers_is_that_of_the_source(source: Path) -> None:
     made, read = load_file(source / WEIGHTS), load_encoder(taken(source)).state_dict()
-    assert set(made) - set(read) == {"pooler.dense.weight", "pooler.dense.bias"} and set(
-        read
-    ) < set(made)
+    assert set(made) - set(read) == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert set(read) < set(made)
     assert all(torch.equal(tensor, made[name]) for name, tensor in read.items())
 
 
@@ -213,7 +213,7 @@ def test_a_copy_whose_weights_have_gone_is_no_random_start(source: Path) -> None
     with pytest.raises(InputError, match=f"missing: {CUT}"):
         load_encoder(copy)
     (copy / WEIGHTS).write_bytes(b"")
-    with pytest.raises(CompError, match="cannot be loaded .* remove the folder"):
+    with pytest.raises(CompError, match=r"cannot be loaded .* remove the folder"):
         load_encoder(copy)
 
 
@@ -246,8 +246,7 @@ def test_weights_in_several_files_are_read_if_all_are_there(source: Path) -> Non
     assert "lists, model-00002-of-00002.safetensors" in refused(source)
 
 
-# --- files
-# -------------------------------------------------------------------------------------------------------
+# --- files ---
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
@@ -311,8 +310,7 @@ def test_a_folder_around_the_encoder_names_the_one_inside(source: Path, tmp_path
     assert f"name {tmp_path / 'outside' / '0_Transformer'}." in refused(tmp_path / "outside")
 
 
-# --- what is no encoder
-# ------------------------------------------------------------------------------------------
+# --- what is no encoder ---
 
 
 @pytest.mark.parametrize(
@@ -338,8 +336,7 @@ def test_what_does_not_read_in_both_directions_is_refused(
     assert sentence in refused(tmp_path / family)
 
 
-# --- tokenizers
-# --------------------------------------------------------------------------------------------------
+# --- tokenizers ---
 
 TEXT = "A red Shoe, 42 café"
 
