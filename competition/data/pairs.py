@@ -79,7 +79,7 @@ def views(architecture: str, field_order: str) -> tuple[View, ...]:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is known of pairs beside their tokens, see `vocabulary.py`.
+    """Brands, colors, countries and 3-grams of pairs as ids, see `vocabulary.py`.
 
     Attributes:
         brand: of each product as in `Pairs`, `(products + 1,)`; the last stands for a product that

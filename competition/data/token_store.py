@@ -72,7 +72,7 @@ def _map_array(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StoredSequences:
-    """What was computed before; what is missing from it is computed on demand."""
+    """The stores of a workspace, as far as they are made; what is missing from them is computed on demand."""
 
     tokens: SequenceStore | None = None
     grams: SequenceStore | None = None

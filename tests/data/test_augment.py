@@ -75,9 +75,9 @@ class English(dict):
 
 def check_names(new: Augmented, examples: pd.DataFrame, products: pd.DataFrame) -> None:
     """What holds of all new rows: each finds its product, keys are free, and a row says what it was made from."""
-    found = product_rows(new.examples, new.products)
-    assert (found >= 0).all()
-    assert set(found) == set(range(len(new.products)))
+    actual = product_rows(new.examples, new.products)
+    assert (actual >= 0).all()
+    assert set(actual) == set(range(len(new.products)))
     keys = pd.concat([products, new.products])[PRODUCT_KEY]
     assert not keys.duplicated().any()
     source = examples.set_index("example_id").loc[new.source]
@@ -215,9 +215,9 @@ def test_what_is_asked_for_is_translated_and_nothing_else(catalogue: Tables) -> 
     examples, products = catalogue
     english = English()
     new = translate(examples, products, english)
-    asked = texts_to_translate(examples, products)
-    assert len(asked) > 20
-    assert sorted(english.asked) == asked
+    texts = texts_to_translate(examples, products)
+    assert len(texts) > 20
+    assert sorted(english.asked) == texts
     rows = examples[(examples["locale"] == "es") & (examples["split"] == "train")]
     assert new.source.tolist() == rows["example_id"].tolist()
     check_names(new, examples, products)
@@ -270,14 +270,14 @@ WORDS = st.lists(
 
 @given(WORDS, st.sampled_from([100, 300, 800]))
 def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
-    found = split_text(text, limit)
-    assert len(found) == -(-len(text) // limit)
-    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+    actual = split_text(text, limit)
+    assert len(actual) == -(-len(text) // limit)
+    assert "".join(actual).replace(" ", "") == text.replace(" ", "")
     place = 0
-    for piece in found:
+    for piece in actual:
         place = text.index(piece, place) + len(piece)  # in order, each as it stands in the text
         # A cut moves by less than 30 characters, and a blank is lost at each end.
-        assert abs(len(piece) - len(text) / len(found)) <= 31
+        assert abs(len(piece) - len(text) / len(actual)) <= 31
         assert piece == piece.strip() != ""
         assert len(piece) < limit + 30
 

@@ -35,12 +35,12 @@ def cell(column: str, value: object, example_id: int = 104) -> Break:
     """Set one cell of the examples; beside a word, numbers become digits in strings."""
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
-        chosen = frame["example_id"] == example_id
+        is_row = frame["example_id"] == example_id
         if isinstance(value, str):
             frame[column] = frame[column].astype("str")
         elif frame[column].dtype == "int64":
             frame[column] = frame[column].astype("float64")  # as a gap makes them
-        frame.loc[chosen, column] = value
+        frame.loc[is_row, column] = value
         return frame
 
     return edit(EXAMPLES, change)

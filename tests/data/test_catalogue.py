@@ -72,11 +72,11 @@ def documents(tokenizer: Any, rows: pd.DataFrame) -> list[list[int]]:
 def test_test_products_are_read_so_many_times(test_copies: int, copies: dict[str, int]) -> None:
     """B1 is a product of training rows, B2 of test rows, B3 of both, B0 and B4 of none."""
     rows = examples(train="B1 B3 B1", test="B3 B2 B2 lost")
-    chosen = select_products(
+    selected = select_products(
         rows, products(*[{"title": "x"}] * 5).drop(columns="copies"), test_copies
     )
-    assert dict(zip(chosen["product_id"], chosen["copies"], strict=True)) == copies
-    assert chosen.index.tolist() == list(range(len(copies)))
+    assert dict(zip(selected["product_id"], selected["copies"], strict=True)) == copies
+    assert selected.index.tolist() == list(range(len(copies)))
 
 
 def test_a_product_of_another_locale_is_another_product() -> None:
@@ -85,11 +85,11 @@ def test_a_product_of_another_locale_is_another_product() -> None:
 
 
 def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> None:
-    chosen = select_products(*catalogue, 2)
+    selected = select_products(*catalogue, 2)
     other = select_products(*(table.sample(frac=1, random_state=1) for table in catalogue), 2)
     key = ["locale", "product_id"]
     pd.testing.assert_frame_equal(
-        other.sort_values(key, ignore_index=True), chosen.sort_values(key, ignore_index=True)
+        other.sort_values(key, ignore_index=True), selected.sort_values(key, ignore_index=True)
     )
 
 
@@ -134,8 +134,8 @@ def test_equal_titles_are_on_the_same_side() -> None:
 
 def test_a_blank_title_is_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_SHARE", 1.0)
-    found = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
-    assert found.tolist() == [False, False, False, False, True]
+    mask = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
+    assert mask.tolist() == [False, False, False, False, True]
     assert held_out_mask(pd.DataFrame({"title": []})).tolist() == []
 
 

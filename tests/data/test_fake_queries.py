@@ -41,13 +41,13 @@ def expected_lengths(mean: float, shortest: int, longest: int) -> dict[int, floa
     return dict(zip(range(shortest, longest + 1), kept / kept.sum(), strict=True))
 
 
-def p_value(found: Counter, expected: dict) -> float:
+def p_value(actual: Counter, expected: dict) -> float:
     """Of the chi-square test; an outcome that cannot be makes it 0."""
-    if not set(found) <= set(expected):
+    if not set(actual) <= set(expected):
         return 0.0
-    total = sum(found.values())
+    total = sum(actual.values())
     return chisquare(
-        [found[key] for key in expected], [total * p for p in expected.values()]
+        [actual[key] for key in expected], [total * p for p in expected.values()]
     ).pvalue
 
 
@@ -89,8 +89,8 @@ def test_the_distribution_is_exact(locale: str, two: bool, longest: int) -> None
     assert dict(zip(lengths.tolist(), p, strict=True)) == pytest.approx(
         expected_lengths(8.0, shortest, longest)
     )
-    found = draw_lengths(SPANS[locale], two, DRAWS, np.random.default_rng(1))
-    assert p_value(Counter(found.tolist()), expected_lengths(8.0, shortest, longest)) > LIKELY
+    actual = draw_lengths(SPANS[locale], two, DRAWS, np.random.default_rng(1))
+    assert p_value(Counter(actual.tolist()), expected_lengths(8.0, shortest, longest)) > LIKELY
 
 
 def test_every_outcome_has_its_probability() -> None:
@@ -215,8 +215,8 @@ def test_a_query_of_whole_words_has_what_was_drawn(text: str, seed: int) -> None
 
 def test_a_query_of_whole_words_has_none_of_them_twice() -> None:
     text, rng = "red cup of steel", np.random.default_rng(1)
-    found = {str(FakeQuery.draw(text, WORDS, rng)) for _ in range(500)}
-    places = [[text.split().index(word) for word in query.split()] for query in found]
+    actual = {str(FakeQuery.draw(text, WORDS, rng)) for _ in range(500)}
+    places = [[text.split().index(word) for word in query.split()] for query in actual]
     assert [0, 1] in places
     assert [0, 3] in places
     assert all(place == sorted(set(place)) for place in places)
@@ -225,9 +225,9 @@ def test_a_query_of_whole_words_has_none_of_them_twice() -> None:
 def test_a_query_is_the_whole_text_where_only_blanks_were_hit() -> None:
     one = Spans(mean=1.0, shortest=1, longest=1, longest_of_two=1)
     rng = np.random.default_rng(1)
-    found = {str(FakeQuery.draw("a b", one, rng)) for _ in range(200)}
+    actual = {str(FakeQuery.draw("a b", one, rng)) for _ in range(200)}
     # One letter; two of them apart; a letter and the blank; the blank alone, or twice.
-    assert found == {"a", "b", "a b"}
+    assert actual == {"a", "b", "a b"}
 
 
 @pytest.mark.parametrize("text", ["a", "水", "ab", "水筒", "red cup"])

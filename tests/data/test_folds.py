@@ -182,8 +182,8 @@ def test_smaller_sets_of_queries_are_within_larger_ones() -> None:
 
 def test_the_first_queries_depend_on_text_alone() -> None:
     examples = frame(WORDS)
-    chosen = first(examples, 50)
-    assert first(examples.sample(frac=1, random_state=0), 50) == chosen
+    selected = first(examples, 50)
+    assert first(examples.sample(frac=1, random_state=0), 50) == selected
     more = first(frame([*WORDS, *(f"new {i}" for i in range(200))]), 100)
     assert more & set(WORDS) <= first(
         examples, 100
@@ -195,9 +195,9 @@ def test_the_first_queries_depend_on_text_alone() -> None:
 
 def test_test_queries_are_none_of_the_first() -> None:
     examples = frame([*WORDS, *WORDS], ["train"] * 200 + ["test"] * 200)
-    chosen = folds.first_queries(examples, 50)
-    assert chosen.sum() == 50
-    assert set(examples["split"][chosen]) == {"train"}
+    selected = folds.first_queries(examples, 50)
+    assert selected.sum() == 50
+    assert set(examples["split"][selected]) == {"train"}
 
 
 def test_the_first_queries_are_spread_over_the_folds() -> None:

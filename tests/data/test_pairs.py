@@ -250,11 +250,11 @@ def attributes(
     tokenizer: Any, vocabulary: Vocabulary, units: bool = True, **fields: str
 ) -> Attributes:
     """What is known of a water bottle."""
-    found = pair_of(
+    actual = pair_of(
         tokenizer, "Water bottle", fields, vocabulary=vocabulary, units=units
     ).attributes
-    assert found is not None
-    return found
+    assert actual is not None
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -264,11 +264,11 @@ def attributes(
 def test_brands_are_their_place_in_the_vocabulary(
     brand: str, expected: int, tokenizer: Any
 ) -> None:
-    found = attributes(
+    actual = attributes(
         tokenizer, small_vocabulary(), title="bottle", brand=brand, color="Dark  Red"
     )
     # The last entry stands for products that the catalogue lacks.
-    assert (found.brand.tolist(), found.color.tolist()) == (
+    assert (actual.brand.tolist(), actual.color.tolist()) == (
         [expected, MISSING],
         [RARE + 1, MISSING],
     )
@@ -291,8 +291,8 @@ def test_each_unit_has_the_grams_of_its_own_texts(tokenizer: Any) -> None:
         "bullets": "Top!",
         "description": "Water-red",
     }
-    found = attributes(tokenizer, vocabulary, **fields)
-    (query,), (product, description) = found.query_grams, found.product_grams
+    actual = attributes(tokenizer, vocabulary, **fields)
+    (query,), (product, description) = actual.query_grams, actual.product_grams
     assert query[0].tolist() == [1, 2]  # waTER bOTTle
     assert product[0].tolist() == [3, 2, 4, 5, 6]  # BIG bOTTle aCME RED TOP
     assert description[0].tolist() == [1, 5]  # waTERRED

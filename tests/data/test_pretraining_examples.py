@@ -36,8 +36,8 @@ def tokenizer(catalogue: Tables) -> Any:
 
 def owner(text: str) -> int:
     """The product that a piece of text is of, whatever the limit has left of its last letter."""
-    (found,) = {(ord(letter) - 0x5000) // LETTERS for letter in text if letter not in " \ufffd"}
-    return found
+    (actual,) = {(ord(letter) - 0x5000) // LETTERS for letter in text if letter not in " \ufffd"}
+    return actual
 
 
 def name(product: int) -> str:
@@ -133,21 +133,21 @@ def test_so_many_tokens_are_to_be_predicted(masked: tuple, tokenizer: Any) -> No
 
 def test_eight_tenths_are_hidden_one_is_exchanged_one_stays(masked: tuple, tokenizer: Any) -> None:
     ids, seen, targets = masked
-    chosen = targets != IGNORED
+    selected = targets != IGNORED
     hidden, stays = seen == tokenizer.mask_token_id, seen == ids
     # 54,000 targets: three standard deviations of a share of .1 are 3 * sqrt(.1 * .9 / 54,000) <
     # .004
-    assert hidden[chosen].mean() == pytest.approx(0.8, abs=0.006)
+    assert hidden[selected].mean() == pytest.approx(0.8, abs=0.006)
     # Any of 995 tokens, the token itself among them.
-    assert (~hidden & ~stays)[chosen].mean() == pytest.approx(0.1 * 994 / 995, abs=0.004)
-    assert stays[chosen].mean() == pytest.approx(0.1 + 0.1 / 995, abs=0.004)
+    assert (~hidden & ~stays)[selected].mean() == pytest.approx(0.1 * 994 / 995, abs=0.004)
+    assert stays[selected].mean() == pytest.approx(0.1 + 0.1 / 995, abs=0.004)
 
 
 def test_all_others_are_seen_as_they_are_and_targets_are_the_tokens(masked: tuple) -> None:
     ids, seen, targets = masked
-    chosen = targets != IGNORED
-    assert (seen[~chosen] == ids[~chosen]).all()
-    assert (targets[chosen] == ids[chosen]).all()
+    selected = targets != IGNORED
+    assert (seen[~selected] == ids[~selected]).all()
+    assert (targets[selected] == ids[selected]).all()
     assert (seen.dtype, targets.dtype) == (np.int32, np.int64)
 
 
@@ -173,11 +173,11 @@ def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
     examples = make(tokenizer, max_length=32)
     catalogue = Catalogue.make(tokenizer, shelf(), None, seed=2022)
     assert examples.blocks == catalogue.blocks(30) > 20
-    chosen = np.array([7, 0, examples.blocks - 1, 7])
-    made = examples.make("mlm", chosen, step=3)
+    selected = np.array([7, 0, examples.blocks - 1, 7])
+    made = examples.make("mlm", selected, step=3)
     assert list(made.targets) == ["token"]
     assert made.first_text == [len(ids) for ids in made.ids]
-    for number, seen, target in zip(chosen, made.ids, made.targets["token"], strict=True):
+    for number, seen, target in zip(selected, made.ids, made.targets["token"], strict=True):
         text = np.where(target == IGNORED, seen, target).tolist()
         assert text == [
             tokenizer.cls_token_id,
@@ -335,16 +335,16 @@ def queries(
     examples: PretrainingExamples, tokenizer: Any, count: int
 ) -> list[tuple[str, str, bool]]:
     """Query, text and whether the query is the text's own, of some `count` texts."""
-    found, step = [], 0
-    while len(found) < count:
+    actual, step = [], 0
+    while len(actual) < count:
         made = batch(examples, "query", step, 50)
         assert list(made.targets) == ["match"]
-        found += [
+        actual += [
             (*pair, own)
             for pair, own in zip(sides(tokenizer, made), made.targets["match"], strict=True)
         ]
         step += 1
-    return found
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -388,9 +388,9 @@ def test_half_the_texts_are_cut_for_both_labels_alike(shown: list, full: dict[in
 
 def test_an_own_query_is_in_the_text_or_cut_out_of_it(shown: list, full: dict[int, str]) -> None:
     for query, text, own in shown:
-        said = [all(piece in text for piece in pieces) for pieces in halves(query)]
+        is_piece = [all(piece in text for piece in pieces) for pieces in halves(query)]
         if own and text == full[owner(text)]:
-            assert any(said)
+            assert any(is_piece)
         elif own:
             assert query not in text
             # Some way to read the query as pieces of the full text leaves the text without any of
@@ -432,30 +432,30 @@ def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
     ids=["one product", "the same three times", "another locale's", "one without a text"],
 )
 def test_without_another_query_the_row_is_its_own(rows: list[dict], tokenizer: Any) -> None:
-    found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(own for *_, own in found)
-    assert rows[0]["title"] in {text for _, text, _ in found}
+    actual = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
+    assert all(own for *_, own in actual)
+    assert rows[0]["title"] in {text for _, text, _ in actual}
 
 
 @pytest.mark.usefixtures("in_turn")
 def test_another_query_never_fits_the_text(tokenizer: Any) -> None:
     """The others' texts are in the first one anyway, and it is in none of theirs."""
     rows = [{"title": "red cup of steel"}, {"title": "red"}, {"title": "steel"}, {"title": "p"}]
-    found = queries(make(tokenizer, listed(*rows)), tokenizer, 400)
-    assert all(own or text != rows[0]["title"] for _, text, own in found)
-    assert {text for _, text, own in found if not own} == {"red", "steel", "p"}
+    actual = queries(make(tokenizer, listed(*rows)), tokenizer, 400)
+    assert all(own or text != rows[0]["title"] for _, text, own in actual)
+    assert {text for _, text, own in actual if not own} == {"red", "steel", "p"}
 
 
 def test_another_query_never_fits_the_uncut_text(tokenizer: Any) -> None:
     """Two products are the same, the third is not: only between those is there another query."""
     twin, third = {"title": "abab abab abab abab"}, {"title": "xyxy xyxy xyxy xyxy"}
-    found = queries(make(tokenizer, listed(twin, twin, third)), tokenizer, 600)
+    actual = queries(make(tokenizer, listed(twin, twin, third)), tokenizer, 600)
     assert all(
         own == ((query[0] in "ab" and text[0] in "ab") or (query[0] in "xy" and text[0] in "xy"))
-        for query, text, own in found
+        for query, text, own in actual
         if text
     )
-    assert 0.4 < np.mean([own for *_, own in found]) < 0.6
+    assert 0.4 < np.mean([own for *_, own in actual]) < 0.6
 
 
 def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) -> None:
@@ -465,9 +465,9 @@ def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) ->
         {"description": "new"},
         {"brand": "some longer brand"},
     ]
-    found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(query for query, *_ in found)
-    assert {q[:1] for q, *_ in found} <= set("red cup of steel some longer brand")
+    actual = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
+    assert all(query for query, *_ in actual)
+    assert {q[:1] for q, *_ in actual} <= set("red cup of steel some longer brand")
     assert len(batch(make(tokenizer, listed(*rows)), "query", 0)) == 2
     assert len(batch(make(tokenizer, listed(*rows)), "contrastive", 0)) == 4
 
@@ -508,8 +508,8 @@ def test_names_are_predicted_where_one_is_known(tokenizer: Any) -> None:
         {"title": "e"},
     )
     made = batch(make(tokenizer, rows, colors="blue red"), "attributes", 0)
-    found = zip(sides(tokenizer, made), made.targets["brand"], made.targets["color"], strict=True)
-    assert {(title, brand, color) for (title, _), brand, color in found} == {
+    actual = zip(sides(tokenizer, made), made.targets["brand"], made.targets["color"], strict=True)
+    assert {(title, brand, color) for (title, _), brand, color in actual} == {
         ("a", 3, IGNORED),
         ("b", IGNORED, 1),
         ("d", 5, 1),
@@ -523,21 +523,21 @@ def test_the_whole_text_is_contrasted(tokenizer: Any) -> None:
         {"title": "<b>mug</b>"},
     )
     made = batch(make(tokenizer, rows), "contrastive", 0)
-    found = dict(zip(sides(tokenizer, made), made.targets["same"], strict=True))
+    actual = dict(zip(sides(tokenizer, made), made.targets["same"], strict=True))
     assert list(made.targets) == ["same"]
     assert made.first_text == [len(ids) for ids in made.ids]
-    assert set(found) == {("cup", "acme", "red", "big", "new"), ("mug", "", "", "", "")}
+    assert set(actual) == {("cup", "acme", "red", "big", "new"), ("mug", "", "", "", "")}
     same_text = sorted(Counter(made.targets["same"]).values())
     assert same_text == [1, 2]
-    assert len(set(found.values())) == 2
+    assert len(set(actual.values())) == 2
 
 
 def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
     long = "cup " * 40
     rows = listed(
         *(
-            {"title": title, "description": said}
-            for title, said in ((long, "a"), (long, "b"), ("mug", "a"))
+            {"title": title, "description": description}
+            for title, description in ((long, "a"), (long, "b"), ("mug", "a"))
         )
     )
     made = batch(make(tokenizer, rows, max_length=16), "contrastive", 0)

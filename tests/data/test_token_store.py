@@ -57,18 +57,18 @@ def test_every_text_finds_its_sequence(stored: SequenceStore) -> None:
     assert len(stored) == DISTINCT
     for table in (TITLES, BRANDS, TITLES[::-1]):
         make = Characters()
-        found = read_sequences(table, make, stored, np.arange(len(table)))
-        assert spelled(found) == table.iloc[:, 0].tolist()
+        actual = read_sequences(table, make, stored, np.arange(len(table)))
+        assert spelled(actual) == table.iloc[:, 0].tolist()
         assert make.asked == []
 
 
 def test_only_new_texts_are_made(stored: SequenceStore) -> None:
     table = pd.DataFrame({"any": ["new", "red mug", "newer", "", "new", "Zeta"]})
     make = Characters()
-    found = read_sequences(table, make, stored, np.array([0, 1, 2, 5]))
-    assert spelled(found) == ["new", "red mug", "newer", "Zeta"]
+    actual = read_sequences(table, make, stored, np.array([0, 1, 2, 5]))
+    assert spelled(actual) == ["new", "red mug", "newer", "Zeta"]
     assert make.asked == ["new", "newer"]
-    assert spelled(found.cut(2)) == ["ne", "re", "ne", "Ze"]
+    assert spelled(actual.cut(2)) == ["ne", "re", "ne", "Ze"]
 
 
 def test_without_a_store_all_is_made(stored: SequenceStore) -> None:

@@ -85,44 +85,44 @@ def test_names_go_by_frequency_then_by_the_alphabet() -> None:
     times = {"zeta": 3, "beta": 2, "acme": 2, "once": 1}
     brands = [{"brand": name} for name, count in times.items() for _ in range(count)]
     colors = [{"color": name} for name in ("red", "red", "blue", "", "")]
-    found = Vocabulary.make(products(*brands, *colors))
-    assert (found.brands, found.colors) == (("zeta", "acme", "beta"), ("red",))
+    actual = Vocabulary.make(products(*brands, *colors))
+    assert (actual.brands, actual.colors) == (("zeta", "acme", "beta"), ("red",))
 
 
 def test_names_are_the_same_in_any_spelling() -> None:
-    found = Vocabulary.make(
+    actual = Vocabulary.make(
         products(
             *({"brand": name} for name in ("<b>Acme</b>", "ACME!", "R&amp;D", "r-d", "_", "."))
         )
     )
-    assert found.brands == ("acme", "rd")
-    assert found.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
+    assert actual.brands == ("acme", "rd")
+    assert actual.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
         *(RARE + 1, RARE + 1, RARE + 2, RARE),
         *(MISSING, MISSING, MISSING),
     ]
-    assert found.color_ids(["red", ""]).tolist() == [RARE, MISSING]
+    assert actual.color_ids(["red", ""]).tolist() == [RARE, MISSING]
 
 
 def test_a_gram_is_known_from_the_fifteenth_time_on() -> None:
     often, seldom = [{"title": "abc"}] * MIN_GRAMS, [{"title": "xyz"}] * (MIN_GRAMS - 1)
-    found = Vocabulary.make(products(*often, *seldom))
+    actual = Vocabulary.make(products(*often, *seldom))
     assert MIN_GRAMS == 15
-    assert spelled(found) == ["abc"]
-    assert found.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
-    assert found.gram_ids(["abc", "xyz", "abcabc"]).lengths.tolist() == [1, 0, 2]
+    assert spelled(actual) == ["abc"]
+    assert actual.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
+    assert actual.gram_ids(["abc", "xyz", "abcabc"]).lengths.tolist() == [1, 0, 2]
 
 
 def test_grams_are_counted_over_all_texts_of_a_product(catalogue: Catalogue) -> None:
-    found = Vocabulary.make(catalogue[1])
+    actual = Vocabulary.make(catalogue[1])
     times: Counter[str] = Counter()
     for row in catalogue[1].to_dict("records"):
-        said = " ".join(
+        unit = " ".join(
             row[field] for field in ("title", "brand", "color", "bullets") if row[field]
         )
-        for text in (simplify(said), simplify(row["description"])):
+        for text in (simplify(unit), simplify(row["description"])):
             times.update(text[i : i + 3] for i in range(len(text) - 2))
     kept = sorted((-count, gram) for gram, count in times.items() if count >= MIN_GRAMS)
-    assert spelled(found) == [gram for _, gram in kept]
+    assert spelled(actual) == [gram for _, gram in kept]
     assert len(kept) > 500
 
 
@@ -151,13 +151,13 @@ def test_a_missing_field_says_nothing() -> None:
 
 def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
     Vocabulary.make(products()).save(tmp_path / "v", "test")
-    found = Vocabulary.load(tmp_path / "v")
-    assert (found.brands, found.colors, len(found.grams)) == ((), (), 0)
-    assert found.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
-    assert found.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
-    assert len(found.gram_ids([])) == 0
+    actual = Vocabulary.load(tmp_path / "v")
+    assert (actual.brands, actual.colors, len(actual.grams)) == ((), (), 0)
+    assert actual.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
+    assert actual.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
+    assert len(actual.gram_ids([])) == 0
     assert (
-        gram_vectors(found, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))
+        gram_vectors(actual, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))
     ).all()
 
 
@@ -180,9 +180,9 @@ def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
 
 def test_saved_is_loaded(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:
     vocabulary.save(tmp_path / "v", "test")
-    found = Vocabulary.load(tmp_path / "v")
-    assert (found.brands, found.colors) == (vocabulary.brands, vocabulary.colors)
-    np.testing.assert_array_equal(found.grams, vocabulary.grams)
+    actual = Vocabulary.load(tmp_path / "v")
+    assert (actual.brands, actual.colors) == (vocabulary.brands, vocabulary.colors)
+    np.testing.assert_array_equal(actual.grams, vocabulary.grams)
     save_vectors(tmp_path / "c", vectors, "test")
     np.testing.assert_array_equal(load_vectors(tmp_path / "c"), vectors)
 

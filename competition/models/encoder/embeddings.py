@@ -28,7 +28,7 @@ _NAMES_FILE = "names.safetensors"
 
 
 class FeatureEmbeddings(nn.Module):
-    """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char_trigrams."""
+    """The features beside [CLS]: `FeatureIds` -> `(batch, width)`, in the order brand, color, country, char_trigrams."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()

@@ -128,7 +128,7 @@ def hidden_states(
 
 
 def _states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None) -> Tensor:
-    """The library's own pass, with what the family must be given."""
+    """Run the library's own pass, with what the family must be given."""
     family = encoder.config.model_type
     more = {} if family == "fnet" else {"attention_mask": mask}
     if getattr(encoder.config, "type_vocab_size", 1) > 1:

@@ -61,7 +61,7 @@ _PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
 
 class LoadError(Exception):
-    """Whatever the library or the network raised."""
+    """An encoder or tokenizer that the library could not load, with the first line of its reason."""
 
 
 def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any:

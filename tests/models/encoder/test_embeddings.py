@@ -53,7 +53,7 @@ def test_the_width_is_that_of_the_named_features(names: tuple[str, ...]) -> None
 
 def test_features_stand_in_one_order_however_they_are_named() -> None:
     features = FeatureEmbeddings(("char_trigrams", "country", "brand"), SMALL)
-    found = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
+    actual = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
     assert features.grams is not None
     brands, countries, grams = (
         table.weight
@@ -61,7 +61,7 @@ def test_features_stand_in_one_order_however_they_are_named() -> None:
     )
     first = torch.cat([brands[2], countries[2], grams[1], torch.zeros(64), grams[2]])
     second = torch.cat([brands[3], countries[0], grams[2], grams[3], torch.zeros(64)])
-    assert torch.equal(found, torch.stack([first, second]))
+    assert torch.equal(actual, torch.stack([first, second]))
 
 
 def test_units_are_the_means_of_their_grams() -> None:
@@ -70,8 +70,8 @@ def test_units_are_the_means_of_their_grams() -> None:
     with torch.no_grad():
         features.grams.weight.copy_(torch.tensor([0.0, 10.0, 20.0, 60.0])[:, None].expand(-1, 64))
     # unit by unit: query of both pairs, product of both, description of both
-    found = features(extras([0, 0], [[1, 2], [3], [1, 1, 2, 3], [], [], [2, 3]]))
-    assert found[:, ::64].tolist() == [
+    actual = features(extras([0, 0], [[1, 2], [3], [1, 1, 2, 3], [], [], [2, 3]]))
+    assert actual[:, ::64].tolist() == [
         [15.0, (10 + 10 + 20 + 60) / 4, 0.0],
         [60.0, 0.0, (20 + 60) / 2],
     ]
@@ -82,9 +82,9 @@ def test_units_are_the_means_of_their_grams() -> None:
 )
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
     features = FeatureEmbeddings(("brand", "color", "char_trigrams"), vocabulary)
-    found = features(extras([MISSING, MISSING]))
-    assert found.shape == (2, 128 + 128 + 192)
-    assert not found.any()
+    actual = features(extras([MISSING, MISSING]))
+    assert actual.shape == (2, 128 + 128 + 192)
+    assert not actual.any()
 
 
 def test_missing_names_stay_zero_in_training() -> None:
@@ -160,15 +160,16 @@ def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
     tables = learned(SMALL)
     (tmp_path / "names").mkdir()
     save_names(tmp_path / "names", tables)
-    found = load_names(tmp_path / "names")
-    assert found.keys() == tables.keys()
-    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS)
-    assert found["color"].shape == (
+    actual = load_names(tmp_path / "names")
+    assert actual.keys() == tables.keys()
+    assert actual["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS)
+    assert actual["color"].shape == (
         RARE + 1 + 1,
         128,
     )
     assert all(
-        torch.equal(found[name], tables[name]) and not found[name].requires_grad for name in tables
+        torch.equal(actual[name], tables[name]) and not actual[name].requires_grad
+        for name in tables
     )
     (tmp_path / "none").mkdir()
     save_names(tmp_path / "none", {})
@@ -197,11 +198,11 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
     names: tuple[str, ...], sources: Sources, tmp_path: Path
 ) -> None:
     assert sources.vocabulary is not None
-    tables, asked = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
+    tables, named = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
     save_names(tmp_path, tables)
-    plain = RelevanceModel.make(asked, replace(sources, vectors=None), seed=3).state_dict()
+    plain = RelevanceModel.make(named, replace(sources, vectors=None), seed=3).state_dict()
     started = RelevanceModel.make(
-        asked, replace(sources, vectors=None, names=tmp_path), seed=3
+        named, replace(sources, vectors=None, names=tmp_path), seed=3
     ).state_dict()
     changed = {f"features.tables.{name}.weight" for name in tables if name in names}
     assert changed
@@ -225,7 +226,7 @@ def test_each_row_gets_its_own_features(shop: Shop) -> None:
 
 def test_features_are_those_of_the_texts(shop: Shop) -> None:
     vocabulary, features = shop.vocabulary, FeatureEmbeddings(FEATURES, shop.vocabulary)
-    found = features(batch(shop.pairs(recipe()), range(20)).extras)
+    actual = features(batch(shop.pairs(recipe()), range(20)).extras)
     rows = (
         shop.examples.merge(shop.products, on=["locale", "product_id"], how="left")
         .fillna("")
@@ -233,17 +234,17 @@ def test_features_are_those_of_the_texts(shop: Shop) -> None:
     )
     assert features.grams is not None
     for i, row in enumerate(rows):
-        said = simplify(" ".join(row[field] for field in ("title", "brand", "color", "bullets")))
+        unit = simplify(" ".join(row[field] for field in ("title", "brand", "color", "bullets")))
         parts = [features.tables[name].weight[ids[0]] for name, ids in (
             ("brand", vocabulary.brand_ids([row["brand"]])),
             ("color", vocabulary.color_ids([row["color"]])),
             ("country", [LOCALES.index(row["locale"])]),
         )]  # fmt: skip
-        for text in (simplify(row["query"]), said, simplify(row["description"])):
+        for text in (simplify(row["query"]), unit, simplify(row["description"])):
             known = torch.from_numpy(vocabulary.gram_ids([text])[0].astype(np.int64))
             parts.append(features.grams.weight[known].mean(0) if len(known) else torch.zeros(64))
-        torch.testing.assert_close(found[i], torch.cat(parts))
-    lost = found[list(Shop.LOST)]
+        torch.testing.assert_close(actual[i], torch.cat(parts))
+    lost = actual[list(Shop.LOST)]
     assert not lost[:, : 128 + 128].any()
     assert not lost[:, -2 * 64 :].any()
     assert lost[:, 128 + 128 + 8 : -2 * 64].any(1).all()  # the query is there

@@ -345,10 +345,10 @@ def test_the_copys_tokenizer_does_what_its_file_says(good: Path, source: Path) -
     """Without the name of its class, the library takes BERT's, which lower-cases and looks for other pieces."""
     (source / "tokenizer_config.json").unlink()
     assert type(AutoTokenizer.from_pretrained(source)).__name__ == "BertTokenizer"
-    found, expected = load_tokenizer(taken(source)), AutoTokenizer.from_pretrained(good)
-    assert tokenise(found, [TEXT])[0].tolist() == tokenise(expected, [TEXT])[0].tolist()
-    assert SpecialTokens.of(found) == SpecialTokens(first=0, separator=2, padding=1)
-    assert found.mask_token_id == 4
+    actual, expected = load_tokenizer(taken(source)), AutoTokenizer.from_pretrained(good)
+    assert tokenise(actual, [TEXT])[0].tolist() == tokenise(expected, [TEXT])[0].tolist()
+    assert SpecialTokens.of(actual) == SpecialTokens(first=0, separator=2, padding=1)
+    assert actual.mask_token_id == 4
 
 
 def name_tokens(source: Path, **names: str) -> None:
@@ -416,9 +416,9 @@ def test_a_sentencepiece_model_is_enough(
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (source / name).unlink()
     pieces = train_pieces(source, "spm.model", texts)
-    found = load_tokenizer(taken(source))
-    assert tokenise(found, ["a red shoe"])[0].tolist() == pieces.encode("a red shoe")
-    assert SpecialTokens.of(found) == SpecialTokens(first=1, separator=2, padding=0)
+    actual = load_tokenizer(taken(source))
+    assert tokenise(actual, ["a red shoe"])[0].tolist() == pieces.encode("a red shoe")
+    assert SpecialTokens.of(actual) == SpecialTokens(first=1, separator=2, padding=0)
 
 
 def test_a_sentencepiece_model_that_the_family_reads_otherwise_is_refused(

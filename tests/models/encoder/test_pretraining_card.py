@@ -83,5 +83,5 @@ def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_
 def test_the_best_epoch_has_the_lowest_loss_and_is_never_the_start(
     losses: list[float], best: int | None
 ) -> None:
-    found = best_epoch([epoch(number, loss) for number, loss in enumerate(losses)])
-    assert (found.number if found else None) == best
+    actual = best_epoch([epoch(number, loss) for number, loss in enumerate(losses)])
+    assert (actual.number if actual else None) == best

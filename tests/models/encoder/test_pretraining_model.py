@@ -115,8 +115,8 @@ def test_contrastive_logits_of_three_texts_and_a_queue_of_two() -> None:
         [0.6, -1.0, 0.0, 0.0, -0.8],
         [0.6 * 0.8 + 0.8 * 0.6, -0.8, 0.6, -0.6, 0.6 * 0.6 - 0.8 * 0.8],
     ]
-    found = contrastive_logits(first, second, keys, temperature=0.5)
-    torch.testing.assert_close(found, torch.tensor(cosines) / 0.5)
+    actual = contrastive_logits(first, second, keys, temperature=0.5)
+    torch.testing.assert_close(actual, torch.tensor(cosines) / 0.5)
     torch.testing.assert_close(
         contrastive_logits(first, second, keys[:0], 0.1), torch.tensor(cosines)[:, :3] / 0.1
     )
@@ -135,7 +135,7 @@ def test_the_word_head_is_that_of_the_formula_and_looks_at_masked_tokens_alone(t
     batch = batch_of([4, 5, 3], token=target)
     seen: list[Tensor] = []
     model.words.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    found = model("mlm", batch)["token"]
+    actual = model("mlm", batch)["token"]
     hidden = encode(model.encoder, batch)
     assert len(seen) == 1
     assert torch.equal(seen[0], torch.stack([hidden[0, 1], hidden[0, 3], hidden[1, 2]]))
@@ -152,7 +152,7 @@ def test_the_word_head_is_that_of_the_formula_and_looks_at_masked_tokens_alone(t
         - logits.gather(-1, torch.tensor(target).clamp_min(0)[..., None])[..., 0]
     )
     expected = torch.stack([of_each[0, 1], of_each[0, 3], of_each[1, 2]])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_words_are_learned_by_the_encoder_s_own_table(tiny: Path) -> None:

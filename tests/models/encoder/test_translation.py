@@ -19,16 +19,16 @@ from competition.models.encoder.translation import Translator, group_by_length
 @pytest.fixture(scope="module")
 def texts(catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> list[str]:
     """Spanish queries and titles, and one that is longer than the model reads."""
-    found = texts_to_translate(*catalogue)
-    return [*found, " ".join(found)]
+    actual = texts_to_translate(*catalogue)
+    return [*actual, " ".join(actual)]
 
 
 def translated(translator: Translator, texts: Iterable[str]) -> list[dict[str, str]]:
     """The portions of a translation, with all of its work done."""
-    asked = list(texts)
-    work = Progress("texts", len(asked), None)
-    portions = list(translator.translate(asked, work))
-    assert work.done == len(asked)
+    listed = list(texts)
+    work = Progress("texts", len(listed), None)
+    portions = list(translator.translate(listed, work))
+    assert work.done == len(listed)
     return portions
 
 

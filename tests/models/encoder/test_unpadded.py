@@ -74,11 +74,11 @@ def test_pooled_texts_are_those_of_the_library(
 ) -> None:
     model, inputs = encoder(model_type), texts(lengths)
     assert runs_unpadded(model)
-    expected, found = (
+    expected, actual = (
         results(model, inputs, False, pooling),
         results(model, inputs, True, pooling, save_memory),
     )
-    for one, other in zip([*expected[:2], *expected[2]], [*found[:2], *found[2]], strict=True):
+    for one, other in zip([*expected[:2], *expected[2]], [*actual[:2], *actual[2]], strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
     assert bool(expected[1].abs().max() > 1e-4)
 
