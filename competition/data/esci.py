@@ -84,7 +84,10 @@ def locate(root: Path) -> Path:
 
 
 def _reader(folder: Path) -> Callable[[Path], tuple[pd.DataFrame, pd.DataFrame]] | None:
-    """Return the function that reads the layout that a folder holds; None where it holds neither."""
+    """Return the function that reads the layout that a folder holds.
+
+    It is None where the folder holds neither.
+    """
     if any(_path_of(folder, name).exists() for name in (A_EXAMPLES, A_PRODUCTS)):
         return _read_a
     if any(_path_of(folder, spec.name).is_dir() for spec in _B_FOLDERS.values()):
@@ -373,7 +376,10 @@ def _b_substitutes(rows: pd.DataFrame) -> pd.Series:
 
 
 def _query_ids(rows: pd.DataFrame) -> pd.Series:
-    """Return the files' ids; a row without one gets that of its (locale, text) if there is just one, else a hash."""
+    """Return the files' ids.
+
+    A row without one gets that of its (locale, text) if there is just one, else a hash.
+    """
     hashed = _stable_ids([rows["locale"], rows["query"]])
     if "query_id" not in rows:
         return hashed
@@ -395,7 +401,10 @@ def _stable_ids(columns: list[pd.Series]) -> pd.Series:
 
 
 def _read_b_products(folders: list[Path]) -> pd.DataFrame:
-    """Return the catalogue; the task folders usually hold identical copies, each distinct one is read once."""
+    """Return the catalogue.
+
+    The task folders usually hold identical copies, each distinct one is read once.
+    """
     distinct: dict[str, Path] = {}
     for folder in folders:
         path = _newest(folder, "product_catalogue")

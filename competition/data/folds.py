@@ -54,7 +54,10 @@ def normalise(text: str) -> str:
 
 
 def normalise_each(texts: pd.Series) -> pd.Series:
-    """Return each text normalised, with the index of `texts`; a text that is repeated is normalised once."""
+    """Return each text normalised, with the index of `texts`.
+
+    A text that is repeated is normalised once.
+    """
     return pd.Series(map_distinct(normalise, texts), texts.index, dtype=object)
 
 

@@ -144,7 +144,10 @@ class PretrainingExamples:
     def _turn(
         self, task: str, products: NDArray[np.int64], size: int, step: int
     ) -> NDArray[np.int64]:
-        """Return the products whose turn it is; all of them where they are fewer than a mini-batch."""
+        """Return the products whose turn it is.
+
+        These are all of them where they are fewer than a mini-batch.
+        """
         count = len(products)
         batch = self._recipe.batch_size
         if count <= batch:

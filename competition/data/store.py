@@ -82,7 +82,10 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
 def _make_card(
     examples: pd.DataFrame, products: pd.DataFrame, position: NDArray[np.int64], source: str
 ) -> DataCard:
-    """Return the card of two sorted tables; `position` is the row of each example's product, or -1."""
+    """Return the card of two sorted tables.
+
+    `position` is the row of each example's product, or -1.
+    """
     example_hashes = row_hashes(examples)
     product_hashes = row_hashes(products)
 
@@ -125,7 +128,10 @@ def load_products(workspace: Workspace) -> pd.DataFrame:
 
 
 def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
-    """Return the row of each example's product in `products`, `(rows,)`; -1 where the catalogue lacks it."""
+    """Return the row of each example's product in `products`, `(rows,)`.
+
+    It is -1 where the catalogue lacks the product.
+    """
     index = pd.MultiIndex.from_frame(products[PRODUCT_KEY])
     return index.get_indexer(pd.MultiIndex.from_frame(examples[PRODUCT_KEY]))
 
@@ -137,7 +143,10 @@ def product_order(products: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def reordered(frame: Frame, order: NDArray[np.int64]) -> Frame:
-    """Return the rows of a frame or column in another order; text that is in order already is not copied."""
+    """Return the rows of a frame or column in another order.
+
+    Text that is in order already is not copied.
+    """
     if np.array_equal(order, np.arange(len(order))):
         return frame.reset_index(drop=True)
     return frame.iloc[order].reset_index(drop=True)

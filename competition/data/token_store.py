@@ -72,7 +72,10 @@ def _map_array(path: Path) -> np.ndarray:
 
 @dataclass(frozen=True)
 class StoredSequences:
-    """The stores of a workspace, as far as they are made; what is missing from them is computed on demand."""
+    """The stores of a workspace, as far as they are made.
+
+    What is missing from them is computed on demand.
+    """
 
     tokens: SequenceStore | None = None
     grams: SequenceStore | None = None
@@ -84,7 +87,10 @@ NOTHING_STORED = StoredSequences()
 def read_sequences(
     rows: pd.DataFrame, make: SequenceMaker, stored: SequenceStore | None, positions: Positions
 ) -> Ragged:
-    """Return the sequences of the rows at ascending positions; `make` computes those that are not stored."""
+    """Return the sequences of the rows at ascending positions.
+
+    `make` computes those that are not stored.
+    """
     if stored is None:
         return concatenate(map(make, _row_parts(rows, positions)))
 

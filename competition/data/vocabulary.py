@@ -35,7 +35,10 @@ _CHUNK = 20_000  # products at a time
 
 
 def product_units(products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the columns of each product's two units: title, brand, color and bullets; description."""
+    """Return the columns of each product's two units.
+
+    The first is title, brand, color and bullets, the second the description.
+    """
     return products[list(PRODUCT_FIELDS)], products[["description"]]
 
 

@@ -28,7 +28,7 @@ _NAMES_FILE = "names.safetensors"
 
 
 class FeatureEmbeddings(nn.Module):
-    """The features beside [CLS]: `FeatureIds` -> `(batch, width)`, in the order brand, color, country, char_trigrams."""
+    """The features beside [CLS], `(batch, width)`, in the order brand, color, country, char_trigrams."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -71,18 +71,25 @@ class FeatureEmbeddings(nn.Module):
         """Return the features of a batch, `(batch, width)`; a unit without a gram is zero."""
         parts: list[Tensor] = [table(getattr(extras, name)) for name, table in self.tables.items()]
         if self.grams is not None:
+            # All units in one call; unit by unit, they become columns.
             bags = self.grams(extras.grams, extras.bags)  # (units * batch, dimensions)
             parts += bags.unflatten(0, (len(UNITS), -1)).unbind(0)
         return torch.cat(parts, 1)
 
 
 def name_table(names: int) -> nn.Embedding:
-    """Return embeddings of brands or colors: a missing one, zero for good; a rare one; then the names."""
+    """Return embeddings of brands or colors.
+
+    The rows are a missing name, zero for good, a rare one, and then the names of the vocabulary.
+    """
     return _table(RARE + 1 + names, NAME_DIMENSIONS, MISSING)
 
 
 def _table(rows: int, width: int, missing: int | None = None) -> nn.Embedding:
-    """Return an embedding with small random weights; the row of `missing`, if any, is zero and stays so."""
+    """Return an embedding with small random weights.
+
+    The row of `missing`, if any, is zero and stays so.
+    """
     start = nn.init.normal_(torch.empty(rows, width), std=DEVIATION)
     if missing is not None:
         start[missing] = 0

@@ -130,6 +130,7 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
         ) from error
 
     check_encoder(source, encoder, tokenizer)
+    # A folder of ours says it in its config, one of sentence-transformers in a card beside it.
     if not hasattr(encoder.config, POOLING_KEY) and (pooling := _pooling_beside(source)):
         setattr(encoder.config, POOLING_KEY, pooling)
     _save(folder, tokenizer, encoder, inputs)

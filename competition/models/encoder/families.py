@@ -36,7 +36,10 @@ def counts_from_padding(config: Any) -> bool:
 
 
 def position_limit(config: Any) -> int | None:
-    """Return the longest text that an encoder of this configuration reads, in tokens; None for no limit."""
+    """Return the longest text that an encoder of this configuration reads, in tokens.
+
+    None means that there is no limit.
+    """
     family = config.model_type
     if family in ("deberta", "deberta-v2") and not config.position_biased_input:
         return None  # relative positions alone

@@ -27,6 +27,8 @@ def check_folder(folder: Path) -> None:
         InputError: names what is missing and the way to it.
     """
     files = {path.name for path in folder.iterdir() if path.is_file()}
+
+    # A clone without `git lfs` has files of the right names with three lines of text.
     pointers = sorted(name for name in files if _is_pointer(folder / name))
     if pointers:
         raise InputError(
@@ -51,6 +53,7 @@ def check_folder(folder: Path) -> None:
         )
     _check_parts(folder, files)
 
+    # Families name the files of their tokenizers differently; one of them must be there.
     candidates = files - _ABOUT_TOKENS
     if not any(part in name for name in candidates for part in _TOKENIZERS):
         raise InputError(

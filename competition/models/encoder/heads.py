@@ -50,7 +50,10 @@ class CrossEncoder(nn.Module):
 
 
 class MixtureOfExperts(nn.Module):
-    """One expert per view (query with title, bullets, description); a gate weighs those whose field is there."""
+    """One expert per view (query with title, bullets, description).
+
+    A gate weighs those whose field is there.
+    """
 
     pools = True
     similarities = 0
@@ -64,7 +67,10 @@ class MixtureOfExperts(nn.Module):
         self.gate = nn.Linear(self.views * width, self.views)
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
-        """Return tanh features, `(batch, H)`; a product without any text is left to the first expert."""
+        """Return tanh features, `(batch, H)`.
+
+        A product without any text is left to the first expert.
+        """
         is_open = present.clone()  # (batch, views)
         is_open[:, 0] |= ~present.any(1)
 
@@ -78,7 +84,8 @@ class MixtureOfExperts(nn.Module):
             for v, expert in enumerate(self.experts)
         ]
         features = torch.stack(answers, 1)  # (batch, views, H)
-        return (weights[:, :, None] * features).sum(1)
+        mixture: Tensor = (weights[:, :, None] * features).sum(1)  # (batch, H)
+        return mixture
 
 
 class TwoTower(nn.Module):

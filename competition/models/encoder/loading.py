@@ -170,6 +170,7 @@ def check_encoder(source: str, encoder: Any, tokenizer: Any) -> None:
             f"The encoder {source!r} ({encoder.config.model_type}) has no table of word embeddings: take another."
         ) from None
 
+    # Tokens without an embedding would end training in the middle of an epoch.
     last = max(tokenizer.get_vocab().values())
     if last >= embedded:
         raise InputError(
@@ -208,7 +209,10 @@ def _check_config(source: str, config: Any) -> None:
 
 
 def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
-    """Raise InputError unless the weights are those that the encoder is made of; warn of a head that is left out."""
+    """Raise InputError unless the weights are those that the encoder is made of.
+
+    A warning names a head that is left out.
+    """
     missing = sorted(name for name in report["missing_keys"] if not _is_unread(name))
     unexpected = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
     heads = [name for name in unexpected if _first_part(name) in _OF_TASKS]
@@ -217,6 +221,7 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
     ]
     _check_prefix(source, missing, unexpected)
 
+    # All that is wrong goes into one sentence.
     faults = []
     shapes = [
         f"{name} is {list(own)} instead of {list(expected)}"
@@ -267,7 +272,10 @@ def _is_unread(name: str) -> bool:
 
 
 def _prefix(missing: list[str], unexpected: list[str]) -> str:
-    """Return what stands before the names of most missing weights among the unexpected ones; empty for nothing."""
+    """Return what stands before the names of most missing weights among the unexpected ones.
+
+    It is empty where nothing does.
+    """
     names = set(missing)
     prefixes: Counter[str] = Counter()
     for name in unexpected:
@@ -327,7 +335,10 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 @torch.no_grad()
 def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> None:
-    """Read two texts that differ in their last word, with and without padding; see `check_encoder`."""
+    """Read two texts that differ in their last word, with and without padding.
+
+    See `check_encoder`.
+    """
     family = encoder.config.model_type
     words = _ids(tokenizer, _TEXT)
     ids = torch.tensor([[special.first, *words, special.separator]] * 2)
@@ -342,6 +353,7 @@ def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens
     padded_mask = torch.cat([mask, zeros], 1)
     padded_types = torch.cat([types, zeros], 1)
 
+    # In float32 and without dropout, so that what differs is what was read.
     encoder.eval()
     try:
         states = hidden_states(encoder, ids, mask, types)

@@ -37,8 +37,12 @@ def smooth(target: Tensor, share: float) -> Tensor:
 
 
 def target_probability(logits: Tensor, target: Tensor) -> Tensor:
-    """Return p_t, the probability that a model gives to the truth, `(batch,)`; its mean under a soft target."""
-    return (torch.softmax(logits, 1) * target).sum(1)
+    """Return p_t, the probability that a model gives to the truth, `(batch,)`.
+
+    Under a soft target it is the mean.
+    """
+    probabilities = torch.softmax(logits, 1)  # (batch, classes)
+    return (probabilities * target).sum(1)
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
@@ -53,7 +57,7 @@ def poly1(logits: Tensor, target: Tensor) -> Tensor:
 
 def focal(logits: Tensor, target: Tensor) -> Tensor:
     """Return -sum_c t_c (1 - p_c)^GAMMA log p_c (Lin et al. 2017)."""
-    log_p = torch.log_softmax(logits, 1)
+    log_p = torch.log_softmax(logits, 1)  # (batch, classes)
     return -(target * (1 - log_p.exp()) ** GAMMA * log_p).sum(1)
 
 

@@ -38,7 +38,10 @@ def mlm_loss(losses: TitleLosses) -> Estimate:
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
-    """Return the epoch with the lowest held-out loss, whose weights are kept; never the start nor a NaN."""
+    """Return the epoch with the lowest held-out loss, whose weights are kept.
+
+    It is never the start, and never one whose loss is NaN.
+    """
     finite = [epoch for epoch in epochs[1:] if math.isfinite(epoch.held_out.value)]
     return min(finite, key=lambda epoch: epoch.held_out.value, default=None)
 

@@ -100,7 +100,8 @@ def contrastive_logits(first: Tensor, second: Tensor, keys: Tensor, temperature:
     Returns:
         `(batch, batch + keys)`.
     """
-    return first @ torch.cat([second, keys]).T / temperature
+    candidates = torch.cat([second, keys])  # (batch + keys, H)
+    return first @ candidates.T / temperature
 
 
 class PretrainingModel(nn.Module):
@@ -122,7 +123,7 @@ class PretrainingModel(nn.Module):
             `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: `brand` and
             `color (batch,)`, 0 where ignored; `contrastive`: `text (batch, H)`.
         """
-        hidden = encode(self.encoder, batch)
+        hidden = encode(self.encoder, batch)  # (batch, tokens, H)
         if task == "mlm":
             return {"token": self._word_losses(hidden, batch.targets["token"])}
         if task == "contrastive":
@@ -159,7 +160,10 @@ class PretrainingModel(nn.Module):
 
 
 def vocabulary_sizes(names: tuple[str, ...], vocabulary: Vocabulary | None) -> dict[str, int]:
-    """Return how many of each named attribute, brand or color, a vocabulary holds; without those it has none of."""
+    """Return how many names a vocabulary has of each attribute, brand or color.
+
+    Attributes of which it has none are left out.
+    """
     if vocabulary is None:
         return {}
     known = {"brand": len(vocabulary.brands), "color": len(vocabulary.colors)}

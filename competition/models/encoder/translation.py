@@ -14,7 +14,10 @@ SAVE_EVERY = 10_000  # texts
 
 
 class Translator:
-    """A model that is loaded once. Nothing is drawn; what a text is batched with moves its scores by rounding alone."""
+    """A model that is loaded once. Nothing is drawn.
+
+    What a text is batched with moves its scores by rounding alone.
+    """
 
     def __init__(self, source: str) -> None:
         """Load from a folder or by name.
