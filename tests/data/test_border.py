@@ -299,7 +299,7 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "the same product twice for a query": (
         text(f"{TASK2}/{TRAIN}", "105,007,es,005", "105,007,es,004"),
-        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "twice"),
+        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "duplicated"),
     ),
     "labels that disagree": (
         text(f"{TASK2}/{TRAIN}", "exact", "irrelevant"),
