@@ -1,4 +1,4 @@
-"""Dropout whose masks are drawn four at a time: on a CPU, the library spends a tenth of a training step on them."""
+"""Dropout whose masks are drawn four at a time: on CPUs, the library's take a tenth of a step."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ _STEPS = 1 << 16  # a mask is drawn from 16 bits, so shares are multiples of 1 /
 
 
 def fast_dropout(x: Tensor, share: float) -> Tensor:
-    """Return `x` with a random `share` of its values zeroed and the others scaled, so that the mean stays."""
+    """Return `x` with a random `share` of its values zeroed, scaled so that the mean stays."""
     dropped = round(share * _STEPS)
 
     # Each int64 that is drawn holds the masks of four values.

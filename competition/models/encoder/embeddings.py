@@ -28,7 +28,7 @@ _NAMES_FILE = "names.safetensors"
 
 
 class FeatureEmbeddings(nn.Module):
-    """The features beside [CLS], `(batch, width)`, in the order brand, color, country, char_trigrams."""
+    """The features beside [CLS], in the order brand, color, country, char_trigrams."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class FeatureEmbeddings(nn.Module):
             self.width += len(UNITS) * DIMENSIONS
 
     def init_names(self, tables: dict[str, Tensor]) -> None:
-        """Start from the brand and color embeddings of pre-training, as far as the recipe has them."""
+        """Start from the brand and color embeddings of pre-training that the recipe has."""
         with torch.no_grad():
             for name, start in tables.items():
                 if name in self.tables:
@@ -109,6 +109,6 @@ def save_names(folder: Path, tables: dict[str, Tensor]) -> None:
 
 
 def load_names(folder: Path) -> dict[str, Tensor]:
-    """Return the embeddings that `save_names` wrote, if any: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
+    """Return what `save_names` wrote, if anything: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
     path = folder / _NAMES_FILE
     return load_file(path) if path.is_file() else {}

@@ -36,7 +36,7 @@ def counts_from_padding(config: Any) -> bool:
 
 
 def position_limit(config: Any) -> int | None:
-    """Return the longest text that an encoder of this configuration reads, in tokens.
+    """Return how many tokens an encoder of this configuration reads at most.
 
     None means that there is no limit.
     """
@@ -133,6 +133,7 @@ def hidden_states(
 def _states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None) -> Tensor:
     """Run the library's own pass, with what the family must be given."""
     family = encoder.config.model_type
+    # FNet has no attention to mask.
     more = {} if family == "fnet" else {"attention_mask": mask}
     if getattr(encoder.config, "type_vocab_size", 1) > 1:
         more["token_type_ids"] = types

@@ -1,4 +1,4 @@
-"""Checks of a folder that is to be an encoder, by its files. No heavy import: the doctor reads it, too."""
+"""Checks of an encoder's folder by its files. No heavy import: the doctor reads it, too."""
 
 import json
 from pathlib import Path

@@ -117,7 +117,7 @@ class TwoTower(nn.Module):
         return torch.tanh(self.dense(self.dropout(features)))
 
     def _tower(self, tokens: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> Tensor:
-        """Let a tower attend to the other and return the mean of its tokens: `(batch, tokens, W)` -> `(batch, W)`."""
+        """Let a tower attend to the other, and average it: `(batch, tokens, W)` -> `(batch, W)`."""
         attended, _ = self.cross(
             tokens, other, other, key_padding_mask=~other_mask, need_weights=False
         )
@@ -164,7 +164,7 @@ class BiEncoder(nn.Module):
         return functional.cosine_similarity(query, product)
 
     def standardise(self, cosines: Tensor) -> None:
-        """Standardise by `cosines (n,)` that `cosine` gave: from now on these have mean 0 and deviation 1."""
+        """Standardise from now on, so that these `cosines (n,)` have mean 0 and deviation 1."""
         self.center.copy_(cosines.mean())
         self.scale.copy_(cosines.std(correction=0).clamp_min(1e-4))
 

@@ -1,4 +1,4 @@
-"""Reading an encoder from outside: nothing of it is random, nothing is left out in silence, and it is tried once."""
+"""Encoders from outside: no weight is random, none is left out in silence, and each is tried once."""
 
 from collections import Counter
 from pathlib import Path
@@ -61,7 +61,7 @@ _PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
 
 class LoadError(Exception):
-    """An encoder or tokenizer that the library could not load, with the first line of its reason."""
+    """The library could not load an encoder or tokenizer; the message is the reason."""
 
 
 def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any:
@@ -144,7 +144,7 @@ def read_tokenizer(source: str) -> Any:
 
 
 def _agrees(tokenizer: Any, ids: list[int], file: Tokenizer) -> bool:
-    """Return whether a tokenizer does what its file says: the same `ids` of _TEXT, and as many tokens."""
+    """Return whether a tokenizer does what its file says: the same `ids`, and as many tokens."""
     same = file.encode(_TEXT, add_special_tokens=False).ids == ids
     return same and len(tokenizer.get_vocab()) == file.get_vocab_size()
 
@@ -254,7 +254,7 @@ def _first_part(name: str) -> str:
 
 
 def _check_prefix(source: str, missing: list[str], unexpected: list[str]) -> None:
-    """Raise InputError where weights are those that are missing, but for what stands before their names."""
+    """Raise InputError where the missing weights are there, with something before their names."""
     prefix = _prefix(missing, unexpected)
     if not prefix:
         return
@@ -289,7 +289,7 @@ def _prefix(missing: list[str], unexpected: list[str]) -> str:
 
 
 def _check_vocabulary(source: str, tokenizer: Any) -> None:
-    """Raise InputError where no word is known, or a sentencepiece model is read as something else."""
+    """Raise InputError where no word is known, or a sentencepiece model is misread."""
     ids = _ids(tokenizer, _TEXT)
     if set(ids) <= set(tokenizer.all_special_ids):  # unknown ones at most
         raise InputError(
@@ -312,11 +312,12 @@ def _check_vocabulary(source: str, tokenizer: Any) -> None:
 
 
 def _name_special_tokens(source: str, tokenizer: Any) -> None:
-    """Give [CLS], [SEP], padding and [MASK] a token where a tokenizer calls it otherwise, or does not name it."""
+    """Name the tokens of [CLS], [SEP], padding and [MASK] where a tokenizer does not."""
     tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
     tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
 
     vocabulary = tokenizer.get_vocab()
+
     for role, names in _SPECIAL.items():
         if getattr(tokenizer, role) is None:
             setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))

@@ -20,9 +20,10 @@ BINS = 10  # of GHM-C
 
 
 def one_hot(target: Tensor, classes: int) -> Tensor:
-    """Return class indices `(batch,)` as distributions `(batch, classes)`; with one class, gains as `(batch, 1)`.
+    """Return class indices `(batch,)` as distributions `(batch, classes)`.
 
-    Targets that are `(batch, classes)` already stay as they are.
+    With one class, they are gains and become `(batch, 1)`. Targets that are `(batch, classes)`
+    already stay as they are.
     """
     if target.ndim == 2:
         return target
@@ -32,7 +33,7 @@ def one_hot(target: Tensor, classes: int) -> Tensor:
 
 
 def smooth(target: Tensor, share: float) -> Tensor:
-    """Spread a `share` of each distribution evenly over all classes: label smoothing (Szegedy et al. 2016)."""
+    """Spread a `share` of each target over all classes: label smoothing (Szegedy et al. 2016)."""
     return (1 - share) * target + share / target.shape[1]
 
 
@@ -46,7 +47,7 @@ def target_probability(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Return -sum_c t_c log p_c: cross entropy for a hard target, soft-label cross entropy for a soft one."""
+    """Return the cross entropy -sum_c t_c log p_c, for hard and for soft targets."""
     return -(target * torch.log_softmax(logits, 1)).sum(1)
 
 
@@ -67,7 +68,7 @@ def mse_on_gain(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def gradient_norm_bins(truth: Tensor) -> Tensor:
-    """Return the bin of each row's gradient norm g = 1 - p_t, of BINS equal ones over 0..1, `(batch,)`."""
+    """Return the bin of each row's gradient norm g = 1 - p_t, one of BINS over 0..1, `(batch,)`."""
     return ((1 - truth) * BINS).long().clamp(0, BINS - 1)
 
 
@@ -83,7 +84,7 @@ def ghm_weights(density: Tensor) -> Tensor:
 
 
 def symmetric_kl(logits: Tensor, other: Tensor) -> Tensor:
-    """Return [KL(p || q) + KL(q || p)] / 2 of two passes over the same rows, `(batch,)` (Liang et al. 2021, R-Drop).
+    """Return [KL(p || q) + KL(q || p)] / 2 of two passes, `(batch,)` (Liang et al. 2021, R-Drop).
 
     Of categorical distributions, or of Bernoulli ones where there is one logit: a softmax over one
     logit is always 1.

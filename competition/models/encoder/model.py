@@ -1,4 +1,4 @@
-"""The model: an encoder, features beside it, an architecture, and how logits become the outputs of a recipe's kind."""
+"""The model: an encoder, features beside it, an architecture, and the outputs of a recipe's kind."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -70,7 +70,10 @@ class RelevanceModel(nn.Module):
 
     @classmethod
     def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
-        """Build the encoder of a folder with new features and a new head, whose weights are a function of `seed`."""
+        """Build the encoder of a folder with new features and a new head.
+
+        Their weights are a function of `seed`.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             features = None
@@ -87,7 +90,7 @@ class RelevanceModel(nn.Module):
 
     @torch.no_grad()
     def init_output_bias(self, mean: Tensor) -> None:
-        """Set the output's bias so that features of zero are answered by `mean`, a distribution or a gain `(outputs,)`.
+        """Set the output's bias so that features of zero give `mean`, a distribution or a gain `(outputs,)`.
 
         Without it, the first steps teach the shares of the classes, which are the same for every
         pair: the encoder moves all texts alike, and what they differ in is lost.
@@ -97,7 +100,7 @@ class RelevanceModel(nn.Module):
 
     @torch.no_grad()
     def init_by_similarity(self, batches: Iterable[Inputs]) -> None:
-        """Make a bi-encoder begin by what its encoder knows: the nearer query and product, the higher the gain.
+        """Let a bi-encoder begin by similarity: the nearer query and product, the higher the gain.
 
         Args:
             batches: of training rows, by which cosines are standardised.

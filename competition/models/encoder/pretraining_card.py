@@ -1,4 +1,4 @@
-"""The scores of a pre-training after each epoch, beside its encoder. No heavy import here: others read it too."""
+"""The scores of a pre-training after each epoch, beside its encoder. No heavy import here."""
 
 import math
 from collections.abc import Sequence
@@ -54,7 +54,11 @@ def write_card(
     losses: Sequence[TitleLosses],
     inputs: str,
 ) -> None:
-    """Write the card and, for each held-out product, its masked tokens and their summed loss after each epoch."""
+    """Write the card and a table of the held-out titles.
+
+    For each held-out product it has the number of masked tokens and their summed loss after each
+    epoch.
+    """
     titles = products[PRODUCT_KEY].assign(masked=losses[0][:, 1].astype(np.int64))
     for epoch, epoch_losses in zip(epochs, losses, strict=True):
         titles[f"loss_{epoch.number}"] = epoch_losses[:, 0]
@@ -74,6 +78,6 @@ def read_epochs(folder: Path) -> list[Epoch]:
 
 
 def read_losses(folder: Path, inputs: str, epoch: int) -> TitleLosses:
-    """Return the losses of the held-out titles after an epoch, `(titles, 2)`, in the order of the catalogue."""
+    """Return the losses of held-out titles after an epoch, `(titles, 2)`, in the catalogue's order."""
     titles = read_table(folder / _TITLES, inputs)
     return titles[[f"loss_{epoch}", "masked"]].to_numpy(np.float64)

@@ -14,7 +14,7 @@ from competition.models.encoder.losses import one_hot, poly1
 
 
 class TaskBatch(NamedTuple):
-    """Texts of one task on the device, padded to one length, and what is to be predicted of them."""
+    """Texts of one task on the device, padded to one length, and their targets."""
 
     ids: Tensor  # (batch, tokens)
     mask: Tensor  # (batch, tokens), 1 on tokens
@@ -23,10 +23,10 @@ class TaskBatch(NamedTuple):
 
 
 class MaskedWordHead(nn.Module):
-    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the encoder's own word embeddings + bias.
+    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the word embeddings + bias.
 
-    The dense layer is as wide as the embeddings, which in some families (ELECTRA, ALBERT) are
-    narrower than states.
+    The embeddings are the encoder's own. The dense layer is as wide as these, which in some
+    families (ELECTRA, ALBERT) are narrower than states.
     """
 
     def __init__(self, hidden: int, words: int, width: int) -> None:
@@ -35,12 +35,12 @@ class MaskedWordHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """Return the logits of words, `(n, V)`, from states `(n, H)` and the word embeddings `(V, E)`."""
+        """Return logits: states `(n, H)` and word embeddings `(V, E)` -> `(n, V)`."""
         return functional.linear(self.transform(hidden), table, self.bias)
 
 
 class MatchHead(nn.Module):
-    """Product2Query: [CLS] -> dense -> tanh -> two logits, another product's query or a real one."""
+    """Product2Query: [CLS] -> dense -> tanh -> two logits, another product's query or its own."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -53,9 +53,9 @@ class MatchHead(nn.Module):
 
 
 class NameHead(nn.Module):
-    """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product with embeddings + bias.
+    """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product + bias.
 
-    The table of embeddings is the one that fine-tuning starts its feature from.
+    The product is with a table of embeddings, from which fine-tuning starts its feature.
     """
 
     def __init__(self, hidden: int, names: int) -> None:
@@ -69,7 +69,10 @@ class NameHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(names))
 
     def forward(self, first: Tensor) -> Tensor:
-        """Return logits of names: `(batch, H)` -> `(batch, names)`. Missing and rare names are no candidates."""
+        """Return logits: `(batch, H)` -> `(batch, names)`.
+
+        The rows of missing and rare names are not candidates.
+        """
         return functional.linear(self.transform(first), self.table.weight[RARE + 1 :], self.bias)
 
 
@@ -79,17 +82,17 @@ def encode(encoder: Any, batch: TaskBatch) -> Tensor:
 
 
 def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over a text's tokens, normalised: `(batch, tokens, H)` -> `(batch, H)` of length 1."""
+    """Return the mean over each text's tokens, normalised: `(batch, tokens, H)` -> `(batch, H)`."""
     weight = mask[:, :, None].float()  # (batch, tokens, 1)
     mean = (hidden.float() * weight).sum(1) / weight.sum(1)
     return functional.normalize(mean, dim=1)
 
 
 def contrastive_logits(first: Tensor, second: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Return cosines over `temperature` of each text with the second passes of its batch and the queue's keys.
+    """Return cosines over `temperature` of each text with second passes and the queue's keys.
 
-    The diagonal holds each text with itself (SimCSE, Gao et al. 2021; the queue is MoCo's, He et
-    al. 2020).
+    Second passes are of all texts of the batch; the diagonal holds each text with itself (SimCSE,
+    Gao et al. 2021; the queue is MoCo's, He et al. 2020).
 
     Args:
         first: `(batch, H)` of length 1, as are the others.
@@ -108,7 +111,7 @@ class PretrainingModel(nn.Module):
     """An encoder and the heads of the tasks that are on."""
 
     def __init__(self, encoder: Any, tasks: tuple[str, ...], names: dict[str, int]) -> None:
-        """`names` are the attributes to be learned, brand and color, and how many of each the vocabulary holds."""
+        """`names` says how many brands and colors there are, as far as they are to be learned."""
         super().__init__()
         self.encoder = encoder
         hidden = encoder.config.hidden_size
@@ -126,6 +129,7 @@ class PretrainingModel(nn.Module):
         hidden = encode(self.encoder, batch)  # (batch, tokens, H)
         if task == "mlm":
             return {"token": self._word_losses(hidden, batch.targets["token"])}
+
         if task == "contrastive":
             return {"text": mean_pooled(hidden, batch.mask)}
 
@@ -153,7 +157,7 @@ class PretrainingModel(nn.Module):
         return {name: cast(NameHead, head).table.weight for name, head in self.names.items()}
 
     def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Return the cross entropy at the masked tokens alone, `(masked,)`: the table of words is large."""
+        """Return the cross entropy of the masked tokens alone, `(masked,)`, since words are many."""
         masked = target != IGNORED  # (batch, tokens)
         logits = self.words(hidden[masked], token_table(self.encoder))  # (masked, V)
         return functional.cross_entropy(logits.float(), target[masked], reduction="none")

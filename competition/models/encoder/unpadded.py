@@ -80,7 +80,7 @@ class Packing:
 
 
 def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
-    """Yield neighbouring texts, as many as have at most MAX_SCORES attention scores, but one at least."""
+    """Yield neighbouring texts with at most MAX_SCORES attention scores, one text at least."""
     begin = 0
     for end in range(1, len(lengths) + 1):
         if end < len(lengths):
@@ -95,7 +95,7 @@ def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
 
 
 def runs_unpadded(encoder: Any) -> bool:
-    """Return whether an encoder is one of the architectures that `pooled_states` knows, without a variation of them."""
+    """Return whether `pooled_states` knows an encoder's architecture and variation."""
     config = encoder.config
     varied = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
@@ -164,7 +164,7 @@ def _positions(encoder: Any, inputs: Inputs) -> Tensor:
 
 
 def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tensor:
-    """Run one layer: all tokens `(T, H)` -> all, or with `last` only the first of each text, `(texts, H)`."""
+    """Run one layer: `(T, H)` -> `(T, H)`, or with `last` the first token of each text, `(texts, H)`."""
     attention = layer.attention.self
     if last:
         asking = hidden[packing.first]  # (texts, H)
@@ -210,7 +210,10 @@ def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
 def _attention(
     attention: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool
 ) -> Tensor:
-    """Return what each query attends to, part by part: `(T, H)`, or `(texts, H)` with `last`, where the first ask."""
+    """Return what each token attends to, `(T, H)`, or with `last` what each first token does, `(texts, H)`.
+
+    Parts of the batch attend one after the other.
+    """
     share = attention.dropout.p if attention.training else 0.0
     heads = attention.num_attention_heads
     tokens = [part.tokens for part in packing.parts]
@@ -240,7 +243,7 @@ def _split_heads(tokens: Tensor, heads: int) -> Tensor:
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
-    """Return scaled dot-product attention of which `share` is dropped, `(texts, heads, asking, H / heads)`."""
+    """Return attention of which a `share` is dropped, `(texts, heads, asking, H / heads)`."""
     if not share or query.is_cuda:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=share
