@@ -173,6 +173,12 @@ def first(examples: pd.DataFrame, count: int) -> set[str]:
     return set(examples["query"][folds.first_queries(examples, count)])
 
 
+def test_rows_keep_their_index_when_their_queries_are_normalised() -> None:
+    queries = pd.Series(["Red  SHOES", "mug", "Red  SHOES"], index=[7, 3, 5])
+    normal = pd.Series(["red shoes", "mug", "red shoes"], index=[7, 3, 5], dtype=object)
+    pd.testing.assert_series_equal(folds.normalise_each(queries), normal)
+
+
 def test_smaller_sets_of_queries_are_within_larger_ones() -> None:
     examples = frame(WORDS)
     sets = [first(examples, count) for count in (0, 1, 20, 100, 200, 300)]
