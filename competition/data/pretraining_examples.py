@@ -151,8 +151,8 @@ class PretrainingExamples:
         count = len(products)
         batch = self._recipe.batch_size
         if count <= batch:
-            turn: NDArray[np.int64] = products[self._order(task, count, step)[:size]]
-            return turn
+            all_of_them: NDArray[np.int64] = products[self._order(task, count, step)[:size]]
+            return all_of_them
 
         # Where this batch lies in the sequence of all batches, and in which pass over the products.
         steps_per_epoch = -(-self.blocks // batch)
@@ -163,7 +163,8 @@ class PretrainingExamples:
             self._order(task, count, int(cycle))[places[cycles == cycle] % count]
             for cycle in np.unique(cycles)
         ]
-        return products[np.concatenate(turns)]
+        turn: NDArray[np.int64] = products[np.concatenate(turns)]
+        return turn
 
     def _mask_blocks(self, blocks: NDArray[np.int64], rng: np.random.Generator) -> TaskTexts:
         """Return `[CLS] block [SEP]` with masked tokens."""
