@@ -119,7 +119,7 @@ def _print_ranking_scores(log: "pd.DataFrame") -> None:
 
 def _cells(line: dict[str, str]) -> list[object]:
     """Return a line of the log as the cells of the table."""
-    from competition.scoring.leaderboard import logged_estimate, format_minute
+    from competition.scoring.leaderboard import format_minute, logged_estimate
 
     def number(column: str) -> float | None:
         return float(line[column]) if line[column] else None
