@@ -273,7 +273,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @classmethod
     def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
-            raise ValueError("a value is there twice")
+            raise ValueError("a value is duplicated")
         return values
 
     @model_validator(mode="after")

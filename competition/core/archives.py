@@ -42,9 +42,9 @@ _OTHERS = {
     b"ARROW1": "an Arrow (Feather) file: write it as parquet",
     b"Obj\x01": "an Avro file: write it as parquet",
     b"SQLite format 3\0": "an SQLite database: export the table as CSV",
-    b"%PDF-": "a PDF document, no table",
-    b"<!doctype html": "a web page, no table: fetch the file itself",
-    b"<html": "a web page, no table: fetch the file itself",
+    b"%PDF-": "a PDF document, not a table",
+    b"<!doctype html": "a web page, not a table: fetch the file itself",
+    b"<html": "a web page, not a table: fetch the file itself",
 }
 _TAR = slice(257, 262)  # where a tar archive says so
 _HEAD = 512  # bytes
@@ -74,7 +74,7 @@ def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
                 archive = open_files.enter_context(zipfile.ZipFile(file))
                 file = open_files.enter_context(archive.open(_only(archive, name)))
             except _BROKEN_DIRECTORY as error:
-                raise InputError(f"{name} is no readable archive: {error}.") from None
+                raise InputError(f"{name} is not a readable archive: {error}.") from None
         elif kind:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
@@ -140,7 +140,7 @@ def _packing(file: IO[bytes], name: str, ending: str) -> str:
     said = ending if ending in PACKED_SUFFIXES else ""
     if said and not found:
         raise InputError(
-            f"{name} is no {said.removeprefix('.')} archive, though its name says so: rename it."
+            f"{name} is not a {said.removeprefix('.')} archive, though its name says so: rename it."
         )
     if found and ending not in ("", ".tgz") and said != found:
         raise InputError(f"{name} is packed: rename it, so that it ends in {found}, or unpack it.")
@@ -164,7 +164,7 @@ def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
         _refuse_others(head, name)
         return io.BytesIO(file.read()) if head.startswith(PARQUET_MAGIC) else file
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"{name} is no readable archive: {error}.") from None
+        raise InputError(f"{name} is not a readable archive: {error}.") from None
 
 
 def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
@@ -181,7 +181,7 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     path = PurePosixPath(file.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in file.filename:
         raise InputError(
-            f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file anew."
+            f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file again."
         )
     if file.file_size > min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * file.compress_size)):
         raise _too_large(

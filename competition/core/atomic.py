@@ -28,7 +28,7 @@ def _writing(path: Path) -> Iterator[None]:
         if number not in _REFUSALS:
             raise
         raise CompError(
-            f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: mend the disk or "
+            f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: fix the disk or "
             "make room, and the same command goes on."
         ) from error
 

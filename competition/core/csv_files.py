@@ -103,7 +103,7 @@ def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is no whole number."
+            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is not an integer."
         )
     try:
         return text.astype("int64")
@@ -150,10 +150,10 @@ def read_csv(
     except UnicodeDecodeError:
         line = _first_bad_line(source, encoding)
         raise InputError(
-            f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}."
+            f"{name} is not a readable CSV file: line {line} is not {encoding}, {mend}."
         ) from None
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"{name} is no readable CSV file: {error}.") from None
+        raise InputError(f"{name} is not a readable CSV file: {error}.") from None
     finally:
         text.detach()
 
@@ -211,7 +211,7 @@ class _Records:
                 )
                 at = self.line if "never" in reason else self._reader.line_num
                 raise InputError(
-                    f"{self._name} is no readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
+                    f"{self._name} is not a readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
                 ) from None
             yield record
 
@@ -277,10 +277,10 @@ def _of_one_width(
         if len(row) != width:
             what = "more" if len(row) > width else "fewer"
             where = f"in line {records.line} than in its header (row {number} has {len(row)} of {width})"
-            raise InputError(f"{name} is no readable CSV file: it has {what} cells {where}.")
+            raise InputError(f"{name} is not a readable CSV file: it has {what} cells {where}.")
         if _escaped(records.lines, row):
             raise InputError(
-                f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
+                f"{name} is not a readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
                 "as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
             )
         if len(records.lines) > 1 and _swallowed(records.lines, row, width, records.separator):
@@ -325,7 +325,7 @@ def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> 
 
 def _merged(name: str, line: int) -> InputError:
     return InputError(
-        f"{name} is no readable CSV file: a quotation mark in line {line} makes one row of lines that look like rows "
+        f"{name} is not a readable CSV file: a quotation mark in line {line} makes one row of lines that look like rows "
         "of their own: write the mark twice within a quoted cell, or, if it is one row, quote its other cells, too."
     )
 

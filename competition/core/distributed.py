@@ -61,7 +61,7 @@ def process_group() -> Iterator[None]:
         atexit.register(state.destroy_process_group)
         if state.num_processes != world_size():
             raise CompError(
-                f"The launcher speaks of {world_size()} processes, but they are not connected: use torchrun."
+                f"WORLD_SIZE is {world_size()}, but the processes are not connected: use torchrun."
             )
     try:
         yield

@@ -42,7 +42,7 @@ def read_parquet(
     """
     with open_unpacked(path, name) as handle:
         if not is_parquet(handle):
-            raise InputError(f"{name} is no readable parquet file: it does not begin as one.")
+            raise InputError(f"{name} is not a readable parquet file: it does not begin as one.")
         return parquet_table(handle, name, columns, check)
 
 
@@ -63,7 +63,7 @@ def parquet_table(
             full=True
         )  # text that is not UTF-8 is found here or in the middle of a training
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name} is no readable parquet file: {error}.") from None
+        raise InputError(f"{name} is not a readable parquet file: {error}.") from None
     if len(table) != file.metadata.num_rows:
         raise InputError(
             f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read."

@@ -38,7 +38,7 @@ def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
     )
 
 
-def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") -> pd.DataFrame:
+def read_table(path: Path, inputs: str, mend: str = "`comp run` rebuilds it") -> pd.DataFrame:
     """A parquet file of the workspace.
 
     Args:

@@ -58,7 +58,7 @@ def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
         place = column.index[bad][0]
         cell = short_repr(column[place])
         raise InputError(
-            f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is no number."
+            f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is not a number."
         )
     return text
 
@@ -76,7 +76,7 @@ def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
         for column in _NEEDED:
             if column not in found:
                 raise InputError(
-                    f"{path} lacks the column {column!r}: it has {join_names(found)}: mend or remove it."
+                    f"{path} lacks the column {column!r}: it has {join_names(found)}: fix or remove it."
                 )
 
     with path.open("rb") as handle:

@@ -90,7 +90,7 @@ def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
     twice = outputs["example_id"].duplicated()
     if twice.any():
         raise CompError(
-            f"{name}: example_id {outputs.loc[twice, 'example_id'].iloc[0]} is there twice."
+            f"{name}: example_id {outputs.loc[twice, 'example_id'].iloc[0]} is duplicated."
         )
     values = outputs[columns].to_numpy(np.float64)
     bad = ~np.isfinite(values).all(axis=1)
@@ -168,7 +168,7 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
             raise CompError(
                 f"The run {name!r} is not complete, its fold {fold} is missing: `{plan.command}` makes it."
             )
-    mend = f"`{plan.command}` makes it anew"
+    mend = f"`{plan.command}` rebuilds it"
     parts = [
         read_table(workspace.oof_fold(name, k), inputs, mend)
         for k, (inputs, _) in enumerate(plan.parts)
@@ -193,7 +193,7 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
             twice = part.loc[part["example_id"].duplicated(), "example_id"]
             stray = np.setxor1d(part["example_id"], wanted)
             trouble = (
-                f"{len(twice)} rows repeat another, example_id {twice.iloc[0]} is there twice"
+                f"{len(twice)} rows repeat another, example_id {twice.iloc[0]} is duplicated"
                 if len(twice)
                 else f"{len(stray)} ids differ, the first is {stray[0]}"
             )
@@ -226,5 +226,5 @@ def check_parts(run: Run, fold: pd.Series, scheme: str) -> None:
         first = int(run.fold[astray][0])
         raise CompError(
             f"The run {run.name!r} holds {int((astray & (run.fold == first)).sum())} rows in its fold {first} that "
-            f"folds/{scheme}.parquet puts elsewhere, it was trained on other parts: train it anew."
+            f"folds/{scheme}.parquet puts elsewhere, it was trained on other parts: train it again."
         )

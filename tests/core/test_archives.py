@@ -96,7 +96,7 @@ def tarred() -> bytes:
             "is packed: rename it, so that it ends in .gz, or unpack it.",
         ),
         ("a.csv.gz", TABLE, "is no gz archive, though its name says so"),
-        ("a.csv.gz", gzip.compress(TABLE)[:-9], "is no readable archive"),
+        ("a.csv.gz", gzip.compress(TABLE)[:-9], "is not a readable archive"),
         ("a.tgz", gzip.compress(tarred()), "is a tar archive: unpack it first."),
         ("a.csv", b"\xd0\xcf\x11\xe0" + bytes(600), "is an Excel workbook"),
         ("a.zip", zipped("[Content_Types].xml", "xl/workbook.xml"), "is an Excel workbook"),

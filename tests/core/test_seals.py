@@ -49,7 +49,7 @@ def test_a_changed_bit_is_never_read(table: Path, data: st.DataObject) -> None:
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path = changed(table, bytes(content))
     with pytest.raises(
-        CompError, match=r"changed\.parquet (is damaged|cannot be read).*: `comp run` makes it anew"
+        CompError, match=r"changed\.parquet (is damaged|cannot be read).*: `comp run` rebuilds it"
     ):
         read_table(path, "inputs-1")
     assert read_fingerprint(path) is None

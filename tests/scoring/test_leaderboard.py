@@ -107,7 +107,7 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_changes(space: Workspace
 
 def test_an_empty_or_a_broken_log_says_so(space: Workspace) -> None:
     space.leaderboard.write_bytes(b"time,submission\n\xff\xfe,main\n")
-    assert "is no readable CSV file" in refused("leaderboard", "-w", space.root)
+    assert "is not a readable CSV file" in refused("leaderboard", "-w", space.root)
     shutil.rmtree(space.submissions)
     result = comp("leaderboard", "-w", space.root)
     assert result.exit_code == 0 and "No submission yet" in result.output
@@ -147,7 +147,7 @@ def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
 def test_a_score_that_is_no_number_and_a_file_that_is_no_log_are_refused(space: Workspace) -> None:
     log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
     log.assign(public=["", "soon", "", ""]).to_csv(space.leaderboard, index=False)
-    assert "row 2 has the public 'soon', which is no number" in refused(
+    assert "row 2 has the public 'soon', which is not a number" in refused(
         "leaderboard", "-w", space.root
     )
     log.drop(columns="submission").to_csv(space.leaderboard, index=False)

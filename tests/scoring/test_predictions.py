@@ -70,7 +70,7 @@ def test_a_missing_fold_is_named(workspace: Workspace) -> None:
     [
         ([2], "1 ids differ, the first is 4"),
         ([2, 4, 7], "1 ids differ, the first is 7"),
-        ([2, 4, 1], "1 is there twice"),
+        ([2, 4, 1], "1 is duplicated"),
     ],
 )
 def test_rows_that_are_missing_strange_or_double_are_refused(
@@ -229,7 +229,7 @@ def test_a_pair_of_other_rows_is_named(nested: Workspace, ids: list[int]) -> Non
 
 def test_a_pair_with_a_row_twice_is_named(nested: Workspace) -> None:
     write_table(nested.pair("n", (0, 1)), gains([10, 20, 11, 11]), "a")
-    with pytest.raises(CompError, match=r"pair-0-1\.parquet: example_id 11 is there twice"):
+    with pytest.raises(CompError, match=r"pair-0-1\.parquet: example_id 11 is duplicated"):
         predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
 
 

@@ -259,8 +259,8 @@ WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "a blank id": ("task2", "11,substitute", ",substitute", ("row 2 ", "blank example_id")),
     "white space": ("task1", "1,a", "1, ", ("row 2 ", "blank product_id")),
     "a blank line": ("task2", "11,", "\n11,", ("row 2 ", "blank")),
-    "an id that is a word": ("task2", "11,", "x11,", ("row 2 ", "'x11'", "whole number")),
-    "an id with a point": ("task1", "2,c", "2.0,c", ("row 3 ", "'2.0'", "whole number")),
+    "an id that is a word": ("task2", "11,", "x11,", ("row 2 ", "'x11'", "not an integer")),
+    "an id with a point": ("task1", "2,c", "2.0,c", ("row 3 ", "'2.0'", "not an integer")),
     "a cell too many": ("task2", "11,substitute", "11,substitute,9", ("line 3",)),
     "a cell too few": ("task2", "11,substitute", "11", ("fewer cells in line 3 ", "row 2 ")),
 }
