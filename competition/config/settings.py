@@ -303,7 +303,9 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
         )
     model = RECIPE_TYPES.get(str(own.get("model", "encoder")))
     if model is None:
-        raise InputError(f"{path}: model = {own['model']!r} is not one of {', '.join(RECIPE_TYPES)}.")
+        raise InputError(
+            f"{path}: model = {own['model']!r} is not one of {', '.join(RECIPE_TYPES)}."
+        )
     keys: dict[str, dict[str, Any]] = {}
     if "seed" in model.model_fields:
         keys[workspace.settings_file.name] = {"seed": settings.seed}

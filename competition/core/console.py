@@ -8,7 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.progress import Task as BarTask
 from rich.text import Text
@@ -42,19 +49,16 @@ results = _console()  # what was found
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 
-class _Facts(ProgressColumn):
-    """How much is done, the rate and the time left; the time that has passed where nobody knows how much there is.
+class _RateColumn(ProgressColumn):
+    """Units per second; the tasks of the bar bring the name of their unit as the field `unit`.
 
-    The tasks of the bar bring the name of their unit as the field `unit`.
+    Rich has such a column for bytes alone.
     """
 
     def render(self, task: BarTask) -> Text:
-        if task.total is None:
-            return Text(_clock(task.elapsed))
+        """Return the rate, or nothing before the first units are done."""
         speed = task.finished_speed or task.speed
-        unit = task.fields["unit"]
-        rate = f", {_per_second(speed, unit)}, {_clock(task.time_remaining)} left" if speed else ""
-        return Text(f"{task.completed:,.0f} of {task.total:,.0f} {unit}{rate}")
+        return Text(_per_second(speed, task.fields["unit"]) if speed else "")
 
 
 def _clock(seconds: float | None) -> str:
@@ -138,7 +142,14 @@ def _bars() -> Iterator[Bar | None]:
     elif _live:
         yield _live[0]
     else:
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Facts())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         with Bar(*columns, console=console, transient=True) as bar:
             _live.append(bar)
             try:

@@ -24,6 +24,7 @@ from competition.config.settings import (
     recipe_names,
 )
 from competition.core.errors import InputError
+from competition.core.fingerprint import fingerprint
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
 
@@ -389,6 +390,64 @@ def test_a_recipe_is_called_what_its_file_is_called(tmp_path: Path) -> None:
 # -----------------------------------------------------------------------------------------------------
 
 
+FORMER = {"distil_from": "c1", "distilled": 0.9, "trees": 7, "shrinkage": 0.1, "leaves": 4}
+TODAY = {
+    "distill_from": "c1",
+    "distill_weight": 0.9,
+    "n_estimators": 7,
+    "learning_rate": 0.1,
+    "num_leaves": 4,
+}
+
+
+def test_former_names_are_read_with_one_warning_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "".join(f"{key} = {value!r}\n" for key, value in FORMER.items())
+    mine = "model = 'lexical'\nabout = 'a'\n" + lines
+    other = "features = ['brand', 'char3']\nchar3_init = 'frozen'"
+    workspace = make(tmp_path, "[overrides]\nmin_rows_per_leaf = 9", mine=mine, other=other)
+    for _ in range(2):
+        found = load_recipe(workspace, load_settings(workspace), "mine")
+        features = recipe(workspace, "other")
+    keys = TODAY | {"description": "a", "min_data_in_leaf": 9}
+    assert found == LexicalRecipe.model_validate({"name": "mine", **keys})
+    assert features.features == ("brand", "char_trigrams")
+    assert features.char_trigrams_init == "frozen"
+
+    warnings = capsys.readouterr().err.splitlines()
+    former = [*FORMER, "about", "min_rows_per_leaf", "char3", "char3_init"]
+    assert sorted(line.split("'")[1] for line in warnings) == sorted(former)
+    assert any("mine.toml: 'trees' is now called 'n_estimators'" in line for line in warnings)
+
+
+def test_a_key_under_both_its_names_is_refused(tmp_path: Path) -> None:
+    mine = "model = 'lexical'\ntrees = 3\nn_estimators = 4"
+    assert "trees is the former name of n_estimators" in complaint(
+        make(tmp_path, mine=mine), "mine"
+    )
+
+
+def test_the_learning_rate_of_encoders_is_not_that_of_trees(tmp_path: Path) -> None:
+    workspace = make(tmp_path, "[overrides]\nlearning_rate = 1e-5", mine="")
+    assert recipe(workspace, "mine").learning_rate == 1e-5
+    lexical = load_recipe(workspace, load_settings(workspace), "lexical")
+    assert isinstance(lexical, LexicalRecipe)
+    assert lexical.learning_rate == LexicalRecipe(name="x").learning_rate
+
+
+def test_fingerprints_are_those_of_the_former_names() -> None:
+    # From the release before the keys were renamed: whoever moves them makes every user train again.
+    lexical = LexicalRecipe(name="x", distill_from="c1", distill_weight=0.9, n_estimators=7)
+    encoder = EncoderRecipe(
+        name="x", features=("brand", "char_trigrams"), char_trigrams_init="frozen"
+    )
+    assert fingerprint(lexical.result_keys()) == "709917f03111471c"
+    assert fingerprint(encoder.result_keys()) == "8e7f7d0a48983df3"
+    assert fingerprint(EnsembleRecipe(name="x").result_keys()) == "cc9b98dc5d4264f5"
+    assert fingerprint(PretrainingRecipe(name="x").result_keys()) == "b0c7c0ed92e889f0"
+
+
 @pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe, PretrainingRecipe])
 def test_device_keys_change_no_result(
     model: type[EncoderRecipe] | type[LexicalRecipe] | type[PretrainingRecipe],
@@ -404,10 +463,8 @@ def test_device_keys_change_no_result(
     }  # that are off
     unused |= plain.later_keys
     assert plain.later_keys <= set(model.model_fields)
-    assert (
-        set(plain.result_keys())
-        == set(model.model_fields) - plain.device_keys - {"description", "name"} - unused
-    )
+    result = set(model.model_fields) - plain.device_keys - {"description", "name"} - unused
+    assert set(plain.result_keys()) == {plain.former_keys.get(key, key) for key in result}
 
 
 @pytest.mark.parametrize(
