@@ -280,8 +280,8 @@ def _of_one_width(
             raise InputError(f"{name} is not a readable CSV file: it has {what} cells {where}.")
         if _escaped(records.lines, row):
             raise InputError(
-                f"{name} is not a readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
-                "as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
+                f"{name} is not a readable CSV file: a backslash stands before a quotation mark in line "
+                f"{records.line}, as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
             )
         if len(records.lines) > 1 and _swallowed(records.lines, row, width, records.separator):
             if width > 2:
@@ -325,8 +325,8 @@ def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> 
 
 def _merged(name: str, line: int) -> InputError:
     return InputError(
-        f"{name} is not a readable CSV file: a quotation mark in line {line} makes one row of lines that look like rows "
-        "of their own: write the mark twice within a quoted cell, or, if it is one row, quote its other cells, too."
+        f"{name} is not a readable CSV file: a quotation mark in line {line} makes one row of lines that look like "
+        "rows of their own: write the mark twice within a quoted cell, or, if it is one row, quote its other cells, too."
     )
 
 

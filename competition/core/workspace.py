@@ -45,7 +45,8 @@ class Workspace:
         workspace = cls(root)
         if not workspace.settings_file.is_file():
             raise InputError(
-                f"{root} is not a workspace, it has no competition.toml: make one with `comp init {shell_quoted(root)}`."
+                f"{root} is not a workspace, it has no competition.toml: "
+                f"make one with `comp init {shell_quoted(root)}`."
             )
         return workspace
 
