@@ -20,7 +20,7 @@ SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 
 
 class BaseRecipe(StrictModel):
-    """What every recipe says that something is learned by.
+    """The keys of every recipe.
 
     Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws
     other numbers, mixup other partners), so changing them makes nothing out of date.
@@ -54,7 +54,7 @@ class BaseRecipe(StrictModel):
 
 
 class SupervisedRecipe(BaseRecipe):
-    """What every recipe says that learns from labels.
+    """The keys of every recipe that learns from labels.
 
     With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is
     all. Text is read whole, and every row is predicted: a recipe and its smaller self are scored on
@@ -67,13 +67,13 @@ class SupervisedRecipe(BaseRecipe):
 
 
 class FoldRecipe(SupervisedRecipe):
-    """What every recipe says that is trained on folds.
+    """The keys of every recipe that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose
-    audit training obeys, or several joined by `+`; `distill_from` the run whose out-of-fold outputs
-    are mixed into the targets with the share `distill_weight`. They change what training rows teach, never a row
-    that is held out or tested. What is taken from complete runs saw the labels of the fold that is
-    evaluated; with `nested` it comes from models that did not.
+    audit training follows, or several joined by `+`; `distill_from` the run whose out-of-fold outputs
+    are mixed into the targets with the share `distill_weight`. They change the targets and weights of
+    training rows, never a row that is held out or tested. What is taken from complete runs saw the
+    labels of the fold that is evaluated; with `nested` it comes from models that did not.
     """
 
     kind: Literal["classes", "gain", "substitute"] = "classes"
@@ -99,7 +99,7 @@ class FoldRecipe(SupervisedRecipe):
 
     @property
     def noise_from(self) -> str:
-        """The run whose audit training obeys; empty for none."""
+        """The run whose audit training follows; empty for none."""
         return self.drop_noise_from or self.weight_noise_from or self.relabel_noise_from
 
     def unused_keys(self) -> set[str]:
@@ -120,6 +120,7 @@ class FoldRecipe(SupervisedRecipe):
 
     @property
     def folds(self) -> range:
+        """The numbers of its folds."""
         return range(SCHEMES[self.scheme])
 
     @property
@@ -156,7 +157,7 @@ _LATER = frozenset(
 
 
 class TrainingKeys(StrictModel):
-    """What the training loop reads, whatever it trains.
+    """The keys that the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
     `warmup_steps` how many it takes at least, up to half of all. `clip_norm` is the largest norm of
@@ -306,14 +307,17 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
     @property
     def fused(self) -> bool:
+        """Whether AdamW is one kernel on CPUs, too: with `lean`, whose numbers differ anyway."""
         return self.lean
 
     @property
     def is_sharded(self) -> bool:
+        """Whether each of several processes holds a part of the weights alone."""
         return self.sharded
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
+        """The seeds whose models are averaged."""
         return self.seeds or (self.seed,)
 
     @property
@@ -404,6 +408,7 @@ class EnsembleRecipe(SupervisedRecipe):
         return self.method != "lambdarank" or task == "task1"
 
     def run_name(self, task: str) -> str:
+        """Return the name of the run that answers a task."""
         return f"{self.name}-{task}"
 
 

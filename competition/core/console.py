@@ -73,19 +73,22 @@ class Progress:
     """Counts the units of work, such as `rows`, of one named step; `total` is None where nobody knows how many."""
 
     def __init__(self, name: str, total: int | None, bar: Bar | None, unit: str = "") -> None:
-        self.name, self.total, self.unit, self.done = name, total, unit, 0
+        self.name = name
+        self.total = total
+        self.unit = unit
+        self.done = 0
         self._before = 0  # units that were done before this process began
         self._bar = bar
         self._task = bar.add_task(name, total=total, unit=unit) if bar else None
-        self._start = self._said = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def advance(self, units: int) -> None:
         """Count `units` more as done."""
         self.done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)
-        elif self.total is not None and time.monotonic() - self._said > PLAIN_EVERY:
-            self._said = time.monotonic()
+        elif self.total is not None and time.monotonic() - self._printed > PLAIN_EVERY:
+            self._printed = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
             rate = _per_second(self.rate, self.unit)
             console.print(
@@ -106,7 +109,7 @@ class Progress:
         return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
 
     def close(self) -> None:
-        """Say what was done, and take the bar away."""
+        """Print what was done, and take the bar away."""
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
         seconds = time.monotonic() - self._start
@@ -117,9 +120,8 @@ class Progress:
             console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
 
 
-_live: list[
-    Bar
-] = []  # the bars on the terminal: at most one, to which work within work adds a line
+# The bars on the terminal: at most one, to which work within work adds a line.
+_live: list[Bar] = []
 
 
 @contextmanager
@@ -136,7 +138,7 @@ def progress(name: str, total: int | None = None, unit: str = "") -> Iterator[Pr
 
 @contextmanager
 def _bars() -> Iterator[Bar | None]:
-    """The bars on the terminal; None where there is none."""
+    """Yield the bars on the terminal; None where there is none."""
     if not console.is_terminal or console.quiet:
         yield None
     elif _live:
@@ -169,6 +171,6 @@ def silent() -> Iterator[None]:
 
 
 def warn(sentence: str) -> None:
-    """Say something that the user should know but that stops nothing."""
+    """Warn the user of something that stops nothing."""
     if distributed.is_main_process():
         print(f"warning: {pasteable(sentence)}", file=sys.stderr)
