@@ -443,7 +443,7 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
 
     @field_validator("spans", mode="before")
     @classmethod
-    def _beside_the_defaults(cls, spans: Any) -> Any:
+    def _beside_the_defaults(cls, spans: object) -> object:
         """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
         if not isinstance(spans, dict):
             return spans

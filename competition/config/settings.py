@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
@@ -52,6 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "can": {"can": True},
     "thresholds": {"thresholds": "micro-F1"},
 }
+_Model = TypeVar("_Model", bound=StrictModel)
 WITHOUT = "without-"
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -100,7 +101,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
 
 
-def _build(model: type[StrictModel], content: dict[str, Any], source: Path | str) -> Any:
+def _build(model: type[_Model], content: dict[str, Any], source: Path | str) -> _Model:
+    """Return the model with this content; raises InputError naming the source and the key that is wrong."""
     try:
         return model(**content)
     except ValidationError as error:
@@ -109,6 +111,7 @@ def _build(model: type[StrictModel], content: dict[str, Any], source: Path | str
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(key, model.model_fields)
             raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
+
         fault = f"{key} = {first['input']!r} does not fit" if key else "two keys do not fit"
         reason = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{source}: {fault}: {reason}.") from None
@@ -117,7 +120,7 @@ def _build(model: type[StrictModel], content: dict[str, Any], source: Path | str
 def load_settings(workspace: Workspace) -> Settings:
     """Read `competition.toml` of a workspace; raises InputError naming the key that is wrong."""
     source = workspace.settings_file
-    settings: Settings = _build(Settings, read_toml(source), source)
+    settings = _build(Settings, read_toml(source), source)
     trained = [model for model in RECIPE_TYPES.values() if model is not PretrainingRecipe]
     _check_overrides("overrides", settings.overrides, trained, source)
     _check_overrides("pretraining", settings.pretraining, [PretrainingRecipe], source)
@@ -200,12 +203,11 @@ def _warn_renamed(source: Path | str, former: str, name: str) -> None:
 
 def override_audit_keys(settings: Settings, options: dict[str, Any]) -> AuditKeys:
     """Return the audit keys of competition.toml, put over by `options` that are not None."""
-    keys: AuditKeys = _build(
+    return _build(
         AuditKeys,
         settings.audit.model_dump() | {k: v for k, v in options.items() if v is not None},
         "comp cleanlab",
     )
-    return keys
 
 
 def _is_known(name: str, recipes: Collection[str]) -> bool:
@@ -354,5 +356,4 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
         )  # a fault of the recipe's own file is blamed on it, not on the overrides
         source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
 
-    recipe: AnyRecipe = _build(layers.model, _merge(content, overridden), source)
-    return recipe
+    return _build(layers.model, _merge(content, overridden), source)

@@ -174,7 +174,7 @@ def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
 
 
 def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """Return the only file of an archive, what systems add on their own aside; no more of it is read than the size checked."""
+    """Return the only file of an archive but for what systems add; no more is read than the size that is checked here."""
     files = [file for file in archive.infolist() if not file.is_dir()]
     if any(file.filename == "[Content_Types].xml" for file in files):
         raise InputError(

@@ -112,7 +112,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `path` at the end. An older folder at `path` is moved away only when the new one is complete on disk."""
+    """Yield a temporary folder that replaces `path` at the end, or vanishes on error.
+
+    An older folder at `path` is moved away only when the new one is complete on disk.
+    """
     temporary = _beside(path, "tmp")
     retired = _beside(path, "old")
     with _writing(path):

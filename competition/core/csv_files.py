@@ -299,8 +299,10 @@ def _of_one_width(
 
 
 def _escaped(lines: list[str], row: list[str]) -> bool:
-    r"""Return whether `\"` stands for a mark: within a quoted cell, a backslash and a mark of the text are
-    `\""`."""
+    r"""Return whether `\"` stands for a mark.
+
+    Within a quoted cell, a backslash and a mark of the text are `\""`.
+    """
     return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(
         line.count('\\""') for line in lines
     )

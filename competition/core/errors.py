@@ -23,7 +23,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def short_repr(value: object) -> str:
-    """Return a cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible.
+    """Return a cell from outside for a message: in quotes, shortened in its middle, nothing in it invisible.
 
     NumPy's numbers are shown as Python's.
     """
@@ -37,9 +37,9 @@ def join_names(names: Iterable[object]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return ` (did you mean 'x'?)` with the known name that is nearest, or all that are equally near; nothing where none is.
+    """Return ` (did you mean 'x'?)` with the nearest known name; nothing where none is near.
 
-    Upper case counts as lower case. Of a name of two letters, one may be wrong.
+    All that are equally near are named. Upper case counts as lower case. Of a name of two letters, one may be wrong.
     """
     ratios = {
         name: SequenceMatcher(None, name.casefold(), word.casefold()).ratio()
@@ -60,7 +60,7 @@ def unknown_name(what: str, name: str, known: Collection[str]) -> InputError:
 
 
 def escape_controls(text: str) -> str:
-    """Return text for a terminal, in one line: what is no letter, sign or blank is written as its number and does nothing."""
+    """Return text for a terminal, in one line: what is invisible is written as its number and does nothing."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

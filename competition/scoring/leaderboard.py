@@ -37,8 +37,8 @@ class _Form:
 def read_log(workspace: Workspace) -> pd.DataFrame:
     """Read the submissions of the log with every cell as its text, oldest first.
 
-    Columns that an older file lacks are empty. Scores are written with a point, whatever a spreadsheet made of it; lines without a submission
-    are left out.
+    Columns that an older file lacks are empty. Scores are written with a point, whatever a
+    spreadsheet made of it; lines without a submission are left out.
 
     Raises:
         InputError: the file is not CSV, lacks a column that a log must have, or a score is not a
