@@ -174,7 +174,7 @@ def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
 
 
 def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """Return the only file of an archive but for what systems add; no more is read than the size that is checked here."""
+    """Return the only file of an archive but for what systems add; its size is checked here."""
     files = [file for file in archive.infolist() if not file.is_dir()]
     if any(file.filename == "[Content_Types].xml" for file in files):
         raise InputError(
