@@ -249,9 +249,8 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     epsilon: float = Field(gt=0)
     r_drop: float = Field(0.0, ge=0)
     mixup: float = Field(0.0, ge=0)
-    translate_with: str = (
-        ""  # a MarianMT model es -> en, by name or folder; empty: no translated rows
-    )
+    # A MarianMT model es -> en, by name or folder; empty: no translated rows.
+    translate_with: str = ""
     rebalance: bool = False
     augmented_weight: float = Field(0.3, gt=0, le=1)
     query_context: bool = False
@@ -365,14 +364,12 @@ class EnsembleRecipe(SupervisedRecipe):
     nested: bool = False  # fit on members that never saw the fold that is scored
 
     objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
-    space: Literal["score", "rank"] = (
-        "score"  # of task 1: average scores, or ranks within the query
-    )
+    # Of task 1: average scores, or ranks within the query.
+    space: Literal["score", "rank"] = "score"
     per_locale: bool = False  # weights of their own for each locale that has enough queries
     selections: int = Field(40, ge=1)  # of a greedy average
-    bags: int = Field(
-        10, ge=1
-    )  # greedy averages over random halves of the queries, themselves averaged
+    # Greedy averages over random halves of the queries, themselves averaged.
+    bags: int = Field(10, ge=1)
 
     text: bool = True  # read the features of text, too
     leaky: bool = False  # read in which other tasks' lists a row is
@@ -382,9 +379,8 @@ class EnsembleRecipe(SupervisedRecipe):
     min_data_in_leaf: int = Field(30, ge=1)
 
     can: bool = False  # alternating normalisation, task 2
-    thresholds: Literal["none", "micro-F1", "macro-F1"] = (
-        "none"  # decide so that this is highest, tasks 2 and 3
-    )
+    # Decide so that this is highest, tasks 2 and 3.
+    thresholds: Literal["none", "micro-F1", "macro-F1"] = "none"
 
     @field_validator("members")
     @classmethod
@@ -447,14 +443,12 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
         """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
         if not isinstance(spans, dict):
             return spans
-        given = {
-            name: own.model_dump() if isinstance(own, Spans) else own for name, own in spans.items()
-        }
-        default = {str(name): own.model_dump() for name, own in SPANS.items()}
-        return default | {
-            n: default.get(n, {}) | own if isinstance(own, dict) else own
-            for n, own in given.items()
-        }
+
+        merged: dict[str, Any] = {str(locale): own.model_dump() for locale, own in SPANS.items()}
+        for locale, own in spans.items():
+            keys = own.model_dump() if isinstance(own, Spans) else own
+            merged[locale] = merged.get(locale, {}) | keys if isinstance(keys, dict) else keys
+        return merged
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -64,9 +64,8 @@ class Settings(StrictModel):
     seed: int = 2022
     recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
     default_recipe: str = "c1"
-    noise_run: str = (
-        "c1"  # or several joined by `+`; empty: no audit but those that recipes ask for
-    )
+    # Or several joined by `+`; empty: no audit but those that recipes ask for.
+    noise_run: str = "c1"
     noise_fraction: float = Field(0.04, gt=0, lt=0.5)
     noise_method: AuditMethod = "prune_by_noise_rate"
     noise_per_label: bool = False
@@ -75,7 +74,7 @@ class Settings(StrictModel):
     noise_despite_doubts: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
-    tracker: Tracker | None = None  # what else is told of training; changes no result
+    tracker: Tracker | None = None  # changes no result
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
     pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
 
@@ -86,15 +85,13 @@ class Settings(StrictModel):
 
 
 # --- reading
-# -----------------------------------------------------------------------------------------------------
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raises InputError where it is malformed."""
     try:
-        return tomllib.loads(
-            path.read_text(encoding="utf-8-sig")
-        )  # some editors begin a file with a mark
+        # Some editors begin a file with a byte order mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise InputError(f"{path} is not valid TOML: it is not UTF-8, save it so.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -351,9 +348,8 @@ def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecip
 
     source: Path | str = layers.path
     if overridden:
-        _build(
-            layers.model, content, source
-        )  # a fault of the recipe's own file is blamed on it, not on the overrides
+        # A fault of the recipe's own file is blamed on it, not on the overrides.
+        _build(layers.model, content, source)
         source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
 
     return _build(layers.model, _merge(content, overridden), source)

@@ -60,7 +60,8 @@ def complaint(workspace: Workspace, name: str = "c1") -> str:
     with pytest.raises(InputError) as caught:
         load_recipe(workspace, load_settings(workspace), name)
     sentence = str(caught.value)
-    assert sentence.endswith(".") and "\n" not in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
     return sentence
 
 
@@ -192,7 +193,8 @@ def test_a_fault_of_the_recipe_is_not_blamed_on_the_overrides(tmp_path: Path) ->
 def test_an_unknown_recipe_is_answered_with_the_nearest(tmp_path: Path) -> None:
     workspace = make(tmp_path, my_recipe="")
     sentence = complaint(workspace, "lexcal")
-    assert "'lexcal'" in sentence and "did you mean 'lexical'" in sentence
+    assert "'lexcal'" in sentence
+    assert "did you mean 'lexical'" in sentence
     for name in RECIPES:
         assert name in sentence
     assert "did you mean 'my_recipe'" in complaint(workspace, "myrecipe")
@@ -305,8 +307,10 @@ def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> N
     encoder, lexical, blend = (
         load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend")
     )
-    assert isinstance(encoder, EncoderRecipe) and encoder.epochs == 9
-    assert isinstance(lexical, LexicalRecipe) and lexical.num_leaves == 3
+    assert isinstance(encoder, EncoderRecipe)
+    assert encoder.epochs == 9
+    assert isinstance(lexical, LexicalRecipe)
+    assert lexical.num_leaves == 3
     assert isinstance(blend, EnsembleRecipe)
 
 
@@ -351,7 +355,8 @@ def test_a_sharded_preset_changes_how_training_is_laid_out_and_no_result(tmp_pat
     whole, sharded = (
         make(tmp_path / name, f"preset = 'infoxlm-large{name}'") for name in ("", "-sharded")
     )
-    assert recipe(sharded, "c1").sharded and not recipe(whole, "c1").sharded
+    assert recipe(sharded, "c1").sharded
+    assert not recipe(whole, "c1").sharded
     assert recipe(sharded, "c1").result_keys() == recipe(whole, "c1").result_keys()
     assert pretraining(sharded) == pretraining(whole)
 
@@ -577,7 +582,8 @@ def test_every_built_in_recipe_loads_with_every_preset(
 ) -> None:
     workspace = make(tmp_path, f'preset = "{preset}"')
     found = load_recipe(workspace, load_settings(workspace), name)
-    assert found.name == name and found.description
+    assert found.name == name
+    assert found.description
 
 
 NAMES = ("brand", "color", "country")
@@ -641,11 +647,9 @@ def test_the_published_pre_training(tmp_path: Path) -> None:
 def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
     text = "model = 'pretraining'\nspans.jp.mean = 4.0\nspans.us.longest = 30"
     found = pretraining(make(tmp_path, "preset = 'minilm'", mine=text), "mine").spans
-    assert (
-        found["jp"] == Spans(mean=4.0, shortest=4)
-        and found["us"] == Spans(longest=30)
-        and found["es"] == Spans()
-    )
+    assert found["jp"] == Spans(mean=4.0, shortest=4)
+    assert found["us"] == Spans(longest=30)
+    assert found["es"] == Spans()
 
 
 @pytest.mark.parametrize(
@@ -668,7 +672,8 @@ def test_spans_of_recipe_and_workspace_lie_over_those_of_the_preset(tmp_path: Pa
     text = "model = 'pretraining'\nspans.us = {mean = 6.0, longest = 30}"
     found = pretraining(make(tmp_path, settings, mine=text), "mine").spans
     assert found["us"] == Spans(mean=5.0, longest=30, whole_words=True)  # workspace, recipe, preset
-    assert found["es"] == Spans(whole_words=True) and found["jp"] == Spans(mean=4.0, shortest=4)
+    assert found["es"] == Spans(whole_words=True)
+    assert found["jp"] == Spans(mean=4.0, shortest=4)
 
 
 def test_names_are_learned_where_they_weigh_something() -> None:
@@ -683,7 +688,8 @@ def test_the_published_ensemble(tmp_path: Path) -> None:
     assert isinstance(found, EnsembleRecipe)
     assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
     blend = load_recipe(workspace, load_settings(workspace), "blend")
-    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "mixed")
+    assert isinstance(blend, EnsembleRecipe)
+    assert (blend.members, blend.method) == ((), "mixed")
 
 
 def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:

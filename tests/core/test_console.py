@@ -22,9 +22,9 @@ def test_a_file_gets_plain_lines(written: io.StringIO) -> None:
         for _ in range(3):
             work.advance(10)
     (line,) = written.getvalue().splitlines()
-    assert (
-        line.startswith("fold 0: 30 rows in ") and line.endswith(" rows/s") and "\x1b" not in line
-    )
+    assert line.startswith("fold 0: 30 rows in ")
+    assert line.endswith(" rows/s")
+    assert "\x1b" not in line
 
 
 def test_a_line_of_a_file_is_not_wrapped(written: io.StringIO) -> None:

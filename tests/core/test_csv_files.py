@@ -34,7 +34,8 @@ def refusal(path: Path) -> str:
     """What is said of a file that must be refused."""
     with pytest.raises(InputError) as error:
         read_text(path, path.name)
-    assert path.name in str(error.value) and str(error.value).endswith(".")
+    assert path.name in str(error.value)
+    assert str(error.value).endswith(".")
     return str(error.value)
 
 
@@ -46,9 +47,8 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
     path.write_bytes((mark + end.join(rows) + end).encode())
     read = read_text(path, "file.csv")
     assert list(read.columns) == ["id", "text"]
-    assert read["text"].tolist() == list(TEXTS) and read["id"].tolist() == [
-        str(i) for i in range(len(TEXTS))
-    ]
+    assert read["text"].tolist() == list(TEXTS)
+    assert read["id"].tolist() == [str(i) for i in range(len(TEXTS))]
     again = read_text(StringIO(end.join(rows)), "file.csv")
     assert again["text"].tolist() == list(TEXTS)
 

@@ -184,7 +184,8 @@ def test_a_fold_sees_what_models_that_left_it_out_say_by_hand(nested: Workspace)
     assert all(each["example_id"].tolist() == [10, 11, 12, 13, 14, 20] for each in seen.values())
     of_two = seen[2].set_index("example_id")["gain"]
     # Rows of another fold j: the model that left out j and 2.
-    assert of_two[10] == said((0, 2), 10) and of_two[20] == said((0, 2), 20)
+    assert of_two[10] == said((0, 2), 10)
+    assert of_two[20] == said((0, 2), 20)
     assert of_two[11] == said((1, 2), 11)
     assert of_two[13] == said((2, 3), 13)
     assert of_two[14] == said((2, 4), 14)
