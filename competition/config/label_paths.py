@@ -35,18 +35,16 @@ def label_paths(
 
 
 def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
-    """Return the paths of a recipe that is trained on folds: the choice of its epoch, and what it learns from other runs."""
+    """Return the paths of a recipe that is trained on folds: the choice of its epoch, and other runs."""
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
-    sources = (
-        [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(RUN_SEPARATOR))]
-        if recipe.noise_from
-        else []
-    )
-    sources += (
-        [(f"its teacher {recipe.distill_from}", [recipe.distill_from])]
-        if recipe.distill_from
-        else []
-    )
+
+    sources = []
+    if recipe.noise_from:
+        audited = recipe.noise_from.split(RUN_SEPARATOR)
+        sources.append((f"the audit of {recipe.noise_from}", audited))
+    if recipe.distill_from:
+        sources.append((f"its teacher {recipe.distill_from}", [recipe.distill_from]))
+
     for path, runs in sources:
         if not recipe.nested:
             paths.append(path)
@@ -61,7 +59,7 @@ def _of_ensemble(
     members: Sequence[MemberRecipe],
     task: str | None,
 ) -> list[str]:
-    """Return the paths of an ensemble: those of its members, and what it learns from outputs of models that saw the label."""
+    """Return the paths of an ensemble: those of its members, and what it learns from these."""
     if recipe.nested:
         return _epochs(members)
     paths = [f"{path} ({member.name})" for member in members for path in _of(member, load)]

@@ -312,7 +312,8 @@ def student_quantile(z: float, freedom: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    correction: float = sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + correction
 
 
 def _standard_errors(counts: Array, times: Codes, statistic: Statistic) -> Array:
