@@ -222,13 +222,14 @@ def points(model: str, *above: float) -> list[CurvePoint]:
     [
         (
             (-0.05, 0.0, 0.04),
-            "c1 is behind lexical with 10 training queries, level with it from 20 on, ahead of it from 30 on",
+            "c1 is worse than lexical with 10 training queries, "
+            "from 20 on not significantly different, from 30 on better",
         ),
-        ((0.0, 0.01, 0.0), "c1 is level with lexical at every size"),
-        ((-0.05, -0.04, -0.03), "c1 is behind lexical at every size"),
+        ((0.0, 0.01, 0.0), "c1 is not significantly different from lexical at every size"),
+        ((-0.05, -0.04, -0.03), "c1 is worse than lexical at every size"),
         (
             (0.03, 0.04, 0.0),
-            "c1 is ahead of lexical with 10 training queries, level with it from 30 on",
+            "c1 is better than lexical with 10 training queries, from 30 on not significantly different",
         ),
     ],
 )
