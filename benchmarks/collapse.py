@@ -25,8 +25,9 @@ from competition.models.encoder.encoder import fetch, make_tiny
 from competition.models.encoder.paths import Sources
 from competition.scoring.collapse import Spread
 from competition.training import finetune
+from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged
-from competition.training.finetune import Corpus, Fold
+from competition.training.finetune import Fold
 from competition.training.loop import Log
 
 

@@ -76,7 +76,7 @@ def trial(lists: Lists, leak: float, rng: np.random.Generator) -> permutation_te
     def draw(_: int) -> tuple[Counts, Counts]:
         return lists.score(leak * lists.gain + rng.normal(size=len(lists.gain))), lists.chance
 
-    return permutation_test.repeat(TASKS["task1"], draw, None)
+    return permutation_test.confirm(TASKS["task1"], draw, None)
 
 
 def _shares(

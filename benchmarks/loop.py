@@ -41,7 +41,8 @@ from competition.scoring.evaluation import DEEP
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
 from competition.training.batches import epoch_batches
-from competition.training.finetune import Corpus, tune
+from competition.training.corpus import Corpus
+from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
@@ -140,7 +141,7 @@ def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabi
     sample = Sample(corpus.pairs, rows.train, target, np.ones(len(target)))
     with tempfile.TemporaryDirectory() as folder:
         log = Log(Path(folder) / "log.jsonl")
-        tune(
+        fine_tune(
             accelerator,
             model,
             recipe,

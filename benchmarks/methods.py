@@ -24,7 +24,8 @@ from competition.models.encoder.encoder import make_tiny
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import target
-from competition.training.finetune import Corpus, tune
+from competition.training.corpus import Corpus
+from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 
@@ -77,7 +78,7 @@ class Variant:
         """Seconds for one epoch."""
         work = Progress("", 0, None)
         start = time.perf_counter()
-        tune(
+        fine_tune(
             self.accelerator,
             self.model,
             self.recipe,

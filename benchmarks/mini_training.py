@@ -34,7 +34,7 @@ from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.pooling import KEY, MEAN
 from competition.models.encoder.unpadded import layer_pass, pooled_states
 from competition.training.batches import epoch_batches, pad
-from competition.training.precision import computes_in_bf16
+from competition.training.device import computes_in_bf16
 
 Vectors = NDArray[np.float32]  # (texts, width)
 Ids = NDArray[np.int32]  # (tokens,) of one text

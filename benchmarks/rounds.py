@@ -26,10 +26,10 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import target
 from competition.training.batches import Rows
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
+from competition.training.device import computes_in_bf16
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.precision import computes_in_bf16
 
 Way = TypeVar("Way")  # the name of what is timed
 

@@ -27,7 +27,7 @@ from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import LABELS, label_codes
 from competition.training.batches import collate
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
 from competition.training.optimizer import TrainingState

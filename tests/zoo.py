@@ -22,7 +22,8 @@ from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import fetch, load_encoder
 from competition.models.encoder.families import position_limit
 from competition.models.encoder.paths import Sources
-from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
+from competition.training.corpus import Corpus
+from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from competition.training.pretrain import pretrain
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from competition.analysis.environment import Device, find_device
-from competition.analysis.step_benchmark import StepTimes, measure
+from competition.analysis.step_benchmark import StepTimes, benchmark_steps
 from competition.config.recipe import EncoderRecipe
 from competition.data import folds
 from competition.pipeline.build_runs import sides
@@ -26,7 +26,7 @@ class FoldCost:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostEstimate:
     """The folds of a recipe on a device."""
 
     device: Device
@@ -39,7 +39,9 @@ class Forecast:
         return self.tokenising + sum(fold.seconds for fold in self.folds)
 
 
-def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) -> Forecast:
+def estimate_cost(
+    pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]
+) -> CostEstimate:
     """Measure a recipe and scale it up to the folds `numbers`.
 
     An audit is taken to drop as many rows as it may; translated rows are not counted. What training
@@ -64,7 +66,7 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
 
     device = find_device(recipe.precision)  # before the trial takes memory
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
-        trial = measure(
+        trial = benchmark_steps(
             pipeline,
             recipe,
             Path(folder),
@@ -78,4 +80,4 @@ def forecast(pipeline: Pipeline, recipe: EncoderRecipe, numbers: Iterable[int]) 
         costs.append(
             FoldCost(number, trained, steps(trained), round(steps(trained) * trial.tokens), seconds)
         )
-    return Forecast(device, trial, trial.tokenised * len(examples), costs)
+    return CostEstimate(device, trial, trial.tokenised * len(examples), costs)

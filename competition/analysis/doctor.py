@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from competition.analysis.environment import GIB, Check, examine_machine
+from competition.analysis.environment import GIB, Check, check_machine
 from competition.config.recipe import SCHEMES, EncoderRecipe
 from competition.core.commands import command_for, pasteable, shell_quoted
 from competition.core.errors import CompError, InputError, join_names, pluralize
@@ -29,16 +29,18 @@ _BRING = "comp data import PATH"
 _UNFINISHED = (".*.tmp", ".*.old")  # what `files.atomic` leaves when it is killed
 
 
-def examine(root: Path) -> Iterator[Check]:
+def diagnose(root: Path) -> Iterator[Check]:
     """Look at the machine, then at the workspace as far as it can be read."""
-    yield from examine_machine()
+    yield from check_machine()
     try:
         workspace = Workspace.open(root)
     except CompError as error:
         yield Check("workspace", "stop", str(error), f"comp init {shell_quoted(root)}")
         return
     for found in _examine(workspace):
-        yield replace(found, said=pasteable(found.said, root), mend=_from_here(found.mend, root))
+        yield replace(
+            found, message=pasteable(found.message, root), fix=_from_here(found.fix, root)
+        )
 
 
 def _from_here(mend: str, root: Path) -> str:

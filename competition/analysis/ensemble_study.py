@@ -21,7 +21,7 @@ METHODS: tuple[str, ...] = get_args(Method)
 
 
 @dataclass(frozen=True)
-class Stacks:
+class EnsembleStudy:
     """The variants of one ensemble that are compared."""
 
     pipeline: Pipeline

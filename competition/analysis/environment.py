@@ -22,12 +22,12 @@ Level = Literal["well", "look", "stop"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: `look` stops nothing, with `stop` a command would fail; then `mend` is the way."""
+    """One finding: with `look` every command works, with `stop` one would fail unless `fix` is done."""
 
-    what: str
+    subject: str
     level: Level
-    said: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def find_device(asked: str = "auto") -> Device:
     import psutil
     import torch
 
+    from competition.training.device import computes_in_bf16
     from competition.training.loop import make_accelerator
-    from competition.training.precision import computes_in_bf16
 
     accelerator = make_accelerator()
     kind = accelerator.device.type
@@ -63,7 +63,7 @@ def find_device(asked: str = "auto") -> Device:
     return Device(name, kind, precision, memory.total, memory.available, torch.get_num_threads())
 
 
-def examine_machine() -> Iterator[Check]:
+def check_machine() -> Iterator[Check]:
     """Python, packages, libraries, device and precision."""
     yield _python()
     yield from _packages()
@@ -139,7 +139,7 @@ def _load(name: str) -> Check | None:
 
 
 def _device() -> Iterator[Check]:
-    from competition.training.precision import computes_in_bf16
+    from competition.training.device import computes_in_bf16
 
     device = find_device()
     memory = f"{device.free / GIB:.1f} of {device.memory / GIB:.1f} GiB free"

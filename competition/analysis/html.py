@@ -21,18 +21,18 @@ def read_asset(*names: str) -> str:
     return "".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 
-def read_sources(code: str) -> str:
+def source_hash(code: str) -> str:
     """How a content security policy names inline code: by its hash."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"
 
 
-def embed(content: Any) -> str:
+def script_json(content: Any) -> str:
     """JSON for a script element: it holds nothing that would end the element or the line of a script."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def readable(text: str, length: int) -> str:
+def display_text(text: str, length: int) -> str:
     """Text for people: as models read it, but line by line, at most `length` characters, and nothing invisible."""
     lines = (
         clean(line) for line in text[: 10 * length].split("\n")

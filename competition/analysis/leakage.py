@@ -29,16 +29,16 @@ from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import TASKS
 
-Verdict = Literal["ok", "look", "approximate", "cannot say", "not tried"]
+Outcome = Literal["ok", "look", "approximate", "cannot say", "not tried"]
 
 
 @dataclass(frozen=True)
 class LeakTest:
     """One thing that was looked at."""
 
-    what: str
-    verdict: Verdict
-    said: str
+    subject: str
+    verdict: Outcome
+    message: str
 
     @property
     def passed(self) -> bool:
@@ -46,7 +46,7 @@ class LeakTest:
         return self.verdict != "look"
 
 
-def audit(
+def audit_leaks(
     pipeline: Pipeline, names: Sequence[str], shuffles: int | None, deep: bool
 ) -> Iterator[LeakTest]:
     """Look at the data, then at the runs and ensembles `names` and what they are made from.
@@ -123,7 +123,7 @@ def _member(
 def _data(pipeline: Pipeline) -> Iterator[LeakTest]:
     maker = pipeline.maker
     examples = maker.examples
-    repeated = permutation_test.repeated_pairs(examples)
+    repeated = permutation_test.count_repeated_pairs(examples)
     pairs = pluralize(
         repeated,
         "training pair of query text and product is",
@@ -255,20 +255,20 @@ def _remade_trial(
         derive_seed(task),  # runs share their shuffles, and what they are made from
     )
     found = _trial(plan, trial, "made anew")
-    if not plan.label_paths or not trial.says:
+    if not plan.label_paths or not trial.conclusive:
         return found
     record_optimism(pipeline.workspace, plan, task, trial.above_chance)
-    return LeakTest(plan.name, "approximate", f"{describe(plan.label_paths)}; {found.said}")
+    return LeakTest(plan.name, "approximate", f"{describe(plan.label_paths)}; {found.message}")
 
 
 def _trial(plan: RunPlan, trial: permutation_test.PermutationTest, how: str) -> LeakTest:
     """A trial in words."""
     said = f"{how} on shuffled labels: {trial.score.value:.4f}, minus {trial.chance} {trial.above_chance:+}"
-    if not trial.says:
+    if not trial.conclusive:
         queries = pluralize(trial.above_chance.queries, "query", "queries")
         return LeakTest(plan.name, "cannot say", f"{said}; {queries} can tell, it takes {FEWEST}")
-    size = f"a leak of {trial.visible:.3f} or more would be seen"
-    if trial.visible > permutation_test.SEEN:
-        enough = math.ceil(trial.shuffles * (trial.visible / permutation_test.SEEN) ** 2)
-        size += f", of {permutation_test.SEEN} with --shuffles {enough}"
-    return LeakTest(plan.name, "look" if trial.alarm else "ok", f"{said}; {size}")
+    size = f"a leak of {trial.detectable:.3f} or more would be seen"
+    if trial.detectable > permutation_test.TARGET_LEAK:
+        enough = math.ceil(trial.shuffles * (trial.detectable / permutation_test.TARGET_LEAK) ** 2)
+        size += f", of {permutation_test.TARGET_LEAK} with --shuffles {enough}"
+    return LeakTest(plan.name, "look" if trial.significant else "ok", f"{said}; {size}")

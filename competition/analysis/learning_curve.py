@@ -40,7 +40,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One model at one size, on one task."""
 
     task: str
@@ -54,7 +54,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """A learning curve on one workspace."""
 
     pipeline: Pipeline
@@ -70,7 +70,7 @@ class Curve:
     @classmethod
     def plan(
         cls, workspace: Workspace, queries: Sequence[int] = (), ensemble: str | None = None
-    ) -> "Curve":
+    ) -> "LearningCurve":
         """Return the curve of an ensemble, its members and the floor.
 
         Args:
@@ -126,7 +126,7 @@ class Curve:
         steps = [step for name in names for step in self.pipeline.run_steps(name)]
         return list({step.name: step for step in steps}.values())
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[CurvePoint]:
         """Return every model at every size, task by task, from the complete runs."""
         examples = self.pipeline.maker.examples
         train = examples[examples["split"] == "train"]
@@ -136,8 +136,8 @@ class Curve:
             point for task, rows in graded if not rows.empty for point in self._points(task, rows)
         ]
 
-    def _points(self, task: Task, rows: pd.DataFrame) -> list[Point]:
-        points: list[Point] = []
+    def _points(self, task: Task, rows: pd.DataFrame) -> list[CurvePoint]:
+        points: list[CurvePoint] = []
         before: dict[str, Counts] = {}
         for size in self.sizes:
             counts = self._counts(task, rows, size)
@@ -148,7 +148,9 @@ class Curve:
                 gained = evaluation.difference(each, before[model], group) if before else None
                 score = evaluation.score(each, group)
                 points.append(
-                    Point(task.name, group, model, size.queries, size.rows, score, above, gained)
+                    CurvePoint(
+                        task.name, group, model, size.queries, size.rows, score, above, gained
+                    )
                 )
             before = counts
         return points
@@ -163,7 +165,7 @@ class Curve:
                 counts[model] = evaluation.count_outputs(task, plan.kind, outputs, rows)
         return counts
 
-    def shown(self, points: Sequence[Point]) -> list[Point]:
+    def shown(self, points: Sequence[CurvePoint]) -> list[CurvePoint]:
         """Return of one task's points those of the floor, of the member that is best with all queries, and of the
         ensemble."""
         others = [point for point in points if point.model not in (self.floor, self.ensemble)]
@@ -171,7 +173,7 @@ class Curve:
         best = max(of_all, key=lambda point: point.score.value).model if of_all else None
         return [point for point in points if point.model in (self.floor, best, self.ensemble)]
 
-    def write(self, points: Sequence[Point], picture: str) -> None:
+    def write(self, points: Sequence[CurvePoint], picture: str) -> None:
         """Write the table and, beside it, the picture."""
         cells = []
         for point in points:
@@ -236,7 +238,7 @@ def _at_size(
     return found
 
 
-def meaning(points: Sequence[Point], floor: str) -> str:
+def describe_points(points: Sequence[CurvePoint], floor: str) -> str:
     """Return one sentence on the points of one task: where models overtake the floor, and what the last rows bought.
 
     A model is ahead or behind where the 95 % interval of the difference excludes 0, else level.
@@ -252,7 +254,7 @@ def meaning(points: Sequence[Point], floor: str) -> str:
     )
 
 
-def _standing(points: Sequence[Point], floor: str) -> str:
+def _standing(points: Sequence[CurvePoint], floor: str) -> str:
     """Return how a model stands to the floor as queries become more."""
     words: list[tuple[str, int]] = []
     for point in points:

@@ -26,7 +26,7 @@ Draw = Callable[
     [int], tuple[Counts, Counts]
 ]  # the number of a shuffle -> what was scored, and what is by chance
 
-SEEN = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
+TARGET_LEAK = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
 MOST_SHUFFLES = 10  # that are made to see it, unless a number is asked for
 _FIRST_SHUFFLES = 2  # which tell how many it takes
 _ALARM = 1.645  # standard errors above chance that raise an alarm: 1 in 20 by luck
@@ -41,19 +41,19 @@ class PermutationTest:
     score: Estimate  # without an interval: that of what is above chance counts
     chance: str
     above_chance: Estimate  # its 95 % interval is over queries and shuffles; none where there are too few queries
-    alarm: bool  # whether it is above chance beyond luck
-    visible: float  # the smallest leak that would be found 95 in 100 times; NaN where there are too few queries
+    significant: bool  # whether it is above chance beyond luck
+    detectable: float  # the smallest leak that would be found 95 in 100 times; NaN where there are too few queries
     shuffles: int
 
     @property
-    def says(self) -> bool:
+    def conclusive(self) -> bool:
         """Whether there are enough queries to say anything."""
         return self.above_chance.has_interval
 
     @property
     def passed(self) -> bool:
         """Whether no leak was found, which does not mean that one could have been."""
-        return not self.alarm
+        return not self.significant
 
 
 def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -121,10 +121,10 @@ def permutation_test(
             work.advance(1)
             return found, _by_chance(task, found, rows)
 
-        return repeat(task, draw, shuffles)
+        return confirm(task, draw, shuffles)
 
 
-def repeat(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
+def confirm(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
     """Make a trial, and once more if it raises an alarm; see `permutation_test`.
 
     Args:
@@ -134,7 +134,9 @@ def repeat(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
         shuffles: how often; None for as many as it takes.
     """
     trial = _try(task, draw, shuffles, 0, _ALARM)
-    return _try(task, draw, trial.shuffles, trial.shuffles, _CONFIRMED) if trial.alarm else trial
+    return (
+        _try(task, draw, trial.shuffles, trial.shuffles, _CONFIRMED) if trial.significant else trial
+    )
 
 
 def _try(
@@ -143,8 +145,8 @@ def _try(
     """Make one trial on the shuffles from number `first` on; so many standard errors above chance are an alarm."""
     drawn = [draw(first + number) for number in range(shuffles or _FIRST_SHUFFLES)]
     trial = _judge(task, drawn, errors)
-    if shuffles is None and trial.says:
-        enough = math.ceil(len(drawn) * (trial.visible / SEEN) ** 2)
+    if shuffles is None and trial.conclusive:
+        enough = math.ceil(len(drawn) * (trial.detectable / TARGET_LEAK) ** 2)
         drawn += [draw(first + number) for number in range(len(drawn), min(enough, MOST_SHUFFLES))]
         trial = _judge(task, drawn, errors)
     return trial
@@ -210,7 +212,7 @@ def _by_chance(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     return Counts(task, counts.queries, values, counts.groups)
 
 
-def repeated_pairs(examples: pd.DataFrame) -> int:
+def count_repeated_pairs(examples: pd.DataFrame) -> int:
     """How many pairs of query text and product are judged more than once among the training rows."""
     train = examples[examples["split"] == "train"]
     text = {query: normalise(query) for query in train["query"].unique()}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.analysis.html import embed, read_asset, read_sources, readable
+from competition.analysis.html import display_text, read_asset, script_json, source_hash
 from competition.core.fingerprint import fingerprint
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import FIELDS
@@ -27,7 +27,7 @@ LENGTHS = {
 _COLUMNS = ("id", "rank", "given", "suggested", "quality", "dropped", "locale", *LENGTHS, "verdict")
 
 
-def inspection_page(
+def render_review_page(
     run: str,
     rows: str,
     noise: pd.DataFrame,
@@ -80,7 +80,7 @@ def worst_rows(noise: pd.DataFrame, verdicts: pd.DataFrame, count: int = SHOWN) 
 
 def _cells(row: dict[Any, Any]) -> list[Any]:
     """The cells of `_COLUMNS`; ids are text, since JavaScript's numbers are exact up to 2^53 only."""
-    texts = {name: readable(row[name], length) for name, length in LENGTHS.items()}
+    texts = {name: display_text(row[name], length) for name, length in LENGTHS.items()}
     rank = None if pd.isna(row["rank"]) else int(row["rank"])
     shown = {
         **row,
@@ -97,8 +97,8 @@ def _assemble(audit: dict[str, Any]) -> str:
     style, script = read_asset("base.css", "inspection.css"), read_asset("rows.js", "controls.js")
     return Template(read_asset("inspection.html")).substitute(
         style=style,
-        style_hash=read_sources(style),
+        style_hash=source_hash(style),
         script=script,
-        script_hash=read_sources(script),
-        data=embed(audit),
+        script_hash=source_hash(script),
+        data=script_json(audit),
     )

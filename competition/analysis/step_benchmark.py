@@ -44,15 +44,18 @@ class StepTimes:
     memory: int  # bytes at the peak, with the tokens of all rows
 
 
-def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int) -> StepTimes:
+def benchmark_steps(
+    pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int
+) -> StepTimes:
     """Try a recipe out, for no more than `steps`, all that are to be done; what has to be written goes to `folder`.
 
     Raises:
         InputError: the encoder would have to be downloaded first.
     """
     from competition.models.encoder.model import RelevanceModel
-    from competition.training.finetune import Corpus, tune
-    from competition.training.footprint import peak_memory
+    from competition.training.corpus import Corpus
+    from competition.training.device import peak_memory
+    from competition.training.finetune import fine_tune
     from competition.training.loop import Log, make_accelerator
     from competition.training.oom import Budget
     from competition.training.predict import predict
@@ -67,7 +70,7 @@ def measure(pipeline: Pipeline, recipe: EncoderRecipe, folder: Path, steps: int)
     accelerator, watch = make_accelerator(precision=recipe.precision), _Stopwatch(steps)
     model = RelevanceModel.make(recipe, sources, seed=0)
     with suppress(_Enough):
-        tune(
+        fine_tune(
             accelerator, model, recipe, sample, 0, watch, Log(folder / "log.jsonl"), lambda *_: None
         )
     began = time.monotonic()

@@ -12,7 +12,7 @@ from competition.core.errors import CompError
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.leakage import Verdict
+    from competition.analysis.leakage import Outcome
 
 
 @app.command(
@@ -48,13 +48,18 @@ def audit_leaks(
     Runs whose recipe learns from labels that it is scored on are approximate. --deep measures by how
     much that inflates their scores, and `comp run` and `comp report` then show it.
     """
-    from competition.analysis.leakage import audit
+    from competition.analysis.leakage import audit_leaks
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    findings = list(audit(pipeline, names or pipeline.wanted(), shuffles, deep))
+    findings = list(audit_leaks(pipeline, names or pipeline.wanted(), shuffles, deep))
     rows = [
-        [found.what, OutputCell(found.passed, style=style, text=text), found.said, found.verdict]
+        [
+            found.subject,
+            OutputCell(found.passed, style=style, text=text),
+            found.message,
+            found.verdict,
+        ]
         for found in findings
         for text, style in [_LOOKS[found.verdict]]
     ]
@@ -77,14 +82,14 @@ def audit_leaks(
     console.print(f"{verdicts['ok']} of {len(rows)} checks passed; {', '.join(left)}.")
 
 
-_LOOKS: dict["Verdict", tuple[str, str]] = {
+_LOOKS: dict["Outcome", tuple[str, str]] = {
     "ok": ("ok", "green"),
     "look": ("LOOK", "bold red"),
     "approximate": ("approximate", "yellow"),
     "cannot say": ("undecided", "yellow"),
     "not tried": ("not run", "yellow"),
 }
-_LEFT: dict["Verdict", str] = {
+_LEFT: dict["Outcome", str] = {
     "approximate": "for runs whose scores are approximate",
     "cannot say": "undecided, because there are too few queries",
     "not tried": "not run",

@@ -213,12 +213,14 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     """Write the page on which people review the worst rows, and print which reviews the audit follows."""
     import webbrowser
 
-    from competition.analysis.review_page import inspection_page
+    from competition.analysis.review_page import render_review_page
     from competition.noise.reviews import describe_reviews
 
     verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
     examples, products = pipeline.maker.examples, pipeline.maker.products
-    write_text(page, inspection_page(run, pipeline.card.train, flags, verdicts, examples, products))
+    write_text(
+        page, render_review_page(run, pipeline.card.train, flags, verdicts, examples, products)
+    )
     if len(verdicts):
         kept = pipeline.workspace.verdicts(run)
         console.print(

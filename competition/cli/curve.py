@@ -12,7 +12,7 @@ from competition.core.console import console, progress
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.learning_curve import Point
+    from competition.analysis.learning_curve import CurvePoint
 
 
 @app.command(epilog=help_epilog("comp curve --queries 30 --queries 40"))
@@ -40,13 +40,13 @@ def curve(
 
     Each size includes the smaller ones, and all sizes are scored on the same held-out rows.
     """
-    from competition.analysis.learning_curve import Curve, meaning
-    from competition.analysis.report.charts import learning_curves
+    from competition.analysis.learning_curve import LearningCurve, describe_points
+    from competition.analysis.report.charts import plot_learning_curves
     from competition.pipeline.execute import execute
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
-    found = Curve.plan(space, queries or (), ensemble)
+    found = LearningCurve.plan(space, queries or (), ensemble)
     execute(space, found.steps())
     with progress("comparison"):
         points = found.points()
@@ -56,15 +56,17 @@ def curve(
         for task, of_task in shown.items()
         if of_task
     }
-    found.write(points, learning_curves(found.ensemble, panels))
+    found.write(points, plot_learning_curves(found.ensemble, panels))
     for of_task in filter(None, shown.values()):
         _show(of_task, found.floor)
     for of_task in filter(None, shown.values()):
-        console.print(meaning(of_task, found.floor))
+        console.print(describe_points(of_task, found.floor))
     console.print(f"Table: {found.path}    Picture: {found.path.with_suffix('.svg')}")
 
 
-def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, float, float]]]]:
+def _lines(
+    points: Sequence["CurvePoint"],
+) -> dict[str, list[tuple[int, tuple[float, float, float]]]]:
     """Return model -> training queries and score with its interval."""
     lines: dict[str, list[tuple[int, tuple[float, float, float]]]] = {}
     for point in points:
@@ -75,7 +77,7 @@ def _lines(points: Sequence["Point"]) -> dict[str, list[tuple[int, tuple[float, 
     return lines
 
 
-def _show(points: Sequence["Point"], floor: str) -> None:
+def _show(points: Sequence["CurvePoint"], floor: str) -> None:
     from competition.scoring.tasks import TASKS
 
     first = points[0]

@@ -15,14 +15,14 @@ def doctor(workspace: WorkspaceOption = HERE) -> None:
 
     The exit code is 1 if something would stop `comp run`, else 0.
     """
-    from competition.analysis.doctor import examine
+    from competition.analysis.doctor import diagnose
 
     rows: list[list[object]] = []
     stops = 0
-    for found in examine(workspace):
+    for found in diagnose(workspace):
         text, style = _LOOKS[found.level]
         level = OutputCell(found.level, style=style, text=text)
-        rows.append([level, found.what, found.said, found.mend])
+        rows.append([level, found.subject, found.message, found.fix])
         stops += found.level == "stop"
 
     header = {"level": "", "what": "check", "said": "result", "mend": "fix"}

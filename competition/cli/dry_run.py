@@ -6,14 +6,14 @@ from competition.cli.output import OutputCell, show_table
 from competition.core.console import console, warn
 
 if TYPE_CHECKING:
-    from competition.analysis.cost import Forecast
+    from competition.analysis.cost import CostEstimate
     from competition.pipeline.execute import Step
     from competition.pipeline.steps import Pipeline
 
 
 def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     """Show the steps of a recipe, or of one fold, that are not done, with time and memory on this device."""
-    from competition.analysis.cost import forecast
+    from competition.analysis.cost import estimate_cost
     from competition.config.recipe import EncoderRecipe
 
     recipe = pipeline.member(name)
@@ -24,7 +24,7 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     found = None
     if isinstance(recipe, EncoderRecipe) and to_train:
         console.print("Measuring a few real steps on this device; nothing is written.")
-        found = forecast(pipeline, recipe, to_train)
+        found = estimate_cost(pipeline, recipe, to_train)
     header = {
         "step": "step",
         "state": "",
@@ -55,7 +55,7 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         warn("this needs more memory than is free: lower token_budget.")
 
 
-def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list[object]]:
+def _rows(steps: "list[Step]", name: str, found: "CostEstimate | None") -> list[list[object]]:
     costs = {f"train {name} fold {cost.fold}": cost for cost in found.folds} if found else {}
     rows: list[list[object]] = []
     for step in steps:
@@ -68,7 +68,7 @@ def _rows(steps: "list[Step]", name: str, found: "Forecast | None") -> list[list
     return rows
 
 
-def _about(found: "Forecast") -> dict[str, object]:
+def _about(found: "CostEstimate") -> dict[str, object]:
     return {
         "device": found.device,
         "seconds": found.seconds,

@@ -21,10 +21,10 @@ def report(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write one HTML page that works offline: scores, differences, errors, training and cost of all runs."""
-    from competition.analysis.report.page import report_page
+    from competition.analysis.report.page import render_report
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     page = out or space.report
-    write_text(page, report_page(Pipeline(space)))
+    write_text(page, render_report(Pipeline(space)))
     console.print(f"{page}: open it in a browser.")

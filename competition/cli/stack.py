@@ -13,7 +13,7 @@ from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.analysis.ensemble_study import Stacks
+    from competition.analysis.ensemble_study import EnsembleStudy
 
 
 @app.command(epilog=help_epilog("comp stack blend", "comp stack blend.greedy --only"))
@@ -38,13 +38,13 @@ def stack(
     """
     import pandas as pd
 
-    from competition.analysis.ensemble_study import Stacks
+    from competition.analysis.ensemble_study import EnsembleStudy
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    stacks = Stacks(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
+    stacks = EnsembleStudy(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
     made = execute(space, stacks.steps())
     with progress("comparison"):
         tables = stacks.tables()
@@ -59,7 +59,7 @@ def stack(
     console.print(f"Table: {stacks.path}")
 
 
-def _show_learned(stacks: "Stacks") -> None:
+def _show_learned(stacks: "EnsembleStudy") -> None:
     """Show the weights of the members, or of trees the features with the largest gain."""
     from competition.analysis.ensemble_study import mean_importance, mean_weights
 

@@ -34,7 +34,7 @@ from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import KINDS, TASKS, target
 
 if TYPE_CHECKING:
-    from competition.training.finetune import Corpus
+    from competition.training.corpus import Corpus
 
 _PACKAGES = (
     "accelerate",
@@ -214,7 +214,7 @@ class Runs(Materials):
         return predict_lexical(booster, self.lexical_features, ids)
 
     def _corpus_of(self, recipe: EncoderRecipe, fold: FoldPlan) -> "Corpus":
-        from competition.training.finetune import Corpus
+        from competition.training.corpus import Corpus
 
         assert fold.sources is not None  # every encoder recipe has them
         units = "char3" in recipe.features

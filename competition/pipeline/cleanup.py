@@ -5,7 +5,7 @@ from pathlib import Path
 from competition.core.json_files import read_manifest
 from competition.core.parquet import read_fingerprint
 from competition.core.workspace import ALL, Workspace
-from competition.training.checkpoint_index import inputs_of
+from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
 def stale_checkpoints(workspace: Workspace) -> tuple[list[Path], list[str]]:
@@ -27,7 +27,9 @@ def stale_checkpoints(workspace: Workspace) -> tuple[list[Path], list[str]]:
 
 def _is_done(workspace: Workspace, folder: Path) -> bool:
     made = _made_from(workspace, folder.parent.name, folder.name)
-    return made is not None and inputs_of(folder) <= {made}  # from a damaged card, nothing goes on
+    return made is not None and checkpoint_fingerprints(folder) <= {
+        made
+    }  # from a damaged card, nothing goes on
 
 
 def _made_from(workspace: Workspace, name: str, part: str) -> str | None:

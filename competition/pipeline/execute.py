@@ -8,7 +8,7 @@ from pathlib import Path
 from competition.core import distributed
 from competition.core.console import console
 from competition.core.workspace import DATA, Workspace
-from competition.training.checkpoint_index import inputs_of
+from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Step:
         recorded = self.recorded()
         if recorded == self.inputs:
             return "done"
-        if self.checkpoints is not None and self.inputs in inputs_of(self.checkpoints):
+        if self.checkpoints is not None and self.inputs in checkpoint_fingerprints(
+            self.checkpoints
+        ):
             return "begun"
         return "missing" if recorded is None else "stale"
 

@@ -101,7 +101,8 @@ class RunModels:
         )
 
     def _by_encoder(self, recipe: EncoderRecipe, new: PreparedRows) -> pd.DataFrame:
-        from competition.training.finetune import Corpus, predict_fold
+        from competition.training.corpus import Corpus
+        from competition.training.finetune import predict_fold
 
         examples = new.with_context if recipe.query_context else new.rows.examples
         as_it_is = recipe.model_copy(update={"query_context": False, "rebalance": False})

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from competition.core.signals import critical_section
-from competition.training.checkpoints import State, named, tensors_of
-from competition.training.model_files import snapshot
+from competition.training.checkpoints import State, add_prefix, select_prefix
+from competition.training.model_files import copy_weights
 
 
 class BestEpoch:
@@ -20,11 +20,11 @@ class BestEpoch:
         self.held_out = pd.DataFrame()
         self.weights: dict[str, Tensor] = {}
 
-    def offer(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
+    def update(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
         """An epoch; of two that score the same, the earlier one is better."""
         if not self.weights or not self._best or score > self.score:
             with critical_section():
-                self.score, self.held_out, self.weights = score, held_out, snapshot(model)
+                self.score, self.held_out, self.weights = score, held_out, copy_weights(model)
 
     def state(self) -> State:
         """The weights and the outputs of the held-out rows, by id."""
@@ -36,14 +36,17 @@ class BestEpoch:
             "outputs": torch.from_numpy(outputs.to_numpy(copy=True)),
         }
         return State(
-            named("weights", self.weights) | rows,
+            add_prefix("weights", self.weights) | rows,
             {"score": self.score, "columns": list(outputs.columns)},
         )
 
     def restore(self, state: State) -> None:
         """Be as one was when `state` was taken."""
         if state.values:
-            self.score, self.weights = state.values["score"], tensors_of("weights", state.tensors)
+            self.score, self.weights = (
+                state.values["score"],
+                select_prefix("weights", state.tensors),
+            )
             self.held_out = pd.DataFrame(
                 state.tensors["outputs"].numpy(), columns=state.values["columns"]
             )

@@ -9,7 +9,7 @@ FORMAT = 2  # raise it when training goes on otherwise: older checkpoints are th
 CARD = "state.json"
 
 
-def inputs_of(folder: Path) -> set[str]:
+def checkpoint_fingerprints(folder: Path) -> set[str]:
     """What the checkpoints below a folder were made from, as far as this version can go on from them.
 
     Another process may be writing and removing them meanwhile.

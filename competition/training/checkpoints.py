@@ -47,7 +47,7 @@ class Stateful(Protocol):
         """Be as one was when `state` was taken."""
 
 
-def tensors_of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def select_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix/`, without it."""
     return {
         name.removeprefix(f"{prefix}/"): t
@@ -56,7 +56,7 @@ def tensors_of(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def named(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with `prefix/` before their names."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 
@@ -99,7 +99,7 @@ class Checkpoints:
             tensors = {
                 k: t
                 for name, state in states.items()
-                for k, t in named(name, state.tensors).items()
+                for k, t in add_prefix(name, state.tensors).items()
             }
             save_file(
                 {name: _stored(tensor) for name, tensor in sorted(tensors.items())},
@@ -126,7 +126,7 @@ class Checkpoints:
             return False
         tensors, card = load_file(self.found / _TENSORS), read_json(self.found / CARD)
         for name, part in self._parts.items():
-            part.restore(State(tensors_of(name, tensors), card["values"][name]))
+            part.restore(State(select_prefix(name, tensors), card["values"][name]))
         return True
 
     def _newest(self) -> Path | None:

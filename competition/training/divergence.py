@@ -52,7 +52,7 @@ def advice(recipe: Optimised) -> str:
     return f"lower {lower}, or raise warmup ({recipe.warmup:g})"
 
 
-def way_out(recipe: EncoderRecipe) -> str:
+def constant_output_advice(recipe: EncoderRecipe) -> str:
     """Return what to change of a recipe whose outputs do not depend on the text, as a sentence without a full stop."""
     return f"The rate may be too high or the steps too few: try {advice(recipe)}"
 

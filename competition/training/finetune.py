@@ -1,9 +1,9 @@
 """One fold of one recipe: handed rows, it trains and returns predictions; it knows neither `oof/` nor noise."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,139 +18,22 @@ from competition.core.console import Progress, progress, warn
 from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.parquet import mean_by_id
-from competition.data import augment
-from competition.data.augment import Augmented
-from competition.data.folds import normalise
-from competition.data.pairs import Pairs, views
-from competition.data.query_context import with_context
 from competition.data.targets import Targets
-from competition.data.token_store import NOTHING, Stored
-from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.encoder import check_length, load_tokenizer
 from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring import tasks
 from competition.scoring.collapse import Spread
 from competition.training.batches import Rows, collate
 from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints
-from competition.training.divergence import Diverged, check_weights, way_out
+from competition.training.corpus import Corpus
+from competition.training.divergence import Diverged, check_weights, constant_output_advice
 from competition.training.gradients import BatchGradients, Sample
-from competition.training.loop import Enough, Log, fit, make_accelerator
+from competition.training.loop import Log, StopTraining, fit, make_accelerator
 from competition.training.model_files import load_model, save_model
 from competition.training.oom import Budget
 from competition.training.predict import predict
 
 PROBE = 256  # training rows by which cosines are standardised, and that are looked at where no row is held out
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """All examples as pairs for one recipe, and behind them the augmented rows; its folds share it."""
-
-    examples: pd.DataFrame
-    pairs: Pairs
-    source: (
-        Rows  # (rows,) the position of the example that each row was made from; an example's own
-    )
-    asked: Rows  # (rows,) equal for rows whose normalised queries are equal, before any context
-
-    @classmethod
-    def make(
-        cls,
-        recipe: EncoderRecipe,
-        sources: Sources,
-        examples: pd.DataFrame,
-        products: pd.DataFrame,
-        translations: Mapping[str, str] | None = None,
-        stored: Stored = NOTHING,
-    ) -> "Corpus":
-        """Tokenise `examples` and what `recipe` makes of them, as far as that is not stored.
-
-        Args:
-            recipe: what is read of a pair, and which rows are added.
-            sources: the encoder, and the vocabulary of recipes with features.
-            examples: all rows.
-            products: the catalogue.
-            translations: of `augment.texts_to_translate`, for recipes that add translated rows.
-            stored: the tokens, and the 3-grams of products, that were made before.
-
-        Raises:
-            InputError: the recipe's `max_length` is more than the encoder reads.
-        """
-        check_length(sources.encoder, recipe.max_length, recipe.name)
-        tokenizer = load_tokenizer(sources.encoder)
-        vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
-        all_rows, queries = _augmented(recipe, examples, products, translations)
-        texts = views(recipe.architecture, recipe.field_order)
-        units = "char3" in recipe.features
-        pairs = Pairs.make(
-            tokenizer,
-            all_rows.examples,
-            all_rows.products,
-            texts,
-            recipe.max_length,
-            vocabulary,
-            units,
-            stored,
-        )
-        source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
-        return cls(
-            all_rows.examples,
-            pairs,
-            source,
-            pd.factorize(np.array(queries, object))[0].astype(np.int64),
-        )
-
-    def sample(
-        self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, lesson: Targets | None = None
-    ) -> Sample:
-        """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them.
-
-        An augmented row whose query, translated, is that of a row at `evaluated` is left out.
-        Examples teach `lesson`, in the order of `train`, or their labels alone; an augmented row
-        teaches what its source does.
-        """
-        made = (self.source != np.arange(len(self.source))) & np.isin(self.source, train)
-        added = np.flatnonzero(made & ~np.isin(self.asked, self.asked[evaluated]))
-        rows = np.concatenate([train, added])
-        weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
-        if lesson is None:
-            return Sample(
-                self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight
-            )
-        place = np.zeros(len(self.source), np.int64)
-        place[train] = np.arange(len(train))
-        taught = place[self.source[rows]]
-        return Sample(self.pairs, rows, lesson.target[taught], weight * lesson.weight[taught])
-
-
-def _augmented(
-    recipe: EncoderRecipe,
-    examples: pd.DataFrame,
-    products: pd.DataFrame,
-    translations: Mapping[str, str] | None,
-) -> tuple[Augmented, list[str]]:
-    """The examples as a recipe reads them, behind them the rows that it adds; and each row's normalised query."""
-    new = []
-    normalised = {text: normalise(text) for text in examples["query"].unique()}
-    query = pd.Series(
-        [normalised[text] for text in examples["query"]], index=examples["example_id"]
-    )
-    queries = query.tolist()
-    if translations is not None:
-        translated = augment.translate(examples, products, translations)
-        queries += [normalise(text) for text in translated.examples["query"]]
-        if recipe.query_context:  # of the translated candidates
-            context = with_context(translated.examples, translated.products)
-            translated = replace(translated, examples=context)
-        new.append(translated)
-    if recipe.query_context:
-        examples = with_context(examples, products)
-    if recipe.rebalance:  # pieces keep the context of the whole list: only scarce rows are split
-        new.append(augment.split_long(examples, products))
-        queries += query.loc[pd.Index(new[-1].source)].tolist()
-    return augment.append(examples, products, new), queries
 
 
 @dataclass(frozen=True)
@@ -235,7 +118,7 @@ def predict_fold(
     return mean_by_id(outputs)
 
 
-def tune(
+def fine_tune(
     accelerator: Accelerator,
     model: RelevanceModel,
     recipe: EncoderRecipe,
@@ -314,15 +197,16 @@ def _train_seed(
             fault = Spread.of(probe, corpus.examples).fault
             if recipe.weights == "best" or epoch + 1 == recipe.epochs or fault:
                 check_weights(name, evaluated, recipe)
-                kept.offer(value, outputs, evaluated)
+                kept.update(value, outputs, evaluated)
             if fault:
-                warn(
-                    f"{name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {way_out(recipe)}."
-                )
-                raise Enough
+                hint = constant_output_advice(recipe)
+                warn(f"{name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {hint}.")
+                raise StopTraining
 
         try:
-            tune(accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints)
+            fine_tune(
+                accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints
+            )
         except Diverged as fault:
             if not kept.weights:
                 raise

@@ -20,7 +20,7 @@ from competition.models.encoder.pretraining_card import Losses
 from competition.models.encoder.pretraining_model import PretrainingModel
 from competition.training.batches import Rows
 from competition.training.oom import Budget
-from competition.training.pretraining_gradients import to_device
+from competition.training.pretraining_gradients import collate_texts
 
 MASKINGS = 5  # of each title, so that the measure is steadier
 
@@ -59,7 +59,7 @@ class HeldOutTitles:
         sums = np.zeros((len(lengths), 2))
 
         def measure(rows: Rows) -> None:
-            batch = to_device(
+            batch = collate_texts(
                 self.texts, rows, self.special, int(lengths.max()), accelerator.device
             )
             losses = model("mlm", batch)["token"].double().cpu().numpy()

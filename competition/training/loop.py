@@ -24,14 +24,13 @@ from competition.core.signals import (
     raise_pending,
 )
 from competition.training.checkpoints import Checkpoints
-from competition.training.footprint import peak_memory
+from competition.training.device import PreciseAccelerator, peak_memory
 from competition.training.optimizer import Gradients, Model, TrainingState
-from competition.training.precision import PreciseAccelerator
 
 LOG_EVERY = 50  # optimiser steps
 
 
-class Enough(Exception):
+class StopTraining(Exception):
     """What an evaluation raises to end a training behind this epoch."""
 
 
@@ -178,6 +177,6 @@ def _train(
             try:
                 after_epoch(loop.epochs, loop.evaluated())
                 loop.epochs += 1
-            except Enough:
+            except StopTraining:
                 loop.epochs = loop.recipe.epochs
             keep(loop.epochs == loop.recipe.epochs)

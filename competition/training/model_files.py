@@ -24,7 +24,7 @@ def model_folder(folder: Path, seed: int) -> Path:
     return folder / f"seed-{seed}"
 
 
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
     """A copy of a model's weights as they are now, where a GPU's memory is not needed for it."""
     return {
         name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()

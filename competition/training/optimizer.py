@@ -15,11 +15,17 @@ from competition.config.recipe import Optimised
 from competition.core import distributed
 from competition.core.signals import pending
 from competition.training.batches import Rows, epoch_batches
-from competition.training.checkpoints import State, named, tensors_of
+from competition.training.checkpoints import State, add_prefix, select_prefix
 from competition.training.divergence import LossWatch
 from competition.training.oom import halved
-from competition.training.regularization import averaged
-from competition.training.sharding import gather_tensors, parts_of, put_parts, put_whole, split
+from competition.training.regularization import make_average
+from competition.training.sharding import (
+    gather_tensors,
+    parts_of,
+    put_parts,
+    put_whole,
+    shard_model,
+)
 
 _ENCODER = "encoder."  # what the names of the encoder's weights begin with
 _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a weight's name is that of its layer
@@ -119,11 +125,11 @@ class TrainingState(Generic[Model]):
             torch.device("cpu") if self.is_sharded else accelerator.device
         )  # parts come to the device one by one
         self._trained = copy.deepcopy(model) if self.is_sharded else model.to(here)
-        self._average = averaged(self._trained, recipe.ema, here) if recipe.ema else None
+        self._average = make_average(self._trained, recipe.ema, here) if recipe.ema else None
         if self.is_sharded:  # behind the copies, since what is split cannot be copied
-            split(self._trained, accelerator)
+            shard_model(self._trained, accelerator)
             if self._average is not None:
-                split(self._average.module, accelerator)
+                shard_model(self._average.module, accelerator)
         optimizer = make_optimizer(self._trained, recipe)
         self._wrapped = accelerator.prepare_model(self._trained, evaluation_mode=self.is_sharded)
         self._optimizer = accelerator.prepare(optimizer)
@@ -218,11 +224,11 @@ class TrainingState(Generic[Model]):
         values = {"step": self.step, "epochs": self.epochs, "token_budget": budget}
         if self.epochs == self.recipe.epochs:
             return State(values=values)  # nothing is trained any more
-        tensors = named("model", gather_tensors(self._trained.state_dict()))
+        tensors = add_prefix("model", gather_tensors(self._trained.state_dict()))
         if self._average is not None:
-            tensors |= named("average", gather_tensors(self._average.state_dict()))
+            tensors |= add_prefix("average", gather_tensors(self._average.state_dict()))
         for number, moments in self._optimizer.state_dict()["state"].items():
-            tensors |= named(f"optimizer/{number}", gather_tensors(moments))
+            tensors |= add_prefix(f"optimizer/{number}", gather_tensors(moments))
         return State(tensors, values)
 
     def restore(self, state: State) -> None:
@@ -233,10 +239,10 @@ class TrainingState(Generic[Model]):
         )
         if self.epochs == self.recipe.epochs:
             return
-        put_parts(self._trained, tensors_of("model", state.tensors))
+        put_parts(self._trained, select_prefix("model", state.tensors))
         if self._average is not None:
-            put_parts(self._average, tensors_of("average", state.tensors))
-        content, moments = self._optimizer.state_dict(), tensors_of("optimizer", state.tensors)
+            put_parts(self._average, select_prefix("average", state.tensors))
+        content, moments = self._optimizer.state_dict(), select_prefix("optimizer", state.tensors)
         trained = [
             parameter for group in self._optimizer.param_groups for parameter in group["params"]
         ]
@@ -244,6 +250,6 @@ class TrainingState(Generic[Model]):
             name.partition("/")[0] for name in moments
         )  # in the same order on all processes
         content["state"] = {
-            int(n): parts_of(tensors_of(n, moments), trained[int(n)]) for n in numbers
+            int(n): parts_of(select_prefix(n, moments), trained[int(n)]) for n in numbers
         }
         self._optimizer.load_state_dict(content)

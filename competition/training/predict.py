@@ -14,7 +14,8 @@ from competition.training.batches import Rows, collate, shard
 from competition.training.divergence import Diverged
 from competition.training.oom import Budget
 
-ON_CPUS = 4_096  # tokens at a time, at most: of more, what passes from layer to layer does not stay in a CPU's cache
+# Of more tokens at a time, what passes from layer to layer does not stay in a CPU's cache.
+MAX_TOKENS_ON_CPU = 4_096
 
 
 def predict(
@@ -45,7 +46,7 @@ def predict(
     """
     columns = list(KINDS[model.kind].outputs)
     if accelerator.device.type == "cpu":
-        budget.tokens = min(budget.tokens, ON_CPUS)
+        budget.tokens = min(budget.tokens, MAX_TOKENS_ON_CPU)
     mine = shard(rows, accelerator.process_index, accelerator.num_processes)
     ids, found = [np.empty(0, np.int64)], []
 

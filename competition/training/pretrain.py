@@ -33,11 +33,11 @@ from competition.models.encoder.pretraining_card import (
     write_card,
 )
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
-from competition.training.checkpoints import Checkpoints, State, named, tensors_of
+from competition.training.checkpoints import Checkpoints, State, add_prefix, select_prefix
 from competition.training.divergence import Diverged, advice
 from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import Log, fit, make_accelerator
-from competition.training.model_files import snapshot
+from competition.training.model_files import copy_weights
 from competition.training.oom import Budget
 from competition.training.pretraining_gradients import PretrainingGradients
 
@@ -183,7 +183,7 @@ class _Watch:
             self.epochs.append(epoch)
             self.losses.append(losses)
             if best_epoch(self.epochs) is epoch:
-                self.weights = snapshot(model)
+                self.weights = copy_weights(model)
         self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
         console.print(
             f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}"
@@ -199,14 +199,14 @@ class _Watch:
         losses = {
             str(number): torch.from_numpy(of_titles) for number, of_titles in enumerate(self.losses)
         }
-        tensors = named("losses", losses) | named("weights", self.weights)
+        tensors = add_prefix("losses", losses) | add_prefix("weights", self.weights)
         return State(tensors, {"learned": [epoch.learned for epoch in self.epochs]})
 
     def restore(self, state: State) -> None:
         """Be as one was when `state` was taken."""
-        learned, losses = state.values["learned"], tensors_of("losses", state.tensors)
+        learned, losses = state.values["learned"], select_prefix("losses", state.tensors)
         self.losses = [losses[str(number)].numpy() for number in range(len(losses))]
         self.epochs = [
             Epoch(n, mlm_loss(losses), learned[n]) for n, losses in enumerate(self.losses)
         ]
-        self.weights = tensors_of("weights", state.tensors)
+        self.weights = select_prefix("weights", state.tensors)

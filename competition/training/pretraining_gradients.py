@@ -19,11 +19,11 @@ from competition.models.encoder.pretraining_model import (
     mean_pooled,
 )
 from competition.training.batches import Rows, micro_batches, pad, shard
-from competition.training.checkpoints import State, named, tensors_of
+from competition.training.checkpoints import State, add_prefix, select_prefix
 from competition.training.momentum import Momentum, Queue
 
 
-def to_device(
+def collate_texts(
     texts: Texts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device
 ) -> Batch:
     """The texts of `rows` with their targets, padded."""
@@ -120,23 +120,24 @@ class PretrainingGradients:
 
     def state(self) -> State:
         """What steps change beside the model: the epoch's losses, the momentum encoder and its queue."""
-        tensors = named(
+        tensors = add_prefix(
             "losses", {name: torch.stack(values) for name, values in self.losses.items() if values}
         )
         if "contrastive" in self.examples.tasks:
-            tensors |= named("momentum", self.momentum.copy.state_dict())
-            tensors |= named("queue", {"keys": self.queue.keys, "same": self.queue.same})
+            tensors |= add_prefix("momentum", self.momentum.copy.state_dict())
+            tensors |= add_prefix("queue", {"keys": self.queue.keys, "same": self.queue.same})
         return State(tensors)
 
     def restore(self, state: State) -> None:
         """Be as one was when `state` was taken."""
         device = self.accelerator.device
         self.losses = {
-            n: list(values.to(device)) for n, values in tensors_of("losses", state.tensors).items()
+            n: list(values.to(device))
+            for n, values in select_prefix("losses", state.tensors).items()
         }
         if "contrastive" in self.examples.tasks:
-            self.momentum.copy.load_state_dict(tensors_of("momentum", state.tensors))
-            queue = tensors_of("queue", state.tensors)
+            self.momentum.copy.load_state_dict(select_prefix("momentum", state.tensors))
+            queue = select_prefix("queue", state.tensors)
             self.queue.keys, self.queue.same = queue["keys"].to(device), queue["same"].to(device)
 
     def _predict(self, task: str, texts: Texts, step: int) -> Tensor:
@@ -188,7 +189,7 @@ class PretrainingGradients:
         return self.recipe.contrastive * loss.detach()
 
     def _batch(self, texts: Texts, rows: Rows) -> Batch:
-        return to_device(
+        return collate_texts(
             texts, rows, self.examples.special, self.recipe.max_length, self.accelerator.device
         )
 

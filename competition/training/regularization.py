@@ -21,7 +21,7 @@ def ema_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
-def averaged(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
+def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
     """A copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
 
     Call `update_parameters(model)` after each step. Make it before Accelerate wraps the model's

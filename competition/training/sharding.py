@@ -21,7 +21,7 @@ from competition.core import distributed
 from competition.models.encoder.unpadded import METHOD, by_method
 
 
-def split(model: Any, accelerator: Accelerator) -> None:
+def shard_model(model: Any, accelerator: Accelerator) -> None:
     """Leave this process's part of every parameter of a RelevanceModel, on its device; it cannot be copied any more.
 
     Models of the same shapes are split alike. In a pass, the token table and each layer are

@@ -67,7 +67,7 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
     )
     pipeline = Pipeline(space)
     recipe = pipeline.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
-    found = module.forecast(pipeline, recipe, range(5))  # type: ignore[arg-type]
+    found = module.estimate_cost(pipeline, recipe, range(5))  # type: ignore[arg-type]
     examples = pipeline.maker.examples
     train, test = ((examples["split"] == split).sum() for split in ("train", "test"))
     assert sum(train - cost.rows for cost in found.folds) == train  # each row is held out once
@@ -95,10 +95,10 @@ def test_the_precision_is_that_of_the_recipe(
 ) -> None:
     monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
     monkeypatch.setattr(
-        "competition.training.precision.computes_in_bf16", lambda asked: asked == "fast"
+        "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
     recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
-    found = module.forecast(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
+    found = module.estimate_cost(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
     assert found.device.precision == ("bf16" if precision == "fast" else "fp32")
 
 
@@ -159,7 +159,7 @@ def test_the_trial_is_no_longer_than_the_training(
     asked: list[int] = []
     monkeypatch.setattr(module, "measure", lambda *given: asked.append(given[-1]) or TRIAL)
     pipeline = Pipeline(space)
-    found = module.forecast(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
+    found = module.estimate_cost(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
     assert asked == [found.folds[0].steps]
 
 

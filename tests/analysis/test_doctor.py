@@ -85,7 +85,7 @@ def test_a_cpu_with_bf16_says_what_computes_in_it(
         (False, "fp32"),
     ):
         monkeypatch.setattr(
-            "competition.training.precision.computes_in_bf16", lambda _, known=known: known
+            "competition.training.device.computes_in_bf16", lambda _, known=known: known
         )
         assert health(space, 0)["precision"]["said"] == said
 

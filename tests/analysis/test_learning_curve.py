@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.analysis.learning_curve import Curve, Point, meaning
+from competition.analysis.learning_curve import CurvePoint, LearningCurve, describe_points
 from competition.config.recipe import EnsembleRecipe, Recipe
 from competition.core.workspace import Workspace
 from competition.data import folds, store
@@ -142,7 +142,7 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
             examples["label"] = examples["label"].mask(changed, wrong)
             examples["substitute"] = (examples["label"] == "substitute").astype("boolean")
             store.save(workspace, examples, store.load_products(workspace), "test")
-        curve = Curve.plan(workspace, [FEW])
+        curve = LearningCurve.plan(workspace, [FEW])
         pipeline = curve.pipeline
         names = pipeline.order(curve.sizes[0].recipes.values())
         execute(workspace, [step for name in names for step in pipeline.run_steps(name)])
@@ -156,7 +156,7 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
 def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     settings = SETTINGS.replace('"c1"]', '"c1", "r2"]')
     workspace = make_workspace(tmp_path / "w", settings=settings)
-    curve = Curve.plan(workspace, [FEW])
+    curve = LearningCurve.plan(workspace, [FEW])
     assert [size.recipes["r2"] for size in curve.sizes] == [
         "curve-r2-30",
         "curve-r2-all",
@@ -174,7 +174,7 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("queries", "sizes"), [(300, [60, 120, 240]), (1_300, [250, 500, 1_040])])
 def test_sizes_unless_named(queries: int, sizes: list[int], tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", queries, ALONE)
-    assert [size.queries for size in Curve.plan(workspace).sizes] == sizes
+    assert [size.queries for size in LearningCurve.plan(workspace).sizes] == sizes
 
 
 def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
@@ -200,10 +200,10 @@ def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
 # -----------------------------------------------------------------------------------------------
 
 
-def points(model: str, *above: float) -> list[Point]:
+def points(model: str, *above: float) -> list[CurvePoint]:
     """A model at 10, 20, ... training queries; a difference to the floor is significant from 0.02 on."""
     return [
-        Point(
+        CurvePoint(
             "task2",
             "all",
             model,
@@ -233,7 +233,7 @@ def points(model: str, *above: float) -> list[Point]:
     ],
 )
 def test_where_a_model_stands(above: tuple[float, ...], said: str) -> None:
-    found = meaning([*points("lexical", 0, 0, 0), *points("c1", *above)], "lexical")
+    found = describe_points([*points("lexical", 0, 0, 0), *points("c1", *above)], "lexical")
     assert found == (
         f"task2: {said}; from 20 to 30 training queries micro-F1 changes by "
         "lexical +0.0100 [-0.0100, +0.0300], c1 +0.0100 [-0.0100, +0.0300]."

@@ -129,7 +129,9 @@ def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
         EnsembleRows, "graded_outside", lambda rows, *without: graded(rows)
     )  # every row, whatever is held out
     found = trial(task, recipe_of(method, trees=60, leaves=15), examples)
-    assert not found.passed and found.alarm and found.above_chance.value > found.visible, found
+    assert not found.passed and found.significant and found.above_chance.value > found.detectable, (
+        found
+    )
 
 
 def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_random() -> None:
@@ -145,7 +147,7 @@ def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_
     found = permutation_test.permutation_test(
         TASKS["task2"], "classes", rows, lambda shuffled: outputs, shuffles=4
     )
-    assert found.score.value == 2 / 4 and found.above_chance.value == 0 and not found.says
+    assert found.score.value == 2 / 4 and found.above_chance.value == 0 and not found.conclusive
     # A list of gains 1 and 0 has the nDCG 1 in the better order, 1 / log2(3) in the other.
     gains = pd.DataFrame({"example_id": [1, 2, 3, 4], "gain": 0.0})
     found = permutation_test.permutation_test(
@@ -206,7 +208,7 @@ def rank(rows: pd.DataFrame, leak: float, seed: int) -> permutation_test.Permuta
 @pytest.mark.parametrize("deep", [1, 2, 3])
 def test_few_queries_cannot_say(deep: int) -> None:
     found = rank(ranking([12] * deep, 0), leak=0.0, seed=deep)
-    assert not found.says and found.passed and np.isnan(found.visible)
+    assert not found.conclusive and found.passed and np.isnan(found.detectable)
     assert found.above_chance.queries <= deep
 
 
@@ -214,7 +216,7 @@ def test_few_queries_cannot_say(deep: int) -> None:
 def test_honest_scores_raise_no_alarm(deep: int) -> None:
     """Nominal is 1 in 2,000; `benchmarks/leaks.py` counts them."""
     alarms = [
-        rank(ranking([12] * deep + [3] * 20, seed), leak=0.0, seed=seed).alarm
+        rank(ranking([12] * deep + [3] * 20, seed), leak=0.0, seed=seed).significant
         for seed in range(100, 110)
     ]
     assert not any(alarms)
@@ -227,8 +229,8 @@ def test_a_score_below_chance_is_no_leak() -> None:
 
 def test_a_small_leak_is_seen_and_what_could_be_seen_is_said() -> None:
     found = rank(ranking([12] * 200, 0), leak=0.25, seed=0)
-    assert found.alarm and 0.01 < found.visible < 0.03
-    assert found.above_chance.value > found.visible
+    assert found.significant and 0.01 < found.detectable < 0.03
+    assert found.above_chance.value > found.detectable
 
 
 def test_there_are_as_many_shuffles_as_a_small_leak_takes() -> None:
@@ -242,7 +244,7 @@ def test_there_are_as_many_shuffles_as_a_small_leak_takes() -> None:
     found = permutation_test.permutation_test(TASKS["task1"], "gain", rows, refit)
     assert (
         len(seen) == found.shuffles == permutation_test.MOST_SHUFFLES
-        and found.visible > permutation_test.SEEN
+        and found.detectable > permutation_test.TARGET_LEAK
     )
 
 
@@ -258,7 +260,10 @@ def test_a_pair_that_is_judged_twice_is_counted() -> None:
         }
     )
     rows = rows.assign(locale=["us", "us", "us", "es"], split="train")
-    assert permutation_test.repeated_pairs(rows) == 1
+    assert permutation_test.count_repeated_pairs(rows) == 1
     assert (
-        permutation_test.repeated_pairs(rows.assign(split=["train", "test", "train", "train"])) == 0
+        permutation_test.count_repeated_pairs(
+            rows.assign(split=["train", "test", "train", "train"])
+        )
+        == 0
     )

@@ -8,8 +8,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competition.analysis.html import embed, readable
-from competition.analysis.review_page import LENGTHS, SHOWN, inspection_page, worst_rows
+from competition.analysis.html import display_text, script_json
+from competition.analysis.review_page import LENGTHS, SHOWN, render_review_page, worst_rows
 from competition.data.text import FIELDS
 from competition.scoring.tasks import LABELS
 
@@ -65,7 +65,7 @@ def audited(count: int = 2_300, flagged: int = 90) -> Audited:
 
 def page_of(rows: Audited, verdicts: pd.DataFrame = NONE) -> str:
     noise, examples, products = rows
-    return inspection_page("c1", "rows", noise, verdicts, examples, products)
+    return render_review_page("c1", "rows", noise, verdicts, examples, products)
 
 
 def data_of(page: str) -> dict:
@@ -117,7 +117,7 @@ def test_same_inputs_same_bytes_whatever_their_order() -> None:
     )
 )
 def test_embedded_json_is_itself_and_no_markup(content: object) -> None:
-    text = embed(content)
+    text = script_json(content)
     assert json.loads(text) == content
     assert not re.search("[<>&\u2028\u2029]", text)
 
@@ -135,12 +135,12 @@ def test_nothing_that_strangers_wrote_is_markup() -> None:
 
 
 def test_texts_are_readable() -> None:
-    assert readable("<b>Tea</b> &amp;  kettle\n\n <br>\nred", 30) == "Tea & kettle\nred"
-    assert readable("x" * 2**20, 30) == "x" * 29 + "…"
-    assert readable("x" * 30, 30) == "x" * 30
-    assert readable("a\u202eb\x07c\u2066", 30) == "a[U+202E]b[U+0007]c[U+2066]"
+    assert display_text("<b>Tea</b> &amp;  kettle\n\n <br>\nred", 30) == "Tea & kettle\nred"
+    assert display_text("x" * 2**20, 30) == "x" * 29 + "…"
+    assert display_text("x" * 30, 30) == "x" * 30
+    assert display_text("a\u202eb\x07c\u2066", 30) == "a[U+202E]b[U+0007]c[U+2066]"
     assert (
-        readable("\u05e9\u05dc\u05d5\u05dd \u200f", 30) == "\u05e9\u05dc\u05d5\u05dd \u200f"
+        display_text("\u05e9\u05dc\u05d5\u05dd \u200f", 30) == "\u05e9\u05dc\u05d5\u05dd \u200f"
     )  # words of any direction stay
     data = data_of(page_of(audited()))
     for name, length in LENGTHS.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from competition.analysis.review_page import SHOWN, inspection_page
+from competition.analysis.review_page import SHOWN, render_review_page
 from competition.noise.reviews import read_reviews
 from competition.scoring.tasks import LABELS
 from tests.analysis.test_review_page import NONE, audited
@@ -21,7 +21,7 @@ def save_page(folder: Path, run: str, verdicts: pd.DataFrame = NONE) -> Path:
     noise, examples, products = audited()
     file = folder / f"noise-{run}.html"
     file.write_text(
-        inspection_page(run, "rows", noise, verdicts, examples, products), encoding="utf-8"
+        render_review_page(run, "rows", noise, verdicts, examples, products), encoding="utf-8"
     )
     return file
 

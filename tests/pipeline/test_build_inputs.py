@@ -21,7 +21,7 @@ from competition.models.encoder import translation
 from competition.models.encoder.paths import Sources
 from competition.pipeline.build_inputs import Materials, read_translations
 from competition.training import pretrain
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from competition.analysis.leakage import audit
+from competition.analysis.leakage import audit_leaks
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
@@ -101,12 +101,12 @@ def test_a_nested_file_of_another_recipe_is_refused(nested: Pipeline) -> None:
 
 def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) -> None:
     before = files(nested.workspace)
-    findings = list(audit(nested, ["blend"], shuffles=1, deep=True))
+    findings = list(audit_leaks(nested, ["blend"], shuffles=1, deep=True))
     assert all(finding.passed for finding in findings), findings
     deep = {
-        finding.what: finding
+        finding.subject: finding
         for finding in findings
-        if "made anew on shuffled labels" in finding.said
+        if "made anew on shuffled labels" in finding.message
     }
     assert list(deep) == ["lexical", "blend-task1", "blend-task2", "blend-task3"]
     assert deep["lexical"].verdict == "ok" and deep["blend-task1"].verdict == "approximate"
@@ -116,7 +116,7 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
         ("blend-task2", "task2"),
         ("blend-task3", "task3"),
     }
-    assert f"{measured['blend-task1', 'task1']:+}" in deep["blend-task1"].said
+    assert f"{measured['blend-task1', 'task1']:+}" in deep["blend-task1"].message
     after = files(nested.workspace)
     assert after.pop(str(nested.workspace.flattery)) and after == before
 

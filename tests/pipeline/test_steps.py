@@ -15,7 +15,7 @@ from competition.data import store, synthetic
 from competition.pipeline.build_inputs import Materials
 from competition.pipeline.plan import split_run
 from competition.pipeline.steps import Pipeline
-from competition.training.finetune import Corpus
+from competition.training.corpus import Corpus
 from tests.conftest import QUICK, make_workspace, refused
 
 

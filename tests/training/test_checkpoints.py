@@ -22,7 +22,8 @@ from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training import checkpoints, finetune
 from competition.training.checkpoints import Checkpoints, State
-from competition.training.finetune import Corpus, Fold, train_fold
+from competition.training.corpus import Corpus
+from competition.training.finetune import Fold, train_fold
 from competition.training.gradients import BatchGradients
 from competition.training.loop import Log
 from competition.training.optimizer import TrainingState

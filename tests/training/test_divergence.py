@@ -14,8 +14,9 @@ from competition.config.recipe import EncoderRecipe, Optimised
 from competition.scoring import collapse
 from competition.training import finetune
 from competition.training.batches import Rows
+from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, LossWatch, advice, check_weights
-from competition.training.finetune import Corpus, Fold, train_fold
+from competition.training.finetune import Fold, train_fold
 from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget

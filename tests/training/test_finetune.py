@@ -14,7 +14,8 @@ from competition.data.query_context import SEPARATOR
 from competition.data.targets import Targets
 from competition.models.encoder.encoder import load_tokenizer
 from competition.scoring import tasks
-from competition.training.finetune import Corpus, Fold, predict_fold, train_fold
+from competition.training.corpus import Corpus
+from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from tests.training.conftest import Bench, recipe
 

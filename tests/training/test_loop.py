@@ -15,7 +15,7 @@ from competition.data.pairs import Pairs
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, collate
-from competition.training.finetune import tune
+from competition.training.finetune import fine_tune
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.oom import Budget
 from competition.training.optimizer import learning_rates, make_optimizer, schedule
@@ -43,7 +43,7 @@ def trained(
         evaluated.append({name: p.detach().clone() for name, p in found.named_parameters()})
 
     with progress("fit", 1) as work:
-        tune(
+        fine_tune(
             make_accelerator(),
             model,
             asked,
@@ -188,7 +188,7 @@ def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_pa
         predict(accelerator, found, pairs, np.arange(24), Budget(ALL_AT_ONCE))
 
     with progress("fit", 1) as work:
-        tune(
+        fine_tune(
             accelerator,
             model,
             asked,
@@ -327,7 +327,7 @@ def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(
         return groups[-1]
 
     monkeypatch.setattr("competition.training.predict.collate", collated)
-    monkeypatch.setattr("competition.training.predict.ON_CPUS", 100)
+    monkeypatch.setattr("competition.training.predict.MAX_TOKENS_ON_CPU", 100)
     predict(
         accelerator,
         bench.model(asked).to(accelerator.device),

@@ -20,7 +20,7 @@ from competition.models.encoder.pretraining_model import (
     encode,
     mean_pooled,
 )
-from competition.training.pretraining_gradients import PretrainingGradients, to_device
+from competition.training.pretraining_gradients import PretrainingGradients, collate_texts
 from tests.training.conftest import (
     ALL_AT_ONCE,
     IN_PIECES,
@@ -44,7 +44,9 @@ def asked(**keys: float) -> PretrainingRecipe:
 def batch_of(run: PretrainingGradients, task: str, step: int, chosen: np.ndarray = CHOSEN) -> Batch:
     """The whole mini-batch of a task."""
     texts = run.examples.make(task, chosen, step)
-    return to_device(texts, np.arange(len(texts)), run.examples.special, run.recipe.max_length, CPU)
+    return collate_texts(
+        texts, np.arange(len(texts)), run.examples.special, run.recipe.max_length, CPU
+    )
 
 
 def texts_of(encoder: torch.nn.Module, batch: Batch) -> Tensor:
@@ -119,7 +121,7 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
         match=[True, False, True],
         brand=[7, IGNORED, 5],
     )
-    batch = to_device(texts, np.array([2, 0]), special, 32, CPU)
+    batch = collate_texts(texts, np.array([2, 0]), special, 32, CPU)
     pad = special.padding
     assert batch.ids.tolist() == [
         [10, 11, 12, 13, 14, pad, pad, pad],
@@ -134,7 +136,7 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
         "brand": [5, 7],
     }
     pair = Texts(ids, [2, 4, 5], {})
-    assert to_device(pair, np.array([0, 1]), special, 32, CPU).types.sum(1).tolist() == [1, 5]
+    assert collate_texts(pair, np.array([0, 1]), special, 32, CPU).types.sum(1).tolist() == [1, 5]
 
 
 # --- one step

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
-from competition.training.regularization import averaged, draw_mix, ema_decay
+from competition.training.regularization import draw_mix, ema_decay, make_average
 
 
 def test_the_decay_warms_up() -> None:
@@ -18,7 +18,7 @@ def test_the_decay_warms_up() -> None:
 
 def test_averaged_weights_are_those_of_a_plain_loop() -> None:
     model = nn.Linear(3, 2).double()
-    average = averaged(model, 0.6, torch.device("cpu"))
+    average = make_average(model, 0.6, torch.device("cpu"))
     expected = {name: p.detach().numpy().copy() for name, p in model.named_parameters()}
     rng = np.random.default_rng(0)
     for step in range(1, 30):
@@ -35,7 +35,7 @@ def test_averaged_weights_are_those_of_a_plain_loop() -> None:
 
 def test_the_average_is_a_copy_in_evaluation_mode() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
-    average = averaged(model, 0.999, torch.device("cpu"))
+    average = make_average(model, 0.999, torch.device("cpu"))
     average.update_parameters(model)
     assert not average.module.training and model.training
     assert average.module[0].weight.data_ptr() != model[0].weight.data_ptr()

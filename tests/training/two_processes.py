@@ -17,7 +17,8 @@ from competition.data import synthetic
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import target
-from competition.training.finetune import Corpus, tune
+from competition.training.corpus import Corpus
+from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
@@ -84,7 +85,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
         handle = register_optimizer_step_post_hook(partial(_count, held))
         with progress(name, 100) as work:
             log = Log(path.with_suffix(f".{accelerator.process_index}.jsonl"))
-            tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
+            fine_tune(accelerator, model, recipe, sample, 3, work, log, partial(_keep, kept))
         handle.remove()
         struck = (
             _short_of_memory(kept[-1]) if accelerator.process_index == 1 else ["never"]

@@ -44,7 +44,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Shade:
+class MatrixCell:
     """One cell of a matrix: its tint from -4 to 4, 0 for none."""
 
     text: str
@@ -60,7 +60,7 @@ class Matrix:
     title: str
     corner: str
     columns: Sequence[str]
-    rows: Sequence[tuple[str, Sequence[Shade]]]
+    rows: Sequence[tuple[str, Sequence[MatrixCell]]]
     note: str = ""
 
 
@@ -96,7 +96,7 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Placed:
+class RankedProduct:
     """A product in a ranking."""
 
     label: int  # an index into LABELS
@@ -113,7 +113,7 @@ class Ranking:
     language: str
     locale: str
     score: float
-    products: Sequence[Placed]
+    products: Sequence[RankedProduct]
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ DEPTHS = (1, 2, 5, 10, 20)  # judged products of the query
 COLUMNS = ("task", "run", "by", "group", "queries", "score", "low", "high")
 
 
-def parts(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
+def group_queries(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
     """What queries are told apart by -> the part that each query of a task is in, an ordered category by query_id."""
     rows = evidence.rows(task)
     by_query = rows.assign(fold=evidence.fold.loc[rows["example_id"]].to_numpy()).groupby(
@@ -38,7 +38,7 @@ def parts(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
 def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
     """A line with COLUMNS per run, way of telling queries apart, and part that has a query; runs best first."""
     lines = []
-    for by, part in parts(evidence, task).items():
+    for by, part in group_queries(evidence, task).items():
         for run, counts in evidence.counts(task).items():
             for name, score in _scores(counts, part):
                 lines.append(
@@ -47,12 +47,12 @@ def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def baseline_scores(evidence: Evidence, task: Task) -> dict[tuple[str, str], float]:
+def baseline_breakdown(evidence: Evidence, task: Task) -> dict[tuple[str, str], float]:
     """What costs nothing, by way of telling queries apart and part."""
     counts = evidence.baseline(task)[1]
     return {
         (by, name): score.value
-        for by, part in parts(evidence, task).items()
+        for by, part in group_queries(evidence, task).items()
         for name, score in _scores(counts, part)
     }
 

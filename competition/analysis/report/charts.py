@@ -11,30 +11,30 @@ from competition.analysis.report.figures import (
     INK,
     MARKS,
     SERIES,
-    drawing,
-    margins,
+    new_figure,
+    set_margins,
     to_file,
     to_svg,
 )
 from competition.analysis.report.logs import TrainingPass
 from competition.analysis.report.reliability import Reliability
 
-Point = tuple[float, float, float]  # value, low, high
+Interval = tuple[float, float, float]  # value, low, high
 WIDTH = 310  # pixels of every chart, so that their text has one size: four beside each other, one on a phone
 _ROW = 15.0  # pixels of one series in a group
 
 
-def dots(
+def plot_intervals(
     name: str,
     groups: Sequence[str],
-    series: Mapping[str, Sequence[Point]],
+    series: Mapping[str, Sequence[Interval]],
     baseline: Sequence[float],
 ) -> str:
     """A score per group and series with its interval, and what costs nothing as a grey line."""
     step = len(series) * _ROW + 12
     height = int(len(groups) * step + 40)
-    with drawing(WIDTH, height) as (figure, (axes,)):
-        margins(figure, 66, 12, 6, 26)
+    with new_figure(WIDTH, height) as (figure, (axes,)):
+        set_margins(figure, 66, 12, 6, 26)
         for g, base in enumerate(baseline):
             axes.plot(
                 [base, base], [(g - 0.42) * step, (g + 0.42) * step], color=FAINT, linewidth=2
@@ -51,18 +51,18 @@ def dots(
         return to_svg(figure, name)
 
 
-def _whisker(axes: Axes, point: Point, y: float, series: int) -> None:
+def _whisker(axes: Axes, point: Interval, y: float, series: int) -> None:
     value, low, high = point
     color = SERIES[series % len(SERIES)]
     axes.plot([low, high], [y, y], color=color, linewidth=1.5, solid_capstyle="round")
     axes.plot([value], [y], MARKS[series % len(MARKS)], color=color, markeredgewidth=0)
 
 
-def bars(name: str, values: Mapping[str, float]) -> str:
+def plot_bars(name: str, values: Mapping[str, float]) -> str:
     """Shares, largest first, each with its name and its value beside it."""
-    with drawing(WIDTH, 20 * len(values) + 12) as (figure, (axes,)):
+    with new_figure(WIDTH, 20 * len(values) + 12) as (figure, (axes,)):
         longest = max(map(len, values))
-        margins(figure, min(178, 14 + 6.2 * longest), 44, 4, 4)
+        set_margins(figure, min(178, 14 + 6.2 * longest), 44, 4, 4)
         place = np.arange(len(values))
         axes.barh(place, list(values.values()), height=0.62, color=SERIES[0])
         for y, value in enumerate(values.values()):
@@ -83,10 +83,10 @@ def bars(name: str, values: Mapping[str, float]) -> str:
         return to_svg(figure, name)
 
 
-def curves(name: str, passes: Sequence[TrainingPass]) -> str:
+def plot_training(name: str, passes: Sequence[TrainingPass]) -> str:
     """Training loss by optimiser step, and below it the held-out score by the epoch's last step; a line per model."""
-    with drawing(WIDTH, 244, rows=2) as (figure, (loss, score)):
-        margins(figure, 46, 12, 18, 34, between=26)
+    with new_figure(WIDTH, 244, rows=2) as (figure, (loss, score)):
+        set_margins(figure, 46, 12, 18, 34, between=26)
         for each in passes:
             lost = [(line["step"], line["loss"]) for line in each.steps]
             dot = "o" if len(lost) == 1 else None  # a line through one point is not to be seen
@@ -108,8 +108,8 @@ def curves(name: str, passes: Sequence[TrainingPass]) -> str:
         return to_svg(figure, name)
 
 
-def learning_curves(
-    name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, Point]]]]
+def plot_learning_curves(
+    name: str, panels: Mapping[str, Mapping[str, Sequence[tuple[int, Interval]]]]
 ) -> str:
     """Return the file of a learning curve: a panel per task, a line per model, a score with its interval per size.
 
@@ -117,8 +117,8 @@ def learning_curves(
         name: of the picture.
         panels: title -> model -> training queries and score.
     """
-    with drawing(2 * WIDTH, 60 + 190 * len(panels), rows=len(panels)) as (figure, every):
-        margins(figure, 56, 110, 24, 40, between=34)
+    with new_figure(2 * WIDTH, 60 + 190 * len(panels), rows=len(panels)) as (figure, every):
+        set_margins(figure, 56, 110, 24, 40, between=34)
         for axes, (title, models) in zip(every, panels.items(), strict=True):
             for s, (model, points) in enumerate(models.items()):
                 color = SERIES[s % len(SERIES)]
@@ -146,10 +146,10 @@ def learning_curves(
         return to_file(figure, name)
 
 
-def calibration(name: str, bins: Reliability, horizontal: str, vertical: str) -> str:
+def plot_calibration(name: str, bins: Reliability, horizontal: str, vertical: str) -> str:
     """Expected against happened, with the line on which they are equal."""
-    with drawing(WIDTH, 250) as (figure, (axes,)):
-        margins(figure, 44, 12, 10, 42)
+    with new_figure(WIDTH, 250) as (figure, (axes,)):
+        set_margins(figure, 44, 12, 10, 42)
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, dashes=(4, 3))
         axes.plot(bins.expected, bins.happened, marker="o", color=SERIES[0])
         axes.set_xlim(0, 1)
@@ -163,10 +163,10 @@ def calibration(name: str, bins: Reliability, horizontal: str, vertical: str) ->
         return to_svg(figure, name)
 
 
-def public(name: str, points: Sequence[tuple[str, Point, float]]) -> str:
+def plot_public_scores(name: str, points: Sequence[tuple[str, Interval, float]]) -> str:
     """Public leaderboard scores against out-of-fold scores with their intervals, each with its name."""
-    with drawing(WIDTH, 264) as (figure, (axes,)):
-        margins(figure, 56, 14, 10, 40)
+    with new_figure(WIDTH, 264) as (figure, (axes,)):
+        set_margins(figure, 56, 14, 10, 40)
         ends = [
             end
             for _, (value, low, high), score in points

@@ -46,7 +46,7 @@ _STYLE = {
 
 
 @contextmanager
-def drawing(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing, list[Axes]]]:
+def new_figure(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing, list[Axes]]]:
     """A figure of `width` by `height` pixels with `rows` axes below each other, in the style of the page."""
     with mpl.rc_context():
         mpl.rcdefaults()  # nobody's own settings change the page
@@ -56,7 +56,7 @@ def drawing(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing, l
         yield figure, axes
 
 
-def margins(
+def set_margins(
     figure: Drawing, left: float, right: float, top: float, bottom: float, between: float = 0.0
 ) -> None:
     """Pixels around the axes, and between those below each other."""

@@ -19,7 +19,7 @@ from competition.analysis.report.blocks import (
     text,
 )
 from competition.analysis.report.evidence import Evidence
-from competition.analysis.report.logs import TrainingPass, cost, last_passes, read_lines
+from competition.analysis.report.logs import TrainingPass, last_passes, read_lines, training_cost
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.scoring.leaderboard import expected, minute, read_log
 from competition.scoring.tasks import TASKS
@@ -50,7 +50,7 @@ def learning(evidence: Evidence) -> Section:
             items.append(
                 Figure(
                     recipe.name,
-                    charts.curves(f"curves-{recipe.name}", passes),
+                    charts.plot_training(f"curves-{recipe.name}", passes),
                     words,
                     _models(passes),
                 )
@@ -77,7 +77,7 @@ def costs(evidence: Evidence) -> Section:
         passes = _passes(evidence, recipe)
         if not passes:
             continue
-        spent = cost(passes, getattr(recipe, "batch_size", 0))
+        spent = training_cost(passes, getattr(recipe, "batch_size", 0))
         rows.append(
             [
                 ReportCell(recipe.name, strong=True),
@@ -168,7 +168,7 @@ def _answered(task: str, lines: pd.DataFrame) -> Figure:
         f"{name}: out-of-fold {point[0]:.4f}, public {score:.4f}" for name, point, score in points
     )
     metric = TASKS[task].metric if task in TASKS else ""
-    return Figure(f"{task}, {metric}", charts.public(f"public-{task}", points), words)
+    return Figure(f"{task}, {metric}", charts.plot_public_scores(f"public-{task}", points), words)
 
 
 def _line(line: Any) -> list[ReportCell]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Line = dict[str, Any]
+LogLine = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class TrainingPass:
     """The training of one model: lines with a step in order, and what was scored after each epoch."""
 
     fold: str
-    steps: list[Line]
-    epochs: list[Line]
+    steps: list[LogLine]
+    epochs: list[LogLine]
 
 
-def read_lines(path: Path) -> list[Line]:
+def read_lines(path: Path) -> list[LogLine]:
     """The objects of a log, in order; a line that was cut off by a crash is left out, a missing file has none."""
     if not path.is_file():
         return []
@@ -43,7 +43,9 @@ def read_lines(path: Path) -> list[Line]:
     return found
 
 
-def last_passes(lines: Sequence[Line], folds: Sequence[int], seeds: int = 1) -> list[TrainingPass]:
+def last_passes(
+    lines: Sequence[LogLine], folds: Sequence[int], seeds: int = 1
+) -> list[TrainingPass]:
     """The latest training of each fold, one pass per seed.
 
     A log grows with every training. A pass begins where steps begin anew; a step that is told
@@ -63,7 +65,7 @@ def last_passes(lines: Sequence[Line], folds: Sequence[int], seeds: int = 1) -> 
     return [each for passes in found.values() for each in passes[-seeds:]]
 
 
-def _put(lines: list[Line], line: Line, key: str) -> None:
+def _put(lines: list[LogLine], line: LogLine, key: str) -> None:
     while lines and lines[-1][key] >= line[key]:
         lines.pop()
     lines.append(line)
@@ -73,7 +75,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
-def cost(passes: Sequence[TrainingPass], batch_size: int) -> RunCost:
+def training_cost(passes: Sequence[TrainingPass], batch_size: int) -> RunCost:
     """What passes cost together.
 
     Seconds are those of training steps, by the log's own rate of rows: what lay between two

@@ -9,17 +9,17 @@ from competition.analysis.report.blocks import (
     Block,
     Figure,
     Matrix,
+    MatrixCell,
     Multiples,
     Note,
     Section,
-    Shade,
     tint,
 )
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.reliability import (
     Reliability,
     agreement,
-    confusion,
+    confusion_matrix,
     disagreement,
     first_products,
     reliability,
@@ -56,7 +56,9 @@ def confusions(evidence: Evidence) -> Section:
             answered = answers(task, evidence.runs[run].kind, evidence.outputs(task, run)).astype(
                 np.int64
             )
-            items.append(_confusion(task, run, confusion(codes, answered, len(task.classes))))
+            items.append(
+                _confusion(task, run, confusion_matrix(codes, answered, len(task.classes)))
+            )
         blocks.append(Multiples(task.name, items))
     lead = (
         "Rows are the labels, columns the answers: the share of a label's rows, and their number."
@@ -70,7 +72,7 @@ def _confusion(task: Task, run: str, counts: np.ndarray) -> Matrix:
         (
             name,
             [
-                Shade(f"{share:.0%}", f"{n:,}", tint(share, 1.0))
+                MatrixCell(f"{share:.0%}", f"{n:,}", tint(share, 1.0))
                 for share, n in zip(shares[i], counts[i], strict=True)
             ],
         )
@@ -134,7 +136,7 @@ def expectation(task: Task, kind: str, rows: pd.DataFrame) -> tuple[Array, Array
 
 def _calibration(task: Task, run: str, rows: tuple[Array, Array]) -> Figure:
     bins: Reliability = reliability(*rows)
-    svg = charts.calibration(f"calibration-{task.name}-{run}", bins, *_AXES[task.name])
+    svg = charts.plot_calibration(f"calibration-{task.name}-{run}", bins, *_AXES[task.name])
     pairs = ", ".join(f"{e:.2f} {h:.2f}" for e, h in zip(bins.expected, bins.happened, strict=True))
     return Figure(
         run, svg, f"expected and happened, by bin: {pairs}", f"calibration error {bins.error:.3f}"
@@ -188,7 +190,9 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
         (
             one,
             [
-                Shade("") if i == j else Shade(f"{share:.1%}", "", tint(share - least, spread))
+                MatrixCell("")
+                if i == j
+                else MatrixCell(f"{share:.1%}", "", tint(share - least, spread))
                 for j, share in enumerate(shares[i])
             ],
         )
@@ -217,7 +221,7 @@ def ensembles(evidence: Evidence) -> Section:
         if not weights:
             shares = mean_importance(evidence.pipeline, plan.name, plan.tasks[0]).head(FEATURES)
             weights = {str(feature): float(share) for feature, share in shares.items()}
-        svg = charts.bars(f"taken-{plan.name}", weights)
+        svg = charts.plot_bars(f"taken-{plan.name}", weights)
         words = ", ".join(f"{name} {value:.3f}" for name, value in weights.items())
         items.append(
             Figure(

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from competition.analysis.html import read_asset, read_sources
+from competition.analysis.html import read_asset, source_hash
 from competition.analysis.report.blocks import Column, Section, Table, number, text
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.history import costs, learning, submissions
 from competition.analysis.report.models import calibrations, confusions, disagreements, ensembles
 from competition.analysis.report.scores import (
+    breakdowns,
     differences,
     estimate_of,
     how_scored,
     leaderboard,
-    level_with_best,
-    origins,
+    tied_with_best,
     title,
 )
-from competition.analysis.report.worst_queries import audit, worst_queries
+from competition.analysis.report.worst_queries import label_audits, worst_queries
 from competition.core.console import progress
 from competition.core.errors import pluralize
 from competition.data.describe import describe
@@ -46,20 +46,20 @@ class Headline:
     basis: str  # of its score
 
 
-def report_page(pipeline: Pipeline) -> str:
+def render_report(pipeline: Pipeline) -> str:
     """The HTML of the report of a workspace, a function of its files alone."""
     evidence = Evidence(pipeline)
     scored = (
         leaderboard,
         differences,
-        origins,
+        breakdowns,
         calibrations,
         confusions,
         disagreements,
         ensembles,
         worst_queries,
     )
-    told = (audit, submissions, learning, costs)
+    told = (label_audits, submissions, learning, costs)
     sections = []
     makers = (*scored, *told, _data) if evidence.tasks else (*told, _data)
     with progress("report", len(makers), "sections") as work:
@@ -72,9 +72,9 @@ def report_page(pipeline: Pipeline) -> str:
         .get_template("report.html")
         .render(
             style=Markup(style),
-            style_hash=read_sources(style),
+            style_hash=source_hash(style),
             script=Markup(script),
-            script_hash=read_sources(script),
+            script_hash=source_hash(script),
             rows=[
                 _rows(evidence, split, what)
                 for split, what in (("train", "to train on"), ("test", "to predict"))
@@ -124,7 +124,7 @@ def _headline(evidence: Evidence, task: Task) -> Headline:
         where,
         first["baseline"],
         above,
-        level_with_best(evidence, task) if score.has_interval else None,
+        tied_with_best(evidence, task) if score.has_interval else None,
         how_scored(first),
     )
 

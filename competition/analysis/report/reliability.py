@@ -41,7 +41,7 @@ def reliability(expected: Array, happened: Array, bins: int = BINS) -> Reliabili
     )
 
 
-def confusion(truth: Codes, answered: Codes, classes: int) -> Codes:
+def confusion_matrix(truth: Codes, answered: Codes, classes: int) -> Codes:
     """How many rows of each class were given each answer, `(classes, classes)`: truth by answer."""
     return np.bincount(truth * classes + answered, minlength=classes * classes).reshape(
         classes, classes

@@ -11,18 +11,18 @@ from competition.analysis.report.blocks import (
     Column,
     Figure,
     Matrix,
+    MatrixCell,
     Multiples,
     Note,
     ReportCell,
     Section,
-    Shade,
     Table,
     estimate,
     number,
     text,
     tint,
 )
-from competition.analysis.report.breakdown import baseline_scores, breakdown
+from competition.analysis.report.breakdown import baseline_breakdown, breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.core.errors import pluralize
 from competition.scoring import evaluation
@@ -115,7 +115,7 @@ def title(task: Task, group: str, queries: int) -> str:
     )
 
 
-def level_with_best(evidence: Evidence, task: Task) -> list[str]:
+def tied_with_best(evidence: Evidence, task: Task) -> list[str]:
     """The other runs whose paired difference to the best is within its interval."""
     counts, group = evidence.counts(task), evidence.group(task)
     best, *others = counts
@@ -157,21 +157,21 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
     return Matrix(f"{title(task, group, queries)}, {task.metric}", "", names, rows)
 
 
-def _difference(found: Estimate | None, most: float) -> Shade:
+def _difference(found: Estimate | None, most: float) -> MatrixCell:
     if found is None:
-        return Shade("")
+        return MatrixCell("")
     value, _, interval = f"{found:+}".partition(" ")
-    return Shade(value, interval, tint(found.value, most) if found.differs else 0)
+    return MatrixCell(value, interval, tint(found.value, most) if found.differs else 0)
 
 
-def origins(evidence: Evidence) -> Section:
+def breakdowns(evidence: Evidence) -> Section:
     """Where scores come from: by locale, fold, length of the query and number of its products."""
     blocks: list[Block] = []
     tables = []
     for task in evidence.tasks:
         table = breakdown(evidence, task)
         tables.append(table)
-        base, series = baseline_scores(evidence, task), evidence.shown(task)
+        base, series = baseline_breakdown(evidence, task), evidence.shown(task)
         items = [
             _dots(f"{task.name}-{i}", str(by), lines[lines["run"].isin(series)], series, base)
             for i, (by, lines) in enumerate(table.groupby("by", sort=False))
@@ -192,11 +192,11 @@ def _dots(
     said = [
         f"{group}: {run} {found[run, group]['score']:.4f}" for group in groups for run in series
     ]
-    svg = charts.dots(name, groups, points, [base[by, group] for group in groups])
+    svg = charts.plot_intervals(name, groups, points, [base[by, group] for group in groups])
     return Figure(f"By {by}", svg, "; ".join(said))
 
 
-def _point(line: Any) -> charts.Point:
+def _point(line: Any) -> charts.Interval:
     return line["score"], line["low"], line["high"]
 
 

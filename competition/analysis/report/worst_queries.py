@@ -4,18 +4,18 @@ from typing import Any
 
 import pandas as pd
 
-from competition.analysis.html import readable
+from competition.analysis.html import display_text
 from competition.analysis.report.blocks import (
     Block,
     Column,
     Matrix,
+    MatrixCell,
     Note,
-    Placed,
+    RankedProduct,
     Ranking,
     Rankings,
     ReportCell,
     Section,
-    Shade,
     Table,
     number,
     text,
@@ -36,7 +36,7 @@ _TITLE = 160  # characters
 _QUERY = 200
 
 
-def audit(evidence: Evidence) -> Section:
+def label_audits(evidence: Evidence) -> Section:
     """The label audits: that which competition.toml names, and those that were made beside it."""
     lead = "Labels that out-of-fold predictions contradict, by confident learning."
     named = evidence.pipeline.settings.noise_run
@@ -99,7 +99,7 @@ def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
 
 def _noise_matrix(card: dict[str, Any]) -> Matrix:
     rows = [
-        (given, [Shade(f"{share:.0%}", "", tint(share, 1.0)) for share in shares])
+        (given, [MatrixCell(f"{share:.0%}", "", tint(share, 1.0)) for share in shares])
         for given, shares in zip(card["labels"], card["noise_matrix"], strict=True)
     ]
     note = "Estimated: of the rows that are truly of the column's label, the share that is given the row's."
@@ -119,8 +119,8 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
             label_cell(line["given"]),
             label_cell(line["suggested"]),
             number(line["quality"], ".3f"),
-            text(readable(line["query"], _QUERY)),
-            text(readable(line["title"], _TITLE)),
+            text(display_text(line["query"], _QUERY)),
+            text(display_text(line["title"], _TITLE)),
         ]
         for line in report.worst_rows(flags, evidence.examples, evidence.products).to_dict(
             "records"
@@ -166,13 +166,17 @@ def worst_queries(evidence: Evidence) -> Section:
 def _ranking(rows: pd.DataFrame, score: float) -> Ranking:
     first = rows.iloc[0]
     products = [
-        Placed(int(label), readable(str(title), _TITLE) or "(no title)", readable(str(product), 40))
+        RankedProduct(
+            int(label),
+            display_text(str(title), _TITLE) or "(no title)",
+            display_text(str(product), 40),
+        )
         for label, title, product in zip(
             label_codes(rows["label"]), rows["title"], rows["product_id"], strict=True
         )
     ]
     locale = str(first["locale"])
-    query = readable(str(first["query"]), _QUERY)
+    query = display_text(str(first["query"]), _QUERY)
     return Ranking(
         query, str(first["query_id"]), LANGUAGES.get(locale, ""), locale, score, products
     )

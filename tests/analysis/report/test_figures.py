@@ -15,17 +15,19 @@ POINT = (0.8, 0.75, 0.85)
 def every_chart(name: str) -> list[str]:
     bins = reliability(np.array([0.2, 0.8]), np.array([0.0, 1.0]))
     return [
-        charts.dots(name, ["us", "es"], {"a": [POINT, POINT], "b": [POINT, POINT]}, [0.7, 0.7]),
-        charts.bars(name, {"a": 0.75, "b": 0.25}),
-        charts.curves(
+        charts.plot_intervals(
+            name, ["us", "es"], {"a": [POINT, POINT], "b": [POINT, POINT]}, [0.7, 0.7]
+        ),
+        charts.plot_bars(name, {"a": 0.75, "b": 0.25}),
+        charts.plot_training(
             name,
             [
                 TrainingPass("0", STEPS, [{"step": 100, "held_out_score": 0.5}]),
                 TrainingPass("1", STEPS[:1], []),
             ],
         ),
-        charts.calibration(name, bins, "expected", "happened"),
-        charts.public(name, [("main", POINT, 0.79)]),
+        charts.plot_calibration(name, bins, "expected", "happened"),
+        charts.plot_public_scores(name, [("main", POINT, 0.79)]),
     ]
 
 
@@ -54,5 +56,5 @@ def test_same_numbers_same_bytes_and_ids_of_their_own() -> None:
 
 
 def test_names_are_text() -> None:
-    svg = charts.public("hostile", [("<b>$x^2$ & co", POINT, 0.8)])
+    svg = charts.plot_public_scores("hostile", [("<b>$x^2$ & co", POINT, 0.8)])
     assert "&lt;b&gt;$x^2$ &amp; co" in svg and "<b>" not in svg

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from competition.analysis.report.logs import cost, last_passes, read_lines
+from competition.analysis.report.logs import last_passes, read_lines, training_cost
 
 
 def steps(*numbers: int, fold: str = "0", rate: float = 100.0) -> list[dict]:
@@ -59,7 +59,7 @@ def test_steps_that_are_told_twice_count_once() -> None:
 def test_cost_is_summed_over_models() -> None:
     lines = steps(50, 100, rate=200.0) + steps(50, fold="1", rate=100.0)
     lines[0]["memory"], lines[1]["memory"] = 2**30, 2**31
-    spent = cost(last_passes(lines, [0, 1]), batch_size=32)
+    spent = training_cost(last_passes(lines, [0, 1]), batch_size=32)
     assert spent.steps == 100 + 50
     assert spent.seconds == pytest.approx(100 * 32 / 200 + 50 * 32 / 100)
     assert spent.rows_per_second == pytest.approx(150 * 32 / (100 * 32 / 200 + 50 * 32 / 100))
@@ -67,12 +67,12 @@ def test_cost_is_summed_over_models() -> None:
 
 
 def test_a_log_may_not_say_what_it_cost() -> None:
-    assert cost([], 32).seconds is None
+    assert training_cost([], 32).seconds is None
     broken = [
         {"fold": "0", "step": 5, "loss": json.loads("NaN")},
         {"fold": "0", "step": 5, "loss": 1.0},
     ]
-    spent = cost(last_passes(broken, [0]), 32)
+    spent = training_cost(last_passes(broken, [0]), 32)
     assert (spent.steps, spent.seconds, spent.rows_per_second, spent.memory) == (
         5,
         None,

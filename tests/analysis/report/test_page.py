@@ -10,7 +10,7 @@ import pytest
 from competition.analysis.report.breakdown import breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.models import expectation
-from competition.analysis.report.reliability import confusion
+from competition.analysis.report.reliability import confusion_matrix
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
@@ -153,7 +153,7 @@ def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -
         for run in evidence.counts(task):
             rows, kind = evidence.outputs(task, run), evidence.runs[run].kind
             given = answers(task, kind, rows).astype(np.int64)
-            counts = confusion(truth(task, rows), given, len(task.classes))
+            counts = confusion_matrix(truth(task, rows), given, len(task.classes))
             assert counts.sum() == len(rows) and np.isclose(counts.trace() / len(rows), scores[run])
             if name == "task2":
                 _, right = expectation(task, kind, rows)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from competition.analysis.report.reliability import (
     agreement,
-    confusion,
+    confusion_matrix,
     disagreement,
     first_products,
     reliability,
@@ -29,7 +29,7 @@ def test_few_rows_have_few_bins() -> None:
 
 def test_confusion_is_truth_by_answer() -> None:
     truth, answered = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 0])
-    assert confusion(truth, answered, 3).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
+    assert confusion_matrix(truth, answered, 3).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
 
 
 def test_models_disagree_on_what_they_answer_otherwise() -> None:

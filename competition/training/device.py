@@ -1,5 +1,7 @@
-"""The precision of matrix products, for each recipe its own: Accelerate keeps that of the first for all."""
+"""The device that trains: the precision of its matrix products, and the memory that it has held."""
 
+import resource
+import sys
 from typing import Any
 
 import torch
@@ -30,3 +32,11 @@ class PreciseAccelerator(Accelerator):
     def autocast(self, autocast_handler: Any = None) -> torch.autocast:
         """The context that forwards run in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+
+
+def peak_memory() -> int:
+    """Bytes: the most that this process has held, on the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024  # what the system counts in
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from competition.training.device import computes_in_bf16
 from competition.training.gradients import BatchGradients
 from competition.training.loop import make_accelerator
-from competition.training.precision import computes_in_bf16
 from tests.training.conftest import Bench, gradient, recipe
 
 
