@@ -138,6 +138,12 @@ def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> No
     assert not elsewhere, "run `make pictures`"
 
 
+def test_the_tests_that_the_documentation_names_exist() -> None:
+    for page in [*PAGES, *ROOT.glob("*.md")]:
+        for path in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
