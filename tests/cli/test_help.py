@@ -32,7 +32,7 @@ LONG = (
 FITS = (
     "competition.pipeline.execute.execute",
     "competition.analysis.permutation_test.permutation_test",
-    "competition.analysis.cost.measure",
+    "competition.analysis.cost.benchmark_steps",
 )
 
 
