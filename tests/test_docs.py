@@ -68,6 +68,7 @@ def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.stem)
 def test_sessions_run(
     page: Path, some_queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,7 +22,7 @@ def ablate(
         str,
         typer.Argument(help="The table: pretraining, losses, methods, noise, char3 or tuning."),
     ],
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds to train each row with.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train each row with.")] = 1,
     fold: Annotated[
         int | None, typer.Option(help="Train one fold only; default: all folds.")
     ] = None,

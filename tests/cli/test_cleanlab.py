@@ -10,6 +10,8 @@ import pytest
 from competition.core.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 recipes = ["lexical", "late"]
 noise_run = "lexical"

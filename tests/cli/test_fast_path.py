@@ -16,6 +16,8 @@ from competition.models.encoder.encoder import make_tiny
 from competition.scoring.tasks import LABELS
 from tests.conftest import comp, make_workspace
 
+pytestmark = pytest.mark.slow
+
 LONGEST = 40  # tokens, less than most pairs here have
 SETTINGS = f"""
 recipes = ["plain"]

@@ -13,6 +13,8 @@ from competition.scoring.submissions import to_csv
 from tests.conftest import comp
 from tests.scoring.test_submissions import perfect_answer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 recipes = ["lexical"]
 noise_run = ""

@@ -15,6 +15,8 @@ from competition.models.encoder.pretraining_card import best_epoch, read_epochs
 from tests.conftest import comp, lines_of
 from tests.marian import make_marian
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 preset = "tiny"
 recipes = ["still", "wide"]

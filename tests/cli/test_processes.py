@@ -19,6 +19,8 @@ from competition.models.encoder.encoder import make_tiny
 from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
 from tests.conftest import comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = f"""{C1_ALONE}
 [pretraining]
 encoder = "./models/still"

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
 from tests.conftest import comp, make_workspace
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = f"{C1_ALONE}{SHORT}checkpoint_steps = 4\n"
 

@@ -10,6 +10,8 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import comp
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 recipes = [{recipes}]
 noise_run = ""

@@ -19,6 +19,8 @@ from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distil_from")
 Taught = tuple[dict[str, np.ndarray], Targets | None]
 
