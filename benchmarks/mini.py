@@ -88,7 +88,7 @@ def read(source: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 def make(asked: argparse.Namespace) -> None:
     """Write the folder and print one row of a table of constructions."""
     examples, products = read(asked.source)
-    train = store.spread(store.training_products(examples, products), PRODUCTS).reset_index(
+    train = store.evenly_spaced(store.training_products(examples, products), PRODUCTS).reset_index(
         drop=True
     )
     for field in FIELDS:

@@ -31,7 +31,7 @@ from competition.models.encoder.encoder import (
     load_tokenizer,
 )
 from competition.models.encoder.inputs import Inputs
-from competition.models.encoder.pooling import KEY, MEAN
+from competition.models.encoder.pooling import MEAN, POOLING_KEY
 from competition.models.encoder.unpadded import layer_pass, pooled_states
 from competition.training.batches import epoch_batches, pad
 from competition.training.device import computes_in_bf16
@@ -217,7 +217,7 @@ def construct(
         pad_token_id=list(SPECIAL_TOKENS).index("pad_token"),
         initializer_range=0.5 * width**-0.5,
     )
-    setattr(config, KEY, MEAN)
+    setattr(config, POOLING_KEY, MEAN)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("mini", "start"))
         student = BertModel(config, add_pooling_layer=False)

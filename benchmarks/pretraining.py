@@ -19,8 +19,8 @@ import torch
 
 from competition.config.recipe import Optimised, PretrainingRecipe
 from competition.data import synthetic
-from competition.data.catalogue import Catalogue, choose
-from competition.data.pretraining_examples import Examples, Texts
+from competition.data.catalogue import Catalogue, select_products
+from competition.data.pretraining_examples import PretrainingExamples, TaskTexts
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import load_encoder, load_tokenizer, make_tiny
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
@@ -32,13 +32,13 @@ ROUNDS = 20
 RECIPE = PretrainingRecipe.model_validate({"name": "x", "max_length": 64, "token_budget": 4096})
 
 
-class Timed(Examples):
-    """Examples that say how long they took and how many tokens they hold."""
+class Timed(PretrainingExamples):
+    """PretrainingExamples that say how long they took and how many tokens they hold."""
 
     seconds = 0.0
     tokens = 0
 
-    def make(self, task: str, chosen: np.ndarray, step: int) -> Texts:
+    def make(self, task: str, chosen: np.ndarray, step: int) -> TaskTexts:
         """See `Examples`."""
         began = time.perf_counter()
         texts = super().make(task, chosen, step)
@@ -53,7 +53,7 @@ def main(encoder: Path, folder: Path) -> None:
     if not encoder.is_dir():
         make_tiny(encoder, products, 1, "benchmark")
     vocabulary, tokenizer = Vocabulary.make(products), load_tokenizer(encoder)
-    catalogue = Catalogue.make(tokenizer, choose(examples, products, 2), vocabulary, 1)
+    catalogue = Catalogue.make(tokenizer, select_products(examples, products, 2), vocabulary, 1)
     made = Timed(catalogue, tokenizer, RECIPE)
     torch.manual_seed(1)
     model = PretrainingModel(

@@ -28,7 +28,7 @@ from competition.config.recipe import SCHEMES
 from competition.core.workspace import Workspace
 from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
-from competition.data.token_store import Stored
+from competition.data.token_store import StoredSequences
 from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
 from competition.models.ensemble.members import output_values
 from competition.models.ensemble.meta_features import MemberOutputs, tree_features
@@ -176,7 +176,7 @@ def tokens(root: Path, rows: int) -> None:
 def again(root: Path, rows: int) -> None:
     """The pairs of a second recipe, which is to find all of them."""
     made, folder = Materials(Workspace(root)), Workspace(root).encoder("tiny")
-    stored = Stored(made.tokens(folder))
+    stored = StoredSequences(made.tokens(folder))
     pairs = Pairs.make(
         _Refusing(folder),
         made.examples,

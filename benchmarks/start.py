@@ -77,7 +77,7 @@ def follow(
     accelerator = make_accelerator(recipe.precision)
     model = RelevanceModel.make(recipe, sources, SEED).to(accelerator.device)
     if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
+        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
     probe = rows.answered[:: max(1, len(rows.answered) // 32)][:32]
     before = apart(model, pairs, probe, recipe)
 

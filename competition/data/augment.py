@@ -17,8 +17,8 @@ from competition.scoring.tasks import LABELS
 
 TRANSLATED = ("es", "es-us")  # from a locale to that of its translated rows
 APPENDED = "-append"  # behind a locale, that of rows in pieces
-SCARCE = tuple(label for label in LABELS if label != "exact")
-LONG = {
+SCARCE_LABELS = tuple(label for label in LABELS if label != "exact")
+LONG_TEXT = {
     "us": 800,
     "es": 800,
     "jp": 300,
@@ -72,18 +72,17 @@ def split_long(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
     Title, brand and color go with every piece: without them, a missing brand would say that the
     label is scarce.
     """
-    rows = examples[(examples["split"] == "train") & examples["label"].isin(SCARCE)]
+    rows = examples[(examples["split"] == "train") & examples["label"].isin(SCARCE_LABELS)]
     found = product_rows(rows, products)
     rows, found = rows[found >= 0], found[found >= 0]
     used = np.unique(found)
     text = dict(zip(used.tolist(), _told(products.iloc[used]), strict=True))
-    limit = rows["locale"].map(LONG).to_numpy()
+    limit = rows["locale"].map(LONG_TEXT).to_numpy()
     long = np.array(
         [len(text[p]) > most for p, most in zip(found.tolist(), limit, strict=True)], bool
     )
     cut = [
-        split_pieces(text[p], most)
-        for p, most in zip(found[long].tolist(), limit[long], strict=True)
+        split_text(text[p], most) for p, most in zip(found[long].tolist(), limit[long], strict=True)
     ]
     count = [len(parts) for parts in cut]
     rows, found = (
@@ -108,7 +107,7 @@ def _told(products: pd.DataFrame) -> list[str]:
     return [" ".join(filter(None, pair)) for pair in both]
 
 
-def split_pieces(text: str, limit: int) -> list[str]:
+def split_text(text: str, limit: int) -> list[str]:
     """A text cut into equal pieces of about `limit` characters or less, where possible at the next blank."""
     count = -(-len(text) // limit)
     cuts = [round(len(text) * i / count) for i in range(1, count)]
@@ -136,7 +135,9 @@ def _spanish(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFra
     return rows[found >= 0], products.iloc[np.unique(found[found >= 0])]
 
 
-def append(examples: pd.DataFrame, products: pd.DataFrame, new: list[Augmented]) -> Augmented:
+def append_augmented(
+    examples: pd.DataFrame, products: pd.DataFrame, new: list[Augmented]
+) -> Augmented:
     """All rows: the given ones, which are their own source, then the new ones with ids that are free."""
     new = [one for one in new if len(one.source)]
     if not new:

@@ -14,8 +14,8 @@ from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
 from competition.data.text import FIELDS, clean, clean_all
-from competition.data.token_store import Sequences, read_sequences
-from competition.data.tokenizer import token_maker, tokenise
+from competition.data.token_store import SequenceStore, read_sequences
+from competition.data.tokenizer import make_token_maker, tokenise
 from competition.data.vocabulary import RARE, Vocabulary
 from competition.scoring.tasks import LOCALES
 
@@ -25,7 +25,9 @@ HELD_OUT_PRODUCTS = 5_000  # at most: enough for an interval, and bounded in tim
 _QUERIED = ("title", "brand", "color")  # what a fake query is cut from
 
 
-def choose(examples: pd.DataFrame, products: pd.DataFrame, test_copies: int) -> pd.DataFrame:
+def select_products(
+    examples: pd.DataFrame, products: pd.DataFrame, test_copies: int
+) -> pd.DataFrame:
     """The products that pre-training may read, with a column `copies`: how often each is read in an epoch.
 
     Products of training rows once, those of test rows `test_copies` times; 0 leaves them out.
@@ -38,7 +40,7 @@ def choose(examples: pd.DataFrame, products: pd.DataFrame, test_copies: int) -> 
     return products.assign(copies=copies)[copies > 0].reset_index(drop=True)
 
 
-def hold_out(products: pd.DataFrame) -> NDArray[np.bool_]:
+def held_out_mask(products: pd.DataFrame) -> NDArray[np.bool_]:
     """Which products' titles are kept for measuring, `(products,)`: by the hash of the title, so that a title that
     occurs twice is never on both sides."""
     limit = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(products))) * 2**31
@@ -74,7 +76,7 @@ class Catalogue:
         products: pd.DataFrame,
         vocabulary: Vocabulary | None,
         seed: int,
-        stored: Sequences | None = None,
+        stored: SequenceStore | None = None,
     ) -> "Catalogue":
         """Tokenise products, as far as their tokens are not stored; those of `choose` that are not held out.
 
@@ -83,7 +85,7 @@ class Catalogue:
         rows = zip(*(products[field] for field in FIELDS), strict=True)
         kept = np.flatnonzero([any(map(clean, row)) for row in rows])
         texts = {field: clean_all(products[field].iloc[kept]) for field in _QUERIED}
-        read = partial(read_sequences, make=token_maker(tokenizer), stored=stored, chosen=kept)
+        read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored, chosen=kept)
         fields = {field: read(products[[field]]) for field in FIELDS}
         codes = pd.Categorical(products["locale"], categories=list(LOCALES)).codes
         locale = np.asarray(codes, np.int64)[kept]

@@ -21,7 +21,7 @@ from competition.core.errors import InputError, join_names, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.foreign_parquet import as_text, concat_tables, read_parquet
 from competition.core.parquet import parse_integers
-from competition.data.store import PRODUCT_KEY, in_order, product_order
+from competition.data.store import PRODUCT_KEY, product_order, reordered
 from competition.scoring.tasks import LABEL_LETTERS, LABELS, TASKS
 
 _NUMBERS = (
@@ -148,10 +148,10 @@ def _read_a_products(path: Path) -> pd.DataFrame:
     keys = {column: name for column, name in columns.items() if name in PRODUCT_KEY}
     products = _read_parquet(path, keys)
     order = product_order(products)
-    products = in_order(products, order)
+    products = reordered(products, order)
     for column, name in columns.items():
         if name not in PRODUCT_KEY:
-            products[name] = in_order(_read_parquet(path, {column: name})[name], order)
+            products[name] = reordered(_read_parquet(path, {column: name})[name], order)
     return products
 
 

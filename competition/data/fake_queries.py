@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from competition.config.keys import Spans
 
-Piece = tuple[int, int]  # from, to
+Span = tuple[int, int]  # from, to
 
 
 @lru_cache
@@ -32,7 +32,7 @@ def draw_lengths(
     return rng.choice(lengths, count, p=p)
 
 
-def draw_pieces(characters: int, spans: Spans, rng: np.random.Generator) -> list[Piece]:
+def draw_spans(characters: int, spans: Spans, rng: np.random.Generator) -> list[Span]:
     """Where a fake query is cut from a text: one piece or, half the time, two, in order; one where two overlap.
 
     A text that is shorter than a piece is taken whole.
@@ -42,10 +42,10 @@ def draw_pieces(characters: int, spans: Spans, rng: np.random.Generator) -> list
     for length in draw_lengths(spans, two, 1 + two, rng).tolist():
         start = int(rng.integers(max(1, characters - length + 1)))
         pieces.append((start, min(start + length, characters)))
-    return merged(pieces)
+    return merge_spans(pieces)
 
 
-def merged(pieces: list[Piece]) -> list[Piece]:
+def merge_spans(pieces: list[Span]) -> list[Span]:
     """One or two pieces in order; one where two touch or overlap."""
     first, *second = sorted(pieces)
     if second and second[0][0] <= first[1]:
@@ -53,7 +53,7 @@ def merged(pieces: list[Piece]) -> list[Piece]:
     return [first, *second]
 
 
-def widened(text: str, piece: Piece) -> Piece:
+def widen_to_words(text: str, piece: Span) -> Span:
     """A piece of a text out to the blanks, or the ends of the text, around the words that it touches."""
     start, end = piece
     while start < end and text[start] == " ":
@@ -79,9 +79,9 @@ class FakeQuery:
         """
         if not text:
             raise ValueError("a fake query is cut from some text")
-        pieces = draw_pieces(len(text), spans, rng)
+        pieces = draw_spans(len(text), spans, rng)
         if spans.whole_words:
-            pieces = merged([widened(text, piece) for piece in pieces])
+            pieces = merge_spans([widen_to_words(text, piece) for piece in pieces])
         drawn = (text[start:end].strip() for start, end in pieces)
         return cls(tuple(piece for piece in drawn if piece) or (text,))
 
@@ -92,7 +92,7 @@ class FakeQuery:
         """Whether a text holds all pieces: then the query could have been cut from it, too."""
         return all(piece in text for piece in self.pieces)
 
-    def removed_from(self, text: str) -> str:
+    def remove_from(self, text: str) -> str:
         """The text without any of the pieces, wherever they stand."""
         while any(piece in text for piece in self.pieces):
             for piece in self.pieces:

@@ -13,9 +13,14 @@ from competition.data.augment import base_locale
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
 from competition.data.text import FIELD_ORDERS, simplify
-from competition.data.token_store import NOTHING, Sequences, Stored, read_sequences
-from competition.data.tokenizer import token_maker
-from competition.data.vocabulary import Vocabulary, gram_maker, product_units
+from competition.data.token_store import (
+    NOTHING_STORED,
+    SequenceStore,
+    StoredSequences,
+    read_sequences,
+)
+from competition.data.tokenizer import make_token_maker
+from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 from competition.scoring.tasks import LOCALES
 
 _NOTHING = np.empty(0, np.int32)
@@ -96,16 +101,16 @@ class Attributes:
             product_grams=(),
         )
 
-    def with_units(
+    def with_grams(
         self,
         vocabulary: Vocabulary,
         queries: list[str],
         products: pd.DataFrame,
         used: NDArray[np.int64],
-        stored: Sequences | None,
+        stored: SequenceStore | None,
     ) -> Self:
         """The same with the 3-grams of distinct queries and of these products, as far as they are not stored."""
-        make = gram_maker(vocabulary)
+        make = make_gram_maker(vocabulary)
         return replace(
             self,
             query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),),
@@ -141,7 +146,7 @@ class Pairs:
         max_length: int,
         vocabulary: Vocabulary | None = None,
         units: bool = False,
-        stored: Stored = NOTHING,
+        stored: StoredSequences = NOTHING_STORED,
     ) -> "Pairs":
         """Tokenise the distinct queries and the products of `examples`, as far as their tokens are not stored.
 
@@ -160,7 +165,7 @@ class Pairs:
         used, product = np.unique(rows, return_inverse=True)
         if len(used) and used[0] == -1:
             used, product = used[1:], product - 1
-        read = partial(read_sequences, make=token_maker(tokenizer), stored=stored.tokens)
+        read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
         names = sorted({field for view in views for field in view.fields})
         attributes = None
         if vocabulary is not None:
@@ -168,7 +173,7 @@ class Pairs:
                 vocabulary, products, used, examples["locale"].map(base_locale)
             )
             if units:
-                attributes = attributes.with_units(
+                attributes = attributes.with_grams(
                     vocabulary, list(texts), products, used, stored.grams
                 )
         return cls(

@@ -18,8 +18,8 @@ from competition.data.text import FIELDS
 from competition.data.tokenizer import tokenise
 from competition.scoring.tasks import LOCALES
 
-TASKS = ("mlm", "query", "attributes", "contrastive")  # one mini-batch each per step
-TRIES = 10  # other products that are looked at for a query that does not fit
+PRETRAINING_TASKS = ("mlm", "query", "attributes", "contrastive")  # one mini-batch each per step
+MAX_TRIES = 10  # other products that are looked at for a query that does not fit
 _PARTS = (
     0.8,
     0.9,
@@ -30,7 +30,7 @@ _NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
-class Texts:
+class TaskTexts:
     """One task's mini-batch: texts with their special tokens, and what is to be predicted of each."""
 
     ids: list[Tokens]
@@ -41,9 +41,9 @@ class Texts:
         return len(self.ids)
 
 
-def starts_word(ids: list[Tokens], **targets: Any) -> Texts:
-    """Texts of one side."""
-    return Texts(
+def one_sided(ids: list[Tokens], **targets: Any) -> TaskTexts:
+    """TaskTexts of one side."""
+    return TaskTexts(
         ids, [len(text) for text in ids], {name: list(values) for name, values in targets.items()}
     )
 
@@ -74,7 +74,7 @@ class Masking:
         return seen.astype(np.int32), np.where(hidden, ids, IGNORED).astype(np.int64)
 
 
-class Examples:
+class PretrainingExamples:
     """The mini-batches of every step."""
 
     def __init__(self, catalogue: Catalogue, tokenizer: Any, recipe: PretrainingRecipe) -> None:
@@ -93,7 +93,7 @@ class Examples:
             np.flatnonzero(np.any(np.array(targets) != IGNORED, axis=0)) if targets else _NONE
         )
         self._all = np.arange(len(catalogue))
-        self._order = lru_cache(2 * len(TASKS))(partial(_permutation, recipe.seed))
+        self._order = lru_cache(2 * len(PRETRAINING_TASKS))(partial(_permutation, recipe.seed))
 
     @property
     def special(self) -> SpecialTokens:
@@ -114,7 +114,7 @@ class Examples:
         found += ["contrastive"] if recipe.contrastive else []
         return tuple(found)
 
-    def make(self, task: str, chosen: NDArray[np.int64], step: int) -> Texts:
+    def make(self, task: str, chosen: NDArray[np.int64], step: int) -> TaskTexts:
         """The mini-batch of a task: blocks `chosen` for MLM, for the others as many products, in an order of their
         own in which each comes once before any comes again."""
         rng = np.random.default_rng(derive_seed(self._recipe.seed, task, step))
@@ -141,7 +141,7 @@ class Examples:
         ]
         return products[np.concatenate(turns)]
 
-    def _mlm(self, blocks: NDArray[np.int64], rng: np.random.Generator) -> Texts:
+    def _mlm(self, blocks: NDArray[np.int64], rng: np.random.Generator) -> TaskTexts:
         texts, targets = [], []
         for number in blocks:
             block = self._catalogue.block(int(number), self._block)
@@ -150,16 +150,16 @@ class Examples:
             )
             texts.append(ids)
             targets.append(target)
-        return starts_word(texts, token=targets)
+        return one_sided(texts, token=targets)
 
-    def _queries(self, products: NDArray[np.int64], rng: np.random.Generator) -> Texts:
+    def _queries(self, products: NDArray[np.int64], rng: np.random.Generator) -> TaskTexts:
         """`[CLS] query [SEP] text [SEP]`: the product's own fake query, half the time cut out of the text, or another
         product's. Text is cut for both, so that a gap says nothing."""
         queries, texts, own_query = [], [], []
         for product in products.tolist():
             text = self._catalogue.text[product]
             own = self._fake_query(product, rng)
-            shown = own.removed_from(text) if rng.integers(2) else text
+            shown = own.remove_from(text) if rng.integers(2) else text
             other = self._other_query(product, rng) if rng.integers(2) else None
             queries.append(str(other or own))
             texts.append(shown)
@@ -168,7 +168,7 @@ class Examples:
         special, n = self._catalogue.special, len(queries)
         ids = [special.join([tokens[i], tokens[n + i]], self._recipe.max_length) for i in range(n)]
         first_text = [min(len(tokens[i]) + 2, len(ids[i])) for i in range(n)]
-        return Texts(ids, first_text, {"match": own_query})
+        return TaskTexts(ids, first_text, {"match": own_query})
 
     def _fake_query(self, product: int, rng: np.random.Generator) -> FakeQuery:
         spans = self._spans[self._catalogue.locale[product]]
@@ -181,24 +181,24 @@ class Examples:
             self._catalogue.text[product],
             self._of_locale[self._catalogue.locale[product]],
         )
-        for other in rng.choice(others, TRIES).tolist():
+        for other in rng.choice(others, MAX_TRIES).tolist():
             query = self._fake_query(other, rng)
             if not query.fits(text):
                 return query
         return None
 
-    def _attributes(self, products: NDArray[np.int64]) -> Texts:
+    def _attributes(self, products: NDArray[np.int64]) -> TaskTexts:
         known = self._catalogue
-        return starts_word(
+        return one_sided(
             self._joined(products, ("title", "bullets")),
             brand=known.brand[products],
             color=known.color[products],
         )
 
-    def _products(self, products: NDArray[np.int64]) -> Texts:
+    def _products(self, products: NDArray[np.int64]) -> TaskTexts:
         """Two products may read alike, all the more when they are cut: `same` tells by the tokens that are read."""
         ids = self._joined(products, FIELDS)
-        return starts_word(
+        return one_sided(
             ids,
             same=[int.from_bytes(blake2b(text.tobytes(), digest_size=7).digest()) for text in ids],
         )

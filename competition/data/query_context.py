@@ -16,9 +16,9 @@ from competition.data.folds import normalise
 from competition.data.store import product_rows, training_products
 from competition.data.text import clean, simplify
 
-KEYWORDS = 5
-NAMES = 2  # brands, and colors
-SHARED = (
+MAX_KEYWORDS = 5
+MAX_NAMES = 2  # brands, and colors
+MIN_CANDIDATES = (
     2  # candidates that must have a keyword or a name: what one alone has says nothing of the query
 )
 SEPARATOR = " | "
@@ -27,7 +27,7 @@ SEPARATOR = " | "
 _WORD = re.compile(r"[\u30a0-\u30ff]{2,}|[\u3400-\u9fff]{2,}|[^\W_\u3040-\u30ff\u3400-\u9fff]{2,}")
 
 
-def words(text: str) -> set[str]:
+def extract_words(text: str) -> set[str]:
     """The distinct words of a text, normalised."""
     return set(_WORD.findall(normalise(clean(text))))
 
@@ -43,7 +43,7 @@ def with_context(
     frequent ones. A query that is in both splits has two lists of candidates.
     """
     fitted = training_products(examples, products) if fitted is None else fitted
-    frequency = Counter(word for title in fitted["title"] for word in words(title))
+    frequency = Counter(word for title in fitted["title"] for word in extract_words(title))
     listed = product_rows(examples, products)
     # Arrays of objects, since a few rows of a column of Arrow chunks cost a copy of the whole
     # column.
@@ -53,14 +53,21 @@ def with_context(
     queries = np.array(examples["query"], object)
     for rows in examples.groupby(["query_id", "split"]).indices.values():
         candidates = listed[rows][listed[rows] >= 0]
-        asked = words(queries[rows[0]])
-        shared = _shared(word for title in titles[candidates] for word in words(title) - asked)
+        asked = extract_words(queries[rows[0]])
+        shared = _shared(
+            word for title in titles[candidates] for word in extract_words(title) - asked
+        )
         # A word that only test products have is as rare as one that just these candidates share.
         weights = {
-            w: n * math.log(len(fitted) / max(frequency[w], SHARED)) for w, n in shared.items()
+            w: n * math.log(len(fitted) / max(frequency[w], MIN_CANDIDATES))
+            for w, n in shared.items()
         }
         brands, colors = (_shared(map(simplify, names[candidates])) for names in (brand, color))
-        parts = (_heaviest(weights, KEYWORDS), _heaviest(brands, NAMES), _heaviest(colors, NAMES))
+        parts = (
+            _heaviest(weights, MAX_KEYWORDS),
+            _heaviest(brands, MAX_NAMES),
+            _heaviest(colors, MAX_NAMES),
+        )
         queries[rows] = SEPARATOR.join(
             [queries[rows[0]], *(" ".join(part) for part in parts if part)]
         )
@@ -69,7 +76,9 @@ def with_context(
 
 def _shared(found: Iterable[str]) -> dict[str, int]:
     """What two or more candidates have, and how many of them."""
-    return {name: times for name, times in Counter(found).items() if name and times >= SHARED}
+    return {
+        name: times for name, times in Counter(found).items() if name and times >= MIN_CANDIDATES
+    }
 
 
 def _heaviest(weights: Mapping[str, float], count: int) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.int32]
-Places = NDArray[np.int64]
+Positions = NDArray[np.int64]
 
 
 class Chain:
@@ -26,7 +26,7 @@ class Ragged:
     """Sequence i is `values[begins[i]:begins[i] + lengths[i]]`."""
 
     def __init__(
-        self, values: Values | Chain, lengths: Places, begins: Places | None = None
+        self, values: Values | Chain, lengths: Positions, begins: Positions | None = None
     ) -> None:
         """Without `begins`, one sequence begins where the one before it ends."""
         self.values = values

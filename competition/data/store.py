@@ -31,7 +31,7 @@ Frame = TypeVar("Frame", "pd.DataFrame", "pd.Series")
 
 
 @dataclass(frozen=True)
-class Card:
+class DataCard:
     """`data/data.json`: what the tables were made from and the fingerprints that later steps depend on."""
 
     source: str
@@ -40,7 +40,7 @@ class Card:
     tasks: tuple[str, ...]  # those that have test rows
 
     @property
-    def both(self) -> str:
+    def all_rows(self) -> str:
         """The fingerprint of all rows, which the two tables carry."""
         return fingerprint([self.train, self.test])
 
@@ -56,7 +56,7 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     check_examples(examples, source)
     check_products(products, source)
     examples = examples.sort_values("example_id", ignore_index=True)
-    products = in_order(products, product_order(products))
+    products = reordered(products, product_order(products))
     found = product_rows(examples, products)
     missing = int((found < 0).sum())
     if missing:
@@ -71,17 +71,17 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
         prints[split] = fingerprint_rows(examples.columns, of_examples[rows])
         prints[split] += fingerprint_rows(products.columns, of_products[used])
     tasks = tuple(task for task in TASKS if (examples[task] & (examples["split"] == "test")).any())
-    card = Card(source, prints["train"], prints["test"], tasks)
+    card = DataCard(source, prints["train"], prints["test"], tasks)
     # The card comes last: it is what says which tables are the data, so a half-done import is never
     # taken for one.
     files = (workspace.products, workspace.examples, workspace.data_card)
     with workspace.lock(DATA), atomic_files(*files) as (catalogue, pairs, described):
-        write_frame(catalogue, products, card.both)
-        write_frame(pairs, examples, card.both)
+        write_frame(catalogue, products, card.all_rows)
+        write_frame(pairs, examples, card.all_rows)
         described.write_text(json_text(asdict(card)), encoding="utf-8")
 
 
-def load_card(workspace: Workspace) -> Card:
+def load_card(workspace: Workspace) -> DataCard:
     """The card of this workspace's data; raises InputError where there are none."""
     content = read_json(workspace.data_card)
     if not {"source", "train", "test", "tasks"} <= content.keys():
@@ -89,17 +89,17 @@ def load_card(workspace: Workspace) -> Card:
             f"{workspace.root} has no data: bring real rows with `comp data import PATH` "
             "or `comp data sample`, or make some with `comp data synth`."
         )
-    return Card(content["source"], content["train"], content["test"], tuple(content["tasks"]))
+    return DataCard(content["source"], content["train"], content["test"], tuple(content["tasks"]))
 
 
 def load_examples(workspace: Workspace) -> pd.DataFrame:
     """All examples, sorted by example_id."""
-    return read_table(workspace.examples, load_card(workspace).both, _MEND)
+    return read_table(workspace.examples, load_card(workspace).all_rows, _MEND)
 
 
 def load_products(workspace: Workspace) -> pd.DataFrame:
     """All products, sorted by locale and product_id."""
-    return read_table(workspace.products, load_card(workspace).both, _MEND)
+    return read_table(workspace.products, load_card(workspace).all_rows, _MEND)
 
 
 def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
@@ -114,7 +114,7 @@ def product_order(products: pd.DataFrame) -> NDArray[np.int64]:
     return keys.sort_values(PRODUCT_KEY).index.to_numpy(np.int64)
 
 
-def in_order(frame: Frame, order: NDArray[np.int64]) -> Frame:
+def reordered(frame: Frame, order: NDArray[np.int64]) -> Frame:
     """The rows of a frame or column in an order; text that is in order already is not copied."""
     if np.array_equal(order, np.arange(len(order))):
         return frame.reset_index(drop=True)
@@ -127,7 +127,7 @@ def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.Data
     return products.iloc[np.unique(rows[rows >= 0])]
 
 
-def spread(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
+def evenly_spaced(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
     """Evenly spaced products, `at_most` of them: for what is learned from a catalogue in bounded time."""
     return products.iloc[:: max(1, -(-len(products) // at_most))]
 

@@ -38,8 +38,8 @@ TITLE_SAYS = (0.8, 0.6)  # how often a title names the attribute and the color; 
 # said instead; both in the order of LABELS. People take neighbours for one another, and scarce
 # labels are wrong more
 # often.
-SLIPS = np.array([0.7, 1.5, 1.8, 1.3])
-CONFUSED = np.array(
+SLIP_RATES = np.array([0.7, 1.5, 1.8, 1.3])
+CONFUSION = np.array(
     [[0.0, 0.75, 0.05, 0.2], [0.8, 0.0, 0.05, 0.15], [0.1, 0.4, 0.0, 0.5], [0.3, 0.5, 0.2, 0.0]]
 )
 _CONSTRAINTS = ("brand", "color", "attribute")
@@ -275,12 +275,14 @@ def make(
     rows["task2"] = rows["task3"] = True
     codes = rows["label"].map({label: i for i, label in enumerate(LABELS)}).to_numpy()
     slips = (
-        SLIPS / (SLIPS @ LABEL_SHARES) * LABEL_SHARES.sum() if by_label else np.ones(len(LABELS))
+        SLIP_RATES / (SLIP_RATES @ LABEL_SHARES) * LABEL_SHARES.sum()
+        if by_label
+        else np.ones(len(LABELS))
     )
     changed = (rows["split"] == "train").to_numpy() & (rng.random(len(rows)) < noise * slips[codes])
     planted = rows.loc[changed, ["example_id", "label"]].reset_index(drop=True)
     if by_label:
-        wrong = (rng.random((len(rows), 1)) < CONFUSED[codes].cumsum(axis=1)).argmax(axis=1)
+        wrong = (rng.random((len(rows), 1)) < CONFUSION[codes].cumsum(axis=1)).argmax(axis=1)
     else:
         wrong = (codes + rng.integers(1, len(LABELS), len(rows))) % len(LABELS)
     rows["label"] = np.array(LABELS)[np.where(changed, wrong, codes)]

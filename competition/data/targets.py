@@ -30,7 +30,7 @@ class Targets:
 
 
 # What a student of a kind may learn from: outputs of these kinds say what it is to say itself.
-TEACHERS = {
+TEACHER_KINDS = {
     "classes": ("classes",),
     "gain": ("classes", "gain"),
     "substitute": ("classes", "substitute"),

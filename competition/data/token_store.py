@@ -19,14 +19,16 @@ from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress
 from competition.core.json_files import write_manifest
 from competition.core.parquet import row_hashes, row_slices
-from competition.data.ragged import Chain, Places, Ragged, concatenate
+from competition.data.ragged import Chain, Positions, Ragged, concatenate
 
-Make = Callable[["pd.DataFrame"], Ragged]  # the sequences of some rows, one behind the other
+SequenceMaker = Callable[
+    ["pd.DataFrame"], Ragged
+]  # the sequences of some rows, one behind the other
 
 _KEYS, _BEGINS, _LENGTHS, _VALUES = "keys.npy", "begins.npy", "lengths.npy", "values.npy"
 
 
-class Sequences:
+class SequenceStore:
     """The sequences of a folder that `write_sequences` wrote."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,14 +40,14 @@ class Sequences:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def find(self, keys: NDArray[np.uint64]) -> Places:
+    def find(self, keys: NDArray[np.uint64]) -> Positions:
         """Where each key is, `(keys,)`; -1 for one that is not here."""
         if not len(self):
             return np.full(len(keys), -1)
         place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
         return np.where(self._keys[place] == keys, place, -1)
 
-    def at(self, place: Places, new: Ragged) -> Ragged:
+    def at(self, place: Positions, new: Ragged) -> Ragged:
         """The sequences at some places; for each place of -1 the next one of `new`."""
         known = place >= 0
         if known.all():
@@ -57,18 +59,18 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredSequences:
     """What was computed before; what is missing from it is computed when it is asked for."""
 
-    tokens: Sequences | None = None
-    grams: Sequences | None = None
+    tokens: SequenceStore | None = None
+    grams: SequenceStore | None = None
 
 
-NOTHING = Stored()
+NOTHING_STORED = StoredSequences()
 
 
 def read_sequences(
-    rows: pd.DataFrame, make: Make, stored: Sequences | None, chosen: Places
+    rows: pd.DataFrame, make: SequenceMaker, stored: SequenceStore | None, chosen: Positions
 ) -> Ragged:
     """The sequences of the rows at the ascending positions `chosen`, made by `make` as far as they are not stored."""
     if stored is None:
@@ -79,7 +81,7 @@ def read_sequences(
 
 
 def write_sequences(
-    folder: Path, inputs: str, name: str, tables: Sequence[pd.DataFrame], make: Make
+    folder: Path, inputs: str, name: str, tables: Sequence[pd.DataFrame], make: SequenceMaker
 ) -> None:
     """Write the sequences of all rows of some tables, those of equal rows once; one part is in memory at a time.
 
@@ -104,7 +106,7 @@ def write_sequences(
 
 
 def _made(
-    tables: Sequence[pd.DataFrame], chosen: Places, make: Make, work: Progress
+    tables: Sequence[pd.DataFrame], chosen: Positions, make: SequenceMaker, work: Progress
 ) -> Iterator[Ragged]:
     """The sequences of the rows at ascending positions in the tables as if they were one, some at a time."""
     start = 0
@@ -116,7 +118,7 @@ def _made(
         start += len(rows)
 
 
-def _write_values(path: Path, parts: Iterable[Ragged]) -> Places:
+def _write_values(path: Path, parts: Iterable[Ragged]) -> Positions:
     """Write the values of all parts as one `.npy` file; returns the lengths of their sequences."""
     lengths = [np.empty(0, np.int64)]
     with path.open("wb") as handle:
@@ -129,7 +131,7 @@ def _write_values(path: Path, parts: Iterable[Ragged]) -> Places:
     return np.concatenate(lengths)
 
 
-def _parts(rows: pd.DataFrame, chosen: Places) -> Iterator[pd.DataFrame]:
+def _parts(rows: pd.DataFrame, chosen: Positions) -> Iterator[pd.DataFrame]:
     """The rows at ascending positions, some at a time: a few rows of long columns would cost a copy of all of them."""
     for part in row_slices(len(rows)):
         inside = chosen[slice(*np.searchsorted(chosen, [part.start, part.stop]))]

@@ -12,13 +12,13 @@ import numpy as np
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.data.ragged import Ragged, concatenate
 from competition.data.text import clean_all
-from competition.data.token_store import Make
+from competition.data.token_store import SequenceMaker
 
-WHOLE = 1_000_000  # tokens: no text is cut
+UNCUT = 1_000_000  # tokens: no text is cut
 _CHUNK = 10_000  # texts
 
 
-def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int = WHOLE) -> Ragged:
+def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int = UNCUT) -> Ragged:
     """Token ids of each text without special tokens, at most `max_length` each.
 
     A special token that is spelled out in a text (`[SEP]`, `</s>`) is read as ordinary characters.
@@ -41,7 +41,7 @@ def _encode(tokenizer: Any, texts: list[str], max_length: int) -> Ragged:
     return Ragged(np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum())), lengths)
 
 
-def token_maker(tokenizer: Any) -> Make:
+def make_token_maker(tokenizer: Any) -> SequenceMaker:
     """What makes the token ids of rows of one column of text, which is cleaned and never cut."""
     return lambda rows: tokenise(tokenizer, clean_all(rows.iloc[:, 0]))
 

@@ -19,9 +19,9 @@ from competition.core.atomic import atomic_folder
 from competition.core.json_files import read_json, write_json, write_manifest
 from competition.data.grams import Codes, by_frequency, gram_codes
 from competition.data.ragged import Ragged, concatenate
-from competition.data.store import spread
+from competition.data.store import evenly_spaced
 from competition.data.text import simplify
-from competition.data.token_store import Make
+from competition.data.token_store import SequenceMaker
 
 MISSING, RARE = 0, 1  # ids of brands and colors; those of the vocabulary follow
 PADDING = 0  # of grams
@@ -113,7 +113,7 @@ class Vocabulary:
         return cls(tuple(names["brands"]), tuple(names["colors"]), grams)
 
 
-def gram_maker(vocabulary: Vocabulary) -> Make:
+def make_gram_maker(vocabulary: Vocabulary) -> SequenceMaker:
     """What makes the ids of the 3-grams of `product_units`."""
     return lambda unit: vocabulary.gram_ids(unit_text(unit))
 
@@ -183,7 +183,7 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     vectors[PADDING] = 0
     units = [
         vocabulary.gram_ids(unit_text(unit))
-        for unit in product_units(spread(products, WORD2VEC_PRODUCTS))
+        for unit in product_units(evenly_spaced(products, WORD2VEC_PRODUCTS))
     ]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.

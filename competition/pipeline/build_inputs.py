@@ -16,9 +16,14 @@ from competition.core.json_files import read_manifest
 from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import SCHEMA, Workspace
 from competition.data import folds, store
-from competition.data.store import Card
+from competition.data.store import DataCard
 from competition.data.text import FIELDS
-from competition.data.token_store import Make, Sequences, Stored, write_sequences
+from competition.data.token_store import (
+    SequenceMaker,
+    SequenceStore,
+    StoredSequences,
+    write_sequences,
+)
 from competition.models.encoder.paths import Sources
 from competition.pipeline.inputs import TINY, folds_inputs
 
@@ -49,7 +54,7 @@ class Materials:
         return store.training_products(self.examples, self.products)
 
     @cached_property
-    def card(self) -> Card:
+    def card(self) -> DataCard:
         """What is known of the data."""
         return store.load_card(self.workspace)
 
@@ -88,10 +93,10 @@ class Materials:
         self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str
     ) -> None:
         """Write the folder of an encoder that was pre-trained on the catalogue."""
-        from competition.data.catalogue import choose
+        from competition.data.catalogue import select_products
         from competition.training.pretrain import pretrain
 
-        products = choose(self.examples, self.products, recipe.test_copies)
+        products = select_products(self.examples, self.products, recipe.test_copies)
         with self.open_log(
             self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}"
         ) as log:
@@ -112,43 +117,48 @@ class Materials:
 
     # --- what is read of the rows, as numbers ---
 
-    def stored(self, sources: Sources, units: bool) -> Stored:
+    def stored(self, sources: Sources, units: bool) -> StoredSequences:
         """The tokens of all texts, with `units` the 3-grams of products, too; made where they are missing."""
         grams = self.grams(sources.vocabulary) if units and sources.vocabulary else None
-        return Stored(self.tokens(sources.encoder), grams)
+        return StoredSequences(self.tokens(sources.encoder), grams)
 
-    def tokens(self, encoder: Path) -> Sequences:
+    def tokens(self, encoder: Path) -> SequenceStore:
         """The token ids of all queries and product fields by an encoder's tokenizer."""
-        from competition.data.tokenizer import token_maker, tokenizer_fingerprint
+        from competition.data.tokenizer import make_token_maker, tokenizer_fingerprint
         from competition.models.encoder.encoder import load_tokenizer
 
         tokenizer = load_tokenizer(encoder)
         name = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
         texts = [self.examples[["query"]], *(self.products[[field]] for field in FIELDS)]
         return self._sequences(
-            "tokens", self.workspace.tokens(name), name, texts, token_maker(tokenizer)
+            "tokens", self.workspace.tokens(name), name, texts, make_token_maker(tokenizer)
         )
 
-    def grams(self, folder: Path) -> Sequences:
+    def grams(self, folder: Path) -> SequenceStore:
         """The ids of the 3-grams of all products by the vocabulary of a folder."""
-        from competition.data.vocabulary import Vocabulary, gram_maker, product_units
+        from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 
         name = fingerprint([SCHEMA, "grams", read_manifest(folder)])
-        make = gram_maker(Vocabulary.load(folder))
+        make = make_gram_maker(Vocabulary.load(folder))
         return self._sequences(
             "3-grams", self.workspace.grams, name, product_units(self.products), make
         )
 
     def _sequences(
-        self, name: str, folder: Path, maker: str, tables: Sequence[pd.DataFrame], make: Make
-    ) -> Sequences:
+        self,
+        name: str,
+        folder: Path,
+        maker: str,
+        tables: Sequence[pd.DataFrame],
+        make: SequenceMaker,
+    ) -> SequenceStore:
         """The sequences of a folder, which are made unless it holds those of this maker and these data."""
-        inputs = fingerprint([maker, self.card.both])
+        inputs = fingerprint([maker, self.card.all_rows])
         if read_manifest(folder) != inputs:
             with self.workspace.lock(f"{name} {folder.name}", wait=True):
                 if read_manifest(folder) != inputs:
                     write_sequences(folder, inputs, name, tables, make)
-        return Sequences(folder)
+        return SequenceStore(folder)
 
     def write_text_features(self, inputs: str) -> None:
         """Write `data/text_features.parquet`: the features of `lexical` and BM25."""

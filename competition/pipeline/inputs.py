@@ -14,7 +14,7 @@ from competition.config.settings import Settings
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.core.workspace import SCHEMA, Workspace
-from competition.data.store import Card, load_card
+from competition.data.store import DataCard, load_card
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import folder_pooling
 
@@ -37,7 +37,7 @@ class Origins:
         self.workspace = workspace
         self._recipes = recipes or {}
         self.settings: Settings = config.load_settings(workspace)
-        self.card: Card = load_card(workspace)
+        self.card: DataCard = load_card(workspace)
 
     @cache  # noqa: B019 - one Pipeline per command
     def _load(self, name: str) -> AnyRecipe:
@@ -162,14 +162,14 @@ class Origins:
         )
 
 
-def folds_inputs(card: Card, scheme: str) -> str:
+def folds_inputs(card: DataCard, scheme: str) -> str:
     """What a scheme's file of folds is made from."""
     return fingerprint([SCHEMA, "folds", scheme, card.train, card.test])
 
 
-def text_features_inputs(card: Card) -> str:
+def text_features_inputs(card: DataCard) -> str:
     """What the features of text are made from."""
-    return fingerprint([SCHEMA, "text features", card.both])
+    return fingerprint([SCHEMA, "text features", card.all_rows])
 
 
 def _content(source: str) -> str:

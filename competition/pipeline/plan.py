@@ -25,7 +25,7 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import SCHEMA
-from competition.data.targets import TEACHERS
+from competition.data.targets import TEACHER_KINDS
 from competition.noise.plan import AuditPlan
 from competition.noise.reviews import load_reviews, reviews_fingerprint
 from competition.pipeline.inputs import Origins
@@ -359,7 +359,7 @@ class Planner(Origins):
         """
         name = recipe.distil_from
         run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
-        if run.kind not in TEACHERS[recipe.kind]:
+        if run.kind not in TEACHER_KINDS[recipe.kind]:
             raise InputError(
                 f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}."
             )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import Pairs
-from competition.models.encoder.inputs import Extras, Inputs
+from competition.models.encoder.inputs import FeatureIds, Inputs
 
 PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 
@@ -101,7 +101,7 @@ def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
     )
 
 
-def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:
+def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> FeatureIds | None:
     known = pairs.attributes
     if known is None:
         return None
@@ -112,4 +112,4 @@ def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> Extras | None:
     grams = np.concatenate([_NO_GRAMS, *bags])
     names = (known.brand[product], known.color[product], known.country[rows])
     arrays = (*names, grams.astype(np.int64), begins.astype(np.int64))
-    return Extras(*(to_device(array, device) for array in arrays))
+    return FeatureIds(*(to_device(array, device) for array in arrays))

@@ -13,7 +13,7 @@ from competition.data.folds import normalise
 from competition.data.pairs import Pairs, views
 from competition.data.query_context import with_context
 from competition.data.targets import Targets
-from competition.data.token_store import NOTHING, Stored
+from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import check_length, load_tokenizer
 from competition.models.encoder.paths import Sources
@@ -41,7 +41,7 @@ class Corpus:
         examples: pd.DataFrame,
         products: pd.DataFrame,
         translations: Mapping[str, str] | None = None,
-        stored: Stored = NOTHING,
+        stored: StoredSequences = NOTHING_STORED,
     ) -> "Corpus":
         """Tokenise `examples` and what `recipe` makes of them, as far as that is not stored.
 
@@ -128,4 +128,4 @@ def _augmented(
     if recipe.rebalance:  # pieces keep the context of the whole list: only scarce rows are split
         new.append(augment.split_long(examples, products))
         queries += query.loc[pd.Index(new[-1].source)].tolist()
-    return augment.append(examples, products, new), queries
+    return augment.append_augmented(examples, products, new), queries

@@ -134,11 +134,11 @@ def fine_tune(
         rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
         parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
         with accelerator.autocast():
-            model.to(device).start_by_similarity(
+            model.to(device).init_by_similarity(
                 collate(sample.pairs, part, device) for part in parts
             )
     if recipe.prior_bias:
-        model.start_at(sample.mean_target(LOGITS[recipe.kind]))
+        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
 
     def gradients(wrapped: nn.Module) -> BatchGradients:
         return BatchGradients(

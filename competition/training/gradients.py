@@ -21,17 +21,17 @@ from torch.func import functional_call
 from competition.config.recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import Pairs
-from competition.models.encoder.inputs import Inputs, Mix
+from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.losses import (
     BINS,
     LOSSES,
-    Objective,
-    density_bins,
-    harmony,
+    LossSpec,
+    ghm_weights,
+    gradient_norm_bins,
     one_hot,
     smooth,
     symmetric_kl,
-    truth_probability,
+    target_probability,
 )
 from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
@@ -64,7 +64,7 @@ class MicroBatch:
     inputs: Inputs
     target: Tensor  # (batch, outputs)
     weight: Tensor  # (batch,)
-    mix: Mix | None
+    mix: Mixup | None
     seed: int  # of dropout, the same whenever a pass is repeated
 
 
@@ -99,7 +99,7 @@ class BatchGradients:
         return self.sample.pairs.lengths()[self.sample.rows]
 
     @property
-    def _objective(self) -> Objective:
+    def _objective(self) -> LossSpec:
         return LOSSES[self.recipe.loss]
 
     @property
@@ -123,7 +123,7 @@ class BatchGradients:
         # that weighs nothing.
         for number in range(len(pieces), max(map(len, groups))):
             pieces.append(self._piece(chosen[:1], 0.0, step, number))
-        density = self._density(pieces) if self._objective.harmonised else None
+        density = self._density(pieces) if self._objective.density_weighted else None
         kept = (
             self._clean(pieces[0], density) if len(pieces) == 1 and self._has_second_pass else None
         )
@@ -190,8 +190,8 @@ class BatchGradients:
         logits = self._forward(model, piece, CLEAN, Attack(delta=origin))
         factor = None
         if density is not None:
-            factor = harmony(density)[
-                density_bins(truth_probability(logits.detach(), piece.target))
+            factor = ghm_weights(density)[
+                gradient_norm_bins(target_probability(logits.detach(), piece.target))
             ]
         return Clean(logits, origin, factor, self._losses(piece, logits, factor))
 
@@ -218,10 +218,10 @@ class BatchGradients:
         """The sum of weights in each bin of gradient density, over the whole batch, `(BINS,)`."""
         density = torch.zeros(BINS, device=self.accelerator.device, dtype=pieces[0].weight.dtype)
         for piece in pieces:
-            truth = truth_probability(
+            truth = target_probability(
                 self._forward(self.plain, piece, CLEAN, Attack()), piece.target
             )
-            density.index_add_(0, density_bins(truth), piece.weight)
+            density.index_add_(0, gradient_norm_bins(truth), piece.weight)
         return self._sum(density)
 
     def _whole_batch_attack(

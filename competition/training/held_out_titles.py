@@ -13,10 +13,10 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import derive_seed
 from competition.data.catalogue import IGNORED
 from competition.data.pairs import SpecialTokens
-from competition.data.pretraining_examples import Masking, Texts, starts_word
+from competition.data.pretraining_examples import Masking, TaskTexts, one_sided
 from competition.data.text import clean_all
 from competition.data.tokenizer import tokenise
-from competition.models.encoder.pretraining_card import Losses
+from competition.models.encoder.pretraining_card import TitleLosses
 from competition.models.encoder.pretraining_model import PretrainingModel
 from competition.training.batches import Rows
 from competition.training.oom import Budget
@@ -30,7 +30,7 @@ class HeldOutTitles:
     """Titles that nothing is learned from, masked once and for all: what the checkpoint is chosen by."""
 
     products: pd.DataFrame
-    texts: Texts  # MASKINGS of each product, product after product
+    texts: TaskTexts  # MASKINGS of each product, product after product
     special: SpecialTokens
 
     @classmethod
@@ -49,11 +49,13 @@ class HeldOutTitles:
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
         return cls(
             products,
-            starts_word([seen for seen, _ in masked], token=[target for _, target in masked]),
+            one_sided([seen for seen, _ in masked], token=[target for _, target in masked]),
             special,
         )
 
-    def losses(self, accelerator: Accelerator, model: PretrainingModel, budget: Budget) -> Losses:
+    def losses(
+        self, accelerator: Accelerator, model: PretrainingModel, budget: Budget
+    ) -> TitleLosses:
         """Of each product."""
         lengths = np.array([len(ids) for ids in self.texts.ids])
         sums = np.zeros((len(lengths), 2))

@@ -17,9 +17,9 @@ from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.signals import critical_section
-from competition.data.catalogue import Catalogue, hold_out
-from competition.data.pretraining_examples import Examples
-from competition.data.token_store import Sequences
+from competition.data.catalogue import Catalogue, held_out_mask
+from competition.data.pretraining_examples import PretrainingExamples
+from competition.data.token_store import SequenceStore
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.embeddings import load_names, save_names
 from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
@@ -27,7 +27,7 @@ from competition.models.encoder.families import check_precision
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_card import (
     Epoch,
-    Losses,
+    TitleLosses,
     best_epoch,
     mlm_loss,
     write_card,
@@ -50,7 +50,7 @@ def pretrain(
     inputs: str,
     log: Log,
     unfinished: Path | None = None,
-    stored: Sequences | None = None,
+    stored: SequenceStore | None = None,
 ) -> None:
     """Pre-train an encoder and write its folder, with what it scored.
 
@@ -78,11 +78,11 @@ def pretrain(
         raise CompError(
             f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
         )
-    held = hold_out(products)
+    held = held_out_mask(products)
     held_out = HeldOutTitles.make(products[held].reset_index(drop=True), tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
     catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
-    examples = Examples(catalogue, tokenizer, recipe)
+    examples = PretrainingExamples(catalogue, tokenizer, recipe)
     model = _start(recipe, sources, examples, vocabulary)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
@@ -131,7 +131,10 @@ def pretrain(
 
 
 def _start(
-    recipe: PretrainingRecipe, sources: Sources, examples: Examples, vocabulary: Vocabulary | None
+    recipe: PretrainingRecipe,
+    sources: Sources,
+    examples: PretrainingExamples,
+    vocabulary: Vocabulary | None,
 ) -> PretrainingModel:
     """The model before its first step: the encoder, heads of random weights, and the embeddings of names if any are."""
     with torch.random.fork_rng(devices=[]):
@@ -141,7 +144,7 @@ def _start(
         check_precision(encoder, recipe)
         model = PretrainingModel(encoder, examples.tasks, sizes)
     if sources.names is not None:
-        model.start_names(load_names(sources.names))
+        model.init_names(load_names(sources.names))
     return model
 
 
@@ -159,7 +162,7 @@ class _Watch:
         )
         self._held_out, self._budget = held_out, Budget(recipe.token_budget)
         self.epochs: list[Epoch] = []
-        self.losses: list[Losses] = []  # of each epoch
+        self.losses: list[TitleLosses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
     def measure(

@@ -10,10 +10,10 @@ from competition.config.recipe import PretrainingRecipe
 from competition.core.fingerprint import derive_seed
 from competition.data.catalogue import IGNORED
 from competition.data.pairs import SpecialTokens
-from competition.data.pretraining_examples import Examples, Texts
+from competition.data.pretraining_examples import PretrainingExamples, TaskTexts
 from competition.models.encoder.pretraining_model import (
-    Batch,
     PretrainingModel,
+    TaskBatch,
     contrastive_logits,
     encode,
     mean_pooled,
@@ -24,8 +24,8 @@ from competition.training.momentum import Momentum, Queue
 
 
 def collate_texts(
-    texts: Texts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device
-) -> Batch:
+    texts: TaskTexts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device
+) -> TaskBatch:
     """The texts of `rows` with their targets, padded."""
     ids, mask, types = pad(
         [(texts.ids[i], texts.first_text[i]) for i in rows], special.padding, limit, device
@@ -40,7 +40,7 @@ def collate_texts(
             else:
                 array[row] = values[i]
         targets[name] = torch.from_numpy(array).to(device)
-    return Batch(ids, mask, types, targets)
+    return TaskBatch(ids, mask, types, targets)
 
 
 class PretrainingGradients:
@@ -56,7 +56,7 @@ class PretrainingGradients:
         accelerator: Accelerator,
         model: PretrainingModel,
         recipe: PretrainingRecipe,
-        examples: Examples,
+        examples: PretrainingExamples,
     ) -> None:
         self.accelerator, self.model, self.recipe, self.examples = (
             accelerator,
@@ -140,7 +140,7 @@ class PretrainingGradients:
             queue = select_prefix("queue", state.tensors)
             self.queue.keys, self.queue.same = queue["keys"].to(device), queue["same"].to(device)
 
-    def _predict(self, task: str, texts: Texts, step: int) -> Tensor:
+    def _predict(self, task: str, texts: TaskTexts, step: int) -> Tensor:
         """A task whose texts are judged one by one."""
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         counts = {
@@ -167,7 +167,7 @@ class PretrainingGradients:
             total = total + self._weights[name] * mean
         return total
 
-    def _contrast(self, texts: Texts, step: int) -> Tensor:
+    def _contrast(self, texts: TaskTexts, step: int) -> Tensor:
         """Each text's two passes against those of the others and the queue."""
         batch = self._batch(texts, np.arange(len(texts)))
         first, second = (
@@ -188,12 +188,12 @@ class PretrainingGradients:
         self.losses.setdefault("contrastive", []).append(loss.detach())
         return self.recipe.contrastive * loss.detach()
 
-    def _batch(self, texts: Texts, rows: Rows) -> Batch:
+    def _batch(self, texts: TaskTexts, rows: Rows) -> TaskBatch:
         return collate_texts(
             texts, rows, self.examples.special, self.recipe.max_length, self.accelerator.device
         )
 
-    def _forward(self, task: str, batch: Batch, step: int, *parts: int) -> dict[str, Tensor]:
+    def _forward(self, task: str, batch: TaskBatch, step: int, *parts: int) -> dict[str, Tensor]:
         torch.manual_seed(derive_seed(self.recipe.seed, "dropout", task, step, *parts))
         with self.accelerator.autocast():
             found = self.model(task, batch)

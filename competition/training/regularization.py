@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from competition.core.fingerprint import derive_seed
-from competition.models.encoder.inputs import Mix
+from competition.models.encoder.inputs import Mixup
 
 
 def ema_decay(step: int, decay: float) -> float:
@@ -39,10 +39,10 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
     return average.eval()
 
 
-def draw_mix(batch: int, beta: float, seed: int, device: torch.device) -> Mix:
+def draw_mix(batch: int, beta: float, seed: int, device: torch.device) -> Mixup:
     """Partners and one share ~ Beta(beta, beta) for the rows of a batch (Zhang et al. 2018), a function of `seed`.
 
     Partners are a permutation, so that the mixed weights sum to what the rows' weights sum to.
     """
     rng = np.random.default_rng(derive_seed(seed, "mixup"))
-    return Mix(torch.from_numpy(rng.permutation(batch)).to(device), float(rng.beta(beta, beta)))
+    return Mixup(torch.from_numpy(rng.permutation(batch)).to(device), float(rng.beta(beta, beta)))

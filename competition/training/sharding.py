@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from competition.core import distributed
-from competition.models.encoder.unpadded import METHOD, by_method
+from competition.models.encoder.unpadded import UNPADDED_METHOD, as_method
 
 
 def shard_model(model: Any, accelerator: Accelerator) -> None:
@@ -32,10 +32,10 @@ def shard_model(model: Any, accelerator: Accelerator) -> None:
     layers = [module for module in inside_out if isinstance(module, GradientCheckpointingLayer)]
     for part in (*layers, model.encoder.get_input_embeddings(), model):
         fully_shard(part, mesh=mesh)
-    if model.learns_lean:
-        model.layer = by_method(layers, model.layer)
+    if model.trains_unpadded:
+        model.layer = as_method(layers, model.layer)
         for layer in layers:
-            register_fsdp_forward_method(layer, METHOD)
+            register_fsdp_forward_method(layer, UNPADDED_METHOD)
 
 
 @torch.no_grad()

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.data.augment import (
-    LONG,
-    SCARCE,
+    LONG_TEXT,
+    SCARCE_LABELS,
     Augmented,
-    append,
+    append_augmented,
     base_locale,
     split_long,
-    split_pieces,
+    split_text,
     texts_to_translate,
     translate,
 )
@@ -258,7 +258,7 @@ def test_what_is_asked_for_is_translated_where_a_product_is_missing() -> None:
     ],
 )
 def test_a_text_is_cut_at_the_next_blank(text: str, limit: int, expected: list[str]) -> None:
-    assert split_pieces(text, limit) == expected
+    assert split_text(text, limit) == expected
 
 
 WORDS = st.lists(
@@ -268,7 +268,7 @@ WORDS = st.lists(
 
 @given(WORDS, st.sampled_from([100, 300, 800]))
 def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
-    found = split_pieces(text, limit)
+    found = split_text(text, limit)
     assert len(found) == -(-len(text) // limit)
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
     place = 0
@@ -285,12 +285,12 @@ def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
 
 def long_text(locale: str, more: int = 1) -> str:
     """As many characters as a row of that locale may have, and `more`."""
-    return (SENTENCE * 100)[: LONG[locale] + more - 1].replace(" ", "_") + "x"
+    return (SENTENCE * 100)[: LONG_TEXT[locale] + more - 1].replace(" ", "_") + "x"
 
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_a_long_scarce_row_is_split(locale: str) -> None:
-    assert LONG[locale] == (300 if locale == "jp" else 800)
+    assert LONG_TEXT[locale] == (300 if locale == "jp" else 800)
     bullets, description = long_text(locale)[:100], long_text(locale)[100:]
     row = {"locale": locale, "title": "<b>Cup</b>", "brand": "Acme", "color": "red"}
     examples, products = tables(
@@ -322,7 +322,7 @@ def test_only_long_text_is_split(locale: str, more: int, rows: int) -> None:
 
 @pytest.mark.parametrize("label", LABELS)
 def test_only_scarce_labels_are_split(label: str) -> None:
-    assert SCARCE == ("substitute", "complement", "irrelevant")
+    assert SCARCE_LABELS == ("substitute", "complement", "irrelevant")
     new = split_long(*tables({"label": label, "bullets": long_text("es")}))
     assert new.examples["label"].tolist() == ([] if label == "exact" else [label] * 2)
 
@@ -375,7 +375,7 @@ def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
     examples, products = tables(long, {"locale": "us", "split": "test"}, long | {"label": "exact"})
     examples = examples.iloc[[2, 0, 1]]  # the last id is not the largest
     new = [translate(examples, products, English()), split_long(examples, products)]
-    everything = append(examples, products, new)
+    everything = append_augmented(examples, products, new)
     assert everything.examples["example_id"].tolist() == [12, 10, 11, 13, 14, 15, 16]
     assert everything.source.tolist() == [12, 10, 11, 12, 10, 10, 10]
     assert everything.examples["locale"].tolist() == [
@@ -406,7 +406,7 @@ def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
 @pytest.mark.parametrize("new", [[], [NOTHING], [NOTHING, NOTHING]], ids=["[]", "1", "2"])
 def test_nothing_new_leaves_everything_as_it_was(new: list[Augmented], catalogue: Tables) -> None:
     examples, products = catalogue
-    everything = append(examples, products, new)
+    everything = append_augmented(examples, products, new)
     assert everything.source.tolist() == examples["example_id"].tolist()
     assert everything.source.dtype == np.int64
     pd.testing.assert_frame_equal(everything.examples, examples)
@@ -419,7 +419,7 @@ def test_types_of_columns_stay(missing: bool) -> None:
     examples, products = tables(long, long)
     if missing:
         examples.loc[0, "substitute"] = pd.NA
-    everything = append(
+    everything = append_augmented(
         examples,
         products,
         [translate(examples, products, English()), split_long(examples, products)],
@@ -433,7 +433,7 @@ def test_the_given_tables_are_left_alone() -> None:
     long = {"bullets": long_text("es")}
     examples, products = tables(long, long)
     before = examples.copy(), products.copy()
-    append(
+    append_augmented(
         examples,
         products,
         [translate(examples, products, English()), split_long(examples, products)],

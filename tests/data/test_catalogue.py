@@ -6,7 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.data.catalogue import HELD_OUT_SHARE, IGNORED, Catalogue, choose, hold_out
+from competition.data.catalogue import (
+    HELD_OUT_SHARE,
+    IGNORED,
+    Catalogue,
+    held_out_mask,
+    select_products,
+)
 from competition.data.folds import normalise
 from competition.data.grams import gram_codes
 from competition.data.text import FIELDS, clean
@@ -66,19 +72,21 @@ def documents(tokenizer: Any, rows: pd.DataFrame) -> list[list[int]]:
 def test_test_products_are_read_so_many_times(test_copies: int, copies: dict[str, int]) -> None:
     """B1 is a product of training rows, B2 of test rows, B3 of both, B0 and B4 of none."""
     rows = examples(train="B1 B3 B1", test="B3 B2 B2 lost")
-    chosen = choose(rows, products(*[{"title": "x"}] * 5).drop(columns="copies"), test_copies)
+    chosen = select_products(
+        rows, products(*[{"title": "x"}] * 5).drop(columns="copies"), test_copies
+    )
     assert dict(zip(chosen["product_id"], chosen["copies"], strict=True)) == copies
     assert chosen.index.tolist() == list(range(len(copies)))
 
 
 def test_a_product_of_another_locale_is_another_product() -> None:
     listed = products({"product_id": "B1", "locale": "es"}, {"product_id": "B1", "title": "cup"})
-    assert choose(examples(train="B1"), listed, 2)["title"].tolist() == ["cup"]
+    assert select_products(examples(train="B1"), listed, 2)["title"].tolist() == ["cup"]
 
 
 def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> None:
-    chosen = choose(*catalogue, 2)
-    other = choose(*(table.sample(frac=1, random_state=1) for table in catalogue), 2)
+    chosen = select_products(*catalogue, 2)
+    other = select_products(*(table.sample(frac=1, random_state=1) for table in catalogue), 2)
     key = ["locale", "product_id"]
     pd.testing.assert_frame_equal(
         other.sort_values(key, ignore_index=True), chosen.sort_values(key, ignore_index=True)
@@ -96,42 +104,44 @@ def titles(count: int) -> pd.DataFrame:
 def test_a_twentieth_of_the_titles_is_held_out() -> None:
     # Two standard deviations of a share of 1/20 among 10,000: 2 * sqrt(.05 * .95 / 10,000) < .005
     assert (
-        hold_out(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
+        held_out_mask(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
         and HELD_OUT_SHARE == 0.05
     )
 
 
 def test_a_large_catalogue_holds_out_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    all_held = hold_out(titles(10_000))
+    all_held = held_out_mask(titles(10_000))
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_PRODUCTS", 100)
-    held = hold_out(titles(10_000))
+    held = held_out_mask(titles(10_000))
     assert held.sum() == pytest.approx(100, abs=20) and not (held & ~all_held).any()
 
 
 def test_a_title_alone_decides() -> None:
     rows = titles(2_000)
-    held = hold_out(rows)
+    held = held_out_mask(rows)
     order = np.random.default_rng(1).permutation(2_000)
-    assert (hold_out(rows.iloc[order]) == held[order]).all()
-    assert (hold_out(rows.tail(500)) == held[-500:]).all()
+    assert (held_out_mask(rows.iloc[order]) == held[order]).all()
+    assert (held_out_mask(rows.tail(500)) == held[-500:]).all()
 
 
 def test_equal_titles_are_on_the_same_side() -> None:
     same = [lambda i: f"Cup {i}", lambda i: f"cup  <b>{i}</b> ", lambda i: f"ＣＵＰ&nbsp;{i}"]
-    sides = [hold_out(pd.DataFrame({"title": [write(i) for i in range(1_000)]})) for write in same]
+    sides = [
+        held_out_mask(pd.DataFrame({"title": [write(i) for i in range(1_000)]})) for write in same
+    ]
     assert sides[0].any() and (sides[1] == sides[0]).all() and (sides[2] == sides[0]).all()
 
 
 def test_a_blank_title_is_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_SHARE", 1.0)
-    found = hold_out(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
+    found = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
     assert found.tolist() == [False, False, False, False, True]
-    assert hold_out(pd.DataFrame({"title": []})).tolist() == []
+    assert held_out_mask(pd.DataFrame({"title": []})).tolist() == []
 
 
 def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
     listed = products(*({"title": f"cup {i % 400}", "brand": f"b{i}"} for i in range(1_000)))
-    held = hold_out(listed)
+    held = held_out_mask(listed)
     made = Catalogue.make(tokenizer, listed[~held], None, seed=1)
     read = [tokenizer.decode(made.fields["title"][i]).strip() for i in range(len(made))]
     kept_back = {normalise(title) for title in listed["title"][held]}
@@ -148,7 +158,7 @@ def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 62, 254, 1_000_000])
 def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tables) -> None:
-    listed = choose(*catalogue, 2).sample(30, random_state=1)
+    listed = select_products(*catalogue, 2).sample(30, random_state=1)
     made = Catalogue.make(tokenizer, listed, None, seed=1)
     text = documents(tokenizer, listed)
     stream = [token for product in made.order for token in text[product]]
@@ -171,14 +181,14 @@ def test_a_stream_of_whole_blocks_has_no_empty_one(tokenizer: Any) -> None:
 def test_each_product_is_in_the_stream_as_often_as_it_is_read(
     tokenizer: Any, catalogue: Tables
 ) -> None:
-    listed = choose(*catalogue, 3)
+    listed = select_products(*catalogue, 3)
     made = Catalogue.make(tokenizer, listed, None, seed=1)
     assert set(listed["copies"]) == {1, 3}
     assert np.bincount(made.order).tolist() == listed["copies"].tolist()
 
 
 def test_the_seed_orders_the_stream(tokenizer: Any, catalogue: Tables) -> None:
-    listed = choose(*catalogue, 2)
+    listed = select_products(*catalogue, 2)
     first, again, other = (Catalogue.make(tokenizer, listed, None, seed) for seed in (1, 1, 2))
     assert (first.order == again.order).all() and (first.block(3, 50) == again.block(3, 50)).all()
     assert (first.order != other.order).mean() > 0.9 and (

@@ -13,10 +13,10 @@ from competition.config.keys import SPANS, Spans
 from competition.data.fake_queries import (
     FakeQuery,
     draw_lengths,
-    draw_pieces,
+    draw_spans,
     length_distribution,
-    merged,
-    widened,
+    merge_spans,
+    widen_to_words,
 )
 
 DRAWS = 50_000
@@ -55,7 +55,7 @@ def p_value(found: Counter, expected: dict) -> float:
 def drawn(request: pytest.FixtureRequest) -> tuple[str, list]:
     """A locale, and the pieces of many fake queries of a text without end."""
     rng = np.random.default_rng(["us", "es", "jp"].index(request.param))
-    return request.param, [draw_pieces(ENDLESS, SPANS[request.param], rng) for _ in range(DRAWS)]
+    return request.param, [draw_spans(ENDLESS, SPANS[request.param], rng) for _ in range(DRAWS)]
 
 
 # --- lengths and places
@@ -115,21 +115,21 @@ def test_every_outcome_has_its_probability() -> None:
     assert sum(expected.values()) == pytest.approx(1)
     rng = np.random.default_rng(3)
     assert (
-        p_value(Counter(tuple(draw_pieces(7, SHORT, rng)) for _ in range(DRAWS)), expected) > LIKELY
+        p_value(Counter(tuple(draw_spans(7, SHORT, rng)) for _ in range(DRAWS)), expected) > LIKELY
     )
 
 
 @pytest.mark.parametrize("characters", [1, 7, 8])
 def test_a_text_no_longer_than_a_piece_is_taken_whole(characters: int) -> None:
     rng = np.random.default_rng(1)
-    assert all(draw_pieces(characters, EIGHT, rng) == [(0, characters)] for _ in range(50))
+    assert all(draw_spans(characters, EIGHT, rng) == [(0, characters)] for _ in range(50))
 
 
 @given(st.integers(1, 60), LENGTHS, SEEDS)
 def test_pieces_lie_in_the_text_in_order_and_apart(
     characters: int, spans: Spans, seed: int
 ) -> None:
-    pieces = draw_pieces(characters, spans, np.random.default_rng(seed))
+    pieces = draw_spans(characters, spans, np.random.default_rng(seed))
     places = [place for piece in pieces for place in piece]
     assert len(pieces) in (1, 2) and places == sorted(set(places))
     assert places[0] >= 0 and places[-1] <= characters
@@ -150,7 +150,7 @@ def test_pieces_lie_in_the_text_in_order_and_apart(
     ],
 )
 def test_pieces_that_touch_or_overlap_are_one(pieces: list, expected: list) -> None:
-    assert merged(pieces) == expected
+    assert merge_spans(pieces) == expected
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_pieces_that_touch_or_overlap_are_one(pieces: list, expected: list) -> N
 )
 def test_a_piece_is_widened_to_whole_words(piece: str, words: str) -> None:
     text = "red cup of steel"
-    start, end = widened(text, (text.index(piece), text.index(piece) + len(piece)))
+    start, end = widen_to_words(text, (text.index(piece), text.index(piece) + len(piece)))
     assert text[start:end] == words
 
 
@@ -178,7 +178,7 @@ def test_a_piece_is_widened_to_whole_words(piece: str, words: str) -> None:
 )
 def test_a_piece_is_not_widened_to_words_that_it_does_not_touch(piece: str, words: str) -> None:
     text = "red cup of steel"
-    start, end = widened(text, (text.index(piece), text.index(piece) + len(piece)))
+    start, end = widen_to_words(text, (text.index(piece), text.index(piece) + len(piece)))
     assert text[start:end].strip() == words
 
 
@@ -198,7 +198,7 @@ def test_a_query_is_cut_from_its_text(text: str, spans: Spans, seed: int) -> Non
 
 @given(TEXTS, SEEDS)
 def test_a_query_is_made_of_the_pieces_that_were_drawn(text: str, seed: int) -> None:
-    pieces = draw_pieces(len(text), SHORT, np.random.default_rng(seed))
+    pieces = draw_spans(len(text), SHORT, np.random.default_rng(seed))
     letters = [text[start:end].strip() for start, end in pieces]
     query = FakeQuery.draw(text, SHORT, np.random.default_rng(seed))
     assert list(query.pieces) == ([piece for piece in letters if piece] or [text])
@@ -233,7 +233,7 @@ def test_a_query_is_the_whole_text_where_only_blanks_were_hit() -> None:
 @pytest.mark.parametrize("text", ["a", "水", "ab", "水筒", "red cup"])
 def test_a_short_text_is_its_own_query_and_nothing_is_left(text: str) -> None:
     query = FakeQuery.draw(text, SPANS["us"], np.random.default_rng(1))
-    assert (str(query), query.removed_from(text)) == (text, "")
+    assert (str(query), query.remove_from(text)) == (text, "")
 
 
 def test_a_query_fits_a_text_that_has_all_its_pieces() -> None:
@@ -263,7 +263,7 @@ def test_a_query_fits_a_text_that_has_all_its_pieces() -> None:
     ],
 )
 def test_pieces_are_removed(pieces: tuple[str, ...], text: str, left: str) -> None:
-    assert FakeQuery(pieces).removed_from(text) == left
+    assert FakeQuery(pieces).remove_from(text) == left
 
 
 @given(TEXTS, LENGTHS, SEEDS)
@@ -272,7 +272,7 @@ def test_pieces_are_removed(pieces: tuple[str, ...], text: str, left: str) -> No
 @example("a", SPANS["us"], 1)
 def test_a_removed_piece_is_gone(text: str, spans: Spans, seed: int) -> None:
     query = FakeQuery.draw(text, spans, np.random.default_rng(seed))
-    left = query.removed_from(text)
+    left = query.remove_from(text)
     assert not any(piece in left for piece in query.pieces)
     assert left == " ".join(left.split())
     rest = iter(text)
@@ -285,7 +285,7 @@ def test_a_removed_piece_is_gone(text: str, spans: Spans, seed: int) -> None:
 @example(["b c"], "ab b b c c c")
 def test_any_piece_of_any_text_is_gone(pieces: list[str], text: str) -> None:
     query = FakeQuery(tuple(pieces))
-    left = query.removed_from(text)
+    left = query.remove_from(text)
     assert not any(piece in left for piece in pieces)
     assert left == text or any(piece in text for piece in pieces)
 

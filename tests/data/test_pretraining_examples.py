@@ -13,7 +13,7 @@ from competition.config.keys import Spans
 from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.grams import gram_codes
-from competition.data.pretraining_examples import Examples, Masking, Texts, starts_word
+from competition.data.pretraining_examples import Masking, PretrainingExamples, TaskTexts, one_sided
 from competition.data.text import FIELDS
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import train_tokenizer
@@ -64,20 +64,22 @@ def shelf() -> pd.DataFrame:
 
 def make(
     tokenizer: Any, products: pd.DataFrame | None = None, colors: str = "", **keys: Any
-) -> Examples:
+) -> PretrainingExamples:
     """Of the shelf, or of `products`; every brand of the shelf is known, and `colors`."""
     names = tuple(name(product) for product in range(PRODUCTS))
     known = Vocabulary(names, tuple(colors.split()), gram_codes([])[0])
     recipe = PretrainingRecipe(**({"name": "x", "max_length": LONG, "batch_size": 6} | keys))
     rows = shelf() if products is None else products
-    return Examples(Catalogue.make(tokenizer, rows, known, recipe.seed), tokenizer, recipe)
+    return PretrainingExamples(
+        Catalogue.make(tokenizer, rows, known, recipe.seed), tokenizer, recipe
+    )
 
 
-def batch(examples: Examples, task: str, step: int, size: int = 6) -> Texts:
+def batch(examples: PretrainingExamples, task: str, step: int, size: int = 6) -> TaskTexts:
     return examples.make(task, np.arange(size) % max(1, examples.blocks), step)
 
 
-def sides(tokenizer: Any, texts: Texts) -> list[tuple[str, ...]]:
+def sides(tokenizer: Any, texts: TaskTexts) -> list[tuple[str, ...]]:
     """The texts between the special tokens, in words."""
     parts = []
     for ids in texts.ids:
@@ -93,7 +95,7 @@ def sides(tokenizer: Any, texts: Texts) -> list[tuple[str, ...]]:
     return parts
 
 
-def same(one: Texts, other: Texts) -> bool:
+def same(one: TaskTexts, other: TaskTexts) -> bool:
     """Whether two mini-batches are equal, token by token and target by target."""
     ids = [text.tolist() for text in one.ids] == [text.tolist() for text in other.ids]
     targets = {
@@ -192,7 +194,9 @@ def test_the_share_of_tokens_is_the_recipe_s(tokenizer: Any) -> None:
 # --------------------------------------------------------------------------------------------
 
 
-def turns(examples: Examples, tokenizer: Any, task: str, sizes: list[int]) -> list[list[int]]:
+def turns(
+    examples: PretrainingExamples, tokenizer: Any, task: str, sizes: list[int]
+) -> list[list[int]]:
     """The products of the mini-batches at step 0, 1, …."""
     return [
         [owner(side[-1] or side[0]) for side in sides(tokenizer, batch(examples, task, step, size))]
@@ -204,9 +208,9 @@ def turns(examples: Examples, tokenizer: Any, task: str, sizes: list[int]) -> li
 def in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A product's text is shown uncut, and an epoch has 12 blocks, which are two mini-batches of 6."""
     monkeypatch.setattr(
-        "competition.data.fake_queries.FakeQuery.removed_from", lambda self, text: text
+        "competition.data.fake_queries.FakeQuery.remove_from", lambda self, text: text
     )
-    monkeypatch.setattr(Examples, "blocks", 12)
+    monkeypatch.setattr(PretrainingExamples, "blocks", 12)
 
 
 @pytest.mark.usefixtures("in_turn")
@@ -220,7 +224,7 @@ class TestTurns:
     def test_each_product_comes_once_before_any_comes_again(
         self, size: int, blocks: int, task: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Examples, "blocks", blocks)
+        monkeypatch.setattr(PretrainingExamples, "blocks", blocks)
         epoch = [size] * (blocks // size) + [blocks % size] * bool(blocks % size)
         order = sum(turns(make(tokenizer, batch_size=size), tokenizer, task, epoch * 10), [])
         cycles = [order[start : start + PRODUCTS] for start in range(0, len(order), PRODUCTS)]
@@ -286,7 +290,9 @@ def test_what_is_drawn_differs_each_time_the_same_texts_come(task: str, tokenize
 def test_the_seed_decides_what_is_hidden(tokenizer: Any) -> None:
     catalogue = Catalogue.make(tokenizer, shelf(), None, seed=1)  # the same blocks
     made = [
-        Examples(catalogue, tokenizer, PretrainingRecipe(name="x", max_length=64, seed=seed))
+        PretrainingExamples(
+            catalogue, tokenizer, PretrainingRecipe(name="x", max_length=64, seed=seed)
+        )
         for seed in (1, 2)
     ]
     assert same(batch(made[0], "mlm", 0), batch(made[0], "mlm", 0))
@@ -318,7 +324,9 @@ def test_a_task_whose_only_name_is_never_known_is_left_out(tokenizer: Any) -> No
 # -----------------------------------------------------------------------------------------------
 
 
-def queries(examples: Examples, tokenizer: Any, count: int) -> list[tuple[str, str, bool]]:
+def queries(
+    examples: PretrainingExamples, tokenizer: Any, count: int
+) -> list[tuple[str, str, bool]]:
     """Query, text and whether the query is the text's own, of some `count` texts."""
     found, step = [], 0
     while len(found) < count:
@@ -535,5 +543,5 @@ def test_texts_end_with_a_separator_at_the_limit(task: str, tokenizer: Any) -> N
 
 def test_texts_of_one_side() -> None:
     ids = [np.array([2, 7, 3], np.int32), np.array([2, 3], np.int32)]
-    made = starts_word(ids, brand=np.array([4, 5]))
+    made = one_sided(ids, brand=np.array([4, 5]))
     assert (len(made), made.first_text, made.targets) == (2, [3, 2], {"brand": [4, 5]})

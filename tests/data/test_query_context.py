@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.data.query_context import with_context, words
+from competition.data.query_context import extract_words, with_context
 from competition.data.store import EXAMPLE_COLUMNS
 from competition.data.text import FIELDS
 from competition.scoring.tasks import LABELS
@@ -65,7 +65,7 @@ def by_id(examples: pd.DataFrame) -> dict[int, str]:
     ],
 )
 def test_words(text: str, expected: set[str]) -> None:
-    assert words(text) == expected
+    assert extract_words(text) == expected
 
 
 # --- by hand

@@ -96,9 +96,11 @@ def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
     assert len(rows) / len(train) == pytest.approx(0.1, abs=0.012)
     counts = train["label"].value_counts()
     share = rows["label_true"].value_counts() / counts
-    for label, slip in zip(LABELS, synthetic.SLIPS, strict=True):
+    for label, slip in zip(LABELS, synthetic.SLIP_RATES, strict=True):
         rate = (
-            0.1 * slip / (synthetic.SLIPS @ synthetic.LABEL_SHARES / synthetic.LABEL_SHARES.sum())
+            0.1
+            * slip
+            / (synthetic.SLIP_RATES @ synthetic.LABEL_SHARES / synthetic.LABEL_SHARES.sum())
         )
         assert share[label] == pytest.approx(
             rate, abs=4 * np.sqrt(rate * (1 - rate) / counts[label])
@@ -106,8 +108,8 @@ def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
     said = pd.crosstab(rows["label_true"], rows["label"], normalize="index").loc[
         list(LABELS), list(LABELS)
     ]
-    np.testing.assert_allclose(said, synthetic.CONFUSED, atol=0.2)
-    np.testing.assert_allclose(synthetic.CONFUSED.sum(axis=1), 1)
+    np.testing.assert_allclose(said, synthetic.CONFUSION, atol=0.2)
+    np.testing.assert_allclose(synthetic.CONFUSION.sum(axis=1), 1)
 
 
 def test_label_shares_are_those_of_esci(pairs: pd.DataFrame) -> None:

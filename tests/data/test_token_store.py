@@ -8,7 +8,7 @@ import pytest
 
 from competition.core.json_files import read_manifest
 from competition.data.ragged import Ragged
-from competition.data.token_store import Sequences, read_sequences, write_sequences
+from competition.data.token_store import SequenceStore, read_sequences, write_sequences
 
 TITLES = pd.DataFrame({"title": ["red mug", "", "blue mug", "red mug", "水筒"]})
 BRANDS = pd.DataFrame({"brand": ["Acme", "red mug", "", "Zeta", "Acme"]})
@@ -37,7 +37,7 @@ def spelled(ragged: Ragged) -> list[str]:
 @pytest.fixture(params=[2, 50_000])
 def stored(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Sequences:
+) -> SequenceStore:
     """Those of both tables, written in parts of some rows."""
     monkeypatch.setattr("competition.core.parquet._SLICE", request.param)
     make = Characters()
@@ -50,10 +50,10 @@ def stored(
         "Acme",
         "Zeta",
     ]  # each text once, as they come
-    return Sequences(tmp_path / "s")
+    return SequenceStore(tmp_path / "s")
 
 
-def test_every_text_finds_its_sequence(stored: Sequences) -> None:
+def test_every_text_finds_its_sequence(stored: SequenceStore) -> None:
     assert len(stored) == DISTINCT
     for table in (TITLES, BRANDS, TITLES[::-1]):
         make = Characters()
@@ -61,7 +61,7 @@ def test_every_text_finds_its_sequence(stored: Sequences) -> None:
         assert spelled(found) == table.iloc[:, 0].tolist() and make.asked == []
 
 
-def test_only_new_texts_are_made(stored: Sequences) -> None:
+def test_only_new_texts_are_made(stored: SequenceStore) -> None:
     table = pd.DataFrame({"any": ["new", "red mug", "newer", "", "new", "Zeta"]})
     make = Characters()
     found = read_sequences(table, make, stored, np.array([0, 1, 2, 5]))
@@ -69,7 +69,7 @@ def test_only_new_texts_are_made(stored: Sequences) -> None:
     assert spelled(found.cut(2)) == ["ne", "re", "ne", "Ze"]
 
 
-def test_without_a_store_all_is_made(stored: Sequences) -> None:
+def test_without_a_store_all_is_made(stored: SequenceStore) -> None:
     make = Characters()
     assert spelled(read_sequences(TITLES, make, None, np.array([0, 2, 4]))) == [
         "red mug",
@@ -82,10 +82,10 @@ def test_without_a_store_all_is_made(stored: Sequences) -> None:
 def test_rows_of_several_columns_are_told_apart_by_all_of_them(tmp_path: Path) -> None:
     pairs = pd.DataFrame({"one": ["a", "a", "ab", "a"], "two": ["b", "c", "", "b"]})
     write_sequences(tmp_path / "s", "inputs", "characters", [pairs], Characters())
-    assert len(Sequences(tmp_path / "s")) == 3
+    assert len(SequenceStore(tmp_path / "s")) == 3
 
 
-def test_same_rows_same_bytes(stored: Sequences, tmp_path: Path) -> None:
+def test_same_rows_same_bytes(stored: SequenceStore, tmp_path: Path) -> None:
     write_sequences(tmp_path / "again", "inputs", "characters", [TITLES, BRANDS], Characters())
     for file in sorted((tmp_path / "s").iterdir()):
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
@@ -95,18 +95,20 @@ def test_same_rows_same_bytes(stored: Sequences, tmp_path: Path) -> None:
 def test_no_rows_and_no_values(tmp_path: Path) -> None:
     for number, table in enumerate((TITLES.head(0), TITLES.iloc[[1]])):
         write_sequences(tmp_path / str(number), "inputs", "characters", [table], Characters())
-        stored = Sequences(tmp_path / str(number))
+        stored = SequenceStore(tmp_path / str(number))
         assert (
             spelled(read_sequences(TITLES, Characters(), stored, np.arange(5)))
             == TITLES["title"].tolist()
         )
 
 
-def test_a_failure_leaves_what_was_there(stored: Sequences, tmp_path: Path) -> None:
+def test_a_failure_leaves_what_was_there(stored: SequenceStore, tmp_path: Path) -> None:
     def fail(rows: pd.DataFrame) -> Ragged:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write_sequences(tmp_path / "s", "other", "characters", [TITLES], fail)
-    assert read_manifest(tmp_path / "s") == "inputs" and len(Sequences(tmp_path / "s")) == DISTINCT
+    assert (
+        read_manifest(tmp_path / "s") == "inputs" and len(SequenceStore(tmp_path / "s")) == DISTINCT
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from competition.config.recipe import LexicalRecipe
-from competition.data.targets import TEACHERS, Targets, mix_teacher
+from competition.data.targets import TEACHER_KINDS, Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
 from competition.scoring.tasks import KINDS, LABELS
@@ -89,7 +89,7 @@ SOFT = 0.5 + 0.03 + 0.001  # the expected gain of 0.5, 0.3, 0.1, 0.1
 def test_the_teacher_has_half_a_say(
     kind: str, of_teacher: str, expected: list[list[float]]
 ) -> None:
-    assert of_teacher in TEACHERS[kind]
+    assert of_teacher in TEACHER_KINDS[kind]
     found = mix_teacher(
         Targets.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.5
     )

@@ -13,7 +13,7 @@ from transformers import BertConfig, BertModel
 from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.data.catalogue import Catalogue
 from competition.data.pairs import Pairs, views
-from competition.data.pretraining_examples import Examples
+from competition.data.pretraining_examples import PretrainingExamples
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import (
     load_encoder,
@@ -137,7 +137,9 @@ class Shelf:
     sources: Sources
     products: pd.DataFrame
 
-    def examples(self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None) -> Examples:
+    def examples(
+        self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None
+    ) -> PretrainingExamples:
         """The mini-batches of a recipe on `products`, all of them unless named."""
         assert self.sources.vocabulary is not None
         tokenizer, vocabulary = (
@@ -145,10 +147,12 @@ class Shelf:
             Vocabulary.load(self.sources.vocabulary),
         )
         read = self.products if products is None else products
-        return Examples(Catalogue.make(tokenizer, read, vocabulary, recipe.seed), tokenizer, recipe)
+        return PretrainingExamples(
+            Catalogue.make(tokenizer, read, vocabulary, recipe.seed), tokenizer, recipe
+        )
 
     def model(
-        self, recipe: PretrainingRecipe, examples: Examples, seed: int = 5
+        self, recipe: PretrainingRecipe, examples: PretrainingExamples, seed: int = 5
     ) -> PretrainingModel:
         """A model in float64 and in evaluation mode, so that dropout is off while gradients flow."""
         assert self.sources.vocabulary is not None

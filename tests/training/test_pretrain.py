@@ -19,9 +19,9 @@ from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_manifest
-from competition.data.catalogue import IGNORED, Catalogue, hold_out
+from competition.data.catalogue import IGNORED, Catalogue, held_out_mask
 from competition.data.pairs import SpecialTokens
-from competition.data.pretraining_examples import Texts
+from competition.data.pretraining_examples import TaskTexts
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import clean
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
@@ -188,7 +188,7 @@ def test_the_card_can_be_recomputed_from_its_table(done: Path, shelf: Shelf) -> 
     epochs = read_epochs(done)
     assert [epoch.number for epoch in epochs] == [0, 1, 2]
     table = pd.read_parquet(done / "held_out.parquet")
-    held = shelf.products[hold_out(shelf.products)]
+    held = shelf.products[held_out_mask(shelf.products)]
     assert table[PRODUCT_KEY].to_numpy().tolist() == held[PRODUCT_KEY].to_numpy().tolist()
     for epoch in epochs:
         told = table[f"loss_{epoch.number}"].sum() / table["masked"].sum()
@@ -348,7 +348,7 @@ def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
         assert 0.3 * told < found[product, 0] < 20 * told
 
 
-def part(titles: HeldOutTitles, product: int) -> Texts:
+def part(titles: HeldOutTitles, product: int) -> TaskTexts:
     """The texts of one product."""
     mine = slice(product * MASKINGS, (product + 1) * MASKINGS)
     targets = {name: values[mine] for name, values in titles.texts.targets.items()}
@@ -385,7 +385,7 @@ def test_held_out_products_are_never_trained_on(
             return Catalogue.make(tokenizer, products, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(room, "Catalogue", Watched)
-    held = hold_out(shelf.products)
+    held = held_out_mask(shelf.products)
     assert 3 < held.sum() < 20
     told = shelf.products.assign(
         description=shelf.products["description"].mask(held, "something else altogether"),
@@ -445,7 +445,7 @@ def test_a_tokenizer_without_a_mask_is_refused(shelf: Shelf, tmp_path: Path) -> 
 
 
 def test_a_catalogue_without_a_title_to_hold_out_is_refused(shelf: Shelf, tmp_path: Path) -> None:
-    few = replace(shelf, products=shelf.products[~hold_out(shelf.products)].head(3))
+    few = replace(shelf, products=shelf.products[~held_out_mask(shelf.products)].head(3))
     assert "too small to hold out titles" in complaint(InputError, few, pretraining(), tmp_path)
 
 

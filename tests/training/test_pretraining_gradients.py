@@ -13,10 +13,10 @@ from torch import Tensor
 
 from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import IGNORED
-from competition.data.pretraining_examples import Texts, starts_word
+from competition.data.pretraining_examples import TaskTexts, one_sided
 from competition.models.encoder.pretraining_model import (
-    Batch,
     PretrainingModel,
+    TaskBatch,
     encode,
     mean_pooled,
 )
@@ -41,7 +41,9 @@ def asked(**keys: float) -> PretrainingRecipe:
     return pretraining(**(WEIGHTS | {"temperature": 0.5} | keys))
 
 
-def batch_of(run: PretrainingGradients, task: str, step: int, chosen: np.ndarray = CHOSEN) -> Batch:
+def batch_of(
+    run: PretrainingGradients, task: str, step: int, chosen: np.ndarray = CHOSEN
+) -> TaskBatch:
     """The whole mini-batch of a task."""
     texts = run.examples.make(task, chosen, step)
     return collate_texts(
@@ -49,7 +51,7 @@ def batch_of(run: PretrainingGradients, task: str, step: int, chosen: np.ndarray
     )
 
 
-def texts_of(encoder: torch.nn.Module, batch: Batch) -> Tensor:
+def texts_of(encoder: torch.nn.Module, batch: TaskBatch) -> Tensor:
     """The texts of a batch as vectors of length 1."""
     return mean_pooled(encode(encoder, batch), batch.mask)
 
@@ -115,7 +117,7 @@ def passes(model: PretrainingModel) -> Iterator[Counter[str]]:
 def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
     special = shelf.examples(pretraining()).special
     ids = [np.arange(10, 10 + n, dtype=np.int32) for n in (3, 9, 5)]
-    texts = starts_word(
+    texts = one_sided(
         ids,
         token=[np.arange(n) for n in (3, 9, 5)],
         match=[True, False, True],
@@ -135,7 +137,7 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
         "match": [1, 1],
         "brand": [5, 7],
     }
-    pair = Texts(ids, [2, 4, 5], {})
+    pair = TaskTexts(ids, [2, 4, 5], {})
     assert collate_texts(pair, np.array([0, 1]), special, 32, CPU).types.sum(1).tolist() == [1, 5]
 
 

@@ -13,7 +13,7 @@ from competition.config.recipe import PretrainingRecipe
 from competition.core.console import Progress, progress
 from competition.data import synthetic
 from competition.data.catalogue import Catalogue
-from competition.data.pretraining_examples import Examples
+from competition.data.pretraining_examples import PretrainingExamples
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import load_encoder, load_tokenizer
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
@@ -42,7 +42,7 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
         ema=0.9,
         queue=2.5,
     )
-    examples = Examples(
+    examples = PretrainingExamples(
         Catalogue.make(tokenizer, products.assign(copies=1), names, 1), tokenizer, recipe
     )
     torch.manual_seed(1)

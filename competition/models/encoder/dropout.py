@@ -6,7 +6,7 @@ from torch import Tensor, nn
 _STEPS = 1 << 16  # a mask is drawn from 16 bits, so shares are multiples of 1 / 65,536
 
 
-def drop(x: Tensor, share: float) -> Tensor:
+def fast_dropout(x: Tensor, share: float) -> Tensor:
     """`x` with a random `share` of its values zeroed and the others scaled, so that the mean stays."""
     dropped = round(share * _STEPS)
     bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(
@@ -16,19 +16,19 @@ def drop(x: Tensor, share: float) -> Tensor:
     return x * kept.to(x.dtype).mul_(_STEPS / (_STEPS - dropped))
 
 
-class Dropout(nn.Dropout):
+class FastDropout(nn.Dropout):
     """`nn.Dropout` that draws so on CPUs."""
 
     def forward(self, input: Tensor) -> Tensor:
         """See `drop`; on other devices the library's own."""
         if not self.training or not self.p or input.device.type != "cpu":
             return super().forward(input)
-        return drop(input, self.p)
+        return fast_dropout(input, self.p)
 
 
-def draw_fast(module: nn.Module) -> None:
+def use_fast_dropout(module: nn.Module) -> None:
     """Put `Dropout` in the place of every `nn.Dropout` inside of a module."""
     for inside in module.modules():
         for name, child in inside.named_children():
             if type(child) is nn.Dropout:
-                setattr(inside, name, Dropout(child.p))
+                setattr(inside, name, FastDropout(child.p))

@@ -18,7 +18,7 @@ from competition.data.vocabulary import (
     Vocabulary,
     load_vectors,
 )
-from competition.models.encoder.inputs import Extras
+from competition.models.encoder.inputs import FeatureIds
 from competition.scoring.tasks import LOCALES
 
 NAME_DIMENSIONS = 128  # of brand and color
@@ -28,7 +28,7 @@ _NAMES_FILE = (
 )
 
 
-class Features(nn.Module):
+class FeatureEmbeddings(nn.Module):
     """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char3."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
@@ -54,21 +54,21 @@ class Features(nn.Module):
             )
             self.width += len(UNITS) * DIMENSIONS
 
-    def start_names(self, tables: dict[str, Tensor]) -> None:
+    def init_names(self, tables: dict[str, Tensor]) -> None:
         """Put the brand and color embeddings of pre-training into the tables, as far as the recipe has them."""
         with torch.no_grad():
             for name, start in tables.items():
                 if name in self.tables:
                     cast(nn.Embedding, self.tables[name]).weight.copy_(start)
 
-    def start_grams(self, vectors: Path, freeze: bool) -> None:
+    def init_grams(self, vectors: Path, freeze: bool) -> None:
         """Put word2vec's vectors into the 3-gram table, and keep them there if `freeze`."""
         assert self.grams is not None  # only recipes with char3 have vectors
         with torch.no_grad():
             self.grams.weight.copy_(torch.from_numpy(load_vectors(vectors)))
         self.grams.weight.requires_grad_(not freeze)
 
-    def forward(self, extras: Extras) -> Tensor:
+    def forward(self, extras: FeatureIds) -> Tensor:
         """The features of a batch; a unit without a gram is zero."""
         parts: list[Tensor] = [table(getattr(extras, name)) for name, table in self.tables.items()]
         if self.grams is not None:

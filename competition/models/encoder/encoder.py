@@ -14,17 +14,17 @@ from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import write_manifest
-from competition.data.store import spread
+from competition.data.store import evenly_spaced
 from competition.data.text import FIELDS, clean
 from competition.models.encoder.families import position_limit
 from competition.models.encoder.folders import check_folder
 from competition.models.encoder.loading import (
-    Unreadable,
-    check_together,
+    LoadError,
+    check_encoder,
     read_encoder,
     read_tokenizer,
 )
-from competition.models.encoder.pooling import CARD, KEY, stated_pooling
+from competition.models.encoder.pooling import POOLING_CARD, POOLING_KEY, stated_pooling
 
 SPECIAL_TOKENS = {
     f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
@@ -54,7 +54,7 @@ def train_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    read = spread(products, TINY_PRODUCTS)
+    read = evenly_spaced(products, TINY_PRODUCTS)
     texts = (clean(text) for field in FIELDS for text in read[field] if text)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
@@ -114,7 +114,7 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
     try:
         tokenizer = read_tokenizer(source)
         encoder = read_encoder(source, tokenizer)
-    except Unreadable as error:
+    except LoadError as error:
         if Path(source).is_dir():
             raise InputError(
                 f"The encoder {source!r} cannot be loaded ({error}): bring its files again."
@@ -124,16 +124,16 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
             "and put the path of its folder into [overrides] of competition.toml as `encoder`; where that names a "
             "pre-training, into [pretraining]."
         ) from error
-    check_together(source, encoder, tokenizer)
-    if not hasattr(encoder.config, KEY) and (pooling := _pooling_beside(source)):
-        setattr(encoder.config, KEY, pooling)
+    check_encoder(source, encoder, tokenizer)
+    if not hasattr(encoder.config, POOLING_KEY) and (pooling := _pooling_beside(source)):
+        setattr(encoder.config, POOLING_KEY, pooling)
     _save(folder, tokenizer, encoder, inputs)
 
 
 def _pooling_beside(source: str) -> str | None:
     """Return the pooling of the sentence-transformers card beside an encoder's weights, if there is one."""
     try:
-        card = cached_file(source, CARD, _raise_exceptions_for_missing_entries=False)
+        card = cached_file(source, POOLING_CARD, _raise_exceptions_for_missing_entries=False)
     except OSError:  # the weights are in the hub's cache, the card is not, and there is no network
         warn(
             f"Whether the encoder {source!r} was made with mean pooling could not be looked up, and its first token is "
@@ -174,7 +174,7 @@ def load_encoder(folder: Path) -> Any:
     """The encoder of an encoder folder, see `loading.read_encoder`."""
     try:
         return read_encoder(str(folder), local_files_only=True)
-    except Unreadable as error:
+    except LoadError as error:
         raise CompError(
             f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder."
         ) from error

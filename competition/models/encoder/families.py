@@ -49,7 +49,7 @@ def position_limit(config: Any) -> int | None:
     return limit - config.pad_token_id - 1 if counts_from_padding(config) else limit
 
 
-def adjust(config: Any) -> None:
+def adjust_config(config: Any) -> None:
     """Set what the library would decide from batch to batch.
 
     BigBird in blocks turns to whole attention at its first short batch and stays there, so that

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from competition.models.encoder.inputs import Mix
+from competition.models.encoder.inputs import Mixup
 from competition.models.encoder.pooling import BOTH, FIRST
 
 
@@ -166,7 +166,7 @@ ARCHITECTURES: dict[
 }
 
 
-class Output(nn.Module):
+class OutputLayer(nn.Module):
     """Tanh features -> (mixup) -> dropout -> logits; the last `beside` of them pass no dropout.
 
     With `samples` above 1, the logits are the mean over that many dropout masks (multi-sample
@@ -182,7 +182,7 @@ class Output(nn.Module):
         self.samples = samples
         self.split = [hidden, beside]
 
-    def forward(self, features: Tensor, mix: Mix | None = None) -> Tensor:
+    def forward(self, features: Tensor, mix: Mixup | None = None) -> Tensor:
         """`(batch, H + beside)` -> `(batch, outputs)`."""
         if mix is not None:
             features = mix.apply(features)

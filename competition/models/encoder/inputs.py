@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Extras(NamedTuple):
+class FeatureIds(NamedTuple):
     """Ids of what is not read as tokens."""
 
     brand: Tensor  # (batch,)
@@ -23,10 +23,10 @@ class Inputs(NamedTuple):
     types: Tensor  # (V * batch, tokens), 1 on the product's side where the query stands before it
     present: Tensor  # (batch, V) bool, whether the view says anything of the product
     places: Tensor  # (T,) of all that is no padding in the flattened ids, ascending
-    extras: Extras | None
+    extras: FeatureIds | None
 
 
-class Mix(NamedTuple):
+class Mixup(NamedTuple):
     """Embedding mixup: row i becomes `share` of itself and the rest of row `partner[i]`."""
 
     partner: Tensor  # (batch,)

@@ -20,7 +20,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, escape_controls, join_names
 from competition.data.pairs import SpecialTokens
 from competition.models.encoder.families import (
-    adjust,
+    adjust_config,
     counts_from_padding,
     hidden_states,
     token_table,
@@ -60,7 +60,7 @@ _TEXT = "A red Shoe, 42 café 赤い靴 zapato"
 _PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
 
-class Unreadable(Exception):
+class LoadError(Exception):
     """Whatever the library or the network raised."""
 
 
@@ -84,7 +84,7 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
         _check_config(source, config)
         if tokenizer is not None and getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
-        adjust(config)
+        adjust_config(config)
         encoder, report = AutoModel.from_pretrained(
             source, config=config, trust_remote_code=False, weights_only=True, dtype=torch.float32,
             ignore_mismatched_sizes=True, output_loading_info=True, **where,
@@ -97,7 +97,7 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
             "in it was run: take an encoder whose weights are safetensors."
         ) from None
     except Exception as error:
-        raise Unreadable(_reason(error)) from error
+        raise LoadError(_reason(error)) from error
     _check_report(source, encoder, report)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = nn.Identity()  # some families call it, whether there is one or not
@@ -138,13 +138,13 @@ def read_tokenizer(source: str) -> Any:
     except Exception as error:
         fault = error
     if fault is not None:
-        raise Unreadable(f"its tokenizer: {_reason(fault)}") from fault
+        raise LoadError(f"its tokenizer: {_reason(fault)}") from fault
     _check_vocabulary(source, tokenizer)
     _name_special_tokens(source, tokenizer)
     return tokenizer
 
 
-def check_together(source: str, encoder: Any, tokenizer: Any) -> None:
+def check_encoder(source: str, encoder: Any, tokenizer: Any) -> None:
     """Try an encoder with its tokenizer on a few short texts.
 
     Raises:

@@ -38,7 +38,7 @@ def smooth(target: Tensor, share: float) -> Tensor:
     return (1 - share) * target + share / target.shape[1]
 
 
-def truth_probability(logits: Tensor, target: Tensor) -> Tensor:
+def target_probability(logits: Tensor, target: Tensor) -> Tensor:
     """p_t, the probability that a model gives to the truth, `(batch,)`; its mean under a soft target."""
     return (torch.softmax(logits, 1) * target).sum(1)
 
@@ -50,7 +50,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 def poly1(logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy + EPSILON (1 - p_t) (Leng et al. 2022, PolyLoss)."""
-    return cross_entropy(logits, target) + EPSILON * (1 - truth_probability(logits, target))
+    return cross_entropy(logits, target) + EPSILON * (1 - target_probability(logits, target))
 
 
 def focal(logits: Tensor, target: Tensor) -> Tensor:
@@ -64,12 +64,12 @@ def mse_on_gain(logits: Tensor, target: Tensor) -> Tensor:
     return (torch.sigmoid(logits) - target).square()[:, 0]
 
 
-def density_bins(truth: Tensor) -> Tensor:
+def gradient_norm_bins(truth: Tensor) -> Tensor:
     """The bin of each row's gradient norm g = 1 - p_t, ten equal ones over 0..1, `(batch,)`."""
     return ((1 - truth) * BINS).long().clamp(0, BINS - 1)
 
 
-def harmony(density: Tensor) -> Tensor:
+def ghm_weights(density: Tensor) -> Tensor:
     """GHM-C (Li et al. 2019): the factor of each bin's rows, sum(w) / (M n_b), `(BINS,)`.
 
     `density` holds n_b, the sum of weights in each bin over the whole optimiser batch, M counts the
@@ -95,17 +95,17 @@ def symmetric_kl(logits: Tensor, other: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Objective:
+class LossSpec:
     """A loss by name, and whether rows are weighed by gradient density (`harmony`)."""
 
     loss: Loss
-    harmonised: bool = False
+    density_weighted: bool = False
 
 
-LOSSES: dict[str, Objective] = {
-    "ce": Objective(cross_entropy),
-    "poly1": Objective(poly1),
-    "focal": Objective(focal),
-    "ghm": Objective(cross_entropy, harmonised=True),
-    "mse": Objective(mse_on_gain),
+LOSSES: dict[str, LossSpec] = {
+    "ce": LossSpec(cross_entropy),
+    "poly1": LossSpec(poly1),
+    "focal": LossSpec(focal),
+    "ghm": LossSpec(cross_entropy, density_weighted=True),
+    "mse": LossSpec(mse_on_gain),
 }

@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from competition.config.recipe import EncoderRecipe
 from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.dropout import draw_fast
-from competition.models.encoder.embeddings import Features, load_names
+from competition.models.encoder.dropout import use_fast_dropout
+from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
 from competition.models.encoder.encoder import load_encoder
 from competition.models.encoder.families import check_recipe, hidden_states, token_table
-from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, Output, pool
-from competition.models.encoder.inputs import Inputs, Mix
+from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLayer, pool
+from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.paths import Sources
-from competition.models.encoder.pooling import BOTH, KEY, encoder_pooling
+from competition.models.encoder.pooling import BOTH, POOLING_KEY, encoder_pooling
 from competition.models.encoder.unpadded import (
     compiled_pass,
     layer_pass,
@@ -32,7 +32,9 @@ _RARE = 1e-4  # the least share of a class that an untrained model answers by
 class RelevanceModel(nn.Module):
     """From pairs to the logits of one kind of output."""
 
-    def __init__(self, encoder: Any, recipe: EncoderRecipe, features: Features | None) -> None:
+    def __init__(
+        self, encoder: Any, recipe: EncoderRecipe, features: FeatureEmbeddings | None
+    ) -> None:
         super().__init__()
         check_recipe(encoder, recipe)
         self.kind = recipe.kind
@@ -41,12 +43,12 @@ class RelevanceModel(nn.Module):
         made_with = encoder_pooling(encoder.config)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
         if self.pooling != made_with:  # so that its folder says what it is fine-tuned with
-            setattr(encoder.config, KEY, self.pooling)
+            setattr(encoder.config, POOLING_KEY, self.pooling)
         hidden, extra = encoder.config.hidden_size, features.width if features else 0
         architecture = ARCHITECTURES[recipe.architecture]
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
-        self.output = Output(
+        self.output = OutputLayer(
             hidden,
             LOGITS[self.kind],
             recipe.dropout,
@@ -54,13 +56,13 @@ class RelevanceModel(nn.Module):
             architecture.beside,
         )
         self._can_be_lean = architecture.pools and runs_unpadded(encoder)
-        self.learns_lean = recipe.lean and self._can_be_lean
+        self.trains_unpadded = recipe.lean and self._can_be_lean
         self._save_memory = recipe.checkpointing
         self.layer = compiled_pass() if recipe.compile else layer_pass
         if recipe.checkpointing:
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        if self.learns_lean:
-            draw_fast(encoder)
+        if self.trains_unpadded:
+            use_fast_dropout(encoder)
 
     @classmethod
     def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
@@ -72,16 +74,16 @@ class RelevanceModel(nn.Module):
                 assert (
                     sources.vocabulary is not None
                 )  # the planner names it for every recipe with features
-                features = Features(recipe.features, Vocabulary.load(sources.vocabulary))
+                features = FeatureEmbeddings(recipe.features, Vocabulary.load(sources.vocabulary))
             model = cls(load_encoder(sources.encoder), recipe, features)
         if features is not None and sources.names is not None:
-            features.start_names(load_names(sources.names))
+            features.init_names(load_names(sources.names))
         if features is not None and sources.vectors is not None:
-            features.start_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
+            features.init_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
         return model
 
     @torch.no_grad()
-    def start_at(self, mean: Tensor) -> None:
+    def init_output_bias(self, mean: Tensor) -> None:
         """Set the output's bias so that features of zero are answered by `mean`, a distribution or a gain `(outputs,)`.
 
         Without it, the first steps teach the shares of the classes, which are the same for every
@@ -92,7 +94,7 @@ class RelevanceModel(nn.Module):
         self.output.output.bias.copy_(torch.logit(share) if self.kind == "gain" else share.log())
 
     @torch.no_grad()
-    def start_by_similarity(self, batches: Iterable[Inputs]) -> None:
+    def init_by_similarity(self, batches: Iterable[Inputs]) -> None:
         """Make a bi-encoder begin by what its encoder knows: the nearer query and product, the higher the gain.
 
         Args:
@@ -119,7 +121,7 @@ class RelevanceModel(nn.Module):
         return self._read(inputs, None).unflatten(0, inputs.present.shape[::-1]).transpose(0, 1)
 
     def forward(
-        self, inputs: Inputs, delta: Tensor | None = None, mix: Mix | None = None
+        self, inputs: Inputs, delta: Tensor | None = None, mix: Mixup | None = None
     ) -> Tensor:
         """Logits of a batch of pairs, `(batch, logits)`.
 
@@ -139,7 +141,7 @@ class RelevanceModel(nn.Module):
         """Return what the head reads of each text: its pooled tokens, or all of them."""
         # Dropout draws other numbers on the lean way, so training takes it where the recipe says
         # so.
-        if self.learns_lean or (self._can_be_lean and not self.training):
+        if self.trains_unpadded or (self._can_be_lean and not self.training):
             return pooled_states(
                 self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
             )

@@ -8,8 +8,8 @@ from competition.core.json_files import read_json
 
 FIRST, MEAN, BOTH = "first", "mean", "first+mean"
 POOLINGS = (FIRST, MEAN, BOTH)
-CARD = "1_Pooling/config.json"  # where sentence-transformers keeps it, beside an encoder
-KEY = "comp_pooling"  # of an encoder's config.json, where our own folders keep it
+POOLING_CARD = "1_Pooling/config.json"  # where sentence-transformers keeps it, beside an encoder
+POOLING_KEY = "comp_pooling"  # of an encoder's config.json, where our own folders keep it
 
 
 def stated_pooling(card: Path) -> str | None:
@@ -25,7 +25,7 @@ def stated_pooling(card: Path) -> str | None:
 
 def folder_pooling(folder: Path) -> str | None:
     """Return the pooling of the sentence-transformers card in an encoder's folder; None without one."""
-    return stated_pooling(folder / CARD)
+    return stated_pooling(folder / POOLING_CARD)
 
 
 def encoder_pooling(config: Any) -> str:
@@ -34,9 +34,9 @@ def encoder_pooling(config: Any) -> str:
     Raises:
         InputError: the config names one that is unknown.
     """
-    pooling = getattr(config, KEY, FIRST)
+    pooling = getattr(config, POOLING_KEY, FIRST)
     if pooling not in POOLINGS:
         raise InputError(
-            f"The encoder's config.json has {KEY} = {pooling!r}: it must be one of {', '.join(POOLINGS)}."
+            f"The encoder's config.json has {POOLING_KEY} = {pooling!r}: it must be one of {', '.join(POOLINGS)}."
         )
     return str(pooling)

@@ -18,7 +18,9 @@ from competition.scoring.metrics import Estimate
 
 _CARD = "pretraining.json"
 _TITLES = "held_out.parquet"
-Losses = NDArray[np.float64]  # (titles, 2): the sum of the masked tokens' losses, and their number
+TitleLosses = NDArray[
+    np.float64
+]  # (titles, 2): the sum of the masked tokens' losses, and their number
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Epoch:
     learned: dict[str, float]  # task -> mean training loss in this epoch
 
 
-def mlm_loss(losses: Losses) -> Estimate:
+def mlm_loss(losses: TitleLosses) -> Estimate:
     """The mean loss per masked token, with its interval over titles."""
     return metrics.bootstrap(losses, metrics.mean)
 
@@ -46,7 +48,7 @@ def write_card(
     recipe: dict[str, Any],
     epochs: Sequence[Epoch],
     products: pd.DataFrame,
-    losses: Sequence[Losses],
+    losses: Sequence[TitleLosses],
     inputs: str,
 ) -> None:
     """Write the card and, for each held-out product, its masked tokens and their summed loss after each epoch."""
@@ -67,7 +69,7 @@ def read_epochs(folder: Path) -> list[Epoch]:
     return [Epoch(e["number"], Estimate.from_json(e["held_out"]), e["learned"]) for e in epochs]
 
 
-def read_losses(folder: Path, inputs: str, epoch: int) -> Losses:
+def read_losses(folder: Path, inputs: str, epoch: int) -> TitleLosses:
     """The losses of the held-out titles after an epoch, in the order of the catalogue."""
     titles = read_table(folder / _TITLES, inputs)
     return titles[[f"loss_{epoch}", "masked"]].to_numpy(np.float64)

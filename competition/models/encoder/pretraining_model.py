@@ -13,7 +13,7 @@ from competition.models.encoder.families import hidden_states, token_table
 from competition.models.encoder.losses import one_hot, poly1
 
 
-class Batch(NamedTuple):
+class TaskBatch(NamedTuple):
     """Texts of one task on the device, padded to one length, and what is to be predicted of them."""
 
     ids: Tensor  # (batch, tokens)
@@ -73,7 +73,7 @@ class NameHead(nn.Module):
         return functional.linear(self.transform(first), self.table.weight[RARE + 1 :], self.bias)
 
 
-def encode(encoder: Any, batch: Batch) -> Tensor:
+def encode(encoder: Any, batch: TaskBatch) -> Tensor:
     """The hidden states of a batch, `(batch, tokens, H)`."""
     return hidden_states(encoder, batch.ids, batch.mask, batch.types)
 
@@ -114,7 +114,7 @@ class PretrainingModel(nn.Module):
         self.match = MatchHead(hidden) if "query" in tasks else None
         self.names = nn.ModuleDict({name: NameHead(hidden, count) for name, count in names.items()})
 
-    def forward(self, task: str, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, task: str, batch: TaskBatch) -> dict[str, Tensor]:
         """What a task's loss is made of: losses per sample, or the embeddings of texts.
 
         Returns:
@@ -139,7 +139,7 @@ class PretrainingModel(nn.Module):
         }
 
     @torch.no_grad()
-    def start_names(self, tables: dict[str, Tensor]) -> None:
+    def init_names(self, tables: dict[str, Tensor]) -> None:
         """Put the embeddings of an earlier pre-training into the tables of the names that are learned."""
         for name, own in self.name_tables().items():
             if name in tables:

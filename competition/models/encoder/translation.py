@@ -45,7 +45,7 @@ class Translator:
         """Text -> translation, in portions of about SAVE_EVERY texts."""
         ids = self._tokenizer(list(texts), truncation=True)["input_ids"]
         done: dict[str, str] = {}
-        for group in by_length([len(tokens) for tokens in ids]):
+        for group in group_by_length([len(tokens) for tokens in ids]):
             batch = self._tokenizer.pad(
                 {"input_ids": [ids[i] for i in group]}, return_tensors="pt"
             ).to(self._device)
@@ -61,7 +61,7 @@ class Translator:
             yield done
 
 
-def by_length(lengths: Sequence[int]) -> list[list[int]]:
+def group_by_length(lengths: Sequence[int]) -> list[list[int]]:
     """Groups of similar length, each of at most TOKEN_BUDGET tokens with its padding, the longest first."""
     groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):

@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from competition.models.encoder.dropout import drop
+from competition.models.encoder.dropout import fast_dropout
 from competition.models.encoder.heads import pool
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.pooling import FIRST
 
 # Architectures whose layers are BERT's, with the same names; the value is where positions begin, in
 # multiples of the padding's id, behind which RoBERTa's family counts.
-FAMILY = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True}
+POSITIONS_BEHIND_PADDING = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True}
 
-Layer = Callable[[nn.Module, Tensor, "Packing", bool], Tensor]
+LayerPass = Callable[[nn.Module, Tensor, "Packing", bool], Tensor]
 
-METHOD = "lean_pass"  # of a layer that is sharded
-SCORES = 1 << 18  # of attention, that a CPU computes at once: they stay in its cache
+UNPADDED_METHOD = "lean_pass"  # of a layer that is sharded
+MAX_SCORES = 1 << 18  # of attention, that a CPU computes at once: they stay in its cache
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
     for end in range(1, len(lengths) + 1):
         if (
             end < len(lengths)
-            and heads * (end + 1 - begin) * max(lengths[begin : end + 1]) ** 2 <= SCORES
+            and heads * (end + 1 - begin) * max(lengths[begin : end + 1]) ** 2 <= MAX_SCORES
         ):
             continue
         part = mask[begin:end, : max(lengths[begin:end])]
@@ -98,11 +98,16 @@ def runs_unpadded(encoder: Any) -> bool:
     config = encoder.config
     varied = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
-    return config.model_type in FAMILY and absolute and not varied
+    return config.model_type in POSITIONS_BEHIND_PADDING and absolute and not varied
 
 
 def pooled_states(
-    encoder: Any, inputs: Inputs, delta: Tensor | None, pooling: str, run: Layer, save_memory: bool
+    encoder: Any,
+    inputs: Inputs,
+    delta: Tensor | None,
+    pooling: str,
+    run: LayerPass,
+    save_memory: bool,
 ) -> Tensor:
     """Return the last layer's tokens, pooled: `(V * batch, H)`, or `(V * batch, 2 H)` for `first+mean`.
 
@@ -139,7 +144,11 @@ def pooled_states(
 
 def _positions(encoder: Any, inputs: Inputs) -> Tensor:
     """`(texts, tokens)`; what it says of padding is not read."""
-    begin = encoder.config.pad_token_id + 1 if FAMILY[encoder.config.model_type] else 0
+    begin = (
+        encoder.config.pad_token_id + 1
+        if POSITIONS_BEHIND_PADDING[encoder.config.model_type]
+        else 0
+    )
     return torch.arange(begin, begin + inputs.ids.shape[1], device=inputs.ids.device).expand_as(
         inputs.ids
     )
@@ -158,14 +167,14 @@ def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tens
     return behind
 
 
-def by_method(layers: Iterable[Any], run: Layer) -> Layer:
+def as_method(layers: Iterable[Any], run: LayerPass) -> LayerPass:
     """Make `run` the method METHOD of each layer, as which its exchanges can be hooked in; returns what calls that."""
     for layer in layers:
-        setattr(layer, METHOD, MethodType(run, layer))
-    return lambda layer, *arguments: getattr(layer, METHOD)(*arguments)
+        setattr(layer, UNPADDED_METHOD, MethodType(run, layer))
+    return lambda layer, *arguments: getattr(layer, UNPADDED_METHOD)(*arguments)
 
 
-def compiled_pass() -> Layer:
+def compiled_pass() -> LayerPass:
     """`layer_pass`, compiled once for texts of any length."""
     import torch._functorch.config as functorch
 
@@ -222,4 +231,4 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, shar
     allowed = allowed.expand(-1, heads, -1, -1)
     q, k, v, bias = (x.flatten(0, 1) for x in (query, key, value, allowed))  # (texts * heads, …)
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=size**-0.5)
-    return (drop(scores.softmax(-1), share) @ v).unflatten(0, (texts, heads))
+    return (fast_dropout(scores.softmax(-1), share) @ v).unflatten(0, (texts, heads))

@@ -14,12 +14,12 @@ from competition.data.text import simplify
 from competition.data.vocabulary import MISSING, RARE, Vocabulary, load_vectors
 from competition.models.encoder.embeddings import (
     NAME_DIMENSIONS,
-    Features,
+    FeatureEmbeddings,
     load_names,
     name_table,
     save_names,
 )
-from competition.models.encoder.inputs import Extras
+from competition.models.encoder.inputs import FeatureIds
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.tasks import LOCALES
@@ -30,12 +30,12 @@ WIDTHS = {"brand": 128, "color": 128, "country": 8, "char3": 3 * 64}
 SUBSETS = [names for size in range(1, 5) for names in combinations(FEATURES, size)]
 
 
-def extras(brand: list[int], bags: list[list[int]] | None = None) -> Extras:
+def extras(brand: list[int], bags: list[list[int]] | None = None) -> FeatureIds:
     """Pairs with these brands, and one bag of grams per unit and pair (none: empty ones)."""
     ids = torch.tensor(brand)
     bags = [[]] * (3 * len(brand)) if bags is None else bags
     begins = np.cumsum([0, *map(len, bags)])[:-1]
-    return Extras(
+    return FeatureIds(
         ids,
         ids % 3,
         ids % 3,
@@ -46,13 +46,13 @@ def extras(brand: list[int], bags: list[list[int]] | None = None) -> Extras:
 
 @pytest.mark.parametrize("names", SUBSETS, ids="+".join)
 def test_the_width_is_that_of_the_named_features(names: tuple[str, ...]) -> None:
-    features = Features(names, SMALL)
+    features = FeatureEmbeddings(names, SMALL)
     assert features.width == sum(WIDTHS[name] for name in names)
     assert features(extras([0, 1, 3])).shape == (3, features.width)
 
 
 def test_features_stand_in_one_order_however_they_are_named() -> None:
-    features = Features(("char3", "country", "brand"), SMALL)
+    features = FeatureEmbeddings(("char3", "country", "brand"), SMALL)
     found = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
     assert features.grams is not None
     brands, countries, grams = (
@@ -65,7 +65,7 @@ def test_features_stand_in_one_order_however_they_are_named() -> None:
 
 
 def test_units_are_the_means_of_their_grams() -> None:
-    features = Features(("char3",), SMALL)
+    features = FeatureEmbeddings(("char3",), SMALL)
     assert features.grams is not None
     with torch.no_grad():
         features.grams.weight.copy_(torch.tensor([0.0, 10.0, 20.0, 60.0])[:, None].expand(-1, 64))
@@ -81,13 +81,13 @@ def test_units_are_the_means_of_their_grams() -> None:
     "vocabulary", [SMALL, Vocabulary((), (), np.empty(0, np.int64))], ids=["small", "empty"]
 )
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
-    features = Features(("brand", "color", "char3"), vocabulary)
+    features = FeatureEmbeddings(("brand", "color", "char3"), vocabulary)
     found = features(extras([MISSING, MISSING]))
     assert found.shape == (2, 128 + 128 + 192) and not found.any()
 
 
 def test_missing_names_stay_zero_in_training() -> None:
-    features = Features(FEATURES, SMALL)
+    features = FeatureEmbeddings(FEATURES, SMALL)
     optimizer = torch.optim.AdamW(features.parameters(), lr=0.1, weight_decay=0.1)
     before = {name: table.weight.clone() for name, table in features.tables.items()}
     for _ in range(3):
@@ -175,10 +175,10 @@ def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
 
 
 def test_names_start_as_learned_and_go_on_learning_on_their_own() -> None:
-    tables, features = learned(SMALL), Features(("brand", "country"), SMALL)
+    tables, features = learned(SMALL), FeatureEmbeddings(("brand", "country"), SMALL)
     before = {name: tensor.clone() for name, tensor in features.state_dict().items()}
     held = {name: tensor.detach().clone() for name, tensor in tables.items()}
-    features.start_names(tables)  # there is no table of colors here
+    features.init_names(tables)  # there is no table of colors here
     assert torch.equal(features.tables["brand"].weight, held["brand"])
     assert torch.equal(features.tables["country"].weight, before["tables.country.weight"])
     optimizer = torch.optim.SGD(features.parameters(), lr=1.0)
@@ -216,7 +216,7 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
 
 def test_each_row_gets_its_own_features(shop: Shop) -> None:
     method = recipe()
-    pairs, features = shop.pairs(method), Features(FEATURES, shop.vocabulary).eval()
+    pairs, features = shop.pairs(method), FeatureEmbeddings(FEATURES, shop.vocabulary).eval()
     whole = features(batch(pairs, range(20)).extras)
     alone = torch.cat([features(batch(pairs, [row]).extras) for row in range(20)])
     torch.testing.assert_close(whole, alone)
@@ -226,7 +226,7 @@ def test_each_row_gets_its_own_features(shop: Shop) -> None:
 
 
 def test_features_are_those_of_the_texts(shop: Shop) -> None:
-    vocabulary, features = shop.vocabulary, Features(FEATURES, shop.vocabulary)
+    vocabulary, features = shop.vocabulary, FeatureEmbeddings(FEATURES, shop.vocabulary)
     found = features(batch(shop.pairs(recipe()), range(20)).extras)
     rows = (
         shop.examples.merge(shop.products, on=["locale", "product_id"], how="left")

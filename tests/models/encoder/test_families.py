@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 from competition.core.errors import InputError
 from competition.models.encoder.encoder import check_length
 from competition.models.encoder.families import (
-    adjust,
+    adjust_config,
     check_recipe,
     hidden_states,
     position_limit,
@@ -25,7 +25,7 @@ def encoder(family: str, **keys: Any) -> Any:
     """One of random weights, in float64 so that rounding hides nothing."""
     config = configuration(family, **keys)
     config.architectures = []
-    adjust(config)
+    adjust_config(config)
     torch.manual_seed(0)
     model = AutoModel.from_config(config).double().eval()
     with torch.no_grad():

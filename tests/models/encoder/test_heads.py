@@ -15,11 +15,11 @@ from competition.models.encoder.heads import (
     BiEncoder,
     CrossEncoder,
     MixtureOfExperts,
-    Output,
+    OutputLayer,
     TwoTower,
     pool,
 )
-from competition.models.encoder.inputs import Inputs, Mix
+from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.pooling import encoder_pooling
 from tests.models.encoder.conftest import FEATURES, Shop, batch, recipe
@@ -127,7 +127,7 @@ def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
         RelevanceModel.make(asked, shop.sources, seed=0).eval(),
         batch(shop.pairs(asked), range(20)),
     )
-    model.start_by_similarity([inputs])
+    model.init_by_similarity([inputs])
     logits = model(inputs)
     cosines = model.head.cosine(model._sides(inputs))
     expected = {"classes": 1 - (1 + 0.1 + 0.01) / 4, "gain": 1.0, "substitute": 0.0}[kind]
@@ -137,7 +137,7 @@ def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
 
 
 def test_what_stands_beside_passes_no_dropout() -> None:
-    output = Output(2, 1, dropout=0.9, samples=1, beside=1).train()
+    output = OutputLayer(2, 1, dropout=0.9, samples=1, beside=1).train()
     fill(output.output.weight, [[0.0, 0.0, 2.0]])
     fill(output.output.bias, 0.0)
     found = output(torch.tensor([[5.0, 5.0, 3.0]]).expand(50, 3))
@@ -253,19 +253,19 @@ def test_each_tower_attends_to_the_other_and_to_no_padding() -> None:
 
 
 def test_mixup_mixes_the_tanh_features_where_it_is_given() -> None:
-    output = Output(2, outputs=1, dropout=0.0, samples=1)
+    output = OutputLayer(2, outputs=1, dropout=0.0, samples=1)
     fill(output.output.weight, [[1.0, 10.0]])
     fill(output.output.bias, [0.5])
     features = torch.tensor([[0.2, 0.4], [-0.6, 0.8]])
     assert output(features)[:, 0].tolist() == pytest.approx([0.5 + 0.2 + 4, 0.5 - 0.6 + 8])
-    mixed = output(features, Mix(torch.tensor([1, 0]), 0.25))[:, 0].tolist()
+    mixed = output(features, Mixup(torch.tensor([1, 0]), 0.25))[:, 0].tolist()
     first = 0.5 + (0.25 * 0.2 + 0.75 * -0.6) + 10 * (0.25 * 0.4 + 0.75 * 0.8)
     second = 0.5 + (0.25 * -0.6 + 0.75 * 0.2) + 10 * (0.25 * 0.8 + 0.75 * 0.4)
     assert mixed == pytest.approx([first, second])
 
 
 def test_several_samples_are_the_mean_over_dropout_masks_in_training_alone() -> None:
-    output, features = Output(8, outputs=3, dropout=0.5, samples=4), tokens(5, 8)
+    output, features = OutputLayer(8, outputs=3, dropout=0.5, samples=4), tokens(5, 8)
     torch.manual_seed(1)
     found = output(features)
     torch.manual_seed(1)
@@ -334,7 +334,7 @@ def test_an_untrained_model_answers_the_mean_target(
     model = RelevanceModel.make(
         recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), shop.sources, seed=3
     )
-    model.start_at(torch.tensor(mean))
+    model.init_output_bias(torch.tensor(mean))
     found = model.outputs(model.output.eval()(torch.zeros(1, 128)))[0].tolist()
     assert found == pytest.approx([0.25] if kind == "substitute" else mean, abs=2e-4)
 
@@ -371,7 +371,7 @@ def test_a_mixed_batch_is_between_its_rows(shop: Shop) -> None:
     inputs, partner = batch(pairs, range(20)), torch.arange(19, -1, -1)
     plain = model(inputs)
     # The output layer is affine, so mixing features is mixing logits.
-    mixed = model(inputs, mix=Mix(partner, 0.3))
+    mixed = model(inputs, mix=Mixup(partner, 0.3))
     torch.testing.assert_close(mixed, 0.3 * plain + 0.7 * plain[partner], rtol=0, atol=1e-6)
     assert not torch.allclose(mixed, plain, atol=1e-4)
 

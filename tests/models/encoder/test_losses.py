@@ -11,15 +11,15 @@ from competition.models.encoder.losses import (
     BINS,
     LOSSES,
     cross_entropy,
-    density_bins,
     focal,
-    harmony,
+    ghm_weights,
+    gradient_norm_bins,
     mse_on_gain,
     one_hot,
     poly1,
     smooth,
     symmetric_kl,
-    truth_probability,
+    target_probability,
 )
 
 # Probabilities of the first class: 1/2, 3/4, 1/10.
@@ -68,11 +68,11 @@ def test_label_smoothing_by_hand() -> None:
 
 
 def test_ghm_factors_by_hand() -> None:
-    bins = density_bins(truth_probability(LOGITS, FIRST))
+    bins = gradient_norm_bins(target_probability(LOGITS, FIRST))
     assert bins.tolist() == [5, 2, 9]  # g = 1 - p: 0.5, 0.25, 0.9
     density = torch.zeros(BINS, dtype=torch.float64)
     density[5], density[2], density[9] = 6.0, 3.0, 1.0  # sum 10, three bins are not empty
-    factors = harmony(density)
+    factors = ghm_weights(density)
     assert factors[bins].tolist() == pytest.approx(
         [10 / (3 * 6), 10 / (3 * 3), 10 / (3 * 1)], abs=1e-12
     )
@@ -81,7 +81,7 @@ def test_ghm_factors_by_hand() -> None:
 
 
 def test_the_ends_of_the_bins() -> None:
-    assert density_bins(torch.tensor([1.0, 0.0, 1.0 + 1e-7, -1e-7])).tolist() == [0, 9, 0, 9]
+    assert gradient_norm_bins(torch.tensor([1.0, 0.0, 1.0 + 1e-7, -1e-7])).tolist() == [0, 9, 0, 9]
 
 
 def kl(p: list[float], q: list[float]) -> float:

@@ -12,10 +12,10 @@ from competition.data.catalogue import IGNORED
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
 from competition.models.encoder.encoder import load_encoder
 from competition.models.encoder.pretraining_model import (
-    Batch,
     MaskedWordHead,
     NameHead,
     PretrainingModel,
+    TaskBatch,
     contrastive_logits,
     encode,
     mean_pooled,
@@ -43,14 +43,16 @@ def model_of(
     return model
 
 
-def batch_of(lengths: list[int], **targets: list) -> Batch:
+def batch_of(lengths: list[int], **targets: list) -> TaskBatch:
     """Texts of tokens 5, 6, 7 …, the second half of each of the other type, padded with 0."""
     tokens = max(lengths)
     place = torch.arange(tokens).expand(len(lengths), -1)
     mask = (place < torch.tensor(lengths)[:, None]).long()
     ids = (place + 5 + torch.arange(len(lengths))[:, None]) * mask
     types = ((place >= tokens // 2) * mask).long()
-    return Batch(ids, mask, types, {name: torch.tensor(values) for name, values in targets.items()})
+    return TaskBatch(
+        ids, mask, types, {name: torch.tensor(values) for name, values in targets.items()}
+    )
 
 
 def moved(model: torch.nn.Module) -> set[str]:
@@ -69,7 +71,7 @@ def test_padding_is_not_read_and_types_are(tiny: Path) -> None:
     hidden = encode(model.encoder, batch)
     alone = encode(model.encoder, batch_of([4]))
     assert hidden.shape == (2, 7, 128)
-    of_four = Batch(*(part[:1, :4] for part in batch[:3]), {})
+    of_four = TaskBatch(*(part[:1, :4] for part in batch[:3]), {})
     torch.testing.assert_close(hidden[:1, :4], encode(model.encoder, of_four))
     assert not torch.allclose(
         hidden[:1, :4], alone

@@ -13,7 +13,7 @@ from competition.core.console import Progress
 from competition.core.errors import CompError
 from competition.data.augment import texts_to_translate
 from competition.models.encoder import translation
-from competition.models.encoder.translation import Translator, by_length
+from competition.models.encoder.translation import Translator, group_by_length
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_groups_are_of_similar_length_and_within_the_budget(
 ) -> None:
     monkeypatch.setattr(translation, "TOKEN_BUDGET", budget)
     lengths = [3, 9, 1, 9, 4, 50, 2, 3, 7]
-    groups = by_length(lengths)
+    groups = group_by_length(lengths)
     order = [i for group in groups for i in group]
     assert sorted(order) == list(range(9)) and order == [
         5,
@@ -94,7 +94,7 @@ def test_groups_are_of_similar_length_and_within_the_budget(
         100: [[5, 1], [3, 8, 4, 0, 7, 6, 2]],
         10_000: [order],
     }[budget]  # fmt: skip
-    assert by_length([]) == []
+    assert group_by_length([]) == []
 
 
 @pytest.mark.parametrize("lost", ["everything", "vocab.json", "source.spm", "model.safetensors"])

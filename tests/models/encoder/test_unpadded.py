@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
-from competition.models.encoder.dropout import Dropout, draw_fast, drop
+from competition.models.encoder.dropout import FastDropout, fast_dropout, use_fast_dropout
 from competition.models.encoder.families import hidden_states
 from competition.models.encoder.heads import pool
 from competition.models.encoder.inputs import Inputs
@@ -103,7 +103,7 @@ def test_other_architectures_are_left_to_the_library() -> None:
 def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
     x = torch.ones(1_000_003, dtype=torch.float64, requires_grad=True)  # no multiple of four
     torch.manual_seed(3)
-    y = drop(x, share)
+    y = fast_dropout(x, share)
     kept = y.detach() != 0
     # Five deviations of a mean of a million draws.
     assert kept.double().mean().item() == pytest.approx(
@@ -120,8 +120,8 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
 
 def test_the_same_seed_draws_the_same_dropout(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
-    draw_fast(model)
-    assert type(model[1]) is Dropout and model[1].p == 0.5
+    use_fast_dropout(model)
+    assert type(model[1]) is FastDropout and model[1].p == 0.5
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
