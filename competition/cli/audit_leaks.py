@@ -53,24 +53,17 @@ def audit_leaks(
 
     pipeline = Pipeline(Workspace.open(workspace))
     findings = list(audit_leaks(pipeline, names or pipeline.wanted(), shuffles, deep))
-    rows = [
-        [
-            found.subject,
-            OutputCell(found.passed, style=style, text=text),
-            found.message,
-            found.verdict,
-        ]
-        for found in findings
-        for text, style in [_LOOKS[found.verdict]]
-    ]
-    header: dict[str, str | None] = {
-        "run": "run",
-        "passed": "",
-        "found": "result",
-        "verdict": None,
-    }
-    show_table("Leaks", header, rows, 3)
-    verdicts = Counter(found.verdict for found in findings)
+    rows = []
+    for finding in findings:
+        text, style = _LOOKS[finding.verdict]
+        passed = OutputCell(finding.passed, style=style, text=text)
+        rows.append([finding.subject, passed, finding.message, finding.verdict])
+
+    # A heading of None is a column for JSON alone.
+    header: dict[str, str | None] = {"run": "run", "passed": "", "found": "result", "verdict": None}
+    show_table("Leaks", header, rows, left=3)
+
+    verdicts = Counter(finding.verdict for finding in findings)
     if failed := verdicts["look"]:
         raise CompError(
             f"{failed} of {len(rows)} checks failed: the scores of these runs cannot be trusted."

@@ -48,12 +48,16 @@ def cleanlab(
     ] = None,
     per_label: Annotated[
         bool | None,
-        typer.Option("--per-label/--no-per-label", help="Drop at most the share --fraction of each label, too."),
+        typer.Option(
+            "--per-label/--no-per-label",
+            help="Drop at most the share --fraction of each label, too.",
+        ),
     ] = None,
     per_locale: Annotated[
         bool | None,
         typer.Option(
-            "--per-locale/--no-per-locale", help="Drop at most the share --fraction of each locale, too."
+            "--per-locale/--no-per-locale",
+            help="Drop at most the share --fraction of each locale, too.",
         ),
     ] = None,
     calibrated: Annotated[

@@ -28,13 +28,14 @@ def pretrain(
     made = execute(space, pipeline.encoder_steps(recipe))
     folder = pipeline.encoder_folder(recipe)
     epochs = read_epochs(folder)
-    tasks = list(epochs[-1].learned)
-    rows = [
-        [e.number, e.held_out, *(OutputCell(e.learned.get(t), ".3f") for t in tasks)]
-        for e in epochs
-    ]
     best = best_epoch(epochs)
     assert best is not None  # there is at least one epoch
+
+    tasks = list(epochs[-1].learned)
+    rows = []
+    for epoch in epochs:
+        losses = (OutputCell(epoch.learned.get(task), ".3f") for task in tasks)
+        rows.append([epoch.number, epoch.held_out, *losses])
     title = (
         f"{recipe}: MLM loss on {best.held_out.queries:,} held-out titles, and mean training losses"
     )
