@@ -121,7 +121,7 @@ def cleanlab(
     if skipped := card.get("skipped"):
         raise CompError(skipped)
     _show(pipeline, plan.name, flags, warned=bool(made))
-    _say(pipeline, keys, flags, card["unaudited"])
+    _print_remarks(pipeline, keys, flags, card["unaudited"])
     console.print(
         f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; scores use all rows."
     )
@@ -142,7 +142,9 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     _show_worst(report.worst_rows(flags, examples, products))
 
 
-def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:
+def _print_remarks(
+    pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int
+) -> None:
     """Print what the tables do not show: unaudited rows, keys that differ, and how reliable the flags are."""
     if flags["rank"].count() < int(round(keys.fraction * len(flags), 9)):
         share = flags["dropped"].mean()
@@ -161,6 +163,7 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
 
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:
+    """Show how many rows are flagged and dropped, by label and locale."""
     rows = [
         [label, *(OutputCell(n, ",.0f") for n in counts), OutputCell(share, ".3f")]
         for label, *counts, share in table.itertuples()
@@ -176,41 +179,48 @@ def _show_counts(name: str, table: "pd.DataFrame") -> None:
 
 
 def _show_matrices(card: dict[str, Any]) -> None:
+    """Show the estimated counts and shares of given label x true label."""
     labels = card["labels"]
-    for title, key, form in (
-        ("Confident joint: how many rows may be of a label", "confident_joint", ",.0f"),
-        (
-            "Noise matrix: of the rows of a label, the share that is given each",
-            "noise_matrix",
-            ".3f",
-        ),
-    ):
-        rows = [
-            [given, *(OutputCell(value, form) for value in values)]
-            for given, values in zip(labels, card[key], strict=True)
+    header = ["given", *(f"truly {label}" for label in labels)]
+
+    def rows(matrix: list[list[float]], number_format: str) -> list[list[object]]:
+        return [
+            [given, *(OutputCell(value, number_format) for value in values)]
+            for given, values in zip(labels, matrix, strict=True)
         ]
-        show_table(title, ["given", *(f"truly {label}" for label in labels)], rows)
+
+    show_table(
+        "Confident joint: estimated number of rows by given and true label",
+        header,
+        rows(card["confident_joint"], ",.0f"),
+    )
+    show_table(
+        "Noise matrix: for each true label, the share of rows with each given label",
+        header,
+        rows(card["noise_matrix"], ".3f"),
+    )
     for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
-        told = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
-        console.print(f"Temperatures of {run}, by fold: {told}")
+        temperatures = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
+        console.print(f"Temperatures of {run}, by fold: {temperatures}")
 
 
 def _show_worst(rows: "pd.DataFrame") -> None:
+    """Show the rows with the most suspicious labels; long texts are cut for people."""
     cells = [
         [
-            OutputCell(w.rank, ".0f"),
-            OutputCell(w.example_id, "d"),
-            w.locale,
-            w.given,
-            w.suggested,
-            OutputCell(w.quality, ".3f"),
-            OutputCell(str(w.query), text=str(w.query)[:40]),
-            OutputCell(str(w.title), text=str(w.title)[:60]),
+            OutputCell(row.rank, ".0f"),
+            OutputCell(row.example_id, "d"),
+            row.locale,
+            row.given,
+            row.suggested,
+            OutputCell(row.quality, ".3f"),
+            OutputCell(str(row.query), text=str(row.query)[:40]),
+            OutputCell(str(row.title), text=str(row.title)[:60]),
         ]
-        for w in rows.itertuples()
+        for row in rows.itertuples()
     ]
     header = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
-    show_table("The worst rows", header, cells, 8)
+    show_table("The worst rows", header, cells, left=8)
 
 
 def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page: bool) -> None:
