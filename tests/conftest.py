@@ -1,8 +1,10 @@
 """Workspaces for tests, from the built-in catalogue or from real rows beside the project."""
 
+import fcntl
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -137,7 +139,18 @@ def marian(
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """Make a workspace in which `comp run` has made everything; tests read it and do not change it."""
-    workspace = make_workspace(tmp_path_factory.mktemp("finished") / "w")
-    result = comp("run", "-w", workspace.root)
-    assert result.exit_code == 0, result.output
-    return workspace
+    # Processes of pytest-xdist have their folders side by side: the first trains, the others copy.
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    trained = shared / "trained"
+
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.exists():
+            workspace = make_workspace(shared / "in-training")
+            result = comp("run", "-w", workspace.root)
+            assert result.exit_code == 0, result.output
+            workspace.root.rename(trained)
+
+    return Workspace(shutil.copytree(trained, tmp_path_factory.mktemp("finished") / "w"))

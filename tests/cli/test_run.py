@@ -1,5 +1,6 @@
 """The real command from rows to submissions, twice."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,9 +146,16 @@ def test_a_fresh_workspace_gets_the_same_bytes_through_the_installed_command(
     finished: Workspace, tmp_path: Path
 ) -> None:
     again = make_workspace(tmp_path / "again")
+    # Two encoder recipes are there already; `lexical`, the third and all that follows are made.
+    for folder in ("oof", "models"):
+        for run in ("c1", "r2"):
+            source = finished.root / folder / run
+            shutil.copytree(source, again.root / folder / run, dirs_exist_ok=True)
     command = [sys.executable, "-m", "competition", "run", "-w", str(again.root)]
     done = subprocess.run(command, capture_output=True, text=True, env=None, check=False)
     assert done.returncode == 0, done.stderr
+    assert "train lexical fold 0" in done.stdout and "train t3 fold 0" in done.stdout
+    assert "train c1 fold 0" not in done.stdout
     assert artefacts(again.root) == artefacts(finished.root)
 
 

@@ -17,7 +17,7 @@ recipes = [{recipes}]
 noise_run = ""
 [overrides]
 scheme = "five"
-max_length = 32
+max_length = 16
 epochs = 1
 trees = 5
 """
