@@ -181,7 +181,7 @@ class Graded:
     @property
     def ndcg(self) -> Estimate:
         """Over the full-depth queries."""
-        return evaluation.score(self.ranking, DEEP)
+        return evaluation.estimate_score(self.ranking, DEEP)
 
 
 def _lines(rows: Rows, encoder: Path, recipe: EncoderRecipe, seeds: range) -> Iterator[str]:
@@ -189,7 +189,7 @@ def _lines(rows: Rows, encoder: Path, recipe: EncoderRecipe, seeds: range) -> It
         loop, comp = (
             Graded.of(rows, train(rows, encoder, recipe, seed)) for train in (plain_loop, ours)
         )
-        difference = evaluation.difference(comp.ranking, loop.ranking, DEEP)
+        difference = evaluation.estimate_difference(comp.ranking, loop.ranking, DEEP)
         for name, graded, minus in (("loop", loop, ""), ("comp", comp, str(difference))):
             yield f"| {seed} | {name} | {graded.auc:.4f} | {graded.ndcg} | {minus} |"
 

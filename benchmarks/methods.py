@@ -23,7 +23,7 @@ from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import make_tiny
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
@@ -43,7 +43,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "mixup": {"mixup": 0.2},
     "multi-sample dropout, 5": {"multi_sample_dropout": 5},
     "brand, color, country": {"features": NAMES},
-    "the same and 3-gram units": {"features": (*NAMES, "char3")},
+    "the same and 3-gram units": {"features": (*NAMES, "char_trigrams")},
     "R-Drop of two dropout passes": R_DROP,
     "FGM row": {"adversary": "fgm-row"},
     "FGM table": TABLE,
@@ -69,7 +69,9 @@ class Variant:
         examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
         corpus = Corpus.make(self.recipe, sources, examples, products)
         rows = np.arange(ROWS)
-        self.sample = Sample(corpus.pairs, rows, target("classes", examples)[rows], np.ones(ROWS))
+        self.sample = Sample(
+            corpus.pairs, rows, numeric_target("classes", examples)[rows], np.ones(ROWS)
+        )
         self.model = RelevanceModel.make(self.recipe, sources, seed=1)
         self.log = Log(folder / "log.jsonl")
         self.accelerator = make_accelerator()

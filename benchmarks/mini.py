@@ -71,7 +71,7 @@ def grade(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[
         for split, rows in deep.groupby("split")
     }
     return {
-        split: evaluation.score(each, DEEP)
+        split: evaluation.estimate_score(each, DEEP)
         for split, each in counts.items()
         if each.groups[DEEP].any()
     }

@@ -76,7 +76,9 @@ class Control:
                 lesson = (
                     actions.weight_by_quality(labels, ids, flags)
                     if action == "weight"
-                    else mix_teacher(labels, "classes", ids, "classes", said, self.recipe.distilled)
+                    else mix_teacher(
+                        labels, "classes", ids, "classes", said, self.recipe.distill_weight
+                    )
                 )
             booster = train_lexical(
                 self.recipe, self.maker.lexical_features, learned, str(k), lesson
@@ -96,7 +98,7 @@ def main(root: Path) -> None:
         for action in ACTIONS:
             found = control.score(action, saw_k)
             name = "one is scored" if saw_k else "none is scored (nested)"
-            cells = f"{bootstrap(found.values, found.statistic)} | {evaluation.difference(found, keep):+}"
+            cells = f"{bootstrap(found.values, found.statistic)} | {evaluation.estimate_difference(found, keep):+}"
             print(f"| {name} | {action} | {cells} |", flush=True)
 
 

@@ -17,7 +17,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from competition.config.recipe import Optimised, PretrainingRecipe
+from competition.config.recipe import PretrainingRecipe, TrainingKeys
 from competition.data import synthetic
 from competition.data.catalogue import Catalogue, select_products
 from competition.data.pretraining_examples import PretrainingExamples, TaskTexts
@@ -62,7 +62,7 @@ def main(encoder: Path, folder: Path) -> None:
     accelerator = make_accelerator()
     model.to(accelerator.device)
     run = PretrainingGradients(accelerator, model, RECIPE, made)
-    optimizer = make_optimizer(model, Optimised(learning_rate=1e-4, weight_decay=0.01))
+    optimizer = make_optimizer(model, TrainingKeys(learning_rate=1e-4, weight_decay=0.01))
     seconds: dict[str, list[float]] = {task: [] for task in made.tasks}
     making: dict[str, list[float]] = {task: [] for task in made.tasks}
     tokens: dict[str, int] = {}

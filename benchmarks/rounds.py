@@ -24,7 +24,7 @@ from competition.data.store import load_examples, load_products
 from competition.models.encoder.encoder import fetch, make_tiny
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 from competition.training.batches import Rows
 from competition.training.corpus import Corpus
 from competition.training.device import computes_in_bf16
@@ -60,7 +60,10 @@ class Data:
         examples = self.examples.head(rows)
         pairs = Corpus.make(recipe, self.sources, examples, self.products).pairs
         return Sample(
-            pairs, np.arange(len(examples)), target(recipe.kind, examples), np.ones(len(examples))
+            pairs,
+            np.arange(len(examples)),
+            numeric_target(recipe.kind, examples),
+            np.ones(len(examples)),
         )
 
 

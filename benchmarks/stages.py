@@ -202,7 +202,7 @@ def metrics(root: Path, rows: int) -> None:
     """nDCG and F1 with their intervals, of all tasks and groups, from made-up outputs."""
     examples, outputs = _outputs(root)
     for task in TASKS.values():
-        evaluation.estimates(evaluation.count_outputs(task, "classes", outputs, examples))
+        evaluation.estimate_metrics(evaluation.count_outputs(task, "classes", outputs, examples))
 
 
 def label_audit(root: Path, rows: int) -> None:

@@ -25,12 +25,12 @@ Made from the code by `make docs`; change it there.
 # The tables of keys: title, the model whose keys they are, those whose keys come before.
 TABLES = (
     ("competition.toml", settings.Settings, ()),
-    ("Every recipe that is trained on folds", recipe.Recipe, ()),
-    ("Recipes that train an encoder", recipe.Optimised, ()),
-    ('model = "encoder"', recipe.EncoderRecipe, (recipe.Recipe, recipe.Optimised)),
-    ('model = "lexical"', recipe.LexicalRecipe, (recipe.Recipe,)),
-    ('model = "ensemble"', recipe.EnsembleRecipe, (recipe.Recipe,)),
-    ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.Learned, recipe.Optimised)),
+    ("Every recipe that is trained on folds", recipe.FoldRecipe, ()),
+    ("Recipes that train an encoder", recipe.TrainingKeys, ()),
+    ('model = "encoder"', recipe.EncoderRecipe, (recipe.FoldRecipe, recipe.TrainingKeys)),
+    ('model = "lexical"', recipe.LexicalRecipe, (recipe.FoldRecipe,)),
+    ('model = "ensemble"', recipe.EnsembleRecipe, (recipe.FoldRecipe,)),
+    ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.BaseRecipe, recipe.TrainingKeys)),
     ("[spans.LOCALE] of a pretraining", keys.Spans, ()),
 )
 

@@ -42,7 +42,7 @@ recipes = ["lexical", "c1", "r2", "t3"]
 scheme = "five"
 max_length = 32
 epochs = 1
-trees = 20
+n_estimators = 20
 selections = 20
 """
 
@@ -54,7 +54,7 @@ noise_despite_doubts = true
 [submission]
 task2 = "lexical"
 [overrides]
-trees = 15
+n_estimators = 15
 """
 
 

@@ -29,7 +29,7 @@ noise_run = "lexical"
 scheme = "five"
 max_length = 16
 epochs = 1
-trees = 10
+n_estimators = 10
 adversary = "none"
 r_drop = 0.0
 """

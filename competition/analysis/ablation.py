@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config.paper_tables import FIRST, TABLES, AblationTable
+from competition.config.paper_tables import ABLATION_TABLES, FIRST_ROW, AblationTable
 from competition.config.recipe import (
     AnyRecipe,
     EncoderRecipe,
@@ -33,7 +33,7 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import Array
-from competition.scoring.paired import Flattered, PairedRow, compare, compare_over
+from competition.scoring.paired import FlawedRow, PairedRow, align_counts, compare_rows
 from competition.scoring.tasks import KINDS, TASKS, Task
 
 TITLES = "held-out titles"  # what pre-training is measured on, as others are on a task; a lower loss is better
@@ -52,7 +52,7 @@ class Ablation:
 
     @property
     def table(self) -> AblationTable:
-        return TABLES[self.name]
+        return ABLATION_TABLES[self.name]
 
     @property
     def path(self) -> Path:
@@ -85,9 +85,9 @@ class Ablation:
             InputError: there is no such table, the data have no labelled training row of its task,
                 or the recipe that it starts from does not answer it in this workspace.
         """
-        if name not in TABLES:
-            raise unknown_name("table", name, TABLES)
-        table = TABLES[name]
+        if name not in ABLATION_TABLES:
+            raise unknown_name("table", name, ABLATION_TABLES)
+        table = ABLATION_TABLES[name]
         planner = Planner(workspace)
         recipe, task = recipe or table.recipe, table.tasks[0]
         base = _base(planner, name, recipe)
@@ -103,12 +103,13 @@ class Ablation:
             for number, seed in enumerate(range(base.seed, base.seed + seeds)):
                 first = (
                     runs[table.rows[0].name][number]
-                    if runs and FIRST in row.changes.values()
+                    if runs and FIRST_ROW in row.changes.values()
                     else ""
                 )
                 run = f"ablate-{recipe}-{row.name}{'-nested' if nested and first else ''}-{seed}"
                 changes = {
-                    key: first if value == FIRST else value for key, value in row.changes.items()
+                    key: first if value == FIRST_ROW else value
+                    for key, value in row.changes.items()
                 }
                 changes |= {"nested": True} if nested and first else {}
                 content = base.model_dump() | changes | {"name": run, "seed": seed}
@@ -164,11 +165,11 @@ class Ablation:
                 (row.name, [self._titles(run) for run in self.runs[row.name]], row.paper_mlm, None)
                 for row in titles
             ]
-            found[TITLES] = compare("MLM loss", metrics.mean, sums)
+            found[TITLES] = compare_rows("MLM loss", metrics.mean, sums)
         return found
 
     def _task_lines(self, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
-        name, baseline = evaluation.count_baseline(task, rows)
+        name, baseline = evaluation.count_trivial_baseline(task, rows)
         counts = [
             (row, [self._count(run, task, rows) for run in self.runs[row.name]])
             for row in self.table.rows
@@ -190,9 +191,9 @@ class Ablation:
             )
             for row, seeds in counts
         ]
-        return compare(task.metric, baseline.statistic, sums, (name, baseline.values))
+        return compare_rows(task.metric, baseline.statistic, sums, (name, baseline.values))
 
-    def flattered(self) -> dict[str, list[Flattered]]:
+    def flattered(self) -> dict[str, list[FlawedRow]]:
         """Task -> each row by the flawed protocol, for a table about labels."""
         found = {}
         for task in (TASKS[name] for name in self.table.tasks if self.table.labels):
@@ -203,7 +204,7 @@ class Ablation:
             for row, runs in self.runs.items():
                 counts = [self._count(run, task, rows) for run in runs]
                 pruned = [
-                    compare_over(
+                    align_counts(
                         self._count(run, task, self._kept(rows, source)), counts[0].queries
                     )
                     for run, source in zip(runs, self._sources, strict=True)
@@ -213,7 +214,7 @@ class Ablation:
                 )
             first, statistic = next(iter(whole.values())), counts[0].statistic
             found[task.name] = [
-                Flattered(
+                FlawedRow(
                     row,
                     task.metric,
                     metrics.bootstrap(left[row], statistic),
@@ -254,7 +255,7 @@ class Ablation:
         return evaluation.count_outputs(task, self.pipeline.run(run).kind, self._outputs(run), rows)
 
     def write(
-        self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[Flattered]]
+        self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[FlawedRow]]
     ) -> None:
         """Write the tables as one CSV; those of the flawed protocol are said to be `without pruned rows`."""
         cells = []
@@ -283,7 +284,7 @@ class Ablation:
 
 def _base(planner: Planner, name: str, recipe: str) -> MemberRecipe:
     """The recipe that the rows of a table differ from; raises InputError unless it answers the table's first task."""
-    table, base = TABLES[name], planner.recipe(recipe)
+    table, base = ABLATION_TABLES[name], planner.recipe(recipe)
     fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
     if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != table.tasks[0]:
         mend = (

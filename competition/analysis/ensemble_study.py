@@ -108,7 +108,7 @@ class EnsembleStudy:
 
 def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
     """The share of the gain of each feature of an ensemble that learns trees, mean over the folds, largest first."""
-    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).complete)
+    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).fingerprint)
     return table.groupby("feature")["importance"].mean().sort_values(ascending=False, kind="stable")
 
 

@@ -23,8 +23,8 @@ from competition.pipeline.build_runs import sides
 from competition.pipeline.execute import execute
 from competition.pipeline.plan import split_run
 from competition.pipeline.steps import Pipeline
-from competition.scoring.basis import describe
-from competition.scoring.metrics import FEWEST
+from competition.scoring.basis import describe_basis
+from competition.scoring.metrics import MIN_QUERIES
 from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import TASKS
@@ -92,7 +92,7 @@ def _ensemble(
         yield LeakTest(
             plan.name,
             "approximate",
-            f"{describe(plan.label_paths)}; --deep measures what that flatters",
+            f"{describe_basis(plan.label_paths)}; --deep measures what that flatters",
         )
 
 
@@ -110,9 +110,9 @@ def _member(
         yield LeakTest(
             plan.name,
             "approximate",
-            f"{describe(plan.label_paths)}; --deep measures what that flatters",
+            f"{describe_basis(plan.label_paths)}; --deep measures what that flatters",
         )
-    elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distil_from):
+    elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distill_from):
         yield _trial(plan, _regrown(pipeline, recipe, plan, task, shuffles), "trained")
     else:
         yield LeakTest(
@@ -235,8 +235,8 @@ def _copy(
 ) -> Workspace:
     """A workspace with the same settings and recipes, and other labels."""
     shutil.copy(workspace.settings_file, folder)
-    if workspace.own_recipes.is_dir():
-        shutil.copytree(workspace.own_recipes, folder / workspace.own_recipes.name)
+    if workspace.recipe_folder.is_dir():
+        shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
     space = Workspace.open(folder)
     store.save(space, examples, products, "shuffled labels")
     return space
@@ -258,7 +258,9 @@ def _remade_trial(
     if not plan.label_paths or not trial.conclusive:
         return found
     record_optimism(pipeline.workspace, plan, task, trial.above_chance)
-    return LeakTest(plan.name, "approximate", f"{describe(plan.label_paths)}; {found.message}")
+    return LeakTest(
+        plan.name, "approximate", f"{describe_basis(plan.label_paths)}; {found.message}"
+    )
 
 
 def _trial(plan: RunPlan, trial: permutation_test.PermutationTest, how: str) -> LeakTest:
@@ -266,7 +268,9 @@ def _trial(plan: RunPlan, trial: permutation_test.PermutationTest, how: str) -> 
     said = f"{how} on shuffled labels: {trial.score.value:.4f}, minus {trial.chance} {trial.above_chance:+}"
     if not trial.conclusive:
         queries = pluralize(trial.above_chance.queries, "query", "queries")
-        return LeakTest(plan.name, "cannot say", f"{said}; {queries} can tell, it takes {FEWEST}")
+        return LeakTest(
+            plan.name, "cannot say", f"{said}; {queries} can tell, it takes {MIN_QUERIES}"
+        )
     size = f"a leak of {trial.detectable:.3f} or more would be seen"
     if trial.detectable > permutation_test.TARGET_LEAK:
         enough = math.ceil(trial.shuffles * (trial.detectable / permutation_test.TARGET_LEAK) ** 2)

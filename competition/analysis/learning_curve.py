@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.config.paper_tables import KEEP
+from competition.config.paper_tables import KEEP_LABELS
 from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
@@ -144,9 +144,15 @@ class LearningCurve:
             floor = counts[self.floor]
             group = DEEP if DEEP in floor.groups and floor.groups[DEEP].any() else "all"
             for model, each in counts.items():
-                above = None if model == self.floor else evaluation.difference(each, floor, group)
-                gained = evaluation.difference(each, before[model], group) if before else None
-                score = evaluation.score(each, group)
+                above = (
+                    None
+                    if model == self.floor
+                    else evaluation.estimate_difference(each, floor, group)
+                )
+                gained = (
+                    evaluation.estimate_difference(each, before[model], group) if before else None
+                )
+                score = evaluation.estimate_score(each, group)
                 points.append(
                     CurvePoint(
                         task.name, group, model, size.queries, size.rows, score, above, gained
@@ -222,7 +228,7 @@ def _at_size(
     """
     found: dict[str, RunRecipe] = {}
     for model in models:
-        recipe = model.model_copy(update=KEEP | {"train_queries": count})
+        recipe = model.model_copy(update=KEEP_LABELS | {"train_queries": count})
         if recipe.result_keys() != model.result_keys():
             recipe = recipe.model_copy(update={"name": f"curve-{model.name}-{count or 'all'}"})
         found[model.name] = recipe

@@ -16,7 +16,7 @@ from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP, MOVABLE, Counts
-from competition.scoring.metrics import FEWEST, Array, Estimate, student
+from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
 from competition.scoring.tasks import Task, truth
 
 Refit = Callable[
@@ -165,7 +165,7 @@ def _judge(task: Task, drawn: list[tuple[Counts, Counts]], errors: float) -> Per
     name = "a random order" if task.metric == "nDCG" else "the same answers at random"
     above, size = _contributions(task, values) - _contributions(task, chance), _sizes(task, values)
     value = float(above.sum() / max(size.sum(), 1))
-    if queries < FEWEST:
+    if queries < MIN_QUERIES:
         return PermutationTest(
             score, name, Estimate(value, math.nan, math.nan, queries), False, math.nan, shuffles
         )
@@ -173,9 +173,9 @@ def _judge(task: Task, drawn: list[tuple[Counts, Counts]], errors: float) -> Per
     error = math.sqrt(count / (count - 1) * float(((above - value * size) ** 2).sum())) / float(
         size.sum()
     )
-    half = student(1.96, count - 1) * error
+    half = student_quantile(1.96, count - 1) * error
     # Rounding is no leak: constant answers score exactly what chance does.
-    alarm = value - student(errors, count - 1) * error > 1e-9
+    alarm = value - student_quantile(errors, count - 1) * error > 1e-9
     visible = _VISIBLE * error
     return PermutationTest(
         score, name, Estimate(value, value - half, value + half, queries), alarm, visible, shuffles
@@ -186,7 +186,7 @@ def _group(task: Task, counts: Counts) -> str:
     """The queries that can tell a leak from chance: a list whose order changes nothing has no chance to miss."""
     if task.metric != "nDCG":
         return "all"
-    return DEEP if evaluation.leading(counts) == DEEP else MOVABLE
+    return DEEP if evaluation.leading_group(counts) == DEEP else MOVABLE
 
 
 def _contributions(task: Task, values: Array) -> Array:
@@ -202,7 +202,7 @@ def _sizes(task: Task, values: Array) -> Array:
 def _by_chance(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     """What each query would add to the metric if labels had nothing to do with the answers that were counted."""
     if task.metric == "nDCG":
-        return evaluation.count_baseline(task, rows)[1]
+        return evaluation.count_trivial_baseline(task, rows)[1]
     classes = len(task.classes)
     share = np.bincount(truth(task, rows), minlength=classes) / len(rows)
     values = counts.values.copy()

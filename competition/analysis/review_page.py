@@ -16,7 +16,7 @@ from competition.core.fingerprint import fingerprint
 from competition.data.store import PRODUCT_KEY
 from competition.data.text import FIELDS
 from competition.noise.reviews import VERDICTS
-from competition.scoring.tasks import LABELS, LANGUAGES, MEANINGS
+from competition.scoring.tasks import LABEL_MEANINGS, LABELS, LANGUAGES
 
 SHOWN = 2_000  # rows on a page
 # Characters of a text that are shown; the longer ones are what people skim anyway, and keep the
@@ -60,7 +60,7 @@ def render_review_page(
         "flagged": int(noise["rank"].count()),
         "dropped": int(noise["dropped"].sum()),
         "verdicts": VERDICTS,
-        "labels": {label: MEANINGS[label] for label in LABELS},
+        "labels": {label: LABEL_MEANINGS[label] for label in LABELS},
         "languages": LANGUAGES,
         "columns": _COLUMNS,
         "rows": [_cells(row) for row in shown.to_dict("records")],

@@ -22,7 +22,7 @@ from competition.data.store import product_rows
 from competition.models.encoder.paths import Sources
 from competition.pipeline.inputs import TINY
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 
 _SAMPLE = 2_048  # training rows
 _WARM = 3  # steps that are not counted
@@ -127,7 +127,9 @@ class _Stopwatch(Progress):
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Training rows of whole queries drawn at random, and their products."""
     examples, products = pipeline.maker.examples, pipeline.maker.products
-    learned = examples[(examples["split"] == "train") & ~np.isnan(target(recipe.kind, examples))]
+    learned = examples[
+        (examples["split"] == "train") & ~np.isnan(numeric_target(recipe.kind, examples))
+    ]
     sizes = learned.groupby("query_id").size()
     drawn = sizes.sample(frac=1, random_state=0)
     queries = drawn.index[: 1 + int(np.searchsorted(drawn.cumsum(), _SAMPLE))]

@@ -11,7 +11,7 @@ from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.scoring.metrics import Estimate
-    from competition.scoring.paired import Flattered, PairedRow
+    from competition.scoring.paired import FlawedRow, PairedRow
 
 
 @app.command(
@@ -117,7 +117,7 @@ def _cells(line: "PairedRow", difference: "Estimate | None") -> list[object]:
     ]
 
 
-def _show_biased(title: str, rows: list["Flattered"]) -> None:
+def _show_biased(title: str, rows: list["FlawedRow"]) -> None:
     """Show scores without the rows that the audit drops, beside those on all rows."""
     header = {
         "row": "row",

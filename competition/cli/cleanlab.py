@@ -87,7 +87,7 @@ def cleanlab(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Find labels that contradict the out-of-fold predictions, and show which rows training would drop."""
-    from competition.config.settings import audit_keys
+    from competition.config.settings import override_audit_keys
     from competition.core.parquet import read_table
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
@@ -107,7 +107,7 @@ def cleanlab(
         "per_label": per_label,
         "per_locale": per_locale,
     }
-    keys = audit_keys(
+    keys = override_audit_keys(
         pipeline.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
     )
     if verdicts is not None:
@@ -230,13 +230,13 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     from competition.analysis.review_page import render_review_page
     from competition.noise.reviews import describe_reviews
 
-    verdicts, page = pipeline.verdicts(run), pipeline.workspace.inspection(run)
+    verdicts, page = pipeline.verdicts(run), pipeline.workspace.review_page(run)
     examples, products = pipeline.maker.examples, pipeline.maker.products
     write_text(
         page, render_review_page(run, pipeline.card.train, flags, verdicts, examples, products)
     )
     if len(verdicts):
-        kept = pipeline.workspace.verdicts(run)
+        kept = pipeline.workspace.reviews(run)
         console.print(
             f"{kept}: {describe_reviews(verdicts)}. The audit follows these reviews; delete the file to forget them."
         )

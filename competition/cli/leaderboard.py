@@ -57,11 +57,11 @@ def add(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Record the score that the competition gave to the newest file of a submission."""
-    from competition.scoring.leaderboard import read_log, record
+    from competition.scoring.leaderboard import read_log, record_scores
 
     space = open_workspace(context, workspace)
     scored_task = parse_task(task).name if task else None
-    line = record(space, name, scored_task, {"public": public, "private": private})
+    line = record_scores(space, name, scored_task, {"public": public, "private": private})
     _show(space, read_log(space).loc[[line]])
 
 
@@ -119,7 +119,7 @@ def _print_ranking_scores(log: "pd.DataFrame") -> None:
 
 def _cells(line: dict[str, str]) -> list[object]:
     """Return a line of the log as the cells of the table."""
-    from competition.scoring.leaderboard import expected, minute
+    from competition.scoring.leaderboard import format_minute, logged_estimate
 
     def number(column: str) -> float | None:
         return float(line[column]) if line[column] else None
@@ -136,10 +136,10 @@ def _cells(line: dict[str, str]) -> list[object]:
     if out_of_fold is not None:
         # Fewer than ten queries have no interval.
         bounds = (number("low"), number("high"))
-        score = expected(out_of_fold, *(math.nan if end is None else end for end in bounds))
+        score = logged_estimate(out_of_fold, *(math.nan if end is None else end for end in bounds))
 
     return [
-        OutputCell(line["time"], text=minute(line["time"])),
+        OutputCell(line["time"], text=format_minute(line["time"])),
         OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}"),
         line["task"],
         mark_run(line["run"], line["basis"]),

@@ -11,7 +11,7 @@ from competition.core.console import console
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.config.explain import Explained
+    from competition.config.explain import ExplainedRecipe
 
 # Keys that the list shows in a column of their own.
 _OWN_COLUMN = {"kind", "scheme"}
@@ -35,16 +35,16 @@ def recipes(
 
     Keys that a recipe does not set come from [overrides] and the preset of competition.toml.
     """
-    from competition.config.explain import explain
+    from competition.config.explain import explain_recipe
     from competition.config.settings import load_settings, recipe_names
 
     space = Workspace.open(workspace)
     settings = load_settings(space)
     if name is not None:
-        _show_one(explain(space, settings, name))
+        _show_one(explain_recipe(space, settings, name))
         return
 
-    explained = [explain(space, settings, each) for each in recipe_names(space)]
+    explained = [explain_recipe(space, settings, each) for each in recipe_names(space)]
     header = {
         "recipe": "recipe",
         "named": "in use",
@@ -59,7 +59,7 @@ def recipes(
     )
 
 
-def _row(explained: "Explained") -> list[object]:
+def _row(explained: "ExplainedRecipe") -> list[object]:
     recipe = explained.recipe
 
     # A pre-training predicts nothing and has no folds.
@@ -70,7 +70,7 @@ def _row(explained: "Explained") -> list[object]:
     return [recipe.name, explained.named, predicts, folds, as_toml(changed)]
 
 
-def _show_one(explained: "Explained") -> None:
+def _show_one(explained: "ExplainedRecipe") -> None:
     """Show a recipe key by key; keys that differ from the default are bold."""
 
     def cell(value: object, style: str) -> OutputCell:
@@ -86,9 +86,15 @@ def _show_one(explained: "Explained") -> None:
 
     recipe = explained.recipe
     title = f'{recipe.name}, model = "{recipe.model}"'
-    if recipe.about:
-        title += f": {recipe.about}"
+    if recipe.description:
+        title += f": {recipe.description}"
     header = {"key": "key", "value": "value", "source": "from", "default": "default"}
     show_table(
-        title, header, rows, left=4, recipe=recipe.name, model=recipe.model, describes=recipe.about
+        title,
+        header,
+        rows,
+        left=4,
+        recipe=recipe.name,
+        model=recipe.model,
+        describes=recipe.description,
     )

@@ -8,7 +8,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import TaskOption, parse_task
 from competition.cli.output import OutputCell, help_epilog, show_table
-from competition.core.console import console
+from competition.core.console import console, warn
 from competition.core.errors import pluralize, unknown_name
 from competition.core.workspace import Workspace
 
@@ -20,7 +20,7 @@ def score(
     protocol: Annotated[
         str,
         typer.Option(
-            help="The gains: `paper`, or `released-script`, which swaps substitute and complement."
+            help="The gains: `paper`, or `official_script`, which swaps substitute and complement."
         ),
     ] = "paper",
     allow_missing: Annotated[
@@ -31,11 +31,17 @@ def score(
 ) -> None:
     """Grade an answer file: the task's metric over all queries and per locale, with 95 % intervals."""
     from competition.data import store
-    from competition.scoring.evaluation import estimates
+    from competition.scoring.evaluation import estimate_metrics
     from competition.scoring.submissions import check_answer, grade, read_answer
     from competition.scoring.tasks import GAINS
 
     answered_task = parse_task(task)
+    if protocol == "released-script":
+        warn(
+            "--protocol released-script is now called official_script; the next release will not "
+            "know the old name."
+        )
+        protocol = "official_script"
     if protocol not in GAINS:
         raise unknown_name("protocol", protocol, GAINS)
 
@@ -52,7 +58,7 @@ def score(
             OutputCell(estimate.value, ".6f"),
             OutputCell([estimate.low, estimate.high], text=estimate.interval()),
         ]
-        for metric, groups in estimates(counts).items()
+        for metric, groups in estimate_metrics(counts).items()
         for group, estimate in groups.items()
     ]
     header = {
@@ -74,6 +80,6 @@ def score(
     )
 
     if counts.ungraded:
-        handling = "scored 0" if protocol == "released-script" else "left out"
+        handling = "scored 0" if protocol == "official_script" else "left out"
         queries = pluralize(counts.ungraded, "query", "queries")
         console.print(f"{queries} without a relevant product: {handling}.")

@@ -47,7 +47,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     console.print(_LEGEND)
     for plan in plans:
         card = read_json(pipeline.workspace.run_card(plan.name))
-        for sentence in card.get("constant", ()) if card.get("inputs") == plan.complete else ():
+        for sentence in card.get("constant", ()) if card.get("inputs") == plan.fingerprint else ():
             warn(sentence)
     for name, step in asked.items():
         if step.state != "done":

@@ -10,7 +10,7 @@ from competition.cli.options import complete_recipe, parse_tracker
 from competition.cli.output import help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import InputError
-from competition.core.workspace import ALL, Workspace
+from competition.core.workspace import ALL_ROWS, Workspace
 
 if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
@@ -91,7 +91,7 @@ def _train_all(pipeline: "Pipeline", name: str) -> None:
     recipe, space = pipeline.member(name), pipeline.workspace
     made = execute(space, pipeline.all_rows_steps(name))
     done = "done" if made else "nothing to do, everything is up to date"
-    console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL)}")
+    console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL_ROWS)}")
     console.print(
         "No row was held out, so this model has no score of its own: use the score of the folds as an estimate."
     )
@@ -107,7 +107,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
 
     from competition.core.parquet import read_table
     from competition.scoring import evaluation
-    from competition.scoring.basis import describe
+    from competition.scoring.basis import describe_basis
     from competition.scoring.collapse import constant_folds
     from competition.scoring.tasks import TASKS
 
@@ -124,7 +124,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     for task in (TASKS[task] for task in plan.tasks):
         if not evaluation.graded_rows(task, held_out).empty:
             counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
-            for metric, groups in evaluation.estimates(counts).items():
+            for metric, groups in evaluation.estimate_metrics(counts).items():
                 rows += [
                     [task.name, metric, group, e.queries, e, plan.basis]
                     for group, e in groups.items()
@@ -138,4 +138,4 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     header |= {"score": "score [95 %]", "basis": None}
     show_table(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
     if plan.label_paths:
-        console.print(f"These scores are {describe(plan.label_paths)}.")
+        console.print(f"These scores are {describe_basis(plan.label_paths)}.")

@@ -9,11 +9,11 @@ from competition.config.settings import Settings, load_recipe, read_layers, reci
 from competition.core.workspace import Workspace
 
 DEFAULT = "default"
-_TOLD = {"name", "about", "model"}  # what stands beside the keys
+_TOLD = {"name", "description", "model"}  # what stands beside the keys
 
 
 @dataclass(frozen=True)
-class Key:
+class ExplainedKey:
     """One key of a resolved recipe. The default is what it would be by the preset and `seed` of competition.toml."""
 
     name: str
@@ -28,11 +28,11 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedRecipe:
     """A recipe, key by key."""
 
     recipe: AnyRecipe
-    keys: Sequence[Key]
+    keys: Sequence[ExplainedKey]
     named: bool  # whether competition.toml names it
 
     @property
@@ -41,7 +41,7 @@ class Explained:
         return {key.name: key.value for key in self.keys if key.differs and key.source != DEFAULT}
 
 
-def explain(workspace: Workspace, settings: Settings, name: str) -> Explained:
+def explain_recipe(workspace: Workspace, settings: Settings, name: str) -> ExplainedRecipe:
     """A recipe, or a variant of an ensemble, key by key; raises InputError as `load_recipe` does."""
     recipe = load_recipe(workspace, settings, name)
     base = name
@@ -62,5 +62,5 @@ def explain(workspace: Workspace, settings: Settings, name: str) -> Explained:
             if value == before[key]
             else f"variant {name.removeprefix(base)}"
         )
-        keys.append(Key(key, value, default[key], source))
-    return Explained(recipe, keys, name in (*settings.recipes, *settings.ensembles))
+        keys.append(ExplainedKey(key, value, default[key], source))
+    return ExplainedRecipe(recipe, keys, name in (*settings.recipes, *settings.ensembles))

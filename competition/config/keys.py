@@ -11,6 +11,23 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+# Today's keys and values -> what earlier releases called them. Fingerprints go on with the earlier names, so that
+# nothing has to be trained again; files that still have them are read with a warning for one more release.
+FORMER_KEYS = {
+    "description": "about",
+    "distill_from": "distill_from",
+    "distill_weight": "distilled",
+    "char_trigrams_init": "char_trigrams_init",
+}
+FORMER_TREE_KEYS = {  # of recipes that grow trees: `learning_rate` of others was always called so
+    "n_estimators": "trees",
+    "learning_rate": "shrinkage",
+    "num_leaves": "leaves",
+    "min_data_in_leaf": "min_rows_per_leaf",
+}
+FORMER_FEATURES = {"char_trigrams": "char3"}
+
+
 class Spans(StrictModel):
     """Lengths of the pieces that a fake query is cut from, in characters: Poisson, kept within bounds by rejection.
 
@@ -40,7 +57,7 @@ SPANS: dict[Locale, Spans] = {
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
-AND = "+"  # between the runs that are audited together
+RUN_SEPARATOR = "+"  # between the runs that are audited together
 AuditMethod = Literal[
     "prune_by_noise_rate", "low_self_confidence", "confident_learning", "both", "posterior"
 ]

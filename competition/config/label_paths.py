@@ -5,7 +5,7 @@ An average of members with smaller folds than its own is held out by theirs.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from competition.config.keys import AND
+from competition.config.keys import RUN_SEPARATOR
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 
 _LEARNED = (
@@ -40,12 +40,14 @@ def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
     """Of a recipe that is trained on folds: the choice of its epoch, and what it learns from other runs."""
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
     sources = (
-        [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(AND))]
+        [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(RUN_SEPARATOR))]
         if recipe.noise_from
         else []
     )
     sources += (
-        [(f"its teacher {recipe.distil_from}", [recipe.distil_from])] if recipe.distil_from else []
+        [(f"its teacher {recipe.distill_from}", [recipe.distill_from])]
+        if recipe.distill_from
+        else []
     )
     for path, runs in sources:
         if not recipe.nested:

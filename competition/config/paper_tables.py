@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FIRST = (
+FIRST_ROW = (
     "the run of the table's first row"  # of the same seed, where a row names a run to learn from
 )
 
@@ -73,14 +73,14 @@ def _tuning() -> Iterator[AblationRow]:
 
 _PLAIN = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
 _NAMES = ("brand", "color", "country")
-_UNITS = (*_NAMES, "char3")
+_UNITS = (*_NAMES, "char_trigrams")
 
 # Learns the labels as they are.
-KEEP = {
+KEEP_LABELS = {
     "drop_noise_from": "",
     "weight_noise_from": "",
     "relabel_noise_from": "",
-    "distil_from": "",
+    "distill_from": "",
     "nested": False,
 }
 _REMOVED = {"task1": 0.005, "task2": -0.003, "task3": -0.002}
@@ -96,7 +96,7 @@ def _pretraining(rows: list[tuple[str, dict[str, Any], float, float]]) -> Iterat
         yield AblationRow(name, fine_tuned, paper, tasks, mlm)
 
 
-TABLES: dict[str, AblationTable] = {
+ABLATION_TABLES: dict[str, AblationTable] = {
     "pretraining": AblationTable(
         3,
         "t2",
@@ -148,11 +148,11 @@ TABLES: dict[str, AblationTable] = {
         "c1",
         ("task2", "task1", "task3"),
         (
-            AblationRow("keep", KEEP),
-            AblationRow("drop", KEEP | {"drop_noise_from": FIRST}, paper_minus=_REMOVED),
-            AblationRow("weight", KEEP | {"weight_noise_from": FIRST}),
-            AblationRow("relabel", KEEP | {"relabel_noise_from": FIRST}),
-            AblationRow("distil", KEEP | {"distil_from": FIRST}),
+            AblationRow("keep", KEEP_LABELS),
+            AblationRow("drop", KEEP_LABELS | {"drop_noise_from": FIRST_ROW}, paper_minus=_REMOVED),
+            AblationRow("weight", KEEP_LABELS | {"weight_noise_from": FIRST_ROW}),
+            AblationRow("relabel", KEEP_LABELS | {"relabel_noise_from": FIRST_ROW}),
+            AblationRow("distil", KEEP_LABELS | {"distill_from": FIRST_ROW}),
         ),
         labels=True,
     ),
@@ -162,9 +162,9 @@ TABLES: dict[str, AblationTable] = {
         ("task3",),
         (
             AblationRow("none", {"features": _NAMES}),
-            AblationRow("random", {"features": _UNITS, "char3_init": "random"}),
-            AblationRow("word2vec", {"features": _UNITS, "char3_init": "word2vec"}, 0.8533),
-            AblationRow("frozen", {"features": _UNITS, "char3_init": "frozen"}, 0.8529),
+            AblationRow("random", {"features": _UNITS, "char_trigrams_init": "random"}),
+            AblationRow("word2vec", {"features": _UNITS, "char_trigrams_init": "word2vec"}, 0.8533),
+            AblationRow("frozen", {"features": _UNITS, "char_trigrams_init": "frozen"}, 0.8529),
         ),
     ),
     "tuning": AblationTable(None, "c1", ("task2", "task1"), tuple(_tuning())),

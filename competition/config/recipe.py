@@ -4,14 +4,22 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from competition.config.keys import SPANS, Locale, Spans, StrictModel
+from competition.config.keys import (
+    FORMER_FEATURES,
+    FORMER_KEYS,
+    FORMER_TREE_KEYS,
+    SPANS,
+    Locale,
+    Spans,
+    StrictModel,
+)
 from competition.core.fingerprint import derive_seed
 from competition.scoring.tasks import KINDS
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 
 
-class Learned(StrictModel):
+class BaseRecipe(StrictModel):
     """What every recipe says that something is learned by.
 
     Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws
@@ -19,22 +27,33 @@ class Learned(StrictModel):
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
-    later_keys: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # at its default, each is as if it were not known
+    # At its default, each of these is as if it were not known.
+    later_keys: ClassVar[frozenset[str]] = frozenset()
+    former_keys: ClassVar[dict[str, str]] = FORMER_KEYS
+    # [overrides] leaves these alone, since they are other keys of other recipes.
+    own_keys: ClassVar[frozenset[str]] = frozenset()
 
     name: str
-    about: str = ""
+    description: str = ""
     seed: int = 2022
 
     def result_keys(self) -> dict[str, Any]:
-        """All that can change a result: not the name, which nothing is drawn from."""
+        """Return all that can change a result, by its name in fingerprints; nothing is drawn from `name`."""
+        keys = self.model_dump(
+            mode="json", exclude={*self.device_keys, *self.unused_keys(), "description", "name"}
+        )
+        if "features" in keys:
+            keys["features"] = [FORMER_FEATURES.get(name, name) for name in keys["features"]]
+
+        return {self.former_keys.get(key, key): value for key, value in keys.items()}
+
+    def unused_keys(self) -> set[str]:
+        """Return the keys that are switched off, so that a recipe is what it was before they were known."""
         fields = type(self).model_fields
-        off = {key for key in self.later_keys if getattr(self, key) == fields[key].default}
-        return self.model_dump(mode="json", exclude=set(self.device_keys) | off | {"about", "name"})
+        return {key for key in self.later_keys if getattr(self, key) == fields[key].default}
 
 
-class Supervised(Learned):
+class SupervisedRecipe(BaseRecipe):
     """What every recipe says that learns from labels.
 
     With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is
@@ -47,12 +66,12 @@ class Supervised(Learned):
     train_queries: int = Field(0, ge=0)
 
 
-class Recipe(Supervised):
+class FoldRecipe(SupervisedRecipe):
     """What every recipe says that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose
-    audit training obeys, or several joined by `+`; `distil_from` the run whose out-of-fold outputs
-    are `distilled`, a share, into the targets. They change what training rows teach, never a row
+    audit training obeys, or several joined by `+`; `distill_from` the run whose out-of-fold outputs
+    are mixed into the targets with the share `distill_weight`. They change what training rows teach, never a row
     that is held out or tested. What is taken from complete runs saw the labels of the fold that is
     evaluated; with `nested` it comes from models that did not.
     """
@@ -63,12 +82,12 @@ class Recipe(Supervised):
     drop_noise_from: str = ""
     weight_noise_from: str = ""
     relabel_noise_from: str = ""
-    distil_from: str = ""
-    distilled: float = Field(0.5, gt=0, le=1)
+    distill_from: str = ""
+    distill_weight: float = Field(0.5, gt=0, le=1)
     nested: bool = False
 
     @model_validator(mode="after")
-    def _one_action(self) -> "Recipe":
+    def _one_action(self) -> "FoldRecipe":
         if (
             sum(map(bool, (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from)))
             > 1
@@ -83,16 +102,16 @@ class Recipe(Supervised):
         """The run whose audit training obeys; empty for none."""
         return self.drop_noise_from or self.weight_noise_from or self.relabel_noise_from
 
-    def result_keys(self) -> dict[str, Any]:
-        """Without the keys that are switched off, so that a recipe is what it was before they were known."""
-        off = {
-            key
-            for key in ("weight_noise_from", "relabel_noise_from", "distil_from")
-            if not getattr(self, key)
-        }
-        off |= set() if self.distil_from else {"distilled"}
-        off |= set() if self.nested and (self.noise_from or self.distil_from) else {"nested"}
-        return {key: value for key, value in super().result_keys().items() if key not in off}
+    def unused_keys(self) -> set[str]:
+        """Return the keys that are switched off: also those of audits and teachers that the recipe does not have."""
+        sources = ("weight_noise_from", "relabel_noise_from", "distill_from")
+        unused = super().unused_keys() | {key for key in sources if not getattr(self, key)}
+
+        if not self.distill_from:
+            unused.add("distill_weight")
+        if not self.nested or not (self.noise_from or self.distill_from):
+            unused.add("nested")
+        return unused
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -136,7 +155,7 @@ _LATER = frozenset(
 )  # of `Optimised`, see `Learned.later_keys`
 
 
-class Optimised(StrictModel):
+class TrainingKeys(StrictModel):
     """What the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
@@ -180,7 +199,7 @@ class Optimised(StrictModel):
         return False
 
 
-class EncoderRecipe(Recipe, Optimised):
+class EncoderRecipe(FoldRecipe, TrainingKeys):
     """A model that reads query and product as text, and how it is fine-tuned.
 
     `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side
@@ -208,7 +227,9 @@ class EncoderRecipe(Recipe, Optimised):
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
-    later_keys: ClassVar[frozenset[str]] = Recipe.later_keys | _LATER | {"pooling", "prior_bias"}
+    later_keys: ClassVar[frozenset[str]] = (
+        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias"}
+    )
 
     model: Literal["encoder"] = "encoder"
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
@@ -216,8 +237,8 @@ class EncoderRecipe(Recipe, Optimised):
     )
     pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
     field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
-    features: tuple[Literal["brand", "color", "country", "char3"], ...] = ()
-    char3_init: Literal["random", "word2vec", "frozen"] = "random"
+    features: tuple[Literal["brand", "color", "country", "char_trigrams"], ...] = ()
+    char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
     prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
@@ -301,21 +322,24 @@ class EncoderRecipe(Recipe, Optimised):
         return self.model_copy(update={"weights": "last"})
 
 
-class LexicalRecipe(Recipe):
-    """LightGBM on text features alone: the floor."""
+class LexicalRecipe(FoldRecipe):
+    """LightGBM on text features alone: the lexical baseline."""
+
+    former_keys: ClassVar[dict[str, str]] = FORMER_KEYS | FORMER_TREE_KEYS
+    own_keys: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
 
     model: Literal["lexical"] = "lexical"
     kind: Literal["classes"] = "classes"
-    trees: int = Field(100, ge=1)
-    shrinkage: float = Field(0.05, gt=0)
-    leaves: int = Field(15, ge=2)
-    min_rows_per_leaf: int = Field(30, ge=1)
+    n_estimators: int = Field(100, ge=1)
+    learning_rate: float = Field(0.05, gt=0)
+    num_leaves: int = Field(15, ge=2)
+    min_data_in_leaf: int = Field(30, ge=1)
 
 
 Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
 
 
-class EnsembleRecipe(Supervised):
+class EnsembleRecipe(SupervisedRecipe):
     """An ensemble: complete runs combined, one run per task (`NAME-task1` and so on), cross-fitted.
 
     `method` is how: `paper` takes the members as they are (task 1: mean expected gain of the
@@ -327,6 +351,9 @@ class EnsembleRecipe(Supervised):
     of trees on text alone. The keys behind it belong to weights, then to trees, then to what is
     done with probabilities.
     """
+
+    former_keys: ClassVar[dict[str, str]] = FORMER_KEYS | FORMER_TREE_KEYS
+    own_keys: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
 
     model: Literal["ensemble"] = "ensemble"
     members: tuple[str, ...] = ()  # empty: every recipe of competition.toml
@@ -345,10 +372,10 @@ class EnsembleRecipe(Supervised):
 
     text: bool = True  # read the features of text, too
     leaky: bool = False  # read in which other tasks' lists a row is
-    trees: int = Field(300, ge=1)  # per class, at most
-    shrinkage: float = Field(0.05, gt=0)
-    leaves: int = Field(15, ge=2)
-    min_rows_per_leaf: int = Field(30, ge=1)
+    n_estimators: int = Field(300, ge=1)  # per class, at most
+    learning_rate: float = Field(0.05, gt=0)
+    num_leaves: int = Field(15, ge=2)
+    min_data_in_leaf: int = Field(30, ge=1)
 
     can: bool = False  # alternating normalisation, task 2
     thresholds: Literal["none", "micro-F1", "macro-F1"] = (
@@ -380,7 +407,7 @@ class EnsembleRecipe(Supervised):
         return f"{self.name}-{task}"
 
 
-class PretrainingRecipe(Learned, Optimised):
+class PretrainingRecipe(BaseRecipe, TrainingKeys):
     """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
     `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0
@@ -433,7 +460,7 @@ class PretrainingRecipe(Learned, Optimised):
 MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
 RunRecipe = MemberRecipe | EnsembleRecipe  # leaves out-of-fold predictions
 AnyRecipe = RunRecipe | PretrainingRecipe
-MODELS: dict[
+RECIPE_TYPES: dict[
     str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]
 ] = {
     "encoder": EncoderRecipe,

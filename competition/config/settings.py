@@ -9,22 +9,31 @@ built in.
 """
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import Field, ValidationError
 
-from competition.config.keys import AND, AuditKeys, AuditMethod, StrictModel, Tracker
+from competition.config.keys import (
+    FORMER_FEATURES,
+    RUN_SEPARATOR,
+    AuditKeys,
+    AuditMethod,
+    StrictModel,
+    Tracker,
+)
 from competition.config.recipe import (
-    MODELS,
+    RECIPE_TYPES,
     AnyRecipe,
     EncoderRecipe,
     EnsembleRecipe,
     Method,
     PretrainingRecipe,
 )
+from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.workspace import Workspace
 from competition.scoring.tasks import ANSWER_KIND
@@ -109,21 +118,15 @@ def load_settings(workspace: Workspace) -> Settings:
     """`competition.toml` of a workspace; raises InputError naming the key that is wrong."""
     source = workspace.settings_file
     settings: Settings = _build(Settings, read_toml(source), source)
-    pretraining = set(PretrainingRecipe.model_fields)
-    others = set().union(
-        *(model.model_fields for model in MODELS.values() if model is not PretrainingRecipe)
-    )
-    for table, known in (("overrides", others), ("pretraining", pretraining)):
-        for key in getattr(settings, table):
-            if key not in known - {"name", "model", "about"}:
-                raise InputError(
-                    f"{source}: unknown key {key!r} in [{table}]{did_you_mean(key, known)}."
-                )
+    trained = [model for model in RECIPE_TYPES.values() if model is not PretrainingRecipe]
+    _check_overrides("overrides", settings.overrides, trained, source)
+    _check_overrides("pretraining", settings.pretraining, [PretrainingRecipe], source)
+
     recipes = recipe_names(workspace)
     named = [("recipes", name) for name in settings.recipes] + [
         ("ensembles", name) for name in settings.ensembles
     ]
-    named += [("noise_run", name) for name in settings.noise_run.split(AND)]
+    named += [("noise_run", name) for name in settings.noise_run.split(RUN_SEPARATOR)]
     named += [("default_recipe", settings.default_recipe)]
     named += [("[submission]", name) for name in settings.submission.values()]
     for key, name in named:
@@ -139,7 +142,61 @@ def load_settings(workspace: Workspace) -> Settings:
     return settings
 
 
-def audit_keys(settings: Settings, said: dict[str, Any]) -> AuditKeys:
+def _check_overrides(
+    table: str, overrides: dict[str, Any], models: Sequence[type[AnyRecipe]], source: Path
+) -> None:
+    """Refuse a key that none of the recipes has which the table is for."""
+    known = set().union(*(model.model_fields for model in models)) - {
+        "name",
+        "model",
+        "description",
+    }
+    former = {
+        model.former_keys[key] for model in models for key in model.former_keys if key in known
+    }
+    for key in overrides:
+        if key not in known | former:
+            raise InputError(
+                f"{source}: unknown key {key!r} in [{table}]{did_you_mean(key, known)}."
+            )
+
+
+def _rename_former(
+    content: dict[str, Any], model: type[AnyRecipe], source: Path | str
+) -> dict[str, Any]:
+    """Return keys and values under today's names; what still has a former name is named in a warning, once."""
+    today = {former: key for key, former in model.former_keys.items() if key in model.model_fields}
+    renamed = {}
+    for key, value in content.items():
+        name = today.get(key, key)
+        if name != key:
+            _warn_renamed(source, key, name)
+            if name in content:
+                raise InputError(
+                    f"{source}: {key} is the former name of {name}: remove one of them."
+                )
+        renamed[name] = value
+
+    features = renamed.get("features")
+    if isinstance(features, list):
+        values = {former: value for value, former in FORMER_FEATURES.items()}
+        for former in set(values).intersection(map(str, features)):
+            _warn_renamed(source, former, values[former])
+        renamed["features"] = [
+            values.get(each, each) if isinstance(each, str) else each for each in features
+        ]
+    return renamed
+
+
+@cache
+def _warn_renamed(source: Path | str, former: str, name: str) -> None:
+    """Warn of a former name, once for each file."""
+    warn(
+        f"{source}: {former!r} is now called {name!r}: rename it, the next release will not know {former!r}."
+    )
+
+
+def override_audit_keys(settings: Settings, said: dict[str, Any]) -> AuditKeys:
     """How labels are audited: by competition.toml, but for what is `said` otherwise; None says nothing."""
     keys: AuditKeys = _build(
         AuditKeys,
@@ -160,14 +217,14 @@ def _is_known(name: str, recipes: Collection[str]) -> bool:
 
 def recipe_names(workspace: Workspace) -> list[str]:
     """Every recipe that can be named here: the workspace's own and the built-in ones."""
-    folders = (workspace.own_recipes, BUILT_IN)
+    folders = (workspace.recipe_folder, BUILT_IN)
     return sorted(
         {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
     )
 
 
 def _find(workspace: Workspace, name: str) -> Path:
-    for folder in (workspace.own_recipes, BUILT_IN):
+    for folder in (workspace.recipe_folder, BUILT_IN):
         path = folder / f"{name}.toml"
         if path.is_file() and path.parent == folder:
             return path
@@ -244,18 +301,23 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
         raise InputError(
             f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file."
         )
-    model = MODELS.get(str(own.get("model", "encoder")))
+    model = RECIPE_TYPES.get(str(own.get("model", "encoder")))
     if model is None:
-        raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(MODELS)}.")
+        raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(RECIPE_TYPES)}.")
     keys: dict[str, dict[str, Any]] = {}
     if "seed" in model.model_fields:
         keys[workspace.settings_file.name] = {"seed": settings.seed}
     if model in (EncoderRecipe, PretrainingRecipe):
         keys[f"preset {settings.preset}"] = _size(workspace, settings, model is PretrainingRecipe)
-    keys[f"recipes/{path.name}"] = own
+    keys[f"recipes/{path.name}"] = _rename_former(own, model, path)
+
     table = "pretraining" if model is PretrainingRecipe else "overrides"
+    overrides = {
+        key: value for key, value in getattr(settings, table).items() if key not in model.own_keys
+    }
+    overrides = _rename_former(overrides, model, f"{workspace.settings_file}, [{table}]")
     keys[f"[{table}]"] = {
-        key: value for key, value in getattr(settings, table).items() if key in model.model_fields
+        key: value for key, value in overrides.items() if key in model.model_fields
     }
     return Layers(model, path, keys)
 

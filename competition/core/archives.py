@@ -18,11 +18,11 @@ from typing import IO, Any
 from competition.core.errors import InputError, short_repr
 
 # What a packed file may unpack to: text packs 3 to 10 times, and the largest real table has 3 GB.
-LARGEST = 16 << 30  # bytes
-RATIO = 100  # times its size, for what is larger than
-SMALL = 64 << 20  # bytes
+MAX_UNPACKED = 16 << 30  # bytes
+MAX_RATIO = 100  # times its size, for what is larger than
+ALWAYS_ALLOWED = 64 << 20  # bytes
 
-PARQUET = b"PAR1"
+PARQUET_MAGIC = b"PAR1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # The ending -> what such a file is, how it begins, and what reads it.
 _STREAMS: dict[str, tuple[str, bytes, Callable[..., Any]]] = {
@@ -30,7 +30,7 @@ _STREAMS: dict[str, tuple[str, bytes, Callable[..., Any]]] = {
     ".bz2": ("bzip2", b"BZh", bz2.open),
     ".xz": ("xz", b"\xfd7zXZ\0", lzma.open),
 }
-PACKED = (".zip", *_STREAMS)
+PACKED_SUFFIXES = (".zip", *_STREAMS)
 # What is no table of ours, whatever its name says: how it begins -> what it is and what to do about
 # it.
 _OTHERS = {
@@ -50,12 +50,12 @@ _TAR = slice(257, 262)  # where a tar archive says so
 _HEAD = 512  # bytes
 # What unpacking raises where bytes are damaged, and what `zipfile` raises besides where its
 # directory is.
-BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
-_BROKEN_DIRECTORY = (*BROKEN, ValueError, LookupError, struct.error)
+ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
+_BROKEN_DIRECTORY = (*ARCHIVE_ERRORS, ValueError, LookupError, struct.error)
 
 
 @contextmanager
-def opened(source: Path, name: str) -> Iterator[IO[bytes]]:
+def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
     """The bytes of a file or a pipe, unpacked where they are packed by gzip, bzip2, xz or zip; from the start, again.
 
     Raises:
@@ -79,7 +79,9 @@ def opened(source: Path, name: str) -> Iterator[IO[bytes]]:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
             unpacked = open_files.enter_context(_STREAMS[kind][2](file))
-            file = _Bounded(unpacked, min(LARGEST, max(SMALL, RATIO * size)), name)  # type: ignore[assignment]
+            file = _Bounded(
+                unpacked, min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * size)), name
+            )  # type: ignore[assignment]
         yield _checked(io.BufferedReader(file), name) if kind else file  # type: ignore[arg-type]
 
 
@@ -135,7 +137,7 @@ def _packing(file: IO[bytes], name: str, ending: str) -> str:
     found = next((end for end, (_, magic, _) in _STREAMS.items() if head.startswith(magic)), found)
     if found == ".bz2" and head[4:10] != b"1AY&SY":  # a text may begin with the letters
         found = ""
-    said = ending if ending in PACKED else ""
+    said = ending if ending in PACKED_SUFFIXES else ""
     if said and not found:
         raise InputError(
             f"{name} is no {said.removeprefix('.')} archive, though its name says so: rename it."
@@ -160,8 +162,8 @@ def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
     try:
         head = file.peek(_HEAD)[:_HEAD]
         _refuse_others(head, name)
-        return io.BytesIO(file.read()) if head.startswith(PARQUET) else file
-    except BROKEN as error:
+        return io.BytesIO(file.read()) if head.startswith(PARQUET_MAGIC) else file
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"{name} is no readable archive: {error}.") from None
 
 
@@ -181,7 +183,7 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         raise InputError(
             f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file anew."
         )
-    if file.file_size > min(LARGEST, max(SMALL, RATIO * file.compress_size)):
+    if file.file_size > min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * file.compress_size)):
         raise _too_large(
             name, f"{file.file_size / 1e9:,.1f} GB from {file.compress_size / 1e6:,.1f} MB"
         )
@@ -195,8 +197,8 @@ def _added(path: PurePosixPath) -> bool:
 
 def _too_large(name: str, size: str) -> InputError:
     return InputError(
-        f"{name} would unpack to {size}, more than {RATIO} times its size or {LARGEST >> 30} GiB: if it is what you "
-        "want, unpack it yourself."
+        f"{name} would unpack to {size}, more than {MAX_RATIO} times its size or {MAX_UNPACKED >> 30} GiB: if it is "
+        "what you want, unpack it yourself."
     )
 
 

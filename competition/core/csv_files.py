@@ -5,19 +5,20 @@ from __future__ import annotations
 import codecs
 import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
 
-from competition.core.archives import BROKEN, opened
-from competition.core.errors import InputError, short_repr
+from competition.core.archives import ARCHIVE_ERRORS, open_unpacked
+from competition.core.errors import InputError, join_names, short_repr
 from competition.core.lazy_pandas import pd
 
-UTF8 = "UTF-8"
+_UTF8 = "UTF-8"
 SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
 _BLANKS = (
     " ",
@@ -30,7 +31,7 @@ _REASONS = {  # what the parser says -> what is wrong
     "expected after": 'text follows a closing quotation mark (a mark within a quoted cell is written twice, "")',
     "unexpected end": "its quotation mark is never closed",
 }
-Check = Callable[[list[str]], None]
+ColumnCheck = Callable[[list[str]], None]  # raises InputError for columns that do not fit
 
 
 def refuse_misspelled(column: str, found: Iterable[object], name: str) -> None:
@@ -41,18 +42,81 @@ def refuse_misspelled(column: str, found: Iterable[object], name: str) -> None:
 
 
 def read_text(
-    source: Path | StringIO, name: str, check: Check | None = None, blank_lines: bool = False
+    source: Path | StringIO, name: str, check: ColumnCheck | None = None, blank_lines: bool = False
 ) -> pd.DataFrame:
     """All columns of a CSV file in UTF-8, see `read_csv`, as a frame of text."""
     return read_csv(source, name, check, blank_lines).to_pandas()
 
 
+def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
+
+    Raises:
+        InputError: it cannot be read, see `cells.read_csv`, or has other columns.
+    """
+
+    def check(found: list[str]) -> None:
+        for column in columns:
+            if column not in found:
+                refuse_misspelled(column, found, name)
+        if sorted(found) != sorted(columns):
+            mend = (
+                ": leave out the column without a name, an index (index=False)"
+                if "" in found
+                else ""
+            )
+            has = join_names(column or "''" for column in found)
+            raise InputError(
+                f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}."
+            )
+
+    return read_text(source, name, check)[list(columns)]
+
+
+def refuse_rows(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
+    """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
+    if bad.any():
+        row = int(np.flatnonzero(bad.to_numpy())[0])
+        cells = ", ".join(
+            f"{column} {short_repr(cell)}"
+            for column, cell in frame.iloc[row].astype(object).items()
+        )
+        raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
+
+
+def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
+    """Ids as int64, also where they are written as text.
+
+    Raises:
+        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number
+            of 64 bits.
+    """
+    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(
+        values
+    )
+    if fits and not values.isna().any():
+        return values.astype("int64")
+    text = values.astype("str")
+    if pd.api.types.is_float_dtype(values):  # a gap makes a column of whole numbers one of floats
+        text = text.str.removesuffix(".0")
+    bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is no whole number."
+        )
+    try:
+        return text.astype("int64")
+    except (OverflowError, ValueError):
+        raise InputError(f"{source}: a number in {column} is too large for 64 bits.") from None
+
+
 def read_csv(
     source: Path | StringIO | IO[bytes],
     name: str,
-    check: Check | None = None,
+    check: ColumnCheck | None = None,
     blank_lines: bool = False,
-    encoding: str = UTF8,
+    encoding: str = _UTF8,
     mend: str = "convert it first",
     separator: str = ",",
 ) -> pa.Table:
@@ -76,7 +140,7 @@ def read_csv(
         LookupError: there is no such encoding.
     """
     if isinstance(source, Path):
-        with opened(source, name) as handle:
+        with open_unpacked(source, name) as handle:
             return read_csv(handle, name, check, blank_lines, encoding, mend, separator)
     if isinstance(source, StringIO):
         return _read(StringIO(source.getvalue(), newline=""), name, check, blank_lines, separator)
@@ -88,7 +152,7 @@ def read_csv(
         raise InputError(
             f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}."
         ) from None
-    except BROKEN as error:
+    except ARCHIVE_ERRORS as error:
         raise InputError(f"{name} is no readable CSV file: {error}.") from None
     finally:
         text.detach()
@@ -153,7 +217,7 @@ class _Records:
 
 
 def _read(
-    text: IO[str], name: str, check: Check | None, blank_lines: bool, separator: str
+    text: IO[str], name: str, check: ColumnCheck | None, blank_lines: bool, separator: str
 ) -> pa.Table:
     records = _Records(text, name, separator)
     rows = _rows(records, name, blank_lines)

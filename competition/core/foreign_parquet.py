@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -11,23 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from competition.core.archives import PARQUET, opened
+from competition.core.archives import PARQUET_MAGIC, open_unpacked
+from competition.core.csv_files import ColumnCheck
 from competition.core.errors import InputError, short_repr
 from competition.core.lazy_pandas import pd
 
-Check = Callable[[list[str]], None]
 _PANDAS = b"pandas"  # the key of its metadata
 
 
 def is_parquet(handle: IO[bytes]) -> bool:
     """Whether a file that was just opened begins as a parquet file does."""
-    head = handle.read(len(PARQUET))
+    head = handle.read(len(PARQUET_MAGIC))
     handle.seek(0)
-    return head == PARQUET
+    return head == PARQUET_MAGIC
 
 
 def read_parquet(
-    path: Path, name: str, columns: Sequence[str] | None = None, check: Check | None = None
+    path: Path, name: str, columns: Sequence[str] | None = None, check: ColumnCheck | None = None
 ) -> pa.Table:
     """A parquet file, with pandas' index as columns like others.
 
@@ -40,14 +40,17 @@ def read_parquet(
     Raises:
         InputError: the file cannot be opened or read, or holds text that is not UTF-8.
     """
-    with opened(path, name) as handle:
+    with open_unpacked(path, name) as handle:
         if not is_parquet(handle):
             raise InputError(f"{name} is no readable parquet file: it does not begin as one.")
         return parquet_table(handle, name, columns, check)
 
 
 def parquet_table(
-    handle: IO[bytes], name: str, columns: Sequence[str] | None = None, check: Check | None = None
+    handle: IO[bytes],
+    name: str,
+    columns: Sequence[str] | None = None,
+    check: ColumnCheck | None = None,
 ) -> pa.Table:
     """The same of an open file."""
     try:

@@ -30,7 +30,7 @@ def is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def hold(path: Path, what: str, wait: bool = False, shared: bool = False) -> Iterator[None]:
+def hold_lock(path: Path, what: str, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Hold the lock of the file `path`.
 
     Args:

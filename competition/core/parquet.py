@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_file
-from competition.core.csv_files import read_text, refuse_misspelled
-from competition.core.errors import CompError, InputError, join_names, short_repr
+from competition.core.errors import CompError
 from competition.core.lazy_pandas import pd
 from competition.core.seals import SEALED, is_intact, write_with_digest
 
@@ -115,66 +113,3 @@ def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         raise ValueError("frames to be averaged must hold the same examples")
     mean: pd.DataFrame = (sum(aligned[1:], start=aligned[0]) / len(aligned)).reset_index()
     return mean
-
-
-def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
-
-    Raises:
-        InputError: it cannot be read, see `cells.read_csv`, or has other columns.
-    """
-
-    def check(found: list[str]) -> None:
-        for column in columns:
-            if column not in found:
-                refuse_misspelled(column, found, name)
-        if sorted(found) != sorted(columns):
-            mend = (
-                ": leave out the column without a name, an index (index=False)"
-                if "" in found
-                else ""
-            )
-            has = join_names(column or "''" for column in found)
-            raise InputError(
-                f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}."
-            )
-
-    return read_text(source, name, check)[list(columns)]
-
-
-def refuse_rows(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> None:
-    """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
-    if bad.any():
-        row = int(np.flatnonzero(bad.to_numpy())[0])
-        cells = ", ".join(
-            f"{column} {short_repr(cell)}"
-            for column, cell in frame.iloc[row].astype(object).items()
-        )
-        raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
-
-
-def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
-    """Ids as int64, also where they are written as text.
-
-    Raises:
-        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number
-            of 64 bits.
-    """
-    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(
-        values
-    )
-    if fits and not values.isna().any():
-        return values.astype("int64")
-    text = values.astype("str")
-    if pd.api.types.is_float_dtype(values):  # a gap makes a column of whole numbers one of floats
-        text = text.str.removesuffix(".0")
-    bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is no whole number."
-        )
-    try:
-        return text.astype("int64")
-    except (OverflowError, ValueError):
-        raise InputError(f"{source}: a number in {column} is too large for 64 bits.") from None

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError, InputError
-from competition.core.locks import hold
+from competition.core.locks import hold_lock
 
 SCHEMA = 2  # raise it when the meaning of an artefact changes: everything made before is then out of date
-ALL = "all"  # instead of a fold: the model of all training rows
+ALL_ROWS = "all"  # instead of a fold: the model of all training rows
 FOLDERS = ("data", "folds", "models", "oof", "reports", "submissions")
-DATA = "data"  # the lock of what all steps read: imports hold it alone
+DATA_LOCK = "data"  # the lock of what all steps read: imports hold it alone
 
 
 class Workspace:
@@ -20,7 +20,7 @@ class Workspace:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.settings_file = self.root / "competition.toml"
-        self.own_recipes = self.root / "recipes"
+        self.recipe_folder = self.root / "recipes"
         self.examples = self.root / "data" / "examples.parquet"
         self.products = self.root / "data" / "products.parquet"
         self.data_card = self.root / "data" / "data.json"
@@ -36,7 +36,7 @@ class Workspace:
         self.leaderboard = self.submissions / "leaderboard.csv"
         self.tracking = self.root / "reports" / "tracking"
         self.scores = self.root / "reports" / "scores.csv"
-        self.flattery = self.root / "reports" / "flattery.json"
+        self.optimism = self.root / "reports" / "flattery.json"
         self.report = self.root / "reports" / "report.html"
 
     @classmethod
@@ -66,7 +66,7 @@ class Workspace:
         return self.models / "encoders" / f"{name}.log.jsonl"
 
     def model(self, run: str, fold: int | str) -> Path:
-        return self.models / run / (ALL if fold == ALL else f"fold-{fold}")
+        return self.models / run / (ALL_ROWS if fold == ALL_ROWS else f"fold-{fold}")
 
     def checkpoints(self, name: str, part: str) -> Path:
         """Of the unfinished training of a fold, or of the `encoder` that a recipe pre-trains."""
@@ -100,10 +100,10 @@ class Workspace:
     def noise_card(self, run: str, fold: int | None = None) -> Path:
         return self.noise(run, fold).with_suffix(".json")
 
-    def verdicts(self, run: str) -> Path:
+    def reviews(self, run: str) -> Path:
         return self.oof / run / "verdicts.parquet"
 
-    def inspection(self, run: str) -> Path:
+    def review_page(self, run: str) -> Path:
         return self.root / "reports" / f"noise-{run}.html"
 
     def ablation(self, table: str, fold: int | None) -> Path:
@@ -133,7 +133,7 @@ class Workspace:
         self, name: str, wait: bool = False, shared: bool = False
     ) -> AbstractContextManager[None]:
         """Hold the lock `name` of this workspace, see `locks.hold`; `DATA` is shared by all that work with the data."""
-        return hold(
+        return hold_lock(
             self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock",
             name,
             wait,

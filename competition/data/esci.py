@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from competition.core.archives import PACKED, part_files
-from competition.core.csv_files import read_csv, refuse_misspelled
+from competition.core.archives import PACKED_SUFFIXES, part_files
+from competition.core.csv_files import parse_integers, read_csv, refuse_misspelled
 from competition.core.errors import InputError, join_names, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.foreign_parquet import as_text, concat_tables, read_parquet
-from competition.core.parquet import parse_integers
 from competition.data.store import PRODUCT_KEY, product_order, reordered
 from competition.scoring.tasks import LABEL_LETTERS, LABELS, TASKS
 
@@ -185,7 +184,8 @@ _B_KEY = ["locale", "query", "product_id"]
 def _newest(folder: Path, stem: str) -> Path:
     """The file `stem-vX.csv`, perhaps packed, of the highest version; raises InputError where there is none."""
     pattern = re.compile(
-        rf"{stem}-v(\d+(?:\.\d+)*).*\.csv({'|'.join(map(re.escape, PACKED))})?", re.IGNORECASE
+        rf"{stem}-v(\d+(?:\.\d+)*).*\.csv({'|'.join(map(re.escape, PACKED_SUFFIXES))})?",
+        re.IGNORECASE,
     )
     found = {
         path: match for path in sorted(folder.iterdir()) if (match := pattern.fullmatch(path.name))

@@ -15,7 +15,7 @@ from competition.core.fingerprint import fingerprint
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import fingerprint_rows, read_table, row_hashes, write_frame
-from competition.core.workspace import DATA, Workspace
+from competition.core.workspace import DATA_LOCK, Workspace
 from competition.data.folds import normalise
 from competition.data.text import FIELDS
 from competition.scoring.tasks import LABELS, LOCALES, TASKS
@@ -75,7 +75,7 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     # The card comes last: it is what says which tables are the data, so a half-done import is never
     # taken for one.
     files = (workspace.products, workspace.examples, workspace.data_card)
-    with workspace.lock(DATA), atomic_files(*files) as (catalogue, pairs, described):
+    with workspace.lock(DATA_LOCK), atomic_files(*files) as (catalogue, pairs, described):
         write_frame(catalogue, products, card.all_rows)
         write_frame(pairs, examples, card.all_rows)
         described.write_text(json_text(asdict(card)), encoding="utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
-from competition.scoring.tasks import KINDS, hard_target, of_classes
+from competition.scoring.tasks import KINDS, hard_target, targets_from_classes
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def mix_teacher(
         outputs.set_index("example_id").loc[ids, list(KINDS[teacher].outputs)].to_numpy(np.float64)
     )
     if teacher == "classes":
-        said = of_classes(kind, said)
+        said = targets_from_classes(kind, said)
     elif teacher == "substitute":
         said = np.hstack([1 - said, said])
     return Targets((1 - share) * lesson.target + share * said, lesson.weight)

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.targets import Targets
-from competition.scoring.tasks import LABELS, label_codes, of_classes
+from competition.scoring.tasks import LABELS, label_codes, targets_from_classes
 
 Ids = NDArray[np.int64]
 
@@ -44,5 +44,5 @@ def soften_labels(lesson: Targets, kind: str, ids: Ids, flags: pd.DataFrame) -> 
     one_hot = np.eye(len(LABELS))
     given, suggested = (one_hot[label_codes(wrong[column])] for column in ("given", "suggested"))
     target = lesson.target.copy()
-    target[at] = of_classes(kind, (1 - share) * given + share * suggested)
+    target[at] = targets_from_classes(kind, (1 - share) * given + share * suggested)
     return Targets(target, lesson.weight)

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from competition.core.commands import shell_quoted
+from competition.core.csv_files import parse_integers, read_cells, refuse_rows
 from competition.core.fingerprint import fingerprint
 from competition.core.lazy_pandas import pd
-from competition.core.parquet import parse_integers, read_cells, read_table, refuse_rows
+from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 
 VERDICTS = ("wrong", "right", "unsure")
@@ -63,7 +64,7 @@ def load_reviews(workspace: Workspace, run: str, rows: str) -> pd.DataFrame:
     Raises:
         CompError: the file is damaged, or is about other rows.
     """
-    path = workspace.verdicts(run)
+    path = workspace.reviews(run)
     if not path.is_file():
         return pd.DataFrame({"example_id": np.array([], np.int64), "verdict": np.array([], "str")})
     mend = f"judge these rows with `comp cleanlab --from {shell_quoted(run)} --verdicts FILE`, or delete the file"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from competition.config.recipe import Learned, PretrainingRecipe
+from competition.config.recipe import BaseRecipe, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed, fingerprint
@@ -105,7 +105,7 @@ class Materials:
             pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
 
     def open_log(
-        self, path: Path, recipe: Learned, training: str, **always: Any
+        self, path: Path, recipe: BaseRecipe, training: str, **always: Any
     ) -> AbstractContextManager["Log"]:
         """The log of a training, and behind it the tracker; there, `training` is what it is called."""
         from competition.training.trackers import open_log

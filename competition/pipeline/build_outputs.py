@@ -65,7 +65,7 @@ class Maker(Runs):
         labelled = self.examples.loc[self.examples["label"].notna(), "example_id"]
         for run in runs:
             labelled = labelled[labelled.isin(self.read_run(run).held_out["example_id"])]
-        write_table(self.workspace.verdicts(name), read_reviews(file, labelled), self.card.train)
+        write_table(self.workspace.reviews(name), read_reviews(file, labelled), self.card.train)
 
     def ensemble(
         self,
@@ -97,9 +97,9 @@ class Maker(Runs):
         write_table(
             self.workspace.importance(plan.name),
             pd.concat(shares, ignore_index=True),
-            plan.complete,
+            plan.fingerprint,
         )
-        extra: dict[str, Any] = {"members": {member.name: member.complete for member in members}}
+        extra: dict[str, Any] = {"members": {member.name: member.fingerprint for member in members}}
         for name in ("weights", "rounds", "factors"):
             extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.results)}
         self.write_card(plan, recipe.model_dump(mode="json"), extra)
@@ -153,7 +153,7 @@ class Maker(Runs):
         made_from = {
             task: {
                 "run": plan.name,
-                "inputs": plan.complete,
+                "inputs": plan.fingerprint,
                 "leaky": plan.leaky,
                 "basis": plan.basis,
             }
@@ -184,7 +184,7 @@ class Maker(Runs):
         }
         line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
         line |= {"leaky": "yes" if plan.leaky else "", "basis": plan.basis}
-        return {**line, **shown, "sha256": submissions.digest(files[task.file].encode())}
+        return {**line, **shown, "sha256": submissions.digest_bytes(files[task.file].encode())}
 
 
 # Most queries of task 1 have lists that cannot move, which score 1 whatever is submitted: hence the

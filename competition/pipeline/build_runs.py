@@ -31,7 +31,7 @@ from competition.pipeline.plans import PAIRED, FoldPlan
 from competition.scoring import evaluation, predictions
 from competition.scoring.collapse import constant_folds
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import KINDS, TASKS, target
+from competition.scoring.tasks import KINDS, TASKS, numeric_target
 
 if TYPE_CHECKING:
     from competition.training.corpus import Corpus
@@ -165,7 +165,7 @@ class Runs(Materials):
         """What the rows at `train` teach, where that is not their label alone."""
         from competition.noise import actions
 
-        if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distil_from):
+        if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distill_from):
             return None
         rows = self.examples.iloc[train]
         ids = rows["example_id"].to_numpy(np.int64)
@@ -176,7 +176,9 @@ class Runs(Materials):
             lesson = actions.soften_labels(lesson, recipe.kind, ids, self.flags(fold.noise))
         if (teacher := fold.teacher) is not None:
             said = self._seen_from(teacher.run, teacher.pairs, fold.held[0] if fold.held else None)
-            lesson = mix_teacher(lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distilled)
+            lesson = mix_teacher(
+                lesson, recipe.kind, ids, teacher.run.kind, said, recipe.distill_weight
+            )
         return lesson
 
     def _seen_from(
@@ -196,7 +198,7 @@ class Runs(Materials):
 
         features, ids = self.lexical_features, self.examples["example_id"].to_numpy()
         lesson = self._lesson(recipe, fold, rows["train"])
-        with progress(f"{recipe.name} fold {fold.name}", recipe.trees, "trees") as work:
+        with progress(f"{recipe.name} fold {fold.name}", recipe.n_estimators, "trees") as work:
             booster = train_lexical(
                 recipe, features, self.examples.iloc[rows["train"]], fold.name, lesson, work
             )
@@ -217,7 +219,7 @@ class Runs(Materials):
         from competition.training.corpus import Corpus
 
         assert fold.sources is not None  # every encoder recipe has them
-        units = "char3" in recipe.features
+        units = "char_trigrams" in recipe.features
         text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
         rows = (recipe.rebalance, recipe.query_context, fold.translations)
         key = (*text, *rows, fold.sources.encoder, fold.sources.vocabulary)
@@ -305,7 +307,7 @@ class Runs(Materials):
         run = self.read_run(plan)
         parts = [(fold, run.held_out[run.fold == fold]) for fold in plan.folds]
         content = {
-            "inputs": plan.complete,
+            "inputs": plan.fingerprint,
             "kind": plan.kind,
             "recipe": recipe,
             "data": {"train": self.card.train, "test": self.card.test},
@@ -327,7 +329,7 @@ class Runs(Materials):
         for name in plan.tasks:
             if evaluation.graded_rows(TASKS[name], train).empty:
                 continue
-            found = evaluation.estimates(
+            found = evaluation.estimate_metrics(
                 evaluation.count_outputs(TASKS[name], plan.kind, run.held_out, train)
             )
             scores[name] = {
@@ -356,7 +358,7 @@ def sides(
     """
     is_train = (examples["split"] == "train").to_numpy()
     held_out = fold.isin(held).to_numpy() & is_train
-    learn = is_train & ~held_out & ~np.isnan(target(recipe.kind, examples))
+    learn = is_train & ~held_out & ~np.isnan(numeric_target(recipe.kind, examples))
     if recipe.rows == "task1":
         learn &= examples["task1"].to_numpy(bool)
     if recipe.train_queries:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from competition.core.json_files import read_manifest
 from competition.core.parquet import read_fingerprint
-from competition.core.workspace import ALL, Workspace
+from competition.core.workspace import ALL_ROWS, Workspace
 from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
@@ -36,8 +36,8 @@ def _made_from(workspace: Workspace, name: str, part: str) -> str | None:
     """What the fold, nested model or encoder that a folder of checkpoints belongs to was made from, if it is there."""
     if part == "encoder":
         return read_manifest(workspace.encoder(name))
-    if part == f"fold-{ALL}":
-        return read_manifest(workspace.model(name, ALL))
+    if part == f"fold-{ALL_ROWS}":
+        return read_manifest(workspace.model(name, ALL_ROWS))
     folds = tuple(int(fold) for fold in part.removeprefix("fold-").split("-") if fold.isdecimal())
     if len(folds) == 1:
         return read_fingerprint(workspace.oof_fold(name, folds[0]))

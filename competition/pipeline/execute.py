@@ -7,7 +7,7 @@ from pathlib import Path
 
 from competition.core import distributed
 from competition.core.console import console
-from competition.core.workspace import DATA, Workspace
+from competition.core.workspace import DATA_LOCK, Workspace
 from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
@@ -44,7 +44,7 @@ def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
     Raises:
         CompError: the data are being replaced.
     """
-    with distributed.process_group(), workspace.lock(DATA, shared=True):
+    with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
         listed = list(steps)
         return sum(
             _execute(workspace, step, f"[{i}/{len(listed)}]")

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from competition.config import settings as config
-from competition.config.recipe import AnyRecipe, EncoderRecipe, Optimised, PretrainingRecipe
+from competition.config.recipe import AnyRecipe, EncoderRecipe, PretrainingRecipe, TrainingKeys
 from competition.config.settings import Settings
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files
@@ -137,7 +137,7 @@ class Origins:
 
     def sources(self, recipe: EncoderRecipe) -> Sources:
         """The folders that a recipe's models are built from."""
-        learned = "char3" in recipe.features and recipe.char3_init != "random"
+        learned = "char_trigrams" in recipe.features and recipe.char_trigrams_init != "random"
         return Sources(
             self.encoder_folder(recipe.encoder),
             self.workspace.vocabulary if recipe.features else None,
@@ -145,7 +145,7 @@ class Origins:
             self._learned_names(recipe, recipe.features),
         )
 
-    def _learned_names(self, recipe: Optimised, read: Iterable[str]) -> Path | None:
+    def _learned_names(self, recipe: TrainingKeys, read: Iterable[str]) -> Path | None:
         """The folder that the brands and colors that a recipe reads start from."""
         pretrained = self.pretrained(recipe.encoder)
         if pretrained is None or not set(pretrained.names) & set(read):

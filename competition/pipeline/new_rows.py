@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.core.archives import PACKED, opened, part_files
+from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
 from competition.core.atomic import atomic_file
 from competition.core.csv_files import read_csv, refuse_misspelled
 from competition.core.errors import (
@@ -318,7 +318,7 @@ def read_file(path: Path, encoding: str = UTF8) -> pa.Table:
 
 def _read_part(path: Path, encoding: str) -> pa.Table:
     name, said = str(path), _split(path)[1]
-    with opened(path, name) as handle:
+    with open_unpacked(path, name) as handle:
         found = ".parquet" if is_parquet(handle) else ".csv"
         if path.is_file() and said.lower() not in _ENDINGS:
             raise InputError(
@@ -353,7 +353,7 @@ def _cells_of(handle: Any, name: str, encoding: str) -> pa.Table:
 
 def _split(path: Path) -> tuple[str, str]:
     """The name of a file without its ending, and the ending, that of a packing left out."""
-    name = Path(path.stem if path.suffix.lower() in PACKED else path.name)
+    name = Path(path.stem if path.suffix.lower() in PACKED_SUFFIXES else path.name)
     return name.stem, name.suffix
 
 

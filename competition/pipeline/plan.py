@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from itertools import combinations
 
-from competition.config.keys import AND, AuditKeys
+from competition.config.keys import RUN_SEPARATOR, AuditKeys
 from competition.config.label_paths import label_paths
 from competition.config.recipe import (
     SCHEMES,
@@ -101,7 +101,7 @@ class Planner(Origins):
             if isinstance(recipe, EnsembleRecipe):
                 behind = [member.name for member in self.members_of(recipe)]
             else:
-                taken = [*recipe.noise_from.split(AND), recipe.distil_from]
+                taken = [*recipe.noise_from.split(RUN_SEPARATOR), recipe.distill_from]
                 behind = [split_run(run)[0] for run in taken if run]
             for needed in behind:
                 visit(needed, (*above, name))
@@ -182,14 +182,14 @@ class Planner(Origins):
                 f"or let another run answer {task} in [submission]."
             )
         plans = sorted((self.run(member.name) for member in members), key=lambda plan: plan.name)
-        made_from = [(plan.name, plan.held_out) for plan in plans]
+        made_from = [(plan.name, plan.held_out_fingerprint) for plan in plans]
         if recipe.nested:
             made_from += [
                 (plan.name, fingerprint([p.inputs for p in self.pair_plans(plan.name)]))
                 for plan in plans
             ]
         inputs = fingerprint([SCHEMA, recipe.result_keys(), task, self.card.train, made_from])
-        test_inputs = fingerprint([inputs, self.card.test, [plan.complete for plan in plans]])
+        test_inputs = fingerprint([inputs, self.card.test, [plan.fingerprint for plan in plans]])
         parts = ((inputs, test_inputs),) * len(recipe.folds)
         name, command = recipe.run_name(task), f"comp stack {shell_quoted(recipe.name)}"
         return RunPlan(
@@ -213,7 +213,7 @@ class Planner(Origins):
     def wanted(self) -> list[str]:
         """The recipes and ensembles that `competition.toml` names, and those that they are made from, in order."""
         s = self.settings
-        audited = s.noise_run.split(AND) if s.noise_run else []
+        audited = s.noise_run.split(RUN_SEPARATOR) if s.noise_run else []
         named = [*s.recipes, *audited, *s.ensembles, *self.submission().values()]
         return self.order(split_run(name)[0] for name in named)
 
@@ -258,10 +258,10 @@ class Planner(Origins):
                 every fold.
         """
         recipe = self.member(name)
-        if recipe.noise_from or recipe.distil_from:
+        if recipe.noise_from or recipe.distill_from:
             raise InputError(
                 f"{name!r} obeys an audit or a teacher that saw the labels of the folds that a nested model leaves "
-                "out, so it has none: name recipes without drop_noise_from and its like, and without distil_from."
+                "out, so it has none: name recipes without drop_noise_from and its like, and without distill_from."
             )
         return [
             self._plan(recipe, PAIRED, pair) for pair in combinations(range(SCHEMES[PAIRED]), 2)
@@ -278,7 +278,7 @@ class Planner(Origins):
             parts += [self.vectors_inputs] if sources.vectors else []
         fold = self._fold_apart(recipe, scheme, held)
         noise = self.audit(recipe.noise_from, fold=fold) if recipe.noise_from else None
-        teacher = self._teacher(recipe, fold) if recipe.distil_from else None
+        teacher = self._teacher(recipe, fold) if recipe.distill_from else None
         parts += [taken.inputs for taken in (noise, teacher) if taken is not None]
         translations = None
         if isinstance(recipe, EncoderRecipe) and recipe.translate_with:
@@ -290,7 +290,7 @@ class Planner(Origins):
 
     def _fold_apart(self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]) -> int | None:
         """The fold that the models must not have seen which a nested recipe takes flags and targets from."""
-        if not held or not recipe.nested or not (recipe.noise_from or recipe.distil_from):
+        if not held or not recipe.nested or not (recipe.noise_from or recipe.distill_from):
             return None
         if scheme != PAIRED:
             raise InputError(
@@ -315,24 +315,27 @@ class Planner(Origins):
         of_runs, runs = self.audited_runs(name)
         pairs = {run.name: self._pairs_of(run.name, fold) for run in runs if fold is not None}
         made_from = [inputs for each in pairs.values() for inputs in each.values()] or [
-            run.held_out for run in runs
+            run.held_out_fingerprint for run in runs
         ]
         chosen = keys.model_dump(exclude={"fraction"}, exclude_defaults=True)
         parts = [SCHEMA, "noise", made_from if len(made_from) > 1 else made_from[0], keys.fraction]
         parts += [chosen] if chosen else []
         parts += [] if fold is None else [fold]
-        if self.workspace.verdicts(of_runs).is_file():
+        if self.workspace.reviews(of_runs).is_file():
             parts += reviews_fingerprint(self.verdicts(of_runs))
         return AuditPlan(of_runs, runs, keys, fingerprint(parts), fold, pairs)
 
     def audited_runs(self, name: str) -> tuple[str, tuple[RunPlan, ...]]:
         """The name of an audit, a folder of `oof/`, and the runs whose labels it judges; refuses as `audit` does."""
         runs = tuple(
-            sorted((self.audited_run(each) for each in name.split(AND)), key=lambda run: run.name)
+            sorted(
+                (self.audited_run(each) for each in name.split(RUN_SEPARATOR)),
+                key=lambda run: run.name,
+            )
         )
         if len({run.name for run in runs}) < len(runs):
             raise InputError(f"The audit of {name!r} names a run twice.")
-        return AND.join(run.name for run in runs), runs
+        return RUN_SEPARATOR.join(run.name for run in runs), runs
 
     @cache  # noqa: B019
     def verdicts(self, audit: str) -> pd.DataFrame:
@@ -357,7 +360,7 @@ class Planner(Origins):
         Raises:
             InputError: the teacher does not say what the student learns, or its folds are others.
         """
-        name = recipe.distil_from
+        name = recipe.distill_from
         run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
         if run.kind not in TEACHER_KINDS[recipe.kind]:
             raise InputError(
@@ -369,7 +372,7 @@ class Planner(Origins):
                 "they must be the same, or the student's held-out rows taught its teacher."
             )
         if fold is None:
-            return TeacherPlan(run, None, run.held_out)
+            return TeacherPlan(run, None, run.held_out_fingerprint)
         pairs = self._pairs_of(run.name, fold)
         return TeacherPlan(run, pairs, fingerprint([fold, list(pairs.values())]))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from competition.core.workspace import ALL
+from competition.core.workspace import ALL_ROWS
 from competition.models.encoder.paths import Sources
 from competition.noise.plan import AuditPlan, NestedModels
 from competition.scoring.predictions import RunPlan
@@ -36,7 +36,7 @@ class FoldPlan:
     @property
     def name(self) -> str:
         """`3`, `0-3` of a nested model, `all` of one that holds out nothing."""
-        return "-".join(map(str, self.held)) or ALL
+        return "-".join(map(str, self.held)) or ALL_ROWS
 
     @property
     def part(self) -> str:

@@ -19,7 +19,7 @@ from competition.core.console import warn
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_manifest
 from competition.core.parquet import mean_by_id, read_fingerprint
-from competition.core.workspace import ALL
+from competition.core.workspace import ALL_ROWS
 from competition.pipeline.build_outputs import Maker
 from competition.pipeline.build_runs import sides
 from competition.pipeline.new_rows import NewRows
@@ -131,11 +131,13 @@ def _plans(pipeline: Pipeline, recipe: MemberRecipe, of_folds: bool) -> list[Fol
             raise CompError(
                 f"{folder} is missing: `comp train --recipe {shell_quoted(name)}` makes it anew."
             )
-    recorded = None if of_folds else read_manifest(space.model(name, ALL))
+    recorded = None if of_folds else read_manifest(space.model(name, ALL_ROWS))
     if recorded == whole.inputs:
         return [whole]
     if recorded is not None:
-        warn(f"{space.model(name, ALL)} is out of date, the models of the folds answer instead.")
+        warn(
+            f"{space.model(name, ALL_ROWS)} is out of date, the models of the folds answer instead."
+        )
     plans = [pipeline.fold_plan(recipe, fold) for fold in recipe.folds]
     for fold, plan in enumerate(plans):
         if read_manifest(space.model(name, plan.name)) != plan.inputs:

@@ -14,7 +14,7 @@ from competition.pipeline.new_rows import NewRows, Table, from_python
 from competition.pipeline.plan import split_run
 from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import KINDS, LOCALES, TASKS, answer_names, answers
+from competition.scoring.tasks import KINDS, LOCALES, TASKS, answers, class_names
 
 SCORE = "score"
 PREDICTED = {
@@ -137,7 +137,7 @@ def shown(kind: str, outputs: pd.DataFrame) -> pd.DataFrame:
         frame[SCORE] = answers(TASKS["task1"], kind, outputs)
     if has.primary in PREDICTED:
         task = TASKS[has.primary]
-        frame[PREDICTED[task.name]] = answer_names(task, answers(task, kind, outputs))
+        frame[PREDICTED[task.name]] = class_names(task, answers(task, kind, outputs))
         frame[list(has.outputs)] = outputs[list(has.outputs)]
     return frame
 

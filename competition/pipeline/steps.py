@@ -17,7 +17,7 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import digest_file, fingerprint
 from competition.core.json_files import read_json, read_manifest
 from competition.core.parquet import read_fingerprint
-from competition.core.workspace import ALL, SCHEMA
+from competition.core.workspace import ALL_ROWS, SCHEMA
 from competition.models.encoder.paths import Sources
 from competition.noise.plan import AuditPlan
 from competition.pipeline.execute import Step
@@ -26,7 +26,7 @@ from competition.pipeline.plan import Planner
 from competition.pipeline.plans import PAIRED, FoldPlan
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
-from competition.scoring.submissions import recorded_inputs
+from competition.scoring.submissions import recorded_fingerprint
 
 if TYPE_CHECKING:
     from competition.pipeline.build_outputs import Maker
@@ -189,9 +189,9 @@ class Pipeline(Planner):
         return [*self._material_steps(recipe, [self.all_plan(recipe)]), self._all_rows_step(recipe)]
 
     def _all_rows_step(self, recipe: MemberRecipe) -> Step:
-        plan, folder = self.all_plan(recipe), self.workspace.model(recipe.name, ALL)
+        plan, folder = self.all_plan(recipe), self.workspace.model(recipe.name, ALL_ROWS)
         return Step(
-            f"train {recipe.name} {ALL}",
+            f"train {recipe.name} {ALL_ROWS}",
             plan.inputs,
             lambda: read_manifest(folder),
             lambda: self.maker.train_all(recipe.for_all_rows, plan),
@@ -204,7 +204,7 @@ class Pipeline(Planner):
         names = [
             name
             for name in recipe_names(self.workspace)
-            if self.workspace.model(name, ALL).is_dir()
+            if self.workspace.model(name, ALL_ROWS).is_dir()
         ]
         return {name: self._all_rows_step(self.member(name)) for name in names}
 
@@ -259,7 +259,7 @@ class Pipeline(Planner):
         path = self.workspace.run_card(plan.name)
         return Step(
             f"score {recipe.name}",
-            plan.complete,
+            plan.fingerprint,
             lambda: read_json(path).get("inputs"),
             lambda: self.maker.run_card(plan, recipe),
         )
@@ -282,7 +282,7 @@ class Pipeline(Planner):
         members, pairs = self.combined(recipe, task)
         return Step(
             f"stack {plan.name}",
-            plan.complete,
+            plan.fingerprint,
             lambda: self._recorded_ensemble(plan),
             lambda: self.maker.ensemble(plan, recipe, members, pairs),
         )
@@ -310,13 +310,13 @@ class Pipeline(Planner):
                 )
         plans = {task: self.run(run, task) for task, run in answers.items()}
         inputs = fingerprint(
-            [SCHEMA, {task: (plan.name, plan.complete) for task, plan in plans.items()}]
+            [SCHEMA, {task: (plan.name, plan.fingerprint) for task, plan in plans.items()}]
         )
         folder = self.workspace.submission(name)
         return Step(
             f"submit {name}",
             inputs,
-            lambda: recorded_inputs(folder),
+            lambda: recorded_fingerprint(folder),
             lambda: self.maker.submission(name, plans, inputs),
         )
 
@@ -330,7 +330,7 @@ class Pipeline(Planner):
     def scores_step(self) -> Step:
         """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
         plans, floor = self.runs(), self.floor
-        runs = [(plan.name, plan.complete, plan.label_paths) for plan in plans]
+        runs = [(plan.name, plan.fingerprint, plan.label_paths) for plan in plans]
         measured = [
             (*key, found.as_json()) for key, found in read_optimism(self.workspace, plans).items()
         ]

@@ -11,6 +11,6 @@ from collections.abc import Sequence
 HELD_OUT, APPROXIMATE = "held-out", "approximate"
 
 
-def describe(paths: Sequence[str]) -> str:
+def describe_basis(paths: Sequence[str]) -> str:
     """Say how a score was come by, such as `approximate: labels reached it through the audit of c1`."""
     return f"{APPROXIMATE}: labels reached it through {' and '.join(paths)}" if paths else HELD_OUT

@@ -9,8 +9,8 @@ from competition.core.lazy_pandas import pd
 
 # Probabilities and gains that depend on the text deviate by some hundredths at least, those of a
 # model that has collapsed by less than a thousandth (benchmarks/RESULTS.md).
-LEAST = 0.002
-FEWEST = 20  # rows that say anything of this
+MIN_DEVIATION = 0.002
+MIN_ROWS = 20  # rows that say anything of this
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class Spread:
         free = len(inside) - query[several].nunique()  # degrees of freedom of the deviations
         return cls(
             len(rows),
-            _largest(values.std(ddof=0)) if len(rows) >= FEWEST else None,
-            _largest(np.sqrt((inside**2).sum() / free)) if len(inside) >= FEWEST else None,
+            _largest(values.std(ddof=0)) if len(rows) >= MIN_ROWS else None,
+            _largest(np.sqrt((inside**2).sum() / free)) if len(inside) >= MIN_ROWS else None,
         )
 
     @property
     def fault(self) -> str | None:
         """What is wrong with the outputs, without a full stop; None where nothing is."""
-        if self.over_rows is not None and self.over_rows < LEAST:
+        if self.over_rows is not None and self.over_rows < MIN_DEVIATION:
             return f"outputs do not depend on the text: over {self.rows:,} rows they deviate by {self.over_rows:.2g}"
-        if self.within_queries is not None and self.within_queries < LEAST:
+        if self.within_queries is not None and self.within_queries < MIN_DEVIATION:
             return (
                 "outputs do not depend on the product: among the products of a query they deviate by "
                 f"{self.within_queries:.2g}"

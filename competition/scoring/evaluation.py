@@ -9,11 +9,19 @@ import numpy as np
 from competition.core.lazy_pandas import pd
 from competition.scoring import metrics
 from competition.scoring.metrics import Array, Codes, Estimate
-from competition.scoring.tasks import FULL_DEPTH, LOCALES, Task, answers, baseline, gains, truth
+from competition.scoring.tasks import (
+    FULL_DEPTH,
+    LOCALES,
+    Task,
+    answers,
+    gains,
+    majority_baseline,
+    truth,
+)
 
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
 MOVABLE = "can move"  # the group of queries whose order changes their score
-ENOUGH_DEEP = 20  # of them, from which they and not all queries tell runs apart
+MIN_DEEP_QUERIES = 20  # of them, from which they and not all queries tell runs apart
 _SHARES = (0.0, 1.0)  # between which every metric lies
 
 
@@ -55,7 +63,7 @@ def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     return examples[examples[task.name] & known].sort_values("example_id")
 
 
-def count(
+def count_answers(
     task: Task,
     examples: pd.DataFrame,
     answer: Array,
@@ -69,7 +77,7 @@ def count(
         examples: rows of `graded_rows`.
         answer: a score or a class index for each of these rows, see `tasks.answers`; ties go by
             product_id.
-        protocol: a key of tasks.GAINS; `released-script` swaps S and C and scores 0 for a query
+        protocol: a key of tasks.GAINS; `official_script` swaps S and C and scores 0 for a query
             without any gain.
         ranked: for ranking, rows that are False are missing from the answer.
     """
@@ -86,7 +94,7 @@ def count(
     return Counts(task, queries, counts, _groups(examples))
 
 
-def count_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
+def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
     """What costs nothing: the expected nDCG of a random order, or one constant answer for every row."""
     if task.metric == "nDCG":
         gain = gains(examples["label"])
@@ -94,8 +102,8 @@ def count_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
             examples["query_id"].to_numpy(np.int64), gain
         )
         return "random order", _ranking_counts(task, examples, queries, values, gain, "paper")
-    name, code = baseline(task)
-    return name, count(task, examples, np.full(len(examples), float(code)))
+    name, code = majority_baseline(task)
+    return name, count_answers(task, examples, np.full(len(examples), float(code)))
 
 
 def _ranking_counts(
@@ -106,7 +114,7 @@ def _ranking_counts(
     depth = examples.groupby("query_id").size().to_numpy()
     groups[DEEP] = depth >= FULL_DEPTH
     graded = ~np.isnan(values)
-    if protocol == "released-script":
+    if protocol == "official_script":
         values = np.nan_to_num(values, nan=0.0)
     else:
         queries, values = queries[graded], values[graded]
@@ -127,10 +135,10 @@ def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.Dat
     """Compare a run's outputs (example_id and the columns of `kind`) with the labels of a task's rows, joined by id."""
     rows = graded_rows(task, examples)
     joined = rows[["example_id"]].merge(outputs, on="example_id", how="left", validate="one_to_one")
-    return count(task, rows, answers(task, kind, joined))
+    return count_answers(task, rows, answers(task, kind, joined))
 
 
-def estimates(
+def estimate_metrics(
     counts: Counts, groups: tuple[str, ...] | None = None
 ) -> dict[str, dict[str, Estimate]]:
     """Metric -> group -> estimate; all groups that have a query unless some are named."""
@@ -144,12 +152,12 @@ def estimates(
     }
 
 
-def score(counts: Counts, group: str = "all") -> Estimate:
+def estimate_score(counts: Counts, group: str = "all") -> Estimate:
     """The task's metric over a group of queries."""
     return metrics.bootstrap(counts.values[counts.groups[group]], counts.statistic, within=_SHARES)
 
 
-def difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
+def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
     """The paired difference of the task's metric, `counts` minus `other`, over the same queries."""
     if not np.array_equal(counts.queries, other.queries):
         raise ValueError("paired results must have the same queries")
@@ -157,7 +165,7 @@ def difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
     return metrics.paired_difference(counts.values[chosen], other.values[chosen], counts.statistic)
 
 
-def leading(counts: Counts) -> str:
+def leading_group(counts: Counts) -> str:
     """Return the group of queries by which runs are told apart: those of full depth if there are enough, else all."""
     deep = counts.groups.get(DEEP)
-    return DEEP if deep is not None and deep.sum() >= ENOUGH_DEEP else "all"
+    return DEEP if deep is not None and deep.sum() >= MIN_DEEP_QUERIES else "all"

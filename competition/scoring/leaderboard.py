@@ -15,12 +15,12 @@ from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.scoring.metrics import Estimate
 
-COLUMNS = (
+LOG_COLUMNS = (
     "time", "submission", "task", "run", "metric", "out_of_fold", "low", "high", "can_move", "full_depth", "basis",
     "leaky", "sha256", "public", "private",
 )  # fmt: skip
-ANSWERS = ("public", "private")  # scores 0..1, empty until somebody records them
-SCORES = ("out_of_fold", "low", "high", *ANSWERS)
+OFFICIAL_SCORES = ("public", "private")  # scores 0..1, empty until somebody records them
+SCORE_COLUMNS = ("out_of_fold", "low", "high", *OFFICIAL_SCORES)
 _NEEDED = ("time", "submission", "task", "run")
 _LOCK = "leaderboard"
 
@@ -46,8 +46,8 @@ def read_log(workspace: Workspace) -> pd.DataFrame:
     """
     log = _read(workspace)[0]
     log = log[log["submission"] != ""]
-    scores = {name: _scores(log[name], workspace) for name in SCORES}
-    return log[list(COLUMNS)].assign(**scores)
+    scores = {name: _scores(log[name], workspace) for name in SCORE_COLUMNS}
+    return log[list(LOG_COLUMNS)].assign(**scores)
 
 
 def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
@@ -67,10 +67,10 @@ def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
     """All that stands in the log, columns of its readers' own among it, and how it is written."""
     path = workspace.leaderboard
     if not path.is_file():
-        return pd.DataFrame(columns=list(COLUMNS), dtype="str"), _Form()
+        return pd.DataFrame(columns=list(LOG_COLUMNS), dtype="str"), _Form()
 
     def check(found: list[str]) -> None:
-        for column in COLUMNS:
+        for column in LOG_COLUMNS:
             if column not in found:
                 refuse_misspelled(column, found, str(path))
         for column in _NEEDED:
@@ -85,16 +85,16 @@ def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
     mark = "\ufeff" if header.startswith("\ufeff") else ""
     form = _Form(separator, mark, "\r\n" if header.endswith("\r\n") else "\n")
     log = read_csv(path, str(path), check, blank_lines=True, separator=separator).to_pandas()
-    absent = [column for column in COLUMNS if column not in log]
+    absent = [column for column in LOG_COLUMNS if column not in log]
     return log.reindex(columns=[*log.columns, *absent], fill_value=""), form
 
 
-def minute(time: str) -> str:
+def format_minute(time: str) -> str:
     """The time of a line as people see it."""
     return time[:16].replace("T", " ")
 
 
-def expected(value: float, low: float, high: float) -> Estimate:
+def logged_estimate(value: float, low: float, high: float) -> Estimate:
     """Return the out-of-fold score of a line, which counts no queries.
 
     Lines of earlier versions give the score of a single query an interval without width, which is
@@ -107,7 +107,7 @@ def expected(value: float, low: float, high: float) -> Estimate:
     )
 
 
-def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
+def append_lines(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
     """Add lines to the log, with the time."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with workspace.lock(_LOCK, wait=True):
@@ -118,7 +118,7 @@ def append(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
         _write(workspace, pd.concat([log, new.astype("str")], ignore_index=True), form)
 
 
-def record(
+def record_scores(
     workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]
 ) -> int:
     """Write what the competition answered to a submission into the newest line of it.

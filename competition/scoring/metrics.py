@@ -18,11 +18,17 @@ Codes = NDArray[np.int64]
 Statistic = Callable[[Array], Array]  # sums (resamples, m) -> values (resamples,)
 
 RESAMPLES = 1_000
-FEWEST = 10  # queries from which there is an interval at all: below, no method covers the truth as often as it says
-FEW = 30  # queries below which the level is raised so that 95 of 100 intervals hold the truth (Loh 1987)
-MANY = 80  # queries from which percentiles of the bootstrap are the interval; below, they miss the truth too often
+# Numbers of queries that decide about intervals, see `bootstrap`.
+MIN_QUERIES = (
+    10  # below, no method covers the truth as often as it says, so that there is no interval
+)
+SMALL_SAMPLE = (
+    30  # below, the level is raised so that 95 of 100 intervals hold the truth (Loh 1987)
+)
+LARGE_SAMPLE = 80  # below, percentiles of the bootstrap miss the truth too often
+
 _TINY = 1e-12  # of a standard error
-_CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory of a bootstrap over 100,000 queries
+_CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory over 100,000 queries
 
 
 @dataclass(frozen=True)
@@ -262,7 +268,7 @@ def bootstrap(
             interval.
     """
     queries = len(counts)
-    if queries < FEWEST:
+    if queries < MIN_QUERIES:
         value = float(statistic(counts.sum(0))) if queries else math.nan
         return Estimate(value, math.nan, math.nan, queries)
     rng = np.random.default_rng(seed)
@@ -275,10 +281,10 @@ def bootstrap(
         drawn += np.arange(size)[:, None] * queries
         times = np.bincount(drawn.ravel(), minlength=size * queries).reshape(size, queries)
         sums[first : first + size] = times @ counts
-        if queries < MANY:
+        if queries < LARGE_SAMPLE:
             errors[first : first + size] = _standard_errors(counts, times, statistic)
     value, values = float(statistic(counts.sum(0))), statistic(sums)
-    if queries < MANY:
+    if queries < LARGE_SAMPLE:
         own = float(_standard_errors(counts, np.ones((1, queries), np.int64), statistic)[0])
         low, high = _studentised(value, own, values, errors, queries)
     else:
@@ -286,7 +292,7 @@ def bootstrap(
     return Estimate(value, max(float(low), within[0]), min(float(high), within[1]), queries)
 
 
-def student(z: float, freedom: int) -> float:
+def student_quantile(z: float, freedom: int) -> float:
     """Return the quantile of Student's distribution where the normal one has `z` (Abramowitz and Stegun, 26.7.5).
 
     From 9 degrees of freedom on, it is right to three decimals for |z| up to 2.6.
@@ -326,12 +332,12 @@ def _studentised(
         values: the statistic in each resample, with their standard `errors`.
         queries: how many there are.
     """
-    percents, z = ((1.5, 98.5), 2.1701) if queries < FEW else ((2.5, 97.5), 1.96)
+    percents, z = ((1.5, 98.5), 2.1701) if queries < SMALL_SAMPLE else ((2.5, 97.5), 1.96)
     # A resample without the few queries that vary would seem exact: its error is a third of that of
     # all at least
     errors = np.maximum(errors, max(error / 3, _TINY))
     ratios = (values - value) / errors
-    most = student(z, queries - 1)
+    most = student_quantile(z, queries - 1)
     least, greatest = np.percentile(ratios, percents)
     return value - max(greatest, most) * error, value - min(least, -most) * error
 

@@ -8,16 +8,17 @@ from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import RunPlan
 
 _LOCK = "flattery"
-Flattery = dict[tuple[str, str], Estimate]  # run, task -> by how much its score flatters it
+Optimism = dict[tuple[str, str], Estimate]  # run, task -> by how much its score flatters it
 
 
-def read_optimism(workspace: Workspace, plans: Iterable[RunPlan]) -> Flattery:
+def read_optimism(workspace: Workspace, plans: Iterable[RunPlan]) -> Optimism:
     """Return what was measured of approximate runs as they are made now; what is older says nothing of them."""
-    measured = read_json(workspace.flattery)
+    measured = read_json(workspace.optimism)
     return {
         (plan.name, task): Estimate.from_json(found)
         for plan in plans
-        if plan.label_paths and measured.get(plan.name, {}).get("inputs") == plan.held_out
+        if plan.label_paths
+        and measured.get(plan.name, {}).get("inputs") == plan.held_out_fingerprint
         for task, found in measured[plan.name]["tasks"].items()
     }
 
@@ -25,8 +26,11 @@ def read_optimism(workspace: Workspace, plans: Iterable[RunPlan]) -> Flattery:
 def record_optimism(workspace: Workspace, plan: RunPlan, task: str, found: Estimate) -> None:
     """Keep what was measured of a run, beside what was measured of it on other tasks."""
     with workspace.lock(_LOCK, wait=True):
-        measured = read_json(workspace.flattery)
+        measured = read_json(workspace.optimism)
         before = measured.get(plan.name, {})
-        tasks = before["tasks"] if before.get("inputs") == plan.held_out else {}
-        measured[plan.name] = {"inputs": plan.held_out, "tasks": tasks | {task: found.as_json()}}
-        write_json(workspace.flattery, measured)
+        tasks = before["tasks"] if before.get("inputs") == plan.held_out_fingerprint else {}
+        measured[plan.name] = {
+            "inputs": plan.held_out_fingerprint,
+            "tasks": tasks | {task: found.as_json()},
+        }
+        write_json(workspace.optimism, measured)

@@ -30,7 +30,7 @@ class PairedRow:
 
 
 @dataclass(frozen=True)
-class Flattered:
+class FlawedRow:
     """One row's result when the rows that the audit would drop are dropped from the evaluation, too: a flawed protocol.
 
     It is how the paper came by its figures: what a model finds hard is left out of its exam.
@@ -43,14 +43,14 @@ class Flattered:
     claim: Estimate  # minus the first row's score on all rows: what would be claimed
 
 
-def compare_over(counts: Counts, queries: Codes) -> Array:
+def align_counts(counts: Counts, queries: Codes) -> Array:
     """What each of `queries` adds, 0 for those that have no row left."""
     values = np.zeros((len(queries), counts.values.shape[1]))
     values[np.searchsorted(queries, counts.queries)] = counts.values
     return values
 
 
-def compare(
+def compare_rows(
     metric: str,
     statistic: Statistic,
     rows: Sequence[tuple[str, list[Array], float | None, float | None]],

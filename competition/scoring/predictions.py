@@ -53,12 +53,12 @@ class RunPlan:
         return APPROXIMATE if self.label_paths else HELD_OUT
 
     @property
-    def held_out(self) -> str:
+    def held_out_fingerprint(self) -> str:
         """The fingerprint of all out-of-fold outputs."""
         return fingerprint([held_out for held_out, _ in self.parts])
 
     @property
-    def complete(self) -> str:
+    def fingerprint(self) -> str:
         """The fingerprint of all outputs."""
         return fingerprint(self.parts)
 

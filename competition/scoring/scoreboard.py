@@ -7,13 +7,13 @@ import pandas as pd
 
 from competition.scoring import evaluation, metrics
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
-from competition.scoring.evaluation import DEEP, ENOUGH_DEEP, Counts
+from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, Counts
 from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.tasks import TASKS, Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
-COLUMNS = (
+SCOREBOARD_COLUMNS = (
     "task", "split", "group", "run", "queries", "metric", "baseline", "floor",
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
     "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
@@ -54,7 +54,7 @@ def scoreboard(
     plans: list[RunPlan],
     runs: dict[str, Run],
     floors: Mapping[str, str],
-    flattery: Mapping[tuple[str, str], Estimate] | None = None,
+    optimism: Mapping[tuple[str, str], Estimate] | None = None,
 ) -> pd.DataFrame:
     """A row per task, split with labels, group of queries and run.
 
@@ -63,7 +63,7 @@ def scoreboard(
         plans: the runs, in the order in which they are shown.
         runs: by name.
         floors: task -> the run that the others are compared with, where there is one.
-        flattery: run and task -> by how much an approximate score was measured to flatter, see
+        optimism: run and task -> by how much an approximate score was measured to flatter, see
             `scoring/optimism.py`.
     """
     lines: list[BoardRow] = []
@@ -73,9 +73,9 @@ def scoreboard(
             answering = [plan for plan in plans if task.name in plan.tasks]
             if not rows.empty and answering:
                 lines += _lines(
-                    task, split, rows, answering, runs, floors.get(task.name), flattery or {}
+                    task, split, rows, answering, runs, floors.get(task.name), optimism or {}
                 )
-    return pd.DataFrame([line.row() for line in lines], columns=list(COLUMNS))
+    return pd.DataFrame([line.row() for line in lines], columns=list(SCOREBOARD_COLUMNS))
 
 
 def best_runs(board: pd.DataFrame) -> dict[str, str]:
@@ -90,7 +90,7 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     found = {}
     graded = board[board["split"] == "out-of-fold"]
     for task, lines in graded.groupby("task", sort=False):
-        deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= ENOUGH_DEEP)]
+        deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
         lines = lines[lines["group"] == "all"] if deep.empty else deep
         found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
     return found
@@ -103,7 +103,7 @@ def _lines(
     plans: list[RunPlan],
     runs: dict[str, Run],
     floor: str | None,
-    flattery: Mapping[tuple[str, str], Estimate],
+    optimism: Mapping[tuple[str, str], Estimate],
 ) -> list[BoardRow]:
     def counts_of(plan: RunPlan) -> Counts:
         run = runs[plan.name]
@@ -114,7 +114,7 @@ def _lines(
     counted = {plan.name: counts_of(plan) for plan in plans}
     # No model has seen the label of a test row.
     paths = {plan.name: plan.label_paths if split == "train" else () for plan in plans}
-    name, base = evaluation.count_baseline(task, rows)
+    name, base = evaluation.count_trivial_baseline(task, rows)
     lines = []
     for group in ("all", DEEP) if task.metric == "nDCG" else ("all",):
         if not base.groups[group].any():
@@ -127,13 +127,13 @@ def _lines(
                     "out-of-fold" if split == "train" else "test",
                     group,
                     run,
-                    evaluation.score(counts, group),
+                    evaluation.estimate_score(counts, group),
                     name,
-                    evaluation.difference(counts, base, group),
+                    evaluation.estimate_difference(counts, base, group),
                     floor or "",
-                    evaluation.difference(counts, of, group) if of else None,
+                    evaluation.estimate_difference(counts, of, group) if of else None,
                     paths[run],
-                    flattery.get((run, task.name)) if paths[run] else None,
+                    optimism.get((run, task.name)) if paths[run] else None,
                 )
             )
     return lines

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from competition.core.atomic import atomic_files
+from competition.core.csv_files import parse_integers, read_cells, refuse_rows
 from competition.core.errors import CompError, InputError, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
-from competition.core.parquet import parse_integers, read_cells, refuse_rows
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
-from competition.scoring.evaluation import Counts, count, graded_rows
-from competition.scoring.tasks import KINDS, Task, answer_names, answers, class_index
+from competition.scoring.evaluation import Counts, count_answers, graded_rows
+from competition.scoring.tasks import KINDS, Task, answers, class_indices, class_names
 
 
 def make_answer(
@@ -44,9 +44,7 @@ def make_answer(
     if task.answer is None:
         ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
         return ordered[list(task.columns)].reset_index(drop=True)
-    named = pd.DataFrame(
-        {"example_id": rows["example_id"], task.answer: answer_names(task, answer)}
-    )
+    named = pd.DataFrame({"example_id": rows["example_id"], task.answer: class_names(task, answer)})
     return named.sort_values("example_id", ignore_index=True)
 
 
@@ -148,12 +146,12 @@ def grade(
             .merge(placed, on=list(task.keys), how="left")["score"]
             .to_numpy(np.float64)
         )
-        return count(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
-    codes = answer[task.answer].map(class_index(task)).astype("float64")
+        return count_answers(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
+    codes = answer[task.answer].map(class_indices(task)).astype("float64")
     given = rows[["example_id"]].merge(
         answer[["example_id"]].assign(code=codes), on="example_id", how="left"
     )["code"]
-    return count(task, rows, given.fillna(-1).to_numpy(np.float64))
+    return count_answers(task, rows, given.fillna(-1).to_numpy(np.float64))
 
 
 # --- writing
@@ -180,18 +178,18 @@ def write_submission(
         log: the lines without their time.
     """
     folder = workspace.submission(name)
-    hashes = {file: digest(text.encode()) for file, text in files.items()}
+    hashes = {file: digest_bytes(text.encode()) for file, text in files.items()}
     with atomic_files(*(folder / file for file in files), folder / _CARD) as (*answers, described):
         for temporary, text in zip(answers, files.values(), strict=True):
             temporary.write_text(text, encoding="utf-8")
         described.write_text(json_text({**card, "sha256": hashes}), encoding="utf-8")
-        leaderboard.append(workspace, log)
+        leaderboard.append_lines(workspace, log)
         for old in folder.glob("*.csv"):
             if old.name not in files:
                 old.unlink()
 
 
-def recorded_inputs(folder: Path) -> str | None:
+def recorded_fingerprint(folder: Path) -> str | None:
     """What a submission was made from; None where a file of it is missing or was changed."""
     card = read_json(folder / _CARD)
     for file, expected in card.get("sha256", {}).items():
@@ -201,6 +199,6 @@ def recorded_inputs(folder: Path) -> str | None:
     return card.get("inputs")
 
 
-def digest(content: bytes) -> str:
+def digest_bytes(content: bytes) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -14,7 +14,7 @@ from competition.core.lazy_pandas import pd
 LOCALES = ("us", "es", "jp")
 LANGUAGES = {"us": "en", "es": "es", "jp": "ja"}  # of queries and products, as HTML names them
 LABELS = ("exact", "substitute", "complement", "irrelevant")
-MEANINGS = {  # as the data set's authors put it, shortened
+LABEL_MEANINGS = {  # as the data set's authors put it, shortened
     "exact": "meets everything that the query asks for",
     "substitute": "misses something that the query asks for, but would do instead",
     "complement": "is not what the query asks for, but goes together with it",
@@ -22,11 +22,11 @@ MEANINGS = {  # as the data set's authors put it, shortened
 }
 LABEL_LETTERS = {"E": "exact", "S": "substitute", "C": "complement", "I": "irrelevant"}
 
-# `released-script` is what the organisers' published script computes: S and C swapped, see
+# `official_script` is what the organisers' published script computes: S and C swapped, see
 # `metrics.ndcg_per_query`.
 GAINS: dict[str, dict[str, float]] = {
     "paper": {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0},
-    "released-script": {"exact": 1.0, "substitute": 0.01, "complement": 0.1, "irrelevant": 0.0},
+    "official_script": {"exact": 1.0, "substitute": 0.01, "complement": 0.1, "irrelevant": 0.0},
 }
 FULL_DEPTH = 10  # judged products from which a query says something about ranking
 
@@ -116,7 +116,7 @@ def label_codes(labels: pd.Series) -> NDArray[np.int64]:
     return np.array([codes.get(label, -1) for label in labels], np.int64)
 
 
-def target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
+def numeric_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
     """What a run of `kind` learns from each example, `(rows,)`: a class index or a gain; NaN where it is unknown."""
     if kind == "gain":
         return gains(examples["label"])
@@ -127,12 +127,12 @@ def target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
 def hard_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
     """`target` of examples whose label is known, as a distribution over the classes or a gain, `(rows, outputs)`."""
     if kind == "gain":
-        return target(kind, examples)[:, None]
+        return numeric_target(kind, examples)[:, None]
     classes = TASKS["task3" if kind == "substitute" else "task2"].classes
-    return np.eye(len(classes))[target(kind, examples).astype(np.int64)]
+    return np.eye(len(classes))[numeric_target(kind, examples).astype(np.int64)]
 
 
-def of_classes(kind: str, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def targets_from_classes(kind: str, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities `(rows, 4)` of the labels as what `kind` learns: a distribution or a gain, `(rows, outputs)`."""
     if kind == "gain":
         return expected_gain(probabilities)[:, None]
@@ -165,16 +165,16 @@ def answers(task: Task, kind: str, outputs: pd.DataFrame) -> NDArray[np.float64]
     return values.argmax(axis=1).astype(np.float64)
 
 
-def baseline(task: Task) -> tuple[str, int]:
+def majority_baseline(task: Task) -> tuple[str, int]:
     """The name and the class index of the constant answer that a classifier must beat."""
     return f"all {task.classes[0]}", 0
 
 
-def answer_names(task: Task, codes: NDArray[np.float64]) -> list[str]:
+def class_names(task: Task, codes: NDArray[np.float64]) -> list[str]:
     """Class indices as the words of the answer file."""
     return [task.classes[int(code)] for code in codes]
 
 
-def class_index(task: Task) -> Mapping[str, int]:
+def class_indices(task: Task) -> Mapping[str, int]:
     """From the words of the answer file to class indices."""
     return {name: index for index, name in enumerate(task.classes)}

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from competition.config.recipe import Optimised
+from competition.config.recipe import TrainingKeys
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
@@ -65,7 +65,7 @@ class Checkpoints:
     """The last states of one training; those that cannot be gone on from are ignored, and it is said why."""
 
     def __init__(
-        self, folder: Path, inputs: str, recipe: Optimised, parts: Mapping[str, Stateful]
+        self, folder: Path, inputs: str, recipe: TrainingKeys, parts: Mapping[str, Stateful]
     ) -> None:
         """`inputs` is the fingerprint of all that the training depends on; `parts` are what a checkpoint holds."""
         self._folder, self._inputs, self._parts = folder, inputs, dict(parts)

@@ -61,7 +61,7 @@ class Corpus:
         vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
         all_rows, queries = _augmented(recipe, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order)
-        units = "char3" in recipe.features
+        units = "char_trigrams" in recipe.features
         pairs = Pairs.make(
             tokenizer,
             all_rows.examples,
@@ -95,7 +95,10 @@ class Corpus:
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
         if lesson is None:
             return Sample(
-                self.pairs, rows, tasks.target(recipe.kind, self.examples.iloc[rows]), weight
+                self.pairs,
+                rows,
+                tasks.numeric_target(recipe.kind, self.examples.iloc[rows]),
+                weight,
             )
         place = np.zeros(len(self.source), np.int64)
         place[train] = np.arange(len(train))

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.core.errors import CompError
 
 
@@ -16,7 +16,7 @@ class Diverged(CompError):
 class LossWatch:
     """Looks at each step's loss when the next step has begun, so that a GPU never waits for it."""
 
-    def __init__(self, name: str, recipe: Optimised, steps: int) -> None:
+    def __init__(self, name: str, recipe: TrainingKeys, steps: int) -> None:
         """`name` is what messages call the training, which has `steps` optimiser steps."""
         self._name, self._recipe, self._steps = name, recipe, steps
         self._last: tuple[int, Tensor, float] | None = None
@@ -40,7 +40,7 @@ class LossWatch:
         self._last = None
 
 
-def advice(recipe: Optimised) -> str:
+def advice(recipe: TrainingKeys) -> str:
     """Return what to change of a recipe whose training diverges."""
     rates = [f"learning_rate ({recipe.learning_rate:g})"]
     if recipe.head_learning_rate:
@@ -58,7 +58,7 @@ def constant_output_advice(recipe: EncoderRecipe) -> str:
 
 
 @torch.no_grad()
-def check_weights(name: str, model: nn.Module, recipe: Optimised) -> None:
+def check_weights(name: str, model: nn.Module, recipe: TrainingKeys) -> None:
     """Raise Diverged where a weight of a model is not finite."""
     for weight, tensor in model.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import nn
 
-from competition.config.recipe import Optimised
+from competition.config.recipe import TrainingKeys
 from competition.core import distributed
 from competition.core.console import Progress, console
 from competition.core.signals import (
@@ -68,7 +68,7 @@ class Log:
 def fit(
     accelerator: Accelerator,
     model: Model,
-    recipe: Optimised,
+    recipe: TrainingKeys,
     count: int,
     make_gradients: Callable[[nn.Module], Gradients],
     seed: int,

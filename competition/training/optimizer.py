@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from competition.config.recipe import Optimised
+from competition.config.recipe import TrainingKeys
 from competition.core import distributed
 from competition.core.signals import pending
 from competition.training.batches import Rows, epoch_batches
@@ -31,7 +31,7 @@ _ENCODER = "encoder."  # what the names of the encoder's weights begin with
 _LAYER = re.compile(r"\.(\d+)\.")  # the first number in a weight's name is that of its layer
 
 
-def learning_rates(model: nn.Module, recipe: Optimised) -> dict[str, float]:
+def learning_rates(model: nn.Module, recipe: TrainingKeys) -> dict[str, float]:
     """Return the highest learning rate of each trained parameter, by name.
 
     The last layer of the encoder, and what stands behind it, learns by `learning_rate`, each layer
@@ -55,7 +55,7 @@ def learning_rates(model: nn.Module, recipe: Optimised) -> dict[str, float]:
     return rates
 
 
-def make_optimizer(model: nn.Module, recipe: Optimised) -> AdamW:
+def make_optimizer(model: nn.Module, recipe: TrainingKeys) -> AdamW:
     """Return AdamW with each parameter's own rate as `initial_lr` of its group.
 
     Biases and norms (parameters of one dimension) do not decay. On GPUs it is always fused.
@@ -106,7 +106,7 @@ class TrainingState(Generic[Model]):
         self,
         accelerator: Accelerator,
         model: Model,
-        recipe: Optimised,
+        recipe: TrainingKeys,
         count: int,
         make_gradients: Callable[[nn.Module], Gradients],
         seed: int,

@@ -13,7 +13,7 @@ from competition.config.recipe import EncoderRecipe
 from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
-from competition.scoring.metrics import FEWEST
+from competition.scoring.metrics import MIN_QUERIES
 from competition.scoring.tasks import LABELS
 from tests.conftest import comp, lines_of, make_workspace, refused
 
@@ -178,10 +178,13 @@ def test_rows_differ_in_what_the_table_is_about() -> None:
     for row, more in zip(TABLES["methods"].rows, added, strict=True):
         so_far = so_far | more
         assert row.changes == so_far
-    names, units = ("brand", "color", "country"), ("brand", "color", "country", "char3")
-    assert [row.changes for row in TABLES["char3"].rows] == [
+    names, units = ("brand", "color", "country"), ("brand", "color", "country", "char_trigrams")
+    assert [row.changes for row in TABLES["char_trigrams"].rows] == [
         {"features": names},
-        *({"features": units, "char3_init": start} for start in ("random", "word2vec", "frozen")),
+        *(
+            {"features": units, "char_trigrams_init": start}
+            for start in ("random", "word2vec", "frozen")
+        ),
     ]
 
 
@@ -223,7 +226,7 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
     assert np.isnan(found["minus_before"].iloc[0])
     assert found["minus_before"].tolist()[1:] == pytest.approx(np.diff(scores), abs=1e-12)
     # So few queries have no intervals, and no verdict.
-    assert (found["queries"][1:] < FEWEST).all() and found[
+    assert (found["queries"][1:] < MIN_QUERIES).all() and found[
         ["minus_before_low", "minus_before_high"]
     ].isna().all(axis=None)
     for row, score, step in zip(LOSSES, scores[1:], np.diff(scores), strict=True):
@@ -279,8 +282,8 @@ def test_another_table_reuses_the_rows_that_it_shares(own: Workspace) -> None:
 
 
 def test_3_grams_are_judged_on_task_3_over_all_folds(own: Workspace) -> None:
-    ablate(own, "char3")
-    found = table(own, "char3", fold=None)
+    ablate(own, "char_trigrams")
+    found = table(own, "char_trigrams", fold=None)
     for row in ("none", "random", "word2vec", "frozen"):
         hits = right(own, f"ablate-t3-{row}-2022", folds=(0, 1, 2, 3, 4))
         examples = pd.read_parquet(own.examples)

@@ -115,7 +115,7 @@ def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
 def test_missing_folds_and_what_is_out_of_date_stop_nothing(space: Workspace) -> None:
     space.oof_fold("t3", 2).unlink()
     space.settings_file.write_text(
-        space.settings_file.read_text().replace("trees = 20", "trees = 21")
+        space.settings_file.read_text().replace("n_estimators = 20", "n_estimators = 21")
     )
     found = health(space, 0)
     assert (found["t3"]["level"], found["t3"]["said"]) == ("look", "1 missing, of 10 steps")

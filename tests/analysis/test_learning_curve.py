@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from competition.analysis.learning_curve import CurvePoint, LearningCurve, describe_points
-from competition.config.recipe import EnsembleRecipe, Recipe
+from competition.config.recipe import EnsembleRecipe, FoldRecipe
 from competition.core.workspace import Workspace
 from competition.data import folds, store
 from competition.pipeline.execute import execute
@@ -25,7 +25,7 @@ noise_run = ""
 scheme = "five"
 max_length = 16
 epochs = 1
-trees = 5
+n_estimators = 5
 adversary = "none"
 r_drop = 0.0
 """
@@ -166,7 +166,7 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     assert [size.recipes["c1"] for size in curve.sizes] == ["curve-c1-30", "c1"]
     for size in curve.sizes:
         recipe = curve.pipeline.recipe(size.recipes["r2"])
-        assert isinstance(recipe, Recipe) and recipe.noise_from == ""
+        assert isinstance(recipe, FoldRecipe) and recipe.noise_from == ""
         blend = curve.pipeline.recipe(size.recipes["blend"])
         assert isinstance(blend, EnsembleRecipe)
         assert blend.members == tuple(size.recipes[model] for model in ("lexical", "c1", "r2"))

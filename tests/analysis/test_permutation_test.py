@@ -128,7 +128,7 @@ def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
     monkeypatch.setattr(
         EnsembleRows, "graded_outside", lambda rows, *without: graded(rows)
     )  # every row, whatever is held out
-    found = trial(task, recipe_of(method, trees=60, leaves=15), examples)
+    found = trial(task, recipe_of(method, n_estimators=60, num_leaves=15), examples)
     assert not found.passed and found.significant and found.above_chance.value > found.detectable, (
         found
     )

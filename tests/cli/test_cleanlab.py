@@ -18,7 +18,7 @@ noise_run = "lexical"
 noise_despite_doubts = true
 ensembles = []
 [overrides]
-trees = 5
+n_estimators = 5
 """
 
 
@@ -101,7 +101,7 @@ def test_verdicts_are_kept_and_obeyed_from_then_on(workspace: Workspace, tmp_pat
     assert comp("cleanlab", "--verdicts", file, "-w", twin.root).exit_code == 0
     assert comp("run", "-w", twin.root).exit_code == 0
     assert artefacts(twin.root) == artefacts(workspace.root)
-    workspace.verdicts("lexical").unlink()
+    workspace.reviews("lexical").unlink()
     assert comp("cleanlab", "-w", workspace.root).exit_code == 0
     pd.testing.assert_frame_equal(pd.read_parquet(workspace.noise("lexical")), before)
 

@@ -23,7 +23,7 @@ ensembles = ["blend"]
 task1 = "blend"
 task2 = "lexical"
 [overrides]
-trees = 5
+n_estimators = 5
 """
 ODD = (
     "=cmd|' /C calc'!A0", "@SUM(A1)", "+1", "-1", "007", "nan", "NULL", 'say "no"', "a,b", "\u202egnp.exe", "\u200bx",
@@ -132,7 +132,7 @@ def test_odd_rows_pass_the_whole_line(change: object, tmp_path: Path) -> None:
     assert audit.exit_code == 0 and not any(c in audit.output for c in "\x1b\x00\u202e\u200b"), (
         audit.stderr
     )
-    page = workspace.inspection("lexical").read_text(encoding="utf-8")
+    page = workspace.review_page("lexical").read_text(encoding="utf-8")
     assert "<script>alert" not in page and not any(c in page for c in "\x1b\x00\u202e")
 
 

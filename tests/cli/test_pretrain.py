@@ -45,9 +45,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     assert comp("init", space.root).exit_code == 0
     assert comp("data", "synth", "--queries", "60", "-w", space.root).exit_code == 0
     space.settings_file.write_text(SETTINGS)
-    space.own_recipes.mkdir()
-    (space.own_recipes / "still.toml").write_text(STILL)
-    (space.own_recipes / "wide.toml").write_text(WIDE)
+    space.recipe_folder.mkdir()
+    (space.recipe_folder / "still.toml").write_text(STILL)
+    (space.recipe_folder / "wide.toml").write_text(WIDE)
     make_marian(space.models / "es-en", texts_to_translate(*rows(space)))
     return space
 
@@ -148,14 +148,14 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
         last["step"] == -(-(len(learned) + spanish) // 32) > -(-len(learned) // 32)
     )  # batches of 32
     monkeypatch.setattr(translation, "Translator", None)  # nothing is missing: no model is loaded
-    (workspace.own_recipes / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
+    (workspace.recipe_folder / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
     again = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
     assert again.exit_code == 0 and "translate with ./models/es-en" not in lines_of(again.output)
     assert "train wide fold 0 (out of date)" in lines_of(again.output)
 
 
 def test_a_translation_model_that_is_not_there_is_asked_for(workspace: Workspace) -> None:
-    (workspace.own_recipes / "lost.toml").write_text(
+    (workspace.recipe_folder / "lost.toml").write_text(
         'kind = "classes"\ntranslate_with = "nobody/es-en"\n'
     )
     result = comp("train", "--recipe", "lost", "--fold", "0", "-w", workspace.root)

@@ -19,7 +19,7 @@ noise_run = ""
 scheme = "five"
 max_length = 16
 epochs = 1
-trees = 5
+n_estimators = 5
 """
 
 

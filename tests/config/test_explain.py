@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from competition.config.explain import DEFAULT, Explained, explain
+from competition.config.explain import DEFAULT, ExplainedRecipe, explain_recipe
 from competition.config.settings import load_recipe, load_settings
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
 
 SETTINGS = 'preset = "tiny"\nseed = 7\n[overrides]\nmixup = 0.0\nmax_length = 48\nscheme = "five"\n'
-OWN = 'about = "mine"\nkind = "gain"\nlearning_rate = 0.001\nema = 0.0\nmixup = 0.3\n'
+OWN = 'description = "mine"\nkind = "gain"\nlearning_rate = 0.001\nema = 0.0\nmixup = 0.3\n'
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def space(tmp_path: Path) -> Workspace:
     return Workspace.open(tmp_path)
 
 
-def explained(space: Workspace, name: str) -> Explained:
-    return explain(space, load_settings(space), name)
+def explained(space: Workspace, name: str) -> ExplainedRecipe:
+    return explain_recipe(space, load_settings(space), name)
 
 
 def test_each_key_says_where_it_comes_from(space: Workspace) -> None:
@@ -59,7 +59,7 @@ def test_the_values_are_those_of_the_recipe(space: Workspace) -> None:
     settings = load_settings(space)
     for name in ("mine", "c1", "lexical", "blend", "pretrained", "six-model.greedy.can"):
         whole = load_recipe(space, settings, name).model_dump(
-            mode="json", exclude={"name", "about", "model"}
+            mode="json", exclude={"name", "description", "model"}
         )
         assert {key.name: key.value for key in explained(space, name).keys} == whole
 

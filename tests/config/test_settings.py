@@ -11,9 +11,9 @@ from competition.config.keys import Spans
 from competition.config.recipe import (
     EncoderRecipe,
     EnsembleRecipe,
+    FoldRecipe,
     LexicalRecipe,
     PretrainingRecipe,
-    Recipe,
 )
 from competition.config.settings import (
     BUILT_IN,
@@ -136,7 +136,10 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
             "architecture = 'two-towers'",
             ("recipes/mine.toml", "architecture", "'two-towers'", "'two-tower'"),
         ),
-        ("features = ['brand', 'size']", ("recipes/mine.toml", "features.1", "'size'", "'char3'")),
+        (
+            "features = ['brand', 'size']",
+            ("recipes/mine.toml", "features.1", "'size'", "'char_trigrams'"),
+        ),
         ("features = ['brand', 'brand']", ("recipes/mine.toml", "features", "there twice")),
         ("seeds = [1, 2, 1]", ("recipes/mine.toml", "seeds", "[1, 2, 1]", "there twice")),
         ("adversary = 'fgm'", ("recipes/mine.toml", "adversary", "'fgm'", "'fgm-table'")),
@@ -286,7 +289,7 @@ def test_seeds_go_before_the_seed() -> None:
 
 
 def test_recipes_share_the_seeds_of_their_folds() -> None:
-    drawn = [Recipe.fold_seed(seed, fold) for seed in (1, 2) for fold in range(5)]
+    drawn = [FoldRecipe.fold_seed(seed, fold) for seed in (1, 2) for fold in range(5)]
     assert len(set(drawn)) == 10
     assert (
         EncoderRecipe(name="x").fold_seed(1, 3)
@@ -302,7 +305,7 @@ def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> N
         load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend")
     )
     assert isinstance(encoder, EncoderRecipe) and encoder.epochs == 9
-    assert isinstance(lexical, LexicalRecipe) and lexical.leaves == 3
+    assert isinstance(lexical, LexicalRecipe) and lexical.num_leaves == 3
     assert isinstance(blend, EnsembleRecipe)
 
 
@@ -371,8 +374,8 @@ def test_a_preset_says_nothing_about_the_floor(tmp_path: Path) -> None:
 
 
 def test_own_recipes_go_before_built_in_ones(tmp_path: Path) -> None:
-    workspace = make(tmp_path, c1="about = 'mine'\nkind = 'gain'", other="")
-    assert (recipe(workspace, "c1").about, recipe(workspace, "c1").kind) == ("mine", "gain")
+    workspace = make(tmp_path, c1="description = 'mine'\nkind = 'gain'", other="")
+    assert (recipe(workspace, "c1").description, recipe(workspace, "c1").kind) == ("mine", "gain")
     assert recipe(make(tmp_path / "plain"), "c1").kind == "classes"
     assert recipe_names(workspace) == sorted({*RECIPES, "other"})
 
@@ -395,15 +398,15 @@ def test_device_keys_change_no_result(
     unused = {
         "weight_noise_from",
         "relabel_noise_from",
-        "distil_from",
-        "distilled",
+        "distill_from",
+        "distill_weight",
         "nested",
     }  # that are off
     unused |= plain.later_keys
     assert plain.later_keys <= set(model.model_fields)
     assert (
         set(plain.result_keys())
-        == set(model.model_fields) - plain.device_keys - {"about", "name"} - unused
+        == set(model.model_fields) - plain.device_keys - {"description", "name"} - unused
     )
 
 
@@ -419,8 +422,8 @@ def test_device_keys_change_no_result(
         ),
         *(
             {"architecture": "two-tower"},
-            {"features": ("char3",)},
-            {"char3_init": "frozen"},
+            {"features": ("char_trigrams",)},
+            {"char_trigrams_init": "frozen"},
             {"loss": "ghm"},
         ),
         *(
@@ -432,7 +435,7 @@ def test_device_keys_change_no_result(
         ),
         *({"mixup": 0.1}, {"multi_sample_dropout": 2}, {"weights": "best"}),
         *({"rebalance": True}, {"query_context": True}, {"augmented_weight": 0.5}),
-        *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distil_from": "c1"}),
+        *({"weight_noise_from": "c1"}, {"relabel_noise_from": "c1"}, {"distill_from": "c1"}),
         *(
             {"pooling": "first"},
             {"head_learning_rate": 1e-3},
@@ -491,7 +494,7 @@ def test_what_changes_a_pre_training_makes_it_out_of_date(change: dict[str, Any]
 def test_what_changes_no_result_makes_nothing_out_of_date() -> None:
     plain = EncoderRecipe(name="x").result_keys()
     assert (
-        EncoderRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys()
+        EncoderRecipe(name="y", token_budget=1, description="other", encoder="a/copy").result_keys()
         == plain
     )
     assert (
@@ -499,12 +502,14 @@ def test_what_changes_no_result_makes_nothing_out_of_date() -> None:
     )  # models count by their content
     learned = PretrainingRecipe(name="x").result_keys()
     assert (
-        PretrainingRecipe(name="y", token_budget=1, about="other", encoder="a/copy").result_keys()
+        PretrainingRecipe(
+            name="y", token_budget=1, description="other", encoder="a/copy"
+        ).result_keys()
         == learned
     )
     assert (
-        LexicalRecipe(name="x", about="a").result_keys()
-        == LexicalRecipe(name="y", about="b").result_keys()
+        LexicalRecipe(name="x", description="a").result_keys()
+        == LexicalRecipe(name="y", description="b").result_keys()
     )
 
 
@@ -515,11 +520,11 @@ def test_every_built_in_recipe_loads_with_every_preset(
 ) -> None:
     workspace = make(tmp_path, f'preset = "{preset}"')
     found = load_recipe(workspace, load_settings(workspace), name)
-    assert found.name == name and found.about
+    assert found.name == name and found.description
 
 
 NAMES = ("brand", "color", "country")
-UNITS = (*NAMES, "char3")
+UNITS = (*NAMES, "char_trigrams")
 
 
 @pytest.mark.parametrize(
@@ -543,7 +548,7 @@ def test_the_published_recipes(
 ) -> None:
     found = recipe(make(tmp_path), name)
     assert (found.kind, found.field_order, found.scheme, found.drop_noise_from) == expected
-    assert (found.loss, found.features, found.char3_init) == method
+    assert (found.loss, found.features, found.char_trigrams_init) == method
     assert (found.architecture, found.all_seeds, found.rows) == ("cross-encoder", (2022,), "all")
     # RECIPE, section 6: EMA 0.999, FGM on the table with epsilon 1, R-Drop 0.5, mixup Beta(0.2,
     # 0.2)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from competition.core import archives
-from competition.core.archives import opened, part_files
+from competition.core.archives import open_unpacked, part_files
 from competition.core.csv_files import read_csv
 from competition.core.errors import InputError
 
@@ -21,7 +21,7 @@ TABLE = b"id,text\n1,a\n"
 
 
 def read(path: Path) -> bytes:
-    with opened(path, path.name) as handle:
+    with open_unpacked(path, path.name) as handle:
         first = handle.read()
         handle.seek(0)
         assert handle.read() == first

@@ -13,7 +13,7 @@ from competition.core import locks
 from competition.core.errors import CompError
 from competition.core.json_files import read_json, write_json
 from competition.core.locks import HOST
-from competition.core.workspace import DATA, Workspace
+from competition.core.workspace import DATA_LOCK, Workspace
 from competition.pipeline.execute import Step, execute
 from tests.conftest import comp, make_workspace
 from tests.data.test_esci import tiny, write_a
@@ -79,13 +79,13 @@ def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
 
 def test_several_share_a_lock_and_keep_out_who_does_not(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    with workspace.lock(DATA, shared=True):
-        assert take(tmp_path, DATA, "shared") == "taken"
+    with workspace.lock(DATA_LOCK, shared=True):
+        assert take(tmp_path, DATA_LOCK, "shared") == "taken"
         # The other one noted itself behind this process, but it is gone.
-        assert f"Process {os.getpid()} " in take(tmp_path, DATA)
-    with workspace.lock(DATA):
-        assert f"Process {os.getpid()} " in take(tmp_path, DATA, "shared")
-    assert take(tmp_path, DATA) == "taken"
+        assert f"Process {os.getpid()} " in take(tmp_path, DATA_LOCK)
+    with workspace.lock(DATA_LOCK):
+        assert f"Process {os.getpid()} " in take(tmp_path, DATA_LOCK, "shared")
+    assert take(tmp_path, DATA_LOCK) == "taken"
 
 
 def test_notes_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_step_that_another_process_makes_is_waited_for_and_not_made_again(
 
 def test_data_are_not_replaced_under_those_that_work_with_them(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    holder = started(workspace.root, DATA, "shared", "stay")
+    holder = started(workspace.root, DATA_LOCK, "shared", "stay")
     assert holder.stdout is not None and holder.stdout.readline() == "taken\n"
     raw = write_a(tmp_path / "raw", *tiny())
     write_json(workspace.data_card, {**read_json(workspace.data_card), "source": "synth"})
@@ -136,7 +136,7 @@ def test_data_are_not_replaced_under_those_that_work_with_them(tmp_path: Path) -
     assert comp("folds", "-w", workspace.root).exit_code == 0  # those that read share it
     holder.communicate("\n")
     assert comp("data", "import", raw, "-w", workspace.root).exit_code == 0
-    holder = started(workspace.root, DATA, "", "stay")
+    holder = started(workspace.root, DATA_LOCK, "", "stay")
     assert holder.stdout is not None and holder.stdout.readline() == "taken\n"
     result = comp("run", "-w", workspace.root)
     assert result.exit_code == 1 and "is working on 'data' already" in result.stderr

@@ -35,7 +35,7 @@ from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 products = synthetic.make(60, noise=0.05, seed=7)[1]
 vocabulary = Vocabulary.make(products)
 vocabulary.save(Path(sys.argv[1]) / "vocabulary", "test")
-save_vectors(Path(sys.argv[1]) / "char3", gram_vectors(vocabulary, products, seed=1), "test")
+save_vectors(Path(sys.argv[1]) / "char_trigrams", gram_vectors(vocabulary, products, seed=1), "test")
 """
 
 
@@ -191,7 +191,7 @@ def test_every_process_writes_the_same_bytes(
     vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path
 ) -> None:
     vocabulary.save(tmp_path / "here" / "vocabulary", "test")
-    save_vectors(tmp_path / "here" / "char3", vectors, "test")
+    save_vectors(tmp_path / "here" / "char_trigrams", vectors, "test")
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         command = [sys.executable, "-c", MAKE_AND_SAVE, str(tmp_path / hash_seed)]

@@ -128,7 +128,7 @@ def test_trees_learn_soft_targets_and_weights() -> None:
     features = pd.DataFrame(rng.normal(size=(600, 10)), index=rows["example_id"]).add_prefix(
         "f"
     )  # say nothing
-    recipe = LexicalRecipe(name="x", trees=150, leaves=4)
+    recipe = LexicalRecipe(name="x", n_estimators=150, num_leaves=4)
 
     def learned(lesson: Targets | None) -> np.ndarray:
         booster = train_lexical(recipe, features, rows, "0", lesson)

@@ -133,12 +133,12 @@ def test_verdicts_redo_the_audit_and_those_that_obey_it(tmp_path: Path) -> None:
         ]
         return {name.split(" fold ")[0] for name in left}
 
-    write_table(workspace.verdicts("c1"), said(**{f"_{some}": "unsure"}), rows)
+    write_table(workspace.reviews("c1"), said(**{f"_{some}": "unsure"}), rows)
     assert changed() == set()
-    write_table(workspace.verdicts("c1"), said(**{f"_{some}": "right"}), rows)
+    write_table(workspace.reviews("c1"), said(**{f"_{some}": "right"}), rows)
     assert {"audit c1", "train r2", "predict r2", "stack blend-task1", "submit main"} <= changed()
     assert not {"train c1", "train lexical", "train t3", "folds five"} & changed()
-    workspace.verdicts("c1").unlink()
+    workspace.reviews("c1").unlink()
     assert changed() == set()
 
 
@@ -149,7 +149,7 @@ def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
     examples = pipeline.maker.examples
     train = examples[examples["split"] == "train"]
     verdicts = pd.DataFrame({"example_id": train["example_id"], "verdict": "wrong"}).iloc[::2]
-    write_table(workspace.verdicts("c1"), verdicts, pipeline.card.train)
+    write_table(workspace.reviews("c1"), verdicts, pipeline.card.train)
     flags = apply_reviews(
         pd.DataFrame({"example_id": train["example_id"], "dropped": False, "quality": 0.3}),
         verdicts,
@@ -166,7 +166,7 @@ def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
 
 def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    write_table(workspace.verdicts("c1"), said(_1="wrong"), Pipeline(workspace).card.train)
+    write_table(workspace.reviews("c1"), said(_1="wrong"), Pipeline(workspace).card.train)
     assert len(load_reviews(workspace, "c1", Pipeline(workspace).card.train)) == 1
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)  # the same ids, other rows
     store.save(workspace, examples, products, "test")
@@ -174,5 +174,5 @@ def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:
         CompError, match=r"verdicts\.parquet is out of date.*--verdicts FILE`, or delete the file"
     ):
         Pipeline(workspace).steps()
-    workspace.verdicts("c1").unlink()
+    workspace.reviews("c1").unlink()
     assert Pipeline(workspace).verdicts("c1").empty

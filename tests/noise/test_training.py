@@ -21,14 +21,14 @@ from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 pytestmark = pytest.mark.slow
 
-ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distil_from")
+ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distill_from")
 Taught = tuple[dict[str, np.ndarray], Targets | None]
 
 
 def students(nested: bool) -> dict[str, LexicalRecipe]:
     """A recipe for each action, which takes from `lexical`."""
     end = "-nested" if nested else ""
-    keys = {"nested": nested, "trees": 15}
+    keys = {"nested": nested, "n_estimators": 15}
     return {
         action: LexicalRecipe(name=action + end, **{action: "lexical"}, **keys)
         for action in ACTIONS
@@ -176,7 +176,7 @@ def test_a_dropped_row_is_one_that_the_audit_names(trained: Pipeline) -> None:
 
 
 def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
-    rows, lesson = taught(trained, students(False)["distil_from"], 3)
+    rows, lesson = taught(trained, students(False)["distill_from"], 3)
     assert lesson is not None
     ids = trained.maker.examples["example_id"].iloc[rows["train"]]
     said = (
@@ -188,7 +188,7 @@ def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
     hard = Targets.of_labels("classes", trained.maker.examples.iloc[rows["train"]]).target
     np.testing.assert_allclose(lesson.target, (hard + said) / 2)
     # Nested: a row of fold 1 is taught by the model that left out 1 and 3.
-    rows, lesson = taught(trained, students(True)["distil_from"], 3)
+    rows, lesson = taught(trained, students(True)["distill_from"], 3)
     assert lesson is not None
     of_row = trained.maker.fold_of_training("five")
     for fold in (0, 1, 2, 4):
@@ -247,9 +247,9 @@ def test_an_audit_is_made_from_its_settings(workspace_with: Workspaces) -> None:
 
 
 def test_several_runs_are_audited_together(trained: Pipeline) -> None:
-    audit = trained.audit("lexical+distil_from")
-    execute(trained.workspace, [trained.noise_step("lexical+distil_from")])
-    flags = read_table(trained.workspace.noise("distil_from+lexical"), audit.inputs)
+    audit = trained.audit("lexical+distill_from")
+    execute(trained.workspace, [trained.noise_step("lexical+distill_from")])
+    flags = read_table(trained.workspace.noise("distill_from+lexical"), audit.inputs)
     of_one = read_table(trained.workspace.noise("lexical"), trained.audit("lexical").inputs)
     assert flags["example_id"].tolist() == of_one["example_id"].tolist()
     flagged = flags.loc[flags["rank"].notna(), "example_id"]
@@ -289,15 +289,15 @@ def test_a_lost_card_is_made_again(trained: Pipeline) -> None:
 def test_what_does_not_fit_is_refused_in_one_sentence(workspace_with: Workspaces) -> None:
     lexical = 'model = "lexical"\n'
     workspace = workspace_with(
-        late=lexical + 'scheme = "ten"\ndistil_from = "lexical"',
+        late=lexical + 'scheme = "ten"\ndistill_from = "lexical"',
         apart=lexical + 'scheme = "ten"\nnested = true\nweight_noise_from = "lexical"',
-        mixed=lexical + 'nested = true\ndistil_from = "blend"',
+        mixed=lexical + 'nested = true\ndistill_from = "blend"',
         gains='kind = "gain"\nscheme = "five"\n',
-        pupil=lexical + 'distil_from = "gains"',
+        pupil=lexical + 'distill_from = "gains"',
         twice=lexical + 'drop_noise_from = "lexical+lexical"',
-        self=lexical + 'distil_from = "self"',
+        self=lexical + 'distill_from = "self"',
         chain=lexical + 'nested = true\nweight_noise_from = "deaf"',
-        deaf=lexical + 'distil_from = "lexical"',
+        deaf=lexical + 'distill_from = "lexical"',
     )
     pipeline = Pipeline(workspace)
     for name, sentence in {
@@ -339,7 +339,7 @@ def test_a_run_that_is_not_complete_is_named(workspace_with: Workspaces) -> None
 
 def test_an_ensemble_may_teach_and_be_audited(workspace_with: Workspaces) -> None:
     settings = LEXICAL_ALONE.replace('["lexical"]', '["lexical", "student"]')
-    pipeline = Pipeline(workspace_with(settings, student='kind = "gain"\nscheme = "five"\ndistil_from = "pair"',
+    pipeline = Pipeline(workspace_with(settings, student='kind = "gain"\nscheme = "five"\ndistill_from = "pair"',
                                        pair='model = "ensemble"\nmembers = ["lexical"]'))  # fmt: skip
     plan = pipeline.fold_plan(pipeline.member("student"), 0)
     assert plan.teacher is not None and plan.teacher.run.name == "pair-task2"

@@ -168,7 +168,9 @@ def sources(made: Materials) -> Sources:
 
 def corpus(made: Materials, **keys: Any) -> Corpus:
     """The pairs of a recipe, as runs ask for them."""
-    recipe = EncoderRecipe(name="x", features=("brand", "char3"), **{"max_length": 48} | keys)
+    recipe = EncoderRecipe(
+        name="x", features=("brand", "char_trigrams"), **{"max_length": 48} | keys
+    )
     folders = sources(made)
     return Corpus.make(
         recipe, folders, made.examples, made.products, stored=made.stored(folders, units=True)
@@ -226,7 +228,7 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ta
         {"architecture": "mixture-of-experts"},
         {"query_context": True, "rebalance": True},
     ):
-        recipe = EncoderRecipe(name="x", features=("brand", "char3"), max_length=24, **keys)  # type: ignore[arg-type]
+        recipe = EncoderRecipe(name="x", features=("brand", "char_trigrams"), max_length=24, **keys)  # type: ignore[arg-type]
         tables = (recipe, folders, made.examples, made.products)
         new, stored = (
             Corpus.make(*tables).pairs,

@@ -9,7 +9,7 @@ import pytest
 from competition.core.json_files import write_json, write_manifest
 from competition.core.locks import HOST
 from competition.core.parquet import write_table
-from competition.core.workspace import ALL, Workspace
+from competition.core.workspace import ALL_ROWS, Workspace
 from competition.training.checkpoint_index import FORMAT
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace
 
@@ -40,7 +40,7 @@ def space(tmp_path: Path) -> Workspace:
     space = Workspace.open(tmp_path)
     table(space.oof_fold("c1", 0), "fold")
     table(space.pair("c1", (0, 3)), "pair")
-    folder(space.model("c1", ALL), "all")
+    folder(space.model("c1", ALL_ROWS), "all")
     folder(space.encoder("pretrained"), "encoder")
     for part, inputs in (("fold-0", "fold"), ("fold-0-3", "pair"), ("fold-all", "all")):
         checkpoint(space, "c1", part, inputs)
@@ -66,7 +66,7 @@ def test_checkpoints_of_what_is_missing_damaged_or_made_from_something_else_stay
 ) -> None:
     space.oof_fold("c1", 0).unlink()  # missing
     table(space.pair("c1", (0, 3)), "older settings")
-    (space.model("c1", ALL) / "weights").write_bytes(b"weightz")
+    (space.model("c1", ALL_ROWS) / "weights").write_bytes(b"weightz")
     (space.encoder("pretrained") / "weights").unlink()
     kept = sorted(space.unfinished.rglob("*"))
     assert comp("clean", "-w", space.root).output.splitlines() == [

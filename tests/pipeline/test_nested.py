@@ -76,7 +76,9 @@ def test_only_nested_ensembles_ask_for_nested_models(nested: Pipeline) -> None:
 def test_a_changed_member_makes_its_nested_models_stale(tmp_path: Path) -> None:
     plain = Pipeline(make_workspace(tmp_path / "1", settings=SETTINGS))
     changed = Pipeline(
-        make_workspace(tmp_path / "2", settings=SETTINGS.replace("trees = 20", "trees = 21"))
+        make_workspace(
+            tmp_path / "2", settings=SETTINGS.replace("n_estimators = 20", "n_estimators = 21")
+        )
     )
     one, other = ([plan.inputs for plan in each.pair_plans("lexical")] for each in (plain, changed))
     assert len(set(one)) == 10 and not set(one) & set(other)
@@ -120,7 +122,7 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
     }
     assert f"{measured['blend-task1', 'task1']:+}" in deep["blend-task1"].message
     after = files(nested.workspace)
-    assert after.pop(str(nested.workspace.flattery)) and after == before
+    assert after.pop(str(nested.workspace.optimism)) and after == before
 
 
 def files(workspace: Workspace) -> dict[str, int]:

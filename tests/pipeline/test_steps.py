@@ -212,7 +212,10 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
     last = examples[examples["split"] == "test"].tail(1)
     store.save(workspace, examples.drop(last.index), products, "test")
     after = Pipeline(workspace).run("late")
-    assert after.held_out == before.held_out and after.complete != before.complete
+    assert (
+        after.held_out_fingerprint == before.held_out_fingerprint
+        and after.fingerprint != before.fingerprint
+    )
 
 
 def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -233,9 +236,10 @@ def test_a_workspace_without_an_audit_trains_what_it_names(tmp_path: Path) -> No
 def test_recipes_need_what_their_features_read(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     (workspace.root / "recipes").mkdir()
-    keys = {"plain": "", "names": "features = ['brand']", "drawn": "features = ['char3']"}
+    keys = {"plain": "", "names": "features = ['brand']", "drawn": "features = ['char_trigrams']"}
     keys |= {
-        start: f"features = ['char3']\nchar3_init = '{start}'" for start in ("word2vec", "frozen")
+        start: f"features = ['char_trigrams']\nchar_trigrams_init = '{start}'"
+        for start in ("word2vec", "frozen")
     }
     for name, text in keys.items():
         (workspace.root / "recipes" / f"{name}.toml").write_text(text)
@@ -252,7 +256,7 @@ def test_recipes_need_what_their_features_read(tmp_path: Path) -> None:
     assert (
         names.index("encoder tiny")
         < names.index("vocabulary")
-        < names.index("char3")
+        < names.index("char_trigrams")
         < names.index("train frozen fold 0")
     )
 
@@ -291,14 +295,14 @@ def test_recipes_beside_the_files_go_before_them_and_are_not_wanted(tmp_path: Pa
 
 def test_another_name_for_the_same_keys_is_made_from_the_same(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    added = {name: EncoderRecipe(name=name, about=name) for name in ("one", "two")} | {
+    added = {name: EncoderRecipe(name=name, description=name) for name in ("one", "two")} | {
         "other": EncoderRecipe(name="other", ema=0.5)
     }
     pipeline = Pipeline(workspace, added)
     assert (
-        pipeline.run("one").complete
-        == pipeline.run("two").complete
-        != pipeline.run("other").complete
+        pipeline.run("one").fingerprint
+        == pipeline.run("two").fingerprint
+        != pipeline.run("other").fingerprint
     )
 
 
@@ -309,7 +313,7 @@ def test_an_encoder_counts_by_its_content_not_by_its_path(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(text)
         workspace.settings_file.write_text(f'{QUICK}encoder = "{tmp_path / name}"\n')
-        runs.append(Pipeline(workspace).run("c1").complete)
+        runs.append(Pipeline(workspace).run("c1").fingerprint)
     assert runs[0] == runs[1] != runs[2]
 
 
@@ -372,7 +376,7 @@ def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> 
     pipeline = Pipeline(workspace)
     names = {}
     for encoder in ("pretrained", "colors", "words"):
-        for features in ((), ("country", "char3"), ("brand",), ("brand", "color")):
+        for features in ((), ("country", "char_trigrams"), ("brand",), ("brand", "color")):
             found = pipeline.sources(
                 EncoderRecipe(name="x", encoder=encoder, features=features)
             ).names
@@ -514,13 +518,19 @@ def test_a_changed_pre_training_redoes_what_starts_from_it(
     )
     new = Pipeline(workspace)
     assert (new.encoder_inputs("pretrained") != old.encoder_inputs("pretrained")) == stale
-    assert (new.run("mine").complete != old.run("mine").complete) == stale
-    assert new.run("other").complete == old.run("other").complete
-    assert old.run("mine").complete != old.run("other").complete  # though both have the same keys
+    assert (new.run("mine").fingerprint != old.run("mine").fingerprint) == stale
+    assert new.run("other").fingerprint == old.run("other").fingerprint
+    assert (
+        old.run("mine").fingerprint != old.run("other").fingerprint
+    )  # though both have the same keys
 
 
 def test_descriptions_and_names_of_a_pre_training_redo_nothing(tmp_path: Path) -> None:
-    texts = {"one": "", "two": 'about = "the same"\ntoken_budget = 7\n', "three": "seed = 7\n"}
+    texts = {
+        "one": "",
+        "two": 'description = "the same"\ntoken_budget = 7\n',
+        "three": "seed = 7\n",
+    }
     pipeline = Pipeline(
         with_recipes(
             tmp_path / "w",

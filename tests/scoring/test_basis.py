@@ -21,7 +21,7 @@ from competition.data import store, synthetic
 from competition.data.folds import make_folds
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
-from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe
+from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe_basis
 from competition.scoring.tasks import LABELS
 
 # --- by recipes
@@ -44,12 +44,12 @@ def load(run: str) -> RunRecipe:
         ({"drop_noise_from": "plain"}, ["the audit of plain"]),
         ({"weight_noise_from": "plain+best"}, ["the audit of plain+best"]),
         ({"relabel_noise_from": "plain"}, ["the audit of plain"]),
-        ({"distil_from": "plain"}, ["its teacher plain"]),
+        ({"distill_from": "plain"}, ["its teacher plain"]),
         (
-            {"drop_noise_from": "plain", "distil_from": "blend"},
+            {"drop_noise_from": "plain", "distill_from": "blend"},
             ["the audit of plain", "its teacher blend"],
         ),
-        ({"drop_noise_from": "plain", "distil_from": "plain", "nested": True}, []),
+        ({"drop_noise_from": "plain", "distill_from": "plain", "nested": True}, []),
         (
             {"drop_noise_from": "plain+best", "nested": True},
             ["the choice of the best epoch of best"],
@@ -110,8 +110,8 @@ def test_decisions_are_of_classes_alone() -> None:
 
 
 def test_a_basis_in_words() -> None:
-    assert describe(()) == HELD_OUT == "held-out"
-    assert describe(["a", "b"]) == "approximate: labels reached it through a and b"
+    assert describe_basis(()) == HELD_OUT == "held-out"
+    assert describe_basis(["a", "b"]) == "approximate: labels reached it through a and b"
 
 
 # --- by experiment
@@ -127,16 +127,16 @@ ensembles = []
 [submission]
 task2 = "lexical"
 """
-_TREES: dict[str, object] = {"trees": 8, "min_rows_per_leaf": 10}
+_TREES: dict[str, object] = {"n_estimators": 8, "min_data_in_leaf": 10}
 MEMBERS: dict[str, dict[str, object]] = {
     "plain": {},
-    "wide": {"leaves": 31, "trees": 16},
+    "wide": {"num_leaves": 31, "n_estimators": 16},
     "dropped": {"drop_noise_from": "plain"},
     "weighted": {"weight_noise_from": "plain"},
     "relabelled": {"relabel_noise_from": "plain"},
-    "distilled": {"distil_from": "plain", "distilled": 0.9},
+    "distilled": {"distill_from": "plain", "distill_weight": 0.9},
     "nested-dropped": {"drop_noise_from": "plain", "nested": True},
-    "nested-distilled": {"distil_from": "plain", "distilled": 0.9, "nested": True},
+    "nested-distilled": {"distill_from": "plain", "distill_weight": 0.9, "nested": True},
 }
 _SMALL: dict[str, object] = {"max_length": 16, "epochs": 2, "learning_rate": 1e-2, "warmup": 0.0}
 ENCODERS: dict[str, dict[str, object]] = {"last-epoch": {}, "best-epoch": {"weights": "best"}}
@@ -144,10 +144,15 @@ ENSEMBLES: dict[str, dict[str, object]] = {
     "average": {"method": "paper"},
     "average-of-dropped": {"method": "paper", "members": ("plain", "dropped")},
     "greedy": {"method": "greedy", "selections": 10, "bags": 2},
-    "stacked": {"method": "lightgbm", "trees": 10, "min_rows_per_leaf": 10},
-    "mixed": {"method": "mixed", "trees": 10, "min_rows_per_leaf": 10},
-    "nested-mixed": {"method": "mixed", "trees": 10, "min_rows_per_leaf": 10, "nested": True},
-    "nested-stacked": {"method": "lightgbm", "trees": 10, "min_rows_per_leaf": 10, "nested": True},
+    "stacked": {"method": "lightgbm", "n_estimators": 10, "min_data_in_leaf": 10},
+    "mixed": {"method": "mixed", "n_estimators": 10, "min_data_in_leaf": 10},
+    "nested-mixed": {"method": "mixed", "n_estimators": 10, "min_data_in_leaf": 10, "nested": True},
+    "nested-stacked": {
+        "method": "lightgbm",
+        "n_estimators": 10,
+        "min_data_in_leaf": 10,
+        "nested": True,
+    },
     "decided": {"method": "paper", "can": True, "thresholds": "macro-F1"},
     "nested-decided": {"method": "paper", "can": True, "thresholds": "macro-F1", "nested": True},
 }

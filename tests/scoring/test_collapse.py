@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.scoring.collapse import FEWEST, LEAST, Spread, constant_folds
+from competition.scoring.collapse import MIN_DEVIATION, MIN_ROWS, Spread, constant_folds
 
 
 def rows(queries: int, products: int) -> pd.DataFrame:
@@ -47,7 +47,8 @@ def test_the_output_that_spreads_most_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "fault"), [([0.5, 0.5], "the text: over 20 rows"), ([0.5, 0.5 + LEAST], "the text")]
+    ("values", "fault"),
+    [([0.5, 0.5], "the text: over 20 rows"), ([0.5, 0.5 + MIN_DEVIATION], "the text")],
 )
 def test_a_model_that_says_the_same_of_every_row(values: list[float], fault: str) -> None:
     found = Spread.of(outputs(values * 10), rows(10, 2)).fault
@@ -67,18 +68,18 @@ def test_a_model_that_reads_the_query_alone() -> None:
 
 
 def test_few_rows_and_equal_texts_say_nothing() -> None:
-    few = FEWEST - 1
+    few = MIN_ROWS - 1
     assert Spread.of(outputs([0.5] * few), rows(1, few)).fault is None
-    same = rows(1, 2 * FEWEST).assign(product_id="the same")
-    assert Spread.of(outputs([0.5] * 2 * FEWEST), same) == Spread(1, None, None)
+    same = rows(1, 2 * MIN_ROWS).assign(product_id="the same")
+    assert Spread.of(outputs([0.5] * 2 * MIN_ROWS), same) == Spread(1, None, None)
 
 
 def test_each_fold_is_looked_at_by_itself() -> None:
-    n = 2 * FEWEST
-    said = outputs([0.5] * FEWEST + [0.1, 0.9] * (FEWEST // 2))
-    folds = [(0, said[:FEWEST]), (3, said[FEWEST:])]
+    n = 2 * MIN_ROWS
+    said = outputs([0.5] * MIN_ROWS + [0.1, 0.9] * (MIN_ROWS // 2))
+    folds = [(0, said[:MIN_ROWS]), (3, said[MIN_ROWS:])]
     found = list(constant_folds("c1", "gain", folds, rows(n // 2, 2)))
     assert found == [
-        f"c1, fold 0: outputs do not depend on the text: over {FEWEST} rows they deviate by 0."
+        f"c1, fold 0: outputs do not depend on the text: over {MIN_ROWS} rows they deviate by 0."
     ]
     assert not list(constant_folds("blend-task1", "score", folds, rows(n // 2, 2)))

@@ -25,8 +25,8 @@ def space(tmp_path: Path) -> Workspace:
     """A workspace with a log of two submissions, one of which was written twice."""
     (tmp_path / "competition.toml").write_text("")
     space = Workspace.open(tmp_path)
-    leaderboard.append(space, LINES)
-    leaderboard.append(space, LINES[:1])
+    leaderboard.append_lines(space, LINES)
+    leaderboard.append_lines(space, LINES[:1])
     return space
 
 
@@ -65,7 +65,7 @@ def test_what_is_usual_fits_into_100_columns(space: Workspace) -> None:
 
 def test_a_later_submission_keeps_the_answers(space: Workspace) -> None:
     comp("leaderboard", "add", "c1-task2", "--public", "0.61", "-w", space.root)
-    leaderboard.append(space, LINES[:1])
+    leaderboard.append_lines(space, LINES[:1])
     log = pd.read_csv(space.leaderboard)
     assert len(log) == 5 and log["public"].tolist()[2] == 0.61
 
@@ -128,7 +128,7 @@ def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
         "leaderboard", "add", "main", "--task", "task2", "--public", "0.5", "-w", space.root
     )
     assert result.exit_code == 0, result.stderr
-    leaderboard.append(space, LINES[:1])
+    leaderboard.append_lines(space, LINES[:1])
     content = space.leaderboard.read_bytes()
     assert content.startswith(b"\xef\xbb\xbftime;submission;note;") and content.count(
         b"\r\n"

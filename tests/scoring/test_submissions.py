@@ -11,7 +11,7 @@ import pytest
 from competition.core.errors import CompError
 from competition.core.workspace import Workspace
 from competition.data import store
-from competition.scoring.evaluation import estimates
+from competition.scoring.evaluation import estimate_metrics
 from competition.scoring.submissions import check_answer, grade, make_answer, read_answer, to_csv
 from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
 from tests.conftest import comp, make_workspace, refused
@@ -82,7 +82,7 @@ def read(task: str, text: str) -> pd.DataFrame:
 def score(task: str, text: str, examples: pd.DataFrame, protocol: str = "paper") -> float:
     """The task's metric over all queries."""
     counts = grade(read(task, text), TASKS[task], examples, protocol)
-    return next(iter(estimates(counts, ("all",)).values()))["all"].value
+    return next(iter(estimate_metrics(counts, ("all",)).values()))["all"].value
 
 
 # --- writing
@@ -372,7 +372,7 @@ def test_a_file_that_never_predicts_some_class_is_valid(by_hand: Workspace, tmp_
         ),
         (
             ("score", "--task", "task1", "--protocol", "released"),
-            ("'released'", "did you mean 'released-script'"),
+            ("'released'", "did you mean 'official_script'"),
         ),
     ],
 )
@@ -397,7 +397,7 @@ def discounted(*gains: float) -> float:
 
 @pytest.mark.parametrize("protocol", GAINS)
 def test_a_ranking_by_hand(protocol: str) -> None:
-    s, c = {"paper": (0.1, 0.01), "released-script": (0.01, 0.1)}[protocol]
+    s, c = {"paper": (0.1, 0.01), "official_script": (0.01, 0.1)}[protocol]
     examples = small("ESCISE", "111122")
     text = "query_id,product_id\n2,e\n1,b\n2,f\n1,c\n1,a\n1,d\n"
     ideal = discounted(1.0, max(s, c), min(s, c), 0.0)
@@ -410,7 +410,7 @@ def test_the_released_script_scores_a_query_without_gain_zero() -> None:
     text = "query_id,product_id\n1,a\n1,b\n2,c\n2,d\n"
     assert score("task1", text, examples) == 1.0
     assert grade(read("task1", text), TASKS["task1"], examples).ungraded == 1
-    assert score("task1", text, examples, "released-script") == pytest.approx((1.0 + 0.0) / 2)
+    assert score("task1", text, examples, "official_script") == pytest.approx((1.0 + 0.0) / 2)
 
 
 def test_products_without_a_judgement_are_dropped_before_ranking() -> None:
@@ -466,7 +466,9 @@ def test_labels_by_hand() -> None:
     assert score("task2", text, examples) == pytest.approx(3 / 4)
     # exact: 1 right of 1 said and 2 true; irrelevant: 1 right of 2 said and 1 true; substitute: 1
     # of 1 and 1.
-    macro = estimates(grade(read("task2", text), TASKS["task2"], examples))["macro-F1"]["all"].value
+    macro = estimate_metrics(grade(read("task2", text), TASKS["task2"], examples))["macro-F1"][
+        "all"
+    ].value
     assert macro == pytest.approx((2 * 1 / (1 + 2) + 2 * 1 / (2 + 1) + 2 * 1 / (1 + 1)) / 3)
 
 
@@ -482,10 +484,10 @@ def test_the_order_of_rows_is_no_answer_in_classification(
             TASKS[task].answer: rng.choice(TASKS[task].classes, len(test)),
         }
     )
-    straight = estimates(grade(answer, TASKS[task], examples))
+    straight = estimate_metrics(grade(answer, TASKS[task], examples))
     for seed in range(3):
         assert (
-            estimates(grade(answer.sample(frac=1, random_state=seed), TASKS[task], examples))
+            estimate_metrics(grade(answer.sample(frac=1, random_state=seed), TASKS[task], examples))
             == straight
         )
 
@@ -499,10 +501,10 @@ def test_the_order_of_queries_is_no_answer_in_ranking(examples: pd.DataFrame) ->
             for _, rows in sorted(other.groupby("query_id"), reverse=True, key=lambda pair: pair[0])
         ]
     )
-    assert estimates(grade(moved, TASKS["task1"], examples)) == estimates(
+    assert estimate_metrics(grade(moved, TASKS["task1"], examples)) == estimate_metrics(
         grade(other, TASKS["task1"], examples)
     )
-    assert estimates(grade(other, TASKS["task1"], examples)) != estimates(
+    assert estimate_metrics(grade(other, TASKS["task1"], examples)) != estimate_metrics(
         grade(answer, TASKS["task1"], examples)
     )
 

@@ -4,7 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.scoring.tasks import KINDS, LABELS, TASKS, answers, expected_gain, target, truth
+from competition.scoring.tasks import (
+    KINDS,
+    LABELS,
+    TASKS,
+    answers,
+    expected_gain,
+    numeric_target,
+    truth,
+)
 
 OUTPUTS = pd.DataFrame(
     {
@@ -47,7 +55,7 @@ def test_targets_and_truth() -> None:
             "substitute": pd.array([False, False, True], "boolean"),
         }
     )
-    np.testing.assert_array_equal(target("classes", examples), [0, 3, np.nan])
-    np.testing.assert_array_equal(target("gain", examples), [1.0, 0.0, np.nan])
-    np.testing.assert_array_equal(target("substitute", examples), [0, 0, 1])
+    np.testing.assert_array_equal(numeric_target("classes", examples), [0, 3, np.nan])
+    np.testing.assert_array_equal(numeric_target("gain", examples), [1.0, 0.0, np.nan])
+    np.testing.assert_array_equal(numeric_target("substitute", examples), [0, 0, 1])
     assert truth(TASKS["task2"], examples).tolist() == [0, 3, -1]

@@ -35,7 +35,7 @@ scheme = "five"
 max_length = 16
 epochs = 1
 batch_size = 64
-trees = 3
+n_estimators = 3
 adversary = "none"
 r_drop = 0.0
 """

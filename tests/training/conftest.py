@@ -29,7 +29,7 @@ from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
 from competition.training.pretraining_gradients import PretrainingGradients
 
-FEATURES = ("brand", "color", "country", "char3")
+FEATURES = ("brand", "color", "country", "char_trigrams")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
 IN_PIECES = 100  # tokens: every batch is
 

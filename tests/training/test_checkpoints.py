@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from competition.config.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.core.errors import CompError
 from competition.core.signals import Interrupted, critical_section, install_handlers, pending
 from competition.models.encoder.inputs import Inputs
@@ -277,17 +277,17 @@ def test_a_sound_checkpoint_is_gone_on_from_where_the_newest_is_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     number = Number()
-    checkpoints = Checkpoints(tmp_path, "inputs", Optimised(), {"number": number})
+    checkpoints = Checkpoints(tmp_path, "inputs", TrainingKeys(), {"number": number})
     for number.value in (1, 2):
         checkpoints.save(number.value)
     half = tmp_path / "step-00000002" / "state.safetensors"
     half.write_bytes(half.read_bytes()[:10])
     assert (
-        Checkpoints(tmp_path, "inputs", Optimised(), {"number": number}).restore()
+        Checkpoints(tmp_path, "inputs", TrainingKeys(), {"number": number}).restore()
         and number.value == 1
     )
     assert "step-00000002 is ignored" in capsys.readouterr().err
-    assert not Checkpoints(tmp_path, "other inputs", Optimised(), {"number": number}).restore()
+    assert not Checkpoints(tmp_path, "other inputs", TrainingKeys(), {"number": number}).restore()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 2 and all(
         "made from other rows, recipes or settings" in line for line in said
@@ -435,7 +435,7 @@ def test_the_clock_and_the_steps_decide_when_to_save(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    asked = Optimised(checkpoint_minutes=2, checkpoint_steps=5)
+    asked = TrainingKeys(checkpoint_minutes=2, checkpoint_steps=5)
     saved = Checkpoints(tmp_path / "c", "inputs", asked, {"number": Number()})
     assert [step for step in range(1, 11) if saved.due(step)] == [5, 10]
     now[0] = 119.0
@@ -448,7 +448,7 @@ def test_the_clock_and_the_steps_decide_when_to_save(
 
 def test_the_last_two_are_kept_and_the_newest_is_gone_on_from(tmp_path: Path) -> None:
     number = Number()
-    checkpoints = Checkpoints(tmp_path / "c", "inputs", Optimised(), {"number": number})
+    checkpoints = Checkpoints(tmp_path / "c", "inputs", TrainingKeys(), {"number": number})
     assert not checkpoints.restore()
     for step in (9, 10, 100):
         number.value = step
@@ -459,6 +459,6 @@ def test_the_last_two_are_kept_and_the_newest_is_gone_on_from(tmp_path: Path) ->
     ]
     again = Number()
     assert (
-        Checkpoints(tmp_path / "c", "inputs", Optimised(), {"number": again}).restore()
+        Checkpoints(tmp_path / "c", "inputs", TrainingKeys(), {"number": again}).restore()
         and again.value == 100
     )

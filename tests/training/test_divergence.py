@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from competition.config.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.scoring import collapse
 from competition.training import finetune
 from competition.training.batches import Rows
@@ -62,7 +62,7 @@ def lost_at(step: int) -> Iterator[None]:
 
 
 def test_a_loss_is_looked_at_when_the_next_step_has_begun() -> None:
-    watch = LossWatch("c1 fold 0", Optimised(learning_rate=1e-2, warmup=0.1), steps=40)
+    watch = LossWatch("c1 fold 0", TrainingKeys(learning_rate=1e-2, warmup=0.1), steps=40)
     watch.see(1, torch.tensor(1.5), 1e-3)
     watch.see(2, torch.tensor(torch.inf), 2e-3)
     with pytest.raises(Diverged) as caught:

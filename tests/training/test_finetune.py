@@ -83,7 +83,7 @@ def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path:
     sample = corpus.sample(asked, ROWS[:12], ROWS[12:], Targets(target, weight))
     assert sample.mean_target(4).tolist() == pytest.approx([5 / 13, 6 / 13, 1 / 13, 1 / 13])
     _, (held_out, _) = run(bench, asked, tmp_path)
-    labels = tasks.target("classes", bench.examples.iloc[:12]).astype(int)
+    labels = tasks.numeric_target("classes", bench.examples.iloc[:12]).astype(int)
     shares = np.bincount(labels, minlength=4) / 12
     assert np.abs(held_out.iloc[:, 1:].mean().to_numpy() - shares).max() < 0.1
     _, (uniform, _) = run(
@@ -164,7 +164,7 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
     }
     assert set(augmented.examples["locale"].iloc[added]) == set(ADDED)
     assert sample.weight.tolist() == [1.0] * len(train) + [0.3] * len(added)
-    of_source = tasks.target(kind, wide.examples.iloc[augmented.source[sample.rows]])
+    of_source = tasks.numeric_target(kind, wide.examples.iloc[augmented.source[sample.rows]])
     assert sample.target.tolist() == of_source.tolist() and not np.isnan(of_source).any()
 
 

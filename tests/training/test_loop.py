@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from competition.config.recipe import EncoderRecipe, Optimised
+from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.core.console import progress
 from competition.data.pairs import Pairs
 from competition.models.encoder.inputs import Inputs
@@ -115,7 +115,7 @@ class Pull:
 def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
     model, made, evaluated = torch.nn.Linear(1, 1, bias=False), [], []
     torch.nn.init.constant_(model.weight, 1.0)
-    asked = Optimised(
+    asked = TrainingKeys(
         epochs=2, batch_size=3, learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1.0
     )
 
@@ -273,7 +273,7 @@ def test_norms_behind_the_last_layer_learn_by_its_rate() -> None:
     model.encoder.tokens = torch.nn.Embedding(2, 2)
     model.encoder.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
     model.encoder.final_norm = torch.nn.LayerNorm(2)
-    rates = learning_rates(model, Optimised(learning_rate=1.0, layer_decay=0.1))
+    rates = learning_rates(model, TrainingKeys(learning_rate=1.0, layer_decay=0.1))
     assert {name.split(".", 1)[1]: rate for name, rate in rates.items() if name.endswith("weight")} == {
         "tokens.weight": 0.1**2, "layers.0.weight": 0.1, "layers.1.weight": 1.0, "final_norm.weight": 1.0
     }  # fmt: skip

@@ -16,7 +16,7 @@ from competition.core.console import progress
 from competition.data import synthetic
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import target
+from competition.scoring.tasks import numeric_target
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
@@ -69,7 +69,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
     found, path = {}, Path(out)
     for name, keys in (SHARDED if layout == "sharded" else WHOLE).items():
         recipe = EncoderRecipe(
-            name=name, features=("brand", "char3"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
+            name=name, features=("brand", "char_trigrams"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
             dropout=0.0, token_budget=100, **METHODS[name], **keys,
         )  # fmt: skip
         sources = Sources(Path(encoder), Path(vocabulary))
@@ -79,7 +79,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         rows = np.arange(50)
-        sample = Sample(corpus.pairs, rows, target("classes", examples)[rows], np.ones(50))
+        sample = Sample(corpus.pairs, rows, numeric_target("classes", examples)[rows], np.ones(50))
         kept: list[RelevanceModel] = []
         held: list[int] = []
         handle = register_optimizer_step_post_hook(partial(_count, held))

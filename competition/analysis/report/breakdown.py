@@ -63,7 +63,7 @@ def _scores(counts: Counts, part: pd.Series) -> Iterator[tuple[str, evaluation.E
     grouped = replace(counts, groups=members)
     for name, chosen in members.items():
         if chosen.any():
-            yield name, evaluation.score(grouped, name)
+            yield name, evaluation.estimate_score(grouped, name)
 
 
 def _named(values: pd.Series, names: list[str]) -> pd.Series:

@@ -88,12 +88,12 @@ class Evidence:
     @cache  # noqa: B019
     def baseline(self, task: Task) -> tuple[str, Counts]:
         """What costs nothing."""
-        return evaluation.count_baseline(task, self.rows(task))
+        return evaluation.count_trivial_baseline(task, self.rows(task))
 
     @cache  # noqa: B019
     def group(self, task: Task) -> str:
         """The group of queries by which runs are told apart, see `evaluation.leading`."""
-        return evaluation.leading(self.baseline(task)[1])
+        return evaluation.leading_group(self.baseline(task)[1])
 
     def lines(
         self, task: Task, group: str | None = None, split: str = "out-of-fold"

@@ -21,7 +21,7 @@ from competition.analysis.report.blocks import (
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.logs import TrainingPass, last_passes, read_lines, training_cost
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
-from competition.scoring.leaderboard import expected, minute, read_log
+from competition.scoring.leaderboard import format_minute, logged_estimate, read_log
 from competition.scoring.tasks import TASKS
 
 
@@ -173,9 +173,9 @@ def _answered(task: str, lines: pd.DataFrame) -> Figure:
 
 def _line(line: Any) -> list[ReportCell]:
     """A line of the log as `comp leaderboard` says it."""
-    own = expected(line["out_of_fold"], line["low"], line["high"])
+    own = logged_estimate(line["out_of_fold"], line["low"], line["high"])
     return [
-        text(minute(line["time"])),
+        text(format_minute(line["time"])),
         *map(text, (line["submission"], line["task"], line["run"])),
         text(line["basis"]),
         *(number(line[name], ".4f") for name in ("can_move", "full_depth")),

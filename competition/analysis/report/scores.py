@@ -26,7 +26,7 @@ from competition.analysis.report.breakdown import baseline_breakdown, breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.core.errors import pluralize
 from competition.scoring import evaluation
-from competition.scoring.basis import HELD_OUT, describe
+from competition.scoring.basis import HELD_OUT, describe_basis
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import Task
 
@@ -92,7 +92,7 @@ def how_scored(line: Any) -> str:
     paths = [path for path in line["label_paths"].split("; ") if path]
     flatters = estimate_of(line, "flatters")
     measured = "" if math.isnan(flatters.value) else f"; it flatters by {flatters:+}"
-    return describe(paths) + measured
+    return describe_basis(paths) + measured
 
 
 def _run(name: str) -> ReportCell:
@@ -120,7 +120,7 @@ def tied_with_best(evidence: Evidence, task: Task) -> list[str]:
     counts, group = evidence.counts(task), evidence.group(task)
     best, *others = counts
     differences = {
-        name: evaluation.difference(counts[name], counts[best], group) for name in others
+        name: evaluation.estimate_difference(counts[name], counts[best], group) for name in others
     }
     return [name for name, found in differences.items() if not found.differs]
 
@@ -143,7 +143,7 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
     counts, group = evidence.counts(task), evidence.group(task)
     names = list(counts)
     found = {
-        (one, other): evaluation.difference(counts[one], counts[other], group)
+        (one, other): evaluation.estimate_difference(counts[one], counts[other], group)
         for i, one in enumerate(names)
         for other in names[i + 1 :]
     }

@@ -69,7 +69,7 @@ def _audit(evidence: Evidence, name: str) -> list[Block]:
         _noise_matrix(card),
         _worst_rows(evidence, flags),
     ]
-    page = evidence.workspace.inspection(plan.name)
+    page = evidence.workspace.review_page(plan.name)
     if page.is_file():
         blocks.append(
             Note(f"reports/{page.name} has more rows, with their text, and takes verdicts.")

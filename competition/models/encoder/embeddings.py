@@ -29,7 +29,7 @@ _NAMES_FILE = (
 
 
 class FeatureEmbeddings(nn.Module):
-    """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char3."""
+    """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char_trigrams."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class FeatureEmbeddings(nn.Module):
         self.tables = nn.ModuleDict(tables)
         self.width = sum(table.embedding_dim for table in tables.values())
         self.grams: nn.EmbeddingBag | None = None
-        if "char3" in names:
+        if "char_trigrams" in names:
             # One table for all units, so that a gram of a query and of a product start as the same
             # vector.
             start = nn.init.normal_(
@@ -63,7 +63,7 @@ class FeatureEmbeddings(nn.Module):
 
     def init_grams(self, vectors: Path, freeze: bool) -> None:
         """Put word2vec's vectors into the 3-gram table, and keep them there if `freeze`."""
-        assert self.grams is not None  # only recipes with char3 have vectors
+        assert self.grams is not None  # only recipes with char_trigrams have vectors
         with torch.no_grad():
             self.grams.weight.copy_(torch.from_numpy(load_vectors(vectors)))
         self.grams.weight.requires_grad_(not freeze)

@@ -79,7 +79,7 @@ class RelevanceModel(nn.Module):
         if features is not None and sources.names is not None:
             features.init_names(load_names(sources.names))
         if features is not None and sources.vectors is not None:
-            features.init_grams(sources.vectors, freeze=recipe.char3_init == "frozen")
+            features.init_grams(sources.vectors, freeze=recipe.char_trigrams_init == "frozen")
         return model
 
     @torch.no_grad()

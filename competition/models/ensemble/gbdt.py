@@ -135,9 +135,9 @@ def fit_trees(
         booster.add_valid(part, str(i))
     score = _own_ndcg(dict(zip(parts, watched, strict=True)), rows) if ranks else None
     curves: list[list[float]] = [[] for _ in watched]  # lower is better
-    for tree in range(1, recipe.trees + 1):
+    for tree in range(1, recipe.n_estimators + 1):
         finished = booster.update()
-        if tree % _EVERY and tree < recipe.trees and not finished:
+        if tree % _EVERY and tree < recipe.n_estimators and not finished:
             continue
         for curve, found in zip(curves, booster.eval_valid(score), strict=True):
             # A curve that has stalled ends there: how long others go on depends on labels that it
@@ -166,9 +166,9 @@ def _parameters(
     recipe: EnsembleRecipe, classes: int, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
 ) -> dict[str, object]:
     common = TREE_DEFAULTS | {
-        "learning_rate": recipe.shrinkage,
-        "num_leaves": recipe.leaves,
-        "min_data_in_leaf": recipe.min_rows_per_leaf,
+        "learning_rate": recipe.learning_rate,
+        "num_leaves": recipe.num_leaves,
+        "min_data_in_leaf": recipe.min_data_in_leaf,
         "bagging_fraction": min(0.8, ROWS_PER_TREE / len(learn)),
         "seed": derive_seed(seed, "trees"),
     }

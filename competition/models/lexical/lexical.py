@@ -11,7 +11,7 @@ from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import Progress
 from competition.core.json_files import write_manifest
 from competition.data.targets import Targets
-from competition.scoring.tasks import KINDS, LABELS, target
+from competition.scoring.tasks import KINDS, LABELS, numeric_target
 
 # Of all trees here: each is grown on a part of rows and features, which suits few rows and many
 # related features.
@@ -39,7 +39,7 @@ def train_lexical(
     LightGBM takes one class per row, so a row that teaches several by `lesson` is there once for
     each of them, of a weight that is its share. `work` counts trees.
     """
-    y, weight, copies = target(recipe.kind, rows), None, np.arange(len(rows))
+    y, weight, copies = numeric_target(recipe.kind, rows), None, np.arange(len(rows))
     if lesson is not None:
         copies, classes = np.nonzero(lesson.target)
         y, weight = (
@@ -52,13 +52,13 @@ def train_lexical(
     parameters = TREE_DEFAULTS | {
         "objective": "multiclass",
         "num_class": len(LABELS),
-        "learning_rate": recipe.shrinkage,
-        "num_leaves": recipe.leaves,
-        "min_data_in_leaf": round(recipe.min_rows_per_leaf * per_row),
+        "learning_rate": recipe.learning_rate,
+        "num_leaves": recipe.num_leaves,
+        "min_data_in_leaf": round(recipe.min_data_in_leaf * per_row),
         "seed": recipe.fold_seed(recipe.seed, fold),
     }
     callbacks = [lambda _: work.advance(1)] if work is not None else []
-    return lgb.train(parameters, data, num_boost_round=recipe.trees, callbacks=callbacks)
+    return lgb.train(parameters, data, num_boost_round=recipe.n_estimators, callbacks=callbacks)
 
 
 def predict_lexical(

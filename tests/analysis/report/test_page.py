@@ -14,7 +14,7 @@ from competition.analysis.report.reliability import confusion_matrix
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
-from competition.scoring.evaluation import DEEP, ENOUGH_DEEP
+from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import LABELS, LOCALES, TASKS, answers, truth
 from tests.analysis.report.conftest import report_of
@@ -63,7 +63,7 @@ def test_every_section_is_there(sections: Sections) -> None:
 def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections: Sections) -> None:
     scores = pd.read_csv(finished.scores)
     told = (scores["group"] != DEEP) | (
-        scores["queries"] >= ENOUGH_DEEP
+        scores["queries"] >= MIN_DEEP_QUERIES
     )  # few lists tell no runs apart
     graded = scores[(scores["split"] == "out-of-fold") & told]
     tested = scores[scores["split"] == "test"].set_index(["task", "group", "run"])

@@ -16,7 +16,7 @@ from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.paths import Sources
 from competition.training.batches import collate
 
-FEATURES = ("brand", "color", "country", "char3")
+FEATURES = ("brand", "color", "country", "char_trigrams")
 
 
 def recipe(**keys: Any) -> EncoderRecipe:
@@ -38,8 +38,8 @@ def sources(
     make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")
     vocabulary = Vocabulary.make(catalogue[1])
     vocabulary.save(folder / "vocabulary", "test")
-    save_vectors(folder / "char3", gram_vectors(vocabulary, catalogue[1], seed=1), "test")
-    return Sources(folder / "tiny", folder / "vocabulary", folder / "char3")
+    save_vectors(folder / "char_trigrams", gram_vectors(vocabulary, catalogue[1], seed=1), "test")
+    return Sources(folder / "tiny", folder / "vocabulary", folder / "char_trigrams")
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ class Shop:
             views(recipe.architecture, recipe.field_order),
             recipe.max_length,
             self.vocabulary if recipe.features else None,
-            "char3" in recipe.features,
+            "char_trigrams" in recipe.features,
         )
 
 

@@ -26,7 +26,7 @@ from competition.scoring.tasks import LOCALES
 from tests.models.encoder.conftest import FEATURES, Shop, batch, recipe
 
 SMALL = Vocabulary(("acme", "zeta"), ("red",), gram_codes(["abc", "bcd", "cde"])[0])
-WIDTHS = {"brand": 128, "color": 128, "country": 8, "char3": 3 * 64}
+WIDTHS = {"brand": 128, "color": 128, "country": 8, "char_trigrams": 3 * 64}
 SUBSETS = [names for size in range(1, 5) for names in combinations(FEATURES, size)]
 
 
@@ -52,7 +52,7 @@ def test_the_width_is_that_of_the_named_features(names: tuple[str, ...]) -> None
 
 
 def test_features_stand_in_one_order_however_they_are_named() -> None:
-    features = FeatureEmbeddings(("char3", "country", "brand"), SMALL)
+    features = FeatureEmbeddings(("char_trigrams", "country", "brand"), SMALL)
     found = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
     assert features.grams is not None
     brands, countries, grams = (
@@ -65,7 +65,7 @@ def test_features_stand_in_one_order_however_they_are_named() -> None:
 
 
 def test_units_are_the_means_of_their_grams() -> None:
-    features = FeatureEmbeddings(("char3",), SMALL)
+    features = FeatureEmbeddings(("char_trigrams",), SMALL)
     assert features.grams is not None
     with torch.no_grad():
         features.grams.weight.copy_(torch.tensor([0.0, 10.0, 20.0, 60.0])[:, None].expand(-1, 64))
@@ -81,7 +81,7 @@ def test_units_are_the_means_of_their_grams() -> None:
     "vocabulary", [SMALL, Vocabulary((), (), np.empty(0, np.int64))], ids=["small", "empty"]
 )
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
-    features = FeatureEmbeddings(("brand", "color", "char3"), vocabulary)
+    features = FeatureEmbeddings(("brand", "color", "char_trigrams"), vocabulary)
     found = features(extras([MISSING, MISSING]))
     assert found.shape == (2, 128 + 128 + 192) and not found.any()
 
@@ -115,7 +115,7 @@ def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
     vectors = torch.from_numpy(load_vectors(sources.vectors))
     for start in ("word2vec", "frozen"):
         assert torch.equal(
-            table(RelevanceModel.make(recipe(char3_init=start), sources, seed=3)), vectors
+            table(RelevanceModel.make(recipe(char_trigrams_init=start), sources, seed=3)), vectors
         )
     random = table(RelevanceModel.make(recipe(), replace(sources, vectors=None), seed=3))
     assert random.shape == vectors.shape and random[1:].std().item() == pytest.approx(
@@ -128,7 +128,7 @@ def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
     ("start", "moves"), [("random", True), ("word2vec", True), ("frozen", False)]
 )
 def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Shop) -> None:
-    method = recipe(char3_init=start)
+    method = recipe(char_trigrams_init=start)
     sources = shop.sources if start != "random" else replace(shop.sources, vectors=None)
     model = RelevanceModel.make(method, sources, seed=3)
     before = table(model).clone()

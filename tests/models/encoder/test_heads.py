@@ -314,7 +314,7 @@ def test_neither_padding_nor_the_rest_of_the_batch_changes_a_row(
 def test_every_weight_learns_and_one_row_is_a_batch(
     architecture: str, pooling: str, shop: Shop
 ) -> None:
-    method = recipe(architecture=architecture, pooling=pooling, char3_init="word2vec")
+    method = recipe(architecture=architecture, pooling=pooling, char_trigrams_init="word2vec")
     model, pairs = RelevanceModel.make(method, shop.sources, seed=3).train(), shop.pairs(method)
     for rows in ([Shop.LOST[0]], range(20)):
         model.zero_grad()

@@ -106,7 +106,13 @@ def nested_members(task: str, rows: pd.DataFrame) -> list[Member]:
 
 def recipe_of(method: str, **keys: object) -> EnsembleRecipe:
     """An ensemble of a method, quick to learn."""
-    quick = {"trees": 10, "leaves": 4, "min_rows_per_leaf": 5, "selections": 10, "bags": 3}
+    quick = {
+        "n_estimators": 10,
+        "num_leaves": 4,
+        "min_data_in_leaf": 5,
+        "selections": 10,
+        "bags": 3,
+    }
     return EnsembleRecipe.model_validate({"name": "x", "method": method, **quick, **keys})
 
 

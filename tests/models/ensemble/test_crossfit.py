@@ -111,7 +111,10 @@ def test_a_fold_is_scored_by_what_never_saw_its_labels(case: tuple[str, Keys]) -
     task, keys = case
     examples = make_examples(75, 5)
     # Trees that learn so fast that they are stopped.
-    members, recipe = members_for(task, keys, examples), recipe_of(shrinkage=0.6, trees=30, **keys)
+    members, recipe = (
+        members_for(task, keys, examples),
+        recipe_of(learning_rate=0.6, n_estimators=30, **keys),
+    )
     before, after = (fit(task, members, each, recipe) for each in (examples, spoil(examples, 2)))
     assert same(before.held_out[2], after.held_out[2])
     assert same(before.test[2], after.test[2])
@@ -151,7 +154,7 @@ def small(request: pytest.FixtureRequest) -> Small:
     """One ensemble of each method."""
     task, keys = request.param
     examples = make_examples(25, 5)
-    members, recipe = members_for(task, keys, examples), recipe_of(trees=5, **keys)
+    members, recipe = members_for(task, keys, examples), recipe_of(n_estimators=5, **keys)
     examples = without_labels(examples, examples["example_id"] % 9 == 0)
     return Small(task, recipe, members, examples, fit(task, members, examples, recipe))
 
@@ -260,7 +263,9 @@ def _columns(task: str) -> list[str]:
 @pytest.mark.parametrize(("task", "method"), [("task2", "lightgbm"), ("task1", "lambdarank")])
 def test_luck_is_learned_in_sample_and_not_by_cross_fitting(task: str, method: str) -> None:
     members, examples = make_members(task, make_examples(60, 5)), shuffled_labels()
-    recipe = recipe_of(method, trees=40, leaves=31, min_rows_per_leaf=2, shrinkage=0.3)
+    recipe = recipe_of(
+        method, n_estimators=40, num_leaves=31, min_data_in_leaf=2, learning_rate=0.3
+    )
     blind = score_of(
         task, pd.concat(fit(task, members, examples, recipe_of("paper")).held_out), examples
     )
@@ -276,7 +281,7 @@ def test_what_members_say_is_learned_by_cross_fitting() -> None:
     members = make_members("task2", examples)
     paper, trees = (
         score_of("task2", pd.concat(fit("task2", members, examples, recipe).held_out), examples)
-        for recipe in (recipe_of("paper"), recipe_of("lightgbm", trees=40))
+        for recipe in (recipe_of("paper"), recipe_of("lightgbm", n_estimators=40))
     )
     assert trees > paper + 0.02  # members say too little of substitutes
 

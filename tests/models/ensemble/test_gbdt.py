@@ -66,7 +66,7 @@ def ndcg_of(rows: pd.DataFrame, score: Array) -> float:
 def test_classes_that_are_planted_are_found() -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
-    trees = fit(recipe_of("lightgbm", trees=60), "task2", (rows, features), [watched])
+    trees = fit(recipe_of("lightgbm", n_estimators=60), "task2", (rows, features), [watched])
     found = trees.predict(features[unseen])[0]
     assert found.shape == (len(unseen), 4)
     np.testing.assert_allclose(found.sum(axis=1), 1)
@@ -77,7 +77,7 @@ def test_classes_that_are_planted_are_found() -> None:
 def test_substitutes_that_are_planted_are_found() -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
-    trees = fit(recipe_of("lightgbm", trees=60), "task3", (rows, features), [watched])
+    trees = fit(recipe_of("lightgbm", n_estimators=60), "task3", (rows, features), [watched])
     found = trees.predict(features[unseen])[0]
     assert found.shape == (len(unseen), 1) and found.min() > 0 and found.max() < 1
     assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
@@ -87,7 +87,10 @@ def test_substitutes_are_found_where_no_label_says_what_the_others_are() -> None
     rows, features = planted()
     _, watched, unseen = thirds(rows)
     trees = fit(
-        recipe_of("lightgbm", trees=60), "task3", (rows.assign(label=None), features), [watched]
+        recipe_of("lightgbm", n_estimators=60),
+        "task3",
+        (rows.assign(label=None), features),
+        [watched],
     )
     found = trees.predict(features[unseen])[0]
     assert trees.classes == 2 and found.shape == (len(unseen), 1)
@@ -98,7 +101,7 @@ def test_substitutes_are_found_where_no_label_says_what_the_others_are() -> None
 def test_an_order_that_is_planted_is_found(method: str) -> None:
     rows, features = planted()
     _, watched, unseen = thirds(rows)
-    trees = fit(recipe_of(method, trees=60), "task1", (rows, features), [watched])
+    trees = fit(recipe_of(method, n_estimators=60), "task1", (rows, features), [watched])
     found = trees.predict(features[unseen])[0]
     assert found.shape == (len(unseen), 1)
     assert (
@@ -192,7 +195,7 @@ def test_lists_that_lightgbm_does_not_take_are_split_evenly(
     rows["query_id"] = np.repeat([3, 0, 6, 1], [4, 11, 5, 220])
     learned = np.flatnonzero(rows["query_id"] != 1)
     trees = fit_trees(
-        recipe_of("lambdarank", min_rows_per_leaf=1),
+        recipe_of("lambdarank", min_data_in_leaf=1),
         TASKS["task1"],
         features,
         rows,
@@ -212,7 +215,7 @@ def test_a_list_of_more_than_ten_thousand_rows_is_learned() -> None:
     rows = make_examples(train=2, test=0, depth=10_050)
     features = (label_codes(rows["label"])[:, None] + np.zeros((1, 2))).astype(np.float32)
     learned, watched = (np.flatnonzero(rows["query_id"] == query) for query in (0, 1))
-    recipe = recipe_of("lambdarank", trees=1)
+    recipe = recipe_of("lambdarank", n_estimators=1)
     trees = fit_trees(recipe, TASKS["task1"], features, rows, learned, [watched], 1)
     assert trees.booster.train_set.get_group().tolist() == [5025, 5025]
 
@@ -251,7 +254,9 @@ def early_stopping(found: dict[int, float]) -> int:
 def test_each_part_chooses_the_number_of_trees_by_early_stopping(method: str, task: str) -> None:
     rows, features = planted(60, noise=1.5)
     parts = thirds(rows)[1:]
-    trees = fit(recipe_of(method, trees=150, shrinkage=0.2), task, (rows, features), parts)
+    trees = fit(
+        recipe_of(method, n_estimators=150, learning_rate=0.2), task, (rows, features), parts
+    )
     assert trees.best == tuple(
         early_stopping(losses(trees, features[part], rows.iloc[part])) for part in parts
     )
@@ -261,7 +266,10 @@ def test_each_part_chooses_the_number_of_trees_by_early_stopping(method: str, ta
 def test_each_part_is_predicted_with_the_number_of_trees_that_it_chose() -> None:
     rows, features = planted(60, noise=1.5)
     trees = fit(
-        recipe_of("lightgbm", trees=150, shrinkage=0.2), "task2", (rows, features), thirds(rows)[1:]
+        recipe_of("lightgbm", n_estimators=150, learning_rate=0.2),
+        "task2",
+        (rows, features),
+        thirds(rows)[1:],
     )
     assert trees.best[0] != trees.best[1]
     for i, n in enumerate(trees.best):
@@ -273,7 +281,10 @@ def test_each_part_is_predicted_with_the_number_of_trees_that_it_chose() -> None
 def test_training_stops_when_no_part_gets_better() -> None:
     rows, features = planted(60, noise=1.5)
     trees = fit(
-        recipe_of("lightgbm", trees=300, shrinkage=0.2), "task2", (rows, features), thirds(rows)[1:]
+        recipe_of("lightgbm", n_estimators=300, learning_rate=0.2),
+        "task2",
+        (rows, features),
+        thirds(rows)[1:],
     )
     assert (
         max(trees.best) + 5 * 10 == trees.booster.current_iteration() < 300
@@ -288,7 +299,7 @@ def test_the_number_of_trees_of_one_part_does_not_depend_on_the_others(
     monkeypatch.setattr(gbdt, "_EVERY", 1)
     rows, features = planted(60, noise=1.5)
     learned, *parts = thirds(rows)
-    recipe = recipe_of("lightgbm", trees=60, shrinkage=0.3)
+    recipe = recipe_of("lightgbm", n_estimators=60, learning_rate=0.3)
     for watched in parts:
         alone = fit(recipe, "task2", (rows, features), [watched])
         beside = fit(

@@ -280,7 +280,7 @@ def decided(values: Array, margin: float) -> Array:
 def test_rounding_of_a_member_that_says_nothing_is_no_knowledge(method: str) -> None:
     examples = make_examples(40, 5)
     members = [classifier("c1", examples, 0.7, 1), disturbed(constant("a", examples), 1e-7, 0)]
-    keys = {"method": method, "trees": 10}
+    keys = {"method": method, "n_estimators": 10}
     fit = cross_fit_trees if method == "lightgbm" else cross_fit_logistic
     before, after = (
         fit(rows_of("task2", [members[0], each], examples, **keys), None)

@@ -27,8 +27,8 @@ from tests.models.ensemble.made import (
     spoil,
 )
 
-FIVE_TREES = recipe_of("lightgbm", trees=5)  # one look alone, so that no part has a choice
-NESTED = recipe_of("lightgbm", trees=5, nested=True)
+FIVE_TREES = recipe_of("lightgbm", n_estimators=5)  # one look alone, so that no part has a choice
+NESTED = recipe_of("lightgbm", n_estimators=5, nested=True)
 
 
 def rows_of(

@@ -87,7 +87,7 @@ def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogu
     examples, products = catalogue
     features = text_features(examples, products)
     rows = examples[examples["split"] == "train"]
-    recipe = LexicalRecipe(name="lexical", trees=5)
+    recipe = LexicalRecipe(name="lexical", n_estimators=5)
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
     one, same = (
         predict_lexical(train_lexical(recipe, features, rows, "0"), features, ids) for _ in range(2)
