@@ -118,8 +118,11 @@ def cleanlab(
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
     flags, card = read_table(path, plan.inputs), read_json(space.noise_card(plan.name))
+
+    # Without rows of every label there is nothing to estimate noise from.
     if skipped := card.get("skipped"):
         raise CompError(skipped)
+
     _show(pipeline, plan.name, flags, warned=bool(made))
     _print_remarks(pipeline, keys, flags, card["unaudited"])
     console.print(
@@ -146,6 +149,7 @@ def _print_remarks(
     pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int
 ) -> None:
     """Print what the tables do not show: unaudited rows, keys that differ, and how reliable the flags are."""
+    # Audits that agree on fewer rows than the limit flag fewer; rounding is not worth a remark.
     if flags["rank"].count() < int(round(keys.fraction * len(flags), 9)):
         share = flags["dropped"].mean()
         console.print(
@@ -153,6 +157,8 @@ def _print_remarks(
         )
     if unaudited:
         console.print(f"{unaudited:,} training rows have no label and are not audited.")
+
+    # Options of this command are not recorded: recipes use the keys of competition.toml.
     for key, value in keys.model_dump().items():
         if value != (own := getattr(pipeline.settings.audit, key)):
             console.print(f"competition.toml has noise_{key} = {own!r}, and recipes follow that.")

@@ -6,6 +6,7 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 
+# Level -> what people see, and its style.
 _LOOKS = {"well": ("ok", "green"), "look": ("look", "yellow"), "stop": ("STOP", "bold red")}
 
 

@@ -24,6 +24,7 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
         train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[
             examples["split"] == "train"
         ]
+
         rows = []
         for fold, part in train.groupby("fold"):
             shares = part["label"].value_counts(normalize=True)
@@ -34,6 +35,8 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
         show_table(
             f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme
         )
+
+    # A query in both splits is no leak of the folds, but makes scores on test rows optimistic.
     shared = shared_with_test(examples)
     if shared:
         warn(

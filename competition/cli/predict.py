@@ -89,6 +89,7 @@ def predict(
         warn(remark)
     if rows.unread:
         console.print(f"Columns copied but not used: {escape_controls(join_names(rows.unread))}")
+    # Rows of the training data would look better than the run is.
     if trained := scorer.trained_on(rows):
         warn(
             f"{name} was trained on {trained:,} of these {len(table):,} rows (same locale, query and title): for "

@@ -28,6 +28,7 @@ def run(workspace: WorkspaceOption = HERE) -> None:
 def _show_scores(space: Workspace) -> None:
     import pandas as pd
 
+    # An empty cell of a text column is read as NaN.
     board = pd.read_csv(space.scores).fillna({"label_paths": ""})
     for _, lines in board.groupby(["task", "split", "group"], sort=False):
         show_scores(lines, "minus lexical")

@@ -36,6 +36,7 @@ def score(
     from competition.scoring.tasks import GAINS
 
     answered_task = parse_task(task)
+    # The old name works for one release.
     if protocol == "released-script":
         warn(
             "--protocol released-script is now called official_script; the next release will not "

@@ -49,6 +49,7 @@ def stack(
     with progress("comparison"):
         tables = stacks.tables()
     stacks.write(*tables)
+    # One table for the members and methods, and with --leave-out one without each member.
     for table in tables:
         for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
             show_scores(lines, f"minus {floor}", narrow=True)

@@ -11,6 +11,7 @@ from competition.core.workspace import Workspace
 if TYPE_CHECKING:
     from competition.scoring.predictions import RunPlan
 
+# State -> sign and style, the furthest from done first.
 _LOOKS = {
     "missing": ("·", "dim"),
     "begun": ("◧", "cyan"),
@@ -45,6 +46,8 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     }
     show_table("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
+
+    # The card of a complete run records folds whose outputs do not depend on the text.
     for plan in plans:
         card = read_json(pipeline.workspace.run_card(plan.name))
         for sentence in card.get("constant", ()) if card.get("inputs") == plan.fingerprint else ():
@@ -55,6 +58,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
             console.print(f"{step.name} is out of date: `{command}` rebuilds it.")
     if kept:
         console.print(f"Unfinished training with checkpoints: {', '.join(kept)}")
+
     if left:
         first = next(iter(left))
         console.print(
