@@ -121,8 +121,8 @@ def test_commands_that_are_not_run_exist(page: Path) -> None:
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    made = runpy.run_path(str(DOCS / "build.py"))["reference"]()
-    assert (DOCS / "reference.md").read_text(encoding="utf-8") == made, "run `make docs`"
+    reference = runpy.run_path(str(DOCS / "build.py"))["reference"]()
+    assert (DOCS / "reference.md").read_text(encoding="utf-8") == reference, "run `make docs`"
 
 
 def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> None:

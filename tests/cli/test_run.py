@@ -106,9 +106,9 @@ def test_the_table_of_scores_says_what_the_runs_say(finished: Workspace) -> None
     table = pd.read_csv(finished.scores)
     mine = table[(table["split"] == "out-of-fold") & (table["group"] == "all")]
     for line in mine.itertuples():
-        told = read_json(finished.run_card(line.run))["scores"][line.task][line.metric]["all"]
+        reported = read_json(finished.run_card(line.run))["scores"][line.task][line.metric]["all"]
         assert (line.score, line.score_low, line.score_high) == pytest.approx(
-            (told["value"], told["low"], told["high"])
+            (reported["value"], reported["low"], reported["high"])
         )
     assert set(mine["run"]) == {*RECIPES, *(f"blend-{task}" for task in TASKS)}
 
