@@ -39,9 +39,10 @@ def ablate(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train a table of recipes that add one method after another, and compare each with the row before it.
+    """Repeat the paper's ablations, or tune an encoder.
 
-    The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
+    Trains a table of recipes that add one method after another, and compares each with the row before
+    it. The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
     on the same folds and seeds and compared in pairs over queries; `noise` compares with its first row.
     """
     from competition.analysis.ablation import Ablation

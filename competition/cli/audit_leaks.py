@@ -39,7 +39,9 @@ def audit_leaks(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Check folds and rows of every run, and that it scores no better than chance on shuffled labels.
+    """Check that the scores of runs can be trusted.
+
+    Check folds and rows of every run, and that it scores no better than chance on shuffled labels.
 
     By default, ensembles are refitted and tree models retrained on shuffled labels; an ensemble's
     members stay as they are. With --deep, every run is retrained, with all that it learns from. A

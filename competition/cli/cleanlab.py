@@ -86,7 +86,10 @@ def cleanlab(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Find labels that contradict the out-of-fold predictions, and show which rows training would drop."""
+    """Find wrong labels by out-of-fold predictions.
+
+    Shows which rows training would drop, and writes a page on which people can review them.
+    """
     from competition.config.settings import override_audit_keys
     from competition.core.parquet import read_table
     from competition.pipeline.execute import execute

@@ -36,9 +36,10 @@ def curve(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train lexical, the members and the ensemble on more and more queries, to see what more rows would gain.
+    """Measure what more training queries would gain.
 
-    Each size includes the smaller ones, and all sizes are scored on the same held-out rows.
+    Trains lexical, the members and the ensemble on more and more queries. Each size includes the
+    smaller ones, and all sizes are scored on the same held-out rows.
     """
     from competition.analysis.learning_curve import LearningCurve, describe_points
     from competition.analysis.report.charts import plot_learning_curves

@@ -15,7 +15,7 @@ from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 group = typer.Typer(
-    help="Import real rows, generate some, or describe those of the workspace.",
+    help="Import, generate or describe rows.",
     invoke_without_command=True,
     epilog=help_epilog("comp data"),
 )

@@ -58,10 +58,11 @@ def predict(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Score new rows: write FILE with the run's score, class and class probabilities added to each row.
+    """Score new rows from a file.
 
-    Optional columns: product_brand, product_color, product_bullet_point, product_description and
-    product_locale.
+    Writes the file with the score, the class and the class probabilities of each row, as far as the
+    run predicts them. Optional columns: product_brand, product_color, product_bullet_point,
+    product_description and product_locale.
     """
     from competition.pipeline.new_rows import (
         check_target,

@@ -17,7 +17,10 @@ def pretrain(
     ] = "pretrained",
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Pre-train an encoder on the text of the products; recipes use it with `encoder = "pretrained"`."""
+    """Pre-train an encoder on the text of the products.
+
+    Recipes fine-tune it with `encoder = "pretrained"` in [overrides] of competition.toml.
+    """
     from competition.models.encoder.pretraining_card import best_epoch, read_epochs
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline

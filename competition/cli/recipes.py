@@ -31,9 +31,10 @@ def recipes(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """List the recipes with the keys they change, or show every key of one and where its value comes from.
+    """List the recipes, or show one key by key.
 
-    Keys that a recipe does not set come from [overrides] and the preset of competition.toml.
+    The list shows the keys that each recipe changes. Keys that a recipe does not set come from
+    [overrides] and the preset of competition.toml.
     """
     from competition.config.explain import explain_recipe
     from competition.config.settings import load_settings, recipe_names

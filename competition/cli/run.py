@@ -9,9 +9,10 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp run"))
 def run(workspace: WorkspaceOption = HERE) -> None:
-    """Run every step that is missing or out of date: folds, training, audit, ensembles, submission, scores.
+    """Run everything that is missing or out of date.
 
-    Steps that are up to date are skipped. A run that was interrupted continues where it stopped.
+    The order is folds, training, audit, ensembles, submission, scores. A run that was interrupted
+    continues where it stopped.
     """
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import SUBMISSION, Pipeline

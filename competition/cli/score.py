@@ -29,7 +29,10 @@ def score(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Grade an answer file: the task's metric over all queries and per locale, with 95 % intervals."""
+    """Grade an answer file with the labels of the test rows.
+
+    Shows the task's metric over all queries and per locale, with 95 % intervals.
+    """
     from competition.data import store
     from competition.scoring.evaluation import estimate_metrics
     from competition.scoring.submissions import check_answer, grade, read_answer

@@ -31,10 +31,10 @@ def stack(
     only: Annotated[bool, typer.Option("--only", help="Fit the recipe's own method only.")] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Fit an ensemble of complete runs by every method, cross-fitted over folds, and compare the scores.
+    """Fit an ensemble by every method and compare the methods.
 
-    `comp run` and `comp submit` use the recipe's own method. Write NAME.METHOD to use another one,
-    here or in competition.toml.
+    An ensemble combines complete runs; it is cross-fitted over folds. `comp run` and `comp submit` use
+    the method of its recipe. Write NAME.METHOD to use another one, here or in competition.toml.
     """
     import pandas as pd
 

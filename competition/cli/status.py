@@ -23,7 +23,10 @@ _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date  
 
 @app.command(epilog=help_epilog("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show which steps are done, out of date or missing: a table of recipes and folds, then other steps."""
+    """Show what is done, out of date or missing.
+
+    A table of recipes and folds, then all other steps.
+    """
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
     from competition.pipeline.steps import Pipeline

@@ -37,7 +37,11 @@ def submit(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Write task1.csv, task2.csv and task3.csv to submissions/, checked as by `comp check`, and log them."""
+    """Write the files for the leaderboard.
+
+    The files task1.csv, task2.csv and task3.csv go to submissions/. Each is checked as by `comp check`
+    before it is written, and logged.
+    """
     from competition.pipeline.answers import choose_answers
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline

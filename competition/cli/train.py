@@ -57,7 +57,10 @@ def train(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train a recipe fold by fold, predict the held-out rows into oof/RECIPE/ and show their scores."""
+    """Train a recipe fold by fold.
+
+    The predictions of the held-out rows go to oof/RECIPE/, and their scores are shown.
+    """
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 

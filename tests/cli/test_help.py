@@ -93,6 +93,10 @@ def test_every_help_gives_examples_of_its_command(command: str) -> None:
     assert GLOBAL_OPTIONS in " ".join(output.split())
 
 
+def test_the_list_of_commands_cuts_no_sentence_off() -> None:
+    assert "..." not in comp("--help").output.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_example_works(
     example: str, done: Path, fresh: Path, monkeypatch: pytest.MonkeyPatch
