@@ -54,7 +54,7 @@ def audit_leaks(
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    findings = list(audit_leaks(pipeline, names or pipeline.wanted(), shuffles, deep))
+    findings = list(audit_leaks(pipeline, names or pipeline.recipes.requested(), shuffles, deep))
     rows = []
     for finding in findings:
         text, style = _LOOKS[finding.verdict]

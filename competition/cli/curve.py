@@ -54,7 +54,7 @@ def curve(
 
     shown = {}
     for task in TASKS:
-        of_task = study.shown([point for point in points if point.task == task])
+        of_task = study.representatives([point for point in points if point.task == task])
         if of_task:
             shown[task] = of_task
 

@@ -16,7 +16,7 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     from competition.analysis.cost import estimate_cost
     from competition.config.recipe import EncoderRecipe
 
-    recipe = pipeline.member(name)
+    recipe = pipeline.recipes.member(name)
     undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}
     to_train = [k for k in recipe.folds if f"train {name} fold {k}" in undone]
 
@@ -51,16 +51,16 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
 
 
 def _print_estimate(estimate: "CostEstimate", unmeasured: bool) -> None:
-    trial = estimate.trial
+    times = estimate.benchmark
     device = estimate.device
     console.print(
         f"About {format_duration(estimate.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}), "
-        f"{format_duration(estimate.tokenising)} of it for tokenizing, and {trial.memory / 2**30:.1f} GiB of memory at "
-        f"the peak; {device.free / 2**30:.1f} GiB are free. Measured: {trial.steps} steps."
+        f"{format_duration(estimate.tokenizing)} of it for tokenizing, and {times.memory / 2**30:.1f} GiB of memory at "
+        f"the peak; {device.free / 2**30:.1f} GiB are free. Measured: {times.steps} steps."
     )
     if unmeasured:
         console.print("Steps without a time were not measured.")
-    if trial.memory > device.free:
+    if times.memory > device.free:
         warn("this needs more memory than is free: lower token_budget.")
 
 
@@ -83,9 +83,9 @@ def _shared_figures(estimate: "CostEstimate") -> dict[str, object]:
     return {
         "device": estimate.device,
         "seconds": estimate.seconds,
-        "tokenising": estimate.tokenising,
-        "memory": estimate.trial.memory,
-        "measured_steps": estimate.trial.steps,
+        "tokenising": estimate.tokenizing,
+        "memory": estimate.benchmark.memory,
+        "measured_steps": estimate.benchmark.steps,
     }
 
 

@@ -75,7 +75,7 @@ def predict(
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    name = run or pipeline.settings.default_recipe
+    name = run or pipeline.plan.settings.default_recipe
     column_names = read_map(columns or [])
     target = out or target_beside(file, name)
     # The output may not replace the input, nor be refused after the work is done.

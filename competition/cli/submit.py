@@ -44,14 +44,15 @@ def submit(
     """
     from competition.pipeline.answers import choose_answers
     from competition.pipeline.execute import execute
+    from competition.pipeline.output_steps import submission_step
     from competition.pipeline.steps import Pipeline
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     answers = choose_answers(pipeline, run, [parse_task(name).name for name in task or []])
-    made = execute(space, [pipeline.submission_step(answers.name, answers.runs)])
-    plans = {task: pipeline.run(answer, task) for task, answer in sorted(answers.runs.items())}
+    made = execute(space, [submission_step(pipeline, answers.name, answers.runs)])
+    plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.runs.items())}
 
     leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:

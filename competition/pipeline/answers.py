@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import InputError
-from competition.pipeline.plan import split_run
-from competition.pipeline.steps import SUBMISSION, Pipeline
+from competition.pipeline.output_steps import SUBMISSION
+from competition.pipeline.recipes import split_run
+from competition.pipeline.steps import Pipeline
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def choose_answers(pipeline: Pipeline, run: str | None, tasks: Sequence[str]) ->
     Raises:
         InputError: no run answers one of `tasks`, or any task of the data.
     """
-    runs = pipeline.submission() if run is None else _runs_of(pipeline, run)
+    runs = pipeline.recipes.submission() if run is None else _runs_of(pipeline, run)
 
     # A run that was named may be asked for any task: what it cannot answer is refused by name later.
     missing = [task for task in tasks if task not in runs]
@@ -55,9 +55,8 @@ def choose_answers(pipeline: Pipeline, run: str | None, tasks: Sequence[str]) ->
 def _runs_of(pipeline: Pipeline, run: str) -> dict[str, str]:
     """Return task -> `run` for the tasks of the data that the run or ensemble answers."""
     stem, task = split_run(run)
-    recipe = pipeline.recipe(stem)
+    recipe = pipeline.recipes.run(stem)
     if task:
         return {task: run}
 
-    tasks = pipeline.tasks_of(recipe) if isinstance(recipe, EnsembleRecipe) else recipe.tasks
-    return dict.fromkeys((name for name in tasks if name in pipeline.card.tasks), run)
+    return dict.fromkeys(pipeline.recipes.tasks_of(recipe), run)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.analysis.ablation import TABLES
+from competition.config.paper_tables import ABLATION_TABLES
 from competition.config.recipe import EncoderRecipe
 from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
@@ -92,7 +92,7 @@ def own(ablated: Workspace, tmp_path: Path) -> Workspace:
 def test_the_papers_figures() -> None:
     told = {
         name: [(row.name, row.paper) for row in found.rows]
-        for name, found in TABLES.items()
+        for name, found in ABLATION_TABLES.items()
         if found.number is not None
     }
     assert told == {
@@ -120,13 +120,19 @@ def test_the_papers_figures() -> None:
         ],
         "char3": [("none", None), ("random", None), ("word2vec", 0.8533), ("frozen", 0.8529)],
     }
-    assert TABLES["noise"].rows[1].paper_minus == {"task1": 0.005, "task2": -0.003, "task3": -0.002}
+    assert ABLATION_TABLES["noise"].rows[1].paper_minus == {
+        "task1": 0.005,
+        "task2": -0.003,
+        "task3": -0.002,
+    }
     numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",))]
     numbers += [(6, ("task2", "task1", "task3")), (7, ("task3",))]
     assert [
-        (found.number, found.tasks) for found in TABLES.values() if found.number is not None
+        (found.number, found.tasks)
+        for found in ABLATION_TABLES.values()
+        if found.number is not None
     ] == numbers
-    assert [row.paper_mlm for row in TABLES["pretraining"].rows] == [
+    assert [row.paper_mlm for row in ABLATION_TABLES["pretraining"].rows] == [
         None,
         1.966,
         1.969,
@@ -136,7 +142,7 @@ def test_the_papers_figures() -> None:
 
 
 def test_each_row_of_tuning_has_one_more_key() -> None:
-    first, *rows = TABLES["tuning"].rows
+    first, *rows = ABLATION_TABLES["tuning"].rows
     plain = EncoderRecipe(
         name="x", adversary="none", r_drop=0.0, mixup=0.0, ema=0.0, pooling="first"
     )
@@ -152,7 +158,7 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
 
 
 def test_each_row_of_pre_training_has_one_more_task() -> None:
-    rows = TABLES["pretraining"].rows
+    rows = ABLATION_TABLES["pretraining"].rows
     assert {str(row.changes) for row in rows} == {str(rows[0].changes)}  # the same fine-tuning
     off = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
     on = [{}, {"query": 2.0}, {"brand": 0.5, "color": 0.5}, {"contrastive": 1.0}]
@@ -164,7 +170,7 @@ def test_each_row_of_pre_training_has_one_more_task() -> None:
 
 def test_rows_differ_in_what_the_table_is_about() -> None:
     plain = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
-    assert [row.changes for row in TABLES["losses"].rows] == [
+    assert [row.changes for row in ABLATION_TABLES["losses"].rows] == [
         plain | {"loss": loss} for loss in LOSSES
     ]
     added = [
@@ -175,11 +181,11 @@ def test_rows_differ_in_what_the_table_is_about() -> None:
         {"mixup": 0.2},
     ]
     so_far = plain
-    for row, more in zip(TABLES["methods"].rows, added, strict=True):
+    for row, more in zip(ABLATION_TABLES["methods"].rows, added, strict=True):
         so_far = so_far | more
         assert row.changes == so_far
     names, units = ("brand", "color", "country"), ("brand", "color", "country", "char_trigrams")
-    assert [row.changes for row in TABLES["char_trigrams"].rows] == [
+    assert [row.changes for row in ABLATION_TABLES["char_trigrams"].rows] == [
         {"features": names},
         *(
             {"features": units, "char_trigrams_init": start}

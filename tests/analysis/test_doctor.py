@@ -81,7 +81,7 @@ def test_a_cpu_with_bf16_says_what_computes_in_it(
         lambda: environment.Device("cpu", "cpu", "fp32", 2**34, 2**33, 1),
     )
     for known, said in (
-        (True, 'fp32, bf16 where a recipe says `precision = "fast"`'),
+        (True, 'fp32, bf16 where a recipe has `precision = "fast"`'),
         (False, "fp32"),
     ):
         monkeypatch.setattr(
@@ -192,7 +192,7 @@ def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         environment, "requires", lambda _: ["pandas>=3.0", "rich>=14", 'pytest>=9; extra == "dev"']
     )
-    assert list(environment._packages()) == [
+    assert list(environment._check_packages()) == [
         Check("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
         Check("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
     ]

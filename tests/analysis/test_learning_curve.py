@@ -146,7 +146,7 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
             store.save(workspace, examples, store.load_products(workspace), "test")
         curve = LearningCurve.plan(workspace, [FEW])
         pipeline = curve.pipeline
-        names = pipeline.order(curve.sizes[0].recipes.values())
+        names = pipeline.recipes.order(curve.sizes[0].recipes.values())
         execute(workspace, [step for name in names for step in pipeline.run_steps(name)])
         made.append(
             {run: outputs(workspace, run) for run in ("curve-lexical-30", "curve-blend-30-task2")}
@@ -165,9 +165,9 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     ]  # r2 obeys an audit
     assert [size.recipes["c1"] for size in curve.sizes] == ["curve-c1-30", "c1"]
     for size in curve.sizes:
-        recipe = curve.pipeline.recipe(size.recipes["r2"])
+        recipe = curve.pipeline.recipes.run(size.recipes["r2"])
         assert isinstance(recipe, FoldRecipe) and recipe.noise_from == ""
-        blend = curve.pipeline.recipe(size.recipes["blend"])
+        blend = curve.pipeline.recipes.run(size.recipes["blend"])
         assert isinstance(blend, EnsembleRecipe)
         assert blend.members == tuple(size.recipes[model] for model in ("lexical", "c1", "r2"))
     assert not any(step.name.startswith("audit") for step in curve.steps())
@@ -224,13 +224,14 @@ def points(model: str, *above: float) -> list[CurvePoint]:
     [
         (
             (-0.05, 0.0, 0.04),
-            "c1 is behind lexical with 10 training queries, level with it from 20 on, ahead of it from 30 on",
+            "c1 is worse than lexical with 10 training queries, "
+            "from 20 on not significantly different, from 30 on better",
         ),
-        ((0.0, 0.01, 0.0), "c1 is level with lexical at every size"),
-        ((-0.05, -0.04, -0.03), "c1 is behind lexical at every size"),
+        ((0.0, 0.01, 0.0), "c1 is not significantly different from lexical at every size"),
+        ((-0.05, -0.04, -0.03), "c1 is worse than lexical at every size"),
         (
             (0.03, 0.04, 0.0),
-            "c1 is ahead of lexical with 10 training queries, level with it from 30 on",
+            "c1 is better than lexical with 10 training queries, from 30 on not significantly different",
         ),
     ],
 )

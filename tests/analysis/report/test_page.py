@@ -24,7 +24,7 @@ from tests.conftest import QUICK, comp, make_workspace, refused
 SCORED = {
     "leaderboard",
     "differences",
-    "origins",
+    "breakdown",
     "calibration",
     "confusion",
     "disagreement",
