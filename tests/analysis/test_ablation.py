@@ -17,6 +17,8 @@ from competition.scoring.metrics import MIN_QUERIES
 from competition.scoring.tasks import LABELS
 from tests.conftest import comp, lines_of, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 preset = "tiny"
 recipes = ["lexical"]
