@@ -312,7 +312,7 @@ class Zoo:
             None,
             folder / "left",
         )
-        whole = replace(fold, folder=folder / "whole", unfinished=folder / "left-whole")
+        whole = replace(fold, folder=folder / "whole", checkpoints=folder / "left-whole")
 
         def train(fold: Fold) -> tuple[pd.DataFrame, pd.DataFrame]:
             torch.manual_seed(len(fold.folder.name))  # no result depends on what was drawn before
