@@ -1,4 +1,4 @@
-"""The label audit: which labels are probably wrong, and what training does about them.
+"""Which labels are probably wrong, and what training does about them.
 
 Confident learning on out-of-fold probabilities. The probabilities of a row come from models that
 never saw it, but those saw the labels of the other folds: an audit of complete runs is

@@ -1,1 +1,1 @@
-"""Tasks, metrics, files of predictions and of answers, and what scores say."""
+"""Tasks, metrics, prediction files and answer files."""
