@@ -34,6 +34,7 @@ def sentence(room: str) -> str:
 
 def imports(room: str) -> Counter[str]:
     """Count the import statements of a room by the room that they name."""
+    order = rooms()
     counts: Counter[str] = Counter()
     for path in sorted((ROOT / "competition" / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -43,9 +44,9 @@ def imports(room: str) -> Counter[str]:
             elif isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             for name in names:
-                package, _, rest = name.partition(".")
-                if package == "competition":
-                    counts[rest.partition(".")[0]] += 1
+                package, *rest = name.split(".")
+                if package == "competition" and rest[0] in order:
+                    counts[rest[0]] += 1
     return counts
 
 

@@ -1,6 +1,7 @@
 """The command `comp`: one small file per command.
 
-Each parses, calls and prints; heavy imports happen inside its functions. Importing a command's module is what adds it to `app`; the order here is the order of `comp --help`.
+Each parses, calls and prints; heavy imports happen inside its functions. Importing a command's
+module is what adds it to `app`; the order here is the order of `comp --help`.
 """
 
 # ruff: noqa: I001, F401
