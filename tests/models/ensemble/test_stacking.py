@@ -47,7 +47,7 @@ def rows_of(
 def features_of(
     rows: EnsembleRows, outputs: Callable[[Member], pd.DataFrame], examples: pd.DataFrame
 ) -> Array:
-    """Level-2 features of some rows."""
+    """Tree features of some rows."""
     said = [
         MemberOutputs(member.name, member.kind, output_values(member.kind, outputs(member)))
         for member in rows.members
