@@ -13,6 +13,8 @@ import pytest
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import make_tiny
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ALONE = (sys.executable,)
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
@@ -38,8 +40,8 @@ def trained(sources: Path, command: tuple[str, ...], layout: str) -> dict[str, d
         env=environment, cwd=SCRIPT.parents[2], capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, dict[str, Any]] = json.loads(out.read_text())
-    return found
+    results: dict[str, dict[str, Any]] = json.loads(out.read_text())
+    return results
 
 
 @pytest.fixture(scope="module")
