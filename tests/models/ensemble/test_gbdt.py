@@ -203,6 +203,7 @@ def test_lists_that_lightgbm_does_not_take_are_split_evenly(
     recipe = recipe_of("lambdarank", min_data_in_leaf=1)
     trees = fit_trees(recipe, table, learned, [learned], seed=1)
     groups = trees.booster.train_set.get_group()
+    # Query 0, in three pieces.
     assert sum(groups[:3]) == 11
     assert max(groups[:3]) - min(groups[:3]) <= 1
     assert groups[3:].tolist() == [4, 5]  # the queries 3 and 6

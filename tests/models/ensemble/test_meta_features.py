@@ -30,7 +30,7 @@ def rows_of(query: list[int], in_task: list[bool] | None = None) -> pd.DataFrame
 
 
 def features_of(members: list[MemberOutputs], rows: pd.DataFrame, **keys: object) -> pd.DataFrame:
-    """Level-2 features of task 1 as a frame."""
+    """Tree features of task 1 as a frame."""
     options: dict = {"text": None, "leaky": False, **keys}
     names, values = tree_features(TASK1, members, rows, options["text"], options["leaky"])
     return pd.DataFrame(values, columns=names)

@@ -47,7 +47,7 @@ def rows_of(
 def features_of(
     rows: EnsembleRows, outputs: Callable[[Member], pd.DataFrame], examples: pd.DataFrame
 ) -> Array:
-    """Level-2 features of some rows."""
+    """Tree features of some rows."""
     said = [
         MemberOutputs(member.name, member.kind, output_values(member.kind, outputs(member)))
         for member in rows.members
@@ -116,13 +116,13 @@ def test_how_many_models_are_fitted_side_by_side_changes_nothing(
     )
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     found = []
-    for cores in ("1", "2", "8"):
+    for cores in ("1", "8"):  # one at a time on one thread; four at a time on two threads each
         monkeypatch.setenv("OMP_NUM_THREADS", cores)
         found.append(cross_fit_trees(rows, None))
     for k in FOLDS:
         for part in ("training", "held_out", "test"):
-            one, two, eight = (getattr(each[k], part) for each in found)
-            assert one.tolist() == two.tolist() == eight.tolist()
+            one, eight = (getattr(each[k], part) for each in found)
+            assert one.tolist() == eight.tolist()
 
 
 def learned_of(combined: FoldResult, rows: EnsembleRows, k: int, fold: int) -> Array:
