@@ -131,7 +131,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 999_999)
     assert "would unpack to 0.0 GB from 0.0 MB, more than 100 times its size" in refusal(path)
     monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 1_000_003)
-    monkeypatch.setattr(archives, "LARGEST", 1_000_002)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 1_000_002)
     assert "would unpack" in refusal(path)
 
 
