@@ -74,7 +74,8 @@ class Browser:
 @contextmanager
 def browser(folder: Path, preferences: dict[str, Any] | None = None) -> Iterator[Browser]:
     """Open a browser with a profile and downloads of its own under `folder`."""
-    assert CHROMIUM and DRIVER
+    assert CHROMIUM
+    assert DRIVER
     downloads = folder / "downloads"
     downloads.mkdir(parents=True)
 

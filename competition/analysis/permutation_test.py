@@ -100,7 +100,7 @@ def permutation_test(
     stricter level. A leak is significant in both.
 
     For ranking, the queries are those of full depth if there are enough of them, else all whose
-    order matters. Fewer than `metrics.FEWEST` are not conclusive.
+    order matters. Fewer than `metrics.MIN_QUERIES` are not conclusive.
 
     Args:
         task: whose answers are scored.

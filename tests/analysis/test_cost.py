@@ -13,6 +13,7 @@ from competition.analysis.environment import Device
 from competition.cli.dry_run import format_duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
+from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, make_workspace, refused
 
@@ -52,18 +53,17 @@ def test_a_fold_that_nothing_is_there_for(space: Workspace) -> None:
     assert list(rows) == ["folds five", "encoder tiny", "vocabulary", "train c1 fold 0"]
     assert comp("folds", "-w", space.root).exit_code == 0
     pipeline = Pipeline(space)
-    recipe = pipeline.member("c1")
-    trained = len(pipeline.maker._rows(recipe, pipeline.fold_plan(recipe, 0))["train"])
+    recipe = pipeline.recipes.member("c1")
+    trained = len(fold_rows(pipeline.tables, pipeline.plan.fold(recipe, 0)).train)
     steps = -(-trained // 32)  # one epoch of batches of 32 rows
     fold = rows["train c1 fold 0"]
     assert (fold["rows"], fold["steps"]) == (trained, steps)
     assert 0 < fold["tokens"] <= steps * 32 * 32  # at most 32 tokens of each row
     about = table["about"]
-    assert (
-        about["seconds"] == pytest.approx(fold["seconds"] + about["tokenising"])
-        and fold["seconds"] > 0
-    )
-    assert about["memory"] > 0 and about["measured_steps"] > 0
+    assert about["seconds"] == pytest.approx(fold["seconds"] + about["tokenising"])
+    assert fold["seconds"] > 0
+    assert about["memory"] > 0
+    assert about["measured_steps"] > 0
 
 
 def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,13 +72,14 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
         module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1)
     )
     pipeline = Pipeline(space)
-    recipe = pipeline.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
+    recipe = pipeline.recipes.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
     found = module.estimate_cost(pipeline, recipe, range(5))  # type: ignore[arg-type]
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     train, test = ((examples["split"] == split).sum() for split in ("train", "test"))
     assert sum(train - cost.rows for cost in found.folds) == train  # each row is held out once
     for cost in found.folds:
-        assert cost.steps == 2 * 3 * -(-cost.rows // 32) and cost.tokens == cost.steps * 1000
+        assert cost.steps == 2 * 3 * -(-cost.rows // 32)
+        assert cost.tokens == cost.steps * 1000
         predicted = 3 * (train - cost.rows) + test
         assert cost.seconds == pytest.approx(cost.steps * 2.0 + 2 * predicted * 0.01)
     assert found.seconds == pytest.approx(
@@ -92,7 +93,8 @@ def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyP
         module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TIMES.memory - 1, 1)
     )
     result = comp("train", "--dry-run", "--recipe", "c1", "-w", space.root)
-    assert result.exit_code == 0 and "lower token_budget" in result.stderr
+    assert result.exit_code == 0
+    assert "lower token_budget" in result.stderr
 
 
 @pytest.mark.parametrize("precision", ["auto", "fast"])
@@ -103,7 +105,7 @@ def test_the_precision_is_that_of_the_recipe(
     monkeypatch.setattr(
         "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
-    recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
+    recipe = Pipeline(space).recipes.member("c1").model_copy(update={"precision": precision})
     found = module.estimate_cost(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
     assert found.device.precision == ("bf16" if precision == "fast" else "fp32")
 
@@ -139,7 +141,8 @@ def test_the_first_steps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     for seconds in (9, 5, 4, 1, 2, 3):
         now[0] += seconds
         watch.advance(32)
-    assert watch.steps == 3 and watch.per_step == 2.0
+    assert watch.steps == 3
+    assert watch.per_step == 2.0
 
 
 @pytest.mark.parametrize(
@@ -151,11 +154,16 @@ def test_no_more_steps_are_taken_than_are_to_be_done(
     now, taken = [0.0], 0
     monkeypatch.setattr("competition.analysis.cost.time.monotonic", lambda: now[0])
     watch = _Stopwatch(most)
-    with pytest.raises(_Enough):
+
+    def train() -> None:
+        nonlocal taken
         for seconds in (9, 5, 4, 1, 2, 3):
             now[0] += seconds
             taken += 1
             watch.advance(32)
+
+    with pytest.raises(_Enough):
+        train()
     assert (taken, watch.steps, watch.per_step) == (most, counted, mean)
 
 
@@ -165,7 +173,7 @@ def test_the_trial_is_no_longer_than_the_training(
     asked: list[int] = []
     monkeypatch.setattr(module, "benchmark_steps", lambda *given: asked.append(given[-1]) or TIMES)
     pipeline = Pipeline(space)
-    found = module.estimate_cost(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
+    found = module.estimate_cost(pipeline, pipeline.recipes.member("c1"), [2])  # type: ignore[arg-type]
     assert asked == [found.folds[0].steps]
 
 
@@ -177,7 +185,8 @@ def test_steps_without_a_time_are_spoken_of_where_there_are_some(
     assert "Steps without a time were not measured." in comp(*where).output
     execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary
     shown = comp(*where).output
-    assert "train c1 fold 0" in shown and "without a time" not in shown
+    assert "train c1 fold 0" in shown
+    assert "without a time" not in shown
 
 
 def test_arrays_are_counted_wherever_they_are() -> None:

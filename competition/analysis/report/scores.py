@@ -38,8 +38,8 @@ def leaderboard(evidence: Evidence) -> Section:
     """Return the section with every complete run per task, best first."""
     blocks: list[Block] = []
     for task in evidence.tasks:
-        for group in dict.fromkeys((evidence.group(task), "all")):
-            blocks.append(_board(evidence, task, group))
+        groups = dict.fromkeys((evidence.group(task), "all"))
+        blocks += [_board(evidence, task, group) for group in groups]
         blocks += _score_notes(evidence, task)
 
     lead = (
@@ -83,8 +83,8 @@ def _score_notes(evidence: Evidence, task: Task) -> list[Block]:
     held_out = lines.loc[is_held_out, "run"]
 
     sentences = [f"{HELD_OUT}: {', '.join(held_out)}."] if len(held_out) else []
-    for line in lines[~is_held_out].to_dict("records"):
-        sentences.append(f"{line['run']} is {how_scored(line)}.")
+    others = lines[~is_held_out].to_dict("records")
+    sentences += [f"{line['run']} is {how_scored(line)}." for line in others]
     return [Note(sentence) for sentence in sentences]
 
 

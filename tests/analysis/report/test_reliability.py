@@ -24,7 +24,8 @@ def test_bins_hold_equally_many_rows_by_expected_value() -> None:
 
 def test_few_rows_have_few_bins() -> None:
     bins = reliability(np.array([0.5]), np.array([1.0]))
-    assert bins.rows.tolist() == [1] and np.isclose(bins.error, 0.5)
+    assert bins.rows.tolist() == [1]
+    assert np.isclose(bins.error, 0.5)
 
 
 def test_confusion_has_labels_by_answers() -> None:
