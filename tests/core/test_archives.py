@@ -95,7 +95,7 @@ def tarred() -> bytes:
             gzip.compress(TABLE),
             "is packed: rename it, so that it ends in .gz, or unpack it.",
         ),
-        ("a.csv.gz", TABLE, "is no gz archive, though its name says so"),
+        ("a.csv.gz", TABLE, "is not a gz archive, though its name says so"),
         ("a.csv.gz", gzip.compress(TABLE)[:-9], "is not a readable archive"),
         ("a.tgz", gzip.compress(tarred()), "is a tar archive: unpack it first."),
         ("a.csv", b"\xd0\xcf\x11\xe0" + bytes(600), "is an Excel workbook"),
@@ -145,7 +145,7 @@ def test_a_stream_that_unpacks_to_too_much_is_refused(
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"1" * 1_000_000))
     assert len(read(path)) == 1_000_000
-    monkeypatch.setattr(archives, "SMALL", 999_999)
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 999_999)
     assert "would unpack to more than 0.0 GB" in refusal(path)
 
 

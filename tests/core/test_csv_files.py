@@ -128,10 +128,10 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
 ) -> None:
     path = packed(tmp_path, **{"a.csv": b"id\n" + b"1" * 1_000_000})  # packs about 1,000 times
     assert len(read_text(path, path.name)) == 1  # small enough to be no danger
-    monkeypatch.setattr(archives, "SMALL", 999_999)
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 999_999)
     assert "would unpack to 0.0 GB from 0.0 MB, more than 100 times its size" in refusal(path)
-    monkeypatch.setattr(archives, "SMALL", 1_000_003)
-    monkeypatch.setattr(archives, "LARGEST", 1_000_002)
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 1_000_003)
+    monkeypatch.setattr(archives, "MAX_UNPACKED", 1_000_002)
     assert "would unpack" in refusal(path)
 
 

@@ -263,7 +263,7 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     "an empty file": (content(f"{TASK3}/{TEST}", b""), (f"{TASK3}/{TEST}", "is empty")),
     "no zip file": (
         lambda folder: (folder / TASK3 / TRAIN).rename(folder / TASK3 / f"{TRAIN}.zip") and None,
-        (f"{TASK3}/{TRAIN}.zip", "is no zip archive, though its name says so"),
+        (f"{TASK3}/{TRAIN}.zip", "is not a zip archive, though its name says so"),
     ),
     "an open quotation mark": (
         text(f"{TASK2}/{TRAIN}", "124,NULL", '124,"NULL'),

@@ -374,8 +374,8 @@ def test_a_file_that_never_predicts_some_class_is_valid(by_hand: Workspace, tmp_
             ("'papper'", "did you mean 'paper'"),
         ),
         (
-            ("score", "--task", "task1", "--protocol", "released"),
-            ("'released'", "did you mean 'official_script'"),
+            ("score", "--task", "task1", "--protocol", "official"),
+            ("'official'", "did you mean 'official_script'"),
         ),
     ],
 )

@@ -160,8 +160,8 @@ def test_outputs_that_do_not_depend_on_the_text_end_training(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(collapse, "FEWEST", 2)
-    monkeypatch.setattr(collapse, "LEAST", 1.0)  # no probability deviates so much
+    monkeypatch.setattr(collapse, "MIN_ROWS", 2)
+    monkeypatch.setattr(collapse, "MIN_DEVIATION", 1.0)  # no probability deviates so much
     run(bench, make_recipe(**KEYS, name="c1"), tmp_path, held_out)
     output = capsys.readouterr().err
     assert (
@@ -170,7 +170,7 @@ def test_outputs_that_do_not_depend_on_the_text_end_training(
     )
     assert "lower learning_rate (0.001)" in output
     assert (tmp_path / "log").read_text().count("held_out_score") == 1
-    monkeypatch.setattr(collapse, "LEAST", 1e-9)
+    monkeypatch.setattr(collapse, "MIN_DEVIATION", 1e-9)
     run(bench, make_recipe(**KEYS, name="c1"), tmp_path / "sound", held_out)
     assert "depend" not in capsys.readouterr().err
     assert (tmp_path / "sound" / "log").read_text().count("held_out_score") == 2
@@ -183,7 +183,7 @@ def test_no_random_setting_ends_in_constant_outputs_without_the_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Twenty of them, at rates up to some that no model stands."""
-    monkeypatch.setattr(collapse, "FEWEST", 2)
+    monkeypatch.setattr(collapse, "MIN_ROWS", 2)
     ends: list[str] = []
     for number in range(20):
         rng = np.random.default_rng(number)
