@@ -30,8 +30,8 @@ from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
 from competition.data.token_store import StoredSequences
 from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
-from competition.models.ensemble.members import output_values
-from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.members import MemberOutputs, output_values
+from competition.models.ensemble.meta_features import tree_features
 from competition.noise.audit import audit_labels
 from competition.pipeline.artifacts import folds_fingerprint
 from competition.pipeline.build_inputs import (

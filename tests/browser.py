@@ -1,18 +1,17 @@
-"""Headless Chromium, driven over the WebDriver protocol with the standard library alone."""
+"""Headless Chromium for the tests of the pages, driven by selenium."""
 
-import json
 import os
 import shutil
-import subprocess
 import time
-from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -25,66 +24,36 @@ needs_browser = pytest.mark.skipif(
 class Browser:
     """One window."""
 
-    def __init__(
-        self, port: int, downloads: Path, arguments: list[str], preferences: dict[str, Any]
-    ) -> None:
-        self._port, self.downloads = port, downloads
-        chromium = {
-            "binary": CHROMIUM,
-            "args": ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *arguments],
-            "prefs": {"download.default_directory": str(downloads), **preferences},
-        }
-        wanted = {
-            "browserName": "chrome",
-            "unhandledPromptBehavior": "accept",
-            "goog:chromeOptions": chromium,
-        }
-        wanted["goog:loggingPrefs"] = {"browser": "ALL"}
-        session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        self._session = f"/session/{session['sessionId']}"
-
-    def _call(self, method: str, path: str, content: dict[str, Any] | None = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
-        connection.request(method, path, json.dumps(content) if content is not None else None)
-        answer = json.loads(connection.getresponse().read())["value"]
-        connection.close()
-        if isinstance(answer, dict) and "error" in answer:
-            raise AssertionError(f"{answer['error']}: {answer['message']}")
-        return answer
+    def __init__(self, driver: Chrome, downloads: Path) -> None:
+        self._driver = driver
+        self._downloads = downloads
 
     def open(self, page: Path) -> None:
-        self._call("POST", f"{self._session}/url", {"url": page.resolve().as_uri()})
+        self._driver.get(page.resolve().as_uri())
 
     def reload(self) -> None:
-        self._call("POST", f"{self._session}/refresh", {})
+        self._driver.refresh()
 
-    def run(self, script: str, *arguments: Any) -> Any:
-        """What the body of a function returns in the page."""
-        return self._call(
-            "POST", f"{self._session}/execute/sync", {"script": script, "args": arguments}
-        )
+    def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever JavaScript returns
+        """Return what the body of a function returns in the page."""
+        return self._driver.execute_script(script, *arguments)
 
     def press(self, keys: str) -> None:
         """Press and release each of these keys, wherever the focus is."""
-        strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        keyboard = {"type": "key", "id": "keyboard", "actions": strokes}
-        self._call("POST", f"{self._session}/actions", {"actions": [keyboard]})
+        ActionChains(self._driver).send_keys(keys).perform()
 
     def click(self, selector: str) -> None:
         """Click the first element that fits, as a pointer would."""
-        found = self._call(
-            "POST", f"{self._session}/element", {"using": "css selector", "value": selector}
-        )
-        self._call("POST", f"{self._session}/element/{next(iter(found.values()))}/click", {})
+        self._driver.find_element(By.CSS_SELECTOR, selector).click()
 
     def texts(self, selector: str) -> list[str]:
-        """The text of every element that fits."""
+        """Return the text of every element that fits, those that are not visible included."""
         script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
         return list(self.run(script, selector))
 
     def downloaded(self, name: str) -> str:
-        """The content of a file that the page saved; waits for it."""
-        file = self.downloads / name
+        """Return the content of a file that the page saved; waits for it."""
+        file = self._downloads / name
         for _ in range(100):
             if file.is_file():
                 break
@@ -93,51 +62,40 @@ class Browser:
         file.unlink()
         return text
 
-    def complaints(self) -> list[str]:
-        """What the console has shown since it was last asked."""
-        return [
-            line["message"]
-            for line in self._call("POST", f"{self._session}/se/log", {"type": "browser"})
-        ]
+    def console_messages(self) -> list[str]:
+        """Return what the console has shown since the last call."""
+        return [line["message"] for line in self._driver.get_log("browser")]
 
-    def command(self, name: str, **parameters: Any) -> Any:
-        """A command of Chromium's own protocol."""
-        return self._call(
-            "POST", f"{self._session}/goog/cdp/execute", {"cmd": name, "params": parameters}
-        )
-
-    def screenshot(self, file: Path) -> None:
-        file.write_bytes(b64decode(self._call("GET", f"{self._session}/screenshot")))
-
-    def close(self) -> None:
-        self._call("DELETE", self._session)
+    def command(self, name: str, **parameters: object) -> None:
+        """Run a command of the Chrome DevTools protocol."""
+        self._driver.execute_cdp_cmd(name, parameters)
 
 
 @contextmanager
 def browser(folder: Path, preferences: dict[str, Any] | None = None) -> Iterator[Browser]:
-    """A browser with a profile and downloads of its own under `folder`."""
+    """Open a browser with a profile and downloads of its own under `folder`."""
+    assert CHROMIUM
     assert DRIVER
     downloads = folder / "downloads"
     downloads.mkdir(parents=True)
-    arguments = [f"--user-data-dir={folder / 'profile'}", "--window-size=1280,800"]
+
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM
+    options.unhandled_prompt_behavior = "accept"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.add_experimental_option(
+        "prefs", {"download.default_directory": str(downloads), **(preferences or {})}
+    )
+    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage"]
+    arguments += [f"--user-data-dir={folder / 'profile'}", "--window-size=1280,800"]
     if os.geteuid() == 0:  # Chromium's sandbox refuses to work for root
         arguments.append("--no-sandbox")
-    driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True)
+    for argument in arguments:
+        options.add_argument(argument)
+
+    # A driver that is named is not looked for on the network.
+    driver = Chrome(options, Service(DRIVER))
     try:
-        window = Browser(_port(driver), downloads, arguments, preferences or {})
-        try:
-            yield window
-        finally:
-            window.close()
+        yield Browser(driver, downloads)
     finally:
-        driver.terminate()
-        driver.communicate()
-
-
-def _port(driver: subprocess.Popen[str]) -> int:
-    """The free port that the driver chose, which it says once it listens."""
-    assert driver.stdout
-    for line in driver.stdout:
-        if "started successfully on port" in line:
-            return int(line.rsplit(" ", 1)[1].rstrip(".\n"))
-    raise AssertionError("chromedriver ended before it listened")
+        driver.quit()

@@ -23,7 +23,7 @@ from benchmarks.mini_training import (
     embed_all,
     unit,
 )
-from competition.analysis.doctor import _encoders
+from competition.analysis.doctor import _check_encoders
 from competition.config.recipe import EncoderRecipe
 from competition.core.atomic import atomic_file
 from competition.core.errors import InputError
@@ -340,7 +340,7 @@ def test_its_name_means_the_shipped_folder_whatever_a_workspace_has(tmp_path: Pa
     assert pipeline.artifacts.encoder_fingerprint("mini") != pipeline.artifacts.encoder_fingerprint(
         "./mini"
     )
-    assert not list(_encoders(pipeline))  # nothing would be downloaded
+    assert not list(_check_encoders(pipeline))  # nothing would be downloaded
     recipe = pipeline.recipes.member("c1")
     assert isinstance(recipe, EncoderRecipe) and recipe.encoder == "mini"
 

@@ -1,8 +1,8 @@
-"""The published ablations on this workspace's rows: the same folds, orders and seeds, one key changed at a time.
+"""Ablations: tables of recipes that differ in one key at a time, over the same folds, orders and seeds.
 
-A row of a table is a recipe like any other, with its own run in `oof/`, so an ablation that was
-stopped goes on. Each row is compared with the one before it over the same queries. The interval is
-over queries: of what another seed would have given it says nothing, hence `seeds`.
+A row of a table is a recipe like any other, with its own run in `oof/`, so an interrupted ablation
+resumes. Each row is compared with the one before it over the same queries. Intervals are over
+queries; the variation between seeds shows only with several `seeds`.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config.paper_tables import ABLATION_TABLES, FIRST_ROW, AblationTable
+from competition.config.paper_tables import ABLATION_TABLES, FIRST_ROW, AblationRow, AblationTable
 from competition.config.recipe import (
     AnyRecipe,
     EncoderRecipe,
-    EnsembleRecipe,
     LexicalRecipe,
     MemberRecipe,
     PretrainingRecipe,
@@ -37,7 +36,7 @@ from competition.scoring.metrics import Array
 from competition.scoring.paired import FlawedRow, PairedRow, align_counts, compare_rows
 from competition.scoring.tasks import KINDS, TASKS, Task
 
-TITLES = "held-out titles"  # what pre-training is measured on, as others are on a task; a lower loss is better
+TITLES = "held-out titles"  # the measure of pre-training beside the tasks; a lower loss is better
 
 
 @dataclass(frozen=True)
@@ -46,21 +45,22 @@ class Ablation:
 
     name: str
     pipeline: Pipeline
-    recipe: str  # that it starts from
+    recipe: str  # that the rows differ from
     runs: dict[str, list[str]]  # row -> its runs, one per seed
-    fold: int | None  # this fold alone
-    nested: bool  # whether what rows learn from never saw the fold that is scored
+    fold: int | None  # the only fold; None for all
+    nested: bool  # what rows learn from has not seen the scored fold
 
     @property
     def table(self) -> AblationTable:
+        """The rows with their published figures."""
         return ABLATION_TABLES[self.name]
 
     @property
     def path(self) -> Path:
-        """Where `write` puts the table."""
+        """The file that `write` writes."""
         recipe = "" if self.recipe == self.table.recipe else f"-{self.recipe}"
-        name = self.name + recipe + ("-nested" if self.nested else "")
-        return self.pipeline.workspace.ablation(name, self.fold)
+        nested = "-nested" if self.nested else ""
+        return self.pipeline.workspace.ablation(self.name + recipe + nested, self.fold)
 
     @classmethod
     def plan(
@@ -72,15 +72,15 @@ class Ablation:
         recipe: str | None = None,
         nested: bool = False,
     ) -> "Ablation":
-        """The runs of the table called `name`, `seeds` for each row, over all folds or one.
+        """Return a table with its runs, `seeds` for each row, over all folds or one.
 
         Args:
             workspace: whose rows.
             name: of the table.
-            seeds: how many, from the recipe's own upwards.
+            seeds: their number, from the recipe's own seed upwards.
             fold: the one that is trained and scored; None for all.
             recipe: that rows differ from, if not the table's own.
-            nested: let rows learn from models that never saw the fold that is scored.
+            nested: let rows learn from models that have not seen the scored fold.
 
         Raises:
             InputError: there is no such table, the data have no labelled training row of its task,
@@ -89,42 +89,32 @@ class Ablation:
         if name not in ABLATION_TABLES:
             raise unknown_name("table", name, ABLATION_TABLES)
         table = ABLATION_TABLES[name]
-        plan = Plan.open(workspace)
-        recipe, task = recipe or table.recipe, table.tasks[0]
-        base = _base(plan.recipes, name, recipe)
+        known = Plan.open(workspace).recipes
+        base = _base(known, name, recipe or table.recipe)
         if nested and not table.labels:
             raise InputError(
                 f"The table {name!r} learns from no other run, so there is nothing to nest."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
-        start = plan.recipes.pretraining("pretrained") if pretrains else None
+        start = known.pretraining("pretrained") if pretrains else None
+
         recipes: dict[str, AnyRecipe] = {}
-        runs: dict[str, list[str]] = {}
+        runs: dict[str, list[str]] = {row.name: [] for row in table.rows}
         for row in table.rows:
-            for number, seed in enumerate(range(base.seed, base.seed + seeds)):
-                first = (
-                    runs[table.rows[0].name][number]
-                    if runs and FIRST_ROW in row.changes.values()
-                    else ""
-                )
-                run = f"ablate-{recipe}-{row.name}{'-nested' if nested and first else ''}-{seed}"
-                changes = {
-                    key: first if value == FIRST_ROW else value
-                    for key, value in row.changes.items()
-                }
-                changes |= {"nested": True} if nested and first else {}
-                content = base.model_dump() | changes | {"name": run, "seed": seed}
-                content |= {"seeds": ()} if isinstance(base, EncoderRecipe) else {}
-                if start is not None:
-                    content["encoder"] = start.encoder
+            for seed in range(base.seed, base.seed + seeds):
+                first_run = _run_name(base, table.rows[0], seed)
+                encoder = start.encoder if start is not None else None
                 if start is not None and row.pretraining is not None:
-                    content["encoder"] = encoder = f"ablate-{start.name}-{row.name}-{seed}"
-                    keys = start.model_dump() | row.pretraining | {"name": encoder, "seed": seed}
-                    recipes[encoder] = PretrainingRecipe(**keys)
-                recipes[run] = type(base)(**content)
-                runs.setdefault(row.name, []).append(run)
-        ablation = cls(name, Pipeline(workspace, recipes), recipe, runs, fold, nested)
+                    pretraining = _pretraining(start, row.name, row.pretraining, seed)
+                    recipes[pretraining.name] = pretraining
+                    encoder = pretraining.name
+                member = _row_recipe(row, base, seed, first_run, nested, encoder)
+                recipes[member.name] = member
+                runs[row.name].append(member.name)
+
+        ablation = cls(name, Pipeline(workspace, recipes), base.name, runs, fold, nested)
         examples = ablation.pipeline.tables.examples
+        task = table.tasks[0]
         if evaluation.graded_rows(TASKS[task], examples[examples["split"] == "train"]).empty:
             raise InputError(
                 f"The table {name!r} is about {task}, of which the data have no labelled training row."
@@ -132,18 +122,16 @@ class Ablation:
         return ablation
 
     def steps(self) -> list[Step]:
-        """What the table needs, in order."""
-        mine = [run for runs in self.runs.values() for run in runs]
+        """Return what the table needs, in order."""
+        own = [run for runs in self.runs.values() for run in runs]
         steps: list[Step] = []
-        for name in self.pipeline.recipes.order(mine):
-            # Test rows are of no interest, so they are not predicted again when they change; but
-            # what others learn from is a complete run.
-            ours = name in mine and name not in self._sources
-            steps += (
-                self.pipeline.training_steps(name, self.fold)
-                if ours
-                else self.pipeline.run_steps(name)
-            )
+        for name in self.pipeline.recipes.order(own):
+            # A row is scored out-of-fold only, so new test rows need no new predictions; a run that
+            # others learn from is complete, test rows included.
+            if name in own and name not in self._sources:
+                steps += self.pipeline.training_steps(name, self.fold)
+            else:
+                steps += self.pipeline.run_steps(name)
         steps += [self.pipeline.noise_step(run) for run in self._sources]
         return in_order(steps)
 
@@ -153,103 +141,100 @@ class Ablation:
         return self.runs[self.table.rows[0].name] if self.table.labels else []
 
     def lines(self) -> dict[str, list[PairedRow]]:
-        """What is measured on (a task, or TITLES) -> the baseline, if any, and the rows, from their files."""
-        graded = {task: self._rows(TASKS[task]) for task in self.table.tasks}
-        found = {
-            task: self._task_lines(TASKS[task], rows)
-            for task, rows in graded.items()
-            if not rows.empty
-        }
-        titles = [row for row in self.table.rows if row.pretraining is not None]
-        if titles:
-            sums = [
-                (row.name, [self._titles(run) for run in self.runs[row.name]], row.paper_mlm, None)
-                for row in titles
-            ]
-            found[TITLES] = compare_rows("MLM loss", metrics.mean, sums)
-        return found
+        """Return, for each task and TITLES, the results of the baseline, if any, and of the rows."""
+        results = {}
+        for task in (TASKS[name] for name in self.table.tasks):
+            rows = self._graded_rows(task)
+            if not rows.empty:
+                results[task.name] = self._compare_on_task(task, rows)
 
-    def _task_lines(self, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
+        pretrained = [row for row in self.table.rows if row.pretraining is not None]
+        if pretrained:
+            losses = [
+                (
+                    row.name,
+                    [self._title_losses(run) for run in self.runs[row.name]],
+                    row.paper_mlm,
+                    None,
+                )
+                for row in pretrained
+            ]
+            results[TITLES] = compare_rows("MLM loss", metrics.mean, losses)
+        return results
+
+    def _compare_on_task(self, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
+        """Return the results of the trivial baseline and of all rows on a task."""
         name, baseline = evaluation.count_trivial_baseline(task, rows)
-        counts = [
-            (row, [self._count(run, task, rows) for run in self.runs[row.name]])
-            for row in self.table.rows
-        ]
-        if not all(
-            np.array_equal(one.queries, baseline.queries) for _, seeds in counts for one in seeds
-        ):
-            raise ValueError("paired results must have the same queries")
-        published = {
-            row.name: row.paper if task.name == self.table.tasks[0] else None
-            for row in self.table.rows
-        }
-        sums = [
-            (
-                row.name,
-                [one.values for one in seeds],
-                published[row.name],
-                row.paper_minus.get(task.name),
-            )
-            for row, seeds in counts
-        ]
-        return compare_rows(task.metric, baseline.statistic, sums, (name, baseline.values))
+        results = []
+        for row in self.table.rows:
+            counts = [self._count(run, task, rows) for run in self.runs[row.name]]
+            if not all(np.array_equal(each.queries, baseline.queries) for each in counts):
+                raise ValueError("paired results must have the same queries")
+            values = [each.values for each in counts]  # one per seed
+            paper = row.paper if task.name == self.table.tasks[0] else None
+            results.append((row.name, values, paper, row.paper_minus.get(task.name)))
+        return compare_rows(task.metric, baseline.statistic, results, (name, baseline.values))
 
     def flattered(self) -> dict[str, list[FlawedRow]]:
-        """Task -> each row by the flawed protocol, for a table about labels."""
-        found = {}
+        """Return, for each task of a table about labels, each row by the flawed protocol."""
+        results = {}
         for task in (TASKS[name] for name in self.table.tasks if self.table.labels):
-            rows = self._rows(task)
-            if rows.empty:
-                continue
-            whole, left = {}, {}
-            for row, runs in self.runs.items():
-                counts = [self._count(run, task, rows) for run in runs]
-                pruned = [
-                    align_counts(
-                        self._count(run, task, self._kept(rows, source)), counts[0].queries
-                    )
-                    for run, source in zip(runs, self._sources, strict=True)
-                ]
-                whole[row], left[row] = (
-                    np.sum(values, axis=0) for values in ([c.values for c in counts], pruned)
-                )
-            first, statistic = next(iter(whole.values())), counts[0].statistic
-            found[task.name] = [
-                FlawedRow(
-                    row,
-                    task.metric,
-                    metrics.bootstrap(left[row], statistic),
-                    metrics.paired_difference(left[row], whole[row], statistic),
-                    metrics.paired_difference(left[row], first, statistic),
-                )
-                for row in self.runs
-            ]
-        return found
+            rows = self._graded_rows(task)
+            if not rows.empty:
+                results[task.name] = self._without_pruned_rows(task, rows)
+        return results
 
-    def _kept(self, rows: pd.DataFrame, source: str) -> pd.DataFrame:
-        """Graded rows without those that the audit of a run would drop."""
+    def _without_pruned_rows(self, task: Task, rows: pd.DataFrame) -> list[FlawedRow]:
+        """Return each row's result on the rows that the audit of its seed would not drop."""
+        on_all: dict[str, Array] = {}  # sums over the seeds, (queries, sums) each
+        on_kept: dict[str, Array] = {}
+        for row, runs in self.runs.items():
+            counts = [self._count(run, task, rows) for run in runs]
+            kept = []
+            for run, source in zip(runs, self._sources, strict=True):
+                kept_counts = self._count(run, task, self._kept_rows(rows, source))
+                kept.append(align_counts(kept_counts, counts[0].queries))
+            on_all[row] = np.sum([each.values for each in counts], axis=0)
+            on_kept[row] = np.sum(kept, axis=0)
+
+        first = next(iter(on_all.values()))
+        statistic = counts[0].statistic
+        return [
+            FlawedRow(
+                name=row,
+                metric=task.metric,
+                score=metrics.bootstrap(on_kept[row], statistic),
+                flatters=metrics.paired_difference(on_kept[row], on_all[row], statistic),
+                claim=metrics.paired_difference(on_kept[row], first, statistic),
+            )
+            for row in self.runs
+        ]
+
+    def _kept_rows(self, rows: pd.DataFrame, source: str) -> pd.DataFrame:
+        """Return graded rows without those that the audit of a run would drop."""
         flags = self.pipeline.tables.flags(self.pipeline.plan.audit(source))
         return rows[~rows["example_id"].isin(dropped_ids(flags))]
 
-    def _titles(self, run: str) -> Array:
-        """The losses of the held-out titles by the encoder that a run starts from."""
+    def _title_losses(self, run: str) -> Array:
+        """Return the losses of the held-out titles by the encoder that a run starts from."""
         recipe = self.pipeline.recipes.run(run)
         assert isinstance(recipe, EncoderRecipe)  # as `plan` makes them
         folder = self.pipeline.artifacts.encoder_folder(recipe.encoder)
-        kept = best_epoch(read_epochs(folder))
-        assert kept is not None  # an encoder has one epoch or more
+        best = best_epoch(read_epochs(folder))
+        assert best is not None  # an encoder has one epoch or more
         return read_losses(
-            folder, self.pipeline.artifacts.encoder_fingerprint(recipe.encoder), kept.number
+            folder, self.pipeline.artifacts.encoder_fingerprint(recipe.encoder), best.number
         )
 
-    def _rows(self, task: Task) -> pd.DataFrame:
-        """The graded rows that are held out in the folds of the table."""
+    def _graded_rows(self, task: Task) -> pd.DataFrame:
+        """Return the graded rows that are held out in the folds of the table."""
         examples = self.pipeline.tables.examples
-        first = next(iter(self.runs.values()))[0]
-        held_out = examples["example_id"].isin(self._outputs(first)["example_id"])
+        any_run = next(iter(self.runs.values()))[0]
+        held_out = examples["example_id"].isin(self._outputs(any_run)["example_id"])
         return evaluation.graded_rows(task, examples[held_out])
 
     def _outputs(self, run: str) -> pd.DataFrame:
+        """Return the held-out outputs of a run in the folds of the table."""
         plan, space = self.pipeline.plan.run(run), self.pipeline.workspace
         folds = plan.folds if self.fold is None else [self.fold]
         return pd.concat([read_table(space.oof_fold(run, k), plan.parts[k][0]) for k in folds])
@@ -262,44 +247,84 @@ class Ablation:
     def write(
         self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[FlawedRow]]
     ) -> None:
-        """Write the tables as one CSV; those of the flawed protocol are said to be `without pruned rows`."""
-        cells = []
-        for measured, lines in tables.items():
-            for line in lines:
-                row: dict[str, Any] = {"row": line.name, "task": measured, "metric": line.metric}
-                row |= {"queries": line.score.queries, "seeds": len(line.of_seeds)}
-                row |= metrics.cells(
-                    score=line.score, minus_before=line.difference, minus_first=line.to_first
+        """Write all results as one CSV; those of the flawed protocol have the task `…, without pruned rows`."""
+        lines: list[dict[str, Any]] = []
+        for measure, results in tables.items():
+            for row in results:
+                about = {"row": row.name, "task": measure, "metric": row.metric}
+                sizes = {"queries": row.score.queries, "seeds": len(row.of_seeds)}
+                estimates = metrics.cells(
+                    score=row.score, minus_before=row.difference, minus_first=row.to_first
                 )
-                cells.append(row | {"seed_deviation": line.deviation, "paper": line.paper})
-        for task, found in flattered.items():
-            for pruned in found:
-                row = {
-                    "row": pruned.name,
-                    "task": f"{task}, without pruned rows",
-                    "metric": pruned.metric,
-                }
-                row |= {"queries": pruned.score.queries, "seeds": len(self._sources)}
-                row |= metrics.cells(
-                    score=pruned.score, minus_first=pruned.claim, minus_unpruned=pruned.flatters
+                others = {"seed_deviation": row.deviation, "paper": row.paper}
+                lines.append(about | sizes | estimates | others)
+
+        for task, pruned in flattered.items():
+            measure = f"{task}, without pruned rows"
+            for result in pruned:
+                about = {"row": result.name, "task": measure, "metric": result.metric}
+                sizes = {"queries": result.score.queries, "seeds": len(self._sources)}
+                estimates = metrics.cells(
+                    score=result.score, minus_first=result.claim, minus_unpruned=result.flatters
                 )
-                cells.append(row)
-        write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
+                lines.append(about | sizes | estimates)
+        write_text(self.path, str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")))
+
+
+def _run_name(base: MemberRecipe, row: AblationRow, seed: int, nested: bool = False) -> str:
+    return f"ablate-{base.name}-{row.name}{'-nested' if nested else ''}-{seed}"
+
+
+def _row_recipe(
+    row: AblationRow,
+    base: MemberRecipe,
+    seed: int,
+    first_run: str,
+    nested: bool,
+    encoder: str | None = None,
+) -> MemberRecipe:
+    """Return the recipe of a row with one seed.
+
+    Args:
+        row: what it differs in.
+        base: what it differs from.
+        seed: its only seed.
+        first_run: the run of the table's first row with this seed, which a row may learn from.
+        nested: whether it then learns from models that have not seen the scored fold.
+        encoder: that it starts from, if not that of `base`.
+    """
+    changes = {
+        key: first_run if value == FIRST_ROW else value for key, value in row.changes.items()
+    }
+    nested = nested and FIRST_ROW in row.changes.values()
+    changes |= {"name": _run_name(base, row, seed, nested), "seed": seed}
+    if nested:
+        changes["nested"] = True
+    if isinstance(base, EncoderRecipe):
+        changes["seeds"] = ()
+    if encoder is not None:
+        changes["encoder"] = encoder
+    return type(base)(**(base.model_dump() | changes))
+
+
+def _pretraining(
+    start: PretrainingRecipe, row: str, changes: dict[str, Any], seed: int
+) -> PretrainingRecipe:
+    """Return the pre-training of a row with one seed: what it changes in `start`."""
+    identity = {"name": f"ablate-{start.name}-{row}-{seed}", "seed": seed}
+    return PretrainingRecipe(**(start.model_dump() | changes | identity))
 
 
 def _base(recipes: Recipes, name: str, recipe: str) -> MemberRecipe:
-    """The recipe that the rows of a table differ from; raises InputError unless it answers the table's first task."""
+    """Return the recipe that the rows of a table differ from; raises InputError unless it answers the first task."""
     table, base = ABLATION_TABLES[name], recipes.run(recipe)
-    fits = isinstance(base, EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe)
-    if not fits or isinstance(base, EnsembleRecipe) or KINDS[base.kind].primary != table.tasks[0]:
-        mend = (
-            f"rename the workspace's own {recipe}.toml"
-            if recipe == table.recipe
-            else "name another"
-        )
-        asked = "a model" if table.labels else "an encoder"
+    models = EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe
+    if not isinstance(base, models) or KINDS[base.kind].primary != table.tasks[0]:
+        model = "a model" if table.labels else "an encoder"
+        own = recipe == table.recipe
+        fix = f"rename the workspace's own {recipe}.toml" if own else "name another"
         raise InputError(
-            f"The table {name!r} starts from the recipe {recipe!r}, which must be {asked} made for {table.tasks[0]}: "
-            f"{mend}."
+            f"The table {name!r} starts from the recipe {recipe!r}, which must be {model} made for {table.tasks[0]}: "
+            f"{fix}."
         )
     return base

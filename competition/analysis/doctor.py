@@ -1,4 +1,4 @@
-"""Is all well here? The machine, then the workspace: what would stop a command, and the command that mends it."""
+"""The checks of `comp doctor`: the machine, then the workspace, each problem with the command that fixes it."""
 
 import fcntl
 import shutil
@@ -20,238 +20,226 @@ from competition.models.encoder.folders import check_folder
 from competition.noise.audit import missing_label
 from competition.noise.report import caveat
 from competition.pipeline.cleanup import stale_checkpoints
+from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import label_codes
 
-_MARGIN = GIB // 2  # bytes of disk that should stay free
-_BRING = "comp data import PATH"
-_UNFINISHED = (".*.tmp", ".*.old")  # what `files.atomic` leaves when it is killed
+_FREE_SPACE = GIB // 2  # bytes of disk that should stay free
+_IMPORT = "comp data import PATH"
+_UNFINISHED = (".*.tmp", ".*.old")  # what `core.atomic` leaves when it is killed
 
 
 def diagnose(root: Path) -> Iterator[Check]:
-    """Look at the machine, then at the workspace as far as it can be read."""
+    """Check the machine, then the workspace as far as it can be read."""
     yield from check_machine()
     try:
         workspace = Workspace.open(root)
     except CompError as error:
         yield Check("workspace", "stop", str(error), f"comp init {shell_quoted(root)}")
         return
-    for found in _examine(workspace):
-        yield replace(
-            found, message=pasteable(found.message, root), fix=_from_here(found.fix, root)
-        )
+
+    for check in _check_workspace(workspace):
+        message = pasteable(check.message, root)
+        yield replace(check, message=message, fix=_with_workspace(check.fix, root))
 
 
-def _from_here(mend: str, root: Path) -> str:
-    """What mends a workspace, as it is to be typed by somebody who is elsewhere."""
-    return "; ".join(
-        command_for(part, root) if part.startswith("comp ") else part for part in mend.split("; ")
-    )
+def _with_workspace(fix: str, root: Path) -> str:
+    """Return the commands of a fix so that they work in any folder."""
+    parts = [
+        command_for(part, root) if part.startswith("comp ") else part for part in fix.split("; ")
+    ]
+    return "; ".join(parts)
 
 
-def _examine(workspace: Workspace) -> Iterator[Check]:
-    """The workspace as far as it can be read."""
-    yield from _locks(workspace)
-    yield from _unfinished(workspace)
-    yield from _checkpoints(workspace)
+def _check_workspace(workspace: Workspace) -> Iterator[Check]:
+    yield from _check_locks(workspace)
+    yield from _check_unfinished(workspace)
+    yield from _check_checkpoints(workspace)
+
+    # Without settings and data there is no plan, and nothing below can be checked.
     try:
         pipeline = Pipeline(workspace)
         steps = {step.name: step.state for step in pipeline.steps()}
     except CompError as error:
-        no_data = not workspace.data_card.is_file()
-        yield Check(
-            "data" if no_data else "settings", "stop", str(error), _BRING if no_data else ""
-        )
+        if workspace.data_card.is_file():
+            yield Check("settings", "stop", str(error))
+        else:
+            yield Check("data", "stop", str(error), _IMPORT)
         return
-    yield from _rows(pipeline)
-    yield _disk(pipeline, steps)
-    yield from _encoders(pipeline)
-    yield from _audits(pipeline)
+
+    yield from _check_rows(pipeline)
+    yield _check_disk(pipeline, steps)
+    yield from _check_encoders(pipeline)
+    yield from _check_audits(pipeline)
     for plan in pipeline.plan.runs():
-        yield _run(pipeline, plan, steps)
+        yield _check_run(pipeline, plan, steps)
+
     left = [name for name, state in steps.items() if state != "done"]
-    said = (
-        f"{len(left)} of {len(steps)} are left, the first is {left[0]}"
-        if left
-        else f"all {len(steps)} are done"
-    )
-    yield Check("steps", "look" if left else "well", said, "comp run" if left else "")
+    if left:
+        message = f"{len(left)} of {len(steps)} are left, the first is {left[0]}"
+        yield Check("steps", "look", message, "comp run")
+    else:
+        yield Check("steps", "well", f"all {len(steps)} are done")
 
 
-def _locks(workspace: Workspace) -> Iterator[Check]:
-    """Which processes are at work here."""
+def _check_locks(workspace: Workspace) -> Iterator[Check]:
+    """Yield each lock that a process holds."""
     for path in sorted((workspace.root / ".locks").glob("*.lock")):
         with path.open() as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                process = handle.read().strip()
-                yield Check(
-                    "lock",
-                    "look",
-                    f"process {process} works on {path.stem}",
-                    "wait for it, or stop it",
-                )
+                message = f"process {handle.read().strip()} works on {path.stem}"
+                yield Check("lock", "look", message, "wait for it, or stop it")
 
 
-def _unfinished(workspace: Workspace) -> Iterator[Check]:
-    """What a process that was killed left half-written, and an import that did not reach its end."""
+def _check_unfinished(workspace: Workspace) -> Iterator[Check]:
+    """Yield what killed processes left half-written, and an import that was interrupted."""
     left = [path for pattern in _UNFINISHED for path in workspace.root.rglob(pattern)]
     if left:
-        size = sum(
-            file.stat().st_size
-            for path in left
-            for file in [path, *path.rglob("*")]
-            if file.is_file()
-        )
-        said = f"{len(left)} half-written files or folders, {size / GIB:.2f} GiB, such as {left[0]}"
-        yield Check("unfinished", "look", said, f"rm -r {' '.join(map(shell_quoted, left))}")
-    if not workspace.data_card.is_file() and (
-        workspace.examples.is_file() or workspace.products.is_file()
-    ):
-        yield Check("data", "stop", "an import was interrupted", _BRING)
+        files = [file for path in left for file in (path, *path.rglob("*")) if file.is_file()]
+        size = sum(file.stat().st_size for file in files) / GIB
+        message = f"{len(left)} half-written files or folders, {size:.2f} GiB, such as {left[0]}"
+        yield Check("unfinished", "look", message, f"rm -r {' '.join(map(shell_quoted, left))}")
+
+    # An import writes the card last.
+    has_table = workspace.examples.is_file() or workspace.products.is_file()
+    if has_table and not workspace.data_card.is_file():
+        yield Check("data", "stop", "an import was interrupted", _IMPORT)
 
 
-def _checkpoints(workspace: Workspace) -> Iterator[Check]:
-    """Those of what was cut short, and those that are left of trainings that are done."""
-    done, kept = stale_checkpoints(workspace)
-    if kept:
-        yield Check("checkpoints", "well", f"kept of {join_names(kept)}")
-    if done:
-        yield Check(
-            "leftovers", "look", f"checkpoints of what is done, such as {done[0]}", "comp clean"
-        )
+def _check_checkpoints(workspace: Workspace) -> Iterator[Check]:
+    """Yield the checkpoints from which training would resume, and those of finished training."""
+    finished, resumable = stale_checkpoints(workspace)
+    if resumable:
+        yield Check("checkpoints", "well", f"kept of {join_names(resumable)}")
+    if finished:
+        message = f"checkpoints of finished training, such as {finished[0]}"
+        yield Check("leftovers", "look", message, "comp clean")
 
 
-def _rows(pipeline: Pipeline) -> Iterator[Check]:
-    """Whether the tables can be read, and the folds that are there leak nothing."""
-    tables, card = pipeline.tables, pipeline.plan.card
+def _check_rows(pipeline: Pipeline) -> Iterator[Check]:
+    """Yield whether the tables can be read, and whether the folds do not leak."""
+    card = pipeline.plan.card
     try:
-        examples, products = tables.examples, tables.products
+        examples = pipeline.tables.examples
+        products = pipeline.tables.products
     except CompError as error:
-        yield Check("data", "stop", str(error), _BRING)
+        yield Check("data", "stop", str(error), _IMPORT)
         return
-    yield Check(
-        "data", "well", f"{card.source}: {len(examples):,} rows, {len(products):,} products"
-    )
+
+    size = f"{len(examples):,} rows, {len(products):,} products"
+    yield Check("data", "well", f"{card.source}: {size}")
     missing = int((store.product_rows(examples, products) < 0).sum())
     if missing:
-        yield Check(
-            "products",
-            "look",
-            f"{missing:,} rows have no product in the catalogue: they keep empty text",
-        )
-    schemes = sorted({plan.scheme for plan in pipeline.plan.runs()})
-    for scheme in schemes:
-        yield _folds(pipeline, scheme)
+        message = f"{missing:,} rows have no product in the catalogue: they have empty text"
+        yield Check("products", "look", message)
+
+    for scheme in sorted({plan.scheme for plan in pipeline.plan.runs()}):
+        yield _check_folds(pipeline, scheme)
 
 
-def _folds(pipeline: Pipeline, scheme: str) -> Check:
-    """Whether the folds of a scheme leak nothing, or, where they are not made yet, whether they can be made."""
+def _check_folds(pipeline: Pipeline, scheme: str) -> Check:
+    """Return whether the folds of a scheme do not leak, or, before they are made, whether they can be made."""
     name = f"folds {scheme}"
     if pipeline.inputs.folds(scheme).state != "done":
         try:
             make_folds(pipeline.tables.examples, scheme)
         except InputError as error:
-            return Check(name, "stop", str(error), _BRING)
+            return Check(name, "stop", str(error), _IMPORT)
         return Check(name, "well", "there are queries for each of them")
+
     try:
         pipeline.tables.fold_of_rows(scheme)
     except CompError as error:
-        return Check(
-            name,
-            "stop",
-            str(error),
-            f"rm {shell_quoted(pipeline.workspace.folds(scheme))}; comp folds",
-        )
+        file = shell_quoted(pipeline.workspace.folds(scheme))
+        return Check(name, "stop", str(error), f"rm {file}; comp folds")
     return Check(name, "well", "no query text is in two of them")
 
 
-def _audits(pipeline: Pipeline) -> Iterator[Check]:
-    """Audits that labels do not allow: `comp run` goes on without them."""
+def _check_audits(pipeline: Pipeline) -> Iterator[Check]:
+    """Yield audits that the labels do not allow: `comp run` skips them."""
     for plan in pipeline.plan.audits():
         if reason := _absent_label(pipeline, plan.runs[0].scheme):
             yield Check(f"audit {plan.name}", "look", str(caveat({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
-    """Why the labels of the training rows cannot be audited, if they cannot."""
+    """Return why the labels of the training rows cannot be audited, None if they can."""
     examples = pipeline.tables.examples
     rows = examples[(examples["split"] == "train") & examples["label"].notna()]
     try:
-        folds = make_folds(examples, scheme).set_index("query_id")["fold"]
+        fold_of_query = make_folds(examples, scheme).set_index("query_id")["fold"]
     except InputError:
-        return None  # said where folds are looked at
-    fold = rows["query_id"].map(folds).to_numpy(np.int64)
+        return None  # reported by _check_folds
+    fold = rows["query_id"].map(fold_of_query).to_numpy(np.int64)
     return missing_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
 
 
-def _disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
-    """Whether there is room for the weights of the folds that are to be trained."""
+def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
+    """Return whether there is room for the weights of the folds that are not trained yet."""
     needed = 0
-    for name in pipeline.recipes.requested():
-        recipe = pipeline.recipes.run(name)
-        if isinstance(recipe, EncoderRecipe):
-            folder = pipeline.artifacts.encoder_folder(recipe.encoder)
-            weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-            states = [steps.get(f"train {name} fold {fold}") for fold in recipe.folds]
-            needed += weights * len(recipe.all_seeds) * sum(state != "done" for state in states)
+    for recipe in _encoder_recipes(pipeline):
+        folder = pipeline.artifacts.encoder_folder(recipe.encoder)
+        weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        states = [steps.get(f"train {recipe.name} fold {fold}") for fold in recipe.folds]
+        missing = sum(state != "done" for state in states)
+        needed += weights * len(recipe.all_seeds) * missing
+
     free = shutil.disk_usage(pipeline.workspace.root).free
-    said = f"{free / GIB:.1f} GiB free"
-    if free < needed + _MARGIN:
-        wanted = f"the weights of the folds that are missing take {needed / GIB:.1f} GiB"
-        return Check(
-            "disk", "stop", f"{said}, {wanted}", "make room, or put the workspace on a larger disk"
-        )
-    return Check("disk", "well", said)
+    message = f"{free / GIB:.1f} GiB free"
+    if free >= needed + _FREE_SPACE:
+        return Check("disk", "well", message)
+    message += f", the weights of the folds that are missing take {needed / GIB:.1f} GiB"
+    return Check("disk", "stop", message, "make room, or put the workspace on a larger disk")
 
 
-def _encoders(pipeline: Pipeline) -> Iterator[Check]:
-    """Encoders that would be fetched, and folders that cannot be one."""
-    recipes = [
-        recipe
-        for name in pipeline.recipes.requested()
-        if isinstance(recipe := pipeline.recipes.run(name), EncoderRecipe)
-    ]
-    for encoder in dict.fromkeys(recipe.encoder for recipe in recipes):
-        source = (
-            ""
-            if pipeline.recipes.pretrained(encoder)
-            else pipeline.artifacts.encoder_source(encoder)
-        )
-        command_for = not source or source == encoder == "tiny" or Path(source).is_dir()
-        if not command_for and read_manifest(pipeline.artifacts.encoder_folder(encoder)) is None:
-            said = f"{encoder} is not here: the first training downloads it"
-            mend = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
-            yield Check("encoder", "look", said, mend)
-        if source and Path(source).is_dir():
+def _check_encoders(pipeline: Pipeline) -> Iterator[Check]:
+    """Yield encoders that would be downloaded, and folders that are not an encoder."""
+    encoders = dict.fromkeys(recipe.encoder for recipe in _encoder_recipes(pipeline))
+    for encoder in encoders:
+        if pipeline.recipes.pretrained(encoder):
+            continue  # it is made here
+        source = pipeline.artifacts.encoder_source(encoder)
+        is_folder = Path(source).is_dir()
+        is_made = read_manifest(pipeline.artifacts.encoder_folder(encoder)) is not None
+        if not (is_folder or is_made or source == encoder == TINY):
+            message = f"{encoder} is not here: the first training downloads it"
+            fix = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
+            yield Check("encoder", "look", message, fix)
+
+        if is_folder:
             try:
                 check_folder(Path(source))
             except InputError as error:
-                yield Check(
-                    "encoder", "stop", str(error), "bring what is missing, or name another encoder"
-                )
+                fix = "add what is missing, or name another encoder"
+                yield Check("encoder", "stop", str(error), fix)
 
 
-def _run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Check:
-    """How complete a run is; a complete one is read, which finds damage, rows that are there twice and leaks."""
+def _encoder_recipes(pipeline: Pipeline) -> list[EncoderRecipe]:
+    """Return the recipes of competition.toml that fine-tune an encoder."""
+    recipes = [pipeline.recipes.run(name) for name in pipeline.recipes.requested()]
+    return [recipe for recipe in recipes if isinstance(recipe, EncoderRecipe)]
+
+
+def _check_run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Check:
+    """Return how complete a run is; a complete one is read, which finds damage, duplicated rows and leaks."""
     names = [
         f"{verb} {plan.name} fold {fold}" for verb in ("train", "predict") for fold in plan.folds
     ]
     states = [steps[name] for name in (*names, f"stack {plan.name}") if name in steps]
     words = {"missing": "missing", "begun": "begun", "stale": "out of date"}
-    undone = {state: states.count(state) for state in words if state in states}
+    undone = [f"{states.count(state)} {words[state]}" for state in words if state in states]
     if undone:
-        told = " and ".join(f"{count} {words[state]}" for state, count in undone.items())
-        return Check(plan.name, "look", f"{told}, of {pluralize(len(states), 'step')}", "comp run")
+        message = f"{' and '.join(undone)}, of {pluralize(len(states), 'step')}"
+        return Check(plan.name, "look", message, "comp run")
+
     try:
         run = pipeline.tables.read_run(plan)
     except CompError as error:
-        folder = shell_quoted(
-            pipeline.workspace.run(plan.name)
-        )  # not all of it: people's verdicts lie there, too
+        # Not the whole folder: people's reviews lie there, too.
+        folder = shell_quoted(pipeline.workspace.run(plan.name))
         return Check(plan.name, "stop", str(error), f"rm {folder}/fold-*.parquet; {plan.command}")
-    return Check(
-        plan.name, "well", f"{len(run.held_out):,} rows in {len(plan.folds)} folds, each once"
-    )
+    message = f"{len(run.held_out):,} rows in {len(plan.folds)} folds, each once"
+    return Check(plan.name, "well", message)

@@ -1,8 +1,8 @@
-"""One ensemble by every method that it could have: which runs there are, and how they compare with the best model."""
+"""A study of one ensemble: every method, every decision rule, and every member left out, compared in pairs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
@@ -15,6 +15,7 @@ from competition.core.parquet import read_table
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.optimism import read_optimism
+from competition.scoring.predictions import RunPlan
 from competition.scoring.scoreboard import best_runs, scoreboard
 
 METHODS: tuple[str, ...] = get_args(Method)
@@ -26,34 +27,36 @@ class EnsembleStudy:
 
     pipeline: Pipeline
     recipe: EnsembleRecipe
-    leave_out: bool = False  # whether each member is left out, too
+    leave_out: bool = False  # with each member left out, too
     every_method: bool = True
 
     @cached_property
     def variants(self) -> list[EnsembleRecipe]:
         """The recipe itself, its other methods, decisions on top of it, and it without each of its members."""
         name, recipe = self.recipe.name, self.recipe
-        found: list[str] = []
+        names: list[str] = []
         if self.every_method:
-            found += [f"{name}.{method}" for method in METHODS if method != recipe.method]
-            decided = dict.fromkeys([name, name if recipe.method == "mixed" else f"{name}.mixed"])
-            found += [
-                f"{base}.{decision}" for base in decided for decision in ("can", "thresholds")
-            ]
+            names += [f"{name}.{method}" for method in METHODS if method != recipe.method]
+            mixed = name if recipe.method == "mixed" else f"{name}.mixed"
+            for base in dict.fromkeys([name, mixed]):
+                names += [f"{base}.can", f"{base}.thresholds"]
+
         members = [member.name for member in self.pipeline.recipes.members_of(recipe)]
         if self.leave_out and len(members) > 1:
-            found += [f"{name}.{WITHOUT}{member}" for member in members]
-        return [recipe, *map(self.pipeline.recipes.ensemble, found)]
+            names += [f"{name}.{WITHOUT}{member}" for member in members]
+        return [recipe, *(self.pipeline.recipes.ensemble(each) for each in names)]
 
     def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
-        """The tasks that a variant answers and that it says something new about."""
+        """Return the tasks whose answers the variant may change."""
         tasks = self.pipeline.recipes.tasks_of(variant)
         if variant.members != self.recipe.members:
-            whole, left = (
-                partial(self.pipeline.recipes.members_of, recipe)
-                for recipe in (self.recipe, variant)
-            )
-            return [task for task in tasks if len(left(task)) < len(whole(task))]
+            members_of = self.pipeline.recipes.members_of
+            return [
+                task
+                for task in tasks
+                if len(members_of(variant, task)) < len(members_of(self.recipe, task))
+            ]
+        # CAN changes answers of task 2 alone, thresholds those of tasks 2 and 3.
         if variant.can != self.recipe.can:
             return [task for task in tasks if task == "task2"]
         if variant.thresholds != self.recipe.thresholds:
@@ -61,47 +64,51 @@ class EnsembleStudy:
         return tasks
 
     def steps(self) -> list[Step]:
-        """What the comparison needs, in order; not the members."""
+        """Return what the comparison needs beside the members, in order."""
         steps: list[Step] = []
         for variant in self.variants:
             steps += self.pipeline.ensemble_steps(variant.name, self.tasks_of(variant))
         return in_order(steps)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Scoreboards: members and variants beside the best member of each task; what is left without each member
-        beside the whole.
+        """Return two scoreboards.
 
-        The best is that of `best_runs`.
+        The first has the members and variants, minus the best member of each task (that of
+        `best_runs`); the second the ensembles without a member, minus the whole ensemble.
         """
-        tables = self.pipeline.tables
+        maker = self.pipeline.tables
         members = [
-            self.pipeline.plan.run(member.name)
-            for member in self.pipeline.recipes.members_of(self.recipe)
+            self.pipeline.plan.run(each.name)
+            for each in self.pipeline.recipes.members_of(self.recipe)
         ]
-        whole = [
-            self.pipeline.plan.ensemble_run(self.recipe, task)
-            for task in self.tasks_of(self.recipe)
-        ]
-        others = [
-            self.pipeline.plan.ensemble_run(v, task)
-            for v in self.variants[1:]
-            for task in self.tasks_of(v)
-        ]
-        partial = [
-            plan for plan in others if f".{WITHOUT}" in plan.name.removeprefix(self.recipe.name)
-        ]
-        methods = [plan for plan in others if plan not in partial]
-        runs = {plan.name: tables.read_run(plan) for plan in [*members, *whole, *others]}
-        flattery = read_optimism(self.pipeline.workspace, [*members, *whole, *others])
-        best = best_runs(scoreboard(tables.examples, members, runs, {}))
-        compared = scoreboard(tables.examples, [*members, *whole, *methods], runs, best, flattery)
-        of_task = {plan.tasks[0]: plan.name for plan in whole}
-        left = scoreboard(tables.examples, [*whole, *partial], runs, of_task, flattery)
-        return compared, left[left["run"] != left["floor"]]
+        whole = self._runs(self.recipe)
+        methods: list[RunPlan] = []
+        without_member: list[RunPlan] = []
+        for variant in self.variants[1:]:
+            left_out = f".{WITHOUT}" in variant.name.removeprefix(self.recipe.name)
+            plans = without_member if left_out else methods
+            plans += self._runs(variant)
+
+        everything = [*members, *whole, *methods, *without_member]
+        runs = {plan.name: maker.read_run(plan) for plan in everything}
+        optimism = read_optimism(self.pipeline.workspace, everything)
+
+        best = best_runs(scoreboard(maker.examples, members, runs, {}))
+        compared = [*members, *whole, *methods]
+        first = scoreboard(maker.examples, compared, runs, best, optimism)
+
+        whole_of_task = {plan.tasks[0]: plan.name for plan in whole}
+        parts = [*whole, *without_member]
+        second = scoreboard(maker.examples, parts, runs, whole_of_task, optimism)
+        return first, second[second["run"] != second["floor"]]
+
+    def _runs(self, variant: EnsembleRecipe) -> list[RunPlan]:
+        """Return the runs of a variant, one per task."""
+        return [self.pipeline.plan.ensemble_run(variant, task) for task in self.tasks_of(variant)]
 
     @property
     def path(self) -> Path:
-        """Where the table is written."""
+        """The file that `write` writes."""
         return self.pipeline.workspace.stack_table(self.recipe.name)
 
     def write(self, *tables: pd.DataFrame) -> None:
@@ -110,16 +117,15 @@ class EnsembleStudy:
 
 
 def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
-    """The share of the gain of each feature of an ensemble that learns trees, mean over the folds, largest first."""
+    """Return each feature's share of the gain of an ensemble's trees, mean over the folds, largest first."""
     table = read_table(pipeline.workspace.importance(run), pipeline.plan.run(run, task).fingerprint)
-    return table.groupby("feature")["importance"].mean().sort_values(ascending=False, kind="stable")
+    mean = table.groupby("feature")["importance"].mean()
+    return mean.sort_values(ascending=False, kind="stable")
 
 
 def mean_weights(by_fold: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, float]:
-    """The weight of each member of an ensemble's card, mean over the folds; empty where trees were learned."""
+    """Return each member's weight from an ensemble's card, mean over the folds; nothing for trees."""
     folds = [fold["all"] for fold in by_fold.values() if fold]
-    return (
-        {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}
-        if folds
-        else {}
-    )
+    if not folds:
+        return {}
+    return {member: sum(fold[member] for fold in folds) / len(folds) for member in folds[0]}

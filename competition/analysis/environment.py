@@ -1,20 +1,20 @@
-"""What commands run on: Python, packages, the device and what it computes in, memory."""
+"""The machine: Python, packages, the device with its precision and memory."""
 
 import platform
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 DISTRIBUTION = "comp-relevance"
-_LOADED = (
-    "torch",
-    "transformers",
-    "accelerate",
-    "lightgbm",
-)  # libraries with parts of their own that may be missing
+# Packages with compiled parts, which may be missing although the package is installed.
+_COMPILED = ("torch", "transformers", "accelerate", "lightgbm")
 GIB = 2**30
 
 Level = Literal["well", "look", "stop"]
@@ -32,128 +32,131 @@ class Check:
 
 @dataclass(frozen=True)
 class Device:
-    """What models are trained on."""
+    """The device on which models are trained."""
 
     name: str
     kind: str  # cpu, cuda or mps
-    precision: str  # that forward passes compute in
-    memory: int  # bytes in all
-    free: int  # bytes that are not in use
+    precision: str  # of forward passes, bf16 or fp32
+    memory: int  # bytes
+    free: int  # bytes of them
     threads: int  # of the CPU
 
 
-def find_device(asked: str = "auto") -> Device:
-    """The device that training would take, and what it computes in by the `precision` of a recipe."""
+def find_device(precision: str = "auto") -> Device:
+    """Return the device that training would use, with what the `precision` of a recipe means on it."""
     import psutil
     import torch
 
     from competition.training.device import computes_in_bf16
     from competition.training.loop import make_accelerator
 
-    accelerator = make_accelerator()
-    kind = accelerator.device.type
-    precision = "bf16" if computes_in_bf16(asked) else "fp32"
+    kind = make_accelerator().device.type
     if kind == "cuda":
+        name = torch.cuda.get_device_name()
         free, total = torch.cuda.mem_get_info()
-        return Device(
-            torch.cuda.get_device_name(), kind, precision, total, free, torch.get_num_threads()
-        )
-    memory = psutil.virtual_memory()
-    name = platform.processor() or platform.machine()
-    return Device(name, kind, precision, memory.total, memory.available, torch.get_num_threads())
+    else:
+        name = platform.processor() or platform.machine()
+        memory = psutil.virtual_memory()
+        free, total = memory.available, memory.total
 
-
-def check_machine() -> Iterator[Check]:
-    """Python, packages, libraries, device and precision."""
-    yield _python()
-    yield from _packages()
-    broken = [finding for name in _LOADED if (finding := _load(name)) is not None]
-    yield from broken
-    if not broken:
-        yield from _device()
-
-
-def _python() -> Check:
-    from packaging.specifiers import SpecifierSet
-
-    found, wanted = platform.python_version(), _of_distribution("Requires-Python") or ">=3.11"
-    fits = SpecifierSet(wanted).contains(found, prereleases=True)
-    said = f"{found}, {sys.executable}"
-    mend = f"install Python {wanted} and make the environment anew: rm -r .venv; make demo"
-    return (
-        Check("Python", "well", said)
-        if fits
-        else Check("Python", "stop", f"{said}, needs {wanted}", mend)
+    return Device(
+        name=name,
+        kind=kind,
+        precision="bf16" if computes_in_bf16(precision) else "fp32",
+        memory=total,
+        free=free,
+        threads=torch.get_num_threads(),
     )
 
 
-def _of_distribution(field: str) -> str | None:
-    try:
-        return metadata(DISTRIBUTION)[field]
-    except PackageNotFoundError:
-        return None
+def check_machine() -> Iterator[Check]:
+    """Check Python, packages, device and precision."""
+    yield _check_python()
+    yield from _check_packages()
+
+    broken = [check for name in _COMPILED if (check := _check_import(name)) is not None]
+    yield from broken
+    if not broken:
+        yield from _check_device()
 
 
-def _packages() -> Iterator[Check]:
-    """Each package that is missing or outside of its bounds; one finding where all are well."""
+def _check_python() -> Check:
+    from packaging.specifiers import SpecifierSet
+
+    bounds = ">=3.11"
+    with suppress(PackageNotFoundError):
+        bounds = metadata(DISTRIBUTION)["Requires-Python"] or bounds
+
+    installed = platform.python_version()
+    message = f"{installed}, {sys.executable}"
+    if SpecifierSet(bounds).contains(installed, prereleases=True):
+        return Check("Python", "well", message)
+    fix = f"install Python {bounds} and rebuild the environment: rm -r .venv; make demo"
+    return Check("Python", "stop", f"{message}, needs {bounds}", fix)
+
+
+def _check_packages() -> Iterator[Check]:
+    """Yield a check of each package that is missing or out of bounds, or one if there is none."""
     from packaging.requirements import Requirement
 
     try:
-        wanted = [Requirement(line) for line in requires(DISTRIBUTION) or []]
+        required = [Requirement(line) for line in requires(DISTRIBUTION) or []]
     except PackageNotFoundError:
-        yield Check(
-            "packages",
-            "look",
-            f"{DISTRIBUTION} is not installed, its bounds are unknown",
-            "pip install -e .",
-        )
+        message = f"{DISTRIBUTION} is not installed, its bounds are unknown"
+        yield Check("packages", "look", message, "pip install -e .")
         return
-    wanted = [one for one in wanted if one.marker is None or one.marker.evaluate({"extra": ""})]
-    bad = list(filter(None, (_misfit(one.name, one) for one in wanted)))
+
+    # Without an extra: development tools are no part of the package.
+    required = [
+        each for each in required if each.marker is None or each.marker.evaluate({"extra": ""})
+    ]
+    bad = [check for each in required if (check := _check_package(each)) is not None]
     yield from bad
     if not bad:
-        yield Check(
-            "packages", "well", f"{len(wanted)} within their bounds, torch {version('torch')}"
-        )
+        message = f"{len(required)} within their bounds, torch {version('torch')}"
+        yield Check("packages", "well", message)
 
 
-def _misfit(name: str, wanted: object) -> Check | None:
-    mend = f"pip install '{wanted}'"
+def _check_package(required: "Requirement") -> Check | None:
+    """Return the problem of a package, None if it fits."""
+    fix = f"pip install '{required}'"
     try:
-        found = version(name)
+        installed = version(required.name)
     except PackageNotFoundError:
-        return Check(name, "stop", f"is not installed, needs {wanted}", mend)
-    fits = wanted.specifier.contains(found, prereleases=True)  # type: ignore[attr-defined]
-    return None if fits else Check(name, "stop", f"{found} is installed, needs {wanted}", mend)
+        return Check(required.name, "stop", f"is not installed, needs {required}", fix)
+
+    if required.specifier.contains(installed, prereleases=True):
+        return None
+    message = f"{installed} is installed, needs {required}"
+    return Check(required.name, "stop", message, fix)
 
 
-def _load(name: str) -> Check | None:
+def _check_import(name: str) -> Check | None:
+    """Return why a package cannot be imported, None if it can."""
     try:
         import_module(name)
     except Exception as error:  # whatever a broken installation raises
         reason = str(error).split("\n")[0]
-        return Check(
-            name, "stop", f"cannot be loaded: {reason}", f"pip install --force-reinstall {name}"
-        )
+        fix = f"pip install --force-reinstall {name}"
+        return Check(name, "stop", f"cannot be imported: {reason}", fix)
     return None
 
 
-def _device() -> Iterator[Check]:
+def _check_device() -> Iterator[Check]:
     from competition.training.device import computes_in_bf16
 
     device = find_device()
     memory = f"{device.free / GIB:.1f} of {device.memory / GIB:.1f} GiB free"
     threads = f", threads: {device.threads}" if device.kind == "cpu" else ""
     yield Check("device", "well", f"{device.kind} ({device.name}){threads}, {memory}")
-    said = {"bf16": "bf16 where it is safe, fp32 elsewhere", "fp32": "fp32"}[device.precision]
+
+    message = "fp32" if device.precision == "fp32" else "bf16 where it is safe, fp32 elsewhere"
     if device.kind == "cuda" and device.precision == "fp32":
-        yield Check(
-            "precision",
-            "look",
-            f"{said}: this GPU has no bf16, so training takes several times as long",
-        )
-    else:
-        fast = device.kind == "cpu" and computes_in_bf16("fast")
-        yield Check(
-            "precision", "well", said + ', bf16 where a recipe says `precision = "fast"`' * fast
-        )
+        message += ": this GPU has no bf16, so training takes several times as long"
+        yield Check("precision", "look", message)
+        return
+
+    # A CPU with bf16 uses it only for recipes that ask for speed.
+    if device.kind == "cpu" and computes_in_bf16("fast"):
+        message += ', bf16 where a recipe has `precision = "fast"`'
+    yield Check("precision", "well", message)

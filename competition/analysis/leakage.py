@@ -1,4 +1,4 @@
-"""The audit of a workspace for leaks: every run and ensemble, what was counted and what shuffled labels gave."""
+"""The audit of a workspace for leaks: rows and overlaps of every run, and its score on shuffled labels."""
 
 import hashlib
 import math
@@ -8,11 +8,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
 
-from competition.analysis import permutation_test
+from competition.analysis.permutation_test import (
+    TARGET_LEAK,
+    PermutationTest,
+    Refit,
+    count_repeated_pairs,
+    permutation_test,
+)
 from competition.config.recipe import EnsembleRecipe, LexicalRecipe, MemberRecipe
 from competition.core.errors import CompError, pluralize
 from competition.core.fingerprint import derive_seed
@@ -35,101 +41,59 @@ Outcome = Literal["ok", "look", "approximate", "cannot say", "not tried"]
 
 @dataclass(frozen=True)
 class LeakTest:
-    """One thing that was looked at."""
+    """The outcome of one check."""
 
-    subject: str
+    subject: str  # a run, or the data
     verdict: Outcome
     message: str
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was found that takes a score's worth away."""
+        """Whether the score can be trusted as what it is said to be."""
         return self.verdict != "look"
 
 
 def audit_leaks(
     pipeline: Pipeline, names: Sequence[str], shuffles: int | None, deep: bool
 ) -> Iterator[LeakTest]:
-    """Look at the data, then at the runs and ensembles `names` and what they are made from.
+    """Check the data, then the runs and ensembles `names` and what they are made from.
 
-    An ensemble is fitted on shuffled labels over its members as they are, a member of trees is
-    trained on them.
+    Ensembles are refitted on shuffled labels over their members as they are, LightGBM members are
+    retrained on them.
 
     Args:
         pipeline: of the workspace; its runs must be complete.
         names: recipes and ensembles.
-        shuffles: how often the labels are shuffled for each run and task; None for as many as it
-            takes.
-        deep: whether every run is made anew on shuffled labels, with all that it learns from, in
-            workspaces of their own; what an approximate run then scores above chance is kept as
-            that by which it flatters.
+        shuffles: how often labels are shuffled for each run and task; None for as many as it takes.
+        deep: rebuild every run on shuffled labels, with all that it learns from, in temporary
+            workspaces; what an approximate run then scores above chance is recorded as its optimism.
     """
-    yield from _data(pipeline)
-    with _Remade(pipeline) as remade:
+    yield from _check_data(pipeline)
+    with _ShuffledWorkspaces(pipeline) as workspaces:
         for name in pipeline.recipes.order(names):
             recipe = pipeline.recipes.run(name)
             if isinstance(recipe, EnsembleRecipe):
                 for task in pipeline.recipes.tasks_of(recipe):
-                    yield from _ensemble(pipeline, recipe, task, shuffles, remade if deep else None)
+                    audit = _RunAudit(pipeline, pipeline.plan.run(name, task), task, shuffles)
+                    yield from audit.ensemble(recipe, workspaces if deep else None)
             else:
-                yield from _member(pipeline, recipe, shuffles, remade if deep else None)
+                plan = pipeline.plan.run(name)
+                task = next((t for t in plan.tasks if t in pipeline.plan.card.tasks), plan.tasks[0])
+                audit = _RunAudit(pipeline, plan, task, shuffles)
+                yield from audit.member(recipe, workspaces if deep else None)
 
 
-def _ensemble(
-    pipeline: Pipeline,
-    recipe: EnsembleRecipe,
-    task: str,
-    shuffles: int | None,
-    remade: "_Remade | None",
-) -> Iterator[LeakTest]:
-    plan = pipeline.plan.run(recipe.name, task)
-    yield (rows := _rows(pipeline, plan))
-    if not rows.passed:
-        return
-    yield _trial(plan, _refitted(pipeline, recipe, plan, shuffles), "fitted")
-    if remade is not None:
-        yield _remade_trial(pipeline, plan, task, shuffles, remade)
-    elif plan.label_paths:
-        yield LeakTest(
-            plan.name,
-            "approximate",
-            f"{describe_basis(plan.label_paths)}; --deep measures what that flatters",
-        )
-
-
-def _member(
-    pipeline: Pipeline, recipe: MemberRecipe, shuffles: int | None, remade: "_Remade | None"
-) -> Iterator[LeakTest]:
-    plan = pipeline.plan.run(recipe.name)
-    yield (rows := _rows(pipeline, plan))
-    if not rows.passed:
-        return
-    task = next((task for task in plan.tasks if task in pipeline.plan.card.tasks), plan.tasks[0])
-    if remade is not None:
-        yield _remade_trial(pipeline, plan, task, shuffles, remade)
-    elif plan.label_paths:
-        yield LeakTest(
-            plan.name,
-            "approximate",
-            f"{describe_basis(plan.label_paths)}; --deep measures what that flatters",
-        )
-    elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distill_from):
-        yield _trial(plan, _regrown(pipeline, recipe, plan, task, shuffles), "trained")
-    else:
-        yield LeakTest(
-            plan.name, "not tried", "held-out by its recipe; --deep trains it on shuffled labels"
-        )
-
-
-def _data(pipeline: Pipeline) -> Iterator[LeakTest]:
+def _check_data(pipeline: Pipeline) -> Iterator[LeakTest]:
+    """Yield the number of repeated pairs, and of training queries that are test queries."""
     examples = pipeline.tables.examples
-    repeated = permutation_test.count_repeated_pairs(examples)
+    repeated = count_repeated_pairs(examples)
     pairs = pluralize(
         repeated,
         "training pair of query text and product is",
         "training pairs of query text and product are",
     )
     yield LeakTest("data", "look" if repeated else "ok", f"{pairs} judged more than once")
+
     shared = len(shared_with_test(examples))
     queries = pluralize(
         shared, "training query is a test query", "training queries are test queries"
@@ -137,144 +101,170 @@ def _data(pipeline: Pipeline) -> Iterator[LeakTest]:
     yield LeakTest("data", "ok", f"{queries}, too: their labels are open to all")
 
 
-def _rows(pipeline: Pipeline, plan: RunPlan) -> LeakTest:
-    """Whether a run holds each row once, in the fold of its query's text: reading it checks both."""
-    try:
-        run = pipeline.tables.read_run(plan)
-    except CompError as error:
-        return LeakTest(plan.name, "look", str(error).removesuffix("."))
-    rows = pluralize(len(run.held_out), "row")
-    return LeakTest(
-        plan.name,
-        "ok",
-        f"{rows}, each once, in {len(plan.folds)} folds; 0 query texts in two of them",
-    )
+@dataclass(frozen=True)
+class _RunAudit:
+    """The checks of one run on one task."""
+
+    pipeline: Pipeline
+    plan: RunPlan
+    task: str
+    shuffles: int | None
+
+    def ensemble(
+        self, recipe: EnsembleRecipe, workspaces: "_ShuffledWorkspaces | None"
+    ) -> Iterator[LeakTest]:
+        """Yield the checks of an ensemble; rebuilt with its members if there are `workspaces`."""
+        yield (rows := self._rows())
+        if not rows.passed:
+            return
+        yield self._describe(self._refit(recipe), "fitted")
+        if workspaces is not None:
+            yield self._rebuild(workspaces)
+        elif self.plan.label_paths:
+            yield self._approximate()
+
+    def member(
+        self, recipe: MemberRecipe, workspaces: "_ShuffledWorkspaces | None"
+    ) -> Iterator[LeakTest]:
+        """Yield the checks of a model; rebuilt with all that it learns from if there are `workspaces`."""
+        yield (rows := self._rows())
+        if not rows.passed:
+            return
+        if workspaces is not None:
+            yield self._rebuild(workspaces)
+        elif self.plan.label_paths:
+            yield self._approximate()
+        elif isinstance(recipe, LexicalRecipe) and not (recipe.noise_from or recipe.distill_from):
+            yield self._describe(self._retrain(recipe), "trained")
+        else:
+            message = "held-out by its recipe; --deep trains it on shuffled labels"
+            yield LeakTest(self.plan.name, "not tried", message)
+
+    def _approximate(self) -> LeakTest:
+        message = f"{describe_basis(self.plan.label_paths)}; --deep measures how much too high the score is"
+        return LeakTest(self.plan.name, "approximate", message)
+
+    def _rows(self) -> LeakTest:
+        """Return whether the run has each row once, in the fold of its query's text: reading it checks both."""
+        try:
+            run = self.pipeline.tables.read_run(self.plan)
+        except CompError as error:
+            return LeakTest(self.plan.name, "look", str(error).removesuffix("."))
+        rows = pluralize(len(run.held_out), "row")
+        message = (
+            f"{rows}, each once, in {len(self.plan.folds)} folds; 0 query texts in two of them"
+        )
+        return LeakTest(self.plan.name, "ok", message)
+
+    def _refit(self, recipe: EnsembleRecipe) -> PermutationTest:
+        """Return the permutation test of an ensemble over its members as they are."""
+        tables = self.pipeline.tables
+        ensemble = self.pipeline.plan.ensemble(recipe, self.task)
+        members = read_members(tables, ensemble)
+
+        def refit(examples: pd.DataFrame) -> pd.DataFrame:
+            fitted = fit_ensemble(tables, ensemble, members, examples)
+            return pd.concat(fitted.held_out, ignore_index=True)
+
+        return self._test(refit)
+
+    def _retrain(self, recipe: LexicalRecipe) -> PermutationTest:
+        """Return the permutation test of a LightGBM model that learns from labels alone: it is cheap."""
+        from competition.models.lexical.lexical import predict_lexical, train_lexical
+
+        tables = self.pipeline.tables
+        fold_of_row = tables.fold_of_rows(self.plan.scheme)
+
+        def refit(examples: pd.DataFrame) -> pd.DataFrame:
+            held_out = []
+            for fold in self.plan.folds:
+                rows = sides(recipe, examples, fold_of_row, (fold,))
+                train = examples[rows["train"]]
+                booster = train_lexical(recipe, tables.lexical_features, train, str(fold))
+                ids = examples.loc[rows["held_out"], "example_id"].to_numpy()
+                held_out.append(predict_lexical(booster, tables.lexical_features, ids))
+            return pd.concat(held_out, ignore_index=True)
+
+        return self._test(refit)
+
+    def _rebuild(self, workspaces: "_ShuffledWorkspaces") -> LeakTest:
+        """Return the permutation test of the rebuilt run; of an approximate run, record the optimism."""
+        # All runs of a task share their shuffles, and so what they are made from.
+        result = self._test(
+            lambda examples: workspaces.held_out(self.plan, examples), derive_seed(self.task)
+        )
+        test = self._describe(result, "rebuilt")
+        if not self.plan.label_paths or not result.conclusive:
+            return test
+        record_optimism(self.pipeline.workspace, self.plan, self.task, result.above_chance)
+        message = f"{describe_basis(self.plan.label_paths)}; {test.message}"
+        return LeakTest(self.plan.name, "approximate", message)
+
+    def _test(self, refit: Refit, seed: int = 0) -> PermutationTest:
+        examples = self.pipeline.tables.examples
+        task = TASKS[self.task]
+        return permutation_test(task, self.plan.kind, examples, refit, self.shuffles, seed)
+
+    def _describe(self, result: PermutationTest, verb: str) -> LeakTest:
+        """Return a permutation test in words."""
+        score = f"{result.score.value:.4f}, minus {result.chance} {result.above_chance:+}"
+        message = f"{verb} on shuffled labels: {score}"
+        if not result.conclusive:
+            queries = pluralize(result.above_chance.queries, "query", "queries")
+            message += f"; {queries} can tell, it takes {MIN_QUERIES}"
+            return LeakTest(self.plan.name, "cannot say", message)
+
+        message += f"; a leak of {result.detectable:.3f} or more would be detected"
+        if result.detectable > TARGET_LEAK:
+            enough = math.ceil(result.shuffles * (result.detectable / TARGET_LEAK) ** 2)
+            message += f", of {TARGET_LEAK} with --shuffles {enough}"
+        return LeakTest(self.plan.name, "look" if result.significant else "ok", message)
 
 
-def _refitted(
-    pipeline: Pipeline, recipe: EnsembleRecipe, plan: RunPlan, shuffles: int | None
-) -> permutation_test.PermutationTest:
-    """The permutation test of an ensemble over the members as they are."""
-    tables, (task,) = pipeline.tables, plan.tasks
-    ensemble = pipeline.plan.ensemble(recipe, task)
-    members = read_members(tables, ensemble)
-
-    def refit(examples: pd.DataFrame) -> pd.DataFrame:
-        fitted = fit_ensemble(tables, ensemble, members, examples)
-        return pd.concat(fitted.held_out, ignore_index=True)
-
-    return permutation_test.permutation_test(
-        TASKS[task], plan.kind, tables.examples, refit, shuffles
-    )
-
-
-def _regrown(
-    pipeline: Pipeline, recipe: LexicalRecipe, plan: RunPlan, task: str, shuffles: int | None
-) -> permutation_test.PermutationTest:
-    """The permutation test of trees that learn from labels alone: cheap enough to be trained whenever it is asked."""
-    from competition.models.lexical.lexical import predict_lexical, train_lexical
-
-    tables = pipeline.tables
-    fold_of_row = tables.fold_of_rows(plan.scheme)
-
-    def refit(examples: pd.DataFrame) -> pd.DataFrame:
-        held_out = []
-        for fold in plan.folds:
-            rows = sides(recipe, examples, fold_of_row, (fold,))
-            booster = train_lexical(
-                recipe, tables.lexical_features, examples[rows["train"]], str(fold)
-            )
-            ids = examples.loc[rows["held_out"], "example_id"].to_numpy()
-            held_out.append(predict_lexical(booster, tables.lexical_features, ids))
-        return pd.concat(held_out, ignore_index=True)
-
-    return permutation_test.permutation_test(
-        TASKS[task], plan.kind, tables.examples, refit, shuffles
-    )
-
-
-class _Remade:
-    """Runs that are made anew on shuffled labels: a workspace for each shuffle, thrown away in the end."""
+class _ShuffledWorkspaces:
+    """Temporary workspaces in which runs are rebuilt on shuffled labels, one for each shuffle."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._spaces: dict[str, Workspace] = {}  # by the labels
+        self._spaces: dict[str, Workspace] = {}  # by the digest of the labels
         self._folders = ExitStack()
 
-    def __enter__(self) -> "_Remade":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._folders.close()
 
     def held_out(self, plan: RunPlan, examples: pd.DataFrame) -> pd.DataFrame:
-        """Make a run on other labels, with all that it is made from; the outputs of its held-out rows."""
-        inner = Pipeline(self._space(examples))
+        """Rebuild a run on the labels of `examples`, with all that it is made from; return its held-out outputs."""
+        inner = Pipeline(self._workspace(examples))
         stem, task = split_run(plan.name)
-        *behind, _ = needed = inner.recipes.order([stem])
-        steps = [step for name in behind for step in inner.run_steps(name)]
+        *before, _ = names = inner.recipes.order([stem])
+        steps = [step for name in before for step in inner.run_steps(name)]
         steps += inner.ensemble_steps(stem, [task]) if task else inner.run_steps(stem)
         execute(inner.workspace, steps)
-        for name in needed:  # out-of-fold files are all that is read again
+
+        # Only the out-of-fold files are read again.
+        for name in names:
             shutil.rmtree(inner.workspace.models / name, ignore_errors=True)
         return inner.tables.read_run(inner.plan.run(plan.name)).held_out
 
-    def _space(self, examples: pd.DataFrame) -> Workspace:
-        """The workspace with the labels of `examples`."""
-        labels = pd.util.hash_pandas_object(
-            examples[["example_id", "label", "substitute"]], index=False
-        )
-        key = hashlib.sha256(labels.to_numpy().tobytes()).hexdigest()
+    def _workspace(self, examples: pd.DataFrame) -> Workspace:
+        """Return the workspace with the labels of `examples`; made at the first call."""
+        columns = examples[["example_id", "label", "substitute"]]
+        hashes = pd.util.hash_pandas_object(columns, index=False)
+        key = hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
         if key not in self._spaces:
             folder = Path(self._folders.enter_context(TemporaryDirectory(prefix="comp-leaks-")))
-            products = self._pipeline.tables.products
-            self._spaces[key] = _copy(self._pipeline.workspace, folder, examples, products)
+            self._spaces[key] = self._copy(folder, examples)
         return self._spaces[key]
 
-
-def _copy(
-    workspace: Workspace, folder: Path, examples: pd.DataFrame, products: pd.DataFrame
-) -> Workspace:
-    """A workspace with the same settings and recipes, and other labels."""
-    shutil.copy(workspace.settings_file, folder)
-    if workspace.recipe_folder.is_dir():
-        shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
-    space = Workspace.open(folder)
-    store.save(space, examples, products, "shuffled labels")
-    return space
-
-
-def _remade_trial(
-    pipeline: Pipeline, plan: RunPlan, task: str, shuffles: int | None, remade: _Remade
-) -> LeakTest:
-    """The permutation test of a run that is made anew; what it measures of an approximate one is kept."""
-    trial = permutation_test.permutation_test(
-        TASKS[task],
-        plan.kind,
-        pipeline.tables.examples,
-        lambda examples: remade.held_out(plan, examples),
-        shuffles,
-        derive_seed(task),  # runs share their shuffles, and what they are made from
-    )
-    found = _trial(plan, trial, "made anew")
-    if not plan.label_paths or not trial.conclusive:
-        return found
-    record_optimism(pipeline.workspace, plan, task, trial.above_chance)
-    return LeakTest(
-        plan.name, "approximate", f"{describe_basis(plan.label_paths)}; {found.message}"
-    )
-
-
-def _trial(plan: RunPlan, trial: permutation_test.PermutationTest, how: str) -> LeakTest:
-    """A trial in words."""
-    said = f"{how} on shuffled labels: {trial.score.value:.4f}, minus {trial.chance} {trial.above_chance:+}"
-    if not trial.conclusive:
-        queries = pluralize(trial.above_chance.queries, "query", "queries")
-        return LeakTest(
-            plan.name, "cannot say", f"{said}; {queries} can tell, it takes {MIN_QUERIES}"
-        )
-    size = f"a leak of {trial.detectable:.3f} or more would be seen"
-    if trial.detectable > permutation_test.TARGET_LEAK:
-        enough = math.ceil(trial.shuffles * (trial.detectable / permutation_test.TARGET_LEAK) ** 2)
-        size += f", of {permutation_test.TARGET_LEAK} with --shuffles {enough}"
-    return LeakTest(plan.name, "look" if trial.significant else "ok", f"{said}; {size}")
+    def _copy(self, folder: Path, examples: pd.DataFrame) -> Workspace:
+        """Make a workspace with the same settings and recipes, and other labels."""
+        workspace = self._pipeline.workspace
+        shutil.copy(workspace.settings_file, folder)
+        if workspace.recipe_folder.is_dir():
+            shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
+        copy = Workspace.open(folder)
+        store.save(copy, examples, self._pipeline.tables.products, "shuffled labels")
+        return copy

@@ -1,10 +1,10 @@
-"""A learning curve: the same members and their ensemble, learned from more and more training queries.
+"""Learning curves: the same members and their ensemble, trained on more and more queries.
 
-A model of a size is a recipe like any other, with its own run in `oof/`, so a curve that was
-stopped goes on. Sizes are nested, and all are scored on the same held-out rows, so differences are
-paired, between models and between sizes. An ensemble of a size learns from the labels of the same
-queries as its members. Recipes keep their epochs, so fewer queries are fewer steps; what they take
-from an audit or a teacher, which know more labels, is left out at every size.
+A model of a size is a recipe like any other, with its own run in `oof/`, so an interrupted curve
+resumes. Sizes are nested, and all are scored on the same held-out rows, so differences are paired,
+between models and between sizes. An ensemble of a size learns from the labels of the same queries
+as its members. Recipes keep their number of epochs, so fewer queries are fewer steps. Audits and
+teachers, which know more labels, are left out at every size.
 """
 
 from collections.abc import Sequence
@@ -27,16 +27,16 @@ from competition.scoring.evaluation import DEEP, Counts
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import TASKS, Task
 
-SIZES = (250, 500, 1_000)  # training queries, where there are at least twice as many
+SIZES = (250, 500, 1_000)  # training queries, if there are at least twice as many
 
 
 @dataclass(frozen=True)
 class Size:
-    """The models that learn from so many training queries."""
+    """The models that are trained on a number of queries."""
 
     queries: int
     rows: int  # labelled, of these queries
-    recipes: dict[str, str]  # what a model is called -> its recipe at this size
+    recipes: dict[str, str]  # model -> the name of its recipe at this size
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class CurvePoint:
     """One model at one size, on one task."""
 
     task: str
-    group: str  # of the queries that are scored
+    group: str  # of the scored queries
     model: str
     queries: int
     rows: int
     score: Estimate
-    above_floor: Estimate | None  # minus the floor at the same size; None for the floor
-    gained: Estimate | None  # minus the same model at the size before; None for the smallest
+    above_floor: Estimate | None  # minus the lexical baseline at this size; None for itself
+    gained: Estimate | None  # minus the same model at the size before; None for the first size
 
 
 @dataclass(frozen=True)
@@ -58,31 +58,31 @@ class LearningCurve:
     """A learning curve on one workspace."""
 
     pipeline: Pipeline
-    floor: str
+    floor: str  # the lexical baseline
     ensemble: str
     sizes: tuple[Size, ...]  # ascending, the last is all queries
 
     @property
     def path(self) -> Path:
-        """Where `write` puts the table."""
+        """The file that `write` writes."""
         return self.pipeline.workspace.curve(self.ensemble)
 
     @classmethod
     def plan(
         cls, workspace: Workspace, queries: Sequence[int] = (), ensemble: str | None = None
     ) -> "LearningCurve":
-        """Return the curve of an ensemble, its members and the floor.
+        """Return the curve of an ensemble, its members and the lexical baseline.
 
         Args:
             workspace: whose rows.
             queries: the sizes beside that of all training queries; those that are not below it are
-                left out. Unless named, SIZES up to half of all, or a quarter and a half of all.
-            ensemble: its name; the first of competition.toml unless named.
+                left out. By default SIZES up to half of all, or a quarter and a half of all.
+            ensemble: its name; by default the first of competition.toml.
 
         Raises:
-            InputError: no ensemble or no floor is named, a recipe limits its training queries
-                already, no size is below all training queries, or one leaves a fold without a row
-                of a task.
+            InputError: no ensemble or no lexical baseline is named, a recipe limits its training
+                queries already, no size is below all training queries, or one leaves a fold
+                without a row of a task.
         """
         pipeline = Pipeline(workspace)
         ensemble = ensemble or next(iter(pipeline.plan.settings.ensembles), None)
@@ -90,7 +90,8 @@ class LearningCurve:
             raise InputError(
                 f"{workspace.settings_file} names no ensemble: name one, such as `comp curve blend`."
             )
-        blend, floor = pipeline.recipes.ensemble(ensemble), pipeline.recipes.lexical_baseline
+        blend = pipeline.recipes.ensemble(ensemble)
+        floor = pipeline.recipes.lexical_baseline
         if floor is None:
             raise InputError(
                 f"{workspace.settings_file} names no lexical recipe, which a learning curve compares with: "
@@ -107,20 +108,23 @@ class LearningCurve:
                     f"The recipe {recipe.name!r} learns from {recipe.train_queries:,} training queries already: "
                     "remove `train_queries`, a learning curve sets it."
                 )
+
         examples = pipeline.tables.examples
-        whole = len(folds.texts_in_order(examples))
-        usual = [size for size in SIZES if size <= whole // 2] or [whole // 4, whole // 2]
-        queries = queries or usual
-        _check(examples, whole, queries, pipeline.recipes.tasks_of(blend))
+        total = len(folds.texts_in_order(examples))
+        defaults = [size for size in SIZES if size <= total // 2] or [total // 4, total // 2]
+        queries = queries or defaults
+        _check_sizes(examples, total, queries, pipeline.recipes.tasks_of(blend))
 
         recipes: dict[str, AnyRecipe] = {}
         sizes = []
-        for count in (*sorted({each for each in queries if each < whole}), 0):
-            rows = folds.first_queries(examples, count or whole) & examples["label"].notna()
-            of_size = _at_size(models, [member.name for member in members], blend, count)
+        member_names = [member.name for member in members]
+        for count in (*sorted({each for each in queries if each < total}), 0):  # 0: all
+            of_size = _at_size(models, member_names, blend, count)
             recipes |= {recipe.name: recipe for recipe in of_size.values()}
-            named = {model: recipe.name for model, recipe in of_size.items()}
-            sizes.append(Size(count or whole, int(rows.sum()), named))
+
+            rows = folds.first_queries(examples, count or total) & examples["label"].notna()
+            names = {model: recipe.name for model, recipe in of_size.items()}
+            sizes.append(Size(count or total, int(rows.sum()), names))
         return cls(Pipeline(workspace, recipes), floor, ensemble, tuple(sizes))
 
     def steps(self) -> list[Step]:
@@ -135,29 +139,27 @@ class LearningCurve:
         """Return every model at every size, task by task, from the complete runs."""
         examples = self.pipeline.tables.examples
         train = examples[examples["split"] == "train"]
-        tasks = self.pipeline.recipes.tasks_of(self.pipeline.recipes.ensemble(self.ensemble))
-        graded = [(TASKS[name], evaluation.graded_rows(TASKS[name], train)) for name in tasks]
-        return [
-            point for task, rows in graded if not rows.empty for point in self._points(task, rows)
-        ]
+        points = []
+        for name in self.pipeline.recipes.tasks_of(self.pipeline.recipes.ensemble(self.ensemble)):
+            rows = evaluation.graded_rows(TASKS[name], train)
+            if not rows.empty:
+                points += self._points_of_task(TASKS[name], rows)
+        return points
 
-    def _points(self, task: Task, rows: pd.DataFrame) -> list[CurvePoint]:
+    def _points_of_task(self, task: Task, rows: pd.DataFrame) -> list[CurvePoint]:
         points: list[CurvePoint] = []
         before: dict[str, Counts] = {}
         for size in self.sizes:
             counts = self._counts(task, rows, size)
             floor = counts[self.floor]
             group = DEEP if DEEP in floor.groups and floor.groups[DEEP].any() else "all"
-            for model, each in counts.items():
-                above = (
-                    None
-                    if model == self.floor
-                    else evaluation.estimate_difference(each, floor, group)
-                )
-                gained = (
-                    evaluation.estimate_difference(each, before[model], group) if before else None
-                )
-                score = evaluation.estimate_score(each, group)
+            for model, own in counts.items():
+                above = gained = None
+                if model != self.floor:
+                    above = evaluation.estimate_difference(own, floor, group)
+                if before:
+                    gained = evaluation.estimate_difference(own, before[model], group)
+                score = evaluation.estimate_score(own, group)
                 points.append(
                     CurvePoint(
                         task.name, group, model, size.queries, size.rows, score, above, gained
@@ -167,7 +169,7 @@ class LearningCurve:
         return points
 
     def _counts(self, task: Task, rows: pd.DataFrame, size: Size) -> dict[str, Counts]:
-        """Return what each query adds to a task's metric, of each model of a size that answers the task."""
+        """Return the counts of each model of a size that answers the task."""
         counts = {}
         for model, name in size.recipes.items():
             plan = self.pipeline.plan.run(name, task.name if model == self.ensemble else None)
@@ -176,47 +178,49 @@ class LearningCurve:
                 counts[model] = evaluation.count_outputs(task, plan.kind, outputs, rows)
         return counts
 
-    def shown(self, points: Sequence[CurvePoint]) -> list[CurvePoint]:
-        """Return of one task's points those of the floor, of the member that is best with all queries, and of the
-        ensemble."""
-        others = [point for point in points if point.model not in (self.floor, self.ensemble)]
-        of_all = [point for point in others if point.queries == self.sizes[-1].queries]
+    def representatives(self, points: Sequence[CurvePoint]) -> list[CurvePoint]:
+        """Return one task's points of the lexical baseline, the best member at the last size, and the ensemble."""
+        members = [point for point in points if point.model not in (self.floor, self.ensemble)]
+        of_all = [point for point in members if point.queries == self.sizes[-1].queries]
         best = max(of_all, key=lambda point: point.score.value).model if of_all else None
         return [point for point in points if point.model in (self.floor, best, self.ensemble)]
 
     def write(self, points: Sequence[CurvePoint], picture: str) -> None:
         """Write the table and, beside it, the picture."""
-        cells = []
+        lines = []
         for point in points:
-            row: dict[str, object] = {
+            line: dict[str, object] = {
                 "task": point.task,
                 "metric": TASKS[point.task].metric,
                 "group": point.group,
+                "model": point.model,
+                "train_queries": point.queries,
+                "train_rows": point.rows,
+                "queries": point.score.queries,
             }
-            row |= {"model": point.model, "train_queries": point.queries, "train_rows": point.rows}
-            row |= {"queries": point.score.queries}
-            row |= metrics.cells(
+            estimates = metrics.cells(
                 score=point.score, above_floor=point.above_floor, gained=point.gained
             )
-            cells.append(row)
-        write_text(self.path, str(pd.DataFrame(cells).to_csv(index=False, lineterminator="\n")))
+            lines.append(line | estimates)
+        write_text(self.path, str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")))
         write_text(self.path.with_suffix(".svg"), picture)
 
 
-def _check(
-    examples: pd.DataFrame, whole: int, queries: Sequence[int], tasks: Sequence[str]
+def _check_sizes(
+    examples: pd.DataFrame, total: int, queries: Sequence[int], tasks: Sequence[str]
 ) -> None:
-    """Raise InputError where no size is below all training queries, or one leaves a fold without a row of a task."""
-    if min(queries) >= whole:
+    """Raise InputError if no size is below all training queries, or one leaves a fold without a row of a task."""
+    if min(queries) >= total:
         raise InputError(
-            f"The data have {whole:,} training queries: name fewer, such as --queries {whole // 2}."
+            f"The data have {total:,} training queries: name fewer, such as --queries {total // 2}."
         )
     fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED))
+    all_folds = set(range(SCHEMES[PAIRED]))
     for count in queries:
-        chosen = examples[folds.first_queries(examples, count)]
+        rows = examples[folds.first_queries(examples, count)]
         for task in tasks:
-            graded = evaluation.graded_rows(TASKS[task], chosen)
-            empty = sorted(set(range(SCHEMES[PAIRED])) - set(fold[graded.index]))
+            graded = evaluation.graded_rows(TASKS[task], rows)
+            empty = sorted(all_folds - set(fold[graded.index]))
             if empty:
                 raise InputError(
                     f"The first {count:,} training queries leave fold {empty[0]} without a labelled row of {task}: "
@@ -227,56 +231,61 @@ def _check(
 def _at_size(
     models: Sequence[MemberRecipe], members: Sequence[str], blend: EnsembleRecipe, count: int
 ) -> dict[str, RunRecipe]:
-    """Return the models and the ensemble of `members` as they learn from `count` training queries, 0 being all.
+    """Return the models and the ensemble of `members`, trained on `count` queries, 0 being all.
 
-    What is the same as without a curve keeps its name, so that its run is used.
+    A recipe that a size does not change keeps its name, so that its run is reused.
     """
-    found: dict[str, RunRecipe] = {}
+    size = str(count or "all")
+    recipes: dict[str, RunRecipe] = {}
     for model in models:
         recipe = model.model_copy(update=KEEP_LABELS | {"train_queries": count})
         if recipe.result_keys() != model.result_keys():
-            recipe = recipe.model_copy(update={"name": f"curve-{model.name}-{count or 'all'}"})
-        found[model.name] = recipe
-    taken = [found[name].name for name in members]
-    found[blend.name] = blend
-    if count or taken != list(members):
-        changes = {
-            "name": f"curve-{blend.name}-{count or 'all'}",
-            "members": tuple(taken),
-            "train_queries": count,
-        }
-        found[blend.name] = blend.model_copy(update=changes)
-    return found
+            recipe = recipe.model_copy(update={"name": f"curve-{model.name}-{size}"})
+        recipes[model.name] = recipe
+
+    of_size = tuple(recipes[name].name for name in members)
+    if count or of_size != tuple(members):
+        changes = {"name": f"curve-{blend.name}-{size}", "members": of_size, "train_queries": count}
+        recipes[blend.name] = blend.model_copy(update=changes)
+    else:
+        recipes[blend.name] = blend
+    return recipes
 
 
 def describe_points(points: Sequence[CurvePoint], floor: str) -> str:
-    """Return one sentence on the points of one task: where models overtake the floor, and what the last rows bought.
+    """Return a sentence on the points of one task: where models pass the lexical baseline, and the last gain.
 
-    A model is ahead or behind where the 95 % interval of the difference excludes 0, else level.
+    A model is better or worse if the 95 % interval of the difference excludes 0.
     """
     models = list(dict.fromkeys(point.model for point in points))
     of_model = {model: [point for point in points if point.model == model] for model in models}
-    standings = [_standing(of_model[model], floor) for model in models if model != floor]
-    *_, before, last = of_model[floor]
+    comparisons = [_compare(of_model[model], floor) for model in models if model != floor]
     gains = [f"{model} {of_model[model][-1].gained:+}" for model in models]
+    *_, before, last = of_model[floor]
     return (
-        f"{last.task}: {' and '.join(standings)}; from {before.queries:,} to {last.queries:,} training queries "
+        f"{last.task}: {' and '.join(comparisons)}; from {before.queries:,} to {last.queries:,} training queries "
         f"{TASKS[last.task].metric} changes by {', '.join(gains)}."
     )
 
 
-def _standing(points: Sequence[CurvePoint], floor: str) -> str:
-    """Return how a model stands to the floor as queries become more."""
-    words: list[tuple[str, int]] = []
+def _compare(points: Sequence[CurvePoint], floor: str) -> str:
+    """Return how a model compares with the lexical baseline as the training queries increase."""
+    changes: list[tuple[str, int]] = []  # the result, and the size from which it holds
     for point in points:
         above = point.above_floor
-        assert above is not None  # the floor itself is not asked about
-        word = "level with" if not above.differs else "ahead of" if above.value > 0 else "behind"
-        if not words or words[-1][0] != word:
-            words.append((word, point.queries))
-    first, *later = words
+        assert above is not None  # only the baseline itself has no difference to it
+        result = "not significantly different from"
+        if above.differs:
+            result = "better than" if above.value > 0 else "worse than"
+        if not changes or changes[-1][0] != result:
+            changes.append((result, point.queries))
+
+    (first, size), *later = changes
+    model = points[0].model
     if not later:
-        return f"{points[0].model} is {first[0]} {floor} at every size"
-    return f"{points[0].model} is {first[0]} {floor} with {first[1]:,} training queries" + "".join(
-        f", {word} it from {queries:,} on" for word, queries in later
-    )
+        return f"{model} is {first} {floor} at every size"
+    sentence = f"{model} is {first} {floor} with {size:,} training queries"
+    for result, queries in later:
+        adjective = result.removesuffix(" than").removesuffix(" from")
+        sentence += f", from {queries:,} on {adjective}"
+    return sentence

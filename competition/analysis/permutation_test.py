@@ -1,7 +1,7 @@
-"""Does a score come from rows that nothing was fitted on? What can be counted is counted; the rest is tried out.
+"""The permutation test for leaks: fit on shuffled labels, and compare the score with chance.
 
-The trial is a permutation test: labels are shuffled, so that nothing can be known of them, and the
-ensemble is fitted again. What then scores above chance has seen the labels that it is scored on.
+Nothing can be known of shuffled labels. What scores above chance on them has seen the labels that
+it is scored on.
 """
 
 import math
@@ -19,67 +19,66 @@ from competition.scoring.evaluation import DEEP, MOVABLE, Counts
 from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
 from competition.scoring.tasks import Task, truth
 
-Refit = Callable[
-    [pd.DataFrame], pd.DataFrame
-]  # all examples, labels shuffled -> the held-out rows' outputs
-Draw = Callable[
-    [int], tuple[Counts, Counts]
-]  # the number of a shuffle -> what was scored, and what is by chance
+# all examples with shuffled labels -> the outputs of the held-out rows
+Refit = Callable[[pd.DataFrame], pd.DataFrame]
+# the number of a shuffle -> the counts of what was fitted on it, and those expected by chance
+Draw = Callable[[int], tuple[Counts, Counts]]
 
-TARGET_LEAK = 0.01  # a leak, in units of the metric, for which there should be enough shuffles
-MOST_SHUFFLES = 10  # that are made to see it, unless a number is asked for
-_FIRST_SHUFFLES = 2  # which tell how many it takes
-_ALARM = 1.645  # standard errors above chance that raise an alarm: 1 in 20 by luck
-_CONFIRMED = 2.326  # that confirm it on fresh shuffles: 1 in 100, and both 1 in 2,000
-_VISIBLE = 4.03  # at which a leak is found 95 in 100 times: 0.991 * 0.956 of the two
+TARGET_LEAK = 0.01  # a leak, in units of the metric, that the shuffles should suffice to detect
+MOST_SHUFFLES = 10  # unless a number is given
+_FIRST_SHUFFLES = 2  # from which the number that it takes is estimated
+
+# One-sided tests, in standard errors above chance. A leak is a result that both report.
+_FIRST_TEST = 1.645  # 1 in 20 by luck
+_CONFIRMATION = 2.326  # 1 in 100 by luck on fresh shuffles: both together 1 in 2,000
+_DETECTABLE = 4.03  # an effect of this size passes both 95 times in 100: 0.991 * 0.956
 
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """What a run scores on shuffled labels, minus chance."""
+    """The score of a run on shuffled labels, minus chance."""
 
-    score: Estimate  # without an interval: that of what is above chance counts
-    chance: str
-    above_chance: Estimate  # its 95 % interval is over queries and shuffles; none where there are too few queries
-    significant: bool  # whether it is above chance beyond luck
-    detectable: float  # the smallest leak that would be found 95 in 100 times; NaN where there are too few queries
+    score: Estimate  # without an interval: only `above_chance` is tested
+    chance: str  # a name of what chance is
+    above_chance: Estimate  # 95 % interval over queries and shuffles; none with too few queries
+    significant: bool  # above chance by more than luck
+    detectable: float  # the smallest leak detected 95 times in 100; NaN with too few queries
     shuffles: int
 
     @property
     def conclusive(self) -> bool:
-        """Whether there are enough queries to say anything."""
+        """Whether there are enough queries to tell a leak from luck."""
         return self.above_chance.has_interval
 
     @property
     def passed(self) -> bool:
-        """Whether no leak was found, which does not mean that one could have been."""
+        """Whether no leak was detected; a test that is not conclusive passes, too."""
         return not self.significant
 
 
 def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """`examples` with the labels of training rows shuffled: within the query's list for ranking, else over all rows.
+    """Return `examples` with the labels of training rows shuffled.
 
-    Rows of the task and others keep their labels apart, so that the shares of labels stay what they
-    are.
+    For ranking, labels are shuffled within each query's list, else over all rows. Rows of the task
+    and other rows are shuffled apart, so that the shares of labels stay the same in both.
     """
-    train = (examples["split"] == "train").to_numpy()
     if task.metric == "nDCG":
-        group = pd.factorize(
-            pd.MultiIndex.from_frame(examples[["query_id", task.name]]), sort=True
-        )[0]
+        lists = pd.MultiIndex.from_frame(examples[["query_id", task.name]])
+        group = pd.factorize(lists, sort=True)[0]
     else:
         group = examples[task.name].to_numpy(np.int64)
-    at = np.flatnonzero(train)
-    at = at[
-        np.argsort(examples["example_id"].to_numpy()[at])
-    ]  # what is drawn must not depend on the order of rows
-    drawn = np.random.default_rng(seed).random(len(at))
-    source = at[np.lexsort((drawn, group[at]))]
-    into = at[np.argsort(group[at], kind="stable")]
+
+    # Rows go by example_id, so that the shuffle does not depend on their order.
+    train = np.flatnonzero((examples["split"] == "train").to_numpy())
+    train = train[np.argsort(examples["example_id"].to_numpy()[train])]
+    drawn = np.random.default_rng(seed).random(len(train))
+    source = train[np.lexsort((drawn, group[train]))]
+    destination = train[np.argsort(group[train], kind="stable")]
+
     shuffled = examples.copy()
     for column in ("label", "substitute"):
         values = examples[column].array.copy()
-        values[into] = examples[column].array[source]
+        values[destination] = examples[column].array[source]
         shuffled[column] = values
     return shuffled
 
@@ -92,24 +91,24 @@ def permutation_test(
     shuffles: int | None = None,
     seed: int = 0,
 ) -> PermutationTest:
-    """Fit again on shuffled labels and compare with chance, over the queries that can tell.
+    """Fit again on shuffled labels and compare with chance.
 
-    Chance is, for ranking, a random order; for classes, the same answers given to rows at random:
-    the majority's share where all answers are the majority's. Where labels are shuffled, what a
-    query scores above chance is 0 but for luck, in each shuffle anew: a test on one side asks
-    whether the mean of all is more. Luck raises an alarm once in twenty times, so that trial is
-    made once more, on fresh shuffles and to a stricter measure: a leak shows in both.
+    Chance is, for ranking, a random order; for classes, the same answers given to rows at random.
+    On shuffled labels, what a query scores above chance is 0 but for luck, independently in each
+    shuffle: a one-sided test asks whether the mean over queries and shuffles is greater. It
+    is significant by luck once in twenty times; if so, it is repeated on fresh shuffles at a
+    stricter level. A leak is significant in both.
 
     For ranking, the queries are those of full depth if there are enough of them, else all whose
-    order matters. Fewer than `metrics.FEWEST` cannot say anything.
+    order matters. Fewer than `metrics.MIN_QUERIES` are not conclusive.
 
     Args:
-        task: what is answered.
+        task: whose answers are scored.
         kind: of the outputs.
         examples: all examples.
-        refit: gives the out-of-fold outputs of what is fitted on examples.
-        shuffles: how often; None for as many as it takes to see a leak of SEEN, MOST_SHUFFLES at
-            most.
+        refit: returns the out-of-fold outputs of a model fitted on examples.
+        shuffles: their number; None for as many as it takes to detect TARGET_LEAK, at most
+            MOST_SHUFFLES.
         seed: of the shuffles.
     """
     with progress(task.name, shuffles or MOST_SHUFFLES, "shuffles") as work:
@@ -117,103 +116,112 @@ def permutation_test(
         def draw(number: int) -> tuple[Counts, Counts]:
             shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
             rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
-            found = evaluation.count_outputs(task, kind, refit(shuffled), rows)
+            counts = evaluation.count_outputs(task, kind, refit(shuffled), rows)
             work.advance(1)
-            return found, _by_chance(task, found, rows)
+            return counts, _chance_counts(task, counts, rows)
 
         return confirm(task, draw, shuffles)
 
 
 def confirm(task: Task, draw: Draw, shuffles: int | None) -> PermutationTest:
-    """Make a trial, and once more if it raises an alarm; see `permutation_test`.
+    """Run the test, and confirm a significant result on fresh shuffles; see `permutation_test`.
 
     Args:
-        task: what is answered.
-        draw: from the number of a shuffle to what each query adds to the metric, and would by
-            chance.
-        shuffles: how often; None for as many as it takes.
+        task: whose answers are scored.
+        draw: returns the counts of one shuffle, and those expected by chance.
+        shuffles: their number; None for as many as it takes.
     """
-    trial = _try(task, draw, shuffles, 0, _ALARM)
-    return (
-        _try(task, draw, trial.shuffles, trial.shuffles, _CONFIRMED) if trial.significant else trial
-    )
+    first = _test(task, draw, shuffles, 0, _FIRST_TEST)
+    if not first.significant:
+        return first
+    return _test(task, draw, first.shuffles, first.shuffles, _CONFIRMATION)
 
 
-def _try(
-    task: Task, draw: Draw, shuffles: int | None, first: int, errors: float
+def _test(
+    task: Task, draw: Draw, shuffles: int | None, start: int, threshold: float
 ) -> PermutationTest:
-    """Make one trial on the shuffles from number `first` on; so many standard errors above chance are an alarm."""
-    drawn = [draw(first + number) for number in range(shuffles or _FIRST_SHUFFLES)]
-    trial = _judge(task, drawn, errors)
-    if shuffles is None and trial.conclusive:
-        enough = math.ceil(len(drawn) * (trial.detectable / TARGET_LEAK) ** 2)
-        drawn += [draw(first + number) for number in range(len(drawn), min(enough, MOST_SHUFFLES))]
-        trial = _judge(task, drawn, errors)
-    return trial
+    """Run one test on the shuffles from number `start` on, at a threshold in standard errors."""
+    drawn = [draw(start + number) for number in range(shuffles or _FIRST_SHUFFLES)]
+    result = _compare(task, drawn, threshold)
+
+    # The standard error shrinks with the root of the number of shuffles.
+    if shuffles is None and result.conclusive:
+        enough = math.ceil(len(drawn) * (result.detectable / TARGET_LEAK) ** 2)
+        more = range(len(drawn), min(enough, MOST_SHUFFLES))
+        drawn += [draw(start + number) for number in more]
+        result = _compare(task, drawn, threshold)
+    return result
 
 
-def _judge(task: Task, drawn: list[tuple[Counts, Counts]], errors: float) -> PermutationTest:
-    """Compare what was scored with chance; each query in each shuffle is an observation of its own."""
-    one = drawn[0][0]
-    group = one.groups[_group(task, one)]
-    queries, shuffles = int(group.sum()), len(drawn)
-    values, chance = (
-        np.concatenate([counts.values[group] for counts in each])
-        for each in zip(*drawn, strict=True)
-    )
-    score = Estimate(float(one.statistic(values.sum(axis=0))), math.nan, math.nan, queries)
-    name = "a random order" if task.metric == "nDCG" else "the same answers at random"
-    above, size = _contributions(task, values) - _contributions(task, chance), _sizes(task, values)
-    value = float(above.sum() / max(size.sum(), 1))
+def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -> PermutationTest:
+    """Compare scores with chance; each query in each shuffle is an observation of its own."""
+    first = drawn[0][0]
+    group = first.groups[_group(task, first)]
+    queries = int(group.sum())
+    values = np.concatenate([counts.values[group] for counts, _ in drawn])
+    expected = np.concatenate([chance.values[group] for _, chance in drawn])
+
+    # The score above chance is a ratio of sums over observations, (queries * shuffles,) each.
+    numerator = _numerators(task, values) - _numerators(task, expected)
+    denominator = _denominators(task, values)
+    total = float(denominator.sum())
+    above = float(numerator.sum() / max(total, 1))
+
+    score = Estimate(float(first.statistic(values.sum(axis=0))), math.nan, math.nan, queries)
+    chance = "a random order" if task.metric == "nDCG" else "the same answers at random"
     if queries < MIN_QUERIES:
-        return PermutationTest(
-            score, name, Estimate(value, math.nan, math.nan, queries), False, math.nan, shuffles
-        )
-    count = len(above)
-    error = math.sqrt(count / (count - 1) * float(((above - value * size) ** 2).sum())) / float(
-        size.sum()
-    )
+        above_chance = Estimate(above, math.nan, math.nan, queries)
+        return PermutationTest(score, chance, above_chance, False, math.nan, len(drawn))
+
+    # The standard error of a ratio by linearisation (Cochran 1977, chapter 6).
+    count = len(numerator)
+    residuals = numerator - above * denominator
+    error = math.sqrt(count / (count - 1) * float((residuals**2).sum())) / total
     half = student_quantile(1.96, count - 1) * error
-    # Rounding is no leak: constant answers score exactly what chance does.
-    alarm = value - student_quantile(errors, count - 1) * error > 1e-9
-    visible = _VISIBLE * error
+    # Rounding is not a leak: constant answers score exactly as chance does.
+    significant = above - student_quantile(threshold, count - 1) * error > 1e-9
     return PermutationTest(
-        score, name, Estimate(value, value - half, value + half, queries), alarm, visible, shuffles
+        score=score,
+        chance=chance,
+        above_chance=Estimate(above, above - half, above + half, queries),
+        significant=significant,
+        detectable=_DETECTABLE * error,
+        shuffles=len(drawn),
     )
 
 
 def _group(task: Task, counts: Counts) -> str:
-    """The queries that can tell a leak from chance: a list whose order changes nothing has no chance to miss."""
+    """Return the group of queries that is tested: a list whose order changes nothing has no chance to err."""
     if task.metric != "nDCG":
         return "all"
     return DEEP if evaluation.leading_group(counts) == DEEP else MOVABLE
 
 
-def _contributions(task: Task, values: Array) -> Array:
-    """What each query adds to the sum that the metric divides: its nDCG, or its right answers; `(queries,)`."""
+def _numerators(task: Task, values: Array) -> Array:
+    """Return what each query adds to the numerator of the metric: its nDCG, or its correct answers; `(queries,)`."""
     return values[:, 0] if task.metric == "nDCG" else values[:, : len(task.classes)].sum(axis=1)
 
 
-def _sizes(task: Task, values: Array) -> Array:
-    """What each query adds to the divisor: 1, or its rows; `(queries,)`."""
+def _denominators(task: Task, values: Array) -> Array:
+    """Return what each query adds to the denominator of the metric: 1, or its rows; `(queries,)`."""
     return values[:, 1] if task.metric == "nDCG" else values[:, 2 * len(task.classes) :].sum(axis=1)
 
 
-def _by_chance(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
-    """What each query would add to the metric if labels had nothing to do with the answers that were counted."""
+def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
+    """Return the counts expected if the answers had nothing to do with the labels."""
     if task.metric == "nDCG":
         return evaluation.count_trivial_baseline(task, rows)[1]
+
+    # Of the answers of a class, as many are correct as the class has rows.
     classes = len(task.classes)
-    share = np.bincount(truth(task, rows), minlength=classes) / len(rows)
-    values = counts.values.copy()
-    values[:, :classes] = (
-        values[:, classes : 2 * classes] * share
-    )  # right among the answers of each class
+    share = np.bincount(truth(task, rows), minlength=classes) / len(rows)  # (classes,)
+    values = counts.values.copy()  # (queries, 3 * classes): correct, answered, labelled
+    values[:, :classes] = values[:, classes : 2 * classes] * share
     return Counts(task, counts.queries, values, counts.groups)
 
 
 def count_repeated_pairs(examples: pd.DataFrame) -> int:
-    """How many pairs of query text and product are judged more than once among the training rows."""
+    """Return the number of training rows whose query text and product another training row has, too."""
     train = examples[examples["split"] == "train"]
     text = {query: normalise(query) for query in train["query"].unique()}
     pairs = train.assign(text=train["query"].map(text))

@@ -50,7 +50,10 @@ def curve(
     execute(space, found.steps())
     with progress("comparison"):
         points = found.points()
-    shown = {task: found.shown([point for point in points if point.task == task]) for task in TASKS}
+    shown = {
+        task: found.representatives([point for point in points if point.task == task])
+        for task in TASKS
+    }
     panels = {
         f"{task}, {TASKS[task].metric}": _lines(of_task)
         for task, of_task in shown.items()

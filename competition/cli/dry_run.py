@@ -43,15 +43,15 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         )
         console.print(said if steps else "Nothing to do: everything is up to date.")
         return
-    trial, device = found.trial, found.device
+    times, device = found.benchmark, found.device
     console.print(
         f"About {format_duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
-        f"{trial.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
-        f"{format_duration(found.tokenising)} of it go to tokenising. Measured: {trial.steps} steps."
+        f"{times.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
+        f"{format_duration(found.tokenizing)} of it go to tokenising. Measured: {times.steps} steps."
     )
     if len(steps) > len(found.folds):
         console.print("Steps without a time were not measured.")
-    if trial.memory > device.free:
+    if times.memory > device.free:
         warn("this needs more memory than is free: lower token_budget.")
 
 
@@ -72,9 +72,9 @@ def _about(found: "CostEstimate") -> dict[str, object]:
     return {
         "device": found.device,
         "seconds": found.seconds,
-        "tokenising": found.tokenising,
-        "memory": found.trial.memory,
-        "measured_steps": found.trial.steps,
+        "tokenising": found.tokenizing,
+        "memory": found.benchmark.memory,
+        "measured_steps": found.benchmark.steps,
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.analysis.ablation import TABLES
+from competition.config.paper_tables import ABLATION_TABLES
 from competition.config.recipe import EncoderRecipe
 from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
@@ -90,7 +90,7 @@ def own(ablated: Workspace, tmp_path: Path) -> Workspace:
 def test_the_papers_figures() -> None:
     told = {
         name: [(row.name, row.paper) for row in found.rows]
-        for name, found in TABLES.items()
+        for name, found in ABLATION_TABLES.items()
         if found.number is not None
     }
     assert told == {
@@ -118,13 +118,19 @@ def test_the_papers_figures() -> None:
         ],
         "char3": [("none", None), ("random", None), ("word2vec", 0.8533), ("frozen", 0.8529)],
     }
-    assert TABLES["noise"].rows[1].paper_minus == {"task1": 0.005, "task2": -0.003, "task3": -0.002}
+    assert ABLATION_TABLES["noise"].rows[1].paper_minus == {
+        "task1": 0.005,
+        "task2": -0.003,
+        "task3": -0.002,
+    }
     numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",))]
     numbers += [(6, ("task2", "task1", "task3")), (7, ("task3",))]
     assert [
-        (found.number, found.tasks) for found in TABLES.values() if found.number is not None
+        (found.number, found.tasks)
+        for found in ABLATION_TABLES.values()
+        if found.number is not None
     ] == numbers
-    assert [row.paper_mlm for row in TABLES["pretraining"].rows] == [
+    assert [row.paper_mlm for row in ABLATION_TABLES["pretraining"].rows] == [
         None,
         1.966,
         1.969,
@@ -134,7 +140,7 @@ def test_the_papers_figures() -> None:
 
 
 def test_each_row_of_tuning_has_one_more_key() -> None:
-    first, *rows = TABLES["tuning"].rows
+    first, *rows = ABLATION_TABLES["tuning"].rows
     plain = EncoderRecipe(
         name="x", adversary="none", r_drop=0.0, mixup=0.0, ema=0.0, pooling="first"
     )
@@ -150,7 +156,7 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
 
 
 def test_each_row_of_pre_training_has_one_more_task() -> None:
-    rows = TABLES["pretraining"].rows
+    rows = ABLATION_TABLES["pretraining"].rows
     assert {str(row.changes) for row in rows} == {str(rows[0].changes)}  # the same fine-tuning
     off = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
     on = [{}, {"query": 2.0}, {"brand": 0.5, "color": 0.5}, {"contrastive": 1.0}]
@@ -162,7 +168,7 @@ def test_each_row_of_pre_training_has_one_more_task() -> None:
 
 def test_rows_differ_in_what_the_table_is_about() -> None:
     plain = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
-    assert [row.changes for row in TABLES["losses"].rows] == [
+    assert [row.changes for row in ABLATION_TABLES["losses"].rows] == [
         plain | {"loss": loss} for loss in LOSSES
     ]
     added = [
@@ -173,11 +179,11 @@ def test_rows_differ_in_what_the_table_is_about() -> None:
         {"mixup": 0.2},
     ]
     so_far = plain
-    for row, more in zip(TABLES["methods"].rows, added, strict=True):
+    for row, more in zip(ABLATION_TABLES["methods"].rows, added, strict=True):
         so_far = so_far | more
         assert row.changes == so_far
     names, units = ("brand", "color", "country"), ("brand", "color", "country", "char_trigrams")
-    assert [row.changes for row in TABLES["char_trigrams"].rows] == [
+    assert [row.changes for row in ABLATION_TABLES["char3"].rows] == [
         {"features": names},
         *(
             {"features": units, "char_trigrams_init": start}
@@ -201,12 +207,14 @@ def test_rows_are_runs_over_the_same_queries(ablated: Workspace) -> None:
     assert found.loc["all exact", "seeds"] == 0
     found = found.loc[list(LOSSES)]
     assert found["paper"].tolist() == [0.7508, 0.7473, 0.7485, 0.7521]
-    assert set(found["task"]) == {"task2"} and set(found["metric"]) == {"micro-F1"}
+    assert set(found["task"]) == {"task2"}
+    assert set(found["metric"]) == {"micro-F1"}
     for row in LOSSES:
         hits = right(ablated, f"ablate-t2-{row}-2022")
         assert found.loc[row, "score"] == pytest.approx(hits["hit"].mean(), abs=1e-12)
         assert found.loc[row, "queries"] == hits["query_id"].nunique()
-    assert (found["seeds"] == 1).all() and found["seed_deviation"].isna().all()
+    assert (found["seeds"] == 1).all()
+    assert found["seed_deviation"].isna().all()
     outputs = [pd.read_parquet(ablated.oof_fold(f"ablate-t2-{row}-2022", 0)) for row in LOSSES]
     assert all((frame["example_id"] == outputs[0]["example_id"]).all() for frame in outputs)
     assert len({frame.to_csv() for frame in outputs}) == 4  # four losses give four models
@@ -224,12 +232,13 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
     assert np.isnan(found["minus_before"].iloc[0])
     assert found["minus_before"].tolist()[1:] == pytest.approx(np.diff(scores), abs=1e-12)
     # So few queries have no intervals, and no verdict.
-    assert (found["queries"][1:] < MIN_QUERIES).all() and found[
-        ["minus_before_low", "minus_before_high"]
-    ].isna().all(axis=None)
+    assert (found["queries"][1:] < MIN_QUERIES).all()
+    assert found[["minus_before_low", "minus_before_high"]].isna().all(axis=None)
     for row, score, step in zip(LOSSES, scores[1:], np.diff(scores), strict=True):
         line = next(line for line in printed.splitlines() if line.startswith(f"{row} "))
-        assert f"{score:.4f} –" in line and f"{step:+.4f} –" in line and " yes " not in line
+        assert f"{score:.4f} –" in line
+        assert f"{step:+.4f} –" in line
+        assert " yes " not in line
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(ablated: Workspace) -> None:
@@ -266,9 +275,8 @@ def test_more_seeds_go_on_from_the_first(ablated: Workspace, own: Workspace) -> 
             for w, seed in ((ablated, 2022), (own, 2023))
         )
         assert not np.allclose(one[CLASSES], two[CLASSES])  # the second seed is another model
-    assert (found.loc[list(LOSSES), "seeds"] == 2).all() and (
-        found["queries"] == hits["query_id"].nunique()
-    ).all()
+    assert (found.loc[list(LOSSES), "seeds"] == 2).all()
+    assert (found["queries"] == hits["query_id"].nunique()).all()
 
 
 def test_another_table_reuses_the_rows_that_it_shares(own: Workspace) -> None:
@@ -280,8 +288,8 @@ def test_another_table_reuses_the_rows_that_it_shares(own: Workspace) -> None:
 
 
 def test_3_grams_are_judged_on_task_3_over_all_folds(own: Workspace) -> None:
-    ablate(own, "char_trigrams")
-    found = table(own, "char_trigrams", fold=None)
+    ablate(own, "char3")
+    found = table(own, "char3", fold=None)
     for row in ("none", "random", "word2vec", "frozen"):
         hits = right(own, f"ablate-t3-{row}-2022", folds=(0, 1, 2, 3, 4))
         examples = pd.read_parquet(own.examples)
@@ -304,9 +312,9 @@ def test_a_changed_recipe_is_ablated_anew(own: Workspace) -> None:
 def test_ablations_are_no_part_of_the_workspaces_own_work(own: Workspace) -> None:
     for command in ("status", "run", "status"):
         result = comp(command, "-w", own.root)
-        assert (
-            result.exit_code == 0 and "lexical" in result.output and "ablate" not in result.output
-        )
+        assert result.exit_code == 0
+        assert "lexical" in result.output
+        assert "ablate" not in result.output
     assert set(pd.read_csv(own.scores)["run"]) == {
         "lexical",
         "blend-task1",
@@ -326,7 +334,8 @@ def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
     assert list(of_task["task2"].index) == ["all exact", *rows]
     assert list(of_task["task1"].index) == ["random order", *rows]
     titles = of_task["held-out titles"]
-    assert list(titles.index) == rows[1:] and set(titles["metric"]) == {"MLM loss"}
+    assert list(titles.index) == rows[1:]
+    assert set(titles["metric"]) == {"MLM loss"}
     assert titles["paper"].tolist() == [1.966, 1.969, 1.978, 2.047]
     for row in rows[1:]:
         folder = workspace.encoder(f"ablate-pretrained-{row}-2022")
@@ -339,7 +348,8 @@ def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
     for row in rows:
         hits = right(workspace, f"ablate-t2-{row}-2022")
         assert of_task["task2"].loc[row, "score"] == pytest.approx(hits["hit"].mean(), abs=1e-12)
-    assert printed.count("contrastive minus none") == 2 and "contrastive minus mlm" in printed
+    assert printed.count("contrastive minus none") == 2
+    assert "contrastive minus mlm" in printed
 
 
 def test_what_does_not_exist_is_refused(ablated: Workspace) -> None:

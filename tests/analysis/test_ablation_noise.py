@@ -76,7 +76,8 @@ def test_plain_and_nested_rows_differ_and_share_the_first(ablated: Workspace) ->
         one, other = (
             pd.read_parquet(ablated.oof_fold(run(row, each), 0)) for each in (False, True)
         )
-        assert (one["example_id"] == other["example_id"]).all() and not one.equals(other)
+        assert (one["example_id"] == other["example_id"]).all()
+        assert not one.equals(other)
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -126,15 +127,15 @@ def test_the_ranking_without_pruned_rows_by_hand(ablated: Workspace) -> None:
 
 
 def test_a_second_call_trains_nothing(ablated: Workspace) -> None:
-    assert "train " not in ablate(ablated) and "train " not in ablate(ablated, "--nested")
+    assert "train " not in ablate(ablated)
+    assert "train " not in ablate(ablated, "--nested")
 
 
 def test_seeds_have_audits_of_their_own(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", queries=60, settings=LEXICAL_ALONE)
     printed = ablate(workspace, "--seeds", "2")
-    assert (
-        "audit ablate-lexical-keep-2022" in printed and "audit ablate-lexical-keep-2023" in printed
-    )
+    assert "audit ablate-lexical-keep-2022" in printed
+    assert "audit ablate-lexical-keep-2023" in printed
     found = pd.read_csv(workspace.ablation("noise-lexical", None)).set_index(["task", "row"])
     scores = [hits(workspace, f"ablate-lexical-weight-{seed}").mean() for seed in (2022, 2023)]
     assert found.loc[("task2", "weight"), "score"] == pytest.approx(sum(scores) / 2, abs=1e-12)

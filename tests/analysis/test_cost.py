@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from competition.analysis import cost as module
+from competition.analysis.cost import StepTimes, _Enough, _size, _Stopwatch
 from competition.analysis.environment import Device
-from competition.analysis.step_benchmark import StepTimes, _Enough, _size, _Stopwatch
 from competition.cli.dry_run import format_duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
@@ -17,8 +17,14 @@ from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, make_workspace, refused
 
-TRIAL = StepTimes(
-    steps=10, step=2.0, tokens=1000.0, predicted=0.01, tokenised=0.001, added=0.0, memory=2**30
+TIMES = StepTimes(
+    steps=10,
+    step_seconds=2.0,
+    step_tokens=1000.0,
+    predict_seconds=0.01,
+    tokenize_seconds=0.001,
+    augmentation=0.0,
+    memory=2**30,
 )
 
 
@@ -54,15 +60,14 @@ def test_a_fold_that_nothing_is_there_for(space: Workspace) -> None:
     assert (fold["rows"], fold["steps"]) == (trained, steps)
     assert 0 < fold["tokens"] <= steps * 32 * 32  # at most 32 tokens of each row
     about = table["about"]
-    assert (
-        about["seconds"] == pytest.approx(fold["seconds"] + about["tokenising"])
-        and fold["seconds"] > 0
-    )
-    assert about["memory"] > 0 and about["measured_steps"] > 0
+    assert about["seconds"] == pytest.approx(fold["seconds"] + about["tokenising"])
+    assert fold["seconds"] > 0
+    assert about["memory"] > 0
+    assert about["measured_steps"] > 0
 
 
 def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TIMES)
     monkeypatch.setattr(
         module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1)
     )
@@ -73,7 +78,8 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
     train, test = ((examples["split"] == split).sum() for split in ("train", "test"))
     assert sum(train - cost.rows for cost in found.folds) == train  # each row is held out once
     for cost in found.folds:
-        assert cost.steps == 2 * 3 * -(-cost.rows // 32) and cost.tokens == cost.steps * 1000
+        assert cost.steps == 2 * 3 * -(-cost.rows // 32)
+        assert cost.tokens == cost.steps * 1000
         predicted = 3 * (train - cost.rows) + test
         assert cost.seconds == pytest.approx(cost.steps * 2.0 + 2 * predicted * 0.01)
     assert found.seconds == pytest.approx(
@@ -82,19 +88,20 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
 
 
 def test_too_little_memory_is_said(space: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TIMES)
     monkeypatch.setattr(
-        module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TRIAL.memory - 1, 1)
+        module, "find_device", lambda _: Device("gpu", "cuda", "bf16", 2**31, TIMES.memory - 1, 1)
     )
     result = comp("train", "--dry-run", "--recipe", "c1", "-w", space.root)
-    assert result.exit_code == 0 and "lower token_budget" in result.stderr
+    assert result.exit_code == 0
+    assert "lower token_budget" in result.stderr
 
 
 @pytest.mark.parametrize("precision", ["auto", "fast"])
 def test_the_precision_is_that_of_the_recipe(
     space: Workspace, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TIMES)
     monkeypatch.setattr(
         "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
@@ -129,12 +136,13 @@ def test_an_encoder_that_is_elsewhere_is_not_fetched(space: Workspace) -> None:
 
 def test_the_first_steps_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("competition.analysis.step_benchmark.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("competition.analysis.cost.time.monotonic", lambda: now[0])
     watch = _Stopwatch(92)
     for seconds in (9, 5, 4, 1, 2, 3):
         now[0] += seconds
         watch.advance(32)
-    assert watch.steps == 3 and watch.per_step == 2.0
+    assert watch.steps == 3
+    assert watch.per_step == 2.0
 
 
 @pytest.mark.parametrize(
@@ -144,13 +152,18 @@ def test_no_more_steps_are_taken_than_are_to_be_done(
     most: int, counted: int, mean: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now, taken = [0.0], 0
-    monkeypatch.setattr("competition.analysis.step_benchmark.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("competition.analysis.cost.time.monotonic", lambda: now[0])
     watch = _Stopwatch(most)
-    with pytest.raises(_Enough):
+
+    def train() -> None:
+        nonlocal taken
         for seconds in (9, 5, 4, 1, 2, 3):
             now[0] += seconds
             taken += 1
             watch.advance(32)
+
+    with pytest.raises(_Enough):
+        train()
     assert (taken, watch.steps, watch.per_step) == (most, counted, mean)
 
 
@@ -158,7 +171,7 @@ def test_the_trial_is_no_longer_than_the_training(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(module, "measure", lambda *given: asked.append(given[-1]) or TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *given: asked.append(given[-1]) or TIMES)
     pipeline = Pipeline(space)
     found = module.estimate_cost(pipeline, pipeline.recipes.member("c1"), [2])  # type: ignore[arg-type]
     assert asked == [found.folds[0].steps]
@@ -167,12 +180,13 @@ def test_the_trial_is_no_longer_than_the_training(
 def test_steps_without_a_time_are_spoken_of_where_there_are_some(
     space: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "measure", lambda *_: TRIAL)
+    monkeypatch.setattr(module, "benchmark_steps", lambda *_: TIMES)
     where = ("train", "--dry-run", "--recipe", "c1", "--fold", "0", "-w", space.root)
     assert "Steps without a time were not measured." in comp(*where).output
     execute(space, Pipeline(space).training_steps("c1", 0)[:-1])  # folds, encoder, vocabulary
     shown = comp(*where).output
-    assert "train c1 fold 0" in shown and "without a time" not in shown
+    assert "train c1 fold 0" in shown
+    assert "without a time" not in shown
 
 
 def test_arrays_are_counted_wherever_they_are() -> None:

@@ -53,7 +53,8 @@ def test_all_is_well_in_a_finished_workspace(finished: Workspace) -> None:
 def test_a_folder_without_a_workspace_or_without_data_stops(tmp_path: Path) -> None:
     space = Workspace(tmp_path / "w")
     found = health(space, 1)["workspace"]
-    assert found["level"] == "stop" and found["mend"] == f"comp init {space.root}"
+    assert found["level"] == "stop"
+    assert found["mend"] == f"comp init {space.root}"
     assert comp(*found["mend"].split()[1:]).exit_code == 0
     found = health(space, 1)["data"]
     assert found["mend"] == f"comp data import PATH -w {space.root}"
@@ -66,7 +67,8 @@ def test_an_audit_that_labels_do_not_allow_is_foretold(tmp_path: Path) -> None:
     substitute = examples["substitute"].mask(examples["substitute"].notna(), False)
     store.save(space, examples.assign(label=two, substitute=substitute), products, "two labels")
     found = health(space, 0)["audit c1"]
-    assert found["level"] == "look" and found["said"] == (
+    assert found["level"] == "look"
+    assert found["said"] == (
         "it is skipped, and training goes on without it. "
         "No audited row is labelled 'substitute': an audit needs rows of every label."
     )
@@ -81,7 +83,7 @@ def test_a_cpu_with_bf16_says_what_computes_in_it(
         lambda: environment.Device("cpu", "cpu", "fp32", 2**34, 2**33, 1),
     )
     for known, said in (
-        (True, 'fp32, bf16 where a recipe says `precision = "fast"`'),
+        (True, 'fp32, bf16 where a recipe has `precision = "fast"`'),
         (False, "fp32"),
     ):
         monkeypatch.setattr(
@@ -106,9 +108,8 @@ def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
         "few",
     )
     found = health(space, 1)["folds five"]
-    assert (
-        found["level"] == "stop" and "2 training queries are too few, bring more." in found["said"]
-    )
+    assert found["level"] == "stop"
+    assert "2 training queries are too few, bring more." in found["said"]
     assert "are too few" in refused("run", "-w", space.root)
 
 
@@ -140,7 +141,8 @@ def test_a_row_in_another_fold_stops(space: Workspace) -> None:
     write_table(first, one, made_one)
     write_table(second, other, made_other)
     found = health(space, 1)["c1"]
-    assert found["level"] == "stop" and "folds/five.parquet puts elsewhere" in found["said"]
+    assert found["level"] == "stop"
+    assert "folds/five.parquet puts elsewhere" in found["said"]
     assert (
         found["mend"]
         == f"rm {space.run('c1')}/fold-*.parquet; comp train --recipe c1 -w {space.root}"
@@ -153,9 +155,8 @@ def test_folds_that_leak_stop(space: Workspace) -> None:
     folds = read_table(path, made)
     write_table(path, folds.iloc[1:], made)
     found = health(space, 1)["folds five"]
-    assert (
-        "has no fold" in found["said"] and found["mend"] == f"rm {path}; comp folds -w {space.root}"
-    )
+    assert "has no fold" in found["said"]
+    assert found["mend"] == f"rm {path}; comp folds -w {space.root}"
 
 
 def test_an_interrupted_import_and_half_written_files_are_named(space: Workspace) -> None:
@@ -163,7 +164,8 @@ def test_an_interrupted_import_and_half_written_files_are_named(space: Workspace
     space.data_card.unlink()
     found = health(space, 1)
     assert "1 half-written files or folders" in found["unfinished"]["said"]
-    assert found["data"]["level"] == "stop" and "comp data import PATH" in found["data"]["mend"]
+    assert found["data"]["level"] == "stop"
+    assert "comp data import PATH" in found["data"]["mend"]
 
 
 def test_wrong_settings_stop(space: Workspace) -> None:
@@ -192,7 +194,7 @@ def test_packages_outside_of_their_bounds_stop(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         environment, "requires", lambda _: ["pandas>=3.0", "rich>=14", 'pytest>=9; extra == "dev"']
     )
-    assert list(environment._packages()) == [
+    assert list(environment._check_packages()) == [
         Check("pandas", "stop", "2.9 is installed, needs pandas>=3.0", "pip install 'pandas>=3.0'"),
         Check("rich", "stop", "is not installed, needs rich>=14", "pip install 'rich>=14'"),
     ]
@@ -206,4 +208,5 @@ def test_a_folder_that_is_no_encoder_stops(tmp_path: Path) -> None:
         + f'encoder = "{tmp_path / "adapter"}"\n'
     )
     found = health(make_workspace(tmp_path / "w", settings=settings), 1)["encoder"]
-    assert found["level"] == "stop" and "holds an adapter (adapter_config.json)" in found["said"]
+    assert found["level"] == "stop"
+    assert "holds an adapter (adapter_config.json)" in found["said"]

@@ -73,7 +73,8 @@ def test_the_table_is_what_the_files_say(curved: tuple[Workspace, str]) -> None:
     assert set(task2.index) == set(runs)
     score = {key: share_right(workspace, run) for key, run in runs.items()}
     for (size, model), row in task2.iterrows():  # type: ignore[misc]
-        assert row["score"] == pytest.approx(score[size, model], abs=1e-12) and row["queries"] == 48
+        assert row["score"] == pytest.approx(score[size, model], abs=1e-12)
+        assert row["queries"] == 48
         above, gained = (
             score[size, model] - score[size, "lexical"],
             score[size, model] - score[FEW, model],
@@ -104,7 +105,8 @@ def test_every_size_is_scored_on_the_same_rows(curved: tuple[Workspace, str]) ->
         ("curve-blend-30-task1", "blend-task1"),
     ):
         one, other = outputs(workspace, few), outputs(workspace, whole)
-        assert one.index.equals(other.index) and not np.allclose(one, other)
+        assert one.index.equals(other.index)
+        assert not np.allclose(one, other)
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(curved: tuple[Workspace, str]) -> None:
@@ -113,18 +115,20 @@ def test_a_second_call_trains_nothing_and_says_the_same(curved: tuple[Workspace,
     before = [path.read_bytes() for path in paths]
     result = comp("curve", "--queries", str(FEW), "-w", workspace.root)
     _, tables = result.output.split("\n", 1)  # behind how long it took
-    assert "train " not in tables and tables in printed
+    assert "train " not in tables
+    assert tables in printed
     assert [path.read_bytes() for path in paths] == before
     picture = before[1].decode()
-    assert picture.startswith("<?xml") and all(
-        word in picture for word in ("task1, nDCG", "lexical", "blend", "48")
-    )
+    assert picture.startswith("<?xml")
+    assert all(word in picture for word in ("task1, nDCG", "lexical", "blend", "48"))
 
 
 def test_what_needs_no_curve_is_not_trained_for_it(curved: tuple[Workspace, str]) -> None:
     workspace, _ = curved
     result = comp("run", "-w", workspace.root)
-    assert result.exit_code == 0 and "train " not in result.output and "stack " not in result.output
+    assert result.exit_code == 0
+    assert "train " not in result.output
+    assert "stack " not in result.output
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -164,7 +168,8 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     assert [size.recipes["c1"] for size in curve.sizes] == ["curve-c1-30", "c1"]
     for size in curve.sizes:
         recipe = curve.pipeline.recipes.run(size.recipes["r2"])
-        assert isinstance(recipe, FoldRecipe) and recipe.noise_from == ""
+        assert isinstance(recipe, FoldRecipe)
+        assert recipe.noise_from == ""
         blend = curve.pipeline.recipes.run(size.recipes["blend"])
         assert isinstance(blend, EnsembleRecipe)
         assert blend.members == tuple(size.recipes[model] for model in ("lexical", "c1", "r2"))
@@ -222,13 +227,14 @@ def points(model: str, *above: float) -> list[CurvePoint]:
     [
         (
             (-0.05, 0.0, 0.04),
-            "c1 is behind lexical with 10 training queries, level with it from 20 on, ahead of it from 30 on",
+            "c1 is worse than lexical with 10 training queries, "
+            "from 20 on not significantly different, from 30 on better",
         ),
-        ((0.0, 0.01, 0.0), "c1 is level with lexical at every size"),
-        ((-0.05, -0.04, -0.03), "c1 is behind lexical at every size"),
+        ((0.0, 0.01, 0.0), "c1 is not significantly different from lexical at every size"),
+        ((-0.05, -0.04, -0.03), "c1 is worse than lexical at every size"),
         (
             (0.03, 0.04, 0.0),
-            "c1 is ahead of lexical with 10 training queries, level with it from 30 on",
+            "c1 is better than lexical with 10 training queries, from 30 on not significantly different",
         ),
     ],
 )

@@ -147,7 +147,9 @@ def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_
     found = permutation_test.permutation_test(
         TASKS["task2"], "classes", rows, lambda shuffled: outputs, shuffles=4
     )
-    assert found.score.value == 2 / 4 and found.above_chance.value == 0 and not found.conclusive
+    assert found.score.value == 2 / 4
+    assert found.above_chance.value == 0
+    assert not found.conclusive
     # A list of gains 1 and 0 has the nDCG 1 in the better order, 1 / log2(3) in the other.
     gains = pd.DataFrame({"example_id": [1, 2, 3, 4], "gain": 0.0})
     found = permutation_test.permutation_test(
@@ -173,7 +175,8 @@ def test_bad_luck_is_tried_once_more_on_fresh_shuffles() -> None:
     assert permutation_test.permutation_test(
         TASKS["task2"], "classes", rows, refit, shuffles=1
     ).passed
-    assert len(shuffles) == 2 and (labels(shuffles[0]) != labels(shuffles[1])).any()
+    assert len(shuffles) == 2
+    assert (labels(shuffles[0]) != labels(shuffles[1])).any()
     lucky = 4
     assert not permutation_test.permutation_test(
         TASKS["task2"], "classes", rows, refit, shuffles=1
@@ -208,7 +211,9 @@ def rank(rows: pd.DataFrame, leak: float, seed: int) -> permutation_test.Permuta
 @pytest.mark.parametrize("deep", [1, 2, 3])
 def test_few_queries_cannot_say(deep: int) -> None:
     found = rank(ranking([12] * deep, 0), leak=0.0, seed=deep)
-    assert not found.conclusive and found.passed and np.isnan(found.detectable)
+    assert not found.conclusive
+    assert found.passed
+    assert np.isnan(found.detectable)
     assert found.above_chance.queries <= deep
 
 
@@ -224,12 +229,14 @@ def test_honest_scores_raise_no_alarm(deep: int) -> None:
 
 def test_a_score_below_chance_is_no_leak() -> None:
     found = rank(ranking([12] * 40, 0), leak=-2.0, seed=0)
-    assert found.above_chance.high < 0 and found.passed
+    assert found.above_chance.high < 0
+    assert found.passed
 
 
 def test_a_small_leak_is_seen_and_what_could_be_seen_is_said() -> None:
     found = rank(ranking([12] * 200, 0), leak=0.25, seed=0)
-    assert found.significant and 0.01 < found.detectable < 0.03
+    assert found.significant
+    assert 0.01 < found.detectable < 0.03
     assert found.above_chance.value > found.detectable
 
 
@@ -242,10 +249,8 @@ def test_there_are_as_many_shuffles_as_a_small_leak_takes() -> None:
         return shuffled[["example_id"]].assign(gain=0.5)
 
     found = permutation_test.permutation_test(TASKS["task1"], "gain", rows, refit)
-    assert (
-        len(seen) == found.shuffles == permutation_test.MOST_SHUFFLES
-        and found.detectable > permutation_test.TARGET_LEAK
-    )
+    assert len(seen) == found.shuffles == permutation_test.MOST_SHUFFLES
+    assert found.detectable > permutation_test.TARGET_LEAK
 
 
 # --- counts

@@ -70,7 +70,7 @@ def test_a_folder_that_is_no_workspace_is_named(tmp_path: Path) -> None:
         ["stack", "blend"],
         ["submit"],
     ):
-        assert "is no workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
+        assert "is not a workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
 
 
 def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None:

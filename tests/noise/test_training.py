@@ -112,11 +112,10 @@ def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(
         wanted = of_row.index[of_row != fold] if nested else of_row.index
         assert ids.tolist() == sorted(wanted)
         card = read_json(trained.workspace.noise_card("lexical", plan.fold))
-        assert card["approximate"] is not nested and card["runs"] == ["lexical"]
-        assert (
-            card["audited"] == len(ids)
-            and card["audited"] + card["unaudited"] == (examples["split"] == "train").sum()
-        )
+        assert card["approximate"] is not nested
+        assert card["runs"] == ["lexical"]
+        assert card["audited"] == len(ids)
+        assert card["audited"] + card["unaudited"] == (examples["split"] == "train").sum()
         np.testing.assert_allclose(np.sum(card["noise_matrix"], axis=0), 1)
 
 

@@ -112,7 +112,7 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
     deep = {
         finding.subject: finding
         for finding in findings
-        if "made anew on shuffled labels" in finding.message
+        if "rebuilt on shuffled labels" in finding.message
     }
     assert list(deep) == ["lexical", "blend-task1", "blend-task2", "blend-task3"]
     assert deep["lexical"].verdict == "ok" and deep["blend-task1"].verdict == "approximate"

@@ -1,4 +1,4 @@
-"""What a section of the page is made of. The template draws each kind of block; nothing here knows HTML."""
+"""The blocks of which sections consist. The template draws each kind of block; nothing here knows HTML."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,13 +12,12 @@ class ReportCell:
     """One cell of a table."""
 
     text: str
-    order: float | None = None  # what the column is sorted by; by the text where there is none
-    faint: str = ""  # said behind the text, in small
-    interval: tuple[float, float, float] | None = (
-        None  # low, value, high to be drawn, as shares of the width
-    )
-    strong: bool = False
-    label: int = -1  # which label's color it has
+    order: float | None = None  # the sort key of the column; None: the text
+    detail: str = ""  # small text behind the text
+    # low, value, high of a drawn interval, as shares of the width
+    interval: tuple[float, float, float] | None = None
+    heading: bool = False  # of its row
+    label: int = -1  # an index into LABELS, whose color the cell has; -1: none
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,13 @@ class Column:
 
     name: str
     number: bool = False  # aligned to the right
-    choice: bool = False  # rows can be chosen by its values
-    wide: bool = False  # long text, which needs room
+    choice: bool = False  # rows can be filtered by its values
+    wide: bool = False  # long text
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows that can be sorted and filtered; `folded` ones are shown when asked for."""
+    """Rows that can be sorted and filtered; a `folded` table is closed at first."""
 
     kind: ClassVar[str] = "table"
     title: str
@@ -48,7 +47,7 @@ class MatrixCell:
     """One cell of a matrix: its tint from -4 to 4, 0 for none."""
 
     text: str
-    faint: str = ""
+    detail: str = ""
     level: int = 0
 
 
@@ -66,12 +65,12 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart: SVG made here, with what it shows in words."""
+    """A chart as SVG."""
 
     kind: ClassVar[str] = "figure"
     title: str
     svg: str
-    words: str
+    alt_text: str  # what it shows, for a screen reader
     note: str = ""
 
 
@@ -88,7 +87,7 @@ class Multiples:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence, and the command that brings what is missing."""
+    """A sentence, and the command that makes what is missing."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -118,7 +117,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Rankings:
-    """Queries and how a run ranks them."""
+    """Queries with their products, as a run ranks them."""
 
     kind: ClassVar[str] = "rankings"
     title: str
@@ -139,44 +138,44 @@ class Section:
     blocks: Sequence[Block] = field(default_factory=list)
 
 
-# --- cells
-# -------------------------------------------------------------------------------------------------------
-
-
 def text(value: object) -> ReportCell:
-    """Words, sorted as words."""
+    """Return a cell of text, sorted as text."""
     return ReportCell(str(value))
 
 
 def number(value: float | None, form: str = ",.0f") -> ReportCell:
-    """A number; a dash where there is none, which is sorted last."""
-    return (
-        ReportCell("–", float("-inf"))
-        if value is None or value != value
-        else ReportCell(format(value, form), float(value))
-    )
+    """Return a cell with a number, or a dash for None and NaN, which is sorted last."""
+    if value is None or value != value:
+        return ReportCell("–", float("-inf"))
+    return ReportCell(format(value, form), float(value))
 
 
 def estimate(
     value: Estimate | None, sign: str = "", scale: tuple[float, float] | None = None
 ) -> ReportCell:
-    """A score with its interval; drawn over `scale`, the least and the greatest value of the column, if given."""
+    """Return a cell with a score and its interval.
+
+    Args:
+        value: the score; the cell is empty for None and NaN.
+        sign: "+" for differences.
+        scale: the least and the greatest value of the column; the interval is drawn between them.
+    """
     if value is None or value.value != value.value:
         return ReportCell("", float("-inf"))
-    said, _, interval = format(value, sign).partition(" ")
-    drawn = None
-    if scale is not None and value.has_interval:
-        width = (scale[1] - scale[0]) or 1.0
-        low, middle, high = (
-            (each - scale[0]) / width for each in (value.low, value.value, value.high)
-        )
-        drawn = (low, middle, high)
-    return ReportCell(said, value.value, interval, drawn)
+
+    score, _, interval = format(value, sign).partition(" ")
+    if scale is None or not value.has_interval:
+        return ReportCell(score, value.value, interval)
+
+    least, greatest = scale
+    width = (greatest - least) or 1.0
+    low, middle, high = ((each - least) / width for each in (value.low, value.value, value.high))
+    return ReportCell(score, value.value, interval, (low, middle, high))
 
 
-def tint(value: float, most: float) -> int:
-    """-4 to 4 for a value from -most to most; what is not 0 has a tint."""
-    if not value or not most:
+def tint(value: float, greatest: float) -> int:
+    """Return a tint from -4 to 4 for a value from -greatest to greatest; only 0 has tint 0."""
+    if not value or not greatest:
         return 0
-    level = min(4, 1 + int(3.999 * abs(value) / most))
+    level = min(4, 1 + int(3.999 * abs(value) / greatest))
     return level if value > 0 else -level

@@ -1,4 +1,4 @@
-"""Where scores come from: a task's metric by locale, fold, length of the query and number of its products."""
+"""Scores over parts of the queries: by locale, fold, length of the query and number of its products."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,73 +9,77 @@ import pandas as pd
 from competition.analysis.report.evidence import Evidence
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
+from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import LOCALES, Task
 
-# The least of each range; the last is open.
+# The least value of each range; the last range is open.
 LENGTHS = (1, 11, 21, 31, 41)  # characters, since not every language puts spaces between words
 DEPTHS = (1, 2, 5, 10, 20)  # judged products of the query
 COLUMNS = ("task", "run", "by", "group", "queries", "score", "low", "high")
 
 
 def group_queries(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
-    """What queries are told apart by -> the part that each query of a task is in, an ordered category by query_id."""
+    """Return, for each grouping, the group of each query of a task: an ordered category by query_id."""
     rows = evidence.rows(task)
-    by_query = rows.assign(fold=evidence.fold.loc[rows["example_id"]].to_numpy()).groupby(
-        "query_id", sort=True
-    )
+    rows = rows.assign(fold=evidence.fold.loc[rows["example_id"]].to_numpy())
+    by_query = rows.groupby("query_id", sort=True)
     first = by_query[["locale", "fold", "query"]].first()
-    folds = sorted(first["fold"].unique())
+
+    locales = [name for name in LOCALES if (first["locale"] == name).any()]
+    folds = [f"fold {fold}" for fold in sorted(first["fold"].unique())]
     return {
-        "locale": _named(
-            first["locale"], [name for name in LOCALES if (first["locale"] == name).any()]
-        ),
-        "fold": _named(first["fold"].map("fold {}".format), [f"fold {fold}" for fold in folds]),
+        "locale": _ordered(first["locale"], locales),
+        "fold": _ordered(first["fold"].map("fold {}".format), folds),
         "characters of the query": _ranges(first["query"].str.len(), LENGTHS),
         "products of the query": _ranges(by_query.size(), DEPTHS),
     }
 
 
 def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
-    """A line with COLUMNS per run, way of telling queries apart, and part that has a query; runs best first."""
-    lines = []
-    for by, part in group_queries(evidence, task).items():
-        for run, counts in evidence.counts(task).items():
-            for name, score in _scores(counts, part):
-                lines.append(
-                    (task.name, run, by, name, score.queries, score.value, score.low, score.high)
-                )
+    """Return a line with COLUMNS per run, grouping and group that has a query; runs best first."""
+    lines = [
+        (task.name, run, by, name, score.queries, score.value, score.low, score.high)
+        for by, group in group_queries(evidence, task).items()
+        for run, counts in evidence.counts(task).items()
+        for name, score in _scores(counts, group)
+    ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
 def baseline_breakdown(evidence: Evidence, task: Task) -> dict[tuple[str, str], float]:
-    """What costs nothing, by way of telling queries apart and part."""
-    counts = evidence.baseline(task)[1]
+    """Return the score of the trivial baseline by grouping and group."""
+    _, counts = evidence.baseline(task)
     return {
         (by, name): score.value
-        for by, part in group_queries(evidence, task).items()
-        for name, score in _scores(counts, part)
+        for by, group in group_queries(evidence, task).items()
+        for name, score in _scores(counts, group)
     }
 
 
-def _scores(counts: Counts, part: pd.Series) -> Iterator[tuple[str, evaluation.Estimate]]:
-    of_query = part.reindex(counts.queries)
-    members = {str(name): (of_query == name).to_numpy() for name in part.cat.categories}
-    grouped = replace(counts, groups=members)
-    for name, chosen in members.items():
-        if chosen.any():
+def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:
+    """Yield each group that has a query, with its score."""
+    group = group.reindex(counts.queries)
+    masks = {str(name): (group == name).to_numpy() for name in group.cat.categories}
+    grouped = replace(counts, groups=masks)
+
+    for name, mask in masks.items():
+        if mask.any():
             yield name, evaluation.estimate_score(grouped, name)
 
 
-def _named(values: pd.Series, names: list[str]) -> pd.Series:
+def _ordered(values: pd.Series, names: list[str]) -> pd.Series:
     return values.astype(pd.CategoricalDtype(names, ordered=True))
 
 
 def _ranges(values: pd.Series, edges: tuple[int, ...]) -> pd.Series:
-    """Numbers as the names of their ranges."""
-    lasts = [*(after - 1 for after in edges[1:]), None]
-    names = [
-        f"{edge}+" if last is None else str(edge) if edge == last else f"{edge}–{last}"
-        for edge, last in zip(edges, lasts, strict=True)
-    ]
+    """Return the names of the ranges in which numbers lie, such as 2–4."""
+    names = []
+    for edge, following in zip(edges, (*edges[1:], None), strict=True):
+        if following is None:
+            names.append(f"{edge}+")
+        else:
+            names.append(str(edge) if following == edge + 1 else f"{edge}–{following - 1}")
+
     place = np.searchsorted(edges, values.to_numpy(), side="right") - 1
-    return _named(pd.Series(np.array(names)[np.maximum(place, 0)], values.index), names)
+    named = np.array(names)[np.maximum(place, 0)]
+    return _ordered(pd.Series(named, values.index), names)

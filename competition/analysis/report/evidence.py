@@ -1,4 +1,4 @@
-"""What a report is made from: the complete runs of a workspace against their labels, and what it still lacks."""
+"""The evidence of a report: the complete runs of a workspace against their labels, and the missing runs."""
 
 from functools import cache, cached_property
 
@@ -16,18 +16,18 @@ from competition.scoring.tasks import TASKS, Task
 
 
 class Evidence:
-    """Reads what is there, each file once; a run that is not complete is named with what its reading complained of."""
+    """Reads the complete runs, each file once; a run that is not complete has the error of its reading."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline, self.workspace = pipeline, pipeline.workspace
         self.plans: list[RunPlan] = []  # of the complete runs, in the order of competition.toml
         self.runs: dict[str, Run] = {}
-        self.lacking: dict[str, str] = {}  # other runs -> why
+        self.missing: dict[str, str] = {}  # other runs -> the reason
         for plan in pipeline.plan.runs():
             try:
                 self.runs[plan.name] = pipeline.tables.read_run(plan)
             except CompError as error:
-                self.lacking[plan.name] = self.relative(str(error))
+                self.missing[plan.name] = self.relative(str(error))
             else:
                 self.plans.append(plan)
 
@@ -43,13 +43,13 @@ class Evidence:
 
     @cached_property
     def fold(self) -> pd.Series:
-        """The fold of each training row, by example_id: of the scheme that ensembles use, where a run has it."""
+        """The fold of each training row, by example_id: of the scheme of ensembles, if a run has it."""
         schemes = [plan.scheme for plan in self.plans]
         return self.pipeline.tables.fold_of_training(PAIRED if PAIRED in schemes else schemes[0])
 
     @cached_property
     def floor(self) -> str | None:
-        """The run that the others must beat, where it is complete."""
+        """The lexical baseline, if it is complete."""
         return (
             self.pipeline.recipes.lexical_baseline
             if self.pipeline.recipes.lexical_baseline in self.runs
@@ -58,11 +58,10 @@ class Evidence:
 
     @cached_property
     def board(self) -> pd.DataFrame:
-        """What `comp run` writes to `reports/scores.csv`, of the complete runs."""
+        """The lines of `reports/scores.csv` as `comp run` writes them, of the complete runs."""
         floors = dict.fromkeys(TASKS, self.floor) if self.floor else {}
-        return scoreboard(
-            self.examples, self.plans, self.runs, floors, read_optimism(self.workspace, self.plans)
-        )
+        optimism = read_optimism(self.workspace, self.plans)
+        return scoreboard(self.examples, self.plans, self.runs, floors, optimism)
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -76,57 +75,58 @@ class Evidence:
 
     @cache  # noqa: B019 - one Evidence per report
     def rows(self, task: Task) -> pd.DataFrame:
-        """The training rows of a task whose answer is known."""
+        """Return the labelled training rows of a task."""
         return evaluation.graded_rows(task, self.examples[self.examples["split"] == "train"])
 
     @cache  # noqa: B019
     def counts(self, task: Task) -> dict[str, Counts]:
-        """Run -> its out-of-fold outputs against the labels of a task, best first."""
-        return {
-            name: evaluation.count_outputs(
-                task, self.runs[name].kind, self.runs[name].held_out, self.rows(task)
-            )
-            for name in self.lines(task)["run"]
-        }
+        """Return the counts of each run's out-of-fold outputs against the labels of a task, best first."""
+        counts = {}
+        for name in self.lines(task)["run"]:
+            run = self.runs[name]
+            counts[name] = evaluation.count_outputs(task, run.kind, run.held_out, self.rows(task))
+        return counts
 
     @cache  # noqa: B019
     def baseline(self, task: Task) -> tuple[str, Counts]:
-        """What costs nothing."""
+        """Return the name and the counts of the trivial baseline."""
         return evaluation.count_trivial_baseline(task, self.rows(task))
 
     @cache  # noqa: B019
     def group(self, task: Task) -> str:
-        """The group of queries by which runs are told apart, see `evaluation.leading`."""
+        """Return the group of queries on which runs are compared, see `evaluation.leading_group`."""
         return evaluation.leading_group(self.baseline(task)[1])
 
     def lines(
         self, task: Task, group: str | None = None, split: str = "out-of-fold"
     ) -> pd.DataFrame:
-        """The lines of the board of a task, best first."""
+        """Return the lines of the board of a task, best first; over `group`, if not that of `self.group`."""
         board = self.board
-        chosen = (board["task"] == task.name) & (board["split"] == split)
-        lines = board[chosen & (board["group"] == (group or self.group(task)))]
+        of_task = (board["task"] == task.name) & (board["split"] == split)
+        lines = board[of_task & (board["group"] == (group or self.group(task)))]
         return lines.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
     def outputs(self, task: Task, run: str) -> pd.DataFrame:
-        """The rows of a task with a run's out-of-fold outputs, joined by example_id."""
-        return self.rows(task).merge(
-            self.runs[run].held_out, on="example_id", how="left", validate="one_to_one"
-        )
+        """Return the rows of a task with a run's out-of-fold outputs, joined by example_id."""
+        held_out = self.runs[run].held_out
+        return self.rows(task).merge(held_out, on="example_id", how="left", validate="one_to_one")
 
-    def shown(self, task: Task) -> list[str]:
-        """The three that stand for all where there is room for few: the best, the best single model, the floor."""
+    def representatives(self, task: Task) -> list[str]:
+        """Return at most three runs for a small figure: the best, the best single model, the lexical baseline.
+
+        Where two of them are the same run, the next best ones fill up.
+        """
         ranked = list(self.lines(task)["run"])
         single = [name for name in ranked if not self.is_ensemble(name)]
         floor = [name for name in ranked if name == self.floor]
         return list(dict.fromkeys([*ranked[:1], *single[:1], *floor, *ranked]))[:3]
 
     def is_ensemble(self, run: str) -> bool:
-        """Whether a run combines others."""
+        """Return whether a run is an ensemble."""
         return next(plan for plan in self.plans if plan.name == run).command.startswith(
             "comp stack"
         )
 
     def relative(self, sentence: str) -> str:
-        """What reading a file complained of, without where the workspace lies."""
+        """Return an error message without the path of the workspace."""
         return sentence.replace(f"{self.workspace.root}/", "")

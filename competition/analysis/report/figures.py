@@ -1,4 +1,4 @@
-"""How charts look, and from a matplotlib figure to SVG that takes the page's font and its light or dark colors."""
+"""The style of charts, and their SVG: it takes the font of the page and its light or dark colors."""
 
 import re
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 # A unit of a figure is a CSS pixel. Each color stands for a variable of `templates/report.css`,
-# which has a light and a dark value; those of series can be told apart by people who see fewer
-# colors (Okabe and Ito 2008).
+# which has a light and a dark value; the colors of series suit the color-blind (Okabe and Ito 2008).
 PIXELS = 72.0
-INK, FAINT, LINE = "#1b2027", "#626b78", "#dde1e7"
+INK = "#1b2027"
+FAINT = "#626b78"
+LINE = "#dde1e7"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#aa4499")
 MARKS = ("o", "s", "D", "^")
 _VARIABLES = {INK: "--ink", FAINT: "--faint", LINE: "--line"} | {
@@ -47,9 +48,9 @@ _STYLE = {
 
 @contextmanager
 def new_figure(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing, list[Axes]]]:
-    """A figure of `width` by `height` pixels with `rows` axes below each other, in the style of the page."""
+    """Make a figure of `width` by `height` pixels with `rows` axes below each other, in the style of the page."""
     with mpl.rc_context():
-        mpl.rcdefaults()  # nobody's own settings change the page
+        mpl.rcdefaults()  # the page does not depend on a user's own matplotlibrc
         mpl.rcParams.update(_STYLE)
         figure = Drawing(figsize=(width / PIXELS, height / PIXELS), dpi=PIXELS)
         axes = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
@@ -59,10 +60,11 @@ def new_figure(width: int, height: int, rows: int = 1) -> Iterator[tuple[Drawing
 def set_margins(
     figure: Drawing, left: float, right: float, top: float, bottom: float, between: float = 0.0
 ) -> None:
-    """Pixels around the axes, and between those below each other."""
+    """Set the pixels around the axes, and between axes that are below each other."""
     width, height = figure.get_size_inches() * PIXELS
     rows = len(figure.axes)
-    axis = (height - top - bottom - between * (rows - 1)) / rows
+    axis = (height - top - bottom - between * (rows - 1)) / rows  # pixels of one of them
+
     figure.subplots_adjust(
         left / width,
         bottom / height,
@@ -73,38 +75,41 @@ def set_margins(
 
 
 def to_file(figure: Drawing, name: str, transparent: bool = False) -> str:
-    """Return SVG that is a file of its own: the same bytes for the same figure, ids that no other `name` has."""
+    """Return SVG for a file: the same bytes for the same figure, with ids that no other `name` has."""
     text = StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context({"svg.hashsalt": name}):
-        figure.savefig(text, format="svg", metadata=nothing, transparent=transparent)
+        figure.savefig(text, format="svg", metadata=no_metadata, transparent=transparent)
     return text.getvalue()
 
 
 def to_svg(figure: Drawing, name: str) -> str:
-    """SVG to stand in a page: the same bytes for the same figure, ids that no other `name` has, and no style in it."""
+    """Return SVG for a page: as `to_file`, without styles, metadata and ids of groups."""
     svg = to_file(figure, name, transparent=True)
     svg = svg[svg.index("<svg") :]
+
     svg = re.sub(r"<style.*?</style>|<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+
+    # The page scales the picture; its figure element says in words what it shows.
     svg = re.sub(
         r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>',
         r'<svg viewBox="\1" aria-hidden="true">',
         svg,
         flags=re.DOTALL,
     )
-    svg = re.sub(r'style="([^"]*)"', lambda found: _attributes(found[1]), svg)
+    svg = re.sub(r'style="([^"]*)"', lambda match: _attributes(match[1]), svg)
     return re.sub(r"\s*\n\s*", "\n", svg).strip()
 
 
 def _attributes(style: str) -> str:
-    """CSS as presentation attributes, which a content security policy lets through and the page's style goes before."""
+    """Return CSS as presentation attributes, which a content security policy allows and the page's style overrides."""
     pairs = [declaration.split(":", 1) for declaration in style.split(";") if ":" in declaration]
-    said = {name.strip(): value.strip() for name, value in pairs}
-    if font := said.pop("font", None):
-        said["font-size"] = re.search(r"([\d.]+)px", font)[1]  # type: ignore[index]
-    return " ".join(f'{name}="{_themed(value)}"' for name, value in said.items())
+    attributes = {name.strip(): value.strip() for name, value in pairs}
+    if font := attributes.pop("font", None):
+        attributes["font-size"] = re.search(r"([\d.]+)px", font)[1]  # type: ignore[index]
 
-
-def _themed(value: str) -> str:
-    return f"var({_VARIABLES[value]})" if value in _VARIABLES else value
+    for name, value in attributes.items():
+        if value in _VARIABLES:
+            attributes[name] = f"var({_VARIABLES[value]})"
+    return " ".join(f'{name}="{value}"' for name, value in attributes.items())

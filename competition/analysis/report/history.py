@@ -1,5 +1,6 @@
-"""The sections about what happened: how training went, what it cost, what was submitted."""
+"""The sections on the past: training, its cost, and submissions."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -21,94 +22,89 @@ from competition.analysis.report.blocks import (
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.logs import TrainingPass, last_passes, read_lines, training_cost
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
+from competition.core.errors import pluralize
 from competition.scoring.leaderboard import format_minute, logged_estimate, read_log
 from competition.scoring.tasks import TASKS
 
 
+def learning(evidence: Evidence) -> Section:
+    """Return the section with loss and held-out score of every model that has a log."""
+    lead = "From each run's log, a line per model. The held-out score is over the fold that the model did not see."
+    items = []
+    for recipe in _members(evidence):
+        passes = _passes(evidence, recipe)
+        if not passes:
+            continue
+        svg = charts.plot_training(f"curves-{recipe.name}", passes)
+        scores = [each.epochs[-1]["held_out_score"] for each in passes if each.epochs]
+        alt_text = f"{len(passes)} models; last held-out scores " + ", ".join(
+            f"{score:.4f}" for score in scores
+        )
+        folds = len({each.fold for each in passes})
+        items.append(Figure(recipe.name, svg, alt_text, pluralize(folds, "fold")))
+
+    blocks: list[Block] = [Multiples("", items)] if items else [_no_log()]
+    return Section("learning", "Learning curves", lead, blocks)
+
+
+def costs(evidence: Evidence) -> Section:
+    """Return the section with the cost of each recipe's training."""
+    numbers = ("Models", "Steps", "Time", "Rows per second", "Memory")
+    columns = [Column("Run"), *(Column(name, number=True) for name in numbers)]
+    rows = []
+    for recipe in _members(evidence):
+        passes = _passes(evidence, recipe)
+        if not passes:
+            continue
+        cost = training_cost(passes, getattr(recipe, "batch_size", 0))
+        rows.append(
+            [
+                ReportCell(recipe.name, heading=True),
+                number(len(passes)),
+                number(cost.steps),
+                _duration(cost.seconds),
+                number(cost.rows_per_second),
+                _size(cost.memory),
+            ]
+        )
+
+    lead = (
+        "Of the last training: the time of its steps at the logged rate, summed over the models, and the peak of "
+        "memory. A dash where the log has no value; LightGBM leaves no log."
+    )
+    return Section("costs", "Cost", lead, [Table("", columns, rows) if rows else _no_log()])
+
+
 def _members(evidence: Evidence) -> list[MemberRecipe]:
-    """The recipes that are trained on folds, complete or not."""
+    """Return the recipes that are trained on folds, complete or not."""
     pipeline = evidence.pipeline
     recipes = [pipeline.recipes.run(name) for name in pipeline.recipes.requested()]
     return [recipe for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
 
 
 def _passes(evidence: Evidence, recipe: MemberRecipe) -> list[TrainingPass]:
+    """Return the last training of each model of a recipe, from its log."""
     lines = read_lines(evidence.workspace.log(recipe.name))
     seeds = len(recipe.all_seeds) if isinstance(recipe, EncoderRecipe) else 1
     return last_passes(lines, recipe.folds, seeds)
 
 
-def learning(evidence: Evidence) -> Section:
-    """Loss and held-out score of every model that leaves a log."""
-    items = []
-    for recipe in _members(evidence):
-        if passes := _passes(evidence, recipe):
-            ends = [each.epochs[-1]["held_out_score"] for each in passes if each.epochs]
-            words = f"{len(passes)} models; last held-out scores " + ", ".join(
-                f"{end:.4f}" for end in ends
-            )
-            items.append(
-                Figure(
-                    recipe.name,
-                    charts.plot_training(f"curves-{recipe.name}", passes),
-                    words,
-                    _models(passes),
-                )
-            )
-    lead = "From each run's log: a line per model. The held-out score is that of the fold which the model never saw."
-    if not items:
-        return Section("learning", "Learning curves", lead, [_no_log()])
-    return Section("learning", "Learning curves", lead, [Multiples("", items)])
-
-
-def _models(passes: list[TrainingPass]) -> str:
-    folds = len({each.fold for each in passes})
-    return f"{folds} fold{'s' if folds > 1 else ''}"
-
-
-def costs(evidence: Evidence) -> Section:
-    """What each recipe's training cost."""
-    columns = [
-        Column("Run"),
-        *(Column(name, True) for name in ("Models", "Steps", "Time", "Rows per second", "Memory")),
-    ]
-    rows = []
-    for recipe in _members(evidence):
-        passes = _passes(evidence, recipe)
-        if not passes:
-            continue
-        spent = training_cost(passes, getattr(recipe, "batch_size", 0))
-        rows.append(
-            [
-                ReportCell(recipe.name, strong=True),
-                number(len(passes)),
-                number(spent.steps),
-                _duration(spent.seconds),
-                number(spent.rows_per_second),
-                _size(spent.memory),
-            ]
-        )
-    lead = (
-        "Of the last training: the time of its steps by the log's own rate, summed over the models, and the most "
-        "memory that was held. A dash where the log does not say; trees leave no log."
-    )
-    return Section("costs", "Cost", lead, [Table("", columns, rows) if rows else _no_log()])
-
-
 def _no_log() -> Note:
-    return Note("No run has left a log of training.", "comp train")
+    return Note("No training has left a log.", "comp train")
 
 
 def _duration(seconds: float | None) -> ReportCell:
+    """Return a cell such as 59 s, 2 min 05 s or 3 h 04 min."""
     if seconds is None:
         return number(None)
+
     whole = round(seconds)
     hours, minutes = whole // 3600, whole // 60 % 60
-    if whole < 60:
-        said = f"{whole} s"
-    else:
-        said = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {whole % 60:02} s"
-    return ReportCell(said, seconds)
+    if hours:
+        return ReportCell(f"{hours} h {minutes:02} min", seconds)
+    if minutes:
+        return ReportCell(f"{minutes} min {whole % 60:02} s", seconds)
+    return ReportCell(f"{whole} s", seconds)
 
 
 def _size(memory: float | None) -> ReportCell:
@@ -116,68 +112,63 @@ def _size(memory: float | None) -> ReportCell:
 
 
 def submissions(evidence: Evidence) -> Section:
-    """The log of what was submitted, and what the competition answered against what was expected."""
+    """Return the section with the submission log: public scores beside out-of-fold scores."""
+    title = "Submissions"
     lead = (
-        "The log of submissions. A public score far outside the out-of-fold interval asks for a look at the folds. "
-        "Most lists of task 1 score 1 in any order: compare a public list of deep queries with the score at full depth."
+        "The log of submissions. If a public score lies far outside the out-of-fold interval, check the folds. On task "
+        "1, most lists score 1 in any order: compare a public score over lists of full depth with the score at full "
+        "depth."
     )
     log = _log(evidence)
     if log.empty:
         return Section(
-            "submissions", "Submissions", lead, [Note("Nothing has been submitted.", "comp submit")]
+            "submissions", title, lead, [Note("Nothing is submitted yet.", "comp submit")]
         )
+
     columns = [
         Column("Time (UTC)"),
-        *(Column(name, choice=True) for name in ("Submission", "Task", "Run")),
+        *(Column(name, choice=True) for name in ("Submission", "Task", "Run", "Basis")),
+        *(Column(name, number=True) for name in ("Can move", "Full depth")),
+        Column("Public minus full depth", number=True),
+        *(Column(name, number=True) for name in ("Out-of-fold", "Public")),
+        *(Column(name, number=True) for name in ("Public minus out-of-fold", "Private")),
     ]
-    columns += [Column("Basis", choice=True)]
-    columns += [
-        Column(name, True) for name in ("Can move", "Full depth", "Public minus full depth")
-    ]
-    columns += [
-        Column(name, True)
-        for name in ("Out-of-fold", "Public", "Public minus out-of-fold", "Private")
-    ]
-    rows = [_line(line) for line in log.to_dict("records")]
-    blocks: list[Block] = [Table("", columns, rows)]
-    answered = log[log["public"].notna() & log["out_of_fold"].notna()]
-    if answered.empty:
-        blocks.append(
-            Note(
-                "No public score is recorded yet.",
-                f"comp leaderboard add {log['submission'].iloc[-1]} --task {log['task'].iloc[-1]} --public 0.87",
-            )
-        )
-        return Section("submissions", "Submissions", lead, blocks)
-    items = [_answered(str(task), lines) for task, lines in answered.groupby("task")]
-    note = "On the dashed line, the public score is what was expected; the bar is the out-of-fold interval."
-    return Section(
-        "submissions",
-        "Submissions",
-        lead,
-        [Multiples("Public against out-of-fold", items, note=note), *blocks],
-    )
+    table = Table("", columns, [_line(line) for line in log.to_dict("records")])
+
+    scored = log[log["public"].notna() & log["out_of_fold"].notna()]
+    if scored.empty:
+        last = log.iloc[-1]
+        command = f"comp leaderboard add {last['submission']} --task {last['task']} --public 0.87"
+        note = Note("No public score is recorded yet.", command)
+        return Section("submissions", title, lead, [table, note])
+
+    items = [_public_scores(str(task), lines) for task, lines in scored.groupby("task")]
+    note_text = "On the dashed line, the public score equals the out-of-fold score; the bar is its interval."
+    figures = Multiples("Public against out-of-fold", items, note=note_text)
+    return Section("submissions", title, lead, [figures, table])
 
 
-def _answered(task: str, lines: pd.DataFrame) -> Figure:
+def _public_scores(task: str, lines: pd.DataFrame) -> Figure:
+    """Return the figure of the submissions of a task that have both scores."""
     points = [
         (str(line["submission"]), (line["out_of_fold"], line["low"], line["high"]), line["public"])
         for line in lines.to_dict("records")
     ]
-    words = "; ".join(
-        f"{name}: out-of-fold {point[0]:.4f}, public {score:.4f}" for name, point, score in points
+    alt_text = "; ".join(
+        f"{name}: out-of-fold {interval[0]:.4f}, public {score:.4f}"
+        for name, interval, score in points
     )
     metric = TASKS[task].metric if task in TASKS else ""
-    return Figure(f"{task}, {metric}", charts.plot_public_scores(f"public-{task}", points), words)
+    svg = charts.plot_public_scores(f"public-{task}", points)
+    return Figure(f"{task}, {metric}", svg, alt_text)
 
 
-def _line(line: Any) -> list[ReportCell]:
-    """A line of the log as `comp leaderboard` says it."""
+def _line(line: dict[Hashable, Any]) -> list[ReportCell]:
+    """Return the cells of a line of the log, with the differences that `comp leaderboard` shows."""
     own = logged_estimate(line["out_of_fold"], line["low"], line["high"])
     return [
         text(format_minute(line["time"])),
-        *map(text, (line["submission"], line["task"], line["run"])),
-        text(line["basis"]),
+        *(text(line[name]) for name in ("submission", "task", "run", "basis")),
         *(number(line[name], ".4f") for name in ("can_move", "full_depth")),
         number(line["public"] - line["full_depth"], "+.4f"),
         estimate(own),
@@ -188,7 +179,7 @@ def _line(line: Any) -> list[ReportCell]:
 
 
 def _log(evidence: Evidence) -> pd.DataFrame:
-    """The log of submissions with its scores as numbers."""
+    """Return the log of submissions with its scores as numbers."""
     log = read_log(evidence.workspace)
     for column in ("out_of_fold", "low", "high", "can_move", "full_depth", "public", "private"):
         log[column] = pd.to_numeric(log[column], errors="coerce")

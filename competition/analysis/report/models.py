@@ -1,4 +1,6 @@
-"""The sections about models: how they err, how sure they are, where they disagree, what ensembles take of them."""
+"""The sections on models: calibration, confusion, disagreement, and their part in ensembles."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -26,211 +28,183 @@ from competition.analysis.report.reliability import (
 )
 from competition.core.errors import pluralize
 from competition.core.json_files import read_json
-from competition.scoring.evaluation import MOVABLE, Counts
-from competition.scoring.metrics import Array
+from competition.scoring.evaluation import MOVABLE
+from competition.scoring.metrics import Array, Codes
 from competition.scoring.tasks import KINDS, Task, answers, gains, truth
 
-FEATURES = 15  # of an ensemble that are shown
-
-
-def _classifiers(evidence: Evidence) -> list[Task]:
-    return [task for task in evidence.tasks if task.classes]
-
-
-def _no_classifier() -> list[Block]:
-    return [Note("No complete run answers task2 or task3.", "comp run")]
-
-
-# --- confusion
-# ---------------------------------------------------------------------------------------------------
-
-
-def confusions(evidence: Evidence) -> Section:
-    """What was answered to rows of each label, per run."""
-    blocks: list[Block] = []
-    for task in _classifiers(evidence):
-        rows = evidence.rows(task)
-        codes = truth(task, rows)
-        items = []
-        for run in evidence.counts(task):
-            answered = answers(task, evidence.runs[run].kind, evidence.outputs(task, run)).astype(
-                np.int64
-            )
-            items.append(
-                _confusion(task, run, confusion_matrix(codes, answered, len(task.classes)))
-            )
-        blocks.append(Multiples(task.name, items))
-    lead = (
-        "Rows are the labels, columns the answers: the share of a label's rows, and their number."
-    )
-    return Section("confusion", "Confusion", lead, blocks or _no_classifier())
-
-
-def _confusion(task: Task, run: str, counts: np.ndarray) -> Matrix:
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    rows = [
-        (
-            name,
-            [
-                MatrixCell(f"{share:.0%}", f"{n:,}", tint(share, 1.0))
-                for share, n in zip(shares[i], counts[i], strict=True)
-            ],
-        )
-        for i, name in enumerate(task.classes)
-    ]
-    return Matrix(
-        run, "label", task.classes, rows, f"{counts.trace():,} of {counts.sum():,} rows right"
-    )
-
-
-# --- calibration
-# -------------------------------------------------------------------------------------------------
-
-
-def calibrations(evidence: Evidence) -> Section:
-    """How what runs expect compares with what happens."""
-    blocks: list[Block] = []
-    for task in evidence.tasks:
-        items = []
-        for run in evidence.counts(task):
-            kind = evidence.runs[run].kind
-            if KINDS[kind].primary == task.name and kind != "score":
-                items.append(
-                    _calibration(task, run, expectation(task, kind, evidence.outputs(task, run)))
-                )
-        if items:
-            blocks.append(
-                Multiples(
-                    f"{task.name}: {_AXES[task.name][0]} against {_AXES[task.name][1]}", items
-                )
-            )
-    lead = (
-        "Rows in ten bins of equal size by what the run expects. On the dashed line, what is expected is what happens; "
-        "below it, the run is too sure of itself. Scores of task 1 ensembles promise nothing and are left out."
-    )
-    return Section(
-        "calibration",
-        "Calibration",
-        lead,
-        blocks or [Note("No complete run gives probabilities.", "comp run")],
-    )
-
-
+FEATURES = 15  # shown of an ensemble
 _AXES = {
     "task1": ("expected gain", "mean gain"),
     "task2": ("probability of the answer", "share that is right"),
     "task3": ("probability of substitute", "share that is substitute"),
 }
 
+# --- confusion
+
+
+def confusions(evidence: Evidence) -> Section:
+    """Return the section with a confusion matrix per classification task and run."""
+    blocks: list[Block] = []
+    for task in evidence.tasks:
+        if not task.classes:
+            continue
+        labels = truth(task, evidence.rows(task))
+        items = []
+        for run in evidence.counts(task):
+            outputs = evidence.outputs(task, run)
+            predicted = answers(task, evidence.runs[run].kind, outputs).astype(np.int64)
+            counts = confusion_matrix(labels, predicted, len(task.classes))
+            items.append(_confusion(task, run, counts))
+        blocks.append(Multiples(task.name, items))
+
+    lead = "Rows are labels, columns are answers: the share of a label's rows, and their number."
+    if not blocks:
+        blocks.append(Note("No complete run answers task2 or task3.", "comp run"))
+    return Section("confusion", "Confusion", lead, blocks)
+
+
+def _confusion(task: Task, run: str, counts: Codes) -> Matrix:
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # of the label's rows
+    rows = []
+    for i, label in enumerate(task.classes):
+        cells = [
+            MatrixCell(f"{share:.0%}", f"{count:,}", tint(share, 1.0))
+            for share, count in zip(shares[i], counts[i], strict=True)
+        ]
+        rows.append((label, cells))
+    note = f"{counts.trace():,} of {counts.sum():,} rows right"
+    return Matrix(run, "label", task.classes, rows, note)
+
+
+# --- calibration
+
+
+def calibrations(evidence: Evidence) -> Section:
+    """Return the section that compares expected with observed values, per task and run."""
+    blocks: list[Block] = []
+    for task in evidence.tasks:
+        # A run is judged on the task that it is trained for. A bare score has no scale.
+        items = []
+        for run in evidence.counts(task):
+            kind = evidence.runs[run].kind
+            if KINDS[kind].primary == task.name and kind != "score":
+                expected, observed = expectation(task, kind, evidence.outputs(task, run))
+                items.append(_calibration(task, run, reliability(expected, observed)))
+        if items:
+            horizontal, vertical = _AXES[task.name]
+            blocks.append(Multiples(f"{task.name}: {horizontal} against {vertical}", items))
+
+    lead = (
+        "Rows in ten bins of equal size by expected value. On the dashed line, expected and observed values are equal; "
+        "below it, the run is overconfident. Scores of task 1 ensembles are not on a scale of gains and are left "
+        "out."
+    )
+    if not blocks:
+        blocks.append(Note("No complete run gives probabilities.", "comp run"))
+    return Section("calibration", "Calibration", lead, blocks)
+
 
 def expectation(task: Task, kind: str, rows: pd.DataFrame) -> tuple[Array, Array]:
-    """What a run expects of each row and what happens, both `(rows,)`; see `_AXES`."""
-    values = rows[list(KINDS[kind].outputs)].to_numpy(np.float64)
+    """Return the expected and the observed value of each row, both `(rows,)`, with the meaning of `_AXES`."""
+    values = rows[list(KINDS[kind].outputs)].to_numpy(np.float64)  # (rows, outputs)
     if task.name == "task1":
         return values[:, 0], gains(rows["label"])
+
     codes = truth(task, rows)
     if task.name == "task3":
         return values[:, 0], codes.astype(np.float64)
     return values.max(axis=1), (answers(task, kind, rows) == codes).astype(np.float64)
 
 
-def _calibration(task: Task, run: str, rows: tuple[Array, Array]) -> Figure:
-    bins: Reliability = reliability(*rows)
+def _calibration(task: Task, run: str, bins: Reliability) -> Figure:
     svg = charts.plot_calibration(f"calibration-{task.name}-{run}", bins, *_AXES[task.name])
-    pairs = ", ".join(f"{e:.2f} {h:.2f}" for e, h in zip(bins.expected, bins.happened, strict=True))
-    return Figure(
-        run, svg, f"expected and happened, by bin: {pairs}", f"calibration error {bins.error:.3f}"
-    )
+    pairs = ", ".join(f"{e:.2f} {o:.2f}" for e, o in zip(bins.expected, bins.observed, strict=True))
+    alt_text = f"expected and observed, by bin: {pairs}"
+    return Figure(run, svg, alt_text, f"calibration error {bins.error:.3f}")
 
 
 # --- disagreement
-# ------------------------------------------------------------------------------------------------
 
 
 def disagreements(evidence: Evidence) -> Section:
-    """How often runs answer otherwise."""
-    blocks: list[Block] = []
-    for task in evidence.tasks:
-        if len(evidence.counts(task)) > 1:
-            blocks.append(_disagreement(evidence, task))
-    lead = "Models that err alike add little to each other: the share of rows to which two runs give different answers."
-    return Section(
-        "disagreement", "Disagreement", lead, blocks or [Note("There is one run.", "comp run")]
+    """Return the section with the share of rows to which two runs give different answers."""
+    blocks: list[Block] = [
+        _disagreement(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1
+    ]
+    lead = (
+        "The share of rows to which two runs give different answers. Models with the same errors add little to each "
+        "other."
     )
+    if not blocks:
+        blocks.append(Note("There is only one run.", "comp run"))
+    return Section("disagreement", "Disagreement", lead, blocks)
 
 
 def _disagreement(evidence: Evidence, task: Task) -> Matrix:
     rows = evidence.rows(task)
-    said = {
+    by_run = {
         run: answers(task, evidence.runs[run].kind, evidence.outputs(task, run))
         for run in evidence.counts(task)
     }
     if task.classes:
-        shares = disagreement(said)
-        right, wrong = agreement(said, truth(task, rows))
-        title, note = (
-            task.name,
-            f"All runs are right on {right:.1%} of the rows, none is on {wrong:.1%}.",
-        )
+        title = task.name
+        right, wrong = agreement(by_run, truth(task, rows))
+        note = f"All runs are right on {right:.1%} of the rows, none on {wrong:.1%}."
     else:
-        counts = evidence.baseline(task)[1]
-        movable = counts.groups[
-            MOVABLE
-        ]  # the queries of these counts go by id, as first products do
-        shares = disagreement(
-            {run: _first_of_graded(counts, rows, score)[movable] for run, score in said.items()}
-        )
-        title, note = (
-            f"{task.name}, another product first",
-            f"Shares of the {pluralize(int(movable.sum()), 'query', 'queries')} whose order matters.",
-        )
-    apart = shares[~np.eye(len(shares), dtype=bool)]
-    least, spread = float(apart.min()), float(np.ptp(apart))
-    lines = [
-        (
-            one,
-            [
-                MatrixCell("")
-                if i == j
-                else MatrixCell(f"{share:.1%}", "", tint(share - least, spread))
-                for j, share in enumerate(shares[i])
-            ],
-        )
-        for i, one in enumerate(said)
-    ]
-    return Matrix(title, "", list(said), lines, note)
+        title = f"{task.name}, another product first"
+        by_run = _first_products(evidence, task, by_run)
+        queries = len(next(iter(by_run.values())))
+        note = f"Shares of the {pluralize(queries, 'query', 'queries')} whose order matters."
+
+    # The least disagreement has the faintest tint.
+    shares = disagreement(by_run)  # (runs, runs)
+    of_pairs = shares[~np.eye(len(shares), dtype=bool)]
+    least, spread = float(of_pairs.min()), float(np.ptp(of_pairs))
+    lines = []
+    for i, run in enumerate(by_run):
+        cells = [MatrixCell(f"{s:.1%}", "", tint(s - least, spread)) for s in shares[i]]
+        cells[i] = MatrixCell("")
+        lines.append((run, cells))
+    return Matrix(title, "", list(by_run), lines, note)
 
 
-def _first_of_graded(counts: Counts, rows: pd.DataFrame, score: Array) -> np.ndarray:
-    return first_products(rows, score).reindex(counts.queries).to_numpy()
+def _first_products(
+    evidence: Evidence, task: Task, scores: Mapping[str, Array]
+) -> dict[str, np.ndarray]:
+    """Return what each run ranks first, `(queries,)`, of the queries whose order changes their score."""
+    rows, (_, counts) = evidence.rows(task), evidence.baseline(task)
+    movable = counts.queries[counts.groups[MOVABLE]]
+    return {
+        run: first_products(rows, score).reindex(movable).to_numpy()
+        for run, score in scores.items()
+    }
 
 
 # --- ensembles
-# ---------------------------------------------------------------------------------------------------
 
 
 def ensembles(evidence: Evidence) -> Section:
-    """What ensembles take of their members."""
+    """Return the section with the weights of members, or the importance of features, per ensemble."""
     items = []
     for plan in evidence.plans:
         if not evidence.is_ensemble(plan.name):
             continue
         card = read_json(evidence.workspace.run_card(plan.name))
-        weights = mean_weights(card["weights"])
-        what = "weights" if weights else "share of the gain of all splits"
-        if not weights:
+        quantity, values = "weights", mean_weights(card["weights"])
+        if not values:
+            quantity = "share of the gain of all splits"
             shares = mean_importance(evidence.pipeline, plan.name, plan.tasks[0]).head(FEATURES)
-            weights = {str(feature): float(share) for feature, share in shares.items()}
-        svg = charts.plot_bars(f"taken-{plan.name}", weights)
-        words = ", ".join(f"{name} {value:.3f}" for name, value in weights.items())
-        items.append(
-            Figure(
-                plan.name, svg, words, f"{card['recipe']['method']}: {what}, mean over the folds"
-            )
-        )
-    lead = "Weights of the members, or the features by which trees gain most."
+            values = {str(feature): float(share) for feature, share in shares.items()}
+
+        svg = charts.plot_bars(f"taken-{plan.name}", values)
+        alt_text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
+        note = f"{card['recipe']['method']}: {quantity}, mean over the folds"
+        items.append(Figure(plan.name, svg, alt_text, note))
+
+    lead = "Weights of the members, or the features with the largest gain in the trees."
+    blocks: list[Block] = [Multiples("", items)]
     if not items:
-        named = evidence.pipeline.plan.settings.ensembles
-        command = f"comp stack {named[0]}" if named else "comp stack blend"
-        return Section("ensembles", "Ensembles", lead, [Note("No ensemble is complete.", command)])
-    return Section("ensembles", "Ensembles", lead, [Multiples("", items)])
+        names = evidence.pipeline.plan.settings.ensembles
+        command = f"comp stack {names[0] if names else 'blend'}"
+        blocks = [Note("No ensemble is complete.", command)]
+    return Section("ensembles", "Ensembles", lead, blocks)

@@ -1,4 +1,4 @@
-"""The page: sections in order, put into the template with its style and script."""
+"""The page: its sections in order, in the template with its style and script."""
 
 import re
 from dataclasses import dataclass
@@ -28,10 +28,23 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import LABEL_LETTERS, LABELS, Task
 
+# In the order of the page. Without a scored task, only the unscored sections are there.
+_SCORED = (
+    leaderboard,
+    differences,
+    breakdowns,
+    calibrations,
+    confusions,
+    disagreements,
+    ensembles,
+    worst_queries,
+)
+_UNSCORED = (label_audits, submissions, learning, costs)
+
 
 @dataclass(frozen=True)
 class Headline:
-    """Who leads a task, and by how much."""
+    """The best run of a task."""
 
     task: str
     metric: str
@@ -39,33 +52,21 @@ class Headline:
     score: Estimate
     where: str  # over which queries
     baseline: str
-    above: Estimate
-    level: (
-        list[str] | None
-    )  # the runs that are level with it; None where there are too few queries to tell
+    above: Estimate  # minus the trivial baseline
+    tied: list[str] | None  # runs without a significant difference; None with too few queries
     basis: str  # of its score
 
 
 def render_report(pipeline: Pipeline) -> str:
-    """The HTML of the report of a workspace, a function of its files alone."""
+    """Return the HTML of a workspace's report, a function of its files alone."""
     evidence = Evidence(pipeline)
-    scored = (
-        leaderboard,
-        differences,
-        breakdowns,
-        calibrations,
-        confusions,
-        disagreements,
-        ensembles,
-        worst_queries,
-    )
-    told = (label_audits, submissions, learning, costs)
+    makers = (*(_SCORED if evidence.tasks else ()), *_UNSCORED, _data)
     sections = []
-    makers = (*scored, *told, _data) if evidence.tasks else (*told, _data)
     with progress("report", len(makers), "sections") as work:
         for make in makers:
             sections.append(make(evidence))
             work.advance(1)
+
     style, script = read_asset("base.css", "report.css"), read_asset("report.js")
     return (
         _environment()
@@ -76,11 +77,11 @@ def render_report(pipeline: Pipeline) -> str:
             script=Markup(script),
             script_hash=source_hash(script),
             rows=[
-                _rows(evidence, split, what)
-                for split, what in (("train", "to train on"), ("test", "to predict"))
+                _rows(evidence, "train", "to train on"),
+                _rows(evidence, "test", "to predict"),
             ],
             headlines=[_headline(evidence, task) for task in evidence.tasks],
-            lacking=_lacking(evidence),
+            missing_runs=_missing_runs(evidence),
             sections=sections,
             labels=LABELS,
             letters={label: letter for letter, label in LABEL_LETTERS.items()},
@@ -101,49 +102,49 @@ def _environment() -> Environment:
 
 
 def _commands(sentence: str) -> Markup:
-    """A sentence whose `commands` stand in a code element."""
-    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(sentence))))  # noqa: S704 - escaped before
+    """Return a sentence as HTML, what stands in backticks in code elements."""
+    escaped = str(escape(sentence))
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", escaped))  # noqa: S704 - escaped above
 
 
-def _rows(evidence: Evidence, split: str, what: str) -> str:
-    """How much there is of a split."""
+def _rows(evidence: Evidence, split: str, purpose: str) -> str:
+    """Return the size of a split in words."""
     rows = evidence.examples[evidence.examples["split"] == split]
-    return f"{pluralize(len(rows), 'row')} of {pluralize(rows['query_id'].nunique(), 'query', 'queries')} {what}"
+    queries = pluralize(rows["query_id"].nunique(), "query", "queries")
+    return f"{pluralize(len(rows), 'row')} of {queries} {purpose}"
 
 
 def _headline(evidence: Evidence, task: Task) -> Headline:
-    lines = evidence.lines(task)
-    first = lines.iloc[0]
-    score, above = (estimate_of(first, name) for name in ("score", "above_baseline"))
-    where = title(task, evidence.group(task), score.queries).partition(", ")[2]
+    best = evidence.lines(task).iloc[0]
+    score = estimate_of(best, "score")
+    _, _, where = title(task, evidence.group(task), score.queries).partition(", ")
     return Headline(
-        task.name,
-        task.metric,
-        first["run"],
-        score,
-        where,
-        first["baseline"],
-        above,
-        tied_with_best(evidence, task) if score.has_interval else None,
-        how_scored(first),
+        task=task.name,
+        metric=task.metric,
+        run=best["run"],
+        score=score,
+        where=where,
+        baseline=best["baseline"],
+        above=estimate_of(best, "above_baseline"),
+        tied=tied_with_best(evidence, task) if score.has_interval else None,
+        basis=how_scored(best),
     )
 
 
-def _lacking(evidence: Evidence) -> list[str]:
-    """Why runs of competition.toml are not on the page."""
-    said = list(evidence.lacking.values())
-    unlabelled = bool(evidence.plans) and not evidence.tasks
-    said += (
-        ["No training row of a task has a label: there is nothing to score."] if unlabelled else []
-    )
-    return said
+def _missing_runs(evidence: Evidence) -> list[str]:
+    """Return the reasons why runs of competition.toml are not on the page."""
+    reasons = list(evidence.missing.values())
+    if evidence.plans and not evidence.tasks:
+        reasons.append("No training row of a task has a label: there is nothing to score.")
+    return reasons
 
 
 def _data(evidence: Evidence) -> Section:
     table = describe(evidence.examples, evidence.products)
     rows = [
-        [text(name), *(number(float(n)) for n in counts)] for name, *counts in table.itertuples()
+        [text(name), *(number(float(count)) for count in counts)]
+        for name, *counts in table.itertuples()
     ]
-    columns = [Column(""), Column("Train", True), Column("Test", True)]
-    lead = "Counts of rows, queries, labels and what text is missing."
+    columns = [Column(""), Column("Train", number=True), Column("Test", number=True)]
+    lead = "Counts of rows, queries, labels and missing text."
     return Section("data", "Data", lead, [Table("Counts", columns, rows, folded=True)])

@@ -1,5 +1,6 @@
-"""The sections about rows: labels that models contradict, and queries that are ranked worst."""
+"""The sections on rows: label audits, and the queries that are ranked worst."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -34,24 +35,25 @@ from competition.scoring.tasks import LABELS, LANGUAGES, TASKS, answers, label_c
 WORST = 40  # queries
 _TITLE = 160  # characters
 _QUERY = 200
+_PRODUCT_ID = 40
 
 
 def label_audits(evidence: Evidence) -> Section:
-    """The label audits: that which competition.toml names, and those that were made beside it."""
+    """Return the section with every label audit, that of competition.toml first."""
     lead = "Labels that out-of-fold predictions contradict, by confident learning."
-    named = evidence.pipeline.plan.settings.noise_run
+    configured = evidence.pipeline.plan.settings.noise_run
     made = sorted(path.parent.name for path in evidence.workspace.oof.glob("*/noise.parquet"))
-    names = list(dict.fromkeys([*([named] if named else []), *made]))
+    names = list(dict.fromkeys([*([configured] if configured else []), *made]))
+
+    blocks = [block for name in names for block in _label_audit(evidence, name)]
     if not names:
-        note = Note("competition.toml names no run to audit.", "comp cleanlab --from RUN")
-        return Section("audit", "Label audit", lead, [note])
-    return Section(
-        "audit", "Label audit", lead, [block for name in names for block in _audit(evidence, name)]
-    )
+        blocks = [Note("competition.toml names no run to audit.", "comp cleanlab --from RUN")]
+    return Section("audit", "Label audit", lead, blocks)
 
 
-def _audit(evidence: Evidence, name: str) -> list[Block]:
-    """What is there of the audit of a run, or why there is nothing."""
+def _label_audit(evidence: Evidence, name: str) -> list[Block]:
+    """Return what there is of the audit of a run, or why there is nothing."""
+    workspace = evidence.workspace
     try:
         plan = evidence.pipeline.plan.audit(name)
         flags = read_table(
@@ -59,124 +61,131 @@ def _audit(evidence: Evidence, name: str) -> list[Block]:
         )
     except CompError as error:
         return [Note(evidence.relative(str(error)))]
-    card = read_json(evidence.workspace.noise_card(plan.name))
-    said = report.caveat(card)
+
+    card = read_json(workspace.noise_card(plan.name))
+    remark = report.caveat(card)
+    note = Note(f"Audit of {plan.name}: {remark}")
     if flags.empty:
-        return [Note(f"Audit of {plan.name}: {said}")]
-    blocks: list[Block] = [Note(f"Audit of {plan.name}: {said}")] if said else []
+        return [note]
+
+    blocks: list[Block] = [note] if remark else []
     blocks += [
         _counts(evidence, plan.name, flags),
         _noise_matrix(card),
         _worst_rows(evidence, flags),
     ]
-    page = evidence.workspace.review_page(plan.name)
+    page = workspace.review_page(plan.name)
     if page.is_file():
-        blocks.append(
-            Note(f"reports/{page.name} has more rows, with their text, and takes verdicts.")
-        )
+        blocks.append(Note(f"Review more rows, with their full text, in reports/{page.name}."))
     else:
-        blocks.append(
-            Note(
-                "A page for judging the worst rows is not made yet.",
-                f"comp cleanlab --from {plan.name}",
-            )
-        )
+        command = f"comp cleanlab --from {plan.name}"
+        blocks.append(Note("The page for reviewing the worst rows does not exist yet.", command))
     return blocks
 
 
 def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
-    columns = [
-        Column(""),
-        *(Column(name, True) for name in ("Rows", "Flagged", "Dropped", "Share dropped")),
-    ]
-    table = report.count_issues(flags, evidence.examples)
+    """Return the table of flagged and dropped rows by group."""
+    numbers = ("Rows", "Flagged", "Dropped", "Share dropped")
+    columns = [Column(""), *(Column(name, number=True) for name in numbers)]
     rows = [
-        [text(group), *(number(float(n)) for n in counts), number(float(share), ".3f")]
-        for group, *counts, share in table.itertuples()
+        [text(group), *(number(float(count)) for count in counts), number(float(share), ".3f")]
+        for group, *counts, share in report.count_issues(flags, evidence.examples).itertuples()
     ]
     return Table(f"Audit of {run}", columns, rows)
 
 
-def _noise_matrix(card: dict[str, Any]) -> Matrix:
+def _noise_matrix(card: Mapping[str, Any]) -> Matrix:
     rows = [
         (given, [MatrixCell(f"{share:.0%}", "", tint(share, 1.0)) for share in shares])
         for given, shares in zip(card["labels"], card["noise_matrix"], strict=True)
     ]
-    note = "Estimated: of the rows that are truly of the column's label, the share that is given the row's."
-    return Matrix(
-        "Noise matrix", "given", [f"truly {label}" for label in card["labels"]], rows, note
+    columns = [f"truly {label}" for label in card["labels"]]
+    note = (
+        "Estimated: of the rows whose true label is the column's, the share with the row's label."
     )
+    return Matrix("Noise matrix", "given", columns, rows, note)
 
 
 def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
-    columns = [Column("Rank", True), Column("Locale", choice=True), Column("Given", choice=True)]
-    columns += [Column("Suggested", choice=True), Column("Quality", True)]
-    columns += [Column("Query", wide=True), Column("Title", wide=True)]
+    columns = [
+        Column("Rank", number=True),
+        *(Column(name, choice=True) for name in ("Locale", "Given", "Suggested")),
+        Column("Quality", number=True),
+        *(Column(name, wide=True) for name in ("Query", "Title")),
+    ]
+    worst = report.worst_rows(flags, evidence.examples, evidence.products)
     rows = [
         [
             number(line["rank"]),
             text(line["locale"]),
-            label_cell(line["given"]),
-            label_cell(line["suggested"]),
+            _label(line["given"]),
+            _label(line["suggested"]),
             number(line["quality"], ".3f"),
             text(display_text(line["query"], _QUERY)),
             text(display_text(line["title"], _TITLE)),
         ]
-        for line in report.worst_rows(flags, evidence.examples, evidence.products).to_dict(
-            "records"
-        )
+        for line in worst.to_dict("records")
     ]
     return Table("The rows that the models contradict most", columns, rows)
 
 
-def label_cell(label: str) -> ReportCell:
-    """A label in its color, sorted from best to worst."""
-    return ReportCell(label, LABELS.index(label), label=LABELS.index(label))
+def _label(label: str) -> ReportCell:
+    """Return a cell with a label in its color, sorted from exact to irrelevant."""
+    place = LABELS.index(label)
+    return ReportCell(label, place, label=place)
 
 
 def worst_queries(evidence: Evidence) -> Section:
-    """The queries with the lowest nDCG by the best run, with their products in its order."""
-    title, task = "Worst-ranked queries", TASKS["task1"]
+    """Return the section with the queries of the lowest nDCG by the best run, with their products in its order."""
+    title = "Worst-ranked queries"
     lead = (
         "Each tile is a product in the order of the run, first to last: E exact, S substitute, C complement, "
-        "I irrelevant. A query opens to the titles."
+        "I irrelevant. Open a query to see the titles."
     )
+    task = TASKS["task1"]
     if task.name not in evidence.best:
         return Section("worst", title, lead, [Note("No complete run answers task1.", "comp run")])
+
     run = evidence.best[task.name]
     counts = evidence.counts(task)[run]
     movable = counts.groups[MOVABLE]
-    scores = dict(
-        zip(counts.queries[movable].tolist(), counts.values[movable, 0].tolist(), strict=True)
-    )
-    wrong = [query for query, score in scores.items() if score < 1]
-    chosen = sorted(wrong, key=lambda query: (scores[query], query))[:WORST]
+    queries, ndcg = counts.queries[movable].tolist(), counts.values[movable, 0].tolist()
+    scores = dict(zip(queries, ndcg, strict=True))
+    imperfect = [query for query, score in scores.items() if score < 1]
+    worst = sorted(imperfect, key=lambda query: (scores[query], query))[:WORST]
+
     outputs = evidence.outputs(task, run)
-    outputs = outputs[outputs["query_id"].isin(chosen)].reset_index(drop=True)
+    outputs = outputs[outputs["query_id"].isin(worst)].reset_index(drop=True)
     rows = ranked(outputs, answers(task, evidence.runs[run].kind, outputs))
-    rows = rows.merge(
-        evidence.products[[*PRODUCT_KEY, "title"]], on=PRODUCT_KEY, how="left"
-    ).fillna({"title": ""})
+    titles = evidence.products[[*PRODUCT_KEY, "title"]]
+    rows = rows.merge(titles, on=PRODUCT_KEY, how="left").fillna({"title": ""})
+
     lists = dict(list(rows.groupby("query_id", sort=False)))
-    rankings = [_ranking(lists[query], scores[query]) for query in chosen]
-    note = f"By {run}, out-of-fold; of {pluralize(len(scores), 'query', 'queries')} whose order matters."
+    rankings = [_ranking(lists[query], scores[query]) for query in worst]
+    of_all = pluralize(len(scores), "query", "queries")
+    note = f"By {run}, out-of-fold; of {of_all} whose order matters."
     return Section("worst", title, lead, [Rankings("", rankings, note)])
 
 
 def _ranking(rows: pd.DataFrame, score: float) -> Ranking:
-    first = rows.iloc[0]
+    """Return a query with its products, as `rows` order them."""
     products = [
         RankedProduct(
-            int(label),
-            display_text(str(title), _TITLE) or "(no title)",
-            display_text(str(product), 40),
+            label=int(label),
+            title=display_text(str(title), _TITLE) or "(no title)",
+            product_id=display_text(str(product), _PRODUCT_ID),
         )
         for label, title, product in zip(
             label_codes(rows["label"]), rows["title"], rows["product_id"], strict=True
         )
     ]
+    first = rows.iloc[0]
     locale = str(first["locale"])
-    query = display_text(str(first["query"]), _QUERY)
     return Ranking(
-        query, str(first["query_id"]), LANGUAGES.get(locale, ""), locale, score, products
+        query=display_text(str(first["query"]), _QUERY),
+        query_id=str(first["query_id"]),
+        language=LANGUAGES.get(locale, ""),
+        locale=locale,
+        score=score,
+        products=products,
     )

@@ -1,8 +1,8 @@
-// What a person does with the rows: sort, filter, move, mark, save. `rows.js` stands before it in the same script.
+// Sorting, filtering, moving, marking and saving. `rows.js` comes before it in the same script.
 
 // --- sorting and filtering ---
 
-const CHUNK = 30; // rows that are drawn at once; more follow as the end comes near
+const CHUNK = 30; // rows drawn at once; more follow as the reader nears the end
 const filters = byId("filters");
 const sorting = { by: "rank", down: false };
 let shown = []; // the rows that fit the filters, in order
@@ -15,15 +15,15 @@ const STATES = {
   unflagged: (row) => row.rank === null,
 };
 
-function fits(row, wanted) {
+function fits(row, filter) {
   const has = (text, words) => words.every((word) => text.includes(word));
   const verdict = verdictOf(row);
   return (
-    ["given", "suggested", "locale"].every((name) => !wanted[name] || wanted[name] === row[name]) &&
-    (!wanted.state || STATES[wanted.state](row)) &&
-    (!wanted.verdict || wanted.verdict === (verdict || "none")) &&
-    has(row.inQuery, wanted.query) &&
-    has(row.inProduct, wanted.product)
+    ["given", "suggested", "locale"].every((name) => !filter[name] || filter[name] === row[name]) &&
+    (!filter.state || STATES[filter.state](row)) &&
+    (!filter.verdict || filter.verdict === (verdict || "none")) &&
+    has(row.inQuery, filter.query) &&
+    has(row.inProduct, filter.product)
   );
 }
 
@@ -48,10 +48,10 @@ function showCounts() {
 const collator = new Intl.Collator("en");
 
 function arrange() {
-  const wanted = Object.fromEntries(new FormData(filters));
-  for (const name of ["query", "product"]) wanted[name] = wanted[name].toLowerCase().split(/\s+/).filter(Boolean);
+  const filter = Object.fromEntries(new FormData(filters));
+  for (const name of ["query", "product"]) filter[name] = filter[name].toLowerCase().split(/\s+/).filter(Boolean);
   const order = COLUMNS.find((column) => column.name === sorting.by).order;
-  const keyed = rows.filter((row) => fits(row, wanted)).map((row) => [order(row), row]);
+  const keyed = rows.filter((row) => fits(row, filter)).map((row) => [order(row), row]);
   const compare = (a, b) => (typeof a === "string" ? collator.compare(a, b) : a === b ? 0 : a - b);
   const turn = sorting.down ? -1 : 1;
   keyed.sort(([a, one], [b, other]) => turn * compare(a, b) || one.place - other.place);
@@ -89,7 +89,7 @@ function showHeadings() {
   if (focused >= 0) headings[focused].firstChild.focus();
 }
 
-// An observer speaks up only when something changes, so it is asked again after each chunk.
+// An observer only reports changes, so it is renewed after each chunk.
 const observer = new IntersectionObserver(
   (entries) => {
     if (entries.some((entry) => entry.isIntersecting) && drawn < shown.length) {
@@ -136,7 +136,7 @@ body.addEventListener("click", (event) => {
   const button = event.target.closest(".choice");
   if (button) {
     toggle(row, button.dataset.verdict);
-  } else if (!String(getSelection())) { // who selects text points at nothing
+  } else if (!String(getSelection())) { // a click that ends a selection of text is no click on the row
     if (event.target.closest(".more")) line.classList.toggle("open");
     if (row !== current) setCurrent(row);
   }
@@ -175,7 +175,7 @@ byId("save").addEventListener("click", () => {
 });
 
 byId("forget").addEventListener("click", () => {
-  if (!confirm("Forget all that was marked in this browser, and begin with what the workspace holds?")) return;
+  if (!confirm("Forget all verdicts marked in this browser and go back to those of the workspace?")) return;
   marks = {};
   remember();
   arrange();
@@ -186,9 +186,9 @@ window.addEventListener("beforeunload", (event) => {
   if (!remembers && unsaved) event.preventDefault();
 });
 
-// --- the start ---
+// --- set-up ---
 
-function offer(name, values) {
+function addOptions(name, values) {
   filters.elements[name].append(...values.map((value) => new Option(value, value)));
 }
 
@@ -196,18 +196,18 @@ document.title = `Label audit of ${audit.run}`;
 byId("title").textContent = document.title;
 byId("summary").textContent =
   `${written(audit.audited)} rows audited, ${written(audit.flagged)} flagged, ${written(audit.dropped)} to be dropped ` +
-  `from training. The worst ${written(rows.length)} are here.`;
+  `from training. This page shows the worst ${written(rows.length)}.`;
 byId("command").textContent = `comp cleanlab --from ${audit.run} --verdicts verdicts-${audit.run}.csv`;
-byId("note").textContent = "This browser keeps no marks for this page: save the CSV before you close it.";
+byId("note").textContent = "This browser cannot store your verdicts: save the CSV before you close the page.";
 for (const [label, meaning] of Object.entries(audit.labels)) {
   const term = make("dt");
   term.append(tag(label));
   byId("meanings").append(term, make("dd", "", meaning));
 }
-offer("given", LABELS);
-offer("suggested", LABELS);
-offer("locale", [...new Set(rows.map((row) => row.locale))].sort());
-offer("verdict", audit.verdicts);
+addOptions("given", LABELS);
+addOptions("suggested", LABELS);
+addOptions("locale", [...new Set(rows.map((row) => row.locale))].sort());
+addOptions("verdict", audit.verdicts);
 filters.addEventListener("input", arrange);
 filters.addEventListener("submit", (event) => event.preventDefault());
 filters.addEventListener("reset", () => setTimeout(arrange)); // the fields are empty only afterwards

@@ -1,7 +1,7 @@
 "use strict";
-// Tables can be sorted by their headings, and those with many rows or columns of choices can be filtered.
+// Sorts tables by their headings, and filters those with many rows.
 
-const MANY = 20; // rows from which a table gets a field to search in
+const MANY = 20; // rows from which a table gets a search field
 const collator = new Intl.Collator("en", { numeric: true });
 
 function make(tag, name, text) {
@@ -11,12 +11,12 @@ function make(tag, name, text) {
   return element;
 }
 
-// What a cell is sorted by: the number that it tells, else its text.
+// The sort key of a cell: its data-order, else its text.
 function order(row, column) {
   const cell = row.cells[column];
-  const told = cell.dataset.order;
-  if (told === undefined) return cell.textContent.trim();
-  return told === "-inf" ? -Infinity : Number(told);
+  const key = cell.dataset.order;
+  if (key === undefined) return cell.textContent.trim();
+  return key === "-inf" ? -Infinity : Number(key);
 }
 
 function compare(a, b) {
@@ -27,11 +27,11 @@ function compare(a, b) {
 function sortBy(table, column) {
   const headings = [...table.tHead.rows[0].cells];
   const heading = headings[column];
-  const first = heading.classList.contains("number") ? "descending" : "ascending"; // what people look for first
+  const first = heading.classList.contains("number") ? "descending" : "ascending"; // largest numbers and first names on top
   const other = first === "ascending" ? "descending" : "ascending";
-  const wanted = heading.ariaSort === first ? other : first;
-  for (const each of headings) each.ariaSort = each === heading ? wanted : "none";
-  const turn = wanted === "descending" ? -1 : 1;
+  const direction = heading.ariaSort === first ? other : first;
+  for (const each of headings) each.ariaSort = each === heading ? direction : "none";
+  const turn = direction === "descending" ? -1 : 1;
   const rows = [...table.tBodies[0].rows].map((row) => [order(row, column), row]);
   rows.sort(([a, one], [b, another]) => turn * compare(a, b) || one.place - another.place);
   table.tBodies[0].append(...rows.map(([, row]) => row));
@@ -56,8 +56,8 @@ function makeFilters(table) {
   form.setAttribute("role", "search");
   const search = make("input");
   search.type = "search";
-  search.placeholder = "Row holds …";
-  search.setAttribute("aria-label", "Row holds");
+  search.placeholder = "Row contains …";
+  search.setAttribute("aria-label", "Row contains");
   form.append(search);
   const fields = choices.map((column) => {
     const name = headings[column].textContent;
@@ -93,7 +93,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   makeSortable(table);
 }
 
-// The link of the section that is read is marked.
+// Mark the link of the section in view.
 const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
 const observer = new IntersectionObserver(
   (entries) => {

@@ -1,5 +1,5 @@
 "use strict";
-// The rows of one audit, what people say of them, and how a row is drawn. `controls.js` follows in the same script.
+// The rows of one audit, their verdicts, and how a row is drawn. `controls.js` follows in the same script.
 
 const audit = JSON.parse(document.getElementById("data").textContent);
 const LABELS = Object.keys(audit.labels);
@@ -19,15 +19,15 @@ const rows = audit.rows.map((cells, place) => {
   return row;
 });
 
-let remembers = true; // whether the browser keeps marks; some refuse, for files above all
+let remembers = true; // whether the browser stores marks; some refuse, above all for files
 let unsaved = false;
 let marks = recall();
 
-// What was marked in this browser, by id; "" takes a verdict back that the page came with.
+// The marks stored in this browser, by id; "" withdraws a verdict that the page came with.
 function recall() {
   try {
-    const kept = JSON.parse(localStorage.getItem(audit.store) || "{}");
-    return kept && typeof kept === "object" ? kept : {};
+    const stored = JSON.parse(localStorage.getItem(audit.store) || "{}");
+    return stored && typeof stored === "object" ? stored : {};
   } catch {
     remembers = false;
     return {};
@@ -66,8 +66,8 @@ function make(tag, name, text) {
   return element;
 }
 
-// Text of strangers: in its own direction, and set apart from what is around it.
-function say(row, tag, name, text) {
+// Untrusted text: in its own direction, isolated from the text around it.
+function untrusted(row, tag, name, text) {
   const element = make(tag, `text ${name}`, text);
   element.dir = "auto";
   element.lang = audit.languages[row.locale] || "";
@@ -78,7 +78,7 @@ function tag(label) {
   return make("span", `label label-${LABELS.indexOf(label)}`, label);
 }
 
-// What a column is called, sorts by and shows.
+// Name, title, sort key and cells of each column.
 const COLUMNS = [
   { name: "rank", title: "Rank", order: (row) => row.rank ?? Infinity, draw: drawRank },
   { name: "given", title: "Given", order: (row) => LABELS.indexOf(row.given), draw: (row) => [tag(row.given)] },
@@ -103,20 +103,20 @@ function drawQuality(row) {
 }
 
 function drawQuery(row) {
-  return [say(row, "div", "asked", row.query), make("div", "faint", `example ${row.id}`)];
+  return [untrusted(row, "div", "query-text", row.query), make("div", "faint", `example ${row.id}`)];
 }
 
 function drawProduct(row) {
   const names = make("div", "names");
   for (const name of ["brand", "color"]) {
-    if (row[name]) names.append(say(row, "span", name, row[name]));
+    if (row[name]) names.append(untrusted(row, "span", name, row[name]));
   }
   names.append(make("span", "faint", row.product_id));
   const more = make("div", "more");
   for (const name of ["bullets", "description"]) {
-    if (row[name]) more.append(say(row, "div", name, row[name]));
+    if (row[name]) more.append(untrusted(row, "div", name, row[name]));
   }
-  return [say(row, "div", "name", row.title || "(no title)"), names, more];
+  return [untrusted(row, "div", "name", row.title || "(no title)"), names, more];
 }
 
 function drawVerdict() {

@@ -6,7 +6,7 @@ from competition.scoring.metrics import Estimate
 
 def test_a_score_is_drawn_with_its_interval() -> None:
     cell = estimate(Estimate(0.5, 0.25, 0.75, 8), scale=(0.0, 1.0))
-    assert (cell.text, cell.faint, cell.interval) == (
+    assert (cell.text, cell.detail, cell.interval) == (
         "0.5000",
         "[0.2500, 0.7500]",
         (0.25, 0.5, 0.75),
@@ -15,4 +15,4 @@ def test_a_score_is_drawn_with_its_interval() -> None:
 
 def test_one_query_has_no_interval() -> None:
     cell = estimate(Estimate(0.5, float("nan"), float("nan"), 9), "+", scale=(0.0, 1.0))
-    assert (cell.text, cell.faint, cell.interval) == ("+0.5000", "–", None)
+    assert (cell.text, cell.detail, cell.interval) == ("+0.5000", "–", None)

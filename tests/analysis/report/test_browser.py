@@ -49,7 +49,7 @@ def column(page: Browser, place: int, section: str = "#leaderboard") -> list[flo
 
 
 def test_nothing_is_complained_of(page: Browser) -> None:
-    assert page.complaints() == []
+    assert page.console_messages() == []
     assert page.run("return document.querySelectorAll('figure.figure svg text').length") > 100
     targets = "[...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash))"
     assert page.run(f"const found = {targets}; return found.length > 10 && found.every(Boolean)")
@@ -73,22 +73,22 @@ def test_tables_are_sorted_by_their_headings(page: Browser) -> None:
 
 
 def test_rows_are_filtered_by_words_and_choices(page: Browser) -> None:
-    page.run("document.querySelector('#origins details').open = true")
-    everything = len(column(page, 4, "#origins"))
+    page.run("document.querySelector('#breakdown details').open = true")
+    everything = len(column(page, 4, "#breakdown"))
     script = (
-        "const [name, value] = arguments, field = document.querySelector(`#origins form [aria-label='${name}']`);"
+        "const [name, value] = arguments, field = document.querySelector(`#breakdown form [aria-label='${name}']`);"
         "field.value = value; field.dispatchEvent(new Event('input', {bubbles: true}));"
     )
     page.run(script, "Run", "lexical")
-    assert 0 < len(column(page, 4, "#origins")) < everything
-    assert set(page.texts("#origins tbody tr:not([hidden]) td:nth-child(2)")) == {"lexical"}
-    page.run(script, "Part", "fold 3")
-    assert page.texts("#origins form output") == [f"3 of {everything} rows"]  # one of each task
-    page.run(script, "Part", "")
-    page.run(script, "Row holds", "FOLD task2")
-    assert page.texts("#origins form output") == [f"5 of {everything} rows"]
-    page.run(script, "Row holds", "nothing like it")
-    assert column(page, 4, "#origins") == []
+    assert 0 < len(column(page, 4, "#breakdown")) < everything
+    assert set(page.texts("#breakdown tbody tr:not([hidden]) td:nth-child(2)")) == {"lexical"}
+    page.run(script, "Group", "fold 3")
+    assert page.texts("#breakdown form output") == [f"3 of {everything} rows"]  # one of each task
+    page.run(script, "Group", "")
+    page.run(script, "Row contains", "FOLD task2")
+    assert page.texts("#breakdown form output") == [f"5 of {everything} rows"]
+    page.run(script, "Row contains", "nothing like it")
+    assert column(page, 4, "#breakdown") == []
 
 
 def test_a_query_opens_by_keyboard(page: Browser) -> None:
@@ -112,7 +112,7 @@ def test_it_fits_and_can_be_read(page: Browser, width: int, theme: str) -> None:
 @pytest.mark.parametrize(("width", "beside"), [(400, 1), (1000, 2), (1280, 2), (1600, 4)])
 def test_four_charts_leave_no_hole(page: Browser, width: int, beside: int) -> None:
     look(page, width, "light")
-    charts = "[...document.querySelectorAll('#origins .multiples')[0].children]"
+    charts = "[...document.querySelectorAll('#breakdown .multiples')[0].children]"
     script = f"return new Set({charts}.map(e => e.offsetLeft)).size"
     assert page.run(script) == beside
 
@@ -120,7 +120,7 @@ def test_four_charts_leave_no_hole(page: Browser, width: int, beside: int) -> No
 def test_texts_that_attack_do_nothing(window: Browser, attacked: Workspace, tmp_path: Path) -> None:
     report_of(attacked, tmp_path / "report.html")
     window.open(tmp_path / "report.html")
-    assert window.complaints() == []
+    assert window.console_messages() == []
     assert window.run("return document.title") == "Competition report"
     assert window.run("return document.querySelectorAll('img, b script').length") == 0
     other = "const script = document.createElement('script'); script.textContent = 'document.title = 1';"

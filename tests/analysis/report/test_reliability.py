@@ -12,27 +12,28 @@ from competition.analysis.report.reliability import (
 )
 
 
-def test_bins_hold_equally_many_rows_by_what_was_expected() -> None:
+def test_bins_hold_equally_many_rows_by_expected_value() -> None:
     expected = np.array([0.9, 0.1, 0.3, 0.7])
-    happened = np.array([1.0, 0.0, 1.0, 1.0])
-    bins = reliability(expected, happened, bins=2)
+    observed = np.array([1.0, 0.0, 1.0, 1.0])
+    bins = reliability(expected, observed, bins=2)
     assert bins.expected.tolist() == [(0.1 + 0.3) / 2, (0.9 + 0.7) / 2]
-    assert bins.happened.tolist() == [1 / 2, 2 / 2]
+    assert bins.observed.tolist() == [1 / 2, 2 / 2]
     assert bins.rows.tolist() == [2, 2]
     assert np.isclose(bins.error, (2 * (0.5 - 0.2) + 2 * (1 - 0.8)) / 4)
 
 
 def test_few_rows_have_few_bins() -> None:
     bins = reliability(np.array([0.5]), np.array([1.0]))
-    assert bins.rows.tolist() == [1] and np.isclose(bins.error, 0.5)
+    assert bins.rows.tolist() == [1]
+    assert np.isclose(bins.error, 0.5)
 
 
-def test_confusion_is_truth_by_answer() -> None:
-    truth, answered = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 0])
-    assert confusion_matrix(truth, answered, 3).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
+def test_confusion_has_labels_by_answers() -> None:
+    truth, predicted = np.array([0, 0, 1, 2]), np.array([0, 2, 1, 0])
+    assert confusion_matrix(truth, predicted, 3).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 0]]
 
 
-def test_models_disagree_on_what_they_answer_otherwise() -> None:
+def test_disagreement_counts_different_answers() -> None:
     answers = {"a": np.array([0, 1, 1, 0]), "b": np.array([0, 1, 0, 1])}
     assert disagreement(answers).tolist() == [[0, 2 / 4], [2 / 4, 0]]
     truth = np.array([0, 0, 1, 2])
