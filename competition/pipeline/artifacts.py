@@ -74,7 +74,7 @@ class Artifacts:
         local = self._workspace.root / Path(name).expanduser()
         if name.startswith(("/", ".", "~")) and not local.is_dir():
             raise InputError(
-                f"The {key} {name!r} is no folder: correct `{key}` in [overrides] or the recipe."
+                f"The {key} {name!r} is not a folder: correct `{key}` in [overrides] or the recipe."
             )
         return str(local) if local.is_dir() else name
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from competition.core import distributed
+from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import CompError
 from competition.core.workspace import DATA_LOCK, Workspace
@@ -139,7 +140,11 @@ def _unmet_sentence(steps: list[Step]) -> str:
         return ""
     first = unmet[0]
     state = "out of date" if first.state == "stale" else "missing"
-    commands = " && ".join(dict.fromkeys(step.command for step in unmet if step.command))
+    commands = dict.fromkeys(step.command for step in unmet if step.command)
+    line = " && ".join(map(command_for, commands))
     if len(unmet) == 1:
-        return f"{first.name} is {state}: `{commands}` builds it."
-    return f"{len(unmet)} steps are missing, the first is {first.name}: `{commands}` builds them."
+        return f"{first.name} is {state}: `{line}` builds it."
+    return (
+        f"{len(unmet)} steps are missing or out of date, the first is {first.name}: "
+        f"`{line}` builds them."
+    )

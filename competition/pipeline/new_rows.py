@@ -226,7 +226,7 @@ def _text(values: pd.Series | pa.ChunkedArray, column: str, source: str) -> pd.S
             text = as_text(values, column, source).to_pandas()
     except UnicodeEncodeError:
         raise InputError(
-            f"{source}: {column!r} holds half a character (a lone surrogate): mend it."
+            f"{source}: {column!r} holds half a character (a lone surrogate): fix it."
         ) from None
     text = text.fillna("")
     return text.where(text.str.strip() != "", "")
@@ -325,7 +325,7 @@ def _read_part(path: Path, encoding: str) -> pa.Table:
                 f"{path} ends in neither .csv nor .parquet, which say how it is to be read."
             )
         if path.is_file() and said.lower() != found:
-            trouble = "is no readable parquet file" if found == ".csv" else "is a parquet file"
+            trouble = "is not a readable parquet file" if found == ".csv" else "is a parquet file"
             raise InputError(
                 f"{path} {trouble}, whatever its name says: rename it, or bring another."
             )
@@ -367,7 +367,7 @@ def target_beside(path: Path, run: str) -> Path:
         raise InputError(f"{path} is missing.")
     if not (path.is_file() or path.is_dir()):
         raise InputError(
-            f"{path} is no file that another could be put beside: name one with --out."
+            f"{path} is not a file that another could be put beside: name one with --out."
         )
     stem, ending = _split(path)
     return path.with_name(f"{stem}-{run}{ending or _split(part_files(path)[0])[1]}")

@@ -190,8 +190,9 @@ class Plan:
         recipe = self.recipes.member(name)
         if recipe.noise_from or recipe.distill_from:
             raise InputError(
-                f"{name!r} obeys an audit or a teacher that saw the labels of the folds that a nested model leaves "
-                "out, so it has none: name recipes without drop_noise_from and its like, and without distill_from."
+                f"{name!r} learns from an audit or a teacher that saw the labels of the folds that a nested model "
+                "leaves out, so it has none: name recipes without drop_noise_from and its like, and without "
+                "distill_from."
             )
         numbers = range(SCHEMES[PAIRED])
         return [self._model(recipe, PAIRED, pair) for pair in combinations(numbers, 2)]

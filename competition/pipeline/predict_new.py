@@ -93,7 +93,7 @@ def _models(plan: Plan, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan[M
     train = f"`comp train --recipe {shell_quoted(name)}`"
     for folder in type_of(recipe).folders(plan.artifacts, recipe):
         if read_manifest(folder) is None:
-            raise CompError(f"{folder} is missing: {train} makes it anew.")
+            raise CompError(f"{folder} is missing: {train} rebuilds it.")
 
     recorded = None if of_folds else read_manifest(space.model(name, ALL_ROWS))
     if recorded == whole.fingerprint:
@@ -108,7 +108,7 @@ def _models(plan: Plan, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan[M
         folder = space.model(name, model.name)
         if read_manifest(folder) == model.fingerprint:
             continue
-        fix = f"{train} makes it"
+        fix = f"{train} builds it"
         # Training would see nothing to do where the predictions are there.
         if read_fingerprint(space.oof_fold(name, number)) == model.fingerprint:
             fix = f"remove {space.oof_fold(name, number)}, then {fix}"

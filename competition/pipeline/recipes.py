@@ -83,7 +83,7 @@ class Recipes:
         recipe = self.run(name)
         if not isinstance(recipe, EnsembleRecipe):
             raise InputError(
-                f"{name!r} is no ensemble: train it with `comp train --recipe {shell_quoted(name)}`."
+                f"{name!r} is not an ensemble: train it with `comp train --recipe {shell_quoted(name)}`."
             )
         return recipe
 

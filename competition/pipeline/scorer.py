@@ -31,7 +31,7 @@ class Scorer:
     `product_brand`, `product_color`, `product_bullet_point`, `product_description`,
     `product_locale`), and `locale` that of rows which name none. Rows with the same query are read
     as its candidates where the run looks at candidates. Every method raises InputError for an empty
-    query, an unknown locale, a missing column, or no row. An ensemble is fitted anew at every call,
+    query, an unknown locale, a missing column, or no row. An ensemble is fitted again at every call,
     so bring it many rows at a time.
 
     `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by;

@@ -134,19 +134,19 @@ def test_a_traceback_is_shown_only_with_debug(
 
 def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
+    members = [f"train --recipe {name}" for name in ("lexical", "c1", "r2", "t3")]
     commands = {
-        "cleanlab": "comp train --recipe c1",
-        "stack blend": "comp train --recipe lexical",
-        "submit": "comp stack blend",
-        "train --recipe r2": "comp train --recipe c1",
+        "cleanlab": ["train --recipe c1"],
+        "stack blend": members,
+        "submit": [*members, "stack blend"],
+        "train --recipe r2": ["train --recipe c1"],
     }
-    for command, fix in commands.items():
+    for command, needed in commands.items():
         result = comp(*command.split(), "-w", workspace.root)
         assert result.exit_code == 1, result.output
-        assert (
-            f"is not complete, its fold 0 is missing: `{fix} -w {workspace.root}` makes it"
-            in result.stderr
-        )
+        line = " && ".join(f"comp {each} -w {workspace.root}" for each in needed)
+        assert f"`{line}` builds them." in " ".join(result.stderr.split())
+        assert "steps are missing or out of date, the first is " in " ".join(result.stderr.split())
     assert not list((workspace.root / "submissions").glob("*/*.csv"))
 
 

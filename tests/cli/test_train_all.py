@@ -142,6 +142,6 @@ def test_it_answers_new_rows_alone_and_says_when_it_is_out_of_date(
     assert result.exit_code == 1
     assert "is out of date, the models of the folds answer instead" in result.stderr
     assert (
-        f"fold-0 is missing or out of date: `comp train --recipe c1 -w {workspace.root}` makes it"
+        f"fold-0 is missing or out of date: `comp train --recipe c1 -w {workspace.root}` builds it"
         in result.stderr
     )

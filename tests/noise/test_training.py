@@ -307,7 +307,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(workspace_with: Workspaces
         "pupil": r"'pupil' learns classes, and its teacher 'gains' predicts gain",
         "twice": r"The audit of 'lexical\+lexical' names a run twice",
         "self": r"'self' is made from itself: self <- self",
-        "chain": r"'deaf' obeys an audit or a teacher",
+        "chain": r"'deaf' learns from an audit or a teacher",
     }.items():
         with pytest.raises(InputError, match=sentence):
             pipeline.plan.run(name)

@@ -92,7 +92,7 @@ def test_a_member_without_the_rows_of_an_audit_has_no_nested_models(tmp_path: Pa
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
     with pytest.raises(
         InputError,
-        match="'r2' obeys an audit or a teacher that saw the labels of the folds that a nested model leaves out",
+        match="'r2' learns from an audit or a teacher that saw the labels of the folds that a nested model leaves out",
     ):
         pipeline.plan.pairs("r2")
 

@@ -55,10 +55,11 @@ def test_a_run_that_cannot_answer_is_refused_with_the_command(
     workspace: Workspace, tmp_path: Path
 ) -> None:
     with pytest.raises(
-        CompError, match=r"fold-0 is missing or out of date: `comp train --recipe lexical` makes it"
+        CompError,
+        match=r"fold-0 is missing or out of date: `comp train --recipe lexical` builds it",
     ):
         competition.load("lexical", workspace.root)
-    with pytest.raises(CompError, match=r"tiny is missing: `comp train --recipe t2` makes it anew"):
+    with pytest.raises(CompError, match=r"tiny is missing: `comp train --recipe t2` rebuilds it"):
         competition.load("t2", workspace.root)
     with pytest.raises(InputError, match="say which, such as blend-task1"):
         competition.load("blend", workspace.root)

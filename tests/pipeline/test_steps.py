@@ -257,7 +257,7 @@ def test_recipes_need_what_their_features_read(tmp_path: Path) -> None:
     assert (
         names.index("encoder tiny")
         < names.index("vocabulary")
-        < names.index("char_trigrams")
+        < names.index("char3")
         < names.index("train frozen fold 0")
     )
 
@@ -628,7 +628,7 @@ def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Pa
     workspace = translating(tmp_path / "w", "./models/es-en")
     sentence = refused("train", "--recipe", "wide", "-w", workspace.root)
     assert sentence == (
-        "The translate_with './models/es-en' is no folder: correct `translate_with` in [overrides] or the recipe."
+        "The translate_with './models/es-en' is not a folder: correct `translate_with` in [overrides] or the recipe."
     )
     folder = workspace.models / "es-en"
     folder.mkdir(parents=True)
