@@ -49,6 +49,7 @@ class EnsembleStudy:
     def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
         """Return the tasks whose answers the variant may change."""
         tasks = self.pipeline.tasks_of(variant)
+        # Without a member that has no part in a task, the answers are the same.
         if variant.members != self.recipe.members:
             members_of = self.pipeline.members_of
             return [
@@ -90,6 +91,7 @@ class EnsembleStudy:
         runs = {plan.name: maker.read_run(plan) for plan in everything}
         optimism = read_optimism(self.pipeline.workspace, everything)
 
+        # The best member is chosen among the members, not among the ensembles.
         best = best_runs(scoreboard(maker.examples, members, runs, {}))
         compared = [*members, *whole, *methods]
         first = scoreboard(maker.examples, compared, runs, best, optimism)
