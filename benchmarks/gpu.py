@@ -57,22 +57,22 @@ class RandomPairs:
     attributes: None = None
 
     def lengths(self) -> np.ndarray:
-        """Tokens of each pair."""
+        """Return the tokens of each pair."""
         drawn = np.random.default_rng(0).normal(0.85, 0.3, self.rows) * self.max_length
         return drawn.clip(16, self.max_length).astype(np.int64)
 
     def ids(self, row: int, view: View) -> tuple[np.ndarray, int]:
-        """The tokens of a pair, of which the query has eight."""
+        """Return the tokens of a pair, of which the query has eight."""
         length = self.lengths()[row]
         return np.random.default_rng(row).integers(3, self.vocabulary, length).astype(np.int32), 8
 
     def has_text(self, row: int, view: View) -> bool:
-        """Every product has some."""
+        """Return True: every product has some."""
         return True
 
 
 def work_of(config: XLMRobertaConfig, lengths: np.ndarray) -> float:
-    """Floating-point operations of a forward over texts of these lengths, multiplications and additions apart."""
+    """Return the floating-point operations of a forward over texts of these lengths, additions apart."""
     hidden, inner = config.hidden_size, config.intermediate_size
     per_token = 2 * (4 * hidden * hidden + 2 * hidden * inner)
     return config.num_hidden_layers * float(
@@ -81,7 +81,7 @@ def work_of(config: XLMRobertaConfig, lengths: np.ndarray) -> float:
 
 
 def measured_peak(device: torch.device, size: int) -> float:
-    """Operations per second of bf16 matrix products."""
+    """Return the operations per second of bf16 matrix products."""
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
     best = float("inf")
     for _ in range(20):

@@ -33,7 +33,7 @@ ROUNDS = 5
 ROWS = 256  # 8 optimiser batches of 32
 NAMES = ("brand", "color", "country")
 R_DROP, TABLE = {"r_drop": 0.5}, {"adversary": "fgm-table"}
-IN_FOUR = {"token_budget": 512}  # about four pieces per batch of 32 pairs of up to 64 tokens
+IN_FOUR = {"token_budget": 512}  # about four micro-batches per batch of 32 pairs of up to 64 tokens
 METHODS: dict[str, dict[str, Any]] = {
     "plain (CE)": {},
     "Poly1": {"loss": "poly1"},
@@ -77,8 +77,8 @@ class Variant:
         self.accelerator = make_accelerator()
 
     def train(self) -> float:
-        """Seconds for one epoch."""
-        work = Progress("", 0, None)
+        """Return the seconds of one epoch."""
+        bar = Progress("", 0, None)
         start = time.perf_counter()
         fine_tune(
             self.accelerator,
@@ -86,9 +86,9 @@ class Variant:
             self.recipe,
             self.sample,
             1,
-            work,
+            bar,
             self.log,
-            lambda epoch, model: None,
+            lambda *_: None,
         )
         return time.perf_counter() - start
 

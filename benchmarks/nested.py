@@ -21,6 +21,7 @@ from competition.data.targets import Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
 from competition.noise.audit import audit_labels
+from competition.pipeline.rows import fold_rows
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import bootstrap
@@ -36,13 +37,13 @@ class Control:
     def __init__(self, root: Path) -> None:
         ablation = Ablation.plan(Workspace.open(root), "noise", 1, None, "lexical", nested=True)
         self.pipeline, self.keep = ablation.pipeline, ablation.runs["keep"][0]
-        recipe = self.pipeline.member(self.keep)
+        recipe = self.pipeline.recipes.member(self.keep)
         assert isinstance(recipe, LexicalRecipe)
-        self.recipe, self.maker = recipe, self.pipeline.maker
-        self.fold = self.maker.fold_of_training("five")
-        train = self.maker.examples[self.maker.examples["split"] == "train"]
+        self.recipe, self.tables = recipe, self.pipeline.tables
+        self.fold = self.tables.fold_of_training("five")
+        train = self.tables.examples[self.tables.examples["split"] == "train"]
         self.train, self.graded = train, evaluation.graded_rows(TASK, train)
-        space, plans = self.pipeline.workspace, self.pipeline.pair_plans(self.keep)
+        space, plans = self.pipeline.workspace, self.pipeline.plan.pairs(self.keep)
         self.pairs = {
             plan.held: pd.read_parquet(space.pair(self.keep, plan.held)) for plan in plans
         }
@@ -60,10 +61,10 @@ class Control:
         """The rows that are right after an action, over all folds."""
         held_out = []
         for k in range(5):
-            rows = self.maker._rows(self.recipe, self.pipeline.fold_plan(self.recipe, k))
-            learned, said = self.maker.examples.iloc[rows["train"]], self.taught(k, saw_k)
+            rows = fold_rows(self.tables, self.pipeline.plan.fold(self.recipe, k))
+            learned, said = self.tables.examples.iloc[rows.train], self.taught(k, saw_k)
             flags = audit_labels(
-                [said], self.train, self.fold[self.fold != k], self.pipeline.settings.audit
+                [said], self.train, self.fold[self.fold != k], self.pipeline.plan.settings.audit
             ).flags
             lesson = None
             if action == "drop":
@@ -81,17 +82,17 @@ class Control:
                     )
                 )
             booster = train_lexical(
-                self.recipe, self.maker.lexical_features, learned, str(k), lesson
+                self.recipe, self.tables.lexical_features, learned, str(k), lesson
             )
-            evaluated = self.maker.examples["example_id"].to_numpy()[rows["held_out"]]
-            held_out.append(predict_lexical(booster, self.maker.lexical_features, evaluated))
+            evaluated = self.tables.examples["example_id"].to_numpy()[rows.held_out]
+            held_out.append(predict_lexical(booster, self.tables.lexical_features, evaluated))
         return evaluation.count_outputs(TASK, "classes", pd.concat(held_out), self.graded)
 
 
 def main(root: Path) -> None:
     """Print a line per action, nested and not."""
     control = Control(root)
-    run = control.maker.read_run(control.pipeline.run(control.keep))
+    run = control.tables.read_run(control.pipeline.plan.run(control.keep))
     keep = evaluation.count_outputs(TASK, "classes", run.held_out, control.graded)
     print("| three folds, | row | micro-F1 [95 %] | minus keep |\n|---|---|---|---|")
     for saw_k in (False, True):

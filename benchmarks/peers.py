@@ -44,14 +44,14 @@ TRAINED, PREDICTED = 64, 128  # pairs of a timed round
 
 
 def texts(data: Data, rows: int, separator: str) -> dict[str, list[Any]]:
-    """The pairs as the peer reads them: a query and the product's fields, joined by the separator that ours has."""
+    """Return the pairs as the peer reads them: a query and the product's fields, joined by our separator."""
     examples = data.examples.head(rows)
     products = data.products.set_index(["locale", "product_id"])
     keys = list(zip(examples["locale"], examples["product_id"], strict=True))
-    found = products.loc[keys, list(FIELD_ORDERS["ptbcbd"])].fillna("")
+    fields_of = products.loc[keys, list(FIELD_ORDERS["ptbcbd"])].fillna("")
     product = [
         f" {separator} ".join(clean(text) if text else "" for text in fields)
-        for fields in found.to_numpy()
+        for fields in fields_of.to_numpy()
     ]
     return {"query": [clean(text) for text in examples["query"]], "product": product}
 
@@ -66,12 +66,14 @@ class Peer:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = CrossEncoder(folder, num_labels=4, max_length=recipe.max_length, device=device)
-        self.recipe, self.bf16, self.out = recipe, bf16, out
+        self.recipe = recipe
+        self.bf16 = bf16
+        self.out = out
         self.texts = texts(data, max(TRAINED, PREDICTED), str(self.model.tokenizer.sep_token))
         self.label = sample.target.astype(int).tolist()
 
     def train(self) -> None:
-        """One epoch."""
+        """Train one epoch."""
         from datasets import Dataset
         from sentence_transformers.cross_encoder import (
             CrossEncoderTrainer,
@@ -80,9 +82,8 @@ class Peer:
         from sentence_transformers.cross_encoder.losses import CrossEntropyLoss
         from transformers import PrinterCallback
 
-        rows = {name: values[:TRAINED] for name, values in self.texts.items()} | {
-            "label": self.label[:TRAINED]
-        }
+        rows = {name: values[:TRAINED] for name, values in self.texts.items()}
+        rows["label"] = self.label[:TRAINED]
         keys = CrossEncoderTrainingArguments(
             str(self.out), num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=1e-5, bf16=self.bf16,
             report_to="none", save_strategy="no", logging_strategy="no", disable_tqdm=True,
@@ -92,10 +93,11 @@ class Peer:
         trainer = CrossEncoderTrainer(self.model, keys, Dataset.from_dict(rows), loss=loss)
         trainer.remove_callback(PrinterCallback)  # its lines have no place in a table
         trainer.train()
-        AcceleratorState._reset_state()  # holds the peer's precision, which ours would be refused for
+        # It holds the peer's precision, which ours would be refused for.
+        AcceleratorState._reset_state()
 
     def predict(self) -> np.ndarray:
-        """Logits of all pairs."""
+        """Return the logits of all pairs."""
         pairs = list(
             zip(self.texts["query"][:PREDICTED], self.texts["product"][:PREDICTED], strict=True)
         )
@@ -106,17 +108,18 @@ class Peer:
 Works = dict[tuple[str, str], Callable[[], object]]  # by who and precision
 
 
-def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> dict[str, Works]:
-    """Stage -> what is timed."""
+def works(options: argparse.Namespace, data: Data, precision: str, out: Path) -> dict[str, Works]:
+    """Return what is timed of each stage."""
     shape = {
-        "max_length": asked.length or 128,
+        "max_length": options.length or 128,
         "batch_size": BATCH,
         "epochs": 1,
         "learning_rate": 1e-5,
     }
     recipe = EncoderRecipe(name="x", precision=precision, **shape)
     padded = recipe.model_copy(update={"lean": False})
-    sample, every = data.sample(recipe, TRAINED), data.sample(recipe, PREDICTED)
+    sample = data.sample(recipe, TRAINED)
+    every = data.sample(recipe, PREDICTED)
     peer = Peer(str(data.sources.encoder), recipe, data, every, precision == "bf16", out)
     model, slower = (RelevanceModel.make(each, data.sources, seed=1) for each in (recipe, padded))
     log = out / "log.jsonl"
@@ -144,16 +147,19 @@ def works(asked: argparse.Namespace, data: Data, precision: str, out: Path) -> d
 
 def main() -> None:
     """Time both and print a table."""
-    asked = arguments(__doc__ or "")
+    options = arguments(__doc__ or "")
     logging.disable(logging.WARNING)
     print(machine())
-    with opened(asked.encoder, asked.workspace) as data, tempfile.TemporaryDirectory() as folder:
-        each = [works(asked, data, precision, Path(folder)) for precision in precisions()]
+    with (
+        opened(options.encoder, options.workspace) as data,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        each = [works(options, data, precision, Path(folder)) for precision in precisions()]
         print("| stage | who | precision | ms per pair | times as fast as the peer | as in fp32 |")
         print("|---|---|---|---|---|---|")
         for stage, rows in (("training", TRAINED), ("prediction", PREDICTED)):
             times = alternate(
-                {way: work for one in each for way, work in one[stage].items()}, asked.rounds
+                {way: work for one in each for way, work in one[stage].items()}, options.rounds
             )
             for (who, precision), seconds in times.items():
                 cells = [stage, who, precision, f"{1e3 * median(seconds) / rows:.1f}"]
@@ -162,9 +168,9 @@ def main() -> None:
                     for other in ((PEER, precision), (who, "fp32"))
                 ]
                 print("| " + " | ".join(cells) + " |", flush=True)
-        recipe = EncoderRecipe(name="x", max_length=asked.length or 128)
+        recipe = EncoderRecipe(name="x", max_length=options.length or 128)
         print(
-            f"{describe(data.sample(recipe, PREDICTED))}; batches of {BATCH}; medians of {asked.rounds} rounds"
+            f"{describe(data.sample(recipe, PREDICTED))}; batches of {BATCH}; medians of {options.rounds} rounds"
         )
 
 

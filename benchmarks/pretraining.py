@@ -71,7 +71,7 @@ def main(encoder: Path, folder: Path) -> None:
         chosen = np.arange(RECIPE.batch_size) + step * RECIPE.batch_size
         for task in made.tasks:
             began = time.perf_counter()
-            run.count(task, chosen % made.blocks, step)
+            run.add_task(task, chosen % made.blocks, step)
             if step >= 2:  # the first rounds warm up, and fill the queue
                 seconds[task].append(time.perf_counter() - began)
                 making[task].append(made.seconds)

@@ -30,11 +30,15 @@ class Reference:
     def __init__(
         self, model: RelevanceModel, recipe: EncoderRecipe, sample: Sample, device: torch.device
     ) -> None:
-        self.model, self.recipe, self.sample, self.device = model.to(device), recipe, sample, device
+        self.model = model.to(device)
+        self.recipe = recipe
+        self.sample = sample
+        self.device = device
 
     def train(self) -> list[float]:
-        """Train for the recipe's epochs; the loss of each step."""
-        count, recipe = len(self.sample.rows), self.recipe
+        """Train for the recipe's epochs; return the loss of each step."""
+        count = len(self.sample.rows)
+        recipe = self.recipe
         steps = recipe.epochs * -(-count // recipe.batch_size)
         optimizer = self._optimizer()
         scheduler = LambdaLR(optimizer, lambda step: schedule(step, steps, recipe.warmup))
@@ -43,10 +47,11 @@ class Reference:
             if recipe.ema
             else {}
         )
+
         self.model.train()
         losses: list[float] = []
         for number, rows in enumerate(self._batches(count), start=1):
-            losses.append(self._count(rows))
+            losses.append(self._add_gradient(rows))
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip_norm)
             optimizer.step()
             scheduler.step()
@@ -69,22 +74,23 @@ class Reference:
         others = {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0}
         return AdamW([decayed, others], lr=self.recipe.learning_rate, foreach=False)
 
-    def _count(self, rows: Rows) -> float:
-        """Add the gradient of a batch; its loss."""
-        inputs, target = (
-            self._inputs(rows),
-            torch.from_numpy(self.sample.target[rows]).long().to(self.device),
-        )
-        logits = self.model(inputs)
+    def _add_gradient(self, rows: Rows) -> float:
+        """Add the gradient of a batch; return its loss."""
+        target = torch.from_numpy(self.sample.target[rows]).long().to(self.device)
+        inputs = self._inputs(rows)
+        logits = self.model(inputs)  # (batch, 4)
         loss = functional.cross_entropy(logits, target)
         if self.recipe.adversary == "none":
             loss.backward()
             return loss.item()
+
+        # The attack moves the whole table, for one pass.
         (loss / 3).backward(retain_graph=True)
         table = self.model.token_table
         kept, gradient = table.data.clone(), table.grad
         assert gradient is not None
         table.data.add_(self.recipe.epsilon * gradient / gradient.norm())
+
         other = self.model(inputs)
         adversarial = functional.cross_entropy(other, target)
         (adversarial / 3).backward(retain_graph=True)
@@ -94,24 +100,23 @@ class Reference:
         return (loss + adversarial + divergence).item() / 3
 
     def _inputs(self, rows: Rows) -> Inputs:
-        """A batch padded to the longest length that the recipe allows."""
-        pairs, width = self.sample.pairs, self.recipe.max_length
+        """Return a batch padded to the longest length that the recipe allows."""
+        pairs = self.sample.pairs
+        width = self.recipe.max_length
         ids = np.full((len(rows), width), pairs.special.padding, np.int64)
         mask, types = np.zeros_like(ids), np.zeros_like(ids)
         for i, row in enumerate(self.sample.rows[rows]):
             tokens, first = pairs.ids(int(row), pairs.views[0])
-            ids[i, : len(tokens)], mask[i, : len(tokens)], types[i, first : len(tokens)] = (
-                tokens,
-                1,
-                1,
-            )
+            ids[i, : len(tokens)] = tokens
+            mask[i, : len(tokens)] = 1
+            types[i, first : len(tokens)] = 1
         present = np.ones((len(rows), 1), bool)
         arrays = (ids, mask, types, present, np.flatnonzero(mask))
         return Inputs(*(torch.from_numpy(array).to(self.device) for array in arrays), None)
 
 
 def _divergence(logits: Tensor, other: Tensor) -> Tensor:
-    """The mean over rows of half the sum of the two divergences."""
+    """Return the mean over rows of half the sum of the two divergences."""
     log_p, log_q = logits.log_softmax(1), other.log_softmax(1)
     one = functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
     return (one + functional.kl_div(log_p, log_q, reduction="batchmean", log_target=True)) / 2

@@ -35,7 +35,7 @@ Way = TypeVar("Way")  # the name of what is timed
 
 
 def arguments(about: str) -> argparse.Namespace:
-    """What the benchmarks take: an encoder's folder and a workspace with imported data."""
+    """Read what the benchmarks take: an encoder's folder and a workspace with imported data."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--encoder", help="a local folder; without it, the offline encoder")
     parser.add_argument(
@@ -56,7 +56,7 @@ class Data:
     sources: Sources
 
     def sample(self, recipe: EncoderRecipe, rows: int) -> Sample:
-        """The first rows as a recipe reads them."""
+        """Return the first rows as a recipe reads them."""
         examples = self.examples.head(rows)
         pairs = Corpus.make(recipe, self.sources, examples, self.products).pairs
         return Sample(
@@ -77,7 +77,7 @@ def write_encoder(folder: Path, source: str | None, products: pd.DataFrame) -> N
 
 @contextmanager
 def opened(encoder: str | None, workspace: Path | None) -> Iterator[Data]:
-    """The data of a workspace or of the built-in catalogue, and an encoder that lasts as long as the context."""
+    """Open the data of a workspace or of the built-in catalogue, and an encoder that lasts as long as the context."""
     if workspace is None:
         examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
     else:
@@ -94,7 +94,7 @@ def opened(encoder: str | None, workspace: Path | None) -> Iterator[Data]:
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """The model with every dropout at 0."""
+    """Return the model with every dropout at 0."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -102,47 +102,38 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 class Watched(BatchGradients):
-    """A step that keeps its losses on the device."""
+    """Gradients that keep their losses on the device."""
 
-    def __init__(self, *what: Any) -> None:
-        """The arguments are those of `Step`."""
-        super().__init__(*what)
+    def __init__(self, *arguments: Any) -> None:
+        """See `BatchGradients`."""
+        super().__init__(*arguments)
         self.losses: list[Tensor] = []
 
-    def backward(self, chosen: Rows, step: int) -> Tensor:
-        """See `Step`."""
-        self.losses.append(super().backward(chosen, step))
+    def compute(self, batch: Rows, step: int) -> Tensor:
+        """See `BatchGradients`."""
+        self.losses.append(super().compute(batch, step))
         return self.losses[-1]
 
 
 def train_ours(
     recipe: EncoderRecipe, model: RelevanceModel, sample: Sample, log: Path
 ) -> list[float]:
-    """Train `model` by the real loop; the loss of each step."""
+    """Train `model` by the real loop; return the loss of each step."""
     accelerator = make_accelerator(precision=recipe.precision)
     watched: list[Watched] = []
 
     def gradients(wrapped: nn.Module) -> Watched:
-        watched.append(Watched(accelerator, wrapped, model, recipe, sample, 1))
+        watched.append(Watched(accelerator, wrapped, recipe, sample, 1))
         return watched[-1]
 
-    work = Progress("", 0, None)
     fit(
-        accelerator,
-        model,
-        recipe,
-        len(sample.rows),
-        gradients,
-        1,
-        work,
-        Log(log),
-        lambda epoch, model: None,
-    )
+        accelerator, model, recipe, len(sample.rows), gradients, 1, Progress("", 0, None), Log(log), lambda *_: None,
+    )  # fmt: skip
     return torch.stack(watched[0].losses).tolist()
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long `work` takes, on a GPU until it is done there."""
+    """Return how long `work` takes, on a GPU until it is done there."""
     start = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -151,7 +142,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def alternate(works: Mapping[Way, Callable[[], object]], rounds: int) -> dict[Way, list[float]]:
-    """Seconds of each, round by round; a first round of all warms up."""
+    """Return the seconds of each, round by round; a first round of all warms up."""
     times: dict[Way, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
@@ -162,17 +153,17 @@ def alternate(works: Mapping[Way, Callable[[], object]], rounds: int) -> dict[Wa
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """How many times as fast: the median over rounds of the ratio within one."""
+    """Return how many times as fast it is: the median over rounds of the ratio within one."""
     return median(a / b for a, b in zip(slow, fast, strict=True))
 
 
 def precisions() -> tuple[str, ...]:
-    """Those that the device has instructions for."""
+    """Return the precisions that the device has instructions for."""
     return ("fp32", "bf16") if computes_in_bf16("fast") else ("fp32",)
 
 
 def machine() -> str:
-    """One line for the head of a table."""
+    """Return one line for the head of a table."""
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
     return (
         f"{os.cpu_count()} CPUs, {torch.get_num_threads()} threads{gpu}; torch {torch.__version__}"
@@ -180,7 +171,7 @@ def machine() -> str:
 
 
 def describe(sample: Sample) -> str:
-    """What is trained on."""
+    """Return what is trained on, in words."""
     lengths = sample.pairs.lengths()[sample.rows]
     return (
         f"{len(lengths):,} pairs of {lengths.mean():.0f} tokens on average, at most {lengths.max()}"

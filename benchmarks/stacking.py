@@ -19,8 +19,8 @@ import pandas as pd
 from benchmarks.growth import ONE, exponent, measured, peak
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import Member, output_values
-from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.members import Member, MemberOutputs, output_values
+from competition.models.ensemble.meta_features import tree_features
 from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
 
 SIZES = (100_000, 300_000, 1_000_000)

@@ -30,11 +30,17 @@ from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
 from competition.data.token_store import StoredSequences
 from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
-from competition.models.ensemble.members import output_values
-from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.members import MemberOutputs, output_values
+from competition.models.ensemble.meta_features import tree_features
 from competition.noise.audit import audit_labels
-from competition.pipeline.build_inputs import Materials
-from competition.pipeline.inputs import folds_inputs
+from competition.pipeline.artifacts import folds_fingerprint
+from competition.pipeline.build_inputs import (
+    build_folds,
+    build_vocabulary,
+    encoder_tokens,
+    product_grams,
+)
+from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
 from competition.scoring.tasks import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
 
@@ -157,30 +163,30 @@ def bring(root: Path, rows: int) -> None:
 
 def folds(root: Path, rows: int) -> None:
     """Both schemes."""
-    made = Materials(Workspace(root))
+    tables = Tables(Workspace(root))
     for scheme in SCHEMES:
-        made.folds(scheme, folds_inputs(made.card, scheme))
+        build_folds(tables, scheme, folds_fingerprint(tables.card, scheme))
 
 
 def tokenizer(root: Path, rows: int) -> None:
     """The offline encoder's, which is trained on a bounded number of products."""
-    made, folder = Materials(Workspace(root)), Workspace(root).encoder("tiny")
-    train_tokenizer(store.training_products(made.examples, made.products)).save_pretrained(folder)
+    tables, folder = Tables(Workspace(root)), Workspace(root).encoder("tiny")
+    train_tokenizer(tables.training_products).save_pretrained(folder)
 
 
 def tokens(root: Path, rows: int) -> None:
     """The token ids of all texts, by all cores."""
-    Materials(Workspace(root)).tokens(Workspace(root).encoder("tiny"))
+    encoder_tokens(Tables(Workspace(root)), Workspace(root).encoder("tiny"))
 
 
 def again(root: Path, rows: int) -> None:
     """The pairs of a second recipe, which is to find all of them."""
-    made, folder = Materials(Workspace(root)), Workspace(root).encoder("tiny")
-    stored = StoredSequences(made.tokens(folder))
+    tables, folder = Tables(Workspace(root)), Workspace(root).encoder("tiny")
+    stored = StoredSequences(encoder_tokens(tables, folder))
     pairs = Pairs.make(
         _Refusing(folder),
-        made.examples,
-        made.products,
+        tables.examples,
+        tables.products,
         views("cross-encoder", "ptdbbc"),
         256,
         stored=stored,
@@ -190,12 +196,12 @@ def again(root: Path, rows: int) -> None:
 
 def vocabulary(root: Path, rows: int) -> None:
     """Brands, colors and 3-grams."""
-    Materials(Workspace(root)).vocabulary("bench")
+    build_vocabulary(Tables(Workspace(root)), "bench")
 
 
 def grams(root: Path, rows: int) -> None:
     """The ids of the 3-grams of all products."""
-    Materials(Workspace(root)).grams(Workspace(root).vocabulary)
+    product_grams(Tables(Workspace(root)), Workspace(root).vocabulary)
 
 
 def metrics(root: Path, rows: int) -> None:

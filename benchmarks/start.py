@@ -8,8 +8,9 @@ and the probability of `exact` deviate over rows, before the first step and behi
 """
 
 import argparse
+import os
 import tempfile
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.nn import functional
 from benchmarks.loop import Rows
 from benchmarks.rounds import machine, write_encoder
 from competition.config.recipe import EncoderRecipe
-from competition.core.console import console
+from competition.core.console import Progress, console
 from competition.data.pairs import Pairs
 from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.models.encoder.paths import Sources
@@ -29,8 +30,7 @@ from competition.scoring.tasks import LABELS, label_codes
 from competition.training.batches import collate
 from competition.training.corpus import Corpus
 from competition.training.gradients import BatchGradients, Sample
-from competition.training.loop import make_accelerator
-from competition.training.optimizer import TrainingState
+from competition.training.loop import Log, fit, make_accelerator
 
 SEED = 3
 WAYS: dict[str, dict[str, Any]] = {
@@ -66,6 +66,24 @@ def apart(
     return cosine, float(features.std(0).mean()), float(exact.std())
 
 
+class _Enough(Exception):
+    """The first steps are done."""
+
+
+class _FirstSteps(Progress):
+    """Ends a training after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__("", 0, None)
+        self._left = steps
+
+    def advance(self, units: int) -> None:
+        """Count a step; raise _Enough at the last."""
+        self._left -= 1
+        if not self._left:
+            raise _Enough
+
+
 def follow(
     rows: Rows, encoder: Path, recipe: EncoderRecipe, steps: int
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -82,11 +100,11 @@ def follow(
     before = apart(model, pairs, probe, recipe)
 
     def gradients(wrapped: nn.Module) -> BatchGradients:
-        return BatchGradients(accelerator, wrapped, model, recipe, sample, SEED)
+        return BatchGradients(accelerator, wrapped, recipe, sample, SEED)
 
-    loop = TrainingState(accelerator, model, recipe, len(train), gradients, SEED, recipe.name)
-    for _ in islice(loop.epoch(), steps):
-        pass
+    bar, log = _FirstSteps(steps), Log(Path(os.devnull))
+    with suppress(_Enough):
+        fit(accelerator, model, recipe, len(train), gradients, SEED, bar, log, lambda *_: None)
     return before, apart(model, pairs, probe, recipe)
 
 

@@ -35,8 +35,11 @@ METHODS = {"plain": {}, "EMA, FGM, R-Drop": {"ema": 0.999, "adversary": "fgm-tab
 
 def main() -> None:
     """Check, time, and print a table."""
-    asked = arguments(__doc__ or "")
-    with opened(asked.encoder, asked.workspace) as data, tempfile.TemporaryDirectory() as folder:
+    options = arguments(__doc__ or "")
+    with (
+        opened(options.encoder, options.workspace) as data,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         log = Path(folder) / "log.jsonl"
         print(machine())
         print(
@@ -46,45 +49,45 @@ def main() -> None:
         print("|---|---|---|---|---|---|---|")
         for name, keys in METHODS.items():
             shape = {
-                "max_length": asked.length or 256,
+                "max_length": options.length or 256,
                 "batch_size": BATCH,
                 "epochs": 1,
                 "learning_rate": 1e-5,
             }
             recipe = EncoderRecipe(name="x", precision="fp32", **shape, **keys)
             padded = recipe.model_copy(update={"lean": False})
-            checked, sample = (
-                data.sample(recipe, CHECKED * BATCH),
-                data.sample(recipe, STEPS * BATCH),
-            )
+            checked = data.sample(recipe, CHECKED * BATCH)
+            sample = data.sample(recipe, STEPS * BATCH)
 
             def model(recipe: EncoderRecipe) -> RelevanceModel:
                 return RelevanceModel.make(recipe, data.sources, seed=1)  # noqa: B023
 
+            # Both must train alike before their times can be compared.
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             losses = Reference(without_dropout(model(padded)), padded, checked, device).train()
-            found = [
+            ours_and_padded = [
                 train_ours(each, without_dropout(model(each)), checked, log)
                 for each in (recipe, padded)
             ]
-            apart = max(abs(a - b) for mine in found for a, b in zip(losses, mine, strict=True))
+            apart = max(
+                abs(a - b) for mine in ours_and_padded for a, b in zip(losses, mine, strict=True)
+            )
             if apart > TOLERANCE:
                 raise SystemExit(f"{name}: the losses differ by {apart:.2g}, more than {TOLERANCE}")
-            reference, ours, slower = (
-                Reference(model(padded), padded, sample, device),
-                model(recipe),
-                model(padded),
-            )
+
+            reference = Reference(model(padded), padded, sample, device)
+            ours = model(recipe)
+            slower = model(padded)
             works = {
                 "reference": reference.train,
                 "ours": lambda: train_ours(recipe, ours, sample, log),  # noqa: B023
                 "padded": lambda: train_ours(padded, slower, sample, log),  # noqa: B023
             }
-            times = alternate(works, asked.rounds)
+            times = alternate(works, options.rounds)
             cells = [f"{1e3 * median(seconds) / (STEPS * BATCH):.1f}" for seconds in times.values()]
             cells += [f"{ratio(times['reference'], times[way]):.2f}" for way in ("ours", "padded")]
             print("| " + " | ".join([name, *cells, f"{apart:.1g}"]) + " |", flush=True)
-        print(f"{describe(sample)}; batches of {BATCH}; medians of {asked.rounds} rounds")
+        print(f"{describe(sample)}; batches of {BATCH}; medians of {options.rounds} rounds")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from benchmarks.step import METHODS, TOLERANCE
 from competition.models.encoder.model import RelevanceModel
 from competition.scoring.tasks import label_codes
 from competition.training.gradients import Sample
-from tests.training.conftest import Bench, bench, recipe
+from tests.training.conftest import Bench, bench, make_recipe
 
 __all__ = ["bench"]  # the fixture
 
@@ -26,7 +26,7 @@ __all__ = ["bench"]  # the fixture
 def test_the_reference_loop_has_our_losses(
     method: str, lean: bool, bench: Bench, tmp_path: Path
 ) -> None:  # noqa: F811
-    asked = recipe(
+    asked = make_recipe(
         features=(),
         batch_size=8,
         epochs=2,
@@ -63,7 +63,7 @@ def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench:
     assert len(rows.train) == 40 and not set(unseen["query_id"]) & set(
         rows.examples["query_id"].iloc[rows.train]
     )
-    asked = recipe(
+    asked = make_recipe(
         features=(), pooling="mean", max_length=32, epochs=1, batch_size=10, learning_rate=1e-3
     )
     few = replace(rows, answered=rows.answered[:30])
@@ -79,7 +79,7 @@ def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench:
 
 def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: Bench) -> None:  # noqa: F811
     rows = Rows.of(None, 40)
-    asked = recipe(
+    asked = make_recipe(
         features=(),
         pooling="mean",
         max_length=24,

@@ -32,7 +32,7 @@ from competition.data.pairs import SpecialTokens
 from competition.data.tokenizer import tokenise
 from competition.models.encoder.encoder import SPECIAL_TOKENS, load_encoder, load_tokenizer
 from competition.models.encoder.pooling import encoder_pooling
-from competition.pipeline.inputs import MINI_FOLDER
+from competition.pipeline.artifacts import MINI_FOLDER
 from competition.pipeline.steps import Pipeline
 from tests.conftest import QUICK, make_workspace
 
@@ -334,19 +334,21 @@ def test_its_name_means_the_shipped_folder_whatever_a_workspace_has(tmp_path: Pa
     workspace = make_workspace(tmp_path / "w", settings=QUICK.replace('"tiny"', '"mini"'))
     (workspace.root / "mini").mkdir()
     pipeline = Pipeline(workspace)
-    assert pipeline.encoder_source("mini") == str(MINI_FOLDER)
-    assert pipeline.encoder_source("./mini") == str(workspace.root / "mini")
-    assert pipeline.encoder_folder("mini") != pipeline.encoder_folder("./mini")
-    assert pipeline.encoder_inputs("mini") != pipeline.encoder_inputs("./mini")
+    assert pipeline.artifacts.encoder_source("mini") == str(MINI_FOLDER)
+    assert pipeline.artifacts.encoder_source("./mini") == str(workspace.root / "mini")
+    assert pipeline.artifacts.encoder_folder("mini") != pipeline.artifacts.encoder_folder("./mini")
+    assert pipeline.artifacts.encoder_fingerprint("mini") != pipeline.artifacts.encoder_fingerprint(
+        "./mini"
+    )
     assert not list(_check_encoders(pipeline))  # nothing would be downloaded
-    recipe = pipeline.member("c1")
+    recipe = pipeline.recipes.member("c1")
     assert isinstance(recipe, EncoderRecipe) and recipe.encoder == "mini"
 
-    (step,) = pipeline.encoder_steps("mini")
-    step.make()
+    (step,) = pipeline.inputs.encoder("mini")
+    step.build()
     made, shipped = (
         load_file(folder / "model.safetensors")
-        for folder in (pipeline.encoder_folder("mini"), MINI_FOLDER)
+        for folder in (pipeline.artifacts.encoder_folder("mini"), MINI_FOLDER)
     )
     assert {weight.dtype for weight in made.values()} == {torch.float32}
     assert all(weight.float().equal(made[name]) for name, weight in shipped.items())
@@ -357,6 +359,6 @@ def test_a_recipe_that_pre_trains_cannot_have_its_name(tmp_path: Path) -> None:
     (workspace.root / "recipes").mkdir(exist_ok=True)
     (workspace.root / "recipes" / "mini.toml").write_text('model = "pretraining"\n')
     pipeline = Pipeline(workspace)
-    assert pipeline.pretrained("mini") is None
+    assert pipeline.recipes.pretrained("mini") is None
     with pytest.raises(InputError, match="'mini' is an offline encoder's name"):
-        pipeline.pretraining("mini")
+        pipeline.recipes.pretraining("mini")

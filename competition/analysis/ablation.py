@@ -26,8 +26,9 @@ from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs, read_losses
 from competition.noise.actions import dropped_ids
-from competition.pipeline.execute import Step
-from competition.pipeline.plan import Planner
+from competition.pipeline.execute import Step, in_order
+from competition.pipeline.plan import Plan
+from competition.pipeline.recipes import Recipes
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import Counts
@@ -88,14 +89,14 @@ class Ablation:
         if name not in ABLATION_TABLES:
             raise unknown_name("table", name, ABLATION_TABLES)
         table = ABLATION_TABLES[name]
-        planner = Planner(workspace)
-        base = _base(planner, name, recipe or table.recipe)
+        known = Plan.open(workspace).recipes
+        base = _base(known, name, recipe or table.recipe)
         if nested and not table.labels:
             raise InputError(
                 f"The table {name!r} learns from no other run, so there is nothing to nest."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
-        start = planner.pretraining("pretrained") if pretrains else None
+        start = known.pretraining("pretrained") if pretrains else None
 
         recipes: dict[str, AnyRecipe] = {}
         runs: dict[str, list[str]] = {row.name: [] for row in table.rows}
@@ -112,7 +113,7 @@ class Ablation:
                 runs[row.name].append(member.name)
 
         ablation = cls(name, Pipeline(workspace, recipes), base.name, runs, fold, nested)
-        examples = ablation.pipeline.maker.examples
+        examples = ablation.pipeline.tables.examples
         task = table.tasks[0]
         if evaluation.graded_rows(TASKS[task], examples[examples["split"] == "train"]).empty:
             raise InputError(
@@ -124,7 +125,7 @@ class Ablation:
         """Return what the table needs, in order."""
         own = [run for runs in self.runs.values() for run in runs]
         steps: list[Step] = []
-        for name in self.pipeline.order(own):
+        for name in self.pipeline.recipes.order(own):
             # A row is scored out-of-fold only, so new test rows need no new predictions; a run that
             # others learn from is complete, test rows included.
             if name in own and name not in self._sources:
@@ -132,7 +133,7 @@ class Ablation:
             else:
                 steps += self.pipeline.run_steps(name)
         steps += [self.pipeline.noise_step(run) for run in self._sources]
-        return list({step.name: step for step in steps}.values())
+        return in_order(steps)
 
     @property
     def _sources(self) -> list[str]:
@@ -212,33 +213,37 @@ class Ablation:
 
     def _kept_rows(self, rows: pd.DataFrame, source: str) -> pd.DataFrame:
         """Return graded rows without those that the audit of a run would drop."""
-        flags = self.pipeline.maker.flags(self.pipeline.audit(source))
+        flags = self.pipeline.tables.flags(self.pipeline.plan.audit(source))
         return rows[~rows["example_id"].isin(dropped_ids(flags))]
 
     def _title_losses(self, run: str) -> Array:
         """Return the losses of the held-out titles by the encoder that a run starts from."""
-        recipe = self.pipeline.recipe(run)
+        recipe = self.pipeline.recipes.run(run)
         assert isinstance(recipe, EncoderRecipe)  # as `plan` makes them
-        folder = self.pipeline.encoder_folder(recipe.encoder)
+        folder = self.pipeline.artifacts.encoder_folder(recipe.encoder)
         best = best_epoch(read_epochs(folder))
         assert best is not None  # an encoder has one epoch or more
-        return read_losses(folder, self.pipeline.encoder_inputs(recipe.encoder), best.number)
+        return read_losses(
+            folder, self.pipeline.artifacts.encoder_fingerprint(recipe.encoder), best.number
+        )
 
     def _graded_rows(self, task: Task) -> pd.DataFrame:
         """Return the graded rows that are held out in the folds of the table."""
-        examples = self.pipeline.maker.examples
+        examples = self.pipeline.tables.examples
         any_run = next(iter(self.runs.values()))[0]
         held_out = examples["example_id"].isin(self._outputs(any_run)["example_id"])
         return evaluation.graded_rows(task, examples[held_out])
 
     def _outputs(self, run: str) -> pd.DataFrame:
         """Return the held-out outputs of a run in the folds of the table."""
-        plan, space = self.pipeline.run(run), self.pipeline.workspace
+        plan, space = self.pipeline.plan.run(run), self.pipeline.workspace
         folds = plan.folds if self.fold is None else [self.fold]
         return pd.concat([read_table(space.oof_fold(run, k), plan.parts[k][0]) for k in folds])
 
     def _count(self, run: str, task: Task, rows: pd.DataFrame) -> Counts:
-        return evaluation.count_outputs(task, self.pipeline.run(run).kind, self._outputs(run), rows)
+        return evaluation.count_outputs(
+            task, self.pipeline.plan.run(run).kind, self._outputs(run), rows
+        )
 
     def write(
         self, tables: dict[str, list[PairedRow]], flattered: dict[str, list[FlawedRow]]
@@ -312,9 +317,9 @@ def _pretraining(
     return PretrainingRecipe(**(start.model_dump() | changes | identity))
 
 
-def _base(planner: Planner, name: str, recipe: str) -> MemberRecipe:
+def _base(recipes: Recipes, name: str, recipe: str) -> MemberRecipe:
     """Return the recipe that the rows of a table differ from; raises InputError unless it answers the first task."""
-    table, base = ABLATION_TABLES[name], planner.recipe(recipe)
+    table, base = ABLATION_TABLES[name], recipes.run(recipe)
     models = EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe
     if not isinstance(base, models) or KINDS[base.kind].primary != table.tasks[0]:
         model = "a model" if table.labels else "an encoder"

@@ -25,8 +25,8 @@ from competition.core.json_files import read_manifest
 from competition.data import folds
 from competition.data.store import product_rows
 from competition.models.encoder.paths import Sources
-from competition.pipeline.build_runs import sides
-from competition.pipeline.inputs import TINY
+from competition.pipeline.recipes import TINY
+from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 from competition.scoring.tasks import numeric_target
 
@@ -90,9 +90,9 @@ def estimate_cost(
     Raises:
         InputError: the encoder would have to be downloaded first.
     """
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     fold_of_row = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
-    kept = 1 - pipeline.settings.noise_fraction if recipe.drop_noise_from else 1.0
+    kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
     row_counts = {}
     for number in numbers:
@@ -151,7 +151,7 @@ def benchmark_steps(
     examples, products = _sample(pipeline, recipe)
     sources = _sources(pipeline, recipe, folder, products)
     rows = np.arange(len(examples))
-    unknown_rows = len(pipeline.maker.examples) - len(examples)
+    unknown_rows = len(pipeline.tables.examples) - len(examples)
 
     start = time.monotonic()
     corpus = Corpus.make(recipe, sources, examples, products)
@@ -219,8 +219,8 @@ class _Stopwatch(Progress):
 
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the labelled training rows of random queries, and their products."""
-    examples = pipeline.maker.examples
-    products = pipeline.maker.products
+    examples = pipeline.tables.examples
+    products = pipeline.tables.products
     has_target = ~np.isnan(numeric_target(recipe.kind, examples))
     train = examples[(examples["split"] == "train") & has_target]
 
@@ -239,7 +239,7 @@ def _sources(
     """Return what the recipe starts from, with stand-ins for what does not exist yet."""
     from competition.data.vocabulary import Vocabulary
 
-    vocabulary = pipeline.sources(recipe).vocabulary
+    vocabulary = pipeline.artifacts.sources(recipe).vocabulary
     if vocabulary is not None and read_manifest(vocabulary) is None:
         vocabulary = folder / "vocabulary"
         Vocabulary.make(products).save(vocabulary, "benchmark")
@@ -250,17 +250,17 @@ def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFr
     """Return the folder of an encoder, or of a stand-in of the same size."""
     from competition.models.encoder.encoder import fetch, make_tiny
 
-    made = pipeline.encoder_folder(encoder)
+    made = pipeline.artifacts.encoder_folder(encoder)
     if read_manifest(made) is not None:
         return made
 
     # A pre-training has the size of what it starts from.
-    pretraining = pipeline.pretrained(encoder)
+    pretraining = pipeline.recipes.pretrained(encoder)
     if pretraining is not None:
         return _encoder(pipeline, pretraining.encoder, folder, products)
 
     stand_in = folder / "encoder"
-    source = pipeline.encoder_source(encoder)
+    source = pipeline.artifacts.encoder_source(encoder)
     if source == TINY:
         make_tiny(stand_in, products, 0, "benchmark")
     elif Path(source).is_dir():

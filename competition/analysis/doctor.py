@@ -20,7 +20,7 @@ from competition.models.encoder.folders import check_folder
 from competition.noise.audit import missing_label
 from competition.noise.report import caveat
 from competition.pipeline.cleanup import stale_checkpoints
-from competition.pipeline.inputs import TINY
+from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import label_codes
@@ -72,7 +72,7 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
     yield _check_disk(pipeline, steps)
     yield from _check_encoders(pipeline)
     yield from _check_audits(pipeline)
-    for plan in pipeline.runs():
+    for plan in pipeline.plan.runs():
         yield _check_run(pipeline, plan, steps)
 
     left = [name for name, state in steps.items() if state != "done"]
@@ -122,10 +122,10 @@ def _check_checkpoints(workspace: Workspace) -> Iterator[Check]:
 
 def _check_rows(pipeline: Pipeline) -> Iterator[Check]:
     """Yield whether the tables can be read, and whether the folds do not leak."""
-    card = pipeline.card
+    card = pipeline.plan.card
     try:
-        examples = pipeline.maker.examples
-        products = pipeline.maker.products
+        examples = pipeline.tables.examples
+        products = pipeline.tables.products
     except CompError as error:
         yield Check("data", "stop", str(error), _IMPORT)
         return
@@ -137,22 +137,22 @@ def _check_rows(pipeline: Pipeline) -> Iterator[Check]:
         message = f"{missing:,} rows have no product in the catalogue: they have empty text"
         yield Check("products", "look", message)
 
-    for scheme in sorted({plan.scheme for plan in pipeline.runs()}):
+    for scheme in sorted({plan.scheme for plan in pipeline.plan.runs()}):
         yield _check_folds(pipeline, scheme)
 
 
 def _check_folds(pipeline: Pipeline, scheme: str) -> Check:
     """Return whether the folds of a scheme do not leak, or, before they are made, whether they can be made."""
     name = f"folds {scheme}"
-    if pipeline.folds_step(scheme).state != "done":
+    if pipeline.inputs.folds(scheme).state != "done":
         try:
-            make_folds(pipeline.maker.examples, scheme)
+            make_folds(pipeline.tables.examples, scheme)
         except InputError as error:
             return Check(name, "stop", str(error), _IMPORT)
         return Check(name, "well", "there are queries for each of them")
 
     try:
-        pipeline.maker.fold_of_rows(scheme)
+        pipeline.tables.fold_of_rows(scheme)
     except CompError as error:
         file = shell_quoted(pipeline.workspace.folds(scheme))
         return Check(name, "stop", str(error), f"rm {file}; comp folds")
@@ -161,14 +161,14 @@ def _check_folds(pipeline: Pipeline, scheme: str) -> Check:
 
 def _check_audits(pipeline: Pipeline) -> Iterator[Check]:
     """Yield audits that the labels do not allow: `comp run` skips them."""
-    for plan in pipeline.audits():
+    for plan in pipeline.plan.audits():
         if reason := _absent_label(pipeline, plan.runs[0].scheme):
             yield Check(f"audit {plan.name}", "look", str(caveat({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     """Return why the labels of the training rows cannot be audited, None if they can."""
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     rows = examples[(examples["split"] == "train") & examples["label"].notna()]
     try:
         fold_of_query = make_folds(examples, scheme).set_index("query_id")["fold"]
@@ -182,7 +182,7 @@ def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
     """Return whether there is room for the weights of the folds that are not trained yet."""
     needed = 0
     for recipe in _encoder_recipes(pipeline):
-        folder = pipeline.encoder_folder(recipe.encoder)
+        folder = pipeline.artifacts.encoder_folder(recipe.encoder)
         weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         states = [steps.get(f"train {recipe.name} fold {fold}") for fold in recipe.folds]
         missing = sum(state != "done" for state in states)
@@ -200,11 +200,11 @@ def _check_encoders(pipeline: Pipeline) -> Iterator[Check]:
     """Yield encoders that would be downloaded, and folders that are not an encoder."""
     encoders = dict.fromkeys(recipe.encoder for recipe in _encoder_recipes(pipeline))
     for encoder in encoders:
-        if pipeline.pretrained(encoder):
+        if pipeline.recipes.pretrained(encoder):
             continue  # it is made here
-        source = pipeline.encoder_source(encoder)
+        source = pipeline.artifacts.encoder_source(encoder)
         is_folder = Path(source).is_dir()
-        is_made = read_manifest(pipeline.encoder_folder(encoder)) is not None
+        is_made = read_manifest(pipeline.artifacts.encoder_folder(encoder)) is not None
         if not (is_folder or is_made or source == encoder == TINY):
             message = f"{encoder} is not here: the first training downloads it"
             fix = "or put the path of its folder into [overrides] of competition.toml as `encoder`"
@@ -220,7 +220,7 @@ def _check_encoders(pipeline: Pipeline) -> Iterator[Check]:
 
 def _encoder_recipes(pipeline: Pipeline) -> list[EncoderRecipe]:
     """Return the recipes of competition.toml that fine-tune an encoder."""
-    recipes = [pipeline.recipe(name) for name in pipeline.wanted()]
+    recipes = [pipeline.recipes.run(name) for name in pipeline.recipes.requested()]
     return [recipe for recipe in recipes if isinstance(recipe, EncoderRecipe)]
 
 
@@ -238,7 +238,7 @@ def _check_run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Chec
         return Check(plan.name, "look", message, "comp run")
 
     try:
-        run = pipeline.maker.read_run(plan)
+        run = pipeline.tables.read_run(plan)
     except CompError as error:
         # Not the whole folder: people's reviews lie there, too.
         folder = shell_quoted(pipeline.workspace.run(plan.name))

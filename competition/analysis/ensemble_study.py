@@ -12,7 +12,7 @@ from competition.config.recipe import EnsembleRecipe, Method
 from competition.config.settings import WITHOUT
 from competition.core.atomic import write_text
 from competition.core.parquet import read_table
-from competition.pipeline.execute import Step
+from competition.pipeline.execute import Step, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
@@ -41,17 +41,17 @@ class EnsembleStudy:
             for base in dict.fromkeys([name, mixed]):
                 names += [f"{base}.can", f"{base}.thresholds"]
 
-        members = [member.name for member in self.pipeline.members_of(recipe)]
+        members = [member.name for member in self.pipeline.recipes.members_of(recipe)]
         if self.leave_out and len(members) > 1:
             names += [f"{name}.{WITHOUT}{member}" for member in members]
-        return [recipe, *(self.pipeline.ensemble(each) for each in names)]
+        return [recipe, *(self.pipeline.recipes.ensemble(each) for each in names)]
 
     def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
         """Return the tasks whose answers the variant may change."""
-        tasks = self.pipeline.tasks_of(variant)
+        tasks = self.pipeline.recipes.tasks_of(variant)
         # Without a member that has no part in a task, the answers are the same.
         if variant.members != self.recipe.members:
-            members_of = self.pipeline.members_of
+            members_of = self.pipeline.recipes.members_of
             return [
                 task
                 for task in tasks
@@ -69,7 +69,7 @@ class EnsembleStudy:
         steps: list[Step] = []
         for variant in self.variants:
             steps += self.pipeline.ensemble_steps(variant.name, self.tasks_of(variant))
-        return list({step.name: step for step in steps}.values())
+        return in_order(steps)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return two scoreboards.
@@ -77,8 +77,11 @@ class EnsembleStudy:
         The first has the members and variants, minus the best member of each task (that of
         `best_runs`); the second the ensembles without a member, minus the whole ensemble.
         """
-        maker = self.pipeline.maker
-        members = [self.pipeline.run(each.name) for each in self.pipeline.members_of(self.recipe)]
+        maker = self.pipeline.tables
+        members = [
+            self.pipeline.plan.run(each.name)
+            for each in self.pipeline.recipes.members_of(self.recipe)
+        ]
         whole = self._runs(self.recipe)
         methods: list[RunPlan] = []
         without_member: list[RunPlan] = []
@@ -103,7 +106,7 @@ class EnsembleStudy:
 
     def _runs(self, variant: EnsembleRecipe) -> list[RunPlan]:
         """Return the runs of a variant, one per task."""
-        return [self.pipeline.ensemble_run(variant, task) for task in self.tasks_of(variant)]
+        return [self.pipeline.plan.ensemble_run(variant, task) for task in self.tasks_of(variant)]
 
     @property
     def path(self) -> Path:
@@ -117,7 +120,7 @@ class EnsembleStudy:
 
 def mean_importance(pipeline: Pipeline, run: str, task: str) -> pd.Series:
     """Return each feature's share of the gain of an ensemble's trees, mean over the folds, largest first."""
-    table = read_table(pipeline.workspace.importance(run), pipeline.run(run, task).fingerprint)
+    table = read_table(pipeline.workspace.importance(run), pipeline.plan.run(run, task).fingerprint)
     mean = table.groupby("feature")["importance"].mean()
     return mean.sort_values(ascending=False, kind="stable")
 

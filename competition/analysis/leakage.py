@@ -25,9 +25,10 @@ from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
 from competition.data import store
 from competition.data.folds import shared_with_test
-from competition.pipeline.build_runs import sides
+from competition.pipeline.build_outputs import fit_ensemble, read_members
 from competition.pipeline.execute import execute
-from competition.pipeline.plan import split_run
+from competition.pipeline.recipes import split_run
+from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import describe_basis
 from competition.scoring.metrics import MIN_QUERIES
@@ -69,22 +70,22 @@ def audit_leaks(
     """
     yield from _check_data(pipeline)
     with _ShuffledWorkspaces(pipeline) as workspaces:
-        for name in pipeline.order(names):
-            recipe = pipeline.recipe(name)
+        for name in pipeline.recipes.order(names):
+            recipe = pipeline.recipes.run(name)
             if isinstance(recipe, EnsembleRecipe):
-                for task in pipeline.tasks_of(recipe):
-                    audit = _RunAudit(pipeline, pipeline.run(name, task), task, shuffles)
+                for task in pipeline.recipes.tasks_of(recipe):
+                    audit = _RunAudit(pipeline, pipeline.plan.run(name, task), task, shuffles)
                     yield from audit.ensemble(recipe, workspaces if deep else None)
             else:
-                plan = pipeline.run(name)
-                task = next((t for t in plan.tasks if t in pipeline.card.tasks), plan.tasks[0])
+                plan = pipeline.plan.run(name)
+                task = next((t for t in plan.tasks if t in pipeline.plan.card.tasks), plan.tasks[0])
                 audit = _RunAudit(pipeline, plan, task, shuffles)
                 yield from audit.member(recipe, workspaces if deep else None)
 
 
 def _check_data(pipeline: Pipeline) -> Iterator[LeakTest]:
     """Yield the number of repeated pairs, and of training queries that are test queries."""
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     repeated = count_repeated_pairs(examples)
     pairs = pluralize(
         repeated,
@@ -146,7 +147,7 @@ class _RunAudit:
     def _rows(self) -> LeakTest:
         """Return whether the run has each row once, in the fold of its query's text: reading it checks both."""
         try:
-            run = self.pipeline.maker.read_run(self.plan)
+            run = self.pipeline.tables.read_run(self.plan)
         except CompError as error:
             return LeakTest(self.plan.name, "look", str(error).removesuffix("."))
         rows = pluralize(len(run.held_out), "row")
@@ -157,11 +158,12 @@ class _RunAudit:
 
     def _refit(self, recipe: EnsembleRecipe) -> PermutationTest:
         """Return the permutation test of an ensemble over its members as they are."""
-        maker = self.pipeline.maker
-        members = maker.members(self.plan, *self.pipeline.combined(recipe, self.task))
+        tables = self.pipeline.tables
+        ensemble = self.pipeline.plan.ensemble(recipe, self.task)
+        members = read_members(tables, ensemble)
 
         def refit(examples: pd.DataFrame) -> pd.DataFrame:
-            fitted = maker.combine(self.plan, recipe, members, examples)
+            fitted = fit_ensemble(tables, ensemble, members, examples)
             return pd.concat(fitted.held_out, ignore_index=True)
 
         return self._test(refit)
@@ -170,17 +172,17 @@ class _RunAudit:
         """Return the permutation test of a LightGBM model that learns from labels alone: it is cheap."""
         from competition.models.lexical.lexical import predict_lexical, train_lexical
 
-        maker = self.pipeline.maker
-        fold_of_row = maker.fold_of_rows(self.plan.scheme)
+        tables = self.pipeline.tables
+        fold_of_row = tables.fold_of_rows(self.plan.scheme)
 
         def refit(examples: pd.DataFrame) -> pd.DataFrame:
             held_out = []
             for fold in self.plan.folds:
                 rows = sides(recipe, examples, fold_of_row, (fold,))
                 train = examples[rows["train"]]
-                booster = train_lexical(recipe, maker.lexical_features, train, str(fold))
+                booster = train_lexical(recipe, tables.lexical_features, train, str(fold))
                 ids = examples.loc[rows["held_out"], "example_id"].to_numpy()
-                held_out.append(predict_lexical(booster, maker.lexical_features, ids))
+                held_out.append(predict_lexical(booster, tables.lexical_features, ids))
             return pd.concat(held_out, ignore_index=True)
 
         return self._test(refit)
@@ -199,7 +201,7 @@ class _RunAudit:
         return LeakTest(self.plan.name, "approximate", message)
 
     def _test(self, refit: Refit, seed: int = 0) -> PermutationTest:
-        examples = self.pipeline.maker.examples
+        examples = self.pipeline.tables.examples
         task = TASKS[self.task]
         return permutation_test(task, self.plan.kind, examples, refit, self.shuffles, seed)
 
@@ -238,15 +240,15 @@ class _ShuffledWorkspaces:
         inner = Pipeline(self._workspace(examples))
         stem, task = split_run(plan.name)
         # An ensemble is rebuilt for this task only, what it is made of for all.
-        *before, _ = names = inner.order([stem])
+        *before, _ = names = inner.recipes.order([stem])
         steps = [step for name in before for step in inner.run_steps(name)]
         steps += inner.ensemble_steps(stem, [task]) if task else inner.run_steps(stem)
-        execute(inner.workspace, {step.name: step for step in steps}.values())
+        execute(inner.workspace, steps)
 
         # Only the out-of-fold files are read again.
         for name in names:
             shutil.rmtree(inner.workspace.models / name, ignore_errors=True)
-        return inner.maker.read_run(inner.run(plan.name)).held_out
+        return inner.tables.read_run(inner.plan.run(plan.name)).held_out
 
     def _workspace(self, examples: pd.DataFrame) -> Workspace:
         """Return the workspace with the labels of `examples`; made at the first call."""
@@ -265,5 +267,5 @@ class _ShuffledWorkspaces:
         if workspace.recipe_folder.is_dir():
             shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
         copy = Workspace.open(folder)
-        store.save(copy, examples, self._pipeline.maker.products, "shuffled labels")
+        store.save(copy, examples, self._pipeline.tables.products, "shuffled labels")
         return copy

@@ -19,8 +19,8 @@ from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.data import folds
-from competition.pipeline.execute import Step
-from competition.pipeline.plans import PAIRED
+from competition.pipeline.execute import Step, in_order
+from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.evaluation import DEEP, Counts
@@ -85,20 +85,23 @@ class LearningCurve:
                 without a row of a task.
         """
         pipeline = Pipeline(workspace)
-        ensemble = ensemble or next(iter(pipeline.settings.ensembles), None)
+        ensemble = ensemble or next(iter(pipeline.plan.settings.ensembles), None)
         if ensemble is None:
             raise InputError(
                 f"{workspace.settings_file} names no ensemble: name one, such as `comp curve blend`."
             )
-        blend = pipeline.ensemble(ensemble)
-        floor = pipeline.floor
+        blend = pipeline.recipes.ensemble(ensemble)
+        floor = pipeline.recipes.lexical_baseline
         if floor is None:
             raise InputError(
                 f"{workspace.settings_file} names no lexical recipe, which a learning curve compares with: "
                 "add 'lexical' to `recipes`."
             )
-        members = pipeline.members_of(blend)
-        models = [pipeline.member(floor), *(member for member in members if member.name != floor)]
+        members = pipeline.recipes.members_of(blend)
+        models = [
+            pipeline.recipes.member(floor),
+            *(member for member in members if member.name != floor),
+        ]
         for recipe in (*models, blend):
             if recipe.train_queries:
                 raise InputError(
@@ -106,11 +109,11 @@ class LearningCurve:
                     "remove `train_queries`, a learning curve sets it."
                 )
 
-        examples = pipeline.maker.examples
+        examples = pipeline.tables.examples
         total = len(folds.texts_in_order(examples))
         defaults = [size for size in SIZES if size <= total // 2] or [total // 4, total // 2]
         queries = queries or defaults
-        _check_sizes(examples, total, queries, pipeline.tasks_of(blend))
+        _check_sizes(examples, total, queries, pipeline.recipes.tasks_of(blend))
 
         recipes: dict[str, AnyRecipe] = {}
         sizes = []
@@ -126,16 +129,18 @@ class LearningCurve:
 
     def steps(self) -> list[Step]:
         """Return what the curve needs, in order, the smallest size first."""
-        names = self.pipeline.order(name for size in self.sizes for name in size.recipes.values())
+        names = self.pipeline.recipes.order(
+            name for size in self.sizes for name in size.recipes.values()
+        )
         steps = [step for name in names for step in self.pipeline.run_steps(name)]
-        return list({step.name: step for step in steps}.values())
+        return in_order(steps)
 
     def points(self) -> list[CurvePoint]:
         """Return every model at every size, task by task, from the complete runs."""
-        examples = self.pipeline.maker.examples
+        examples = self.pipeline.tables.examples
         train = examples[examples["split"] == "train"]
         points = []
-        for name in self.pipeline.tasks_of(self.pipeline.ensemble(self.ensemble)):
+        for name in self.pipeline.recipes.tasks_of(self.pipeline.recipes.ensemble(self.ensemble)):
             rows = evaluation.graded_rows(TASKS[name], train)
             if not rows.empty:
                 points += self._points_of_task(TASKS[name], rows)
@@ -168,9 +173,9 @@ class LearningCurve:
         """Return the counts of each model of a size that answers the task."""
         counts = {}
         for model, name in size.recipes.items():
-            plan = self.pipeline.run(name, task.name if model == self.ensemble else None)
+            plan = self.pipeline.plan.run(name, task.name if model == self.ensemble else None)
             if task.name in plan.tasks:
-                outputs = self.pipeline.maker.read_run(plan).held_out
+                outputs = self.pipeline.tables.read_run(plan).held_out
                 counts[model] = evaluation.count_outputs(task, plan.kind, outputs, rows)
         return counts
 

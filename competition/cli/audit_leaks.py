@@ -52,7 +52,7 @@ def audit_leaks(
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    findings = list(audit_leaks(pipeline, names or pipeline.wanted(), shuffles, deep))
+    findings = list(audit_leaks(pipeline, names or pipeline.recipes.requested(), shuffles, deep))
     rows = [
         [
             found.subject,

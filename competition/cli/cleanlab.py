@@ -85,6 +85,7 @@ def cleanlab(
     """Find labels that contradict the out-of-fold predictions, and show which rows training would drop."""
     from competition.config.settings import override_audit_keys
     from competition.core.parquet import read_table
+    from competition.pipeline.build_outputs import save_reviews
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
@@ -92,7 +93,7 @@ def cleanlab(
         raise InputError(f"--fraction {fraction} is out of range: above 0 and below 0.5.")
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    name = run or pipeline.settings.noise_run
+    name = run or pipeline.plan.settings.noise_run
     if not name:
         raise InputError(
             "competition.toml sets no noise_run: choose the run to audit with --from RUN."
@@ -104,13 +105,12 @@ def cleanlab(
         "per_locale": per_locale,
     }
     keys = override_audit_keys(
-        pipeline.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
+        pipeline.plan.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
     )
     if verdicts is not None:
-        pipeline.maker.keep_verdicts(
-            *pipeline.audited_runs(name), verdicts
-        )  # before the audit, which reads them
-    plan = pipeline.audit(name, keys)
+        # Before the audit, which reads them.
+        save_reviews(pipeline.tables, *pipeline.plan.audited_runs(name), verdicts)
+    plan = pipeline.plan.audit(name, keys)
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
     flags, card = read_table(path, plan.inputs), read_json(space.noise_card(plan.name))
@@ -128,7 +128,7 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     """Show the tables of an audit, and its doubts unless it has just `warned` of them."""
     from competition.noise import report
 
-    examples, products = pipeline.maker.examples, pipeline.maker.products
+    examples, products = pipeline.tables.examples, pipeline.tables.products
     counts = report.count_issues(flags, examples)
     _show_counts(run, counts)
     card = read_json(pipeline.workspace.noise_card(run))
@@ -148,7 +148,7 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
     if unaudited:
         console.print(f"{unaudited:,} training rows have no label and are not audited.")
     for key, value in keys.model_dump().items():
-        if value != (own := getattr(pipeline.settings.audit, key)):
+        if value != (own := getattr(pipeline.plan.settings.audit, key)):
             console.print(f"competition.toml has noise_{key} = {own!r}, and recipes follow that.")
     console.print(
         "Approximate: the audited models have learned from labels that a recipe is then scored on. With nested = true, "
@@ -216,10 +216,10 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     from competition.analysis.review_page import render_review_page
     from competition.noise.reviews import describe_reviews
 
-    verdicts, page = pipeline.verdicts(run), pipeline.workspace.review_page(run)
-    examples, products = pipeline.maker.examples, pipeline.maker.products
+    verdicts, page = pipeline.plan.reviews(run), pipeline.workspace.review_page(run)
+    examples, products = pipeline.tables.examples, pipeline.tables.products
     write_text(
-        page, render_review_page(run, pipeline.card.train, flags, verdicts, examples, products)
+        page, render_review_page(run, pipeline.plan.card.train, flags, verdicts, examples, products)
     )
     if len(verdicts):
         kept = pipeline.workspace.reviews(run)

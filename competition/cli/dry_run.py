@@ -16,7 +16,7 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     from competition.analysis.cost import estimate_cost
     from competition.config.recipe import EncoderRecipe
 
-    recipe = pipeline.member(name)
+    recipe = pipeline.recipes.member(name)
     undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}
     to_train = [k for k in recipe.folds if f"train {name} fold {k}" in undone]
     at_once = {f"predict {name} fold {k}" for k in to_train}  # training predicts test rows, too

@@ -17,11 +17,11 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    steps = {scheme: pipeline.folds_step(scheme) for scheme in SCHEMES}
+    steps = {scheme: pipeline.inputs.folds(scheme) for scheme in SCHEMES}
     made = execute(space, steps.values())
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     for scheme in steps:
-        train = examples.assign(fold=pipeline.maker.fold_of_rows(scheme))[
+        train = examples.assign(fold=pipeline.tables.fold_of_rows(scheme))[
             examples["split"] == "train"
         ]
         rows = []

@@ -74,7 +74,7 @@ def predict(
     from competition.pipeline.steps import Pipeline
 
     pipeline = Pipeline(Workspace.open(workspace))
-    name = run or pipeline.settings.default_recipe
+    name = run or pipeline.plan.settings.default_recipe
     called = read_map(columns or [])
     target = out or target_beside(file, name)
     if target.resolve() == file.resolve():

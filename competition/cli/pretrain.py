@@ -24,9 +24,9 @@ def pretrain(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    pipeline.pretraining(recipe)  # refuses any other recipe
-    made = execute(space, pipeline.encoder_steps(recipe))
-    folder = pipeline.encoder_folder(recipe)
+    pipeline.recipes.pretraining(recipe)  # refuses any other recipe
+    made = execute(space, pipeline.inputs.encoder(recipe))
+    folder = pipeline.artifacts.encoder_folder(recipe)
     epochs = read_epochs(folder)
     tasks = list(epochs[-1].learned)
     rows = [

@@ -14,7 +14,8 @@ def run(workspace: WorkspaceOption = HERE) -> None:
     Steps that are up to date are skipped. A run that was interrupted continues where it stopped.
     """
     from competition.pipeline.execute import execute
-    from competition.pipeline.steps import SUBMISSION, Pipeline
+    from competition.pipeline.output_steps import SUBMISSION
+    from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)

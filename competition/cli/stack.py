@@ -44,7 +44,9 @@ def stack(
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    stacks = EnsembleStudy(pipeline, pipeline.ensemble(name), leave_out, every_method=not only)
+    stacks = EnsembleStudy(
+        pipeline, pipeline.recipes.ensemble(name), leave_out, every_method=not only
+    )
     made = execute(space, stacks.steps())
     with progress("comparison"):
         tables = stacks.tables()

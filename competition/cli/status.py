@@ -31,11 +31,11 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     _, kept = stale_checkpoints(pipeline.workspace)
     states = {step.name: step.state for step in pipeline.steps()}
     left = {name: state for name, state in states.items() if state != "done"}
-    plans = pipeline.runs()
+    plans = pipeline.plan.runs()
     _show_board(plans, dict(states))
     shown = {name for plan in plans for name in _steps_of(plan)}
     others = [[_mark([state]), name] for name, state in states.items() if name not in shown]
-    asked = pipeline.asked_for()
+    asked = pipeline.all_rows_models()
     others += [[_mark([step.state]), step.name] for step in asked.values()]
     then = {
         "missing": len(left),

@@ -39,22 +39,21 @@ def submit(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Write task1.csv, task2.csv and task3.csv to submissions/, checked as by `comp check`, and log them."""
-    from competition.config.recipe import EnsembleRecipe
     from competition.pipeline.execute import execute
-    from competition.pipeline.plan import split_run
-    from competition.pipeline.steps import SUBMISSION, Pipeline
+    from competition.pipeline.output_steps import SUBMISSION, submission_step
+    from competition.pipeline.recipes import split_run
+    from competition.pipeline.steps import Pipeline
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     wanted = [parse_task(name).name for name in task or []]
     if run is None:
-        answers = pipeline.submission()
+        answers = pipeline.recipes.submission()
     else:
         stem, suffix = split_run(run)
-        recipe = pipeline.recipe(stem)
-        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, EnsembleRecipe) else recipe.tasks
-        served = [suffix] if suffix else [name for name in tasks if name in pipeline.card.tasks]
+        recipe = pipeline.recipes.run(stem)
+        served = [suffix] if suffix else pipeline.recipes.tasks_of(recipe)
         answers = dict.fromkeys(served, run)
     for name in wanted:
         if name not in answers and run is None:
@@ -68,8 +67,8 @@ def submit(
             f"Nothing to submit: {run or '[submission]'} answers none of the tasks in the data."
         )
     name = "-".join([run or SUBMISSION, *wanted])
-    made = execute(space, [pipeline.submission_step(name, answers)])
-    plans = {task: pipeline.run(answer, task) for task, answer in sorted(answers.items())}
+    made = execute(space, [submission_step(pipeline, name, answers)])
+    plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.items())}
     leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:
         warn(

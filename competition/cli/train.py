@@ -62,10 +62,8 @@ def train(
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
-    pipeline = Pipeline(space)
-    if tracker is not None:
-        pipeline.maker.tracker = parse_tracker(tracker)
-    name = recipe or pipeline.settings.default_recipe
+    pipeline = Pipeline(space, tracker=parse_tracker(tracker) if tracker is not None else None)
+    name = recipe or pipeline.plan.settings.default_recipe
     if all_rows and (dry_run or fold is not None):
         raise InputError(
             "--all trains one model on the rows of every fold: it cannot be combined with --fold or --dry-run."
@@ -88,7 +86,7 @@ def _train_all(pipeline: "Pipeline", name: str) -> None:
     from competition.config.recipe import EncoderRecipe
     from competition.pipeline.execute import execute
 
-    recipe, space = pipeline.member(name), pipeline.workspace
+    recipe, space = pipeline.recipes.member(name), pipeline.workspace
     made = execute(space, pipeline.all_rows_steps(name))
     done = "done" if made else "nothing to do, everything is up to date"
     console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL_ROWS)}")
@@ -111,7 +109,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     from competition.scoring.collapse import constant_folds
     from competition.scoring.tasks import TASKS
 
-    plan, examples = pipeline.run(name), pipeline.maker.examples
+    plan, examples = pipeline.plan.run(name), pipeline.tables.examples
     folds = plan.folds if fold is None else [fold]
     of_folds = {
         k: read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds

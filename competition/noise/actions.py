@@ -1,7 +1,7 @@
-"""What training does about labels that are probably wrong: leave the rows out, weigh them, or soften their labels.
+"""What training does about labels that are probably wrong: drop the rows, weight them, or soften their labels.
 
-Each takes the flags of an audit and rows that are trained on, joined by example_id; rows that were
-not audited teach what they taught before.
+Each action takes the flags of an audit and rows that are trained on, joined by example_id; rows
+that were not audited keep their targets and weights.
 """
 
 import numpy as np
@@ -15,34 +15,50 @@ Ids = NDArray[np.int64]
 
 
 def dropped_ids(flags: pd.DataFrame) -> Ids:
-    """The example_ids that training leaves out."""
-    return flags.loc[flags["dropped"], "example_id"].to_numpy(np.int64)
+    """Return the example_ids that training leaves out."""
+    return np.asarray(flags.loc[flags["dropped"], "example_id"], np.int64)
 
 
-def weight_by_quality(lesson: Targets, ids: Ids, flags: pd.DataFrame) -> Targets:
-    """Rows weigh by the quality of their labels.
+def weight_by_quality(targets: Targets, ids: Ids, flags: pd.DataFrame) -> Targets:
+    """Return the targets, weighted by the quality of the labels.
 
     Qualities are divided by their mean over the rows: batches do not care, but the regularisation
     of trees counts weights, and rows that were not audited weigh 1.
+
+    Args:
+        targets: of the rows, in their order.
+        ids: the example_id of each row.
+        flags: of an audit, see `audit.Audit`.
     """
-    quality = flags.set_index("example_id")["quality"].reindex(ids).to_numpy(np.float64)
+    quality = flags.set_index("example_id")["quality"].reindex(ids).to_numpy(np.float64)  # (rows,)
     mean = np.nanmean(quality) if not np.isnan(quality).all() else 1.0
-    return Targets(lesson.target, lesson.weight * np.nan_to_num(quality / mean, nan=1.0))
+    factor = np.nan_to_num(quality / mean, nan=1.0)
+    return Targets(targets.target, targets.weight * factor)
 
 
-def soften_labels(lesson: Targets, kind: str, ids: Ids, flags: pd.DataFrame) -> Targets:
-    """Rows that would be dropped learn the suggested label beside the given one, by how probable the two are.
+def soften_labels(targets: Targets, kind: str, ids: Ids, flags: pd.DataFrame) -> Targets:
+    """Return the targets, rows that would be dropped with the suggested label beside the given one.
 
-    The suggested label gets its share confidence / (quality + confidence), the given one the rest.
+    The suggested label gets the share confidence / (quality + confidence), the given one the rest.
+
+    Args:
+        targets: of the rows, in their order.
+        kind: of the recipe, which decides what a target is.
+        ids: the example_id of each row.
+        flags: of an audit, see `audit.Audit`.
     """
     wrong = flags[flags["dropped"]].set_index("example_id")
     at = np.flatnonzero(np.isin(ids, wrong.index))
     wrong = wrong.loc[ids[at]]
-    share = (wrong["confidence"] / (wrong["quality"] + wrong["confidence"])).to_numpy(np.float64)[
-        :, None
-    ]
+
+    quality = wrong["quality"].to_numpy(np.float64)
+    confidence = wrong["confidence"].to_numpy(np.float64)
+    share = (confidence / (quality + confidence))[:, None]  # (wrong rows, 1)
+
     one_hot = np.eye(len(LABELS))
-    given, suggested = (one_hot[label_codes(wrong[column])] for column in ("given", "suggested"))
-    target = lesson.target.copy()
+    given = one_hot[label_codes(wrong["given"])]  # (wrong rows, labels)
+    suggested = one_hot[label_codes(wrong["suggested"])]
+
+    target = targets.target.copy()  # (rows, outputs)
     target[at] = targets_from_classes(kind, (1 - share) * given + share * suggested)
-    return Targets(target, lesson.weight)
+    return Targets(target, targets.weight)

@@ -1,4 +1,4 @@
-"""Which labels do the models contradict (Northcutt et al. 2021, Confident Learning, by cleanlab)?"""
+"""Find the labels that models contradict: confident learning (Northcutt et al. 2021), by cleanlab."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from competition.config.keys import AuditKeys
 from competition.core.errors import CompError, pluralize
 from competition.noise.calibration import calibrate
 from competition.noise.consensus import (
-    LabelIssues,
     combine_issues,
     estimate_noise,
     find_label_issues,
@@ -22,39 +21,51 @@ from competition.scoring.tasks import KINDS, LABELS, label_codes
 
 Array = NDArray[np.float64]
 _OUTPUTS = list(KINDS["classes"].outputs)
-MAX_SHARE_OF_LABEL = 0.25  # the share of a label's rows that an audit may drop without a doubt
-_FLAGS = {  # the columns of an audit's flags
-    "example_id": "int64", "given": "str", "suggested": "str", "quality": "float64", "confidence": "float64",
-    "rank": "Int64", "dropped": "bool",
-}  # fmt: skip
+
+# The share of a label's rows that an audit may drop without a doubt.
+MAX_SHARE_OF_LABEL = 0.25
+
+# The columns of an audit's flags.
+_FLAGS = {
+    "example_id": "int64",
+    "given": "str",
+    "suggested": "str",
+    "quality": "float64",
+    "confidence": "float64",
+    "rank": "Int64",
+    "dropped": "bool",
+}
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit finds.
+    """The flags of an audit, and the estimates behind them; matrices are in the order of LABELS.
 
-    `flags` has a row per audited example, sorted by example_id: example_id, given, suggested (the
-    most probable label), quality and confidence (the mean probabilities 0..1 of these two), rank (1
-    is the worst; null where not flagged), dropped (whether the quotas let training leave it out).
-    The matrices are in the order of LABELS.
+    Attributes:
+        flags: a row per audited example, sorted by example_id: example_id, given, suggested (the
+            most probable label), quality and confidence (the mean probabilities 0..1 of these two),
+            rank (1 is the worst; null where not flagged), dropped (whether training may leave it
+            out).
+        joint: the confident joint, `(given, true)`: an estimate of how many rows have these labels.
+        noise: `(given, true)`, the estimated share of the rows of a true label that are given this
+            one.
+        temperatures: per model, by fold; empty unless calibrated.
+        doubts: why the models may know too little; then nothing is dropped unless the keys overrule
+            it.
     """
 
     flags: pd.DataFrame
-    joint: (
-        Array  # (given, true) the confident joint: an estimate of how many rows have these labels
-    )
-    noise: Array  # (given, true) the estimated share of the rows of a true label that are given this one
-    temperatures: list[dict[int, float]]  # per model, by fold; empty unless calibrated
-    doubts: list[
-        str
-    ]  # why the models may know too little; then nothing is dropped unless the keys overrule it
+    joint: Array
+    noise: Array
+    temperatures: list[dict[int, float]]
+    doubts: list[str]
 
     @classmethod
     def skipped(cls) -> "Audit":
         """Return the audit of no row."""
-        flags = pd.DataFrame({name: pd.Series([], dtype=of) for name, of in _FLAGS.items()})
-        nothing = np.zeros((len(LABELS), len(LABELS)))
-        return cls(flags, nothing, nothing, [], [])
+        flags = pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in _FLAGS.items()})
+        empty = np.zeros((len(LABELS), len(LABELS)))
+        return cls(flags, empty, empty, [], [])
 
 
 class CannotAudit(CompError):
@@ -72,33 +83,37 @@ def audit_labels(
         outputs: per model, example_id and out-of-fold probabilities of the four classes.
         examples: rows with example_id, label and locale; those without a label are not audited.
         fold: of each row to be audited, by example_id; others are left out.
-        keys: how.
+        keys: the method and how much it may drop.
 
     Raises:
         CompError: probabilities are not finite or do not sum to 1.
         CannotAudit: a label is missing, from a fold or at all.
     """
-    for number, each in enumerate(outputs):
-        check_outputs(each, "classes", f"The probabilities of model {number + 1}")
+    for number, frame in enumerate(outputs):
+        check_outputs(frame, "classes", f"The probabilities of model {number + 1}")
     rows, probabilities = _join(outputs, examples, fold)
-    given = label_codes(rows["label"])
-    of_fold = fold.loc[rows["example_id"]].to_numpy(np.int64)
-    if (reason := missing_label(given, of_fold, np.unique(fold))) is not None:
+    given = label_codes(rows["label"])  # (rows,)
+    fold_of_row = fold.loc[rows["example_id"]].to_numpy(np.int64)  # (rows,)
+    if (reason := missing_label(given, fold_of_row, np.unique(fold))) is not None:
         raise CannotAudit(reason)
+
     temperatures: list[dict[int, float]] = []
     if keys.calibrated:
-        found = [calibrate(each, given, of_fold) for each in probabilities]
-        probabilities, temperatures = [each for each, _ in found], [each for _, each in found]
-    findings: LabelIssues = combine_issues(
-        [find_label_issues(given, each, keys.method) for each in probabilities]
-    )
-    worst = findings.order[findings.flagged[findings.order]]
-    rank = np.zeros(len(rows), np.int64)
+        calibrated = [calibrate(p, given, fold_of_row) for p in probabilities]
+        probabilities = [scaled for scaled, _ in calibrated]
+        temperatures = [by_fold for _, by_fold in calibrated]
+
+    # Flagged rows, worst first, as far as the models agree on them.
+    issues = combine_issues([find_label_issues(given, p, keys.method) for p in probabilities])
+    worst = issues.order[issues.flagged[issues.order]]
+    rank = np.zeros(len(rows), np.int64)  # (rows,) 0 where not flagged
     rank[worst] = np.arange(1, len(worst) + 1)
-    mean = np.mean(probabilities, axis=0)
+
+    mean = np.mean(probabilities, axis=0)  # (rows, labels)
     joint, noise = estimate_noise(given, mean)
     dropped = within_quota(worst, rows["label"], rows["locale"], keys)
     doubts = _doubts(given, dropped, mean)
+
     flags = pd.DataFrame(
         {
             "example_id": rows["example_id"],
@@ -116,27 +131,31 @@ def audit_labels(
 def _doubts(
     given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array
 ) -> list[str]:
-    """Say what speaks against an audit: a label that would lose much of its rows, models no better than one answer.
+    """Return what speaks against an audit.
+
+    That is a label that would lose much of its rows, or models no better than a constant answer.
 
     Args:
         given: the label of each row, `(rows,)`.
         dropped: which would be dropped, `(rows,)`.
-        probabilities: the mean of the models, `(rows, 4)`.
+        probabilities: the mean of the models, `(rows, labels)`.
     """
-    said = []
+    doubts = []
     for code, label in enumerate(LABELS):
-        rows, lost = int((given == code).sum()), int(dropped[given == code].sum())
+        rows = int((given == code).sum())
+        lost = int(dropped[given == code].sum())
         if lost > MAX_SHARE_OF_LABEL * rows:
-            said.append(f"{lost:,} of {pluralize(rows, 'row')} labelled {label!r} would be dropped")
-    right, most = (
-        (probabilities.argmax(axis=1) == given).mean(),
-        np.bincount(given).max() / len(given),
-    )
-    if right <= most:
-        said.append(
-            f"the audited models are right on {right:.1%} of the rows, one answer for all on {most:.1%}"
+            doubts.append(
+                f"{lost:,} of {pluralize(rows, 'row')} labelled {label!r} would be dropped"
+            )
+
+    right = (probabilities.argmax(axis=1) == given).mean()
+    majority = np.bincount(given).max() / len(given)
+    if right <= majority:
+        doubts.append(
+            f"the audited models are right on {right:.1%} of the rows, one answer for all on {majority:.1%}"
         )
-    return said
+    return doubts
 
 
 def missing_label(
@@ -144,7 +163,7 @@ def missing_label(
 ) -> str | None:
     """Return why labels cannot be audited: one is missing, from a fold or at all; None where they can be.
 
-    Its noise rate and its threshold are estimated from its own rows.
+    A label's noise rate and threshold are estimated from its own rows.
 
     Args:
         given: indices into LABELS of the rows, `(rows,)`.
@@ -152,18 +171,16 @@ def missing_label(
         folds: that there are.
     """
     present = np.unique(given)
-    if len(present) < 2:
-        said = (
-            f"Every audited row is labelled {LABELS[present[0]]!r}"
-            if len(present)
-            else "No row is audited"
-        )
-        return f"{said}: an audit needs rows of every label."
+    if not len(present):
+        return "No row is audited: an audit needs rows of every label."
+    if len(present) == 1:
+        only = LABELS[present[0]]
+        return f"Every audited row is labelled {only!r}: an audit needs rows of every label."
+
     for code, label in enumerate(LABELS):
-        of_label = given == code
-        if not of_label.any():
+        if code not in present:
             return f"No audited row is labelled {label!r}: an audit needs rows of every label."
-        absent = np.setdiff1d(folds, fold[of_label])
+        absent = np.setdiff1d(folds, fold[given == code])
         if len(absent):
             return (
                 f"No audited row of fold {absent[0]} is labelled {label!r}: an audit needs rows of every label in "
@@ -175,12 +192,16 @@ def missing_label(
 def _join(
     outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series
 ) -> tuple[pd.DataFrame, list[Array]]:
-    """The audited rows, sorted by example_id, and each model's probabilities of them, `(rows, 4)`."""
+    """Return the audited rows, sorted by example_id, and each model's probabilities of them, `(rows, labels)`."""
     audited = examples["label"].notna() & examples["example_id"].isin(fold.index)
-    for each in outputs:
-        audited &= examples["example_id"].isin(each["example_id"])
+    for frame in outputs:
+        audited &= examples["example_id"].isin(frame["example_id"])
     rows = examples.loc[audited, ["example_id", "label", "locale"]].sort_values(
         "example_id", ignore_index=True
     )
-    by_id = (each.set_index("example_id")[_OUTPUTS] for each in outputs)
-    return rows, [each.loc[rows["example_id"]].to_numpy(np.float64) for each in by_id]
+
+    probabilities = []
+    for frame in outputs:
+        by_id = frame.set_index("example_id")[_OUTPUTS]
+        probabilities.append(by_id.loc[rows["example_id"]].to_numpy(np.float64))
+    return rows, probabilities

@@ -1,4 +1,4 @@
-"""Probabilities that are as sure as they should be: temperature scaling (Guo et al. 2017), cross-fitted."""
+"""Calibration of probabilities: temperature scaling (Guo et al. 2017), cross-fitted."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def calibrate(probabilities: Array, given: Codes, fold: Codes) -> tuple[Array, d
         softmax(log p / temperature), `(rows, classes)`, and fold -> its temperature: above 1 where
         the model is too sure.
     """
-    logits = np.log(np.maximum(probabilities, _FLOOR))
+    logits = np.log(np.maximum(probabilities, _FLOOR))  # (rows, classes)
     scaled = np.empty_like(logits)
     temperatures = {}
     for k in np.unique(fold):
@@ -36,17 +36,19 @@ def calibrate(probabilities: Array, given: Codes, fold: Codes) -> tuple[Array, d
 
 
 def _inverse_temperature(logits: Array, given: Codes) -> float:
-    """The factor of the logits with the highest likelihood, which is concave in it: Newton's method."""
-    of_given = logits[np.arange(len(given)), given]
+    """Return the factor of the logits with the highest likelihood, by Newton's method: it is concave in the factor."""
+    of_given = logits[np.arange(len(given)), given]  # (rows,)
     factor = 1.0
     for _ in range(_STEPS):
-        p = _softmax(factor * logits)
-        mean = (p * logits).sum(axis=1)
+        p = _softmax(factor * logits)  # (rows, classes)
+        mean = (p * logits).sum(axis=1)  # (rows,)
+
+        # Of the log-likelihood in the factor.
         slope = float((of_given - mean).sum())
         curvature = float((p * (logits - mean[:, None]) ** 2).sum())
-        following = (
-            float(np.clip(factor + slope / curvature, *_BOUNDS)) if curvature > 0 else factor
-        )
+        if curvature <= 0:
+            break
+        following = float(np.clip(factor + slope / curvature, *_BOUNDS))
         if abs(following - factor) < 1e-9:
             break
         factor = following

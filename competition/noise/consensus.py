@@ -1,4 +1,4 @@
-"""What one model finds wrong, and what several agree on."""
+"""The label issues that one model finds, and those that several agree on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,20 +25,20 @@ SCORES: dict[AuditMethod, str] = {
 
 @dataclass(frozen=True)
 class LabelIssues:
-    """Which rows are flagged, `(rows,)` bool, and all rows, worst first, `(rows,)`."""
+    """Flagged rows, and the order in which rows are suspect."""
 
-    flagged: NDArray[np.bool_]
-    order: NDArray[np.int64]
+    flagged: NDArray[np.bool_]  # (rows,)
+    order: NDArray[np.int64]  # (rows,) positions of all rows, worst first
 
 
 def find_label_issues(
     given: NDArray[np.int64], probabilities: Array, method: AuditMethod
 ) -> LabelIssues:
-    """What one model finds.
+    """Return the issues that one model finds.
 
     Args:
         given: indices into LABELS, `(rows,)`; rows that are equally bad are ranked as they come.
-        probabilities: `(rows, 4)`.
+        probabilities: `(rows, labels)`.
         method: a filter of cleanlab; or `posterior`, which flags as many rows as the paper's method
             does, those whose given label is least probable to be the true one, see `posterior`.
     """
@@ -51,13 +51,17 @@ def find_label_issues(
         flagged = np.zeros(len(given), bool)
         flagged[order[:count]] = True
         return LabelIssues(flagged, order)
+
     flagged = find_label_issues(given, probabilities, filter_by=method, n_jobs=1)
     score = get_label_quality_scores(given, probabilities, method=SCORES[method])
     return LabelIssues(flagged, np.argsort(score, kind="stable"))
 
 
 def estimate_noise(given: NDArray[np.int64], probabilities: Array) -> tuple[Array, Array]:
-    """The confident joint, in rows, and the noise matrix, shares of the true label's rows; both `(given, true)`."""
+    """Return the confident joint and the noise matrix, both `(given, true)`.
+
+    The joint counts rows, the noise matrix holds shares of the true label's rows.
+    """
     from cleanlab.count import compute_confident_joint, estimate_latent
 
     joint = compute_confident_joint(given, probabilities)
@@ -66,28 +70,29 @@ def estimate_noise(given: NDArray[np.int64], probabilities: Array) -> tuple[Arra
 
 
 def posterior(given: NDArray[np.int64], probabilities: Array) -> Array:
-    """How probable the given label is the true one, knowing that it was given, `(rows,)`.
+    """Return the probability that the given label is the true one, knowing that it was given, `(rows,)`.
 
     By Bayes' rule, P(true | text, given) is proportional to P(given | true) P(true | text): an
     improbable label is the less credible the more often it is given to rows of the label that is
-    probable. The first factor is the estimated noise matrix, the second what the model says.
+    probable. The first factor is the estimated noise matrix, the second the model's probability.
     """
     _, noise = estimate_noise(given, probabilities)
-    share = noise[given] * probabilities
-    found: Array = share[np.arange(len(given)), given] / np.maximum(share.sum(axis=1), _TINY)
-    return found
+    joint = noise[given] * probabilities  # (rows, true labels), up to a factor of the row
+    of_given = joint[np.arange(len(given)), given]
+    return np.asarray(of_given / np.maximum(joint.sum(axis=1), _TINY), np.float64)
 
 
-def combine_issues(findings: Sequence[LabelIssues]) -> LabelIssues:
-    """Rows that more than half of the models flag (of two, both), by the mean of their ranks.
+def combine_issues(models: Sequence[LabelIssues]) -> LabelIssues:
+    """Return the rows that more than half of the models flag (of two, both), by the mean of their ranks.
 
     Ranks and not scores are averaged, since models differ in how sure they are of themselves; and
     they are ranks among all rows, so that a model has a say on rows that it does not flag.
     """
-    if len(findings) == 1:
-        return findings[0]
-    votes = np.sum([each.flagged for each in findings], axis=0)
-    ranks = np.zeros(len(votes), np.int64)
-    for each in findings:
-        ranks[each.order] += np.arange(len(votes))
-    return LabelIssues(votes * 2 > len(findings), np.argsort(ranks, kind="stable"))
+    if len(models) == 1:
+        return models[0]
+
+    votes = np.sum([issues.flagged for issues in models], axis=0)  # (rows,)
+    ranks = np.zeros(len(votes), np.int64)  # (rows,) summed over the models
+    for issues in models:
+        ranks[issues.order] += np.arange(len(votes))
+    return LabelIssues(votes * 2 > len(models), np.argsort(ranks, kind="stable"))

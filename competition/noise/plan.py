@@ -1,4 +1,4 @@
-"""What an audit is made from."""
+"""The inputs of an audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from competition.config.keys import AuditKeys
 from competition.scoring.predictions import RunPlan
 
-NestedModels = Mapping[
-    tuple[int, ...], str
-]  # the nested models of a run: the two folds that each leaves out, and its inputs
+# The nested models of a run: the two folds that each leaves out, and its fingerprint.
+NestedModels = Mapping[tuple[int, ...], str]
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,9 @@ class AuditPlan:
     runs: tuple[RunPlan, ...]
     keys: AuditKeys
     inputs: str  # fingerprint of all that the audit depends on
-    fold: int | None = None  # whose rows are not audited, and that none of the models saw
-    pairs: Mapping[str, NestedModels] = field(
-        default_factory=dict
-    )  # run -> its nested models that left out `fold`
+
+    # The fold whose rows are not audited, and that none of the models saw.
+    fold: int | None = None
+
+    # Run -> its nested models that left out `fold`.
+    pairs: Mapping[str, NestedModels] = field(default_factory=dict)

@@ -11,33 +11,33 @@ from competition.scoring.tasks import LABELS, LOCALES
 
 
 def audit_card(
-    plan: AuditPlan, found: Audit, training_rows: int, skipped: str | None = None
+    plan: AuditPlan, audit: Audit, training_rows: int, skipped: str | None = None
 ) -> dict[str, Any]:
-    """What `noise.json` says beside the flags; `skipped` is why no row was audited.
+    """Return what `noise.json` holds beside the flags; `skipped` is why no row was audited.
 
     An audit by complete runs is `approximate`: what is trained by it is scored on folds whose
     labels the flags saw.
     """
+    # Left out at its default, as in cards that were written before the key existed.
+    left_out = set() if plan.keys.despite_doubts else {"despite_doubts"}
     return {
         "inputs": plan.inputs,
         "approximate": plan.fold is None,
         "runs": [run.name for run in plan.runs],
-        "keys": plan.keys.model_dump(
-            mode="json", exclude=set() if plan.keys.despite_doubts else {"despite_doubts"}
-        ),
-        "audited": len(found.flags),
-        "unaudited": training_rows - len(found.flags),
+        "keys": plan.keys.model_dump(mode="json", exclude=left_out),
+        "audited": len(audit.flags),
+        "unaudited": training_rows - len(audit.flags),
         "labels": list(LABELS),
-        "confident_joint": found.joint.tolist(),
-        "noise_matrix": found.noise.tolist(),
-        "temperatures": found.temperatures,
-        "doubts": found.doubts,
+        "confident_joint": audit.joint.tolist(),
+        "noise_matrix": audit.noise.tolist(),
+        "temperatures": audit.temperatures,
+        "doubts": audit.doubts,
         "skipped": skipped,
     }
 
 
 def count_issues(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
-    """How many rows are audited, flagged and dropped, by given label and by locale."""
+    """Return how many rows are audited, flagged and dropped, by given label and by locale."""
     rows = flags.merge(examples[["example_id", "locale"]], on="example_id")
     tables = []
     for column, name, order in (("given", "label", LABELS), ("locale", "locale", LOCALES)):
@@ -52,49 +52,46 @@ def count_issues(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
         table = table.loc[[value for value in order if value in table.index]]
         table.index = pd.Index([f"{name} {value}" for value in table.index])
         tables.append(table)
-    total = pd.DataFrame(
-        {
-            "rows": [len(rows)],
-            "flagged": [rows["rank"].count()],
-            "dropped": [rows["dropped"].sum()],
-        },
-        index=["all"],
-    )
-    table = pd.concat([*tables, total])
+
+    total = {
+        "rows": [len(rows)],
+        "flagged": [rows["rank"].count()],
+        "dropped": [rows["dropped"].sum()],
+    }
+    table = pd.concat([*tables, pd.DataFrame(total, index=["all"])])
     table["share dropped"] = table["dropped"] / table["rows"]
     return table
 
 
 def caveat(card: Mapping[str, Any]) -> str | None:
-    """Say what training does about an audit that was skipped or doubts itself; None where it is like any other.
+    """Return what training does about an audit that was skipped or has doubts; None where it is like any other.
 
     Args:
-        card: what `noise.json` says.
+        card: the content of `noise.json`.
     """
     if skipped := card.get("skipped"):
         return f"it is skipped, and training goes on without it. {skipped}"
-    if not (doubts := card.get("doubts")):
+    if not card.get("doubts"):
         return None
-    said = " and ".join(doubts)
+
+    doubts = " and ".join(card["doubts"])
     if card["keys"].get("despite_doubts"):
-        return f"{said}: rows are dropped all the same, since noise_despite_doubts = true says so."
+        return f"{doubts}: rows are dropped anyway, because noise_despite_doubts = true."
     return (
-        f"{said}: training goes on and drops nothing. noise_despite_doubts = true in "
-        f"competition.toml overrules that."
+        f"{doubts}: training drops no rows. noise_despite_doubts = true in competition.toml "
+        "drops them anyway."
     )
 
 
 def worst_rows(
     flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20
 ) -> pd.DataFrame:
-    """The `count` worst rows with their query and title, worst first."""
+    """Return the `count` worst rows with their query and title, worst first."""
     rows = flags[flags["rank"].notna()].sort_values("rank").head(count)
-    rows = rows.merge(
-        examples[["example_id", "query", "locale", "product_id"]], on="example_id", how="left"
-    )
-    rows = rows.merge(
-        products[["locale", "product_id", "title"]], on=["locale", "product_id"], how="left"
-    )
-    return rows[
-        ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
-    ].fillna({"title": ""})
+    queries = examples[["example_id", "query", "locale", "product_id"]]
+    titles = products[["locale", "product_id", "title"]]
+    rows = rows.merge(queries, on="example_id", how="left")
+    rows = rows.merge(titles, on=["locale", "product_id"], how="left")
+
+    columns = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
+    return rows[columns].fillna({"title": ""})

@@ -1,204 +1,183 @@
-"""How what training starts from is made: folds, encoders, vocabularies, vectors, translations."""
+"""How what training starts from is built: folds, encoders, vocabularies, vectors, translations, stored tokens."""
+
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from competition.config.recipe import BaseRecipe, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed, fingerprint
 from competition.core.json_files import read_manifest
+from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_fingerprint, read_table, write_table
-from competition.core.workspace import SCHEMA, Workspace
-from competition.data import folds, store
-from competition.data.store import DataCard
+from competition.core.workspace import SCHEMA
+from competition.data import folds
 from competition.data.text import FIELDS
-from competition.data.token_store import (
-    SequenceMaker,
-    SequenceStore,
-    StoredSequences,
-    write_sequences,
-)
 from competition.models.encoder.paths import Sources
-from competition.pipeline.inputs import TINY, folds_inputs
+from competition.pipeline.artifacts import Translations
+from competition.pipeline.recipes import TINY
+from competition.pipeline.tables import Tables
 
 if TYPE_CHECKING:
+    from competition.data.token_store import SequenceMaker, SequenceStore, StoredSequences
+    from competition.pipeline.plan import Plan
     from competition.training.loop import Log
 
 
-class Materials:
-    """Makes what training starts from; the tables are read once."""
+def build_folds(tables: Tables, scheme: str, inputs: str) -> None:
+    """Write `folds/<scheme>.parquet`."""
+    table = folds.make_folds(tables.examples, scheme)
+    folds.check_folds(tables.examples, table, scheme)
+    write_table(tables.workspace.folds(scheme), table, inputs)
 
-    def __init__(self, workspace: Workspace, tracker: str | None = None) -> None:
-        """`tracker` is the experiment tracker that is told of training, if any."""
-        self.workspace, self.tracker = workspace, tracker
 
-    @cached_property
-    def examples(self) -> pd.DataFrame:
-        """All examples, sorted by example_id."""
-        return store.load_examples(self.workspace)
+def build_text_features(tables: Tables, inputs: str) -> None:
+    """Write `data/text_features.parquet`: the features of `lexical` and BM25."""
+    from competition.models.lexical.bm25 import bm25_features
+    from competition.models.lexical.text_features import text_features
 
-    @cached_property
-    def products(self) -> pd.DataFrame:
-        """All products."""
-        return store.load_products(self.workspace)
+    examples, products = tables.examples, tables.products
+    with progress(f"text features of {len(examples):,} rows"):
+        parts = [make(examples, products) for make in (text_features, bm25_features)]
+    write_table(tables.workspace.text_features, pd.concat(parts, axis=1).reset_index(), inputs)
 
-    @cached_property
-    def training_products(self) -> pd.DataFrame:
-        """The products of training rows: what is fitted before the folds comes from them alone."""
-        return store.training_products(self.examples, self.products)
 
-    @cached_property
-    def card(self) -> DataCard:
-        """What is known of the data."""
-        return store.load_card(self.workspace)
+# --- encoders ---
 
-    @cache  # noqa: B019 - one Maker per command
-    def fold_of_rows(self, scheme: str) -> pd.Series:
-        """The fold of each example, with its index, from the checked file of a scheme."""
-        table = read_table(self.workspace.folds(scheme), folds_inputs(self.card, scheme))
-        folds.check_folds(self.examples, table, scheme)
-        return folds.fold_of_rows(self.examples, table)
 
-    def fold_of_training(self, scheme: str) -> pd.Series:
-        """The fold of each training row, by example_id."""
-        train = (self.examples["split"] == "train").to_numpy()
-        ids = self.examples["example_id"].to_numpy()[train]
-        return pd.Series(self.fold_of_rows(scheme).to_numpy()[train], index=ids)
+def build_encoder(tables: Tables, source: str, folder: Path, inputs: str, seed: int) -> None:
+    """Write an encoder's folder."""
+    from competition.models.encoder.encoder import fetch, make_tiny
 
-    # --- folds and encoder ---
+    with progress(f"encoder {folder.name}"):
+        if source == TINY:
+            make_tiny(folder, tables.training_products, derive_seed(seed, TINY), inputs)
+        else:
+            fetch(folder, source, inputs)
 
-    def folds(self, scheme: str, inputs: str) -> None:
-        """Write `folds/<scheme>.parquet`."""
-        table = folds.make_folds(self.examples, scheme)
-        folds.check_folds(self.examples, table, scheme)
-        write_table(self.workspace.folds(scheme), table, inputs)
 
-    def encoder(self, source: str, folder: Path, inputs: str, seed: int) -> None:
-        """Write an encoder's folder."""
-        from competition.models.encoder.encoder import fetch, make_tiny
+def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> None:
+    """Write the folder of an encoder that is pre-trained on the catalogue."""
+    from competition.data.catalogue import select_products
+    from competition.training.pretrain import pretrain
 
-        with progress(f"encoder {folder.name}"):
-            if source == TINY:
-                make_tiny(folder, self.training_products, derive_seed(seed, TINY), inputs)
-            else:
-                fetch(folder, source, inputs)
+    workspace, sources = plan.workspace, plan.artifacts.pretraining_sources(recipe)
+    folder = plan.artifacts.encoder_folder(recipe.name)
+    inputs = plan.artifacts.encoder_fingerprint(recipe.name)
 
-    def pretrain(
-        self, recipe: PretrainingRecipe, sources: Sources, folder: Path, inputs: str
-    ) -> None:
-        """Write the folder of an encoder that was pre-trained on the catalogue."""
-        from competition.data.catalogue import select_products
-        from competition.training.pretrain import pretrain
+    products = select_products(tables.examples, tables.products, recipe.test_copies)
+    unfinished = workspace.checkpoints(recipe.name, "encoder")
+    name = f"{recipe.name}/{inputs[:8]}"
+    with training_log(plan, workspace.encoder_log(recipe.name), recipe, name) as log:
+        stored = encoder_tokens(tables, sources.encoder)
+        pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
 
-        products = select_products(self.examples, self.products, recipe.test_copies)
-        with self.open_log(
-            self.workspace.encoder_log(recipe.name), recipe, f"{recipe.name}/{inputs[:8]}"
-        ) as log:
-            unfinished = self.workspace.checkpoints(recipe.name, "encoder")
-            stored = self.tokens(sources.encoder)
-            pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
 
-    def open_log(
-        self, path: Path, recipe: BaseRecipe, training: str, **always: Any
-    ) -> AbstractContextManager["Log"]:
-        """The log of a training, and behind it the tracker; there, `training` is what it is called."""
-        from competition.training.trackers import open_log
+def training_log(
+    plan: Plan, path: Path, recipe: BaseRecipe, name: str, **always: Any
+) -> AbstractContextManager[Log]:
+    """Open the log of a training, and behind it the experiment tracker, in which it is called `name`."""
+    from competition.training.trackers import open_log
 
-        folder = self.workspace.tracking / (self.tracker or "")
-        return open_log(
-            path, self.tracker, folder, training, recipe.model_dump(mode="json"), **always
-        )
+    tracker = plan.settings.tracker
+    folder = plan.workspace.tracking / (tracker or "")
+    return open_log(path, tracker, folder, name, recipe.model_dump(mode="json"), **always)
 
-    # --- what is read of the rows, as numbers ---
 
-    def stored(self, sources: Sources, units: bool) -> StoredSequences:
-        """The tokens of all texts, with `units` the 3-grams of products, too; made where they are missing."""
-        grams = self.grams(sources.vocabulary) if units and sources.vocabulary else None
-        return StoredSequences(self.tokens(sources.encoder), grams)
+# --- texts as numbers, built where they are first read ---
 
-    def tokens(self, encoder: Path) -> SequenceStore:
-        """The token ids of all queries and product fields by an encoder's tokenizer."""
-        from competition.data.tokenizer import make_token_maker, tokenizer_fingerprint
-        from competition.models.encoder.encoder import load_tokenizer
 
-        tokenizer = load_tokenizer(encoder)
-        name = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
-        texts = [self.examples[["query"]], *(self.products[[field]] for field in FIELDS)]
-        return self._sequences(
-            "tokens", self.workspace.tokens(name), name, texts, make_token_maker(tokenizer)
-        )
+def stored_tokens(tables: Tables, sources: Sources, units: bool) -> StoredSequences:
+    """Return the tokens of all texts and, with `units`, the 3-grams of products."""
+    from competition.data.token_store import StoredSequences
 
-    def grams(self, folder: Path) -> SequenceStore:
-        """The ids of the 3-grams of all products by the vocabulary of a folder."""
-        from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
+    grams = product_grams(tables, sources.vocabulary) if units and sources.vocabulary else None
+    return StoredSequences(encoder_tokens(tables, sources.encoder), grams)
 
-        name = fingerprint([SCHEMA, "grams", read_manifest(folder)])
-        make = make_gram_maker(Vocabulary.load(folder))
-        return self._sequences(
-            "3-grams", self.workspace.grams, name, product_units(self.products), make
-        )
 
-    def _sequences(
-        self,
-        name: str,
-        folder: Path,
-        maker: str,
-        tables: Sequence[pd.DataFrame],
-        make: SequenceMaker,
-    ) -> SequenceStore:
-        """The sequences of a folder, which are made unless it holds those of this maker and these data."""
-        inputs = fingerprint([maker, self.card.all_rows])
-        if read_manifest(folder) != inputs:
-            with self.workspace.lock(f"{name} {folder.name}", wait=True):
-                if read_manifest(folder) != inputs:
-                    write_sequences(folder, inputs, name, tables, make)
-        return SequenceStore(folder)
+def encoder_tokens(tables: Tables, encoder: Path) -> SequenceStore:
+    """Return the token ids of all queries and product fields by an encoder's tokenizer."""
+    from competition.data.tokenizer import make_token_maker, tokenizer_fingerprint
+    from competition.models.encoder.encoder import load_tokenizer
 
-    def write_text_features(self, inputs: str) -> None:
-        """Write `data/text_features.parquet`: the features of `lexical` and BM25."""
-        from competition.models.lexical.bm25 import bm25_features
-        from competition.models.lexical.text_features import text_features
+    tokenizer = load_tokenizer(encoder)
+    maker = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
+    texts = [tables.examples[["query"]], *(tables.products[[field]] for field in FIELDS)]
+    folder = tables.workspace.tokens(maker)
+    return _sequences(tables, "tokens", folder, maker, texts, make_token_maker(tokenizer))
 
-        with progress(f"text features of {len(self.examples):,} rows"):
-            parts = [make(self.examples, self.products) for make in (text_features, bm25_features)]
-        write_table(self.workspace.text_features, pd.concat(parts, axis=1).reset_index(), inputs)
 
-    def vocabulary(self, inputs: str) -> None:
-        """Write `data/vocabulary/`."""
-        from competition.data.vocabulary import Vocabulary
+def product_grams(tables: Tables, vocabulary: Path) -> SequenceStore:
+    """Return the ids of the 3-grams of all products by the vocabulary of a folder."""
+    from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 
-        with progress(f"vocabulary of {len(self.training_products):,} products"):
-            Vocabulary.make(self.training_products).save(self.workspace.vocabulary, inputs)
+    maker = fingerprint([SCHEMA, "grams", read_manifest(vocabulary)])
+    make = make_gram_maker(Vocabulary.load(vocabulary))
+    units = product_units(tables.products)
+    return _sequences(tables, "3-grams", tables.workspace.grams, maker, units, make)
 
-    def gram_vectors(self, inputs: str, seed: int) -> None:
-        """Write `data/char3/`."""
-        from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 
-        vocabulary = Vocabulary.load(self.workspace.vocabulary)
-        with progress(f"3-gram vectors of {len(self.training_products):,} products"):
-            vectors = gram_vectors(vocabulary, self.training_products, derive_seed(seed, "char3"))
-        save_vectors(self.workspace.gram_vectors, vectors, inputs)
+def _sequences(
+    tables: Tables,
+    name: str,
+    folder: Path,
+    maker: str,
+    texts: Sequence[pd.DataFrame],
+    make: SequenceMaker,
+) -> SequenceStore:
+    """Return the sequences of a folder, which are built unless it holds those of this maker and these data."""
+    from competition.data.token_store import SequenceStore, write_sequences
 
-    def translations(self, source: str, path: Path, inputs: str) -> None:
-        """Write the translations of Spanish training text; what an earlier file of the same model holds is kept."""
-        from competition.data.augment import texts_to_translate
-        from competition.models.encoder.translation import Translator
+    inputs = fingerprint([maker, tables.card.all_rows])
+    if read_manifest(folder) != inputs:
+        with tables.workspace.lock(f"{name} {folder.name}", wait=True):
+            # Another process may have built them in the meantime.
+            if read_manifest(folder) != inputs:
+                write_sequences(folder, inputs, name, texts, make)
+    return SequenceStore(folder)
 
-        texts = texts_to_translate(self.examples, self.products)
-        known = _earlier_translations(path)
-        missing = [text for text in texts if text not in known]
-        if missing:
-            with progress("translation", len(missing), "texts") as work:
-                for new in Translator(source).translate(missing, work):
-                    known |= new
-                    _save_translations(path, known, "unfinished")
-        _save_translations(path, {text: known[text] for text in texts}, inputs)
+
+# --- vocabulary, vectors, translations ---
+
+
+def build_vocabulary(tables: Tables, inputs: str) -> None:
+    """Write `data/vocabulary/`."""
+    from competition.data.vocabulary import Vocabulary
+
+    with progress(f"vocabulary of {len(tables.training_products):,} products"):
+        vocabulary = Vocabulary.make(tables.training_products)
+        vocabulary.save(tables.workspace.vocabulary, inputs)
+
+
+def build_gram_vectors(tables: Tables, inputs: str, seed: int) -> None:
+    """Write `data/char3/`."""
+    from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
+
+    vocabulary = Vocabulary.load(tables.workspace.vocabulary)
+    products = tables.training_products
+    with progress(f"3-gram vectors of {len(products):,} products"):
+        vectors = gram_vectors(vocabulary, products, derive_seed(seed, "char3"))
+    save_vectors(tables.workspace.gram_vectors, vectors, inputs)
+
+
+def build_translations(tables: Tables, file: Translations) -> None:
+    """Write the translations of Spanish training text; what an earlier file of the same model holds is kept."""
+    from competition.data.augment import texts_to_translate
+    from competition.models.encoder.translation import Translator
+
+    texts = texts_to_translate(tables.examples, tables.products)
+    known = _earlier_translations(file.path)
+    missing = [text for text in texts if text not in known]
+    if missing:
+        with progress("translation", len(missing), "texts") as work:
+            for new in Translator(file.source).translate(missing, work):
+                known |= new
+                _save_translations(file.path, known, "unfinished")
+    _save_translations(file.path, {text: known[text] for text in texts}, file.fingerprint)
 
 
 def read_translations(path: Path, inputs: str) -> dict[str, str]:

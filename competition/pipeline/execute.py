@@ -1,4 +1,11 @@
-"""A step makes one artefact; steps are executed in order, each under its lock, and only where they are not done."""
+"""Steps with edges: what is made from what, what is missing, and making it.
+
+Every step knows the fingerprint of what it would be made from now, and where the fingerprint of
+what it was last made from is recorded. It is built when the two differ; so a changed recipe redoes
+only what depends on it, and new test rows redo predictions only.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
@@ -7,63 +14,132 @@ from pathlib import Path
 
 from competition.core import distributed
 from competition.core.console import console
+from competition.core.errors import CompError
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
-    """One artefact: what it would be made from now, what it was made from, and how to make it."""
+    """One artefact: what it is made from, and how to make it.
+
+    A step without a `command` is built along with whatever needs it. One that has a command belongs
+    to a run: another run's command reads it and does not build it.
+    """
 
     name: str
-    inputs: str
-    recorded: Callable[[], str | None]
-    make: Callable[[], None]
-    shared: bool = False  # whether several processes make it together; else the first of them does
+    fingerprint: str
+    needs: tuple[Step, ...]
+    recorded: Callable[[], str | None]  # the fingerprint that it was last built from
+    build: Callable[[], None]
+    command: str | None = None
+    shared: bool = False  # whether several processes build it together; else the first of them does
     checkpoints: Path | None = None  # the folder of those of its training
 
     @property
     def state(self) -> str:
         """`done`, `begun` (training goes on from a checkpoint), `stale` (made from something else) or `missing`."""
         recorded = self.recorded()
-        if recorded == self.inputs:
+        if recorded == self.fingerprint:
             return "done"
-        if self.checkpoints is not None and self.inputs in checkpoint_fingerprints(
+        if self.checkpoints is not None and self.fingerprint in checkpoint_fingerprints(
             self.checkpoints
         ):
             return "begun"
         return "missing" if recorded is None else "stale"
 
 
-def execute(workspace: Workspace, steps: Iterable[Step]) -> int:
-    """Make what is not done, in order, each under its lock; returns how many steps ran.
+def in_order(targets: Iterable[Step], commands: Iterable[str | None] | None = None) -> list[Step]:
+    """Return the steps that build some targets, each behind what it needs.
 
-    Of several processes the first takes the locks and makes what is not shared, while the others
-    wait for it.
+    Args:
+        targets: in the order in which they are to be built.
+        commands: whose steps are built; those of the targets and of no run unless given.
 
     Raises:
-        CompError: the data are being replaced.
+        ValueError: two different steps have one name.
     """
+    targets = list(targets)
+    built = set(commands or {None, *(step.command for step in targets)})
+    order: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        if order.get(step.name) is step:
+            return
+        for need in step.needs:
+            if need.command in built:
+                visit(need)
+        if order.setdefault(step.name, step).fingerprint != step.fingerprint:
+            raise ValueError(f"two different steps are called {step.name!r}")
+
+    for target in targets:
+        visit(target)
+    return list(order.values())
+
+
+def unmet_needs(steps: Iterable[Step]) -> list[Step]:
+    """Return what steps that are not done read, is not among them and is not done either, in order."""
+    steps = list(steps)
+    here = {step.name for step in steps}
+    unmet: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        if step.name in here or step.name in unmet or step.state == "done":
+            return
+        for need in step.needs:
+            visit(need)
+        unmet[step.name] = step
+
+    for step in steps:
+        outside = [need for need in step.needs if need.name not in here]
+        if outside and step.state != "done":
+            for need in outside:
+                visit(need)
+    return list(unmet.values())
+
+
+def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
+    """Build what is not done of some targets and of what they need, in order, each step under its lock.
+
+    Of several processes the first takes the locks and builds what is not shared, while the others
+    wait for it.
+
+    Returns:
+        How many steps were built.
+
+    Raises:
+        CompError: the data are being replaced, or a step of another run is missing.
+    """
+    steps, built = in_order(targets), 0
     with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
-        listed = list(steps)
-        return sum(
-            _execute(workspace, step, f"[{i}/{len(listed)}]")
-            for i, step in enumerate(listed, start=1)
-        )
+        if unmet := distributed.broadcast_from_main(_unmet_sentence(steps)):
+            raise CompError(unmet)
+
+        for number, step in enumerate(steps, start=1):
+            if distributed.broadcast_from_main(step.state) == "done":
+                continue
+            is_main = distributed.is_main_process()
+            with workspace.lock(step.name, wait=True) if is_main else nullcontext():
+                state = distributed.broadcast_from_main(step.state)
+                if state == "done":  # another command built it in the meantime
+                    continue
+                place = f"[{number}/{len(steps)}] {step.name}"
+                console.print(place + (" (out of date)" if state == "stale" else ""), style="bold")
+                if step.shared or is_main:
+                    step.build()
+                distributed.barrier()  # what is built is read by all
+            built += 1
+    return built
 
 
-def _execute(workspace: Workspace, step: Step, place: str) -> bool:
-    """Make one step if it is not done; returns whether it was made here."""
-    if distributed.broadcast_from_main(step.state) == "done":
-        return False
-    with workspace.lock(step.name, wait=True) if distributed.is_main_process() else nullcontext():
-        state = distributed.broadcast_from_main(step.state)
-        if state == "done":  # another command finished it in the meantime
-            return False
-        console.print(
-            f"{place} {step.name}" + (" (out of date)" if state == "stale" else ""), style="bold"
-        )
-        if step.shared or distributed.is_main_process():
-            step.make()
-        distributed.barrier()  # what is made is read by all
-    return True
+def _unmet_sentence(steps: list[Step]) -> str:
+    """Return what is missing and the one command that builds all of it; empty where nothing is."""
+    unmet = unmet_needs(steps)
+    if not unmet:
+        return ""
+    first = unmet[0]
+    state = "out of date" if first.state == "stale" else "missing"
+    commands = " && ".join(dict.fromkeys(step.command for step in unmet if step.command))
+    if len(unmet) == 1:
+        return f"{first.name} is {state}: `{commands}` builds it."
+    return f"{len(unmet)} steps are missing, the first is {first.name}: `{commands}` builds them."

@@ -11,8 +11,8 @@ from competition.core.console import silent
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.pipeline.new_rows import NewRows, Table, from_python
-from competition.pipeline.plan import split_run
 from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
+from competition.pipeline.recipes import split_run
 from competition.pipeline.steps import Pipeline
 from competition.scoring.tasks import KINDS, LOCALES, TASKS, answers, class_names
 
@@ -41,14 +41,17 @@ class Scorer:
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
         """See `load`."""
-        stem, task = split_run(run)
-        plan = pipeline.run(run)
-        self.kind = plan.kind
-        self.basis, self.label_paths = plan.basis, plan.label_paths
-        self._answering = (
-            RefittedEnsemble(pipeline, run) if task else RunModels(pipeline, pipeline.member(stem))
-        )
-        self._run, self._maker = run, pipeline.maker
+        plan, (stem, task) = pipeline.plan, split_run(run)
+        run_plan = plan.run(run)
+        self.kind, self.basis = run_plan.kind, run_plan.basis
+        self.label_paths = run_plan.label_paths
+        self._run, self._tables = run, pipeline.tables
+
+        self._models: RefittedEnsemble | RunModels
+        if task:
+            self._models = RefittedEnsemble(plan, pipeline.tables, run)
+        else:
+            self._models = RunModels(plan, plan.recipes.member(stem))
 
     def score(
         self,
@@ -111,12 +114,12 @@ class Scorer:
         called: Mapping[str, str] | None = None,
     ) -> NewRows:
         """Rows as they are answered, see `Unseen.make`."""
-        return NewRows.make(table, source, locale, self._answering.lowest_id - len(table), called)
+        return NewRows.make(table, source, locale, self._models.lowest_id - len(table), called)
 
     def trained_on(self, rows: NewRows) -> int:
         """How many of the rows that were given are pairs that the run was trained on: locale, query and title agree."""
-        learned = self._maker.examples[self._answering.learned_from(self._maker.examples)]
-        return int(rows.among(learned, self._maker.products).sum())
+        learned = self._tables.examples[self._models.learned_from(self._tables.examples)]
+        return int(rows.among(learned, self._tables.products).sum())
 
     def answer(self, rows: NewRows) -> pd.DataFrame:
         """What is said of each row that was given, in its order.
@@ -125,7 +128,7 @@ class Scorer:
             `score` where the run ranks, then the predicted class in words and the probabilities
             where it has any.
         """
-        outputs = self._answering.outputs(PreparedRows(rows, self._maker))
+        outputs = self._models.outputs(PreparedRows(rows, self._tables))
         return shown(self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
 
 

@@ -1,294 +1,275 @@
-"""What is missing or out of date, in order.
+"""The steps of a workspace: which artefacts there should be, what each needs, and what builds it."""
 
-Every step knows the fingerprint of its inputs, computed from settings and data alone, and where the
-fingerprint of what was last made is recorded. A step runs when the two differ; so a changed recipe
-redoes only what depends on it, and new test rows redo predictions only.
-"""
+from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
 
 from competition.config.keys import AuditKeys
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe, MemberRecipe
+from competition.config.recipe import AnyRecipe, EnsembleRecipe, MemberRecipe
 from competition.config.settings import recipe_names
+from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
-from competition.core.fingerprint import digest_file, fingerprint
 from competition.core.json_files import read_json, read_manifest
 from competition.core.parquet import read_fingerprint
-from competition.core.workspace import ALL_ROWS, SCHEMA
-from competition.models.encoder.paths import Sources
+from competition.core.workspace import ALL_ROWS, Workspace
 from competition.noise.plan import AuditPlan
-from competition.pipeline.execute import Step
-from competition.pipeline.inputs import folds_inputs, text_features_inputs
-from competition.pipeline.plan import Planner
-from competition.pipeline.plans import PAIRED, FoldPlan
-from competition.scoring.optimism import read_optimism
+from competition.pipeline import build_outputs, build_runs
+from competition.pipeline.execute import Step, in_order
+from competition.pipeline.input_steps import InputSteps
+from competition.pipeline.keys import PAIRED, FoldPlan
+from competition.pipeline.output_steps import SUBMISSION, scores_step, submission_step
+from competition.pipeline.plan import Plan
+from competition.pipeline.recipe_types import type_of
+from competition.pipeline.recipes import split_run
+from competition.pipeline.tables import Tables
 from competition.scoring.predictions import RunPlan
-from competition.scoring.submissions import recorded_fingerprint
-
-if TYPE_CHECKING:
-    from competition.pipeline.build_outputs import Maker
-
-SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
 
-class Pipeline(Planner):
-    """The steps of one workspace."""
+class Pipeline:
+    """The steps of one workspace, each made once: the plan says what they are made from, the tables are read."""
 
-    @cached_property
-    def maker(self) -> "Maker":
-        """What makes the artefacts; imported only when one is made, since it imports all that this takes."""
-        from competition.pipeline.build_outputs import Maker
+    def __init__(
+        self,
+        workspace: Workspace,
+        added: Mapping[str, AnyRecipe] | None = None,
+        tracker: str | None = None,
+    ) -> None:
+        """Open a workspace.
 
-        return Maker(self.workspace, self.settings.tracker)
+        Args:
+            workspace: whose settings and data.
+            added: recipes beside those of the files, which go before them.
+            tracker: of trainings; that of competition.toml unless named.
+        """
+        self.workspace = workspace
+        self.plan = Plan.open(workspace, added, tracker)
+        self.recipes, self.artifacts = self.plan.recipes, self.plan.artifacts
+        self.tables = Tables(workspace)
+        self.inputs = InputSteps(self.plan, self.tables)
 
-    def folds_step(self, scheme: str) -> Step:
-        """`folds/<scheme>.parquet`."""
-        path, inputs = self.workspace.folds(scheme), folds_inputs(self.card, scheme)
-        return Step(
-            f"folds {scheme}",
-            inputs,
-            lambda: read_fingerprint(path),
-            lambda: self.maker.folds(scheme, inputs),
-        )
+    # --- models and runs of recipes ---
 
-    def encoder_steps(self, encoder: str) -> list[Step]:
-        """The encoder's folder under `models/encoders/`, behind what it is pre-trained from."""
-        recipe = self.pretrained(encoder)
-        if recipe is None:
-            return [self._encoder_step(encoder)]
-        folder, inputs = self.encoder_folder(encoder), self.encoder_inputs(encoder)
-        sources = self.pretraining_sources(recipe)
+    def recipe_steps(self, name: str, only: int | None = None) -> list[Step]:
+        """Return what a recipe needs of its own, training, test predictions, and the card of the whole run.
+
+        Raises:
+            InputError: the fold `only` does not exist in the recipe's scheme.
+        """
+        recipe, steps = self.recipes.member(name), self.training_steps(name, only)
+        steps += [self._predict_step(recipe, fold) for fold in _folds(recipe, only)]
+        return [*steps, self._score_step(recipe)] if only is None else steps
+
+    def training_steps(self, name: str, only: int | None = None) -> list[Step]:
+        """Return what a recipe needs of its own, then the training of its folds, or of the fold `only`.
+
+        Raises:
+            InputError: the fold `only` does not exist in the recipe's scheme.
+        """
+        recipe = self.recipes.member(name)
+        models = [self.plan.fold(recipe, fold) for fold in recipe.folds]
+        steps = self._input_steps(recipe, models)
+        return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
+
+    def all_rows_steps(self, name: str) -> list[Step]:
+        """Return what a recipe needs of its own, then its model of all training rows, which `steps` leaves out."""
+        recipe = self.recipes.member(name)
         return [
-            *self.encoder_steps(recipe.encoder),
-            *self._feature_steps(sources),
-            Step(
-                f"pretrain {encoder}",
-                inputs,
-                lambda: read_manifest(folder),
-                lambda: self.maker.pretrain(recipe, sources, folder, inputs),
-                shared=True,
-                checkpoints=self.workspace.checkpoints(recipe.name, "encoder"),
-            ),
+            *self._input_steps(recipe, [self.plan.all_rows(recipe)]),
+            self._all_rows_step(recipe),
         ]
 
-    def _encoder_step(self, encoder: str) -> Step:
-        folder, inputs = self.encoder_folder(encoder), self.encoder_inputs(encoder)
-        source, seed = self.encoder_source(encoder), self.settings.seed
+    def all_rows_models(self) -> dict[str, Step]:
+        """Return the models of all training rows that are there, by their recipes."""
+        recipes = [
+            self.recipes.member(name)
+            for name in recipe_names(self.workspace)
+            if self.workspace.model(name, ALL_ROWS).is_dir()
+        ]
+        return {recipe.name: self._all_rows_step(recipe) for recipe in recipes}
+
+    def pair_steps(self, name: str) -> list[Step]:
+        """Return the nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
+        recipe, models = self.recipes.member(name), self.plan.pairs(name)
+        steps = self._input_steps(recipe, models)
+        return steps + [self._pair_step(recipe, model.held) for model in models]
+
+    def _input_steps(
+        self, recipe: MemberRecipe, models: Iterable[FoldPlan[MemberRecipe]]
+    ) -> list[Step]:
+        """Return what builds all that models of a recipe are trained from, beside the rows."""
+        models = list(models)
+        steps = [
+            self.inputs.folds(models[0].scheme),
+            *type_of(recipe).inputs(self.inputs, self.plan, recipe),
+        ]
+        audits = [model.audit for model in models if model.audit is not None]
+        teachers = [model.teacher for model in models if model.teacher is not None]
+        nested = {run for audit in audits for run in audit.pairs}
+        nested |= {teacher.run.name for teacher in teachers if teacher.pairs is not None}
+        steps += [step for run in sorted(nested) for step in self.pair_steps(run)]
+        return steps + [self.noise_step(each.name, each.keys, each.fold) for each in audits]
+
+    def _needs(self, model: FoldPlan[MemberRecipe]) -> tuple[Step, ...]:
+        """Return what one model is trained from, the outputs of other runs among it."""
+        recipe, audit, teacher = model.recipe, model.audit, model.teacher
+        steps = [
+            self.inputs.folds(model.scheme),
+            *type_of(recipe).inputs(self.inputs, self.plan, recipe),
+        ]
+        if audit is not None:
+            steps.append(self.noise_step(audit.name, audit.keys, audit.fold))
+        if teacher is not None and teacher.pairs is None:
+            steps += self.outputs_of([teacher.run])
+        elif teacher is not None:
+            student_of = self.recipes.member(teacher.run.name)
+            steps += [self._pair_step(student_of, held) for held in teacher.pairs or ()]
+        return tuple(steps)
+
+    @cache  # noqa: B019
+    def _train_step(self, recipe: MemberRecipe, number: int) -> Step:
+        model = self.plan.fold(recipe, number)
+        path = self.workspace.oof_fold(recipe.name, number)
         return Step(
-            f"encoder {encoder}",
-            inputs,
-            lambda: read_manifest(folder),
-            lambda: self.maker.encoder(source, folder, inputs, seed),
+            f"train {recipe.name} fold {number}",
+            model.fingerprint,
+            self._needs(model),
+            recorded=partial(read_fingerprint, path),
+            build=partial(build_runs.build_fold, self.tables, self.plan, model),
+            command=_train_command(recipe),
+            shared=type_of(recipe).shared,
+            checkpoints=self.workspace.checkpoints(recipe.name, model.part),
         )
 
-    def _feature_steps(self, sources: Sources) -> list[Step]:
-        """`data/vocabulary/` and `data/char3/`, as far as they are read."""
+    @cache  # noqa: B019
+    def _predict_step(self, recipe: MemberRecipe, number: int) -> Step:
+        model = self.plan.fold(recipe, number)
+        path = self.workspace.test_fold(recipe.name, number)
+        return Step(
+            f"predict {recipe.name} fold {number}",
+            model.test_fingerprint,
+            needs=(
+                *type_of(recipe).inputs(self.inputs, self.plan, recipe),
+                self._train_step(recipe, number),
+            ),
+            recorded=partial(read_fingerprint, path),
+            build=partial(build_runs.build_test_predictions, self.tables, self.plan, model),
+            command=_train_command(recipe),
+            shared=type_of(recipe).shared,
+        )
+
+    @cache  # noqa: B019
+    def _pair_step(self, recipe: MemberRecipe, held: tuple[int, ...]) -> Step:
+        (model,) = (pair for pair in self.plan.pairs(recipe.name) if pair.held == held)
+        return Step(
+            f"train {recipe.name} without folds {' and '.join(map(str, held))}",
+            model.fingerprint,
+            self._needs(model),
+            recorded=partial(read_fingerprint, self.workspace.pair(recipe.name, held)),
+            build=partial(build_runs.build_nested, self.tables, self.plan, model),
+            shared=type_of(recipe).shared,
+            checkpoints=self.workspace.checkpoints(recipe.name, model.part),
+        )
+
+    @cache  # noqa: B019
+    def _all_rows_step(self, recipe: MemberRecipe) -> Step:
+        model = self.plan.all_rows(recipe)
+        return Step(
+            f"train {recipe.name} {ALL_ROWS}",
+            model.fingerprint,
+            self._needs(model),
+            recorded=partial(read_manifest, self.workspace.model(recipe.name, ALL_ROWS)),
+            build=partial(build_runs.build_all_rows, self.tables, self.plan, model),
+            command=f"comp train --all --recipe {shell_quoted(recipe.name)}",
+            shared=type_of(recipe).shared,
+            checkpoints=self.workspace.checkpoints(recipe.name, model.part),
+        )
+
+    @cache  # noqa: B019
+    def _score_step(self, recipe: MemberRecipe) -> Step:
+        run = self.plan.run(recipe.name)
+        card = self.workspace.run_card(run.name)
+        return Step(
+            f"score {recipe.name}",
+            run.fingerprint,
+            needs=tuple(self.outputs_of([run])),
+            recorded=lambda: read_json(card).get("inputs"),
+            build=partial(build_runs.build_run_card, self.tables, run, recipe),
+            command=run.command,
+        )
+
+    def outputs_of(self, runs: Iterable[RunPlan]) -> list[Step]:
+        """Return what builds all outputs of complete runs."""
         steps: list[Step] = []
-        if (vocabulary := sources.vocabulary) is not None:
-            inputs = self.vocabulary_inputs
-            steps.append(
-                Step(
-                    "vocabulary",
-                    inputs,
-                    lambda: read_manifest(vocabulary),
-                    lambda: self.maker.vocabulary(inputs),
-                )
-            )
-        if (vectors := sources.vectors) is not None:
-            of_vectors, seed = self.vectors_inputs, self.settings.seed
-            steps.append(
-                Step(
-                    "char3",
-                    of_vectors,
-                    lambda: read_manifest(vectors),
-                    lambda: self.maker.gram_vectors(of_vectors, seed),
-                )
-            )
+        for run in runs:
+            stem, task = split_run(run.name)
+            if task:
+                steps.append(self._ensemble_step(self.recipes.ensemble(stem), task))
+                continue
+            recipe = self.recipes.member(stem)
+            steps += [self._train_step(recipe, fold) for fold in recipe.folds]
+            steps += [self._predict_step(recipe, fold) for fold in recipe.folds]
         return steps
 
-    def _translation_step(self, model: str) -> Step:
-        """`data/translations/MODEL.parquet`."""
-        source, path, inputs = self.translations(model)
-        return Step(
-            f"translate with {model}",
-            inputs,
-            lambda: read_fingerprint(path),
-            lambda: self.maker.translations(source, path, inputs),
-        )
+    # --- audits, ensembles, submissions ---
 
-    def noise_step(self, name: str, keys: AuditKeys | None = None) -> Step:
-        """`oof/<run>/noise.parquet` and its card, by competition.toml unless `keys` say otherwise."""
-        return self._audit_step(self.audit(name, keys))
-
-    def _audit_step(self, plan: AuditPlan) -> Step:
-        name = f"audit {plan.name}" + ("" if plan.fold is None else f" without fold {plan.fold}")
+    @cache  # noqa: B019
+    def noise_step(self, name: str, keys: AuditKeys | None = None, fold: int | None = None) -> Step:
+        """Return the step of an audit's flags and card, see `Plan.audit`."""
+        plan = self.plan.audit(name, keys, fold)
+        title, needs = f"audit {plan.name}", self.outputs_of(plan.runs)
+        if fold is not None:
+            title += f" without fold {fold}"
+            recipes = [self.recipes.member(run) for run in plan.pairs]
+            needs = [
+                self._pair_step(recipe, held)
+                for recipe in recipes
+                for held in plan.pairs[recipe.name]
+            ]
         return Step(
-            name,
+            title,
             plan.inputs,
-            lambda: self._recorded_audit(plan),
-            lambda: self.maker.noise(plan, self.verdicts(plan.name)),
+            tuple(needs),
+            recorded=partial(self._recorded_audit, plan),
+            build=partial(build_outputs.build_audit, self.tables, self.plan, plan),
         )
 
     def _recorded_audit(self, plan: AuditPlan) -> str | None:
-        """What the flags were made from; None where they or their card are missing."""
+        """Return what the flags were made from; None where they or their card are missing."""
         recorded = read_fingerprint(self.workspace.noise(plan.name, plan.fold))
         card = read_json(self.workspace.noise_card(plan.name, plan.fold))
         return recorded if card.get("inputs") == recorded else None
 
-    def _taken_steps(self, plans: Iterable[FoldPlan]) -> list[Step]:
-        """What models take from out-of-fold outputs: audits, and the nested models that they and a teacher need."""
-        audits = [plan.noise for plan in plans if plan.noise is not None]
-        teachers = [plan.teacher for plan in plans if plan.teacher is not None]
-        nested = {run for audit in audits for run in audit.pairs}
-        nested |= {teacher.run.name for teacher in teachers if teacher.pairs is not None}
-        steps = [step for run in sorted(nested) for step in self.pair_steps(run)]
-        return steps + [self._audit_step(audit) for audit in audits]
-
-    def recipe_steps(self, name: str, only: int | None = None) -> list[Step]:
-        """What a recipe needs of its own, training, test predictions, and the card of the whole run.
-
-        Raises:
-            InputError: the fold `only` does not exist in the recipe's scheme.
-        """
-        recipe, steps = self.member(name), self.training_steps(name, only)
-        steps += [self._predict_step(recipe, fold) for fold in _folds(recipe, only)]
-        return [*steps, self._card_step(recipe)] if only is None else steps
-
-    def training_steps(self, name: str, only: int | None = None) -> list[Step]:
-        """What a recipe needs of its own, then the training of its folds, or of the fold `only`.
-
-        Raises:
-            InputError: the fold `only` does not exist in the recipe's scheme.
-        """
-        recipe = self.member(name)
-        steps = self._material_steps(
-            recipe, [self.fold_plan(recipe, fold) for fold in recipe.folds]
-        )
-        return steps + [self._train_step(recipe, fold) for fold in _folds(recipe, only)]
-
-    def _material_steps(self, recipe: MemberRecipe, plans: list[FoldPlan]) -> list[Step]:
-        """What the models of a recipe are trained from, beside the rows."""
-        steps = [self.folds_step(plans[0].scheme)]
-        if isinstance(recipe, EncoderRecipe):
-            steps += self.encoder_steps(recipe.encoder)
-            steps += self._feature_steps(self.sources(recipe))
-            steps += (
-                [self._translation_step(recipe.translate_with)] if recipe.translate_with else []
-            )
-        if isinstance(recipe, LexicalRecipe):
-            steps.append(self.text_features_step())
-        steps += self._taken_steps(plans)
-        return list({step.name: step for step in steps}.values())
-
-    def all_rows_steps(self, name: str) -> list[Step]:
-        """What a recipe needs of its own, then its model of all training rows, which `steps` never asks for."""
-        recipe = self.member(name)
-        return [*self._material_steps(recipe, [self.all_plan(recipe)]), self._all_rows_step(recipe)]
-
-    def _all_rows_step(self, recipe: MemberRecipe) -> Step:
-        plan, folder = self.all_plan(recipe), self.workspace.model(recipe.name, ALL_ROWS)
-        return Step(
-            f"train {recipe.name} {ALL_ROWS}",
-            plan.inputs,
-            lambda: read_manifest(folder),
-            lambda: self.maker.train_all(recipe.for_all_rows, plan),
-            shared=isinstance(recipe, EncoderRecipe),
-            checkpoints=self.workspace.checkpoints(recipe.name, plan.part),
-        )
-
-    def asked_for(self) -> dict[str, Step]:
-        """Recipe -> its model of all training rows, where one was asked for and is there."""
-        names = [
-            name
-            for name in recipe_names(self.workspace)
-            if self.workspace.model(name, ALL_ROWS).is_dir()
-        ]
-        return {name: self._all_rows_step(self.member(name)) for name in names}
-
-    def text_features_step(self) -> Step:
-        """`data/text_features.parquet`, which the floor and the stackers read."""
-        path, inputs = self.workspace.text_features, text_features_inputs(self.card)
-        return Step(
-            "text features",
-            inputs,
-            lambda: read_fingerprint(path),
-            lambda: self.maker.write_text_features(inputs),
-        )
-
-    def _train_step(self, recipe: MemberRecipe, fold: int) -> Step:
-        plan, path = self.fold_plan(recipe, fold), self.workspace.oof_fold(recipe.name, fold)
-        name = f"train {recipe.name} fold {fold}"
-        checkpoints = self.workspace.checkpoints(recipe.name, plan.part)
-        return _fold_step(
-            name, plan.inputs, path, recipe, lambda: self.maker.train(recipe, plan), checkpoints
-        )
-
-    def pair_steps(self, name: str) -> list[Step]:
-        """The nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
-        recipe, plans = self.member(name), self.pair_plans(name)
-        return [
-            *self._material_steps(recipe, plans),
-            *(self._pair_step(recipe, plan) for plan in plans),
-        ]
-
-    def _pair_step(self, recipe: MemberRecipe, plan: FoldPlan) -> Step:
-        path = self.workspace.pair(recipe.name, plan.held)
-        name = f"train {recipe.name} without folds {' and '.join(map(str, plan.held))}"
-        checkpoints = self.workspace.checkpoints(recipe.name, plan.part)
-        return _fold_step(
-            name,
-            plan.inputs,
-            path,
-            recipe,
-            lambda: self.maker.train_pair(recipe, plan),
-            checkpoints,
-        )
-
-    def _predict_step(self, recipe: MemberRecipe, fold: int) -> Step:
-        plan, path = self.fold_plan(recipe, fold), self.workspace.test_fold(recipe.name, fold)
-        name = f"predict {recipe.name} fold {fold}"
-        return _fold_step(
-            name, plan.test_inputs, path, recipe, lambda: self.maker.predict(recipe, plan)
-        )
-
-    def _card_step(self, recipe: MemberRecipe) -> Step:
-        plan = self.run(recipe.name)
-        path = self.workspace.run_card(plan.name)
-        return Step(
-            f"score {recipe.name}",
-            plan.fingerprint,
-            lambda: read_json(path).get("inputs"),
-            lambda: self.maker.run_card(plan, recipe),
-        )
-
     def ensemble_steps(self, name: str, tasks: Iterable[str] | None = None) -> list[Step]:
-        """One run per task that any member answers, or for some of these tasks."""
-        recipe = self.ensemble(name)
-        steps = [self.folds_step(PAIRED)]
-        if recipe.stacks and recipe.text:
-            steps.append(self.text_features_step())
-        if recipe.nested:
-            steps += [
-                step for member in self.members_of(recipe) for step in self.pair_steps(member.name)
-            ]
-        steps += [self._ensemble_step(recipe, task) for task in tasks or self.tasks_of(recipe)]
-        return list({step.name: step for step in steps}.values())
+        """Return one run per task that any member answers, or for some of these tasks, behind nested models."""
+        recipe = self.recipes.ensemble(name)
+        tasks = tasks or self.recipes.tasks_of(recipe)
+        steps = self._ensemble_inputs(recipe)
+        return steps + [self._ensemble_step(recipe, task) for task in tasks]
 
+    def _ensemble_inputs(self, recipe: EnsembleRecipe) -> list[Step]:
+        steps = [self.inputs.folds(PAIRED)]
+        if recipe.stacks and recipe.text:
+            steps.append(self.inputs.text_features())
+        if recipe.nested:
+            for member in self.recipes.members_of(recipe):
+                steps += self.pair_steps(member.name)
+        return steps
+
+    @cache  # noqa: B019
     def _ensemble_step(self, recipe: EnsembleRecipe, task: str) -> Step:
-        plan = self.ensemble_run(recipe, task)
-        members, pairs = self.combined(recipe, task)
+        plan = self.plan.ensemble(recipe, task)
         return Step(
-            f"stack {plan.name}",
-            plan.fingerprint,
-            lambda: self._recorded_ensemble(plan),
-            lambda: self.maker.ensemble(plan, recipe, members, pairs),
+            f"stack {plan.run.name}",
+            plan.run.fingerprint,
+            needs=(*self._ensemble_inputs(recipe), *self.outputs_of(plan.members)),
+            recorded=partial(self._recorded_ensemble, plan.run),
+            build=partial(build_outputs.build_ensemble, self.tables, plan),
+            command=plan.run.command,
         )
 
     def _recorded_ensemble(self, plan: RunPlan) -> str | None:
-        """What an ensemble's card says, if all of its files are there; None where one is missing."""
+        """Return what an ensemble's card says, if all of its files are there; None where one is missing."""
         space, name = self.workspace, plan.name
         files = [
             path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)
@@ -297,88 +278,29 @@ class Pipeline(Planner):
         return read_json(space.run_card(name)).get("inputs") if whole else None
 
     def run_steps(self, name: str) -> list[Step]:
-        """The steps of a recipe or of an ensemble, without those of other runs."""
-        is_ensemble = isinstance(self.recipe(name), EnsembleRecipe)
+        """Return the steps of a recipe or of an ensemble, without those of other runs."""
+        is_ensemble = isinstance(self.recipes.run(name), EnsembleRecipe)
         return self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
 
-    def submission_step(self, name: str, answers: dict[str, str]) -> Step:
-        """`submissions/<name>/`, from task -> run."""
-        for task in answers:
-            if task not in self.card.tasks:
-                raise InputError(
-                    f"The data have no test rows of {task}, only of {', '.join(self.card.tasks)}."
-                )
-        plans = {task: self.run(run, task) for task, run in answers.items()}
-        inputs = fingerprint(
-            [SCHEMA, {task: (plan.name, plan.fingerprint) for task, plan in plans.items()}]
-        )
-        folder = self.workspace.submission(name)
-        return Step(
-            f"submit {name}",
-            inputs,
-            lambda: recorded_fingerprint(folder),
-            lambda: self.maker.submission(name, plans, inputs),
-        )
-
-    @property
-    def floor(self) -> str | None:
-        """The run that others must beat: the first `lexical` that is wanted, if any is."""
-        return next(
-            (name for name in self.wanted() if isinstance(self.recipe(name), LexicalRecipe)), None
-        )
-
-    def scores_step(self) -> Step:
-        """`reports/scores.csv`: every run against its labels, the baseline and the floor."""
-        plans, floor = self.runs(), self.floor
-        runs = [(plan.name, plan.fingerprint, plan.label_paths) for plan in plans]
-        measured = [
-            (*key, found.as_json()) for key, found in read_optimism(self.workspace, plans).items()
-        ]
-        inputs = fingerprint([SCHEMA, floor, runs, measured])
-        card = self.workspace.scores.with_suffix(".json")
-        return Step(
-            "scores",
-            inputs,
-            lambda: self._recorded_scores(card),
-            lambda: self.maker.scores(plans, floor, card, inputs),
-        )
-
-    def _recorded_scores(self, card: Path) -> str | None:
-        """What the table of scores was made from; None where it is missing or was changed."""
-        said, table = read_json(card), self.workspace.scores
-        if not table.is_file() or said.get("sha256", found := digest_file(table)) != found:
-            return None
-        return said.get("inputs")
+    def complete_run(self, run: RunPlan) -> Step:
+        """Return the last step of a run, whose card says how it scores."""
+        stem, task = split_run(run.name)
+        if task:
+            return self._ensemble_step(self.recipes.ensemble(stem), task)
+        return self._score_step(self.recipes.member(stem))
 
     def steps(self) -> list[Step]:
-        """Everything that `competition.toml` asks for, in order."""
-        steps: list[Step] = []
-        for name in self.wanted():
-            steps += self.run_steps(name)
-        if self.settings.noise_run:
-            steps.append(self.noise_step(self.settings.noise_run))
-        steps.append(self.submission_step(SUBMISSION, self.submission()))
-        steps.append(self.scores_step())
-        return list({step.name: step for step in steps}.values())
+        """Return everything that `competition.toml` asks for, in order."""
+        settings = self.plan.settings
+        steps = [step for name in self.recipes.requested() for step in self.run_steps(name)]
+        if settings.noise_run:
+            steps.append(self.noise_step(settings.noise_run))
+        steps.append(submission_step(self, SUBMISSION, self.recipes.submission()))
+        return in_order([*steps, scores_step(self)])
 
 
-def _fold_step(
-    name: str,
-    inputs: str,
-    path: Path,
-    recipe: MemberRecipe,
-    make: Callable[[], None],
-    checkpoints: Path | None = None,
-) -> Step:
-    """The step of a model's outputs, which are in the file `path`; processes share the work of neural networks."""
-    return Step(
-        name,
-        inputs,
-        lambda: read_fingerprint(path),
-        make,
-        isinstance(recipe, EncoderRecipe),
-        checkpoints,
-    )
+def _train_command(recipe: MemberRecipe) -> str:
+    return f"comp train --recipe {shell_quoted(recipe.name)}"
 
 
 def _folds(recipe: MemberRecipe, only: int | None) -> range:

@@ -1,11 +1,11 @@
-"""Attacks on the clean pass: what the second, adversarial pass is run with. No weight is ever changed for them.
+"""Attacks on the clean pass, with which the second, adversarial pass is run. No weight is ever changed for them.
 
 - `fgm-table` (Fast Gradient Method, Miyato et al. 2017 in its common form): the gradient of the
   whole optimiser batch's clean loss on the word-embedding table, scaled to the length epsilon. Only
   rows of tokens in the batch have a gradient, so only those are kept: the same numbers as the whole
   table. It needs the whole batch before the first adversarial pass.
 - `fgm-row` (Miyato et al. 2017): each example's own gradient on its own embedded tokens, each of
-length epsilon.
+  length epsilon.
 - `awp` (adversarial weight perturbation, Wu et al. 2020): every weight matrix moves along the
   batch's gradient by epsilon times its own norm, of an embedding table that of the rows with a
   gradient: what a brand moves by must not grow with the number of brands. The pass runs with w + d
@@ -23,22 +23,27 @@ Reduce = Callable[[Tensor], Tensor]  # the sum of a tensor over all processes
 
 @dataclass(frozen=True)
 class Attack:
-    """What a second pass is run with: one of the two, or neither, where it only draws another dropout."""
+    """The attack of a second pass: one of the two, or neither, where it only draws another dropout."""
 
     delta: Tensor | None = None  # (V * batch, tokens, H), added to the embedded tokens
     weights: dict[str, Tensor] | None = None  # in the place of the model's parameters
 
 
 def _scaled(gradient: Tensor, norm: Tensor, length: float | Tensor) -> Tensor:
-    """`gradient` with `length` in the place of `norm`; zero where there is no gradient."""
-    return torch.where(
-        norm > 0, gradient * (length / norm.clamp_min(torch.finfo(norm.dtype).tiny)), 0.0
-    )
+    """Return `gradient` with `length` in the place of `norm`; zero where there is no gradient."""
+    positive = norm.clamp_min(torch.finfo(norm.dtype).tiny)
+    return torch.where(norm > 0, gradient * (length / positive), 0.0)
 
 
 def attack_rows(gradient: Tensor, views: int, epsilon: float) -> Attack:
-    """`fgm-row`: from each example's `gradient (V * batch, tokens, H)` on its embedded tokens, its views together."""
-    by_example = gradient.unflatten(0, (views, -1))  # (V, batch, tokens, H)
+    """Return the attack `fgm-row`, by each example's gradient on its embedded tokens, its views together.
+
+    Args:
+        gradient: `(V * batch, tokens, H)`.
+        views: V, how many texts an example has.
+        epsilon: the length of each example's attack.
+    """
+    by_example = gradient.reshape(views, -1, *gradient.shape[1:])  # (V, batch, tokens, H)
     norm = by_example.square().sum((0, 2, 3), keepdim=True).sqrt()
     return Attack(delta=_scaled(by_example, norm, epsilon).flatten(0, 1))
 
@@ -48,22 +53,22 @@ class TableAttack:
 
     def __init__(self, tokens: Tensor, hidden: int, dtype: torch.dtype, epsilon: float) -> None:
         """`tokens` are the distinct ids of the whole optimiser batch, ascending, the same on every process."""
-        self._tokens, self._epsilon = tokens, epsilon
+        self._tokens = tokens
+        self._epsilon = epsilon
         self._rows = torch.zeros(len(tokens), hidden, device=tokens.device, dtype=dtype)
 
     def add(self, ids: Tensor, gradient: Tensor) -> None:
-        """Count the gradient `(V * batch, tokens, H)` at the tokens `ids (V * batch, tokens)`."""
-        self._rows.index_add_(
-            0, torch.searchsorted(self._tokens, ids.flatten()), gradient.flatten(0, 1)
-        )
+        """Add the gradient `(V * batch, tokens, H)` at the tokens `ids (V * batch, tokens)`."""
+        places = torch.searchsorted(self._tokens, ids.flatten())
+        self._rows.index_add_(0, places, gradient.flatten(0, 1))
 
     def finish(self, reduce: Reduce) -> None:
-        """All gradients are added: from here on the rows hold epsilon g / ||g||."""
+        """Scale the sum of all gradients: from here on the rows hold epsilon g / ||g||."""
         rows = reduce(self._rows)
         self._rows = _scaled(rows, rows.norm(), self._epsilon)
 
     def at(self, ids: Tensor) -> Attack:
-        """What the table's move adds to the tokens `ids`."""
+        """Return what the table's move adds to the tokens `ids`."""
         return Attack(delta=self._rows[torch.searchsorted(self._tokens, ids)])
 
 
@@ -83,20 +88,19 @@ class WeightAttack:
         return list(self._weights.values())
 
     def add(self, gradients: tuple[Tensor | None, ...]) -> None:
-        """Count one micro-batch's gradients; None for a matrix that it does not use."""
+        """Add one micro-batch's gradients; None for a matrix that it does not use."""
         for total, gradient in zip(self._gradients.values(), gradients, strict=True):
             if gradient is not None:
                 total += gradient
 
     def finish(self, reduce: Reduce) -> None:
-        """All gradients are added: from here on they hold epsilon ||w|| g / ||g||, norms over rows with a gradient."""
+        """Scale the sums to epsilon ||w|| g / ||g||, with norms over rows that have a gradient."""
         for name, weight in self._weights.items():
             gradient = reduce(self._gradients[name])
             length = self._epsilon * weight.detach()[gradient.flatten(1).any(1)].norm()
             self._gradients[name] = _scaled(gradient, gradient.norm(), length)
 
     def attack(self) -> Attack:
-        """The moved weights; their gradient is that of the weights."""
-        return Attack(
-            weights={name: weight + self._gradients[name] for name, weight in self._weights.items()}
-        )
+        """Return the moved weights; their gradient is that of the weights."""
+        moved = {name: weight + self._gradients[name] for name, weight in self._weights.items()}
+        return Attack(weights=moved)

@@ -1,7 +1,7 @@
-"""Batches: which rows, in which order, split how. The recipe fixes all that matters; memory only splits."""
+"""Batches: which rows, in which order, and how they are split. Memory only splits; the recipe fixes the rest."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,18 +17,19 @@ PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 _NO_GRAMS = np.empty(0, np.int32)
 
 Rows = NDArray[np.int64]
+Length = TypeVar("Length", int, NDArray[np.int64])
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Rows]:
-    """The optimiser batches of one epoch, a function of (seed, epoch) alone; the last one may be smaller."""
+    """Yield the optimiser batches of one epoch, a function of (seed, epoch) alone; the last one may be smaller."""
     order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(count)
     for first in range(0, count, batch_size):
         yield order[first : first + batch_size]
 
 
-def shard(rows: Rows, rank: int, ranks: int) -> Rows:
-    """What process `rank` of `ranks` does of an optimiser batch; every row goes to exactly one."""
-    return rows[rank::ranks]
+def shard(rows: Rows, rank: int, world_size: int) -> Rows:
+    """Return the rows of process `rank` of an optimiser batch; every row goes to exactly one process."""
+    return rows[rank::world_size]
 
 
 def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> list[Rows]:
@@ -38,8 +39,11 @@ def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> 
     """
     by_length = rows[np.lexsort((rows, lengths[rows]))]
     padded = _padded(lengths[by_length]).tolist()
-    groups, start = [], 0
+
+    groups = []
+    start = 0
     for end in range(1, len(by_length) + 1):
+        # The row at `end` is the longest so far, so all would be padded to its length.
         if end < len(by_length) and (end + 1 - start) * padded[end] <= token_budget:
             continue
         groups.append(by_length[start:end])
@@ -47,8 +51,8 @@ def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> 
     return groups
 
 
-def _padded(length: Any) -> Any:
-    """A length, or an array of them, rounded up to a multiple of PAD_TO."""
+def _padded(length: Length) -> Length:
+    """Return a length, or an array of them, rounded up to a multiple of PAD_TO."""
     return -(-length // PAD_TO) * PAD_TO
 
 
@@ -58,7 +62,7 @@ def pad(
     max_length: int,
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Texts, each with the tokens of its first side, as ids, mask and types `(texts, tokens)` on `device`.
+    """Return texts as ids, mask and types `(texts, tokens)` on `device`; each comes with the tokens of its first side.
 
     They are padded to a multiple of PAD_TO, but not beyond `max_length`.
     """
@@ -67,6 +71,7 @@ def pad(
     ids = np.full((len(texts), width), padding, np.int64)
     mask = np.zeros((len(texts), width), np.int64)
     types = np.zeros((len(texts), width), np.int64)
+
     for i, (tokens, first_text) in enumerate(texts):
         ids[i, : len(tokens)] = tokens
         mask[i, : len(tokens)] = 1
@@ -75,22 +80,23 @@ def pad(
 
 
 def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """An array on `device`; a GPU copies it from pinned memory while the CPU goes on."""
+    """Return an array on `device`; a GPU copies it from pinned memory while the CPU goes on."""
     tensor = torch.from_numpy(array)
-    return (
-        tensor.pin_memory().to(device, non_blocking=True)
-        if device.type == "cuda"
-        else tensor.to(device)
-    )
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def collate(pairs: Pairs, rows: Rows, device: torch.device) -> Inputs:
-    """Put the pairs of `rows` together on `device`."""
+    """Return the pairs of `rows` on `device`, view by view."""
     texts = [pairs.ids(int(row), view) for view in pairs.views for row in rows]
     present = np.array([[pairs.has_text(int(row), view) for view in pairs.views] for row in rows])
-    ids, mask, types = pad(texts, pairs.special.padding, pairs.max_length, device)
+    ids, mask, types = pad(
+        texts, pairs.special.padding, pairs.max_length, device
+    )  # (V * batch, tokens)
+
     lengths = np.array([len(tokens) for tokens, _ in texts])
-    places = np.flatnonzero(np.arange(ids.shape[1]) < lengths[:, None])
+    places = np.flatnonzero(np.arange(ids.shape[1]) < lengths[:, None])  # of tokens, not of padding
     return Inputs(
         ids,
         mask,
@@ -105,10 +111,13 @@ def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> FeatureIds | None
     known = pairs.attributes
     if known is None:
         return None
+
+    # One bag of grams per unit and text; a row without a product has empty ones.
     product = pairs.product[rows]
     bags = [unit[query] for unit in known.query_grams for query in pairs.query[rows]]
     bags += [unit[p] if p >= 0 else _NO_GRAMS for unit in known.product_grams for p in product]
-    begins = np.cumsum([0, *map(len, bags)])[: len(bags)]
+
+    begins = np.cumsum([0, *map(len, bags)])[: len(bags)]  # of each bag in `grams`
     grams = np.concatenate([_NO_GRAMS, *bags])
     names = (known.brand[product], known.color[product], known.country[rows])
     arrays = (*names, grams.astype(np.int64), begins.astype(np.int64))

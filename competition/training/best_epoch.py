@@ -1,4 +1,4 @@
-"""The epoch of a fine-tuning whose weights are kept, with what it said of the held-out rows."""
+"""The epoch of a fine-tuning whose weights are kept, with its outputs of the held-out rows."""
 
 import math
 
@@ -21,16 +21,21 @@ class BestEpoch:
         self.weights: dict[str, Tensor] = {}
 
     def update(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
-        """An epoch; of two that score the same, the earlier one is better."""
+        """Keep an epoch if it is the best so far; of two that score the same, the earlier one is better."""
         if not self.weights or not self._best or score > self.score:
+            # A signal between these would leave the score of one epoch with the weights of another.
             with critical_section():
-                self.score, self.held_out, self.weights = score, held_out, copy_weights(model)
+                self.score = score
+                self.held_out = held_out
+                self.weights = copy_weights(model)
 
     def state(self) -> State:
-        """The weights and the outputs of the held-out rows, by id."""
+        """Return the weights and the outputs of the held-out rows, by id."""
         if not self.weights:
             return State()
-        ids, outputs = self.held_out["example_id"], self.held_out.drop(columns="example_id")
+
+        ids = self.held_out["example_id"]
+        outputs = self.held_out.drop(columns="example_id")
         rows = {
             "ids": torch.from_numpy(ids.to_numpy(copy=True)),
             "outputs": torch.from_numpy(outputs.to_numpy(copy=True)),
@@ -41,13 +46,12 @@ class BestEpoch:
         )
 
     def restore(self, state: State) -> None:
-        """Be as one was when `state` was taken."""
-        if state.values:
-            self.score, self.weights = (
-                state.values["score"],
-                select_prefix("weights", state.tensors),
-            )
-            self.held_out = pd.DataFrame(
-                state.tensors["outputs"].numpy(), columns=state.values["columns"]
-            )
-            self.held_out.insert(0, "example_id", state.tensors["ids"].numpy())
+        """Go back to where `state` was taken."""
+        if not state.values:
+            return
+
+        self.score = state.values["score"]
+        self.weights = select_prefix("weights", state.tensors)
+        outputs = state.tensors["outputs"].numpy()
+        self.held_out = pd.DataFrame(outputs, columns=state.values["columns"])
+        self.held_out.insert(0, "example_id", state.tensors["ids"].numpy())

@@ -1,16 +1,16 @@
-"""What checkpoints of unfinished training say of themselves; `training/checkpoints.py` writes and reads them."""
+"""The fingerprints of unfinished training, read without torch; `training/checkpoints.py` writes and reads the rest."""
 
 import os
 from pathlib import Path
 
 from competition.core.json_files import read_json
 
-FORMAT = 2  # raise it when training goes on otherwise: older checkpoints are then ignored
+FORMAT = 2  # raise it when training resumes otherwise: older checkpoints are then ignored
 CARD = "state.json"
 
 
 def checkpoint_fingerprints(folder: Path) -> set[str]:
-    """What the checkpoints below a folder were made from, as far as this version can go on from them.
+    """Return the fingerprints of the checkpoints below a folder from which this version can resume.
 
     Another process may be writing and removing them meanwhile.
     """

@@ -24,14 +24,19 @@ from competition.training.gradients import Sample
 
 @dataclass(frozen=True)
 class Corpus:
-    """All examples as pairs for one recipe, and behind them the augmented rows; its folds share it."""
+    """All examples as pairs for one recipe, and behind them the augmented rows; its folds share it.
+
+    Attributes:
+        examples: all rows.
+        pairs: of these rows.
+        source: `(rows,)` the position of the example that each row was made from; an example's own.
+        query_number: `(rows,)` equal for rows whose normalised queries are equal, before any context.
+    """
 
     examples: pd.DataFrame
     pairs: Pairs
-    source: (
-        Rows  # (rows,) the position of the example that each row was made from; an example's own
-    )
-    asked: Rows  # (rows,) equal for rows whose normalised queries are equal, before any context
+    source: Rows
+    query_number: Rows
 
     @classmethod
     def make(
@@ -59,51 +64,46 @@ class Corpus:
         check_length(sources.encoder, recipe.max_length, recipe.name)
         tokenizer = load_tokenizer(sources.encoder)
         vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
-        all_rows, queries = _augmented(recipe, examples, products, translations)
+
+        rows, queries = _augmented(recipe, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order)
         units = "char_trigrams" in recipe.features
         pairs = Pairs.make(
-            tokenizer,
-            all_rows.examples,
-            all_rows.products,
-            texts,
-            recipe.max_length,
-            vocabulary,
-            units,
-            stored,
-        )
-        source = pd.Index(examples["example_id"]).get_indexer(all_rows.source)
-        return cls(
-            all_rows.examples,
-            pairs,
-            source,
-            pd.factorize(np.array(queries, object))[0].astype(np.int64),
-        )
+            tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored
+        )  # fmt: skip
+
+        source = pd.Index(examples["example_id"]).get_indexer(rows.source)
+        query_number, _ = pd.factorize(np.array(queries, object))
+        return cls(rows.examples, pairs, source, query_number.astype(np.int64))
 
     def sample(
-        self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, lesson: Targets | None = None
+        self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, targets: Targets | None = None
     ) -> Sample:
-        """What a fold learns from: the examples at `train`, and the augmented rows that were made from one of them.
+        """Return what a fold learns from: the examples at `train`, and the augmented rows made from one of them.
 
-        An augmented row whose query, translated, is that of a row at `evaluated` is left out.
-        Examples teach `lesson`, in the order of `train`, or their labels alone; an augmented row
-        teaches what its source does.
+        An augmented row whose query, translated, is that of a row at `evaluated` is left out. An
+        augmented row has the target of its source.
+
+        Args:
+            recipe: of the corpus.
+            train: positions of examples, `(n,)`.
+            evaluated: positions of the held-out and the test rows.
+            targets: of the rows at `train`, in their order, where they are not the labels alone.
         """
-        made = (self.source != np.arange(len(self.source))) & np.isin(self.source, train)
-        added = np.flatnonzero(made & ~np.isin(self.asked, self.asked[evaluated]))
+        is_added = (self.source != np.arange(len(self.source))) & np.isin(self.source, train)
+        is_evaluated = np.isin(self.query_number, self.query_number[evaluated])
+        added = np.flatnonzero(is_added & ~is_evaluated)
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
-        if lesson is None:
-            return Sample(
-                self.pairs,
-                rows,
-                tasks.numeric_target(recipe.kind, self.examples.iloc[rows]),
-                weight,
-            )
-        place = np.zeros(len(self.source), np.int64)
+        if targets is None:
+            labels = tasks.numeric_target(recipe.kind, self.examples.iloc[rows])
+            return Sample(self.pairs, rows, labels, weight)
+
+        # An augmented row has the target of its source, wherever that stands in `train`.
+        place = np.zeros(len(self.source), np.int64)  # of each example in `train`
         place[train] = np.arange(len(train))
-        taught = place[self.source[rows]]
-        return Sample(self.pairs, rows, lesson.target[taught], weight * lesson.weight[taught])
+        of_row = place[self.source[rows]]
+        return Sample(self.pairs, rows, targets.target[of_row], weight * targets.weight[of_row])
 
 
 def _augmented(
@@ -112,23 +112,26 @@ def _augmented(
     products: pd.DataFrame,
     translations: Mapping[str, str] | None,
 ) -> tuple[Augmented, list[str]]:
-    """The examples as a recipe reads them, behind them the rows that it adds; and each row's normalised query."""
-    new = []
+    """Return the examples as a recipe reads them and behind them the rows that it adds; each row's normalised query."""
     normalised = {text: normalise(text) for text in examples["query"].unique()}
-    query = pd.Series(
-        [normalised[text] for text in examples["query"]], index=examples["example_id"]
-    )
+    of_example = [normalised[text] for text in examples["query"]]
+    query = pd.Series(of_example, index=examples["example_id"])
     queries = query.tolist()
+
+    added = []
     if translations is not None:
         translated = augment.translate(examples, products, translations)
         queries += [normalise(text) for text in translated.examples["query"]]
         if recipe.query_context:  # of the translated candidates
             context = with_context(translated.examples, translated.products)
             translated = replace(translated, examples=context)
-        new.append(translated)
+        added.append(translated)
+
     if recipe.query_context:
         examples = with_context(examples, products)
-    if recipe.rebalance:  # pieces keep the context of the whole list: only scarce rows are split
-        new.append(augment.split_long(examples, products))
-        queries += query.loc[pd.Index(new[-1].source)].tolist()
-    return augment.append_augmented(examples, products, new), queries
+    if (
+        recipe.rebalance
+    ):  # its pieces keep the context of the whole list: only scarce rows are split
+        added.append(augment.split_long(examples, products))
+        queries += query.loc[pd.Index(added[-1].source)].tolist()
+    return augment.append_augmented(examples, products, added), queries

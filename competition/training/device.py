@@ -15,28 +15,32 @@ def computes_in_bf16(precision: str) -> bool:
     bf16 too, so that bytes are the same on all. `fast` is bf16 on these, too.
     """
     if precision in ("auto", "fast") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if precision == "fast":
-        known = torch.cpu.get_capabilities()
-        return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return precision == "bf16"
 
 
 class PreciseAccelerator(Accelerator):
-    """An Accelerator whose `autocast` is that of its recipe. Weights, norms and losses stay in fp32."""
+    """An Accelerator whose `autocast` is that of its recipe. Weights, norms and losses stay in fp32.
+
+    Accelerate itself keeps the precision of the first Accelerator for all that follow.
+    """
 
     def __init__(self, precision: str, **keys: Any) -> None:
         super().__init__(mixed_precision="no", **keys)
         self._bf16 = computes_in_bf16(precision)
 
     def autocast(self, autocast_handler: Any = None) -> torch.autocast:
-        """The context that forwards run in."""
+        """Return the context that forwards run in."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
 
 
 def peak_memory() -> int:
-    """Bytes: the most that this process has held, on the GPU where there is one."""
+    """Return the most bytes that this process has held, on the GPU where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024  # what the system counts in
+
+    unit = 1 if sys.platform == "darwin" else 1024  # in which the system counts
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -14,22 +14,25 @@ class Diverged(CompError):
 
 
 class LossWatch:
-    """Looks at each step's loss when the next step has begun, so that a GPU never waits for it."""
+    """Checks each step's loss when the next step has begun, so that a GPU never waits for it."""
 
     def __init__(self, name: str, recipe: TrainingKeys, steps: int) -> None:
         """`name` is what messages call the training, which has `steps` optimiser steps."""
-        self._name, self._recipe, self._steps = name, recipe, steps
+        self._name = name
+        self._recipe = recipe
+        self._steps = steps
         self._last: tuple[int, Tensor, float] | None = None
 
-    def see(self, step: int, loss: Tensor, learning_rate: float) -> None:
-        """Remember the loss of `step`, from 1, on the device; raises Diverged where the one before is not finite."""
-        self.settle()
+    def record(self, step: int, loss: Tensor, learning_rate: float) -> None:
+        """Keep the loss of `step`, from 1, on the device; raise Diverged where the one before is not finite."""
+        self.check()
         self._last = (step, loss, learning_rate)
 
-    def settle(self) -> None:
-        """Look at the last loss; raises Diverged where it is not finite."""
+    def check(self) -> None:
+        """Raise Diverged where the last loss is not finite."""
         if self._last is None:
             return
+
         step, loss, learning_rate = self._last
         value = float(loss)
         if not math.isfinite(value):
@@ -42,12 +45,14 @@ class LossWatch:
 
 def advice(recipe: TrainingKeys) -> str:
     """Return what to change of a recipe whose training diverges."""
+    # The rates that the recipe sets, the most likely cause first.
     rates = [f"learning_rate ({recipe.learning_rate:g})"]
     if recipe.head_learning_rate:
         rates.append(f"head_learning_rate ({recipe.head_learning_rate:g})")
     epsilon = getattr(recipe, "epsilon", None)
     if epsilon is not None and getattr(recipe, "adversary", "none") != "none":
         rates.append(f"epsilon ({epsilon:g})")
+
     lower = rates[0] if len(rates) == 1 else f"{', '.join(rates[:-1])} or {rates[-1]}"
     return f"lower {lower}, or raise warmup ({recipe.warmup:g})"
 

@@ -38,22 +38,27 @@ PROBE = 256  # training rows by which cosines are standardised, and that are loo
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold to train: where its weights go, what they are and start from, and which rows are on which side.
+    """One fold to train: its rows, the files that it starts from, and those that it leaves.
 
-    `train`, `held_out` and `test` are positions in the corpus, `(n,)` each, and disjoint. `lesson`
-    says what the rows at `train` teach, in their order, where that is not their label alone.
-    Checkpoints go to the folder `unfinished`, where there is to be one.
+    Attributes:
+        name: in messages, and what seeds are derived from.
+        folder: gets the weights.
+        fingerprint: of all that the fold is trained from.
+        sources: the encoder, and what features are built from.
+        train: positions in the corpus, `(n,)`; so are `held_out` and `test`. No row is in two of them.
+        targets: of the rows at `train`, in their order, where they are not the labels alone.
+        checkpoints: the folder for those of unfinished training, where any are to be written.
     """
 
     name: str
     folder: Path
-    inputs: str
+    fingerprint: str
     sources: Sources
     train: Rows
     held_out: Rows
     test: Rows
-    lesson: Targets | None = None
-    unfinished: Path | None = None
+    targets: Targets | None = None
+    checkpoints: Path | None = None
 
 
 def train_fold(
@@ -79,24 +84,130 @@ def train_fold(
     Raises:
         Diverged: a loss, an output or a weight is not finite, and no epoch before is kept.
     """
-    if np.intersect1d(fold.train, np.concatenate([fold.held_out, fold.test])).size:
+    evaluated = np.concatenate([fold.held_out, fold.test])
+    if np.intersect1d(fold.train, evaluated).size:
         raise ValueError("a row is on both sides of the fold")
-    held_out, test, budget = [], [], Budget(recipe.token_budget)
+
+    # The same for every seed.
+    sample = corpus.sample(recipe, fold.train, evaluated, fold.targets)
+    rows = recipe.epochs * (len(sample.rows) + len(fold.held_out))
+    budget = Budget(recipe.token_budget)
+    held_out, test = [], []
     with atomic_folder(fold.folder) if distributed.is_main_process() else nullcontext() as folder:
         for seed in recipe.all_seeds:
-            # One for each seed: it holds on to the model and optimizer that it prepares.
+            # One for each seed: it holds on to the model and the optimizer that it prepares.
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)
-            model, outputs = _train_seed(
-                accelerator, recipe, corpus, fold, seed, budget, log, score
-            )
-            held_out.append(outputs)
+            name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
+            fold_seed = recipe.fold_seed(seed, fold.name)
+            model = RelevanceModel.make(recipe, fold.sources, derive_seed(fold_seed, "head"))
+
+            best = BestEpoch(recipe.weights)
+            checkpoints = None
+            if fold.checkpoints is not None:
+                path = fold.checkpoints / f"seed-{seed}"
+                checkpoints = Checkpoints(path, fold.fingerprint, recipe, {"kept": best})
+
+            with progress(name, rows, "rows") as bar:
+                evaluate = _Evaluation(
+                    name, seed, accelerator, recipe, corpus, fold, len(sample.rows), score, budget, log, bar, best,
+                )  # fmt: skip
+                try:
+                    fine_tune(
+                        accelerator, model, recipe, sample, fold_seed, bar, log, evaluate, checkpoints,
+                    )  # fmt: skip
+                except Diverged as fault:
+                    if not best.weights:
+                        raise
+                    warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
+
+            # Of the epoch that is kept, whose predictions of held-out rows are known already.
+            model.to(accelerator.device).load_state_dict(best.weights)
+            held_out.append(best.held_out)
             if folder is not None:
                 save_model(folder, seed, model, fold.sources)
-            with progress(f"{recipe.name} fold {fold.name}, test", len(fold.test), "rows") as work:
-                test.append(predict(accelerator, model, corpus.pairs, fold.test, budget, work))
+            with progress(f"{recipe.name} fold {fold.name}, test", len(fold.test), "rows") as bar:
+                test.append(predict(accelerator, model, corpus.pairs, fold.test, budget, bar))
+
         if folder is not None:
-            write_manifest(folder, fold.inputs)
+            write_manifest(folder, fold.fingerprint)
     return mean_by_id(held_out), mean_by_id(test)
+
+
+@dataclass
+class _Evaluation:
+    """Evaluates each epoch of one seed on the held-out rows, and has the best kept."""
+
+    name: str
+    seed: int
+    accelerator: Accelerator
+    recipe: EncoderRecipe
+    corpus: Corpus
+    fold: Fold
+    rows: int  # that an epoch trains on
+    score: Callable[[pd.DataFrame], float]
+    budget: Budget
+    log: Log
+    bar: Progress
+    best: BestEpoch
+
+    def __call__(self, epoch: int, model: RelevanceModel) -> None:
+        """Evaluate a model after `epoch`, from 0; raise StopTraining where its outputs are constant."""
+        recipe = self.recipe
+        self.bar.reach((epoch + 1) * self.rows + epoch * len(self.fold.held_out))
+        outputs = self._predict(model, self.fold.held_out, self.bar)
+        score = self.score(outputs)
+        logged = None if math.isnan(score) else score
+        self.log.write(seed=self.seed, epoch=epoch, held_out_score=logged)
+
+        # Outputs that do not depend on the text end the training.
+        probe = outputs
+        if not len(self.fold.held_out):
+            probe = self._predict(model, self.fold.train[:PROBE])
+        fault = Spread.of(probe, self.corpus.examples).fault
+        if recipe.weights == "best" or epoch + 1 == recipe.epochs or fault:
+            check_weights(self.name, model, recipe)
+            self.best.update(score, outputs, model)
+        if fault:
+            hint = constant_output_advice(recipe)
+            warn(f"{self.name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {hint}.")
+            raise StopTraining
+
+    def _predict(
+        self, model: RelevanceModel, rows: Rows, bar: Progress | None = None
+    ) -> pd.DataFrame:
+        return predict(self.accelerator, model, self.corpus.pairs, rows, self.budget, bar)
+
+
+def fine_tune(
+    accelerator: Accelerator,
+    model: RelevanceModel,
+    recipe: EncoderRecipe,
+    sample: Sample,
+    seed: int,
+    bar: Progress,
+    log: Log,
+    after_epoch: Callable[[int, RelevanceModel], None],
+    checkpoints: Checkpoints | None = None,
+) -> None:
+    """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
+    # A bi-encoder begins by the cosines that its encoder was made for.
+    if recipe.architecture == "bi-encoder":
+        device = accelerator.device
+        rows = sample.rows[:: -(-len(sample.rows) // PROBE)]
+        parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
+        with accelerator.autocast():
+            model.to(device).init_by_similarity(
+                collate(sample.pairs, part, device) for part in parts
+            )
+    if recipe.prior_bias:
+        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
+
+    def make_gradients(wrapped: nn.Module) -> BatchGradients:
+        return BatchGradients(accelerator, wrapped, recipe, sample, seed)
+
+    fit(
+        accelerator, model, recipe, len(sample.rows), make_gradients, seed, bar, log, after_epoch, checkpoints,
+    )  # fmt: skip
 
 
 def predict_fold(
@@ -108,108 +219,15 @@ def predict_fold(
     rows: Rows,
     load: Callable[[Path, int, EncoderRecipe, Sources], RelevanceModel] = load_model,
 ) -> pd.DataFrame:
-    """Outputs of some rows by the weights that `train_fold` left in a folder; `name` is what progress calls it."""
+    """Return the outputs of some rows by the weights that `train_fold` left in a folder.
+
+    `name` is what progress calls the prediction, `load` reads the model of a seed.
+    """
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
-    outputs, budget = [], Budget(recipe.token_budget)
-    with progress(name, len(rows) * len(recipe.all_seeds), "rows") as work:
+    budget = Budget(recipe.token_budget)
+    outputs = []
+    with progress(name, len(rows) * len(recipe.all_seeds), "rows") as bar:
         for seed in recipe.all_seeds:
             model = load(folder, seed, recipe, sources).to(accelerator.device)
-            outputs.append(predict(accelerator, model, corpus.pairs, rows, budget, work))
+            outputs.append(predict(accelerator, model, corpus.pairs, rows, budget, bar))
     return mean_by_id(outputs)
-
-
-def fine_tune(
-    accelerator: Accelerator,
-    model: RelevanceModel,
-    recipe: EncoderRecipe,
-    sample: Sample,
-    seed: int,
-    work: Progress,
-    log: Log,
-    after_epoch: Callable[[int, RelevanceModel], None],
-    checkpoints: Checkpoints | None = None,
-) -> None:
-    """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
-    if recipe.architecture == "bi-encoder":
-        rows, device = sample.rows[:: -(-len(sample.rows) // PROBE)], accelerator.device
-        parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
-        with accelerator.autocast():
-            model.to(device).init_by_similarity(
-                collate(sample.pairs, part, device) for part in parts
-            )
-    if recipe.prior_bias:
-        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
-
-    def gradients(wrapped: nn.Module) -> BatchGradients:
-        return BatchGradients(
-            accelerator, wrapped, accelerator.unwrap_model(wrapped), recipe, sample, seed
-        )
-
-    fit(
-        accelerator,
-        model,
-        recipe,
-        len(sample.rows),
-        gradients,
-        seed,
-        work,
-        log,
-        after_epoch,
-        checkpoints,
-    )
-
-
-def _train_seed(
-    accelerator: Accelerator,
-    recipe: EncoderRecipe,
-    corpus: Corpus,
-    fold: Fold,
-    seed: int,
-    budget: Budget,
-    log: Log,
-    score: Callable[[pd.DataFrame], float],
-) -> tuple[RelevanceModel, pd.DataFrame]:
-    """The model of one seed with the weights that are kept, and its outputs of the held-out rows."""
-    drawn = recipe.fold_seed(seed, fold.name)
-    model = RelevanceModel.make(recipe, fold.sources, derive_seed(drawn, "head"))
-    sample = corpus.sample(
-        recipe, fold.train, np.concatenate([fold.held_out, fold.test]), fold.lesson
-    )
-    kept, checkpoints = BestEpoch(recipe.weights), None
-    if fold.unfinished is not None:
-        checkpoints = Checkpoints(
-            fold.unfinished / f"seed-{seed}", fold.inputs, recipe, {"kept": kept}
-        )
-    name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
-    rows, held_out = len(sample.rows), len(fold.held_out)
-    with progress(name, recipe.epochs * (rows + held_out), "rows") as work:
-
-        def after_epoch(epoch: int, evaluated: RelevanceModel) -> None:
-            work.reach((epoch + 1) * rows + epoch * held_out)
-            outputs = predict(accelerator, evaluated, corpus.pairs, fold.held_out, budget, work)
-            value = score(outputs)
-            log.write(seed=seed, epoch=epoch, held_out_score=None if math.isnan(value) else value)
-            probe = (
-                outputs
-                if held_out
-                else predict(accelerator, evaluated, corpus.pairs, fold.train[:PROBE], budget)
-            )
-            fault = Spread.of(probe, corpus.examples).fault
-            if recipe.weights == "best" or epoch + 1 == recipe.epochs or fault:
-                check_weights(name, evaluated, recipe)
-                kept.update(value, outputs, evaluated)
-            if fault:
-                hint = constant_output_advice(recipe)
-                warn(f"{name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {hint}.")
-                raise StopTraining
-
-        try:
-            fine_tune(
-                accelerator, model, recipe, sample, drawn, work, log, after_epoch, checkpoints
-            )
-        except Diverged as fault:
-            if not kept.weights:
-                raise
-            warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
-    model.to(accelerator.device).load_state_dict(kept.weights)
-    return model, kept.held_out

@@ -3,14 +3,14 @@
 For each row, the loss is the mean of its terms (clean; adversarial or second pass; alpha times
 their divergence), and the batch's loss is sum(w * loss) / sum(w). Memory and processes only split
 the batch: what depends on the whole of it (bins of gradient density, the attack on the table or on
-the weights) is found in a phase of its own, before any gradient of a parameter is counted. A batch
-that fits in one piece keeps the graph of its clean pass, so that an attack costs two forwards and
-three backwards, one of which computes no gradient of a weight.
+the weights) is computed in a phase of its own, before any gradient of a parameter is added. A batch
+that fits into one micro-batch keeps the graph of its clean pass, so that an attack costs two
+forwards and three backwards, one of which computes no gradient of a weight.
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.losses import (
     BINS,
     LOSSES,
-    LossSpec,
     ghm_weights,
     gradient_norm_bins,
     one_hot,
@@ -36,6 +35,7 @@ from competition.models.encoder.losses import (
 from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
 from competition.training.batches import Rows, collate, micro_batches, shard
+from competition.training.oom import Budget, TrainingBudget
 from competition.training.regularization import draw_mix
 
 CLEAN, SECOND = 0, 1  # passes, which differ in their dropout
@@ -43,7 +43,7 @@ CLEAN, SECOND = 0, 1  # passes, which differ in their dropout
 
 @dataclass(frozen=True)
 class Sample:
-    """What is trained on: rows of `pairs` with a target and a weight each."""
+    """The rows that are trained on: rows of `pairs` with a target and a weight each."""
 
     pairs: Pairs
     rows: Rows  # (n,) into `pairs`
@@ -69,213 +69,251 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
-class Clean:
-    """The clean pass of a piece, with its graph."""
+class CleanPass:
+    """The clean pass of a micro-batch, with its graph.
 
-    logits: Tensor  # (batch, outputs)
-    origin: (
-        Tensor | None
-    )  # zeros that were added to the embedded tokens: their gradient is the tokens'
-    factor: Tensor | None  # (batch,) of gradient density
-    losses: Tensor  # (batch,)
+    Attributes:
+        logits: `(batch, outputs)`.
+        origin: zeros that were added to the embedded tokens, whose gradient is the tokens'.
+        factor: `(batch,)` of gradient density.
+        losses: `(batch,)`.
+    """
+
+    logits: Tensor
+    origin: Tensor | None
+    factor: Tensor | None
+    losses: Tensor
 
 
-@dataclass
+WholeBatchAttack = TableAttack | WeightAttack
+
+
 class BatchGradients:
-    """Counts gradients of a model for one recipe. `model` may be wrapped for several processes, `plain` is not."""
+    """Computes gradients of a model for one recipe."""
 
-    accelerator: Accelerator
-    model: nn.Module
-    plain: RelevanceModel
-    recipe: EncoderRecipe
-    sample: Sample
-    seed: int
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        recipe: EncoderRecipe,
+        sample: Sample,
+        seed: int,
+    ) -> None:
+        """`model` may be wrapped for several processes; `seed` is of dropout and mixup."""
+        self.accelerator = accelerator
+        self.model = model
+        self.unwrapped: RelevanceModel = accelerator.unwrap_model(model)
+        self.recipe = recipe
+        self.sample = sample
+        self.seed = seed
+        self.budget: Budget = TrainingBudget(recipe.token_budget)
 
-    def __post_init__(self) -> None:
-        self.token_budget = self.recipe.token_budget
+        self._objective = LOSSES[recipe.loss]
+        self._has_second_pass = recipe.r_drop > 0 or recipe.adversary != "none"
+        self._lengths = sample.pairs.lengths()[sample.rows]  # (rows,) tokens
 
-    @cached_property
-    def _lengths(self) -> np.ndarray:
-        return self.sample.pairs.lengths()[self.sample.rows]
+    def compute(self, batch: Rows, step: int) -> Tensor:
+        """Add the gradient of the optimiser batch `batch`, number `step`; return its loss, on the device."""
+        micro_batches = self._split(batch, step)
 
-    @property
-    def _objective(self) -> LossSpec:
-        return LOSSES[self.recipe.loss]
+        # First what depends on the whole batch, before any gradient of a parameter is added.
+        density = self._density(micro_batches) if self._objective.density_weighted else None
+        unsplit = None
+        if len(micro_batches) == 1 and self._has_second_pass:
+            unsplit = self._clean_pass(micro_batches[0], density)
+        attack = self._whole_batch_attack(micro_batches, density, unsplit, batch)
 
-    @property
-    def _has_second_pass(self) -> bool:
-        return self.recipe.r_drop > 0 or self.recipe.adversary != "none"
-
-    def backward(self, chosen: Rows, step: int) -> Tensor:
-        """Add the gradient of the optimiser batch `chosen`, number `step`; returns its loss, on the device."""
-        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        whole = float(self.sample.weight[chosen].sum())
-        budget = self.token_budget // len(self.sample.pairs.views)
-        groups = [
-            micro_batches(shard(chosen, other, ranks), self._lengths, budget)
-            for other in range(ranks)
-        ]
-        share = 1 / whole if whole else 0.0
-        pieces = [
-            self._piece(group, share, step, number) for number, group in enumerate(groups[rank])
-        ]
-        # A pass may be an exchange, so all processes take as many: who has less to do passes a row
-        # that weighs nothing.
-        for number in range(len(pieces), max(map(len, groups))):
-            pieces.append(self._piece(chosen[:1], 0.0, step, number))
-        density = self._density(pieces) if self._objective.density_weighted else None
-        kept = (
-            self._clean(pieces[0], density) if len(pieces) == 1 and self._has_second_pass else None
-        )
-        attack = self._whole_batch_attack(pieces, density, kept, chosen)
         losses = []
-        for piece in pieces:
-            # Gradients are exchanged once per optimiser batch, with its last piece.
-            sync = nullcontext() if piece is pieces[-1] else self.accelerator.no_sync(self.model)
-            with sync:
-                # DDP averages gradients over processes, hence the factor `ranks`: the batch's loss
-                # is a sum of pieces.
-                loss = self._loss(piece, kept or self._clean(piece, density), attack)
-                self.accelerator.backward(loss * ranks)
+        for micro_batch in micro_batches:
+            # Gradients are exchanged once per optimiser batch, with its last micro-batch.
+            is_last = micro_batch is micro_batches[-1]
+            with nullcontext() if is_last else self.accelerator.no_sync(self.model):
+                clean = unsplit or self._clean_pass(micro_batch, density)
+                loss = self._loss(micro_batch, clean, attack)
+                # DDP takes the mean of gradients over processes, and the batch's loss is a sum.
+                self.accelerator.backward(loss * self.accelerator.num_processes)
             losses.append(loss.detach())
         return self._sum(torch.stack(losses).sum())
 
-    def _piece(self, group: Rows, share: float, step: int, number: int) -> MicroBatch:
-        """The rows of `group`, weights already divided by the whole batch's."""
+    def _split(self, batch: Rows, step: int) -> list[MicroBatch]:
+        """Return this process's micro-batches, on all processes as many.
+
+        A pass may be an exchange: a process that has fewer passes a row that weighs nothing.
+        """
+        rank = self.accelerator.process_index
+        world_size = self.accelerator.num_processes
+        tokens = self.budget.tokens // len(self.sample.pairs.views)
+        groups = [
+            micro_batches(shard(batch, process, world_size), self._lengths, tokens)
+            for process in range(world_size)
+        ]
+
+        whole = float(self.sample.weight[batch].sum())
+        share = 1 / whole if whole else 0.0
+        own = [self._micro_batch(rows, share, step, i) for i, rows in enumerate(groups[rank])]
+        weightless = range(len(own), max(map(len, groups)))
+        own += [self._micro_batch(batch[:1], 0.0, step, number) for number in weightless]
+        return own
+
+    def _micro_batch(self, rows: Rows, share: float, step: int, number: int) -> MicroBatch:
+        """Return the rows of a micro-batch on the device; `share` is what a weight counts in the batch's loss."""
         device = self.accelerator.device
+        dtype = next(self.unwrapped.parameters()).dtype
         seed = derive_seed(self.seed, step, self.accelerator.process_index, number)
-        dtype = next(self.plain.parameters()).dtype
-        target = torch.from_numpy(self.sample.target[group]).to(device, dtype)
-        target = one_hot(target, LOGITS[self.recipe.kind])
+
+        target = torch.from_numpy(self.sample.target[rows]).to(device, dtype)
+        target = one_hot(target, LOGITS[self.recipe.kind])  # (batch, outputs)
         if self.recipe.label_smoothing:
             target = smooth(target, self.recipe.label_smoothing)
-        weight = torch.from_numpy(self.sample.weight[group] * share).to(device, dtype)
+        weight = torch.from_numpy(self.sample.weight[rows] * share).to(device, dtype)  # (batch,)
+
         mix = None
         if self.recipe.mixup:
-            mix = draw_mix(len(group), self.recipe.mixup, seed, device=device)
-            target, weight = mix.apply(target), mix.apply(weight)
-        return MicroBatch(
-            collate(self.sample.pairs, self.sample.rows[group], device), target, weight, mix, seed
-        )
+            mix = draw_mix(len(rows), self.recipe.mixup, seed, device=device)
+            target = mix.apply(target)
+            weight = mix.apply(weight)
+        inputs = collate(self.sample.pairs, self.sample.rows[rows], device)
+        return MicroBatch(inputs, target, weight, mix, seed)
 
     # --- passes ---
 
-    def _forward(self, model: nn.Module, piece: MicroBatch, number: int, attack: Attack) -> Tensor:
-        """The logits of a pass, at least in fp32. The same pass of the same piece draws the same dropout.
+    @contextmanager
+    def _pass(self, micro_batch: MicroBatch, number: int) -> Iterator[None]:
+        """Compute within in the recipe's precision; the same pass of the same micro-batch draws the same dropout.
 
-        `model` is the wrapped one for the last pass before a backward that counts gradients, and
-        the plain one for all
-        others: the wrapper takes a forward for the start of an exchange, which processes with more
-            pieces begin later.
+        The wrapped model runs the last pass before a backward that adds gradients, and the
+        unwrapped one all others: the wrapper takes a forward for the start of an exchange, which
+        processes with more micro-batches begin later.
         """
-        torch.manual_seed(derive_seed(piece.seed, number))
-        arguments = (piece.inputs, attack.delta, piece.mix)
+        torch.manual_seed(derive_seed(micro_batch.seed, number))
         with self.accelerator.autocast():
-            if attack.weights is None:
-                logits = model(*arguments)
-            else:
-                prefix = "" if model is self.plain else "module."
-                weights = {prefix + name: weight for name, weight in attack.weights.items()}
-                logits = functional_call(model, weights, arguments)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+            yield
 
-    def _clean(self, piece: MicroBatch, density: Tensor | None) -> Clean:
+    def _clean_pass(self, micro_batch: MicroBatch, density: Tensor | None) -> CleanPass:
+        # FGM needs the gradient of the embedded tokens: that of zeros which are added to them.
         origin = None
         if self.recipe.adversary.startswith("fgm"):
-            table, ids = self.plain.token_table, piece.inputs.ids
-            origin = torch.zeros(
-                *ids.shape, table.shape[1], dtype=table.dtype, device=ids.device, requires_grad=True
-            )
-        model = self.plain if self._has_second_pass else self.model
-        logits = self._forward(model, piece, CLEAN, Attack(delta=origin))
+            table = self.unwrapped.token_table
+            ids = micro_batch.inputs.ids
+            shape = (*ids.shape, table.shape[1])  # (V * batch, tokens, H)
+            origin = torch.zeros(shape, dtype=table.dtype, device=ids.device, requires_grad=True)
+
+        model = self.unwrapped if self._has_second_pass else self.model
+        with self._pass(micro_batch, CLEAN):
+            logits = model(micro_batch.inputs, origin, micro_batch.mix)
+        logits = _widened(logits)  # (batch, outputs)
+
         factor = None
         if density is not None:
-            factor = ghm_weights(density)[
-                gradient_norm_bins(target_probability(logits.detach(), piece.target))
-            ]
-        return Clean(logits, origin, factor, self._losses(piece, logits, factor))
+            bins = gradient_norm_bins(target_probability(logits.detach(), micro_batch.target))
+            factor = ghm_weights(density)[bins]
+        return CleanPass(logits, origin, factor, self._losses(micro_batch, logits, factor))
 
-    def _losses(self, piece: MicroBatch, logits: Tensor, factor: Tensor | None) -> Tensor:
-        losses = self._objective.loss(logits, piece.target)
+    def _losses(self, micro_batch: MicroBatch, logits: Tensor, factor: Tensor | None) -> Tensor:
+        losses = self._objective.loss(logits, micro_batch.target)  # (batch,)
         return losses if factor is None else factor * losses
 
     def _loss(
-        self, piece: MicroBatch, clean: Clean, attack: TableAttack | WeightAttack | None
+        self, micro_batch: MicroBatch, clean: CleanPass, attack: WholeBatchAttack | None
     ) -> Tensor:
-        """The piece's share of the batch's loss."""
-        terms = [clean.losses]
+        """Return the micro-batch's share of the batch's loss."""
+        terms = [clean.losses]  # (batch,) each
         if self._has_second_pass:
-            logits = self._forward(self.model, piece, SECOND, self._attack(piece, clean, attack))
-            terms.append(self._losses(piece, logits, clean.factor))
+            logits = self._second_pass(micro_batch, self._attack(micro_batch, clean, attack))
+            terms.append(self._losses(micro_batch, logits, clean.factor))
             if self.recipe.r_drop:
                 terms.append(self.recipe.r_drop * symmetric_kl(clean.logits, logits))
-        return (piece.weight * torch.stack(terms).mean(0)).sum()
+        return (micro_batch.weight * torch.stack(terms).mean(0)).sum()
 
-    # --- what depends on the whole batch ---
+    def _second_pass(self, micro_batch: MicroBatch, attack: Attack) -> Tensor:
+        """Return the logits under an attack, `(batch, outputs)`."""
+        arguments = (micro_batch.inputs, attack.delta, micro_batch.mix)
+        with self._pass(micro_batch, SECOND):
+            if attack.weights is None:
+                return _widened(self.model(*arguments))
 
-    @torch.no_grad()
-    def _density(self, pieces: list[MicroBatch]) -> Tensor:
-        """The sum of weights in each bin of gradient density, over the whole batch, `(BINS,)`."""
-        density = torch.zeros(BINS, device=self.accelerator.device, dtype=pieces[0].weight.dtype)
-        for piece in pieces:
-            truth = target_probability(
-                self._forward(self.plain, piece, CLEAN, Attack()), piece.target
-            )
-            density.index_add_(0, gradient_norm_bins(truth), piece.weight)
-        return self._sum(density)
-
-    def _whole_batch_attack(
-        self, pieces: list[MicroBatch], density: Tensor | None, kept: Clean | None, chosen: Rows
-    ) -> TableAttack | WeightAttack | None:
-        """The attack that follows from the clean loss of the whole batch, for the adversaries that need it."""
-        attack: TableAttack | WeightAttack
-        if self.recipe.adversary == "fgm-table":
-            table = self.plain.token_table
-            attack = TableAttack(
-                self._tokens(chosen), table.shape[1], table.dtype, self.recipe.epsilon
-            )
-        elif self.recipe.adversary == "awp":
-            attack = WeightAttack(self.plain, self.recipe.epsilon)
-        else:
-            return None
-        for piece in pieces:
-            clean = kept or self._clean(piece, density)
-            loss = (piece.weight * clean.losses).sum()
-            if isinstance(attack, TableAttack):
-                assert clean.origin is not None
-                (gradient,) = torch.autograd.grad(loss, clean.origin, retain_graph=kept is not None)
-                attack.add(piece.inputs.ids, gradient)
-            else:
-                attack.add(
-                    torch.autograd.grad(
-                        loss, attack.weights, retain_graph=kept is not None, allow_unused=True
-                    )
-                )
-        attack.finish(self._sum)
-        return attack
+            prefix = "" if self.model is self.unwrapped else "module."
+            weights = {prefix + name: weight for name, weight in attack.weights.items()}
+            return _widened(functional_call(self.model, weights, arguments))
 
     def _attack(
-        self, piece: MicroBatch, clean: Clean, attack: TableAttack | WeightAttack | None
+        self, micro_batch: MicroBatch, clean: CleanPass, attack: WholeBatchAttack | None
     ) -> Attack:
-        """What the second pass of a piece is run with; nothing where it only draws another dropout."""
+        """Return what the second pass is run with; nothing where it only draws another dropout."""
         if isinstance(attack, TableAttack):
-            return attack.at(piece.inputs.ids)
+            return attack.at(micro_batch.inputs.ids)
         if isinstance(attack, WeightAttack):
             return attack.attack()
         if self.recipe.adversary == "fgm-row":
             assert clean.origin is not None
+            # Of unweighted losses: each row's gradient is scaled to one length.
             (gradient,) = torch.autograd.grad(clean.losses.sum(), clean.origin, retain_graph=True)
-            return attack_rows(gradient, piece.inputs.present.shape[1], self.recipe.epsilon)
+            views = micro_batch.inputs.present.shape[1]
+            return attack_rows(gradient, views, self.recipe.epsilon)
         return Attack()
 
-    def _tokens(self, chosen: Rows) -> Tensor:
-        """The distinct token ids of the batch's rows on all processes, ascending."""
+    # --- what depends on the whole batch ---
+
+    @torch.no_grad()
+    def _density(self, micro_batches: list[MicroBatch]) -> Tensor:
+        """Return the sum of weights in each bin of gradient density, over the whole batch, `(BINS,)`."""
+        dtype = micro_batches[0].weight.dtype
+        density = torch.zeros(BINS, device=self.accelerator.device, dtype=dtype)
+        for micro_batch in micro_batches:
+            with self._pass(micro_batch, CLEAN):
+                logits = self.unwrapped(micro_batch.inputs, None, micro_batch.mix)
+            bins = gradient_norm_bins(target_probability(_widened(logits), micro_batch.target))
+            density.index_add_(0, bins, micro_batch.weight)
+        return self._sum(density)
+
+    def _whole_batch_attack(
+        self,
+        micro_batches: list[MicroBatch],
+        density: Tensor | None,
+        unsplit: CleanPass | None,
+        batch: Rows,
+    ) -> WholeBatchAttack | None:
+        """Return the attack that follows from the clean loss of the whole batch, where the adversary needs one.
+
+        An `unsplit` batch has its clean pass already, whose graph is kept.
+        """
+        attack: WholeBatchAttack
+        if self.recipe.adversary == "fgm-table":
+            table = self.unwrapped.token_table
+            tokens = self._distinct_tokens(batch)
+            attack = TableAttack(tokens, table.shape[1], table.dtype, self.recipe.epsilon)
+        elif self.recipe.adversary == "awp":
+            attack = WeightAttack(self.unwrapped, self.recipe.epsilon)
+        else:
+            return None
+
+        keep = unsplit is not None
+        for micro_batch in micro_batches:
+            clean = unsplit or self._clean_pass(micro_batch, density)
+            loss = (micro_batch.weight * clean.losses).sum()
+            if isinstance(attack, TableAttack):
+                assert clean.origin is not None
+                (gradient,) = torch.autograd.grad(loss, clean.origin, retain_graph=keep)
+                attack.add(micro_batch.inputs.ids, gradient)
+            else:
+                weights = attack.weights
+                attack.add(torch.autograd.grad(loss, weights, retain_graph=keep, allow_unused=True))
+        attack.finish(self._sum)
+        return attack
+
+    def _distinct_tokens(self, batch: Rows) -> Tensor:
+        """Return the distinct token ids of the batch's rows on all processes, ascending."""
         pairs = self.sample.pairs
-        ids = [
-            pairs.ids(int(row), view)[0] for row in self.sample.rows[chosen] for view in pairs.views
-        ]
+        rows = self.sample.rows[batch]
+        ids = [pairs.ids(int(row), view)[0] for row in rows for view in pairs.views]
         distinct = np.unique(np.concatenate([[pairs.special.padding], *ids]))
         return torch.from_numpy(distinct.astype(np.int64)).to(self.accelerator.device)
 
     def _sum(self, tensor: Tensor) -> Tensor:
-        return self.accelerator.reduce(tensor, reduction="sum")
+        total: Tensor = self.accelerator.reduce(tensor, reduction="sum")
+        return total
+
+
+def _widened(logits: Tensor) -> Tensor:
+    """Return logits in fp32 or wider."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""The masked-language-modelling loss on titles that nothing is learned from: what a checkpoint is chosen by."""
+"""The masked-language-modelling loss on titles that nothing is learned from, by which an epoch is chosen."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -27,53 +27,52 @@ MASKINGS = 5  # of each title, so that the measure is steadier
 
 @dataclass(frozen=True)
 class HeldOutTitles:
-    """Titles that nothing is learned from, masked once and for all: what the checkpoint is chosen by."""
+    """Titles that nothing is learned from, masked once and for all; `texts` has MASKINGS of each in a row."""
 
     products: pd.DataFrame
-    texts: TaskTexts  # MASKINGS of each product, product after product
+    texts: TaskTexts
     special: SpecialTokens
 
     @classmethod
     def make(
         cls, products: pd.DataFrame, tokenizer: Any, recipe: PretrainingRecipe
     ) -> "HeldOutTitles":
-        """Raises InputError where there is no title."""
+        """Mask the titles of `products`; raise InputError where there is none."""
         if products.empty:
             raise InputError(
                 "The catalogue is too small to hold out titles for pre-training: it takes some 100 products."
             )
-        masking, special = Masking(tokenizer, recipe.masked), SpecialTokens.of(tokenizer)
+        masking = Masking(tokenizer, recipe.masked)
+        special = SpecialTokens.of(tokenizer)
         rng = np.random.default_rng(derive_seed(recipe.seed, "held-out masks"))
-        tokens = tokenise(tokenizer, clean_all(products["title"]), recipe.max_length)
-        ids = [special.join([tokens[i]], recipe.max_length) for i in range(len(tokens))]
+        titles = tokenise(tokenizer, clean_all(products["title"]), recipe.max_length)
+        ids = [special.join([titles[i]], recipe.max_length) for i in range(len(titles))]
+
+        # Masked once: all epochs are measured on the same tokens.
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
-        return cls(
-            products,
-            one_sided([seen for seen, _ in masked], token=[target for _, target in masked]),
-            special,
-        )
+        inputs = [text for text, _ in masked]
+        return cls(products, one_sided(inputs, token=[target for _, target in masked]), special)
 
     def losses(
         self, accelerator: Accelerator, model: PretrainingModel, budget: Budget
     ) -> TitleLosses:
-        """Of each product."""
+        """Return each product's sum of losses and its number of masked tokens, `(products, 2)`."""
         lengths = np.array([len(ids) for ids in self.texts.ids])
+        longest = int(lengths.max())
         sums = np.zeros((len(lengths), 2))
 
         def measure(rows: Rows) -> None:
-            batch = collate_texts(
-                self.texts, rows, self.special, int(lengths.max()), accelerator.device
-            )
-            losses = model("mlm", batch)["token"].double().cpu().numpy()
+            batch = collate_texts(self.texts, rows, self.special, longest, accelerator.device)
+            losses = model("mlm", batch)["token"].double().cpu().numpy()  # (masked tokens,)
             of_text = (batch.targets["token"] != IGNORED).nonzero()[:, 0].cpu().numpy()
             sums[rows, 0] = np.bincount(of_text, losses, len(rows))
             sums[rows, 1] = np.bincount(of_text, minlength=len(rows))
 
         was_training = model.training
         model.eval()
-        with (
-            torch.inference_mode()
-        ):  # in full precision: epochs and settings differ in the third digit
-            budget.spend(measure, np.arange(len(lengths)), lengths)
+        # In full precision: epochs and settings differ in the third digit.
+        with torch.inference_mode():
+            budget.for_each_micro_batch(measure, np.arange(len(lengths)), lengths)
         model.train(was_training)
-        return sums.reshape(len(self.products), MASKINGS, 2).sum(1)
+        of_product: TitleLosses = sums.reshape(len(self.products), MASKINGS, 2).sum(1)
+        return of_product

@@ -4,14 +4,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import nn
+from torch import Tensor, nn
 
 from competition.config.recipe import TrainingKeys
 from competition.core import distributed
@@ -31,18 +31,18 @@ LOG_EVERY = 50  # optimiser steps
 
 
 class StopTraining(Exception):
-    """What an evaluation raises to end a training behind this epoch."""
+    """Raised by an evaluation to end the training behind this epoch."""
 
 
 def make_accelerator(precision: str = "auto", deterministic: bool = False) -> Accelerator:
-    """An Accelerator that computes in the `precision` of a recipe; a CPU always repeats its bytes."""
+    """Return an Accelerator that computes in the `precision` of a recipe; a CPU always repeats its bytes."""
     if deterministic:
-        os.environ.setdefault(
-            "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
-        )  # read when a GPU first multiplies
+        # Read when a GPU first multiplies.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
+
     # No buffer of a model changes in training; an exchange of them in every forward would wait for
-    # processes that have fewer pieces of a batch.
+    # processes that have fewer micro-batches.
     kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
     return PreciseAccelerator(precision, kwargs_handlers=[kwargs])
 
@@ -51,14 +51,18 @@ class Log:
     """Appends lines to a run's `log.jsonl`. Clocks live here and nowhere else."""
 
     def __init__(self, path: Path, **always: Any) -> None:
-        self._path, self._always = path, always
+        self._path = path
+        self._always = always
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def write(self, **values: Any) -> None:
-        """One line by the first of several processes: the time, the most memory held until then in bytes, what every
-        line says, and `values`."""
+        """Write one line, by the first of several processes alone.
+
+        It holds the time, the most memory held until then in bytes, what every line says, and `values`.
+        """
         if not distributed.is_main_process():
             return
+
         now = datetime.now(UTC).isoformat(timespec="seconds")
         line = {"time": now, "memory": peak_memory(), **self._always, **values}
         with self._path.open("a", encoding="utf-8") as handle:
@@ -69,10 +73,10 @@ def fit(
     accelerator: Accelerator,
     model: Model,
     recipe: TrainingKeys,
-    count: int,
+    rows: int,
     make_gradients: Callable[[nn.Module], Gradients],
     seed: int,
-    work: Progress,
+    bar: Progress,
     log: Log,
     after_epoch: Callable[[int, Model], None],
     checkpoints: Checkpoints | None = None,
@@ -86,14 +90,14 @@ def fit(
         accelerator: made by `make_accelerator`.
         model: starts from its weights.
         recipe: epochs, batch size, learning rate and so on.
-        count: how many rows an epoch has.
-        make_gradients: from the model as Accelerate has wrapped it to what counts its gradients.
+        rows: how many an epoch has.
+        make_gradients: from the model as Accelerate has wrapped it to what computes its gradients.
         seed: of the order of rows.
-        work: counts the rows seen.
+        bar: counts the rows seen.
         log: gets a line every LOG_EVERY steps.
         after_epoch: called with the epoch's number, from 0, and the model to evaluate and keep: the
             one with averaged weights where the recipe asks for them. It may be interrupted, and is
-            then called again; it may raise Enough.
+            then called again; it may raise StopTraining.
         checkpoints: where the state goes from time to time, and when training is interrupted or
             done.
 
@@ -103,80 +107,116 @@ def fit(
         Diverged: a loss is not finite.
         Interrupted: SIGTERM or Ctrl-C; what is done is in a checkpoint.
     """
-    loop = TrainingState(accelerator, model, recipe, count, make_gradients, seed, work.name)
-    if checkpoints is None:
-        return _train(loop, work, log, after_epoch, lambda done: None)
-    checkpoints.check_room(model, bool(recipe.ema))
-    checkpoints.add("loop", loop)
-    if checkpoints.restore():
-        console.print(f"{work.name}: goes on from step {loop.step:,} of {loop.steps:,}")
-        work.reach(loop.rows if work.total is None or loop.epochs < recipe.epochs else work.total)
+    training = TrainingState(accelerator, model, recipe, rows, make_gradients, seed, bar.name)
+    optimizer = training.optimizer
+    budget = training.gradients.budget
 
-    def keep(done: bool) -> None:
-        if done or checkpoints.due(loop.step):
-            checkpoints.save(loop.step)
+    with _resumable(training, model, checkpoints, bar):
+        began = time.monotonic()
+        rows_before = training.rows_seen
+        while training.epochs < recipe.epochs:
+            with _whole_steps():
+                for batch in training.remaining_batches():
+                    for attempt in budget.attempts(recipe.max_length, undo=optimizer.zero_grad):
+                        with attempt:
+                            loss = training.gradients.compute(batch, training.step)
+                    training.losses.record(training.step + 1, loss, training.learning_rate)
+
+                    accelerator.clip_grad_norm_(training.model.parameters(), recipe.clip_norm)
+                    training.set_learning_rates()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    training.update_average()
+                    training.step += 1
+
+                    # Another process may have heard a signal: all end behind the same step.
+                    training.ending = distributed.any_process(pending())
+                    bar.advance(len(batch))
+                    if training.step % LOG_EVERY == 0 or training.step == training.steps:
+                        trained = training.rows_seen - rows_before
+                        _log_step(log, training, loss, trained / (time.monotonic() - began))
+                    if training.ending:
+                        raise_pending()
+                    if checkpoints is not None and checkpoints.due(training.step):
+                        checkpoints.save(training.step)
+                training.losses.check()
+
+            with _interruptible_evaluation():
+                try:
+                    after_epoch(training.epochs, training.evaluation_model())
+                    training.epochs += 1
+                except StopTraining:
+                    training.epochs = recipe.epochs
+                done = training.epochs == recipe.epochs
+                if checkpoints is not None and (done or checkpoints.due(training.step)):
+                    checkpoints.save(training.step)
+
+
+def _log_step(log: Log, training: TrainingState[Any], loss: Tensor, speed: float) -> None:
+    training.losses.check()  # a loss that is not finite is no line of the log
+    log.write(
+        epoch=training.epochs,
+        step=training.step,
+        loss=float(loss),
+        learning_rate=training.learning_rate,
+        rows_per_second=round(speed, 1),
+    )
+
+
+# --- signals ---
+
+
+def _whole_steps() -> AbstractContextManager[None]:
+    """Hold signals back, since an interrupted step is half a step.
+
+    A process that left between two steps would leave the others in the next one: `fit` ends all of
+    them behind the same step.
+    """
+    return critical_section() if distributed.is_main_process() else defer_signals()
+
+
+def _interruptible_evaluation() -> AbstractContextManager[None]:
+    """Let the first process be interrupted, since it can save alone; the others have nothing to save and stay."""
+    return nullcontext() if distributed.is_main_process() else defer_signals()
+
+
+@contextmanager
+def _resumable(
+    training: TrainingState[Any], model: nn.Module, checkpoints: Checkpoints | None, bar: Progress
+) -> Iterator[None]:
+    """Go on from a checkpoint where there is one, and leave one where a signal ends the training."""
+    if checkpoints is None:
+        yield
+        return
+
+    recipe = training.recipe
+    checkpoints.check_room(model, bool(recipe.ema))
+    checkpoints.add("loop", training)
+    if checkpoints.restore():
+        console.print(f"{bar.name}: resumes from step {training.step:,} of {training.steps:,}")
+        finished = training.epochs == recipe.epochs
+        bar.reach(bar.total if finished and bar.total is not None else training.rows_seen)
 
     try:
-        with _ending_together(loop) if loop.is_sharded else nullcontext():
-            _train(loop, work, log, after_epoch, keep)
-    except Interrupted as asked:
-        with (
-            defer_signals()
-        ):  # a launcher repeats the Ctrl-C that all of a terminal's processes hear
-            checkpoints.save(loop.step)
-            if loop.ending:
+        with _ending_together(training) if training.is_sharded else nullcontext():
+            yield
+    except Interrupted as interruption:
+        # A launcher repeats the Ctrl-C that all of a terminal's processes hear.
+        with defer_signals():
+            checkpoints.save(training.step)
+            if training.ending:
                 distributed.barrier()  # a launcher ends the first process soon after another has left
-        where = f"step {loop.step:,} of {loop.steps:,} of {work.name}"
+        where = f"step {training.step:,} of {training.steps:,} of {bar.name}"
         raise Interrupted(
-            asked.number, f"{where} is kept, and the same command goes on from there"
+            interruption.number, f"{where} is saved, and the same command resumes from there"
         ) from None
 
 
 @contextmanager
-def _ending_together(loop: TrainingState[Model]) -> Iterator[None]:
-    """Who would leave alone can save nothing of a state that is split: the end waits until all have agreed on it."""
+def _ending_together(training: TrainingState[Any]) -> Iterator[None]:
+    """Hold signals back until all processes have agreed to end: alone, none can save a state that is sharded."""
     with defer_signals():
         yield
         if distributed.any_process(pending()):  # since the last step, behind which they would have
-            loop.ending = True
+            training.ending = True
             raise_pending()
-
-
-def _train(
-    loop: TrainingState[Model],
-    work: Progress,
-    log: Log,
-    after_epoch: Callable[[int, Model], None],
-    keep: Callable[[bool], None],
-) -> None:
-    """What is left of the epochs; `keep` is called after each step and each epoch, with whether that is all."""
-    began, seen = time.monotonic(), 0
-    while loop.epochs < loop.recipe.epochs:
-        # Who left between two steps would leave the others in the next one: all end behind the same
-        # step.
-        with critical_section() if distributed.is_main_process() else defer_signals():
-            for chosen, loss in loop.epoch():
-                seen += len(chosen)
-                work.advance(len(chosen))
-                if loop.step % LOG_EVERY == 0 or loop.step == loop.steps:
-                    loop.losses.settle()  # before a line of the log says it
-                    rate = seen / (time.monotonic() - began)
-                    log.write(
-                        epoch=loop.epochs,
-                        step=loop.step,
-                        loss=float(loss),
-                        learning_rate=loop.learning_rate,
-                        rows_per_second=round(rate, 1),
-                    )
-                if loop.ending:
-                    raise_pending()
-                keep(False)
-        # In an evaluation, the first process can save alone, if the others stay; those have nothing
-        # to save.
-        with nullcontext() if distributed.is_main_process() else defer_signals():
-            try:
-                after_epoch(loop.epochs, loop.evaluated())
-                loop.epochs += 1
-            except StopTraining:
-                loop.epochs = loop.recipe.epochs
-            keep(loop.epochs == loop.recipe.epochs)

@@ -20,12 +20,12 @@ _ENCODER = "encoder."  # what the names of the encoder's weights begin with
 
 
 def model_folder(folder: Path, seed: int) -> Path:
-    """Where a fold's folder keeps the model of one of the recipe's seeds."""
+    """Return where a fold's folder keeps the model of one of the recipe's seeds."""
     return folder / f"seed-{seed}"
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of a model's weights as they are now, where a GPU's memory is not needed for it."""
+    """Return a copy of a model's weights as they are now, where a GPU's memory is not needed for it."""
     return {
         name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()
     }
@@ -35,27 +35,28 @@ def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources)
     """Write the model of one seed with the weights that are evaluated: averaged ones where the recipe averages."""
     own = model_folder(folder, seed)
     own.mkdir()
+    # The encoder's folder can be read by other tools, which know no features and no head.
     encoder.save(own, encoder.load_tokenizer(sources.encoder), model.encoder)
+
     beside = {
-        name: tensor
+        name: tensor.detach().cpu().contiguous()
         for name, tensor in sorted(model.state_dict().items())
         if not name.startswith(_ENCODER)
     }
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in beside.items()}, own / _BESIDE
-    )
+    save_file(beside, own / _BESIDE)
 
 
 def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources) -> RelevanceModel:
-    """The trained model of a fold and seed; `sources` give what its features are built from."""
-    own, whole = model_folder(folder, seed), folder / f"seed-{seed}.safetensors"
-    if whole.is_file():  # all weights in one file, as they were kept before
+    """Return the trained model of a fold and seed; `sources` name what its features are built from."""
+    whole = folder / f"seed-{seed}.safetensors"
+    if whole.is_file():  # all weights in one file, as earlier versions wrote them
         model = RelevanceModel.make(recipe, sources, seed=0)
         model.load_state_dict(load_file(whole))
         return model
+
+    own = model_folder(folder, seed)
     model = RelevanceModel.make(recipe, replace(sources, encoder=own), seed=0)
-    loaded = {
-        name: tensor for name, tensor in model.state_dict().items() if name.startswith(_ENCODER)
-    }
+    weights = model.state_dict()
+    loaded = {name: tensor for name, tensor in weights.items() if name.startswith(_ENCODER)}
     model.load_state_dict(loaded | load_file(own / _BESIDE))
     return model

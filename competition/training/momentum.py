@@ -17,10 +17,9 @@ class Momentum:
         self._momentum = momentum
 
     @torch.no_grad()
-    def follow(self, module: nn.Module) -> None:
+    def update(self, module: nn.Module) -> None:
         """Move towards `module` by one step of the rule."""
-        pairs = zip(self.copy.parameters(), module.parameters(), strict=True)
-        for slow, fast in pairs:
+        for slow, fast in zip(self.copy.parameters(), module.parameters(), strict=True):
             slow.lerp_(fast, 1 - self._momentum)
 
 
@@ -34,6 +33,7 @@ class Queue:
 
     def push(self, keys: Tensor, same: Tensor) -> None:
         """Append keys; the oldest leave when there are more than `size`."""
+        # The oldest keys leave first.
         first = max(0, len(self.keys) + len(keys) - self.size)
         self.keys = torch.cat([self.keys, keys.detach()])[first:]
         self.same = torch.cat([self.same, same])[first:]

@@ -1,79 +1,117 @@
 """When memory runs out: the token budget is halved, which splits a batch further and leaves the mathematics alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
+from competition.core import distributed
 from competition.core.console import warn
 from competition.core.errors import CompError
 from competition.training.batches import Rows, micro_batches
 
 
+class Attempt:
+    """A context that survives an out-of-memory error, and remembers it."""
+
+    ran_out = False
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self.ran_out = isinstance(error, torch.OutOfMemoryError)
+        return self.ran_out
+
+
 @dataclass
 class Budget:
-    """How many tokens, with padding, a piece of rows may hold when nothing is learned from them."""
+    """How many tokens, with padding, a micro-batch may hold; it shrinks where memory runs out."""
 
     tokens: int
 
-    def spend(self, act: Callable[[Rows], None], rows: Rows, lengths: Rows, texts: int = 1) -> None:
-        """Call `act` with pieces of `rows`; where memory runs out, with smaller ones from there on.
+    def attempts(self, longest: int, undo: Callable[[], None] | None = None) -> Iterator[Attempt]:
+        """Yield contexts to do one thing in, until it fits into memory; half the budget for each further one.
 
-        No process waits for another one in `act`, so each may split its own pieces.
+            for attempt in budget.attempts(longest):
+                with attempt:
+                    ...
 
         Args:
-            act: does nothing, or all that it does, with the rows of a piece.
-            rows: `(n,)`, whose order is no matter.
+            longest: how many tokens a row may have; with that budget, every row is a micro-batch.
+            undo: removes what a failed attempt has left.
+
+        Raises:
+            CompError: a smaller budget would split nothing any more.
+        """
+        while True:
+            attempt = Attempt()
+            yield attempt
+            if not attempt.ran_out:
+                return
+
+            # Only here, behind the `with` block, are the tensors of the failed attempt free.
+            if undo is not None:
+                undo()
+            self._halve(longest)
+
+    def for_each_micro_batch(
+        self, act: Callable[[Rows], None], rows: Rows, lengths: Rows, texts: int = 1
+    ) -> None:
+        """Call `act` with micro-batches of `rows`; where memory runs out, with smaller ones from there on.
+
+        No process waits for another one in `act`, so each may split its own rows.
+
+        Args:
+            act: does nothing, or all that it does, with the rows of a micro-batch.
+            rows: `(n,)`, in any order.
             lengths: in tokens, of each row that there is.
             texts: how many texts a row has, each of that length at most.
 
         Raises:
             CompError: memory runs out with a single row.
         """
-        pieces, done = micro_batches(rows, lengths, self.tokens // texts), 0
-        while done < len(pieces):
-            try:
-                act(pieces[done])
-                done += 1
-                continue
-            except torch.OutOfMemoryError:
-                pass  # what failed is freed only when this block is left
-            left = np.concatenate(pieces[done:])
-            self.tokens = _half(self.tokens, texts * int(lengths[left].max()))
-            pieces, done = micro_batches(left, lengths, self.tokens // texts), 0
+        if not len(rows):
+            return
 
+        remaining = [rows]
+        for attempt in self.attempts(texts * int(lengths[rows].max())):
+            left = np.concatenate(remaining)
+            remaining = micro_batches(left, lengths, self.tokens // texts)
+            with attempt:
+                while remaining:
+                    act(remaining[0])
+                    remaining.pop(0)
 
-def halved(accelerator: Accelerator, budget: int, longest: int) -> int:
-    """Half of a token budget that was too large for the training of a batch; says so.
+    def _halve(self, longest: int) -> None:
+        if self.tokens <= longest:
+            raise CompError(
+                f"Memory runs out with a single text of up to {longest} tokens (token_budget = {self.tokens}): lower "
+                "max_length or take a smaller encoder; a contrastive batch is never split, its size is batch_size."
+            )
 
-    Args:
-        accelerator: whose device has no memory left.
-        budget: how many tokens a piece of a batch could hold.
-        longest: how many tokens a text may have; with that budget, every text is a piece of its
-            own.
-
-    Raises:
-        CompError: a smaller budget would split nothing any more, or other processes wait for this
-            one's part.
-    """
-    if accelerator.num_processes > 1:
-        raise CompError(
-            f"Process {accelerator.process_index} ran out of memory, and with several processes the batch cannot be "
-            f"split anew: set token_budget = {max(1, budget // 2)} in [overrides] (or [pretraining]) and start again."
+        torch.cuda.empty_cache()
+        before = self.tokens
+        self.tokens = before // 2
+        warn(
+            f"Memory ran out: micro-batches hold {self.tokens:,} tokens from here on instead of {before:,}."
         )
-    return _half(budget, longest)
 
 
-def _half(budget: int, longest: int) -> int:
-    if budget <= longest:
-        raise CompError(
-            f"Memory runs out with a single text of up to {longest} tokens (token_budget = {budget}): lower max_length "
-            "or take a smaller encoder; a contrastive batch is never split, its size is batch_size."
-        )
-    torch.cuda.empty_cache()
-    warn(
-        f"Memory ran out: pieces of a batch hold {budget // 2:,} tokens from here on instead of {budget:,}."
-    )
-    return budget // 2
+class TrainingBudget(Budget):
+    """The budget of micro-batches whose gradients all processes add up: none can split its part alone."""
+
+    def _halve(self, longest: int) -> None:
+        if distributed.world_size() > 1:
+            raise CompError(
+                f"Process {distributed.rank()} ran out of memory, and with several processes the batch cannot be split "
+                f"again: set token_budget = {max(1, self.tokens // 2)} in [overrides] (or [pretraining]) and restart."
+            )
+        super()._halve(longest)

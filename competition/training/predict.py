@@ -5,6 +5,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
+from torch import Tensor
 
 from competition.core.console import Progress
 from competition.data.pairs import Pairs
@@ -24,17 +25,18 @@ def predict(
     pairs: Pairs,
     rows: Rows,
     budget: Budget,
-    work: Progress | None = None,
+    bar: Progress | None = None,
 ) -> pd.DataFrame:
-    """The outputs of `model` for the pairs of `rows`, in pieces of `budget`, which shrinks where memory runs out.
+    """Return the outputs of `model` for the pairs of `rows`, in micro-batches of `budget`.
 
     Args:
         accelerator: its device computes.
         model: of a recipe's kind.
         pairs: all of them.
         rows: those that are predicted.
-        budget: tokens at a time, at most; it is lowered to `ON_CPUS` on a CPU.
-        work: is told of each row.
+        budget: tokens at a time, at most; it is lowered to MAX_TOKENS_ON_CPU on a CPU, and where
+            memory runs out.
+        bar: counts the rows.
 
     Returns:
         example_id and the outputs of the model's kind, sorted by example_id, on every process.
@@ -44,33 +46,40 @@ def predict(
         Diverged: an output is not finite.
         RuntimeError: an example was predicted twice or never.
     """
-    columns = list(KINDS[model.kind].outputs)
     if accelerator.device.type == "cpu":
         budget.tokens = min(budget.tokens, MAX_TOKENS_ON_CPU)
-    mine = shard(rows, accelerator.process_index, accelerator.num_processes)
-    ids, found = [np.empty(0, np.int64)], []
+    own = shard(rows, accelerator.process_index, accelerator.num_processes)
+    ids = [np.empty(0, np.int64)]
+    outputs_on_device: list[Tensor] = []  # where nobody waits for them
 
-    def answer(piece: Rows) -> None:
-        found.append(
-            model.outputs(model(collate(pairs, piece, accelerator.device)))
-        )  # left there: nobody waits for it
-        ids.append(pairs.example_id[piece])
-        if work is not None:
-            work.advance(len(piece))
+    def predict_rows(micro_batch: Rows) -> None:
+        logits = model(collate(pairs, micro_batch, accelerator.device))
+        outputs_on_device.append(model.outputs(logits))  # (batch, outputs)
+        ids.append(pairs.example_id[micro_batch])
+        if bar is not None:
+            bar.advance(len(micro_batch))
 
+    # An evaluation between epochs leaves the mode as it was.
     was_training = model.training
     model.eval()
     with torch.inference_mode(), accelerator.autocast():
-        budget.spend(answer, mine, pairs.lengths(), len(pairs.views))
+        budget.for_each_micro_batch(predict_rows, own, pairs.lengths(), len(pairs.views))
     model.train(was_training)
-    values = torch.cat(found).cpu().numpy() if found else np.empty((0, len(columns)))
+
+    columns = list(KINDS[model.kind].outputs)
+    values = np.empty((0, len(columns)))
+    if outputs_on_device:
+        values = torch.cat(outputs_on_device).cpu().numpy()
+
+    # Rows come back in any order, from all processes: they are joined by id.
     parts = [(np.concatenate(ids), values)]
     if accelerator.num_processes > 1:
         parts = gather_object(parts)
-    example_id = np.concatenate([part[0] for part in parts])
+    example_id = np.concatenate([of_process for of_process, _ in parts])
+    outputs = np.concatenate([of_process for _, of_process in parts])
+
     if not np.array_equal(np.sort(example_id), np.sort(pairs.example_id[rows])):
         raise RuntimeError("an example was predicted twice or never")
-    outputs = np.concatenate([part[1] for part in parts])
     lost = int((~np.isfinite(outputs)).any(1).sum())
     if lost:
         raise Diverged(

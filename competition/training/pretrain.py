@@ -33,7 +33,7 @@ from competition.models.encoder.pretraining_card import (
     write_card,
 )
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
-from competition.training.checkpoints import Checkpoints, State, add_prefix, select_prefix
+from competition.training.checkpoints import Checkpoints, State, Stateful, add_prefix, select_prefix
 from competition.training.divergence import Diverged, advice
 from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import Log, fit, make_accelerator
@@ -47,12 +47,12 @@ def pretrain(
     products: pd.DataFrame,
     sources: Sources,
     folder: Path,
-    inputs: str,
+    fingerprint: str,
     log: Log,
-    unfinished: Path | None = None,
+    checkpoints: Path | None = None,
     stored: SequenceStore | None = None,
 ) -> None:
-    """Pre-train an encoder and write its folder, with what it scored.
+    """Pre-train an encoder and write its folder, with its losses on held-out titles.
 
     Args:
         recipe: tasks, their weights, and size.
@@ -61,10 +61,9 @@ def pretrain(
             the embeddings that an earlier pre-training left of them.
         folder: gets an ordinary encoder folder with, where they were learned, the embeddings of
             brands and colors.
-        inputs: fingerprint of all this.
+        fingerprint: of all this.
         log: gets the losses.
-        unfinished: the folder of checkpoints, where any are to be written. It is removed at the
-            end.
+        checkpoints: their folder, where any are to be written. It is removed at the end.
         stored: the tokens of the catalogue, as far as they are stored.
 
     Raises:
@@ -78,65 +77,62 @@ def pretrain(
         raise CompError(
             f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
         )
-    held = held_out_mask(products)
-    held_out = HeldOutTitles.make(products[held].reset_index(drop=True), tokenizer, recipe)
+
+    is_held_out = held_out_mask(products)
+    titles = products[is_held_out].reset_index(drop=True)
+    held_out = HeldOutTitles.make(titles, tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
-    catalogue = Catalogue.make(tokenizer, products[~held], vocabulary, recipe.seed, stored)
+    catalogue = Catalogue.make(tokenizer, products[~is_held_out], vocabulary, recipe.seed, stored)
     examples = PretrainingExamples(catalogue, tokenizer, recipe)
-    model = _start(recipe, sources, examples, vocabulary)
+
+    model = _make_model(recipe, sources, examples, vocabulary)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
-    run = PretrainingGradients(accelerator, model, recipe, examples)
-    watch = _Watch(recipe, accelerator, held_out, log)
-    checkpoints = (
-        Checkpoints(unfinished, inputs, recipe, {"kept": watch, "gradients": run})
-        if unfinished
-        else None
-    )
-    if checkpoints is None or checkpoints.found is None:
-        watch.measure(0, model, dict)
-    with progress(recipe.name, recipe.epochs * examples.blocks, "blocks") as work:
+    gradients = PretrainingGradients(accelerator, model, recipe, examples)
+    epochs = _Epochs(recipe, accelerator, held_out, log)
+    saved = None
+    if checkpoints is not None:
+        parts: dict[str, Stateful] = {"kept": epochs, "gradients": gradients}
+        saved = Checkpoints(checkpoints, fingerprint, recipe, parts)
 
-        def after_epoch(epoch: int, evaluated: PretrainingModel) -> None:
-            watch.measure(epoch + 1, evaluated, run.epoch_losses)
+    # A resumed training has measured before.
+    if saved is None or saved.newest is None:
+        epochs.measure(0, model, dict)
 
-        seed, blocks = recipe.seed, examples.blocks
+    def after_epoch(epoch: int, evaluated: PretrainingModel) -> None:
+        epochs.measure(epoch + 1, evaluated, gradients.epoch_losses)
+
+    blocks = examples.blocks
+    with progress(recipe.name, recipe.epochs * blocks, "blocks") as bar:
         try:
             fit(
-                accelerator,
-                model,
-                recipe,
-                blocks,
-                lambda wrapped: run,
-                seed,
-                work,
-                log,
-                after_epoch,
-                checkpoints,
-            )
+                accelerator, model, recipe, blocks, lambda _: gradients, recipe.seed, bar, log, after_epoch, saved,
+            )  # fmt: skip
         except Diverged as fault:
-            if not watch.weights:
+            if not epochs.weights:
                 raise
             warn(f"{fault} The best epoch before is kept.")
+
+    # The first process writes.
     if not distributed.is_main_process():
         return
-    model.load_state_dict(watch.weights)
+    model.load_state_dict(epochs.weights)
     with atomic_folder(folder) as temporary:
         save(temporary, tokenizer, model.encoder)
         save_names(temporary, model.name_tables())
-        watch.write(temporary, recipe, inputs)
-        write_manifest(temporary, inputs)
-    if unfinished is not None:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        epochs.write_card(temporary, fingerprint)
+        write_manifest(temporary, fingerprint)
+    if checkpoints is not None:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
-def _start(
+def _make_model(
     recipe: PretrainingRecipe,
     sources: Sources,
     examples: PretrainingExamples,
     vocabulary: Vocabulary | None,
 ) -> PretrainingModel:
-    """The model before its first step: the encoder, heads of random weights, and the embeddings of names if any are."""
+    """Return the model before its first step: the encoder, random heads, and the embeddings of names if any."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
         sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
@@ -148,68 +144,72 @@ def _start(
     return model
 
 
-class _Watch:
-    """Measures after each epoch and keeps the weights with the lowest held-out loss."""
+class _Epochs:
+    """The epochs so far, their losses on held-out titles, and the weights of the best one."""
 
     def __init__(
         self, recipe: PretrainingRecipe, accelerator: Accelerator, held_out: HeldOutTitles, log: Log
     ) -> None:
-        self._name, self._recipe, self._accelerator, self._log = (
-            recipe.name,
-            recipe,
-            accelerator,
-            log,
-        )
-        self._held_out, self._budget = held_out, Budget(recipe.token_budget)
+        self._recipe = recipe
+        self._accelerator = accelerator
+        self._held_out = held_out
+        self._log = log
+        self._budget = Budget(recipe.token_budget)
         self.epochs: list[Epoch] = []
         self.losses: list[TitleLosses] = []  # of each epoch
         self.weights: dict[str, torch.Tensor] = {}
 
     def measure(
-        self, number: int, model: PretrainingModel, learned: Callable[[], dict[str, float]]
+        self,
+        number: int,
+        model: PretrainingModel,
+        epoch_losses: Callable[[], dict[str, float]],
     ) -> None:
-        """Measure after epoch `number`; 0 is before training, and never kept since its heads know nothing.
+        """Measure after epoch `number`; 0 is before training, and never kept since its heads are random.
 
         Raises:
             Diverged: a held-out loss is not finite.
         """
         if number < len(self.epochs):
             return  # an interruption came between the end of this and the loop's next step
+
+        name = self._recipe.name
         losses = self._held_out.losses(self._accelerator, model, self._budget)
         if not np.isfinite(losses).all():
             raise Diverged(
-                f"{self._name} has diverged: after epoch {number}, the loss on held-out titles is not finite: "
+                f"{name} has diverged: after epoch {number}, the loss on held-out titles is not finite: "
                 f"{advice(self._recipe)}."
             )
+        # A signal between these would leave an epoch without its losses.
         with critical_section():
-            epoch = Epoch(number, mlm_loss(losses), learned())
+            epoch = Epoch(number, mlm_loss(losses), epoch_losses())
             self.epochs.append(epoch)
             self.losses.append(losses)
             if best_epoch(self.epochs) is epoch:
                 self.weights = copy_weights(model)
-        self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
-        console.print(
-            f"{self._name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}"
-        )
 
-    def write(self, folder: Path, recipe: PretrainingRecipe, inputs: str) -> None:
-        """Leave the card in an encoder's folder."""
-        content = recipe.model_dump(mode="json")
-        write_card(folder, content, self.epochs, self._held_out.products, self.losses, inputs)
+        self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
+        console.print(f"{name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}")
+
+    def write_card(self, folder: Path, fingerprint: str) -> None:
+        """Write the card of the pre-training into an encoder's folder."""
+        content = self._recipe.model_dump(mode="json")
+        titles = self._held_out.products
+        write_card(folder, content, self.epochs, titles, self.losses, fingerprint)
 
     def state(self) -> State:
-        """What each epoch scored, and the weights that are kept."""
-        losses = {
-            str(number): torch.from_numpy(of_titles) for number, of_titles in enumerate(self.losses)
-        }
+        """Return the losses of each epoch, and the weights that are kept."""
+        losses = {str(i): torch.from_numpy(of_titles) for i, of_titles in enumerate(self.losses)}
         tensors = add_prefix("losses", losses) | add_prefix("weights", self.weights)
         return State(tensors, {"learned": [epoch.learned for epoch in self.epochs]})
 
     def restore(self, state: State) -> None:
-        """Be as one was when `state` was taken."""
-        learned, losses = state.values["learned"], select_prefix("losses", state.tensors)
+        """Go back to where `state` was taken."""
+        learned = state.values["learned"]
+        losses = select_prefix("losses", state.tensors)
         self.losses = [losses[str(number)].numpy() for number in range(len(losses))]
         self.epochs = [
-            Epoch(n, mlm_loss(losses), learned[n]) for n, losses in enumerate(self.losses)
+            Epoch(number, mlm_loss(of_titles), learned[number])
+            for number, of_titles in enumerate(self.losses)
         ]
         self.weights = select_prefix("weights", state.tensors)

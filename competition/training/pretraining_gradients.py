@@ -21,15 +21,16 @@ from competition.models.encoder.pretraining_model import (
 from competition.training.batches import Rows, micro_batches, pad, shard
 from competition.training.checkpoints import State, add_prefix, select_prefix
 from competition.training.momentum import Momentum, Queue
+from competition.training.oom import Budget, TrainingBudget
 
 
 def collate_texts(
-    texts: TaskTexts, rows: Rows, special: SpecialTokens, limit: int, device: torch.device
+    texts: TaskTexts, rows: Rows, special: SpecialTokens, max_length: int, device: torch.device
 ) -> TaskBatch:
-    """The texts of `rows` with their targets, padded."""
-    ids, mask, types = pad(
-        [(texts.ids[i], texts.first_text[i]) for i in rows], special.padding, limit, device
-    )
+    """Return the texts of `rows` with their targets, padded, on `device`."""
+    sides = [(texts.ids[i], texts.first_text[i]) for i in rows]
+    ids, mask, types = pad(sides, special.padding, max_length, device)  # (texts, tokens) each
+
     targets = {}
     for name, values in texts.targets.items():
         per_token = bool(np.ndim(values[0]))
@@ -44,7 +45,7 @@ def collate_texts(
 
 
 class PretrainingGradients:
-    """Counts the gradients of one pre-training run.
+    """Computes the gradients of one pre-training run.
 
     Losses are means over the targets of the whole mini-batch, of which the token budget and the
     processes take shares; the contrastive mini-batch, whose texts are each other's negatives, is
@@ -58,16 +59,16 @@ class PretrainingGradients:
         recipe: PretrainingRecipe,
         examples: PretrainingExamples,
     ) -> None:
-        self.accelerator, self.model, self.recipe, self.examples = (
-            accelerator,
-            model,
-            recipe,
-            examples,
-        )
-        self.token_budget = recipe.token_budget
+        self.accelerator = accelerator
+        self.model = model
+        self.recipe = recipe
+        self.examples = examples
+        self.budget: Budget = TrainingBudget(recipe.token_budget)
         self.losses: dict[
             str, list[Tensor]
-        ] = {}  # of each task, step by step, until `epoch_losses` is asked
+        ] = {}  # of each task, step by step, until `epoch_losses`
+
+        # The losses of a task, and the weight of each loss.
         self._weights = {
             "token": recipe.mlm,
             "match": recipe.query,
@@ -80,109 +81,109 @@ class PretrainingGradients:
             self.momentum = Momentum(model.encoder, recipe.momentum)
             self.queue = Queue(round(recipe.queue * recipe.batch_size), hidden, accelerator.device)
 
-    def backward(self, chosen: Rows, step: int) -> Tensor:
-        """Add the gradient of all tasks, MLM's rows being the blocks `chosen`; returns the sum of weighted losses."""
+    def compute(self, batch: Rows, step: int) -> Tensor:
+        """Add the gradient of all tasks, MLM's rows being the blocks `batch`; return the sum of weighted losses."""
         total = torch.zeros((), device=self.accelerator.device)
-        known = {name: len(losses) for name, losses in self.losses.items()}
+        before = {name: len(losses) for name, losses in self.losses.items()}
         try:
             for task in self.examples.tasks:
-                total += self.count(task, chosen, step)
-        except torch.OutOfMemoryError:  # the step is taken again in smaller pieces
+                total += self.add_task(task, batch, step)
+        except torch.OutOfMemoryError:  # the step is taken again in smaller micro-batches
             self.losses = {
-                name: losses[: known.get(name, 0)] for name, losses in self.losses.items()
+                name: losses[: before.get(name, 0)] for name, losses in self.losses.items()
             }
             raise
+
         if self.accelerator.num_processes > 1:
             # Every process has run its own number of passes, so gradients are exchanged here and
             # not by the wrapper.
             for parameter in self.model.parameters():
                 if parameter.requires_grad:
-                    gradient = (
-                        torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                    )
+                    own = parameter.grad
+                    gradient = torch.zeros_like(parameter) if own is None else own
                     parameter.grad = self.accelerator.reduce(gradient, reduction="sum")
         return total
 
-    def count(self, task: str, chosen: Rows, step: int) -> Tensor:
-        """Add the gradient of one task on this process; returns its weighted loss over all of them."""
-        texts = self.examples.make(task, chosen, step)
-        return (
-            self._contrast(texts, step)
-            if task == "contrastive"
-            else self._predict(task, texts, step)
-        )
+    def add_task(self, task: str, batch: Rows, step: int) -> Tensor:
+        """Add the gradient of one task on this process; return its weighted loss over all of them."""
+        texts = self.examples.make(task, batch, step)
+        if task == "contrastive":
+            return self._add_contrastive(texts, step)
+        return self._add_supervised(task, texts, step)
 
     def epoch_losses(self) -> dict[str, float]:
-        """The mean of each task's loss since the last call, unweighted."""
+        """Return the mean of each task's loss since the last call, unweighted."""
         means = {name: float(torch.stack(values).mean()) for name, values in self.losses.items()}
         self.losses = {}
         return means
 
     def state(self) -> State:
-        """What steps change beside the model: the epoch's losses, the momentum encoder and its queue."""
-        tensors = add_prefix(
-            "losses", {name: torch.stack(values) for name, values in self.losses.items() if values}
-        )
+        """Return what steps change beside the model: the epoch's losses, the momentum encoder and its queue."""
+        losses = {name: torch.stack(values) for name, values in self.losses.items() if values}
+        tensors = add_prefix("losses", losses)
         if "contrastive" in self.examples.tasks:
             tensors |= add_prefix("momentum", self.momentum.copy.state_dict())
             tensors |= add_prefix("queue", {"keys": self.queue.keys, "same": self.queue.same})
         return State(tensors)
 
     def restore(self, state: State) -> None:
-        """Be as one was when `state` was taken."""
+        """Go back to where `state` was taken."""
         device = self.accelerator.device
-        self.losses = {
-            n: list(values.to(device))
-            for n, values in select_prefix("losses", state.tensors).items()
-        }
+        losses = select_prefix("losses", state.tensors)
+        self.losses = {name: list(values.to(device)) for name, values in losses.items()}
         if "contrastive" in self.examples.tasks:
             self.momentum.copy.load_state_dict(select_prefix("momentum", state.tensors))
             queue = select_prefix("queue", state.tensors)
-            self.queue.keys, self.queue.same = queue["keys"].to(device), queue["same"].to(device)
+            self.queue.keys = queue["keys"].to(device)
+            self.queue.same = queue["same"].to(device)
 
-    def _predict(self, task: str, texts: TaskTexts, step: int) -> Tensor:
-        """A task whose texts are judged one by one."""
-        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        counts = {
-            name: sum(int(np.sum(np.not_equal(v, IGNORED))) for v in vs)
-            for name, vs in texts.targets.items()
+    def _add_supervised(self, task: str, texts: TaskTexts, step: int) -> Tensor:
+        """Add the gradient of a task whose texts are judged one by one."""
+        rank = self.accelerator.process_index
+        targets = {
+            name: sum(int(np.sum(np.not_equal(value, IGNORED))) for value in values)
+            for name, values in texts.targets.items()
         }
         lengths = np.array([len(ids) for ids in texts.ids])
+        own = shard(np.arange(len(texts)), rank, self.accelerator.num_processes)
+
+        # The share of this process of each mean over the whole mini-batch.
         sums: dict[str, Tensor] = {}
-        mine = shard(np.arange(len(texts)), rank, ranks)
-        for number, rows in enumerate(micro_batches(mine, lengths, self.token_budget)):
-            batch = self._batch(texts, rows)
-            losses = self._forward(task, batch, step, rank, number)
-            means = {name: loss.sum() / max(1, counts[name]) for name, loss in losses.items()}
-            self.accelerator.backward(
-                sum((self._weights[name] * mean for name, mean in means.items()), torch.zeros(()))
-            )
+        for number, rows in enumerate(micro_batches(own, lengths, self.budget.tokens)):
+            losses = self._forward(task, self._batch(texts, rows), step, rank, number)
+            means = {name: loss.sum() / max(1, targets[name]) for name, loss in losses.items()}
+            weighted = (self._weights[name] * mean for name, mean in means.items())
+            self.accelerator.backward(sum(weighted, torch.zeros(())))
             for name, mean in means.items():
                 sums[name] = sums.get(name, torch.zeros_like(mean)) + mean.detach()
-        nothing = torch.zeros((), device=self.accelerator.device)
-        total = nothing
+
+        zero = torch.zeros((), device=self.accelerator.device)
+        total = zero
         for name in self._losses_of[task]:
-            mean = self.accelerator.reduce(sums.get(name, nothing), reduction="sum")
+            mean = self.accelerator.reduce(sums.get(name, zero), reduction="sum")
             self.losses.setdefault(name, []).append(mean)
             total = total + self._weights[name] * mean
         return total
 
-    def _contrast(self, texts: TaskTexts, step: int) -> Tensor:
-        """Each text's two passes against those of the others and the queue."""
+    def _add_contrastive(self, texts: TaskTexts, step: int) -> Tensor:
+        """Add the gradient of each text's two passes against those of the others and the queue."""
         batch = self._batch(texts, np.arange(len(texts)))
-        first, second = (
-            self._forward("contrastive", batch, step, number)["text"] for number in range(2)
-        )
-        same = batch.targets["same"]
+        # Two passes of a text differ by their dropout alone.
+        first = self._forward("contrastive", batch, step, 0)["text"]  # (texts, H)
+        second = self._forward("contrastive", batch, step, 1)["text"]
         logits = contrastive_logits(first, second, self.queue.keys, self.recipe.temperature)
-        # A text that is there twice is not its own negative.
-        twins = same[:, None] == torch.cat([same, self.queue.same])[None]
+
+        # A text that is duplicated is not its own negative.
+        same = batch.targets["same"]
+        twins = same[:, None] == torch.cat([same, self.queue.same])[None]  # (texts, texts + keys)
         twins.fill_diagonal_(False)
         loss = functional.cross_entropy(
             logits.masked_fill(twins, float("-inf")), torch.arange(len(same)).to(same)
         )
         self.accelerator.backward(self.recipe.contrastive * loss / self.accelerator.num_processes)
-        self.momentum.follow(self.model.encoder)
+
+        # The next steps' negatives, made by the slow encoder.
+        self.momentum.update(self.model.encoder)
         with torch.no_grad(), self.accelerator.autocast():
             self.queue.push(mean_pooled(encode(self.momentum.copy, batch), batch.mask), same)
         self.losses.setdefault("contrastive", []).append(loss.detach())
@@ -196,8 +197,8 @@ class PretrainingGradients:
     def _forward(self, task: str, batch: TaskBatch, step: int, *parts: int) -> dict[str, Tensor]:
         torch.manual_seed(derive_seed(self.recipe.seed, "dropout", task, step, *parts))
         with self.accelerator.autocast():
-            found = self.model(task, batch)
+            outputs = self.model(task, batch)
         return {
             name: value.to(torch.promote_types(value.dtype, torch.float32))
-            for name, value in found.items()
+            for name, value in outputs.items()
         }

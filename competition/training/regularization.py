@@ -1,4 +1,4 @@
-"""Averaged weights and mixed rows: what makes fine-tuning steadier without an attack (for those, see adversary.py)."""
+"""Averaged weights and mixed rows, which make fine-tuning steadier without an attack (for those, see adversary.py)."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from competition.models.encoder.inputs import Mixup
 
 
 def ema_decay(step: int, decay: float) -> float:
-    """The decay after optimiser step `step` (from 1): min(decay, (1 + step) / (10 + step)).
+    """Return the decay after optimiser step `step` (from 1): min(decay, (1 + step) / (10 + step)).
 
     The warm start lets the initial weights fade at once: after 10 steps the decay is 0.55, after
     100 it is 0.918, and only from step 8,990 on it is 0.999. A run of 100 steps with a constant
@@ -22,27 +22,27 @@ def ema_decay(step: int, decay: float) -> float:
 
 
 def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
-    """A copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
+    """Return a copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
 
     Call `update_parameters(model)` after each step. Make it before Accelerate wraps the model's
     forward, which a copy would share.
     """
 
+    # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
         torch._foreach_lerp_(list(averages), list(weights), 1 - ema_decay(int(step), decay))
 
     average = AveragedModel(model, device=device, multi_avg_fn=update)
-    average.update_parameters(
-        model
-    )  # the first call only copies; from here on, the count is that of the steps
+    average.update_parameters(model)  # the first call only copies; from here on it counts the steps
     average.requires_grad_(False)
     return average.eval()
 
 
 def draw_mix(batch: int, beta: float, seed: int, device: torch.device) -> Mixup:
-    """Partners and one share ~ Beta(beta, beta) for the rows of a batch (Zhang et al. 2018), a function of `seed`.
+    """Draw partners and one share ~ Beta(beta, beta) for the rows of a batch (Zhang et al. 2018), by `seed` alone.
 
     Partners are a permutation, so that the mixed weights sum to what the rows' weights sum to.
     """
+    # Drawn on the CPU, so that every device mixes alike.
     rng = np.random.default_rng(derive_seed(seed, "mixup"))
     return Mixup(torch.from_numpy(rng.permutation(batch)).to(device), float(rng.beta(beta, beta)))

@@ -7,11 +7,16 @@ a checkpoint: whether it was written by sharded processes, and by how many, nobo
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    set_model_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -22,63 +27,82 @@ from competition.models.encoder.unpadded import UNPADDED_METHOD, as_method
 
 
 def shard_model(model: Any, accelerator: Accelerator) -> None:
-    """Leave this process's part of every parameter of a RelevanceModel, on its device; it cannot be copied any more.
+    """Leave this process's part of every parameter of a RelevanceModel on its device.
 
-    Models of the same shapes are split alike. In a pass, the token table and each layer are
-    gathered by themselves, the rest together.
+    The model cannot be copied any more. Models of the same shapes are split alike. In a pass, the
+    token table and each layer are gathered by themselves, the rest together.
     """
+    # From the inside out, so that a module's parameters do not count as its parent's.
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     inside_out = reversed(list(model.encoder.modules()))
     layers = [module for module in inside_out if isinstance(module, GradientCheckpointingLayer)]
     for part in (*layers, model.encoder.get_input_embeddings(), model):
         fully_shard(part, mesh=mesh)
+
     if model.trains_unpadded:
         model.layer = as_method(layers, model.layer)
+        # FSDP gathers a layer when its `forward` is called; this is another way into it.
         for layer in layers:
             register_fsdp_forward_method(layer, UNPADDED_METHOD)
 
 
-@torch.no_grad()
-def gather_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, whole and on the CPU, on the first process; nothing on others, which must call it, too."""
-    found = {}
-    for name, tensor in tensors.items():
-        whole = _whole(tensor)
-        if distributed.is_main_process():
-            found[name] = whole.cpu()
-    return found
+# --- weights ---
+
+
+def gather_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return the whole weights on the CPU of the first process; nothing on the others, which must call it, too."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return cast(dict[str, Tensor], get_model_state_dict(model, options=options))
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put whole weights, which every process has, into a model that may be sharded."""
+    options = StateDictOptions(full_state_dict=True)
+    set_model_state_dict(model, dict(weights), options=options)
 
 
 @torch.no_grad()
-def put_whole(model: nn.Module, source: nn.Module) -> None:
-    """Put the weights of `source`, which may be split, into `model`, which is not. All processes must call it."""
+def copy_whole(model: nn.Module, source: nn.Module) -> None:
+    """Copy the weights of `source`, which may be sharded, into `model`, which is not. All processes must call it.
+
+    One tensor is gathered at a time, since the device may have no room for another whole model.
+    """
     weights = source.state_dict()
     for name, tensor in model.state_dict().items():
         tensor.copy_(_whole(weights[name]))
 
 
-def put_parts(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put whole tensors into a model that may be split."""
-    own = model.state_dict()
-    model.load_state_dict({name: _part(tensor, own[name]) for name, tensor in tensors.items()})
+# --- AdamW's moments ---
+#
+# By the optimizer's own numbers of parameters: torch's `set_optimizer_state_dict` takes a step to
+# have something to fill, and refuses parameters that have no moments yet.
 
 
-def parts_of(moments: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
-    """What an optimiser holds of a parameter that may be split, from what is whole."""
+@torch.no_grad()
+def gather_moments(moments: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what the optimizer holds of a parameter, whole, on the CPU of the first process; all must call it."""
+    gathered = {}
+    for name, tensor in moments.items():
+        whole = _whole(tensor)
+        if distributed.is_main_process():
+            gathered[name] = whole.cpu()
+    return gathered
+
+
+def shard_moments(moments: Mapping[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
+    """Return this process's part of what is held of a parameter, which is all where that is not sharded."""
+    if not isinstance(parameter, DTensor):
+        return dict(moments)
+
+    mesh, placements = parameter.device_mesh, parameter.placements
     return {
-        name: _part(tensor, parameter) if tensor.ndim else tensor
-        for name, tensor in moments.items()
+        # The number of steps has no dimension to split.
+        name: distribute_tensor(whole.to(parameter.device), mesh, placements, src_data_rank=None)
+        if whole.ndim
+        else whole
+        for name, whole in moments.items()
     }
 
 
 def _whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-def _part(whole: Tensor, own: Tensor) -> Tensor:
-    """This process's part of a tensor where `own` is split."""
-    if not isinstance(own, DTensor):
-        return whole
-    return distribute_tensor(
-        whole.to(own.device), own.device_mesh, own.placements, src_data_rank=None
-    )

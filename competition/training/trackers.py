@@ -1,4 +1,4 @@
-"""Experiment trackers, by way of Accelerate: what a run's log says is sent on. They see results and change none."""
+"""Experiment trackers, by way of Accelerate: the numbers of a run's log are sent on. They change no result."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from competition.core.errors import CompError, InputError
 from competition.training.loop import Log
 
 PROJECT = "comp"
-# What pip is asked for; of MLflow, what its own database of runs in a file needs.
+# Packages to install; of MLflow, what its own database of runs in a file needs.
 _PIP = {
     "tensorboard": "tensorboard",
     "mlflow": "mlflow-skinny sqlalchemy alembic",
@@ -26,7 +26,7 @@ _PIP = {
 
 
 def check_tracker(name: str) -> None:
-    """Raises InputError when the package of a tracker is not installed."""
+    """Raise InputError when the package of a tracker is not installed."""
     if find_spec(name) is None:
         raise InputError(
             f"The tracker {name!r} is not installed: `pip install {_PIP[name]}` does it."
@@ -38,13 +38,16 @@ class TrackedLog(Log):
 
     def __init__(self, path: Path, tracker: Any, **always: Any) -> None:
         super().__init__(path, **always)
-        self._tracker, self._step, self._before = tracker, 0, 0
+        self._tracker = tracker
+        self._step = 0
+        self._before = 0  # steps of earlier seeds
 
     def write(self, **values: Any) -> None:
         """See `Log`."""
         super().write(**values)
         if self._tracker is None:
             return
+
         step = int(values.pop("step", self._step))
         if step < self._step:  # another seed begins
             self._before += self._step
@@ -52,10 +55,11 @@ class TrackedLog(Log):
         numbers = {
             name: float(value) for name, value in values.items() if isinstance(value, int | float)
         }
+        # Whatever the library or its server raises, training goes on.
         try:
             self._tracker.log(numbers, step=self._before + step)
-        except Exception as error:  # whatever the library or its server raises, training goes on
-            warn(f"The tracker failed and is told nothing more: {error}")
+        except Exception as error:
+            warn(f"The tracker failed and gets nothing more: {error}")
             self._tracker = None
 
 
@@ -68,15 +72,15 @@ def open_log(
     recipe: Mapping[str, Any],
     **always: Any,
 ) -> Iterator[Log]:
-    """A log, and behind it a tracker if one is named.
+    """Open a log, and behind it a tracker if one is named.
 
     Args:
         path: of the log.
         tracker: its name, or None.
-        folder: where it writes what it does not send away.
-        run: what it calls this training.
+        folder: for the tracker's files.
+        run: the name of this training in the tracker.
         recipe: the settings that it shows.
-        always: what every line of the log says.
+        always: the fields of every line of the log.
 
     Raises:
         InputError: the tracker is not installed.
@@ -85,26 +89,28 @@ def open_log(
     if tracker is None or not distributed.is_main_process():
         yield Log(path, **always)
         return
+
     check_tracker(tracker)
-    PartialState()  # Accelerate's logger wants it
+    PartialState()  # which Accelerate's logger needs
     try:
-        started = _start(tracker, folder, run, recipe)
+        running = _start(tracker, folder, run, recipe)
     except Exception as error:
         raise CompError(f"The tracker {tracker!r} does not start: {error}") from error
     try:
-        yield TrackedLog(path, started, **always)
+        yield TrackedLog(path, running, **always)
     finally:
-        started.finish()
+        running.finish()
 
 
 def _start(name: str, folder: Path, run: str, recipe: Mapping[str, Any]) -> Any:
-    """The tracker, having begun a run."""
+    """Return the tracker of a new run."""
     folder.mkdir(parents=True, exist_ok=True)
     if name == "tensorboard":
         tracker = LOGGER_TYPE_TO_CLASS[name](run, folder)
         tracker.start()
         tracker.log({"recipe": f"```\n{json.dumps(dict(recipe), indent=2)}\n```"}, step=0)
         return tracker
+
     if name == "mlflow":
         import mlflow
 

@@ -13,6 +13,7 @@ from competition.analysis.environment import Device
 from competition.cli.dry_run import format_duration
 from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
+from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, make_workspace, refused
 
@@ -52,8 +53,8 @@ def test_a_fold_that_nothing_is_there_for(space: Workspace) -> None:
     assert list(rows) == ["folds five", "encoder tiny", "vocabulary", "train c1 fold 0"]
     assert comp("folds", "-w", space.root).exit_code == 0
     pipeline = Pipeline(space)
-    recipe = pipeline.member("c1")
-    trained = len(pipeline.maker._rows(recipe, pipeline.fold_plan(recipe, 0))["train"])
+    recipe = pipeline.recipes.member("c1")
+    trained = len(fold_rows(pipeline.tables, pipeline.plan.fold(recipe, 0)).train)
     steps = -(-trained // 32)  # one epoch of batches of 32 rows
     fold = rows["train c1 fold 0"]
     assert (fold["rows"], fold["steps"]) == (trained, steps)
@@ -71,9 +72,9 @@ def test_times_are_scaled_to_all_rows(space: Workspace, monkeypatch: pytest.Monk
         module, "find_device", lambda _: Device("cpu", "cpu", "fp32", 2**34, 2**33, 1)
     )
     pipeline = Pipeline(space)
-    recipe = pipeline.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
+    recipe = pipeline.recipes.member("c1").model_copy(update={"epochs": 3, "seeds": (1, 2)})
     found = module.estimate_cost(pipeline, recipe, range(5))  # type: ignore[arg-type]
-    examples = pipeline.maker.examples
+    examples = pipeline.tables.examples
     train, test = ((examples["split"] == split).sum() for split in ("train", "test"))
     assert sum(train - cost.rows for cost in found.folds) == train  # each row is held out once
     for cost in found.folds:
@@ -104,7 +105,7 @@ def test_the_precision_is_that_of_the_recipe(
     monkeypatch.setattr(
         "competition.training.device.computes_in_bf16", lambda asked: asked == "fast"
     )
-    recipe = Pipeline(space).member("c1").model_copy(update={"precision": precision})
+    recipe = Pipeline(space).recipes.member("c1").model_copy(update={"precision": precision})
     found = module.estimate_cost(Pipeline(space), recipe, range(5))  # type: ignore[arg-type]
     assert found.device.precision == ("bf16" if precision == "fast" else "fp32")
 
@@ -172,7 +173,7 @@ def test_the_trial_is_no_longer_than_the_training(
     asked: list[int] = []
     monkeypatch.setattr(module, "benchmark_steps", lambda *given: asked.append(given[-1]) or TIMES)
     pipeline = Pipeline(space)
-    found = module.estimate_cost(pipeline, pipeline.member("c1"), [2])  # type: ignore[arg-type]
+    found = module.estimate_cost(pipeline, pipeline.recipes.member("c1"), [2])  # type: ignore[arg-type]
     assert asked == [found.folds[0].steps]
 
 

@@ -148,7 +148,7 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
             store.save(workspace, examples, store.load_products(workspace), "test")
         curve = LearningCurve.plan(workspace, [FEW])
         pipeline = curve.pipeline
-        names = pipeline.order(curve.sizes[0].recipes.values())
+        names = pipeline.recipes.order(curve.sizes[0].recipes.values())
         execute(workspace, [step for name in names for step in pipeline.run_steps(name)])
         made.append(
             {run: outputs(workspace, run) for run in ("curve-lexical-30", "curve-blend-30-task2")}
@@ -167,10 +167,10 @@ def test_what_others_know_of_labels_is_left_out(tmp_path: Path) -> None:
     ]  # r2 obeys an audit
     assert [size.recipes["c1"] for size in curve.sizes] == ["curve-c1-30", "c1"]
     for size in curve.sizes:
-        recipe = curve.pipeline.recipe(size.recipes["r2"])
+        recipe = curve.pipeline.recipes.run(size.recipes["r2"])
         assert isinstance(recipe, FoldRecipe)
         assert recipe.noise_from == ""
-        blend = curve.pipeline.recipe(size.recipes["blend"])
+        blend = curve.pipeline.recipes.run(size.recipes["blend"])
         assert isinstance(blend, EnsembleRecipe)
         assert blend.members == tuple(size.recipes[model] for model in ("lexical", "c1", "r2"))
     assert not any(step.name.startswith("audit") for step in curve.steps())

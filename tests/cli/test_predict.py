@@ -27,12 +27,12 @@ _BACK = {
 @pytest.fixture(scope="module")
 def rows(finished: Workspace) -> pd.DataFrame:
     """The test rows as a file brings them, shuffled."""
-    maker = Pipeline(finished).maker
-    test = maker.examples.loc[
-        maker.examples["split"] == "test", ["example_id", "query", "locale", "product_id"]
+    tables = Pipeline(finished).tables
+    test = tables.examples.loc[
+        tables.examples["split"] == "test", ["example_id", "query", "locale", "product_id"]
     ]
     joined = test.merge(
-        maker.products, on=["locale", "product_id"], how="left", validate="many_to_one"
+        tables.products, on=["locale", "product_id"], how="left", validate="many_to_one"
     )
     return joined.rename(columns=_BACK).sample(frac=1, random_state=1, ignore_index=True)
 
@@ -55,8 +55,8 @@ def test_test_rows_are_told_what_the_run_tells_them(
     )  # the file's order, its columns kept
     assert said["product_title"].tolist() == rows["product_title"].tolist()
     pipeline = Pipeline(finished)
-    plan = pipeline.run(run)
-    test = pipeline.maker.read_run(plan).test.set_index("example_id").loc[rows["example_id"]]
+    plan = pipeline.plan.run(run)
+    test = pipeline.tables.read_run(plan).test.set_index("example_id").loc[rows["example_id"]]
     columns = [column for column in test if column in said]
     assert columns or plan.kind in ("gain", "score")
     for column in columns:

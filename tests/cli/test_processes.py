@@ -129,7 +129,7 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.count("c1, fold 0: done.") == 1
-        and done.stdout.count("goes on from step 2 of") == 1
+        and done.stdout.count("resumes from step 2 of") == 1
     )
     for name in ("fold-0", "test-0"):
         expected, found = (
@@ -160,7 +160,7 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     ended = launched(stop, *TRAIN, "-w", stopped.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
     assert sentence.startswith("error: interrupted; step 3 of ") and ended.returncode != 0
-    assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
+    assert sentence.endswith(" of c1 fold 0 is saved, and the same command resumes from there.")
     assert [path.name for path in stopped.unfinished.rglob("step-*")] == [
         "step-00000003"
     ] and not made(stopped)
@@ -169,7 +169,7 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     done = launched(each, stopped.root, undisturbed.root)
     assert done.returncode == 0, done.stderr
     assert (
-        done.stdout.count("c1 fold 0: goes on from step 3 of") == 1 == done.stdout.count("goes on")
+        done.stdout.count("c1 fold 0: resumes from step 3 of") == 1 == done.stdout.count("resumes")
     )
     assert len(made(stopped)) == 4 and made(stopped) == made(undisturbed)
 
@@ -177,7 +177,7 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
 def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Path) -> None:
     """With FGM, R-Drop and averaged weights. The second process alone is asked to end, in the third step.
 
-    What sharded processes left, one process that shards nothing goes on from, too.
+    What sharded processes left, one process that shards nothing resumes from, too.
     """
     one, two, three = (workspace(tmp_path / name, SHARDED, 20) for name in ("one", "two", "three"))
     alone = comp(*TRAIN, "-w", one.root)
@@ -196,10 +196,10 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert (
         done.stdout.count("c1, fold 0: done.") == 1
-        and done.stdout.count("goes on from step 3 of") == 1
+        and done.stdout.count("resumes from step 3 of") == 1
     )
     alone = comp(*TRAIN, "-w", three.root)
-    assert alone.exit_code == 0 and "goes on from step 3 of" in alone.output, alone.output
+    assert alone.exit_code == 0 and "resumes from step 3 of" in alone.output, alone.output
     for name in ("fold-0", "test-0"):
         expected, *others = (
             pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three)

@@ -40,9 +40,9 @@ def test_a_run_that_lacks_a_fold_is_not_whole(space: Workspace) -> None:
 def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(
     space: Workspace,
 ) -> None:
-    plan = Pipeline(space).fold_plan(Pipeline(space).member("c1"), 3)
+    plan = Pipeline(space).plan.fold(Pipeline(space).recipes.member("c1"), 3)
     card = space.checkpoints("c1", "fold-3") / "seed-2022" / "step-00000004" / "state.json"
-    write_json(card, {"format": FORMAT, "inputs": plan.inputs})
+    write_json(card, {"format": FORMAT, "inputs": plan.fingerprint})
     assert (
         board(space, "c1")["fold_3"] == "done"
     )  # left by a process that was killed just behind its end
@@ -53,7 +53,7 @@ def test_a_fold_with_a_checkpoint_is_begun_if_training_would_go_on_from_it(
     assert "1 begun, of 10 steps" in comp("doctor", "-w", space.root).output
     for useless in (
         {"format": FORMAT, "inputs": "others"},
-        {"format": FORMAT - 1, "inputs": plan.inputs},
+        {"format": FORMAT - 1, "inputs": plan.fingerprint},
     ):
         write_json(card, useless)
         assert board(space, "c1")["fold_3"] == "missing"

@@ -42,11 +42,11 @@ def test_it_learns_from_every_labelled_row_and_leaves_its_weights_alone(
     workspace: Workspace,
 ) -> None:
     pipeline = Pipeline(workspace)
-    rows = pipeline.maker.examples
+    rows = pipeline.tables.examples
     log = [
         json.loads(line) for line in workspace.log("c1").read_text(encoding="utf-8").splitlines()
     ]
-    batches = -(-int((rows["split"] == "train").sum()) // pipeline.member("c1").batch_size)
+    batches = -(-int((rows["split"] == "train").sum()) // pipeline.recipes.member("c1").batch_size)
     assert max(line.get("step", 0) for line in log) == 2 * batches
     assert [line["held_out_score"] for line in log if "held_out_score" in line] == [None, None]
     assert not list(workspace.run("c1").glob("*.parquet"))

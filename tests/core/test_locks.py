@@ -118,7 +118,7 @@ def test_a_step_that_another_process_makes_is_waited_for_and_not_made_again(
         raise AssertionError("it is made again")
 
     monkeypatch.setattr(locks, "warn", waiting)
-    step = Step("x", "inputs", lambda: "inputs" if made.exists() else None, make)
+    step = Step("x", "inputs", (), lambda: "inputs" if made.exists() else None, make)
     assert execute(Workspace(tmp_path), [step]) == 0 and made.exists()
 
 

@@ -35,12 +35,12 @@ def cell(column: str, value: object, example_id: int = 104) -> Break:
     """Set one cell of the examples; beside a word, numbers become digits in strings."""
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
-        chosen = frame["example_id"] == example_id
+        is_row = frame["example_id"] == example_id
         if isinstance(value, str):
             frame[column] = frame[column].astype("str")
         elif frame[column].dtype == "int64":
             frame[column] = frame[column].astype("float64")  # as a gap makes them
-        frame.loc[chosen, column] = value
+        frame.loc[is_row, column] = value
         return frame
 
     return edit(EXAMPLES, change)
@@ -299,7 +299,7 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "the same product twice for a query": (
         text(f"{TASK2}/{TRAIN}", "105,007,es,005", "105,007,es,004"),
-        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "twice"),
+        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "duplicated"),
     ),
     "labels that disagree": (
         text(f"{TASK2}/{TRAIN}", "exact", "irrelevant"),
@@ -383,7 +383,8 @@ def test_products_missing_from_the_catalogue_are_a_warning(
     result = comp("data", "import", raw, "-w", tmp_path / "w")
     assert result.exit_code == 0, result.output
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
-    assert len(warnings) == 1 and "2 of 36 rows" in warnings[0]
+    assert len(warnings) == 1
+    assert "2 of 36 rows" in warnings[0]
     workspace = Workspace.open(tmp_path / "w")
     assert len(store.load_examples(workspace)) == 36
 
@@ -391,7 +392,8 @@ def test_products_missing_from_the_catalogue_are_a_warning(
 def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
     raw = write_a(tmp_path / "raw", *tiny())
     sentence = refused("data", "import", raw, "-w", tmp_path)
-    assert "no workspace" in sentence and "comp init" in sentence
+    assert "no workspace" in sentence
+    assert "comp init" in sentence
     assert set(files(tmp_path)) == {f"raw/{EXAMPLES}", f"raw/{PRODUCTS}"}
 
 
@@ -417,11 +419,10 @@ def test_an_import_that_finds_no_room_leaves_the_old_data(
 
     monkeypatch.setattr(os, "fsync", full)
     result = comp("data", "import", raw, "-w", root)
-    assert (
-        result.exit_code == 1
-        and "cannot be written (No space left on device); what was there" in result.stderr
-    )
-    assert files(root / "data") == before and len(synced) == number
+    assert result.exit_code == 1
+    assert "cannot be written (No space left on device); what was there" in result.stderr
+    assert files(root / "data") == before
+    assert len(synced) == number
     assert comp("data", "-w", root).exit_code == 0
 
 
@@ -433,11 +434,9 @@ def test_an_import_that_is_larger_than_the_disk_is_refused_first(
         shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000)
     )
     result = comp("data", "import", raw, "-w", root)
-    assert (
-        result.exit_code == 1
-        and "The import writes about 0.00 GB" in result.stderr
-        and "make room" in result.stderr
-    )
+    assert result.exit_code == 1
+    assert "The import writes about 0.00 GB" in result.stderr
+    assert "make room" in result.stderr
     assert files(root) == before
 
 

@@ -38,7 +38,8 @@ def test_the_temperature_of_a_fold_does_not_know_its_labels() -> None:
     given = (probabilities.cumsum(axis=1) > rng.random((600, 1))).argmax(axis=1)
     before, one = calibrate(probabilities, given, fold)
     after, other = calibrate(probabilities, np.where(fold == 1, (given + 1) % 4, given), fold)
-    assert one[1] == other[1] and one[0] != other[0]
+    assert one[1] == other[1]
+    assert one[0] != other[0]
     np.testing.assert_array_equal(before[fold == 1], after[fold == 1])
     assert (before.argmax(1) == probabilities.argmax(1)).all()
 
@@ -101,7 +102,8 @@ def test_a_group_loses_the_worst_of_its_own_rows_up_to_its_quota(
         if taken.get(name, 0) < int(0.1 * list(group).count(name)):
             taken[name] = taken.get(name, 0) + 1
             expected.add(row)
-    assert set(np.flatnonzero(dropped)) == expected and dropped.sum() <= 10
+    assert set(np.flatnonzero(dropped)) == expected
+    assert dropped.sum() <= 10
 
 
 def test_nothing_is_dropped_where_nothing_is_flagged() -> None:

@@ -20,6 +20,7 @@ from competition.noise.reviews import (
     read_reviews,
     reviews_fingerprint,
 )
+from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import make_workspace
 
@@ -123,13 +124,15 @@ def test_only_what_decides_enters_the_fingerprint() -> None:
 
 def test_verdicts_redo_the_audit_and_those_that_obey_it(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    before, rows = Pipeline(workspace), Pipeline(workspace).card.train
-    some = int(before.maker.examples.query("split == 'train'")["example_id"].iloc[0])
+    before, rows = Pipeline(workspace), Pipeline(workspace).plan.card.train
+    some = int(before.tables.examples.query("split == 'train'")["example_id"].iloc[0])
 
     def changed() -> set[str]:
-        inputs = {step.name: step.inputs for step in before.steps()}
+        inputs = {step.name: step.fingerprint for step in before.steps()}
         left = [
-            step.name for step in Pipeline(workspace).steps() if step.inputs != inputs[step.name]
+            step.name
+            for step in Pipeline(workspace).steps()
+            if step.fingerprint != inputs[step.name]
         ]
         return {name.split(" fold ")[0] for name in left}
 
@@ -145,29 +148,29 @@ def test_verdicts_redo_the_audit_and_those_that_obey_it(tmp_path: Path) -> None:
 def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     pipeline = Pipeline(workspace)
-    pipeline.folds_step("five").make()
-    examples = pipeline.maker.examples
+    pipeline.inputs.folds("five").build()
+    examples = pipeline.tables.examples
     train = examples[examples["split"] == "train"]
     verdicts = pd.DataFrame({"example_id": train["example_id"], "verdict": "wrong"}).iloc[::2]
-    write_table(workspace.reviews("c1"), verdicts, pipeline.card.train)
+    write_table(workspace.reviews("c1"), verdicts, pipeline.plan.card.train)
     flags = apply_reviews(
         pd.DataFrame({"example_id": train["example_id"], "dropped": False, "quality": 0.3}),
         verdicts,
     )
-    recipe = pipeline.member("r2")
-    plan = pipeline.fold_plan(recipe, 1)
-    assert plan.noise is not None
-    write_table(workspace.noise("c1"), flags, plan.noise.inputs)
-    every, kept = (pipeline.maker._rows(recipe, p) for p in (replace(plan, noise=None), plan))
-    assert (kept["held_out"] == every["held_out"]).all() and (kept["test"] == every["test"]).all()
+    recipe = pipeline.recipes.member("r2")
+    plan = pipeline.plan.fold(recipe, 1)
+    assert plan.audit is not None
+    write_table(workspace.noise("c1"), flags, plan.audit.inputs)
+    every, kept = (fold_rows(pipeline.tables, p) for p in (replace(plan, audit=None), plan))
+    assert (kept.held_out == every.held_out).all() and (kept.test == every.test).all()
     wrong = set(np.flatnonzero(examples["example_id"].isin(verdicts["example_id"])))
-    assert wrong & set(every["train"]) and set(kept["train"]) == set(every["train"]) - wrong
+    assert wrong & set(every.train) and set(kept.train) == set(every.train) - wrong
 
 
 def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    write_table(workspace.reviews("c1"), said(_1="wrong"), Pipeline(workspace).card.train)
-    assert len(load_reviews(workspace, "c1", Pipeline(workspace).card.train)) == 1
+    write_table(workspace.reviews("c1"), said(_1="wrong"), Pipeline(workspace).plan.card.train)
+    assert len(load_reviews(workspace, "c1", Pipeline(workspace).plan.card.train)) == 1
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)  # the same ids, other rows
     store.save(workspace, examples, products, "test")
     with pytest.raises(
@@ -175,4 +178,4 @@ def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:
     ):
         Pipeline(workspace).steps()
     workspace.reviews("c1").unlink()
-    assert Pipeline(workspace).verdicts("c1").empty
+    assert Pipeline(workspace).plan.reviews("c1").empty

@@ -16,11 +16,12 @@ from competition.core.workspace import Workspace
 from competition.data import store
 from competition.data.targets import Targets
 from competition.pipeline.execute import execute
+from competition.pipeline.rows import FoldRows, fold_rows, fold_targets
 from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distill_from")
-Taught = tuple[dict[str, np.ndarray], Targets | None]
+Taught = tuple[FoldRows, Targets | None]
 
 
 def students(nested: bool) -> dict[str, LexicalRecipe]:
@@ -49,16 +50,17 @@ def train(workspace: Workspace) -> Pipeline:
     }
     pipeline = Pipeline(workspace, recipes)
     execute(
-        workspace, [step for name in pipeline.order(recipes) for step in pipeline.run_steps(name)]
+        workspace,
+        [step for name in pipeline.recipes.order(recipes) for step in pipeline.run_steps(name)],
     )
     return pipeline
 
 
 def taught(pipeline: Pipeline, recipe: LexicalRecipe, fold: int) -> Taught:
     """The rows of a fold, and what those that are trained on teach."""
-    plan = pipeline.fold_plan(recipe, fold)
-    rows = pipeline.maker._rows(recipe, plan)
-    return rows, pipeline.maker._lesson(recipe, plan, rows["train"])
+    plan = pipeline.plan.fold(recipe, fold)
+    rows = fold_rows(pipeline.tables, plan)
+    return rows, fold_targets(pipeline.tables, plan, rows.train)
 
 
 CASES = [(action, nested) for action in ACTIONS for nested in (False, True)]
@@ -68,33 +70,32 @@ CASES = [(action, nested) for action in ACTIONS for nested in (False, True)]
 def test_rows_that_are_held_out_or_tested_are_never_touched(
     trained: Pipeline, action: str, nested: bool
 ) -> None:
-    recipe, plain = students(nested)[action], trained.member("lexical")
+    recipe, plain = students(nested)[action], trained.recipes.member("lexical")
     assert isinstance(plain, LexicalRecipe)
-    examples = trained.maker.examples
+    examples = trained.tables.examples
     for fold in range(5):
         before, none = taught(trained, plain, fold)
         rows, lesson = taught(trained, recipe, fold)
         assert none is None
-        assert (rows["held_out"] == before["held_out"]).all() and (
-            rows["test"] == before["test"]
-        ).all()
-        assert set(rows["train"]) <= set(before["train"])
-        assert (len(rows["train"]) < len(before["train"])) == (action == "drop_noise_from")
+        assert (rows.held_out == before.held_out).all() and (rows.test == before.test).all()
+        assert set(rows.train) <= set(before.train)
+        assert (len(rows.train) < len(before.train)) == (action == "drop_noise_from")
         assert (lesson is None) == (action == "drop_noise_from")
         if lesson is not None:
-            assert lesson.target.shape == (len(rows["train"]), 4) and lesson.weight.shape == (
-                len(rows["train"]),
+            assert lesson.target.shape == (len(rows.train), 4) and lesson.weight.shape == (
+                len(rows.train),
             )
             assert lesson.weight.min() >= 0
             np.testing.assert_allclose(lesson.target.sum(axis=1), 1)
         outputs = read_table(
-            trained.workspace.oof_fold(recipe.name, fold), trained.run(recipe.name).parts[fold][0]
+            trained.workspace.oof_fold(recipe.name, fold),
+            trained.plan.run(recipe.name).parts[fold][0],
         )
         assert outputs["example_id"].tolist() == sorted(
-            examples["example_id"].iloc[before["held_out"]]
+            examples["example_id"].iloc[before.held_out]
         )
     assert (
-        len(trained.maker.read_run(trained.run(recipe.name)).held_out)
+        len(trained.tables.read_run(trained.plan.run(recipe.name)).held_out)
         == (examples["split"] == "train").sum()
     )
 
@@ -103,19 +104,18 @@ def test_rows_that_are_held_out_or_tested_are_never_touched(
 def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(
     trained: Pipeline, nested: bool
 ) -> None:
-    examples, of_row = trained.maker.examples, trained.maker.fold_of_training("five")
+    examples, of_row = trained.tables.examples, trained.tables.fold_of_training("five")
     for fold in range(5):
-        plan = trained.fold_plan(students(nested)["drop_noise_from"], fold).noise
+        plan = trained.plan.fold(students(nested)["drop_noise_from"], fold).audit
         assert plan is not None and plan.fold == (fold if nested else None)
-        ids = trained.maker.flags(plan)["example_id"]
+        ids = trained.tables.flags(plan)["example_id"]
         wanted = of_row.index[of_row != fold] if nested else of_row.index
         assert ids.tolist() == sorted(wanted)
         card = read_json(trained.workspace.noise_card("lexical", plan.fold))
-        assert card["approximate"] is not nested and card["runs"] == ["lexical"]
-        assert (
-            card["audited"] == len(ids)
-            and card["audited"] + card["unaudited"] == (examples["split"] == "train").sum()
-        )
+        assert card["approximate"] is not nested
+        assert card["runs"] == ["lexical"]
+        assert card["audited"] == len(ids)
+        assert card["audited"] + card["unaudited"] == (examples["split"] == "train").sum()
         np.testing.assert_allclose(np.sum(card["noise_matrix"], axis=0), 1)
 
 
@@ -138,14 +138,14 @@ def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(
 ) -> None:
     """Other labels in fold 2: what trains for fold 2 is the same where it is nested, and not where it is not."""
     workspace = make_workspace(tmp_path / "w", queries=90, settings=LEXICAL_ALONE)
-    examples = trained.maker.examples.copy()
-    of_row = trained.maker.fold_of_training("five")
+    examples = trained.tables.examples.copy()
+    of_row = trained.tables.fold_of_training("five")
     ids = of_row.index[of_row == 2].to_numpy()
     moved = examples["example_id"].isin(ids)
     labels = np.random.default_rng(0).permutation(examples.loc[moved, "label"].to_numpy(object))
     examples.loc[moved, "label"] = labels
     examples["substitute"] = (examples["label"] == "substitute").astype("boolean")
-    store.save(workspace, examples, trained.maker.products, "test")
+    store.save(workspace, examples, trained.tables.products, "test")
     other = train(workspace)
     for action in ACTIONS:
         for nested, expected in ((True, True), (False, False)):
@@ -160,14 +160,14 @@ def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(
 
 
 def test_a_dropped_row_is_one_that_the_audit_names(trained: Pipeline) -> None:
-    examples = trained.maker.examples
-    flags = read_table(trained.workspace.noise("lexical"), trained.audit("lexical").inputs)
-    before, _ = taught(trained, trained.member("lexical"), 0)  # type: ignore[arg-type]
+    examples = trained.tables.examples
+    flags = read_table(trained.workspace.noise("lexical"), trained.plan.audit("lexical").inputs)
+    before, _ = taught(trained, trained.recipes.member("lexical"), 0)  # type: ignore[arg-type]
     after, _ = taught(trained, students(False)["drop_noise_from"], 0)
-    lost = set(examples["example_id"].iloc[before["train"]]) - set(
-        examples["example_id"].iloc[after["train"]]
+    lost = set(examples["example_id"].iloc[before.train]) - set(
+        examples["example_id"].iloc[after.train]
     )
-    of_row = trained.maker.fold_of_training("five")
+    of_row = trained.tables.fold_of_training("five")
     assert (
         lost == {id for id in flags.loc[flags["dropped"], "example_id"] if of_row[id] != 0} and lost
     )
@@ -176,19 +176,19 @@ def test_a_dropped_row_is_one_that_the_audit_names(trained: Pipeline) -> None:
 def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
     rows, lesson = taught(trained, students(False)["distill_from"], 3)
     assert lesson is not None
-    ids = trained.maker.examples["example_id"].iloc[rows["train"]]
+    ids = trained.tables.examples["example_id"].iloc[rows.train]
     said = (
-        trained.maker.read_run(trained.run("lexical"))
+        trained.tables.read_run(trained.plan.run("lexical"))
         .held_out.set_index("example_id")
         .loc[ids]
         .to_numpy()
     )
-    hard = Targets.of_labels("classes", trained.maker.examples.iloc[rows["train"]]).target
+    hard = Targets.of_labels("classes", trained.tables.examples.iloc[rows.train]).target
     np.testing.assert_allclose(lesson.target, (hard + said) / 2)
     # Nested: a row of fold 1 is taught by the model that left out 1 and 3.
     rows, lesson = taught(trained, students(True)["distill_from"], 3)
     assert lesson is not None
-    of_row = trained.maker.fold_of_training("five")
+    of_row = trained.tables.fold_of_training("five")
     for fold in (0, 1, 2, 4):
         held = tuple(sorted((fold, 3)))
         pair = pd.read_parquet(trained.workspace.pair("lexical", held)).set_index("example_id")
@@ -228,27 +228,27 @@ def workspace_with(tmp_path: Path) -> Workspaces:
 
 
 def test_an_audit_is_made_from_its_settings(workspace_with: Workspaces) -> None:
-    found = {Pipeline(workspace_with()).audit("lexical").inputs}
+    found = {Pipeline(workspace_with()).plan.audit("lexical").inputs}
     for line in (
         'noise_method = "both"', "noise_per_label = true", "noise_per_locale = true", "noise_calibrated = true",
         "noise_fraction = 0.05",
     ):  # fmt: skip
-        found.add(Pipeline(workspace_with(line + LEXICAL_ALONE)).audit("lexical").inputs)
+        found.add(Pipeline(workspace_with(line + LEXICAL_ALONE)).plan.audit("lexical").inputs)
     pipeline = Pipeline(workspace_with())
-    found |= {pipeline.audit("lexical", fold=fold).inputs for fold in range(5)}
-    found.add(pipeline.audit("lexical+c1").inputs)
+    found |= {pipeline.plan.audit("lexical", fold=fold).inputs for fold in range(5)}
+    found.add(pipeline.plan.audit("lexical+c1").inputs)
     assert len(found) == 12
     assert (
-        pipeline.audit("lexical+c1") == pipeline.audit("c1+lexical")
-        and pipeline.audit("lexical+c1").name == "c1+lexical"
+        pipeline.plan.audit("lexical+c1") == pipeline.plan.audit("c1+lexical")
+        and pipeline.plan.audit("lexical+c1").name == "c1+lexical"
     )
 
 
 def test_several_runs_are_audited_together(trained: Pipeline) -> None:
-    audit = trained.audit("lexical+distill_from")
+    audit = trained.plan.audit("lexical+distill_from")
     execute(trained.workspace, [trained.noise_step("lexical+distill_from")])
     flags = read_table(trained.workspace.noise("distill_from+lexical"), audit.inputs)
-    of_one = read_table(trained.workspace.noise("lexical"), trained.audit("lexical").inputs)
+    of_one = read_table(trained.workspace.noise("lexical"), trained.plan.audit("lexical").inputs)
     assert flags["example_id"].tolist() == of_one["example_id"].tolist()
     flagged = flags.loc[flags["rank"].notna(), "example_id"]
     assert set(flagged) <= set(
@@ -280,7 +280,7 @@ def test_a_lost_card_is_made_again(trained: Pipeline) -> None:
     assert step.state == "done"
     trained.workspace.noise_card("lexical").unlink()
     assert step.state == "missing"
-    step.make()
+    step.build()
     assert step.state == "done"
 
 
@@ -308,7 +308,7 @@ def test_what_does_not_fit_is_refused_in_one_sentence(workspace_with: Workspaces
         "chain": r"'deaf' obeys an audit or a teacher",
     }.items():
         with pytest.raises(InputError, match=sentence):
-            pipeline.run(name)
+            pipeline.plan.run(name)
     (workspace.root / "recipes" / "both.toml").write_text(
         lexical + 'drop_noise_from = "a"\nweight_noise_from = "b"'
     )
@@ -332,13 +332,13 @@ def test_a_run_that_is_not_complete_is_named(workspace_with: Workspaces) -> None
     with pytest.raises(
         CompError, match=r"The run 'lexical' is not complete, its fold 0 is missing"
     ):
-        pipeline.noise_step("lexical").make()
+        pipeline.noise_step("lexical").build()
 
 
 def test_an_ensemble_may_teach_and_be_audited(workspace_with: Workspaces) -> None:
     settings = LEXICAL_ALONE.replace('["lexical"]', '["lexical", "student"]')
     pipeline = Pipeline(workspace_with(settings, student='kind = "gain"\nscheme = "five"\ndistill_from = "pair"',
                                        pair='model = "ensemble"\nmembers = ["lexical"]'))  # fmt: skip
-    plan = pipeline.fold_plan(pipeline.member("student"), 0)
+    plan = pipeline.plan.fold(pipeline.recipes.member("student"), 0)
     assert plan.teacher is not None and plan.teacher.run.name == "pair-task2"
-    assert pipeline.order(["student"]) == ["lexical", "pair", "student"]
+    assert pipeline.recipes.order(["student"]) == ["lexical", "pair", "student"]

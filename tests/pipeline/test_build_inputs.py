@@ -19,11 +19,15 @@ from competition.data.augment import texts_to_translate
 from competition.data.text import FIELDS, clean
 from competition.models.encoder import translation
 from competition.models.encoder.paths import Sources
-from competition.pipeline.build_inputs import Materials, read_translations
+from competition.pipeline import build_inputs
+from competition.pipeline.artifacts import Translations
+from competition.pipeline.build_inputs import build_translations, read_translations, stored_tokens
+from competition.pipeline.plan import Plan
+from competition.pipeline.tables import Tables
 from competition.training import pretrain
 from competition.training.corpus import Corpus
 
-Tables = tuple[pd.DataFrame, pd.DataFrame]
+Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
 
 @pytest.fixture
@@ -46,29 +50,30 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return found
 
 
-def materials(folder: Path, catalogue: Tables) -> Materials:
-    """Those of a workspace that holds these rows."""
+def tables_of(folder: Path, catalogue: Catalogue) -> Tables:
+    """The tables of a workspace that holds these rows."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "competition.toml").write_text("")
     workspace = Workspace.open(folder)
     store.save(workspace, *catalogue, "test")
-    return Materials(workspace)
+    return Tables(workspace)
 
 
 def test_pre_training_reads_products_as_often_as_the_recipe_says(
-    tmp_path: Path, catalogue: Tables, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[pd.DataFrame] = []
     monkeypatch.setattr(
         pretrain, "pretrain", lambda recipe, products, *rest: given.append(products)
     )
-    monkeypatch.setattr(Materials, "tokens", lambda *arguments: None)
+    monkeypatch.setattr(build_inputs, "encoder_tokens", lambda *_: None)
     examples, _ = catalogue
     split = examples.set_index(["locale", "product_id"])["split"]
     for copies in (0, 1, 3):
         recipe = PretrainingRecipe(name="x", test_copies=copies)
-        made = materials(tmp_path / "w", catalogue)
-        made.pretrain(recipe, Sources(tmp_path), tmp_path / "x", "inputs")
+        tables = tables_of(tmp_path / "w", catalogue)
+        plan = Plan.open(tables.workspace, {"x": recipe})
+        build_inputs.build_pretrained(tables, plan, recipe)
         read = given[-1].set_index(["locale", "product_id"])["copies"]
         assert read.to_dict() == {
             key: 1 if split[key] == "train" else copies
@@ -77,7 +82,7 @@ def test_pre_training_reads_products_as_often_as_the_recipe_says(
         }
 
 
-def without_a_spanish_query(catalogue: Tables) -> Tables:
+def without_a_spanish_query(catalogue: Catalogue) -> Catalogue:
     """The rows without those of the first Spanish query that is trained on."""
     examples, products = catalogue
     spanish = examples[(examples["locale"] == "es") & (examples["split"] == "train")]
@@ -85,39 +90,38 @@ def without_a_spanish_query(catalogue: Tables) -> Tables:
 
 
 def test_only_new_texts_are_translated(
-    tmp_path: Path, catalogue: Tables, asked: list[list[str]]
+    tmp_path: Path, catalogue: Catalogue, asked: list[list[str]]
 ) -> None:
     path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
     before, now = texts_to_translate(*fewer), texts_to_translate(*catalogue)
     assert 20 < len(before) < len(now)
-    materials(tmp_path / "fewer", fewer).translations("model", path, "one")
+    build_translations(tables_of(tmp_path / "fewer", fewer), Translations("model", path, "one"))
     assert asked == [before]
     assert read_translations(path, "one") == {text: text.upper() for text in before}
-    materials(tmp_path / "all", catalogue).translations("model", path, "two")
+    build_translations(tables_of(tmp_path / "all", catalogue), Translations("model", path, "two"))
     assert asked == [before, [text for text in now if text not in before]]
     assert read_translations(path, "two") == {text: text.upper() for text in now}
 
 
 def test_no_model_is_loaded_when_nothing_is_missing(
-    tmp_path: Path, catalogue: Tables, asked: list[list[str]]
+    tmp_path: Path, catalogue: Catalogue, asked: list[list[str]]
 ) -> None:
     path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
-    materials(tmp_path / "all", catalogue).translations("model", path, "one")
-    materials(tmp_path / "fewer", fewer).translations("model", path, "two")
+    build_translations(tables_of(tmp_path / "all", catalogue), Translations("model", path, "one"))
+    build_translations(tables_of(tmp_path / "fewer", fewer), Translations("model", path, "two"))
     assert len(asked) == 1
     assert list(read_translations(path, "two")) == texts_to_translate(
         *fewer
     )  # and nothing of the rows that are gone
     examples, products = catalogue
     nothing = tmp_path / "nothing.parquet"
-    materials(tmp_path / "none", (examples[examples["locale"] != "es"], products)).translations(
-        "model", nothing, "x"
-    )
+    english = (examples[examples["locale"] != "es"], products)
+    build_translations(tables_of(tmp_path / "none", english), Translations("model", nothing, "x"))
     assert len(asked) == 1 and read_translations(nothing, "x") == {}
 
 
 def test_an_interrupted_translation_goes_on_where_it_was(
-    tmp_path: Path, catalogue: Tables, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, catalogue: Catalogue, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, texts = tmp_path / "translations.parquet", texts_to_translate(*catalogue)
     capitals = translation.Translator
@@ -129,12 +133,14 @@ def test_an_interrupted_translation_goes_on_where_it_was(
 
     monkeypatch.setattr(translation, "Translator", Interrupted)
     with pytest.raises(KeyboardInterrupt):
-        materials(tmp_path / "w", catalogue).translations("model", path, "inputs")
+        build_translations(
+            tables_of(tmp_path / "w", catalogue), Translations("model", path, "inputs")
+        )
     assert read_fingerprint(path) != "inputs"  # a part is never taken for the whole
     with pytest.raises(CompError, match="out of date"):
         read_translations(path, "inputs")
     monkeypatch.setattr(translation, "Translator", capitals)
-    materials(tmp_path / "w", catalogue).translations("model", path, "inputs")
+    build_translations(tables_of(tmp_path / "w", catalogue), Translations("model", path, "inputs"))
     assert asked == [texts[:20], texts[20:]]
     assert read_translations(path, "inputs") == {text: text.upper() for text in texts}
 
@@ -147,92 +153,98 @@ def test_an_interrupted_translation_goes_on_where_it_was(
 def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text that a tokenizer is asked for, in order."""
     asked: list[str] = []
-    encode = tokenizer._encode
+    encode = tokenizer._tokenise_chunk
 
     def counted(known: Any, texts: list[str], max_length: int) -> Any:
         asked.extend(texts)
         return encode(known, texts, max_length)
 
-    monkeypatch.setattr(tokenizer, "_encode", counted)
+    monkeypatch.setattr(tokenizer, "_tokenise_chunk", counted)
     return asked
 
 
-def sources(made: Materials) -> Sources:
+def sources(tables: Tables) -> Sources:
     """The offline encoder and a vocabulary, made in the workspace."""
-    folders = Sources(made.workspace.encoder("tiny"), made.workspace.vocabulary)
+    folders = Sources(tables.workspace.encoder("tiny"), tables.workspace.vocabulary)
     if not folders.encoder.is_dir():
-        made.encoder("tiny", folders.encoder, "encoder", seed=1)
-        made.vocabulary("vocabulary")
+        build_inputs.build_encoder(tables, "tiny", folders.encoder, "encoder", seed=1)
+        build_inputs.build_vocabulary(tables, "vocabulary")
     return folders
 
 
-def corpus(made: Materials, **keys: Any) -> Corpus:
+def corpus(tables: Tables, **keys: Any) -> Corpus:
     """The pairs of a recipe, as runs ask for them."""
     recipe = EncoderRecipe(
         name="x", features=("brand", "char_trigrams"), **{"max_length": 48} | keys
     )
-    folders = sources(made)
+    folders = sources(tables)
     return Corpus.make(
-        recipe, folders, made.examples, made.products, stored=made.stored(folders, units=True)
+        recipe,
+        folders,
+        tables.examples,
+        tables.products,
+        stored=stored_tokens(tables, folders, units=True),
     )
 
 
 def test_a_second_recipe_tokenises_nothing(
-    tmp_path: Path, catalogue: Tables, tokenised: list[str]
+    tmp_path: Path, catalogue: Catalogue, tokenised: list[str]
 ) -> None:
-    made = materials(tmp_path, catalogue)
-    corpus(made)
+    tables = tables_of(tmp_path, catalogue)
+    corpus(tables)
     examples, products = catalogue
     texts = {*examples["query"], *(text for field in FIELDS for text in products[field])}
     assert sorted(tokenised) == sorted(map(clean, texts))  # each once
     tokenised.clear()
     for keys in ({"field_order": "ptdbbc", "max_length": 32}, {"architecture": "two-tower"}):
-        corpus(made, **keys)
+        corpus(tables, **keys)
     assert tokenised == []
 
 
 def test_another_process_finds_them_until_the_rows_change(
-    tmp_path: Path, catalogue: Tables, tokenised: list[str]
+    tmp_path: Path, catalogue: Catalogue, tokenised: list[str]
 ) -> None:
-    corpus(materials(tmp_path, catalogue))
+    corpus(tables_of(tmp_path, catalogue))
     tokenised.clear()
-    again = Materials(Workspace.open(tmp_path))
+    again = Tables(Workspace.open(tmp_path))
     corpus(again)
     assert tokenised == []
     examples, products = catalogue
-    other = materials(tmp_path, (examples, products.assign(title=products["title"] + "!")))
+    other = tables_of(tmp_path, (examples, products.assign(title=products["title"] + "!")))
     folder = next(again.workspace.tokens("").iterdir())
     before = read_manifest(folder)
-    other.tokens(again.workspace.encoder("tiny"))
+    build_inputs.encoder_tokens(other, again.workspace.encoder("tiny"))
     assert tokenised and read_manifest(folder) != before
 
 
 def test_derived_texts_tokenise_what_is_new(
-    tmp_path: Path, catalogue: Tables, tokenised: list[str]
+    tmp_path: Path, catalogue: Catalogue, tokenised: list[str]
 ) -> None:
-    made = materials(tmp_path, catalogue)
-    corpus(made)
+    tables = tables_of(tmp_path, catalogue)
+    corpus(tables)
     tokenised.clear()
-    pairs = corpus(made, query_context=True, rebalance=True).pairs
+    pairs = corpus(tables, query_context=True, rebalance=True).pairs
     known = {clean(text) for field in FIELDS for text in catalogue[1][field]}
     assert tokenised and not known.intersection(tokenised)
     assert len(pairs) >= len(catalogue[0])
 
 
-def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Tables) -> None:
+def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Catalogue) -> None:
     examples, products = catalogue
-    made = materials(tmp_path, (examples, products[products.index % 5 != 0].reset_index(drop=True)))
-    folders = sources(made)
+    tables = tables_of(
+        tmp_path, (examples, products[products.index % 5 != 0].reset_index(drop=True))
+    )
+    folders = sources(tables)
     for keys in (
         {},
         {"architecture": "mixture-of-experts"},
         {"query_context": True, "rebalance": True},
     ):
         recipe = EncoderRecipe(name="x", features=("brand", "char_trigrams"), max_length=24, **keys)  # type: ignore[arg-type]
-        tables = (recipe, folders, made.examples, made.products)
+        parts = (recipe, folders, tables.examples, tables.products)
         new, stored = (
-            Corpus.make(*tables).pairs,
-            Corpus.make(*tables, stored=made.stored(folders, units=True)).pairs,
+            Corpus.make(*parts).pairs,
+            Corpus.make(*parts, stored=stored_tokens(tables, folders, units=True)).pairs,
         )
         np.testing.assert_array_equal(new.lengths(), stored.lengths())
         assert new.attributes is not None and stored.attributes is not None

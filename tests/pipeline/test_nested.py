@@ -1,6 +1,7 @@
 """Nested models and the ensembles that read them, end to end: what a fold is scored by never saw it in any way."""
 
 import re
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from competition.analysis.leakage import audit_leaks
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
+from competition.pipeline.build_outputs import read_members
 from competition.pipeline.execute import execute
-from competition.pipeline.plan import PAIRED
+from competition.pipeline.keys import PAIRED
+from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from competition.scoring import predictions
 from competition.scoring.optimism import read_optimism
@@ -34,27 +37,26 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 
 def test_each_pair_of_folds_has_a_model_that_predicts_its_rows(nested: Pipeline) -> None:
-    fold = nested.maker.fold_of_training(PAIRED)
+    fold = nested.tables.fold_of_training(PAIRED)
     for pair in PAIRS:
         ids = pd.read_parquet(nested.workspace.pair("lexical", pair))["example_id"]
         assert sorted(ids) == sorted(fold.index[fold.isin(pair)])
 
 
 def test_a_nested_model_is_trained_on_neither_fold(nested: Pipeline) -> None:
-    maker = nested.maker
-    for plan in nested.pair_plans("lexical"):
-        rows = maker._rows(nested.member("lexical"), plan)
-        of = {part: maker.fold_of_rows(PAIRED).iloc[at] for part, at in rows.items()}
-        assert set(of["train"]) == set(range(5)) - set(plan.held)
-        assert set(of["held_out"]) == set(plan.held)
+    for plan in nested.plan.pairs("lexical"):
+        rows = fold_rows(nested.tables, plan)
+        fold = nested.tables.fold_of_rows(PAIRED)
+        assert set(fold.iloc[rows.train]) == set(range(5)) - set(plan.held)
+        assert set(fold.iloc[rows.held_out]) == set(plan.held)
 
 
 def test_an_ensemble_sees_other_members_where_it_is_nested(nested: Pipeline) -> None:
-    recipe = nested.ensemble("blend.nested")
-    plan = nested.ensemble_run(recipe, "task2")
-    (member,) = nested.maker.members(plan, *nested.combined(recipe, "task2"))
-    (plain,) = nested.maker.members(plan, nested.combined(recipe, "task2")[0], {})
-    fold = nested.maker.fold_of_training(PAIRED)
+    recipe = nested.recipes.ensemble("blend.nested")
+    plan = nested.plan.ensemble(recipe, "task2")
+    (member,) = read_members(nested.tables, plan)
+    (plain,) = read_members(nested.tables, replace(plan, pairs={}))
+    fold = nested.tables.fold_of_training(PAIRED)
     pair = pd.read_parquet(nested.workspace.pair("lexical", (1, 3))).set_index("example_id")
     seen = member.seen[1].set_index("example_id")
     of_three = fold.index[fold == 3]
@@ -78,7 +80,9 @@ def test_a_changed_member_makes_its_nested_models_stale(tmp_path: Path) -> None:
             tmp_path / "2", settings=SETTINGS.replace("n_estimators = 20", "n_estimators = 21")
         )
     )
-    one, other = ([plan.inputs for plan in each.pair_plans("lexical")] for each in (plain, changed))
+    one, other = (
+        [plan.fingerprint for plan in each.plan.pairs("lexical")] for each in (plain, changed)
+    )
     assert len(set(one)) == 10 and not set(one) & set(other)
 
 
@@ -88,15 +92,15 @@ def test_a_member_without_the_rows_of_an_audit_has_no_nested_models(tmp_path: Pa
         InputError,
         match="'r2' obeys an audit or a teacher that saw the labels of the folds that a nested model leaves out",
     ):
-        pipeline.pair_plans("r2")
+        pipeline.plan.pairs("r2")
 
 
 def test_a_nested_file_of_another_recipe_is_refused(nested: Pipeline) -> None:
     path = nested.workspace.pair("lexical", (0, 1))
-    pairs = {plan.held: plan.inputs for plan in nested.pair_plans("lexical")} | {
+    pairs = {plan.held: plan.fingerprint for plan in nested.plan.pairs("lexical")} | {
         (0, 1): "another recipe"
     }
-    fold = nested.maker.fold_of_training(PAIRED)
+    fold = nested.tables.fold_of_training(PAIRED)
     with pytest.raises(Exception, match=re.escape(f"{path} is out of date")):
         predictions.read_nested(nested.workspace, "lexical", "classes", pairs, fold)
 
@@ -112,7 +116,7 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
     }
     assert list(deep) == ["lexical", "blend-task1", "blend-task2", "blend-task3"]
     assert deep["lexical"].verdict == "ok" and deep["blend-task1"].verdict == "approximate"
-    measured = read_optimism(nested.workspace, nested.runs())
+    measured = read_optimism(nested.workspace, nested.plan.runs())
     assert set(measured) == {
         ("blend-task1", "task1"),
         ("blend-task2", "task2"),

@@ -28,17 +28,17 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def test_new_rows_are_read_as_test_rows_are(workspace: Workspace) -> None:
     """Test rows that are brought as new ones get the context and the features that they have in the workspace."""
-    maker = Pipeline(workspace).maker
-    tests = maker.examples[maker.examples["split"] == "test"]
+    tables = Pipeline(workspace).tables
+    tests = tables.examples[tables.examples["split"] == "test"]
     table = tests.merge(
-        maker.products, on=["locale", "product_id"], how="left", validate="many_to_one"
+        tables.products, on=["locale", "product_id"], how="left", validate="many_to_one"
     )
     rows = NewRows.make(table, "test rows")
-    prepared = PreparedRows(rows, maker)
-    context = with_context(maker.examples, maker.products).loc[tests.index, "query"]
+    prepared = PreparedRows(rows, tables)
+    context = with_context(tables.examples, tables.products).loc[tests.index, "query"]
     assert prepared.with_context["query"].iloc[rows.of_row].tolist() == context.tolist()
     assert context.str.contains(SEPARATOR, regex=False).any()
-    features = [make(maker.examples, maker.products) for make in (text_features, bm25_features)]
+    features = [make(tables.examples, tables.products) for make in (text_features, bm25_features)]
     expected = pd.concat(features, axis=1).loc[tests["example_id"]]
     assert list(prepared.text) == list(expected)
     np.testing.assert_allclose(

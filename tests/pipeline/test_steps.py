@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,8 +13,10 @@ from competition.config.recipe import EncoderRecipe
 from competition.core.errors import CompError, InputError
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
-from competition.pipeline.build_inputs import Materials
-from competition.pipeline.plan import split_run
+from competition.pipeline import build_inputs, encoder_type
+from competition.pipeline.artifacts import Artifacts
+from competition.pipeline.recipes import split_run
+from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from competition.training.corpus import Corpus
 from tests.conftest import QUICK, make_workspace, refused
@@ -30,7 +33,7 @@ def claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Wor
 
     def make() -> Workspace:
         workspace = make_workspace(tmp_path / "w")
-        done = {step.name: step.inputs for step in Pipeline(workspace).steps()}
+        done = {step.name: step.fingerprint for step in Pipeline(workspace).steps()}
         real = Pipeline.steps
 
         def steps(self: Pipeline) -> list:
@@ -129,15 +132,15 @@ def test_members_come_before_what_is_made_from_them(tmp_path: Path) -> None:
     settings += '[submission]\ntask1 = "blend"\ntask3 = "blend"\n'
     workspace = make_workspace(tmp_path / "w", settings=settings)
     pipeline = Pipeline(workspace)
-    assert pipeline.wanted() == ["c1", "r2", "t3", "blend"]
+    assert pipeline.recipes.requested() == ["c1", "r2", "t3", "blend"]
     names = [step.name for step in pipeline.steps()]
     assert names.index("audit c1") < names.index("train r2 fold 0")
     assert names.index("score t3") < names.index("stack blend-task3")
-    assert pipeline.tasks_of(pipeline.ensemble("blend.greedy")) == [
+    assert pipeline.recipes.tasks_of(pipeline.recipes.ensemble("blend.greedy")) == [
         "task1",
         "task3",
     ]  # r2 and t3 do not answer task 2
-    assert pipeline.tasks_of(pipeline.ensemble("blend")) == [
+    assert pipeline.recipes.tasks_of(pipeline.recipes.ensemble("blend")) == [
         "task1",
         "task2",
         "task3",
@@ -156,17 +159,17 @@ def test_a_recipe_made_from_itself_is_refused(tmp_path: Path) -> None:
 
 def test_runs_are_named_and_refused(tmp_path: Path) -> None:
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
-    assert pipeline.run("blend-task2").kind == "classes"
-    assert pipeline.run("blend", "task2").name == "blend-task2"
-    assert pipeline.audited_run("blend").name == "blend-task2"
+    assert pipeline.plan.run("blend-task2").kind == "classes"
+    assert pipeline.plan.run("blend", "task2").name == "blend-task2"
+    assert pipeline.plan.audited_runs("blend")[0] == "blend-task2"
     with pytest.raises(InputError, match="'r2' does not answer task2, only task1"):
-        pipeline.run("r2", "task2")
+        pipeline.plan.run("r2", "task2")
     with pytest.raises(InputError, match="say which, such as blend-task1"):
-        pipeline.run("blend")
+        pipeline.plan.run("blend")
     with pytest.raises(InputError, match="'r2' predicts gain"):
-        pipeline.audited_run("r2")
+        pipeline.plan.audited_runs("r2")
     with pytest.raises(InputError, match="no recipe 'blendd'"):
-        pipeline.run("blendd-task1")
+        pipeline.plan.run("blendd-task1")
 
 
 def test_run_names_are_split() -> None:
@@ -180,24 +183,22 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
 
     workspace = make_workspace(tmp_path / "w")
     pipeline = Pipeline(workspace)
-    pipeline.folds_step("five").make()
-    examples = pipeline.maker.examples
-    recipe = pipeline.member("r2")
-    plan = pipeline.fold_plan(recipe, 1)
-    assert plan.noise is not None
-    every = pipeline.maker._rows(recipe, replace(plan, noise=None))
+    pipeline.inputs.folds("five").build()
+    examples = pipeline.tables.examples
+    recipe = pipeline.recipes.member("r2")
+    plan = pipeline.plan.fold(recipe, 1)
+    assert plan.audit is not None
+    every = fold_rows(pipeline.tables, replace(plan, audit=None))
     flags = pd.DataFrame({"example_id": examples["example_id"], "dropped": True})
-    write_table(workspace.noise("c1"), flags.iloc[::2], plan.noise.inputs)
-    kept = pipeline.maker._rows(recipe, plan)
-    assert set(every["train"]).isdisjoint(every["held_out"]) and set(every["train"]).isdisjoint(
-        every["test"]
-    )
-    assert sum(len(rows) for rows in every.values()) == len(examples)
-    assert (kept["held_out"] == every["held_out"]).all() and (kept["test"] == every["test"]).all()
-    assert kept["train"].tolist() == [row for row in every["train"] if row % 2]
+    write_table(workspace.noise("c1"), flags.iloc[::2], plan.audit.inputs)
+    kept = fold_rows(pipeline.tables, plan)
+    everywhere = np.concatenate([every.train, every.held_out, every.test])
+    assert sorted(everywhere) == list(range(len(examples)))
+    assert (kept.held_out == every.held_out).all() and (kept.test == every.test).all()
+    assert kept.train.tolist() == [row for row in every.train if row % 2]
     write_table(workspace.noise("c1"), flags, "another share of noise")
     with pytest.raises(CompError, match=r"noise\.parquet is out of date"):
-        pipeline.maker._rows(recipe, plan)
+        fold_rows(pipeline.tables, plan)
 
 
 def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> None:
@@ -207,11 +208,11 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
     recipes.mkdir()
     (recipes / "pair.toml").write_text('model = "ensemble"\nmembers = ["lexical", "c1"]\n')
     (recipes / "late.toml").write_text('kind = "gain"\ndrop_noise_from = "pair"\n')
-    before = Pipeline(workspace).run("late")
+    before = Pipeline(workspace).plan.run("late")
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     last = examples[examples["split"] == "test"].tail(1)
     store.save(workspace, examples.drop(last.index), products, "test")
-    after = Pipeline(workspace).run("late")
+    after = Pipeline(workspace).plan.run("late")
     assert (
         after.held_out_fingerprint == before.held_out_fingerprint
         and after.fingerprint != before.fingerprint
@@ -221,7 +222,7 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
 def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> None:
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
     names = ["tiny", "org/e5-v1.5", "org/e5-v1.6", "other/e5-v1.5", "../e5-v1.5", "org--e5-v1.5"]
-    folders = {pipeline.encoder_folder(name) for name in names}
+    folders = {pipeline.artifacts.encoder_folder(name) for name in names}
     assert len(folders) == len(names)
     assert {folder.parent for folder in folders} == {pipeline.workspace.encoder("tiny").parent}
 
@@ -229,7 +230,7 @@ def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> 
 def test_a_workspace_without_an_audit_trains_what_it_names(tmp_path: Path) -> None:
     settings = 'noise_run = ""\nrecipes = ["lexical"]\n'
     pipeline = Pipeline(make_workspace(tmp_path / "w", settings=settings))
-    assert pipeline.wanted() == ["lexical", "blend"]
+    assert pipeline.recipes.requested() == ["lexical", "blend"]
     assert not [step.name for step in pipeline.steps() if step.name.startswith("audit")]
 
 
@@ -269,15 +270,15 @@ def test_the_seed_redoes_the_vectors_of_3_grams_and_other_training_rows_the_voca
     rewrite(workspace, 'preset = "tiny"', 'preset = "tiny"\nseed = 5')
     seeded = Pipeline(workspace)
     assert (
-        seeded.vocabulary_inputs == before.vocabulary_inputs
-        and seeded.vectors_inputs != before.vectors_inputs
+        seeded.artifacts.vocabulary_fingerprint == before.artifacts.vocabulary_fingerprint
+        and seeded.artifacts.vectors_fingerprint != before.artifacts.vectors_fingerprint
     )
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)
     store.save(workspace, examples, products, "test")
     after = Pipeline(workspace)
     assert (
-        after.vocabulary_inputs != before.vocabulary_inputs
-        and after.vectors_inputs != seeded.vectors_inputs
+        after.artifacts.vocabulary_fingerprint != before.artifacts.vocabulary_fingerprint
+        and after.artifacts.vectors_fingerprint != seeded.artifacts.vectors_fingerprint
     )
 
 
@@ -286,11 +287,14 @@ def test_recipes_beside_the_files_go_before_them_and_are_not_wanted(tmp_path: Pa
     plain = Pipeline(workspace)
     added = {name: EncoderRecipe(name=name, scheme="ten") for name in ("c1", "extra")}
     pipeline = Pipeline(workspace, added)
-    assert pipeline.recipe("extra") is added["extra"] and pipeline.recipe("c1") is added["c1"]
-    assert len(pipeline.run("c1").parts) == 10 and len(plain.run("c1").parts) == 5
-    assert "extra" not in pipeline.wanted()
+    assert (
+        pipeline.recipes.run("extra") is added["extra"]
+        and pipeline.recipes.run("c1") is added["c1"]
+    )
+    assert len(pipeline.plan.run("c1").parts) == 10 and len(plain.plan.run("c1").parts) == 5
+    assert "extra" not in pipeline.recipes.requested()
     with pytest.raises(InputError, match="no recipe 'extra'"):
-        plain.recipe("extra")
+        plain.recipes.run("extra")
 
 
 def test_another_name_for_the_same_keys_is_made_from_the_same(tmp_path: Path) -> None:
@@ -300,9 +304,9 @@ def test_another_name_for_the_same_keys_is_made_from_the_same(tmp_path: Path) ->
     }
     pipeline = Pipeline(workspace, added)
     assert (
-        pipeline.run("one").fingerprint
-        == pipeline.run("two").fingerprint
-        != pipeline.run("other").fingerprint
+        pipeline.plan.run("one").fingerprint
+        == pipeline.plan.run("two").fingerprint
+        != pipeline.plan.run("other").fingerprint
     )
 
 
@@ -313,7 +317,7 @@ def test_an_encoder_counts_by_its_content_not_by_its_path(tmp_path: Path) -> Non
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(text)
         workspace.settings_file.write_text(f'{QUICK}encoder = "{tmp_path / name}"\n')
-        runs.append(Pipeline(workspace).run("c1").fingerprint)
+        runs.append(Pipeline(workspace).plan.run("c1").fingerprint)
     assert runs[0] == runs[1] != runs[2]
 
 
@@ -349,20 +353,27 @@ def test_a_pre_trained_encoder_is_made_before_what_starts_from_it(tmp_path: Path
     names = [step.name for step in pipeline.steps()]
     assert before(names, "encoder tiny", "vocabulary", "pretrain pretrained", "train c1 fold 0")
     folder = pipeline.workspace.encoder("pretrained")
-    recipe = pipeline.member("c1")
-    assert isinstance(recipe, EncoderRecipe) and pipeline.encoder_folder("pretrained") == folder
-    assert pipeline.sources(recipe).encoder == pipeline.sources(recipe).names == folder
-    learned = pipeline.pretrained("pretrained")
+    recipe = pipeline.recipes.member("c1")
+    assert (
+        isinstance(recipe, EncoderRecipe)
+        and pipeline.artifacts.encoder_folder("pretrained") == folder
+    )
+    assert (
+        pipeline.artifacts.sources(recipe).encoder
+        == pipeline.artifacts.sources(recipe).names
+        == folder
+    )
+    learned = pipeline.recipes.pretrained("pretrained")
     assert learned is not None
-    start = pipeline.pretraining_sources(learned)
+    start = pipeline.artifacts.pretraining_sources(learned)
     assert (start.encoder, start.vocabulary) == (
-        pipeline.encoder_folder("tiny"),
+        pipeline.artifacts.encoder_folder("tiny"),
         pipeline.workspace.vocabulary,
     )
     plain = Pipeline(make_workspace(tmp_path / "plain"))
     assert (
-        plain.pretrained("tiny") is None
-        and plain.sources(recipe.model_copy(update={"encoder": "tiny"})).names is None
+        plain.recipes.pretrained("tiny") is None
+        and plain.artifacts.sources(recipe.model_copy(update={"encoder": "tiny"})).names is None
     )
     assert not [step.name for step in plain.steps() if step.name.startswith("pretrain")]
 
@@ -377,7 +388,7 @@ def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> 
     names = {}
     for encoder in ("pretrained", "colors", "words"):
         for features in ((), ("country", "char_trigrams"), ("brand",), ("brand", "color")):
-            found = pipeline.sources(
+            found = pipeline.artifacts.sources(
                 EncoderRecipe(name="x", encoder=encoder, features=features)
             ).names
             names[encoder, features] = found
@@ -385,12 +396,12 @@ def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> 
     assert [key for key, found in names.items() if found] == [
         ("pretrained", ("brand",)), ("pretrained", ("brand", "color")), ("colors", ("brand", "color")),
     ]  # fmt: skip
-    words = pipeline.pretrained("words")
-    assert words is not None and pipeline.pretraining_sources(words).vocabulary is None
+    words = pipeline.recipes.pretrained("words")
+    assert words is not None and pipeline.artifacts.pretraining_sources(words).vocabulary is None
     assert before(
-        [step.name for step in pipeline.encoder_steps("words")], "encoder tiny", "pretrain words"
+        [step.name for step in pipeline.inputs.encoder("words")], "encoder tiny", "pretrain words"
     )
-    assert "vocabulary" not in [step.name for step in pipeline.encoder_steps("words")]
+    assert "vocabulary" not in [step.name for step in pipeline.inputs.encoder("words")]
 
 
 def test_a_pre_training_may_start_from_another(tmp_path: Path) -> None:
@@ -398,7 +409,9 @@ def test_a_pre_training_may_start_from_another(tmp_path: Path) -> None:
     pipeline = Pipeline(with_recipes(tmp_path / "w", QUICK + 'encoder = "more"\n', more=more))
     names = [step.name for step in pipeline.training_steps("c1", 0)]
     assert before(names, "encoder tiny", "pretrain pretrained", "pretrain more", "train c1 fold 0")
-    assert pipeline.encoder_inputs("more") != pipeline.encoder_inputs("pretrained")
+    assert pipeline.artifacts.encoder_fingerprint("more") != pipeline.artifacts.encoder_fingerprint(
+        "pretrained"
+    )
 
 
 @pytest.mark.parametrize(
@@ -468,19 +481,21 @@ def test_new_test_rows_redo_a_pre_training_that_reads_them(copies: int, tmp_path
     settings = f"{QUICK}{LEARNED}[pretraining]\ntest_copies = {copies}\n"
     workspace = make_workspace(tmp_path / "w", settings=settings)
     old = Pipeline(workspace)
-    plans = [old.fold_plan(old.member("c1"), 0)]
-    inputs = {name: old.encoder_inputs(name) for name in ("pretrained", "tiny")}
+    plans = [old.plan.fold(old.recipes.member("c1"), 0)]
+    inputs = {name: old.artifacts.encoder_fingerprint(name) for name in ("pretrained", "tiny")}
     with_fewer_rows(workspace, "test")
     new = Pipeline(workspace)
-    plans.append(new.fold_plan(new.member("c1"), 0))
-    assert (new.encoder_inputs("pretrained") == inputs["pretrained"]) == (copies == 0)
-    assert (plans[0].inputs == plans[1].inputs) == (copies == 0)
+    plans.append(new.plan.fold(new.recipes.member("c1"), 0))
+    assert (new.artifacts.encoder_fingerprint("pretrained") == inputs["pretrained"]) == (
+        copies == 0
+    )
+    assert (plans[0].fingerprint == plans[1].fingerprint) == (copies == 0)
     assert (
-        plans[0].test_inputs != plans[1].test_inputs
-        and new.encoder_inputs("tiny") == inputs["tiny"]
+        plans[0].test_fingerprint != plans[1].test_fingerprint
+        and new.artifacts.encoder_fingerprint("tiny") == inputs["tiny"]
     )
     with_fewer_rows(workspace, "train")
-    assert Pipeline(workspace).encoder_inputs("pretrained") != inputs["pretrained"]
+    assert Pipeline(workspace).artifacts.encoder_fingerprint("pretrained") != inputs["pretrained"]
 
 
 def test_new_training_rows_redo_a_pre_training_whatever_it_starts_from(tmp_path: Path) -> None:
@@ -490,9 +505,9 @@ def test_new_training_rows_redo_a_pre_training_whatever_it_starts_from(tmp_path:
     workspace = with_recipes(tmp_path / "w", words=words)
     inputs = []
     for split in ("test", "train"):
-        inputs.append(Pipeline(workspace).encoder_inputs("words"))
+        inputs.append(Pipeline(workspace).artifacts.encoder_fingerprint("words"))
         with_fewer_rows(workspace, split)
-    inputs.append(Pipeline(workspace).encoder_inputs("words"))
+    inputs.append(Pipeline(workspace).artifacts.encoder_fingerprint("words"))
     assert inputs[0] == inputs[1] != inputs[2]
 
 
@@ -517,11 +532,14 @@ def test_a_changed_pre_training_redoes_what_starts_from_it(
         f"{QUICK}[pretraining]\n{line}\n".replace("FOLDER", str(tmp_path / "folder"))
     )
     new = Pipeline(workspace)
-    assert (new.encoder_inputs("pretrained") != old.encoder_inputs("pretrained")) == stale
-    assert (new.run("mine").fingerprint != old.run("mine").fingerprint) == stale
-    assert new.run("other").fingerprint == old.run("other").fingerprint
     assert (
-        old.run("mine").fingerprint != old.run("other").fingerprint
+        new.artifacts.encoder_fingerprint("pretrained")
+        != old.artifacts.encoder_fingerprint("pretrained")
+    ) == stale
+    assert (new.plan.run("mine").fingerprint != old.plan.run("mine").fingerprint) == stale
+    assert new.plan.run("other").fingerprint == old.plan.run("other").fingerprint
+    assert (
+        old.plan.run("mine").fingerprint != old.plan.run("other").fingerprint
     )  # though both have the same keys
 
 
@@ -537,12 +555,12 @@ def test_descriptions_and_names_of_a_pre_training_redo_nothing(tmp_path: Path) -
             **{name: f'model = "pretraining"\n{text}' for name, text in texts.items()},
         )
     )
-    inputs = {name: pipeline.encoder_inputs(name) for name in texts}
+    inputs = {name: pipeline.artifacts.encoder_fingerprint(name) for name in texts}
     assert inputs["one"] == inputs["two"] != inputs["three"]
     runs = {name: EncoderRecipe(name="x", encoder=name) for name in texts}
-    plans = {name: pipeline.fold_plan(recipe, 0).inputs for name, recipe in runs.items()}
+    plans = {name: pipeline.plan.fold(recipe, 0).fingerprint for name, recipe in runs.items()}
     assert plans["one"] == plans["two"] != plans["three"]
-    assert pipeline.encoder_folder("one") != pipeline.encoder_folder("two")
+    assert pipeline.artifacts.encoder_folder("one") != pipeline.artifacts.encoder_folder("two")
 
 
 def test_a_pre_training_depends_on_the_vocabulary_where_it_learns_names(
@@ -551,12 +569,12 @@ def test_a_pre_training_depends_on_the_vocabulary_where_it_learns_names(
     names = 'model = "pretraining"\nbrand = 0\n'
     workspace = with_recipes(tmp_path / "w", names=names, words=f"{names}color = 0\n")
     old = Pipeline(workspace)
-    inputs = {name: old.encoder_inputs(name) for name in ("names", "words")}
-    monkeypatch.setattr(Pipeline, "vocabulary_inputs", "another vocabulary")
+    inputs = {name: old.artifacts.encoder_fingerprint(name) for name in ("names", "words")}
+    monkeypatch.setattr(Artifacts, "vocabulary_fingerprint", "another vocabulary")
     new = Pipeline(workspace)
     assert (
-        new.encoder_inputs("names") != inputs["names"]
-        and new.encoder_inputs("words") == inputs["words"]
+        new.artifacts.encoder_fingerprint("names") != inputs["names"]
+        and new.artifacts.encoder_fingerprint("words") == inputs["words"]
     )
 
 
@@ -575,12 +593,8 @@ def test_only_recipes_that_translate_need_translations(tmp_path: Path) -> None:
     pipeline = Pipeline(translating(tmp_path / "w", tmp_path / "es-en"))
     names = [step.name for step in pipeline.recipe_steps("wide")]
     assert before(names, f"translate with {tmp_path / 'es-en'}", "train wide fold 0")
-    plan = pipeline.fold_plan(pipeline.member("wide"), 0)
-    assert (
-        plan.translations is not None
-        and plan.translations[0].parent == tmp_path / "w" / "data" / "translations"
-    )
-    assert pipeline.fold_plan(pipeline.member("c1"), 0).translations is None
+    file = pipeline.artifacts.translations(str(tmp_path / "es-en"))
+    assert file.path.parent == tmp_path / "w" / "data" / "translations"
     assert not [step.name for step in pipeline.steps() if step.name.startswith("translate")]
 
 
@@ -590,27 +604,24 @@ def test_translations_count_by_the_model_s_content_and_the_training_rows(tmp_pat
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(text)
         pipeline = Pipeline(translating(tmp_path / f"w-{name}", tmp_path / name))
-        plan = pipeline.fold_plan(pipeline.member("wide"), 0)
-        assert plan.translations is not None
-        plans[name] = (plan.inputs, plan.translations[0].name, plan.translations[1])
+        plan = pipeline.plan.fold(pipeline.recipes.member("wide"), 0)
+        file = pipeline.artifacts.translations(str(tmp_path / name))
+        plans[name] = (plan.fingerprint, file.path.name, file.fingerprint)
     assert plans["one"] == plans["two"]
     assert all(a != b for a, b in zip(plans["one"], plans["three"], strict=True))
     workspace = Workspace.open(tmp_path / "w-one")
     by_split = []
     for split in ("test", "train"):
         with_fewer_rows(workspace, split)
-        pipeline = Pipeline(workspace)
-        found = pipeline.fold_plan(pipeline.member("wide"), 0).translations
-        assert found is not None
-        by_split.append((found[0].name, found[1]))
+        file = Pipeline(workspace).artifacts.translations(str(tmp_path / "one"))
+        by_split.append((file.path.name, file.fingerprint))
     assert by_split[0] == plans["one"][1:]  # nothing of the test rows is translated
     assert (
         by_split[1][0] == plans["one"][1] and by_split[1][1] != plans["one"][2]
     )  # the file is brought up to date
     (tmp_path / "one" / "config.json").write_text("trained on")
-    changed = Pipeline(workspace)
-    found = changed.fold_plan(changed.member("wide"), 0).translations
-    assert found is not None and found[0].name != by_split[1][0] and found[1] != by_split[1][1]
+    file = Pipeline(workspace).artifacts.translations(str(tmp_path / "one"))
+    assert file.path.name != by_split[1][0] and file.fingerprint != by_split[1][1]
 
 
 def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Path) -> None:
@@ -621,11 +632,11 @@ def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Pa
     )
     folder = workspace.models / "es-en"
     folder.mkdir(parents=True)
-    assert Pipeline(workspace).translations("./models/es-en")[0] == str(
+    assert Pipeline(workspace).artifacts.translations("./models/es-en").source == str(
         workspace.root / "models" / "es-en"
     )
     assert (
-        Pipeline(workspace).translations("Helsinki-NLP/opus-mt-es-en")[0]
+        Pipeline(workspace).artifacts.translations("Helsinki-NLP/opus-mt-es-en").source
         == "Helsinki-NLP/opus-mt-es-en"
     )
 
@@ -640,7 +651,7 @@ def test_recipes_share_their_pairs_where_they_read_the_same_rows(
         return f"corpus {len(made)}"
 
     monkeypatch.setattr(Corpus, "make", make)
-    monkeypatch.setattr(Materials, "stored", lambda *_: None)
+    monkeypatch.setattr(build_inputs, "stored_tokens", lambda *_: None)
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
     keys: list[dict[str, Any]] = [
         {},
@@ -651,6 +662,6 @@ def test_recipes_share_their_pairs_where_they_read_the_same_rows(
     for number, change in enumerate(keys, start=1):
         for same in ({}, {"epochs": 3}, {"augmented_weight": 0.5}):
             recipe = EncoderRecipe(**({"name": "x", "max_length": 32} | change | same))
-            plan = pipeline.fold_plan(recipe, 0)
-            assert pipeline.maker._corpus_of(recipe, plan) == f"corpus {number}"
+            corpus = encoder_type.read_corpus(pipeline.tables, pipeline.plan, recipe)
+            assert corpus == f"corpus {number}"
     assert len(made) == len(keys)

@@ -187,7 +187,9 @@ def outputs_of_fold(
     store.save(workspace, examples, products, "test")
     pipeline = Pipeline(workspace, recipes())
     steps = [
-        step for name in pipeline.order([*MEMBERS, *ENSEMBLES]) for step in pipeline.run_steps(name)
+        step
+        for name in pipeline.recipes.order([*MEMBERS, *ENSEMBLES])
+        for step in pipeline.run_steps(name)
     ]
     steps += [step for name in ENCODERS for step in pipeline.training_steps(name, FOLD)]
     execute(workspace, {step.name: step for step in steps}.values())
@@ -200,8 +202,8 @@ def outputs_of_fold(
 def names(pipeline: Pipeline) -> Iterable[str]:
     """Every run that is made whole, ensembles by task."""
     for name in [*MEMBERS, *ENSEMBLES]:
-        recipe = pipeline.recipe(name)
-        tasks = pipeline.tasks_of(recipe) if isinstance(recipe, EnsembleRecipe) else [""]
+        recipe = pipeline.recipes.run(name)
+        tasks = pipeline.recipes.tasks_of(recipe) if isinstance(recipe, EnsembleRecipe) else [""]
         yield from (f"{name}-{task}" if task else name for task in tasks)
 
 
@@ -218,7 +220,7 @@ def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_p
         for i, rows in enumerate((examples, changed))
     )
     pipeline = Pipeline(Workspace.open(tmp_path / "0"), recipes())
-    basis = {run: pipeline.run(run).basis for run in before}
+    basis = {run: pipeline.plan.run(run).basis for run in before}
     told = {
         run: read_json(pipeline.workspace.run_card(run))["basis"]
         for run in ("plain", "dropped", "decided-task1")

@@ -31,10 +31,10 @@ from competition.training.pretraining_gradients import PretrainingGradients
 
 FEATURES = ("brand", "color", "country", "char_trigrams")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
-IN_PIECES = 100  # tokens: every batch is
+IN_MICRO_BATCHES = 100  # tokens: every batch is
 
 
-def recipe(**keys: Any) -> EncoderRecipe:
+def make_recipe(**keys: Any) -> EncoderRecipe:
     """A recipe without dropout, on all features."""
     content = {
         "name": "x",
@@ -81,7 +81,7 @@ class Bench:
     ) -> BatchGradients:
         """The step of a recipe on all rows."""
         return BatchGradients(
-            make_accelerator(), model, model, recipe, self.sample(recipe, weight), seed=3
+            make_accelerator(), model, recipe, self.sample(recipe, weight), seed=3
         )
 
 

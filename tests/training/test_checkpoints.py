@@ -29,7 +29,7 @@ from competition.training.loop import Log
 from competition.training.optimizer import TrainingState
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.training.conftest import Bench, Shelf, pretraining, recipe
+from tests.training.conftest import Bench, Shelf, make_recipe, pretraining
 
 ROWS = np.arange(24)
 # 12 rows in batches of 4 are 3 steps per epoch; everything that has a state or draws something is
@@ -69,9 +69,9 @@ def kill() -> None:
 class Tuning:
     """One fold of 12 rows; 6 are held out and 6 tested."""
 
-    def __init__(self, bench: Bench, asked: EncoderRecipe, folder: Path) -> None:
-        self.asked, self.folder = asked, folder
-        self.corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
+    def __init__(self, bench: Bench, recipe: EncoderRecipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
         sides = (ROWS[:12], ROWS[12:18], ROWS[18:])
         self.fold = Fold(
             "2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished"
@@ -84,7 +84,7 @@ class Tuning:
         torch.manual_seed(
             len(os.listdir(self.folder))
         )  # no result depends on what was drawn before
-        return train_fold(self.asked, self.corpus, self.fold, Log(self.folder / "log"), score)
+        return train_fold(self.recipe, self.corpus, self.fold, Log(self.folder / "log"), score)
 
     def weights(self) -> dict[str, bytes]:
         files = [path for path in self.fold.folder.rglob("*") if path.is_file()]
@@ -100,7 +100,7 @@ def tuning(bench: Bench, tmp_path: Path) -> Callable[..., Tuning]:
 
     def make(name: str, **keys: Any) -> Tuning:
         (tmp_path / name).mkdir(exist_ok=True)
-        return Tuning(bench, recipe(**KEYS | keys), tmp_path / name)
+        return Tuning(bench, make_recipe(**KEYS | keys), tmp_path / name)
 
     return make
 
@@ -125,7 +125,8 @@ def test_a_fold_that_was_killed_anywhere_ends_in_the_same_bytes(
         assert run.steps()[-1:] == [f"step-{done // 2 * 2:08d}"][: done // 2]
         assert not run.fold.folder.exists()
     assert run.steps() == ["step-00000002", "step-00000004"]
-    assert same(run(), expected) and run.weights() == undisturbed.weights()
+    assert same(run(), expected)
+    assert run.weights() == undisturbed.weights()
 
 
 @pytest.mark.parametrize("weights", ["best", "last"])
@@ -156,10 +157,12 @@ def test_a_fold_that_was_killed_between_epochs_ends_in_the_same_bytes(
         patch.setattr(finetune, "save_model", lambda *_: kill())
         with pytest.raises(Killed):
             run(killed_at(0))
-    assert len(evaluated) == 4 and run.steps() == ["step-00000006"]
+    assert len(evaluated) == 4
+    assert run.steps() == ["step-00000006"]
     with before_step(1, kill):  # nothing is trained any more
         assert same(run(killed_at(0)), expected)
-    assert run.weights() == undisturbed.weights() and len(evaluated) == 4
+    assert run.weights() == undisturbed.weights()
+    assert len(evaluated) == 4
 
 
 def test_the_seeds_of_a_fold_that_are_trained_stay_trained(tuning: Callable[..., Tuning]) -> None:
@@ -191,16 +194,18 @@ def test_a_signal_ends_a_fold_behind_its_step_and_keeps_what_is_done(
             run()
         assert (
             str(stopped.value)
-            == "step 2 of 6 of x fold 2 is kept, and the same command goes on from there"
+            == "step 2 of 6 of x fold 2 is saved, and the same command resumes from there"
         )
-        assert run.steps() == ["step-00000002"] and stopped.value.exit_code == 143
+        assert run.steps() == ["step-00000002"]
+        assert stopped.value.exit_code == 143
         with pytest.raises(
             Interrupted, match="step 3 of 6"
         ) as stopped:  # between two epochs, at once
             run(stops)
         assert stopped.value.exit_code == 130
     assert run.steps() == ["step-00000002", "step-00000003"]
-    assert same(run(), expected) and run.weights() == undisturbed.weights()
+    assert same(run(), expected)
+    assert run.weights() == undisturbed.weights()
 
 
 def test_a_signal_in_the_last_evaluation_of_a_split_model_counts_behind_it(
@@ -217,20 +222,27 @@ def test_a_signal_in_the_last_evaluation_of_a_split_model_counts_behind_it(
 
     monkeypatch.setattr("competition.training.loop.TrainingState", Split)
     run = tuning("stopped", epochs=1, **LIGHT)
-    with install_handlers(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is kept"):
+    with install_handlers(), pytest.raises(Interrupted, match="step 3 of 3 of x fold 2 is saved"):
         run(stops)
     assert run.steps() == ["step-00000003"]
 
 
-def test_a_block_that_must_be_whole_is_ended_before_a_signal_counts() -> None:
+def test_a_critical_section_is_ended_before_a_signal_counts() -> None:
     done = []
-    with install_handlers():
-        with pytest.raises(Interrupted) as stopped, critical_section():
+
+    def struck_within() -> None:
+        with critical_section():
             with critical_section():
                 os.kill(os.getpid(), signal.SIGTERM)
             assert pending()
             done.append(True)
-        assert done and not pending() and stopped.value.exit_code == 128 + signal.SIGTERM
+
+    with install_handlers():
+        with pytest.raises(Interrupted) as stopped:
+            struck_within()
+        assert done
+        assert not pending()
+        assert stopped.value.exit_code == 128 + signal.SIGTERM
 
 
 class Number:
@@ -262,13 +274,15 @@ def test_damaged_checkpoints_are_ignored_and_named(
     (second / "state.safetensors").write_bytes(altered)
     (second.parent / ".step-00000004.1.tmp").mkdir()  # what a killed process was writing
     capsys.readouterr()
-    assert same(run(), expected) and run.weights() == undisturbed.weights()
-    said = capsys.readouterr()
-    assert said.err.splitlines() == [
+    assert same(run(), expected)
+    assert run.weights() == undisturbed.weights()
+    output = capsys.readouterr()
+    assert output.err.splitlines() == [
         f"warning: The checkpoint {third} is ignored: it is incomplete, or another version wrote it.",
         f"warning: The checkpoint {second} is ignored: its content has changed since it was written.",
     ]
-    assert "goes on" not in said.out and len(list(second.parent.iterdir())) == 2
+    assert "resumes" not in output.out
+    assert len(list(second.parent.iterdir())) == 2
 
 
 def test_a_sound_checkpoint_is_gone_on_from_where_the_newest_is_not(
@@ -280,16 +294,13 @@ def test_a_sound_checkpoint_is_gone_on_from_where_the_newest_is_not(
         checkpoints.save(number.value)
     half = tmp_path / "step-00000002" / "state.safetensors"
     half.write_bytes(half.read_bytes()[:10])
-    assert (
-        Checkpoints(tmp_path, "inputs", TrainingKeys(), {"number": number}).restore()
-        and number.value == 1
-    )
+    assert Checkpoints(tmp_path, "inputs", TrainingKeys(), {"number": number}).restore()
+    assert number.value == 1
     assert "step-00000002 is ignored" in capsys.readouterr().err
     assert not Checkpoints(tmp_path, "other inputs", TrainingKeys(), {"number": number}).restore()
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 2 and all(
-        "made from other rows, recipes or settings" in line for line in said
-    )
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 2
+    assert all("made from other rows, recipes or settings" in line for line in output)
 
 
 # --- pre-training ---
@@ -302,9 +313,9 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
     keys = {"epochs": 2, "batch_size": 24, "ema": 0.9, "token_budget": 400}
 
     def run(name: str, **more: Any) -> dict[str, bytes]:
-        asked, folder = pretraining(**keys | more), tmp_path / name
+        recipe, folder = pretraining(**keys | more), tmp_path / name
         pretrain(
-            asked,
+            recipe,
             shelf.products.head(80),
             shelf.sources,
             folder,
@@ -316,7 +327,8 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
 
     expected = run("undisturbed")
     steps = json.loads((tmp_path / "log").read_text().splitlines()[-2])["step"] // 2  # of an epoch
-    assert steps > 3 and not (tmp_path / "unfinished").exists()
+    assert steps > 3
+    assert not (tmp_path / "unfinished").exists()
     with before_step(3, kill), pytest.raises(Killed):
         run("killed", checkpoint_steps=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -341,16 +353,16 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
 
 
 def fails_once(monkeypatch: pytest.MonkeyPatch, room: type, above: int) -> None:
-    """The device's memory holds pieces of up to `above` tokens; larger ones fail when half of the work is done."""
-    backward = room.backward
+    """The device has memory for micro-batches of up to `above` tokens; larger ones fail half-way."""
+    compute = room.compute
 
-    def limited(self: Any, chosen: np.ndarray, step: int) -> torch.Tensor:
-        loss = backward(self, chosen, step)
-        if self.token_budget > above:
+    def limited(self: Any, batch: np.ndarray, step: int) -> torch.Tensor:
+        loss = compute(self, batch, step)
+        if self.budget.tokens > above:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return loss
 
-    monkeypatch.setattr(room, "backward", limited)
+    monkeypatch.setattr(room, "compute", limited)
 
 
 def test_running_out_of_memory_halves_the_token_budget(
@@ -358,7 +370,7 @@ def test_running_out_of_memory_halves_the_token_budget(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Training is as with the smaller budget from the start, and each halving is said once."""
+    """Training is as with the smaller budget from the start, and each halving is output once."""
     keys = {"epochs": 1, **LIGHT}
     small, run = (
         tuning("small", token_budget=200, **keys),
@@ -369,8 +381,8 @@ def test_running_out_of_memory_halves_the_token_budget(
     with before_step(3, kill), pytest.raises(Killed):
         run()
     assert capsys.readouterr().err.splitlines() == [
-        "warning: Memory ran out: pieces of a batch hold 400 tokens from here on instead of 800.",
-        "warning: Memory ran out: pieces of a batch hold 200 tokens from here on instead of 400.",
+        "warning: Memory ran out: micro-batches hold 400 tokens from here on instead of 800.",
+        "warning: Memory ran out: micro-batches hold 200 tokens from here on instead of 400.",
     ]
     run()
     assert "Memory" not in capsys.readouterr().err  # the checkpoint knows
@@ -395,8 +407,8 @@ def test_running_out_of_memory_in_prediction_changes_no_weight_and_is_said_once(
     monkeypatch.setattr(RelevanceModel, "forward", limited)
     found = run(lambda outputs: 0.0)
     assert capsys.readouterr().err.splitlines() == [
-        "warning: Memory ran out: pieces of a batch hold 400 tokens from here on instead of 800.",
-        "warning: Memory ran out: pieces of a batch hold 200 tokens from here on instead of 400.",
+        "warning: Memory ran out: micro-batches hold 400 tokens from here on instead of 800.",
+        "warning: Memory ran out: micro-batches hold 200 tokens from here on instead of 400.",
     ]
     assert run.weights() == undisturbed.weights()
     for one, other in zip(found, expected, strict=True):
@@ -425,7 +437,8 @@ def test_a_disk_without_room_is_refused_before_anything_is_trained(
         pytest.raises(CompError, match=r"Training writes up to 0\.\d GB .* has room for 0\.0 GB"),
     ):
         run()
-    assert not run.fold.folder.exists() and not run.steps()
+    assert not run.fold.folder.exists()
+    assert not run.steps()
 
 
 def test_the_clock_and_the_steps_decide_when_to_save(
@@ -433,8 +446,8 @@ def test_the_clock_and_the_steps_decide_when_to_save(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
-    asked = TrainingKeys(checkpoint_minutes=2, checkpoint_steps=5)
-    saved = Checkpoints(tmp_path / "c", "inputs", asked, {"number": Number()})
+    recipe = TrainingKeys(checkpoint_minutes=2, checkpoint_steps=5)
+    saved = Checkpoints(tmp_path / "c", "inputs", recipe, {"number": Number()})
     assert [step for step in range(1, 11) if saved.due(step)] == [5, 10]
     now[0] = 119.0
     assert not saved.due(1)
@@ -456,7 +469,5 @@ def test_the_last_two_are_kept_and_the_newest_is_gone_on_from(tmp_path: Path) ->
         "step-00000100",
     ]
     again = Number()
-    assert (
-        Checkpoints(tmp_path / "c", "inputs", TrainingKeys(), {"number": again}).restore()
-        and again.value == 100
-    )
+    assert Checkpoints(tmp_path / "c", "inputs", TrainingKeys(), {"number": again}).restore()
+    assert again.value == 100

@@ -21,32 +21,34 @@ from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
-from tests.training.conftest import ALL_AT_ONCE, Bench, recipe
+from tests.training.conftest import ALL_AT_ONCE, Bench, make_recipe
 
 ROWS = np.arange(24)
 KEYS = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}  # 12 rows: 3 steps per epoch
 
 
 def run(
-    bench: Bench, asked: EncoderRecipe, folder: Path, held_out: Rows = ROWS[12:18]
+    bench: Bench, recipe: EncoderRecipe, folder: Path, held_out: Rows = ROWS[12:18]
 ) -> tuple[pd.DataFrame, ...]:
     """Train on 12 rows, hold others out, test on 6; a later epoch scores higher."""
-    corpus = Corpus.make(asked, bench.sources, bench.examples, bench.products)
+    corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
     sides = (ROWS[:12], held_out, ROWS[18:])
     fold = Fold(
         "2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished"
     )
-    epochs = iter(range(asked.epochs))
-    return train_fold(asked, corpus, fold, Log(folder / "log"), lambda outputs: float(next(epochs)))
+    epochs = iter(range(recipe.epochs))
+    return train_fold(
+        recipe, corpus, fold, Log(folder / "log"), lambda outputs: float(next(epochs))
+    )
 
 
 @contextmanager
 def lost_at(step: int) -> Iterator[None]:
     """The loss and the gradient of optimiser step `step`, from 1, are not finite."""
-    backward = BatchGradients.backward
+    compute = BatchGradients.compute
 
-    def spoiled(self: BatchGradients, chosen: Rows, number: int) -> torch.Tensor:
-        loss = backward(self, chosen, number)
+    def spoiled(self: BatchGradients, batch: Rows, number: int) -> torch.Tensor:
+        loss = compute(self, batch, number)
         if number + 1 != step:
             return loss
         for parameter in self.plain.parameters():
@@ -55,7 +57,7 @@ def lost_at(step: int) -> Iterator[None]:
         return torch.full_like(loss, torch.nan)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BatchGradients, "backward", spoiled)
+        patch.setattr(BatchGradients, "compute", spoiled)
         yield
 
 
@@ -72,15 +74,15 @@ def test_a_loss_is_looked_at_when_the_next_step_has_begun() -> None:
 
 
 def test_what_to_change_are_the_keys_that_are_on() -> None:
-    asked = recipe(
+    recipe = make_recipe(
         learning_rate=1e-2, head_learning_rate=0.5, adversary="awp", epsilon=3.0, warmup=0.0
     )
     assert (
-        advice(asked)
+        advice(recipe)
         == "lower learning_rate (0.01), head_learning_rate (0.5) or epsilon (3), or raise warmup (0)"
     )
     assert (
-        advice(recipe(learning_rate=1e-2, warmup=0.0))
+        advice(make_recipe(learning_rate=1e-2, warmup=0.0))
         == "lower learning_rate (0.01), or raise warmup (0)"
     )
 
@@ -98,7 +100,7 @@ def test_training_ends_at_the_first_loss_that_is_not_finite(
             Diverged, match=f"c1 fold 2 has diverged: the loss of step {step} of 6 is nan"
         ),
     ):
-        run(bench, recipe(**KEYS, name="c1", ema=ema, checkpoint_steps=1), tmp_path)
+        run(bench, make_recipe(**KEYS, name="c1", ema=ema, checkpoint_steps=1), tmp_path)
     assert not (tmp_path / "fold-2").exists()
     assert "NaN" not in (tmp_path / "log").read_text() if (tmp_path / "log").exists() else step <= 3
     states = list((tmp_path / "unfinished").rglob("*.safetensors"))
@@ -111,41 +113,39 @@ def test_a_rate_beyond_all_measure_ends_so_too(bench: Bench, tmp_path: Path) -> 
         Diverged,
         match=r"the loss of step \d of 6 is (nan|inf) at a learning rate of .*: lower learn",
     ):
-        run(bench, recipe(**KEYS | {"learning_rate": 1e30}), tmp_path)
+        run(bench, make_recipe(**KEYS | {"learning_rate": 1e30}), tmp_path)
 
 
 def test_the_best_epoch_before_is_kept(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with lost_at(5):
-        found = run(bench, recipe(**KEYS, weights="best"), tmp_path / "lost")
-    assert (
-        "the loss of step 5 of 6 is nan" in (said := capsys.readouterr().err)
-        and "best epoch before is kept" in said
-    )
+        found = run(bench, make_recipe(**KEYS, weights="best"), tmp_path / "lost")
+    assert "the loss of step 5 of 6 is nan" in (output := capsys.readouterr().err)
+    assert "best epoch before is kept" in output
     # A rate that falls to 0 over two epochs: the first of them is trained again by ending behind
     # it.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finetune.Spread, "fault", "constant")
-        expected = run(bench, recipe(**KEYS), tmp_path / "ended")
+        expected = run(bench, make_recipe(**KEYS), tmp_path / "ended")
     for one, other in zip(found, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)
     with lost_at(2), pytest.raises(Diverged):
-        run(bench, recipe(**KEYS, weights="best"), tmp_path / "none")
+        run(bench, make_recipe(**KEYS, weights="best"), tmp_path / "none")
 
 
 def test_outputs_and_weights_that_are_not_finite_are_refused(bench: Bench) -> None:
-    asked = recipe()
-    model = bench.model(asked)
-    check_weights("x", model, asked)
+    recipe = make_recipe()
+    model = bench.model(recipe)
+    check_weights("x", model, recipe)
     with torch.no_grad():
         model.output.output.bias[1] = torch.inf
     with pytest.raises(Diverged, match=r"24 of 24 outputs are not finite: .*lower learning_rate"):
-        predict(make_accelerator(), model, bench.pairs(asked), ROWS, Budget(ALL_AT_ONCE))
+        predict(make_accelerator(), model, bench.pairs(recipe), ROWS, Budget(ALL_AT_ONCE))
     with pytest.raises(
         Diverged, match=r"x has diverged: its weights output\.output\.bias are not finite: lower"
     ):
-        check_weights("x", model, asked)
+        check_weights("x", model, recipe)
 
 
 @pytest.mark.parametrize(
@@ -160,16 +160,16 @@ def test_outputs_that_do_not_depend_on_the_text_end_training(
 ) -> None:
     monkeypatch.setattr(collapse, "FEWEST", 2)
     monkeypatch.setattr(collapse, "LEAST", 1.0)  # no probability deviates so much
-    run(bench, recipe(**KEYS, name="c1"), tmp_path, held_out)
-    said = capsys.readouterr().err
+    run(bench, make_recipe(**KEYS, name="c1"), tmp_path, held_out)
+    output = capsys.readouterr().err
     assert (
         "warning: c1 fold 2 ends after epoch 1 of 2: outputs do not depend on the text: over"
-        in said
+        in output
     )
-    assert "lower learning_rate (0.001)" in said
+    assert "lower learning_rate (0.001)" in output
     assert (tmp_path / "log").read_text().count("held_out_score") == 1
     monkeypatch.setattr(collapse, "LEAST", 1e-9)
-    run(bench, recipe(**KEYS, name="c1"), tmp_path / "sound", held_out)
+    run(bench, make_recipe(**KEYS, name="c1"), tmp_path / "sound", held_out)
     assert "depend" not in capsys.readouterr().err
     assert (tmp_path / "sound" / "log").read_text().count("held_out_score") == 2
 
@@ -185,7 +185,7 @@ def test_no_random_setting_ends_in_constant_outputs_without_the_sentence(
     ends: list[str] = []
     for number in range(20):
         rng = np.random.default_rng(number)
-        asked = recipe(
+        recipe = make_recipe(
             learning_rate=float(10 ** rng.uniform(-5, 1)),
             batch_size=int(rng.integers(2, 13)),
             max_length=int(rng.integers(16, 49)),
@@ -195,12 +195,12 @@ def test_no_random_setting_ends_in_constant_outputs_without_the_sentence(
             features=(),
         )
         try:
-            held_out, _ = run(bench, asked, tmp_path / str(number))
+            held_out, _ = run(bench, recipe, tmp_path / str(number))
         except Diverged:
             ends.append("diverged")
             continue
         constant = len(held_out.drop(columns="example_id").round(3).drop_duplicates()) == 1
-        said = "do not depend on the" in capsys.readouterr().err
-        assert said or not constant, asked
+        is_refused = "do not depend on the" in capsys.readouterr().err
+        assert is_refused or not constant, recipe
         ends.append("constant" if constant else "sound")
     assert {"constant", "sound"} <= set(ends)

@@ -1,4 +1,4 @@
-"""The gradient of one optimiser batch against naive references in float64, whole and in pieces."""
+"""The gradient of one optimiser batch against naive references in float64, whole and in micro-batches."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,19 +14,26 @@ from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import collate
 from competition.training.gradients import Sample
-from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, assert_same, gradient, recipe
+from tests.training.conftest import (
+    ALL_AT_ONCE,
+    IN_MICRO_BATCHES,
+    Bench,
+    assert_same,
+    gradient,
+    make_recipe,
+)
 
-BUDGETS = (ALL_AT_ONCE, IN_PIECES)
+BUDGETS = (ALL_AT_ONCE, IN_MICRO_BATCHES)
 CHOSEN = np.random.default_rng(1).permutation(24)[:20]
 
 
-def found(
-    bench: Bench, asked: EncoderRecipe, rows: np.ndarray = CHOSEN
+def loss_and_gradient(
+    bench: Bench, recipe: EncoderRecipe, rows: np.ndarray = CHOSEN
 ) -> tuple[float, dict[str, Tensor]]:
     """The loss and the gradient by the code under test; the weights must come out as they went in."""
-    model = bench.model(asked)
+    model = bench.model(recipe)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    loss = bench.step(asked, model).backward(rows, step=0)
+    loss = bench.step(recipe, model).compute(rows, step=0)
     for name, p in model.named_parameters():
         assert torch.equal(p, before[name]), name
     return loss.item(), gradient(model)
@@ -95,9 +102,11 @@ def naive_table(
 def test_fgm_on_the_table_is_that_of_a_cloned_table(
     bench: Bench, kind: str, alpha: float, budget: int
 ) -> None:
-    asked = recipe(kind=kind, adversary="fgm-table", epsilon=0.7, r_drop=alpha, token_budget=budget)
-    loss, mine = found(bench, asked)
-    expected_loss, expected = naive_table(bench.model(asked), bench.sample(asked), alpha, 0.7)
+    recipe = make_recipe(
+        kind=kind, adversary="fgm-table", epsilon=0.7, r_drop=alpha, token_budget=budget
+    )
+    loss, mine = loss_and_gradient(bench, recipe)
+    expected_loss, expected = naive_table(bench.model(recipe), bench.sample(recipe), alpha, 0.7)
     assert loss == pytest.approx(expected_loss, abs=1e-9)
     assert_same(mine, expected)
 
@@ -107,11 +116,11 @@ def test_fgm_on_the_table_is_that_of_a_cloned_table(
 def test_fgm_by_row_is_that_of_each_example_alone(
     bench: Bench, architecture: str, budget: int
 ) -> None:
-    asked = recipe(
+    recipe = make_recipe(
         adversary="fgm-row", epsilon=0.7, r_drop=0.5, token_budget=budget, architecture=architecture
     )
-    loss, mine = found(bench, asked)
-    model, sample = bench.model(asked), bench.sample(asked)
+    loss, mine = loss_and_gradient(bench, recipe)
+    model, sample = bench.model(recipe), bench.sample(recipe)
     total = torch.zeros((), dtype=torch.float64)
     weights = sample.weight[CHOSEN] / sample.weight[CHOSEN].sum()
     for row, weight in zip(CHOSEN, weights, strict=True):
@@ -131,10 +140,10 @@ def test_fgm_by_row_is_that_of_each_example_alone(
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_awp_is_that_of_moved_weights(bench: Bench, budget: int) -> None:
-    asked = recipe(adversary="awp", epsilon=0.01, token_budget=budget)
-    loss, mine = found(bench, asked)
-    model = bench.model(asked)
-    inputs, target, weight = batch(bench.sample(asked), CHOSEN)
+    recipe = make_recipe(adversary="awp", epsilon=0.01, token_budget=budget)
+    loss, mine = loss_and_gradient(bench, recipe)
+    model = bench.model(recipe)
+    inputs, target, weight = batch(bench.sample(recipe), CHOSEN)
     clean = (weight * plain_losses(model, model(inputs), target)).sum()
     clean.backward()
     of_clean = gradient(model)
@@ -154,12 +163,12 @@ def test_awp_is_that_of_moved_weights(bench: Bench, budget: int) -> None:
 
 def test_the_attack_ignores_gradients_that_lie_about(bench: Bench) -> None:
     """The released code attacked along whatever had been accumulated before."""
-    asked = recipe(adversary="fgm-table", r_drop=0.5, token_budget=IN_PIECES)
-    _, expected = found(bench, asked)
-    model = bench.model(asked)
+    recipe = make_recipe(adversary="fgm-table", r_drop=0.5, token_budget=IN_MICRO_BATCHES)
+    _, expected = loss_and_gradient(bench, recipe)
+    model = bench.model(recipe)
     for p in model.parameters():
         p.grad = torch.full_like(p, 10.0)
-    bench.step(asked, model).backward(CHOSEN, step=0)
+    bench.step(recipe, model).compute(CHOSEN, step=0)
     assert_same(
         {name: g - 10 for name, g in gradient(model).items()} | {}, with_unused(expected, model)
     )
@@ -191,40 +200,41 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_in_pieces_has_the_gradient_of_the_whole(method: str, bench: Bench) -> None:
-    whole, pieces = (
-        found(bench, recipe(**METHODS[method], token_budget=budget)) for budget in BUDGETS
+    whole, micro_batches = (
+        loss_and_gradient(bench, make_recipe(**METHODS[method], token_budget=budget))
+        for budget in BUDGETS
     )
-    assert pieces[0] == pytest.approx(whole[0], abs=1e-9)
-    assert_same(pieces[1], whole[1])
+    assert micro_batches[0] == pytest.approx(whole[0], abs=1e-9)
+    assert_same(micro_batches[1], whole[1])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_doubling_a_weight_is_listing_the_row_twice(method: str, bench: Bench) -> None:
-    asked = recipe(**METHODS[method])
+    recipe = make_recipe(**METHODS[method])
     ones = np.ones(24)
     double = ones.copy()
     double[3] = 2.0
     rows = np.arange(12)
-    models = [bench.model(asked) for _ in range(2)]
-    weighted = bench.step(asked, models[0], double).backward(rows, 0)
-    listed = bench.step(asked, models[1], ones).backward(np.append(rows, 3), 0)
+    models = [bench.model(recipe) for _ in range(2)]
+    weighted = bench.step(recipe, models[0], double).compute(rows, 0)
+    listed = bench.step(recipe, models[1], ones).compute(np.append(rows, 3), 0)
     assert weighted.item() == pytest.approx(listed.item(), abs=1e-9)
     assert_same(gradient(models[0]), gradient(models[1]))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_rows_without_weight_have_no_gradient(method: str, bench: Bench) -> None:
-    asked = recipe(**METHODS[method])
-    model = bench.model(asked)
-    assert bench.step(asked, model, np.zeros(24)).backward(CHOSEN, 0).item() == 0.0
+    recipe = make_recipe(**METHODS[method])
+    model = bench.model(recipe)
+    assert bench.step(recipe, model, np.zeros(24)).compute(CHOSEN, 0).item() == 0.0
     assert all(not bool(g.any()) for g in gradient(model).values())
 
 
 @pytest.mark.parametrize("method", ["plain", "ghm", "fgm-table r-drop"])
 def test_a_batch_listed_twice_has_the_same_loss(method: str, bench: Bench) -> None:
     """A divergence that is summed over the batch would grow with it."""
-    asked = recipe(**METHODS[method])
-    once, twice = (found(bench, asked, np.tile(CHOSEN, times)) for times in (1, 2))
+    recipe = make_recipe(**METHODS[method])
+    once, twice = (loss_and_gradient(bench, recipe, np.tile(CHOSEN, times)) for times in (1, 2))
     assert twice[0] == pytest.approx(once[0], abs=1e-9)
     assert_same(twice[1], once[1])
 
@@ -232,14 +242,15 @@ def test_a_batch_listed_twice_has_the_same_loss(method: str, bench: Bench) -> No
 def test_one_output_has_a_divergence(bench: Bench) -> None:
     """A softmax over one logit is always 1, so the released regressors trained without R-Drop."""
     without, with_kl = (
-        found(bench, recipe(kind="gain", adversary="fgm-table", r_drop=a))[0] for a in (1e-12, 0.5)
+        loss_and_gradient(bench, make_recipe(kind="gain", adversary="fgm-table", r_drop=a))[0]
+        for a in (1e-12, 0.5)
     )
     assert with_kl - without > 1e-6
 
 
 def test_ghm_is_each_row_over_its_bins_weight(bench: Bench) -> None:
-    asked = recipe(loss="ghm")
-    model, sample = bench.model(asked), bench.sample(asked)
+    recipe = make_recipe(loss="ghm")
+    model, sample = bench.model(recipe), bench.sample(recipe)
     inputs, target, weight = batch(sample, CHOSEN)
     losses = plain_losses(model, model(inputs), target)
     bins = [
@@ -253,7 +264,7 @@ def test_ghm_is_each_row_over_its_bins_weight(bench: Bench) -> None:
         loss * w / (len(of_bin) * of_bin[b])
         for loss, w, b in zip(losses.tolist(), weight.tolist(), bins, strict=True)
     )
-    assert found(bench, asked)[0] == pytest.approx(expected, abs=1e-9)
+    assert loss_and_gradient(bench, recipe)[0] == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.fixture
@@ -276,7 +287,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
         self.encoder.embeddings.register_forward_hook(count, with_kwargs=True)
 
     monkeypatch.setattr(RelevanceModel, "__init__", watched)
-    yield counts
+    return counts
 
 
 @pytest.mark.parametrize(
@@ -293,7 +304,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 def test_what_an_unsplit_batch_costs(
     keys: dict[str, Any], forward: int, backward: int, bench: Bench, passes: dict[str, int]
 ) -> None:
-    found(bench, recipe(**keys))
+    loss_and_gradient(bench, make_recipe(**keys))
     assert passes == {"forward": forward, "backward": backward}
 
 
@@ -313,12 +324,12 @@ TOGETHER = [
 def test_ways_to_compute_have_one_gradient(method: str, way: str, bench: Bench) -> None:
     results = []
     for keys in (PADDED, WAYS[way]):
-        asked = recipe(**METHODS[method], **keys)
-        model = bench.model(asked).train()
+        recipe = make_recipe(**METHODS[method], **keys)
+        model = bench.model(recipe).train()
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        results.append((bench.step(asked, model).backward(CHOSEN, 0).item(), gradient(model)))
+        results.append((bench.step(recipe, model).compute(CHOSEN, 0).item(), gradient(model)))
     assert results[1][0] == pytest.approx(results[0][0], abs=1e-9)
     assert_same(results[1][1], results[0][1])
 
@@ -334,7 +345,7 @@ def test_ways_to_compute_have_one_gradient(method: str, way: str, bench: Bench) 
 )
 def test_ways_that_do_not_go_together_are_refused(keys: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        recipe(**keys)
+        make_recipe(**keys)
 
 
 # --- randomness
@@ -343,12 +354,12 @@ def test_ways_that_do_not_go_together_are_refused(keys: dict[str, Any], sentence
 
 def test_two_dropout_passes_differ_and_repeat(bench: Bench) -> None:
     """R-Drop as in its source: without an adversary the passes differ in their dropout alone."""
-    asked = recipe(r_drop=0.5, dropout=0.3)
+    recipe = make_recipe(r_drop=0.5, dropout=0.3)
 
     def loss(alpha: float) -> float:
-        model = bench.model(asked).train()
+        model = bench.model(recipe).train()
         return (
-            bench.step(asked.model_copy(update={"r_drop": alpha}), model).backward(CHOSEN, 0).item()
+            bench.step(recipe.model_copy(update={"r_drop": alpha}), model).compute(CHOSEN, 0).item()
         )
 
     assert loss(0.5) == loss(0.5)
@@ -358,27 +369,28 @@ def test_two_dropout_passes_differ_and_repeat(bench: Bench) -> None:
 
 def test_a_pass_that_is_repeated_draws_the_same_dropout(bench: Bench) -> None:
     """The second phase of a split batch repeats the clean pass of the first, whose gradient the attack follows."""
-    asked = recipe(adversary="fgm-table", dropout=0.3, token_budget=IN_PIECES)
+    recipe = make_recipe(adversary="fgm-table", dropout=0.3, token_budget=IN_MICRO_BATCHES)
     losses = {
-        bench.step(asked, bench.model(asked).train()).backward(CHOSEN, step).item()
+        bench.step(recipe, bench.model(recipe).train()).compute(CHOSEN, step).item()
         for step in (0, 0, 1)
     }
     assert len(losses) == 2
 
 
 def test_mixup_mixes_targets_as_it_mixes_features(bench: Bench) -> None:
-    asked = recipe(mixup=0.4)
-    model, sample = bench.model(asked), bench.sample(asked)
-    step = bench.step(asked, model)
-    loss = step.backward(CHOSEN, 0).item()
+    recipe = make_recipe(mixup=0.4)
+    model, sample = bench.model(recipe), bench.sample(recipe)
+    step = bench.step(recipe, model)
+    loss = step.compute(CHOSEN, 0).item()
     group = CHOSEN[
         np.lexsort((CHOSEN, sample.pairs.lengths()[CHOSEN]))
-    ]  # the order within the one piece
-    piece = step._piece(group, 1 / sample.weight[group].sum(), 0, 0)
-    assert piece.mix is not None
+    ]  # the order within the one micro-batch
+    micro_batch = step._micro_batch(group, 1 / sample.weight[group].sum(), 0, 0)
+    assert micro_batch.mix is not None
     inputs, target, weight = batch(sample, group)
-    share, partner = piece.mix.share, piece.mix.partner
-    assert sorted(partner.tolist()) == list(range(len(group))) and 0 < share < 1
+    share, partner = micro_batch.mix.share, micro_batch.mix.partner
+    assert sorted(partner.tolist()) == list(range(len(group)))
+    assert 0 < share < 1
     seen: list[Tensor] = []
     hook = model.output.register_forward_pre_hook(
         lambda module, arguments: seen.append(arguments[0])
@@ -397,6 +409,6 @@ def test_mixup_mixes_targets_as_it_mixes_features(bench: Bench) -> None:
 
 
 def test_evaluation_knows_no_mixup(bench: Bench) -> None:
-    inputs, _, _ = batch(bench.sample(recipe()), CHOSEN)
-    plain, mixed = (bench.model(recipe(mixup=m))(inputs) for m in (0.0, 0.4))
+    inputs, _, _ = batch(bench.sample(make_recipe()), CHOSEN)
+    plain, mixed = (bench.model(make_recipe(mixup=m))(inputs) for m in (0.0, 0.4))
     assert torch.equal(plain, mixed)

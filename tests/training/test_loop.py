@@ -21,7 +21,7 @@ from competition.training.oom import Budget
 from competition.training.optimizer import learning_rates, make_optimizer, schedule
 from competition.training.predict import predict
 from competition.training.regularization import ema_decay
-from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Bench, recipe
+from tests.training.conftest import ALL_AT_ONCE, IN_MICRO_BATCHES, Bench, make_recipe
 
 
 def without_dropout(model: RelevanceModel) -> RelevanceModel:
@@ -33,21 +33,23 @@ def without_dropout(model: RelevanceModel) -> RelevanceModel:
 
 
 def trained(
-    bench: Bench, asked: EncoderRecipe, folder: Path, model: RelevanceModel | None = None
+    bench: Bench, recipe: EncoderRecipe, folder: Path, model: RelevanceModel | None = None
 ) -> tuple[RelevanceModel, list[dict[str, torch.Tensor]]]:
     """A model after `fit`, and the weights that each epoch was evaluated with."""
-    model = model or without_dropout(bench.model(asked))
+    model = model or without_dropout(bench.model(recipe))
     evaluated: list[dict[str, torch.Tensor]] = []
 
-    def after_epoch(epoch: int, found: RelevanceModel) -> None:
-        evaluated.append({name: p.detach().clone() for name, p in found.named_parameters()})
+    def after_epoch(epoch: int, evaluated_model: RelevanceModel) -> None:
+        evaluated.append(
+            {name: p.detach().clone() for name, p in evaluated_model.named_parameters()}
+        )
 
     with progress("fit", 1) as work:
         fine_tune(
             make_accelerator(),
             model,
-            asked,
-            bench.sample(asked),
+            recipe,
+            bench.sample(recipe),
             3,
             work,
             Log(folder / "log"),
@@ -88,9 +90,9 @@ def test_pieces_train_what_the_whole_trains(
         "learning_rate": 1e-3,
     }
     results = []
-    for budget in (ALL_AT_ONCE, IN_PIECES):
+    for budget in (ALL_AT_ONCE, IN_MICRO_BATCHES):
         steps.clear()
-        results.append(trained(bench, recipe(**keys, token_budget=budget), tmp_path)[1][-1])
+        results.append(trained(bench, make_recipe(**keys, token_budget=budget), tmp_path)[1][-1])
         assert len(steps) == 6
     for name, tensor in results[0].items():
         torch.testing.assert_close(results[1][name], tensor, rtol=0, atol=1e-7)
@@ -100,14 +102,14 @@ class Pull:
     """Something else to train: every row pulls the one weight down by 1."""
 
     def __init__(self, model: torch.nn.Linear) -> None:
-        self.model, self.token_budget = model, 1
+        self.model, self.budget = model, Budget(1)
         self.seen: list[tuple[int, list[int]]] = []
 
-    def backward(self, chosen: Rows, step: int) -> torch.Tensor:
+    def compute(self, batch: Rows, step: int) -> torch.Tensor:
         """The gradient of the sum over rows."""
         assert self.model.weight.grad is None  # the last step's is gone
-        self.seen.append((step, chosen.tolist()))
-        loss = self.model.weight.sum() * len(chosen)
+        self.seen.append((step, batch.tolist()))
+        loss = self.model.weight.sum() * len(batch)
         loss.backward()
         return loss.detach()
 
@@ -115,7 +117,7 @@ class Pull:
 def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
     model, made, evaluated = torch.nn.Linear(1, 1, bias=False), [], []
     torch.nn.init.constant_(model.weight, 1.0)
-    asked = TrainingKeys(
+    recipe = TrainingKeys(
         epochs=2, batch_size=3, learning_rate=0.1, warmup=0.0, weight_decay=0.0, clip_norm=1.0
     )
 
@@ -124,15 +126,15 @@ def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
         assert wrapped.weight is model.weight
         return made[-1]
 
-    def after_epoch(epoch: int, found: torch.nn.Linear) -> None:
-        assert found is model
-        evaluated.append((epoch, found.weight.item()))
+    def after_epoch(epoch: int, evaluated_model: torch.nn.Linear) -> None:
+        assert evaluated_model is model
+        evaluated.append((epoch, evaluated_model.weight.item()))
 
     with progress("fit", 14) as work:
         fit(
             make_accelerator(),
             model,
-            asked,
+            recipe,
             7,
             gradients,
             3,
@@ -142,9 +144,11 @@ def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
         )
     (pull,) = made
     steps, batches = zip(*pull.seen, strict=True)
-    assert steps == (0, 1, 2, 3, 4, 5) and [len(rows) for rows in batches] == [3, 3, 1, 3, 3, 1]
-    epochs = [sum(batches[:3], []), sum(batches[3:], [])]
-    assert all(sorted(rows) == list(range(7)) for rows in epochs) and epochs[0] != epochs[1]
+    assert steps == (0, 1, 2, 3, 4, 5)
+    assert [len(rows) for rows in batches] == [3, 3, 1, 3, 3, 1]
+    epochs = [[row for rows in epoch for row in rows] for epoch in (batches[:3], batches[3:])]
+    assert all(sorted(rows) == list(range(7)) for rows in epochs)
+    assert epochs[0] != epochs[1]
     assert work.done == 14
     # AdamW moves by the learning rate where all gradients are equal, as clipped ones are: 0.1 times
     # 6/6, 5/6, 4/6 …
@@ -156,18 +160,18 @@ def test_the_loop_trains_whatever_counts_gradients(tmp_path: Path) -> None:
 def test_gradients_are_clipped(
     bench: Bench, tmp_path: Path, steps: list[dict[str, torch.Tensor]]
 ) -> None:
-    trained(bench, recipe(epochs=1, batch_size=10, clip_norm=0.01), tmp_path)
+    trained(bench, make_recipe(epochs=1, batch_size=10, clip_norm=0.01), tmp_path)
     assert all(step["norm"] <= 0.01 * (1 + 1e-4) for step in steps)
     steps.clear()
-    trained(bench, recipe(epochs=1, batch_size=10, clip_norm=1e6), tmp_path)
+    trained(bench, make_recipe(epochs=1, batch_size=10, clip_norm=1e6), tmp_path)
     assert any(step["norm"] > 0.01 for step in steps)
 
 
 def test_each_epoch_is_evaluated_with_averaged_weights(bench: Bench, tmp_path: Path) -> None:
     """One epoch of one step: a = d w0 + (1 - d) w1 with d = 2 / 11, and w1 is what training goes on from."""
-    asked = recipe(ema=0.999, epochs=1, batch_size=24, learning_rate=1e-2)
-    start = {name: p.detach().clone() for name, p in bench.model(asked).named_parameters()}
-    model, (evaluated,) = trained(bench, asked, tmp_path)
+    recipe = make_recipe(ema=0.999, epochs=1, batch_size=24, learning_rate=1e-2)
+    start = {name: p.detach().clone() for name, p in bench.model(recipe).named_parameters()}
+    model, (evaluated,) = trained(bench, recipe, tmp_path)
     decay = ema_decay(1, 0.999)
     assert decay == 2 / 11
     for name, w1 in model.named_parameters():
@@ -178,21 +182,21 @@ def test_each_epoch_is_evaluated_with_averaged_weights(bench: Bench, tmp_path: P
 
 
 def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_path: Path) -> None:
-    asked = recipe(epochs=2, batch_size=24)
-    model = without_dropout(bench.model(asked))
+    recipe = make_recipe(epochs=2, batch_size=24)
+    model = without_dropout(bench.model(recipe))
     modes: list[bool] = []
     model.register_forward_pre_hook(lambda module, arguments: modes.append(module.training))
-    pairs, accelerator = bench.pairs(asked), make_accelerator()
+    pairs, accelerator = bench.pairs(recipe), make_accelerator()
 
-    def after_epoch(epoch: int, found: RelevanceModel) -> None:
-        predict(accelerator, found, pairs, np.arange(24), Budget(ALL_AT_ONCE))
+    def after_epoch(epoch: int, evaluated_model: RelevanceModel) -> None:
+        predict(accelerator, evaluated_model, pairs, np.arange(24), Budget(ALL_AT_ONCE))
 
     with progress("fit", 1) as work:
         fine_tune(
             accelerator,
             model,
-            asked,
-            bench.sample(asked),
+            recipe,
+            bench.sample(recipe),
             3,
             work,
             Log(tmp_path / "log"),
@@ -202,13 +206,14 @@ def test_training_goes_on_in_training_mode_after_evaluation(bench: Bench, tmp_pa
 
 
 def test_frozen_grams_stay(bench: Bench, tmp_path: Path) -> None:
-    asked = recipe(epochs=1, learning_rate=1e-2)
-    model = without_dropout(bench.model(asked))
-    assert model.features is not None and model.features.grams is not None
+    recipe = make_recipe(epochs=1, learning_rate=1e-2)
+    model = without_dropout(bench.model(recipe))
+    assert model.features is not None
+    assert model.features.grams is not None
     table = model.features.grams.weight
     table.requires_grad_(False)
     before = table.clone()
-    trained(bench, asked, tmp_path, model)
+    trained(bench, recipe, tmp_path, model)
     assert torch.equal(table, before)
 
 
@@ -229,11 +234,12 @@ def test_a_rise_takes_its_least_steps_but_no_more_than_half_of_all() -> None:
 
 
 def test_biases_and_norms_do_not_decay(bench: Bench) -> None:
-    model = bench.model(recipe())
+    model = bench.model(make_recipe())
     decayed, plain = make_optimizer(
-        model, recipe(learning_rate=1e-3, weight_decay=0.01)
+        model, make_recipe(learning_rate=1e-3, weight_decay=0.01)
     ).param_groups
-    assert decayed["weight_decay"] == 0.01 and plain["weight_decay"] == 0.0
+    assert decayed["weight_decay"] == 0.01
+    assert plain["weight_decay"] == 0.0
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     undecayed = {names[id(parameter)] for parameter in plain["params"]}
     assert undecayed == {
@@ -243,9 +249,9 @@ def test_biases_and_norms_do_not_decay(bench: Bench) -> None:
 
 
 def test_head_and_layers_have_rates_of_their_own(bench: Bench) -> None:
-    model = bench.model(recipe())
+    model = bench.model(make_recipe())
     rates = learning_rates(
-        model, recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5)
+        model, make_recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5)
     )
     assert rates.keys() == dict(model.named_parameters()).keys()
     for name, rate in rates.items():
@@ -256,7 +262,7 @@ def test_head_and_layers_have_rates_of_their_own(bench: Bench) -> None:
         assert rate == (1e-4 * 0.5**below if in_encoder else 1e-3), name
     groups = make_optimizer(
         model,
-        recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, weight_decay=0.1),
+        make_recipe(learning_rate=1e-4, head_learning_rate=1e-3, layer_decay=0.5, weight_decay=0.1),
     ).param_groups
     assert [(group["initial_lr"], group["weight_decay"]) for group in groups] == [
         (rate, decay) for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3) for decay in (0.1, 0.0)
@@ -281,7 +287,7 @@ def test_norms_behind_the_last_layer_learn_by_its_rate() -> None:
 
 def test_the_schedule_is_that_of_every_rate(bench: Bench, tmp_path: Path) -> None:
     """24 rows in batches of 12 for two epochs are 4 steps, of which half rise."""
-    asked = recipe(
+    recipe = make_recipe(
         epochs=2,
         batch_size=12,
         learning_rate=1e-4,
@@ -295,7 +301,7 @@ def test_the_schedule_is_that_of_every_rate(bench: Bench, tmp_path: Path) -> Non
         seen.append({group["initial_lr"]: group["lr"] for group in optimizer.param_groups})
 
     handle = register_optimizer_step_pre_hook(watch)
-    trained(bench, asked, tmp_path)
+    trained(bench, recipe, tmp_path)
     handle.remove()
     expected = [
         {rate: rate * f for rate in (1e-4 / 4, 1e-4 / 2, 1e-4, 1e-3)} for f in (1 / 2, 1, 1, 1 / 2)
@@ -304,8 +310,8 @@ def test_the_schedule_is_that_of_every_rate(bench: Bench, tmp_path: Path) -> Non
 
 
 def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:
-    asked = recipe(multi_sample_dropout=3, dropout=0.5)
-    model, pairs, accelerator = bench.model(asked).train(), bench.pairs(asked), make_accelerator()
+    recipe = make_recipe(multi_sample_dropout=3, dropout=0.5)
+    model, pairs, accelerator = bench.model(recipe).train(), bench.pairs(recipe), make_accelerator()
     rows = np.arange(len(pairs))
     one = predict(accelerator, model, pairs, rows, Budget(ALL_AT_ONCE))
     other = predict(accelerator, model, pairs, rows[::-1], Budget(90))
@@ -313,14 +319,15 @@ def test_predictions_go_by_id_and_leave_the_mode_alone(bench: Bench) -> None:
     assert one["example_id"].tolist() == sorted(pairs.example_id)
     pd.testing.assert_frame_equal(one, other, check_exact=False, rtol=1e-9)
     empty = predict(accelerator, model, pairs, rows[:0], Budget(100))
-    assert list(empty.columns) == list(one.columns) and empty.empty
+    assert list(empty.columns) == list(one.columns)
+    assert empty.empty
 
 
 def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, groups = recipe(), []
-    pairs, accelerator = bench.pairs(asked), make_accelerator()
+    recipe, groups = make_recipe(), []
+    pairs, accelerator = bench.pairs(recipe), make_accelerator()
 
     def collated(pairs: Pairs, rows: np.ndarray, device: torch.device) -> Inputs:
         groups.append(collate(pairs, rows, device))
@@ -330,12 +337,13 @@ def test_a_cpu_predicts_as_much_at_a_time_as_its_cache_holds(
     monkeypatch.setattr("competition.training.predict.MAX_TOKENS_ON_CPU", 100)
     predict(
         accelerator,
-        bench.model(asked).to(accelerator.device),
+        bench.model(recipe).to(accelerator.device),
         pairs,
         np.arange(24),
         Budget(ALL_AT_ONCE),
     )
     if accelerator.device.type == "cpu":
-        assert len(groups) > 5 and max(group.ids.numel() for group in groups) <= 100
+        assert len(groups) > 5
+        assert max(group.ids.numel() for group in groups) <= 100
     else:
         assert len(groups) == 1

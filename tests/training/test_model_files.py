@@ -9,24 +9,24 @@ from transformers import AutoModel, AutoTokenizer
 
 from competition.training.batches import collate
 from competition.training.model_files import load_model, save_model
-from tests.training.conftest import Bench, recipe
+from tests.training.conftest import Bench, make_recipe
 
 
 @pytest.mark.parametrize(
     "architecture", ["cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder"]
 )
 def test_a_saved_model_says_what_it_said(architecture: str, bench: Bench, tmp_path: Path) -> None:
-    asked = recipe(architecture=architecture)
-    model = bench.model(asked).float()
+    recipe = make_recipe(architecture=architecture)
+    model = bench.model(recipe).float()
     save_model(tmp_path, 7, model, bench.sources)
-    again = load_model(tmp_path, 7, asked, bench.sources).eval()
-    inputs = collate(bench.pairs(asked), torch.arange(6).numpy(), torch.device("cpu"))
+    again = load_model(tmp_path, 7, recipe, bench.sources).eval()
+    inputs = collate(bench.pairs(recipe), torch.arange(6).numpy(), torch.device("cpu"))
     with torch.no_grad():
         assert torch.equal(model(inputs), again(inputs))
 
 
 def test_transformers_loads_the_encoder_by_itself(bench: Bench, tmp_path: Path) -> None:
-    model = bench.model(recipe()).float()
+    model = bench.model(make_recipe()).float()
     save_model(tmp_path, 7, model, bench.sources)
     alone = AutoModel.from_pretrained(
         tmp_path / "seed-7", local_files_only=True, add_pooling_layer=False
@@ -42,9 +42,9 @@ def test_transformers_loads_the_encoder_by_itself(bench: Bench, tmp_path: Path) 
 
 def test_a_model_in_one_file_is_still_read(bench: Bench, tmp_path: Path) -> None:
     """Models were kept like this before; they stay valid."""
-    model = bench.model(recipe()).float()
+    model = bench.model(make_recipe()).float()
     save_file(dict(model.state_dict()), tmp_path / "seed-7.safetensors")
-    again = load_model(tmp_path, 7, recipe(), bench.sources)
+    again = load_model(tmp_path, 7, make_recipe(), bench.sources)
     assert all(
         torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items()
     )

@@ -22,7 +22,7 @@ def test_the_copy_moves_by_the_rule() -> None:
     expected = [0.9 * 1.0 + 0.1 * 3.0, 0.9 * 1.2 + 0.1 * -2.0, 0.9 * 0.88 + 0.1 * 0.5]
     for weight, slow in zip((3.0, -2.0, 0.5), expected, strict=True):
         nn.init.constant_(module.weight, weight)
-        momentum.follow(module)
+        momentum.update(module)
         assert momentum.copy.weight.item() == pytest.approx(slow, abs=1e-12)
         assert module.weight.item() == weight
     assert expected == pytest.approx([1.2, 0.88, 0.842])
@@ -34,7 +34,7 @@ def test_without_momentum_the_copy_is_the_module() -> None:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(1.0)
-    momentum.follow(module)
+    momentum.update(module)
     for slow, fast in zip(momentum.copy.parameters(), module.parameters(), strict=True):
         torch.testing.assert_close(slow, fast)
 
@@ -49,7 +49,8 @@ def test_neither_optimiser_nor_gradient_moves_the_copy() -> None:
     ).backward()
     optimizer.step()
     assert module.weight.item() == 2.0 - 1.0  # the gradient of w * 1 is 1
-    assert momentum.copy.weight.item() == 2.0 and momentum.copy.weight.grad is None
+    assert momentum.copy.weight.item() == 2.0
+    assert momentum.copy.weight.grad is None
     assert not any(parameter.requires_grad for parameter in momentum.copy.parameters())
     assert all(parameter.requires_grad for parameter in module.parameters())
 
@@ -58,8 +59,9 @@ def test_the_copy_never_drops_out() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)).train()
     momentum = Momentum(module, 0.999)
     module.train()
-    momentum.follow(module)
-    assert module.training and not any(part.training for part in momentum.copy.modules())
+    momentum.update(module)
+    assert module.training
+    assert not any(part.training for part in momentum.copy.modules())
     given = torch.randn(4, 8)
     assert torch.equal(momentum.copy(given), copy.deepcopy(module).eval()(given))
 
@@ -85,14 +87,13 @@ def keys(*numbers: int) -> torch.Tensor:
 )
 def test_the_queue_holds_the_newest_keys_in_order(size: int, expected: list[list[int]]) -> None:
     queue = Queue(size, 2, torch.device("cpu"))
-    assert queue.keys.shape == (0, 2) and queue.same.shape == (0,)
+    assert queue.keys.shape == (0, 2)
+    assert queue.same.shape == (0,)
     for pushed, held in zip(([1], [2, 3], [4, 5, 6, 7, 8], [9]), expected, strict=True):
         queue.push(keys(*pushed), torch.tensor(pushed) * 10)
         assert torch.equal(queue.keys, keys(*held))
-        assert (
-            queue.same.tolist() == [10 * number for number in held]
-            and queue.same.dtype == torch.long
-        )
+        assert queue.same.tolist() == [10 * number for number in held]
+        assert queue.same.dtype == torch.long
 
 
 def test_keys_in_the_queue_have_no_gradient() -> None:

@@ -1,4 +1,4 @@
-"""Where memory runs out while nothing is learned, the pieces get smaller and the answers stay."""
+"""Where memory runs out while nothing is learned, the micro-batches get smaller and the answers stay."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from competition.training.held_out_titles import HeldOutTitles
 from competition.training.loop import make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
-from tests.training.conftest import ALL_AT_ONCE, Bench, Shelf, pretraining, recipe
+from tests.training.conftest import ALL_AT_ONCE, Bench, Shelf, make_recipe, pretraining
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def fails_at(model: nn.Module, *passes: int) -> Iterator[list[int]]:
     """The device has no memory in these passes, from 0; yields how many texts the others have."""
     number, texts = [0], []
 
-    def count(module: nn.Module, given: tuple, found: object) -> None:
+    def count(module: nn.Module, given: tuple, outputs: object) -> None:
         number[0] += 1
         if number[0] - 1 in passes:
             raise torch.OutOfMemoryError("CUDA out of memory.")
@@ -39,42 +39,49 @@ def test_predictions_go_on_in_smaller_pieces(
     architecture: str, texts: int, bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A pass that fails leaves what was answered before, and the next prediction begins with what is left."""
-    asked, accelerator, rows = recipe(architecture=architecture), make_accelerator(), np.arange(24)
-    pairs, model = bench.pairs(asked), bench.model(asked)
+    recipe, accelerator, rows = (
+        make_recipe(architecture=architecture),
+        make_accelerator(),
+        np.arange(24),
+    )
+    pairs, model = bench.pairs(recipe), bench.model(recipe)
     assert len(pairs.views) == texts
     expected = predict(accelerator, model, pairs, rows, Budget(ALL_AT_ONCE))
     budget = Budget(texts * 400)
     with fails_at(model, 0, 2) as answered:
-        found = predict(accelerator, model, pairs, rows, budget)
-    pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-9)
-    assert len(answered) > 3 and budget.tokens == texts * 400 // 4
+        outputs = predict(accelerator, model, pairs, rows, budget)
+    pd.testing.assert_frame_equal(outputs, expected, check_exact=False, rtol=0, atol=1e-9)
+    assert len(answered) > 3
+    assert budget.tokens == texts * 400 // 4
     assert capsys.readouterr().err.splitlines() == [
-        f"warning: Memory ran out: pieces of a batch hold {texts * to} tokens from here on instead of {texts * of}."
+        f"warning: Memory ran out: micro-batches hold {texts * to} tokens from here on instead of {texts * of}."
         for to, of in ((200, 400), (100, 200))
     ]
     with fails_at(model) as again:
         predict(accelerator, model, pairs, rows, budget)
-    assert 8 * max(again) <= budget.tokens and not capsys.readouterr().err
+    assert 8 * max(again) <= budget.tokens
+    assert not capsys.readouterr().err
 
 
 def test_the_held_out_loss_of_a_pre_training_too(shelf: Shelf) -> None:
-    asked, accelerator = pretraining(masked=0.4), make_accelerator()
-    model = shelf.model(asked, shelf.examples(asked))
+    recipe, accelerator = pretraining(masked=0.4), make_accelerator()
+    model = shelf.model(recipe, shelf.examples(recipe))
     titles = HeldOutTitles.make(
-        shelf.products.head(6), load_tokenizer(shelf.sources.encoder), asked
+        shelf.products.head(6), load_tokenizer(shelf.sources.encoder), recipe
     )
     expected = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
     with fails_at(model, 0, 2) as measured:
-        found = titles.losses(accelerator, model, Budget(400))
-    assert sum(measured) >= len(titles.texts) and len(measured) > 3
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+        outputs = titles.losses(accelerator, model, Budget(400))
+    assert sum(measured) >= len(titles.texts)
+    assert len(measured) > 3
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-9)
 
 
 def test_memory_for_no_row_at_all_is_refused(bench: Bench) -> None:
-    asked = recipe()
-    model = bench.model(asked)
+    recipe = make_recipe()
+    model = bench.model(recipe)
     with (
         fails_at(model, *range(100)),
         pytest.raises(CompError, match=r"a single text of up to \d+ tokens"),
     ):
-        predict(make_accelerator(), model, bench.pairs(asked), np.arange(24), Budget(400))
+        predict(make_accelerator(), model, bench.pairs(recipe), np.arange(24), Budget(400))

@@ -44,18 +44,18 @@ from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.training.conftest import ALL_AT_ONCE, IN_PIECES, Shelf, make_small, pretraining
+from tests.training.conftest import ALL_AT_ONCE, IN_MICRO_BATCHES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 
 SCRIPT = Path(__file__).with_name("two_processes_pretraining.py")
 
 
 def run(
-    shelf: Shelf, asked: PretrainingRecipe, folder: Path, products: pd.DataFrame | None = None
+    shelf: Shelf, recipe: PretrainingRecipe, folder: Path, products: pd.DataFrame | None = None
 ) -> Path:
     """Pre-train on the shelf's products, unless others are named; returns the encoder's folder."""
     read = shelf.products if products is None else products
-    pretrain(asked, read, shelf.sources, folder / "encoder", "inputs", Log(folder / "log.jsonl"))
+    pretrain(recipe, read, shelf.sources, folder / "encoder", "inputs", Log(folder / "log.jsonl"))
     return folder / "encoder"
 
 
@@ -121,7 +121,8 @@ def test_the_same_recipe_gives_the_same_bytes(done: Path, shelf: Shelf, tmp_path
     torch.manual_seed(99)  # whatever was drawn before
     again = run(shelf, pretraining(epochs=2, batch_size=32, ema=0.99), tmp_path)
     files = sorted(path.name for path in done.iterdir())
-    assert files == sorted(path.name for path in again.iterdir()) and "names.safetensors" in files
+    assert files == sorted(path.name for path in again.iterdir())
+    assert "names.safetensors" in files
     assert all((again / name).read_bytes() == (done / name).read_bytes() for name in files)
     other = run(shelf, pretraining(epochs=2, batch_size=32, ema=0.99, seed=5), tmp_path / "other")
     assert not same(weights(other), weights(done))
@@ -132,12 +133,12 @@ def test_each_epoch_reads_every_block_once_in_the_order_of_the_seed(
 ) -> None:
     read: list[np.ndarray] = []
 
-    def backward(self: PretrainingGradients, chosen: np.ndarray, step: int) -> Tensor:
+    def compute(self: PretrainingGradients, batch: np.ndarray, step: int) -> Tensor:
         assert step == len(read)
-        read.append(chosen)
+        read.append(batch)
         return torch.zeros(())
 
-    monkeypatch.setattr(PretrainingGradients, "backward", backward)
+    monkeypatch.setattr(PretrainingGradients, "compute", compute)
     run(shelf, pretraining(epochs=2, batch_size=50, seed=5), tmp_path)
     blocks = sum(map(len, read)) // 2
     expected = [rows for epoch in (0, 1) for rows in epoch_batches(blocks, 50, 5, epoch)]
@@ -148,7 +149,8 @@ def test_an_older_folder_is_replaced(shelf: Shelf, tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder" / "names.safetensors").write_text("of another time")
     folder = run(shelf, pretraining(batch_size=200, brand=0.0, color=0.0), tmp_path)
-    assert not (folder / "names.safetensors").exists() and load_encoder(folder) is not None
+    assert not (folder / "names.safetensors").exists()
+    assert load_encoder(folder) is not None
 
 
 def shelf_without(shelf: Shelf, folder: Path, *names: str) -> Shelf:
@@ -189,8 +191,8 @@ def test_the_card_can_be_recomputed_from_its_table(done: Path, shelf: Shelf) -> 
     held = shelf.products[held_out_mask(shelf.products)]
     assert table[PRODUCT_KEY].to_numpy().tolist() == held[PRODUCT_KEY].to_numpy().tolist()
     for epoch in epochs:
-        told = table[f"loss_{epoch.number}"].sum() / table["masked"].sum()
-        assert epoch.held_out.value == pytest.approx(told, abs=1e-12)
+        loss = table[f"loss_{epoch.number}"].sum() / table["masked"].sum()
+        assert epoch.held_out.value == pytest.approx(loss, abs=1e-12)
         assert mlm_loss(read_losses(done, "inputs", epoch.number)) == epoch.held_out
         assert epoch.held_out.queries == len(held)
     assert epochs[2].held_out.value < epochs[0].held_out.value  # it learns
@@ -203,8 +205,10 @@ def test_the_card_can_be_recomputed_from_its_table(done: Path, shelf: Shelf) -> 
 
 def test_the_log_has_the_held_out_loss_of_each_epoch(done: Path) -> None:
     lines = [json.loads(line) for line in (done.parent / "log.jsonl").read_text().splitlines()]
-    told = {line["epoch"]: line["held_out_mlm"] for line in lines if "held_out_mlm" in line}
-    assert told == {epoch.number: epoch.held_out.value for epoch in read_epochs(done)}
+    held_out_losses = {
+        line["epoch"]: line["held_out_mlm"] for line in lines if "held_out_mlm" in line
+    }
+    assert held_out_losses == {epoch.number: epoch.held_out.value for epoch in read_epochs(done)}
 
 
 # --- which weights are kept
@@ -215,15 +219,15 @@ def test_the_log_has_the_held_out_loss_of_each_epoch(done: Path) -> None:
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[dict[str, Tensor]]]:
     """Lets held-out losses be what one says; the weights that were measured are what it returns."""
 
-    def script(told: list[float]) -> list[dict[str, Tensor]]:
+    def script(held_out_losses: list[float]) -> list[dict[str, Tensor]]:
         measured: list[dict[str, Tensor]] = []
 
         def losses(
             self: HeldOutTitles, accelerator: object, model: PretrainingModel, budget: Budget
         ) -> np.ndarray:
-            assert len(measured) < len(told)
+            assert len(measured) < len(held_out_losses)
             measured.append({name: p.detach().clone() for name, p in model.state_dict().items()})
-            return np.tile([told[len(measured) - 1], 1.0], (len(self.products), 1))
+            return np.tile([held_out_losses[len(measured) - 1], 1.0], (len(self.products), 1))
 
         monkeypatch.setattr(HeldOutTitles, "losses", losses)
         return measured
@@ -232,7 +236,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[di
 
 
 @pytest.mark.parametrize(
-    ("told", "best", "ema"),
+    ("held_out_losses", "best", "ema"),
     [
         ([1.0, 5.0, 3.0, 4.0], 2, 0.0),
         ([1.0, 2.0, 6.0, 7.0], 1, 0.9),
@@ -240,12 +244,19 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float]], list[di
     ],
 )
 def test_the_epoch_with_the_lowest_held_out_loss_is_kept(
-    told: list[float], best: int, ema: float, shelf: Shelf, tmp_path: Path, scripted: Callable
+    held_out_losses: list[float],
+    best: int,
+    ema: float,
+    shelf: Shelf,
+    tmp_path: Path,
+    scripted: Callable,
 ) -> None:
-    measured = scripted(told)
+    measured = scripted(held_out_losses)
     folder = run(shelf, pretraining(epochs=3, batch_size=200, ema=ema), tmp_path)
     found = best_epoch(read_epochs(folder))
-    assert len(measured) == 4 and found is not None and found.number == best
+    assert len(measured) == 4
+    assert found is not None
+    assert found.number == best
     expected = {
         name.removeprefix("encoder."): p
         for name, p in measured[best].items()
@@ -253,7 +264,8 @@ def test_the_epoch_with_the_lowest_held_out_loss_is_kept(
     }
     expected |= {name: measured[best][f"names.{name}.table.weight"] for name in ("brand", "color")}
     assert same(weights(folder), expected)
-    assert not same(measured[1], measured[2]) and not same(measured[2], measured[3])
+    assert not same(measured[1], measured[2])
+    assert not same(measured[2], measured[3])
 
 
 def test_averaged_weights_are_measured_and_kept(shelf: Shelf, tmp_path: Path) -> None:
@@ -274,9 +286,8 @@ def test_weights_that_diverge_are_not_the_ones_that_are_kept(shelf: Shelf, tmp_p
     )
     epochs = read_epochs(folder)
     best = best_epoch(epochs)
-    assert best is not None and best.held_out.value == min(
-        epoch.held_out.value for epoch in epochs[1:]
-    )
+    assert best is not None
+    assert best.held_out.value == min(epoch.held_out.value for epoch in epochs[1:])
     assert epochs[0].held_out.value < best.held_out.value  # and yet the start is not kept
     assert not same(
         load_file(folder / "model.safetensors"),
@@ -295,12 +306,12 @@ def held_out(shelf: Shelf, recipe: PretrainingRecipe) -> HeldOutTitles:
 
 def test_titles_are_masked_once_and_for_all(shelf: Shelf) -> None:
     recipe = pretraining(masked=0.4)
-    found, again = held_out(shelf, recipe), held_out(shelf, recipe)
+    titles, again = held_out(shelf, recipe), held_out(shelf, recipe)
     tokenizer = load_tokenizer(shelf.sources.encoder)
     special = SpecialTokens.of(tokenizer)
-    assert len(found.texts) == 6 * MASKINGS
+    assert len(titles.texts) == 6 * MASKINGS
     for number, (seen, target) in enumerate(
-        zip(found.texts.ids, found.texts.targets["token"], strict=True)
+        zip(titles.texts.ids, titles.texts.targets["token"], strict=True)
     ):
         title = clean(shelf.products["title"].iloc[number // MASKINGS])
         whole = [
@@ -311,39 +322,40 @@ def test_titles_are_masked_once_and_for_all(shelf: Shelf) -> None:
         assert np.where(target == IGNORED, seen, target).tolist() == whole
         assert target[0] == target[-1] == IGNORED
         assert seen.tolist() == again.texts.ids[number].tolist()
-    distinct = {tuple(target) for target in found.texts.targets["token"][:MASKINGS]}
+    distinct = {tuple(target) for target in titles.texts.targets["token"][:MASKINGS]}
     assert len(distinct) > 1  # maskings of one title differ
 
 
 def test_the_held_out_loss_does_not_depend_on_the_batches(shelf: Shelf) -> None:
     recipe, accelerator = pretraining(masked=0.4), make_accelerator()
     model, titles = shelf.model(recipe, shelf.examples(recipe)), held_out(shelf, recipe)
-    found = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
-    assert found.shape == (6, 2)
-    for budget in (1, IN_PIECES, 200):
+    losses = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
+    assert losses.shape == (6, 2)
+    for budget in (1, IN_MICRO_BATCHES, 200):
         passes: list[int] = []
         handle = model.register_forward_pre_hook(
             lambda module, given, n=passes: n.append(len(given[1].ids))
         )
         other = titles.losses(accelerator, model, Budget(budget))
         handle.remove()
-        assert sum(passes) == 6 * MASKINGS and len(passes) > 3
+        assert sum(passes) == 6 * MASKINGS
+        assert len(passes) > 3
         assert budget > 1 or passes == [1] * (6 * MASKINGS)
-        np.testing.assert_allclose(other, found, rtol=0, atol=1e-5)
-        assert np.array_equal(other[:, 1], found[:, 1])
+        np.testing.assert_allclose(other, losses, rtol=0, atol=1e-5)
+        assert np.array_equal(other[:, 1], losses[:, 1])
     for product in range(6):
         alone = replace(
             titles, products=titles.products.iloc[[product]], texts=part(titles, product)
         )
         np.testing.assert_allclose(
             alone.losses(accelerator, model, Budget(ALL_AT_ONCE)),
-            found[[product]],
+            losses[[product]],
             rtol=0,
             atol=1e-5,
         )
-        told = sum(int((target != IGNORED).sum()) for target in alone.texts.targets["token"])
-        assert found[product, 1] == told
-        assert 0.3 * told < found[product, 0] < 20 * told
+        masked = sum(int((target != IGNORED).sum()) for target in alone.texts.targets["token"])
+        assert losses[product, 1] == masked
+        assert 0.3 * masked < losses[product, 0] < 20 * masked
 
 
 def part(titles: HeldOutTitles, product: int) -> TaskTexts:
@@ -362,10 +374,9 @@ def test_measuring_draws_nothing_and_leaves_the_mode_alone(shelf: Shelf) -> None
     recipe, accelerator = pretraining(), make_accelerator()
     model, titles = shelf.model(recipe, shelf.examples(recipe)).train(), held_out(shelf, recipe)
     torch.manual_seed(1)
-    found = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
-    assert model.training and np.array_equal(
-        titles.losses(accelerator, model, Budget(ALL_AT_ONCE)), found
-    )
+    losses = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
+    assert model.training
+    assert np.array_equal(titles.losses(accelerator, model, Budget(ALL_AT_ONCE)), losses)
     assert all(p.grad is None for p in model.parameters())
     titles.losses(accelerator, model.eval(), Budget(ALL_AT_ONCE))
     assert not model.training
@@ -385,17 +396,18 @@ def test_held_out_products_are_never_trained_on(
     monkeypatch.setattr(room, "Catalogue", Watched)
     held = held_out_mask(shelf.products)
     assert 3 < held.sum() < 20
-    told = shelf.products.assign(
+    products = shelf.products.assign(
         description=shelf.products["description"].mask(held, "something else altogether"),
         bullets=shelf.products["bullets"].mask(held, "words that no other product has"),
         copies=shelf.products["copies"].mask(held, 9),
     )
-    folder = run(shelf, pretraining(epochs=2, batch_size=32, ema=0.99), tmp_path, told)
+    folder = run(shelf, pretraining(epochs=2, batch_size=32, ema=0.99), tmp_path, products)
     assert same(weights(folder), weights(done))
     assert read_epochs(folder) == read_epochs(done)
     ids = set(pd.read_parquet(folder / "held_out.parquet")["product_id"])
     assert ids == set(shelf.products.loc[held, "product_id"])
-    assert ids.isdisjoint(read[0]["product_id"]) and len(ids) + len(read[0]) == len(shelf.products)
+    assert ids.isdisjoint(read[0]["product_id"])
+    assert len(ids) + len(read[0]) == len(shelf.products)
     titles = set(shelf.products.loc[held, "title"].map(clean))
     assert titles.isdisjoint(read[0]["title"].map(clean))
 
@@ -408,20 +420,24 @@ def complaint(kind: type[CompError], shelf: Shelf, recipe: PretrainingRecipe, fo
     """The sentence with which a pre-training is refused before it leaves anything."""
     with pytest.raises(CompError) as caught:
         run(shelf, recipe, folder)
-    assert type(caught.value) is kind and not (folder / "encoder").exists()
+    assert type(caught.value) is kind
+    assert not (folder / "encoder").exists()
     sentence = str(caught.value)
-    assert sentence.endswith(".") and "\n" not in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
     return sentence
 
 
 def test_text_longer_than_the_encoder_reads_is_refused(shelf: Shelf, tmp_path: Path) -> None:
     sentence = complaint(InputError, shelf, pretraining(max_length=65), tmp_path)
-    assert "'p' has max_length = 65" in sentence and "'small' reads at most 64 tokens" in sentence
+    assert "'p' has max_length = 65" in sentence
+    assert "'small' reads at most 64 tokens" in sentence
 
 
 def test_a_pre_training_without_a_finite_loss_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
     sentence = complaint(Diverged, shelf, pretraining(learning_rate=1e30, warmup=0.0), tmp_path)
-    assert "p has diverged: the loss of step" in sentence and "lower learning_rate" in sentence
+    assert "p has diverged: the loss of step" in sentence
+    assert "lower learning_rate" in sentence
 
 
 def test_names_go_on_from_an_earlier_pre_training(done: Path, shelf: Shelf, tmp_path: Path) -> None:

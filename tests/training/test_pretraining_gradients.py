@@ -23,7 +23,7 @@ from competition.models.encoder.pretraining_model import (
 from competition.training.pretraining_gradients import PretrainingGradients, collate_texts
 from tests.training.conftest import (
     ALL_AT_ONCE,
-    IN_PIECES,
+    IN_MICRO_BATCHES,
     Shelf,
     assert_same,
     gradient,
@@ -36,7 +36,7 @@ NOTHING_ELSE = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
 CHOSEN = np.array([4, 0, 7, 2, 9, 3])
 
 
-def asked(**keys: float) -> PretrainingRecipe:
+def make_recipe(**keys: float) -> PretrainingRecipe:
     """A recipe whose tasks have different weights, and cosines that float32 is exact enough for."""
     return pretraining(**(WEIGHTS | {"temperature": 0.5} | keys))
 
@@ -129,7 +129,8 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
         [10, 11, 12, 13, 14, pad, pad, pad],
         [10, 11, 12, pad, pad, pad, pad, pad],
     ]
-    assert batch.mask.sum(1).tolist() == [5, 3] and not batch.types.any()
+    assert batch.mask.sum(1).tolist() == [5, 3]
+    assert not batch.types.any()
     targets = {name: tensor.tolist() for name, tensor in batch.targets.items()}
     none = IGNORED
     assert targets == {
@@ -145,18 +146,20 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
 # ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("budget", [ALL_AT_ONCE, IN_PIECES], ids=["whole", "in pieces"])
+@pytest.mark.parametrize(
+    "budget", [ALL_AT_ONCE, IN_MICRO_BATCHES], ids=["whole", "in micro-batches"]
+)
 @pytest.mark.parametrize(
     "off", [(), ("query",), ("brand",), ("contrastive",), ("query", "brand", "color")], ids=str
 )
 def test_the_gradient_is_that_of_the_weighted_means_over_the_whole_batch(
     off: tuple[str, ...], budget: int, shelf: Shelf
 ) -> None:
-    run = shelf.run(asked(token_budget=budget, **dict.fromkeys(off, 0.0)))
+    run = shelf.run(make_recipe(token_budget=budget, **dict.fromkeys(off, 0.0)))
     model = copy.deepcopy(run.model)
     losses = naive(run, model, step=0)
     with passes(run.model) as count:
-        total = run.backward(CHOSEN, 0)
+        total = run.compute(CHOSEN, 0)
     weighted(losses).backward()
     assert_same(gradient(run.model), gradient(model), 1e-6)
     assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
@@ -174,35 +177,39 @@ def test_the_gradient_is_that_of_the_weighted_means_over_the_whole_batch(
     assert (
         count.pop("contrastive", 2) == 2
     )  # its texts are each other's negatives: it is never split
-    assert all((passes > 1) == (budget == IN_PIECES) for passes in count.values())
+    assert all((passes > 1) == (budget == IN_MICRO_BATCHES) for passes in count.values())
     assert run.epoch_losses() == pytest.approx(
         {name: float(loss.detach()) for name, loss in losses.items()}, abs=1e-5
     )
 
 
 def test_a_task_that_is_off_has_no_head(shelf: Shelf) -> None:
-    run = shelf.run(asked(query=0.0, brand=0.0))
-    assert run.model.match is None and set(run.model.names) == {"color"}
-    nothing = shelf.run(asked(**NOTHING_ELSE))
-    assert nothing.examples.tasks == ("mlm",) and not nothing.model.names
-    assert not hasattr(nothing, "momentum") and not hasattr(nothing, "queue")
+    run = shelf.run(make_recipe(query=0.0, brand=0.0))
+    assert run.model.match is None
+    assert set(run.model.names) == {"color"}
+    nothing = shelf.run(make_recipe(**NOTHING_ELSE))
+    assert nothing.examples.tasks == ("mlm",)
+    assert not nothing.model.names
+    assert not hasattr(nothing, "momentum")
+    assert not hasattr(nothing, "queue")
     assert {name.split(".")[0] for name in gradient_names(nothing)} == {"encoder", "words"}
 
 
 def gradient_names(run: PretrainingGradients) -> set[str]:
     """The parameters that a step gives a gradient."""
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     return set(gradient(run.model))
 
 
 def test_names_are_learned_from_the_products_that_have_them(shelf: Shelf) -> None:
     """A mean over the batch would weigh a brand less where the others have none."""
-    run = shelf.run(asked())
+    run = shelf.run(make_recipe())
     batch = batch_of(run, "attributes", 0)
     known = {name: int((batch.targets[name] != IGNORED).sum()) for name in ("brand", "color")}
-    assert 0 < known["color"] < len(CHOSEN) and known["brand"] > 0
+    assert 0 < known["color"] < len(CHOSEN)
+    assert known["brand"] > 0
     losses = run.model("attributes", batch)
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     for name, count in known.items():
         assert run.losses[name][0].item() == pytest.approx(
             losses[name].sum().item() / count, abs=1e-6
@@ -210,10 +217,11 @@ def test_names_are_learned_from_the_products_that_have_them(shelf: Shelf) -> Non
 
 
 def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> None:
-    run = shelf.run(asked(), shelf.products.assign(color=""))
+    run = shelf.run(make_recipe(), shelf.products.assign(color=""))
     losses = naive(run, run.model, 0)
-    total = run.backward(CHOSEN, 0)
-    assert run.losses["color"][0].item() == 0.0 and run.losses["brand"][0].item() > 0.0
+    total = run.compute(CHOSEN, 0)
+    assert run.losses["color"][0].item() == 0.0
+    assert run.losses["brand"][0].item() > 0.0
     losses["color"] = torch.zeros(())  # 0 / 0 in the naive mean
     assert total.item() == pytest.approx(weighted(losses).item(), abs=1e-5)
     found = gradient(run.model)
@@ -224,18 +232,18 @@ def test_a_batch_without_a_single_color_learns_brands_alone(shelf: Shelf) -> Non
 
 
 def test_losses_are_told_once_per_epoch_as_the_mean_of_its_steps(shelf: Shelf) -> None:
-    run = shelf.run(asked())
+    run = shelf.run(make_recipe())
     of_step = [naive(run, run.model, 0)]
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     of_step.append(naive(run, run.model, 1))
-    run.backward(CHOSEN, 1)
+    run.compute(CHOSEN, 1)
     means = {name: (of_step[0][name].item() + of_step[1][name].item()) / 2 for name in of_step[0]}
     assert run.epoch_losses() == pytest.approx(means, abs=1e-5)
     assert run.epoch_losses() == {}
 
 
 def test_dropout_is_drawn_by_the_step_alone(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = shelf.run(asked(token_budget=IN_PIECES))
+    run = shelf.run(make_recipe(token_budget=IN_MICRO_BATCHES))
     run.model.train()
     make = run.examples.make
     monkeypatch.setattr(
@@ -248,7 +256,7 @@ def test_dropout_is_drawn_by_the_step_alone(shelf: Shelf, monkeypatch: pytest.Mo
         run = PretrainingGradients(
             run.accelerator, run.model, run.recipe, run.examples
         )  # with an empty queue
-        run.backward(CHOSEN, step)
+        run.compute(CHOSEN, step)
         found.append(gradient(run.model))
     assert_same(found[0], found[1], 0.0)
     assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
@@ -270,7 +278,7 @@ def twins(shelf: Shelf) -> pd.DataFrame:
 
 
 def test_equal_texts_are_not_each_other_s_negatives(shelf: Shelf) -> None:
-    run = shelf.run(asked(), twins(shelf))
+    run = shelf.run(make_recipe(), twins(shelf))
     expected = []
     for step in (0, 1):  # at the second step, the queue holds their keys
         batch = batch_of(run, "contrastive", step)
@@ -281,14 +289,14 @@ def test_equal_texts_are_not_each_other_s_negatives(shelf: Shelf) -> None:
         blind = contrast(
             texts, torch.arange(6), run.queue.keys, torch.full((len(run.queue.keys),), -1), 0.5
         ).item()
-        run.backward(CHOSEN, step)
+        run.compute(CHOSEN, step)
         assert run.losses["contrastive"][step].item() == pytest.approx(expected[step], abs=1e-5)
         assert abs(blind - expected[step]) > 0.1
     assert expected[1] > expected[0] + 0.1
 
 
 def test_keys_are_negatives_from_the_next_step_on_and_made_by_the_slow_copy(shelf: Shelf) -> None:
-    run = shelf.run(asked(momentum=0.75, queue=1.5))
+    run = shelf.run(make_recipe(momentum=0.75, queue=1.5))
     assert run.queue.size == 9  # 1.5 batches of 6
     slow = copy.deepcopy(run.model.encoder)
     held, same_held = torch.zeros(0, 16), torch.zeros(0, dtype=torch.long)
@@ -297,7 +305,7 @@ def test_keys_are_negatives_from_the_next_step_on_and_made_by_the_slow_copy(shel
         loss = contrast(
             texts_of(run.model.encoder, batch), batch.targets["same"], held, same_held, 0.5
         )
-        run.backward(CHOSEN, step)
+        run.compute(CHOSEN, step)
         assert run.losses["contrastive"][step].item() == pytest.approx(loss.item(), abs=1e-5)
         with torch.no_grad():
             for old, new in zip(slow.parameters(), run.model.encoder.parameters(), strict=True):
@@ -313,7 +321,7 @@ def test_keys_are_negatives_from_the_next_step_on_and_made_by_the_slow_copy(shel
 
 
 def test_the_two_passes_differ_by_dropout_and_keys_have_none(shelf: Shelf) -> None:
-    run = shelf.run(asked())
+    run = shelf.run(make_recipe())
     run.model.train()
     seen: list[Tensor] = []
     handle = run.model.register_forward_hook(
@@ -321,11 +329,12 @@ def test_the_two_passes_differ_by_dropout_and_keys_have_none(shelf: Shelf) -> No
             seen.append(found["text"]) if given[0] == "contrastive" else None
         )
     )
-    run.backward(CHOSEN, 0)
+    run.compute(CHOSEN, 0)
     handle.remove()
     first, second = seen
     assert bool((first - second).abs().max() > 1e-3)
-    assert first.requires_grad and second.requires_grad
+    assert first.requires_grad
+    assert second.requires_grad
     clean = texts_of(run.model.eval().encoder, batch_of(run, "contrastive", 0))
     torch.testing.assert_close(
         run.queue.keys, clean.detach(), rtol=0, atol=1e-6

@@ -38,8 +38,8 @@ def trained(sources: Path, command: tuple[str, ...], layout: str) -> dict[str, d
         env=environment, cwd=SCRIPT.parents[2], capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, dict[str, Any]] = json.loads(out.read_text())
-    return found
+    results: dict[str, dict[str, Any]] = json.loads(out.read_text())
+    return results
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,8 @@ def test_the_average_is_a_copy_in_evaluation_mode() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
     average = make_average(model, 0.999, torch.device("cpu"))
     average.update_parameters(model)
-    assert not average.module.training and model.training
+    assert not average.module.training
+    assert model.training
     assert average.module[0].weight.data_ptr() != model[0].weight.data_ptr()
 
 
@@ -72,9 +73,9 @@ def test_a_table_attack_adds_up_repeated_tokens() -> None:
     attack.finish(lambda tensor: tensor)
     # Token 5 has (3, 0), token 9 has (0, 2), token 2 nothing; the length of the whole is sqrt(13).
     expected = torch.tensor([[0.0, 2.0], [0.0, 0.0], [3.0, 0.0]]).double() / 13**0.5
-    found = attack.at(torch.tensor([[9, 2, 5]])).delta
-    assert found is not None
-    torch.testing.assert_close(found[0], expected)
+    delta = attack.at(torch.tensor([[9, 2, 5]])).delta
+    assert delta is not None
+    torch.testing.assert_close(delta[0], expected)
 
 
 def test_a_weight_attack_moves_each_matrix_by_a_share_of_its_norm() -> None:
@@ -83,7 +84,8 @@ def test_a_weight_attack_moves_each_matrix_by_a_share_of_its_norm() -> None:
     gradient = torch.tensor([[3.0, 0.0], [0.0, 0.0], [0.0, 4.0]]).double()
     attack.add((gradient,))  # the bias is no matrix
     attack.finish(lambda tensor: tensor)
-    found: Attack = attack.attack()
-    assert found.weights is not None and list(found.weights) == ["weight"]
+    moved: Attack = attack.attack()
+    assert moved.weights is not None
+    assert list(moved.weights) == ["weight"]
     expected = model.weight + 0.1 * model.weight[[0, 2]].norm() * gradient / 5
-    torch.testing.assert_close(found.weights["weight"], expected)
+    torch.testing.assert_close(moved.weights["weight"], expected)

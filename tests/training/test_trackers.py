@@ -23,13 +23,13 @@ class StandIn:
     """A tracker that remembers, and fails at the call number `fails`."""
 
     def __init__(self, fails: int = -1) -> None:
-        self.told: list[tuple[int, dict[str, float]]] = []
+        self.logged: list[tuple[int, dict[str, float]]] = []
         self._fails = fails
 
     def log(self, values: dict[str, float], step: int) -> None:
-        if len(self.told) == self._fails:
+        if len(self.logged) == self._fails:
             raise ConnectionError("no route")
-        self.told.append((step, values))
+        self.logged.append((step, values))
 
 
 def write(log: TrackedLog) -> None:
@@ -44,14 +44,15 @@ def test_numbers_go_out_by_step_and_a_second_seed_follows_the_first(tmp_path: Pa
     log.write(**LINES[1])
     log.write(step=20, loss=0.1)  # another seed begins
     log.write(held_out_score=None)
-    assert [step for step, _ in tracker.told] == [50, 50, 70, 70]
-    assert tracker.told[0][1] == {
+    assert [step for step, _ in tracker.logged] == [50, 50, 70, 70]
+    assert tracker.logged[0][1] == {
         "epoch": 0,
         "loss": 0.5,
         "learning_rate": 1e-3,
         "rows_per_second": 9,
     }
-    assert tracker.told[1][1]["held_out_score"] == 0.25 and tracker.told[3][1] == {}
+    assert tracker.logged[1][1]["held_out_score"] == 0.25
+    assert tracker.logged[3][1] == {}
 
 
 def test_a_tracker_that_fails_is_left_alone_and_the_log_goes_on(
@@ -59,12 +60,11 @@ def test_a_tracker_that_fails_is_left_alone_and_the_log_goes_on(
 ) -> None:
     tracker = StandIn(fails=1)
     write(TrackedLog(tmp_path / "log", tracker))
-    assert len(tracker.told) == 1
+    assert len(tracker.logged) == 1
     lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line).get("loss") for line in lines] == [0.5, None, 0.75, 0.25, None]
     assert (
-        capsys.readouterr().err
-        == "warning: The tracker failed and is told nothing more: no route\n"
+        capsys.readouterr().err == "warning: The tracker failed and gets nothing more: no route\n"
     )
 
 
@@ -103,10 +103,10 @@ def test_tensorboard_holds_what_the_log_says(tmp_path: Path) -> None:
     ) as log:
         log.write(**LINES[0])
         log.write(**LINES[1])
-    found = EventAccumulator(str(tmp_path / "board" / "c1" / "fold-0" / "1234")).Reload()
-    assert [(event.step, event.value) for event in found.Scalars("loss")] == [(50, 0.5)]
-    assert [(event.step, event.value) for event in found.Scalars("held_out_score")] == [(50, 0.25)]
-    assert {"learning_rate", "rows_per_second"} <= set(found.Tags()["scalars"])
+    events = EventAccumulator(str(tmp_path / "board" / "c1" / "fold-0" / "1234")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(50, 0.5)]
+    assert [(event.step, event.value) for event in events.Scalars("held_out_score")] == [(50, 0.25)]
+    assert {"learning_rate", "rows_per_second"} <= set(events.Tags()["scalars"])
 
 
 def test_mlflow_keeps_its_runs_in_a_file_without_a_server(
@@ -121,6 +121,8 @@ def test_mlflow_keeps_its_runs_in_a_file_without_a_server(
         log.write(**LINES[0])
         log.write(**LINES[1])
     (run,) = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'flow' / 'mlflow.db'}").search_runs(["1"])
-    assert run.info.run_name == "c1/fold-0/1234" and run.info.status == "FINISHED"
+    assert run.info.run_name == "c1/fold-0/1234"
+    assert run.info.status == "FINISHED"
     assert run.data.params == {"epochs": "2"}
-    assert run.data.metrics["loss"] == 0.5 and run.data.metrics["held_out_score"] == 0.25
+    assert run.data.metrics["loss"] == 0.5
+    assert run.data.metrics["held_out_score"] == 0.25

@@ -66,7 +66,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
     examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
     examples = examples.head(64)
     accelerator = make_accelerator()
-    found, path = {}, Path(out)
+    results, path = {}, Path(out)
     for name, keys in (SHARDED if layout == "sharded" else WHOLE).items():
         recipe = EncoderRecipe(
             name=name, features=("brand", "char_trigrams"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
@@ -92,9 +92,9 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
         )  # the second splits alone
         outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), Budget(200))
         assert struck
-        found[name] = outputs.to_dict("list") | {"held": held[-1:]}
+        results[name] = outputs.to_dict("list") | {"held": held[-1:]}
     if accelerator.is_main_process:
-        path.write_text(json.dumps(found))
+        path.write_text(json.dumps(results))
     accelerator.end_training()
 
 

@@ -52,8 +52,8 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    PretrainingGradients(accelerator, model, recipe, examples).backward(np.arange(5), 0)
-    found = {
+    PretrainingGradients(accelerator, model, recipe, examples).compute(np.arange(5), 0)
+    results = {
         f"gradient {name}": p.grad.clone()
         for name, p in model.named_parameters()
         if p.grad is not None
@@ -62,8 +62,8 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
     run = PretrainingGradients(accelerator, model, recipe, examples)
 
     def after_epoch(epoch: int, evaluated: PretrainingModel) -> None:
-        found.update({name: p.detach().clone() for name, p in evaluated.state_dict().items()})
-        found.update(
+        results.update({name: p.detach().clone() for name, p in evaluated.state_dict().items()})
+        results.update(
             {f"loss {name}": torch.tensor(loss) for name, loss in run.epoch_losses().items()}
         )
 
@@ -78,18 +78,18 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
         Log(log),
         after_epoch,
     )
-    return found
+    return results
 
 
 def main(encoder: Path, vocabulary: Path, out: Path) -> None:
-    """Train, and write what the first process has found."""
+    """Train, and write the results of the first process."""
     accelerator = make_accelerator()
     with progress("two", 1) as work:
-        found = train(
+        results = train(
             encoder, vocabulary, out.with_suffix(f".{accelerator.process_index}.jsonl"), work
         )
     if accelerator.is_main_process:
-        save_file(found, out)
+        save_file(results, out)
     accelerator.end_training()
 
 

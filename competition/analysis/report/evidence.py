@@ -5,7 +5,7 @@ from functools import cache, cached_property
 import pandas as pd
 
 from competition.core.errors import CompError
-from competition.pipeline.plans import PAIRED
+from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
@@ -23,9 +23,9 @@ class Evidence:
         self.plans: list[RunPlan] = []  # of the complete runs, in the order of competition.toml
         self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
-        for plan in pipeline.runs():
+        for plan in pipeline.plan.runs():
             try:
-                self.runs[plan.name] = pipeline.maker.read_run(plan)
+                self.runs[plan.name] = pipeline.tables.read_run(plan)
             except CompError as error:
                 self.missing[plan.name] = self.relative(str(error))
             else:
@@ -34,23 +34,27 @@ class Evidence:
     @property
     def examples(self) -> pd.DataFrame:
         """All examples."""
-        return self.pipeline.maker.examples
+        return self.pipeline.tables.examples
 
     @property
     def products(self) -> pd.DataFrame:
         """All products."""
-        return self.pipeline.maker.products
+        return self.pipeline.tables.products
 
     @cached_property
     def fold(self) -> pd.Series:
         """The fold of each training row, by example_id: of the scheme of ensembles, if a run has it."""
         schemes = [plan.scheme for plan in self.plans]
-        return self.pipeline.maker.fold_of_training(PAIRED if PAIRED in schemes else schemes[0])
+        return self.pipeline.tables.fold_of_training(PAIRED if PAIRED in schemes else schemes[0])
 
     @cached_property
     def floor(self) -> str | None:
         """The lexical baseline, if it is complete."""
-        return self.pipeline.floor if self.pipeline.floor in self.runs else None
+        return (
+            self.pipeline.recipes.lexical_baseline
+            if self.pipeline.recipes.lexical_baseline in self.runs
+            else None
+        )
 
     @cached_property
     def board(self) -> pd.DataFrame:

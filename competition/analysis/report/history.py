@@ -78,7 +78,7 @@ def costs(evidence: Evidence) -> Section:
 def _members(evidence: Evidence) -> list[MemberRecipe]:
     """Return the recipes that are trained on folds, complete or not."""
     pipeline = evidence.pipeline
-    recipes = [pipeline.recipe(name) for name in pipeline.wanted()]
+    recipes = [pipeline.recipes.run(name) for name in pipeline.recipes.requested()]
     return [recipe for recipe in recipes if not isinstance(recipe, EnsembleRecipe)]
 
 

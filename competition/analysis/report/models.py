@@ -206,7 +206,7 @@ def ensembles(evidence: Evidence) -> Section:
     lead = "Weights of the members, or the features with the largest gain in the trees."
     blocks: list[Block] = [Multiples("", items)]
     if not items:
-        names = evidence.pipeline.settings.ensembles
+        names = evidence.pipeline.plan.settings.ensembles
         command = f"comp stack {names[0] if names else 'blend'}"
         blocks = [Note("No ensemble is complete.", command)]
     return Section("ensembles", "Ensembles", lead, blocks)

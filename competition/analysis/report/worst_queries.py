@@ -41,7 +41,7 @@ _PRODUCT_ID = 40
 def label_audits(evidence: Evidence) -> Section:
     """Return the section with every label audit, that of competition.toml first."""
     lead = "Labels that out-of-fold predictions contradict, by confident learning."
-    configured = evidence.pipeline.settings.noise_run
+    configured = evidence.pipeline.plan.settings.noise_run
     made = sorted(path.parent.name for path in evidence.workspace.oof.glob("*/noise.parquet"))
     names = list(dict.fromkeys([*([configured] if configured else []), *made]))
 
@@ -55,7 +55,7 @@ def _label_audit(evidence: Evidence, name: str) -> list[Block]:
     """Return what there is of the audit of a run, or why there is nothing."""
     workspace = evidence.workspace
     try:
-        plan = evidence.pipeline.audit(name)
+        plan = evidence.pipeline.plan.audit(name)
         flags = read_table(
             evidence.workspace.noise(plan.name), plan.inputs, "`comp cleanlab` makes it"
         )

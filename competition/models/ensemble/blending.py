@@ -1,12 +1,19 @@
-"""The weighted average of members for one fold, its weights from the rows of the others."""
+"""The weighted average of members, cross-fitted: the weights of a fold come from the rows of the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import EnsembleRows, FoldResult, Positions, output_values
+from competition.models.ensemble.members import (
+    ALL_LOCALES,
+    EnsembleRows,
+    FoldResult,
+    Positions,
+    output_values,
+)
 from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.weighted_average import (
     ENOUGH_QUERIES,
@@ -14,67 +21,90 @@ from competition.models.ensemble.weighted_average import (
     paper_weights,
 )
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import ANSWER_KIND, LOCALES, Task, answers
+from competition.scoring.tasks import ANSWER_KIND, LOCALES, answers
 
-ALL = "all"  # the weights of rows whose locale has none of its own
+Weights = dict[
+    str, Array
+]  # locale, or ALL_LOCALES for those without weights of their own -> (members,)
 
 
-def blend(rows: EnsembleRows, fold: int) -> FoldResult:
-    """The average of the members' answers: scores for ranking, else probabilities."""
-    values = _values(rows, [member.seen[fold] for member in rows.members], rows.train)
-    tests = _values(rows, [member.test for member in rows.members], rows.test)
-    learn, held = rows.graded_outside(fold), rows.held_out(fold)
-    weights = _weights(rows, fold, values, learn)
-    of_learn, of_held = (
-        _weighted(weights, values[:, at], rows.train.iloc[at]) for at in (learn, held)
-    )
+def cross_fit_average(rows: EnsembleRows) -> list[FoldResult]:
+    """Return the weighted averages of all folds, in order."""
+    results = []
+    with progress(f"{rows.recipe.name} {rows.task.name}", len(rows.folds), "folds") as work:
+        for fold in rows.folds:
+            results.append(average_fold(rows, fold))
+            work.advance(1)
+    return results
+
+
+def average_fold(rows: EnsembleRows, fold: int) -> FoldResult:
+    """Learn the weights of one fold and average the members: scores for ranking, else probabilities."""
+    seen = [member.seen[fold] for member in rows.members]
+    values = _member_values(rows, seen, rows.train)  # (members, training rows, outputs)
+    test_values = _member_values(rows, [member.test for member in rows.members], rows.test)
+
+    learned_from = rows.graded_outside(fold)
+    held_out = rows.held_out(fold)
+    weights = _learn_weights(rows, fold, values, learned_from)
+
     names = [member.name for member in rows.members]
-    shown = {
-        locale: dict(zip(names, map(float, each), strict=True)) for locale, each in weights.items()
-    }
-    return FoldResult(of_learn, of_held, _weighted(weights, tests, rows.test), shown)
-
-
-def _values(rows: EnsembleRows, outputs: list[pd.DataFrame], examples: pd.DataFrame) -> Array:
-    """What of each member is averaged, `(members, rows, outputs)`."""
-    values = np.stack(
-        [_answer(rows.task, m.kind, frame) for m, frame in zip(rows.members, outputs, strict=True)]
+    return FoldResult(
+        training=_average(weights, values[:, learned_from], rows.train.iloc[learned_from]),
+        held_out=_average(weights, values[:, held_out], rows.train.iloc[held_out]),
+        test=_average(weights, test_values, rows.test),
+        weights={
+            locale: dict(zip(names, of_locale.tolist(), strict=True))
+            for locale, of_locale in weights.items()
+        },
     )
-    if rows.task.metric == "nDCG" and rows.recipe.space == "rank":
-        lists = QueryLists(examples, rows.task)
-        values = np.stack([lists.statistics(value[:, 0])["rank"][:, None] for value in values])
-    return values
 
 
-def _answer(task: Task, kind: str, outputs: pd.DataFrame) -> Array:
-    if task.metric == "nDCG":
-        return answers(task, kind, outputs)[:, None]
-    return output_values(ANSWER_KIND[task.name], outputs)
+def _member_values(
+    rows: EnsembleRows, outputs: Sequence[pd.DataFrame], examples: pd.DataFrame
+) -> Array:
+    """Return what is averaged of each member for some examples, `(members, rows, outputs)`."""
+    task = rows.task
+    if task.metric != "nDCG":
+        return np.stack([output_values(ANSWER_KIND[task.name], frame) for frame in outputs])
+
+    scores = [
+        answers(task, member.kind, frame)
+        for member, frame in zip(rows.members, outputs, strict=True)
+    ]
+    if rows.recipe.space == "rank":
+        lists = QueryLists(examples, task)
+        scores = [lists.statistics(score)["rank"] for score in scores]
+    return np.stack(scores)[..., None]
 
 
-def _weights(rows: EnsembleRows, fold: int, values: Array, learn: Positions) -> dict[str, Array]:
-    """Locale or ALL -> weights, `(members,)`."""
-    recipe, task = rows.recipe, rows.task
+def _learn_weights(
+    rows: EnsembleRows, fold: int, values: Array, learned_from: Positions
+) -> Weights:
+    """Return the weights of a fold, for all rows and for each locale with enough queries of its own."""
+    recipe = rows.recipe
+    task = rows.task
     if recipe.method == "paper":
-        return {ALL: paper_weights(task, [member.kind for member in rows.members])}
+        return {ALL_LOCALES: paper_weights(task, [member.kind for member in rows.members])}
 
-    def learned(at: Positions, *name: str) -> Array:
-        return learn_weights(
-            recipe, task, values[:, at], rows.train.iloc[at], derive_seed(rows.seed(fold), *name)
-        )
+    def learn(at: Positions, *name: str) -> Array:
+        seed = derive_seed(rows.seed(fold), *name)
+        return learn_weights(recipe, task, values[:, at], rows.train.iloc[at], seed)
 
-    weights = {ALL: learned(learn)}
-    for name in LOCALES if recipe.per_locale else ():
-        at = learn[(rows.train["locale"].iloc[learn] == name).to_numpy()]
-        if rows.train["query_id"].iloc[at].nunique() >= ENOUGH_QUERIES:
-            weights[name] = learned(at, name)
+    weights = {ALL_LOCALES: learn(learned_from)}
+    if recipe.per_locale:
+        locale = rows.train["locale"].iloc[learned_from]
+        for name in LOCALES:
+            at = learned_from[(locale == name).to_numpy()]
+            if rows.train["query_id"].iloc[at].nunique() >= ENOUGH_QUERIES:
+                weights[name] = learn(at, name)
     return weights
 
 
-def _weighted(weights: Mapping[str, Array], values: Array, examples: pd.DataFrame) -> Array:
-    """The average of members, `(rows, outputs)`, by the weights of each row's locale."""
-    result = np.tensordot(weights[ALL], values, 1)
+def _average(weights: Mapping[str, Array], values: Array, examples: pd.DataFrame) -> Array:
+    """Return the average of members, `(rows, outputs)`, by the weights of each row's locale."""
+    average = np.tensordot(weights[ALL_LOCALES], values, 1)  # (rows, outputs)
     for locale in weights:
-        of_locale = (examples["locale"] == locale).to_numpy()
-        result[of_locale] = np.tensordot(weights[locale], values[:, of_locale], 1)
-    return result
+        in_locale = (examples["locale"] == locale).to_numpy()  # (rows,), none in ALL_LOCALES
+        average[in_locale] = np.tensordot(weights[locale], values[:, in_locale], 1)
+    return average

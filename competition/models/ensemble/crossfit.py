@@ -1,16 +1,24 @@
-"""Ensembles that are scored on what they never saw: whatever a fold is predicted by comes from the other folds."""
+"""Ensembles that are scored on rows that they never saw: what answers a fold is learned from the other folds.
+
+The way of an ensemble: `EnsembleRows` sorts members and rows; the recipe's method combines the
+members, fold by fold, into one `FoldResult` each; decisions (CAN and thresholds) then change the
+probabilities of that result where they help. Whatever is learned for a fold, members' weights,
+trees, numbers of trees or factors of classes, comes from graded rows of the others.
+"""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
-from competition.core.console import progress
 from competition.core.errors import CompError
-from competition.models.ensemble.blending import ALL, blend
-from competition.models.ensemble.logistic import TEXT, cross_fit_logistic
+from competition.models.ensemble.blending import cross_fit_average
+from competition.models.ensemble.logistic import cross_fit_logistic
 from competition.models.ensemble.members import (
+    ALL_LOCALES,
+    TEXT,
     EnsembleRows,
     FoldResult,
     Member,
@@ -30,10 +38,10 @@ from competition.scoring.tasks import ANSWER_KIND, KINDS, LABELS, Task, label_co
 
 @dataclass(frozen=True)
 class CrossFitted:
-    """Per fold: the held-out rows' outputs, the test rows' outputs, and what was learned from the other folds."""
+    """The outputs of an ensemble, and what it learned; a list has an entry per fold."""
 
-    held_out: list[pd.DataFrame]
-    test: list[pd.DataFrame]
+    held_out: list[pd.DataFrame]  # example_id and outputs of the fold's rows
+    test: list[pd.DataFrame]  # example_id and outputs of the test rows
     results: list[FoldResult]
 
 
@@ -45,16 +53,16 @@ def cross_fit(
     recipe: EnsembleRecipe,
     text: pd.DataFrame | None = None,
 ) -> CrossFitted:
-    """An ensemble for one task, cross-fitted over folds of queries.
+    """Fit an ensemble for one task, cross-fitted over folds of queries.
 
     Args:
         task: what it answers.
-        members: complete runs; all must answer the task unless the method learns trees. Their order
-            changes nothing.
+        members: complete runs; all must answer the task unless the method is a stacker, which
+            reads members of any kind. Their order changes nothing.
         examples: all examples.
         fold: the fold of each example, with its index.
         recipe: how the members are combined.
-        text: features of text by example_id, for methods that learn trees.
+        text: features of text by example_id, for stackers.
 
     Raises:
         CompError: no member answers the task, members cover other rows, or a fold leaves too little
@@ -62,100 +70,111 @@ def cross_fit(
     """
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
+
     rows = EnsembleRows(task, members, examples, fold, recipe)
-    combined = _combined(rows, text)
-    learned = [_decided(rows, k, each) for k, each in zip(rows.folds, combined, strict=True)]
-    ids, tests = rows.train["example_id"].to_numpy(), rows.test["example_id"].to_numpy()
+    combined = _combine(rows, text)
+    results = [_decide(rows, k, result) for k, result in zip(rows.folds, combined, strict=True)]
+
+    train_ids = rows.train["example_id"].to_numpy()
+    test_ids = rows.test["example_id"].to_numpy()
     held_out = [
-        _frame(task, ids[rows.held_out(k)], each.held_out)
-        for k, each in zip(rows.folds, learned, strict=True)
+        _frame(task, train_ids[rows.held_out(k)], result.held_out)
+        for k, result in zip(rows.folds, results, strict=True)
     ]
-    return CrossFitted(held_out, [_frame(task, tests, each.test) for each in learned], learned)
+    test = [_frame(task, test_ids, result.test) for result in results]
+    return CrossFitted(held_out, test, results)
 
 
-def _combined(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
-    """What the method says, fold by fold."""
-    method = rows.recipe.method
-    if method in ("lightgbm", "lambdarank"):
-        return cross_fit_trees(rows, text)
-    if method == "logistic" or (method == "mixed" and text is None):
-        return cross_fit_logistic(rows, text)
-    return _mixed(rows, text) if method == "mixed" else _blends(rows)
+def _combine(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
+    """Return the result of each fold by the recipe's method."""
+    match rows.recipe.method:
+        case "lightgbm" | "lambdarank":
+            return cross_fit_trees(rows, text)
+        case "logistic":
+            return cross_fit_logistic(rows, text)
+        case "mixed":
+            # Without text there are no trees to mix in.
+            return cross_fit_logistic(rows, text) if text is None else _mix(rows, text)
+        case _:
+            return cross_fit_average(rows)
 
 
-def _mixed(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
-    """Half the regression on members and text, half trees on text alone.
+def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
+    """Return half the regression on members and text, half the trees on text alone.
 
     The two err in different ways. Trees on members gained nothing over trees on text, and the steps
     in which they read a member would make rounding into decisions. Where a member is made of trees
-    on text, too, it is half of the trees: it takes all rows alike, and what is nearer to it differs
-    from it by less luck.
+    on text, too, it is half of the trees: it treats all rows alike, and an ensemble that is nearer
+    to it differs from it by less luck.
     """
-    mixed = []
     lexical = next((member for member in rows.members if member.lexical), None)
-    for fold, regression, trees in zip(
-        rows.folds,
-        cross_fit_logistic(rows, text),
-        cross_fit_trees(rows.without_members(), text),
-        strict=True,
-    ):
-        told = {name: share / 2 for name, share in regression.weights[ALL].items()}
+    regressions = cross_fit_logistic(rows, text)
+    forests = cross_fit_trees(rows.without_members(), text)
+
+    mixed = []
+    for fold, regression, trees in zip(rows.folds, regressions, forests, strict=True):
+        weights = {name: w / 2 for name, w in regression.weights[ALL_LOCALES].items()}
         if lexical is None:
             parts = [(regression, 1 / 2), (trees, 1 / 2)]
-            told[TEXT] += 1 / 2
+            weights[TEXT] += 1 / 2
         else:
-            parts = [(regression, 1 / 2), (trees, 1 / 4), (_as_it_is(rows, lexical, fold), 1 / 4)]
-            told[TEXT] += 1 / 4
-            told[lexical.name] += 1 / 4
-        learn, held_out, test = (
-            np.sum([share * getattr(part, each) for part, share in parts], axis=0)
-            for each in ("training", "held_out", "test")
+            member = _member_alone(rows, lexical, fold)
+            parts = [(regression, 1 / 2), (trees, 1 / 4), (member, 1 / 4)]
+            weights[TEXT] += 1 / 4
+            weights[lexical.name] += 1 / 4
+
+        mixed.append(
+            FoldResult(
+                training=np.sum([share * part.training for part, share in parts], axis=0),
+                held_out=np.sum([share * part.held_out for part, share in parts], axis=0),
+                test=np.sum([share * part.test for part, share in parts], axis=0),
+                weights={ALL_LOCALES: weights},
+                importance=trees.importance,
+                rounds=trees.rounds,
+            )
         )
-        mixed.append(FoldResult(learn, held_out, test, {ALL: told}, trees.importance, trees.rounds))
     return mixed
 
 
-def _as_it_is(rows: EnsembleRows, member: Member, fold: int) -> FoldResult:
-    """What a classifier among the members answers for the rows of a fold, with nothing learned."""
-    seen, test = (
-        task_outputs(rows.task, output_values(member.kind, outputs))
-        for outputs in (member.seen[fold], member.test)
-    )
-    return FoldResult(seen[rows.graded_outside(fold)], seen[rows.held_out(fold)], test)
+def _member_alone(rows: EnsembleRows, member: Member, fold: int) -> FoldResult:
+    """Return the answers of a member that predicts classes as the result of a fold, with nothing learned."""
+    train = task_outputs(rows.task, output_values(member.kind, member.seen[fold]))
+    test = task_outputs(rows.task, output_values(member.kind, member.test))
+    return FoldResult(train[rows.graded_outside(fold)], train[rows.held_out(fold)], test)
 
 
-def _blends(rows: EnsembleRows) -> list[FoldResult]:
-    """The averages of all folds, in order."""
-    combined = []
-    with progress(f"{rows.recipe.name} {rows.task.name}", len(rows.folds), "folds") as work:
-        for fold in rows.folds:
-            combined.append(blend(rows, fold))
-            work.advance(1)
-    return combined
+def _decide(rows: EnsembleRows, fold: int, result: FoldResult) -> FoldResult:
+    """Apply the decisions that the recipe names to the result of a fold; both learn from the other folds alone."""
+    task = rows.task
+    recipe = rows.recipe
+    learned_from = rows.train.iloc[rows.graded_outside(fold)]
 
-
-def _decided(rows: EnsembleRows, fold: int, combined: FoldResult) -> FoldResult:
-    """CAN and thresholds, as far as the recipe asks for them; both look at labels of the other folds alone."""
-    task, recipe = rows.task, rows.recipe
-    learn = rows.train.iloc[rows.graded_outside(fold)]
     if recipe.can and task.name == "task2":
-        prior = np.bincount(label_codes(learn["label"]), minlength=len(LABELS)) / len(learn)
-        mass = confident_mass(combined.training)
-        moved = [
-            alternating_normalization(values, prior, mass)
-            for values in (combined.training, combined.held_out, combined.test)
-        ]
-        combined = replace(combined, training=moved[0], held_out=moved[1], test=moved[2])
-    if recipe.thresholds != "none" and task.classes:
-        factors = learn_factors(task, recipe.thresholds, combined.training, learn, rows.seed(fold))
-        held_out, test = (
-            apply_factors(factors, values) for values in (combined.held_out, combined.test)
+        counts = np.bincount(label_codes(learned_from["label"]), minlength=len(LABELS))
+        prior = counts / len(learned_from)  # (classes,)
+        mass = confident_mass(result.training)  # (classes,)
+        result = replace(
+            result,
+            training=alternating_normalization(result.training, prior, mass),
+            held_out=alternating_normalization(result.held_out, prior, mass),
+            test=alternating_normalization(result.test, prior, mass),
         )
-        combined = replace(combined, held_out=held_out, test=test, factors=factors.tolist())
-    return combined
+
+    if recipe.thresholds != "none" and task.classes:
+        factors = learn_factors(
+            task, recipe.thresholds, result.training, learned_from, rows.seed(fold)
+        )
+        result = replace(
+            result,
+            held_out=apply_factors(factors, result.held_out),
+            test=apply_factors(factors, result.test),
+            factors=factors.tolist(),
+        )
+    return result
 
 
-def _frame(task: Task, ids: np.ndarray, values: Array) -> pd.DataFrame:
+def _frame(task: Task, ids: NDArray[np.int64], values: Array) -> pd.DataFrame:
+    """Return example_id and the outputs that answer a task."""
     frame = pd.DataFrame(values, columns=list(KINDS[ANSWER_KIND[task.name]].outputs))
     frame.insert(0, "example_id", ids)
     return frame

@@ -1,12 +1,12 @@
-"""LightGBM on level-2 features: the trees that leave out two folds, each stopped early by one of them.
+"""LightGBM on the members' outputs: trees that leave out two folds, stopped early by one of them.
 
 The model that is scored on fold k is the mean of those that left out k and another fold j, each
 with as many trees as are best on j: nothing about k, neither its labels nor how well it is
 predicted, is ever looked at.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import lightgbm as lgb
 import numpy as np
@@ -16,25 +16,62 @@ from scipy.special import expit, softmax
 
 from competition.config.recipe import EnsembleRecipe
 from competition.core.fingerprint import derive_seed
-from competition.models.ensemble.members import row_weights, stacker_targets, task_outputs
+from competition.models.ensemble.members import (
+    Positions,
+    row_weights,
+    stacker_targets,
+    task_outputs,
+)
 from competition.models.lexical.lexical import TREE_DEFAULTS
 from competition.scoring.metrics import Array, RankedLists
 from competition.scoring.tasks import GAINS, Task, gains
 
-Metric = Callable[
-    [Array, lgb.Dataset], tuple[str, float, bool]
-]  # LightGBM's: name, value, whether higher is better
-MAX_LIST_ROWS = 10_000  # rows of a query that LightGBM takes; longer lists are split
-_BY_GAIN = (
-    "irrelevant",
-    "complement",
-    "substitute",
-    "exact",
-)  # relevance 0..3 of a ranking objective
+# LightGBM's: predictions and data set -> name, value, whether higher is better.
+Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]
+
+MAX_LIST_ROWS = 10_000  # of a query that LightGBM takes; longer lists are split
 ROWS_PER_TREE = 50_000  # each tree draws its own, so all are used
+
+# Relevance 0..3 of a ranking objective.
+_BY_GAIN = ("irrelevant", "complement", "substitute", "exact")
+
 _EVERY = 5  # trees between two looks at the folds that stop
-_STRIDE = 50  # trees that are added up at a time: each time, LightGBM copies every row
 _PATIENCE = 10  # looks without an improvement
+_STRIDE = 50  # trees that are added up at a time: each time, LightGBM copies every row
+
+
+@dataclass(frozen=True)
+class TrainingTable:
+    """The rows that trees learn from and are stopped by, with the task that they answer."""
+
+    task: Task
+    rows: pd.DataFrame
+    features: NDArray[np.float32]  # (rows, features), in the order of `rows`
+
+
+@dataclass
+class EarlyStop:
+    """The loss of the trees on one watched part of the rows, and where it stopped getting better."""
+
+    losses: list[float] = field(default_factory=list)  # at each look, lower is better
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the last looks brought no improvement."""
+        return bool(self.losses) and len(self.losses) - int(np.argmin(self.losses)) > _PATIENCE
+
+    def record(self, loss: float) -> None:
+        """Add the loss of another look, unless it stalled before.
+
+        How long training goes on depends on labels of the other watched parts, which this one must
+        not know.
+        """
+        if not self.stalled:
+            self.losses.append(loss)
+
+    def best_trees(self, grown: int) -> int:
+        """Return with how many of the trees that were grown the loss was lowest."""
+        return min(grown, _EVERY * (int(np.argmin(self.losses)) + 1))
 
 
 @dataclass(frozen=True)
@@ -49,18 +86,18 @@ class Trees:
     threads: int  # that predict
 
     def predict(self, features: NDArray[np.float32]) -> list[Array]:
-        """What answers the task, `(rows, outputs)`, with the number of trees that each watched part chose.
+        """Return the outputs that answer the task, `(rows, outputs)`, with the best number of trees for each part.
 
-        Trees are gone through in strides that are the same for every part, and the rest of a stride
-            anew for each: how
-        many another part chose must not even change the rounding.
+        Trees are added up in strides that are the same for every part, and the rest of a stride for
+        each part by itself: how many another part takes must not even change the rounding.
         """
         outputs = 1 if self.ranks or self.classes == 2 else self.classes
-        sums = {
-            0: np.zeros((len(features), outputs))
-        }  # number of trees, whole strides -> their sum
+
+        # Number of trees, whole strides -> the sum of their scores.
+        sums = {0: np.zeros((len(features), outputs))}
         for count in range(_STRIDE, max(self.best) + 1, _STRIDE):
             sums[count] = sums[count - _STRIDE] + self._raw(features, count - _STRIDE, _STRIDE)
+
         answers = {}
         for count in set(self.best):
             start = count // _STRIDE * _STRIDE
@@ -69,20 +106,20 @@ class Trees:
         return [answers[count] for count in self.best]
 
     def _raw(self, features: NDArray[np.float32], start: int, trees: int) -> Array:
-        """What `trees` trees from the one at `start` add up to, `(rows, outputs)`."""
+        """Return the sum of the scores of `trees` trees from the one at `start`, `(rows, outputs)`."""
         if not len(features):
             return np.zeros((0, 1))
-        added = self.booster.predict(
+        scores = self.booster.predict(
             features,
             start_iteration=start,
             num_iteration=trees,
             raw_score=True,
             num_threads=self.threads,
         )
-        return np.asarray(added, np.float64).reshape(len(features), -1)
+        return np.asarray(scores, np.float64).reshape(len(features), -1)
 
     def _answer(self, raw: Array) -> Array:
-        """Of LightGBM's scores: themselves, or probabilities, of which ranking takes the expected gain."""
+        """Return LightGBM's scores as they are, or as probabilities, of which ranking takes the expected gain."""
         if self.ranks:
             return raw
         if self.classes == 2:
@@ -90,18 +127,16 @@ class Trees:
         return task_outputs(self.task, np.asarray(softmax(raw, axis=1), np.float64))
 
     def importance(self) -> Array:
-        """The gain of every feature's splits, as a share of all, `(features,)`."""
+        """Return the gain of every feature's splits, as a share of all, `(features,)`."""
         gain = np.asarray(self.booster.feature_importance("gain"), np.float64)
         return gain / max(float(gain.sum()), 1e-12)
 
 
 def fit_trees(
     recipe: EnsembleRecipe,
-    task: Task,
-    features: NDArray[np.float32],
-    rows: pd.DataFrame,
-    learn: NDArray[np.int64],
-    watched: Sequence[NDArray[np.int64]],
+    table: TrainingTable,
+    learn: Positions,
+    watched: Sequence[Positions],
     seed: int,
     threads: int = 1,
 ) -> Trees:
@@ -109,111 +144,109 @@ def fit_trees(
 
     Args:
         recipe: the method and the size.
-        task: what the trees answer: class probabilities, or a score for ranking.
-        features: of all rows, `(rows, features)`.
-        rows: the examples, in the same order.
+        table: the task, and all rows with their features.
         learn: positions of graded rows.
         watched: positions of graded rows, one array per part.
         seed: of what LightGBM draws.
         threads: how many of them; the trees are the same whatever it is.
     """
+    rows = table.rows
     ranks = recipe.method == "lambdarank"
-    learn = _by_list(rows, learn) if ranks else learn
-    codes, classes = stacker_targets(task, rows)
-    y = _relevance(rows) if ranks else codes.astype(np.float64)
+    if ranks:
+        learn = _sort_by_query(rows, learn)
+    codes, classes = stacker_targets(table.task, rows)
+    y = _relevance(rows) if ranks else codes.astype(np.float64)  # (rows,)
+
     data = lgb.Dataset(
-        features[learn],
+        table.features[learn],
         y[learn],
-        weight=row_weights(task, rows.iloc[learn]),
-        group=_groups(rows, learn) if ranks else None,
+        weight=row_weights(table.task, rows.iloc[learn]),
+        group=_list_lengths(rows, learn) if ranks else None,
     )
-    booster = lgb.Booster(
-        _parameters(recipe, classes, rows, learn, seed) | {"num_threads": threads}, data
-    )
-    parts = [lgb.Dataset(features[part], y[part], reference=data) for part in watched]
+    parameters = _parameters(recipe, classes, rows, learn) | {
+        "seed": derive_seed(seed, "trees"),
+        "num_threads": threads,
+    }
+    booster = lgb.Booster(parameters, data)
+
+    parts = [lgb.Dataset(table.features[part], y[part], reference=data) for part in watched]
     for i, part in enumerate(parts):
         booster.add_valid(part, str(i))
-    score = _own_ndcg(dict(zip(parts, watched, strict=True)), rows) if ranks else None
-    curves: list[list[float]] = [[] for _ in watched]  # lower is better
+    ndcg = _ndcg_metric(dict(zip(parts, watched, strict=True)), rows) if ranks else None
+
+    stops = [EarlyStop() for _ in watched]
     for tree in range(1, recipe.n_estimators + 1):
         finished = booster.update()
-        if tree % _EVERY and tree < recipe.n_estimators and not finished:
-            continue
-        for curve, found in zip(curves, booster.eval_valid(score), strict=True):
-            # A curve that has stalled ends there: how long others go on depends on labels that it
-            # must not know.
-            if not _stalled(curve):
-                curve.append(-found.metric_value if found.maximize else found.metric_value)
-        if finished or all(map(_stalled, curves)):
-            break
-    last = booster.current_iteration()
-    best = tuple(min(last, _EVERY * (int(np.argmin(curve)) + 1)) for curve in curves)
-    return Trees(task, ranks, classes, booster, best, threads)
+        if tree % _EVERY == 0 or tree == recipe.n_estimators or finished:
+            for stop, score in zip(stops, booster.eval_valid(ndcg), strict=True):
+                stop.record(-score.metric_value if score.maximize else score.metric_value)
+            if finished or all(stop.stalled for stop in stops):
+                break
 
-
-def _stalled(curve: list[float]) -> bool:
-    return bool(curve) and len(curve) - int(np.argmin(curve)) > _PATIENCE
+    grown = booster.current_iteration()
+    best = tuple(stop.best_trees(grown) for stop in stops)
+    return Trees(table.task, ranks, classes, booster, best, threads)
 
 
 def _relevance(rows: pd.DataFrame) -> Array:
-    """Relevance 0..3 for a ranking objective, `(rows,)`; -1 where it is unknown."""
-    return np.array(
-        [_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]], np.float64
-    )
+    """Return the relevance 0..3 for a ranking objective, `(rows,)`; -1 where it is unknown."""
+    relevance = [_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]]
+    return np.array(relevance, np.float64)
 
 
 def _parameters(
-    recipe: EnsembleRecipe, classes: int, rows: pd.DataFrame, learn: NDArray[np.int64], seed: int
+    recipe: EnsembleRecipe, classes: int, rows: pd.DataFrame, learn: Positions
 ) -> dict[str, object]:
+    """Return what LightGBM is asked for, but for seed and threads."""
     common = TREE_DEFAULTS | {
         "learning_rate": recipe.learning_rate,
         "num_leaves": recipe.num_leaves,
         "min_data_in_leaf": recipe.min_data_in_leaf,
         "bagging_fraction": min(0.8, ROWS_PER_TREE / len(learn)),
-        "seed": derive_seed(seed, "trees"),
     }
     if recipe.method == "lambdarank":
         return common | {
             "objective": "lambdarank",
             "metric": "None",
             "label_gain": [GAINS["paper"][label] for label in _BY_GAIN],
-            "lambdarank_truncation_level": int(_groups(rows, learn).max()),
+            # Every pair of a list counts, not only those near its top.
+            "lambdarank_truncation_level": int(_list_lengths(rows, learn).max()),
         }
     if classes == 2:
         return common | {"objective": "binary", "metric": "binary_logloss"}
     return common | {"objective": "multiclass", "num_class": classes, "metric": "multi_logloss"}
 
 
-def _by_list(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Positions in the order of queries, as LightGBM wants lists."""
-    return np.asarray(
-        learn[np.argsort(rows["query_id"].to_numpy()[learn], kind="stable")], np.int64
-    )
+def _sort_by_query(rows: pd.DataFrame, learn: Positions) -> Positions:
+    """Return positions in the order of queries, in which LightGBM expects lists."""
+    order = np.argsort(rows["query_id"].to_numpy()[learn], kind="stable")
+    return np.asarray(learn[order], np.int64)
 
 
-def _groups(rows: pd.DataFrame, learn: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The lengths of the lists of rows that are in the order of queries; lists over MAX_LIST_ROWS are split evenly."""
+def _list_lengths(rows: pd.DataFrame, learn: Positions) -> NDArray[np.int64]:
+    """Return the lengths of the lists of rows that are in the order of queries.
+
+    Lists over MAX_LIST_ROWS are split evenly.
+    """
     lengths = np.unique(rows["query_id"].to_numpy()[learn], return_counts=True)[1]
-    parts = -(-lengths // MAX_LIST_ROWS)
+    pieces = -(-lengths // MAX_LIST_ROWS)
     split = [
-        np.diff(np.linspace(0, length, pieces + 1).astype(np.int64))
-        for length, pieces in zip(lengths, parts, strict=True)
+        np.diff(np.linspace(0, length, count + 1).astype(np.int64))
+        for length, count in zip(lengths, pieces, strict=True)
     ]
     return np.concatenate(split)
 
 
-def _own_ndcg(parts: dict[lgb.Dataset, NDArray[np.int64]], rows: pd.DataFrame) -> Metric:
-    """The mean nDCG of a part, ties by product_id, over the queries that it can grade."""
+def _ndcg_metric(parts: Mapping[lgb.Dataset, Positions], rows: pd.DataFrame) -> Metric:
+    """Return the mean nDCG of a part, ties by product_id, over the queries that it can grade."""
+    query = rows["query_id"].to_numpy(np.int64)
+    gain = gains(rows["label"])
     tie = pd.factorize(rows["product_id"], sort=True)[0].astype(np.int64)
-    query, gain = rows["query_id"].to_numpy(np.int64), gains(rows["label"])
     lists = {part: RankedLists(query[at], gain[at], tie[at]) for part, at in parts.items()}
 
     def score(predicted: Array, part: lgb.Dataset) -> tuple[str, float, bool]:
-        found = lists[part].ndcg(predicted)
-        return (
-            "nDCG",
-            float(found[~np.isnan(found)].mean()) if not np.isnan(found).all() else 0.0,
-            True,
-        )
+        ndcg = lists[part].ndcg(predicted)  # (queries,), NaN without gains
+        graded = ~np.isnan(ndcg)
+        return "nDCG", float(ndcg[graded].mean()) if graded.any() else 0.0, True
 
     return score

@@ -1,10 +1,10 @@
-"""Logistic regression on text and on the members that help: each fold by a model of all the other folds.
+"""Logistic regression on text and on the members that help, cross-fitted.
 
 A linear model with a normal prior on its weights takes many weak features where there are few
-queries, and what it says is continuous in what the members say. A member is read only where it
+queries, and its answers are continuous in the members' outputs. A member is read only where it
 helps: starting from text, the member is added that makes the labels of queries that were left out
-most likely, as long as one makes them likelier: what says nothing makes them less likely, since it
-is learned from other queries. What helps is found without the fold that is scored.
+most likely, as long as one makes them likelier. A member of pure noise makes them less likely,
+since its weight is learned from other queries. All this is decided without the fold that is scored.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,64 +19,110 @@ from threadpoolctl import threadpool_limits
 
 from competition.core.console import progress
 from competition.core.errors import CompError
-from competition.models.ensemble.blending import ALL
 from competition.models.ensemble.members import (
+    ALL_LOCALES,
+    TEXT,
     EnsembleRows,
     FoldResult,
     Positions,
-    output_values,
     row_weights,
     sample_queries,
     stacker_targets,
     task_outputs,
 )
-from competition.models.ensemble.meta_features import MemberOutputs, linear_features
+from competition.models.ensemble.meta_features import linear_features
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import Task, expected_gain, gains
 
-TEXT = "text"  # the name of what is read beside members
+Names = tuple[str, ...]  # of the members that a model reads, sorted
+
 _VARIANCE = 0.005  # of the prior on the weight of a feature whose deviation is 1
-_MEMBER_SCALE = 2.0  # what a member says deserves more than one of a hundred features of text
-_LEAST_DEVIATION = 0.02  # of a feature: what varies less is not magnified
+_MEMBER_SCALE = 2.0  # a member's output deserves more than one of a hundred features of text
+_MIN_DEVIATION = 0.02  # of a feature: what varies less is not magnified
 _TAIL = 0.002  # share of rows beyond which a normal score goes no further
-_MOST_ROWS = 30_000  # that one fit looks at: weights of some hundred features need no more
-_LEAST_GAIN = (
-    0.1  # of the log-likelihood by a member: less is how far a minimiser stops from the end
-)
 _NEVER = -30.0  # log odds of a class that no row has
-_TOLERANCE, _ITERATIONS = (
-    1e-6,
-    2_000,
-)  # of the minimiser: how far it stops from the end moves no decision
+
+# Rows of one fit: weights of some hundred features need no more.
+_MAX_FIT_ROWS = 30_000
+
+# Of the log-likelihood by a member: less is how far a minimiser stops from the end.
+_MIN_GAIN = 0.1
+
+# Of the minimiser: how far it stops from the end moves no decision.
+_TOLERANCE = 1e-6
+_ITERATIONS = 2_000
 
 
 @dataclass(frozen=True)
 class _Design:
-    """The features of some rows: of text, lists and locales, and of each member."""
+    """The features of some rows, at one scale."""
 
     text: bool  # whether text is among the features
-    base: Array  # (rows, features)
-    members: dict[str, Array]  # (rows, features) each
+    base: Array  # (rows, features) of text, lists and locales
+    members: dict[str, Array]  # (rows, features) of each
 
-    def of(self, members: Iterable[str], at: Positions | slice = slice(None)) -> Array:
-        """The features that are read with some members, `(rows, features)`."""
+    def read(self, members: Iterable[str], at: Positions | slice = slice(None)) -> Array:
+        """Return the base features beside those of some members, `(rows, features)`."""
         return np.hstack([self.base[at], *(self.members[name][at] for name in members)])
 
 
 @dataclass(frozen=True)
 class _Model:
-    """Weights of the features and of a constant; log odds of the classes up to a constant."""
+    """Weights of the features and of a constant: log odds of the classes up to a constant."""
 
     weights: Array  # (classes, features)
     constant: Array  # (classes,)
 
     def probabilities(self, features: Array) -> Array:
-        """Of each class, `(rows, classes)`."""
-        return np.asarray(softmax(features @ self.weights.T + self.constant, axis=1), np.float64)
+        """Return the probability of each class, `(rows, classes)`."""
+        log_odds = features @ self.weights.T + self.constant  # (rows, classes)
+        return np.asarray(softmax(log_odds, axis=1), np.float64)
+
+
+class _Models:
+    """The regressions on one view of the members: those that leave out the same folds are fitted once."""
+
+    def __init__(self, rows: EnsembleRows, train: _Design) -> None:
+        self._rows = rows
+        self.train = train
+        self.codes, self._classes = stacker_targets(rows.task, rows.train)  # (training rows,)
+        self._without: dict[tuple[frozenset[int], Names], _Model] = {}
+
+    def without(self, fold: int, other: int, members: Names) -> _Model:
+        """Return the model that leaves out two folds.
+
+        Raises:
+            CompError: there is no labelled row outside them.
+        """
+        key = frozenset((fold, other)), members
+        if key not in self._without:
+            learn = self._rows.graded_outside(fold, other)
+            if not len(learn):
+                raise CompError(
+                    f"{self._rows.task.name}: without the folds {fold} and {other} "
+                    "there is no labelled row to learn from."
+                )
+            seed = self._rows.seed(*sorted((fold, other)))
+            self._without[key] = _fit(self._rows, self.train, members, learn, seed)
+        return self._without[key]
+
+    def out_of_fold(self, fold: int, members: Names) -> Array:
+        """Return probabilities of the graded rows outside `fold`, each by a model that left its fold out, too.
+
+        Returns:
+            `(graded rows outside the fold, classes)`.
+        """
+        values = np.zeros((len(self._rows.train), self._classes))
+        for other in self._rows.folds:
+            if other != fold:
+                graded = self._rows.graded_in(other)
+                model = self.without(fold, other, members)
+                values[graded] = model.probabilities(self.train.read(members, graded))
+        return values[self._rows.graded_outside(fold)]
 
 
 def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
-    """The regressions of all folds, in order.
+    """Return the regressions of all folds, in order.
 
     Args:
         rows: members and examples.
@@ -85,185 +131,197 @@ def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Fo
     Raises:
         CompError: two folds leave no labelled row to learn from.
     """
-    combined = []
-    made: tuple[_Design, _Design] | None = None
-    shared: dict[tuple[frozenset[int], tuple[str, ...]], _Model] = {}
+    results = []
+    view: tuple[_Models, _Design] | None = None
+
     # Fits this small gain nothing by a second thread, and their bytes depend on how many there are.
-    work_of = progress(f"{rows.recipe.name} {rows.task.name}, regression", len(rows.folds), "folds")
-    with threadpool_limits(1), work_of as work:
+    title = f"{rows.recipe.name} {rows.task.name}, regression"
+    with threadpool_limits(1), progress(title, len(rows.folds), "folds") as work:
         for fold in rows.folds:
-            if made is None or rows.recipe.nested:  # what members say differs from fold to fold
-                made = _designs(rows, fold, text)
-                shared = {}
-            combined.append(_of_fold(rows, fold, *made, shared))
+            if view is None or rows.recipe.nested:  # members' outputs differ from fold to fold
+                train, test = _designs(rows, fold, text)
+                view = _Models(rows, train), test
+            results.append(_fit_fold(rows, fold, *view))
             work.advance(1)
-    return combined
+    return results
 
 
-def _of_fold(
-    rows: EnsembleRows,
-    fold: int,
-    train: _Design,
-    test: _Design,
-    shared: dict[tuple[frozenset[int], tuple[str, ...]], _Model],
-) -> FoldResult:
-    """What one fold is told; models that leave out the same two folds are fitted once."""
-    task, learn = rows.task, rows.graded_outside(fold)
-    codes, classes = stacker_targets(task, rows.train)
-    others = [k for k in rows.folds if k != fold]
+def _fit_fold(rows: EnsembleRows, fold: int, models: _Models, test: _Design) -> FoldResult:
+    """Choose the members that a fold reads, and fit its model."""
+    train = models.train
+    learn = rows.graded_outside(fold)
+    members, out_of_fold = _choose_members(rows, fold, models)
 
-    def left_out(members: tuple[str, ...]) -> Array:
-        """Probabilities of the rows to learn from, each by a model that left its fold out, `(rows, classes)`."""
-        values = np.zeros((len(rows.train), classes))
-        for k in others:
-            key = frozenset((fold, k)), members
-            if key not in shared:
-                at = rows.graded_outside(fold, k)
-                if not len(at):
-                    raise CompError(
-                        f"{task.name}: without the folds {fold} and {k} there is no labelled row to learn from."
-                    )
-                shared[key] = _fit(rows, train, members, at, rows.seed(*sorted((fold, k))))
-            graded = rows.graded_in(k)
-            values[graded] = shared[key].probabilities(train.of(members, graded))
-        return values[learn]
+    model = _fit(rows, train, members, learn, rows.seed(fold))
+    held_out = model.probabilities(train.read(members, rows.held_out(fold)))
+    return FoldResult(
+        training=task_outputs(rows.task, out_of_fold),
+        held_out=task_outputs(rows.task, held_out),
+        test=task_outputs(rows.task, model.probabilities(test.read(members))),
+        weights={ALL_LOCALES: _shares(model, train, members, learn)},
+    )
 
-    likelihood = _likelihood(task, rows.train.iloc[learn], codes[learn])
-    kept: tuple[str, ...] = ()
-    values = left_out(kept)
-    while len(kept) < len(train.members):
-        options = {
-            name: left_out(tuple(sorted((*kept, name))))
-            for name in train.members
-            if name not in kept
-        }
+
+def _choose_members(rows: EnsembleRows, fold: int, models: _Models) -> tuple[Names, Array]:
+    """Add members as long as one makes the labels of the other folds likelier.
+
+    Returns:
+        The members that are read, and the out-of-fold probabilities with them, see
+        `_Models.out_of_fold`.
+    """
+    learn = rows.graded_outside(fold)
+    likelihood = _likelihood(rows.task, rows.train.iloc[learn], models.codes[learn])
+
+    members: Names = ()
+    values = models.out_of_fold(fold, members)
+    while len(members) < len(models.train.members):
+        options = {}
+        for name in models.train.members:
+            if name not in members:
+                options[name] = models.out_of_fold(fold, tuple(sorted((*members, name))))
         best = max(options, key=lambda name: likelihood(options[name]))
+
         # With nothing else to read, the best member is read in any case.
-        if (kept or train.text) and likelihood(options[best]) - likelihood(values) < _LEAST_GAIN:
+        gain = likelihood(options[best]) - likelihood(values)
+        if (members or models.train.text) and gain < _MIN_GAIN:
             break
-        kept, values = tuple(sorted((*kept, best))), options[best]
-    model = _fit(rows, train, kept, learn, rows.seed(fold))
-    held = model.probabilities(train.of(kept, rows.held_out(fold)))
-    tests = model.probabilities(test.of(kept))
-    outputs = [task_outputs(task, each) for each in (values, held, tests)]
-    return FoldResult(outputs[0], outputs[1], outputs[2], {ALL: _shares(model, train, kept, learn)})
+        members = tuple(sorted((*members, best)))
+        values = options[best]
+    return members, values
 
 
 def _likelihood(
     task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]
 ) -> Callable[[Array], float]:
-    """What a member must raise, given probabilities of graded rows: the log-likelihood of their labels.
+    """Return what a member must raise: the log-likelihood of labels, given probabilities of graded rows.
 
     For ranking, products are drawn from each list in proportion to their expected gain, and a label
     counts by its share of the list's gain: how good a list is as a whole moves no order, and must
     not decide (ListNet, Cao et al. 2007).
     """
     if task.metric != "nDCG":
-        weight, at = row_weights(task, examples), np.arange(len(examples))
-        return lambda values: float(weight @ np.log(np.maximum(values[at, codes], 1e-12)))
-    index = np.unique(examples["query_id"].to_numpy(np.int64), return_inverse=True)[1]
+        weight = row_weights(task, examples)
+        row = np.arange(len(examples))
+        return lambda values: float(weight @ np.log(np.maximum(values[row, codes], 1e-12)))
 
-    def share(gain: Array) -> Array:
-        return gain / np.maximum(np.bincount(index, weights=gain), 1e-12)[index]
+    list_of = np.unique(examples["query_id"].to_numpy(np.int64), return_inverse=True)[1]  # (rows,)
 
-    wanted = share(gains(examples["label"]))
-    return lambda values: float(wanted @ np.log(np.maximum(share(expected_gain(values)), 1e-12)))
+    def share_of_list(gain: Array) -> Array:
+        total = np.maximum(np.bincount(list_of, weights=gain), 1e-12)  # (lists,)
+        return gain / total[list_of]
+
+    truth = share_of_list(gains(examples["label"]))
+
+    def likelihood(values: Array) -> float:
+        share = share_of_list(expected_gain(values))
+        return float(truth @ np.log(np.maximum(share, 1e-12)))
+
+    return likelihood
 
 
 def _fit(
-    rows: EnsembleRows, design: _Design, members: tuple[str, ...], at: Positions, seed: int
+    rows: EnsembleRows, design: _Design, members: Names, learn: Positions, seed: int
 ) -> _Model:
-    """The most probable weights, given the labels of the rows at `at` and a normal prior."""
-    at = at[sample_queries(rows.train["query_id"].to_numpy(np.int64)[at], _MOST_ROWS, seed)]
+    """Return the most probable weights, given the labels of the rows at `learn` and a normal prior."""
+    query = rows.train["query_id"].to_numpy(np.int64)[learn]
+    learn = learn[sample_queries(query, _MAX_FIT_ROWS, seed)]
+    features = design.read(members, learn)  # (rows, features)
     codes, classes = stacker_targets(rows.task, rows.train)
-    codes, features = codes[at], design.of(members, at)
-    found = np.unique(codes)
-    weights, constant = np.zeros((classes, features.shape[1])), np.full(classes, _NEVER)
-    if len(found) == 1:
-        constant[found] = 0.0
+    codes = codes[learn]
+
+    # A class without rows gets no weights and never a probability.
+    present = np.unique(codes)
+    weights = np.zeros((classes, features.shape[1]))
+    constant = np.full(classes, _NEVER)
+    if len(present) == 1:
+        constant[present] = 0.0
         return _Model(weights, constant)
+
     model = LogisticRegression(C=_VARIANCE, tol=_TOLERANCE, max_iter=_ITERATIONS)
-    model.fit(features, codes, sample_weight=row_weights(rows.task, rows.train.iloc[at]))
-    # For two classes, one set of weights is the log odds of the second.
-    both = len(found) == 2
-    weights[found] = np.vstack([0 * model.coef_, model.coef_]) if both else model.coef_
-    constant[found] = np.r_[0.0, model.intercept_] if both else model.intercept_
+    model.fit(features, codes, sample_weight=row_weights(rows.task, rows.train.iloc[learn]))
+    if len(present) == 2:
+        # One set of weights is the log odds of the second class.
+        weights[present] = np.vstack([0 * model.coef_, model.coef_])
+        constant[present] = np.r_[0.0, model.intercept_]
+    else:
+        weights[present] = model.coef_
+        constant[present] = model.intercept_
     return _Model(weights, constant)
 
 
-def _shares(
-    model: _Model, design: _Design, kept: tuple[str, ...], at: Positions
-) -> dict[str, float]:
-    """How much of the log odds each member moves, and text: their deviations over the rows, as shares of all."""
-    blocks = {TEXT: design.base[at]} if design.text else {}
-    blocks |= {name: design.members[name][at] for name in kept}
-    ends = np.cumsum([design.base.shape[1], *(design.members[name].shape[1] for name in kept)])
-    starts = dict(zip((TEXT, *kept), [0, *ends[:-1]], strict=True))
-    moved = {}
+def _shares(model: _Model, design: _Design, members: Names, at: Positions) -> dict[str, float]:
+    """Return how much of the log odds text and each member move: deviations over the rows, as shares of all."""
+    blocks = {TEXT: design.base[at]} | {name: design.members[name][at] for name in members}
+    moved = dict.fromkeys([TEXT, *design.members], 0.0)
+
+    # The model's features are those of the blocks, one block after the other.
+    start = 0
     for name, block in blocks.items():
-        odds = block @ model.weights[:, starts[name] : starts[name] + block.shape[1]].T
-        moved[name] = float(np.sqrt((odds - odds.mean(axis=1, keepdims=True)).var(axis=0).mean()))
+        end = start + block.shape[1]
+        log_odds = block @ model.weights[:, start:end].T  # (rows, classes)
+        centred = log_odds - log_odds.mean(axis=1, keepdims=True)
+        moved[name] = float(np.sqrt(centred.var(axis=0).mean()))
+        start = end
+
+    # Without text, the base is lists and locales alone, which nothing is said of.
+    if not design.text:
+        del moved[TEXT]
     total = max(sum(moved.values()), 1e-12)
-    return {
-        name: moved.get(name, 0.0) / total
-        for name in (*([TEXT] if design.text else []), *design.members)
-    }
+    return {name: size / total for name, size in moved.items()}
 
 
 def _designs(rows: EnsembleRows, fold: int, text: pd.DataFrame | None) -> tuple[_Design, _Design]:
-    """The features of training and of test rows as a fold sees them.
+    """Return the features of training and of test rows as a fold sees them.
 
     What brings them to one scale is taken from the features of all training rows; no label is
     looked at.
     """
-
-    def smooth(
-        outputs: list[pd.DataFrame], examples: pd.DataFrame
-    ) -> tuple[dict[str, Array], Array]:
-        said = zip(rows.members, outputs, strict=True)
-        members = [
-            MemberOutputs(member.name, member.kind, output_values(member.kind, frame))
-            for member, frame in said
-        ]
-        return linear_features(rows.task, members, examples, rows.recipe.leaky)
-
-    of_train, train = smooth([member.seen[fold] for member in rows.members], rows.train)
-    of_test, test = smooth([member.test for member in rows.members], rows.test)
-    members = {
-        name: _standardised(block, of_test[name], _MEMBER_SCALE) for name, block in of_train.items()
-    }
-    base = [_standardised(train, test)]
-    if text is not None:
-        values = [
-            text.loc[each["example_id"]].to_numpy(np.float64) for each in (rows.train, rows.test)
-        ]
-        base.append(_standardised(*_normal_scores(*values)))
-    bases = [np.hstack(each) for each in zip(*base, strict=True)]
-    blocks = [{name: pair[i] for name, pair in members.items()} for i in range(2)]
-    of_train_rows, of_test_rows = (
-        _Design(text is not None, *each) for each in zip(bases, blocks, strict=True)
+    leaky = rows.recipe.leaky
+    train_members, train_lists = linear_features(
+        rows.task, rows.train_outputs(fold), rows.train, leaky
     )
-    return of_train_rows, of_test_rows
+    test_members, test_lists = linear_features(rows.task, rows.test_outputs(), rows.test, leaky)
+
+    base = [_standardise(train_lists, test_lists)]
+    if text is not None:
+        train_text = text.loc[rows.train["example_id"]].to_numpy(np.float64)
+        test_text = text.loc[rows.test["example_id"]].to_numpy(np.float64)
+        base.append(_standardise(*_normal_scores(train_text, test_text)))
+
+    members = {
+        name: _standardise(block, test_members[name], _MEMBER_SCALE)
+        for name, block in train_members.items()
+    }
+    train, test = (
+        _Design(
+            text is not None,
+            np.hstack([pair[part] for pair in base]),
+            {name: pair[part] for name, pair in members.items()},
+        )
+        for part in (0, 1)
+    )
+    return train, test
 
 
-def _standardised(train: Array, test: Array, scale: float = 1.0) -> tuple[Array, Array]:
-    """Features with a mean of 0 and, unless they hardly vary, a deviation of `scale` over the training rows."""
-    mean, deviation = train.mean(axis=0), np.sqrt(train.var(axis=0) + _LEAST_DEVIATION**2)
+def _standardise(train: Array, test: Array, scale: float = 1.0) -> tuple[Array, Array]:
+    """Return features with a mean of 0 and, unless they hardly vary, a deviation of `scale` over the training rows."""
+    mean = train.mean(axis=0)  # (features,)
+    deviation = np.sqrt(train.var(axis=0) + _MIN_DEVIATION**2)  # (features,)
     return scale * (train - mean) / deviation, scale * (test - mean) / deviation
 
 
 def _normal_scores(train: Array, test: Array) -> tuple[Array, Array]:
-    """Each feature as the normal quantile of its rank among the training rows, equal values in the middle of theirs.
+    """Return each feature as the normal quantile of its rank among the training rows.
 
-    Counts, lengths and cosines have long tails, in which a linear model would take few rows for
-    many.
+    Equal values are in the middle of their places. Counts, lengths and cosines have long tails, in
+    which a linear model would take few rows for many.
     """
     scores = np.empty_like(train), np.empty_like(test)
     for i, column in enumerate(train.T):
         ordered = np.sort(column)
         for values, result in zip((train, test), scores, strict=True):
-            ends = [np.searchsorted(ordered, values[:, i], side) for side in ("left", "right")]
-            result[:, i] = ndtri(
-                np.clip((ends[0] + ends[1]) / 2 / max(len(ordered), 1), _TAIL, 1 - _TAIL)
-            )
+            first = np.searchsorted(ordered, values[:, i], "left")
+            last = np.searchsorted(ordered, values[:, i], "right")
+            place = (first + last) / 2 / max(len(ordered), 1)  # (rows,) 0..1
+            result[:, i] = ndtri(np.clip(place, _TAIL, 1 - _TAIL))
     return scores

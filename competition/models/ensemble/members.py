@@ -1,4 +1,10 @@
-"""The rows of an ensemble in the order of their ids, and which of them each fold may learn from."""
+"""What an ensemble is made from: its members, and the rows that each fold may learn from.
+
+A member is a complete run: outputs of every training row, by the model that held the row out, and
+of every test row. An ensemble is cross-fitted over folds of its own: what answers the rows of a
+fold is learned from graded rows of the other folds, so that an ensemble has an out-of-fold score as
+a member has.
+"""
 
 from collections.abc import Mapping
 from copy import copy
@@ -17,48 +23,72 @@ from competition.scoring.metrics import Array
 from competition.scoring.tasks import KINDS, LABELS, Task, expected_gain, label_codes, truth
 
 Positions = NDArray[np.int64]
-MAX_ROWS = 100_000  # that one fit looks at: weights and trees need no more, and time and memory stay bounded
-PARTS = 5  # of the queries: what is chosen on all parts but one is judged on that one
+
+# Rows that one fit reads: weights and trees need no more, and time and memory stay bounded.
+MAX_ROWS = 100_000
+
+# Parts of the queries for decisions within a fold: what is learned on four is judged on the fifth.
+PARTS = 5
+
+# Names in the weights of a result: of rows of any locale, and of what is read beside the members.
+ALL_LOCALES = "all"
+TEXT = "text"
 
 
 @dataclass(frozen=True)
 class Member:
-    """A complete run as an ensemble reads it; all frames are sorted by example_id.
-
-    `seen` holds, for each fold, the outputs of all training rows as the ensemble of that fold may
-    see them: the same for all folds unless the ensemble is nested. `lexical` is whether it is made
-    of text features alone.
-    """
+    """A complete run as an ensemble reads it; all frames are sorted by example_id."""
 
     name: str
     kind: str
+
+    # Fold -> the outputs of all training rows as the ensemble of that fold may see them: the same
+    # for all folds unless the ensemble is nested.
     seen: Mapping[int, pd.DataFrame]
     test: pd.DataFrame
+
+    # Whether it is made of text features alone.
     lexical: bool = False
 
 
 @dataclass(frozen=True)
+class MemberOutputs:
+    """The outputs of one member for some rows, in their order."""
+
+    name: str
+    kind: str
+    values: Array  # (rows, outputs)
+
+
+@dataclass(frozen=True)
 class FoldResult:
-    """What one fold's combination says of the rows that it was learned on, holds out and tests, `(rows, outputs)`.
+    """The ensemble of one fold: its outputs, and what it learned from the rows of the other folds."""
 
-    `training` is what decisions are learned on: of trees, by models that left the row out.
-    """
+    # Outputs of the rows that it was learned from; of trees and regressions, by models that left
+    # the row out. Decisions (CAN, thresholds) are learned from them.
+    training: Array  # (graded rows outside the fold, outputs)
+    held_out: Array  # (rows of the fold, outputs)
+    test: Array  # (test rows, outputs)
 
-    training: Array
-    held_out: Array
-    test: Array
-    weights: dict[str, dict[str, float]] = field(
-        default_factory=dict
-    )  # locale or "all" -> member or "text" -> weight
+    weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale -> member -> weight
     importance: dict[str, float] = field(
         default_factory=dict
-    )  # feature -> share of the gain of all splits
-    rounds: list[int] = field(default_factory=list)  # how many trees each model predicts with
-    factors: list[float] = field(default_factory=list)  # of the classes
+    )  # feature -> share of all splits' gain
+    rounds: list[int] = field(default_factory=list)  # number of trees of each model
+    factors: list[float] = field(default_factory=list)  # of the classes, see `thresholds.py`
 
 
 class EnsembleRows:
-    """Members and examples of one task."""
+    """The members and examples of one task, and which rows a fold learns from and holds out.
+
+    Attributes:
+        task: what the ensemble answers.
+        recipe: how it combines its members.
+        members: sorted by name, so that their order changes nothing.
+        train: training examples, sorted by example_id; all positions count its rows.
+        test: test examples, sorted by example_id.
+        folds: that there are, sorted.
+    """
 
     def __init__(
         self,
@@ -68,125 +98,180 @@ class EnsembleRows:
         fold: pd.Series,
         recipe: EnsembleRecipe,
     ) -> None:
-        """`fold` has the index of `examples`; the order of examples and of members changes nothing.
+        """Sort members and examples, and find the rows that are graded.
+
+        Args:
+            task: what the ensemble answers.
+            members: complete runs.
+            examples: all examples, in any order.
+            fold: the fold of each example, with the index of `examples`.
+            recipe: how the members are combined.
 
         Raises:
             CompError: a member covers other rows, or a fold leaves nothing to learn from.
         """
-        self.task, self.recipe = task, recipe
+        self.task = task
+        self.recipe = recipe
         self.members = sorted(members, key=lambda member: member.name)
+
         ordered = examples.assign(_fold=fold).sort_values("example_id", ignore_index=True)
-        parts = [
+        self.train, self.test = (
             ordered[ordered["split"] == split].reset_index(drop=True) for split in ("train", "test")
-        ]
-        self.train, self.test = parts
-        self._of_row = self.train["_fold"].to_numpy(np.int64)
-        self.folds: list[int] = sorted(set(self._of_row.tolist()))
-        self._graded = np.isin(
-            self.train["example_id"], graded_rows(task, self.train)["example_id"]
         )
+        self._fold_of_row = self.train["_fold"].to_numpy(np.int64)  # (training rows,)
+        self.folds: list[int] = sorted(set(self._fold_of_row.tolist()))
+
+        graded_ids = graded_rows(task, self.train)["example_id"]
+        self._graded = np.isin(self.train["example_id"], graded_ids)  # (training rows,)
         if recipe.train_queries:
             self._graded &= first_queries(self.train, recipe.train_queries)
-        self._check()
 
-    def _check(self) -> None:
+        self._check_coverage()
+        if recipe.method != "paper":
+            self._check_folds()
+
+    def _check_coverage(self) -> None:
+        """Raise where a member has outputs of other rows than the examples."""
         for member in self.members:
-            for rows, outputs in [
-                (self.test, member.test),
-                *((self.train, seen) for seen in member.seen.values()),
-            ]:
+            frames = [(self.test, member.test)]
+            frames += [(self.train, outputs) for outputs in member.seen.values()]
+            for rows, outputs in frames:
                 if not np.array_equal(rows["example_id"], outputs["example_id"]):
                     stray = np.setxor1d(rows["example_id"], outputs["example_id"])
                     raise CompError(
                         f"The member {member.name!r} does not cover the same rows as the others: "
                         f"{len(stray)} ids differ."
                     )
-        for k in self.folds if self.recipe.method != "paper" else ():
+
+    def _check_folds(self) -> None:
+        """Raise where all graded rows are in one fold."""
+        for k in self.folds:
             if not len(self.graded_outside(k)):
                 raise CompError(
                     f"{self.task.name}: without fold {k} there is no labelled row to learn an ensemble from."
                 )
 
     def held_out(self, fold: int) -> Positions:
-        """Positions in `train` of all rows of a fold."""
-        return np.flatnonzero(self._of_row == fold)
+        """Return the positions of all rows of a fold, graded or not."""
+        return np.flatnonzero(self._fold_of_row == fold)
 
-    def graded_outside(self, *without: int) -> Positions:
-        """Positions in `train` of the graded rows outside some folds, as far as they may be learned from."""
-        return np.flatnonzero(self._graded & ~np.isin(self._of_row, without))
+    def graded_outside(self, *folds: int) -> Positions:
+        """Return the positions of the graded rows outside some folds: what may be learned from."""
+        return np.flatnonzero(self._graded & ~np.isin(self._fold_of_row, folds))
 
     def graded_in(self, fold: int) -> Positions:
-        """Positions in `train` of the graded rows of a fold, as far as they may be learned from."""
-        return np.flatnonzero(self._graded & (self._of_row == fold))
+        """Return the positions of the graded rows of a fold."""
+        return np.flatnonzero(self._graded & (self._fold_of_row == fold))
+
+    def train_outputs(self, fold: int) -> list[MemberOutputs]:
+        """Return each member's outputs of the training rows, as `fold` may see them."""
+        return [
+            MemberOutputs(member.name, member.kind, output_values(member.kind, member.seen[fold]))
+            for member in self.members
+        ]
+
+    def test_outputs(self) -> list[MemberOutputs]:
+        """Return each member's outputs of the test rows."""
+        return [
+            MemberOutputs(member.name, member.kind, output_values(member.kind, member.test))
+            for member in self.members
+        ]
 
     def without_members(self) -> "EnsembleRows":
-        """The same rows and folds without any member."""
+        """Return the same rows and folds without any member."""
         rows = copy(self)
-        rows.members, rows.recipe = [], self.recipe.model_copy(update={"nested": False})
+        rows.members = []
+        rows.recipe = self.recipe.model_copy(update={"nested": False})
         return rows
 
     def seed(self, *folds: int) -> int:
-        """Of what is drawn where these folds are left out."""
+        """Return the seed of what is drawn where these folds are left out."""
         return derive_seed(self.recipe.seed, self.task.name, *folds)
 
 
 def output_values(kind: str, outputs: pd.DataFrame) -> Array:
-    """The columns of a kind, `(rows, outputs)`."""
+    """Return the columns of a kind, `(rows, outputs)`."""
     return outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)
 
 
 def sample_queries(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
-    """Which rows belong to whole queries, drawn at random, of at most `rows` rows together; at least one query."""
-    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
+    """Return a mask of whole queries, drawn at random, that have at most `rows` rows together.
+
+    Args:
+        query: the query of each row.
+        rows: at most so many, unless the only query that is drawn has more.
+        seed: of what is drawn; the order of rows changes nothing.
+    """
     if len(query) <= rows:
         return np.ones(len(query), bool)
+
+    queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
     order = np.random.default_rng(derive_seed(seed, "rows")).permutation(len(queries))
+    fitting = int(np.searchsorted(counts[order].cumsum(), rows, side="right"))
+
     taken = np.zeros(len(queries), bool)
-    taken[order[: max(1, int(np.searchsorted(counts[order].cumsum(), rows, side="right")))]] = True
+    taken[order[: max(1, fitting)]] = True
     return np.asarray(taken[index], bool)
 
 
 def split_queries(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np.int64]:
-    """Deal whole queries out at random; returns the part of each row, `(rows,)`, which no order of rows changes."""
+    """Deal whole queries out at random and return the part of each row, `(rows,)`.
+
+    The order of rows changes nothing.
+    """
     queries, index = np.unique(query, return_inverse=True)
-    dealt = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(queries)) % parts
-    return np.asarray(dealt[index], np.int64)
+    part = np.random.default_rng(derive_seed(seed, "parts")).permutation(len(queries)) % parts
+    return np.asarray(part[index], np.int64)
 
 
 def stacker_targets(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
-    """Return the class that a stacker learns for each row, `(rows,)`, -1 where it is unknown, and how many there are.
+    """Return the class that a stacker learns for each row, and the number of classes.
 
-    The four labels, which tell more than whether a product is a substitute; for task 3 the two
-    answers where a row has an answer but no label.
+    The classes are the four labels, which hold more than whether a product is a substitute; for
+    task 3 the two answers where a row has an answer but no label.
+
+    Returns:
+        `(rows,)`, -1 where the class is unknown, and 4 or 2.
     """
     codes = label_codes(rows["label"])
-    if task.name == "task3" and ((codes < 0) & (truth(task, rows) >= 0)).any():
-        return truth(task, rows), len(task.classes)
+    if task.name == "task3":
+        answers = truth(task, rows)
+        if ((codes < 0) & (answers >= 0)).any():
+            return answers, len(task.classes)
     return codes, len(LABELS)
 
 
-def task_outputs(task: Task, values: Array) -> Array:
-    """Return what answers a task, `(rows, outputs)`, from probabilities of a stacker's classes, `(rows, classes)`."""
+def task_outputs(task: Task, probabilities: Array) -> Array:
+    """Return the outputs that answer a task from probabilities of a stacker's classes.
+
+    Args:
+        task: what is answered.
+        probabilities: `(rows, classes)`, see `stacker_targets`.
+
+    Returns:
+        `(rows, outputs)`.
+    """
     if task.metric == "nDCG":
-        return expected_gain(values)[:, None]
-    return (
-        values[:, [1]] if task.name == "task3" else values
-    )  # of two classes and of four, the second is substitute
+        return expected_gain(probabilities)[:, None]
+    if task.name == "task3":
+        # Of two classes and of four, the second is the substitute.
+        return probabilities[:, [1]]
+    return probabilities
 
 
 def row_weights(task: Task, rows: pd.DataFrame) -> Array:
     """Return how much each row counts in a fit, `(rows,)`, with a mean of 1.
 
-    Rows of one query share what is special about it, so that n of them say less than rows of n
-    queries: under an intraclass correlation r their variance is 1 + (n - 1) r times as large (Kish
-    1965), and 1 / (1 + (n - 1) r) is the weight of a row in generalised least squares. n ** -1/2
-    lies between equal rows and equal queries. What is special about a query does not change the
-    order of its products, so for ranking all rows count alike.
+    Rows of one query share what is special about it, so that n of them hold less information than
+    rows of n queries: under an intraclass correlation r their variance is 1 + (n - 1) r times as
+    large (Kish 1965), and 1 / (1 + (n - 1) r) is the weight of a row in generalised least squares.
+    n ** -1/2 lies between equal rows and equal queries. What is special about a query does not
+    change the order of its products, so for ranking all rows count alike.
     """
     if task.metric == "nDCG":
         return np.ones(len(rows))
-    _, index, sizes = np.unique(
-        rows["query_id"].to_numpy(np.int64), return_inverse=True, return_counts=True
-    )
+
+    query = rows["query_id"].to_numpy(np.int64)
+    _, index, sizes = np.unique(query, return_inverse=True, return_counts=True)
     weight = sizes[index] ** -0.5
     return np.asarray(weight / weight.mean(), np.float64)

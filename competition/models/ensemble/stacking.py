@@ -1,10 +1,16 @@
-"""Trees on the members' outputs, cross-fitted: each fold by the mean of the models that left it and another one out."""
+"""Trees on the members' outputs, cross-fitted: a fold is answered by the models that left it and another one out.
+
+A model that left out the folds j and k answers k with as many trees as are best on j, and j with as
+many as are best on k; what answers a fold is the mean of all models that left it out.
+"""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,40 +18,88 @@ from numpy.typing import NDArray
 
 from competition.core.console import progress
 from competition.core.errors import CompError
-from competition.models.ensemble.gbdt import fit_trees
+from competition.models.ensemble.gbdt import TrainingTable, fit_trees
 from competition.models.ensemble.members import (
     MAX_ROWS,
     EnsembleRows,
     FoldResult,
-    output_values,
+    Positions,
     sample_queries,
 )
-from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.meta_features import tree_features
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import ANSWER_KIND, KINDS
 
-Use = tuple[int, int]  # the fold that is scored and the fold that says when to stop
-Fit = tuple[Use, ...]  # what one model is used for
+Features = NDArray[np.float32]  # (rows, features)
 _AT_ONCE = 4  # models that are fitted at a time: each holds a copy of what it learns from
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What the model of one fit says, for each of its uses: of the rows of the folds that it left out, of test rows."""
+class Use(NamedTuple):
+    """Two folds that a model left out: the one that it answers, and the one that its trees are stopped by."""
 
-    uses: Fit
-    at: NDArray[np.int64]  # positions of these rows
-    left_out: list[Array]
-    tests: list[Array]
-    best: tuple[int, ...]
-    importance: Array
+    scored: int
+    stopping: int
+
+
+Fit = tuple[Use, ...]  # what one model is used for
+
+
+@dataclass(frozen=True)
+class _FitResult:
+    """The predictions of the model of one fit; lists have an entry per use."""
+
+    fit: Fit
+    left_out: Positions  # (rows,) of the two folds that it left out
+    train: list[Array]  # (rows, outputs) of these rows
+    test: list[Array]  # (test rows, outputs)
+    rounds: tuple[int, ...]  # numbers of trees
+    importance: Array  # (features,)
+
+
+class _Sums:
+    """The predictions of all models that left a fold out, added up for each fold."""
+
+    def __init__(self, rows: EnsembleRows) -> None:
+        outputs = len(KINDS[ANSWER_KIND[rows.task.name]].outputs)
+        self._rows = rows
+        self._share = 1 / (len(rows.folds) - 1)  # of each model in the mean for a fold
+        self._train = {k: np.zeros((len(rows.train), outputs)) for k in rows.folds}
+        self._test = {k: np.zeros((len(rows.test), outputs)) for k in rows.folds}
+        self._importance: dict[int, list[Array]] = {k: [] for k in rows.folds}
+        self._rounds: dict[int, list[int]] = {k: [] for k in rows.folds}
+
+    def add(self, model: _FitResult) -> None:
+        """Add the predictions of one model to those of each fold that it answers."""
+        for use, train, test, rounds in zip(
+            model.fit, model.train, model.test, model.rounds, strict=True
+        ):
+            k = use.scored
+            held_out = self._rows.held_out(k)
+            of_held_out = train[np.searchsorted(model.left_out, held_out)]
+            self._train[k][held_out] += self._share * of_held_out
+            self._test[k] += self._share * test
+
+            # Decisions for k are learned from the other folds: only this model left both out.
+            other = self._rows.graded_in(use.stopping)
+            self._train[k][other] = train[np.searchsorted(model.left_out, other)]
+
+            self._importance[k].append(model.importance)
+            self._rounds[k].append(rounds)
+
+    def result(self, fold: int, features: list[str]) -> FoldResult:
+        """Return the result of a fold, once all models are added."""
+        importance = np.mean(self._importance[fold], axis=0).tolist()
+        return FoldResult(
+            training=self._train[fold][self._rows.graded_outside(fold)],
+            held_out=self._train[fold][self._rows.held_out(fold)],
+            test=self._test[fold],
+            importance=dict(zip(features, importance, strict=True)),
+            rounds=self._rounds[fold],
+        )
 
 
 def cross_fit_trees(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldResult]:
-    """The stackers of all folds, in order.
-
-    A model that left out j and k scores k with as many trees as are best on j, and j with as many
-    as are best on k.
+    """Return the stackers of all folds, in order.
 
     Args:
         rows: members and examples.
@@ -54,119 +108,88 @@ def cross_fit_trees(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldR
     Raises:
         CompError: two folds leave no labelled row to learn from, or a fold has none to stop by.
     """
-    outputs = len(KINDS[ANSWER_KIND[rows.task.name]].outputs)
-    of_train = {k: np.zeros((len(rows.train), outputs)) for k in rows.folds}
-    of_test = {k: np.zeros((len(rows.test), outputs)) for k in rows.folds}
-    names: list[str] = []
-    importance: dict[int, list[NDArray[np.float64]]] = {k: [] for k in rows.folds}
-    rounds: dict[int, list[int]] = {k: [] for k in rows.folds}
-    share = 1 / (len(rows.folds) - 1)
-    views, fits = _Views(rows, text), _fits(rows)
-    cores = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
-    # Models side by side and not threads within one: LightGBM's threads wait for each other at
-    # every split.
-    with (
-        ThreadPoolExecutor(min(_AT_ONCE, cores)) as pool,
-        progress(
-            f"{rows.recipe.name} {rows.task.name}, trees",
-            sum(len(each) for _, each in fits),
-            "models",
-        ) as work,
-    ):
-        for view, each in fits:
-            names, features, tests = views.of(view)
-            for said in pool.map(
-                partial(_fit, rows, features, tests, max(1, cores // _AT_ONCE)), each
-            ):
-                for i, (scored, stopping) in enumerate(said.uses):
-                    other, own = rows.graded_in(stopping), rows.held_out(scored)
-                    of_train[scored][other] = said.left_out[i][np.searchsorted(said.at, other)]
-                    of_train[scored][own] += share * said.left_out[i][np.searchsorted(said.at, own)]
-                    of_test[scored] += share * said.tests[i]
-                    importance[scored].append(said.importance)
-                    rounds[scored].append(said.best[i])
+    views = _fits_by_view(rows)
+    models = sum(len(fits) for _, fits in views)
+    names, test_features = tree_features(
+        rows.task, rows.test_outputs(), rows.test, text, rows.recipe.leaky
+    )
+
+    sums = _Sums(rows)
+    with progress(f"{rows.recipe.name} {rows.task.name}, trees", models, "models") as work:
+        for view, fits in views:
+            for model in _fit_view(rows, view, fits, text, test_features):
+                sums.add(model)
                 work.advance(1)
-    return [
-        FoldResult(
-            of_train[k][rows.graded_outside(k)],
-            of_train[k][rows.held_out(k)],
-            of_test[k],
-            importance=dict(zip(names, np.mean(importance[k], axis=0).tolist(), strict=True)),
-            rounds=rounds[k],
-        )
-        for k in rows.folds
-    ]
+    return [sums.result(k, names) for k in rows.folds]
 
 
-def _fits(rows: EnsembleRows) -> list[tuple[int, list[Fit]]]:
-    """The fold whose view of the members is read -> what is fitted on it.
+def _fits_by_view(rows: EnsembleRows) -> list[tuple[int, list[Fit]]]:
+    """Return the folds whose view of the members is read, each with the models that are fitted on it.
 
-    Nested views differ from fold to fold, so that two folds that are left out take two fits.
+    All folds see the same outputs of the members, so that one model serves both folds that it left
+    out. Nested, each fold sees outputs of its own, and two folds that are left out take two models.
     """
     if rows.recipe.nested:
-        return [
-            (k, [((k, stopping),) for stopping in rows.folds if stopping != k]) for k in rows.folds
-        ]
-    return [(rows.folds[0], [(pair, pair[::-1]) for pair in combinations(rows.folds, 2)])]
+        return [(k, [(Use(k, j),) for j in rows.folds if j != k]) for k in rows.folds]
+    pairs = combinations(rows.folds, 2)
+    return [(rows.folds[0], [(Use(j, k), Use(k, j)) for j, k in pairs])]
 
 
-def _fit(
+def _fit_view(
     rows: EnsembleRows,
-    features: NDArray[np.float32],
-    tests: NDArray[np.float32],
-    threads: int,
-    uses: Fit,
-) -> _Said:
-    _check(rows, uses)
-    watched, left_out = [rows.graded_in(stopping) for _, stopping in uses], sorted(uses[0])
-    learn, seed = rows.graded_outside(*left_out), rows.seed(*left_out)
-    learn = learn[sample_queries(rows.train["query_id"].to_numpy(np.int64)[learn], MAX_ROWS, seed)]
-    trees = fit_trees(rows.recipe, rows.task, features, rows.train, learn, watched, seed, threads)
-    at = np.sort(np.concatenate([rows.held_out(fold) for fold in left_out]))
-    return _Said(
-        uses, at, trees.predict(features[at]), trees.predict(tests), trees.best, trees.importance()
+    view: int,
+    fits: list[Fit],
+    text: pd.DataFrame | None,
+    test_features: Features,
+) -> Iterator[_FitResult]:
+    """Fit the models that read the members as the fold `view` sees them, several at a time."""
+    _, features = tree_features(
+        rows.task, rows.train_outputs(view), rows.train, text, rows.recipe.leaky
+    )
+    table = TrainingTable(rows.task, rows.train, features)
+
+    # Models side by side and not threads within one: LightGBM's threads wait for each other at
+    # every split.
+    cores = min(os.cpu_count() or 1, int(os.environ.get("OMP_NUM_THREADS") or 1024))
+    threads = max(1, cores // _AT_ONCE)
+    with ThreadPoolExecutor(min(_AT_ONCE, cores)) as pool:
+        yield from pool.map(partial(_fit_model, rows, table, test_features, threads), fits)
+
+
+def _fit_model(
+    rows: EnsembleRows, table: TrainingTable, test_features: Features, threads: int, fit: Fit
+) -> _FitResult:
+    """Fit one model on the rows outside two folds, and predict these folds and the test rows."""
+    _check_fit(rows, fit)
+    j, k = sorted(fit[0])
+    seed = rows.seed(j, k)
+
+    learn = rows.graded_outside(j, k)
+    query = rows.train["query_id"].to_numpy(np.int64)[learn]
+    learn = learn[sample_queries(query, MAX_ROWS, seed)]
+    watched = [rows.graded_in(use.stopping) for use in fit]
+    trees = fit_trees(rows.recipe, table, learn, watched, seed, threads)
+
+    left_out = np.sort(np.concatenate([rows.held_out(j), rows.held_out(k)]))
+    return _FitResult(
+        fit,
+        left_out,
+        train=trees.predict(table.features[left_out]),
+        test=trees.predict(test_features),
+        rounds=trees.best,
+        importance=trees.importance(),
     )
 
 
-def _check(rows: EnsembleRows, uses: Fit) -> None:
-    one, other = uses[0]
+def _check_fit(rows: EnsembleRows, fit: Fit) -> None:
+    """Raise where there is nothing to learn from or to stop by."""
+    one, other = fit[0]
     if not len(rows.graded_outside(one, other)):
         raise CompError(
             f"{rows.task.name}: without the folds {one} and {other} there is no labelled row to learn from."
         )
-    for _, stopping in uses:
-        if not len(rows.graded_in(stopping)):
+    for use in fit:
+        if not len(rows.graded_in(use.stopping)):
             raise CompError(
-                f"{rows.task.name}: fold {stopping} has no labelled row to stop training by."
+                f"{rows.task.name}: fold {use.stopping} has no labelled row to stop training by."
             )
-
-
-class _Views:
-    """Level-2 features as a fold sees them; those of the last fold are kept."""
-
-    def __init__(self, rows: EnsembleRows, text: pd.DataFrame | None) -> None:
-        self._rows, self._text = rows, text
-        self._made: tuple[int, list[str], NDArray[np.float32], NDArray[np.float32]] | None = None
-
-    def of(self, fold: int) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
-        """Names, and values of the training and of the test rows, `(rows, features)`."""
-        if self._made is None or self._made[0] != fold:
-            self._made = None  # free the old ones first
-            names, train = self._features(
-                [m.seen[fold] for m in self._rows.members], self._rows.train
-            )
-            _, test = self._features([m.test for m in self._rows.members], self._rows.test)
-            self._made = (fold, names, train, test)
-        return self._made[1:]
-
-    def _features(
-        self, outputs: list[pd.DataFrame], examples: pd.DataFrame
-    ) -> tuple[list[str], NDArray[np.float32]]:
-        said = zip(self._rows.members, outputs, strict=True)
-        members = [
-            MemberOutputs(member.name, member.kind, output_values(member.kind, frame))
-            for member, frame in said
-        ]
-        return tree_features(
-            self._rows.task, members, examples, self._text, self._rows.recipe.leaky
-        )

@@ -1,7 +1,8 @@
-"""From probabilities to better answers: alternating normalisation (CAN), and thresholds that a metric asks for.
+"""Decisions from probabilities: alternating normalisation (CAN), and factors of classes that raise a metric.
 
 Both change the probabilities themselves, so that the most probable class (or more than one half)
-stays the answer.
+stays the answer. A factor is a threshold: with two classes, the second is the answer from a
+probability of 1 / (1 + factor) on.
 """
 
 import numpy as np
@@ -24,16 +25,16 @@ _STEPS = np.exp(np.linspace(-1.5, 1.5, 31))  # factors of a class that are tried
 
 
 def confident_mass(values: Array) -> Array:
-    """The sum of the confident rows' probabilities, `(classes,)`: what CAN holds uncertain rows against."""
+    """Return the sum of the confident rows' probabilities, `(classes,)`, the A of CAN."""
     return np.asarray(values[~_uncertain(values)].sum(axis=0), np.float64)
 
 
 def alternating_normalization(values: Array, prior: Array, mass: Array) -> Array:
-    """Classification with alternating normalisation (Jia et al. 2021), alpha 1, one iteration, without a loop.
+    """Apply classification with alternating normalisation (Jia et al. 2021), alpha 1, one iteration.
 
     Uncertain rows are pulled to what the classes should sum to, given confident ones: p_c becomes
     p_c * prior_c / (A_c + p_c), renormalised. Here A comes from rows with labels, as the prior
-    does, so that the answer for a row does not depend on which rows are asked together with it.
+    does, so that the answer for a row does not depend on which rows are predicted together with it.
 
     Args:
         values: class probabilities, `(rows, classes)`.
@@ -43,28 +44,29 @@ def alternating_normalization(values: Array, prior: Array, mass: Array) -> Array
     Returns:
         The probabilities, `(rows, classes)`; confident rows as they were.
     """
-    uncertain = _uncertain(values)
-    total = mass + values[uncertain]
+    uncertain = _uncertain(values)  # (rows,)
+    total = mass + values[uncertain]  # (uncertain rows, classes)
     moved = np.divide(values[uncertain] * prior, total, out=np.zeros_like(total), where=total > 0)
+
     result = values.copy()
     result[uncertain] = moved / moved.sum(axis=1, keepdims=True)
     return result
 
 
 def _uncertain(values: Array) -> NDArray[np.bool_]:
-    """Which rows' two most probable classes are nearly equal, `(rows,)`."""
-    top = np.sort(values, axis=1)[:, -2:]
+    """Return which rows' two most probable classes are nearly equal, `(rows,)`."""
+    top = np.sort(values, axis=1)[:, -2:]  # (rows, 2)
     share = top / np.maximum(top.sum(axis=1, keepdims=True), 1e-300)
-    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(axis=1) / np.log(2)
+    entropy = -(share * np.log(np.maximum(share, 1e-300))).sum(axis=1) / np.log(2)  # (rows,)
     return np.asarray(entropy > UNCERTAIN, bool)
 
 
 def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, seed: int) -> Array:
     """Return the factor of each class that makes a metric highest, or 1 for each where that is luck.
 
-    Factors are kept only if finding them helps on queries that they were not found on: each part of
-    the queries is answered with the factors of the other parts, and all of them together must beat
-    no factors significantly.
+    Factors are kept only if they help on queries that they were not learned on: each part of the
+    queries is answered with the factors of the other parts, and all of them together must beat no
+    factors significantly.
 
     Args:
         task: task2 or task3.
@@ -76,46 +78,45 @@ def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, se
     Returns:
         `(classes,)`, the first being 1.
     """
-    chosen = sample_queries(rows["query_id"].to_numpy(np.int64), MAX_ROWS, seed)
-    full, codes = _all_classes(values[chosen]), truth(task, rows[chosen])
-    query = rows["query_id"].to_numpy(np.int64)[chosen]
+    sample = sample_queries(rows["query_id"].to_numpy(np.int64), MAX_ROWS, seed)  # (rows,)
+    rows = rows[sample]
+    probabilities = _all_classes(values[sample])  # (rows, classes)
+    classes = probabilities.shape[1]
+    codes = truth(task, rows)
+    query = rows["query_id"].to_numpy(np.int64)
     statistic = micro_f1 if metric == "micro-F1" else macro_f1
-    classes = full.shape[1]
 
-    plain = full.argmax(axis=1)
-    answers, part = plain.copy(), split_queries(query, PARTS, seed)
+    plain = probabilities.argmax(axis=1)
+    answers = plain.copy()
+    part = split_queries(query, PARTS, seed)
     for k in range(PARTS):
         judged, others = part == k, part != k
-        if not judged.any() or not others.any():
-            continue
-        factors = _best_factors(full[others], codes[others], statistic)
-        answers[judged] = (full[judged] * factors).argmax(axis=1)
-    after, before = (
-        confusion_per_query(query, codes, each, classes)[1] for each in (answers, plain)
-    )
+        if judged.any() and others.any():
+            factors = _best_factors(probabilities[others], codes[others], statistic)
+            answers[judged] = (probabilities[judged] * factors).argmax(axis=1)
+
+    after = confusion_per_query(query, codes, answers, classes)[1]  # (queries, 3 * classes)
+    before = confusion_per_query(query, codes, plain, classes)[1]
     gain = paired_difference(after, before, statistic)
-    return (
-        _best_factors(full, codes, statistic)
-        if gain.differs and gain.value > 0
-        else np.ones(classes)
-    )
+    if gain.differs and gain.value > 0:
+        return _best_factors(probabilities, codes, statistic)
+    return np.ones(classes)
 
 
 def _best_factors(values: Array, codes: NDArray[np.int64], statistic: Statistic) -> Array:
-    """The factors, `(classes,)`, that make a statistic of these rows highest, found class by class."""
+    """Return the factors, `(classes,)`, that make a statistic of these rows highest, class by class."""
     classes = values.shape[1]
 
     def score(factors: Array) -> float:
-        answers = (values * factors).argmax(axis=1)
-        table = np.bincount(codes * classes + answers, minlength=classes**2).reshape(
-            classes, classes
-        )
-        return float(
-            statistic(np.concatenate([table.diagonal(), table.sum(axis=0), table.sum(axis=1)]))
-        )
+        answers = (values * factors).argmax(axis=1)  # (rows,)
+        counts = np.bincount(codes * classes + answers, minlength=classes**2)
+        table = counts.reshape(classes, classes)  # (truth, answered)
+        sums = [table.diagonal(), table.sum(axis=0), table.sum(axis=1)]
+        return float(statistic(np.concatenate(sums)))
 
     best = np.ones(classes)
-    for _ in range(2):  # the second round meets the factors of the first
+    # The second round starts from the factors of the first.
+    for _ in range(2):
         for c in range(1, classes):
             options = [np.where(np.arange(classes) == c, step, best) for step in _STEPS]
             scores = [score(option) for option in options]
@@ -125,12 +126,12 @@ def _best_factors(values: Array, codes: NDArray[np.int64], statistic: Statistic)
 
 
 def apply_factors(factors: Array, values: Array) -> Array:
-    """Probabilities times the factor of their class, renormalised, in the shape of `values`."""
-    full = _all_classes(values) * factors
+    """Return probabilities times the factor of their class, renormalised, in the shape of `values`."""
+    full = _all_classes(values) * factors  # (rows, classes)
     full /= full.sum(axis=1, keepdims=True)
     return full if values.shape[1] > 1 else full[:, 1:]
 
 
 def _all_classes(values: Array) -> Array:
-    """One column holds the probability of the second of two classes."""
+    """Return `(rows, classes)`; a single column is the probability of the second of two classes."""
     return values if values.shape[1] > 1 else np.column_stack([1 - values[:, 0], values[:, 0]])

@@ -1,4 +1,4 @@
-"""Weights of a weighted average: published ones, or learned on rows that are not those that they are scored on.
+"""Weights of a weighted average: the published ones, or learned on rows that they are not scored on.
 
 Learned weights lie on the simplex and are found greedily, with replacement and over bags (Caruana
 et al. 2004), or by minimising from several starts (SLSQP where the objective is smooth, Nelder-Mead
@@ -19,20 +19,23 @@ from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries,
 from competition.scoring.metrics import Array, RankedLists
 from competition.scoring.tasks import Task, gains, truth
 
-Objective = Callable[
-    [Array], Array
-]  # averaged values (rows, outputs) -> what each query adds (queries,), higher is better
+# Averaged values (rows, outputs) -> what each query adds (queries,); higher is better.
+Objective = Callable[[Array], Array]
+
 SIGNIFICANT = 1.96  # standard errors
 ENOUGH_QUERIES = 200  # for weights of a locale's own
 _EVALUATIONS = 120  # of Nelder-Mead, per start
 
 
 def paper_weights(task: Task, kinds: list[str]) -> Array:
-    """The published rule, `(members,)`: for ranking, the mean of the classifiers' expected gains plus the mean of what
-    the others predict; for classes, the mean of all."""
-    groups = np.array([task.metric == "nDCG" and kind == "classes" for kind in kinds])
-    counts = np.where(groups, groups.sum(), (~groups).sum())
-    return np.asarray(1 / counts, np.float64)
+    """Return the weights of the published rule, `(members,)`.
+
+    For ranking, a score is the mean of the classifiers' expected gains plus the mean of what the
+    others predict; for classes, the mean of all.
+    """
+    classifier = np.array([task.metric == "nDCG" and kind == "classes" for kind in kinds])
+    group_size = np.where(classifier, classifier.sum(), (~classifier).sum())
+    return np.asarray(1 / group_size, np.float64)
 
 
 def learn_weights(
@@ -40,13 +43,13 @@ def learn_weights(
 ) -> Array:
     """Return the weights of one fold.
 
-    A learned average replaces the best single member only if finding it helps on queries that it
-    was not found on: each part of the queries is scored with the average and with the single member
-    of the other parts, and over all parts the average must be significantly better. On few queries
-    the best of many averages is ahead by luck.
+    A learned average replaces the best single member only if it helps on queries that it was not
+    learned on: each part of the queries is scored with the average and with the single member of
+    the other parts, and over all parts the average must be significantly better. On few queries the
+    best of many averages is ahead by luck.
 
     Args:
-        recipe: how weights are found.
+        recipe: how weights are learned.
         task: whose metric or likelihood they maximise.
         values: what is averaged, `(members, rows, outputs)`.
         rows: the examples, graded, in the order of `values`.
@@ -55,80 +58,94 @@ def learn_weights(
     Returns:
         `(members,)`, summing to 1.
     """
-    query = rows["query_id"].to_numpy(np.int64)
-    chosen = sample_queries(query, MAX_ROWS, seed)
-    values, rows, query = values[:, chosen], rows[chosen], query[chosen]
-    single = _best_single(values, make_objective(task, rows, recipe.objective))
-    if len(values) == 1:
-        return single
-    part, gains = split_queries(query, PARTS, seed), []
+    sample = sample_queries(rows["query_id"].to_numpy(np.int64), MAX_ROWS, seed)  # (rows,)
+    values = values[:, sample]
+    rows = rows[sample]
+
+    objective = make_objective(task, rows, recipe.objective)
+    if len(values) == 1 or not _average_helps(recipe, task, values, rows, seed):
+        return _best_member(values, objective)
+    return _search(recipe, task, values, objective, seed)
+
+
+def _average_helps(
+    recipe: EnsembleRecipe, task: Task, values: Array, rows: pd.DataFrame, seed: int
+) -> bool:
+    """Return whether averages beat single members significantly on queries that neither was chosen on."""
+    part = split_queries(rows["query_id"].to_numpy(np.int64), PARTS, seed)  # (rows,)
+    gains = [np.zeros(0)]
     for k in range(PARTS):
         judged, others = part == k, part != k
         if not judged.any() or not others.any():
             continue
+
         objective = make_objective(task, rows[others], recipe.objective)
-        found = _find_weights(recipe, task, values[:, others], objective, seed)
-        alone = _best_single(values[:, others], objective)
+        weights = _search(recipe, task, values[:, others], objective, seed)
+        alone = _best_member(values[:, others], objective)
+
         score = make_objective(task, rows[judged], recipe.objective)
-        average, member = (
-            score(np.tensordot(weights, values[:, judged], 1)) for weights in (found, alone)
-        )
+        average = score(np.tensordot(weights, values[:, judged], 1))  # (queries,)
+        member = score(np.tensordot(alone, values[:, judged], 1))
         gains.append(average - member)
-    gain = np.concatenate(gains) if gains else np.zeros(1)
-    if gain.sum() > SIGNIFICANT * np.sqrt(len(gain)) * gain.std():
-        return _find_weights(
-            recipe, task, values, make_objective(task, rows, recipe.objective), seed
-        )
-    return single
+
+    gain = np.concatenate(gains)
+    return len(gain) > 0 and bool(gain.sum() > SIGNIFICANT * np.sqrt(len(gain)) * gain.std())
 
 
-def _best_single(values: Array, objective: Objective) -> Array:
-    """All weight for the member that the objective likes best, `(members,)`."""
-    return np.eye(len(values))[int(np.argmax([objective(value).sum() for value in values]))]
+def _best_member(values: Array, objective: Objective) -> Array:
+    """Return all weight for the member with the highest objective, `(members,)`."""
+    totals = [objective(value).sum() for value in values]
+    return np.asarray(np.eye(len(values))[int(np.argmax(totals))], np.float64)
 
 
-def _find_weights(
+def _search(
     recipe: EnsembleRecipe, task: Task, values: Array, objective: Objective, seed: int
 ) -> Array:
-    """The weights that make the objective of these rows highest, `(members,)`."""
+    """Return the weights with the highest objective of these rows, `(members,)`."""
     if recipe.method == "greedy":
         queries = len(objective(values[0]))
-        return greedy_weights(
-            values, objective, recipe.selections, draw_bags(queries, recipe.bags, seed)
-        )
-    return search_weights(
-        values, objective, smooth=recipe.objective == "likelihood" and task.metric != "nDCG"
-    )
+        bags = draw_bags(queries, recipe.bags, seed)
+        return greedy_weights(values, objective, recipe.selections, bags)
+    smooth = recipe.objective == "likelihood" and task.metric != "nDCG"
+    return search_weights(values, objective, smooth)
 
 
 def make_objective(task: Task, rows: pd.DataFrame, kind: str) -> Objective:
-    """What weights maximise on `rows`, by query: nDCG for ranking, right answers or the log-likelihood for classes."""
+    """Return what weights maximise on `rows`, by query.
+
+    It is nDCG for ranking; for classes the number of right answers, or the log-likelihood where
+    `kind` is `likelihood`.
+    """
     query = rows["query_id"].to_numpy(np.int64)
     if task.metric == "nDCG":
-        lists = RankedLists(
-            query, gains(rows["label"]), pd.factorize(rows["product_id"], sort=True)[0]
-        )
+        ties = pd.factorize(rows["product_id"], sort=True)[0]
+        lists = RankedLists(query, gains(rows["label"]), ties)
         return lambda average: np.nan_to_num(lists.ndcg(average[:, 0]))
-    index = np.unique(query, return_inverse=True)[1]
-    of_rows = partial(
-        _likelihood if kind == "likelihood" else _right, truth(task, rows), len(task.classes)
-    )
+
+    index = np.unique(query, return_inverse=True)[1]  # (rows,)
+    score = _log_likelihood if kind == "likelihood" else _is_right
+    of_rows = partial(score, truth(task, rows), len(task.classes))
     return lambda average: np.asarray(np.bincount(index, weights=of_rows(average)), np.float64)
 
 
-def _right(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
+def _is_right(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
     answer = average[:, 0] > 0.5 if classes == 2 else average.argmax(axis=1)
-    return (answer == codes).astype(np.float64)
+    return np.asarray(answer == codes, np.float64)
 
 
-def _likelihood(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
-    if classes == 2:  # one output: the probability of the second class
+def _log_likelihood(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
+    if classes == 2:
+        # The one output is the probability of the second class.
         average = np.column_stack([1 - average[:, 0], average[:, 0]])
-    return np.log(np.maximum(average[np.arange(len(codes)), codes], 1e-12))
+    of_truth = average[np.arange(len(codes)), codes]  # (rows,)
+    return np.asarray(np.log(np.maximum(of_truth, 1e-12)), np.float64)
 
 
 def draw_bags(queries: int, bags: int, seed: int) -> Array:
-    """Which queries are in each bag, `(bags, queries)` of 0 and 1: random halves; all where there is one bag."""
+    """Return which queries are in each bag, `(bags, queries)` of 0 and 1.
+
+    Bags are random halves; a single bag has all queries.
+    """
     if bags == 1:
         return np.ones((1, queries))
     rng = np.random.default_rng(derive_seed(seed, "bags"))
@@ -137,10 +154,10 @@ def draw_bags(queries: int, bags: int, seed: int) -> Array:
 
 
 def greedy_weights(values: Array, objective: Objective, selections: int, bags: Array) -> Array:
-    """The mean over the bags of greedy averages, `(members,)`.
+    """Return the mean over the bags of greedy averages, `(members,)`.
 
     Each selection adds the member that helps the average most, which may have been added before;
-    the best average met on the way is a bag's.
+    the best average on the way is a bag's.
 
     Args:
         values: what is averaged, `(members, rows, outputs)`.
@@ -149,30 +166,34 @@ def greedy_weights(values: Array, objective: Objective, selections: int, bags: A
         bags: weights of the queries, `(bags, queries)`.
     """
     members = len(values)
-    known: dict[tuple[int, ...], Array] = {}  # bags meet the same averages again and again
+
+    # Bags meet the same averages again and again: number of times each member was added -> scores.
+    known: dict[tuple[int, ...], Array] = {}
 
     def scores(counts: tuple[int, ...]) -> Array:
         if counts not in known:
-            known[counts] = bags @ objective(
-                np.tensordot(np.array(counts) / sum(counts), values, 1)
-            )
+            average = np.tensordot(np.array(counts) / sum(counts), values, 1)  # (rows, outputs)
+            known[counts] = bags @ objective(average)  # (bags,)
         return known[counts]
 
-    found = []
+    weights = []
     for bag in range(len(bags)):
-        counts, best, of_best = (0,) * members, np.zeros(members), -np.inf
+        counts = (0,) * members
+        best = np.zeros(members)
+        best_score = -np.inf
         for _ in range(selections):
             options = [(*counts[:m], counts[m] + 1, *counts[m + 1 :]) for m in range(members)]
             reached = [scores(option)[bag] for option in options]
             counts = options[int(np.argmax(reached))]
-            if max(reached) > of_best:
-                best, of_best = np.array(counts) / sum(counts), max(reached)
-        found.append(best)
-    return np.mean(found, axis=0)
+            if max(reached) > best_score:
+                best = np.array(counts) / sum(counts)
+                best_score = max(reached)
+        weights.append(best)
+    return np.asarray(np.mean(weights, axis=0), np.float64)
 
 
 def search_weights(values: Array, objective: Objective, smooth: bool) -> Array:
-    """The best weights that a minimiser finds from the middle and from near each member, `(members,)`."""
+    """Return the best weights that a minimiser finds from the middle and from near each member, `(members,)`."""
     members = len(values)
 
     def loss(free: Array) -> float:
@@ -182,14 +203,15 @@ def search_weights(values: Array, objective: Objective, smooth: bool) -> Array:
     starts = [middle, *(0.7 * corner + 0.3 * middle for corner in np.eye(members))]
     if smooth:
         on_simplex = {"type": "eq", "fun": lambda w: w.sum() - 1}
-        run = partial(
-            minimize, loss, method="SLSQP", bounds=[(0, 1)] * members, constraints=[on_simplex]
-        )
+        bounds = [(0, 1)] * members
+        run = partial(minimize, loss, method="SLSQP", bounds=bounds, constraints=[on_simplex])
     else:
-        run = partial(
-            minimize, loss, method="Nelder-Mead", options={"maxfev": _EVALUATIONS, "xatol": 1e-3}
-        )
-    ends = [middle, *np.eye(members), *(_on_simplex(run(start).x) for start in starts)]
+        options = {"maxfev": _EVALUATIONS, "xatol": 1e-3}
+        run = partial(minimize, loss, method="Nelder-Mead", options=options)
+
+    # A single member or the plain mean may be better than any end of a search.
+    ends: list[Array] = [middle, *np.eye(members)]
+    ends += [_on_simplex(run(start).x) for start in starts]
     return ends[int(np.argmin([loss(end) for end in ends]))]
 
 

@@ -1,10 +1,11 @@
-"""LightGBM on text features: the member `lexical`, the floor that every model is shown against."""
+"""LightGBM on text features: the recipe `lexical`, the baseline that every model is compared with."""
 
 from pathlib import Path
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.config.recipe import LexicalRecipe
 from competition.core.atomic import atomic_folder, write_text
@@ -13,8 +14,8 @@ from competition.core.json_files import write_manifest
 from competition.data.targets import Targets
 from competition.scoring.tasks import KINDS, LABELS, numeric_target
 
-# Of all trees here: each is grown on a part of rows and features, which suits few rows and many
-# related features.
+# Of all trees, those of stackers included: each is grown on a part of the rows and features, which
+# suits few rows and many related features.
 TREE_DEFAULTS: dict[str, object] = {
     "feature_fraction": 0.2,
     "bagging_fraction": 0.8,
@@ -31,30 +32,42 @@ def train_lexical(
     features: pd.DataFrame,
     rows: pd.DataFrame,
     fold: str,
-    lesson: Targets | None = None,
+    targets: Targets | None = None,
     work: Progress | None = None,
 ) -> lgb.Booster:
-    """Fit four classes on the features of `rows` (examples with a label), joined by example_id; deterministic.
+    """Fit four classes on text features; the same inputs give the same trees.
 
-    LightGBM takes one class per row, so a row that teaches several by `lesson` is there once for
-    each of them, of a weight that is its share. `work` counts trees.
+    LightGBM takes one class per row, so a row with a soft target is repeated for each of its
+    classes, weighted by its share.
+
+    Args:
+        recipe: the size of the trees.
+        features: by example_id.
+        rows: examples with a label.
+        fold: the name of the fold, which the seed depends on.
+        targets: of the rows, in their order; None for their labels.
+        work: counts trees.
     """
-    y, weight, copies = numeric_target(recipe.kind, rows), None, np.arange(len(rows))
-    if lesson is not None:
-        copies, classes = np.nonzero(lesson.target)
-        y, weight = (
-            classes.astype(np.float64),
-            lesson.target[copies, classes] * lesson.weight[copies],
-        )
-    x = features.loc[rows["example_id"]].to_numpy()[copies]
+    if targets is None:
+        copies = np.arange(len(rows))
+        y = numeric_target(recipe.kind, rows)
+        weight = None
+    else:
+        copies, classes = np.nonzero(targets.target)  # (copies,) each: row and class
+        y = classes.astype(np.float64)
+        weight = targets.target[copies, classes] * targets.weight[copies]
+
+    x = features.loc[rows["example_id"]].to_numpy()[copies]  # (copies, features)
     data = lgb.Dataset(x, y, weight=weight, feature_name=list(features.columns))
-    per_row = len(copies) / len(rows)  # a leaf must hold as many rows as without copies
+
+    # A leaf must hold as many different rows as it would without copies.
+    copies_per_row = len(copies) / len(rows)
     parameters = TREE_DEFAULTS | {
         "objective": "multiclass",
         "num_class": len(LABELS),
         "learning_rate": recipe.learning_rate,
         "num_leaves": recipe.num_leaves,
-        "min_data_in_leaf": round(recipe.min_data_in_leaf * per_row),
+        "min_data_in_leaf": round(recipe.min_data_in_leaf * copies_per_row),
         "seed": recipe.fold_seed(recipe.seed, fold),
     }
     callbacks = [lambda _: work.advance(1)] if work is not None else []
@@ -62,25 +75,27 @@ def train_lexical(
 
 
 def predict_lexical(
-    booster: lgb.Booster, features: pd.DataFrame, example_ids: np.ndarray
+    booster: lgb.Booster, features: pd.DataFrame, example_ids: NDArray[np.int64]
 ) -> pd.DataFrame:
-    """example_id and class probabilities of some examples."""
+    """Return example_id and class probabilities of some examples."""
     columns = list(KINDS["classes"].outputs)
     if not len(example_ids):
         return pd.DataFrame({"example_id": example_ids} | dict.fromkeys(columns, 0.0))
+
     values = np.asarray(booster.predict(features.loc[example_ids].to_numpy()), np.float64)
-    frame = pd.DataFrame(values / values.sum(axis=1, keepdims=True), columns=columns)
+    probabilities = values / values.sum(axis=1, keepdims=True)  # (rows, classes)
+    frame = pd.DataFrame(probabilities, columns=columns)
     frame.insert(0, "example_id", example_ids)
     return frame
 
 
 def save_booster(folder: Path, booster: lgb.Booster, inputs: str) -> None:
-    """Write a fold's trees as text with the fingerprint of what they were made from."""
+    """Write a fold's trees as text, with the fingerprint of their inputs."""
     with atomic_folder(folder) as temporary:
         write_text(temporary / "model.txt", booster.model_to_string())
         write_manifest(temporary, inputs)
 
 
 def load_booster(folder: Path) -> lgb.Booster:
-    """The trees of a fold."""
+    """Return the trees of a fold."""
     return lgb.Booster(model_file=folder / "model.txt")

@@ -1,4 +1,4 @@
-"""Features of a query-product pair from its text alone: what LightGBM sees without any neural network.
+"""Features of a query-product pair from its text alone, which LightGBM learns from.
 
 All of them are numbers per row; most also come as their rank within the query's candidates and as
 the difference from the candidates' mean. No label is looked at, so they are computed once for all
@@ -6,6 +6,8 @@ folds. TF-IDF weights are fitted on the catalogue (products of training rows), n
 """
 
 import re
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,18 +18,20 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 from competition.data.folds import normalise
 from competition.data.store import product_rows, training_products
-from competition.data.text import FIELDS, clean_all
+from competition.data.text import FIELDS, clean_all, map_distinct
 from competition.scoring.tasks import LOCALES
 
 # Unsegmented scripts have no spaces: there, every character stands for a word.
 _WORD = r"[぀-ヿ㐀-鿿]|[^\W_]+"
 _DIGITS = re.compile(r"\d+")
+
+# Options of a `HashingVectorizer`. Trigrams alone are for long text: a third of the time.
 WORD_TOKENS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
-_TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}  # for long text: a third of the time
-_COSINES: dict[
-    str, tuple[tuple[str, ...], dict[str, Any]]
-] = {  # name of a cosine -> the fields it reads, how
+_TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}
+
+# Name of a cosine -> the fields it reads, and what is counted in them.
+_COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     "title_word": (("title",), WORD_TOKENS),
     "brand_word": (("brand",), WORD_TOKENS),
     "color_word": (("color",), WORD_TOKENS),
@@ -39,80 +43,97 @@ _COSINES: dict[
     "description_trigram": (("description",), _TRIGRAMS),
     "all_trigram": (FIELDS, _TRIGRAMS),
 }
-_OF_QUERY = ("query_characters", "query_words")  # the same for all candidates of a query
-_CHAR_LIMIT = (
-    600  # characters of a text that character n-grams are made of: the head says what a product is
-)
+# Character n-grams are made of the head of a text, which says what the product is.
+_CHAR_LIMIT = 600
 _BUCKETS = 2**20
+
+# The same for all candidates of a query, so they have no rank within it.
+_OF_QUERY = ("query_characters", "query_words")
+
+# Of the query with the fields of the product, see `_overlaps`.
+_OVERLAPS = (
+    "words_in_title",
+    "words_in_text",
+    "words_nowhere",
+    "first_position",
+    "last_word_in_title",
+    "bigrams_in_title",
+    "brand_in_query",
+    "color_in_query",
+    "numbers_in_title",
+    "numbers_missing",
+    "query_in_title",
+)
+
+Columns = dict[str, NDArray[np.float64]]  # name of a feature -> (rows,)
 
 
 def text_features(
     examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The features of every example, float32, indexed by example_id and in the order of `examples`.
+    """Return the features of every example, float32, by example_id and in the order of `examples`.
 
-    `fitted` are the products that weights are fitted on, those of training rows unless named.
+    TF-IDF weights are fitted on the products `fitted`, those of training rows unless named.
     """
-    texts = Texts.make(examples, products, fitted)
-    columns: dict[str, NDArray[np.float64]] = {}
-    columns |= _cosines(texts)
-    columns |= _overlaps(texts)
-    columns |= _shape(texts)
+    texts = PairTexts.make(examples, products, fitted)
+    columns = _cosines(texts) | _overlaps(texts) | _lengths(texts)
     frame = pd.DataFrame(columns, index=pd.Index(examples["example_id"], name="example_id"))
-    paired = frame.drop(columns=list(_OF_QUERY))
-    frame = pd.concat([frame, within_query(paired, examples[["query_id", "split"]])], axis=1)
+
+    of_pair = frame.drop(columns=list(_OF_QUERY))
+    relative = within_query(of_pair, examples[["query_id", "split"]])
+    frame = pd.concat([frame, relative], axis=1)
+
     frame["locale"] = pd.Categorical(examples["locale"], categories=list(LOCALES)).codes
     return frame.astype(np.float32)
 
 
-class Texts:
-    """The distinct queries and products of the examples, normalised, and which of them each row has."""
+@dataclass(frozen=True)
+class PairTexts:
+    """The distinct queries and products of some examples, normalised, and which of them each row has."""
 
-    def __init__(
-        self,
-        queries: list[str],
-        query: np.ndarray,
-        fields: dict[str, list[str]],
-        product: np.ndarray,
-        fitting: np.ndarray,
-    ) -> None:
-        self.queries, self.query = queries, query
-        self.fields, self.product = (
-            fields,
-            product,
-        )  # an empty product stands for those not in the catalogue
-        self.fitting = fitting  # the products that weights are fitted on
+    queries: list[str]
+    query: NDArray[np.int64]  # (rows,) index into `queries`
+    fields: dict[str, list[str]]  # name of a field -> its text in each product
+    product: NDArray[np.int64]  # (rows,) index into the lists of `fields`
+    fitting: NDArray[np.int64]  # indices of the products that weights are fitted on
 
     @classmethod
     def make(
         cls, examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
-    ) -> "Texts":
-        """The texts of examples, and behind them those of the products that weights are `fitted` on, if named."""
-        query, distinct = pd.factorize(examples["query"])
-        rows = product_rows(examples, products)
-        used, product = np.unique(np.where(rows < 0, len(products), rows), return_inverse=True)
+    ) -> "PairTexts":
+        """Collect the texts of examples, and after them those of the products `fitted`, if named."""
+        query, distinct_queries = pd.factorize(examples["query"])
+
+        # Rows whose product is not in the catalogue share an empty product, the last one.
+        positions = product_rows(examples, products)
+        used, product = np.unique(
+            np.where(positions < 0, len(products), positions), return_inverse=True
+        )
         listed = products.iloc[used[used < len(products)]]
         empty = len(used) - len(listed)
-        fields = {f: [*listed[f], *[""] * empty] for f in FIELDS}
+        fields = {name: [*listed[name], *[""] * empty] for name in FIELDS}
+
         if fitted is None:
             trained = listed.index.isin(training_products(examples, products).index)
             fitting = np.flatnonzero(np.append(trained, [False] * empty))
-        else:  # behind the products of the rows
+        else:
             fitting = np.arange(len(used), len(used) + len(fitted))
-            fields = {f: [*fields[f], *fitted[f]] for f in FIELDS}
-        cleaned = {f: [normalise(text) for text in clean_all(fields[f])] for f in FIELDS}
-        return cls([normalise(text) for text in distinct], query, cleaned, product, fitting)
+            fields = {name: [*fields[name], *fitted[name]] for name in FIELDS}
+
+        cleaned = {name: map_distinct(normalise, clean_all(fields[name])) for name in FIELDS}
+        queries = [normalise(text) for text in distinct_queries]
+        return cls(queries, query, cleaned, product, fitting)
 
     def joined(self, names: tuple[str, ...]) -> list[str]:
-        """The text of some fields of each distinct product."""
+        """Return the text of some fields of each distinct product."""
         return [
             " ".join(part for part in parts if part)
-            for parts in zip(*(self.fields[n] for n in names), strict=True)
+            for parts in zip(*(self.fields[name] for name in names), strict=True)
         ]
 
 
 def hashing_counter(options: dict[str, Any]) -> HashingVectorizer:
-    """Texts -> counts of what `options` say, one column per hash.
+    """Return what turns texts into counts of words or n-grams, one column per hash.
 
     Hashing needs no vocabulary: every text is read once, and new test rows move no feature of the
     old ones.
@@ -123,87 +144,113 @@ def hashing_counter(options: dict[str, Any]) -> HashingVectorizer:
 
 
 def row_dot(a: csr_matrix, b: csr_matrix) -> NDArray[np.float64]:
-    """The dot product of each row of `a` with the same row of `b`."""
+    """Return the dot product of each row of `a` with the same row of `b`, `(rows,)`."""
     return np.asarray(a.multiply(b).sum(axis=1)).ravel()
 
 
-def _cosines(texts: Texts) -> dict[str, NDArray[np.float64]]:
-    """TF-IDF cosine of the query with fields, in words and in character n-grams, and the idf-weighted recall."""
+def _cosines(texts: PairTexts) -> Columns:
+    """Return the TF-IDF cosine of the query with fields, and the share of its weight that they contain."""
     columns = {}
     for name, (fields, options) in _COSINES.items():
         documents = texts.joined(fields)
         if options is not WORD_TOKENS:
             documents = [document[:_CHAR_LIMIT] for document in documents]
+
         counts = hashing_counter(options)
-        document = counts.transform(documents)
-        weights = TfidfTransformer(sublinear_tf=True).fit(document[texts.fitting])
-        query = weights.transform(counts.transform(texts.queries))
-        columns[f"cosine_{name}"] = row_dot(
-            query[texts.query], weights.transform(document)[texts.product]
-        )
+        document = counts.transform(documents)  # (products, buckets)
+        tfidf = TfidfTransformer(sublinear_tf=True).fit(document[texts.fitting])
+        query = tfidf.transform(counts.transform(texts.queries))  # (queries, buckets)
+        of_row = query[texts.query]  # (rows, buckets)
+        columns[f"cosine_{name}"] = row_dot(of_row, tfidf.transform(document)[texts.product])
+
+        # Recall: the weight of the query's words that the document has, whatever else it says.
         document.data[:] = 1.0
+        contained = row_dot(of_row, document[texts.product])
         total = np.asarray(query.sum(axis=1)).ravel()[texts.query]
-        found = row_dot(query[texts.query], document[texts.product])
         columns[f"recall_{name}"] = np.divide(
-            found, total, out=np.zeros(len(found)), where=total > 0
+            contained, total, out=np.zeros(len(contained)), where=total > 0
         )
     return columns
 
 
-def _overlaps(texts: Texts) -> dict[str, NDArray[np.float64]]:
-    """What of the query's words stands where: shares, first position, brand, color and numbers."""
-    word = re.compile(_WORD)
-    query_words = [word.findall(query) for query in texts.queries]
-    title_words = [word.findall(title) for title in texts.fields["title"]]
-    other_words = [set(word.findall(text)) for text in texts.joined(("bullets", "description"))]
+def _overlaps(texts: PairTexts) -> Columns:
+    """Return which of the query's words, word pairs and numbers the fields contain, and how early."""
+    find_words = re.compile(_WORD).findall
+
+    # Of every distinct query and product once: rows share them.
+    query_words = [find_words(query) for query in texts.queries]
+    query_sets = [set(words) for words in query_words]
+    query_bigrams = [_bigrams(words) for words in query_words]
     query_numbers = [set(_DIGITS.findall(query)) for query in texts.queries]
-    title_numbers = [set(_DIGITS.findall(title)) for title in texts.fields["title"]]
-    brands = [set(word.findall(brand)) for brand in texts.fields["brand"]]
-    colors = [set(word.findall(color)) for color in texts.fields["color"]]
-    rows = np.empty((len(texts.query), 11))
+
+    titles = texts.fields["title"]
+    title_words = [find_words(title) for title in titles]
+    title_sets = [set(words) for words in title_words]
+    title_bigrams = [_bigrams(words) for words in title_words]
+    title_numbers = [set(_DIGITS.findall(title)) for title in titles]
+    body_sets = [set(find_words(text)) for text in texts.joined(("bullets", "description"))]
+    brands = [set(find_words(brand)) for brand in texts.fields["brand"]]
+    colors = [set(find_words(color)) for color in texts.fields["color"]]
+
+    columns = {name: np.empty(len(texts.query)) for name in _OVERLAPS}
     for i, (q, p) in enumerate(zip(texts.query, texts.product, strict=True)):
-        words, title = query_words[q], title_words[p]
-        wanted = set(words)
-        n = max(1, len(wanted))
-        position = [title.index(w) / max(1, len(title)) for w in wanted if w in title]
-        bigrams = set(zip(words, words[1:], strict=False))
-        rows[i] = (
-            len(wanted & set(title)) / n,
-            len(wanted & other_words[p]) / n,
-            len(wanted - set(title) - other_words[p]) / n,
-            min(position, default=1.0),
-            bool(words) and bool(title) and words[-1] in title,
-            len(bigrams & set(zip(title, title[1:], strict=False))) / max(1, len(bigrams)),
-            len(wanted & brands[p]) / max(1, len(brands[p])),
-            len(wanted & colors[p]) / max(1, len(colors[p])),
-            len(query_numbers[q] & title_numbers[p]) / max(1, len(query_numbers[q])),
-            len(query_numbers[q] - title_numbers[p]),
-            texts.queries[q] in texts.fields["title"][p],
+        words, title = query_sets[q], title_words[p]
+        in_title = words & title_sets[p]
+        n = max(1, len(words))
+        columns["words_in_title"][i] = len(in_title) / n
+        columns["words_in_text"][i] = len(words & body_sets[p]) / n
+        columns["words_nowhere"][i] = len(words - title_sets[p] - body_sets[p]) / n
+
+        positions = (title.index(word) / len(title) for word in in_title)
+        columns["first_position"][i] = min(positions, default=1.0)
+        columns["last_word_in_title"][i] = bool(words) and query_words[q][-1] in title_sets[p]
+        columns["bigrams_in_title"][i] = _share(
+            query_bigrams[q] & title_bigrams[p], query_bigrams[q]
         )
-    names = ("words_in_title", "words_in_text", "words_nowhere", "first_position", "last_word_in_title",
-             "bigrams_in_title", "brand_in_query", "color_in_query", "numbers_in_title", "numbers_missing",
-             "query_in_title")  # fmt: skip
-    return dict(zip(names, rows.T, strict=True))
+        columns["query_in_title"][i] = texts.queries[q] in titles[p]
+
+        columns["brand_in_query"][i] = _share(words & brands[p], brands[p])
+        columns["color_in_query"][i] = _share(words & colors[p], colors[p])
+        columns["numbers_in_title"][i] = _share(
+            query_numbers[q] & title_numbers[p], query_numbers[q]
+        )
+        columns["numbers_missing"][i] = len(query_numbers[q] - title_numbers[p])
+
+    return columns
 
 
-def _shape(texts: Texts) -> dict[str, NDArray[np.float64]]:
-    """Lengths in characters and words, and which fields are missing."""
-    lengths = [[len(q) for q in texts.queries], [len(q.split()) for q in texts.queries]]
+def _bigrams(words: list[str]) -> set[tuple[str, str]]:
+    return set(pairwise(words))
+
+
+def _share(part: set[Any], whole: set[Any]) -> float:
+    return len(part) / max(1, len(whole))
+
+
+def _lengths(texts: PairTexts) -> Columns:
+    """Return the lengths of query and fields; a field that is missing has none."""
+    characters = [len(query) for query in texts.queries]
+    words = [len(query.split()) for query in texts.queries]
     columns = {
-        name: np.array(of, np.float64)[texts.query]
-        for name, of in zip(_OF_QUERY, lengths, strict=True)
+        "query_characters": np.array(characters, np.float64)[texts.query],
+        "query_words": np.array(words, np.float64)[texts.query],
     }
-    for field in FIELDS:
-        characters = np.array([len(text) for text in texts.fields[field]], np.float64)
-        columns[f"{field}_characters"] = characters[texts.product]
+    for name in FIELDS:
+        of_field = np.array([len(text) for text in texts.fields[name]], np.float64)
+        columns[f"{name}_characters"] = of_field[texts.product]
     return columns
 
 
 def within_query(frame: pd.DataFrame, group: pd.DataFrame) -> pd.DataFrame:
-    """Of each feature of the pair: its rank among the query's candidates (0..1) and the difference from their mean.
+    """Return each feature's rank among the query's candidates (0..1) and its difference from their mean.
 
-    A query that is in both splits has two lists of candidates, so that test rows move no feature of
-    training rows.
+    Args:
+        frame: features of the pair of query and product.
+        group: the columns that make a list of candidates. With the split among them, a query that
+            is in both splits has two lists, so that test rows move no feature of training rows.
+
+    Returns:
+        `*_rank` and `*_relative` for each feature, and `candidates`, the length of the list.
     """
     groups = frame.groupby([group[column].to_numpy() for column in group])
     rank = groups.rank(pct=True, method="average").add_suffix("_rank")

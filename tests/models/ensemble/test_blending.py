@@ -8,7 +8,7 @@ import pytest
 
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import blending
-from competition.models.ensemble.blending import blend
+from competition.models.ensemble.blending import average_fold
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows, FoldResult, Member
 from competition.scoring.tasks import TASKS
@@ -104,7 +104,7 @@ def test_the_published_rule_looks_at_no_label() -> None:
 
 def test_weights_are_shown_by_the_name_of_their_member() -> None:
     rows, members = four_products()
-    weights = blend(
+    weights = average_fold(
         EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe_of("paper")), 0
     ).weights["all"]
     assert weights == {name: pytest.approx(1 / 3) for name in ("c1", "c2", "c3", "r1", "r2", "r3")}
@@ -139,14 +139,15 @@ def _choose(one: Member, other: Member, rows: pd.DataFrame, first: np.ndarray) -
 def test_a_locale_with_enough_queries_has_its_own_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blending, "ENOUGH_QUERIES", 50)
     rows, members = swapped_by_locale()
-    weights = blend(
+    weights = average_fold(
         EnsembleRows(
             TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=True)
         ),
         0,
     ).weights
     assert set(weights) == {"all", "us", "es"}  # of jp there are 34 queries
-    assert weights["us"]["a"] > 0.9 and weights["es"]["b"] > 0.9
+    assert weights["us"]["a"] > 0.9
+    assert weights["es"]["b"] > 0.9
     assert all(sum(each.values()) == pytest.approx(1) for each in weights.values())
 
 
@@ -156,7 +157,7 @@ def test_rows_are_averaged_with_the_weights_of_their_locale_or_the_common_ones(
     monkeypatch.setattr(blending, "ENOUGH_QUERIES", 50)
     rows, members = swapped_by_locale()
     common, own = (
-        blend(
+        average_fold(
             EnsembleRows(
                 TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=on)
             ),
@@ -183,7 +184,7 @@ def test_without_enough_queries_all_have_the_common_weights() -> None:
     rows, members = swapped_by_locale()
     recipe = recipe_of("greedy", per_locale=True)
     assert set(
-        blend(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0).weights
+        average_fold(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0).weights
     ) == {"all"}
 
 
@@ -202,7 +203,7 @@ def transformed(member: Member) -> Member:
 def by_rank(rows: pd.DataFrame, members: list[Member], space: str) -> FoldResult:
     """The average of the first fold in a space."""
     recipe = recipe_of("greedy", space=space)
-    return blend(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0)
+    return average_fold(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0)
 
 
 def test_averages_of_ranks_do_not_know_the_scale_of_a_member() -> None:
@@ -210,8 +211,10 @@ def test_averages_of_ranks_do_not_know_the_scale_of_a_member() -> None:
     members = [regressor("a", rows, 0.4, 1), regressor("b", rows, 0.5, 2)]
     other = [members[0], transformed(members[1])]
     plain, same = (by_rank(rows, each, "rank") for each in (members, other))
-    assert plain.weights == same.weights and 0 < plain.weights["all"]["b"] < 1
-    assert (plain.held_out == same.held_out).all() and (plain.test == same.test).all()
+    assert plain.weights == same.weights
+    assert 0 < plain.weights["all"]["b"] < 1
+    assert (plain.held_out == same.held_out).all()
+    assert (plain.test == same.test).all()
     assert (
         by_rank(rows, members, "score").held_out != by_rank(rows, other, "score").held_out
     ).any()

@@ -11,9 +11,9 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.models.ensemble import blending, gbdt
 from competition.models.ensemble.crossfit import CrossFitted, cross_fit
-from competition.models.ensemble.gbdt import fit_trees
-from competition.models.ensemble.members import Member, output_values
-from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.gbdt import TrainingTable, fit_trees
+from competition.models.ensemble.members import Member, MemberOutputs, output_values
+from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.thresholds import (
     alternating_normalization,
     apply_factors,
@@ -249,7 +249,8 @@ def in_sample(
     ]
     features = tree_features(TASKS[task], said, rows, None, leaky=False)[1]
     everything = np.flatnonzero(rows[task])
-    trees = fit_trees(recipe, TASKS[task], features, rows, everything, [everything], 0)
+    table = TrainingTable(TASKS[task], rows, features)
+    trees = fit_trees(recipe, table, everything, [everything], seed=0)
     values = trees.predict(features)[0]
     return pd.DataFrame(
         {"example_id": rows["example_id"], **dict(zip(_columns(task), values.T, strict=True))}

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import gbdt
-from competition.models.ensemble.gbdt import Trees, fit_trees
+from competition.models.ensemble.gbdt import TrainingTable, Trees, fit_trees
 from competition.scoring.metrics import Array, ndcg_per_query
 from competition.scoring.tasks import GAINS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import make_examples, recipe_of
@@ -42,7 +42,8 @@ def fit(
 ) -> Trees:
     """Trees on the first third."""
     rows, features = data
-    return fit_trees(recipe, TASKS[task], features, rows, thirds(rows)[0], watched, seed=1)
+    table = TrainingTable(TASKS[task], rows, features)
+    return fit_trees(recipe, table, thirds(rows)[0], watched, seed=1)
 
 
 def log_loss(probability_of_truth: Array) -> float:
@@ -71,7 +72,8 @@ def test_classes_that_are_planted_are_found() -> None:
     assert found.shape == (len(unseen), 4)
     np.testing.assert_allclose(found.sum(axis=1), 1)
     assert (found.argmax(axis=1) == label_codes(rows["label"])[unseen]).mean() > 0.85
-    assert trees.importance().sum() == pytest.approx(1) and trees.importance()[4] < 0.1
+    assert trees.importance().sum() == pytest.approx(1)
+    assert trees.importance()[4] < 0.1
 
 
 def test_substitutes_that_are_planted_are_found() -> None:
@@ -79,7 +81,9 @@ def test_substitutes_that_are_planted_are_found() -> None:
     _, watched, unseen = thirds(rows)
     trees = fit(recipe_of("lightgbm", n_estimators=60), "task3", (rows, features), [watched])
     found = trees.predict(features[unseen])[0]
-    assert found.shape == (len(unseen), 1) and found.min() > 0 and found.max() < 1
+    assert found.shape == (len(unseen), 1)
+    assert found.min() > 0
+    assert found.max() < 1
     assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
 
 
@@ -93,7 +97,8 @@ def test_substitutes_are_found_where_no_label_says_what_the_others_are() -> None
         [watched],
     )
     found = trees.predict(features[unseen])[0]
-    assert trees.classes == 2 and found.shape == (len(unseen), 1)
+    assert trees.classes == 2
+    assert found.shape == (len(unseen), 1)
     assert ((found[:, 0] > 0.5) == rows["substitute"].to_numpy(bool)[unseen]).mean() > 0.85
 
 
@@ -194,19 +199,12 @@ def test_lists_that_lightgbm_does_not_take_are_split_evenly(
     rows, features = planted(30)
     rows["query_id"] = np.repeat([3, 0, 6, 1], [4, 11, 5, 220])
     learned = np.flatnonzero(rows["query_id"] != 1)
-    trees = fit_trees(
-        recipe_of("lambdarank", min_data_in_leaf=1),
-        TASKS["task1"],
-        features,
-        rows,
-        learned,
-        [learned],
-        1,
-    )
+    table = TrainingTable(TASKS["task1"], rows, features)
+    recipe = recipe_of("lambdarank", min_data_in_leaf=1)
+    trees = fit_trees(recipe, table, learned, [learned], seed=1)
     groups = trees.booster.train_set.get_group()
-    assert (
-        sum(groups[:3]) == 11 and max(groups[:3]) - min(groups[:3]) <= 1
-    )  # query 0, in three pieces
+    assert sum(groups[:3]) == 11
+    assert max(groups[:3]) - min(groups[:3]) <= 1
     assert groups[3:].tolist() == [4, 5]  # the queries 3 and 6
     assert groups.max() <= 5
 
@@ -216,7 +214,8 @@ def test_a_list_of_more_than_ten_thousand_rows_is_learned() -> None:
     features = (label_codes(rows["label"])[:, None] + np.zeros((1, 2))).astype(np.float32)
     learned, watched = (np.flatnonzero(rows["query_id"] == query) for query in (0, 1))
     recipe = recipe_of("lambdarank", n_estimators=1)
-    trees = fit_trees(recipe, TASKS["task1"], features, rows, learned, [watched], 1)
+    table = TrainingTable(TASKS["task1"], rows, features)
+    trees = fit_trees(recipe, table, learned, [watched], seed=1)
     assert trees.booster.train_set.get_group().tolist() == [5025, 5025]
 
 

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.logistic import _normal_scores, _standardised, cross_fit_logistic
+from competition.models.ensemble.logistic import _normal_scores, _standardise, cross_fit_logistic
 from competition.models.ensemble.members import (
     EnsembleRows,
     FoldResult,
@@ -173,7 +173,8 @@ def test_a_fold_is_scored_by_what_never_saw_its_labels(task: str, method: str) -
         cross_fit(TASKS[task], members, each, folds_of(examples), recipe, text)
         for each in (examples, spoil(examples, 2))
     )
-    assert before.held_out[2].equals(after.held_out[2]) and before.test[2].equals(after.test[2])
+    assert before.held_out[2].equals(after.held_out[2])
+    assert before.test[2].equals(after.test[2])
     assert before.results[2].weights == after.results[2].weights
     assert not any(before.held_out[k].equals(after.held_out[k]) for k in FOLDS if k != 2)
 
@@ -304,7 +305,7 @@ def test_normal_scores_by_hand() -> None:
 
 def test_what_hardly_varies_is_not_magnified() -> None:
     values = np.column_stack([np.array([0.0, 1e-6] * 4), np.array([-4.0, 4.0] * 4)])
-    train, test = _standardised(values, values[:1] + 1, scale=2.0)
+    train, test = _standardise(values, values[:1] + 1, scale=2.0)
     assert np.abs(train[:, 0]).max() < 1e-4
     assert train[:, 1].tolist() == pytest.approx([-2.0, 2.0] * 4, rel=1e-4)
     assert test[0, 1] == pytest.approx(2 * (-4 + 1) / 4, rel=1e-4)

@@ -112,7 +112,8 @@ def test_the_features_of_a_member_and_of_several_by_hand() -> None:
     assert "mean_p_exact" not in found  # only one member says it
     assert found["candidates"].tolist() == [2, 2]
     assert found["locale"].tolist() == [0, 0]
-    assert found.columns.is_unique and not found.isna().any().any()
+    assert found.columns.is_unique
+    assert not found.isna().any().any()
 
 
 def test_rows_outside_the_task_form_a_list_of_their_own() -> None:

@@ -11,9 +11,15 @@ import pytest
 from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.models.ensemble import stacking
-from competition.models.ensemble.gbdt import fit_trees
-from competition.models.ensemble.members import EnsembleRows, FoldResult, Member, output_values
-from competition.models.ensemble.meta_features import MemberOutputs, tree_features
+from competition.models.ensemble.gbdt import TrainingTable, fit_trees
+from competition.models.ensemble.members import (
+    EnsembleRows,
+    FoldResult,
+    Member,
+    MemberOutputs,
+    output_values,
+)
+from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import TASKS
@@ -53,18 +59,11 @@ def four_models(rows: EnsembleRows, k: int) -> tuple[Array, Array]:
     """What fold `k` and the test rows are told by the mean of four models, as fold `k` sees the members."""
     train = features_of(rows, lambda member: member.seen[k], rows.train)
     test = features_of(rows, lambda member: member.test, rows.test)
+    table = TrainingTable(rows.task, rows.train, train)
     held_out, tests = [], []
     for j in set(rows.folds) - {k}:
         seed = rows.seed(*sorted((j, k)))
-        trees = fit_trees(
-            rows.recipe,
-            rows.task,
-            train,
-            rows.train,
-            rows.graded_outside(j, k),
-            [rows.graded_in(j)],
-            seed,
-        )
+        trees = fit_trees(rows.recipe, table, rows.graded_outside(j, k), [rows.graded_in(j)], seed)
         held_out.append(trees.predict(train[rows.held_out(k)])[0])
         tests.append(trees.predict(test)[0])
     return np.mean(held_out, axis=0), np.mean(tests, axis=0)
@@ -93,9 +92,9 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     )
     of_row, fits = folds_of(rows.train), []
 
-    def watch(recipe, task, features, examples, learn, watched, seed, threads):  # noqa: ANN001, ANN202
+    def watch(recipe, table, learn, watched, seed, threads):  # noqa: ANN001, ANN202
         fits.append((set(of_row.iloc[learn]), [set(of_row.iloc[part]) for part in watched]))
-        return fit_trees(recipe, task, features, examples, learn, watched, seed, threads)
+        return fit_trees(recipe, table, learn, watched, seed, threads)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
     cross_fit_trees(rows, None)
@@ -103,9 +102,8 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
         expected = [(set(FOLDS) - {k, j}, [{j}]) for k, j in permutations(FOLDS, 2)]
     else:  # each model scores two folds, and each of them stops it for the other
         expected = [(set(FOLDS) - {k, j}, [{j}, {k}]) for k, j in combinations(FOLDS, 2)]
-    assert len(fits) == len(expected) and all(
-        fit in fits for fit in expected
-    )  # they run side by side
+    assert len(fits) == len(expected)
+    assert all(fit in fits for fit in expected)
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -212,14 +210,15 @@ def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows
     rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
     learned: list[pd.Series] = []
 
-    def watch(recipe, task, features, examples, learn, watched, seed, threads):  # noqa: ANN001, ANN202
+    def watch(recipe, table, learn, watched, seed, threads):  # noqa: ANN001, ANN202
         learned.append(examples["query_id"].iloc[learn])
-        return fit_trees(recipe, task, features, examples, learn, watched, seed, threads)
+        return fit_trees(recipe, table, learn, watched, seed, threads)
 
     monkeypatch.setattr(stacking, "fit_trees", watch)
     monkeypatch.setattr(stacking, "MAX_ROWS", 100)
     cross_fit_trees(rows, None)
     depth = rows.train.groupby("query_id").size()
     for query in learned:
-        assert len(query) <= 100 and len(query) == depth[query.unique()].sum()
+        assert len(query) <= 100
+        assert len(query) == depth[query.unique()].sum()
     assert len({tuple(sorted(set(query))) for query in learned}) > 1  # each draws its own

@@ -127,7 +127,8 @@ def test_factors_make_the_metric_higher_on_learned_and_on_other_rows(
 ) -> None:
     rows, values = graded(task, 400, too_low=4.0)
     factors = learn_factors(TASKS[task], metric, values, rows, 0)
-    assert factors.shape == (len(TASKS[task].classes),) and factors[0] == 1 < factors[1]
+    assert factors.shape == (len(TASKS[task].classes),)
+    assert factors[0] == 1 < factors[1]
     assert score(task, metric, apply_factors(factors, values), rows) > score(
         task, metric, values, rows
     )

@@ -68,19 +68,17 @@ def test_values_by_hand() -> None:
     assert features.loc[1, "words_in_text"] == np.float32(1 / 3)
     assert features.loc[2, "words_nowhere"] == 1
     assert features.loc[1, "first_position"] == np.float32(1 / 3)
-    assert features.loc[1, "color_in_query"] == 1 and features.loc[2, "color_in_query"] == 0
+    assert features.loc[1, "color_in_query"] == 1
+    assert features.loc[2, "color_in_query"] == 0
     assert features.loc[1, "brand_in_query"] == 0
     assert features.loc[1, "numbers_missing"] == 1
-    assert (
-        features.loc[1, "words_in_title_rank"] == 1
-        and features.loc[2, "words_in_title_rank"] == 0.5
-    )
+    assert features.loc[1, "words_in_title_rank"] == 1
+    assert features.loc[2, "words_in_title_rank"] == 0.5
     assert features.loc[1, "words_in_title_relative"] == np.float32(1 / 3)
     assert (features["candidates"] == 2).all()
     assert features.loc[1, "cosine_color_word"] > 0 == features.loc[1, "cosine_brand_word"]
-    assert (
-        0 < features.loc[1, "cosine_title_word"] <= 1 and features.loc[2, "cosine_title_word"] == 0
-    )
+    assert 0 < features.loc[1, "cosine_title_word"] <= 1
+    assert features.loc[2, "cosine_title_word"] == 0
 
 
 def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogue) -> None:

@@ -1,0 +1,148 @@
+"""What training starts from beside the rows: encoders, vocabularies, vectors, translations, features of text.
+
+For each, the folder or file that it lies in and the fingerprint of what it is made from, before
+anything is made.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from competition.config.recipe import EncoderRecipe, PretrainingRecipe, TrainingKeys
+from competition.core.errors import InputError
+from competition.core.fingerprint import fingerprint, fingerprint_files
+from competition.core.workspace import SCHEMA, Workspace
+from competition.data.store import DataCard
+from competition.models.encoder.paths import Sources
+from competition.models.encoder.pooling import folder_pooling
+from competition.pipeline.recipes import MINI, OFFLINE, TINY, Recipes
+
+MINI_FOLDER = Path(__file__).parents[1] / "models" / "encoder" / MINI
+
+
+@dataclass(frozen=True)
+class Translations:
+    """The file of the translations of one model."""
+
+    source: str  # of the model: a folder, or a name on the model hub
+    path: Path
+    fingerprint: str
+
+
+class Artifacts:
+    """What the recipes of one workspace start from."""
+
+    def __init__(self, workspace: Workspace, card: DataCard, recipes: Recipes, seed: int) -> None:
+        """Know where artifacts lie; `seed` is that of competition.toml."""
+        self._workspace, self._card = workspace, card
+        self._recipes, self._seed = recipes, seed
+
+    @cache  # noqa: B019 - one Plan per command
+    def encoder_fingerprint(self, encoder: str) -> str:
+        """What an encoder's folder is made from: the content of a local folder, the name of one on the hub."""
+        recipe = self._recipes.pretrained(encoder)
+        if recipe is not None:
+            read = [self._card.train, self._card.test if recipe.test_copies else None]
+            names = self.vocabulary_fingerprint if recipe.names else None
+            return fingerprint(
+                [
+                    SCHEMA,
+                    recipe.result_keys(),
+                    self.encoder_fingerprint(recipe.encoder),
+                    read,
+                    names,
+                ]
+            )
+        source = self.encoder_source(encoder)
+        if source == TINY:
+            return fingerprint([SCHEMA, TINY, self._seed, self._card.train])
+        return _content(source)
+
+    def encoder_source(self, encoder: str) -> str:
+        """Return `tiny`, a folder, or a name on the model hub.
+
+        Relative folders start at the workspace; `mini` is the folder inside the package, and
+        `./mini` the workspace's.
+        """
+        if encoder == MINI:
+            return str(MINI_FOLDER)
+        return TINY if encoder == TINY else self._model_source("encoder", encoder)
+
+    def _model_source(self, key: str, name: str) -> str:
+        """A folder or a name on the model hub, as the recipe key `key` says it."""
+        local = self._workspace.root / Path(name).expanduser()
+        if name.startswith(("/", ".", "~")) and not local.is_dir():
+            raise InputError(
+                f"The {key} {name!r} is no folder: correct `{key}` in [overrides] or the recipe."
+            )
+        return str(local) if local.is_dir() else name
+
+    @cache  # noqa: B019
+    def translations(self, model: str) -> Translations:
+        """Return the translations of Spanish training text by a model."""
+        source = self._model_source("translate_with", model)
+        content = _content(source)
+        path = self._workspace.translations(content)
+        return Translations(source, path, fingerprint([content, self._card.train]))
+
+    def encoder_folder(self, encoder: str) -> Path:
+        """One folder per encoder: two that end in the same name differ in the hash of the whole."""
+        if self._recipes.pretrained(encoder) is not None:
+            return self._workspace.encoder(encoder)
+        name = encoder if encoder in OFFLINE else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}"
+        return self._workspace.encoder(name)
+
+    @property
+    def vocabulary_fingerprint(self) -> str:
+        """What the vocabulary is made from."""
+        return fingerprint([SCHEMA, "vocabulary", self._card.train])
+
+    @property
+    def vectors_fingerprint(self) -> str:
+        """What the vectors of 3-grams are made from."""
+        return fingerprint([self.vocabulary_fingerprint, self._seed])
+
+    def sources(self, recipe: EncoderRecipe) -> Sources:
+        """The folders that a recipe's models are built from."""
+        learned = "char_trigrams" in recipe.features and recipe.char_trigrams_init != "random"
+        return Sources(
+            self.encoder_folder(recipe.encoder),
+            self._workspace.vocabulary if recipe.features else None,
+            self._workspace.gram_vectors if learned else None,
+            self._learned_names(recipe, recipe.features),
+        )
+
+    def _learned_names(self, recipe: TrainingKeys, read: Iterable[str]) -> Path | None:
+        """The folder that the brands and colors that a recipe reads start from."""
+        pretrained = self._recipes.pretrained(recipe.encoder)
+        if pretrained is None or not set(pretrained.names) & set(read):
+            return None
+        return self.encoder_folder(recipe.encoder)
+
+    def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
+        """The folders that a pre-training starts from."""
+        vocabulary = self._workspace.vocabulary if recipe.names else None
+        return Sources(
+            self.encoder_folder(recipe.encoder),
+            vocabulary,
+            names=self._learned_names(recipe, recipe.names),
+        )
+
+
+def folds_fingerprint(card: DataCard, scheme: str) -> str:
+    """What a scheme's file of folds is made from."""
+    return fingerprint([SCHEMA, "folds", scheme, card.train, card.test])
+
+
+def text_features_fingerprint(card: DataCard) -> str:
+    """What the features of text are made from."""
+    return fingerprint([SCHEMA, "text features", card.all_rows])
+
+
+def _content(source: str) -> str:
+    """The fingerprint of a model: the content of a local folder, the name of one on the hub."""
+    if not Path(source).is_dir():
+        return fingerprint([SCHEMA, source])
+    pooling = folder_pooling(Path(source))
+    return fingerprint([SCHEMA, fingerprint_files(Path(source)), *([pooling] if pooling else [])])

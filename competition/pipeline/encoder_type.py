@@ -1,0 +1,170 @@
+"""Recipes that fine-tune an encoder: how they are planned, trained, and asked for predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from competition.config.recipe import EncoderRecipe
+from competition.core.errors import CompError
+from competition.core.lazy_pandas import pd
+from competition.pipeline.artifacts import Artifacts
+from competition.pipeline.keys import FoldPlan
+from competition.pipeline.rows import FoldRows, fold_targets
+from competition.pipeline.tables import Tables
+from competition.scoring import evaluation
+from competition.scoring.tasks import KINDS, TASKS
+
+if TYPE_CHECKING:
+    from competition.pipeline.execute import Step
+    from competition.pipeline.input_steps import InputSteps
+    from competition.pipeline.plan import Plan
+    from competition.pipeline.predict_new import PreparedRows
+    from competition.training.corpus import Corpus
+
+
+def artifacts(artifacts: Artifacts, recipe: EncoderRecipe) -> tuple[str, ...]:
+    """Return the fingerprints of the encoder and, as far as they are read, of the vocabulary and the vectors."""
+    sources = artifacts.sources(recipe)
+    parts = [artifacts.encoder_fingerprint(recipe.encoder)]
+    parts += [artifacts.vocabulary_fingerprint] if sources.vocabulary else []
+    parts += [artifacts.vectors_fingerprint] if sources.vectors else []
+    return tuple(parts)
+
+
+def added_rows(artifacts: Artifacts, recipe: EncoderRecipe) -> str | None:
+    """Return the fingerprint of the translations that are added to the rows, if any are."""
+    model = recipe.translate_with
+    return artifacts.translations(model).fingerprint if model else None
+
+
+def folders(artifacts: Artifacts, recipe: EncoderRecipe) -> list[Path]:
+    """Return the folders beside a model that its text is read with."""
+    sources = artifacts.sources(recipe)
+    folders = (sources.encoder, sources.vocabulary, sources.vectors)
+    return [folder for folder in folders if folder is not None]
+
+
+def inputs(steps: InputSteps, plan: Plan, recipe: EncoderRecipe) -> list[Step]:
+    """Return the steps of the encoder, the vocabulary, the vectors and the translations."""
+    model = recipe.translate_with
+    return [
+        *steps.encoder(recipe.encoder),
+        *steps.features(plan.artifacts.sources(recipe)),
+        *([steps.translations(model)] if model else []),
+    ]
+
+
+def train(
+    tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe], rows: FoldRows
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Fine-tune one model, save it, and return its outputs of the held-out and of the test rows."""
+    from competition.pipeline.build_inputs import training_log
+    from competition.training.finetune import Fold, train_fold
+
+    recipe, workspace = fold.recipe, plan.workspace
+    corpus = readread_corpus(tables, plan, recipe)
+    folder = workspace.model(recipe.name, fold.name)
+    parts = Fold(
+        fold.name,
+        folder,
+        fold.fingerprint,
+        plan.artifacts.sources(recipe),
+        rows.train,
+        rows.held_out,
+        rows.test,
+        fold_targets(tables, fold, rows.train),
+        workspace.checkpoints(recipe.name, fold.part),
+    )
+    score = _held_out_score(recipe, tables.examples.iloc[rows.held_out])
+    name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
+    with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
+        return train_fold(recipe, corpus, parts, log, score)
+
+
+def readread_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
+    """Return the pairs of all examples, with the rows that the recipe adds."""
+    from competition.pipeline.build_inputs import read_translations, stored_tokens
+    from competition.training.corpus import Corpus
+
+    sources, model = plan.artifacts.sources(recipe), recipe.translate_with
+    added = plan.artifacts.translations(model) if model else None
+    units = "char_trigrams" in recipe.features
+
+    def make() -> Corpus:
+        translations = read_translations(added.path, added.fingerprint) if added else None
+        stored = stored_tokens(tables, sources, units)
+        return Corpus.make(recipe, sources, tables.examples, tables.products, translations, stored)
+
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
+    rows = (recipe.rebalance, recipe.query_context, added)
+    return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
+
+
+def _held_out_score(
+    recipe: EncoderRecipe, held_out: pd.DataFrame
+) -> Callable[[pd.DataFrame], float]:
+    """Return what is watched during training: the metric of the first task that held-out rows can grade, or NaN."""
+    kind = KINDS[recipe.kind]
+    tasks = [TASKS[name] for name in (kind.primary, *kind.tasks)]
+    task = next((task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None)
+    if task is None and recipe.weights == "best":
+        raise CompError(
+            f"The recipe {recipe.name!r} has no labelled held-out row to choose the best weights by."
+        )
+
+    def score(outputs: pd.DataFrame) -> float:
+        if task is None:
+            return float("nan")
+        counts = evaluation.count_outputs(task, recipe.kind, outputs, held_out)
+        return float(counts.statistic(counts.values.sum(0)))
+
+    return score
+
+
+def predict(tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe]) -> pd.DataFrame:
+    """Return the outputs of the test rows by a model that was saved."""
+    from competition.training.finetune import predict_fold
+
+    recipe = fold.recipe
+    test = np.flatnonzero(tables.examples["split"] == "test")
+    corpus, sources = readread_corpus(tables, plan, recipe), plan.artifacts.sources(recipe)
+    folder = plan.workspace.model(recipe.name, fold.name)
+    return predict_fold(
+        recipe, corpus, sources, folder, f"{recipe.name} fold {fold.name}, test", test
+    )
+
+
+def new_rows_predictor(
+    plan: Plan, models: list[FoldPlan[EncoderRecipe]]
+) -> Callable[[PreparedRows], list[pd.DataFrame]]:
+    """Return what gives the outputs of new rows by each of some models of one recipe.
+
+    A model that answers alone is kept in memory; others are read one after the other, so that
+    memory is that of one.
+    """
+    from competition.training.corpus import Corpus
+    from competition.training.finetune import predict_fold
+    from competition.training.model_files import load_model
+
+    recipe = models[0].recipe
+    sources = plan.artifacts.sources(recipe)
+    load = lru_cache(maxsize=1)(load_model)
+
+    def predict_rows(new: PreparedRows) -> list[pd.DataFrame]:
+        examples = new.with_context if recipe.query_context else new.rows.examples
+        as_it_is = recipe.model_copy(update={"query_context": False, "rebalance": False})
+        corpus = Corpus.make(as_it_is, sources, examples, new.rows.products)
+
+        every, outputs = np.arange(len(examples)), []
+        for model in models:
+            folder = plan.workspace.model(recipe.name, model.name)
+            name = f"{recipe.name} {folder.name}, new rows"
+            outputs.append(predict_fold(recipe, corpus, sources, folder, name, every, load))
+        return outputs
+
+    return predict_rows

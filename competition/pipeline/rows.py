@@ -1,0 +1,130 @@
+"""Which rows a model trains on, holds out and predicts, and what they teach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from competition.config.recipe import MemberRecipe
+from competition.core.errors import CompError
+from competition.core.json_files import read_json
+from competition.core.lazy_pandas import pd
+from competition.data.folds import first_queries
+from competition.data.targets import Targets, mix_teacher
+from competition.noise.plan import AuditPlan, NestedModels
+from competition.pipeline.keys import PAIRED, FoldPlan
+from competition.pipeline.tables import Tables
+from competition.scoring import predictions
+from competition.scoring.predictions import RunPlan
+from competition.scoring.tasks import numeric_target
+
+
+@dataclass(frozen=True)
+class FoldRows:
+    """The sides of a fold: positions in `examples`, `(rows,)` each, disjoint."""
+
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    @property
+    def without_test(self) -> FoldRows:
+        """The same without test rows."""
+        return replace(self, test=self.test[:0])
+
+
+def sides(
+    recipe: MemberRecipe, examples: pd.DataFrame, fold: pd.Series, held: tuple[int, ...]
+) -> dict[str, NDArray[np.bool_]]:
+    """Return the rows that a model trains on, before an audit leaves any out, holds out and predicts.
+
+    Args:
+        recipe: what is learned.
+        examples: all rows.
+        fold: of each row.
+        held: the folds that the model never sees.
+
+    Returns:
+        `train`, `held_out` and `test`: masks, `(rows,)` each.
+    """
+    is_train = (examples["split"] == "train").to_numpy()
+    held_out = fold.isin(held).to_numpy() & is_train
+    train = is_train & ~held_out & ~np.isnan(numeric_target(recipe.kind, examples))
+    if recipe.rows == "task1":
+        train &= examples["task1"].to_numpy(bool)
+    if recipe.train_queries:
+        train &= first_queries(examples, recipe.train_queries)
+    return {"train": train, "held_out": held_out, "test": ~is_train}
+
+
+def fold_rows(tables: Tables, fold: FoldPlan[MemberRecipe]) -> FoldRows:
+    """Return the rows that a model trains on, holds out and predicts.
+
+    Only training rows are ever left out: for their label (unknown), the recipe's `rows`, or the
+    audit.
+
+    Raises:
+        CompError: no row is left to train on.
+    """
+    recipe, examples = fold.recipe, tables.examples
+    masks = sides(recipe, examples, tables.fold_of_rows(fold.scheme), fold.held)
+    train = masks["train"]
+    if not train.any():
+        where = f" outside fold {fold.name}" if fold.held else ""
+        raise CompError(
+            f"The recipe {recipe.name!r} finds no labelled row to learn {recipe.kind} from{where}: "
+            "take it out of `recipes` (and `noise_run`) of competition.toml."
+        )
+
+    if recipe.drop_noise_from and fold.audit is not None:
+        from competition.noise.actions import dropped_ids
+
+        dropped = dropped_ids(tables.flags(fold.audit))
+        train &= ~examples["example_id"].isin(dropped).to_numpy()
+    return FoldRows(
+        np.flatnonzero(train), np.flatnonzero(masks["held_out"]), np.flatnonzero(masks["test"])
+    )
+
+
+def fold_targets(
+    tables: Tables, fold: FoldPlan[MemberRecipe], train: NDArray[np.int64]
+) -> Targets | None:
+    """Return what the rows at `train` teach, in their order; None where that is their label alone."""
+    from competition.noise import actions
+
+    recipe, audit, teacher = fold.recipe, fold.audit, fold.teacher
+    if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distill_from):
+        return None
+
+    rows = tables.examples.iloc[train]
+    ids = rows["example_id"].to_numpy(np.int64)
+    targets = Targets.of_labels(recipe.kind, rows)
+    if recipe.weight_noise_from and audit is not None and not _is_doubted(tables, audit):
+        targets = actions.weight_by_quality(targets, ids, tables.flags(audit))
+    if recipe.relabel_noise_from and audit is not None:
+        targets = actions.soften_labels(targets, recipe.kind, ids, tables.flags(audit))
+    if teacher is not None:
+        held = fold.held[0] if fold.held else None
+        outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
+        targets = mix_teacher(
+            targets, recipe.kind, ids, teacher.run.kind, outputs, recipe.distill_weight
+        )
+    return targets
+
+
+def _is_doubted(tables: Tables, audit: AuditPlan) -> bool:
+    """Return whether an audit doubts itself and nothing overrules that."""
+    card = read_json(tables.workspace.noise_card(audit.name, audit.fold))
+    return bool(card.get("doubts")) and not audit.keys.despite_doubts
+
+
+def outputs_seen_from(
+    tables: Tables, run: RunPlan, pairs: NestedModels | None, fold: int | None
+) -> pd.DataFrame:
+    """Return the out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
+    if pairs is None or fold is None:
+        return tables.read_run(run).held_out
+    of_fold = tables.fold_of_training(PAIRED)
+    return predictions.read_nested(tables.workspace, run.name, run.kind, pairs, of_fold)[fold]

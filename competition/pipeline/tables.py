@@ -1,0 +1,92 @@
+"""The tables of a workspace, each read once however many steps need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from competition.core.lazy_pandas import pd
+from competition.core.parquet import read_table
+from competition.core.workspace import Workspace
+from competition.data import folds, store
+from competition.data.store import DataCard
+from competition.noise.plan import AuditPlan
+from competition.pipeline.artifacts import folds_fingerprint, text_features_fingerprint
+from competition.scoring import predictions
+from competition.scoring.predictions import RunPlan
+
+if TYPE_CHECKING:
+    from competition.training.corpus import Corpus
+
+
+class Tables:
+    """Reads examples, products, folds, features and runs of one workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        """Read nothing yet."""
+        self.workspace = workspace
+        self._corpus: tuple[Hashable, Corpus] | None = None
+
+    @cached_property
+    def card(self) -> DataCard:
+        """What is known of the data."""
+        return store.load_card(self.workspace)
+
+    @cached_property
+    def examples(self) -> pd.DataFrame:
+        """All examples, sorted by example_id."""
+        return store.load_examples(self.workspace)
+
+    @cached_property
+    def products(self) -> pd.DataFrame:
+        """All products."""
+        return store.load_products(self.workspace)
+
+    @cached_property
+    def training_products(self) -> pd.DataFrame:
+        """The products of training rows: what is fitted before the folds comes from them alone."""
+        return store.training_products(self.examples, self.products)
+
+    @cache  # noqa: B019 - one Tables per command
+    def fold_of_rows(self, scheme: str) -> pd.Series:
+        """Return the fold of each example, with its index, from the checked file of a scheme."""
+        table = read_table(self.workspace.folds(scheme), folds_fingerprint(self.card, scheme))
+        folds.check_folds(self.examples, table, scheme)
+        return folds.fold_of_rows(self.examples, table)
+
+    def fold_of_training(self, scheme: str) -> pd.Series:
+        """Return the fold of each training row, by example_id."""
+        train = (self.examples["split"] == "train").to_numpy()
+        ids = self.examples["example_id"].to_numpy()[train]
+        return pd.Series(self.fold_of_rows(scheme).to_numpy()[train], index=ids)
+
+    @cached_property
+    def text_features(self) -> pd.DataFrame:
+        """The features of text, those of BM25 among them, by example_id."""
+        inputs = text_features_fingerprint(self.card)
+        return read_table(self.workspace.text_features, inputs).set_index("example_id")
+
+    @cached_property
+    def lexical_features(self) -> pd.DataFrame:
+        """Those of them that `lexical` reads."""
+        from competition.models.lexical.bm25 import PREFIX
+
+        return self.text_features.loc[:, ~self.text_features.columns.str.startswith(PREFIX)]
+
+    def read_run(self, plan: RunPlan) -> predictions.Run:
+        """Return a complete run, joined by id, whose folds are those of its scheme."""
+        run = predictions.read_run(self.workspace, plan, self.examples)
+        predictions.check_parts(run, self.fold_of_training(plan.scheme), plan.scheme)
+        return run
+
+    def flags(self, audit: AuditPlan) -> pd.DataFrame:
+        """Return what an audit flagged, from its file."""
+        return read_table(self.workspace.noise(audit.name, audit.fold), audit.inputs)
+
+    def corpus(self, key: Hashable, make: Callable[[], Corpus]) -> Corpus:
+        """Return the examples as the pairs of an encoder recipe; folds and recipes of one `key` share them."""
+        if self._corpus is None or self._corpus[0] != key:
+            self._corpus = None  # free the old one first
+            self._corpus = (key, make())
+        return self._corpus[1]
