@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test coverage soak check fix bench docs pictures clean
+.PHONY: demo test test-fast coverage soak check fix bench docs pictures clean
 
 # The whole line on a sample of real rows: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
@@ -14,6 +14,10 @@ demo: $(READY)
 # Two processes of one thread each: models this small are fastest so, and their bytes do not depend on the machine.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The same without the tests that train models, start processes or open a browser: about a minute on two cores.
+test-fast: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # Branches of the package that the tests reach; what only a GPU reaches is left out in pyproject.toml.
 coverage: $(READY)

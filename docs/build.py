@@ -36,7 +36,7 @@ TABLES = (
 
 
 def reference() -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [HEAD, "## Commands\n", *commands(), "## Keys\n", *tables()]
     return "\n".join(parts)
 
@@ -46,7 +46,7 @@ def reference() -> str:
 
 
 def commands() -> Iterator[str]:
-    """A section per command: usage, what it does, arguments and options."""
+    """Yield a section per command: usage, description, arguments and options, examples."""
     root: Any = typer.main.get_command(app)
     for path, command in _leaves(root, "comp"):
         yield f"### `{path}`\n"
@@ -59,10 +59,10 @@ def commands() -> Iterator[str]:
 
 
 def _examples(epilog: str) -> Iterator[str]:
-    """The examples that end the help of a command."""
-    found = [line.strip() for line in epilog.splitlines() if line.startswith("  ")]
-    if found:
-        yield "\n".join(f"    {line}" for line in found) + "\n"
+    """Yield the examples at the end of a command's help."""
+    examples = [line.strip() for line in epilog.splitlines() if line.startswith("  ")]
+    if examples:
+        yield "\n".join(f"    {line}" for line in examples) + "\n"
 
 
 def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
@@ -74,14 +74,14 @@ def _leaves(command: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _name(parameter: Any) -> str:
-    """How usage and table call a parameter: the placeholder of an argument, the spellings of an option."""
+    """Return the placeholder of an argument, or the spellings of an option."""
     if parameter.param_type_name == "argument":
         return (parameter.metavar or parameter.name).upper().strip("[]{}.").replace("]", "")
     return ", ".join((*parameter.opts, *parameter.secondary_opts))
 
 
 def _usage(path: str, command: Any) -> str:
-    """Arguments in the order in which they are given."""
+    """Return the usage line, with the arguments in their order."""
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     words = [_name(each) if each.required else f"[{_name(each)}]" for each in arguments]
     return " ".join([path, *words, "[OPTIONS]"])
@@ -101,28 +101,27 @@ def _prose(text: str) -> str:
 
 
 def tables() -> Iterator[str]:
-    """A table per model; keys that an earlier table has, with the same meaning, are left out."""
+    """Yield a table per model, without the keys that an earlier table explains."""
     meanings = tomllib.loads((HERE / "keys.toml").read_text(encoding="utf-8"))
     for title, model, before in TABLES:
+        own_meanings = meanings[model.__name__]
+        explained = {"name", "model"}.union(*(each.model_fields for each in before))
+        explained -= set(own_meanings)
+
         fields: dict[str, FieldInfo] = model.model_fields
-        known = {"name", "model"}.union(*(each.model_fields for each in before)) - set(
-            meanings[model.__name__]
-        )
         rows = [
-            _key(name, field, meanings[model.__name__][name])
+            _key(name, field, own_meanings[name])
             for name, field in fields.items()
-            if name not in known
+            if name not in explained
         ]
         yield f"### {title}\n"
         yield "\n".join(["| key | values | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def _key(name: str, field: FieldInfo, meaning: str) -> str:
-    default = (
-        ""
-        if field.is_required()
-        else _value(field.get_default(call_default_factory=True, validated_data={}))
-    )
+    default = ""
+    if not field.is_required():
+        default = _value(field.get_default(call_default_factory=True, validated_data={}))
     return f"| `{name}` | {_values(field)} | {default} | {_cell(meaning)} |"
 
 
@@ -137,7 +136,7 @@ def _values(field: FieldInfo) -> str:
 
 
 _BOUNDS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
-_WORDS = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+_WORDS = {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
 
 
 def _type(kind: Any) -> str:

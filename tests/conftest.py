@@ -1,8 +1,10 @@
-"""Workspaces for tests: made here from the built-in catalogue, or from real rows where they lie beside the project."""
+"""Workspaces for tests, from the built-in catalogue or from real rows beside the project."""
 
+import fcntl
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -17,9 +19,9 @@ from competition.data import store, synthetic
 from competition.data.augment import texts_to_translate
 from tests.marian import make_marian
 
-# Nothing in a test may reach for a network.
+# No test may use a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# A machine may be busy: how long an example takes decides nothing.
+# The machine may be busy, so no test fails because an example is slow.
 hypothesis.settings.register_profile(
     "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
@@ -32,7 +34,7 @@ needs_sample = pytest.mark.skipif(
     not SAMPLE_A.is_dir(), reason=f"the real rows are not at {SAMPLE_A}"
 )
 
-# Small enough for seconds, real in every other respect.
+# Every kind of recipe, each small enough for seconds.
 QUICK = """
 preset = "tiny"
 recipes = ["lexical", "c1", "r2", "t3"]
@@ -44,7 +46,7 @@ n_estimators = 20
 selections = 20
 """
 
-# The floor and nothing else: trained in a moment. On so few rows, its audits doubt themselves.
+# The lexical baseline only, trained in a second. On so few rows, its audits are unreliable.
 LEXICAL_ALONE = """
 recipes = ["lexical"]
 noise_run = ""
@@ -56,19 +58,30 @@ n_estimators = 15
 """
 
 
+# Session fixtures that take minutes to make: `make test-fast` leaves out all tests that need them.
+SLOW_FIXTURES = {"finished"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a slow fixture."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
-def console_as_at_first() -> None:
-    """What goes on is shown on stdout, whatever the last command of this process was asked for."""
+def console_on_stdout() -> None:
+    """Show progress on stdout, whatever options the last command of this process had."""
     start_output(quiet=False, as_json=False)
 
 
 def comp(*arguments: str | Path) -> Result:
-    """Run the command in this process; `result.stderr` holds what it complains of."""
+    """Run `comp` in this process."""
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def refused(*arguments: str | Path) -> str:
-    """Run a command that must be refused: exit code 2, one sentence on stderr, no traceback. Returns the sentence."""
+    """Run a command that must end with exit code 2 and one sentence on stderr; return the sentence."""
     result = comp(*arguments)
     assert result.exit_code == 2, (result.exit_code, result.output, result.exception)
     assert "Traceback" not in result.output
@@ -78,12 +91,12 @@ def refused(*arguments: str | Path) -> str:
 
 
 def lines_of(output: str) -> list[str]:
-    """The lines that a command printed, without the places of steps in all that is done."""
+    """Return the lines that a command printed, without the `[1/9]` before steps."""
     return [re.sub(r"^\[\d+/\d+\] ", "", line) for line in output.splitlines()]
 
 
 def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Workspace:
-    """A workspace with the built-in catalogue."""
+    """Make a workspace with rows of the built-in catalogue."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "competition.toml").write_text(settings, encoding="utf-8")
     workspace = Workspace.open(folder)
@@ -93,7 +106,7 @@ def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Wo
 
 
 def artefacts(root: Path) -> dict[str, str]:
-    """The hash of every artefact in folds/, oof/ and submissions/ of a workspace, logs aside."""
+    """Return the hash of every file in folds/, oof/ and submissions/ of a workspace, without logs."""
     paths = [
         path
         for name in ("folds", "oof", "submissions")
@@ -108,7 +121,7 @@ def artefacts(root: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def catalogue() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Examples and products of 60 queries."""
+    """Return examples and products of 60 queries."""
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     return examples, products
 
@@ -117,7 +130,7 @@ def catalogue() -> tuple[pd.DataFrame, pd.DataFrame]:
 def marian(
     tmp_path_factory: pytest.TempPathFactory, catalogue: tuple[pd.DataFrame, pd.DataFrame]
 ) -> Path:
-    """The folder of a translation model of random weights that reads the Spanish texts of the catalogue."""
+    """Make a translation model of random weights for the Spanish texts of the catalogue."""
     folder = tmp_path_factory.mktemp("marian") / "es-en"
     make_marian(folder, texts_to_translate(*catalogue))
     return folder
@@ -125,8 +138,19 @@ def marian(
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace in which `comp run` has done everything. Tests read it and leave it as it is."""
-    workspace = make_workspace(tmp_path_factory.mktemp("finished") / "w")
-    result = comp("run", "-w", workspace.root)
-    assert result.exit_code == 0, result.output
-    return workspace
+    """Make a workspace in which `comp run` has made everything; tests read it and do not change it."""
+    # Processes of pytest-xdist have their folders side by side: the first trains, the others copy.
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    trained = shared / "trained"
+
+    with (shared / "trained.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.exists():
+            workspace = make_workspace(shared / "in-training")
+            result = comp("run", "-w", workspace.root)
+            assert result.exit_code == 0, result.output
+            workspace.root.rename(trained)
+
+    return Workspace(shutil.copytree(trained, tmp_path_factory.mktemp("finished") / "w"))

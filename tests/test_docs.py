@@ -68,6 +68,7 @@ def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with("console"), ids=lambda page: page.stem)
 def test_sessions_run(
     page: Path, some_queries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,8 +121,8 @@ def test_commands_that_are_not_run_exist(page: Path) -> None:
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    made = runpy.run_path(str(DOCS / "build.py"))["reference"]()
-    assert (DOCS / "reference.md").read_text(encoding="utf-8") == made, "run `make docs`"
+    reference = runpy.run_path(str(DOCS / "build.py"))["reference"]()
+    assert (DOCS / "reference.md").read_text(encoding="utf-8") == reference, "run `make docs`"
 
 
 def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> None:
@@ -136,6 +137,12 @@ def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> No
         r"url\((?!#)|@import|href|<script|(?<!xmlns=\")https?:|/home/|/tmp/|/work/", svg
     )
     assert not elsewhere, "run `make pictures`"
+
+
+def test_the_tests_that_the_documentation_names_exist() -> None:
+    for page in [*PAGES, *ROOT.glob("*.md")]:
+        for path in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)

@@ -36,6 +36,8 @@ from competition.pipeline.artifacts import MINI_FOLDER
 from competition.pipeline.steps import Pipeline
 from tests.conftest import QUICK, make_workspace
 
+pytestmark = pytest.mark.slow
+
 # Of the teacher: whole words that the catalogue has, words in upper case, a script that is not
 # kept.
 PIECES = [

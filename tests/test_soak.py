@@ -11,6 +11,8 @@ import pytest
 
 from tests.soak.faults import Count, Fault, Undisturbed, suffer
 
+pytestmark = pytest.mark.slow
+
 
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     few = [

@@ -22,7 +22,7 @@ def ablate(
         str,
         typer.Argument(help="The table: pretraining, losses, methods, noise, char3 or tuning."),
     ],
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds to train each row with.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train each row with.")] = 1,
     fold: Annotated[
         int | None, typer.Option(help="Train one fold only; default: all folds.")
     ] = None,
@@ -39,9 +39,10 @@ def ablate(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train a table of recipes that add one method after another, and compare each with the row before it.
+    """Repeat the paper's ablations, or tune an encoder.
 
-    The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
+    Trains a table of recipes that add one method after another, and compares each with the row before
+    it. The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
     on the same folds and seeds and compared in pairs over queries; `noise` compares with its first row.
     """
     from competition.analysis.ablation import Ablation
@@ -50,18 +51,21 @@ def ablate(
     space = Workspace.open(workspace)
     ablation = Ablation.plan(space, table, seeds, fold, recipe, nested)
     execute(space, ablation.steps())
-    tables, flattered = ablation.lines(), ablation.flattered()
+    tables = ablation.lines()
+    flattered = ablation.flattered()
     ablation.write(tables, flattered)
+
     number = ablation.table.number
-    about = table if number is None else f"{table} (table {number} of the paper)"
-    about += ", nested" if nested else ""
+    title = table if number is None else f"{table} (table {number} of the paper)"
+    if nested:
+        title += ", nested"
     for measured, lines in tables.items():
-        _show(f"{about}: {measured}", lines, seeds, ablation.table.labels)
-    for task, found in flattered.items():
-        _show_flattered(
-            f"{task}, evaluated without the rows that the audit drops (biased, as a warning)",
-            found,
+        _show(f"{title}: {measured}", lines, seeds, ablation.table.labels)
+    for task, rows in flattered.items():
+        _show_biased(
+            f"{task}, evaluated without the rows that the audit drops (biased, as a warning)", rows
         )
+
     if ablation.table.labels and not nested:
         console.print(
             "Approximate: the audit and the teacher have learned from labels of the scored fold; see --nested."
@@ -73,15 +77,23 @@ def ablate(
 
 
 def _show(title: str, lines: list["PairedRow"], seeds: int, to_first: bool) -> None:
+    """Show a table whose rows are compared with the first one, or each with the one before."""
     first = next(line for line in lines if line.of_seeds)
-    header = {"row": "row", "score": f"{lines[0].metric} [95 %]"}
-    header["difference"] = f"minus {first.name}" if to_first else "minus the row before"
-    header |= {"significant": "significant", "paper": "paper", "paper_minus": "paper, minus"}
     title += f", {lines[0].score.queries:,} held out"
-    rows = [
-        _cells(line, (line.to_first or line.difference) if to_first else line.difference)
-        for line in lines
-    ]
+    header = {
+        "row": "row",
+        "score": f"{lines[0].metric} [95 %]",
+        "difference": f"minus {first.name}" if to_first else "minus the row before",
+        "significant": "significant",
+        "paper": "paper",
+        "paper_minus": "paper, minus",
+    }
+    rows = []
+    for line in lines:
+        # The first row has no difference to itself, but one to the trivial baseline above it.
+        difference = (line.to_first or line.difference) if to_first else line.difference
+        rows.append(_cells(line, difference))
+
     if to_first:
         console.print(f"{first.name} is compared with {lines[0].name}, the trivial baseline.")
     if seeds > 1:
@@ -89,23 +101,25 @@ def _show(title: str, lines: list["PairedRow"], seeds: int, to_first: bool) -> N
         header["deviation"] = "std over seeds"
         rows = [[*row, line.deviation] for row, line in zip(rows, lines, strict=True)]
     show_table(title, header, rows, metric=lines[0].metric, seeds=seeds)
-    if not to_first and len(lines) > 1 and (difference := lines[-1].to_first) is not None:
-        console.print(f"{lines[-1].name} minus {first.name}: {difference:+}")
+
+    total = lines[-1].to_first
+    if not to_first and len(lines) > 1 and total is not None:
+        console.print(f"{lines[-1].name} minus {first.name}: {total:+}")
 
 
 def _cells(line: "PairedRow", difference: "Estimate | None") -> list[object]:
-    significant = difference.differs if difference else None
     return [
         line.name,
         line.score,
         OutputCell(difference, "+"),
-        significant,
+        difference.differs if difference else None,
         line.paper or None,
         OutputCell(line.paper_minus, "+.4f"),
     ]
 
 
-def _show_flattered(title: str, rows: list["FlawedRow"]) -> None:
+def _show_biased(title: str, rows: list["FlawedRow"]) -> None:
+    """Show scores without the rows that the audit drops, beside those on all rows."""
     header = {
         "row": "row",
         "score": f"{rows[0].metric} without them",

@@ -39,7 +39,9 @@ def audit_leaks(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Check folds and rows of every run, and that it scores no better than chance on shuffled labels.
+    """Check that the scores of runs can be trusted.
+
+    Check folds and rows of every run, and that it scores no better than chance on shuffled labels.
 
     By default, ensembles are refitted and tree models retrained on shuffled labels; an ensemble's
     members stay as they are. With --deep, every run is retrained, with all that it learns from. A
@@ -53,24 +55,17 @@ def audit_leaks(
 
     pipeline = Pipeline(Workspace.open(workspace))
     findings = list(audit_leaks(pipeline, names or pipeline.recipes.requested(), shuffles, deep))
-    rows = [
-        [
-            found.subject,
-            OutputCell(found.passed, style=style, text=text),
-            found.message,
-            found.verdict,
-        ]
-        for found in findings
-        for text, style in [_LOOKS[found.verdict]]
-    ]
-    header: dict[str, str | None] = {
-        "run": "run",
-        "passed": "",
-        "found": "result",
-        "verdict": None,
-    }
-    show_table("Leaks", header, rows, 3)
-    verdicts = Counter(found.verdict for found in findings)
+    rows = []
+    for finding in findings:
+        text, style = _LOOKS[finding.verdict]
+        passed = OutputCell(finding.passed, style=style, text=text)
+        rows.append([finding.subject, passed, finding.message, finding.verdict])
+
+    # A heading of None is a column for JSON alone.
+    header: dict[str, str | None] = {"run": "run", "passed": "", "found": "result", "verdict": None}
+    show_table("Leaks", header, rows, left=3)
+
+    verdicts = Counter(finding.verdict for finding in findings)
     if failed := verdicts["look"]:
         raise CompError(
             f"{failed} of {len(rows)} checks failed: the scores of these runs cannot be trusted."

@@ -17,7 +17,10 @@ def check(
     task: TaskOption,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Check that the leaderboard would accept an answer file; name its first wrong row if not."""
+    """Check that the leaderboard would accept an answer file.
+
+    If not, the first wrong row is named.
+    """
     from competition.data import store
     from competition.scoring.submissions import check_answer, read_answer
 

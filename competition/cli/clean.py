@@ -10,7 +10,10 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp clean"))
 def clean(workspace: WorkspaceOption = HERE) -> None:
-    """Remove the checkpoints of finished training; keep those that unfinished training needs."""
+    """Remove checkpoints that are no longer needed.
+
+    Keeps those that unfinished training continues from.
+    """
     import shutil
 
     from competition.pipeline.cleanup import stale_checkpoints

@@ -48,12 +48,16 @@ def cleanlab(
     ] = None,
     per_label: Annotated[
         bool | None,
-        typer.Option("--per-label/--no-per-label", help="Drop at most this share of each label."),
+        typer.Option(
+            "--per-label/--no-per-label",
+            help="Drop at most the share --fraction of each label, too.",
+        ),
     ] = None,
     per_locale: Annotated[
         bool | None,
         typer.Option(
-            "--per-locale/--no-per-locale", help="Drop at most this share of each locale."
+            "--per-locale/--no-per-locale",
+            help="Drop at most the share --fraction of each locale, too.",
         ),
     ] = None,
     calibrated: Annotated[
@@ -82,7 +86,10 @@ def cleanlab(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Find labels that contradict the out-of-fold predictions, and show which rows training would drop."""
+    """Find wrong labels by out-of-fold predictions.
+
+    Shows which rows training would drop, and writes a page on which people can review them.
+    """
     from competition.config.settings import override_audit_keys
     from competition.core.parquet import read_table
     from competition.pipeline.build_outputs import save_reviews
@@ -114,10 +121,13 @@ def cleanlab(
     made = execute(space, [pipeline.noise_step(name, keys)])
     path = space.noise(plan.name)
     flags, card = read_table(path, plan.inputs), read_json(space.noise_card(plan.name))
+
+    # Without rows of every label there is nothing to estimate noise from.
     if skipped := card.get("skipped"):
         raise CompError(skipped)
+
     _show(pipeline, plan.name, flags, warned=bool(made))
-    _say(pipeline, keys, flags, card["unaudited"])
+    _print_remarks(pipeline, keys, flags, card["unaudited"])
     console.print(
         f"{path}: recipes with drop_noise_from = {name!r} train without the dropped rows; scores use all rows."
     )
@@ -138,8 +148,11 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     _show_worst(report.worst_rows(flags, examples, products))
 
 
-def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int) -> None:
+def _print_remarks(
+    pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudited: int
+) -> None:
     """Print what the tables do not show: unaudited rows, keys that differ, and how reliable the flags are."""
+    # Audits that agree on fewer rows than the limit flag fewer; rounding is not worth a remark.
     if flags["rank"].count() < int(round(keys.fraction * len(flags), 9)):
         share = flags["dropped"].mean()
         console.print(
@@ -147,6 +160,8 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
         )
     if unaudited:
         console.print(f"{unaudited:,} training rows have no label and are not audited.")
+
+    # Options of this command are not recorded: recipes use the keys of competition.toml.
     for key, value in keys.model_dump().items():
         if value != (own := getattr(pipeline.plan.settings.audit, key)):
             console.print(f"competition.toml has noise_{key} = {own!r}, and recipes follow that.")
@@ -157,6 +172,7 @@ def _say(pipeline: "Pipeline", keys: "AuditKeys", flags: "pd.DataFrame", unaudit
 
 
 def _show_counts(name: str, table: "pd.DataFrame") -> None:
+    """Show how many rows are flagged and dropped, by label and locale."""
     rows = [
         [label, *(OutputCell(n, ",.0f") for n in counts), OutputCell(share, ".3f")]
         for label, *counts, share in table.itertuples()
@@ -172,41 +188,48 @@ def _show_counts(name: str, table: "pd.DataFrame") -> None:
 
 
 def _show_matrices(card: dict[str, Any]) -> None:
+    """Show the estimated counts and shares of given label x true label."""
     labels = card["labels"]
-    for title, key, form in (
-        ("Confident joint: how many rows may be of a label", "confident_joint", ",.0f"),
-        (
-            "Noise matrix: of the rows of a label, the share that is given each",
-            "noise_matrix",
-            ".3f",
-        ),
-    ):
-        rows = [
-            [given, *(OutputCell(value, form) for value in values)]
-            for given, values in zip(labels, card[key], strict=True)
+    header = ["given", *(f"truly {label}" for label in labels)]
+
+    def rows(matrix: list[list[float]], number_format: str) -> list[list[object]]:
+        return [
+            [given, *(OutputCell(value, number_format) for value in values)]
+            for given, values in zip(labels, matrix, strict=True)
         ]
-        show_table(title, ["given", *(f"truly {label}" for label in labels)], rows)
+
+    show_table(
+        "Confident joint: estimated number of rows by given and true label",
+        header,
+        rows(card["confident_joint"], ",.0f"),
+    )
+    show_table(
+        "Noise matrix: for each true label, the share of rows with each given label",
+        header,
+        rows(card["noise_matrix"], ".3f"),
+    )
     for run, by_fold in zip(card["runs"], card["temperatures"], strict=False):
-        told = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
-        console.print(f"Temperatures of {run}, by fold: {told}")
+        temperatures = ", ".join(f"{by_fold[fold]:.2f}" for fold in sorted(by_fold, key=int))
+        console.print(f"Temperatures of {run}, by fold: {temperatures}")
 
 
 def _show_worst(rows: "pd.DataFrame") -> None:
+    """Show the rows with the most suspicious labels; long texts are cut for people."""
     cells = [
         [
-            OutputCell(w.rank, ".0f"),
-            OutputCell(w.example_id, "d"),
-            w.locale,
-            w.given,
-            w.suggested,
-            OutputCell(w.quality, ".3f"),
-            OutputCell(str(w.query), text=str(w.query)[:40]),
-            OutputCell(str(w.title), text=str(w.title)[:60]),
+            OutputCell(row.rank, ".0f"),
+            OutputCell(row.example_id, "d"),
+            row.locale,
+            row.given,
+            row.suggested,
+            OutputCell(row.quality, ".3f"),
+            OutputCell(str(row.query), text=str(row.query)[:40]),
+            OutputCell(str(row.title), text=str(row.title)[:60]),
         ]
-        for w in rows.itertuples()
+        for row in rows.itertuples()
     ]
     header = ["rank", "example_id", "locale", "given", "suggested", "quality", "query", "title"]
-    show_table("The worst rows", header, cells, 8)
+    show_table("The worst rows", header, cells, left=8)
 
 
 def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page: bool) -> None:

@@ -36,9 +36,10 @@ def curve(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train lexical, the members and the ensemble on more and more queries, to see what more rows would gain.
+    """Measure what more training queries would gain.
 
-    Each size includes the smaller ones, and all sizes are scored on the same held-out rows.
+    Trains lexical, the members and the ensemble on more and more queries. Each size includes the
+    smaller ones, and all sizes are scored on the same held-out rows.
     """
     from competition.analysis.learning_curve import LearningCurve, describe_points
     from competition.analysis.report.charts import plot_learning_curves
@@ -46,47 +47,51 @@ def curve(
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
-    found = LearningCurve.plan(space, queries or (), ensemble)
-    execute(space, found.steps())
+    study = LearningCurve.plan(space, queries or (), ensemble)
+    execute(space, study.steps())
     with progress("comparison"):
-        points = found.points()
-    shown = {
-        task: found.representatives([point for point in points if point.task == task])
-        for task in TASKS
-    }
-    panels = {
-        f"{task}, {TASKS[task].metric}": _lines(of_task)
-        for task, of_task in shown.items()
-        if of_task
-    }
-    found.write(points, plot_learning_curves(found.ensemble, panels))
-    for of_task in filter(None, shown.values()):
-        _show(of_task, found.floor)
-    for of_task in filter(None, shown.values()):
-        console.print(describe_points(of_task, found.floor))
-    console.print(f"Table: {found.path}    Picture: {found.path.with_suffix('.svg')}")
+        points = study.points()
+
+    shown = {}
+    for task in TASKS:
+        of_task = study.representatives([point for point in points if point.task == task])
+        if of_task:
+            shown[task] = of_task
+
+    panels = {f"{task}, {TASKS[task].metric}": _lines(of_task) for task, of_task in shown.items()}
+    study.write(points, plot_learning_curves(study.ensemble, panels))
+
+    for of_task in shown.values():
+        _show(of_task, study.floor)
+    for of_task in shown.values():
+        console.print(describe_points(of_task, study.floor))
+    console.print(f"Table: {study.path}    Plot: {study.path.with_suffix('.svg')}")
 
 
 def _lines(
     points: Sequence["CurvePoint"],
 ) -> dict[str, list[tuple[int, tuple[float, float, float]]]]:
-    """Return model -> training queries and score with its interval."""
+    """Return model -> a list of training queries and (score, low, high)."""
     lines: dict[str, list[tuple[int, tuple[float, float, float]]]] = {}
     for point in points:
-        score = point.score
-        lines.setdefault(point.model, []).append(
-            (point.queries, (score.value, score.low, score.high))
-        )
+        interval = (point.score.value, point.score.low, point.score.high)
+        lines.setdefault(point.model, []).append((point.queries, interval))
     return lines
 
 
 def _show(points: Sequence["CurvePoint"], floor: str) -> None:
+    """Show the curve of a task: a row per size and model."""
     from competition.scoring.tasks import TASKS
 
     first = points[0]
-    header = {"train_queries": "queries", "train_rows": None, "model": "model"}
-    header |= {"score": f"{TASKS[first.task].metric} [95 %]", "above_floor": f"minus {floor}"}
-    header |= {"gained": "minus fewer queries"}
+    header = {
+        "train_queries": "queries",
+        "train_rows": None,
+        "model": "model",
+        "score": f"{TASKS[first.task].metric} [95 %]",
+        "above_floor": f"minus {floor}",
+        "gained": "minus fewer queries",
+    }
     rows = [
         [
             point.queries,
@@ -98,8 +103,9 @@ def _show(points: Sequence["CurvePoint"], floor: str) -> None:
         ]
         for point in points
     ]
-    scored = f"{first.score.queries:,} queries" + (
-        "" if first.group == "all" else f" with {first.group}"
-    )
+
+    scored = f"{first.score.queries:,} queries"
+    if first.group != "all":
+        scored += f" with {first.group}"
     title = f"{first.task}, out-of-fold, {scored}, by training queries"
-    show_table(title, header, rows, 3, task=first.task, group=first.group, floor=floor)
+    show_table(title, header, rows, left=3, task=first.task, group=first.group, floor=floor)

@@ -15,7 +15,7 @@ from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 group = typer.Typer(
-    help="Import real rows, generate some, or describe those of the workspace.",
+    help="Import, generate or describe rows.",
     invoke_without_command=True,
     epilog=help_epilog("comp data"),
 )
@@ -89,6 +89,7 @@ def _import(space: Workspace, path: Path, source: str) -> None:
 
 def _keep_imported(space: Workspace) -> None:
     """Refuse to replace the user's imported rows by the sample or by generated rows."""
+    # A workspace without data has no source, and nothing to lose.
     source = read_json(space.data_card).get("source", _SYNTH)
     if source != _SAMPLE and not source.startswith(_SYNTH):
         raise InputError(
@@ -158,6 +159,7 @@ def _print_outdated(space: Workspace) -> None:
     """Name the runs that were made from other rows than the workspace now has."""
     from competition.data.store import load_card
 
+    # Each run records the fingerprints of the rows that it was made from.
     card = load_card(space)
     current = {"train": card.train, "test": card.test}
     outdated = [

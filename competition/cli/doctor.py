@@ -6,14 +6,16 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console
 
+# Level -> what people see, and its style.
 _LOOKS = {"well": ("ok", "green"), "look": ("look", "yellow"), "stop": ("STOP", "bold red")}
 
 
 @app.command(epilog=help_epilog("comp doctor", "comp doctor --json"))
 def doctor(workspace: WorkspaceOption = HERE) -> None:
-    """Check Python, packages, devices, disk and the workspace; name the command that fixes each problem.
+    """Find problems and name the command that fixes each.
 
-    The exit code is 1 if something would stop `comp run`, else 0.
+    Checks Python, packages, devices, disk and the workspace. The exit code is 1 if something would stop
+    `comp run`, else 0.
     """
     from competition.analysis.doctor import diagnose
 

@@ -19,70 +19,84 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     recipe = pipeline.recipes.member(name)
     undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}
     to_train = [k for k in recipe.folds if f"train {name} fold {k}" in undone]
-    at_once = {f"predict {name} fold {k}" for k in to_train}  # training predicts test rows, too
-    steps = [step for step in undone.values() if step.name not in at_once]
-    found = None
+
+    # Training a fold also predicts its test rows, so that step is not one of its own.
+    included = {f"predict {name} fold {k}" for k in to_train}
+    steps = [step for step in undone.values() if step.name not in included]
+
+    estimate = None
     if isinstance(recipe, EncoderRecipe) and to_train:
         console.print("Measuring a few real steps on this device; nothing is written.")
-        found = estimate_cost(pipeline, recipe, to_train)
+        estimate = estimate_cost(pipeline, recipe, to_train)
+
     header = {
         "step": "step",
         "state": "",
         "rows": "rows",
         "steps": "optimizer steps",
         "tokens": "tokens",
+        "seconds": "time",
     }
-    rows = _rows(steps, name, found)
-    about = {"recipe": name} | (_about(found) if found else {})
-    show_table(f"{name}, steps to run", header | {"seconds": "time"}, rows, 2, **about)
-    if found is None:
-        said = (
-            "Time is estimated for the fine-tuning of encoders only."
-            if to_train
-            else "Nothing to train."
-        )
-        console.print(said if steps else "Nothing to do: everything is up to date.")
-        return
-    times, device = found.benchmark, found.device
+    about = {"recipe": name} | (_shared_figures(estimate) if estimate else {})
+    show_table(f"{name}, steps to run", header, _rows(steps, name, estimate), left=2, **about)
+
+    if estimate is not None:
+        _print_estimate(estimate, unmeasured=len(steps) > len(estimate.folds))
+    elif not steps:
+        console.print("Nothing to do: everything is up to date.")
+    elif to_train:
+        console.print("Time is estimated for the fine-tuning of encoders only.")
+    else:
+        console.print("Nothing to train.")
+
+
+def _print_estimate(estimate: "CostEstimate", unmeasured: bool) -> None:
+    times = estimate.benchmark
+    device = estimate.device
     console.print(
-        f"About {format_duration(found.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}) and "
-        f"{times.memory / 2**30:.1f} GiB of memory at the peak, {device.free / 2**30:.1f} GiB are free. "
-        f"{format_duration(found.tokenizing)} of it go to tokenising. Measured: {times.steps} steps."
+        f"About {format_duration(estimate.seconds)} on {device.kind} ({device.precision}, threads: {device.threads}), "
+        f"{format_duration(estimate.tokenizing)} of it for tokenizing, and {times.memory / 2**30:.1f} GiB of memory at "
+        f"the peak; {device.free / 2**30:.1f} GiB are free. Measured: {times.steps} steps."
     )
-    if len(steps) > len(found.folds):
+    if unmeasured:
         console.print("Steps without a time were not measured.")
     if times.memory > device.free:
         warn("this needs more memory than is free: lower token_budget.")
 
 
-def _rows(steps: "list[Step]", name: str, found: "CostEstimate | None") -> list[list[object]]:
-    costs = {f"train {name} fold {cost.fold}": cost for cost in found.folds} if found else {}
+def _rows(steps: "list[Step]", name: str, estimate: "CostEstimate | None") -> list[list[object]]:
+    """Return the cells of each step, with the cost of those that were measured."""
+    costs = {f"train {name} fold {cost.fold}": cost for cost in estimate.folds} if estimate else {}
+
     rows: list[list[object]] = []
     for step in steps:
-        cost = costs.get(step.name)
-        numbers = [cost.rows, cost.steps, cost.tokens] if cost else [None] * 3
-        time = OutputCell(cost.seconds, text=format_duration(cost.seconds)) if cost else None
-        rows.append(
-            [step.name, "out of date" if step.state == "stale" else step.state, *numbers, time]
-        )
+        state = "out of date" if step.state == "stale" else step.state
+        if cost := costs.get(step.name):
+            time = OutputCell(cost.seconds, text=format_duration(cost.seconds))
+            rows.append([step.name, state, cost.rows, cost.steps, cost.tokens, time])
+        else:
+            rows.append([step.name, state, None, None, None, None])
     return rows
 
 
-def _about(found: "CostEstimate") -> dict[str, object]:
+def _shared_figures(estimate: "CostEstimate") -> dict[str, object]:
     return {
-        "device": found.device,
-        "seconds": found.seconds,
-        "tokenising": found.tokenizing,
-        "memory": found.benchmark.memory,
-        "measured_steps": found.benchmark.steps,
+        "device": estimate.device,
+        "seconds": estimate.seconds,
+        "tokenising": estimate.tokenizing,
+        "memory": estimate.benchmark.memory,
+        "measured_steps": estimate.benchmark.steps,
     }
 
 
 def format_duration(seconds: float) -> str:
     """Return a duration for people: `48 s`, `12 min 30 s`, `5 h 20 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rounded} s"
+
+    minutes, remaining_seconds = divmod(rounded, 60)
+    if minutes < 60:
+        return f"{minutes} min {remaining_seconds} s"
+    hours, remaining_minutes = divmod(minutes, 60)
+    return f"{hours} h {remaining_minutes} min"

@@ -8,7 +8,10 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
-    """Assign queries to five and to ten folds by their text, check for leaks and show the folds' labels."""
+    """Assign queries to folds by their text.
+
+    Makes five and ten folds, checks them for leaks and shows the labels of each.
+    """
     from competition.config.recipe import SCHEMES
     from competition.data.folds import shared_with_test
     from competition.pipeline.execute import execute
@@ -24,6 +27,7 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
         train = examples.assign(fold=pipeline.tables.fold_of_rows(scheme))[
             examples["split"] == "train"
         ]
+
         rows = []
         for fold, part in train.groupby("fold"):
             shares = part["label"].value_counts(normalize=True)
@@ -34,6 +38,8 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
         show_table(
             f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme
         )
+
+    # A query in both splits is no leak of the folds, but makes scores on test rows optimistic.
     shared = shared_with_test(examples)
     if shared:
         warn(

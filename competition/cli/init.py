@@ -22,7 +22,11 @@ def init(
         typer.Argument(metavar="[DIR]", help="The folder of the workspace; made if it is missing."),
     ] = HERE,
 ) -> None:
-    """Make a workspace: a folder with `competition.toml`, whose comments explain every setting."""
+    """Make a workspace folder.
+
+    Its `competition.toml` explains every setting in comments. Everything that commands make stays in
+    the folder.
+    """
     from importlib.resources import files
 
     workspace = Workspace(folder)

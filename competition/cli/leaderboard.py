@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 group = typer.Typer(
-    help="Show the log of submissions, or record their public and private scores.",
+    help="Show or record the scores of submissions.",
     invoke_without_command=True,
     epilog=help_epilog("comp leaderboard"),
 )

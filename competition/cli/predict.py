@@ -58,10 +58,11 @@ def predict(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Score new rows: write FILE with the run's score, class and class probabilities added to each row.
+    """Score new rows from a file.
 
-    Optional columns: product_brand, product_color, product_bullet_point, product_description and
-    product_locale.
+    Writes the file with the score, the class and the class probabilities of each row, as far as the
+    run predicts them. Optional columns: product_brand, product_color, product_bullet_point,
+    product_description and product_locale.
     """
     from competition.pipeline.new_rows import (
         check_target,
@@ -75,41 +76,46 @@ def predict(
 
     pipeline = Pipeline(Workspace.open(workspace))
     name = run or pipeline.plan.settings.default_recipe
-    called = read_map(columns or [])
+    column_names = read_map(columns or [])
     target = out or target_beside(file, name)
+    # The output may not replace the input, nor be refused after the work is done.
     if target.resolve() == file.resolve():
         raise InputError(f"{target} is the input file itself: choose another with --out.")
     scorer = Scorer(pipeline, name)
     table = read_file(file, encoding)
     check_target(target, table, scorer.columns)
-    rows = scorer.read(table, str(file), locale, called)
+
+    rows = scorer.read(table, str(file), locale, column_names)
     for remark in rows.remarks:
         warn(remark)
     if rows.unread:
         console.print(f"Columns copied but not used: {escape_controls(join_names(rows.unread))}")
+    # Rows of the training data would look better than the run is.
     if trained := scorer.trained_on(rows):
         warn(
             f"{name} was trained on {trained:,} of these {len(table):,} rows (same locale, query and title): for "
             "them, its scores are better than for new rows."
         )
-    said = scorer.answer(rows)
-    write_file(target, table, said)
-    _show(f"{name} on {file.name}", said)
+
+    answers = scorer.answer(rows)
+    write_file(target, table, answers)
+    _show(f"{name} on {file.name}", answers)
     console.print(f"{len(table):,} rows, {len(rows.examples):,} of them distinct: {target}")
 
 
-def _show(title: str, said: "pd.DataFrame") -> None:
+def _show(title: str, answers: "pd.DataFrame") -> None:
     """Show how many rows are of each class, and the range of the scores."""
     from competition.pipeline.scorer import PREDICTED, SCORE
 
     for column in PREDICTED.values():
-        if column in said:
-            counts = said[column].value_counts()
+        if column in answers:
+            counts = answers[column].value_counts()
             rows = [
-                [name, count, OutputCell(count / len(said), ".3f")]
+                [name, count, OutputCell(count / len(answers), ".3f")]
                 for name, count in counts.items()
             ]
             show_table(title, ["predicted", "rows", "share"], rows)
-    if SCORE in said:
-        low, median, high = said[SCORE].quantile([0, 0.5, 1])
+
+    if SCORE in answers:
+        low, median, high = answers[SCORE].quantile([0, 0.5, 1])
         console.print(f"Scores: {low:.4f} to {high:.4f}, median {median:.4f}")

@@ -17,7 +17,10 @@ def pretrain(
     ] = "pretrained",
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Pre-train an encoder on the text of the products; recipes use it with `encoder = "pretrained"`."""
+    """Pre-train an encoder on the text of the products.
+
+    Recipes fine-tune it with `encoder = "pretrained"` in [overrides] of competition.toml.
+    """
     from competition.models.encoder.pretraining_card import best_epoch, read_epochs
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
@@ -28,13 +31,14 @@ def pretrain(
     made = execute(space, pipeline.inputs.encoder(recipe))
     folder = pipeline.artifacts.encoder_folder(recipe)
     epochs = read_epochs(folder)
-    tasks = list(epochs[-1].learned)
-    rows = [
-        [e.number, e.held_out, *(OutputCell(e.learned.get(t), ".3f") for t in tasks)]
-        for e in epochs
-    ]
     best = best_epoch(epochs)
     assert best is not None  # there is at least one epoch
+
+    tasks = list(epochs[-1].learned)
+    rows = []
+    for epoch in epochs:
+        losses = (OutputCell(epoch.learned.get(task), ".3f") for task in tasks)
+        rows.append([epoch.number, epoch.held_out, *losses])
     title = (
         f"{recipe}: MLM loss on {best.held_out.queries:,} held-out titles, and mean training losses"
     )

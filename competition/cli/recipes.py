@@ -13,6 +13,7 @@ from competition.core.workspace import Workspace
 if TYPE_CHECKING:
     from competition.config.explain import ExplainedRecipe
 
+# Keys that the list shows in a column of their own.
 _OWN_COLUMN = {"kind", "scheme"}
 
 
@@ -30,9 +31,10 @@ def recipes(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """List the recipes with the keys they change, or show every key of one and where its value comes from.
+    """List the recipes, or show one key by key.
 
-    Keys that a recipe does not set come from [overrides] and the preset of competition.toml.
+    The list shows the keys that each recipe changes. Keys that a recipe does not set come from
+    [overrides] and the preset of competition.toml.
     """
     from competition.config.explain import explain_recipe
     from competition.config.settings import load_settings, recipe_names
@@ -51,21 +53,27 @@ def recipes(
         "folds": "folds",
         "differs": "keys that differ from the default",
     }
-    show_table("Recipes", header, [_row(each) for each in explained], 5, preset=settings.preset)
+    rows = [_row(each) for each in explained]
+    show_table("Recipes", header, rows, left=5, preset=settings.preset)
     console.print(
         "Show a recipe key by key: comp recipes NAME. Add your own: a file recipes/NAME.toml in the workspace."
     )
 
 
-def _row(each: "ExplainedRecipe") -> list[object]:
-    recipe = each.recipe
+def _row(explained: "ExplainedRecipe") -> list[object]:
+    recipe = explained.recipe
+
+    # A pre-training predicts nothing and has no folds.
     predicts = getattr(recipe, "kind", recipe.model)
     folds = len(recipe.folds) if hasattr(recipe, "folds") else None
-    differing = {key: value for key, value in each.differing.items() if key not in _OWN_COLUMN}
-    return [recipe.name, each.named, predicts, folds, as_toml(differing)]
+
+    changed = {key: value for key, value in explained.differing.items() if key not in _OWN_COLUMN}
+    return [recipe.name, explained.named, predicts, folds, as_toml(changed)]
 
 
 def _show_one(explained: "ExplainedRecipe") -> None:
+    """Show a recipe key by key; keys that differ from the default are bold."""
+
     def cell(value: object, style: str) -> OutputCell:
         return OutputCell(value, style=style, text=as_toml(value).text)
 
@@ -83,5 +91,11 @@ def _show_one(explained: "ExplainedRecipe") -> None:
         title += f": {recipe.description}"
     header = {"key": "key", "value": "value", "source": "from", "default": "default"}
     show_table(
-        title, header, rows, 4, recipe=recipe.name, model=recipe.model, describes=recipe.description
+        title,
+        header,
+        rows,
+        left=4,
+        recipe=recipe.name,
+        model=recipe.model,
+        describes=recipe.description,
     )

@@ -20,7 +20,10 @@ def report(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Write one HTML page that works offline: scores, differences, errors, training and cost of all runs."""
+    """Write an HTML page about all runs.
+
+    It works offline and shows scores, differences, errors, training and cost.
+    """
     from competition.analysis.report.page import render_report
     from competition.pipeline.steps import Pipeline
 

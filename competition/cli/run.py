@@ -9,9 +9,10 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp run"))
 def run(workspace: WorkspaceOption = HERE) -> None:
-    """Run every step that is missing or out of date: folds, training, audit, ensembles, submission, scores.
+    """Run everything that is missing or out of date.
 
-    Steps that are up to date are skipped. A run that was interrupted continues where it stopped.
+    The order is folds, training, audit, ensembles, submission, scores. A run that was interrupted
+    continues where it stopped.
     """
     from competition.pipeline.execute import execute
     from competition.pipeline.output_steps import SUBMISSION
@@ -29,6 +30,7 @@ def run(workspace: WorkspaceOption = HERE) -> None:
 def _show_scores(space: Workspace) -> None:
     import pandas as pd
 
+    # An empty cell of a text column is read as NaN.
     board = pd.read_csv(space.scores).fillna({"label_paths": ""})
     for _, lines in board.groupby(["task", "split", "group"], sort=False):
         show_scores(lines, "minus lexical")

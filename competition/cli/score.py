@@ -29,13 +29,17 @@ def score(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Grade an answer file: the task's metric over all queries and per locale, with 95 % intervals."""
+    """Grade an answer file with the labels of the test rows.
+
+    Shows the task's metric over all queries and per locale, with 95 % intervals.
+    """
     from competition.data import store
     from competition.scoring.evaluation import estimate_metrics
     from competition.scoring.submissions import check_answer, grade, read_answer
     from competition.scoring.tasks import GAINS
 
     answered_task = parse_task(task)
+    # The old name works for one release.
     if protocol == "released-script":
         warn(
             "--protocol released-script is now called official_script; the next release will not "

@@ -31,10 +31,10 @@ def stack(
     only: Annotated[bool, typer.Option("--only", help="Fit the recipe's own method only.")] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Fit an ensemble of complete runs by every method, cross-fitted over folds, and compare the scores.
+    """Fit an ensemble by every method and compare the methods.
 
-    `comp run` and `comp submit` use the recipe's own method. Write NAME.METHOD to use another one,
-    here or in competition.toml.
+    An ensemble combines complete runs; it is cross-fitted over folds. `comp run` and `comp submit` use
+    the method of its recipe. Write NAME.METHOD to use another one, here or in competition.toml.
     """
     import pandas as pd
 
@@ -51,6 +51,7 @@ def stack(
     with progress("comparison"):
         tables = stacks.tables()
     stacks.write(*tables)
+    # One table for the members and methods, and with --leave-out one without each member.
     for table in tables:
         for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
             show_scores(lines, f"minus {floor}", narrow=True)
@@ -68,22 +69,21 @@ def _show_learned(stacks: "EnsembleStudy") -> None:
     rows = []
     for task in stacks.tasks_of(stacks.recipe):
         run = stacks.recipe.run_name(task)
-        if mean := mean_weights(read_json(stacks.pipeline.workspace.run_card(run))["weights"]):
-            rows.append([run, "weights", _listed(mean, ".2f")])
-        else:
-            top = mean_importance(stacks.pipeline, run, task).head(8)
-            rows.append(
-                [
-                    run,
-                    "importance",
-                    _listed({str(feature): share for feature, share in top.items()}, ".3f"),
-                ]
-            )
+        weights = mean_weights(read_json(stacks.pipeline.workspace.run_card(run))["weights"])
+        if weights:
+            rows.append([run, "weights", _shares(weights, ".2f")])
+            continue
+
+        # Trees have no weights of members: show the features with the largest gain.
+        top = mean_importance(stacks.pipeline, run, task).head(8)
+        importance = {str(feature): share for feature, share in top.items()}
+        rows.append([run, "importance", _shares(importance, ".3f")])
+
     header = {"run": "run", "what": "", "mean": "mean over the folds"}
     show_table(f"{stacks.recipe.name}, method {stacks.recipe.method}", header, rows, left=3)
 
 
-def _listed(shares: dict[str, float], form: str) -> OutputCell:
-    return OutputCell(
-        shares, text=", ".join(f"{name} {share:{form}}" for name, share in shares.items())
-    )
+def _shares(shares: dict[str, float], number_format: str) -> OutputCell:
+    """Return shares by name as one cell: `lexical 0.62, c1 0.38`."""
+    parts = (f"{name} {share:{number_format}}" for name, share in shares.items())
+    return OutputCell(shares, text=", ".join(parts))

@@ -11,6 +11,7 @@ from competition.core.workspace import Workspace
 if TYPE_CHECKING:
     from competition.scoring.predictions import RunPlan
 
+# State -> sign and style, the furthest from done first.
 _LOOKS = {
     "missing": ("·", "dim"),
     "begun": ("◧", "cyan"),
@@ -22,7 +23,10 @@ _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date  
 
 @app.command(epilog=help_epilog("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show which steps are done, out of date or missing: a table of recipes and folds, then other steps."""
+    """Show what is done, out of date or missing.
+
+    A table of recipes and folds, then all other steps.
+    """
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
     from competition.pipeline.steps import Pipeline
@@ -45,6 +49,8 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     }
     show_table("Everything else", {"state": "", "step": "step"}, others, 2, **then)
     console.print(_LEGEND)
+
+    # The card of a complete run records folds whose outputs do not depend on the text.
     for plan in plans:
         card = read_json(pipeline.workspace.run_card(plan.name))
         for sentence in card.get("constant", ()) if card.get("inputs") == plan.fingerprint else ():
@@ -55,6 +61,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
             console.print(f"{step.name} is out of date: `{command}` rebuilds it.")
     if kept:
         console.print(f"Unfinished training with checkpoints: {', '.join(kept)}")
+
     if left:
         first = next(iter(left))
         console.print(
@@ -65,7 +72,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
 
 
 def _steps_of(plan: "RunPlan") -> list[str]:
-    """The names that the steps of a run may have."""
+    """Return the names that the steps of a run can have."""
     of_folds = [
         f"{kind} {plan.name} fold {fold}" for kind in ("train", "predict") for fold in plan.folds
     ]
@@ -73,27 +80,41 @@ def _steps_of(plan: "RunPlan") -> list[str]:
 
 
 def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
+    """Show a row per run: the state of each fold, of its test rows, of the whole run and its audit."""
     folds = range(max(len(plan.folds) for plan in plans))
-    header = {"run": "run", "kind": "kind"} | {f"fold_{fold}": str(fold) for fold in folds}
-    header |= {"test": "test rows", "whole": "complete", "audit": "audit"}
+    header = {
+        "run": "run",
+        "kind": "kind",
+        **{f"fold_{fold}": str(fold) for fold in folds},
+        "test": "test rows",
+        "whole": "complete",
+        "audit": "audit",
+    }
+
     rows = []
     for plan in plans:
         trained = [states.get(f"train {plan.name} fold {fold}") for fold in folds]
         predicted = [states.get(f"predict {plan.name} fold {fold}") for fold in plan.folds]
         own = [states.get(f"{verb} {plan.name}") for verb in ("score", "stack")]
-        cells = [_mark([state]) for state in trained]
-        cells += [_mark(predicted), _mark([_worst([*trained, *predicted, *own])])]
-        cells.append(_mark([states.get(f"audit {plan.name}")]))
+
+        cells = [
+            *(_mark([state]) for state in trained),
+            _mark(predicted),
+            _mark([_worst([*trained, *predicted, *own])]),
+            _mark([states.get(f"audit {plan.name}")]),
+        ]
         rows.append([plan.name, plan.kind, *cells])
+
     show_table("Runs by fold", header, rows, 2)
 
 
-def _mark(found: list[str | None]) -> OutputCell:
-    """The state of steps that share a cell, those that there are: the worst, and how each of them is."""
-    worst, text = _worst(found), "".join(_LOOKS[state][0] for state in found if state is not None)
-    return OutputCell(worst, style=_LOOKS[worst][1] if worst else "", text=text)
+def _mark(states: list[str | None]) -> OutputCell:
+    """Return the cell of some steps: a sign for each that exists, in the color of the worst."""
+    worst = _worst(states)
+    signs = "".join(_LOOKS[state][0] for state in states if state is not None)
+    return OutputCell(worst, style=_LOOKS[worst][1] if worst else "", text=signs)
 
 
 def _worst(states: list[str | None]) -> str | None:
-    """The state that is furthest from done; None where there is no step."""
+    """Return the state that is furthest from done; None if there is no step."""
     return next((state for state in _LOOKS if state in states), None)

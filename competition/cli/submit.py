@@ -9,7 +9,6 @@ from competition.cli.options import complete_task, parse_task
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
-from competition.core.errors import InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
@@ -38,56 +37,47 @@ def submit(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Write task1.csv, task2.csv and task3.csv to submissions/, checked as by `comp check`, and log them."""
+    """Write the files for the leaderboard.
+
+    The files task1.csv, task2.csv and task3.csv go to submissions/. Each is checked as by `comp check`
+    before it is written, and logged.
+    """
+    from competition.pipeline.answers import choose_answers
     from competition.pipeline.execute import execute
-    from competition.pipeline.output_steps import SUBMISSION, submission_step
-    from competition.pipeline.recipes import split_run
+    from competition.pipeline.output_steps import submission_step
     from competition.pipeline.steps import Pipeline
     from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    wanted = [parse_task(name).name for name in task or []]
-    if run is None:
-        answers = pipeline.recipes.submission()
-    else:
-        stem, suffix = split_run(run)
-        recipe = pipeline.recipes.run(stem)
-        served = [suffix] if suffix else pipeline.recipes.tasks_of(recipe)
-        answers = dict.fromkeys(served, run)
-    for name in wanted:
-        if name not in answers and run is None:
-            raise InputError(
-                f"No run answers {name}: choose one with --from, or in [submission] of competition.toml."
-            )
-    if wanted:
-        answers = {name: answers.get(name, run or "") for name in wanted}
-    if not answers:
-        raise InputError(
-            f"Nothing to submit: {run or '[submission]'} answers none of the tasks in the data."
-        )
-    name = "-".join([run or SUBMISSION, *wanted])
-    made = execute(space, [submission_step(pipeline, name, answers)])
-    plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.items())}
+    answers = choose_answers(pipeline, run, [parse_task(name).name for name in task or []])
+    made = execute(space, [submission_step(pipeline, answers.name, answers.runs)])
+    plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.runs.items())}
+
     leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
     if leaky:
         warn(
             f"{', '.join(leaky)} use features that leak across tasks (leaky = true); submission.json and "
             f"{space.leaderboard.name} record that."
         )
+
     rows = [
         [TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis]
         for task, plan in plans.items()
     ]
-    title = f"{space.submission(name)}{'' if made else ', up to date'}"
+    folder = space.submission(answers.name)
     header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
-    show_table(title, header, rows, 2, submission=name, folder=space.submission(name))
-    record = command_for(f"comp leaderboard add {shell_quoted(name)} --task TASK --public SCORE")
+    title = str(folder) if made else f"{folder}, up to date"
+    show_table(title, header, rows, left=2, submission=answers.name, folder=folder)
+
+    record = command_for(
+        f"comp leaderboard add {shell_quoted(answers.name)} --task TASK --public SCORE"
+    )
     console.print(f"When you know a score: {record}")
 
 
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
-    """The task's metric of a run on its out-of-fold rows, where they can be graded."""
+    """Return the task's metric of a run on its out-of-fold rows; None if it was not graded."""
     from competition.scoring.metrics import Estimate
     from competition.scoring.tasks import TASKS
 

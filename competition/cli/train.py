@@ -57,7 +57,10 @@ def train(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Train a recipe fold by fold, predict the held-out rows into oof/RECIPE/ and show their scores."""
+    """Train a recipe fold by fold.
+
+    The predictions of the held-out rows go to oof/RECIPE/, and their scores are shown.
+    """
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
@@ -68,28 +71,33 @@ def train(
         raise InputError(
             "--all trains one model on the rows of every fold: it cannot be combined with --fold or --dry-run."
         )
+
     if dry_run:
         show_dry_run(pipeline, name, fold)
         return
     if all_rows:
         _train_all(pipeline, name)
         return
+
     made = execute(space, pipeline.recipe_steps(name, fold))
-    what = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
-    console.print(
-        f"{what}: {'done' if made else 'nothing to do, everything is up to date'}. Files: {space.run(name)}"
-    )
+    trained = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
+    console.print(f"{trained}: {_outcome(bool(made))}. Files: {space.run(name)}")
     _show_scores(pipeline, name, fold)
 
 
+def _outcome(made: bool) -> str:
+    return "done" if made else "nothing to do, everything is up to date"
+
+
 def _train_all(pipeline: "Pipeline", name: str) -> None:
+    """Train one model on all training rows; it is not scored."""
     from competition.config.recipe import EncoderRecipe
     from competition.pipeline.execute import execute
 
     recipe, space = pipeline.recipes.member(name), pipeline.workspace
     made = execute(space, pipeline.all_rows_steps(name))
-    done = "done" if made else "nothing to do, everything is up to date"
-    console.print(f"{name}, all training rows: {done}. Files: {space.model(name, ALL_ROWS)}")
+    folder = space.model(name, ALL_ROWS)
+    console.print(f"{name}, all training rows: {_outcome(bool(made))}. Files: {folder}")
     console.print(
         "No row was held out, so this model has no score of its own: use the score of the folds as an estimate."
     )
@@ -100,7 +108,7 @@ def _train_all(pipeline: "Pipeline", name: str) -> None:
 
 
 def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
-    """The recipe on the held-out rows of one fold, or of all."""
+    """Show the scores of a recipe on the held-out rows of one fold, or of all."""
     import pandas as pd
 
     from competition.core.parquet import read_table
@@ -114,8 +122,11 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     of_folds = {
         k: read_table(pipeline.workspace.oof_fold(name, k), plan.parts[k][0]) for k in folds
     }
+
+    # Outputs that are the same for every text are a failed training, whatever their score.
     for sentence in constant_folds(name, plan.kind, of_folds.items(), examples):
         warn(sentence)
+
     outputs = pd.concat(of_folds.values())
     held_out = examples[examples["example_id"].isin(outputs["example_id"])]
     rows = []
@@ -127,13 +138,16 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
                     [task.name, metric, group, e.queries, e, plan.basis]
                     for group, e in groups.items()
                 ]
+
     header: dict[str, str | None] = {
         "task": "task",
         "metric": "metric",
         "group": "group",
         "queries": "queries",
+        "score": "score [95 %]",
+        "basis": None,
     }
-    header |= {"score": "score [95 %]", "basis": None}
-    show_table(f"{name} on held-out rows", header, rows, 3, recipe=name, folds=list(folds))
+    title = f"{name} on held-out rows"
+    show_table(title, header, rows, left=3, recipe=name, folds=list(folds))
     if plan.label_paths:
         console.print(f"These scores are {describe_basis(plan.label_paths)}.")

@@ -9,6 +9,8 @@ from competition.core.workspace import Workspace
 from competition.scoring.tasks import LABELS, TASKS, expected_gain
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 ROWS = ("keep", "drop", "weight", "relabel", "distil")
 CLASSES = [f"p_{label}" for label in LABELS]
 

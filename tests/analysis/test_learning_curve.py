@@ -15,6 +15,8 @@ from competition.scoring.metrics import Estimate
 from competition.scoring.tasks import LABELS
 from tests.conftest import comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 preset = "tiny"
 recipes = ["lexical", "c1"]

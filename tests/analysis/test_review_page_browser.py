@@ -13,7 +13,7 @@ from competition.scoring.tasks import LABELS
 from tests.analysis.test_review_page import NONE, audited
 from tests.browser import Browser, browser, needs_browser
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.slow]
 ATTACKED = 4  # the row, from the worst, whose query turns the direction of text
 QUICK = 1500  # milliseconds; 20 to 100 are usual, drawing all 2,000 rows at once would take 3000 and more
 

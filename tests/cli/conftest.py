@@ -34,7 +34,7 @@ app(sys.argv[3:])
 """
 
 
-def made(space: Workspace) -> dict[str, bytes]:
+def trained_files(space: Workspace) -> dict[str, bytes]:
     """The bytes of predictions and weights."""
     files = [*space.oof.rglob("*.parquet"), *space.models.rglob("seed-*/*.safetensors")]
     return {str(path.relative_to(space.root)): path.read_bytes() for path in files}

@@ -25,11 +25,11 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'accelerate', 'sklearn', 'lightgbm', 'cleanlab', 'pandas', 'numpy'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
-    shown = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert "HEAVY []" in shown
-    assert all(f" {command} " in shown for command in COMMANDS)
+    assert "HEAVY []" in output
+    assert all(f" {command} " in output for command in COMMANDS)
 
 
 def test_the_plan_is_made_without_tables_and_models() -> None:
@@ -38,10 +38,10 @@ def test_the_plan_is_made_without_tables_and_models() -> None:
         "heavy = {'torch', 'sklearn', 'lightgbm', 'scipy', 'pandas', 'competition.training.finetune'};"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
-    shown = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    assert "HEAVY []" in shown
+    assert "HEAVY []" in output
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -70,23 +70,24 @@ def test_a_folder_that_is_no_workspace_is_named(tmp_path: Path) -> None:
         ["stack", "blend"],
         ["submit"],
     ):
-        assert "is no workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
+        assert "is not a workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
 
 
 def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None:
     comp("init", tmp_path / "w")
     for command in ("run", "status", "folds", "data", "train"):
-        said = refused(command, "-w", tmp_path / "w")
+        sentence = refused(command, "-w", tmp_path / "w")
         assert (
-            f"has no data: bring real rows with `comp data import PATH -w {tmp_path / 'w'}`" in said
+            f"has no data: bring real rows with `comp data import PATH -w {tmp_path / 'w'}`"
+            in sentence
         )
 
 
 def test_data_synth_and_describe(tmp_path: Path) -> None:
     comp("init", tmp_path / "w")
-    made = comp("data", "synth", "--queries", "60", "-w", tmp_path / "w")
-    assert made.exit_code == 0 and "wrong on purpose" in made.output
-    assert "out of date" not in made.output
+    result = comp("data", "synth", "--queries", "60", "-w", tmp_path / "w")
+    assert result.exit_code == 0 and "wrong on purpose" in result.output
+    assert "out of date" not in result.output
     write_json(
         Workspace(tmp_path / "w").run_card("c1"), {"data": {"train": "others", "test": "others"}}
     )
@@ -123,12 +124,12 @@ def test_a_traceback_is_shown_only_with_debug(
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(store, "load_examples", broken)
-    quiet = comp("data", "-w", workspace.root)
-    assert quiet.exit_code == 1 and isinstance(quiet.exception, SystemExit)
-    assert "unexpected RuntimeError: out of luck" in quiet.stderr
+    without_debug = comp("data", "-w", workspace.root)
+    assert without_debug.exit_code == 1 and isinstance(without_debug.exception, SystemExit)
+    assert "unexpected RuntimeError: out of luck" in without_debug.stderr
     for arguments in (["--debug", "data"], ["data", "--debug"]):
-        loud = comp(*arguments, "-w", workspace.root)
-        assert isinstance(loud.exception, RuntimeError)
+        with_debug = comp(*arguments, "-w", workspace.root)
+        assert isinstance(with_debug.exception, RuntimeError)
 
 
 def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
@@ -139,11 +140,11 @@ def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
         "submit": "comp stack blend",
         "train --recipe r2": "comp train --recipe c1",
     }
-    for command, mend in commands.items():
+    for command, fix in commands.items():
         result = comp(*command.split(), "-w", workspace.root)
         assert result.exit_code == 1, result.output
         assert (
-            f"is not complete, its fold 0 is missing: `{mend} -w {workspace.root}` makes it"
+            f"is not complete, its fold 0 is missing: `{fix} -w {workspace.root}` makes it"
             in result.stderr
         )
     assert not list((workspace.root / "submissions").glob("*/*.csv"))
@@ -151,8 +152,8 @@ def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
 
 def test_help_texts_lose_no_words() -> None:
     for command in COMMANDS:
-        shown = comp(command, "--help").output
-        assert ";  unless" not in shown and "; unless" not in " ".join(shown.split())
+        output = comp(command, "--help").output
+        assert ";  unless" not in output and "; unless" not in " ".join(output.split())
 
 
 def test_imported_rows_are_not_replaced_by_made_ones(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 from competition.core.workspace import Workspace
 from tests.conftest import artefacts, comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 recipes = ["lexical", "late"]
 noise_run = "lexical"
@@ -83,8 +85,8 @@ def test_verdicts_are_kept_and_obeyed_from_then_on(workspace: Workspace, tmp_pat
     )
     after = pd.read_parquet(workspace.noise("lexical"))
     assert set(after.loc[after["dropped"], "example_id"]) == {*drop[1:], keep[0]}
-    told = {drop[0]: 1.0, keep[0]: 0.0, keep[2]: 1.0}
-    quality = before["example_id"].map(told).fillna(before["quality"])
+    reviewed = {drop[0]: 1.0, keep[0]: 0.0, keep[2]: 1.0}
+    quality = before["example_id"].map(reviewed).fillna(before["quality"])
     pd.testing.assert_frame_equal(
         after.drop(columns="dropped"), before.assign(quality=quality).drop(columns="dropped")
     )

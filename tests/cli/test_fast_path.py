@@ -16,6 +16,8 @@ from competition.models.encoder.encoder import make_tiny
 from competition.scoring.tasks import LABELS
 from tests.conftest import comp, make_workspace
 
+pytestmark = pytest.mark.slow
+
 LONGEST = 40  # tokens, less than most pairs here have
 SETTINGS = f"""
 recipes = ["plain"]
@@ -123,10 +125,10 @@ def test_files_are_what_the_library_makes_of_the_saved_model_and_the_texts(
     )
     rows = rows.where(rows.notna(), None)
     for file in files(trained, run):
-        found = pd.read_parquet(file).set_index("example_id")
-        texts = rows.loc[found.index].to_dict("records")
+        outputs = pd.read_parquet(file).set_index("example_id")
+        texts = rows.loc[outputs.index].to_dict("records")
         expected = pd.DataFrame(
-            map(alone.probabilities, texts), found.index, [f"p_{label}" for label in LABELS]
+            map(alone.probabilities, texts), outputs.index, [f"p_{label}" for label in LABELS]
         )
-        pd.testing.assert_frame_equal(found, expected, rtol=0, atol=1e-5)
+        pd.testing.assert_frame_equal(outputs, expected, rtol=0, atol=1e-5)
         assert expected["p_exact"].std() > 1e-3  # rows differ by more than that

@@ -85,10 +85,16 @@ def fresh(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_help_gives_examples_of_its_command(command: str) -> None:
-    shown = comp(*command.split(), "--help").output
-    found = [line for line in COMMANDS[command].splitlines() if line.startswith("  ")]
-    assert found and all(f"comp {command}" in line and line.strip() in shown for line in found)
-    assert GLOBAL_OPTIONS in " ".join(shown.split())
+    output = comp(*command.split(), "--help").output
+    examples = [line for line in COMMANDS[command].splitlines() if line.startswith("  ")]
+    assert examples and all(
+        f"comp {command}" in line and line.strip() in output for line in examples
+    )
+    assert GLOBAL_OPTIONS in " ".join(output.split())
+
+
+def test_the_list_of_commands_cuts_no_sentence_off() -> None:
+    assert "..." not in comp("--help").output.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -109,7 +115,7 @@ def test_every_example_works(
 
 
 @pytest.mark.parametrize(
-    ("typed", "found"),
+    ("typed", "completions"),
     [
         ("comp tra", {"train"}),
         ("comp train --re", {"--recipe"}),
@@ -118,11 +124,13 @@ def test_every_example_works(
         ("comp leaderboard ", {"add"}),
     ],
 )
-def test_a_shell_completes_commands_options_recipes_and_tasks(typed: str, found: set[str]) -> None:
+def test_a_shell_completes_commands_options_recipes_and_tasks(
+    typed: str, completions: set[str]
+) -> None:
     env = {
         "_COMP_COMPLETE": "complete_bash",
         "COMP_WORDS": typed,
         "COMP_CWORD": str(len(typed.split(" ")) - 1),
     }
     result = CliRunner().invoke(app, [], prog_name="comp", env=env)
-    assert set(result.stdout.split()) == found
+    assert set(result.stdout.split()) == completions

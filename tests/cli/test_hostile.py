@@ -13,6 +13,8 @@ from competition.scoring.submissions import to_csv
 from tests.conftest import comp
 from tests.scoring.test_submissions import perfect_answer
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 recipes = ["lexical"]
 noise_run = ""
@@ -30,7 +32,7 @@ ODD = (
 )  # fmt: skip
 
 
-def made(folder: Path, change: object) -> Workspace:
+def make_rows(folder: Path, change: object) -> Workspace:
     """A workspace whose rows are the built-in catalogue's, changed."""
     folder.mkdir()
     (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
@@ -111,7 +113,7 @@ def many_products(
 
 @pytest.mark.parametrize("change", [odd_text, one_class, one_product])
 def test_odd_rows_pass_the_whole_line(change: object, tmp_path: Path) -> None:
-    workspace = made(tmp_path / "w", change)
+    workspace = make_rows(tmp_path / "w", change)
     result = comp("run", "-w", workspace.root)
     assert result.exit_code == 0, (result.stderr, result.exception)
     examples = store.load_examples(workspace)
@@ -135,7 +137,7 @@ def test_odd_rows_pass_the_whole_line(change: object, tmp_path: Path) -> None:
 
 
 def test_a_query_of_ten_thousand_products_is_checked_and_graded(tmp_path: Path) -> None:
-    workspace = made(tmp_path / "w", many_products)
+    workspace = make_rows(tmp_path / "w", many_products)
     examples, file = store.load_examples(workspace), tmp_path / "answer.csv"
     for task in ("task1", "task2"):
         file.write_text(to_csv(perfect_answer(task, examples)), encoding="utf-8")

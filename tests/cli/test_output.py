@@ -25,13 +25,13 @@ def document(*arguments: str | Path, exit_code: int = 0) -> dict[str, Any]:
     """What a command says to machines: nothing but one JSON document on stdout."""
     result = comp(*arguments, "--json")
     assert result.exit_code == exit_code, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
+    content: dict[str, Any] = json.loads(result.stdout)
     assert (
-        set(found) == {"command", "exit_code", "error", "tables"}
-        and found["exit_code"] == exit_code
+        set(content) == {"command", "exit_code", "error", "tables"}
+        and content["exit_code"] == exit_code
     )
-    assert all(set(table) == {"title", "about", "rows"} for table in found["tables"])
-    return found
+    assert all(set(table) == {"title", "about", "rows"} for table in content["tables"])
+    return content
 
 
 def test_cells_are_values_for_machines_and_text_for_people(
@@ -61,28 +61,28 @@ def test_cells_are_values_for_machines_and_text_for_people(
     start_output(quiet=False, as_json=False)
     show_table("Title", header, [row])
     finish_output("test")
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert all(
-        text in shown for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■")
+        text in output for text in ("4,512", "0.5000", "yes", "+0.5000 [+0.2500, +0.7500]", "■")
     )
     start_output(quiet=False, as_json=False)
     show_table("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
     finish_output("test")
     narrow = capsys.readouterr().out
     assert "B" in narrow and "4,512" in narrow and "c1" not in narrow and "A" not in narrow
-    assert "nan" not in shown and "None" not in shown and "\x1b" not in shown
+    assert "nan" not in output and "None" not in output and "\x1b" not in output
 
 
 def test_a_document_says_what_the_table_says(finished: Workspace) -> None:
     file = finished.submission("main") / "task2.csv"
-    told = document("score", file, "--task", "task2", "-w", finished.root)
-    (table,) = told["tables"]
-    assert told["command"] == "score" and told["error"] is None
+    recorded = document("score", file, "--task", "task2", "-w", finished.root)
+    (table,) = recorded["tables"]
+    assert recorded["command"] == "score" and recorded["error"] is None
     assert table["about"]["task"] == "task2" and table["about"]["protocol"] == "paper"
     first = table["rows"][0]
-    shown = comp("score", file, "--task", "task2", "-w", finished.root).output
+    output = comp("score", file, "--task", "task2", "-w", finished.root).output
     low, high = first["interval"]
-    assert f"{first['score']:.6f}" in shown and f"[{low:.4f}, {high:.4f}]" in shown
+    assert f"{first['score']:.6f}" in output and f"[{low:.4f}, {high:.4f}]" in output
 
 
 def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None:
@@ -92,9 +92,9 @@ def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None
     for each in tables:
         about = each["about"]
         for row in each["rows"]:
-            chosen = (table["task"] == about["task"]) & (table["split"] == about["split"])
+            of_table = (table["task"] == about["task"]) & (table["split"] == about["split"])
             line = table[
-                chosen & (table["group"] == about["group"]) & (table["run"] == row["run"])
+                of_table & (table["group"] == about["group"]) & (table["run"] == row["run"])
             ].iloc[0]
             assert (
                 row["score"]["value"] == line["score"]
@@ -107,10 +107,10 @@ def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None
 
 def test_held_out_scores_for_machines(finished: Workspace) -> None:
     (table,) = document("train", "--recipe", "c1", "-w", finished.root)["tables"]
-    told = read_json(finished.run_card("c1"))["scores"]
+    recorded = read_json(finished.run_card("c1"))["scores"]
     assert table["about"] == {"recipe": "c1", "folds": [0, 1, 2, 3, 4]}
     for row in table["rows"]:
-        assert row["score"] == told[row["task"]][row["metric"]][row["group"]]
+        assert row["score"] == recorded[row["task"]][row["metric"]][row["group"]]
 
 
 def test_check_and_stack_for_machines(finished: Workspace) -> None:
@@ -124,8 +124,8 @@ def test_check_and_stack_for_machines(finished: Workspace) -> None:
 
 
 def test_an_error_is_a_document_too(finished: Workspace) -> None:
-    told = document("score", "no.csv", "--task", "task1", "-w", finished.root, exit_code=2)
-    assert told["error"] == "no.csv is missing." and told["tables"] == []
+    recorded = document("score", "no.csv", "--task", "task1", "-w", finished.root, exit_code=2)
+    assert recorded["error"] == "no.csv is missing." and recorded["tables"] == []
 
 
 def test_options_of_all_commands_stand_anywhere(finished: Workspace) -> None:
@@ -135,10 +135,10 @@ def test_options_of_all_commands_stand_anywhere(finished: Workspace) -> None:
 
 
 def test_quiet_shows_results_alone(finished: Workspace) -> None:
-    loud = comp("train", "--fold", "0", "-w", finished.root)
-    quiet = comp("train", "--fold", "0", "--quiet", "-w", finished.root)
-    assert "nothing to do" in loud.output and "nothing to do" not in quiet.output
-    assert quiet.output.startswith("c1 on held-out rows")
+    normal = comp("train", "--fold", "0", "-w", finished.root)
+    quiet_output = comp("train", "--fold", "0", "--quiet", "-w", finished.root)
+    assert "nothing to do" in normal.output and "nothing to do" not in quiet_output.output
+    assert quiet_output.output.startswith("c1 on held-out rows")
     assert (
         "nothing to do" in comp("train", "--fold", "0", "-w", finished.root).output
     )  # it lasts for one command
@@ -176,8 +176,8 @@ def test_the_board_shows_what_is_missing_and_out_of_date(
         and rows["t3"]["fold_2"] == "missing"
     )
     assert others["about"]["next"] == "comp run" and others["about"]["missing"] > 0
-    shown = comp("status", "-w", root).output
-    assert "▲ out of date   · missing" in shown and "Next: comp run" in shown
+    output = comp("status", "-w", root).output
+    assert "▲ out of date   · missing" in output and "Next: comp run" in output
 
 
 def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,18 +187,18 @@ def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None
         ("cp437", "■ · + \\u65e5".encode("cp437")),
         ("utf-8", "■ · ◧ 日".encode()),
     ):
-        held = io.BytesIO()
-        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding=encoding))
+        stream = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(stream, encoding=encoding))
         start_output(quiet=False, as_json=False)
         show_table("Runs", ["state"], [["■ · ◧ 日"]])
         sys.stdout.flush()
-        assert words in held.getvalue()
+        assert words in stream.getvalue()
 
 
 def test_a_terminal_that_is_too_narrow_for_words_gets_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for width, wanted in (
+    for width, expected_lines in (
         (
             40,
             [
@@ -210,15 +210,17 @@ def test_a_terminal_that_is_too_narrow_for_words_gets_lines(
         ),
         (100, ["Runs", "run", "━", "six-model-task1"]),
     ):
-        held = io.StringIO()
+        stream = io.StringIO()
         monkeypatch.setattr(results, "_width", width)
-        monkeypatch.setattr(results, "_file", held)
+        monkeypatch.setattr(results, "_file", stream)
         command = "comp train --recipe lexical -w 'my work'"
         show_table(
             "Runs", ["run", "score", "empty", "command"], [["six-model-task1", 0.5, None, command]]
         )
-        lines = held.getvalue().splitlines()
-        assert [line[: len(start)] for line, start in zip(lines, wanted, strict=True)] == wanted
+        lines = stream.getvalue().splitlines()
+        assert [
+            line[: len(start)] for line, start in zip(lines, expected_lines, strict=True)
+        ] == expected_lines
 
 
 def test_commands_name_the_workspace_and_can_be_pasted() -> None:
@@ -227,8 +229,8 @@ def test_commands_name_the_workspace_and_can_be_pasted() -> None:
     assert pasteable("Missing: `comp train` makes it, `comp init x` not.") == (
         "Missing: `comp train -w 'my work'` makes it, `comp init x` not."
     )
-    held = "Process 1 on a (`comp run`, since noon) is at work."
-    assert pasteable(held) == held
+    sentence = "Process 1 on a (`comp run`, since noon) is at work."
+    assert pasteable(sentence) == sentence
     set_workspace(Path())
     assert (
         command_for("comp run") == "comp run"

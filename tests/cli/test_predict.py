@@ -47,24 +47,24 @@ def test_test_rows_are_told_what_the_run_tells_them(
     rows.to_csv(tmp_path / "rows.csv", index=False)
     result = comp("predict", tmp_path / "rows.csv", "--from", run, "-w", finished.root)
     assert result.exit_code == 0, result.output
-    said = pd.read_csv(
+    scored = pd.read_csv(
         tmp_path / f"rows-{run}.csv", dtype={"query": str, "product_id": str}, keep_default_na=False
     )
     assert (
-        said["example_id"].tolist() == rows["example_id"].tolist()
+        scored["example_id"].tolist() == rows["example_id"].tolist()
     )  # the file's order, its columns kept
-    assert said["product_title"].tolist() == rows["product_title"].tolist()
+    assert scored["product_title"].tolist() == rows["product_title"].tolist()
     pipeline = Pipeline(finished)
     plan = pipeline.plan.run(run)
     test = pipeline.tables.read_run(plan).test.set_index("example_id").loc[rows["example_id"]]
-    columns = [column for column in test if column in said]
+    columns = [column for column in test if column in scored]
     assert columns or plan.kind in ("gain", "score")
     for column in columns:
-        assert said[column].to_numpy(np.float64) == pytest.approx(
+        assert scored[column].to_numpy(np.float64) == pytest.approx(
             test[column].to_numpy(np.float64), abs=1e-6
         )
     if plan.kind in ("gain", "score"):
-        assert said["score"].to_numpy(np.float64) == pytest.approx(
+        assert scored["score"].to_numpy(np.float64) == pytest.approx(
             test.iloc[:, 0].to_numpy(np.float64), abs=1e-6
         )
 
@@ -104,10 +104,10 @@ def test_a_thousand_rows_with_gaps_and_other_alphabets_are_answered_in_order(
         and "say nothing of their product" in result.stderr
     )
     assert "1,000 rows, 48 of them distinct" in result.output  # 6 queries times 8 titles
-    said = pd.read_parquet(tmp_path / "said.parquet")
-    assert said["own id"].tolist() == [str(number) for number in table["own id"]]
-    assert np.isfinite(said["score"]).all() and said["score"].between(0, 1).all()
-    assert (said.groupby(["query", "product_title"])["score"].nunique() == 1).all()
+    scored = pd.read_parquet(tmp_path / "said.parquet")
+    assert scored["own id"].tolist() == [str(number) for number in table["own id"]]
+    assert np.isfinite(scored["score"]).all() and scored["score"].between(0, 1).all()
+    assert (scored.groupby(["query", "product_title"])["score"].nunique() == 1).all()
     sentence = refused(*where)
     assert "is not utf-8" in sentence and "--encoding" in sentence
 
@@ -188,5 +188,5 @@ def test_a_run_that_ranks_nothing_or_knows_no_classes_says_so(finished: Workspac
     with pytest.raises(InputError, match="'r2' predicts gain and no classes: use `score`"):
         competition.load("r2", finished.root).classify("a", ["b"])
     answers = competition.load("t3", finished.root).classify("usb cable", TITLES)
-    said = np.where(answers["p_substitute"] > 0.5, "substitute", "no_substitute")
-    assert answers["predicted_substitute"].tolist() == said.tolist()
+    scored = np.where(answers["p_substitute"] > 0.5, "substitute", "no_substitute")
+    assert answers["predicted_substitute"].tolist() == scored.tolist()

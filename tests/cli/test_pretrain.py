@@ -15,6 +15,8 @@ from competition.models.encoder.pretraining_card import best_epoch, read_epochs
 from tests.conftest import comp, lines_of
 from tests.marian import make_marian
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 preset = "tiny"
 recipes = ["still", "wide"]
@@ -56,7 +58,7 @@ def rows(space: Workspace) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def shown(workspace: Workspace) -> str:
+def output(workspace: Workspace) -> str:
     """What `comp pretrain` says."""
     result = comp("pretrain", "-w", workspace.root)
     assert result.exit_code == 0, result.output
@@ -64,24 +66,24 @@ def shown(workspace: Workspace) -> str:
 
 
 def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(
-    workspace: Workspace, shown: str
+    workspace: Workspace, output: str
 ) -> None:
-    lines = lines_of(shown)
+    lines = lines_of(output)
     for step in ("encoder tiny", "vocabulary", "pretrain pretrained"):
         assert step in lines
     epochs = read_epochs(workspace.encoder("pretrained"))
     best = best_epoch(epochs)
     assert len(epochs) == 3 and best is not None
     for epoch in epochs:
-        assert str(epoch.held_out) in shown
-        assert all(f"{loss:.3f}" in shown for loss in epoch.learned.values())
-    assert f"pretrained: done. The best epoch is {best.number}." in shown
-    assert f"{best.held_out.queries:,} held-out titles" in shown
-    assert "encoder = 'pretrained' in [overrides]" in shown
+        assert str(epoch.held_out) in output
+        assert all(f"{loss:.3f}" in output for loss in epoch.learned.values())
+    assert f"pretrained: done. The best epoch is {best.number}." in output
+    assert f"{best.held_out.queries:,} held-out titles" in output
+    assert "encoder = 'pretrained' in [overrides]" in output
     assert workspace.encoder_log("pretrained").is_file()
 
 
-def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, shown: str) -> None:
+def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, output: str) -> None:
     folder = workspace.encoder("pretrained")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     again = comp("pretrain", "-w", workspace.root)
@@ -92,12 +94,12 @@ def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, shown:
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     tables = [
         text[text.index("pretrained: MLM loss on") :].split("\npretrained: ")[0]
-        for text in (shown, again.output)
+        for text in (output, again.output)
     ]
     assert tables[0] == tables[1]
 
 
-def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, shown: str) -> None:
+def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, output: str) -> None:
     status = comp("status", "-w", workspace.root).output.splitlines()
     assert all("■" in line for line in status if " pretrain pretrained " in line)
     result = comp("train", "--recipe", "still", "--fold", "0", "-w", workspace.root)

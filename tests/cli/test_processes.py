@@ -16,8 +16,10 @@ from competition.core import distributed
 from competition.core.workspace import Workspace
 from competition.data import store
 from competition.models.encoder.encoder import make_tiny
-from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
+from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, trained_files
 from tests.conftest import comp, make_workspace, refused
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = f"""{C1_ALONE}
 [pretraining]
@@ -132,15 +134,15 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
         and done.stdout.count("resumes from step 2 of") == 1
     )
     for name in ("fold-0", "test-0"):
-        expected, found = (
+        expected, outputs = (
             pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two)
         )
         assert (
-            found["example_id"].tolist()
+            outputs["example_id"].tolist()
             == expected["example_id"].tolist()
-            == sorted(set(found["example_id"]))
+            == sorted(set(outputs["example_id"]))
         )
-        pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
+        pd.testing.assert_frame_equal(outputs, expected, check_exact=False, rtol=0, atol=1e-4)
     names = ("loss", "mlm", "query", "attributes", "contrastive", "held_out_score")
     for log in ("models/encoders/pretrained.log.jsonl", "oof/c1/log.jsonl"):
         expected_losses, found_losses = (losses(space.root / log, *names) for space in (one, two))
@@ -163,7 +165,7 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     assert sentence.endswith(" of c1 fold 0 is saved, and the same command resumes from there.")
     assert [path.name for path in stopped.unfinished.rglob("step-*")] == [
         "step-00000003"
-    ] and not made(stopped)
+    ] and not trained_files(stopped)
     assert not list(stopped.root.rglob(".*.tmp"))
 
     done = launched(each, stopped.root, undisturbed.root)
@@ -171,7 +173,7 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     assert (
         done.stdout.count("c1 fold 0: resumes from step 3 of") == 1 == done.stdout.count("resumes")
     )
-    assert len(made(stopped)) == 4 and made(stopped) == made(undisturbed)
+    assert len(trained_files(stopped)) == 4 and trained_files(stopped) == trained_files(undisturbed)
 
 
 def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Path) -> None:
@@ -205,12 +207,12 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
             pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three)
         )
         assert expected["example_id"].tolist() == sorted(set(expected["example_id"]))
-        for found in others:
-            pd.testing.assert_frame_equal(found, expected, check_exact=False, rtol=0, atol=1e-4)
-    (expected, found) = (
+        for outputs in others:
+            pd.testing.assert_frame_equal(outputs, expected, check_exact=False, rtol=0, atol=1e-4)
+    (expected, outputs) = (
         load_file(next(s.models.rglob("seed-*/model.safetensors"))) for s in (one, two)
     )
-    assert {name: tensor.shape for name, tensor in found.items()} == {
+    assert {name: tensor.shape for name, tensor in outputs.items()} == {
         n: t.shape for n, t in expected.items()
     }
     assert losses(two.run("c1") / "log.jsonl", "loss", "held_out_score") == pytest.approx(

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, made
+from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, trained_files
 from tests.conftest import comp, make_workspace
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = f"{C1_ALONE}{SHORT}checkpoint_steps = 4\n"
 
@@ -21,7 +24,7 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     """SIGKILL before step 7, SIGTERM at the next, then left alone; `comp clean` keeps what is not finished."""
     undisturbed, space = (make_workspace(tmp_path / name, settings=SETTINGS) for name in ("a", "b"))
     assert comp(*TRAIN, "-w", undisturbed.root).exit_code == 0
-    expected = made(undisturbed)
+    expected = trained_files(undisturbed)
     assert len(expected) == 4 and not list(undisturbed.unfinished.rglob("*.safetensors"))
 
     struck = [
@@ -36,7 +39,7 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     ]
     killed = subprocess.run(struck, capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert list(space.unfinished.rglob("step-00000004")) and not made(space)
+    assert list(space.unfinished.rglob("step-00000004")) and not trained_files(space)
 
     handle = register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     stopped = comp(*TRAIN, "-w", space.root)
@@ -56,7 +59,7 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     shutil.copytree(space.unfinished, tmp_path / "kept")
     result = comp(*TRAIN, "-w", space.root)
     assert result.exit_code == 0 and "c1 fold 0: goes on from step 5 of" in result.output
-    assert made(space) == expected
+    assert trained_files(space) == expected
 
     shutil.copytree(
         tmp_path / "kept", space.unfinished, dirs_exist_ok=True

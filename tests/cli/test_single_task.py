@@ -10,12 +10,14 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import comp
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = """
 recipes = [{recipes}]
 noise_run = ""
 [overrides]
 scheme = "five"
-max_length = 32
+max_length = 16
 epochs = 1
 n_estimators = 5
 """
@@ -65,8 +67,8 @@ def test_lost_and_changed_files_are_made_again(finished: Workspace, tmp_path: Pa
     answer = copy.submission("main") / "task2.csv"
     answer.write_text(answer.read_text().replace("exact", "irrelevant"))
     (copy.submission("main") / "task9.csv").write_text("left from another time")
-    shown = comp("status", "-w", copy.root).output
-    assert "3 of" in shown and "are left" in shown
+    output = comp("status", "-w", copy.root).output
+    assert "3 of" in output and "are left" in output
     assert comp("run", "-w", copy.root).exit_code == 0
     for path in (copy.oof_fold("blend-task1", 2), copy.test_fold("lexical", 1), answer):
         assert path.read_bytes() == (finished.root / path.relative_to(copy.root)).read_bytes()

@@ -149,7 +149,8 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
     first, second = (space.oof_fold("lexical", k) for k in range(2))
     inputs = [read_fingerprint(path) for path in (first, second)]
     frames = [
-        read_table(path, str(made)) for path, made in zip((first, second), inputs, strict=True)
+        read_table(path, str(fingerprint))
+        for path, fingerprint in zip((first, second), inputs, strict=True)
     ]
     write_table(first, frames[0].iloc[1:].reset_index(drop=True), str(inputs[0]))
     write_table(

@@ -10,6 +10,8 @@ from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 ONE_RECIPE = """
 recipes = ["c1"]
 noise_run = ""

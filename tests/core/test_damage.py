@@ -11,6 +11,8 @@ from competition.core.workspace import Workspace
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
 from tests.soak.faults import small_workspace
 
+pytestmark = pytest.mark.slow
+
 
 def flip(path: Path) -> None:
     """Change one bit in the middle of a file."""

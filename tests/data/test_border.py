@@ -113,11 +113,11 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "an empty file": (content(EXAMPLES, b""), (EXAMPLES, "is empty")),
     "no parquet file": (
         content(EXAMPLES, b"example_id,query\n"),
-        (EXAMPLES, "no readable parquet"),
+        (EXAMPLES, "not a readable parquet"),
     ),
     "a file that is cut off": (
         content(PRODUCTS, b"PAR1" + b"\0" * 50),
-        (PRODUCTS, "no readable parquet"),
+        (PRODUCTS, "not a readable parquet"),
     ),
     "no rows": (edit(EXAMPLES, lambda f: f.head(0)), ("raw", "no rows")),
     "no test rows": (edit(EXAMPLES, lambda f: f[f["split"] == "train"]), ("raw", "no test rows")),
@@ -151,13 +151,13 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "an empty product_id": (cell("product_id", ""), ("example_id 104", "empty product_id")),
     "an id that is a word": (
         cell("example_id", "abc"),
-        (EXAMPLES, "row 5 ", "example_id 'abc'", "whole number"),
+        (EXAMPLES, "row 5 ", "example_id 'abc'", "not an integer"),
     ),
     "an id that is no whole number": (
         cell("query_id", 1.5),
-        (EXAMPLES, "row 5 ", "query_id", "1.5", "whole number"),
+        (EXAMPLES, "row 5 ", "query_id", "1.5", "not an integer"),
     ),
-    "a missing id": (cell("query_id", None), (EXAMPLES, "row 5 ", "query_id", "whole number")),
+    "a missing id": (cell("query_id", None), (EXAMPLES, "row 5 ", "query_id", "not an integer")),
     "an id beyond 64 bits": (cell("query_id", "9" * 19), (EXAMPLES, "query_id", "64 bits")),
     "a version flag that is a word": (
         cell("small_version", "yes"),
@@ -225,7 +225,7 @@ LAYOUT_A |= {
     "lists": (edit(EXAMPLES, lambda f: f.assign(query=[["a"]] * len(f))), ("the column 'query' holds list",)),
     "product ids as floats": (edit(PRODUCTS, lambda f: f.assign(product_id=1.5)), ("'product_id' holds double",)),
     "a column twice": (column_twice, ("has the column 'query' twice",)),
-    "text that is not UTF-8": (not_utf8, ("no readable parquet", "UTF8")),
+    "text that is not UTF-8": (not_utf8, ("not a readable parquet", "UTF8")),
     "a control character in an id": (cell("product_id", "a\rb"), ("example_id 104", "control characters")),
     "an escape sequence": (cell("esci_label", "\x1b[2J\u202e"), ("example_id 104", r"'\x1b[2J\u202e'")),
     "a label of a megabyte": (cell("esci_label", "E" * 2**20), ("example_id 104", "EEE...EEE", "known are E, S, C, I")),
@@ -267,11 +267,11 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "an open quotation mark": (
         text(f"{TASK2}/{TRAIN}", "124,NULL", '124,"NULL'),
-        (f"{TASK2}/{TRAIN}", "no readable CSV"),
+        (f"{TASK2}/{TRAIN}", "not a readable CSV"),
     ),
     "a row with a cell too many": (
         text(f"{TASK2}/{TRAIN}", "104,007,", "104,007,,"),
-        (f"{TASK2}/{TRAIN}", "no readable CSV", "line 6"),
+        (f"{TASK2}/{TRAIN}", "not a readable CSV", "line 6"),
     ),
     "rows with a cell more than the header": (
         lambda folder: number_rows(folder / TASK2 / TEST),
@@ -291,7 +291,7 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "an id that is a word": (
         text(f"{TASK2}/{TRAIN}", "104,", "x104,"),
-        (f"{TASK2}/{TRAIN}", "row 5 ", "example_id 'x104'", "whole number"),
+        (f"{TASK2}/{TRAIN}", "row 5 ", "example_id 'x104'", "not an integer"),
     ),
     "an unknown locale": (
         everywhere(",jp", ",de", TASK1, TASK2, TASK3),

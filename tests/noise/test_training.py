@@ -20,6 +20,8 @@ from competition.pipeline.rows import FoldRows, fold_rows, fold_targets
 from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
+pytestmark = pytest.mark.slow
+
 ACTIONS = ("drop_noise_from", "weight_noise_from", "relabel_noise_from", "distill_from")
 Taught = tuple[FoldRows, Targets | None]
 

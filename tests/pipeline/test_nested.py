@@ -20,6 +20,8 @@ from competition.scoring import predictions
 from competition.scoring.optimism import read_optimism
 from tests.conftest import QUICK, make_workspace
 
+pytestmark = pytest.mark.slow
+
 PAIRS = list(combinations(range(5), 2))
 SETTINGS = QUICK.replace('["lexical", "c1", "r2", "t3"]', '["lexical"]')
 

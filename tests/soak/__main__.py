@@ -55,11 +55,11 @@ def main() -> None:
         "--tables", type=int, default=20_000, help="made-up tables that are read and written"
     )
     parser.add_argument("--seed", type=int, default=2022)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     kinds: dict[Kind, int] = {
-        killed_at_times: asked.kills,
-        killed_at_writes: asked.kills_at_writes,
-        refused_writes: asked.refusals,
+        killed_at_times: options.kills,
+        killed_at_writes: options.kills_at_writes,
+        refused_writes: options.refusals,
     }
     folder, wrong = Path(tempfile.mkdtemp(prefix="soak-")), 0
     if any(kinds.values()):
@@ -68,12 +68,12 @@ def main() -> None:
         print(f"undisturbed: {took}; all is in {folder}", flush=True)
     for kind, count in kinds.items():
         if count:
-            found = suffer(whole, kind, count, asked.at_once, asked.seed)
-            right = f"{found.ends - found.wrong} of {found.ends} runs ended in the same bytes"
-            print(f"{kind.__name__}: {found.faults}; {right}", flush=True)
-            wrong += found.wrong
-    if asked.inputs:
-        counted, failures = bad_inputs(folder, asked.inputs, asked.seed)
+            outcome = suffer(whole, kind, count, options.at_once, options.seed)
+            right = f"{outcome.ends - outcome.wrong} of {outcome.ends} runs ended in the same bytes"
+            print(f"{kind.__name__}: {outcome.faults}; {right}", flush=True)
+            wrong += outcome.wrong
+    if options.inputs:
+        counted, failures = bad_inputs(folder, options.inputs, options.seed)
         for what, number in sorted(counted.items()):
             print(f"bad inputs: {what}: {number:,}")
         if not failures:
@@ -81,10 +81,10 @@ def main() -> None:
                 f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written"
             )
         wrong += failures
-    if asked.families:
-        wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: asked.families])
-    if asked.tables:
-        counted, failures = made_up_tables(folder, asked.tables, asked.seed)
+    if options.families:
+        wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: options.families])
+    if options.tables:
+        counted, failures = made_up_tables(folder, options.tables, options.seed)
         for what, number in sorted(counted.items()):
             print(f"tables: {what}: {number:,}")
         if not failures:

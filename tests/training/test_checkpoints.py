@@ -31,6 +31,8 @@ from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
 from tests.training.conftest import Bench, Shelf, make_recipe, pretraining
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.arange(24)
 # 12 rows in batches of 4 are 3 steps per epoch; everything that has a state or draws something is
 # on.

@@ -23,6 +23,8 @@ from competition.training.oom import Budget
 from competition.training.predict import predict
 from tests.training.conftest import ALL_AT_ONCE, Bench, make_recipe
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.arange(24)
 KEYS = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-3}  # 12 rows: 3 steps per epoch
 

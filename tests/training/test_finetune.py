@@ -19,6 +19,8 @@ from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from tests.training.conftest import Bench, make_recipe
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.arange(24)
 
 

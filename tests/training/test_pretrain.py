@@ -47,6 +47,8 @@ from competition.training.pretraining_gradients import PretrainingGradients
 from tests.training.conftest import ALL_AT_ONCE, IN_MICRO_BATCHES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_processes_pretraining.py")
 
 

@@ -13,6 +13,8 @@ import pytest
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import make_tiny
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ALONE = (sys.executable,)
 LAUNCH = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")

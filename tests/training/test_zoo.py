@@ -4,6 +4,8 @@ import pytest
 
 from tests.zoo import FAMILIES, METHODS, Zoo
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def zoo(tmp_path_factory: pytest.TempPathFactory) -> Zoo:

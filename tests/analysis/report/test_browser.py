@@ -9,7 +9,7 @@ from competition.core.workspace import Workspace
 from tests.analysis.report.conftest import report_of
 from tests.browser import Browser, browser, needs_browser
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.slow]
 CONTRAST = 4.5  # of text to what is behind it (WCAG 2.2, AA)
 
 
