@@ -12,6 +12,7 @@ import pytest
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -33,6 +34,10 @@ class Browser:
 
     def reload(self) -> None:
         self._driver.refresh()
+        # An answered dialog delays the new page beyond the return of `refresh`.
+        WebDriverWait(self._driver, 60).until(
+            lambda driver: driver.execute_script("return document.readyState") == "complete"
+        )
 
     def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever JavaScript returns
         """Return what the body of a function returns in the page."""

@@ -148,6 +148,7 @@ class Ablation:
             if not rows.empty:
                 results[task.name] = self._compare_on_task(task, rows)
 
+        # Pre-training is also measured by itself, on titles that it has not read.
         pretrained = [row for row in self.table.rows if row.pretraining is not None]
         if pretrained:
             losses = [
@@ -300,6 +301,7 @@ def _row_recipe(
     changes |= {"name": _run_name(base, row, seed, nested), "seed": seed}
     if nested:
         changes["nested"] = True
+    # Seeds are runs of their own here, not averaged within one.
     if isinstance(base, EncoderRecipe):
         changes["seeds"] = ()
     if encoder is not None:

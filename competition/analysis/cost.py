@@ -225,6 +225,7 @@ def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd
     train = examples[(examples["split"] == "train") & has_target]
 
     sizes = train.groupby("query_id").size().sample(frac=1, random_state=0)
+    # The fewest queries that have enough rows.
     queries = sizes.index[: 1 + int(np.searchsorted(sizes.cumsum(), _SAMPLE))]
     rows = train[train["query_id"].isin(queries)].reset_index(drop=True)
 

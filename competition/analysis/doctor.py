@@ -88,6 +88,7 @@ def _check_locks(workspace: Workspace) -> Iterator[Check]:
     for path in sorted((workspace.root / ".locks").glob("*.lock")):
         with path.open() as handle:
             try:
+                # A shared lock is refused while a process holds the file.
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 message = f"process {handle.read().strip()} works on {path.stem}"
@@ -228,6 +229,7 @@ def _check_run(pipeline: Pipeline, plan: RunPlan, steps: dict[str, str]) -> Chec
     names = [
         f"{verb} {plan.name} fold {fold}" for verb in ("train", "predict") for fold in plan.folds
     ]
+    # Ensembles have one step, other runs two per fold.
     states = [steps[name] for name in (*names, f"stack {plan.name}") if name in steps]
     words = {"missing": "missing", "begun": "begun", "stale": "out of date"}
     undone = [f"{states.count(state)} {words[state]}" for state in words if state in states]

@@ -49,6 +49,7 @@ class EnsembleStudy:
     def tasks_of(self, variant: EnsembleRecipe) -> list[str]:
         """Return the tasks whose answers the variant may change."""
         tasks = self.pipeline.recipes.tasks_of(variant)
+        # Without a member that has no part in a task, the answers are the same.
         if variant.members != self.recipe.members:
             members_of = self.pipeline.recipes.members_of
             return [
@@ -76,7 +77,7 @@ class EnsembleStudy:
         The first has the members and variants, minus the best member of each task (that of
         `best_runs`); the second the ensembles without a member, minus the whole ensemble.
         """
-        maker = self.pipeline.tables
+        tables = self.pipeline.tables
         members = [
             self.pipeline.plan.run(each.name)
             for each in self.pipeline.recipes.members_of(self.recipe)
@@ -90,16 +91,17 @@ class EnsembleStudy:
             plans += self._runs(variant)
 
         everything = [*members, *whole, *methods, *without_member]
-        runs = {plan.name: maker.read_run(plan) for plan in everything}
+        runs = {plan.name: tables.read_run(plan) for plan in everything}
         optimism = read_optimism(self.pipeline.workspace, everything)
 
-        best = best_runs(scoreboard(maker.examples, members, runs, {}))
+        # The best member is chosen among the members, not among the ensembles.
+        best = best_runs(scoreboard(tables.examples, members, runs, {}))
         compared = [*members, *whole, *methods]
-        first = scoreboard(maker.examples, compared, runs, best, optimism)
+        first = scoreboard(tables.examples, compared, runs, best, optimism)
 
         whole_of_task = {plan.tasks[0]: plan.name for plan in whole}
         parts = [*whole, *without_member]
-        second = scoreboard(maker.examples, parts, runs, whole_of_task, optimism)
+        second = scoreboard(tables.examples, parts, runs, whole_of_task, optimism)
         return first, second[second["run"] != second["floor"]]
 
     def _runs(self, variant: EnsembleRecipe) -> list[RunPlan]:

@@ -239,6 +239,7 @@ class _ShuffledWorkspaces:
         """Rebuild a run on the labels of `examples`, with all that it is made from; return its held-out outputs."""
         inner = Pipeline(self._workspace(examples))
         stem, task = split_run(plan.name)
+        # An ensemble is rebuilt for this task only, what it is made of for all.
         *before, _ = names = inner.recipes.order([stem])
         steps = [step for name in before for step in inner.run_steps(name)]
         steps += inner.ensemble_steps(stem, [task]) if task else inner.run_steps(stem)

@@ -152,6 +152,7 @@ class LearningCurve:
         for size in self.sizes:
             counts = self._counts(task, rows, size)
             floor = counts[self.floor]
+            # Lists of full depth tell most about ranking.
             group = DEEP if DEEP in floor.groups and floor.groups[DEEP].any() else "all"
             for model, own in counts.items():
                 above = gained = None
@@ -180,6 +181,7 @@ class LearningCurve:
 
     def representatives(self, points: Sequence[CurvePoint]) -> list[CurvePoint]:
         """Return one task's points of the lexical baseline, the best member at the last size, and the ensemble."""
+        # The best member is chosen once, so that its line has a point at every size.
         members = [point for point in points if point.model not in (self.floor, self.ensemble)]
         of_all = [point for point in members if point.queries == self.sizes[-1].queries]
         best = max(of_all, key=lambda point: point.score.value).model if of_all else None

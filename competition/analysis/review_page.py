@@ -83,6 +83,7 @@ def worst_rows(noise: pd.DataFrame, verdicts: pd.DataFrame, count: int = SHOWN) 
     Flagged rows are ordered by rank, the others follow by the quality of their label.
     """
     ordered = noise.sort_values(["rank", "quality", "example_id"], ignore_index=True)
+    # A reviewed row stays on the page, so that its verdict can be changed.
     judged = ordered["example_id"].isin(verdicts["example_id"])
     return ordered[judged | (np.arange(len(ordered)) < count)]
 

@@ -129,9 +129,9 @@ def test_a_stacker_fitted_on_the_rows_that_it_scores_is_caught(
         EnsembleRows, "graded_outside", lambda rows, *without: graded(rows)
     )  # every row, whatever is held out
     found = trial(task, recipe_of(method, n_estimators=60, num_leaves=15), examples)
-    assert not found.passed and found.significant and found.above_chance.value > found.detectable, (
-        found
-    )
+    assert not found.passed, found
+    assert found.significant, found
+    assert found.above_chance.value > found.detectable, found
 
 
 def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_random() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from selenium.common.exceptions import JavascriptException
+from selenium.common.exceptions import WebDriverException
 
 from competition.analysis.review_page import SHOWN, render_review_page
 from competition.noise.reviews import read_reviews
@@ -187,7 +187,7 @@ def test_it_works_where_the_browser_remembers_nothing(tmp_path: Path) -> None:
     file = save_page(tmp_path, "refused")
     with browser(tmp_path / "browser", refusing) as page:
         page.open(file)
-        with pytest.raises(JavascriptException, match="denied"):
+        with pytest.raises(WebDriverException, match="denied"):
             page.run("return localStorage.length")
         assert page.run("return document.getElementById('note').offsetHeight") > 0
         page.press("jwr")

@@ -58,6 +58,7 @@ def baseline_breakdown(evidence: Evidence, task: Task) -> dict[tuple[str, str], 
 
 def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:
     """Yield each group that has a query, with its score."""
+    # Counts are in the order of their own queries.
     group = group.reindex(counts.queries)
     masks = {str(name): (group == name).to_numpy() for name in group.cat.categories}
     grouped = replace(counts, groups=masks)
@@ -80,6 +81,7 @@ def _ranges(values: pd.Series, edges: tuple[int, ...]) -> pd.Series:
         else:
             names.append(str(edge) if following == edge + 1 else f"{edge}–{following - 1}")
 
+    # The last range that begins at or before the number.
     place = np.searchsorted(edges, values.to_numpy(), side="right") - 1
     named = np.array(names)[np.maximum(place, 0)]
     return _ordered(pd.Series(named, values.index), names)

@@ -135,6 +135,7 @@ def submissions(evidence: Evidence) -> Section:
     ]
     table = Table("", columns, [_line(line) for line in log.to_dict("records")])
 
+    # The figures compare two scores, so a line needs both.
     scored = log[log["public"].notna() & log["out_of_fold"].notna()]
     if scored.empty:
         last = log.iloc[-1]

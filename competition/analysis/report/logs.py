@@ -35,6 +35,7 @@ def read_lines(path: Path) -> list[LogLine]:
 
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        # A crash may have cut off a line, and the next training appended to it.
         try:
             line = json.loads(text)
         except ValueError:
@@ -59,6 +60,7 @@ def last_passes(
         if passes is None:
             continue
 
+        # Lines of steps have a loss, those of epochs a held-out score.
         if isinstance(step := line.get("step"), int) and _is_number(line.get("loss")):
             if not passes or step <= passes[-1].steps[0]["step"]:
                 passes.append(TrainingPass(fold, [], []))

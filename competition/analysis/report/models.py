@@ -113,6 +113,7 @@ def expectation(task: Task, kind: str, rows: pd.DataFrame) -> tuple[Array, Array
     codes = truth(task, rows)
     if task.name == "task3":
         return values[:, 0], codes.astype(np.float64)
+    # The probability of the answer, and whether it is right.
     return values.max(axis=1), (answers(task, kind, rows) == codes).astype(np.float64)
 
 
@@ -190,6 +191,7 @@ def ensembles(evidence: Evidence) -> Section:
         if not evidence.is_ensemble(plan.name):
             continue
         card = read_json(evidence.workspace.run_card(plan.name))
+        # Averages have a weight per member, trees an importance per feature.
         quantity, values = "weights", mean_weights(card["weights"])
         if not values:
             quantity = "share of the gain of all splits"

@@ -34,6 +34,7 @@ def reliability(expected: Array, observed: Array, bins: int = BINS) -> Reliabili
         bins: at most; fewer where there are fewer rows.
     """
     order = np.argsort(expected, kind="stable")
+    # Fewer rows than bins leave empty chunks.
     chunks = [chunk for chunk in np.array_split(order, bins) if len(chunk)]
     return Reliability(
         expected=np.array([expected[chunk].mean() for chunk in chunks]),
@@ -44,6 +45,7 @@ def reliability(expected: Array, observed: Array, bins: int = BINS) -> Reliabili
 
 def confusion_matrix(truth: Codes, predicted: Codes, classes: int) -> Codes:
     """Return the number of rows of each label and answer, `(classes, classes)`."""
+    # The number of the matrix cell of each label and answer, row by row.
     cell = truth * classes + predicted
     return np.bincount(cell, minlength=classes * classes).reshape(classes, classes)
 

@@ -90,6 +90,7 @@ def _score_notes(evidence: Evidence, task: Task) -> list[Block]:
 
 def how_scored(line: Line) -> str:
     """Return the basis of a line's score, and how much too high it was measured to be, if it was."""
+    # An empty cell is a run that no label reached.
     paths = [path for path in line["label_paths"].split("; ") if path]
     flatters = estimate_of(line, "flatters")
     measured = "" if math.isnan(flatters.value) else f"; it is too high by {flatters:+}"
@@ -148,6 +149,7 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
                 0 - minus.value, 0 - minus.high, 0 - minus.low, minus.queries
             )
 
+    # The largest difference of the task has the strongest tint.
     greatest = max(abs(minus.value) for minus in pairs.values())
     rows = [
         (one, [_difference(pairs.get((one, other)), greatest) for other in names]) for one in names

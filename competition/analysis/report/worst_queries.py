@@ -151,6 +151,7 @@ def worst_queries(evidence: Evidence) -> Section:
     movable = counts.groups[MOVABLE]
     queries, ndcg = counts.queries[movable].tolist(), counts.values[movable, 0].tolist()
     scores = dict(zip(queries, ndcg, strict=True))
+    # A perfect list is no example of an error; equal scores are in the order of query_id.
     imperfect = [query for query, score in scores.items() if score < 1]
     worst = sorted(imperfect, key=lambda query: (scores[query], query))[:WORST]
 
