@@ -16,11 +16,11 @@ LONGEST = 12  # tokens of a translation
 def make_marian(folder: Path, texts: Iterable[str]) -> None:
     """Write a MarianMT folder that reads `texts`: sentencepiece models of both sides, one vocabulary, one layer."""
     folder.mkdir(parents=True)
-    said = list(texts)
+    corpus = list(texts)
     for side in ("source", "target"):
         model = io.BytesIO()
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(said),
+            sentence_iterator=iter(corpus),
             model_writer=model,
             vocab_size=200,
             hard_vocab_limit=False,

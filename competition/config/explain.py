@@ -9,7 +9,7 @@ from competition.config.settings import Settings, load_recipe, read_layers, reci
 from competition.core.workspace import Workspace
 
 DEFAULT = "default"
-_TOLD = {"name", "description", "model"}  # what stands beside the keys
+_HEADING = {"name", "description", "model"}  # shown beside the keys
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ExplainedKey:
     @property
     def differs(self) -> bool:
         """Whether the recipe or an override makes it another than the default."""
-        return self.value != self.default
+        return bool(self.value != self.default)
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,25 @@ class ExplainedRecipe:
 
 
 def explain_recipe(workspace: Workspace, settings: Settings, name: str) -> ExplainedRecipe:
-    """A recipe, or a variant of an ensemble, key by key; raises InputError as `load_recipe` does."""
+    """Return a recipe, or a variant of an ensemble, key by key; raises InputError as `load_recipe` does."""
     recipe = load_recipe(workspace, settings, name)
     base = name
     while base not in recipe_names(workspace):
         base = base.rpartition(".")[0]
+
+    # The default is what the recipe would be without its own file and the overrides.
     layers = read_layers(workspace, settings, base)
     *shared, _, _ = layers.keys.items()
     plain: dict[str, Any] = {"name": name}
     for _, content in shared:
         plain |= content
     default = layers.model(**plain).model_dump(mode="json")
+
+    # A key of which a variant makes another than its base comes from the variant.
     before = load_recipe(workspace, settings, base).model_dump(mode="json")
     sources = {key: source for source, content in layers.keys.items() for key in content}
     keys = []
-    for key, value in recipe.model_dump(mode="json", exclude=_TOLD).items():
+    for key, value in recipe.model_dump(mode="json", exclude=_HEADING).items():
         source = (
             sources.get(key, DEFAULT)
             if value == before[key]

@@ -15,9 +15,9 @@ class StrictModel(BaseModel):
 # nothing has to be trained again; files that still have them are read with a warning for one more release.
 FORMER_KEYS = {
     "description": "about",
-    "distill_from": "distill_from",
+    "distill_from": "distil_from",
     "distill_weight": "distilled",
-    "char_trigrams_init": "char_trigrams_init",
+    "char_trigrams_init": "char3_init",
 }
 FORMER_TREE_KEYS = {  # of recipes that grow trees: `learning_rate` of others was always called so
     "n_estimators": "trees",

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from competition.config.keys import RUN_SEPARATOR
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 
-_LEARNED = (
-    "greedy",
-    "search",
-)  # averages whose weights are learned, where there are several members
+# Averages whose weights are learned, where there are several members.
+_LEARNED = ("greedy", "search")
 
 
 def label_paths(
@@ -37,18 +35,16 @@ def label_paths(
 
 
 def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
-    """Of a recipe that is trained on folds: the choice of its epoch, and what it learns from other runs."""
+    """Return the paths of a recipe that is trained on folds: the choice of its epoch, and other runs."""
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
-    sources = (
-        [(f"the audit of {recipe.noise_from}", recipe.noise_from.split(RUN_SEPARATOR))]
-        if recipe.noise_from
-        else []
-    )
-    sources += (
-        [(f"its teacher {recipe.distill_from}", [recipe.distill_from])]
-        if recipe.distill_from
-        else []
-    )
+
+    sources = []
+    if recipe.noise_from:
+        audited = recipe.noise_from.split(RUN_SEPARATOR)
+        sources.append((f"the audit of {recipe.noise_from}", audited))
+    if recipe.distill_from:
+        sources.append((f"its teacher {recipe.distill_from}", [recipe.distill_from]))
+
     for path, runs in sources:
         if not recipe.nested:
             paths.append(path)
@@ -63,7 +59,7 @@ def _of_ensemble(
     members: Sequence[MemberRecipe],
     task: str | None,
 ) -> list[str]:
-    """Of an ensemble: the paths of its members, and what it learns from outputs of models that saw the label."""
+    """Return the paths of an ensemble: those of its members, and what it learns from these."""
     if recipe.nested:
         return _epochs(members)
     paths = [f"{path} ({member.name})" for member in members for path in _of(member, load)]
@@ -79,12 +75,12 @@ def _of_ensemble(
 
 
 def _epochs(recipes: Iterable[RunRecipe]) -> list[str]:
-    """The nested models that chose their epoch by the folds that they left out."""
+    """Name the nested models that chose their epoch by the folds that they left out."""
     return [
         f"the choice of the best epoch of {recipe.name}" for recipe in recipes if _chooses(recipe)
     ]
 
 
 def _chooses(recipe: RunRecipe) -> bool:
-    """Whether held-out labels choose the epoch that is kept: of several."""
+    """Return whether held-out labels choose the epoch that is kept: of several."""
     return isinstance(recipe, EncoderRecipe) and recipe.weights == "best" and recipe.epochs > 1

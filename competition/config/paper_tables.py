@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-FIRST_ROW = (
-    "the run of the table's first row"  # of the same seed, where a row names a run to learn from
-)
+# Where a row names a run to learn from: that of the same seed.
+FIRST_ROW = "the run of the table's first row"
 
 
 @dataclass(frozen=True)
@@ -16,13 +15,11 @@ class AblationRow:
     name: str
     changes: dict[str, Any]
     paper: float | None = None
-    pretraining: dict[str, Any] | None = (
-        None  # of the recipe `pretrained`, whose encoder the row then starts from
-    )
+    # Of the recipe `pretrained`, whose encoder the row then starts from.
+    pretraining: dict[str, Any] | None = None
     paper_mlm: float | None = None
-    paper_minus: Mapping[str, float] = field(
-        default_factory=dict
-    )  # task -> published difference to the first row
+    # Task -> published difference to the first row.
+    paper_minus: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class AblationTable:
     recipe: str
     tasks: tuple[str, ...]  # the paper's first
     rows: tuple[AblationRow, ...]
-    labels: bool = False  # about what rows teach: any classifier will do, and each row is compared with the first
+    # About targets and weights: any classifier will do, and each row is compared with the first.
+    labels: bool = False
 
 
 def _cumulative(

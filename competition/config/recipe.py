@@ -20,7 +20,7 @@ SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 
 
 class BaseRecipe(StrictModel):
-    """What every recipe says that something is learned by.
+    """The keys of every recipe.
 
     Keys in `device_keys` fit the work to a device and leave the mathematics as it is (dropout draws
     other numbers, mixup other partners), so changing them makes nothing out of date.
@@ -54,7 +54,7 @@ class BaseRecipe(StrictModel):
 
 
 class SupervisedRecipe(BaseRecipe):
-    """What every recipe says that learns from labels.
+    """The keys of every recipe that learns from labels.
 
     With `train_queries`, it learns from so many training queries, see `folds.first_queries`; 0 is
     all. Text is read whole, and every row is predicted: a recipe and its smaller self are scored on
@@ -67,13 +67,13 @@ class SupervisedRecipe(BaseRecipe):
 
 
 class FoldRecipe(SupervisedRecipe):
-    """What every recipe says that is trained on folds.
+    """The keys of every recipe that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose
-    audit training obeys, or several joined by `+`; `distill_from` the run whose out-of-fold outputs
-    are mixed into the targets with the share `distill_weight`. They change what training rows teach, never a row
-    that is held out or tested. What is taken from complete runs saw the labels of the fold that is
-    evaluated; with `nested` it comes from models that did not.
+    audit training follows, or several joined by `+`; `distill_from` the run whose out-of-fold outputs
+    are mixed into the targets with the share `distill_weight`. They change the targets and weights of
+    training rows, never a row that is held out or tested. What is taken from complete runs saw the
+    labels of the fold that is evaluated; with `nested` it comes from models that did not.
     """
 
     kind: Literal["classes", "gain", "substitute"] = "classes"
@@ -99,7 +99,7 @@ class FoldRecipe(SupervisedRecipe):
 
     @property
     def noise_from(self) -> str:
-        """The run whose audit training obeys; empty for none."""
+        """The run whose audit training follows; empty for none."""
         return self.drop_noise_from or self.weight_noise_from or self.relabel_noise_from
 
     def unused_keys(self) -> set[str]:
@@ -120,6 +120,7 @@ class FoldRecipe(SupervisedRecipe):
 
     @property
     def folds(self) -> range:
+        """The numbers of its folds."""
         return range(SCHEMES[self.scheme])
 
     @property
@@ -156,7 +157,7 @@ _LATER = frozenset(
 
 
 class TrainingKeys(StrictModel):
-    """What the training loop reads, whatever it trains.
+    """The keys that the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
     `warmup_steps` how many it takes at least, up to half of all. `clip_norm` is the largest norm of
@@ -248,9 +249,8 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     epsilon: float = Field(gt=0)
     r_drop: float = Field(0.0, ge=0)
     mixup: float = Field(0.0, ge=0)
-    translate_with: str = (
-        ""  # a MarianMT model es -> en, by name or folder; empty: no translated rows
-    )
+    # A MarianMT model es -> en, by name or folder; empty: no translated rows.
+    translate_with: str = ""
     rebalance: bool = False
     augmented_weight: float = Field(0.3, gt=0, le=1)
     query_context: bool = False
@@ -273,7 +273,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @classmethod
     def _distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
-            raise ValueError("a value is there twice")
+            raise ValueError("a value is duplicated")
         return values
 
     @model_validator(mode="after")
@@ -306,14 +306,17 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
     @property
     def fused(self) -> bool:
+        """Whether AdamW is one kernel on CPUs, too: with `lean`, whose numbers differ anyway."""
         return self.lean
 
     @property
     def is_sharded(self) -> bool:
+        """Whether each of several processes holds a part of the weights alone."""
         return self.sharded
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
+        """The seeds whose models are averaged."""
         return self.seeds or (self.seed,)
 
     @property
@@ -361,14 +364,12 @@ class EnsembleRecipe(SupervisedRecipe):
     nested: bool = False  # fit on members that never saw the fold that is scored
 
     objective: Literal["metric", "likelihood"] = "metric"  # of tasks 2 and 3
-    space: Literal["score", "rank"] = (
-        "score"  # of task 1: average scores, or ranks within the query
-    )
+    # Of task 1: average scores, or ranks within the query.
+    space: Literal["score", "rank"] = "score"
     per_locale: bool = False  # weights of their own for each locale that has enough queries
     selections: int = Field(40, ge=1)  # of a greedy average
-    bags: int = Field(
-        10, ge=1
-    )  # greedy averages over random halves of the queries, themselves averaged
+    # Greedy averages over random halves of the queries, themselves averaged.
+    bags: int = Field(10, ge=1)
 
     text: bool = True  # read the features of text, too
     leaky: bool = False  # read in which other tasks' lists a row is
@@ -378,9 +379,8 @@ class EnsembleRecipe(SupervisedRecipe):
     min_data_in_leaf: int = Field(30, ge=1)
 
     can: bool = False  # alternating normalisation, task 2
-    thresholds: Literal["none", "micro-F1", "macro-F1"] = (
-        "none"  # decide so that this is highest, tasks 2 and 3
-    )
+    # Decide so that this is highest, tasks 2 and 3.
+    thresholds: Literal["none", "micro-F1", "macro-F1"] = "none"
 
     @field_validator("members")
     @classmethod
@@ -404,6 +404,7 @@ class EnsembleRecipe(SupervisedRecipe):
         return self.method != "lambdarank" or task == "task1"
 
     def run_name(self, task: str) -> str:
+        """Return the name of the run that answers a task."""
         return f"{self.name}-{task}"
 
 
@@ -438,18 +439,16 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
 
     @field_validator("spans", mode="before")
     @classmethod
-    def _beside_the_defaults(cls, spans: Any) -> Any:
+    def _beside_the_defaults(cls, spans: object) -> object:
         """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
         if not isinstance(spans, dict):
             return spans
-        given = {
-            name: own.model_dump() if isinstance(own, Spans) else own for name, own in spans.items()
-        }
-        default = {str(name): own.model_dump() for name, own in SPANS.items()}
-        return default | {
-            n: default.get(n, {}) | own if isinstance(own, dict) else own
-            for n, own in given.items()
-        }
+
+        merged: dict[str, Any] = {str(locale): own.model_dump() for locale, own in SPANS.items()}
+        for locale, own in spans.items():
+            keys = own.model_dump() if isinstance(own, Spans) else own
+            merged[locale] = merged.get(locale, {}) | keys if isinstance(keys, dict) else keys
+        return merged
 
     @property
     def names(self) -> tuple[str, ...]:

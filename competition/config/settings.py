@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
@@ -52,6 +52,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "can": {"can": True},
     "thresholds": {"thresholds": "micro-F1"},
 }
+_Model = TypeVar("_Model", bound=StrictModel)
 WITHOUT = "without-"
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -63,9 +64,8 @@ class Settings(StrictModel):
     seed: int = 2022
     recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
     default_recipe: str = "c1"
-    noise_run: str = (
-        "c1"  # or several joined by `+`; empty: no audit but those that recipes ask for
-    )
+    # Or several joined by `+`; empty: no audit but those that recipes ask for.
+    noise_run: str = "c1"
     noise_fraction: float = Field(0.04, gt=0, lt=0.5)
     noise_method: AuditMethod = "prune_by_noise_rate"
     noise_per_label: bool = False
@@ -74,7 +74,7 @@ class Settings(StrictModel):
     noise_despite_doubts: bool = False
     ensembles: tuple[str, ...] = ("blend",)
     submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
-    tracker: Tracker | None = None  # what else is told of training; changes no result
+    tracker: Tracker | None = None  # changes no result
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
     pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
 
@@ -85,22 +85,21 @@ class Settings(StrictModel):
 
 
 # --- reading
-# -----------------------------------------------------------------------------------------------------
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a dictionary; raises InputError where it is malformed."""
+    """Read a TOML file; raises InputError where it is malformed."""
     try:
-        return tomllib.loads(
-            path.read_text(encoding="utf-8-sig")
-        )  # some editors begin a file with a mark
+        # Some editors begin a file with a byte order mark.
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise InputError(f"{path} is not valid TOML: it is not UTF-8, save it so.") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not valid TOML: {error}.") from None
 
 
-def _build(model: type[StrictModel], content: dict[str, Any], source: Path | str) -> Any:
+def _build(model: type[_Model], content: dict[str, Any], source: Path | str) -> _Model:
+    """Return the model with this content; raises InputError naming the source and the key that is wrong."""
     try:
         return model(**content)
     except ValidationError as error:
@@ -109,15 +108,16 @@ def _build(model: type[StrictModel], content: dict[str, Any], source: Path | str
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(key, model.model_fields)
             raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
+
         fault = f"{key} = {first['input']!r} does not fit" if key else "two keys do not fit"
         reason = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{source}: {fault}: {reason}.") from None
 
 
 def load_settings(workspace: Workspace) -> Settings:
-    """`competition.toml` of a workspace; raises InputError naming the key that is wrong."""
+    """Read `competition.toml` of a workspace; raises InputError naming the key that is wrong."""
     source = workspace.settings_file
-    settings: Settings = _build(Settings, read_toml(source), source)
+    settings = _build(Settings, read_toml(source), source)
     trained = [model for model in RECIPE_TYPES.values() if model is not PretrainingRecipe]
     _check_overrides("overrides", settings.overrides, trained, source)
     _check_overrides("pretraining", settings.pretraining, [PretrainingRecipe], source)
@@ -129,11 +129,13 @@ def load_settings(workspace: Workspace) -> Settings:
     named += [("noise_run", name) for name in settings.noise_run.split(RUN_SEPARATOR)]
     named += [("default_recipe", settings.default_recipe)]
     named += [("[submission]", name) for name in settings.submission.values()]
+
     for key, name in named:
         if name and not _is_known(name, recipes):
             raise InputError(
                 f"{source}: {key} names the unknown recipe {name!r}{did_you_mean(name, recipes)}."
             )
+
     for task in settings.submission:
         if task not in ANSWER_KIND:
             raise InputError(
@@ -196,18 +198,17 @@ def _warn_renamed(source: Path | str, former: str, name: str) -> None:
     )
 
 
-def override_audit_keys(settings: Settings, said: dict[str, Any]) -> AuditKeys:
-    """How labels are audited: by competition.toml, but for what is `said` otherwise; None says nothing."""
-    keys: AuditKeys = _build(
+def override_audit_keys(settings: Settings, options: dict[str, Any]) -> AuditKeys:
+    """Return the audit keys of competition.toml, put over by `options` that are not None."""
+    return _build(
         AuditKeys,
-        settings.audit.model_dump() | {k: v for k, v in said.items() if v is not None},
+        settings.audit.model_dump() | {k: v for k, v in options.items() if v is not None},
         "comp cleanlab",
     )
-    return keys
 
 
 def _is_known(name: str, recipes: Collection[str]) -> bool:
-    """Whether there is a recipe of that name, or that it is a run or a variant of."""
+    """Return whether there is a recipe of that name, or one that it is a run or a variant of."""
     stem, _, suffix = name.rpartition("-")
     name = name if name in recipes or suffix not in ANSWER_KIND else stem
     while name not in recipes and "." in name:
@@ -216,7 +217,7 @@ def _is_known(name: str, recipes: Collection[str]) -> bool:
 
 
 def recipe_names(workspace: Workspace) -> list[str]:
-    """Every recipe that can be named here: the workspace's own and the built-in ones."""
+    """Return every recipe that can be named here: the workspace's own and the built-in ones."""
     folders = (workspace.recipe_folder, BUILT_IN)
     return sorted(
         {path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.toml")}
@@ -242,29 +243,30 @@ def _preset(name: str, source: Path) -> dict[str, Any]:
 
 
 def _size(workspace: Workspace, settings: Settings, pretrains: bool) -> dict[str, Any]:
-    """What the preset says to a recipe that fine-tunes, or to one that pre-trains."""
+    """Return the keys of the preset for a recipe that fine-tunes, or for one that pre-trains."""
     preset = _preset(settings.preset, workspace.settings_file)
-    of_pretraining = preset.pop("pretraining")
+    of_pretraining: dict[str, Any] = preset.pop("pretraining")
     if not pretrains:
         return preset
+
     # It starts from what recipes would start from without it.
     named = str(settings.overrides.get("encoder", ""))
     start = preset["encoder"] if named in ("", *recipe_names(workspace)) else named
     return {"encoder": start} | of_pretraining
 
 
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """The keys of both, those of `above` winning; tables within are put over one another, too."""
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys of both, those of `above` winning; tables within are merged, too."""
     both = [
         key
         for key, own in above.items()
         if isinstance(own, dict) and isinstance(below.get(key), dict)
     ]
-    return below | above | {key: _over(below[key], above[key]) for key in both}
+    return below | above | {key: _merge(below[key], above[key]) for key in both}
 
 
 def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleRecipe:
-    """The ensemble with the keys of a variant."""
+    """Return the ensemble with the keys of a variant."""
     members = recipe.members or settings.recipes
     left_out = variant.removeprefix(WITHOUT)
     known = [*VARIANTS, *(WITHOUT + member for member in members)]
@@ -281,7 +283,7 @@ def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleR
 
 @dataclass(frozen=True)
 class Layers:
-    """What a recipe's keys are put together from: where they stand -> keys, the later winning.
+    """The layers that a recipe is merged from: where keys stand -> keys, the later winning.
 
     The last are the overrides of competition.toml.
     """
@@ -292,7 +294,11 @@ class Layers:
 
 
 def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
-    """The layers of a recipe; raises InputError for an unknown name or model, and for a name that is not allowed."""
+    """Read the layers of a recipe.
+
+    Raises:
+        InputError: an unknown name or model, or a name that is not allowed.
+    """
     path = _find(workspace, name)
     own = read_toml(path)
     if "name" in own:
@@ -301,9 +307,13 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
         raise InputError(
             f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file."
         )
+
     model = RECIPE_TYPES.get(str(own.get("model", "encoder")))
     if model is None:
-        raise InputError(f"{path}: model = {own['model']!r} is none of {', '.join(RECIPE_TYPES)}.")
+        raise InputError(
+            f"{path}: model = {own['model']!r} is not one of {', '.join(RECIPE_TYPES)}."
+        )
+
     keys: dict[str, dict[str, Any]] = {}
     if "seed" in model.model_fields:
         keys[workspace.settings_file.name] = {"seed": settings.seed}
@@ -323,22 +333,23 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
 
 
 def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
-    """The recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
+    """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     base, _, variant = name.rpartition(".")
     if base and name not in recipe_names(workspace):
         varied = load_recipe(workspace, settings, base)
         if isinstance(varied, EnsembleRecipe):
             return _vary(varied, variant, settings)
+
     layers = read_layers(workspace, settings, name)
     *below, (table, overridden) = layers.keys.items()
     content: dict[str, Any] = {"name": name}
     for _, keys in below:
-        content = _over(content, keys)
+        content = _merge(content, keys)
+
     source: Path | str = layers.path
     if overridden:
-        _build(
-            layers.model, content, source
-        )  # a fault of the recipe's own file is blamed on it, not on the overrides
+        # A fault of the recipe's own file is blamed on it, not on the overrides.
+        _build(layers.model, content, source)
         source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
-    recipe: AnyRecipe = _build(layers.model, _over(content, overridden), source)
-    return recipe
+
+    return _build(layers.model, _merge(content, overridden), source)

@@ -31,8 +31,7 @@ _STREAMS: dict[str, tuple[str, bytes, Callable[..., Any]]] = {
     ".xz": ("xz", b"\xfd7zXZ\0", lzma.open),
 }
 PACKED_SUFFIXES = (".zip", *_STREAMS)
-# What is no table of ours, whatever its name says: how it begins -> what it is and what to do about
-# it.
+# What is not a table, whatever its name says: how it begins -> what it is and what to do about it.
 _OTHERS = {
     b"version https://git-lfs": "a Git-LFS pointer, not the file itself: fetch it with `git lfs pull`",
     b"\xd0\xcf\x11\xe0": "an Excel workbook: save the sheet as CSV (UTF-8)",
@@ -42,21 +41,20 @@ _OTHERS = {
     b"ARROW1": "an Arrow (Feather) file: write it as parquet",
     b"Obj\x01": "an Avro file: write it as parquet",
     b"SQLite format 3\0": "an SQLite database: export the table as CSV",
-    b"%PDF-": "a PDF document, no table",
-    b"<!doctype html": "a web page, no table: fetch the file itself",
-    b"<html": "a web page, no table: fetch the file itself",
+    b"%PDF-": "a PDF document, not a table",
+    b"<!doctype html": "a web page, not a table: fetch the file itself",
+    b"<html": "a web page, not a table: fetch the file itself",
 }
 _TAR = slice(257, 262)  # where a tar archive says so
 _HEAD = 512  # bytes
-# What unpacking raises where bytes are damaged, and what `zipfile` raises besides where its
-# directory is.
+# Errors of unpacking where bytes are damaged, and those of `zipfile` where its directory is.
 ARCHIVE_ERRORS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError)
 _BROKEN_DIRECTORY = (*ARCHIVE_ERRORS, ValueError, LookupError, struct.error)
 
 
 @contextmanager
 def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
-    """The bytes of a file or a pipe, unpacked where they are packed by gzip, bzip2, xz or zip; from the start, again.
+    """Open a file or a pipe, unpacked where they are packed by gzip, bzip2, xz or zip; from the start, again.
 
     Raises:
         InputError: it is missing, empty, a folder, not what its name says, a file of another
@@ -65,16 +63,15 @@ def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
     """
     with ExitStack() as open_files:
         file: IO[bytes] = open_files.enter_context(_seekable(source, name))
-        ending = (
-            source.suffix.lower() if source.is_file() else ""
-        )  # a pipe has no name that says anything
+        # The name of a pipe says nothing.
+        ending = source.suffix.lower() if source.is_file() else ""
         kind = _packing(file, name, ending)
         if kind == ".zip":
             try:
                 archive = open_files.enter_context(zipfile.ZipFile(file))
                 file = open_files.enter_context(archive.open(_only(archive, name)))
             except _BROKEN_DIRECTORY as error:
-                raise InputError(f"{name} is no readable archive: {error}.") from None
+                raise InputError(f"{name} is not a readable archive: {error}.") from None
         elif kind:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
@@ -86,30 +83,33 @@ def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def part_files(path: Path) -> list[Path]:
-    """The file itself; of a folder, which Spark and Dask write, its part files in their order.
+    """Return the file itself; of a folder, which Spark and Dask write, its part files in their order.
 
     Raises:
         InputError: a folder holds none, or folders of its own.
     """
     if not path.is_dir():
         return [path]
-    found = [file for file in path.iterdir() if not file.name.startswith((".", "_"))]
-    for file in found:
+
+    parts = [file for file in path.iterdir() if not file.name.startswith((".", "_"))]
+    for file in parts:
         if file.is_dir():
             raise InputError(
                 f"{path} holds the folder {file.name}: give a file, or a folder of part files alone."
             )
-    if not found:
+    if not parts:
         raise InputError(f"{path} is a folder without part files.")
+
+    # By number where names have some: part-2 comes before part-10.
     return sorted(
-        found,
+        parts,
         key=lambda file: [(int(n or 0), text) for n, text in re.findall(r"(\d*)(\D*)", file.name)],
     )
 
 
 @contextmanager
 def _seekable(source: Path, name: str) -> Iterator[IO[bytes]]:
-    """A file that can be read more than once: a pipe is copied to the disk, where it has no name."""
+    """Open a file that can be read more than once: a pipe is copied to the disk, where it has no name."""
     try:
         handle = source.open("rb")
     except FileNotFoundError:
@@ -129,22 +129,28 @@ def _seekable(source: Path, name: str) -> Iterator[IO[bytes]]:
 
 
 def _packing(file: IO[bytes], name: str, ending: str) -> str:
-    """The ending that goes with how a file is packed, by its first bytes; its name must not say otherwise."""
+    """Return the ending that goes with how a file is packed, by its first bytes; its name must not say otherwise."""
     head = file.read(_HEAD)
     file.seek(0)
     _refuse_others(head, name)
-    found = ".zip" if head.startswith(_ZIP) else ""
-    found = next((end for end, (_, magic, _) in _STREAMS.items() if head.startswith(magic)), found)
-    if found == ".bz2" and head[4:10] != b"1AY&SY":  # a text may begin with the letters
-        found = ""
-    said = ending if ending in PACKED_SUFFIXES else ""
-    if said and not found:
+
+    packing = ".zip" if head.startswith(_ZIP) else ""
+    for suffix, (_, magic, _) in _STREAMS.items():
+        if head.startswith(magic):
+            packing = suffix
+    if packing == ".bz2" and head[4:10] != b"1AY&SY":  # a text may begin with the letters
+        packing = ""
+
+    named = ending if ending in PACKED_SUFFIXES else ""
+    if named and not packing:
         raise InputError(
-            f"{name} is no {said.removeprefix('.')} archive, though its name says so: rename it."
+            f"{name} is not a {named.removeprefix('.')} archive, though its name says so: rename it."
         )
-    if found and ending not in ("", ".tgz") and said != found:
-        raise InputError(f"{name} is packed: rename it, so that it ends in {found}, or unpack it.")
-    return found
+    if packing and ending not in ("", ".tgz") and named != packing:
+        raise InputError(
+            f"{name} is packed: rename it, so that it ends in {packing}, or unpack it."
+        )
+    return packing
 
 
 def _refuse_others(head: bytes, name: str) -> None:
@@ -158,17 +164,17 @@ def _refuse_others(head: bytes, name: str) -> None:
 
 
 def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
-    """What was unpacked, unless it is something that no table is; a parquet file is read from its end, in memory."""
+    """Return what was unpacked unless it cannot be a table; a parquet file is read from its end, in memory."""
     try:
         head = file.peek(_HEAD)[:_HEAD]
         _refuse_others(head, name)
         return io.BytesIO(file.read()) if head.startswith(PARQUET_MAGIC) else file
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"{name} is no readable archive: {error}.") from None
+        raise InputError(f"{name} is not a readable archive: {error}.") from None
 
 
 def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """The only file of an archive, what systems add on their own aside; no more of it is read than the size checked."""
+    """Return the only file of an archive but for what systems add; its size is checked here."""
     files = [file for file in archive.infolist() if not file.is_dir()]
     if any(file.filename == "[Content_Types].xml" for file in files):
         raise InputError(
@@ -181,7 +187,7 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     path = PurePosixPath(file.filename.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in file.filename:
         raise InputError(
-            f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file anew."
+            f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file again."
         )
     if file.file_size > min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * file.compress_size)):
         raise _too_large(
@@ -191,7 +197,7 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _added(path: PurePosixPath) -> bool:
-    """Whether macOS or Windows put a file into an archive, and nobody else."""
+    """Return whether macOS or Windows put a file into an archive, and nobody else."""
     return path.parts[0] == "__MACOSX" or path.name in (".DS_Store", "Thumbs.db", "desktop.ini")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from competition.core.errors import CompError
 from competition.core.locks import HOST, is_alive
 
-# What a disk says that takes no more. Rust's libraries say it in words alone.
+# Errors of a disk that takes no more. Rust's libraries say it in words alone.
 _REFUSALS = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _IN_WORDS = re.compile(r"\(os error (\d+)\)")
 
@@ -28,20 +28,19 @@ def _writing(path: Path) -> Iterator[None]:
         if number not in _REFUSALS:
             raise
         raise CompError(
-            f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: mend the disk or "
+            f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: fix the disk or "
             "make room, and the same command goes on."
         ) from error
 
 
 def _umask() -> int:
-    """The bits that files of this process do without; to read them is to set them."""
+    """Return the bits that files of this process do without; to read them is to set them."""
     os.umask(mask := os.umask(0o077))
     return mask
 
 
-_MODE = (
-    0o666 & ~_umask()
-)  # of files, whatever library wrote them: some keep theirs from all but their owner
+# Of files, whatever library wrote them: some keep theirs from all but their owner.
+_MODE = 0o666 & ~_umask()
 
 
 def _finish(path: Path) -> None:
@@ -60,7 +59,7 @@ def _sync(path: Path) -> None:
 
 
 def _beside(path: Path, ending: str) -> Path:
-    """A name for what this process alone has in its hands; other machines may share the folder."""
+    """Return a name for what this process alone has in its hands; other machines may share the folder."""
     return path.with_name(f".{path.name}.{HOST}.{os.getpid()}.{ending}")
 
 
@@ -68,11 +67,11 @@ def _sweep(path: Path) -> None:
     """Remove what a process of this machine that was killed, or this one before, left half-written beside `path`."""
     for leftover in path.parent.glob(f".{glob.escape(f'{path.name}.{HOST}')}.*"):
         pid, ending = leftover.name.split(".")[-2:]
-        if (
-            ending in ("tmp", "old")
-            and pid.isdecimal()
-            and (int(pid) == os.getpid() or not is_alive(int(pid)))
-        ):
+        if ending not in ("tmp", "old") or not pid.isdecimal():
+            continue
+
+        # Another process that is alive still writes there.
+        if int(pid) == os.getpid() or not is_alive(int(pid)):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
@@ -113,8 +112,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder. An older folder at `path` is moved away only when the new one is complete on disk."""
-    temporary, retired = _beside(path, "tmp"), _beside(path, "old")
+    """Yield a temporary folder that replaces `path` at the end, or vanishes on error.
+
+    An older folder at `path` is moved away only when the new one is complete on disk.
+    """
+    temporary = _beside(path, "tmp")
+    retired = _beside(path, "old")
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)

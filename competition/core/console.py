@@ -8,7 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, ProgressColumn, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
 from rich.progress import Task as BarTask
 from rich.text import Text
@@ -22,7 +29,8 @@ PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is w
 class _Console(Console):
     """Leaves lines to the terminal to wrap, which knows then that they are one: commands in them can be copied."""
 
-    def print(self, *objects: Any, **how: Any) -> None:
+    def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 (as Rich declares it)
+        """Print, and leave text alone to the terminal to wrap."""
         if all(isinstance(each, str | Text) for each in objects):
             how.setdefault("soft_wrap", True)
         super().print(*objects, **how)
@@ -42,19 +50,16 @@ results = _console()  # what was found
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 
-class _Facts(ProgressColumn):
-    """How much is done, the rate and the time left; the time that has passed where nobody knows how much there is.
+class _RateColumn(ProgressColumn):
+    """Units per second; the tasks of the bar bring the name of their unit as the field `unit`.
 
-    The tasks of the bar bring the name of their unit as the field `unit`.
+    Rich has such a column for bytes alone.
     """
 
     def render(self, task: BarTask) -> Text:
-        if task.total is None:
-            return Text(_clock(task.elapsed))
+        """Return the rate, or nothing before the first units are done."""
         speed = task.finished_speed or task.speed
-        unit = task.fields["unit"]
-        rate = f", {_per_second(speed, unit)}, {_clock(task.time_remaining)} left" if speed else ""
-        return Text(f"{task.completed:,.0f} of {task.total:,.0f} {unit}{rate}")
+        return Text(_per_second(speed, task.fields["unit"]) if speed else "")
 
 
 def _clock(seconds: float | None) -> str:
@@ -69,19 +74,22 @@ class Progress:
     """Counts the units of work, such as `rows`, of one named step; `total` is None where nobody knows how many."""
 
     def __init__(self, name: str, total: int | None, bar: Bar | None, unit: str = "") -> None:
-        self.name, self.total, self.unit, self.done = name, total, unit, 0
+        self.name = name
+        self.total = total
+        self.unit = unit
+        self.done = 0
         self._before = 0  # units that were done before this process began
         self._bar = bar
         self._task = bar.add_task(name, total=total, unit=unit) if bar else None
-        self._start = self._said = time.monotonic()
+        self._start = self._printed = time.monotonic()
 
     def advance(self, units: int) -> None:
         """Count `units` more as done."""
         self.done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)
-        elif self.total is not None and time.monotonic() - self._said > PLAIN_EVERY:
-            self._said = time.monotonic()
+        elif self.total is not None and time.monotonic() - self._printed > PLAIN_EVERY:
+            self._printed = time.monotonic()
             left = (self.total - self.done) / max(self.rate, 1e-9)
             rate = _per_second(self.rate, self.unit)
             console.print(
@@ -102,7 +110,7 @@ class Progress:
         return (self.done - self._before) / max(time.monotonic() - self._start, 1e-9)
 
     def close(self) -> None:
-        """Say what was done, and take the bar away."""
+        """Print what was done, and take the bar away."""
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
         seconds = time.monotonic() - self._start
@@ -113,9 +121,8 @@ class Progress:
             console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
 
 
-_live: list[
-    Bar
-] = []  # the bars on the terminal: at most one, to which work within work adds a line
+# The bars on the terminal: at most one, to which work within work adds a line.
+_live: list[Bar] = []
 
 
 @contextmanager
@@ -132,13 +139,20 @@ def progress(name: str, total: int | None = None, unit: str = "") -> Iterator[Pr
 
 @contextmanager
 def _bars() -> Iterator[Bar | None]:
-    """The bars on the terminal; None where there is none."""
+    """Yield the bars on the terminal; None where there is none."""
     if not console.is_terminal or console.quiet:
         yield None
     elif _live:
         yield _live[0]
     else:
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Facts())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _RateColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         with Bar(*columns, console=console, transient=True) as bar:
             _live.append(bar)
             try:
@@ -158,6 +172,6 @@ def silent() -> Iterator[None]:
 
 
 def warn(sentence: str) -> None:
-    """Say something that the user should know but that stops nothing."""
+    """Warn the user of something that stops nothing."""
     if distributed.is_main_process():
         print(f"warning: {pasteable(sentence)}", file=sys.stderr)

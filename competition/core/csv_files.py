@@ -44,12 +44,13 @@ def refuse_misspelled(column: str, found: Iterable[object], name: str) -> None:
 def read_text(
     source: Path | StringIO, name: str, check: ColumnCheck | None = None, blank_lines: bool = False
 ) -> pd.DataFrame:
-    """All columns of a CSV file in UTF-8, see `read_csv`, as a frame of text."""
-    return read_csv(source, name, check, blank_lines).to_pandas()
+    """Read all columns of a CSV file in UTF-8, see `read_csv`, as a frame of text."""
+    frame: pd.DataFrame = read_csv(source, name, check, blank_lines).to_pandas()
+    return frame
 
 
 def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file from outside: these columns, in any order in the file, each cell as the text that it holds.
+    """Read these columns of a CSV file from outside, in any order in the file, each cell as the text that it holds.
 
     Raises:
         InputError: it cannot be read, see `cells.read_csv`, or has other columns.
@@ -60,14 +61,14 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
             if column not in found:
                 refuse_misspelled(column, found, name)
         if sorted(found) != sorted(columns):
-            mend = (
+            hint = (
                 ": leave out the column without a name, an index (index=False)"
                 if "" in found
                 else ""
             )
             has = join_names(column or "''" for column in found)
             raise InputError(
-                f"{name}: the columns must be {', '.join(columns)}; found {has}{mend}."
+                f"{name}: the columns must be {', '.join(columns)}; found {has}{hint}."
             )
 
     return read_text(source, name, check)[list(columns)]
@@ -85,10 +86,10 @@ def refuse_rows(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> No
 
 
 def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
-    """Ids as int64, also where they are written as text.
+    """Return ids as int64, also where they are written as text.
 
     Raises:
-        InputError: naming `source`, `column` and the first row (from 1) that holds no whole number
+        InputError: naming `source`, `column` and the first row (from 1) that does not hold an integer
             of 64 bits.
     """
     fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(
@@ -97,13 +98,13 @@ def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
     if fits and not values.isna().any():
         return values.astype("int64")
     text = values.astype("str")
-    if pd.api.types.is_float_dtype(values):  # a gap makes a column of whole numbers one of floats
+    if pd.api.types.is_float_dtype(values):  # a gap makes a column of integers one of floats
         text = text.str.removesuffix(".0")
     bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
-            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is no whole number."
+            f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is not an integer."
         )
     try:
         return text.astype("int64")
@@ -117,10 +118,10 @@ def read_csv(
     check: ColumnCheck | None = None,
     blank_lines: bool = False,
     encoding: str = _UTF8,
-    mend: str = "convert it first",
+    remedy: str = "convert it first",
     separator: str = ",",
 ) -> pa.Table:
-    """All columns of a CSV file; `nan`, `none`, `007`, `=1+1` and line breaks in quoted cells stay themselves.
+    """Read all columns of a CSV file; `nan`, `none`, `007`, `=1+1` and line breaks in quoted cells stay themselves.
 
     Args:
         source: a file, perhaps packed or a pipe (see `packing.opened`), one that was opened so, or
@@ -129,7 +130,7 @@ def read_csv(
         check: is told the columns before any row is read, to refuse them.
         blank_lines: whether lines without a cell are passed over; else they are refused.
         encoding: of a file. A byte order mark before the first cell is no part of it.
-        mend: what helps where the encoding is another.
+        remedy: what helps where the encoding is another.
         separator: what stands between cells; another one is refused.
 
     Raises:
@@ -141,7 +142,7 @@ def read_csv(
     """
     if isinstance(source, Path):
         with open_unpacked(source, name) as handle:
-            return read_csv(handle, name, check, blank_lines, encoding, mend, separator)
+            return read_csv(handle, name, check, blank_lines, encoding, remedy, separator)
     if isinstance(source, StringIO):
         return _read(StringIO(source.getvalue(), newline=""), name, check, blank_lines, separator)
     text = TextIOWrapper(source, encoding, newline="")
@@ -150,16 +151,16 @@ def read_csv(
     except UnicodeDecodeError:
         line = _first_bad_line(source, encoding)
         raise InputError(
-            f"{name} is no readable CSV file: line {line} is not {encoding}, {mend}."
+            f"{name} is not a readable CSV file: line {line} is not {encoding}, {remedy}."
         ) from None
     except ARCHIVE_ERRORS as error:
-        raise InputError(f"{name} is no readable CSV file: {error}.") from None
+        raise InputError(f"{name} is not a readable CSV file: {error}.") from None
     finally:
         text.detach()
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
-    """Lines that end as the first does: a lone carriage return ends none, unless it ends the first."""
+    """Yield lines that end as the first does: a lone carriage return ends none, unless it ends the first."""
     pieces: list[str] = []
     old_mac = None
     for piece in text:
@@ -211,7 +212,7 @@ class _Records:
                 )
                 at = self.line if "never" in reason else self._reader.line_num
                 raise InputError(
-                    f"{self._name} is no readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
+                    f"{self._name} is not a readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
                 ) from None
             yield record
 
@@ -244,7 +245,7 @@ def _read(
 
 
 def _rows(records: _Records, name: str, blank_lines: bool) -> Iterator[list[str]]:
-    """The records that hold cells."""
+    """Yield the records that hold cells."""
     for number, record in enumerate(records):
         if record and (len(record) > 1 or records.lines[0].strip()):
             yield record
@@ -270,18 +271,19 @@ def _check_header(columns: list[str], name: str, separator: str) -> None:
 def _of_one_width(
     rows: Iterator[list[str]], records: _Records, name: str, width: int
 ) -> Iterator[list[str]]:
-    """The rows, each as wide as the header; the first that is not, or that swallowed another, is refused."""
+    """Yield the rows, each as wide as the header; the first that is not, or that swallowed another, is refused."""
     suspect = 0
     quotes_well = False
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             what = "more" if len(row) > width else "fewer"
             where = f"in line {records.line} than in its header (row {number} has {len(row)} of {width})"
-            raise InputError(f"{name} is no readable CSV file: it has {what} cells {where}.")
+            raise InputError(f"{name} is not a readable CSV file: it has {what} cells {where}.")
         if _escaped(records.lines, row):
             raise InputError(
-                f"{name} is no readable CSV file: a backslash stands before a quotation mark in line {records.line}, "
-                "as Spark and MySQL write it: write the mark twice within a quoted cell, or the table as parquet."
+                f"{name} is not a readable CSV file: a backslash stands before a quotation mark in line "
+                f"{records.line}, as Spark and MySQL write it: write the mark twice within a quoted cell, "
+                "or the table as parquet."
             )
         if len(records.lines) > 1 and _swallowed(records.lines, row, width, records.separator):
             if width > 2:
@@ -297,8 +299,10 @@ def _of_one_width(
 
 
 def _escaped(lines: list[str], row: list[str]) -> bool:
-    r"""Whether `\"` stands for a mark: within a quoted cell, a backslash and a mark of the text are
-    `\""`."""
+    r"""Return whether `\"` stands for a mark.
+
+    Within a quoted cell, a backslash and a mark of the text are `\""`.
+    """
     return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(
         line.count('\\""') for line in lines
     )
@@ -325,13 +329,14 @@ def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> 
 
 def _merged(name: str, line: int) -> InputError:
     return InputError(
-        f"{name} is no readable CSV file: a quotation mark in line {line} makes one row of lines that look like rows "
-        "of their own: write the mark twice within a quoted cell, or, if it is one row, quote its other cells, too."
+        f"{name} is not a readable CSV file: a quotation mark in line {line} makes one row of lines that look like "
+        "rows of their own: write the mark twice within a quoted cell, or, if it is one row, quote its "
+        "other cells, too."
     )
 
 
 def _first_bad_line(handle: IO[bytes], encoding: str) -> int:
-    """The number, from 1, of the first line that the encoding does not fit."""
+    """Return the number, from 1, of the first line that the encoding does not fit."""
     decoder, line = codecs.getincrementaldecoder(encoding)(), 1
     handle.seek(0)
     while piece := handle.read(_PIECE):

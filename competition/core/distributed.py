@@ -15,30 +15,29 @@ from competition.core.errors import CompError, InputError
 from competition.core.signals import pending, raise_pending
 
 T = TypeVar("T")
-PATIENCE = timedelta(
-    hours=2
-)  # for the others; a process that has died is noticed at once, whatever they wait for
+# For the others; a process that has died is noticed at once, whatever they wait for.
+PATIENCE = timedelta(hours=2)
 _SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_USE_MEGATRON_LM")
 
 
 def world_size() -> int:
-    """How many processes this launch has."""
+    """Return how many processes this launch has."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this one is, from 0."""
+    """Return the number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes."""
+    """Return whether this is the process that writes."""
     return rank() == 0
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Within, the processes of this launch are connected.
+    """Connect the processes of this launch within.
 
     Raises:
         CompError: another process has ended, so that this one would wait for it.
@@ -61,7 +60,7 @@ def process_group() -> Iterator[None]:
         atexit.register(state.destroy_process_group)
         if state.num_processes != world_size():
             raise CompError(
-                f"The launcher speaks of {world_size()} processes, but they are not connected: use torchrun."
+                f"WORLD_SIZE is {world_size()}, but the processes are not connected: use torchrun."
             )
     try:
         yield
@@ -78,14 +77,14 @@ def process_group() -> Iterator[None]:
 
 
 def _is_lost(error: RuntimeError) -> bool:
-    """Whether an error is that of an exchange with other processes."""
+    """Return whether an error is that of an exchange with other processes."""
     from torch.distributed import DistError
 
     return isinstance(error, DistError) or "gloo" in str(error) or "NCCL" in str(error)
 
 
 def broadcast_from_main(value: T) -> T:
-    """The value that the first process has, on all of them."""
+    """Return the value of the first process on all of them."""
     if world_size() == 1:
         return value
     from accelerate.utils import broadcast_object_list
@@ -96,7 +95,7 @@ def broadcast_from_main(value: T) -> T:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether any process says so."""
+    """Return whether the flag is set on any process."""
     if world_size() == 1:
         return flag
     import torch
@@ -107,7 +106,7 @@ def any_process(flag: bool) -> bool:
 
 
 def barrier() -> None:
-    """Go on only when all processes are here."""
+    """Wait until all processes are here."""
     if world_size() > 1:
         from accelerate import PartialState
 

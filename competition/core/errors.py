@@ -12,7 +12,7 @@ class CompError(Exception):
 
 
 class InputError(CompError):
-    """The input or the arguments are wrong; the message names what and where, and the mend. Exit code 2."""
+    """The input or the arguments are wrong; the message names what and where, and the fix. Exit code 2."""
 
     exit_code = 2
 
@@ -23,7 +23,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 
 def short_repr(value: object) -> str:
-    """A cell from outside for a message: in quotes, its middle left out where it is long, nothing in it invisible.
+    """Return a cell from outside for a message: in quotes, shortened in its middle, nothing in it invisible.
 
     NumPy's numbers are shown as Python's.
     """
@@ -31,15 +31,15 @@ def short_repr(value: object) -> str:
 
 
 def join_names(names: Iterable[object]) -> str:
-    """Names from outside for a message, the rest left out where they are many."""
+    """Return names from outside for a message, the rest left out where they are many."""
     text = ", ".join(map(str, names))
     return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` with the known name that is nearest, or all that are equally near; nothing where none is.
+    """Return ` (did you mean 'x'?)` with the nearest known name; nothing where none is near.
 
-    Upper case counts as lower case. Of a name of two letters, one may be wrong.
+    All that are equally near are named. Upper case counts as lower case. Of a name of two letters, one may be wrong.
     """
     ratios = {
         name: SequenceMatcher(None, name.casefold(), word.casefold()).ratio()
@@ -53,17 +53,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(what: str, name: str, known: Collection[str]) -> InputError:
-    """The error for a name that is none of those that are known: the nearest of them, then all."""
+    """Return the error for an unknown name: the nearest of the known ones, then all."""
     return InputError(
         f"There is no {what} {name!r}{did_you_mean(name, known)}: known are {join_names(known)}."
     )
 
 
 def escape_controls(text: str) -> str:
-    """Text for a terminal, in one line: what is no letter, sign or blank is written as its number and does nothing."""
+    """Return text for a terminal, in one line: what is invisible is written as its number and does nothing."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def pluralize(number: int, thing: str, things: str = "") -> str:
-    """A number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
+    """Return a number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"

@@ -3,23 +3,22 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 
-def fingerprint(content: Any) -> str:
-    """A stable name for JSON-like content: 16 hexadecimal digits, the same in every process and on every machine."""
+def fingerprint(content: object) -> str:
+    """Return a stable name for JSON-like content: 16 hexadecimal digits, the same on every machine."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def digest_file(path: Path) -> str:
-    """The SHA-256 of a file in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def fingerprint_files(folder: Path) -> str:
-    """A stable name for the content of a folder's files (names and bytes)."""
+    """Return a stable name for the content of a folder's files (names and bytes)."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         digest.update(path.name.encode() + b"\0" + bytes.fromhex(digest_file(path)))
@@ -27,6 +26,6 @@ def fingerprint_files(folder: Path) -> str:
 
 
 def derive_seed(*parts: str | int) -> int:
-    """A seed of 31 bits that is a pure function of what it is for, such as a recipe's seed, a fold and a purpose."""
+    """Return a seed of 31 bits, a pure function of what it is for, such as a recipe's seed, a fold and a purpose."""
     digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

@@ -1,4 +1,4 @@
-"""Parquet files from outside, as Arrow has them: pandas would make floats of whole numbers with gaps."""
+"""Parquet files from outside, as Arrow has them: pandas would make floats of integers with gaps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PANDAS = b"pandas"  # the key of its metadata
 
 
 def is_parquet(handle: IO[bytes]) -> bool:
-    """Whether a file that was just opened begins as a parquet file does."""
+    """Return whether a file that was just opened begins as a parquet file does."""
     head = handle.read(len(PARQUET_MAGIC))
     handle.seek(0)
     return head == PARQUET_MAGIC
@@ -29,7 +29,7 @@ def is_parquet(handle: IO[bytes]) -> bool:
 def read_parquet(
     path: Path, name: str, columns: Sequence[str] | None = None, check: ColumnCheck | None = None
 ) -> pa.Table:
-    """A parquet file, with pandas' index as columns like others.
+    """Read a parquet file, with pandas' index as columns like others.
 
     Args:
         path: the file.
@@ -42,7 +42,7 @@ def read_parquet(
     """
     with open_unpacked(path, name) as handle:
         if not is_parquet(handle):
-            raise InputError(f"{name} is no readable parquet file: it does not begin as one.")
+            raise InputError(f"{name} is not a readable parquet file: it does not begin as one.")
         return parquet_table(handle, name, columns, check)
 
 
@@ -52,7 +52,7 @@ def parquet_table(
     columns: Sequence[str] | None = None,
     check: ColumnCheck | None = None,
 ) -> pa.Table:
-    """The same of an open file."""
+    """Read an open parquet file, see `read_parquet`."""
     try:
         file = pq.ParquetFile(handle)
         index = _range_index(file.schema_arrow)
@@ -63,7 +63,7 @@ def parquet_table(
             full=True
         )  # text that is not UTF-8 is found here or in the middle of a training
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name} is no readable parquet file: {error}.") from None
+        raise InputError(f"{name} is not a readable parquet file: {error}.") from None
     if len(table) != file.metadata.num_rows:
         raise InputError(
             f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read."
@@ -78,11 +78,11 @@ def parquet_table(
 
 
 def _range_index(schema: pa.Schema) -> dict[str, range]:
-    """pandas' index where it is evenly spaced numbers with a name: no column of the file holds it, its metadata do."""
-    said = json.loads((schema.metadata or {}).get(_PANDAS, "{}")).get("index_columns", [])
+    """Return pandas' index where it is evenly spaced numbers with a name, which only the metadata hold."""
+    metadata = json.loads((schema.metadata or {}).get(_PANDAS, "{}"))
     return {
         kept["name"]: range(kept["start"], kept["stop"], kept["step"])
-        for kept in said
+        for kept in metadata.get("index_columns", [])
         if isinstance(kept, dict)
         and kept["kind"] == "range"
         and kept["name"]
@@ -91,15 +91,15 @@ def _range_index(schema: pa.Schema) -> dict[str, range]:
 
 
 def _with_column(table: pa.Table, column: str) -> bytes:
-    """pandas' metadata, with a column of the table as the index."""
-    said = json.loads(table.schema.metadata[_PANDAS])
+    """Return pandas' metadata, with a column of the table as the index."""
+    metadata = json.loads(table.schema.metadata[_PANDAS])
     kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
-    columns = [*said["columns"], {"name": column, "field_name": column, **kind}]
-    return json.dumps(said | {"index_columns": [column], "columns": columns}).encode()
+    columns = [*metadata["columns"], {"name": column, "field_name": column, **kind}]
+    return json.dumps(metadata | {"index_columns": [column], "columns": columns}).encode()
 
 
 def concat_tables(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
-    """Part files as one table; raises InputError where they differ in their columns or what these hold."""
+    """Concatenate part files; raises InputError where they differ in their columns or what these hold."""
     first = parts[0]
     for part, name in zip(parts, names, strict=True):
         if sorted(part.column_names) != sorted(first.column_names):
@@ -116,7 +116,7 @@ def concat_tables(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
 
 
 def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
-    """A column of text or whole numbers, also as categories, as text.
+    """Return a column of text or integers, also as categories, as text.
 
     Raises:
         InputError: it holds anything else, of which a text could be made in several ways.
@@ -140,7 +140,7 @@ def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
 
 
 def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
-    """A column as the cells of a CSV file: text, empty where there is none, or floats with all their digits.
+    """Return a column as the cells of a CSV file: text, empty where there is none, or floats with all their digits.
 
     Raises:
         InputError: it holds what no cell can, such as lists.
@@ -151,13 +151,16 @@ def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
             [chunk.dictionary_decode() for chunk in values.chunks], kind.value_type
         )
     if pa.types.is_floating(values.type):
-        return values.to_pandas()
+        numbers: pd.Series = values.to_pandas()
+        return numbers
+
     refusal = InputError(
         f"{name}: the column {short_repr(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
     )
     if "binary" in str(values.type):
         raise refusal
     try:
-        return pc.cast(values, pa.large_string()).to_pandas()
+        text: pd.Series = pc.cast(values, pa.large_string()).to_pandas()
     except pa.ArrowException:
         raise refusal from None
+    return text

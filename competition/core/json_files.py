@@ -1,4 +1,4 @@
-"""What an artefact says of itself: JSON files with a checksum, folders stamped with what they were made from."""
+"""Manifests of artefacts: JSON files with a checksum, folders stamped with what they were made from."""
 
 import json
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def json_text(content: Mapping[str, Any]) -> str:
-    """The text of a JSON file, with sorted keys and a checksum."""
+    """Return the text of a JSON file, with sorted keys and a checksum."""
     plain = json.loads(json.dumps(content))  # as it will be read
     checked = {**plain, _CHECKSUM: fingerprint(plain)}
     return json.dumps(checked, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where there is none, it cannot be read, or it is not what was written."""
+    """Read a JSON file; empty where there is none, it cannot be read, or it is not what was written."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
@@ -39,19 +39,20 @@ _STAMP = "made_from.json"  # in the folder of a model or an encoder
 
 
 def write_manifest(folder: Path, inputs: str) -> None:
-    """Say in a folder what it was made from, and the digests of its files; nothing may be written there afterwards."""
+    """Note in a folder what it was made from, and the digests of its files; nothing may be written there afterwards."""
     write_json(folder / _STAMP, {"inputs": inputs, "sha256": _digests(folder)})
 
 
 def read_manifest(folder: Path) -> str | None:
-    """What `stamp` said; None where nothing did, or a file is not what it was then."""
-    said = read_json(folder / _STAMP)
-    if said.get("sha256", found := _digests(folder)) != found:
+    """Return the fingerprint in a folder's manifest; None where there is none, or a file is not what it was then."""
+    manifest = read_json(folder / _STAMP)
+    digests = _digests(folder)
+    if manifest.get("sha256", digests) != digests:  # older manifests hold no digests
         return None
-    return str(said["inputs"]) if said.get("inputs") else None
+    return str(manifest["inputs"]) if manifest.get("inputs") else None
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """The digest of each file below `folder`, the stamp aside, by its name from there."""
+    """Return the digest of each file below `folder`, the stamp aside, by its name from there."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _STAMP)
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

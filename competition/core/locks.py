@@ -19,7 +19,7 @@ _NOTES = 1 << 16  # bytes of notes that are kept of those that share a lock
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives."""
+    """Return whether a process of this machine lives."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -43,16 +43,16 @@ def hold_lock(path: Path, what: str, wait: bool = False, shared: bool = False) -
         CompError: another process holds the lock, and this one does not wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    wanted = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     with path.open("ab", buffering=0) as handle:
         try:
-            fcntl.flock(handle, wanted | fcntl.LOCK_NB)
+            fcntl.flock(handle, mode | fcntl.LOCK_NB)
         except BlockingIOError:
-            trouble = f"{_holder(path)} is working on {what!r} already"
+            holder_sentence = f"{_holder(path)} is working on {what!r} already"
             if not wait:
-                raise CompError(f"{trouble}: wait for it or stop it.") from None
-            warn(f"{trouble}: waiting for it.")
-            fcntl.flock(handle, wanted)
+                raise CompError(f"{holder_sentence}: wait for it or stop it.") from None
+            warn(f"{holder_sentence}: waiting for it.")
+            fcntl.flock(handle, mode)
         _note(handle, alone=not shared)
         yield
 
@@ -61,18 +61,18 @@ def _note(handle: IO[bytes], alone: bool) -> None:
     """Say who holds the lock, behind others that share it."""
     if alone or handle.tell() > _NOTES:
         handle.truncate(0)
-    said = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
+    note = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    handle.write(json.dumps(said | {"since": since}).encode() + b"\n")
+    handle.write(json.dumps(note | {"since": since}).encode() + b"\n")
 
 
 def _holder(path: Path) -> str:
-    """The last that noted itself and lives, as far as this machine can tell."""
+    """Return the last that noted itself and lives, as far as this machine can tell."""
     for line in reversed(path.read_bytes().splitlines()):
         try:
-            said = json.loads(line)
-            if said["host"] != HOST or is_alive(said["pid"]):
-                return f"Process {said['pid']} on {said['host']} (`{said['command']}`, since {said['since']})"
+            note = json.loads(line)
+            if note["host"] != HOST or is_alive(note["pid"]):
+                return f"Process {note['pid']} on {note['host']} (`{note['command']}`, since {note['since']})"
         except (ValueError, KeyError, TypeError):
             continue  # a note that is only half written
     return "Another process"

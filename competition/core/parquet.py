@@ -28,7 +28,7 @@ def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
 
 
 def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
-    """The same at the path of an atomic writer."""
+    """Write `frame` at the path of an atomic writer."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     write_with_digest(
         temporary,
@@ -38,13 +38,13 @@ def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
     )
 
 
-def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") -> pd.DataFrame:
-    """A parquet file of the workspace.
+def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") -> pd.DataFrame:
+    """Read a parquet file of the workspace.
 
     Args:
         path: the file.
         inputs: the fingerprint that it must have been written with.
-        mend: how the file comes back, for the message.
+        remedy: how the file comes back, for the message.
 
     Raises:
         CompError: it is missing, damaged, or made from other inputs.
@@ -52,23 +52,23 @@ def read_table(path: Path, inputs: str, mend: str = "`comp run` makes it anew") 
     try:
         if not is_intact(path):
             raise CompError(
-                f"{path} is damaged, its bytes are not those that were written: {mend}."
+                f"{path} is damaged, its bytes are not those that were written: {remedy}."
             )
         frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
         recorded = _recorded(path)
     except FileNotFoundError:
-        raise CompError(f"{path} is missing: {mend}.") from None
+        raise CompError(f"{path} is missing: {remedy}.") from None
     except (pa.ArrowException, OSError) as error:
-        raise CompError(f"{path} cannot be read ({error}): {mend}.") from None
+        raise CompError(f"{path} cannot be read ({error}): {remedy}.") from None
     if recorded != inputs:
         raise CompError(
-            f"{path} is out of date, it was made from other rows, recipes or settings: {mend}."
+            f"{path} is out of date, it was made from other rows, recipes or settings: {remedy}."
         )
     return frame
 
 
 def read_fingerprint(path: Path) -> str | None:
-    """The fingerprint that `write_table` left in a file; None where the file is missing, damaged or none of ours."""
+    """Return the fingerprint that `write_table` left in a file; None where there is none or the file is damaged."""
     try:
         return _recorded(path) if is_intact(path) else None
     except (OSError, pa.ArrowException):
@@ -83,13 +83,13 @@ def _recorded(path: Path) -> str | None:
 
 
 def row_slices(rows: int) -> Iterator[slice]:
-    """Some rows after the other: what is done slice by slice makes no copy of a whole column of text."""
+    """Yield slices of rows: what is done slice by slice makes no copy of a whole column of text."""
     for first in range(0, rows, _SLICE):
         yield slice(first, first + _SLICE)
 
 
 def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
-    """A hash of each row's values, `(rows,)`, the same in every process and on every machine."""
+    """Return a hash of each row's values, `(rows,)`, the same in every process and on every machine."""
     parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
     for part in row_slices(len(frame)):
         hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False)
@@ -98,12 +98,12 @@ def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 
 def fingerprint_rows(columns: Iterable[str], hashes: NDArray[np.uint64]) -> str:
-    """A stable name for the rows of a frame, in their order, from their `row_hashes`."""
+    """Return a stable name for the rows of a frame, in their order, from their `row_hashes`."""
     return hashlib.sha256(",".join(columns).encode() + hashes.tobytes()).hexdigest()[:16]
 
 
 def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The arithmetic mean of frames over the same examples, joined by example_id and sorted by it.
+    """Return the arithmetic mean of frames over the same examples, joined by example_id and sorted by it.
 
     Raises:
         ValueError: they do not hold the same examples.

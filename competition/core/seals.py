@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+# Not parquet's own page checksums: they leave out the footer, where one bit renames a column of a readable table.
 _KEY = "comp.sha256"
 _EMPTY = b"0" * 64
 # In the footer (thrift's compact protocol): the key; a string follows, of 64 bytes.

@@ -17,41 +17,42 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell says of a command that the signal ends: 130 for Ctrl-C, 143 for SIGTERM."""
+        """The exit code of a command that the signal ends: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + self.number
 
 
-class _Asked:
-    """The signal by which an end was asked for while it had to wait, and how many blocks it waits for."""
+class _Deferred:
+    """The signal that waits, if one does, and how many blocks it waits for."""
 
     def __init__(self) -> None:
         self.blocks = 0
         self.pending: int | None = None
 
 
-_asked = _Asked()  # one for the process, as its signals are
+_deferred = _Deferred()  # one for the process, as its signals are
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if not _asked.blocks:
+    if not _deferred.blocks:
         raise Interrupted(number)
-    _asked.pending = number
+    _deferred.pending = number
 
 
 def pending() -> bool:
-    """Whether an end was asked for that is held back."""
-    return _asked.pending is not None
+    """Return whether a signal waits."""
+    return _deferred.pending is not None
 
 
 def raise_pending() -> NoReturn:
-    """Raise the Interrupted that was held back, now; where another process was asked, as if by SIGTERM."""
-    number, _asked.pending = _asked.pending or signal.SIGTERM, None
+    """Raise the Interrupted that was held back, now; where another process got it, as if by SIGTERM."""
+    number = _deferred.pending or signal.SIGTERM
+    _deferred.pending = None
     raise Interrupted(number)
 
 
 @contextmanager
 def install_handlers() -> Iterator[None]:
-    """Within, SIGTERM and Ctrl-C raise Interrupted; in the main thread alone, since Python hears signals there."""
+    """Raise Interrupted for SIGTERM and Ctrl-C within; in the main thread alone, since Python hears signals there."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -61,25 +62,25 @@ def install_handlers() -> Iterator[None]:
     try:
         yield
     finally:
-        _asked.pending = None
+        _deferred.pending = None
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """A signal that comes within waits for the end of the next `whole`."""
-    _asked.blocks += 1
+    """Let a signal that comes within wait for the end of the next `critical_section`."""
+    _deferred.blocks += 1
     try:
         yield
     finally:
-        _asked.blocks -= 1
+        _deferred.blocks -= 1
 
 
 @contextmanager
 def critical_section() -> Iterator[None]:
-    """What stands within is done to its end: Interrupted is raised behind it."""
+    """Finish what stands within: Interrupted is raised behind it."""
     with defer_signals():
         yield
-    if pending() and not _asked.blocks:
+    if pending() and not _deferred.blocks:
         raise_pending()

@@ -1,4 +1,4 @@
-"""Where everything lies."""
+"""The paths of a workspace: every file that is read or written has its place here."""
 
 import shutil
 from contextlib import AbstractContextManager
@@ -41,87 +41,106 @@ class Workspace:
 
     @classmethod
     def open(cls, root: Path) -> "Workspace":
-        """The workspace at `root`; raises InputError where there is none."""
+        """Open the workspace at `root`; raises InputError where there is none."""
         workspace = cls(root)
         if not workspace.settings_file.is_file():
             raise InputError(
-                f"{root} is no workspace, it has no competition.toml: make one with `comp init {shell_quoted(root)}`."
+                f"{root} is not a workspace, it has no competition.toml: "
+                f"make one with `comp init {shell_quoted(root)}`."
             )
         return workspace
 
     def translations(self, model: str) -> Path:
+        """Return the file of the translations by a model."""
         return self.root / "data" / "translations" / f"{model}.parquet"
 
     def tokens(self, tokenizer: str) -> Path:
-        """The token ids of all texts by the tokenizer of this fingerprint."""
+        """Return the token ids of all texts by the tokenizer of this fingerprint."""
         return self.root / "data" / "tokens" / tokenizer
 
     def folds(self, scheme: str) -> Path:
+        """Return the file of the fold of each query."""
         return self.root / "folds" / f"{scheme}.parquet"
 
     def encoder(self, name: str) -> Path:
+        """Return the folder of an encoder."""
         return self.models / "encoders" / name
 
     def encoder_log(self, name: str) -> Path:
+        """Return the log of a pre-training."""
         return self.models / "encoders" / f"{name}.log.jsonl"
 
     def model(self, run: str, fold: int | str) -> Path:
+        """Return the folder of the model of a fold, or of that of all training rows."""
         return self.models / run / (ALL_ROWS if fold == ALL_ROWS else f"fold-{fold}")
 
     def checkpoints(self, name: str, part: str) -> Path:
-        """Of the unfinished training of a fold, or of the `encoder` that a recipe pre-trains."""
+        """Return the checkpoints of the unfinished training of a fold, or of the `encoder` that a recipe pre-trains."""
         return self.unfinished / name / part
 
     def run(self, run: str) -> Path:
+        """Return the folder of the predictions of a run."""
         return self.oof / run
 
     def oof_fold(self, run: str, fold: int) -> Path:
+        """Return the predictions of the rows held out in a fold."""
         return self.oof / run / f"fold-{fold}.parquet"
 
     def test_fold(self, run: str, fold: int) -> Path:
+        """Return the predictions of all test rows by the model of a fold."""
         return self.oof / run / f"test-{fold}.parquet"
 
     def pair(self, run: str, folds: tuple[int, ...]) -> Path:
+        """Return the predictions of a nested model, which leaves out two folds."""
         return self.oof / run / f"pair-{'-'.join(map(str, folds))}.parquet"
 
     def run_card(self, run: str) -> Path:
+        """Return the manifest of a run."""
         return self.oof / run / "run.json"
 
     def log(self, run: str) -> Path:
+        """Return the training log of a run."""
         return self.oof / run / "log.jsonl"
 
     def importance(self, run: str) -> Path:
+        """Return the gain of each feature of an ensemble that learns trees."""
         return self.oof / run / "importance.parquet"
 
     def noise(self, run: str, fold: int | None = None) -> Path:
-        """The flags of an audit; of a nested one those for the training of a fold."""
+        """Return the flags of an audit; of a nested one those for the training of a fold."""
         return self.oof / run / ("noise.parquet" if fold is None else f"noise-{fold}.parquet")
 
     def noise_card(self, run: str, fold: int | None = None) -> Path:
+        """Return the summary of an audit."""
         return self.noise(run, fold).with_suffix(".json")
 
     def reviews(self, run: str) -> Path:
+        """Return people's reviews of the rows that an audit flags."""
         return self.oof / run / "verdicts.parquet"
 
     def review_page(self, run: str) -> Path:
+        """Return the page on which people review an audit."""
         return self.root / "reports" / f"noise-{run}.html"
 
     def ablation(self, table: str, fold: int | None) -> Path:
+        """Return the table of an ablation, of one fold or of all."""
         part = "" if fold is None else f"-fold-{fold}"
         return self.root / "reports" / f"ablation-{table}{part}.csv"
 
     def curve(self, ensemble: str) -> Path:
-        """The table of a learning curve; its picture lies beside it."""
+        """Return the table of a learning curve; its picture lies beside it."""
         return self.root / "reports" / f"curve-{ensemble}.csv"
 
     def stack_table(self, ensemble: str) -> Path:
+        """Return the table of what each method and member of an ensemble scores."""
         return self.root / "reports" / f"stack-{ensemble}.csv"
 
     def submission(self, name: str) -> Path:
+        """Return the folder of a submission."""
         return self.submissions / name
 
     def check_space(self, size: int, work: str) -> None:
-        """Raises CompError where the disk has less room than the `size` bytes that `work` is about to write."""
+        """Raise CompError where the disk has less room than the `size` bytes that `work` is about to write."""
         free = shutil.disk_usage(self.root).free
         if free < size:
             raise CompError(

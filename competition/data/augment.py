@@ -12,17 +12,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS, product_rows
-from competition.data.text import clean
+from competition.data.text import clean_all
 from competition.scoring.tasks import LABELS
 
 TRANSLATED = ("es", "es-us")  # from a locale to that of its translated rows
 APPENDED = "-append"  # behind a locale, that of rows in pieces
 SCARCE_LABELS = tuple(label for label in LABELS if label != "exact")
-LONG_TEXT = {
-    "us": 800,
-    "es": 800,
-    "jp": 300,
-}  # characters of bullets and description; a piece has about as many or fewer
+# Characters of bullets and description by locale; a piece has about as many or fewer.
+LONG_TEXT = {"us": 800, "es": 800, "jp": 300}
+
+_SEARCHED = 30  # characters: scripts without blanks are cut where they are
 
 
 @dataclass(frozen=True)
@@ -35,30 +34,31 @@ class Augmented:
 
 
 def base_locale(locale: str) -> str:
-    """The locale whose language and shop a row's text is of: `us` for `es-us` and `us-append`."""
+    """Return the locale whose language and shop a row's text is of: `us` for `es-us` and `us-append`."""
     return "us" if locale == TRANSLATED[1] else locale.removesuffix(APPENDED)
 
 
+# --- translated rows ---
+
+
 def texts_to_translate(examples: pd.DataFrame, products: pd.DataFrame) -> list[str]:
-    """The distinct queries and titles of the labelled Spanish training rows, cleaned and in order."""
+    """Return the distinct queries and titles of the labelled Spanish training rows, cleaned and in order."""
     rows, used = _spanish(examples, products)
-    texts = {*map(clean, rows["query"]), *map(clean, used["title"])}
+    texts = {*clean_all(rows["query"]), *clean_all(used["title"])}
     return sorted(texts - {""})
 
 
 def translate(
     examples: pd.DataFrame, products: pd.DataFrame, translations: Mapping[str, str]
 ) -> Augmented:
-    """Each labelled Spanish training row with query and title in English; its other fields stay as they are.
+    """Return each labelled Spanish training row with query and title in English; its other fields stay as they are.
 
     Raises:
         KeyError: a text of `texts_to_translate` has no translation.
     """
     rows, used = _spanish(examples, products)
-    queries, titles = (
-        [translations[text] if text else "" for text in map(clean, column)]
-        for column in (rows["query"], used["title"])
-    )
+    queries = [translations[text] if text else "" for text in clean_all(rows["query"])]
+    titles = [translations[text] if text else "" for text in clean_all(used["title"])]
     return Augmented(
         rows.assign(query=queries, locale=TRANSLATED[1]),
         used.assign(title=titles, locale=TRANSLATED[1]),
@@ -66,58 +66,70 @@ def translate(
     )
 
 
+def _spanish(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the labelled Spanish training rows whose product is listed, and these products."""
+    labelled = examples["label"].notna() | examples["substitute"].notna()
+    in_training = examples["split"] == "train"
+    rows = examples[in_training & (examples["locale"] == TRANSLATED[0]) & labelled]
+    position = product_rows(rows, products)
+    listed = position >= 0
+    return rows[listed], products.iloc[np.unique(position[listed])]
+
+
+# --- rows in pieces ---
+
+
 def split_long(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
-    """Each scarce training row with long bullets and description as several, each with an equal piece of that text.
+    """Return each scarce training row with long bullets and description as several, each with a piece of that text.
 
     Title, brand and color go with every piece: without them, a missing brand would say that the
     label is scarce.
     """
     rows = examples[(examples["split"] == "train") & examples["label"].isin(SCARCE_LABELS)]
-    found = product_rows(rows, products)
-    rows, found = rows[found >= 0], found[found >= 0]
-    used = np.unique(found)
-    text = dict(zip(used.tolist(), _told(products.iloc[used]), strict=True))
-    limit = rows["locale"].map(LONG_TEXT).to_numpy()
-    long = np.array(
-        [len(text[p]) > most for p, most in zip(found.tolist(), limit, strict=True)], bool
-    )
-    cut = [
-        split_text(text[p], most) for p, most in zip(found[long].tolist(), limit[long], strict=True)
-    ]
-    count = [len(parts) for parts in cut]
-    rows, found = (
-        rows[long].iloc[np.repeat(np.arange(len(cut)), count)],
-        np.repeat(found[long], count),
-    )
+    position = product_rows(rows, products)
+    rows = rows[position >= 0]
+    position = position[position >= 0]
+
+    # The pieces of each row's text; short texts stay as they are.
+    used = np.unique(position)
+    text = dict(zip(used.tolist(), _long_texts(products.iloc[used]), strict=True))
+    limits = rows["locale"].map(LONG_TEXT).tolist()
+    is_long = np.zeros(len(rows), bool)
+    pieces = []
+    for i, (product, limit) in enumerate(zip(position.tolist(), limits, strict=True)):
+        if len(text[product]) > limit:
+            is_long[i] = True
+            pieces.append(split_text(text[product], limit))
+
+    # One row per piece.
+    counts = [len(parts) for parts in pieces]
+    rows = rows[is_long].iloc[np.repeat(np.arange(len(pieces)), counts)]
+    position = np.repeat(position[is_long], counts)
+    number = [i for parts in pieces for i in range(len(parts))]
+
     # The row's own id belongs to the key: the same product may be split for two queries.
-    number = [i for parts in cut for i in range(len(parts))]
     names = zip(rows["product_id"], rows["example_id"], number, strict=True)
     key = {
         "locale": [locale + APPENDED for locale in rows["locale"]],
         "product_id": [f"{product}-{example}-{i}" for product, example, i in names],
     }
-    bullets = [piece for parts in cut for piece in parts]
-    made = products.iloc[found].assign(**key, bullets=bullets, description="")
-    return Augmented(rows.assign(**key), made, rows["example_id"].to_numpy(np.int64))
+    bullets = [piece for parts in pieces for piece in parts]
+    new_products = products.iloc[position].assign(**key, bullets=bullets, description="")
+    return Augmented(rows.assign(**key), new_products, rows["example_id"].to_numpy(np.int64))
 
 
-def _told(products: pd.DataFrame) -> list[str]:
-    """The bullets and description of each product as one text."""
-    both = zip(map(clean, products["bullets"]), map(clean, products["description"]), strict=True)
+def _long_texts(products: pd.DataFrame) -> list[str]:
+    """Return the bullets and description of each product as one text."""
+    both = zip(clean_all(products["bullets"]), clean_all(products["description"]), strict=True)
     return [" ".join(filter(None, pair)) for pair in both]
 
 
 def split_text(text: str, limit: int) -> list[str]:
-    """A text cut into equal pieces of about `limit` characters or less, where possible at the next blank."""
+    """Cut a text into equal pieces of about `limit` characters or less, where possible at the next blank."""
     count = -(-len(text) // limit)
-    cuts = [round(len(text) * i / count) for i in range(1, count)]
-    cuts = [_next_blank(text, cut) for cut in cuts]
-    return [
-        text[start:end].strip() for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)
-    ]
-
-
-_SEARCHED = 30  # characters: scripts without blanks are cut where they are
+    cuts = [_next_blank(text, round(len(text) * i / count)) for i in range(1, count)]
+    bounds = zip([0, *cuts], [*cuts, len(text)], strict=True)
+    return [text[start:end].strip() for start, end in bounds]
 
 
 def _next_blank(text: str, cut: int) -> int:
@@ -125,36 +137,31 @@ def _next_blank(text: str, cut: int) -> int:
     return cut if blank < 0 else blank
 
 
-def _spanish(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The labelled Spanish training rows whose product is listed, and these products."""
-    labelled = examples["label"].notna() | examples["substitute"].notna()
-    rows = examples[
-        (examples["split"] == "train") & (examples["locale"] == TRANSLATED[0]) & labelled
-    ]
-    found = product_rows(rows, products)
-    return rows[found >= 0], products.iloc[np.unique(found[found >= 0])]
+# --- all rows together ---
 
 
 def append_augmented(
     examples: pd.DataFrame, products: pd.DataFrame, new: list[Augmented]
 ) -> Augmented:
-    """All rows: the given ones, which are their own source, then the new ones with ids that are free."""
-    new = [one for one in new if len(one.source)]
+    """Return all rows: the given ones, which are their own source, then the new ones with ids that are free."""
+    own_source = examples["example_id"].to_numpy(np.int64)
+    new = [rows for rows in new if len(rows.source)]
     if not new:
-        return Augmented(examples, products, examples["example_id"].to_numpy(np.int64))
+        return Augmented(examples, products, own_source)
+
     first_free = int(examples["example_id"].max()) + 1
-    made = pd.concat([one.examples for one in new])
-    made = made.assign(example_id=np.arange(first_free, first_free + len(made)))
+    new_examples = pd.concat([rows.examples for rows in new])
+    new_ids = np.arange(first_free, first_free + len(new_examples))
+    new_products = pd.concat([rows.products for rows in new])
     return Augmented(
-        _behind(examples, made, EXAMPLE_COLUMNS),
-        _behind(products, pd.concat([one.products for one in new]), PRODUCT_COLUMNS),
-        np.concatenate([examples["example_id"].to_numpy(np.int64), *(one.source for one in new)]),
+        _stack(examples, new_examples.assign(example_id=new_ids), EXAMPLE_COLUMNS),
+        _stack(products, new_products, PRODUCT_COLUMNS),
+        np.concatenate([own_source, *(rows.source for rows in new)]),
     )
 
 
-def _behind(given: pd.DataFrame, made: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Two frames as one, with the types of the given one."""
+def _stack(given: pd.DataFrame, new: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Return two frames as one, with the types of the given one."""
     columns = list(names)
-    return pd.concat(
-        [given[columns], made[columns].astype(given[columns].dtypes)], ignore_index=True
-    )
+    new = new[columns].astype(given[columns].dtypes)
+    return pd.concat([given[columns], new], ignore_index=True)

@@ -28,7 +28,7 @@ _QUERIED = ("title", "brand", "color")  # what a fake query is cut from
 def select_products(
     examples: pd.DataFrame, products: pd.DataFrame, test_copies: int
 ) -> pd.DataFrame:
-    """The products that pre-training may read, with a column `copies`: how often each is read in an epoch.
+    """Return the products that pre-training may read, with a column `copies`: how often each is read in an epoch.
 
     Products of training rows once, those of test rows `test_copies` times; 0 leaves them out.
     """
@@ -37,13 +37,18 @@ def select_products(
         rows = product_rows(examples[examples["split"] == split], products)
         rows = rows[rows >= 0]
         copies[rows] = np.maximum(copies[rows], times)
+
     return products.assign(copies=copies)[copies > 0].reset_index(drop=True)
 
 
 def held_out_mask(products: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which products' titles are kept for measuring, `(products,)`: by the hash of the title, so that a title that
-    occurs twice is never on both sides."""
-    limit = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(products))) * 2**31
+    """Return which products' titles are kept for measuring, `(products,)`.
+
+    They are drawn by the hash of the title, so that a title that occurs twice is never on both
+    sides.
+    """
+    share = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(products)))
+    limit = share * 2**31  # seeds are below 2**31
     titles = [normalise(clean(title)) for title in products["title"]]
     return np.array(
         [bool(title) and derive_seed("held-out title", title) < limit for title in titles], bool
@@ -52,22 +57,32 @@ def held_out_mask(products: pd.DataFrame) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products as numbers. Each field is tokenised once, uncut; blocks of it are put together when they are asked for.
+    """Products as numbers. Each field is tokenised once, uncut; blocks of it are put together on demand.
 
-    Products without any text have been left out.
+    Products without any text have been left out. The stream of blocks is the products one after
+    the other, copies among them.
+
+    Attributes:
+        fields: the tokens of each of FIELDS.
+        locale: `(products,)` into LOCALES.
+        locale_names: the tokens of each of LOCALES.
+        text: title, brand and color of each product, which fake queries are cut from.
+        brand: `(products,)` from 0, IGNORED where it is missing or seen once.
+        color: the same.
+        special: the tokenizer's special tokens.
+        order: the products in the order of the stream, `(stream,)`.
+        ends: the token at which each of them ends in the stream, `(stream,)`.
     """
 
     fields: dict[str, Ragged]
-    locale: NDArray[np.int64]  # (products,) into LOCALES
-    locale_names: Ragged  # the tokens of each of LOCALES
-    text: list[str]  # title, brand and color of each product, which fake queries are cut from
-    brand: NDArray[np.int64]  # (products,) from 0, IGNORED where it is missing or seen once
+    locale: NDArray[np.int64]
+    locale_names: Ragged
+    text: list[str]
+    brand: NDArray[np.int64]
     color: NDArray[np.int64]
     special: SpecialTokens
-    order: NDArray[
-        np.int64
-    ]  # products as they follow one another in the stream of blocks, copies among them
-    ends: NDArray[np.int64]  # (order,) where each of them ends in the stream
+    order: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
     @classmethod
     def make(
@@ -78,36 +93,43 @@ class Catalogue:
         seed: int,
         stored: SequenceStore | None = None,
     ) -> "Catalogue":
-        """Tokenise products, as far as their tokens are not stored; those of `choose` that are not held out.
+        """Tokenise products, as far as their tokens are not stored.
 
-        `seed` orders the stream. Without a vocabulary, every brand and color is IGNORED.
+        Args:
+            tokenizer: of the encoder.
+            products: those of `select_products` that are not held out.
+            vocabulary: of brands and colors; without it, every one is IGNORED.
+            seed: orders the stream.
+            stored: of this tokenizer.
         """
         rows = zip(*(products[field] for field in FIELDS), strict=True)
         kept = np.flatnonzero([any(map(clean, row)) for row in rows])
         texts = {field: clean_all(products[field].iloc[kept]) for field in _QUERIED}
-        read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored, chosen=kept)
+        parts = zip(*(texts[field] for field in _QUERIED), strict=True)
+
+        read = partial(
+            read_sequences, make=make_token_maker(tokenizer), stored=stored, positions=kept
+        )
         fields = {field: read(products[[field]]) for field in FIELDS}
         codes = pd.Categorical(products["locale"], categories=list(LOCALES)).codes
         locale = np.asarray(codes, np.int64)[kept]
         locale_names = tokenise(tokenizer, LOCALES)
+
         copies = products["copies"].to_numpy(np.int64)[kept]
-        order = np.random.default_rng(derive_seed(seed, "stream")).permutation(
-            np.repeat(np.arange(len(kept)), copies)
-        )
-        lengths = (
-            sum(ragged.lengths for ragged in fields.values()) + locale_names.lengths[locale] + 1
-        )
+        stream = np.repeat(np.arange(len(kept)), copies)
+        order = np.random.default_rng(derive_seed(seed, "stream")).permutation(stream)
+        separator = 1
+        lengths = sum(ragged.lengths for ragged in fields.values())
+        lengths = lengths + locale_names.lengths[locale] + separator  # (products,)
+
         ignored = np.full(len(kept), IGNORED)
         return cls(
             fields=fields,
             locale=locale,
             locale_names=locale_names,
-            text=[
-                " ".join(filter(None, row))
-                for row in zip(*(texts[f] for f in _QUERIED), strict=True)
-            ],
-            brand=_targets(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
-            color=_targets(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
+            text=[" ".join(filter(None, row)) for row in parts],
+            brand=_classes(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
+            color=_classes(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
             special=SpecialTokens.of(tokenizer),
             order=order,
             ends=np.cumsum(lengths[order]),
@@ -117,25 +139,29 @@ class Catalogue:
         return len(self.text)
 
     def blocks(self, size: int) -> int:
-        """How many blocks of `size` tokens the stream has; the last one may be shorter."""
+        """Return how many blocks of `size` tokens the stream has; the last one may be shorter."""
         return -(-int(self.ends[-1]) // size) if len(self.ends) else 0
 
     def block(self, number: int, size: int) -> NDArray[np.int32]:
-        """The tokens `number * size …` of the stream: `locale title brand color bullets description [SEP]` of product
-        after product."""
+        """Return the tokens of the stream from `number * size` on, at most `size` of them.
+
+        Each product is `locale title brand color bullets description [SEP]`.
+        """
         start = number * size
         stop = min(start + size, int(self.ends[-1]))
         first, last = np.searchsorted(self.ends, [start, stop - 1], side="right")
         before = int(self.ends[first - 1]) if first else 0
-        stream = np.concatenate([self._tokens(product) for product in self.order[first : last + 1]])
-        return stream[start - before : stop - before]
+
+        tokens = np.concatenate([self._tokens(product) for product in self.order[first : last + 1]])
+        return tokens[start - before : stop - before]
 
     def _tokens(self, product: int) -> NDArray[np.int32]:
-        separator = np.array([self.special.separator], np.int32)
+        locale = self.locale_names[self.locale[product]]
         fields = [self.fields[field][product] for field in FIELDS]
-        return np.concatenate([self.locale_names[self.locale[product]], *fields, separator])
+        separator = np.array([self.special.separator], np.int32)
+        return np.concatenate([locale, *fields, separator])
 
 
-def _targets(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ids of the vocabulary as classes from 0; IGNORED for missing and rare names."""
+def _classes(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return ids of the vocabulary as classes from 0; IGNORED for missing and rare names."""
     return np.where(ids > RARE, ids - RARE - 1, IGNORED)

@@ -23,7 +23,7 @@ from competition.data.tokenizer import make_token_maker
 from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 from competition.scoring.tasks import LOCALES
 
-_NOTHING = np.empty(0, np.int32)
+_NO_TOKENS = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,20 @@ class SpecialTokens:
 
     @classmethod
     def of(cls, tokenizer: Any) -> "SpecialTokens":
-        """Those of a tokenizer."""
+        """Return those of a tokenizer."""
         return cls(tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.pad_token_id)
 
     def join(self, texts: Sequence[NDArray[np.int32]], max_length: int) -> NDArray[np.int32]:
-        """`[CLS] text [SEP] text [SEP] …`, cut from the right to `max_length` tokens that end in [SEP]."""
+        """Return `[CLS] text [SEP] text [SEP] …`, cut from the right to `max_length` tokens that end in [SEP]."""
         separator = np.array([self.separator], np.int32)
-        pieces = [np.array([self.first], np.int32)]
+        parts = [np.array([self.first], np.int32)]
         for text in texts:
-            pieces += [text, separator]
-        whole = np.concatenate(pieces)
-        return whole if len(whole) <= max_length else np.append(whole[: max_length - 1], separator)
+            parts += [text, separator]
+
+        joined = np.concatenate(parts)
+        if len(joined) <= max_length:
+            return joined
+        return np.append(joined[: max_length - 1], separator)
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,13 @@ class View:
 
 
 def views(architecture: str, field_order: str) -> tuple[View, ...]:
-    """What an architecture reads: a cross-encoder the whole pair, experts a field each, the others a side each."""
+    """Return what an architecture reads.
+
+    A cross-encoder reads the whole pair, each expert one field, the others one side each.
+    """
     if architecture == "mixture-of-experts":
         return tuple(View(True, (field,)) for field in ("title", "bullets", "description"))
+
     fields = FIELD_ORDERS[field_order]
     if architecture in ("two-tower", "bi-encoder"):
         return View(True, ()), View(False, fields)
@@ -72,17 +79,22 @@ def views(architecture: str, field_order: str) -> tuple[View, ...]:
 
 @dataclass(frozen=True)
 class Attributes:
-    """What is known of pairs beside their tokens, see `vocabulary.py`."""
+    """Brands, colors, countries and 3-grams of pairs as ids, see `vocabulary.py`.
 
-    brand: NDArray[
-        np.int64
-    ]  # (products + 1,) as in `Pairs`; the last stands for a product that is not listed
-    color: NDArray[np.int64]  # (products + 1,)
-    country: NDArray[np.int64]  # (rows,) into LOCALES
-    query_grams: tuple[Ragged, ...]  # of each of `Pairs.queries`; empty without 3-gram units
-    product_grams: tuple[
-        Ragged, ...
-    ]  # of each product, one per unit of its texts; empty without units
+    Attributes:
+        brand: of each product as in `Pairs`, `(products + 1,)`; the last stands for a product that
+            is not listed.
+        color: `(products + 1,)`.
+        country: `(rows,)` into LOCALES.
+        query_grams: of each of `Pairs.queries`; empty without 3-gram units.
+        product_grams: of each product, one per unit of its texts; empty without units.
+    """
+
+    brand: NDArray[np.int64]
+    color: NDArray[np.int64]
+    country: NDArray[np.int64]
+    query_grams: tuple[Ragged, ...]
+    product_grams: tuple[Ragged, ...]
 
     @classmethod
     def make(
@@ -92,7 +104,7 @@ class Attributes:
         used: NDArray[np.int64],
         locale: pd.Series,
     ) -> Self:
-        """The attributes of the products at the positions `used`, and of the rows' locales, without 3-grams."""
+        """Return the attributes of the products at the positions `used`, and of the rows' locales, without 3-grams."""
         return cls(
             brand=vocabulary.brand_ids([*products["brand"].iloc[used], ""]),
             color=vocabulary.color_ids([*products["color"].iloc[used], ""]),
@@ -109,32 +121,40 @@ class Attributes:
         used: NDArray[np.int64],
         stored: SequenceStore | None,
     ) -> Self:
-        """The same with the 3-grams of distinct queries and of these products, as far as they are not stored."""
+        """Return the same with the 3-grams of distinct queries and of these products, as far as they are not stored."""
+        query_grams = vocabulary.gram_ids([simplify(query) for query in queries])
         make = make_gram_maker(vocabulary)
-        return replace(
-            self,
-            query_grams=(vocabulary.gram_ids([simplify(query) for query in queries]),),
-            product_grams=tuple(
-                read_sequences(unit, make, stored, used) for unit in product_units(products)
-            ),
+        product_grams = tuple(
+            read_sequences(unit, make, stored, used) for unit in product_units(products)
         )
+        return replace(self, query_grams=(query_grams,), product_grams=product_grams)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Query-product pairs as numbers. Each text is there once; a pair is put together when it is asked for."""
+    """Query-product pairs as numbers. Each text is there once; a pair is put together on demand.
 
-    example_id: NDArray[np.int64]  # (rows,)
-    query: NDArray[np.int64]  # (rows,) into `queries`
-    product: NDArray[
-        np.int64
-    ]  # (rows,) into each of `fields`; -1 where the catalogue lacks the product
+    Attributes:
+        example_id: `(rows,)`.
+        query: `(rows,)` into `queries`.
+        product: `(rows,)` into each of `fields`; -1 where the catalogue lacks the product.
+        queries: the tokens of the distinct queries.
+        fields: the tokens of each field that a view reads.
+        views: what is read of a pair.
+        attributes: what is known beside the tokens, if asked for.
+        special: the tokenizer's special tokens.
+        max_length: of each view, in tokens with the special ones.
+    """
+
+    example_id: NDArray[np.int64]
+    query: NDArray[np.int64]
+    product: NDArray[np.int64]
     queries: Ragged
     fields: dict[str, Ragged]
     views: tuple[View, ...]
     attributes: Attributes | None
     special: SpecialTokens
-    max_length: int  # of each view
+    max_length: int
 
     @classmethod
     def make(
@@ -160,30 +180,30 @@ class Pairs:
             units: whether 3-grams are looked up as well.
             stored: of this tokenizer and this vocabulary.
         """
-        query, texts = pd.factorize(examples["query"])
-        rows = product_rows(examples, products)
-        used, product = np.unique(rows, return_inverse=True)
-        if len(used) and used[0] == -1:
-            used, product = used[1:], product - 1
+        query, distinct = pd.factorize(examples["query"])
+        used, product = _used_products(examples, products)
+
+        # Stored texts are uncut: recipes of different lengths share them.
         read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
+        queries = read(pd.DataFrame({"query": distinct}), positions=np.arange(len(distinct)))
         names = sorted({field for view in views for field in view.fields})
+        fields = {field: read(products[[field]], positions=used).cut(max_length) for field in names}
+
         attributes = None
         if vocabulary is not None:
-            attributes = Attributes.make(
-                vocabulary, products, used, examples["locale"].map(base_locale)
-            )
+            locale = examples["locale"].map(base_locale)
+            attributes = Attributes.make(vocabulary, products, used, locale)
             if units:
                 attributes = attributes.with_grams(
-                    vocabulary, list(texts), products, used, stored.grams
+                    vocabulary, list(distinct), products, used, stored.grams
                 )
+
         return cls(
             example_id=examples["example_id"].to_numpy(np.int64),
             query=query.astype(np.int64),
             product=product.astype(np.int64),
-            queries=read(pd.DataFrame({"query": texts}), chosen=np.arange(len(texts))).cut(
-                max_length
-            ),
-            fields={field: read(products[[field]], chosen=used).cut(max_length) for field in names},
+            queries=queries.cut(max_length),
+            fields=fields,
             views=views,
             attributes=attributes,
             special=SpecialTokens.of(tokenizer),
@@ -194,33 +214,53 @@ class Pairs:
         return len(self.example_id)
 
     def ids(self, row: int, view: View) -> tuple[NDArray[np.int32], int]:
-        """The token ids of one view of a pair, at most `max_length`, and how many of them belong to its first text.
+        """Return the token ids of one view of a pair, and how many of them belong to its first text.
 
-        The first text is the query's side where there are two, else all of it.
+        There are at most `max_length` tokens. The first text is the query's side where there are
+        two, else all of it.
         """
         product = self.product[row]
         texts = [self.queries[self.query[row]]] if view.query else []
         texts += [
-            self.fields[field][product] if product >= 0 else _NOTHING for field in view.fields
+            self.fields[field][product] if product >= 0 else _NO_TOKENS for field in view.fields
         ]
-        whole = self.special.join(texts, self.max_length)
-        two_sides = view.query and bool(view.fields)
-        return whole, min(len(texts[0]) + 2, len(whole)) if two_sides else len(whole)
+
+        ids = self.special.join(texts, self.max_length)
+        if not (view.query and view.fields):
+            return ids, len(ids)
+        first_text = len(texts[0]) + 2  # with [CLS] and [SEP]
+        return ids, min(first_text, len(ids))
 
     def has_text(self, row: int, view: View) -> bool:
-        """Whether a view says anything of the product: one of its fields is there."""
+        """Return whether a view holds any text of the product."""
         product = self.product[row]
         return product >= 0 and any(len(self.fields[field][product]) for field in view.fields)
 
     def lengths(self) -> NDArray[np.int64]:
-        """The number of tokens of each pair's longest view, `(rows,)`."""
+        """Return the number of tokens of each pair's longest view, `(rows,)`."""
         longest = np.zeros(len(self), np.int64)
         listed = self.product >= 0
         for view in self.views:
-            total = np.full(len(self), 1 + view.query + len(view.fields))
+            special = 1 + view.query + len(view.fields)  # [CLS], and a [SEP] behind each text
+            total = np.full(len(self), special)
             if view.query:
                 total += self.queries.lengths[self.query]
             for field in view.fields:
                 total[listed] += self.fields[field].lengths[self.product[listed]]
             longest = np.maximum(longest, total)
+
         return np.minimum(longest, self.max_length)
+
+
+def _used_products(
+    examples: pd.DataFrame, products: pd.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the distinct rows of `products` that examples use, ascending, and each example's place among them.
+
+    The place is -1 where the catalogue lacks the product.
+    """
+    rows = product_rows(examples, products)
+    used, product = np.unique(rows, return_inverse=True)
+    if len(used) and used[0] == -1:
+        return used[1:], product - 1
+    return used, product

@@ -18,24 +18,31 @@ from competition.data.text import clean, simplify
 
 MAX_KEYWORDS = 5
 MAX_NAMES = 2  # brands, and colors
-MIN_CANDIDATES = (
-    2  # candidates that must have a keyword or a name: what one alone has says nothing of the query
-)
+MIN_CANDIDATES = 2  # that share a keyword or a name: what one alone has says nothing of the query
 SEPARATOR = " | "
+
 # Runs of katakana or of kanji stand for words where there are no blanks; hiragana is mostly
 # grammar.
 _WORD = re.compile(r"[\u30a0-\u30ff]{2,}|[\u3400-\u9fff]{2,}|[^\W_\u3040-\u30ff\u3400-\u9fff]{2,}")
 
 
 def extract_words(text: str) -> set[str]:
-    """The distinct words of a text, normalised."""
-    return set(_WORD.findall(normalise(clean(text))))
+    """Return the distinct words of a text, normalised."""
+    return _words(_normal_form(text))
+
+
+def _normal_form(text: str) -> str:
+    return normalise(clean(text))
+
+
+def _words(normalised: str) -> set[str]:
+    return set(_WORD.findall(normalised))
 
 
 def with_context(
     examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The examples, each query followed by the keywords, brands and colors of its candidates, as far as there are any.
+    """Return the examples, each query followed by the keywords, brands and colors that its candidates share.
 
     Keywords are the words that two or more of the candidates' titles share and the query lacks, by
     the number of titles times the inverse document frequency log(N / df) (Spärck Jones 1972) among
@@ -43,44 +50,49 @@ def with_context(
     frequent ones. A query that is in both splits has two lists of candidates.
     """
     fitted = training_products(examples, products) if fitted is None else fitted
-    frequency = Counter(word for title in fitted["title"] for word in extract_words(title))
-    listed = product_rows(examples, products)
     # Arrays of objects, since a few rows of a column of Arrow chunks cost a copy of the whole
     # column.
-    titles, brand, color = (
-        np.array(products[field], object) for field in ("title", "brand", "color")
-    )
+    titles = np.array(products["title"], object)
+    brands = np.array(products["brand"], object)
+    colors = np.array(products["color"], object)
     queries = np.array(examples["query"], object)
+
+    # Each text is normalised once, though it is in the catalogue and among several candidates.
+    normalised = {title: _normal_form(title) for title in {*titles, *fitted["title"]}}
+    simplified = {name: simplify(name) for name in {*brands, *colors}}
+    frequency = Counter(word for title in fitted["title"] for word in _words(normalised[title]))
+
+    listed = product_rows(examples, products)
     for rows in examples.groupby(["query_id", "split"]).indices.values():
         candidates = listed[rows][listed[rows] >= 0]
-        asked = extract_words(queries[rows[0]])
+        query = queries[rows[0]]
+        own_words = extract_words(query)
         shared = _shared(
-            word for title in titles[candidates] for word in extract_words(title) - asked
+            word for title in titles[candidates] for word in _words(normalised[title]) - own_words
         )
         # A word that only test products have is as rare as one that just these candidates share.
-        weights = {
-            w: n * math.log(len(fitted) / max(frequency[w], MIN_CANDIDATES))
-            for w, n in shared.items()
+        keywords = {
+            word: count * math.log(len(fitted) / max(frequency[word], MIN_CANDIDATES))
+            for word, count in shared.items()
         }
-        brands, colors = (_shared(map(simplify, names[candidates])) for names in (brand, color))
+        shared_brands = _shared(simplified[name] for name in brands[candidates])
+        shared_colors = _shared(simplified[name] for name in colors[candidates])
+
         parts = (
-            _heaviest(weights, MAX_KEYWORDS),
-            _heaviest(brands, MAX_NAMES),
-            _heaviest(colors, MAX_NAMES),
+            _heaviest(keywords, MAX_KEYWORDS),
+            _heaviest(shared_brands, MAX_NAMES),
+            _heaviest(shared_colors, MAX_NAMES),
         )
-        queries[rows] = SEPARATOR.join(
-            [queries[rows[0]], *(" ".join(part) for part in parts if part)]
-        )
+        queries[rows] = SEPARATOR.join([query, *(" ".join(part) for part in parts if part)])
     return examples.assign(query=pd.Series(queries, examples.index, dtype="str"))
 
 
-def _shared(found: Iterable[str]) -> dict[str, int]:
-    """What two or more candidates have, and how many of them."""
-    return {
-        name: times for name, times in Counter(found).items() if name and times >= MIN_CANDIDATES
-    }
+def _shared(names: Iterable[str]) -> dict[str, int]:
+    """Return what enough candidates have, and how many of them have it."""
+    counts = Counter(names)
+    return {name: count for name, count in counts.items() if name and count >= MIN_CANDIDATES}
 
 
 def _heaviest(weights: Mapping[str, float], count: int) -> list[str]:
-    """The heaviest ones, equally heavy ones by the alphabet."""
+    """Return the heaviest ones, equally heavy ones by the alphabet."""
     return sorted(weights, key=lambda name: (-weights[name], name))[:count]

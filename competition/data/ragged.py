@@ -10,16 +10,17 @@ Positions = NDArray[np.int64]
 
 
 class Chain:
-    """Two arrays as if the second stood behind the first, without a copy; no sequence reaches from one to the other."""
+    """Two arrays read as one, without a copy; no sequence crosses from the first to the second."""
 
     def __init__(self, first: Values, second: Values) -> None:
-        self._first, self._second = first, second
+        self._first = first
+        self._second = second
 
     def __getitem__(self, part: slice) -> Values:
-        behind = len(self._first)
-        if part.start < behind:
+        split = len(self._first)
+        if part.start < split:
             return self._first[part]
-        return self._second[part.start - behind : part.stop - behind]
+        return self._second[part.start - split : part.stop - split]
 
 
 class Ragged:
@@ -41,14 +42,16 @@ class Ragged:
         return self.values[begin : begin + self.lengths[i]]
 
     def cut(self, longest: int) -> "Ragged":
-        """The same sequences, at most `longest` of each."""
+        """Return the same sequences, each with at most `longest` values."""
         return Ragged(self.values, np.minimum(self.lengths, longest), self.begins)
 
 
 def concatenate(parts: Iterable[Ragged]) -> Ragged:
-    """Sequences one behind the other, of parts that are so themselves."""
-    values, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+    """Join parts whose sequences follow one another without gaps."""
+    values = [np.empty(0, np.int32)]
+    lengths = [np.empty(0, np.int64)]
     for part in parts:
         values.append(np.asarray(part.values))
         lengths.append(part.lengths)
+
     return Ragged(np.concatenate(values), np.concatenate(lengths))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,7 @@ EXAMPLE_COLUMNS = (
 PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
 PRODUCT_KEY = ["locale", "product_id"]
 _CONTROL = r"[\x00-\x1f\x7f]"
-_MEND = "bring the data again with `comp data`"
+_FIX = "bring the data again with `comp data`"
 Frame = TypeVar("Frame", "pd.DataFrame", "pd.Series")
 
 
@@ -57,32 +58,56 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     check_products(products, source)
     examples = examples.sort_values("example_id", ignore_index=True)
     products = reordered(products, product_order(products))
-    found = product_rows(examples, products)
-    missing = int((found < 0).sum())
+
+    position = product_rows(examples, products)
+    missing = int((position < 0).sum())
     if missing:
         warn(
             f"{missing:,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
         )
-    of_examples, of_products = row_hashes(examples), row_hashes(products)
-    prints = {}
-    for split in ("train", "test"):
-        rows = (examples["split"] == split).to_numpy()
-        used = np.unique(found[rows & (found >= 0)])
-        prints[split] = fingerprint_rows(examples.columns, of_examples[rows])
-        prints[split] += fingerprint_rows(products.columns, of_products[used])
-    tasks = tuple(task for task in TASKS if (examples[task] & (examples["split"] == "test")).any())
-    card = DataCard(source, prints["train"], prints["test"], tasks)
+
+    card = _make_card(examples, products, position, source)
     # The card comes last: it is what says which tables are the data, so a half-done import is never
     # taken for one.
     files = (workspace.products, workspace.examples, workspace.data_card)
-    with workspace.lock(DATA_LOCK), atomic_files(*files) as (catalogue, pairs, described):
-        write_frame(catalogue, products, card.all_rows)
-        write_frame(pairs, examples, card.all_rows)
-        described.write_text(json_text(asdict(card)), encoding="utf-8")
+    with (
+        workspace.lock(DATA_LOCK),
+        atomic_files(*files) as (products_file, examples_file, card_file),
+    ):
+        write_frame(products_file, products, card.all_rows)
+        write_frame(examples_file, examples, card.all_rows)
+        card_file.write_text(json_text(asdict(card)), encoding="utf-8")
+
+
+def _make_card(
+    examples: pd.DataFrame, products: pd.DataFrame, position: NDArray[np.int64], source: str
+) -> DataCard:
+    """Return the card of two sorted tables.
+
+    `position` is the row of each example's product, or -1.
+    """
+    example_hashes = row_hashes(examples)
+    product_hashes = row_hashes(products)
+
+    fingerprints = {}
+    for split in ("train", "test"):
+        rows = (examples["split"] == split).to_numpy()
+        used = np.unique(position[rows & (position >= 0)])
+        of_examples = fingerprint_rows(examples.columns, example_hashes[rows])
+        of_products = fingerprint_rows(products.columns, product_hashes[used])
+        fingerprints[split] = of_examples + of_products
+
+    in_test = examples["split"] == "test"
+    tasks = tuple(task for task in TASKS if (examples[task] & in_test).any())
+    return DataCard(source, fingerprints["train"], fingerprints["test"], tasks)
 
 
 def load_card(workspace: Workspace) -> DataCard:
-    """The card of this workspace's data; raises InputError where there are none."""
+    """Return the card of this workspace's data.
+
+    Raises:
+        InputError: there are none.
+    """
     content = read_json(workspace.data_card)
     if not {"source", "train", "test", "tasks"} <= content.keys():
         raise InputError(
@@ -93,47 +118,53 @@ def load_card(workspace: Workspace) -> DataCard:
 
 
 def load_examples(workspace: Workspace) -> pd.DataFrame:
-    """All examples, sorted by example_id."""
-    return read_table(workspace.examples, load_card(workspace).all_rows, _MEND)
+    """Return all examples, sorted by example_id."""
+    return read_table(workspace.examples, load_card(workspace).all_rows, _FIX)
 
 
 def load_products(workspace: Workspace) -> pd.DataFrame:
-    """All products, sorted by locale and product_id."""
-    return read_table(workspace.products, load_card(workspace).all_rows, _MEND)
+    """Return all products, sorted by locale and product_id."""
+    return read_table(workspace.products, load_card(workspace).all_rows, _FIX)
 
 
 def product_rows(examples: pd.DataFrame, products: pd.DataFrame) -> np.ndarray:
-    """The row of each example's product in `products`, `(rows,)`; -1 where the catalogue lacks it."""
+    """Return the row of each example's product in `products`, `(rows,)`.
+
+    It is -1 where the catalogue lacks the product.
+    """
     index = pd.MultiIndex.from_frame(products[PRODUCT_KEY])
     return index.get_indexer(pd.MultiIndex.from_frame(examples[PRODUCT_KEY]))
 
 
 def product_order(products: pd.DataFrame) -> NDArray[np.int64]:
-    """The positions of products in the order of the store, by locale and product_id, `(products,)`."""
+    """Return the positions of products in the order of the store, by locale and product_id, `(products,)`."""
     keys = products[PRODUCT_KEY].reset_index(drop=True)
     return keys.sort_values(PRODUCT_KEY).index.to_numpy(np.int64)
 
 
 def reordered(frame: Frame, order: NDArray[np.int64]) -> Frame:
-    """The rows of a frame or column in an order; text that is in order already is not copied."""
+    """Return the rows of a frame or column in another order.
+
+    Text that is in order already is not copied.
+    """
     if np.array_equal(order, np.arange(len(order))):
         return frame.reset_index(drop=True)
     return frame.iloc[order].reset_index(drop=True)
 
 
 def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
-    """The products of training rows: what may be learned from without new test rows changing it."""
+    """Return the products of training rows: what may be learned from without new test rows changing it."""
     rows = product_rows(examples[examples["split"] == "train"], products)
     return products.iloc[np.unique(rows[rows >= 0])]
 
 
 def evenly_spaced(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
-    """Evenly spaced products, `at_most` of them: for what is learned from a catalogue in bounded time."""
-    return products.iloc[:: max(1, -(-len(products) // at_most))]
+    """Return evenly spaced products, `at_most` of them: for what is learned from a catalogue in bounded time."""
+    step = max(1, -(-len(products) // at_most))  # rounded up
+    return products.iloc[::step]
 
 
-# --- checks
-# ------------------------------------------------------------------------------------------------------
+# --- checks ---
 
 
 def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +176,10 @@ def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
-    """The columns as text; a field without a word in it is empty. Columns that are so already are not copied."""
+    """Return the columns as text; a field of white space alone becomes empty.
+
+    Columns that are so already are not copied.
+    """
     frame = products[list(PRODUCT_COLUMNS)].astype("str")
     for field in FIELDS:
         frame[field] = frame[field].fillna("")
@@ -153,12 +187,6 @@ def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
         if blank.any():
             frame[field] = frame[field].mask(blank, "")
     return frame
-
-
-def _row(frame: pd.DataFrame, bad: Any) -> str:
-    """How the first offending row is named."""
-    row = frame[np.asarray(bad, dtype=bool)].iloc[0]
-    return f"example_id {row['example_id']} (query {short_repr(row['query'])}, product {short_repr(row['product_id'])})"
 
 
 def check_examples(examples: pd.DataFrame, source: str) -> None:
@@ -172,54 +200,79 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
     """
     if examples.empty:
         raise InputError(f"{source}: there are no rows.")
-    for column, words in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
-        bad = ~examples[column].isin(words) & ~(
-            examples[column].isna() if column == "label" else False
-        )
-        if bad.any():
-            value = examples.loc[bad, column].iloc[0]
-            raise InputError(
-                f"{source}: {_row(examples, bad)} has the unknown {column} {short_repr(value)}: "
-                f"known are {', '.join(words)}."
-            )
-    empty = [query for query in examples["query"].dropna().unique() if not normalise(query)]
-    bad = examples["query"].isna() | examples["query"].isin(empty)
-    if bad.any():
-        raise InputError(
-            f"{source}: {_row(examples, bad)} has an empty query: remove the row or bring its query."
-        )
-    bad = examples["product_id"].isna() | (examples["product_id"].fillna("").str.strip() == "")
-    if bad.any():
-        raise InputError(
-            f"{source}: {_row(examples, bad)} has an empty product_id: remove the row or bring its id."
-        )
-    bad = examples["product_id"].str.contains(_CONTROL)
-    if bad.any():  # no submission could name it
-        raise InputError(
-            f"{source}: {_row(examples, bad)} has a product_id with control characters: mend the id."
-        )
-    for key in (["example_id"], ["query_id", "product_id"], ["locale", "query", "product_id"]):
-        bad = examples.duplicated(key)
-        if bad.any():
-            raise InputError(
-                f"{source}: {_row(examples, bad)}: the same ({', '.join(key)}) occurs twice; keep one of them."
-            )
+
+    _refuse(examples, source, _value_checks(examples))
     for column in ("query", "locale"):
         distinct = examples.groupby("query_id", sort=True)[column].nunique()
         if (distinct > 1).any():
-            raise InputError(
-                f"{source}: query_id {distinct.index[distinct > 1][0]} has more than one {column}."
-            )
+            query_id = distinct.index[distinct > 1][0]
+            raise InputError(f"{source}: query_id {query_id} has more than one {column}.")
+
     for split in ("train", "test"):
         if not (examples["split"] == split).any():
             raise InputError(f"{source}: there are no {split} rows; both splits are needed.")
-    bad = (examples["split"] == "train") & examples["label"].isna() & examples["substitute"].isna()
-    if bad.any():
-        raise InputError(f"{source}: {_row(examples, bad)} is a training row without a label.")
+
+    unlabelled = examples["label"].isna() & examples["substitute"].isna()
+    in_training = examples["split"] == "train"
+    message = " is a training row without a label."
+    _refuse(examples, source, [("label", in_training & unlabelled, message)])
+
+
+# The column that is wrong, the rows in which it is, and what is said behind the name of the first.
+# `{value}` stands for what that row has in the column.
+_Check = tuple[str, "pd.Series", str]
+
+
+def _value_checks(examples: pd.DataFrame) -> Iterator[_Check]:
+    """Yield the checks of single rows, and of rows that occur twice."""
+    for column, known in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
+        unknown = ~examples[column].isin(known)
+        if column == "label":
+            unknown &= examples[column].notna()
+        message = f" has the unknown {column} {{value}}: known are {', '.join(known)}."
+        yield column, unknown, message
+
+    query = examples["query"]
+    empty = [text for text in query.dropna().unique() if not normalise(text)]
+    message = " has an empty query: remove the row or bring its query."
+    yield "query", query.isna() | query.isin(empty), message
+
+    message = " has an empty product_id: remove the row or bring its id."
+    yield "product_id", _is_blank(examples["product_id"]), message
+
+    # No submission could name a product with control characters.
+    controls = examples["product_id"].str.contains(_CONTROL)
+    yield "product_id", controls, " has a product_id with control characters: fix the id."
+
+    for key in (["example_id"], ["query_id", "product_id"], ["locale", "query", "product_id"]):
+        name = f"({', '.join(key)})"
+        message = f": the same {name} occurs twice; keep one of them."
+        yield name, examples.duplicated(key), message
+
+
+def _is_blank(column: pd.Series) -> pd.Series:
+    return column.isna() | (column.fillna("").str.strip() == "")
+
+
+def _refuse(examples: pd.DataFrame, source: str, checks: Iterable[_Check]) -> None:
+    """Raise InputError for the first check that a row fails, naming the first such row."""
+    for column, bad, message in checks:
+        if not bad.any():
+            continue
+
+        row = examples[bad.to_numpy(bool)].iloc[0]
+        query, product = short_repr(row["query"]), short_repr(row["product_id"])
+        name = f"example_id {row['example_id']} (query {query}, product {product})"
+        value = short_repr(row[column]) if column in row else ""
+        raise InputError(f"{source}: {name}{message.format(value=value)}")
 
 
 def check_products(products: pd.DataFrame, source: str) -> None:
-    """Raises InputError when a locale is unknown, a product has no id or is listed twice."""
+    """Refuse a catalogue in which a product has no name of its own.
+
+    Raises:
+        InputError: a locale is unknown, a product has no id or is listed twice.
+    """
     bad = ~products["locale"].isin(LOCALES)
     if bad.any():
         row = products[bad].iloc[0]
@@ -227,12 +280,14 @@ def check_products(products: pd.DataFrame, source: str) -> None:
             f"{source}: product {short_repr(row['product_id'])} has the unknown locale {short_repr(row['locale'])}: "
             f"known are {', '.join(LOCALES)}."
         )
-    bad = products["product_id"].isna() | (products["product_id"].fillna("").str.strip() == "")
+
+    bad = _is_blank(products["product_id"])
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
             f"{source}: a product of locale {row['locale']} titled {short_repr(row['title'])} has no product_id."
         )
+
     bad = products.duplicated(PRODUCT_KEY)
     if bad.any():
         row = products[bad].iloc[0]

@@ -12,223 +12,45 @@ own.
 
 import tomllib
 from importlib.resources import files
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from competition.data.store import EXAMPLE_COLUMNS
 from competition.data.text import FIELDS
 from competition.scoring.tasks import LABELS, LOCALES
 
-LABEL_SHARES = np.array(
-    [0.627, 0.232, 0.031, 0.107]
-)  # in the order of LABELS; rounded, hence normalised
+LABEL_SHARES = np.array([0.627, 0.232, 0.031, 0.107])  # in the order of LABELS; normalised below
 LOCALE_SHARES = np.array([0.70, 0.15, 0.15])
 TEST_SHARE = 0.2
 TASK1_SHARE = 0.6
 DEPTH = 8  # products per query on average; half of it more or less, uniform
-MISSING = {
-    "brand": 0.04,
-    "color": 0.26,
-    "bullets": 0.08,
-    "description": 0.5,
-}  # about the shares of real ESCI
+# About the shares of real ESCI.
+MISSING = {"brand": 0.04, "color": 0.26, "bullets": 0.08, "description": 0.5}
 TITLE_SAYS = (0.8, 0.6)  # how often a title names the attribute and the color; other fields may
+
 # Class-dependent noise: how often each label is wrong, in relation to the others, and what is then
 # said instead; both in the order of LABELS. People take neighbours for one another, and scarce
-# labels are wrong more
-# often.
+# labels are wrong more often.
 SLIP_RATES = np.array([0.7, 1.5, 1.8, 1.3])
 CONFUSION = np.array(
     [[0.0, 0.75, 0.05, 0.2], [0.8, 0.0, 0.05, 0.15], [0.1, 0.4, 0.0, 0.5], [0.3, 0.5, 0.2, 0.0]]
 )
+
 _CONSTRAINTS = ("brand", "color", "attribute")
 _BRAND_PARTS = (
     (
-        "Al",
-        "Bel",
-        "Cor",
-        "Dan",
-        "El",
-        "Fen",
-        "Gor",
-        "Hal",
-        "Ily",
-        "Jun",
-        "Kel",
-        "Lum",
-        "Mar",
-        "Nor",
-        "Or",
-        "Pel",
+        "Al", "Bel", "Cor", "Dan", "El", "Fen", "Gor", "Hal", "Ily", "Jun", "Kel", "Lum", "Mar", "Nor", "Or", "Pel",
     ),
     ("ba", "co", "di", "fo", "ga", "li", "mo", "na", "ro", "sa", "ta", "ve", "xi", "zu"),
     ("dex", "line", "max", "nix", "ra", "son", "tek", "tis", "via", "wood"),
-)
-
+)  # fmt: skip
 
 Names = tuple[str, str]  # two for the same thing
-
-
-def _words(synonyms: bool) -> dict:
-    """Return the lists of `words.toml` with two names for each attribute and category: without synonyms the same one
-    twice, and no measures."""
-    words = tomllib.loads(
-        files("competition.data").joinpath("words.toml").read_text(encoding="utf-8")
-    )
-    for locale in LOCALES:
-        names, others = words["attributes"][locale], words["other_attributes"][locale]
-        if synonyms:
-            names, others = (
-                names + words["measures"][locale],
-                others + words["other_measures"][locale],
-            )
-        words["attributes"][locale] = list(zip(names, others if synonyms else names, strict=True))
-        for category in words["categories"]:
-            name, accessory, other = category[locale]
-            category[locale] = ((name, other if synonyms else name), (accessory, accessory))
-    return words
-
-
-def _brands(
-    count: int, synonyms: bool, rng: np.random.Generator, choice: np.random.Generator
-) -> list[Names]:
-    """Return brands, each with its product line: without synonyms the brand itself."""
-    every = [a + b + c for a in _BRAND_PARTS[0] for b in _BRAND_PARTS[1] for c in _BRAND_PARTS[2]]
-    brands = [every[i] for i in rng.permutation(len(every))[:count]]
-    # The parts in another order are no brand's name, and those of any brand give nothing of this
-    # one away.
-    lines = [
-        (c + b + a).capitalize()
-        for a in _BRAND_PARTS[0]
-        for b in _BRAND_PARTS[1]
-        for c in _BRAND_PARTS[2]
-    ]
-    order = choice.permutation(len(lines))
-    return [
-        (brand, lines[line] if synonyms else brand)
-        for brand, line in zip(brands, order, strict=False)
-    ]
-
-
-def _draw_queries(
-    count: int,
-    words: dict,
-    brands: list[Names],
-    rng: np.random.Generator,
-    choice: np.random.Generator,
-) -> pd.DataFrame:
-    """`count` queries with distinct texts: the constraints (-1 where it asks for none), locale, category, text.
-
-    `choice` chooses among names for the same thing.
-    """
-    found = pd.DataFrame()
-    while len(found) < count:
-        n = 2 * count
-        sizes = {
-            "brand": len(brands),
-            "color": len(words["colors"]["us"]),
-            "attribute": len(words["attributes"]["us"]),
-        }
-        asked = rng.random((n, 3)) < (0.4, 0.5, 0.5)
-        asked[np.arange(n), rng.integers(0, 3, n)] = True
-        draw = pd.DataFrame(
-            {
-                c: np.where(asked[:, i], rng.integers(0, sizes[c], n), -1)
-                for i, c in enumerate(_CONSTRAINTS)
-            }
-        )
-        draw["locale"] = rng.choice(LOCALES, n, p=LOCALE_SHARES)
-        draw["category"] = rng.integers(0, len(words["categories"]), n)
-        by = choice.integers(0, 2, (n, 3))  # which name of brand, category and attribute
-        draw["query"] = [
-            " ".join(
-                part
-                for part in (
-                    brands[brand][by_brand].lower() if brand >= 0 else "",
-                    words["colors"][locale][color] if color >= 0 else "",
-                    words["categories"][category][locale][0][by_category],
-                    words["attributes"][locale][attribute][by_attribute] if attribute >= 0 else "",
-                )
-                if part
-            )
-            for (brand, color, attribute, locale, category), (
-                by_brand,
-                by_category,
-                by_attribute,
-            ) in zip(draw.itertuples(index=False), by, strict=True)
-        ]
-        found = pd.concat([found, draw], ignore_index=True).drop_duplicates(
-            "query", ignore_index=True
-        )
-    return found.head(count)
-
-
-def _draw_products(
-    rows: pd.DataFrame,
-    words: dict,
-    brands: list[Names],
-    rng: np.random.Generator,
-    choice: np.random.Generator,
-) -> pd.DataFrame:
-    """One product for each row (a query's constraints with a label), of the kind that the label asks for.
-
-    `choice` chooses among names for the same thing, the same for all fields of a product.
-    """
-    n = len(rows)
-    label = rows["label"].to_numpy()
-    sizes = {
-        "brand": len(brands),
-        "color": len(words["colors"]["us"]),
-        "attribute": len(words["attributes"]["us"]),
-    }
-    asked = {c: rows[c].to_numpy() for c in _CONSTRAINTS}
-    # A substitute breaks the constraint that comes first in a random order of those the query has.
-    order = np.where(np.stack([asked[c] >= 0 for c in _CONSTRAINTS], 1), rng.random((n, 3)), -1.0)
-    broken = order.argmax(1)
-    value = {}
-    for i, c in enumerate(_CONSTRAINTS):
-        free = rng.integers(0, sizes[c], n)
-        other = (asked[c] + rng.integers(1, sizes[c], n)) % sizes[c]
-        value[c] = np.where(asked[c] >= 0, asked[c], free)
-        value[c] = np.where((label == "substitute") & (broken == i), other, value[c])
-        value[c] = np.where(label == "irrelevant", free, value[c])
-    categories = len(words["categories"])
-    shift = np.where(label == "irrelevant", rng.integers(1, categories, n), 0)
-    category = (rows["category"].to_numpy() + shift) % categories
-    accessory = (label == "complement").astype(int)
-    model = rng.integers(100, 1000, n)
-    second = (value["attribute"] + rng.integers(1, sizes["attribute"], n)) % sizes["attribute"]
-    # Never the one that was asked for: a substitute would meet its constraint after all.
-    second = np.where(second == asked["attribute"], (second + 1) % sizes["attribute"], second)
-    second = np.where(second == value["attribute"], (second + 1) % sizes["attribute"], second)
-    sentences = rng.integers(0, 5, (n, 2))
-    says = rng.random((n, 2)) < TITLE_SAYS
-    columns: dict[str, list[str]] = {field: [] for field in FIELDS}
-    by = choice.integers(0, 2, (n, 4))  # which name of brand, category and attributes
-    for i, locale in enumerate(rows["locale"]):
-        brand, color = brands[value["brand"][i]][0], words["colors"][locale][value["color"][i]]
-        name = words["categories"][category[i]][locale][accessory[i]][by[i, 1]]
-        first_attribute = words["attributes"][locale][value["attribute"][i]][by[i, 2]]
-        second_attribute = words["attributes"][locale][second[i]][by[i, 3]]
-        first, last = (words["sentences"][locale][k] for k in sentences[i])
-        shown = (
-            brands[value["brand"][i]][by[i, 0]],
-            name,
-            first_attribute if says[i, 0] else "",
-            color if says[i, 1] else "",
-            f"{brand[:2]}{model[i]}",
-        )
-        columns["title"].append(" ".join(part for part in shown if part))
-        columns["brand"].append(brand)
-        columns["color"].append(color)
-        columns["bullets"].append(f"{first_attribute}, {second_attribute}. {first}")
-        columns["description"].append(f"<p>{name}: {first_attribute}. {last}</p>")
-    products = pd.DataFrame({"locale": rows["locale"].to_numpy(), **columns})
-    products["product_id"] = [f"B{i:09d}" for i in rng.permutation(n)]
-    for field, share in MISSING.items():
-        products[field] = products[field].mask(rng.random(n) < share, "")
-    return products
+Words = dict[str, Any]  # the lists of `words.toml`, see `_read_words`
 
 
 def make(
@@ -239,14 +61,14 @@ def make(
     depth: int = DEPTH,
     synonyms: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The built-in catalogue, a pure function of its arguments.
+    """Make the built-in catalogue, a pure function of its arguments.
 
     Args:
         queries: how many queries.
         noise: the share 0..0.5 of training rows whose label is replaced by another one.
         seed: of everything that is drawn.
-        by_label: whether the share and the other label depend on the label (SLIPS, CONFUSED); else
-            both are uniform.
+        by_label: whether the share and the other label depend on the label (SLIP_RATES,
+            CONFUSION); else both are uniform.
         depth: how many judged products a query has on average.
         synonyms: whether things have more than one name.
 
@@ -255,36 +77,234 @@ def make(
         of the rows changed.
     """
     rng = np.random.default_rng(seed)
-    choice = np.random.default_rng([seed, 1])  # of its own, so that synonyms change nothing else
-    words = _words(synonyms)
-    brands = _brands(min(max(40, queries // 20), 2000), synonyms, rng, choice)
-    asked = _draw_queries(queries, words, brands, rng, choice)
-    asked["query_id"] = np.arange(queries)
-    asked["split"] = np.where(
-        rng.permutation(queries) < round(TEST_SHARE * queries), "test", "train"
-    )
-    asked["task1"] = rng.random(queries) < TASK1_SHARE
-    low, high = depth - depth // 2, depth + depth // 2
-    rows = asked.loc[asked.index.repeat(rng.integers(low, high + 1, queries))].reset_index(
-        drop=True
-    )
+    name_rng = np.random.default_rng([seed, 1])  # of its own, so that synonyms change nothing else
+    words = _read_words(synonyms)
+    brands = _draw_brands(min(max(40, queries // 20), 2000), synonyms, rng, name_rng)
+
+    # Queries, each in one split and perhaps in task 1.
+    drawn = _draw_queries(queries, words, brands, rng, name_rng)
+    drawn["query_id"] = np.arange(queries)
+    in_test = rng.permutation(queries) < round(TEST_SHARE * queries)
+    drawn["split"] = np.where(in_test, "test", "train")
+    drawn["task1"] = rng.random(queries) < TASK1_SHARE
+
+    # Rows: a number of labels for each query, and a product of the kind that each label asks for.
+    fewest, most = depth - depth // 2, depth + depth // 2
+    depths = rng.integers(fewest, most + 1, queries)
+    rows = drawn.loc[drawn.index.repeat(depths)].reset_index(drop=True)
     rows["label"] = rng.choice(LABELS, len(rows), p=LABEL_SHARES / LABEL_SHARES.sum())
-    products = _draw_products(rows, words, brands, rng, choice)
+    products = _draw_products(rows, words, brands, rng, name_rng)
     rows["product_id"] = products["product_id"]
     rows["example_id"] = np.arange(len(rows))
     rows["task2"] = rows["task3"] = True
-    codes = rows["label"].map({label: i for i, label in enumerate(LABELS)}).to_numpy()
-    slips = (
-        SLIP_RATES / (SLIP_RATES @ LABEL_SHARES) * LABEL_SHARES.sum()
-        if by_label
-        else np.ones(len(LABELS))
-    )
-    changed = (rows["split"] == "train").to_numpy() & (rng.random(len(rows)) < noise * slips[codes])
+
+    labels, changed = _draw_noise(rows, noise, by_label, rng)
     planted = rows.loc[changed, ["example_id", "label"]].reset_index(drop=True)
+    rows["label"] = labels
+    rows["substitute"] = (rows["label"] == "substitute").astype("boolean")
+    return rows[list(EXAMPLE_COLUMNS)], products, planted
+
+
+def _read_words(synonyms: bool) -> Words:
+    """Return the lists of `words.toml` with two names for each attribute and category.
+
+    Without synonyms, these are the same name twice, and there are no measures.
+    """
+    text = files("competition.data").joinpath("words.toml").read_text(encoding="utf-8")
+    words: Words = tomllib.loads(text)
+    for locale in LOCALES:
+        names = words["attributes"][locale]
+        others = words["other_attributes"][locale] if synonyms else names
+        if synonyms:
+            names = names + words["measures"][locale]
+            others = others + words["other_measures"][locale]
+        words["attributes"][locale] = list(zip(names, others, strict=True))
+
+        for category in words["categories"]:
+            name, accessory, other = category[locale]
+            category[locale] = ((name, other if synonyms else name), (accessory, accessory))
+    return words
+
+
+def _draw_brands(
+    count: int, synonyms: bool, rng: np.random.Generator, name_rng: np.random.Generator
+) -> list[Names]:
+    """Return brands, each with its product line: without synonyms the brand itself."""
+    parts = list(product(*_BRAND_PARTS))
+    brands = ["".join(parts[i]) for i in rng.permutation(len(parts))[:count]]
+
+    # The parts in another order are no brand's name, and those of any brand give nothing of this
+    # one away.
+    lines = ["".join(reversed(three)).capitalize() for three in parts]
+    order = name_rng.permutation(len(lines))[:count]
+    return [
+        (brand, lines[line] if synonyms else brand)
+        for brand, line in zip(brands, order, strict=True)
+    ]
+
+
+def _sizes(words: Words, brands: list[Names]) -> dict[str, int]:
+    """Return how many values each constraint has."""
+    return {
+        "brand": len(brands),
+        "color": len(words["colors"]["us"]),
+        "attribute": len(words["attributes"]["us"]),
+    }
+
+
+def _draw_queries(
+    count: int,
+    words: Words,
+    brands: list[Names],
+    rng: np.random.Generator,
+    name_rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Draw `count` queries with distinct texts.
+
+    `name_rng` chooses among names for the same thing.
+
+    Returns:
+        brand, color, attribute (-1 where a query asks for none), locale, category, query.
+    """
+    sizes = _sizes(words, brands)
+    queries = pd.DataFrame()
+    while len(queries) < count:
+        n = 2 * count
+        # Each constraint on its own, and one at least.
+        is_asked = rng.random((n, 3)) < (0.4, 0.5, 0.5)
+        is_asked[np.arange(n), rng.integers(0, 3, n)] = True
+        draw = pd.DataFrame(
+            {
+                name: np.where(is_asked[:, i], rng.integers(0, sizes[name], n), -1)
+                for i, name in enumerate(_CONSTRAINTS)
+            }
+        )
+        draw["locale"] = rng.choice(LOCALES, n, p=LOCALE_SHARES)
+        draw["category"] = rng.integers(0, len(words["categories"]), n)
+
+        synonym = name_rng.integers(0, 2, (n, 3))  # which name of brand, category and attribute
+        draw["query"] = [
+            _query_text(row, names, words, brands)
+            for row, names in zip(draw.itertuples(index=False), synonym, strict=True)
+        ]
+        queries = pd.concat([queries, draw], ignore_index=True)
+        queries = queries.drop_duplicates("query", ignore_index=True)
+    return queries.head(count)
+
+
+def _query_text(row: Any, names: NDArray[np.int64], words: Words, brands: list[Names]) -> str:
+    """Return the text of a query: brand, color, category and attribute, as far as it asks for them."""
+    brand_name, category_name, attribute_name = names
+    parts = [
+        brands[row.brand][brand_name].lower() if row.brand >= 0 else "",
+        words["colors"][row.locale][row.color] if row.color >= 0 else "",
+        words["categories"][row.category][row.locale][0][category_name],
+        words["attributes"][row.locale][row.attribute][attribute_name]
+        if row.attribute >= 0
+        else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _draw_products(
+    rows: pd.DataFrame,
+    words: Words,
+    brands: list[Names],
+    rng: np.random.Generator,
+    name_rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Draw one product for each row (a query's constraints with a label), of the kind that the label asks for.
+
+    `name_rng` chooses among names for the same thing, the same for all fields of a product.
+    """
+    n = len(rows)
+    label = rows["label"].to_numpy()
+    sizes = _sizes(words, brands)
+    values = _draw_values(rows, sizes, rng)
+
+    # Irrelevant products are of another category, complements are a category's accessory.
+    categories = len(words["categories"])
+    shift = np.where(label == "irrelevant", rng.integers(1, categories, n), 0)
+    category = (rows["category"].to_numpy() + shift) % categories
+    accessory = (label == "complement").astype(int)
+    model = rng.integers(100, 1000, n)
+
+    # A second attribute. Never the one that was asked for: a substitute would meet its constraint
+    # after all.
+    attributes = sizes["attribute"]
+    second = (values["attribute"] + rng.integers(1, attributes, n)) % attributes
+    second = np.where(second == rows["attribute"], (second + 1) % attributes, second)
+    second = np.where(second == values["attribute"], (second + 1) % attributes, second)
+
+    sentences = rng.integers(0, 5, (n, 2))
+    says = rng.random((n, 2)) < TITLE_SAYS
+    synonym = name_rng.integers(0, 2, (n, 4))  # which name of brand, category and attributes
+
+    columns: dict[str, list[str]] = {field: [] for field in FIELDS}
+    for i, locale in enumerate(rows["locale"]):
+        of_brand, of_category, of_first, of_second = synonym[i]
+        names = brands[values["brand"][i]]
+        color = words["colors"][locale][values["color"][i]]
+        category_name = words["categories"][category[i]][locale][accessory[i]][of_category]
+        first_attribute = words["attributes"][locale][values["attribute"][i]][of_first]
+        second_attribute = words["attributes"][locale][second[i]][of_second]
+        bullet_sentence, last_sentence = (words["sentences"][locale][k] for k in sentences[i])
+
+        title = (
+            names[of_brand],
+            category_name,
+            first_attribute if says[i, 0] else "",
+            color if says[i, 1] else "",
+            f"{names[0][:2]}{model[i]}",
+        )
+        columns["title"].append(" ".join(part for part in title if part))
+        columns["brand"].append(names[0])
+        columns["color"].append(color)
+        columns["bullets"].append(f"{first_attribute}, {second_attribute}. {bullet_sentence}")
+        columns["description"].append(f"<p>{category_name}: {first_attribute}. {last_sentence}</p>")
+
+    products = pd.DataFrame({"locale": rows["locale"].to_numpy(), **columns})
+    products["product_id"] = [f"B{i:09d}" for i in rng.permutation(n)]
+    for field, share in MISSING.items():
+        products[field] = products[field].mask(rng.random(n) < share, "")
+    return products
+
+
+def _draw_values(
+    rows: pd.DataFrame, sizes: dict[str, int], rng: np.random.Generator
+) -> dict[str, NDArray[np.int64]]:
+    """Draw each product's brand, color and attribute: what the query asks for, unless the label says otherwise."""
+    n = len(rows)
+    label = rows["label"].to_numpy()
+    asked = {name: rows[name].to_numpy() for name in _CONSTRAINTS}
+
+    # A substitute breaks the constraint that comes first in a random order of those the query has.
+    is_asked = np.stack([asked[name] >= 0 for name in _CONSTRAINTS], 1)  # (rows, constraints)
+    broken = np.where(is_asked, rng.random((n, 3)), -1.0).argmax(1)
+
+    values = {}
+    for i, name in enumerate(_CONSTRAINTS):
+        free = rng.integers(0, sizes[name], n)
+        other = (asked[name] + rng.integers(1, sizes[name], n)) % sizes[name]
+        value = np.where(asked[name] >= 0, asked[name], free)
+        value = np.where((label == "substitute") & (broken == i), other, value)
+        values[name] = np.where(label == "irrelevant", free, value)
+    return values
+
+
+def _draw_noise(
+    rows: pd.DataFrame, noise: float, by_label: bool, rng: np.random.Generator
+) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+    """Return the labels of rows with noise in the training rows, `(rows,)`, and which were changed."""
+    codes = rows["label"].map({label: i for i, label in enumerate(LABELS)}).to_numpy()
+    rates = np.ones(len(LABELS))
+    if by_label:  # in relation to one another, with a mean of 1 over rows
+        rates = SLIP_RATES / (SLIP_RATES @ LABEL_SHARES) * LABEL_SHARES.sum()
+
+    in_training = (rows["split"] == "train").to_numpy()
+    changed = in_training & (rng.random(len(rows)) < noise * rates[codes])
     if by_label:
         wrong = (rng.random((len(rows), 1)) < CONFUSION[codes].cumsum(axis=1)).argmax(axis=1)
     else:
         wrong = (codes + rng.integers(1, len(LABELS), len(rows))) % len(LABELS)
-    rows["label"] = np.array(LABELS)[np.where(changed, wrong, codes)]
-    rows["substitute"] = (rows["label"] == "substitute").astype("boolean")
-    return rows[list(EXAMPLE_COLUMNS)], products, planted
+    return np.array(LABELS)[np.where(changed, wrong, codes)], changed

@@ -13,7 +13,7 @@ from competition.scoring.tasks import KINDS, hard_target, targets_from_classes
 
 @dataclass(frozen=True)
 class Targets:
-    """What some rows teach, in the order in which they are trained on.
+    """The targets of some rows, in the order in which they are trained on.
 
     Attributes:
         target: a distribution over the classes, or a gain, `(rows, outputs)`.
@@ -25,11 +25,11 @@ class Targets:
 
     @classmethod
     def of_labels(cls, kind: str, rows: pd.DataFrame) -> Targets:
-        """The labels of examples as they are, each row of weight 1."""
+        """Return the labels of examples as they are, each row of weight 1."""
         return cls(hard_target(kind, rows), np.ones(len(rows)))
 
 
-# What a student of a kind may learn from: outputs of these kinds say what it is to say itself.
+# The kinds of teacher that a student of each kind may learn from: its own outputs follow from theirs.
 TEACHER_KINDS = {
     "classes": ("classes",),
     "gain": ("classes", "gain"),
@@ -38,31 +38,31 @@ TEACHER_KINDS = {
 
 
 def mix_teacher(
-    lesson: Targets,
+    targets: Targets,
     kind: str,
     ids: NDArray[np.int64],
     teacher: str,
     outputs: pd.DataFrame,
     share: float,
 ) -> Targets:
-    """Mix what the teacher says of the rows into their targets (Hinton et al. 2015), at a temperature of 1.
+    """Mix a teacher's outputs into the targets of rows (Hinton et al. 2015), at a temperature of 1.
 
     Args:
-        lesson: what rows teach so far.
+        targets: what the rows teach so far.
         kind: of the student.
         ids: the example_id of each row.
-        teacher: the kind of its outputs, one of TEACHERS[kind].
+        teacher: the kind of its outputs, one of TEACHER_KINDS[kind].
         outputs: the teacher's, each of a row that it never saw; joined by example_id.
         share: of the teacher, 0..1.
 
     Raises:
-        KeyError: the teacher says nothing of a row.
+        KeyError: the teacher has no output for a row.
     """
-    said = (
-        outputs.set_index("example_id").loc[ids, list(KINDS[teacher].outputs)].to_numpy(np.float64)
-    )
+    columns = list(KINDS[teacher].outputs)
+    soft = outputs.set_index("example_id").loc[ids, columns].to_numpy(np.float64)
     if teacher == "classes":
-        said = targets_from_classes(kind, said)
+        soft = targets_from_classes(kind, soft)
     elif teacher == "substitute":
-        said = np.hstack([1 - said, said])
-    return Targets((1 - share) * lesson.target + share * said, lesson.weight)
+        soft = np.hstack([1 - soft, soft])  # (rows, 1) -> (rows, 2)
+
+    return Targets((1 - share) * targets.target + share * soft, targets.weight)

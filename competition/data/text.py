@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 FIELDS = ("title", "brand", "color", "bullets", "description")
 FIELD_ORDERS = {
@@ -10,13 +10,15 @@ FIELD_ORDERS = {
     "ptbdbc": ("title", "bullets", "description", "brand", "color"),
     "ptdbbc": ("title", "description", "bullets", "brand", "color"),
 }
+
 # A tag begins with a letter or a slash, so that `a < b` and `<3` stay what they are.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _TAG_OR_COMMENT = re.compile(rf"{_TAG.pattern}|<!--.*?-->", re.DOTALL)
+_PUNCTUATION = re.compile(r"[^\w\s]|_")
 
 
 def clean(text: str) -> str:
-    """Text without HTML tags and entities, with single spaces."""
+    """Return a text without HTML tags and entities, with single spaces."""
     if "<" in text:
         # No comment ends behind the last arrow; to look for its end from each `<!--` there takes
         # quadratic time.
@@ -24,17 +26,25 @@ def clean(text: str) -> str:
         text = _TAG_OR_COMMENT.sub(" ", before + arrow) + _TAG.sub(" ", behind)
     if "&" in text:
         text = html.unescape(text)
+
     return " ".join(text.split())
 
 
+def map_distinct(function: Callable[[str], str], texts: Iterable[str]) -> list[str]:
+    """Return `function` of each text, computed once for a text that is repeated, as names and queries are."""
+    listed = list(texts)
+    results = {text: function(text) for text in dict.fromkeys(listed)}
+    return [results[text] for text in listed]
+
+
 def clean_all(texts: Iterable[str]) -> list[str]:
-    """`clean` of each text."""
-    return [clean(text) for text in texts]
-
-
-_PUNCTUATION = re.compile(r"[^\w\s]|_")
+    """Return each text as `clean` makes it."""
+    return map_distinct(clean, texts)
 
 
 def simplify(text: str) -> str:
-    """Cleaned text in lower case without punctuation: what brands, colors and character n-grams are read from."""
+    """Return a cleaned text in lower case without punctuation.
+
+    Brands, colors and character n-grams are read from this form.
+    """
     return " ".join(_PUNCTUATION.sub("", clean(text).lower()).split())

@@ -21,46 +21,61 @@ from competition.core.json_files import write_manifest
 from competition.core.parquet import row_hashes, row_slices
 from competition.data.ragged import Chain, Positions, Ragged, concatenate
 
-SequenceMaker = Callable[
-    ["pd.DataFrame"], Ragged
-]  # the sequences of some rows, one behind the other
+SequenceMaker = Callable[["pd.DataFrame"], Ragged]  # the sequences of some rows, without gaps
 
-_KEYS, _BEGINS, _LENGTHS, _VALUES = "keys.npy", "begins.npy", "lengths.npy", "values.npy"
+_KEYS = "keys.npy"
+_BEGINS = "begins.npy"
+_LENGTHS = "lengths.npy"
+_VALUES = "values.npy"
 
 
 class SequenceStore:
     """The sequences of a folder that `write_sequences` wrote."""
 
     def __init__(self, folder: Path) -> None:
-        self._keys, self._begins, self._lengths, self._values = (
-            np.asarray(np.load(folder / name, mmap_mode="r"))
-            for name in (_KEYS, _BEGINS, _LENGTHS, _VALUES)
-        )
+        self._keys = _map_array(folder / _KEYS)  # (sequences,) ascending
+        self._begins = _map_array(folder / _BEGINS)
+        self._lengths = _map_array(folder / _LENGTHS)
+        self._values = _map_array(folder / _VALUES)
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def find(self, keys: NDArray[np.uint64]) -> Positions:
-        """Where each key is, `(keys,)`; -1 for one that is not here."""
+        """Return the position of each key, `(keys,)`; -1 for one that is not stored."""
         if not len(self):
             return np.full(len(keys), -1)
-        place = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
-        return np.where(self._keys[place] == keys, place, -1)
 
-    def at(self, place: Positions, new: Ragged) -> Ragged:
-        """The sequences at some places; for each place of -1 the next one of `new`."""
-        known = place >= 0
+        position = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+        return np.where(self._keys[position] == keys, position, -1)
+
+    def at(self, position: Positions, new: Ragged) -> Ragged:
+        """Return the sequences at some positions; for each position of -1 the next one of `new`."""
+        known = position >= 0
         if known.all():
-            return Ragged(self._values, self._lengths[place], self._begins[place])
-        lengths, begins = np.empty((2, len(place)), np.int64)
-        lengths[known], begins[known] = self._lengths[place[known]], self._begins[place[known]]
-        lengths[~known], begins[~known] = new.lengths, len(self._values) + new.begins
+            return Ragged(self._values, self._lengths[position], self._begins[position])
+
+        lengths = np.empty(len(position), np.int64)
+        lengths[known] = self._lengths[position[known]]
+        lengths[~known] = new.lengths
+
+        # New values stand behind the stored ones.
+        begins = np.empty(len(position), np.int64)
+        begins[known] = self._begins[position[known]]
+        begins[~known] = len(self._values) + new.begins
         return Ragged(Chain(self._values, np.asarray(new.values)), lengths, begins)
+
+
+def _map_array(path: Path) -> np.ndarray:
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 @dataclass(frozen=True)
 class StoredSequences:
-    """What was computed before; what is missing from it is computed when it is asked for."""
+    """The stores of a workspace, as far as they are made.
+
+    What is missing from them is computed on demand.
+    """
 
     tokens: SequenceStore | None = None
     grams: SequenceStore | None = None
@@ -70,14 +85,19 @@ NOTHING_STORED = StoredSequences()
 
 
 def read_sequences(
-    rows: pd.DataFrame, make: SequenceMaker, stored: SequenceStore | None, chosen: Positions
+    rows: pd.DataFrame, make: SequenceMaker, stored: SequenceStore | None, positions: Positions
 ) -> Ragged:
-    """The sequences of the rows at the ascending positions `chosen`, made by `make` as far as they are not stored."""
+    """Return the sequences of the rows at ascending positions.
+
+    `make` computes those that are not stored.
+    """
     if stored is None:
-        return concatenate(map(make, _parts(rows, chosen)))
-    keys = [row_hashes(part) for part in _parts(rows, chosen)]
-    place = stored.find(np.concatenate([np.empty(0, np.uint64), *keys]))
-    return stored.at(place, concatenate(map(make, _parts(rows, chosen[place < 0]))))
+        return concatenate(map(make, _row_parts(rows, positions)))
+
+    keys = [row_hashes(part) for part in _row_parts(rows, positions)]
+    found = stored.find(np.concatenate([np.empty(0, np.uint64), *keys]))
+    missing = positions[found < 0]
+    return stored.at(found, concatenate(map(make, _row_parts(rows, missing))))
 
 
 def write_sequences(
@@ -92,29 +112,36 @@ def write_sequences(
         tables: the rows.
         make: their sequences.
     """
-    keys, first = np.unique(
-        np.concatenate([row_hashes(rows) for rows in tables]), return_index=True
-    )
+    hashes = np.concatenate([row_hashes(rows) for rows in tables])
+    keys, first = np.unique(hashes, return_index=True)
     order = np.argsort(first)  # as they come, so that what belongs together stays together
-    lengths, begins = np.empty((2, len(keys)), np.int64)
-    with atomic_folder(folder) as temporary, progress(name, len(keys), "texts") as work:
-        written = _write_values(temporary / _VALUES, _made(tables, first[order], make, work))
-        lengths[order], begins[order] = written, np.cumsum(written) - written
-        for file, column in ((_KEYS, keys), (_LENGTHS, lengths), (_BEGINS, begins)):
-            np.save(temporary / file, column)
+
+    with atomic_folder(folder) as temporary, progress(name, len(keys), "texts") as bar:
+        parts = _sequence_parts(tables, first[order], make, bar)
+        written = _write_values(temporary / _VALUES, parts)
+
+        # The columns are in the order of the keys, which `find` searches by halves.
+        lengths = np.empty(len(keys), np.int64)
+        lengths[order] = written
+        begins = np.empty(len(keys), np.int64)
+        begins[order] = np.cumsum(written) - written
+
+        np.save(temporary / _KEYS, keys)
+        np.save(temporary / _LENGTHS, lengths)
+        np.save(temporary / _BEGINS, begins)
         write_manifest(temporary, inputs)
 
 
-def _made(
-    tables: Sequence[pd.DataFrame], chosen: Positions, make: SequenceMaker, work: Progress
+def _sequence_parts(
+    tables: Sequence[pd.DataFrame], positions: Positions, make: SequenceMaker, bar: Progress
 ) -> Iterator[Ragged]:
-    """The sequences of the rows at ascending positions in the tables as if they were one, some at a time."""
+    """Yield the sequences of the rows at ascending positions in the tables read as one, some at a time."""
     start = 0
     for rows in tables:
-        inside = chosen[slice(*np.searchsorted(chosen, [start, start + len(rows)]))]
-        for part in _parts(rows, inside - start):
+        bounds = np.searchsorted(positions, [start, start + len(rows)])
+        for part in _row_parts(rows, positions[slice(*bounds)] - start):
             yield make(part)
-            work.advance(len(part))
+            bar.advance(len(part))
         start += len(rows)
 
 
@@ -126,19 +153,25 @@ def _write_values(path: Path, parts: Iterable[Ragged]) -> Positions:
         for part in parts:
             handle.write(np.asarray(part.values, "<i4").tobytes())
             lengths.append(part.lengths)
+
+        # The number of values is known only now; the header is as long for every number.
         handle.seek(0)
-        _write_header(handle, sum(int(each.sum()) for each in lengths))
+        _write_header(handle, sum(int(part_lengths.sum()) for part_lengths in lengths))
     return np.concatenate(lengths)
 
 
-def _parts(rows: pd.DataFrame, chosen: Positions) -> Iterator[pd.DataFrame]:
-    """The rows at ascending positions, some at a time: a few rows of long columns would cost a copy of all of them."""
+def _write_header(handle: IO[bytes], count: int) -> None:
+    header = {"descr": "<i4", "fortran_order": False, "shape": (count,)}
+    write_array_header_1_0(handle, header)
+
+
+def _row_parts(rows: pd.DataFrame, positions: Positions) -> Iterator[pd.DataFrame]:
+    """Yield the rows at ascending positions, some at a time.
+
+    To pick a few rows of a long column at once would copy the whole column.
+    """
     for part in row_slices(len(rows)):
-        inside = chosen[slice(*np.searchsorted(chosen, [part.start, part.stop]))]
+        bounds = np.searchsorted(positions, [part.start, part.stop])
+        inside = positions[slice(*bounds)]
         if len(inside):
             yield rows.iloc[part].iloc[inside - part.start]
-
-
-def _write_header(handle: IO[bytes], count: int) -> None:
-    """The header of a `.npy` file of `count` values, which is as long for every count."""
-    write_array_header_1_0(handle, {"descr": "<i4", "fortran_order": False, "shape": (count,)})

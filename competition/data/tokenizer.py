@@ -19,15 +19,15 @@ _CHUNK = 10_000  # texts
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], max_length: int = UNCUT) -> Ragged:
-    """Token ids of each text without special tokens, at most `max_length` each.
+    """Return the token ids of each text without special tokens, at most `max_length` each.
 
     A special token that is spelled out in a text (`[SEP]`, `</s>`) is read as ordinary characters.
     """
     chunks = (list(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK))
-    return concatenate(_encode(tokenizer, chunk, max_length) for chunk in chunks)
+    return concatenate(_tokenise_chunk(tokenizer, chunk, max_length) for chunk in chunks)
 
 
-def _encode(tokenizer: Any, texts: list[str], max_length: int) -> Ragged:
+def _tokenise_chunk(tokenizer: Any, texts: list[str], max_length: int) -> Ragged:
     ids = tokenizer(
         texts,
         add_special_tokens=False,
@@ -37,21 +37,23 @@ def _encode(tokenizer: Any, texts: list[str], max_length: int) -> Ragged:
         truncation=True,
         max_length=max_length,
     )["input_ids"]
+
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     return Ragged(np.fromiter(chain.from_iterable(ids), np.int32, int(lengths.sum())), lengths)
 
 
 def make_token_maker(tokenizer: Any) -> SequenceMaker:
-    """What makes the token ids of rows of one column of text, which is cleaned and never cut."""
+    """Return a function that gives the token ids of rows of one column of text, cleaned and never cut."""
     return lambda rows: tokenise(tokenizer, clean_all(rows.iloc[:, 0]))
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """A stable name for what a tokenizer does: encoders that share it share the tokens of texts."""
+    """Return a stable name for what a tokenizer does: encoders that share it share the tokens of texts."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:  # one without a fast version
         with TemporaryDirectory() as folder:
             tokenizer.save_pretrained(folder)
             return fingerprint_files(Path(folder))
-    # What a call asks for stays in the tokenizer behind it: no part of what it does.
+
+    # Truncation and padding are left in the tokenizer by the last call: no part of what it does.
     return fingerprint({**json.loads(backend.to_str()), "truncation": None, "padding": None})

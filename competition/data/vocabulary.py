@@ -20,10 +20,12 @@ from competition.core.json_files import read_json, write_json, write_manifest
 from competition.data.grams import Codes, by_frequency, gram_codes
 from competition.data.ragged import Ragged, concatenate
 from competition.data.store import evenly_spaced
-from competition.data.text import simplify
+from competition.data.text import map_distinct, simplify
 from competition.data.token_store import SequenceMaker
 
-MISSING, RARE = 0, 1  # ids of brands and colors; those of the vocabulary follow
+# Ids of brands and colors; those of the vocabulary follow.
+MISSING = 0
+RARE = 1
 PADDING = 0  # of grams
 MIN_TIMES = 2  # a brand or color that is seen once is rare
 MIN_GRAMS = 15
@@ -33,16 +35,17 @@ _CHUNK = 20_000  # products at a time
 
 
 def product_units(products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The columns of each product's two units: title, brand, color and bullets; description."""
+    """Return the columns of each product's two units.
+
+    The first is title, brand, color and bullets, the second the description.
+    """
     return products[list(PRODUCT_FIELDS)], products[["description"]]
 
 
 def unit_text(unit: pd.DataFrame) -> list[str]:
-    """The text of each product's unit, from its columns."""
-    return [
-        " ".join(filter(None, map(simplify, row)))
-        for row in zip(*(unit[field] for field in unit), strict=True)
-    ]
+    """Return the text of each product's unit, from its columns."""
+    columns = [map_distinct(simplify, unit[field]) for field in unit]
+    return [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -55,42 +58,45 @@ class Vocabulary:
 
     @classmethod
     def make(cls, products: pd.DataFrame) -> "Vocabulary":
-        """The vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times."""
-        codes, counts = np.empty(0, np.int64), np.empty(0, np.int64)
+        """Make the vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times."""
+        codes = np.empty(0, np.int64)
+        counts = np.empty(0, np.int64)
         for first in range(0, len(products), _CHUNK):
             for unit in product_units(products.iloc[first : first + _CHUNK]):
-                found = np.unique(gram_codes(unit_text(unit))[0], return_counts=True)
-                codes, counts = _merged(codes, counts, *found)
+                new_codes, new_counts = np.unique(
+                    gram_codes(unit_text(unit))[0], return_counts=True
+                )
+                codes, counts = _add_counts(codes, counts, new_codes, new_counts)
+
         frequent = counts >= MIN_GRAMS
-        return cls(
-            _names(products["brand"]),
-            _names(products["color"]),
-            by_frequency(codes[frequent], counts[frequent]),
-        )
+        grams = by_frequency(codes[frequent], counts[frequent])
+        return cls(_frequent_names(products["brand"]), _frequent_names(products["color"]), grams)
 
     def brand_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The id of each brand, `(names,)`: MISSING, RARE, or its place in the vocabulary behind these two."""
-        return _ids(names, self.brands)
+        """Return the id of each brand, `(names,)`: MISSING, RARE, or its place in the vocabulary behind these two."""
+        return _name_ids(names, self.brands)
 
     def color_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The same for colors."""
-        return _ids(names, self.colors)
+        """Return the id of each color as `brand_ids` does."""
+        return _name_ids(names, self.colors)
 
     def gram_ids(self, texts: Sequence[str]) -> Ragged:
-        """The ids of each simplified text's 3-grams, those that are not in the vocabulary left out."""
+        """Return the ids of each simplified text's 3-grams, without those that are not in the vocabulary."""
         return concatenate(
             self._look_up(texts[first : first + _CHUNK]) for first in range(0, len(texts), _CHUNK)
         )
 
     def _look_up(self, texts: Sequence[str]) -> Ragged:
-        codes, ids = self._sorted
-        found, sizes = gram_codes(texts)
-        of_text = np.repeat(np.arange(len(sizes)), sizes)
-        place = np.minimum(np.searchsorted(codes, found), max(0, len(codes) - 1))
-        known = codes[place] == found if len(codes) else np.zeros(len(found), bool)
-        return Ragged(
-            ids[place[known]].astype(np.int32), np.bincount(of_text[known], minlength=len(sizes))
-        )
+        codes, sizes = gram_codes(texts)  # (grams of all texts,), (texts,)
+        if not len(self.grams):
+            return Ragged(np.empty(0, np.int32), np.zeros(len(sizes), np.int64))
+
+        known_codes, known_ids = self._sorted
+        position = np.minimum(np.searchsorted(known_codes, codes), len(known_codes) - 1)
+        known = known_codes[position] == codes
+        ids = known_ids[position[known]].astype(np.int32)
+        text_of_gram = np.repeat(np.arange(len(sizes)), sizes)
+        return Ragged(ids, np.bincount(text_of_gram[known], minlength=len(sizes)))
 
     @cached_property
     def _sorted(self) -> tuple[Codes, Codes]:
@@ -107,56 +113,65 @@ class Vocabulary:
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
-        """The vocabulary of a folder that `save` wrote."""
+        """Load the vocabulary of a folder that `save` wrote."""
         names = read_json(folder / "names.json")
         grams = load_file(folder / "grams.safetensors")["grams"]
         return cls(tuple(names["brands"]), tuple(names["colors"]), grams)
 
 
 def make_gram_maker(vocabulary: Vocabulary) -> SequenceMaker:
-    """What makes the ids of the 3-grams of `product_units`."""
+    """Return a function that gives the ids of the 3-grams of `product_units`."""
     return lambda unit: vocabulary.gram_ids(unit_text(unit))
 
 
-def _merged(codes: Codes, counts: Codes, found: Codes, times: Codes) -> tuple[Codes, Codes]:
-    """Distinct codes in ascending order and how often each was seen, with those that were found since."""
-    place = np.searchsorted(codes, found)
-    known = np.isin(found, codes, assume_unique=True)
-    counts[place[known]] += times[known]
-    new = place[~known]
-    return np.insert(codes, new, found[~known]), np.insert(counts, new, times[~known])
+def _add_counts(
+    codes: Codes, counts: Codes, new_codes: Codes, new_counts: Codes
+) -> tuple[Codes, Codes]:
+    """Return distinct codes in ascending order and how often each was seen, with those of another chunk.
+
+    `counts` is changed in place.
+    """
+    position = np.searchsorted(codes, new_codes)
+    known = np.isin(new_codes, codes, assume_unique=True)
+    counts[position[known]] += new_counts[known]
+
+    insert_at = position[~known]
+    return (
+        np.insert(codes, insert_at, new_codes[~known]),
+        np.insert(counts, insert_at, new_counts[~known]),
+    )
 
 
-def _names(values: pd.Series) -> tuple[str, ...]:
+def _frequent_names(values: pd.Series) -> tuple[str, ...]:
     times: Counter[str] = Counter()
     for name, count in values.value_counts().items():
         times[simplify(str(name))] += int(count)
     del times[""]
-    kept = [(-count, name) for name, count in times.items() if count >= MIN_TIMES]
-    return tuple(name for _, name in sorted(kept))
+
+    by_count = sorted((-count, name) for name, count in times.items() if count >= MIN_TIMES)
+    return tuple(name for _, name in by_count)
 
 
-def _ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
+def _name_ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
     ids = {"": MISSING} | {name: RARE + 1 + place for place, name in enumerate(vocabulary)}
-    code, distinct = pd.factorize(np.array(names, object))
-    return np.array([ids.get(simplify(name), RARE) for name in distinct], np.int64)[code]
+    codes, distinct = pd.factorize(np.array(names, object))
+    return np.array([ids.get(simplify(name), RARE) for name in distinct], np.int64)[codes]
 
 
-# --- 3-gram vectors
-# ----------------------------------------------------------------------------------------------
+# --- 3-gram vectors ---
 
 DIMENSIONS = 64
 DEVIATION = (
     0.02  # of random vectors, as of random weights in the encoders: what is new starts quiet
 )
 WORD2VEC_PRODUCTS = (
-    50_000  # evenly spaced: bounded in time, since one thread is what makes the bytes repeatable
+    50_000  # evenly spaced: bounded in time, on the one thread that repeats its bytes
 )
 _WORD2VEC = {"sg": 1, "window": 15, "negative": 20, "sample": 6e-5, "epochs": 3}
 
 
 class _Sentences:
-    """The texts of the product units as lists of gram ids, as often as they are asked for."""
+    """The texts of the product units as lists of gram ids, for as many passes as word2vec makes."""
 
     def __init__(self, units: Sequence[Ragged]) -> None:
         self._units = units
@@ -169,7 +184,7 @@ class _Sentences:
 
 
 def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> NDArray[np.float32]:
-    """Skip-gram word2vec (Mikolov et al. 2013) over the 3-grams of product texts.
+    """Train skip-gram word2vec (Mikolov et al. 2013) on the 3-grams of product texts.
 
     Returns:
         `(grams + 1, DIMENSIONS)`; row k belongs to the gram with the id k, row 0 (padding) is zero.
@@ -181,15 +196,15 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, DEVIATION, (len(vocabulary.grams) + 1, DIMENSIONS)).astype(np.float32)
     vectors[PADDING] = 0
-    units = [
-        vocabulary.gram_ids(unit_text(unit))
-        for unit in product_units(evenly_spaced(products, WORD2VEC_PRODUCTS))
-    ]
+
+    read = evenly_spaced(products, WORD2VEC_PRODUCTS)
+    units = [vocabulary.gram_ids(unit_text(unit)) for unit in product_units(read)]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.
     times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}
     if not times:
         return vectors
+
     model = Word2Vec(vector_size=DIMENSIONS, min_count=1, workers=1, seed=seed, **_WORD2VEC)
     model.build_vocab_from_freq(times)
     model.train(_Sentences(units), total_words=int(counts.sum()), epochs=model.epochs)
@@ -205,5 +220,6 @@ def save_vectors(folder: Path, vectors: NDArray[np.float32], inputs: str) -> Non
 
 
 def load_vectors(folder: Path) -> NDArray[np.float32]:
-    """The vectors of a folder that `save_vectors` wrote."""
-    return load_file(folder / "vectors.safetensors")["vectors"]
+    """Load the vectors of a folder that `save_vectors` wrote."""
+    vectors: NDArray[np.float32] = load_file(folder / "vectors.safetensors")["vectors"]
+    return vectors

@@ -344,7 +344,7 @@ def _read_part(path: Path, encoding: str) -> pa.Table:
 
 def _cells_of(handle: Any, name: str, encoding: str) -> pa.Table:
     try:
-        return read_csv(handle, name, blank_lines=True, encoding=encoding, mend=_MEND)
+        return read_csv(handle, name, blank_lines=True, encoding=encoding, remedy=_MEND)
     except LookupError:
         raise InputError(
             f"There is no encoding {encoding!r}: cp1252 and utf-16 are common ones."

@@ -29,12 +29,15 @@ class Spread:
             outputs: example_id and a run's outputs.
             examples: their rows, and maybe others: example_id, query_id and product_id.
         """
-        asked = examples[["example_id", "query_id", "product_id"]]
-        rows = asked.merge(outputs, on="example_id", validate="one_to_one")
+        ids = examples[["example_id", "query_id", "product_id"]]
+        rows = ids.merge(outputs, on="example_id", validate="one_to_one")
         rows = rows.drop_duplicates(["query_id", "product_id"])  # the same text twice says nothing
+
         values = rows[outputs.columns.drop("example_id")]
         query = rows["query_id"]
         several = query.groupby(query).transform("size") > 1
+
+        # Deviations from the mean of the query, of queries with several rows.
         inside = (values - values.groupby(query).transform("mean"))[several]
         free = len(inside) - query[several].nunique()  # degrees of freedom of the deviations
         return cls(
@@ -45,7 +48,7 @@ class Spread:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with the outputs, without a full stop; None where nothing is."""
+        """The fault of the outputs, without a full stop; None where nothing is."""
         if self.over_rows is not None and self.over_rows < MIN_DEVIATION:
             return f"outputs do not depend on the text: over {self.rows:,} rows they deviate by {self.over_rows:.2g}"
         if self.within_queries is not None and self.within_queries < MIN_DEVIATION:

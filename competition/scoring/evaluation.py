@@ -27,7 +27,7 @@ _SHARES = (0.0, 1.0)  # between which every metric lies
 
 @dataclass(frozen=True)
 class Counts:
-    """What each query adds to a task's metrics, queries ascending: the scores of a result before they are summed."""
+    """The contribution of each query to a task's metrics, queries ascending, before they are summed."""
 
     task: Task
     queries: Codes  # (queries,)
@@ -54,7 +54,7 @@ _CLASSIFICATION: dict[str, metrics.Statistic] = {
 
 
 def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a task whose answer is known, sorted by example_id so that no order of the input matters."""
+    """Return the rows of a task whose answer is known, sorted by example_id so that no order of the input matters."""
     known = (
         examples["label"].notna()
         if task.metric == "nDCG"
@@ -73,7 +73,7 @@ def count_answers(
     """Compare answers with labels.
 
     Args:
-        task: what is asked.
+        task: that is answered.
         examples: rows of `graded_rows`.
         answer: a score or a class index for each of these rows, see `tasks.answers`; ties go by
             product_id.
@@ -95,7 +95,7 @@ def count_answers(
 
 
 def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
-    """What costs nothing: the expected nDCG of a random order, or one constant answer for every row."""
+    """Score the trivial baseline: the expected nDCG of a random order, or one constant answer for every row."""
     if task.metric == "nDCG":
         gain = gains(examples["label"])
         queries, values = metrics.random_ndcg_per_query(
@@ -113,14 +113,17 @@ def _ranking_counts(
     groups[MOVABLE] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
     depth = examples.groupby("query_id").size().to_numpy()
     groups[DEEP] = depth >= FULL_DEPTH
+
+    # The official script scores a query without any gain 0, everybody else leaves it out.
     graded = ~np.isnan(values)
     if protocol == "official_script":
         values = np.nan_to_num(values, nan=0.0)
     else:
         queries, values = queries[graded], values[graded]
         groups = {name: members[graded] for name, members in groups.items()}
-    pairs = np.column_stack([values, np.ones(len(values))])
-    return Counts(task, queries, pairs, groups, int((~graded).sum()))
+
+    totals = np.column_stack([values, np.ones(len(values))])  # (queries, 2)
+    return Counts(task, queries, totals, groups, int((~graded).sum()))
 
 
 def _groups(examples: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -141,7 +144,7 @@ def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.Dat
 def estimate_metrics(
     counts: Counts, groups: tuple[str, ...] | None = None
 ) -> dict[str, dict[str, Estimate]]:
-    """Metric -> group -> estimate; all groups that have a query unless some are named."""
+    """Estimate metric -> group -> estimate; all groups that have a query unless some are named."""
     names = groups or tuple(name for name, members in counts.groups.items() if members.any())
     return {
         metric: {
@@ -153,16 +156,18 @@ def estimate_metrics(
 
 
 def estimate_score(counts: Counts, group: str = "all") -> Estimate:
-    """The task's metric over a group of queries."""
+    """Estimate the task's metric over a group of queries."""
     return metrics.bootstrap(counts.values[counts.groups[group]], counts.statistic, within=_SHARES)
 
 
 def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:
-    """The paired difference of the task's metric, `counts` minus `other`, over the same queries."""
+    """Estimate the paired difference of the task's metric, `counts` minus `other`, over the same queries."""
     if not np.array_equal(counts.queries, other.queries):
         raise ValueError("paired results must have the same queries")
-    chosen = counts.groups[group]
-    return metrics.paired_difference(counts.values[chosen], other.values[chosen], counts.statistic)
+    members = counts.groups[group]
+    return metrics.paired_difference(
+        counts.values[members], other.values[members], counts.statistic
+    )
 
 
 def leading_group(counts: Counts) -> str:

@@ -35,13 +35,13 @@ class _Form:
 
 
 def read_log(workspace: Workspace) -> pd.DataFrame:
-    """The submissions of the log with every cell as its text, oldest first; columns that an older file lacks are empty.
+    """Read the submissions of the log with every cell as its text, oldest first.
 
-    Scores are written with a point, whatever a spreadsheet made of it; lines without a submission
-    are left out.
+    Columns that an older file lacks are empty. Scores are written with a point, whatever a
+    spreadsheet made of it; lines without a submission are left out.
 
     Raises:
-        InputError: the file is no CSV, lacks a column without which it is no log, or a score is no
+        InputError: the file is not CSV, lacks a column that a log must have, or a score is not a
             number.
     """
     log = _read(workspace)[0]
@@ -51,20 +51,20 @@ def read_log(workspace: Workspace) -> pd.DataFrame:
 
 
 def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
-    """Scores as Python writes them."""
+    """Return scores as Python writes them."""
     text = column.str.strip().str.replace(",", ".", regex=False)
     bad = (text != "") & pd.to_numeric(text, errors="coerce").isna()
     if bad.any():
         place = column.index[bad][0]
         cell = short_repr(column[place])
         raise InputError(
-            f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is no number."
+            f"{workspace.leaderboard}: row {place + 1} has the {column.name} {cell}, which is not a number."
         )
     return text
 
 
 def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
-    """All that stands in the log, columns of its readers' own among it, and how it is written."""
+    """Read all that stands in the log, columns of its readers' own among it, and how it is written."""
     path = workspace.leaderboard
     if not path.is_file():
         return pd.DataFrame(columns=list(LOG_COLUMNS), dtype="str"), _Form()
@@ -76,7 +76,7 @@ def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
         for column in _NEEDED:
             if column not in found:
                 raise InputError(
-                    f"{path} lacks the column {column!r}: it has {join_names(found)}: mend or remove it."
+                    f"{path} lacks the column {column!r}: it has {join_names(found)}: fix or remove it."
                 )
 
     with path.open("rb") as handle:
@@ -90,7 +90,7 @@ def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
 
 
 def format_minute(time: str) -> str:
-    """The time of a line as people see it."""
+    """Return the time of a line as people see it."""
     return time[:16].replace("T", " ")
 
 
@@ -121,7 +121,7 @@ def append_lines(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> No
 def record_scores(
     workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]
 ) -> int:
-    """Write what the competition answered to a submission into the newest line of it.
+    """Write the official scores of a submission into the newest line of it.
 
     Args:
         workspace: whose log.
@@ -152,7 +152,7 @@ def record_scores(
 
 
 def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
-    """The place of the newest line of a submission's file."""
+    """Return the place of the newest line of a submission's file."""
     known = [name for name in dict.fromkeys(log["submission"]) if name]
     if name not in known:
         if not known:

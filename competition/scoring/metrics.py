@@ -55,11 +55,11 @@ class Estimate:
         return self.low > 0 or self.high < 0
 
     def interval(self, sign: str = "") -> str:
-        """The interval in brackets with four decimals; a dash where there is none."""
+        """Return the interval in brackets with four decimals; a dash where there is none."""
         return f"[{self.low:{sign}.4f}, {self.high:{sign}.4f}]" if self.has_interval else "–"
 
     def as_json(self) -> dict[str, float | None]:
-        """The estimate as a JSON file holds it, null for NaN."""
+        """Return the estimate as a JSON file holds it, null for NaN."""
         return {key: None if math.isnan(value) else value for key, value in vars(self).items()}
 
     @classmethod
@@ -75,11 +75,12 @@ class Estimate:
         return f"{self.value:{sign}.4f} {self.interval(sign)}"
 
     def __str__(self) -> str:
+        """Return four decimals and the interval."""
         return f"{self}"
 
 
 def cells(**estimates: Estimate | None) -> dict[str, float | None]:
-    """Estimates as cells: `key`, `key_low`, `key_high`."""
+    """Return estimates as cells: `key`, `key_low`, `key_high`."""
     ends = (("", "value"), ("_low", "low"), ("_high", "high"))
     return {
         key + end: getattr(estimate, value) if estimate else None
@@ -115,7 +116,7 @@ class RankedLists:
         self._ideal = self._dcg(gain)
 
     def _dcg(self, score: Array) -> Array:
-        """DCG of each list, `(queries,)`: sum of gain / log2(rank + 1), ranks from 1; a score of -inf is not listed."""
+        """Return the DCG of each list, `(queries,)`: sum of gain / log2(rank + 1); a score of -inf is not listed."""
         dcg = np.empty(len(self.queries))
         key = np.append(-score, np.inf)  # what fills up comes last
         gain = np.where(np.isposinf(key), 0.0, self._gain)
@@ -125,19 +126,19 @@ class RankedLists:
         return dcg
 
     def ndcg(self, score: Array) -> Array:
-        """The nDCG of each query, `(queries,)`; NaN for one with no gain at all. A score of -inf is not listed."""
+        """Return the nDCG of each query, `(queries,)`; NaN without any gain. A score of -inf is not listed."""
         return _normalised(self._dcg(score), self._ideal)
 
 
 def _starts(sorted_codes: Codes) -> Codes:
-    """Where each run of equal codes begins."""
+    """Return where each run of equal codes begins."""
     if len(sorted_codes) == 0:
         return np.empty(0, np.int64)
     return np.flatnonzero(np.r_[True, sorted_codes[1:] != sorted_codes[:-1]])
 
 
 def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
-    """The queries in ascending order and the DCG of each list: sum of gain / log2(rank + 1), ranks from 1."""
+    """Return the queries in ascending order and the DCG of each list: sum of gain / log2(rank + 1), ranks from 1."""
     query, gain = query[order], gain[order]
     starts = _starts(query)
     lengths = np.diff(np.r_[starts, len(query)])
@@ -147,8 +148,9 @@ def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
 
 
 def _normalised(dcg: Array, ideal: Array) -> Array:
-    """DCG over its ideal; NaN where the ideal is 0."""
-    return np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+    """Return DCG over its ideal; NaN where the ideal is 0."""
+    ratio: Array = np.divide(dcg, ideal, out=np.full(len(ideal), np.nan), where=ideal > 0)
+    return ratio
 
 
 def ndcg_per_query(
@@ -158,7 +160,7 @@ def ndcg_per_query(
     tie: Codes | None = None,
     ranked: NDArray[np.bool_] | None = None,
 ) -> tuple[Codes, Array]:
-    """Normalised discounted cumulative gain of each query, with linear gain and no cut-off.
+    """Return the normalised discounted cumulative gain of each query, with linear gain and no cut-off.
 
     nDCG = DCG / ideal DCG, DCG = sum over ranks of gain / log2(rank + 1) (Järvelin and Kekäläinen
     2002), the ideal over all rows of the query.
@@ -180,7 +182,7 @@ def ndcg_per_query(
 
 
 def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
-    """The expected nDCG of each query ranked at random: every rank then has the query's mean gain."""
+    """Return the expected nDCG of each query ranked at random: every rank then has the query's mean gain."""
     queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
     mean_gain = (np.bincount(index, weights=gain) / counts)[index]
     order = np.lexsort((-gain, query))
@@ -190,11 +192,12 @@ def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
 
 
 def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
-    """Whether the order of a query's rows can change its nDCG, `(queries,)`: its gains are not all equal."""
+    """Return whether the order of a query's rows can change its nDCG, `(queries,)`: its gains are not all equal."""
     order = np.lexsort((gain, query))
     starts = _starts(query[order])
     ends = np.r_[starts[1:], len(query)] - 1
-    return gain[order][starts] != gain[order][ends]
+    differs: NDArray[np.bool_] = gain[order][starts] != gain[order][ends]
+    return differs
 
 
 # --- classification
@@ -204,7 +207,7 @@ def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
 def confusion_per_query(
     query: Codes, truth: Codes, predicted: Codes, classes: int
 ) -> tuple[Codes, Array]:
-    """What each query adds to the counts of F1.
+    """Count what each query adds to F1.
 
     Returns:
         The queries in ascending order and counts `(queries, 3 * classes)`: true positives,
@@ -220,21 +223,23 @@ def confusion_per_query(
 
 
 def micro_f1(sums: Array) -> Array:
-    """micro-F1 of counts `(…, 3 * classes)`: the accuracy, since each row has one label and one answer or none."""
+    """Return micro-F1 of counts `(…, 3 * classes)`: the accuracy, as each row has one label and at most one answer."""
     tp, _, true = np.split(sums, 3, axis=-1)
-    return tp.sum(-1) / np.maximum(true.sum(-1), 1)
+    accuracy: Array = tp.sum(-1) / np.maximum(true.sum(-1), 1)
+    return accuracy
 
 
 def macro_f1(sums: Array) -> Array:
-    """macro-F1 of counts `(…, 3 * classes)`: the mean F1 of the classes that occur as truth or as prediction."""
+    """Return macro-F1 of counts `(…, 3 * classes)`: the mean F1 of the classes that occur as truth or as prediction."""
     tp, predicted, true = np.split(sums, 3, axis=-1)
     occurs = predicted + true > 0
     f1 = 2 * tp / np.maximum(predicted + true, 1)
-    return (f1 * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1)
+    mean_f1: Array = (f1 * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1)
+    return mean_f1
 
 
 def mean(sums: Array) -> Array:
-    """The mean of sums `(…, 2)`: a total and a count."""
+    """Return the mean of sums `(…, 2)`: a total and a count."""
     return sums[..., 0] / np.maximum(sums[..., 1], 1)
 
 
@@ -271,19 +276,24 @@ def bootstrap(
     if queries < MIN_QUERIES:
         value = float(statistic(counts.sum(0))) if queries else math.nan
         return Estimate(value, math.nan, math.nan, queries)
+
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // queries)
     sums = np.empty((resamples, counts.shape[1]))
     errors = np.empty(resamples)
     for first in range(0, resamples, step):
         size = min(step, resamples - first)
+        # How often each query is drawn: counts of codes that no two resamples share.
         drawn = rng.integers(0, queries, (size, queries))
         drawn += np.arange(size)[:, None] * queries
-        times = np.bincount(drawn.ravel(), minlength=size * queries).reshape(size, queries)
+        times = np.bincount(drawn.ravel(), minlength=size * queries)
+        times = times.reshape(size, queries)  # (resamples, queries)
         sums[first : first + size] = times @ counts
         if queries < LARGE_SAMPLE:
             errors[first : first + size] = _standard_errors(counts, times, statistic)
-    value, values = float(statistic(counts.sum(0))), statistic(sums)
+
+    value = float(statistic(counts.sum(0)))
+    values = statistic(sums)  # (resamples,)
     if queries < LARGE_SAMPLE:
         own = float(_standard_errors(counts, np.ones((1, queries), np.int64), statistic)[0])
         low, high = _studentised(value, own, values, errors, queries)
@@ -302,7 +312,8 @@ def student_quantile(z: float, freedom: int) -> float:
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    correction: float = sum(term / freedom**power for power, term in enumerate(terms, start=1))
+    return z + correction
 
 
 def _standard_errors(counts: Array, times: Codes, statistic: Statistic) -> Array:
@@ -314,9 +325,8 @@ def _standard_errors(counts: Array, times: Codes, statistic: Statistic) -> Array
         statistic: from sums `(…, m)` to values `(…)`.
     """
     queries = len(counts)
-    left_out = statistic(
-        (times @ counts)[:, None, :] - counts
-    )  # (resamples, queries), each without one query
+    # Each resample without one of its queries, `(resamples, queries)`.
+    left_out = statistic((times @ counts)[:, None, :] - counts)
     mean = (times * left_out).sum(axis=1, keepdims=True) / queries
     variance = (queries - 1) / queries * (times * (left_out - mean) ** 2).sum(axis=1)
     return np.asarray(np.sqrt(variance), np.float64)
@@ -328,8 +338,10 @@ def _studentised(
     """Return the hull of the bootstrap-t interval and Student's.
 
     Args:
-        value: the statistic, with its standard error `error`.
-        values: the statistic in each resample, with their standard `errors`.
+        value: the statistic.
+        error: its standard error.
+        values: the statistic in each resample, `(resamples,)`.
+        errors: their standard errors, `(resamples,)`.
         queries: how many there are.
     """
     percents, z = ((1.5, 98.5), 2.1701) if queries < SMALL_SAMPLE else ((2.5, 97.5), 1.96)
@@ -343,7 +355,7 @@ def _studentised(
 
 
 def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: int = 0) -> Estimate:
-    """The statistic of `counts` minus that of `other`, rows of both being the same queries in the same order."""
+    """Estimate the statistic of `counts` minus that of `other`, over the same queries in the same order."""
     m = counts.shape[1]
     return bootstrap(
         np.hstack([counts, other]),

@@ -15,15 +15,15 @@ def read_optimism(workspace: Workspace, plans: Iterable[RunPlan]) -> Optimism:
     """Return what was measured of approximate runs as they are made now; what is older says nothing of them."""
     measured = read_json(workspace.optimism)
     return {
-        (plan.name, task): Estimate.from_json(found)
+        (plan.name, task): Estimate.from_json(estimate)
         for plan in plans
         if plan.label_paths
         and measured.get(plan.name, {}).get("inputs") == plan.held_out_fingerprint
-        for task, found in measured[plan.name]["tasks"].items()
+        for task, estimate in measured[plan.name]["tasks"].items()
     }
 
 
-def record_optimism(workspace: Workspace, plan: RunPlan, task: str, found: Estimate) -> None:
+def record_optimism(workspace: Workspace, plan: RunPlan, task: str, estimate: Estimate) -> None:
     """Keep what was measured of a run, beside what was measured of it on other tasks."""
     with workspace.lock(_LOCK, wait=True):
         measured = read_json(workspace.optimism)
@@ -31,6 +31,6 @@ def record_optimism(workspace: Workspace, plan: RunPlan, task: str, found: Estim
         tasks = before["tasks"] if before.get("inputs") == plan.held_out_fingerprint else {}
         measured[plan.name] = {
             "inputs": plan.held_out_fingerprint,
-            "tasks": tasks | {task: found.as_json()},
+            "tasks": tasks | {task: estimate.as_json()},
         }
         write_json(workspace.optimism, measured)

@@ -44,7 +44,7 @@ class FlawedRow:
 
 
 def align_counts(counts: Counts, queries: Codes) -> Array:
-    """What each of `queries` adds, 0 for those that have no row left."""
+    """Return what each of `queries` adds, 0 for those that have no row left."""
     values = np.zeros((len(queries), counts.values.shape[1]))
     values[np.searchsorted(queries, counts.queries)] = counts.values
     return values
@@ -56,9 +56,18 @@ def compare_rows(
     rows: Sequence[tuple[str, list[Array], float | None, float | None]],
     baseline: tuple[str, Array] | None = None,
 ) -> list[PairedRow]:
-    """Rows in order: a name, what each query (or title) adds in each seed, the published figure and difference."""
+    """Compare each row with the line before it and with the first row.
+
+    Args:
+        metric: its name.
+        statistic: from sums `(…, m)` to values.
+        rows: in order, a name, what each query (or title) adds in each seed, `(queries, m)`, the
+            published figure and the published difference.
+        baseline: a name and what each query adds; the first line where it is given.
+    """
     lines: list[PairedRow] = []
-    before = first = None
+    before = first = None  # the values of the line before, and of the first row
+
     if baseline is not None:
         name, before = baseline
         lines.append(
@@ -66,6 +75,7 @@ def compare_rows(
                 name, metric, metrics.bootstrap(before, statistic), (), None, None, None, None
             )
         )
+
     for name, of_seeds, paper, minus in rows:
         # Sums over the seeds: the statistic of a sum is then the mean of the seeds' statistics.
         values = np.sum(of_seeds, axis=0)
@@ -74,6 +84,7 @@ def compare_rows(
             None if other is None else metrics.paired_difference(values, other, statistic)
             for other in (before, first)
         )
+
         if minus is None and lines and paper and lines[-1].paper:
             minus = paper - lines[-1].paper
         score = metrics.bootstrap(values, statistic)

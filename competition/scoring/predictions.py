@@ -8,7 +8,7 @@ reads a run checks that each example is there exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,17 +34,16 @@ class RunPlan:
     kind: str
     tasks: tuple[str, ...]  # that it answers
     command: str  # that makes it
-    parts: tuple[
-        tuple[str, str], ...
-    ]  # per fold, the fingerprints of the inputs of its held-out and its test file
+    # Per fold, the fingerprints of the inputs of its held-out and its test file.
+    parts: tuple[tuple[str, str], ...]
     scheme: str = "five"  # of its folds
     leaky: bool = False  # whether it reads what the competition did not mean to give away
-    label_paths: tuple[
-        str, ...
-    ] = ()  # how the label of a row reaches what is said of it, see `config/label_paths.py`
+    # How the label of a row reaches its prediction, see `config/label_paths.py`.
+    label_paths: tuple[str, ...] = ()
 
     @property
     def folds(self) -> range:
+        """The numbers of its folds."""
         return range(len(self.parts))
 
     @property
@@ -77,34 +76,68 @@ class Run:
 def write_outputs(path: Path, outputs: pd.DataFrame, kind: str, inputs: str) -> None:
     """Write one `fold-K` or `test-K` file, checked and sorted by example_id."""
     check_outputs(outputs, kind, path.stem)
+
     columns = ["example_id", *KINDS[kind].outputs]
     write_table(path, outputs[columns].sort_values("example_id", ignore_index=True), inputs)
 
 
 def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
-    """Raises CompError when an example is there twice, a value is not finite or probabilities do not sum to 1."""
+    """Refuse outputs that cannot be those of a model.
+
+    Raises:
+        CompError: a column is missing, an example is duplicated, a value is not finite, or
+            probabilities do not sum to 1.
+    """
     columns = list(KINDS[kind].outputs)
     missing = [column for column in columns if column not in outputs]
     if missing:
         raise CompError(f"{name}: the column {missing[0]!r} is missing.")
-    twice = outputs["example_id"].duplicated()
-    if twice.any():
-        raise CompError(
-            f"{name}: example_id {outputs.loc[twice, 'example_id'].iloc[0]} is there twice."
-        )
-    values = outputs[columns].to_numpy(np.float64)
+
+    ids = outputs["example_id"]
+    duplicated = ids[ids.duplicated()]
+    if len(duplicated):
+        raise CompError(f"{name}: example_id {duplicated.iloc[0]} is duplicated.")
+
+    values = outputs[columns].to_numpy(np.float64)  # (rows, outputs)
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise CompError(
-            f"{name}: {int(bad.sum())} rows are not finite, the first is {outputs['example_id'][bad].iloc[0]}."
+            f"{name}: {int(bad.sum())} rows are not finite, the first is {ids[bad].iloc[0]}."
         )
+
     if KINDS[kind].probabilities:
         bad = np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
         if bad.any():
-            first = outputs["example_id"][bad].iloc[0]
             raise CompError(
-                f"{name}: {int(bad.sum())} rows of probabilities do not sum to 1, the first is {first}."
+                f"{name}: {int(bad.sum())} rows of probabilities do not sum to 1, the first is {ids[bad].iloc[0]}."
             )
+
+
+def check_coverage(frame: pd.DataFrame, wanted: Iterable[int], where: str) -> None:
+    """Refuse rows that are not the wanted examples, each exactly once.
+
+    Args:
+        frame: rows with an example_id, in any order.
+        wanted: the example_ids that it must hold.
+        where: what messages call the rows, such as `the train rows in its folds`.
+
+    Raises:
+        CompError: naming the first id that is duplicated, missing or not wanted.
+    """
+    ids = frame["example_id"]
+    expected = np.sort(np.fromiter(wanted, np.int64))
+    if np.array_equal(np.sort(ids.to_numpy()), expected):
+        return
+
+    duplicated = ids[ids.duplicated()]
+    if len(duplicated):
+        reason = (
+            f"{len(duplicated)} rows repeat another, example_id {duplicated.iloc[0]} is duplicated"
+        )
+    else:
+        differing = np.setxor1d(ids, expected)
+        reason = f"{len(differing)} ids differ, the first is {differing[0]}"
+    raise CompError(f"{where}: {reason}.")
 
 
 def read_nested(
@@ -114,7 +147,7 @@ def read_nested(
     pairs: Mapping[tuple[int, ...], str],
     fold: pd.Series,
 ) -> dict[int, pd.DataFrame]:
-    """For each fold, the outputs of all training rows by nested models, none of which saw that fold or the row's own.
+    """Return, for each fold, outputs of all training rows by models that saw neither that fold nor the row's own.
 
     A nested model leaves out two folds. Seen from fold k, the rows of another fold j have the
     outputs of the model that left out j and k, the rows of k the mean of the models that left out
@@ -134,78 +167,68 @@ def read_nested(
         CompError: a file is missing, damaged or out of date, or does not hold the rows of its two
             folds exactly once.
     """
-    others: dict[int, list[pd.DataFrame]] = {}
-    own: dict[int, list[pd.DataFrame]] = {}
+    others: dict[int, list[pd.DataFrame]] = {}  # fold k -> outputs of the rows of another fold
+    own: dict[int, list[pd.DataFrame]] = {}  # fold k -> outputs of its own rows
     for pair, inputs in pairs.items():
         path = workspace.pair(name, pair)
         outputs = read_table(path, inputs)
         check_outputs(outputs, kind, str(path))
-        if not np.array_equal(np.sort(outputs["example_id"]), np.sort(fold.index[fold.isin(pair)])):
-            raise CompError(
-                f"{path} does not hold the rows of the folds {pair[0]} and {pair[1]} exactly once."
-            )
-        of_row = outputs["example_id"].map(fold)
+        check_coverage(
+            outputs,
+            fold.index[fold.isin(pair)],
+            f"{path} does not hold the rows of the folds {pair[0]} and {pair[1]} exactly once",
+        )
+
+        fold_of_row = outputs["example_id"].map(fold)
         for k, j in (pair, pair[::-1]):
-            others.setdefault(k, []).append(outputs[of_row == j])
-            own.setdefault(k, []).append(outputs[of_row == k])
+            others.setdefault(k, []).append(outputs[fold_of_row == j])
+            own.setdefault(k, []).append(outputs[fold_of_row == k])
+
     seen = {k: pd.concat([*others[k], mean_by_id(own[k])]) for k in sorted(own)}
     return {k: outputs.sort_values("example_id", ignore_index=True) for k, outputs in seen.items()}
 
 
 def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run:
-    """A run joined by id.
+    """Read a run, joined by id.
 
     Raises:
         CompError: a fold is missing, damaged or made from other inputs than the plan's, or the
             files do not hold each example exactly once.
     """
-    name, kind = plan.name, plan.kind
+    folds = [workspace.oof_fold(plan.name, fold) for fold in plan.folds]
+    tests = [workspace.test_fold(plan.name, fold) for fold in plan.folds]
     for fold in plan.folds:
-        if (
-            not workspace.oof_fold(name, fold).is_file()
-            or not workspace.test_fold(name, fold).is_file()
-        ):
+        if not folds[fold].is_file() or not tests[fold].is_file():
             raise CompError(
-                f"The run {name!r} is not complete, its fold {fold} is missing: `{plan.command}` makes it."
+                f"The run {plan.name!r} is not complete, its fold {fold} is missing: `{plan.command}` makes it."
             )
-    mend = f"`{plan.command}` makes it anew"
-    parts = [
-        read_table(workspace.oof_fold(name, k), inputs, mend)
-        for k, (inputs, _) in enumerate(plan.parts)
-    ]
-    tests = [
-        read_table(workspace.test_fold(name, k), inputs, mend)
-        for k, (_, inputs) in enumerate(plan.parts)
-    ]
-    for fold in plan.folds:
-        check_outputs(parts[fold], kind, f"The run {name!r}, fold {fold}")
-        check_outputs(tests[fold], kind, f"The run {name!r}, test rows of fold {fold}")
-    held_out = pd.concat([part.assign(_fold=k) for k, part in enumerate(parts)])
-    held_out = held_out.sort_values("example_id", ignore_index=True)
-    by_split = examples.groupby("split")["example_id"]
-    covered = [
-        ("its folds", held_out, "train"),
-        *((f"its fold {k}", t, "test") for k, t in enumerate(tests)),
-    ]
-    for where, part, split in covered:
-        wanted = np.sort(by_split.get_group(split).to_numpy())
-        if not np.array_equal(np.sort(part["example_id"].to_numpy()), wanted):
-            twice = part.loc[part["example_id"].duplicated(), "example_id"]
-            stray = np.setxor1d(part["example_id"], wanted)
-            trouble = (
-                f"{len(twice)} rows repeat another, example_id {twice.iloc[0]} is there twice"
-                if len(twice)
-                else f"{len(stray)} ids differ, the first is {stray[0]}"
-            )
-            raise CompError(
-                f"The run {name!r} does not cover the {split} rows in {where}: {trouble}."
-            )
+
+    remedy = f"`{plan.command}` rebuilds it"
+    held_out_parts = []
+    test_parts = []
+    for fold, (held_out_inputs, test_inputs) in enumerate(plan.parts):
+        held_out_part = read_table(folds[fold], held_out_inputs, remedy)
+        test_part = read_table(tests[fold], test_inputs, remedy)
+        check_outputs(held_out_part, plan.kind, f"The run {plan.name!r}, fold {fold}")
+        check_outputs(test_part, plan.kind, f"The run {plan.name!r}, test rows of fold {fold}")
+        held_out_parts.append(held_out_part.assign(_fold=fold))
+        test_parts.append(test_part)
+    held_out = pd.concat(held_out_parts).sort_values("example_id", ignore_index=True)
+
+    ids_of_split = examples.groupby("split")["example_id"]
+    refusal = f"The run {plan.name!r} does not cover the"
+    check_coverage(held_out, ids_of_split.get_group("train"), f"{refusal} train rows in its folds")
+    for fold, test_part in enumerate(test_parts):
+        check_coverage(
+            test_part, ids_of_split.get_group("test"), f"{refusal} test rows in its fold {fold}"
+        )
+
     return Run(
-        name,
-        kind,
-        held_out.drop(columns="_fold"),
-        held_out["_fold"].to_numpy(np.int64),
-        mean_by_id(tests),
+        name=plan.name,
+        kind=plan.kind,
+        held_out=held_out.drop(columns="_fold"),
+        fold=held_out["_fold"].to_numpy(np.int64),
+        test=mean_by_id(test_parts),
     )
 
 
@@ -220,11 +243,12 @@ def check_parts(run: Run, fold: pd.Series, scheme: str) -> None:
     Raises:
         CompError: naming the run, the first such fold and the number of rows.
     """
-    wanted = fold.loc[run.held_out["example_id"]].to_numpy()
-    astray = run.fold != wanted
-    if astray.any():
-        first = int(run.fold[astray][0])
+    expected = fold.loc[run.held_out["example_id"]].to_numpy()
+    moved = run.fold != expected
+    if moved.any():
+        first = int(run.fold[moved][0])
+        rows = int((moved & (run.fold == first)).sum())
         raise CompError(
-            f"The run {run.name!r} holds {int((astray & (run.fold == first)).sum())} rows in its fold {first} that "
-            f"folds/{scheme}.parquet puts elsewhere, it was trained on other parts: train it anew."
+            f"The run {run.name!r} holds {rows} rows in its fold {first} that folds/{scheme}.parquet puts elsewhere, "
+            "it was trained on other parts: train it again."
         )

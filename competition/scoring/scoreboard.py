@@ -1,4 +1,4 @@
-"""Every run against its labels, the baseline and the floor: the table that `comp run` ends with."""
+"""Every run against its labels, the trivial and the lexical baseline (`floor`): the table that `comp run` ends with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,14 +32,13 @@ class BoardRow:
     baseline: str
     above_baseline: Estimate
     floor: str
-    above_floor: Estimate | None  # None for the floor itself and where there is none
-    label_paths: tuple[
-        str, ...
-    ]  # how labels reached the score that they grade, see `scoring/basis.py`; empty: held out
+    above_floor: Estimate | None  # None for the lexical baseline itself and where there is none
+    # How labels reached the score that they grade, see `scoring/basis.py`; empty: held out.
+    label_paths: tuple[str, ...]
     flatters: Estimate | None  # by how much that was measured to flatter it, where it was
 
     def row(self) -> dict[str, object]:
-        """The line as cells of a CSV file."""
+        """Return the line as cells of a CSV file."""
         cells: dict[str, object] = {
             "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
@@ -56,7 +55,7 @@ def scoreboard(
     floors: Mapping[str, str],
     optimism: Mapping[tuple[str, str], Estimate] | None = None,
 ) -> pd.DataFrame:
-    """A row per task, split with labels, group of queries and run.
+    """Return a row per task, split with labels, group of queries and run.
 
     Args:
         examples: all examples.
@@ -79,7 +78,7 @@ def scoreboard(
 
 
 def best_runs(board: pd.DataFrame) -> dict[str, str]:
-    """Task -> the run with the highest out-of-fold score.
+    """Return, by task, the run with the highest out-of-fold score.
 
     Of task 1, over the queries of full depth where there are enough of them, see
     `evaluation.leading`.
@@ -87,13 +86,13 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     Args:
         board: lines of `scoreboard`.
     """
-    found = {}
+    best = {}
     graded = board[board["split"] == "out-of-fold"]
     for task, lines in graded.groupby("task", sort=False):
         deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
         lines = lines[lines["group"] == "all"] if deep.empty else deep
-        found[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
-    return found
+        best[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
+    return best
 
 
 def _lines(
@@ -115,12 +114,13 @@ def _lines(
     # No model has seen the label of a test row.
     paths = {plan.name: plan.label_paths if split == "train" else () for plan in plans}
     name, base = evaluation.count_trivial_baseline(task, rows)
+
     lines = []
     for group in ("all", DEEP) if task.metric == "nDCG" else ("all",):
         if not base.groups[group].any():
             continue
         for run, counts in counted.items():
-            of = counted.get(floor or "") if run != floor else None
+            lexical = counted.get(floor or "") if run != floor else None
             lines.append(
                 BoardRow(
                     task.name,
@@ -131,7 +131,7 @@ def _lines(
                     name,
                     evaluation.estimate_difference(counts, base, group),
                     floor or "",
-                    evaluation.estimate_difference(counts, of, group) if of else None,
+                    evaluation.estimate_difference(counts, lexical, group) if lexical else None,
                     paths[run],
                     optimism.get((run, task.name)) if paths[run] else None,
                 )

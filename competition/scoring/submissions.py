@@ -25,7 +25,7 @@ from competition.scoring.tasks import KINDS, Task, answers, class_indices, class
 def make_answer(
     task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame
 ) -> pd.DataFrame:
-    """The answer file of a task for its test rows, joined by example_id.
+    """Return the answer file of a task for its test rows, joined by example_id.
 
     Ranking: per query, best first, ties by product_id. Classification: a label per example.
 
@@ -49,7 +49,7 @@ def make_answer(
 
 
 def to_csv(answer: pd.DataFrame) -> str:
-    """The text of an answer file."""
+    """Return the text of an answer file."""
     return str(answer.to_csv(index=False, lineterminator="\n"))
 
 
@@ -58,11 +58,11 @@ def to_csv(answer: pd.DataFrame) -> str:
 
 
 def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
-    """An answer file as it stands, with ids as int64.
+    """Read an answer file as it stands, with ids as int64.
 
     Raises:
-        InputError: it is missing, empty, not UTF-8 or no CSV, has other columns, a blank cell, an
-            id that is no whole number or an unknown label; the message names the first offending
+        InputError: it is missing, empty, not UTF-8 or not CSV, has other columns, a blank cell, an
+            id that is not an integer or an unknown label; the message names the first offending
             row (1 is the first below the header).
     """
     frame = read_cells(source, name, task.columns)
@@ -190,7 +190,7 @@ def write_submission(
 
 
 def recorded_fingerprint(folder: Path) -> str | None:
-    """What a submission was made from; None where a file of it is missing or was changed."""
+    """Return the fingerprint of a submission's inputs; None where a file of it is missing or was changed."""
     card = read_json(folder / _CARD)
     for file, expected in card.get("sha256", {}).items():
         path = folder / file
@@ -200,5 +200,5 @@ def recorded_fingerprint(folder: Path) -> str | None:
 
 
 def digest_bytes(content: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
+    """Return the SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()

@@ -37,9 +37,8 @@ class Task:
 
     name: str
     metric: Literal["nDCG", "micro-F1"]
-    classes: tuple[
-        str, ...
-    ]  # the answers of a classification task, most frequent first; empty for ranking
+    # The answers of a classification task, most frequent first; empty for ranking.
+    classes: tuple[str, ...]
     keys: tuple[str, ...]  # what identifies a row of the answer file
     answer: str | None  # the column of the answer; None where the order is the answer
 
@@ -50,6 +49,7 @@ class Task:
 
     @property
     def file(self) -> str:
+        """The name of the answer file."""
         return f"{self.name}.csv"
 
 
@@ -71,7 +71,7 @@ TASKS: dict[str, Task] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What a run predicts: the columns it writes, the tasks that they answer, and the one that it is made for."""
+    """A kind of prediction: the columns it writes, the tasks that they answer, and the one that it is made for."""
 
     outputs: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -89,21 +89,18 @@ KINDS: dict[str, Kind] = {
     "substitute": Kind(("p_substitute",), ("task3",), "task3"),
     "score": Kind(("score",), ("task1",), "task1"),
 }
-ANSWER_KIND = {
-    "task1": "score",
-    "task2": "classes",
-    "task3": "substitute",
-}  # the kind that answers just this task
+# The kind that answers just this task.
+ANSWER_KIND = {"task1": "score", "task2": "classes", "task3": "substitute"}
 SUBSTITUTE_THRESHOLD = 0.5
 
 
 def gains(labels: pd.Series, protocol: str = "paper") -> NDArray[np.float64]:
-    """The gain of each label, `(rows,)`; NaN where the label is unknown."""
+    """Return the gain of each label, `(rows,)`; NaN where the label is unknown."""
     return np.asarray(labels.map(GAINS[protocol]), np.float64)
 
 
 def truth(task: Task, examples: pd.DataFrame) -> NDArray[np.int64]:
-    """The class of each example as an index into `task.classes`, `(rows,)`; -1 where it is unknown."""
+    """Return the class of each example as an index into `task.classes`, `(rows,)`; -1 where it is unknown."""
     if task.name == "task3":
         codes = examples["substitute"].astype("boolean").astype("Int64").fillna(-1)
         return np.asarray(codes, dtype=np.int64)
@@ -111,13 +108,13 @@ def truth(task: Task, examples: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def label_codes(labels: pd.Series) -> NDArray[np.int64]:
-    """Labels as indices into LABELS, `(rows,)`; -1 where a label is unknown."""
+    """Return labels as indices into LABELS, `(rows,)`; -1 where a label is unknown."""
     codes = {label: code for code, label in enumerate(LABELS)}
     return np.array([codes.get(label, -1) for label in labels], np.int64)
 
 
 def numeric_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
-    """What a run of `kind` learns from each example, `(rows,)`: a class index or a gain; NaN where it is unknown."""
+    """Return the target of each example for `kind`, `(rows,)`: a class index or a gain; NaN if unknown."""
     if kind == "gain":
         return gains(examples["label"])
     codes = truth(TASKS["task3" if kind == "substitute" else "task2"], examples)
@@ -125,7 +122,7 @@ def numeric_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def hard_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
-    """`target` of examples whose label is known, as a distribution over the classes or a gain, `(rows, outputs)`."""
+    """Return the target of examples whose label is known, as a distribution or a gain, `(rows, outputs)`."""
     if kind == "gain":
         return numeric_target(kind, examples)[:, None]
     classes = TASKS["task3" if kind == "substitute" else "task2"].classes
@@ -133,7 +130,7 @@ def hard_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def targets_from_classes(kind: str, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Probabilities `(rows, 4)` of the labels as what `kind` learns: a distribution or a gain, `(rows, outputs)`."""
+    """Return probabilities `(rows, 4)` as targets of `kind`: a distribution or a gain, `(rows, outputs)`."""
     if kind == "gain":
         return expected_gain(probabilities)[:, None]
     if kind == "substitute":
@@ -143,12 +140,14 @@ def targets_from_classes(kind: str, probabilities: NDArray[np.float64]) -> NDArr
 
 
 def expected_gain(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The expected gain of class probabilities `(rows, 4)` in the order of LABELS, `(rows,)`."""
-    return probabilities @ np.array([GAINS["paper"][label] for label in LABELS])
+    """Return the expected gain of class probabilities `(rows, 4)` in the order of LABELS, `(rows,)`."""
+    gain_of_class = np.array([GAINS["paper"][label] for label in LABELS])  # (4,)
+    expected: NDArray[np.float64] = probabilities @ gain_of_class
+    return expected
 
 
 def answers(task: Task, kind: str, outputs: pd.DataFrame) -> NDArray[np.float64]:
-    """From a run's outputs to what the metric of `task` takes, `(rows,)`.
+    """Return a run's outputs as the metric of `task` takes them, `(rows,)`.
 
     Ranking: a score, higher is better (expected gain of class probabilities, or the score itself).
     Classification: an index into `task.classes`.
@@ -159,22 +158,21 @@ def answers(task: Task, kind: str, outputs: pd.DataFrame) -> NDArray[np.float64]
     if task.metric == "nDCG":
         return expected_gain(values) if kind == "classes" else values[:, 0]
     if task.name == "task3":
-        return (outputs["p_substitute"].to_numpy(np.float64) > SUBSTITUTE_THRESHOLD).astype(
-            np.float64
-        )
+        substitute = outputs["p_substitute"].to_numpy(np.float64) > SUBSTITUTE_THRESHOLD
+        return np.asarray(substitute, np.float64)
     return values.argmax(axis=1).astype(np.float64)
 
 
 def majority_baseline(task: Task) -> tuple[str, int]:
-    """The name and the class index of the constant answer that a classifier must beat."""
+    """Return the name and the class index of the constant answer that a classifier must beat."""
     return f"all {task.classes[0]}", 0
 
 
 def class_names(task: Task, codes: NDArray[np.float64]) -> list[str]:
-    """Class indices as the words of the answer file."""
+    """Return class indices as the words of the answer file."""
     return [task.classes[int(code)] for code in codes]
 
 
 def class_indices(task: Task) -> Mapping[str, int]:
-    """From the words of the answer file to class indices."""
+    """Return the class index of each word of the answer file."""
     return {name: index for index, name in enumerate(task.classes)}

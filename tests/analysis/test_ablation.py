@@ -185,7 +185,7 @@ def test_rows_differ_in_what_the_table_is_about() -> None:
         so_far = so_far | more
         assert row.changes == so_far
     names, units = ("brand", "color", "country"), ("brand", "color", "country", "char_trigrams")
-    assert [row.changes for row in ABLATION_TABLES["char_trigrams"].rows] == [
+    assert [row.changes for row in ABLATION_TABLES["char3"].rows] == [
         {"features": names},
         *(
             {"features": units, "char_trigrams_init": start}
@@ -290,8 +290,8 @@ def test_another_table_reuses_the_rows_that_it_shares(own: Workspace) -> None:
 
 
 def test_3_grams_are_judged_on_task_3_over_all_folds(own: Workspace) -> None:
-    ablate(own, "char_trigrams")
-    found = table(own, "char_trigrams", fold=None)
+    ablate(own, "char3")
+    found = table(own, "char3", fold=None)
     for row in ("none", "random", "word2vec", "frozen"):
         hits = right(own, f"ablate-t3-{row}-2022", folds=(0, 1, 2, 3, 4))
         examples = pd.read_parquet(own.examples)

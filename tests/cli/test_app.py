@@ -70,7 +70,7 @@ def test_a_folder_that_is_no_workspace_is_named(tmp_path: Path) -> None:
         ["stack", "blend"],
         ["submit"],
     ):
-        assert "is no workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
+        assert "is not a workspace, it has no competition.toml" in refused(*command, "-w", tmp_path)
 
 
 def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None:
@@ -134,19 +134,19 @@ def test_a_traceback_is_shown_only_with_debug(
 
 def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
-    commands = {
-        "cleanlab": "comp train --recipe c1",
-        "stack blend": "comp train --recipe lexical",
-        "submit": "comp stack blend",
-        "train --recipe r2": "comp train --recipe c1",
+    members = [f"train --recipe {name}" for name in ("lexical", "c1", "r2", "t3")]
+    needed = {
+        "cleanlab": ["train --recipe c1"],
+        "stack blend": members,
+        "submit": [*members, "stack blend"],
+        "train --recipe r2": ["train --recipe c1"],
     }
-    for command, fix in commands.items():
+    for command, fixes in needed.items():
         result = comp(*command.split(), "-w", workspace.root)
         assert result.exit_code == 1, result.output
-        assert (
-            f"is not complete, its fold 0 is missing: `{fix} -w {workspace.root}` makes it"
-            in result.stderr
-        )
+        fix = " && ".join(f"comp {each} -w {workspace.root}" for each in fixes)
+        assert "steps are missing, the first is " in result.stderr
+        assert f": `{fix}` builds them." in result.stderr
     assert not list((workspace.root / "submissions").glob("*/*.csv"))
 
 

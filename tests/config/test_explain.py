@@ -38,11 +38,9 @@ def test_each_key_says_where_it_comes_from(space: Workspace) -> None:
         "batch_size": DEFAULT,
     }
     assert {name: keys[name].source for name in sources} == sources
-    assert (
-        keys["learning_rate"].default == 5e-4
-        and keys["max_length"].default == 64
-        and keys["seed"].default == 7
-    )
+    assert keys["learning_rate"].default == 5e-4
+    assert keys["max_length"].default == 64
+    assert keys["seed"].default == 7
 
 
 def test_only_what_somebody_changed_differs(space: Workspace) -> None:
@@ -72,10 +70,8 @@ def test_a_variant_differs_from_what_it_varies(space: Workspace) -> None:
         "can": True,
     }
     sources = {key.name: key.source for key in found.keys}
-    assert (
-        sources["method"] == "variant .greedy.can"
-        and sources["members"] == "recipes/six-model.toml"
-    )
+    assert sources["method"] == "variant .greedy.can"
+    assert sources["members"] == "recipes/six-model.toml"
 
 
 def test_all_recipes_are_listed(space: Workspace) -> None:
@@ -88,7 +84,8 @@ def test_all_recipes_are_listed(space: Workspace) -> None:
 
 def test_one_recipe_is_shown_key_by_key(space: Workspace) -> None:
     result = comp("recipes", "mine", "-w", space.root)
-    assert result.exit_code == 0 and 'mine, model = "encoder": mine' in result.output
+    assert result.exit_code == 0
+    assert 'mine, model = "encoder": mine' in result.output
     (line,) = [line for line in result.output.splitlines() if line.startswith("learning_rate ")]
     assert [cell.strip() for cell in line.split("│")] == [
         "learning_rate",

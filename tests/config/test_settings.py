@@ -24,6 +24,7 @@ from competition.config.settings import (
     recipe_names,
 )
 from competition.core.errors import InputError
+from competition.core.fingerprint import fingerprint
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
 
@@ -59,7 +60,8 @@ def complaint(workspace: Workspace, name: str = "c1") -> str:
     with pytest.raises(InputError) as caught:
         load_recipe(workspace, load_settings(workspace), name)
     sentence = str(caught.value)
-    assert sentence.endswith(".") and "\n" not in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
     return sentence
 
 
@@ -140,8 +142,8 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
             "features = ['brand', 'size']",
             ("recipes/mine.toml", "features.1", "'size'", "'char_trigrams'"),
         ),
-        ("features = ['brand', 'brand']", ("recipes/mine.toml", "features", "there twice")),
-        ("seeds = [1, 2, 1]", ("recipes/mine.toml", "seeds", "[1, 2, 1]", "there twice")),
+        ("features = ['brand', 'brand']", ("recipes/mine.toml", "features", "is duplicated")),
+        ("seeds = [1, 2, 1]", ("recipes/mine.toml", "seeds", "[1, 2, 1]", "is duplicated")),
         ("adversary = 'fgm'", ("recipes/mine.toml", "adversary", "'fgm'", "'fgm-table'")),
         ("epsilon = 0", ("recipes/mine.toml", "epsilon", "0", "greater than 0")),
         ("ema = 1.0", ("recipes/mine.toml", "ema", "1.0", "less than 1")),
@@ -191,7 +193,8 @@ def test_a_fault_of_the_recipe_is_not_blamed_on_the_overrides(tmp_path: Path) ->
 def test_an_unknown_recipe_is_answered_with_the_nearest(tmp_path: Path) -> None:
     workspace = make(tmp_path, my_recipe="")
     sentence = complaint(workspace, "lexcal")
-    assert "'lexcal'" in sentence and "did you mean 'lexical'" in sentence
+    assert "'lexcal'" in sentence
+    assert "did you mean 'lexical'" in sentence
     for name in RECIPES:
         assert name in sentence
     assert "did you mean 'my_recipe'" in complaint(workspace, "myrecipe")
@@ -304,8 +307,10 @@ def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> N
     encoder, lexical, blend = (
         load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend")
     )
-    assert isinstance(encoder, EncoderRecipe) and encoder.epochs == 9
-    assert isinstance(lexical, LexicalRecipe) and lexical.num_leaves == 3
+    assert isinstance(encoder, EncoderRecipe)
+    assert encoder.epochs == 9
+    assert isinstance(lexical, LexicalRecipe)
+    assert lexical.num_leaves == 3
     assert isinstance(blend, EnsembleRecipe)
 
 
@@ -350,7 +355,8 @@ def test_a_sharded_preset_changes_how_training_is_laid_out_and_no_result(tmp_pat
     whole, sharded = (
         make(tmp_path / name, f"preset = 'infoxlm-large{name}'") for name in ("", "-sharded")
     )
-    assert recipe(sharded, "c1").sharded and not recipe(whole, "c1").sharded
+    assert recipe(sharded, "c1").sharded
+    assert not recipe(whole, "c1").sharded
     assert recipe(sharded, "c1").result_keys() == recipe(whole, "c1").result_keys()
     assert pretraining(sharded) == pretraining(whole)
 
@@ -389,6 +395,64 @@ def test_a_recipe_is_called_what_its_file_is_called(tmp_path: Path) -> None:
 # -----------------------------------------------------------------------------------------------------
 
 
+FORMER = {"distil_from": "c1", "distilled": 0.9, "trees": 7, "shrinkage": 0.1, "leaves": 4}
+TODAY = {
+    "distill_from": "c1",
+    "distill_weight": 0.9,
+    "n_estimators": 7,
+    "learning_rate": 0.1,
+    "num_leaves": 4,
+}
+
+
+def test_former_names_are_read_with_one_warning_each(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "".join(f"{key} = {value!r}\n" for key, value in FORMER.items())
+    mine = "model = 'lexical'\nabout = 'a'\n" + lines
+    other = "features = ['brand', 'char3']\nchar3_init = 'frozen'"
+    workspace = make(tmp_path, "[overrides]\nmin_rows_per_leaf = 9", mine=mine, other=other)
+    for _ in range(2):
+        found = load_recipe(workspace, load_settings(workspace), "mine")
+        features = recipe(workspace, "other")
+    keys = TODAY | {"description": "a", "min_data_in_leaf": 9}
+    assert found == LexicalRecipe.model_validate({"name": "mine", **keys})
+    assert features.features == ("brand", "char_trigrams")
+    assert features.char_trigrams_init == "frozen"
+
+    warnings = capsys.readouterr().err.splitlines()
+    former = [*FORMER, "about", "min_rows_per_leaf", "char3", "char3_init"]
+    assert sorted(line.split("'")[1] for line in warnings) == sorted(former)
+    assert any("mine.toml: 'trees' is now called 'n_estimators'" in line for line in warnings)
+
+
+def test_a_key_under_both_its_names_is_refused(tmp_path: Path) -> None:
+    mine = "model = 'lexical'\ntrees = 3\nn_estimators = 4"
+    assert "trees is the former name of n_estimators" in complaint(
+        make(tmp_path, mine=mine), "mine"
+    )
+
+
+def test_the_learning_rate_of_encoders_is_not_that_of_trees(tmp_path: Path) -> None:
+    workspace = make(tmp_path, "[overrides]\nlearning_rate = 1e-5", mine="")
+    assert recipe(workspace, "mine").learning_rate == 1e-5
+    lexical = load_recipe(workspace, load_settings(workspace), "lexical")
+    assert isinstance(lexical, LexicalRecipe)
+    assert lexical.learning_rate == LexicalRecipe(name="x").learning_rate
+
+
+def test_fingerprints_are_those_of_the_former_names() -> None:
+    # From the release before the keys were renamed: whoever moves them makes every user train again.
+    lexical = LexicalRecipe(name="x", distill_from="c1", distill_weight=0.9, n_estimators=7)
+    encoder = EncoderRecipe(
+        name="x", features=("brand", "char_trigrams"), char_trigrams_init="frozen"
+    )
+    assert fingerprint(lexical.result_keys()) == "709917f03111471c"
+    assert fingerprint(encoder.result_keys()) == "8e7f7d0a48983df3"
+    assert fingerprint(EnsembleRecipe(name="x").result_keys()) == "cc9b98dc5d4264f5"
+    assert fingerprint(PretrainingRecipe(name="x").result_keys()) == "b0c7c0ed92e889f0"
+
+
 @pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe, PretrainingRecipe])
 def test_device_keys_change_no_result(
     model: type[EncoderRecipe] | type[LexicalRecipe] | type[PretrainingRecipe],
@@ -404,10 +468,8 @@ def test_device_keys_change_no_result(
     }  # that are off
     unused |= plain.later_keys
     assert plain.later_keys <= set(model.model_fields)
-    assert (
-        set(plain.result_keys())
-        == set(model.model_fields) - plain.device_keys - {"description", "name"} - unused
-    )
+    result = set(model.model_fields) - plain.device_keys - {"description", "name"} - unused
+    assert set(plain.result_keys()) == {plain.former_keys.get(key, key) for key in result}
 
 
 @pytest.mark.parametrize(
@@ -520,7 +582,8 @@ def test_every_built_in_recipe_loads_with_every_preset(
 ) -> None:
     workspace = make(tmp_path, f'preset = "{preset}"')
     found = load_recipe(workspace, load_settings(workspace), name)
-    assert found.name == name and found.description
+    assert found.name == name
+    assert found.description
 
 
 NAMES = ("brand", "color", "country")
@@ -584,11 +647,9 @@ def test_the_published_pre_training(tmp_path: Path) -> None:
 def test_spans_keep_the_defaults_of_what_is_not_named(tmp_path: Path) -> None:
     text = "model = 'pretraining'\nspans.jp.mean = 4.0\nspans.us.longest = 30"
     found = pretraining(make(tmp_path, "preset = 'minilm'", mine=text), "mine").spans
-    assert (
-        found["jp"] == Spans(mean=4.0, shortest=4)
-        and found["us"] == Spans(longest=30)
-        and found["es"] == Spans()
-    )
+    assert found["jp"] == Spans(mean=4.0, shortest=4)
+    assert found["us"] == Spans(longest=30)
+    assert found["es"] == Spans()
 
 
 @pytest.mark.parametrize(
@@ -611,7 +672,8 @@ def test_spans_of_recipe_and_workspace_lie_over_those_of_the_preset(tmp_path: Pa
     text = "model = 'pretraining'\nspans.us = {mean = 6.0, longest = 30}"
     found = pretraining(make(tmp_path, settings, mine=text), "mine").spans
     assert found["us"] == Spans(mean=5.0, longest=30, whole_words=True)  # workspace, recipe, preset
-    assert found["es"] == Spans(whole_words=True) and found["jp"] == Spans(mean=4.0, shortest=4)
+    assert found["es"] == Spans(whole_words=True)
+    assert found["jp"] == Spans(mean=4.0, shortest=4)
 
 
 def test_names_are_learned_where_they_weigh_something() -> None:
@@ -626,7 +688,8 @@ def test_the_published_ensemble(tmp_path: Path) -> None:
     assert isinstance(found, EnsembleRecipe)
     assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
     blend = load_recipe(workspace, load_settings(workspace), "blend")
-    assert isinstance(blend, EnsembleRecipe) and (blend.members, blend.method) == ((), "mixed")
+    assert isinstance(blend, EnsembleRecipe)
+    assert (blend.members, blend.method) == ((), "mixed")
 
 
 def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:

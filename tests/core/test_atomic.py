@@ -102,7 +102,8 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path: Path) -> None:
     (left / "half").touch()
     with atomic_folder(path) as temporary:
         (temporary / "whole").touch()
-    assert names(tmp_path) == ["folder"] and names(path) == ["whole"]
+    assert names(tmp_path) == ["folder"]
+    assert names(path) == ["whole"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
@@ -128,7 +129,8 @@ def test_what_cannot_be_written_is_named_and_leaves_what_was_there(
     assert str(refusal.value).startswith(
         f"{path} cannot be written ({os.strerror(number)}); what was there before"
     )
-    assert names(tmp_path) == ["artefact"] and path.read_text(encoding="utf-8") == "old"
+    assert names(tmp_path) == ["artefact"]
+    assert path.read_text(encoding="utf-8") == "old"
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
@@ -165,7 +167,8 @@ def test_what_a_killed_process_left_is_swept_by_the_next_write(tmp_path: Path) -
     with atomic_folder(tmp_path / "folder") as folder:
         write_manifest(folder, "x")
     assert names(tmp_path) == sorted([alive.name, elsewhere.name, "file.json", "folder"])
-    assert read_manifest(tmp_path / "folder") == "x" and read_manifest(tmp_path) is None
+    assert read_manifest(tmp_path / "folder") == "x"
+    assert read_manifest(tmp_path) is None
 
 
 def test_files_have_the_mode_of_the_users_others(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ def test_a_file_gets_plain_lines(written: io.StringIO) -> None:
         for _ in range(3):
             work.advance(10)
     (line,) = written.getvalue().splitlines()
-    assert (
-        line.startswith("fold 0: 30 rows in ") and line.endswith(" rows/s") and "\x1b" not in line
-    )
+    assert line.startswith("fold 0: 30 rows in ")
+    assert line.endswith(" rows/s")
+    assert "\x1b" not in line
 
 
 def test_a_line_of_a_file_is_not_wrapped(written: io.StringIO) -> None:
@@ -67,7 +67,8 @@ def test_a_terminal_shows_work_within_work(
     with progress("blend", 2, "folds") as outer, progress("fold 0", 10, "rows") as inner:
         inner.advance(10)
         outer.advance(1)
-        assert "10 of 10 rows" in module._Facts().render(module._live[0].tasks[1]).plain
+        rate = module._RateColumn().render(module._live[0].tasks[1])
+        assert rate.plain == "" or rate.plain.endswith(" rows/s")
         assert len(module._live) == 1
         shown = {task.description: task.completed for task in module._live[0].tasks}
         assert shown == {"blend": 1, "fold 0": 10}

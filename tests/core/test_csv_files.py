@@ -34,7 +34,8 @@ def refusal(path: Path) -> str:
     """What is said of a file that must be refused."""
     with pytest.raises(InputError) as error:
         read_text(path, path.name)
-    assert path.name in str(error.value) and str(error.value).endswith(".")
+    assert path.name in str(error.value)
+    assert str(error.value).endswith(".")
     return str(error.value)
 
 
@@ -46,9 +47,8 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
     path.write_bytes((mark + end.join(rows) + end).encode())
     read = read_text(path, "file.csv")
     assert list(read.columns) == ["id", "text"]
-    assert read["text"].tolist() == list(TEXTS) and read["id"].tolist() == [
-        str(i) for i in range(len(TEXTS))
-    ]
+    assert read["text"].tolist() == list(TEXTS)
+    assert read["id"].tolist() == [str(i) for i in range(len(TEXTS))]
     again = read_text(StringIO(end.join(rows)), "file.csv")
     assert again["text"].tolist() == list(TEXTS)
 
@@ -60,9 +60,9 @@ def test_every_cell_is_the_text_that_it_is(mark: str, end: str, tmp_path: Path) 
         (b"id,id\n1,2\n", "the column 'id' twice"),
         (
             b"id,text\n1,a,b\n",
-            "no readable CSV file: it has more cells in line 2 than in its header",
+            "not a readable CSV file: it has more cells in line 2 than in its header",
         ),
-        (b'id,text\n1,"a\n2,b\n', "no readable CSV file"),
+        (b'id,text\n1,"a\n2,b\n', "not a readable CSV file"),
         ("id,text\n1,caf\u00e9\n".encode("latin-1"), "line 2 is not UTF-8, convert it first"),
         ("id,text\n1,a\n".encode("utf-16"), "line 1 is not UTF-8"),
         (b"sep=;\nid;text\n", "line 1 is 'sep=;', which only Excel understands"),
@@ -139,7 +139,7 @@ def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
     path = packed(tmp_path, **{"a.csv": b"id\n" + b"1" * 1_000_000})
     real, said = ((n).to_bytes(4, "little") for n in (1_000_003, 10))
     path.write_bytes(path.read_bytes().replace(real, said))
-    assert "no readable archive" in refusal(path)
+    assert "not a readable archive" in refusal(path)
 
 
 def test_a_locked_or_broken_archive_is_refused(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_locked_or_broken_archive_is_refused(tmp_path: Path) -> None:
         content.replace(content[35:45], b"\xff" * 10),
     ):
         path.write_bytes(broken)
-        assert "no readable archive" in refusal(path)
+        assert "not a readable archive" in refusal(path)
 
 
 def test_what_a_terminal_would_obey_is_shown_by_number() -> None:

@@ -34,7 +34,8 @@ def changed(table: Path, content: bytes) -> Path:
 
 
 def test_a_table_is_whole_and_the_same_bytes_each_time(table: Path) -> None:
-    assert is_intact(table) and read_fingerprint(table) == "inputs-1"
+    assert is_intact(table)
+    assert read_fingerprint(table) == "inputs-1"
     other = table.with_name("again.parquet")
     write_table(other, FRAME, "inputs-1")
     assert other.read_bytes() == table.read_bytes()
@@ -49,7 +50,7 @@ def test_a_changed_bit_is_never_read(table: Path, data: st.DataObject) -> None:
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path = changed(table, bytes(content))
     with pytest.raises(
-        CompError, match=r"changed\.parquet (is damaged|cannot be read).*: `comp run` makes it anew"
+        CompError, match=r"changed\.parquet (is damaged|cannot be read).*: `comp run` rebuilds it"
     ):
         read_table(path, "inputs-1")
     assert read_fingerprint(path) is None

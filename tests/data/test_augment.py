@@ -75,8 +75,9 @@ class English(dict):
 
 def check_names(new: Augmented, examples: pd.DataFrame, products: pd.DataFrame) -> None:
     """What holds of all new rows: each finds its product, keys are free, and a row says what it was made from."""
-    found = product_rows(new.examples, new.products)
-    assert (found >= 0).all() and set(found) == set(range(len(new.products)))
+    actual = product_rows(new.examples, new.products)
+    assert (actual >= 0).all()
+    assert set(actual) == set(range(len(new.products)))
     keys = pd.concat([products, new.products])[PRODUCT_KEY]
     assert not keys.duplicated().any()
     source = examples.set_index("example_id").loc[new.source]
@@ -84,11 +85,11 @@ def check_names(new: Augmented, examples: pd.DataFrame, products: pd.DataFrame) 
     for column in ("query_id", "label", "substitute", "split", "task1", "task2", "task3"):
         assert new.examples[column].tolist() == source[column].tolist()
     for locale, base in zip(new.examples["locale"], source["locale"], strict=True):
-        assert locale in (f"{base}-append", "es-us") and (locale != "es-us" or base == "es")
+        assert locale in (f"{base}-append", "es-us")
+        assert locale != "es-us" or base == "es"
 
 
-# --- locales
-# -----------------------------------------------------------------------------------------------------
+# --- locales ---
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,7 @@ def test_a_locale_is_of_a_language_and_a_shop(locale: str, base: str) -> None:
     assert base_locale(locale) == base
 
 
-# --- translation
-# -------------------------------------------------------------------------------------------------
+# --- translation ---
 
 
 def test_spanish_training_rows_are_translated() -> None:
@@ -147,7 +147,8 @@ def test_rows_of_one_product_or_query_share_its_translation() -> None:
     one = {"product_id": "P0", "title": "botella"}
     examples, products = tables(one, one | {"query": "vaso"}, {"query": "vaso"})
     new = translate(examples, products, English())
-    assert len(new.products) == 2 and new.products["title"].tolist() == [
+    assert len(new.products) == 2
+    assert new.products["title"].tolist() == [
         "botella in English",
         "botella 2 in English",
     ]
@@ -165,7 +166,8 @@ def test_the_product_is_that_of_the_row_s_locale() -> None:
 def test_a_row_without_a_product_is_not_translated() -> None:
     examples, products = tables({}, {}, {})
     new = translate(examples, products.iloc[[0, 2]], English())
-    assert new.source.tolist() == [10, 12] and new.examples["query"].str[:10].tolist() == [
+    assert new.source.tolist() == [10, 12]
+    assert new.examples["query"].str[:10].tolist() == [
         "consulta 0",
         "consulta 2",
     ]
@@ -213,8 +215,9 @@ def test_what_is_asked_for_is_translated_and_nothing_else(catalogue: Tables) -> 
     examples, products = catalogue
     english = English()
     new = translate(examples, products, english)
-    asked = texts_to_translate(examples, products)
-    assert len(asked) > 20 and sorted(english.asked) == asked
+    texts = texts_to_translate(examples, products)
+    assert len(texts) > 20
+    assert sorted(english.asked) == texts
     rows = examples[(examples["locale"] == "es") & (examples["split"] == "train")]
     assert new.source.tolist() == rows["example_id"].tolist()
     check_names(new, examples, products)
@@ -231,8 +234,7 @@ def test_what_is_asked_for_is_translated_where_a_product_is_missing() -> None:
     )
 
 
-# --- pieces
-# ------------------------------------------------------------------------------------------------------
+# --- pieces ---
 
 
 @pytest.mark.parametrize(
@@ -268,19 +270,19 @@ WORDS = st.lists(
 
 @given(WORDS, st.sampled_from([100, 300, 800]))
 def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
-    found = split_text(text, limit)
-    assert len(found) == -(-len(text) // limit)
-    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+    actual = split_text(text, limit)
+    assert len(actual) == -(-len(text) // limit)
+    assert "".join(actual).replace(" ", "") == text.replace(" ", "")
     place = 0
-    for piece in found:
+    for piece in actual:
         place = text.index(piece, place) + len(piece)  # in order, each as it stands in the text
         # A cut moves by less than 30 characters, and a blank is lost at each end.
-        assert abs(len(piece) - len(text) / len(found)) <= 31 and piece == piece.strip() != ""
+        assert abs(len(piece) - len(text) / len(actual)) <= 31
+        assert piece == piece.strip() != ""
         assert len(piece) < limit + 30
 
 
-# --- rebalancing
-# -------------------------------------------------------------------------------------------------
+# --- rebalancing ---
 
 
 def long_text(locale: str, more: int = 1) -> str:
@@ -350,7 +352,8 @@ def test_one_product_is_split_for_each_of_its_rows() -> None:
     }  # 2,879 characters when it is cleaned
     examples, products = tables(row, row | {"label": "complement"}, row | {"locale": "es"})
     new = split_long(examples, products)
-    assert len(products) == 2 and new.source.tolist() == [10] * 4 + [11] * 4 + [12] * 4
+    assert len(products) == 2
+    assert new.source.tolist() == [10] * 4 + [11] * 4 + [12] * 4
     check_names(new, examples, products)
     text = clean(SENTENCE * 60)
     for source in (10, 11, 12):
@@ -366,8 +369,7 @@ def test_nothing_to_split_is_no_row(catalogue: Tables) -> None:
     assert (set(new.examples), set(new.products)) == ({*EXAMPLE_COLUMNS}, {*PRODUCT_COLUMNS})
 
 
-# --- all together
-# ------------------------------------------------------------------------------------------------
+# --- all together ---
 
 
 def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
@@ -390,10 +392,8 @@ def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
     assert everything.examples.index.tolist() == list(range(7))
     pd.testing.assert_frame_equal(everything.examples.head(3), examples.reset_index(drop=True))
     pd.testing.assert_frame_equal(everything.products.head(3), products.reset_index(drop=True))
-    assert (
-        len(everything.products) == 3 + 2 + 2
-        and not everything.products[PRODUCT_KEY].duplicated().any()
-    )
+    assert len(everything.products) == 3 + 2 + 2
+    assert not everything.products[PRODUCT_KEY].duplicated().any()
     assert (product_rows(everything.examples, everything.products) >= 0).all()
     read = everything.products["bullets"].iloc[
         product_rows(everything.examples, everything.products)

@@ -35,12 +35,12 @@ def cell(column: str, value: object, example_id: int = 104) -> Break:
     """Set one cell of the examples; beside a word, numbers become digits in strings."""
 
     def change(frame: pd.DataFrame) -> pd.DataFrame:
-        chosen = frame["example_id"] == example_id
+        is_row = frame["example_id"] == example_id
         if isinstance(value, str):
             frame[column] = frame[column].astype("str")
         elif frame[column].dtype == "int64":
             frame[column] = frame[column].astype("float64")  # as a gap makes them
-        frame.loc[chosen, column] = value
+        frame.loc[is_row, column] = value
         return frame
 
     return edit(EXAMPLES, change)
@@ -113,11 +113,11 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "an empty file": (content(EXAMPLES, b""), (EXAMPLES, "is empty")),
     "no parquet file": (
         content(EXAMPLES, b"example_id,query\n"),
-        (EXAMPLES, "no readable parquet"),
+        (EXAMPLES, "not a readable parquet"),
     ),
     "a file that is cut off": (
         content(PRODUCTS, b"PAR1" + b"\0" * 50),
-        (PRODUCTS, "no readable parquet"),
+        (PRODUCTS, "not a readable parquet"),
     ),
     "no rows": (edit(EXAMPLES, lambda f: f.head(0)), ("raw", "no rows")),
     "no test rows": (edit(EXAMPLES, lambda f: f[f["split"] == "train"]), ("raw", "no test rows")),
@@ -151,13 +151,13 @@ LAYOUT_A: dict[str, tuple[Break, tuple[str, ...]]] = {
     "an empty product_id": (cell("product_id", ""), ("example_id 104", "empty product_id")),
     "an id that is a word": (
         cell("example_id", "abc"),
-        (EXAMPLES, "row 5 ", "example_id 'abc'", "whole number"),
+        (EXAMPLES, "row 5 ", "example_id 'abc'", "not an integer"),
     ),
     "an id that is no whole number": (
         cell("query_id", 1.5),
-        (EXAMPLES, "row 5 ", "query_id", "1.5", "whole number"),
+        (EXAMPLES, "row 5 ", "query_id", "1.5", "not an integer"),
     ),
-    "a missing id": (cell("query_id", None), (EXAMPLES, "row 5 ", "query_id", "whole number")),
+    "a missing id": (cell("query_id", None), (EXAMPLES, "row 5 ", "query_id", "not an integer")),
     "an id beyond 64 bits": (cell("query_id", "9" * 19), (EXAMPLES, "query_id", "64 bits")),
     "a version flag that is a word": (
         cell("small_version", "yes"),
@@ -225,7 +225,7 @@ LAYOUT_A |= {
     "lists": (edit(EXAMPLES, lambda f: f.assign(query=[["a"]] * len(f))), ("the column 'query' holds list",)),
     "product ids as floats": (edit(PRODUCTS, lambda f: f.assign(product_id=1.5)), ("'product_id' holds double",)),
     "a column twice": (column_twice, ("has the column 'query' twice",)),
-    "text that is not UTF-8": (not_utf8, ("no readable parquet", "UTF8")),
+    "text that is not UTF-8": (not_utf8, ("not a readable parquet", "UTF8")),
     "a control character in an id": (cell("product_id", "a\rb"), ("example_id 104", "control characters")),
     "an escape sequence": (cell("esci_label", "\x1b[2J\u202e"), ("example_id 104", r"'\x1b[2J\u202e'")),
     "a label of a megabyte": (cell("esci_label", "E" * 2**20), ("example_id 104", "EEE...EEE", "known are E, S, C, I")),
@@ -267,11 +267,11 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "an open quotation mark": (
         text(f"{TASK2}/{TRAIN}", "124,NULL", '124,"NULL'),
-        (f"{TASK2}/{TRAIN}", "no readable CSV"),
+        (f"{TASK2}/{TRAIN}", "not a readable CSV"),
     ),
     "a row with a cell too many": (
         text(f"{TASK2}/{TRAIN}", "104,007,", "104,007,,"),
-        (f"{TASK2}/{TRAIN}", "no readable CSV", "line 6"),
+        (f"{TASK2}/{TRAIN}", "not a readable CSV", "line 6"),
     ),
     "rows with a cell more than the header": (
         lambda folder: number_rows(folder / TASK2 / TEST),
@@ -291,7 +291,7 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "an id that is a word": (
         text(f"{TASK2}/{TRAIN}", "104,", "x104,"),
-        (f"{TASK2}/{TRAIN}", "row 5 ", "example_id 'x104'", "whole number"),
+        (f"{TASK2}/{TRAIN}", "row 5 ", "example_id 'x104'", "not an integer"),
     ),
     "an unknown locale": (
         everywhere(",jp", ",de", TASK1, TASK2, TASK3),
@@ -299,7 +299,7 @@ LAYOUT_B: dict[str, tuple[Break, tuple[str, ...]]] = {
     ),
     "the same product twice for a query": (
         text(f"{TASK2}/{TRAIN}", "105,007,es,005", "105,007,es,004"),
-        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "twice"),
+        (f"{TASK2}/{TRAIN}", "'007'", "'004'", "duplicated"),
     ),
     "labels that disagree": (
         text(f"{TASK2}/{TRAIN}", "exact", "irrelevant"),
@@ -383,7 +383,8 @@ def test_products_missing_from_the_catalogue_are_a_warning(
     result = comp("data", "import", raw, "-w", tmp_path / "w")
     assert result.exit_code == 0, result.output
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
-    assert len(warnings) == 1 and "2 of 36 rows" in warnings[0]
+    assert len(warnings) == 1
+    assert "2 of 36 rows" in warnings[0]
     workspace = Workspace.open(tmp_path / "w")
     assert len(store.load_examples(workspace)) == 36
 
@@ -391,7 +392,8 @@ def test_products_missing_from_the_catalogue_are_a_warning(
 def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
     raw = write_a(tmp_path / "raw", *tiny())
     sentence = refused("data", "import", raw, "-w", tmp_path)
-    assert "no workspace" in sentence and "comp init" in sentence
+    assert "no workspace" in sentence
+    assert "comp init" in sentence
     assert set(files(tmp_path)) == {f"raw/{EXAMPLES}", f"raw/{PRODUCTS}"}
 
 
@@ -417,11 +419,10 @@ def test_an_import_that_finds_no_room_leaves_the_old_data(
 
     monkeypatch.setattr(os, "fsync", full)
     result = comp("data", "import", raw, "-w", root)
-    assert (
-        result.exit_code == 1
-        and "cannot be written (No space left on device); what was there" in result.stderr
-    )
-    assert files(root / "data") == before and len(synced) == number
+    assert result.exit_code == 1
+    assert "cannot be written (No space left on device); what was there" in result.stderr
+    assert files(root / "data") == before
+    assert len(synced) == number
     assert comp("data", "-w", root).exit_code == 0
 
 
@@ -433,11 +434,9 @@ def test_an_import_that_is_larger_than_the_disk_is_refused_first(
         shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 1_000)
     )
     result = comp("data", "import", raw, "-w", root)
-    assert (
-        result.exit_code == 1
-        and "The import writes about 0.00 GB" in result.stderr
-        and "make room" in result.stderr
-    )
+    assert result.exit_code == 1
+    assert "The import writes about 0.00 GB" in result.stderr
+    assert "make room" in result.stderr
     assert files(root) == before
 
 

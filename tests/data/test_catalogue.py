@@ -1,5 +1,6 @@
 """The catalogue that pre-training reads: which products, how often, in which blocks, and what is kept for measuring."""
 
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def products(*rows: dict) -> pd.DataFrame:
 
 
 def examples(**splits: str) -> pd.DataFrame:
-    """us rows; `train="B1 B2"` are the products of that split's."""
+    """Return rows of locale us; `train="B1 B2"` are the products of that split's."""
     rows = [
         {"split": split, "product_id": one}
         for split, listed in splits.items()
@@ -53,11 +54,10 @@ def documents(tokenizer: Any, rows: pd.DataFrame) -> list[list[int]]:
     read = [
         [tokenizer(part, add_special_tokens=False)["input_ids"] for part in row] for row in texts
     ]
-    return [[*sum(parts, []), tokenizer.sep_token_id] for parts in read]
+    return [[*chain.from_iterable(parts), tokenizer.sep_token_id] for parts in read]
 
 
-# --- which products
-# ----------------------------------------------------------------------------------------------
+# --- which products ---
 
 
 @pytest.mark.parametrize(
@@ -72,11 +72,11 @@ def documents(tokenizer: Any, rows: pd.DataFrame) -> list[list[int]]:
 def test_test_products_are_read_so_many_times(test_copies: int, copies: dict[str, int]) -> None:
     """B1 is a product of training rows, B2 of test rows, B3 of both, B0 and B4 of none."""
     rows = examples(train="B1 B3 B1", test="B3 B2 B2 lost")
-    chosen = select_products(
+    selected = select_products(
         rows, products(*[{"title": "x"}] * 5).drop(columns="copies"), test_copies
     )
-    assert dict(zip(chosen["product_id"], chosen["copies"], strict=True)) == copies
-    assert chosen.index.tolist() == list(range(len(copies)))
+    assert dict(zip(selected["product_id"], selected["copies"], strict=True)) == copies
+    assert selected.index.tolist() == list(range(len(copies)))
 
 
 def test_a_product_of_another_locale_is_another_product() -> None:
@@ -85,16 +85,15 @@ def test_a_product_of_another_locale_is_another_product() -> None:
 
 
 def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> None:
-    chosen = select_products(*catalogue, 2)
+    selected = select_products(*catalogue, 2)
     other = select_products(*(table.sample(frac=1, random_state=1) for table in catalogue), 2)
     key = ["locale", "product_id"]
     pd.testing.assert_frame_equal(
-        other.sort_values(key, ignore_index=True), chosen.sort_values(key, ignore_index=True)
+        other.sort_values(key, ignore_index=True), selected.sort_values(key, ignore_index=True)
     )
 
 
-# --- held-out titles
-# ---------------------------------------------------------------------------------------------
+# --- held-out titles ---
 
 
 def titles(count: int) -> pd.DataFrame:
@@ -103,17 +102,16 @@ def titles(count: int) -> pd.DataFrame:
 
 def test_a_twentieth_of_the_titles_is_held_out() -> None:
     # Two standard deviations of a share of 1/20 among 10,000: 2 * sqrt(.05 * .95 / 10,000) < .005
-    assert (
-        held_out_mask(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
-        and HELD_OUT_SHARE == 0.05
-    )
+    assert held_out_mask(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
+    assert HELD_OUT_SHARE == 0.05
 
 
 def test_a_large_catalogue_holds_out_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
     all_held = held_out_mask(titles(10_000))
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_PRODUCTS", 100)
     held = held_out_mask(titles(10_000))
-    assert held.sum() == pytest.approx(100, abs=20) and not (held & ~all_held).any()
+    assert held.sum() == pytest.approx(100, abs=20)
+    assert not (held & ~all_held).any()
 
 
 def test_a_title_alone_decides() -> None:
@@ -129,13 +127,15 @@ def test_equal_titles_are_on_the_same_side() -> None:
     sides = [
         held_out_mask(pd.DataFrame({"title": [write(i) for i in range(1_000)]})) for write in same
     ]
-    assert sides[0].any() and (sides[1] == sides[0]).all() and (sides[2] == sides[0]).all()
+    assert sides[0].any()
+    assert (sides[1] == sides[0]).all()
+    assert (sides[2] == sides[0]).all()
 
 
 def test_a_blank_title_is_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_SHARE", 1.0)
-    found = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
-    assert found.tolist() == [False, False, False, False, True]
+    mask = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
+    assert mask.tolist() == [False, False, False, False, True]
     assert held_out_mask(pd.DataFrame({"title": []})).tolist() == []
 
 
@@ -145,15 +145,12 @@ def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
     made = Catalogue.make(tokenizer, listed[~held], None, seed=1)
     read = [tokenizer.decode(made.fields["title"][i]).strip() for i in range(len(made))]
     kept_back = {normalise(title) for title in listed["title"][held]}
-    assert (
-        len(read) == 1_000 - held.sum()
-        and kept_back
-        and not kept_back & {normalise(title) for title in read}
-    )
+    assert len(read) == 1_000 - held.sum()
+    assert kept_back
+    assert not kept_back & {normalise(title) for title in read}
 
 
-# --- blocks
-# ------------------------------------------------------------------------------------------------------
+# --- blocks ---
 
 
 @pytest.mark.parametrize("size", [1, 7, 62, 254, 1_000_000])
@@ -165,16 +162,16 @@ def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tabl
     numbers = range(made.blocks(size))
     # The last one first: a block does not depend on those before it.
     blocks = [made.block(number, size).tolist() for number in reversed(numbers)][::-1]
-    assert sum(blocks, []) == stream
-    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1) and 1 <= len(
-        blocks[-1]
-    ) <= size
+    assert list(chain.from_iterable(blocks)) == stream
+    assert [len(block) for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+    assert 1 <= len(blocks[-1]) <= size
 
 
 def test_a_stream_of_whole_blocks_has_no_empty_one(tokenizer: Any) -> None:
     made = Catalogue.make(tokenizer, products(*[{"title": "cup"}] * 6), None, seed=1)
     whole = int(made.ends[-1])
-    assert whole % 6 == 0 and [made.blocks(whole // n) for n in (1, 2, 3, 6)] == [1, 2, 3, 6]
+    assert whole % 6 == 0
+    assert [made.blocks(whole // n) for n in (1, 2, 3, 6)] == [1, 2, 3, 6]
     assert [made.blocks(whole - 1), made.blocks(whole + 1)] == [2, 1]
 
 
@@ -190,15 +187,14 @@ def test_each_product_is_in_the_stream_as_often_as_it_is_read(
 def test_the_seed_orders_the_stream(tokenizer: Any, catalogue: Tables) -> None:
     listed = select_products(*catalogue, 2)
     first, again, other = (Catalogue.make(tokenizer, listed, None, seed) for seed in (1, 1, 2))
-    assert (first.order == again.order).all() and (first.block(3, 50) == again.block(3, 50)).all()
-    assert (first.order != other.order).mean() > 0.9 and (
-        np.sort(first.order) == np.sort(other.order)
-    ).all()
+    assert (first.order == again.order).all()
+    assert (first.block(3, 50) == again.block(3, 50)).all()
+    assert (first.order != other.order).mean() > 0.9
+    assert (np.sort(first.order) == np.sort(other.order)).all()
     assert (first.order != np.sort(first.order)).mean() > 0.9
 
 
-# --- what is known of a product
-# ----------------------------------------------------------------------------------
+# --- what is known of a product ---
 
 
 def test_products_without_text_are_left_out(tokenizer: Any) -> None:
@@ -210,7 +206,8 @@ def test_products_without_text_are_left_out(tokenizer: Any) -> None:
         {"description": "red", "locale": "jp", "copies": 3},
     )
     made = Catalogue.make(tokenizer, listed, Vocabulary((), (), gram_codes([])[0]), seed=1)
-    assert len(made) == 2 and made.text == ["cup", ""]
+    assert len(made) == 2
+    assert made.text == ["cup", ""]
     assert [LOCALES[i] for i in made.locale] == ["us", "jp"]
     assert np.bincount(made.order).tolist() == [2, 3]
     assert [len(made.brand), len(made.color), len(made.fields["title"])] == [2, 2, 2]

@@ -176,7 +176,8 @@ def test_text_stays_text(write: Write, tmp_path: Path) -> None:
     first = catalogue.set_index("product_id").loc[["000", "001", "002"]]
     assert first["title"].tolist() == ["nan", "none", "NA"]
     assert first["description"].tolist() == ["", "<p>null</p>", ""]
-    assert set(catalogue["brand"]) == {"007"} and set(catalogue["color"]) == {"nan"}
+    assert set(catalogue["brand"]) == {"007"}
+    assert set(catalogue["color"]) == {"nan"}
     assert set(catalogue["bullets"]) == {"1.50"}
 
 
@@ -276,12 +277,14 @@ def test_an_id_that_no_file_brings_is_a_stable_hash(tmp_path: Path) -> None:
     )
     others = esci.read(part)[0].set_index(["locale", "query", "product_id"])["example_id"]
     whole = rows.set_index(["locale", "query", "product_id"])["example_id"]
-    assert whole.is_unique and (whole > 0).all()
+    assert whole.is_unique
+    assert (whole > 0).all()
     assert (whole.loc[others.index] == others).all()
 
     folder = write_b(tmp_path / "three", examples, products, ("task2", "task3"))
     queries = esci.read(folder)[0].drop_duplicates("query").set_index("query")["query_id"]
-    assert len(queries.unique()) == 12 and (queries > 0).all()
+    assert len(queries.unique()) == 12
+    assert (queries > 0).all()
     # The first 63 bits of blake2b("us\0red shoes"): pinned, since a new value would orphan every
     # file made before.
     assert queries["red shoes"] == 243_748_357_897_401_451

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import unicodedata
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -164,8 +165,7 @@ def test_no_leak_on_real_rows(scheme: str) -> None:
     assert set(seen["fold"]) == set(range(SCHEMES[scheme]))
 
 
-# --- the first training queries
-# ----------------------------------------------------------------------------------
+# --- the first training queries ---
 
 
 def first(examples: pd.DataFrame, count: int) -> set[str]:
@@ -173,31 +173,37 @@ def first(examples: pd.DataFrame, count: int) -> set[str]:
     return set(examples["query"][folds.first_queries(examples, count)])
 
 
+def test_rows_keep_their_index_when_their_queries_are_normalised() -> None:
+    queries = pd.Series(["Red  SHOES", "mug", "Red  SHOES"], index=[7, 3, 5])
+    normal = pd.Series(["red shoes", "mug", "red shoes"], index=[7, 3, 5], dtype=object)
+    pd.testing.assert_series_equal(folds.normalise_each(queries), normal)
+
+
 def test_smaller_sets_of_queries_are_within_larger_ones() -> None:
     examples = frame(WORDS)
     sets = [first(examples, count) for count in (0, 1, 20, 100, 200, 300)]
     assert [len(each) for each in sets] == [0, 1, 20, 100, 200, 200]
-    assert all(small <= large for small, large in zip(sets, sets[1:], strict=False))
+    assert all(small <= large for small, large in pairwise(sets))
 
 
 def test_the_first_queries_depend_on_text_alone() -> None:
     examples = frame(WORDS)
-    chosen = first(examples, 50)
-    assert first(examples.sample(frac=1, random_state=0), 50) == chosen
+    selected = first(examples, 50)
+    assert first(examples.sample(frac=1, random_state=0), 50) == selected
     more = first(frame([*WORDS, *(f"new {i}" for i in range(200))]), 100)
     assert more & set(WORDS) <= first(
         examples, 100
     )  # new queries come between, the order of the others stays
     spelled = frame(["Red  Shoes", "red shoes", "blue shoes"])
-    assert (
-        len(first(spelled, 1)) in (1, 2) and len(first(spelled, 2)) == 3
-    )  # two spellings are one query
+    assert len(first(spelled, 1)) in (1, 2)
+    assert len(first(spelled, 2)) == 3
 
 
 def test_test_queries_are_none_of_the_first() -> None:
     examples = frame([*WORDS, *WORDS], ["train"] * 200 + ["test"] * 200)
-    chosen = folds.first_queries(examples, 50)
-    assert chosen.sum() == 50 and set(examples["split"][chosen]) == {"train"}
+    selected = folds.first_queries(examples, 50)
+    assert selected.sum() == 50
+    assert set(examples["split"][selected]) == {"train"}
 
 
 def test_the_first_queries_are_spread_over_the_folds() -> None:

@@ -27,7 +27,8 @@ def of_each(texts: list[str]) -> list[list[str]]:
     """The grams that `gram_codes` finds in each text, spelled."""
     codes, sizes = gram_codes(texts)
     ends = np.cumsum(sizes)
-    assert len(sizes) == len(texts) and len(codes) == sizes.sum()
+    assert len(sizes) == len(texts)
+    assert len(codes) == sizes.sum()
     return [
         [spelled(int(code)) for code in codes[end - size : end]]
         for size, end in zip(sizes, ends, strict=True)
@@ -59,7 +60,8 @@ def test_grams_are_slices_and_texts_never_mix(texts: list[str]) -> None:
 @given(st.text(CHARACTERS, min_size=1, max_size=3), st.text(CHARACTERS, min_size=1, max_size=3))
 def test_codes_are_in_the_order_of_the_alphabet(one: str, other: str) -> None:
     (a, b), _ = gram_codes([one, other])
-    assert (a < b) == (one < other) and (a == b) == (one == other)
+    assert (a < b) == (one < other)
+    assert (a == b) == (one == other)
 
 
 def test_by_frequency_breaks_ties_by_the_alphabet() -> None:

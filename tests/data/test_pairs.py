@@ -162,7 +162,8 @@ def test_lengths_are_the_real_lengths(
     examples, products = catalogue
     fewer = products[products.index % 3 != 0]  # so that some rows lack their product
     pairs = Pairs.make(tokenizer, examples, fewer, views(architecture, "ptbcbd"), max_length)
-    assert (pairs.product < 0).any() and (pairs.product >= 0).any()
+    assert (pairs.product < 0).any()
+    assert (pairs.product >= 0).any()
     longest = [max(len(pairs.ids(i, view)[0]) for view in pairs.views) for i in range(len(pairs))]
     np.testing.assert_array_equal(pairs.lengths(), longest)
 
@@ -220,7 +221,8 @@ def test_ragged_gives_back_its_sequences() -> None:
     sequences = [[1, 2, 3], [], [4], [5, 6]]
     values = np.array([x for sequence in sequences for x in sequence], np.int32)
     ragged = Ragged(values, np.array([len(sequence) for sequence in sequences]))
-    assert len(ragged) == 4 and ragged.lengths.tolist() == [3, 0, 1, 2]
+    assert len(ragged) == 4
+    assert ragged.lengths.tolist() == [3, 0, 1, 2]
     assert [ragged[i].tolist() for i in range(4)] == sequences
     assert Ragged(np.empty(0, np.int32), np.empty(0, np.int64)).begins.tolist() == []
 
@@ -236,8 +238,7 @@ def test_tokenising_in_chunks_changes_nothing(
     np.testing.assert_array_equal(whole.begins, pieces.begins)
 
 
-# --- attributes
-# --------------------------------------------------------------------------------------------------
+# --- attributes ---
 
 
 def small_vocabulary(*grams: str) -> Vocabulary:
@@ -249,11 +250,11 @@ def attributes(
     tokenizer: Any, vocabulary: Vocabulary, units: bool = True, **fields: str
 ) -> Attributes:
     """What is known of a water bottle."""
-    found = pair_of(
+    actual = pair_of(
         tokenizer, "Water bottle", fields, vocabulary=vocabulary, units=units
     ).attributes
-    assert found is not None
-    return found
+    assert actual is not None
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -263,11 +264,11 @@ def attributes(
 def test_brands_are_their_place_in_the_vocabulary(
     brand: str, expected: int, tokenizer: Any
 ) -> None:
-    found = attributes(
+    actual = attributes(
         tokenizer, small_vocabulary(), title="bottle", brand=brand, color="Dark  Red"
     )
     # The last entry stands for products that the catalogue lacks.
-    assert (found.brand.tolist(), found.color.tolist()) == (
+    assert (actual.brand.tolist(), actual.color.tolist()) == (
         [expected, MISSING],
         [RARE + 1, MISSING],
     )
@@ -290,8 +291,8 @@ def test_each_unit_has_the_grams_of_its_own_texts(tokenizer: Any) -> None:
         "bullets": "Top!",
         "description": "Water-red",
     }
-    found = attributes(tokenizer, vocabulary, **fields)
-    (query,), (product, description) = found.query_grams, found.product_grams
+    actual = attributes(tokenizer, vocabulary, **fields)
+    (query,), (product, description) = actual.query_grams, actual.product_grams
     assert query[0].tolist() == [1, 2]  # waTER bOTTle
     assert product[0].tolist() == [3, 2, 4, 5, 6]  # BIG bOTTle aCME RED TOP
     assert description[0].tolist() == [1, 5]  # waTERRED

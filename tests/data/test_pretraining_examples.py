@@ -1,7 +1,7 @@
 """Mini-batches of pre-training: what is hidden, whose query is shown, whose turn it is."""
 
 from collections import Counter
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ def tokenizer(catalogue: Tables) -> Any:
 
 def owner(text: str) -> int:
     """The product that a piece of text is of, whatever the limit has left of its last letter."""
-    (found,) = {(ord(letter) - 0x5000) // LETTERS for letter in text if letter not in " \ufffd"}
-    return found
+    (actual,) = {(ord(letter) - 0x5000) // LETTERS for letter in text if letter not in " \ufffd"}
+    return actual
 
 
 def name(product: int) -> str:
@@ -84,7 +84,8 @@ def sides(tokenizer: Any, texts: TaskTexts) -> list[tuple[str, ...]]:
     parts = []
     for ids in texts.ids:
         ends = np.flatnonzero(ids == tokenizer.sep_token_id)
-        assert ids[0] == tokenizer.cls_token_id and ends[-1] == len(ids) - 1
+        assert ids[0] == tokenizer.cls_token_id
+        assert ends[-1] == len(ids) - 1
         cuts = pairwise([0, *ends])
         parts.append(
             tuple(
@@ -104,8 +105,7 @@ def same(one: TaskTexts, other: TaskTexts) -> bool:
     return ids and targets and one.first_text == other.first_text
 
 
-# --- masking
-# -----------------------------------------------------------------------------------------------------
+# --- masking ---
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,8 @@ def masked(tokenizer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     ids = rng.integers(5, 1_000, 400_000).astype(np.int32)
     special = rng.random(len(ids)) < 0.1
     ids[special] = rng.choice(tokenizer.all_special_ids, special.sum())
-    assert len(tokenizer) == 1_000 and sorted(tokenizer.all_special_ids) == [0, 1, 2, 3, 4]
+    assert len(tokenizer) == 1_000
+    assert sorted(tokenizer.all_special_ids) == [0, 1, 2, 3, 4]
     masking = Masking(tokenizer, 0.15)
     parts = [masking.apply(part, rng) for part in np.split(ids, 400)]
     return ids, *(np.concatenate(side) for side in zip(*parts, strict=True))
@@ -132,20 +133,21 @@ def test_so_many_tokens_are_to_be_predicted(masked: tuple, tokenizer: Any) -> No
 
 def test_eight_tenths_are_hidden_one_is_exchanged_one_stays(masked: tuple, tokenizer: Any) -> None:
     ids, seen, targets = masked
-    chosen = targets != IGNORED
+    selected = targets != IGNORED
     hidden, stays = seen == tokenizer.mask_token_id, seen == ids
     # 54,000 targets: three standard deviations of a share of .1 are 3 * sqrt(.1 * .9 / 54,000) <
     # .004
-    assert hidden[chosen].mean() == pytest.approx(0.8, abs=0.006)
+    assert hidden[selected].mean() == pytest.approx(0.8, abs=0.006)
     # Any of 995 tokens, the token itself among them.
-    assert (~hidden & ~stays)[chosen].mean() == pytest.approx(0.1 * 994 / 995, abs=0.004)
-    assert stays[chosen].mean() == pytest.approx(0.1 + 0.1 / 995, abs=0.004)
+    assert (~hidden & ~stays)[selected].mean() == pytest.approx(0.1 * 994 / 995, abs=0.004)
+    assert stays[selected].mean() == pytest.approx(0.1 + 0.1 / 995, abs=0.004)
 
 
 def test_all_others_are_seen_as_they_are_and_targets_are_the_tokens(masked: tuple) -> None:
     ids, seen, targets = masked
-    chosen = targets != IGNORED
-    assert (seen[~chosen] == ids[~chosen]).all() and (targets[chosen] == ids[chosen]).all()
+    selected = targets != IGNORED
+    assert (seen[~selected] == ids[~selected]).all()
+    assert (targets[selected] == ids[selected]).all()
     assert (seen.dtype, targets.dtype) == (np.int32, np.int64)
 
 
@@ -153,27 +155,29 @@ def test_an_exchanged_token_is_any_ordinary_one(masked: tuple, tokenizer: Any) -
     ids, seen, targets = masked
     exchanged = seen[(targets != IGNORED) & (seen != tokenizer.mask_token_id) & (seen != ids)]
     times = np.bincount(exchanged, minlength=1_000)
-    assert times[:5].sum() == 0 and len(times) == 1_000
+    assert times[:5].sum() == 0
+    assert len(times) == 1_000
     assert chisquare(times[5:]).pvalue > LIKELY
 
 
 def test_special_tokens_are_seen_as_they_are(masked: tuple) -> None:
     ids, seen, _ = masked
-    assert (seen[ids < 5] == ids[ids < 5]).all() and (ids < 5).sum() > 30_000
+    assert (seen[ids < 5] == ids[ids < 5]).all()
+    assert (ids < 5).sum() > 30_000
 
 
-# --- blocks
-# ------------------------------------------------------------------------------------------------------
+# --- blocks ---
 
 
 def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
     examples = make(tokenizer, max_length=32)
     catalogue = Catalogue.make(tokenizer, shelf(), None, seed=2022)
     assert examples.blocks == catalogue.blocks(30) > 20
-    chosen = np.array([7, 0, examples.blocks - 1, 7])
-    made = examples.make("mlm", chosen, step=3)
-    assert list(made.targets) == ["token"] and made.first_text == [len(ids) for ids in made.ids]
-    for number, seen, target in zip(chosen, made.ids, made.targets["token"], strict=True):
+    selected = np.array([7, 0, examples.blocks - 1, 7])
+    made = examples.make("mlm", selected, step=3)
+    assert list(made.targets) == ["token"]
+    assert made.first_text == [len(ids) for ids in made.ids]
+    for number, seen, target in zip(selected, made.ids, made.targets["token"], strict=True):
         text = np.where(target == IGNORED, seen, target).tolist()
         assert text == [
             tokenizer.cls_token_id,
@@ -190,8 +194,12 @@ def test_the_share_of_tokens_is_the_recipe_s(tokenizer: Any) -> None:
     assert (targets != IGNORED).mean() == pytest.approx(0.6 * 30 / 32, abs=0.03)
 
 
-# --- whose turn it is
-# --------------------------------------------------------------------------------------------
+# --- whose turn it is ---
+
+
+def flat(lists: list[list[int]]) -> list[int]:
+    """Return the items of all lists, in order."""
+    return list(chain.from_iterable(lists))
 
 
 def turns(
@@ -226,13 +234,14 @@ class TestTurns:
     ) -> None:
         monkeypatch.setattr(PretrainingExamples, "blocks", blocks)
         epoch = [size] * (blocks // size) + [blocks % size] * bool(blocks % size)
-        order = sum(turns(make(tokenizer, batch_size=size), tokenizer, task, epoch * 10), [])
+        order = flat(turns(make(tokenizer, batch_size=size), tokenizer, task, epoch * 10))
         cycles = [order[start : start + PRODUCTS] for start in range(0, len(order), PRODUCTS)]
-        assert len(cycles) >= 3 and all(len(set(cycle)) == len(cycle) for cycle in cycles)
+        assert len(cycles) >= 3
+        assert all(len(set(cycle)) == len(cycle) for cycle in cycles)
         assert all(sorted(cycle) == list(range(PRODUCTS)) for cycle in cycles[:-1])
 
     def test_the_order_is_another_one_each_time(self, task: str, tokenizer: Any) -> None:
-        order = sum(turns(make(tokenizer), tokenizer, task, [6] * 18), [])
+        order = flat(turns(make(tokenizer), tokenizer, task, [6] * 18))
         assert len({tuple(order[start : start + PRODUCTS]) for start in (0, 36, 72)}) == 3
         assert sorted(order[:PRODUCTS]) != order[:PRODUCTS]
 
@@ -246,7 +255,7 @@ class TestTurns:
     def test_a_smaller_mini_batch_has_as_many_products(self, task: str, tokenizer: Any) -> None:
         order = turns(make(tokenizer), tokenizer, task, [6, 4, 1])
         assert [len(mini_batch) for mini_batch in order] == [6, 4, 1]
-        assert len(set(sum(order, []))) == 6 + 4 + 1
+        assert len(set(flat(order))) == 6 + 4 + 1
         assert len(batch(make(tokenizer, batch_size=50), task, 0, 7)) == 7
 
 
@@ -255,7 +264,7 @@ class TestTurns:
 def test_products_that_have_nothing_to_say_never_come(task: str, tokenizer: Any) -> None:
     rows = shelf()
     rows.loc[rows.index % 2 == 0, ["title", "brand"]] = ""  # which leaves their bullets
-    order = sum(turns(make(tokenizer, rows), tokenizer, task, [6] * 6), [])
+    order = flat(turns(make(tokenizer, rows), tokenizer, task, [6] * 6))
     odd = list(range(1, PRODUCTS, 2))
     assert sorted(order[:18]) == sorted(order[18:]) == odd
 
@@ -263,12 +272,11 @@ def test_products_that_have_nothing_to_say_never_come(task: str, tokenizer: Any)
 @pytest.mark.usefixtures("in_turn")
 def test_each_task_has_an_order_of_its_own(tokenizer: Any) -> None:
     examples = make(tokenizer)
-    orders = [sum(turns(examples, tokenizer, task, [6] * 6), []) for task in ORDERED]
+    orders = [flat(turns(examples, tokenizer, task, [6] * 6)) for task in ORDERED]
     assert len({tuple(order) for order in orders}) == 3
 
 
-# --- a function of recipe and step
-# -------------------------------------------------------------------------------
+# --- a function of recipe and step ---
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -320,24 +328,23 @@ def test_a_task_whose_only_name_is_never_known_is_left_out(tokenizer: Any) -> No
     assert "attributes" not in make(tokenizer, red, colors="red", color=0.0).tasks
 
 
-# --- Product2Query
-# -----------------------------------------------------------------------------------------------
+# --- Product2Query ---
 
 
 def queries(
     examples: PretrainingExamples, tokenizer: Any, count: int
 ) -> list[tuple[str, str, bool]]:
     """Query, text and whether the query is the text's own, of some `count` texts."""
-    found, step = [], 0
-    while len(found) < count:
+    actual, step = [], 0
+    while len(actual) < count:
         made = batch(examples, "query", step, 50)
         assert list(made.targets) == ["match"]
-        found += [
+        actual += [
             (*pair, own)
             for pair, own in zip(sides(tokenizer, made), made.targets["match"], strict=True)
         ]
         step += 1
-    return found
+    return actual
 
 
 @pytest.fixture(scope="module")
@@ -381,9 +388,9 @@ def test_half_the_texts_are_cut_for_both_labels_alike(shown: list, full: dict[in
 
 def test_an_own_query_is_in_the_text_or_cut_out_of_it(shown: list, full: dict[int, str]) -> None:
     for query, text, own in shown:
-        said = [all(piece in text for piece in pieces) for pieces in halves(query)]
+        is_piece = [all(piece in text for piece in pieces) for pieces in halves(query)]
         if own and text == full[owner(text)]:
-            assert any(said)
+            assert any(is_piece)
         elif own:
             assert query not in text
             # Some way to read the query as pieces of the full text leaves the text without any of
@@ -394,11 +401,12 @@ def test_an_own_query_is_in_the_text_or_cut_out_of_it(shown: list, full: dict[in
 
 
 def test_lengths_of_queries_are_those_of_the_locale(shown: list) -> None:
-    """us and es: 8 to 20 letters, or two of at most 12 and the blank between them; jp: from 4."""
+    """In us and es: 8 to 20 letters, or two of at most 12 and the blank between them; jp: from 4."""
     for locale, shortest in (("us", 8), ("es", 8), ("jp", 4)):
         lengths = [len(query) for query, *_ in shown if LOCALES[owner(query) % 3] == locale]
         # A blank at either end of a piece is cut off.
-        assert shortest - 2 <= min(lengths) <= shortest and max(lengths) <= 25
+        assert shortest - 2 <= min(lengths) <= shortest
+        assert max(lengths) <= 25
 
 
 def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
@@ -408,7 +416,9 @@ def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
         locale: [len(q) for q, *_ in changed if LOCALES[owner(q) % 3] == locale]
         for locale in LOCALES
     }
-    assert max(lengths["es"]) <= 7 and min(lengths["us"]) >= 6 and max(lengths["jp"]) > 7
+    assert max(lengths["es"]) <= 7
+    assert min(lengths["us"]) >= 6
+    assert max(lengths["jp"]) > 7
 
 
 @pytest.mark.parametrize(
@@ -422,29 +432,30 @@ def test_a_recipe_may_change_the_lengths_of_one_locale(tokenizer: Any) -> None:
     ids=["one product", "the same three times", "another locale's", "one without a text"],
 )
 def test_without_another_query_the_row_is_its_own(rows: list[dict], tokenizer: Any) -> None:
-    found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(own for *_, own in found) and rows[0]["title"] in {text for _, text, _ in found}
+    actual = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
+    assert all(own for *_, own in actual)
+    assert rows[0]["title"] in {text for _, text, _ in actual}
 
 
 @pytest.mark.usefixtures("in_turn")
 def test_another_query_never_fits_the_text(tokenizer: Any) -> None:
     """The others' texts are in the first one anyway, and it is in none of theirs."""
     rows = [{"title": "red cup of steel"}, {"title": "red"}, {"title": "steel"}, {"title": "p"}]
-    found = queries(make(tokenizer, listed(*rows)), tokenizer, 400)
-    assert all(own or text != rows[0]["title"] for _, text, own in found)
-    assert {text for _, text, own in found if not own} == {"red", "steel", "p"}
+    actual = queries(make(tokenizer, listed(*rows)), tokenizer, 400)
+    assert all(own or text != rows[0]["title"] for _, text, own in actual)
+    assert {text for _, text, own in actual if not own} == {"red", "steel", "p"}
 
 
 def test_another_query_never_fits_the_uncut_text(tokenizer: Any) -> None:
     """Two products are the same, the third is not: only between those is there another query."""
     twin, third = {"title": "abab abab abab abab"}, {"title": "xyxy xyxy xyxy xyxy"}
-    found = queries(make(tokenizer, listed(twin, twin, third)), tokenizer, 600)
+    actual = queries(make(tokenizer, listed(twin, twin, third)), tokenizer, 600)
     assert all(
-        own == (query[0] in "ab" and text[0] in "ab" or query[0] in "xy" and text[0] in "xy")
-        for query, text, own in found
+        own == ((query[0] in "ab" and text[0] in "ab") or (query[0] in "xy" and text[0] in "xy"))
+        for query, text, own in actual
         if text
     )
-    assert 0.4 < np.mean([own for *_, own in found]) < 0.6
+    assert 0.4 < np.mean([own for *_, own in actual]) < 0.6
 
 
 def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) -> None:
@@ -454,10 +465,9 @@ def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) ->
         {"description": "new"},
         {"brand": "some longer brand"},
     ]
-    found = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
-    assert all(query for query, *_ in found) and {q[:1] for q, *_ in found} <= set(
-        "red cup of steel some longer brand"
-    )
+    actual = queries(make(tokenizer, listed(*rows)), tokenizer, 60)
+    assert all(query for query, *_ in actual)
+    assert {q[:1] for q, *_ in actual} <= set("red cup of steel some longer brand")
     assert len(batch(make(tokenizer, listed(*rows)), "query", 0)) == 2
     assert len(batch(make(tokenizer, listed(*rows)), "contrastive", 0)) == 4
 
@@ -466,22 +476,21 @@ def test_products_without_title_brand_and_color_have_no_query(tokenizer: Any) ->
 def test_the_first_side_is_the_query_s(max_length: int, tokenizer: Any) -> None:
     made = batch(make(tokenizer, max_length=max_length, batch_size=50), "query", 0, 50)
     for ids, first in zip(made.ids, made.first_text, strict=True):
-        assert len(ids) <= max_length and ids[-1] == tokenizer.sep_token_id
+        assert len(ids) <= max_length
+        assert ids[-1] == tokenizer.sep_token_id
         assert first == ids.tolist().index(tokenizer.sep_token_id) + 1
     assert Counter(map(len, made.ids)).most_common(1)[0][0] == max_length or max_length == LONG
 
 
-# --- the other tasks
-# ---------------------------------------------------------------------------------------------
+# --- the other tasks ---
 
 
 def test_names_are_predicted_from_title_and_bullets(tokenizer: Any) -> None:
     rows = shelf()
     examples = make(tokenizer, rows, colors="red", batch_size=50)
     made = batch(examples, "attributes", 0, 50)
-    assert set(made.targets) == {"brand", "color"} and made.first_text == [
-        len(ids) for ids in made.ids
-    ]
+    assert set(made.targets) == {"brand", "color"}
+    assert made.first_text == [len(ids) for ids in made.ids]
     for (title, bullets), brand, color in zip(
         sides(tokenizer, made), *made.targets.values(), strict=True
     ):
@@ -499,8 +508,8 @@ def test_names_are_predicted_where_one_is_known(tokenizer: Any) -> None:
         {"title": "e"},
     )
     made = batch(make(tokenizer, rows, colors="blue red"), "attributes", 0)
-    found = zip(sides(tokenizer, made), made.targets["brand"], made.targets["color"], strict=True)
-    assert {(title, brand, color) for (title, _), brand, color in found} == {
+    actual = zip(sides(tokenizer, made), made.targets["brand"], made.targets["color"], strict=True)
+    assert {(title, brand, color) for (title, _), brand, color in actual} == {
         ("a", 3, IGNORED),
         ("b", IGNORED, 1),
         ("d", 5, 1),
@@ -514,19 +523,21 @@ def test_the_whole_text_is_contrasted(tokenizer: Any) -> None:
         {"title": "<b>mug</b>"},
     )
     made = batch(make(tokenizer, rows), "contrastive", 0)
-    found = dict(zip(sides(tokenizer, made), made.targets["same"], strict=True))
-    assert list(made.targets) == ["same"] and made.first_text == [len(ids) for ids in made.ids]
-    assert set(found) == {("cup", "acme", "red", "big", "new"), ("mug", "", "", "", "")}
+    actual = dict(zip(sides(tokenizer, made), made.targets["same"], strict=True))
+    assert list(made.targets) == ["same"]
+    assert made.first_text == [len(ids) for ids in made.ids]
+    assert set(actual) == {("cup", "acme", "red", "big", "new"), ("mug", "", "", "", "")}
     same_text = sorted(Counter(made.targets["same"]).values())
-    assert same_text == [1, 2] and len(set(found.values())) == 2
+    assert same_text == [1, 2]
+    assert len(set(actual.values())) == 2
 
 
 def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
     long = "cup " * 40
     rows = listed(
         *(
-            {"title": title, "description": said}
-            for title, said in ((long, "a"), (long, "b"), ("mug", "a"))
+            {"title": title, "description": description}
+            for title, description in ((long, "a"), (long, "b"), ("mug", "a"))
         )
     )
     made = batch(make(tokenizer, rows, max_length=16), "contrastive", 0)
@@ -536,9 +547,8 @@ def test_texts_that_differ_behind_the_limit_read_alike(tokenizer: Any) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_texts_end_with_a_separator_at_the_limit(task: str, tokenizer: Any) -> None:
     made = batch(make(tokenizer, max_length=16), task, 0)
-    assert len(made) == 6 and all(
-        len(ids) == 16 and ids[-1] == tokenizer.sep_token_id for ids in made.ids
-    )
+    assert len(made) == 6
+    assert all(len(ids) == 16 and ids[-1] == tokenizer.sep_token_id for ids in made.ids)
 
 
 def test_texts_of_one_side() -> None:

@@ -46,8 +46,7 @@ def by_id(examples: pd.DataFrame) -> dict[int, str]:
     return dict(zip(examples["example_id"], examples["query"], strict=True))
 
 
-# --- words
-# -------------------------------------------------------------------------------------------------------
+# --- words ---
 
 
 @pytest.mark.parametrize(
@@ -68,8 +67,7 @@ def test_words(text: str, expected: set[str]) -> None:
     assert extract_words(text) == expected
 
 
-# --- by hand
-# -----------------------------------------------------------------------------------------------------
+# --- by hand ---
 
 
 def test_keywords_by_hand() -> None:
@@ -92,7 +90,8 @@ def test_keywords_by_hand() -> None:
 
 def test_a_word_that_more_candidates_share_may_outweigh_a_rarer_one() -> None:
     """Eight training products: steel is in 4 of them and zinc in 3; three and two of them are candidates."""
-    assert 3 * log(8 / 4) > 2 * log(8 / 3) and log(8 / 4) < log(8 / 3)
+    assert 3 * log(8 / 4) > 2 * log(8 / 3)
+    assert log(8 / 4) < log(8 / 3)
     first, second = ["steel zinc", "zinc steel", "steel"], ["steel", "zinc", "pan", "pot", "lid"]
     assert queries(("x", "train", first), ("y", "train", second)) == ["x | steel zinc", "y"]
 
@@ -184,23 +183,22 @@ def test_keywords_brands_and_colors_stand_in_this_order() -> None:
 
 
 def test_japanese_keywords() -> None:
-    """Three of four training products say ステンレス, two 水筒: 3 * log(4 / 3) = .86 < 2 * log(4 / 2) = 1.39"""
+    """Three of four training products say ステンレス, two 水筒: 3 * log(4 / 3) = .86 < 2 * log(4 / 2) = 1.39."""
     titles = ["ステンレスの水筒", "ｽﾃﾝﾚｽ 水筒 大", "軽いステンレス"]
-    found = queries(("ボトル", "train", titles), ("鍋", "train", ["アルミ鍋"]), locale="jp")
-    assert found == ["ボトル | 水筒 ステンレス", "鍋"]
+    actual = queries(("ボトル", "train", titles), ("鍋", "train", ["アルミ鍋"]), locale="jp")
+    assert actual == ["ボトル | 水筒 ステンレス", "鍋"]
 
 
 def test_a_candidate_that_the_catalogue_lacks_says_nothing() -> None:
     examples, products = tables(
         ("x", "train", ["steel cup", "steel cup"]), ("y", "train", ["last", "last"])
     )
-    found = with_context(examples, products.drop(1))
-    assert found["query"].tolist() == ["x", "x", "y | last", "y | last"]
+    actual = with_context(examples, products.drop(1))
+    assert actual["query"].tolist() == ["x", "x", "y | last", "y | last"]
     assert with_context(examples, products.head(0))["query"].tolist() == examples["query"].tolist()
 
 
-# --- what it must not look at
-# ------------------------------------------------------------------------------------
+# --- what it must not look at ---
 
 
 def test_labels_change_nothing(catalogue: Tables) -> None:
@@ -222,12 +220,12 @@ def test_labels_change_nothing(catalogue: Tables) -> None:
 def test_all_other_columns_and_the_input_stay(catalogue: Tables) -> None:
     examples, products = catalogue
     before = examples.copy(), products.copy()
-    found = with_context(examples, products)
-    pd.testing.assert_frame_equal(found.drop(columns="query"), examples.drop(columns="query"))
-    assert found["query"].dtype == examples["query"].dtype
+    actual = with_context(examples, products)
+    pd.testing.assert_frame_equal(actual.drop(columns="query"), examples.drop(columns="query"))
+    assert actual["query"].dtype == examples["query"].dtype
     pd.testing.assert_frame_equal(examples, before[0])
     pd.testing.assert_frame_equal(products, before[1])
-    for query, text in zip(examples["query"], found["query"], strict=True):
+    for query, text in zip(examples["query"], actual["query"], strict=True):
         assert text == query or text.startswith(f"{query} | ")
 
 
@@ -265,12 +263,12 @@ def test_test_rows_change_no_training_query(catalogue: Tables) -> None:
 def test_a_query_in_both_splits_has_two_lists() -> None:
     red = {"title": "red wool cup", "brand": "acme", "color": "red"}
     blue = {"title": "blue silk cup", "brand": "zeta", "color": "blue"}
-    found = queries(
+    actual = queries(
         ("cup", "train", [red, red]),
         ("cup", "test", [blue, blue]),
         ("mug", "train", ["silk blue mug", "wool scarf", "new"]),
     )
-    assert found[:2] == ["cup | red wool | acme | red", "cup | blue silk | zeta | blue"]
+    assert actual[:2] == ["cup | red wool | acme | red", "cup | blue silk | zeta | blue"]
     # Where each split has one of a kind, there are no two to share it.
     alone = queries(("cup", "train", [red]), ("cup", "test", [red]))
     assert alone == ["cup", "cup"]
@@ -292,21 +290,22 @@ def test_frequencies_are_those_of_training_products() -> None:
     2 * log(4 / 2).
     """
     train = ("cup", "train", ["steel cup", "steel mug", "lid", "pan"])
-    found = queries(
+    actual = queries(
         train, ("flask", "test", ["steel lid zinc"] * 2 + ["zinc lid"]), ("x", "test", ["lid"] * 20)
     )
-    assert found == ["cup | steel", "flask | lid zinc steel", "x | lid"]
+    assert actual == ["cup | steel", "flask | lid zinc steel", "x | lid"]
 
 
 def test_their_number_is_that_of_training_products() -> None:
     """Four training products, and twenty that are none; steel is in three of the four, zinc in two."""
-    assert 3 * log(4 / 3) < 2 * log(4 / 2) and 3 * log(24 / 3) > 2 * log(24 / 2)
+    assert 3 * log(4 / 3) < 2 * log(4 / 2)
+    assert 3 * log(24 / 3) > 2 * log(24 / 2)
     train = ("cup", "train", ["steel zinc", "zinc steel", "steel", "pan"])
     assert queries(train, ("x", "test", ["pot"] * 20))[0] == "cup | zinc steel"
 
 
 def test_a_product_of_several_training_rows_counts_once() -> None:
-    """cup is in three of five titles, and one of them is listed for three queries: 2 * log(5 / 3) < 2 * log(5 / 2)."""
+    """Three of five titles have "cup", one of them listed for three queries: 2 * log(5 / 3) < 2 * log(5 / 2)."""
     examples, products = tables(
         ("x", "train", ["zinc bowl", "zinc bowl"]),
         ("y", "train", ["bowl aa", "bb", "cc"]),
@@ -315,10 +314,10 @@ def test_a_product_of_several_training_rows_counts_once() -> None:
     )
     # Queries z and w list the product "zinc bowl" of x.
     examples["product_id"] = ["P0", "P1", "P2", "P3", "P4", "P0", "P0"]
-    found = with_context(examples, products.head(5))
+    actual = with_context(examples, products.head(5))
     # zinc: 2 * log(5 / 2), bowl: 2 * log(5 / 3); counted by rows, zinc would be in 4 of 7 and bowl
     # in 5 of 7.
-    assert found["query"].tolist() == ["x | zinc bowl"] * 2 + ["y"] * 3 + ["z", "w"]
+    assert actual["query"].tolist() == ["x | zinc bowl"] * 2 + ["y"] * 3 + ["z", "w"]
 
 
 def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> None:
@@ -334,9 +333,10 @@ def test_the_index_stays(catalogue: Tables) -> None:
     rows = examples.sample(frac=1, random_state=1).set_index(
         pd.Index(np.arange(len(examples)) * 7 % 100)
     )
-    found = with_context(rows, products)
-    assert found.index.equals(rows.index) and found.index.has_duplicates
-    assert by_id(found) == by_id(with_context(examples, products))
+    actual = with_context(rows, products)
+    assert actual.index.equals(rows.index)
+    assert actual.index.has_duplicates
+    assert by_id(actual) == by_id(with_context(examples, products))
 
 
 def test_no_rows_are_no_rows(catalogue: Tables) -> None:

@@ -25,11 +25,9 @@ def examples() -> pd.DataFrame:
 def test_it_is_small_and_its_origin_is_named() -> None:
     assert sum(path.stat().st_size for path in esci.SAMPLE.iterdir()) < 3_000_000
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    assert (
-        str(esci.SAMPLE.relative_to(ROOT)) in notice
-        and "Amazon" in notice
-        and "Apache License" in notice
-    )
+    assert str(esci.SAMPLE.relative_to(ROOT)) in notice
+    assert "Amazon" in notice
+    assert "Apache License" in notice
 
 
 def test_it_has_the_lists_and_locales_that_it_says(examples: pd.DataFrame) -> None:

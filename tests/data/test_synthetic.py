@@ -27,11 +27,11 @@ def pairs() -> pd.DataFrame:
     """Rows with right labels, what their query asks for (empty: nothing) and all text of their product."""
     examples, products, _ = synthetic.make(1_500, noise=0.0, seed=11)
     rows = examples.merge(products, on=store.PRODUCT_KEY)
-    asked = [
+    in_query = [
         wishes(query, locale) for query, locale in zip(rows["query"], rows["locale"], strict=True)
     ]
     text = [clean(" ".join(texts)).lower() for texts in rows[list(FIELDS)].itertuples(index=False)]
-    return pd.concat([rows, pd.DataFrame(asked)], axis=1).assign(text=text)
+    return pd.concat([rows, pd.DataFrame(in_query)], axis=1).assign(text=text)
 
 
 def wishes(query: str, locale: str) -> dict[str, str]:
@@ -65,7 +65,8 @@ def test_noise_changes_labels_and_nothing_else() -> None:
     (clear, products, none), (noisy, same_products, planted) = (
         synthetic.make(80, noise, 3) for noise in (0.0, 0.2)
     )
-    assert none.empty and not planted.empty
+    assert none.empty
+    assert not planted.empty
     pd.testing.assert_frame_equal(products, same_products)
     rest = [column for column in clear if column not in ("label", "substitute")]
     pd.testing.assert_frame_equal(clear[rest], noisy[rest])
@@ -91,7 +92,8 @@ def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
     clear, same, _ = synthetic.make(1_500, 0.0, 11)
     pd.testing.assert_frame_equal(products, same)
     rows = examples.merge(planted, on="example_id", suffixes=("", "_true"))
-    assert (rows["label"] != rows["label_true"]).all() and set(rows["split"]) == {"train"}
+    assert (rows["label"] != rows["label_true"]).all()
+    assert set(rows["split"]) == {"train"}
     train = clear[clear["split"] == "train"]
     assert len(rows) / len(train) == pytest.approx(0.1, abs=0.012)
     counts = train["label"].value_counts()
@@ -105,10 +107,10 @@ def test_noise_by_label_confuses_neighbours_at_the_same_rate() -> None:
         assert share[label] == pytest.approx(
             rate, abs=4 * np.sqrt(rate * (1 - rate) / counts[label])
         )
-    said = pd.crosstab(rows["label_true"], rows["label"], normalize="index").loc[
+    shares = pd.crosstab(rows["label_true"], rows["label"], normalize="index").loc[
         list(LABELS), list(LABELS)
     ]
-    np.testing.assert_allclose(said, synthetic.CONFUSION, atol=0.2)
+    np.testing.assert_allclose(shares, synthetic.CONFUSION, atol=0.2)
     np.testing.assert_allclose(synthetic.CONFUSION.sum(axis=1), 1)
 
 
@@ -120,7 +122,8 @@ def test_label_shares_are_those_of_esci(pairs: pd.DataFrame) -> None:
 
 def test_no_query_is_there_twice(noisy: Made) -> None:
     texts = noisy[0].drop_duplicates("query_id")["query"].map(normalise)
-    assert len(texts) == 1_500 and texts.is_unique
+    assert len(texts) == 1_500
+    assert texts.is_unique
 
 
 def test_it_is_good_data(noisy: Made) -> None:
@@ -129,13 +132,14 @@ def test_it_is_good_data(noisy: Made) -> None:
     store.check_products(products, "synth")
     assert (store.product_rows(examples, products) >= 0).all()
     per_query = examples.groupby("query_id").size()
-    assert per_query.min() == 4 and per_query.max() == 12
+    assert per_query.min() == 4
+    assert per_query.max() == 12
     assert examples.groupby("query_id")["split"].nunique().max() == 1
 
 
-def contains(pairs: pd.DataFrame, column: str, asked: str) -> pd.Series:
+def contains(pairs: pd.DataFrame, column: str, in_query: str) -> pd.Series:
     """Whether the text in `column` names what is asked, in any case; True where nothing is asked."""
-    columns = zip(pairs[column].str.lower(), pairs[asked].str.lower(), strict=True)
+    columns = zip(pairs[column].str.lower(), pairs[in_query].str.lower(), strict=True)
     return pd.Series([wish in text for text, wish in columns], pairs.index)
 
 
@@ -150,8 +154,8 @@ def test_exact_products_meet_every_constraint(pairs: pd.DataFrame) -> None:
     bulleted = exact[(exact["asked_attribute"] != "") & (exact["bullets"] != "")]
     assert contains(bulleted, "bullets", "asked_attribute").all()
     for wish in ("asked_color", "asked_attribute"):
-        asked = exact[exact[wish] != ""]
-        assert contains(asked, "text", wish).mean() > 0.85
+        in_query = exact[exact[wish] != ""]
+        assert contains(in_query, "text", wish).mean() > 0.85
 
 
 def test_substitutes_are_of_the_category_and_break_a_constraint(pairs: pd.DataFrame) -> None:
@@ -176,13 +180,12 @@ def test_complements_and_irrelevant_products_are_something_else(pairs: pd.DataFr
     assert not contains(irrelevant, "title", "asked_category").any()
 
 
-# --- synonyms
-# ----------------------------------------------------------------------------------------------------
+# --- synonyms ---
 
 
 def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int, int]]]:
     """Of each text the things of a kind that it names: which, and by which of its two names."""
-    found = []
+    names = []
     for text, locale in zip(texts.str.lower(), locales, strict=True):
         if kind == "category":
             pairs = [(category[locale][0], category[locale][2]) for category in WORDS["categories"]]
@@ -192,10 +195,10 @@ def named(texts: pd.Series, locales: pd.Series, kind: str) -> list[set[tuple[int
                 for name in ("attributes", "measures", "other_attributes", "other_measures")
             ]
             pairs = list(zip(of_locale[0] + of_locale[1], of_locale[2] + of_locale[3], strict=True))
-        found.append(
+        names.append(
             {(i, by) for i, pair in enumerate(pairs) for by in (0, 1) if pair[by].lower() in text}
         )
-    return found
+    return names
 
 
 @pytest.fixture(scope="module")
@@ -232,18 +235,21 @@ def test_without_synonyms_the_catalogue_is_what_it_was(noisy: Made) -> None:
 
 def test_labels_follow_the_thing_and_not_its_name(synonymous: pd.DataFrame) -> None:
     rows = synonymous
-    asked, shown = (
+    in_query, in_product = (
         named(rows[column], rows["locale"], "category") for column in ("query", "title")
     )
     things = [
-        ({i for i, _ in one}, {i for i, _ in two}) for one, two in zip(asked, shown, strict=True)
+        ({i for i, _ in one}, {i for i, _ in two})
+        for one, two in zip(in_query, in_product, strict=True)
     ]
     same = pd.Series([bool(one & two) for one, two in things])
     of_label = same.groupby(rows["label"]).mean()
     assert of_label["exact"] == of_label["substitute"] == 1.0
     assert of_label["irrelevant"] < 0.05  # a name may stand within another
     exact = (rows["label"] == "exact").to_numpy()
-    spelled = pd.Series([bool(one & two) for one, two in zip(asked, shown, strict=True)])[exact]
+    spelled = pd.Series([bool(one & two) for one, two in zip(in_query, in_product, strict=True)])[
+        exact
+    ]
     assert spelled.mean() == pytest.approx(
         0.5, abs=4 * np.sqrt(0.25 / exact.sum())
     )  # each chooses on its own
@@ -251,16 +257,16 @@ def test_labels_follow_the_thing_and_not_its_name(synonymous: pd.DataFrame) -> N
 
 def test_attributes_and_measures_are_met_in_either_name(synonymous: pd.DataFrame) -> None:
     exact = synonymous[(synonymous["label"] == "exact") & (synonymous["bullets"] != "")]
-    asked, shown = (
+    in_query, in_product = (
         named(exact[column], exact["locale"], "attribute") for column in ("query", "bullets")
     )
-    wanted = [
+    things = [
         ({i for i, _ in one}, {i for i, _ in two})
-        for one, two in zip(asked, shown, strict=True)
+        for one, two in zip(in_query, in_product, strict=True)
         if one
     ]
-    assert np.mean([one <= two for one, two in wanted]) == 1.0
-    words = [one <= two for one, two in zip(asked, shown, strict=True) if one]
+    assert np.mean([one <= two for one, two in things]) == 1.0
+    words = [one <= two for one, two in zip(in_query, in_product, strict=True) if one]
     assert 0.4 < np.mean(words) < 0.6
 
 
@@ -270,4 +276,5 @@ def test_a_brand_goes_by_its_line_too(synonymous: pd.DataFrame) -> None:
     by_line = first[branded & (first != synonymous["brand"])]
     assert len(by_line) / branded.sum() == pytest.approx(0.5, abs=0.05)
     lines = by_line.groupby(synonymous["brand"]).nunique()
-    assert (lines == 1).all() and not set(by_line) & set(synonymous["brand"])
+    assert (lines == 1).all()
+    assert not set(by_line) & set(synonymous["brand"])

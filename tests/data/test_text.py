@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competition.data.text import FIELD_ORDERS, FIELDS, clean, clean_all
+from competition.data.text import FIELD_ORDERS, FIELDS, clean, clean_all, map_distinct
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>&"), max_size=40)
 
@@ -58,6 +58,17 @@ def test_a_tag_around_text_is_a_space(text: str, tag: str) -> None:
 
 def test_all_is_each() -> None:
     assert clean_all(["<b>a</b>", "b &amp; c"]) == ["a", "b & c"]
+
+
+def test_a_text_that_is_repeated_is_computed_once() -> None:
+    seen = []
+
+    def upper(text: str) -> str:
+        seen.append(text)
+        return text.upper()
+
+    assert map_distinct(upper, iter(["mug", "cup", "mug"])) == ["MUG", "CUP", "MUG"]
+    assert seen == ["mug", "cup"]
 
 
 @pytest.mark.parametrize("name", FIELD_ORDERS)

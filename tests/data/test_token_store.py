@@ -57,16 +57,18 @@ def test_every_text_finds_its_sequence(stored: SequenceStore) -> None:
     assert len(stored) == DISTINCT
     for table in (TITLES, BRANDS, TITLES[::-1]):
         make = Characters()
-        found = read_sequences(table, make, stored, np.arange(len(table)))
-        assert spelled(found) == table.iloc[:, 0].tolist() and make.asked == []
+        actual = read_sequences(table, make, stored, np.arange(len(table)))
+        assert spelled(actual) == table.iloc[:, 0].tolist()
+        assert make.asked == []
 
 
 def test_only_new_texts_are_made(stored: SequenceStore) -> None:
     table = pd.DataFrame({"any": ["new", "red mug", "newer", "", "new", "Zeta"]})
     make = Characters()
-    found = read_sequences(table, make, stored, np.array([0, 1, 2, 5]))
-    assert spelled(found) == ["new", "red mug", "newer", "Zeta"] and make.asked == ["new", "newer"]
-    assert spelled(found.cut(2)) == ["ne", "re", "ne", "Ze"]
+    actual = read_sequences(table, make, stored, np.array([0, 1, 2, 5]))
+    assert spelled(actual) == ["new", "red mug", "newer", "Zeta"]
+    assert make.asked == ["new", "newer"]
+    assert spelled(actual.cut(2)) == ["ne", "re", "ne", "Ze"]
 
 
 def test_without_a_store_all_is_made(stored: SequenceStore) -> None:
@@ -108,7 +110,6 @@ def test_a_failure_leaves_what_was_there(stored: SequenceStore, tmp_path: Path) 
 
     with pytest.raises(KeyboardInterrupt):
         write_sequences(tmp_path / "s", "other", "characters", [TITLES], fail)
-    assert (
-        read_manifest(tmp_path / "s") == "inputs" and len(SequenceStore(tmp_path / "s")) == DISTINCT
-    )
+    assert read_manifest(tmp_path / "s") == "inputs"
+    assert len(SequenceStore(tmp_path / "s")) == DISTINCT
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

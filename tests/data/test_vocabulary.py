@@ -78,51 +78,52 @@ def vectors(vocabulary: Vocabulary, catalogue: Catalogue) -> np.ndarray:
     return gram_vectors(vocabulary, catalogue[1], seed=1)
 
 
-# --- what is in it
-# -----------------------------------------------------------------------------------------------
+# --- what is in it ---
 
 
 def test_names_go_by_frequency_then_by_the_alphabet() -> None:
     times = {"zeta": 3, "beta": 2, "acme": 2, "once": 1}
     brands = [{"brand": name} for name, count in times.items() for _ in range(count)]
     colors = [{"color": name} for name in ("red", "red", "blue", "", "")]
-    found = Vocabulary.make(products(*brands, *colors))
-    assert (found.brands, found.colors) == (("zeta", "acme", "beta"), ("red",))
+    actual = Vocabulary.make(products(*brands, *colors))
+    assert (actual.brands, actual.colors) == (("zeta", "acme", "beta"), ("red",))
 
 
 def test_names_are_the_same_in_any_spelling() -> None:
-    found = Vocabulary.make(
+    actual = Vocabulary.make(
         products(
             *({"brand": name} for name in ("<b>Acme</b>", "ACME!", "R&amp;D", "r-d", "_", "."))
         )
     )
-    assert found.brands == ("acme", "rd")
-    assert found.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
+    assert actual.brands == ("acme", "rd")
+    assert actual.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
         *(RARE + 1, RARE + 1, RARE + 2, RARE),
         *(MISSING, MISSING, MISSING),
     ]
-    assert found.color_ids(["red", ""]).tolist() == [RARE, MISSING]
+    assert actual.color_ids(["red", ""]).tolist() == [RARE, MISSING]
 
 
 def test_a_gram_is_known_from_the_fifteenth_time_on() -> None:
     often, seldom = [{"title": "abc"}] * MIN_GRAMS, [{"title": "xyz"}] * (MIN_GRAMS - 1)
-    found = Vocabulary.make(products(*often, *seldom))
-    assert MIN_GRAMS == 15 and spelled(found) == ["abc"]
-    assert found.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
-    assert found.gram_ids(["abc", "xyz", "abcabc"]).lengths.tolist() == [1, 0, 2]
+    actual = Vocabulary.make(products(*often, *seldom))
+    assert MIN_GRAMS == 15
+    assert spelled(actual) == ["abc"]
+    assert actual.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
+    assert actual.gram_ids(["abc", "xyz", "abcabc"]).lengths.tolist() == [1, 0, 2]
 
 
 def test_grams_are_counted_over_all_texts_of_a_product(catalogue: Catalogue) -> None:
-    found = Vocabulary.make(catalogue[1])
+    actual = Vocabulary.make(catalogue[1])
     times: Counter[str] = Counter()
     for row in catalogue[1].to_dict("records"):
-        said = " ".join(
+        unit = " ".join(
             row[field] for field in ("title", "brand", "color", "bullets") if row[field]
         )
-        for text in (simplify(said), simplify(row["description"])):
+        for text in (simplify(unit), simplify(row["description"])):
             times.update(text[i : i + 3] for i in range(len(text) - 2))
     kept = sorted((-count, gram) for gram, count in times.items() if count >= MIN_GRAMS)
-    assert spelled(found) == [gram for _, gram in kept] and len(kept) > 500
+    assert spelled(actual) == [gram for _, gram in kept]
+    assert len(kept) > 500
 
 
 def test_texts_are_lower_case_without_tags_and_punctuation() -> None:
@@ -150,18 +151,17 @@ def test_a_missing_field_says_nothing() -> None:
 
 def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
     Vocabulary.make(products()).save(tmp_path / "v", "test")
-    found = Vocabulary.load(tmp_path / "v")
-    assert (found.brands, found.colors, len(found.grams)) == ((), (), 0)
-    assert found.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
-    assert found.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
-    assert len(found.gram_ids([])) == 0
+    actual = Vocabulary.load(tmp_path / "v")
+    assert (actual.brands, actual.colors, len(actual.grams)) == ((), (), 0)
+    assert actual.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
+    assert actual.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
+    assert len(actual.gram_ids([])) == 0
     assert (
-        gram_vectors(found, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))
+        gram_vectors(actual, products({"title": "water"}), seed=1) == np.zeros((1, DIMENSIONS))
     ).all()
 
 
-# --- what changes nothing
-# ----------------------------------------------------------------------------------------
+# --- what changes nothing ---
 
 
 def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
@@ -180,9 +180,9 @@ def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
 
 def test_saved_is_loaded(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:
     vocabulary.save(tmp_path / "v", "test")
-    found = Vocabulary.load(tmp_path / "v")
-    assert (found.brands, found.colors) == (vocabulary.brands, vocabulary.colors)
-    np.testing.assert_array_equal(found.grams, vocabulary.grams)
+    actual = Vocabulary.load(tmp_path / "v")
+    assert (actual.brands, actual.colors) == (vocabulary.brands, vocabulary.colors)
+    np.testing.assert_array_equal(actual.grams, vocabulary.grams)
     save_vectors(tmp_path / "c", vectors, "test")
     np.testing.assert_array_equal(load_vectors(tmp_path / "c"), vectors)
 
@@ -200,15 +200,16 @@ def test_every_process_writes_the_same_bytes(
     assert len(files(tmp_path / "here")) == 5  # names, grams, vectors, and a stamp for each folder
 
 
-# --- 3-gram vectors
-# ----------------------------------------------------------------------------------------------
+# --- 3-gram vectors ---
 
 
 def test_there_is_a_vector_for_each_gram_and_none_for_padding(
     vocabulary: Vocabulary, vectors: np.ndarray
 ) -> None:
-    assert vectors.shape == (1 + len(vocabulary.grams), DIMENSIONS) and vectors.dtype == np.float32
-    assert (vectors[0] == 0).all() and (np.abs(vectors[1:]).max(1) > 0).all()
+    assert vectors.shape == (1 + len(vocabulary.grams), DIMENSIONS)
+    assert vectors.dtype == np.float32
+    assert (vectors[0] == 0).all()
+    assert (np.abs(vectors[1:]).max(1) > 0).all()
 
 
 def test_vectors_are_a_function_of_the_seed(
@@ -224,7 +225,8 @@ def test_a_gram_that_is_never_read_gets_a_small_random_vector() -> None:
     assert (np.abs(vectors).max(1) > 0).tolist() == [False, True, True, True]
     assert vectors[3].std() == pytest.approx(DEVIATION, rel=0.5)
     start = np.random.default_rng(1).normal(0, DEVIATION, vectors.shape).astype(np.float32)
-    assert (vectors[3] == start[3]).all() and (vectors[1:3] != start[1:3]).any(1).all()
+    assert (vectors[3] == start[3]).all()
+    assert (vectors[1:3] != start[1:3]).any(1).all()
 
 
 def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.ndarray) -> None:
@@ -234,7 +236,8 @@ def test_grams_of_one_language_lie_together(vocabulary: Vocabulary, vectors: np.
     centred = vectors[1:] - vectors[1:].mean(0)
     centred /= np.linalg.norm(centred, axis=1, keepdims=True)
     cosine = centred @ centred.T
-    assert japanese.sum() > 50 and latin.sum() > 500
+    assert japanese.sum() > 50
+    assert latin.sum() > 500
     assert (
         cosine[np.ix_(japanese, japanese)].mean() > 0.3 > 0 > cosine[np.ix_(japanese, latin)].mean()
     )

@@ -65,7 +65,7 @@ WRONG = {
     "another separator": ("example_id;verdict\n7;right\n", ("separated by ';'", "save it with commas")),
     "an unknown verdict": ("example_id,verdict\n7,right\n3,maybe\n", ("row 2 ", "'maybe'", "wrong, right, unsure")),
     "a blank verdict": ("example_id,verdict\n7,\n", ("row 1 ", "unknown verdict")),
-    "no number": ("example_id,verdict\n7,right\nx,right\n", ("row 2 ", "'x'", "no whole number")),
+    "no number": ("example_id,verdict\n7,right\nx,right\n", ("row 2 ", "'x'", "not an integer")),
     "an unknown id": ("example_id,verdict\n7,right\n8,right\n", ("row 2 ", "8", "not among the rows that")),
     "an id twice": ("example_id,verdict\n7,right\n3,wrong\n7,right\n", ("row 3 ", "7", "repeats")),
     "too many cells": ("example_id,verdict\n7,right,really\n8,right,really\n", ("more cells",)),

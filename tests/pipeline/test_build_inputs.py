@@ -153,13 +153,13 @@ def test_an_interrupted_translation_goes_on_where_it_was(
 def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every text that a tokenizer is asked for, in order."""
     asked: list[str] = []
-    encode = tokenizer._encode
+    encode = tokenizer._tokenise_chunk
 
     def counted(known: Any, texts: list[str], max_length: int) -> Any:
         asked.extend(texts)
         return encode(known, texts, max_length)
 
-    monkeypatch.setattr(tokenizer, "_encode", counted)
+    monkeypatch.setattr(tokenizer, "_tokenise_chunk", counted)
     return asked
 
 

@@ -161,9 +161,9 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> 
     assert "is not utf-8" in sentence("a.csv", "query,product_title\n".encode("utf-16"))
     assert sentence("a.csv", latin, "klingon").startswith("There is no encoding 'klingon'")
     assert sentence("a.csv", b"").endswith("is empty.")
-    assert "is no readable CSV file" in sentence("a.csv", b"query,product_title\na,b,c,d\n")
+    assert "is not a readable CSV file" in sentence("a.csv", b"query,product_title\na,b,c,d\n")
     assert "has the column 'query' twice" in sentence("a.csv", b"query,query\na,b\n")
-    assert "is no readable parquet file" in sentence("a.parquet", b"PAR1")
+    assert "is not a readable parquet file" in sentence("a.parquet", b"PAR1")
     assert "ends in neither .csv nor .parquet" in sentence("a.xlsx", b"x")
     with pytest.raises(InputError, match="is missing"):
         read_file(tmp_path / "none.csv")

@@ -66,5 +66,5 @@ def test_a_run_that_cannot_answer_is_refused_with_the_command(
         competition.load("blend.leaky-task1", workspace.root)
     with pytest.raises(InputError, match="There is no recipe 'c9'"):
         competition.load("c9", workspace.root)
-    with pytest.raises(InputError, match="is no workspace"):
+    with pytest.raises(InputError, match="is not a workspace"):
         competition.load("c1", tmp_path)

@@ -52,13 +52,16 @@ def test_the_output_that_spreads_most_counts() -> None:
 )
 def test_a_model_that_says_the_same_of_every_row(values: list[float], fault: str) -> None:
     found = Spread.of(outputs(values * 10), rows(10, 2)).fault
-    assert found is not None and fault in found
+    assert found is not None
+    assert fault in found
 
 
 def test_a_model_that_reads_the_query_alone() -> None:
     values = [0.05 * (i // 2) for i in range(20)]
     found = Spread.of(outputs(values), rows(10, 2))
-    assert found.over_rows is not None and found.over_rows > 0.1 and found.within_queries == 0
+    assert found.over_rows is not None
+    assert found.over_rows > 0.1
+    assert found.within_queries == 0
     assert found.fault == (
         "outputs do not depend on the product: among the products of a query they deviate by 0"
     )

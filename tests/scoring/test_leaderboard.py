@@ -34,15 +34,13 @@ def test_an_answer_goes_to_the_newest_line(space: Workspace) -> None:
     result = comp(
         "leaderboard", "add", "main", "--task", "task1", "--public", "0.8731", "-w", space.root
     )
-    assert (
-        result.exit_code == 0 and "0.8731" in result.output and "+0.0231" in result.output
-    )  # 0.8731 - 0.85
+    assert result.exit_code == 0
+    assert "0.8731" in result.output
+    assert "+0.0231" in result.output
     log = pd.read_csv(space.leaderboard)
-    assert (
-        log["public"].tolist()[3] == 0.8731
-        and log["public"].notna().sum() == 1
-        and log["private"].isna().all()
-    )
+    assert log["public"].tolist()[3] == 0.8731
+    assert log["public"].notna().sum() == 1
+    assert log["private"].isna().all()
 
 
 def test_another_answer_leaves_the_first(space: Workspace) -> None:
@@ -52,7 +50,8 @@ def test_another_answer_leaves_the_first(space: Workspace) -> None:
     assert (line["public"], line["private"]) == (0.61, 0.6)
     told = json.loads(comp("leaderboard", "-w", space.root, "--json").stdout)["tables"][0]["rows"]
     assert [row["public"] for row in told] == [None, None, 0.61, None]
-    assert told[2]["out_of_fold"] is None and told[0]["metric"] == "nDCG"
+    assert told[2]["out_of_fold"] is None
+    assert told[0]["metric"] == "nDCG"
     assert told[0]["out_of_fold"] == {"value": 0.85, "low": 0.84, "high": 0.86, "queries": None}
 
 
@@ -60,14 +59,16 @@ def test_what_is_usual_fits_into_100_columns(space: Workspace) -> None:
     where = ("leaderboard", "add", "main", "--task", "task1", "-w", space.root)
     lines = comp(*where, "--public", "0.8731", "--private", "0.8729").output.splitlines()
     assert max(map(len, lines)) <= 100
-    assert "main/task1" in lines[3] and "0.8500 [0.8400, 0.8600]" in lines[3]
+    assert "main/task1" in lines[3]
+    assert "0.8500 [0.8400, 0.8600]" in lines[3]
 
 
 def test_a_later_submission_keeps_the_answers(space: Workspace) -> None:
     comp("leaderboard", "add", "c1-task2", "--public", "0.61", "-w", space.root)
     leaderboard.append_lines(space, LINES[:1])
     log = pd.read_csv(space.leaderboard)
-    assert len(log) == 5 and log["public"].tolist()[2] == 0.61
+    assert len(log) == 5
+    assert log["public"].tolist()[2] == 0.61
 
 
 def test_an_older_log_has_no_answers_yet(space: Workspace) -> None:
@@ -107,10 +108,11 @@ def test_what_cannot_be_recorded_is_refused_and_nothing_changes(space: Workspace
 
 def test_an_empty_or_a_broken_log_says_so(space: Workspace) -> None:
     space.leaderboard.write_bytes(b"time,submission\n\xff\xfe,main\n")
-    assert "is no readable CSV file" in refused("leaderboard", "-w", space.root)
+    assert "is not a readable CSV file" in refused("leaderboard", "-w", space.root)
     shutil.rmtree(space.submissions)
     result = comp("leaderboard", "-w", space.root)
-    assert result.exit_code == 0 and "No submission yet" in result.output
+    assert result.exit_code == 0
+    assert "No submission yet" in result.output
     assert "the log is empty" in refused(
         "leaderboard", "add", "main", "--public", "0.5", "-w", space.root
     )
@@ -130,13 +132,13 @@ def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
     assert result.exit_code == 0, result.stderr
     leaderboard.append_lines(space, LINES[:1])
     content = space.leaderboard.read_bytes()
-    assert content.startswith(b"\xef\xbb\xbftime;submission;note;") and content.count(
-        b"\r\n"
-    ) == content.count(b"\n")
+    assert content.startswith(b"\xef\xbb\xbftime;submission;note;")
+    assert content.count(b"\r\n") == content.count(b"\n")
     new = pd.read_csv(
         space.leaderboard, dtype=str, keep_default_na=False, sep=";", encoding="utf-8-sig"
     )
-    assert len(new) == len(log) + 1 and new.loc[1, "public"] == "0.5"
+    assert len(new) == len(log) + 1
+    assert new.loc[1, "public"] == "0.5"
     new.loc[1, "public"] = ""
     pd.testing.assert_frame_equal(new.iloc[:-1], log)
     assert leaderboard.read_log(space)["out_of_fold"].iloc[0] == "0.850000"
@@ -147,7 +149,7 @@ def test_what_people_and_spreadsheets_put_there_stays(space: Workspace) -> None:
 def test_a_score_that_is_no_number_and_a_file_that_is_no_log_are_refused(space: Workspace) -> None:
     log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
     log.assign(public=["", "soon", "", ""]).to_csv(space.leaderboard, index=False)
-    assert "row 2 has the public 'soon', which is no number" in refused(
+    assert "row 2 has the public 'soon', which is not a number" in refused(
         "leaderboard", "-w", space.root
     )
     log.drop(columns="submission").to_csv(space.leaderboard, index=False)

@@ -61,7 +61,8 @@ def test_no_gain_is_nan_and_equal_gains_score_one() -> None:
         query, np.array([0.0, 0.0, 0.1, 0.1]), np.array([1.0, 2, 1, 2])
     )
     assert queries.tolist() == [3, 7]
-    assert values[0] == 1.0 and math.isnan(values[1])
+    assert values[0] == 1.0
+    assert math.isnan(values[1])
     assert metrics.movable(query, np.array([0.0, 1.0, 0.1, 0.1])).tolist() == [False, True]
 
 
@@ -140,14 +141,16 @@ def test_paired_difference_is_narrow_where_both_vary_together() -> None:
 
 def test_no_queries_is_nan() -> None:
     estimate = metrics.bootstrap(np.empty((0, 2)), metrics.mean)
-    assert math.isnan(estimate.value) and estimate.queries == 0
+    assert math.isnan(estimate.value)
+    assert estimate.queries == 0
 
 
 @pytest.mark.parametrize(("queries", "has"), [(1, False), (9, False), (10, True), (80, True)])
 def test_below_ten_queries_there_is_no_interval_and_no_verdict(queries: int, has: bool) -> None:
     counts = np.column_stack([np.linspace(0.5, 0.7, queries), np.ones(queries)])
     estimate = metrics.bootstrap(counts, metrics.mean)
-    assert estimate.value == pytest.approx(counts[:, 0].mean()) and estimate.queries == queries
+    assert estimate.value == pytest.approx(counts[:, 0].mean())
+    assert estimate.queries == queries
     assert estimate.has_interval == estimate.differs == has == (estimate.low < estimate.high)
     if not has:
         assert f"{estimate:+}" == f"{estimate.value:+.4f} –"
@@ -172,10 +175,8 @@ def test_few_queries_have_at_least_student_s_interval() -> None:
     values = np.random.default_rng(5).normal(0.5, 0.1, 40)
     estimate = metrics.bootstrap(np.column_stack([values, np.ones(40)]), metrics.mean)
     half = 2.0227 * values.std(ddof=1) / math.sqrt(40)  # Student's t with 39 degrees of freedom
-    assert (
-        estimate.low <= values.mean() - 0.999 * half
-        and estimate.high >= values.mean() + 0.999 * half
-    )
+    assert estimate.low <= values.mean() - 0.999 * half
+    assert estimate.high >= values.mean() + 0.999 * half
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def perfect_answer(task: str, examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def small(labels: str, queries: str, **columns: object) -> pd.DataFrame:
-    """Test rows by hand: a label letter and a query digit per row (`?` is not judged), product_ids a, b, c, …"""
+    """Test rows by hand: a label letter and a query digit per row (`?` is not judged), product_ids from a on."""
     words = {"E": "exact", "S": "substitute", "C": "complement", "I": "irrelevant", "?": None}
     label = pd.Series([words[letter] for letter in labels], dtype="str")
     frame = {
@@ -100,7 +100,8 @@ def test_a_perfect_file_scores_one(
         comp("check", tmp_path / "perfect.csv", "--task", task, "-w", workspace.root).exit_code == 0
     )
     result = comp("score", tmp_path / "perfect.csv", "--task", task, "-w", workspace.root)
-    assert result.exit_code == 0 and "1.000000" in result.output
+    assert result.exit_code == 0
+    assert "1.000000" in result.output
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -108,7 +109,8 @@ def test_an_answer_is_written_and_read_back(task: str, examples: pd.DataFrame) -
     answer = perfect_answer(task, examples)
     text = to_csv(answer)
     assert text.splitlines()[0] == ",".join(TASKS[task].columns)
-    assert text.endswith("\n") and "\r" not in text
+    assert text.endswith("\n")
+    assert "\r" not in text
     pd.testing.assert_frame_equal(read(task, text), answer, check_dtype=False)
     assert to_csv(read(task, text)) == text
 
@@ -259,8 +261,8 @@ WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "a blank id": ("task2", "11,substitute", ",substitute", ("row 2 ", "blank example_id")),
     "white space": ("task1", "1,a", "1, ", ("row 2 ", "blank product_id")),
     "a blank line": ("task2", "11,", "\n11,", ("row 2 ", "blank")),
-    "an id that is a word": ("task2", "11,", "x11,", ("row 2 ", "'x11'", "whole number")),
-    "an id with a point": ("task1", "2,c", "2.0,c", ("row 3 ", "'2.0'", "whole number")),
+    "an id that is a word": ("task2", "11,", "x11,", ("row 2 ", "'x11'", "not an integer")),
+    "an id with a point": ("task1", "2,c", "2.0,c", ("row 3 ", "'2.0'", "not an integer")),
     "a cell too many": ("task2", "11,substitute", "11,substitute,9", ("line 3",)),
     "a cell too few": ("task2", "11,substitute", "11", ("fewer cells in line 3 ", "row 2 ")),
 }
@@ -277,7 +279,8 @@ def test_valid_files_are_valid(task: str, by_hand: Workspace, tmp_path: Path) ->
     file = tmp_path / "answer.csv"
     file.write_text(VALID[task], encoding="utf-8")
     result = comp("check", file, "--task", task, "-w", by_hand.root)
-    assert result.exit_code == 0 and "valid" in result.output
+    assert result.exit_code == 0
+    assert "valid" in result.output
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -432,7 +435,8 @@ def test_a_missing_product_adds_no_gain_and_a_missing_query_scores_zero(tmp_path
     arguments = ("score", tmp_path / "part.csv", "--task", "task1", "-w", root)
     assert "2 of 4 test rows are missing" in refused(*arguments)
     result = comp(*arguments, "--allow-missing")
-    assert result.exit_code == 0 and f"{expected:.6f}" in result.output
+    assert result.exit_code == 0
+    assert f"{expected:.6f}" in result.output
 
 
 def test_an_empty_list_scores_zero() -> None:

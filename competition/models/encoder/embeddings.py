@@ -23,13 +23,12 @@ from competition.scoring.tasks import LOCALES
 
 NAME_DIMENSIONS = 128  # of brand and color
 COUNTRY_DIMENSIONS = 8
-_NAMES_FILE = (
-    "names.safetensors"  # beside the files of an encoder that has learned brands and colors
-)
+# Beside the files of an encoder that has learned brands and colors.
+_NAMES_FILE = "names.safetensors"
 
 
 class FeatureEmbeddings(nn.Module):
-    """What stands beside [CLS]: `Extras` -> `(batch, width)`, in the order brand, color, country, char_trigrams."""
+    """The features beside [CLS], in the order brand, color, country, char_trigrams."""
 
     def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
         super().__init__()
@@ -41,13 +40,13 @@ class FeatureEmbeddings(nn.Module):
             tables["country"] = _table(len(LOCALES), COUNTRY_DIMENSIONS)
         self.tables = nn.ModuleDict(tables)
         self.width = sum(table.embedding_dim for table in tables.values())
+
         self.grams: nn.EmbeddingBag | None = None
         if "char_trigrams" in names:
             # One table for all units, so that a gram of a query and of a product start as the same
             # vector.
-            start = nn.init.normal_(
-                torch.empty(len(vocabulary.grams) + 1, DIMENSIONS), std=DEVIATION
-            )
+            start = torch.empty(len(vocabulary.grams) + 1, DIMENSIONS)
+            nn.init.normal_(start, std=DEVIATION)
             start[PADDING] = 0
             self.grams = nn.EmbeddingBag.from_pretrained(
                 start, freeze=False, mode="mean", padding_idx=PADDING
@@ -55,49 +54,59 @@ class FeatureEmbeddings(nn.Module):
             self.width += len(UNITS) * DIMENSIONS
 
     def init_names(self, tables: dict[str, Tensor]) -> None:
-        """Put the brand and color embeddings of pre-training into the tables, as far as the recipe has them."""
+        """Start from the brand and color embeddings of pre-training that the recipe has."""
         with torch.no_grad():
             for name, start in tables.items():
                 if name in self.tables:
                     cast(nn.Embedding, self.tables[name]).weight.copy_(start)
 
     def init_grams(self, vectors: Path, freeze: bool) -> None:
-        """Put word2vec's vectors into the 3-gram table, and keep them there if `freeze`."""
+        """Start the 3-gram table from word2vec's vectors, and keep them if `freeze`."""
         assert self.grams is not None  # only recipes with char_trigrams have vectors
         with torch.no_grad():
             self.grams.weight.copy_(torch.from_numpy(load_vectors(vectors)))
         self.grams.weight.requires_grad_(not freeze)
 
     def forward(self, extras: FeatureIds) -> Tensor:
-        """The features of a batch; a unit without a gram is zero."""
+        """Return the features of a batch, `(batch, width)`; a unit without a gram is zero."""
         parts: list[Tensor] = [table(getattr(extras, name)) for name, table in self.tables.items()]
         if self.grams is not None:
+            # All units in one call; unit by unit, they become columns.
             bags = self.grams(extras.grams, extras.bags)  # (units * batch, dimensions)
             parts += bags.unflatten(0, (len(UNITS), -1)).unbind(0)
         return torch.cat(parts, 1)
 
 
 def name_table(names: int) -> nn.Embedding:
-    """The embeddings of brands or colors: a missing one is zero and stays so, a rare one has a row, then the names."""
+    """Return embeddings of brands or colors.
+
+    The rows are a missing name, zero for good, a rare one, and then the names of the vocabulary.
+    """
     return _table(RARE + 1 + names, NAME_DIMENSIONS, MISSING)
 
 
 def _table(rows: int, width: int, missing: int | None = None) -> nn.Embedding:
-    """An embedding with small random weights; the row of `missing`, if any, is zero and stays so."""
+    """Return an embedding with small random weights.
+
+    The row of `missing`, if any, is zero and stays so.
+    """
     start = nn.init.normal_(torch.empty(rows, width), std=DEVIATION)
     if missing is not None:
         start[missing] = 0
-    return nn.Embedding.from_pretrained(start, freeze=False, padding_idx=missing)
+    table: nn.Embedding = nn.Embedding.from_pretrained(start, freeze=False, padding_idx=missing)
+    return table
 
 
 def save_names(folder: Path, tables: dict[str, Tensor]) -> None:
     """Write the embeddings of brands and colors beside an encoder; nothing where there are none."""
     if tables:
-        held = {name: table.detach().cpu().contiguous() for name, table in sorted(tables.items())}
-        save_file(held, folder / _NAMES_FILE)
+        weights = {
+            name: table.detach().cpu().contiguous() for name, table in sorted(tables.items())
+        }
+        save_file(weights, folder / _NAMES_FILE)
 
 
 def load_names(folder: Path) -> dict[str, Tensor]:
-    """The embeddings that `save_names` wrote, if any: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
+    """Return what `save_names` wrote, if anything: name -> `(RARE + 1 + names, NAME_DIMENSIONS)`."""
     path = folder / _NAMES_FILE
     return load_file(path) if path.is_file() else {}

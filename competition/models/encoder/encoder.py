@@ -30,23 +30,23 @@ SPECIAL_TOKENS = {
     f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
 }
 TINY_VOCABULARY = 8_000
-TINY_PRODUCTS = (
-    100_000  # products that the tokenizer is trained on, evenly spaced: enough, and bounded in time
-)
+# That the tokenizer is trained on, evenly spaced: enough, and bounded in time.
+TINY_PRODUCTS = 100_000
 
 
 def train_tokenizer(
     products: pd.DataFrame, vocabulary: int = TINY_VOCABULARY
 ) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer of the catalogue's text: no character is unknown, the same input gives the same bytes.
+    """Train a byte-level BPE tokenizer on the catalogue's text.
 
-    It lower-cases, since a start from random weights has nothing to lose by it and too few rows to
-    learn cases.
+    No character is unknown, and the same input gives the same bytes. It lower-cases, since a start
+    from random weights has nothing to lose by it and too few rows to learn cases.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"]))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
+
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
@@ -54,6 +54,7 @@ def train_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
+
     read = evenly_spaced(products, TINY_PRODUCTS)
     texts = (clean(text) for field in FIELDS for text in read[field] if text)
     tokenizer.train_from_iterator(texts, trainer)
@@ -76,6 +77,7 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> N
         pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.08,  # about 1 / sqrt(128); the library's 0.02 is for 768 dimensions
     )
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertModel(config, add_pooling_layer=False)
@@ -85,7 +87,7 @@ def make_tiny(folder: Path, products: pd.DataFrame, seed: int, inputs: str) -> N
 
 @torch.no_grad()
 def attend_to_equals(model: BertModel) -> None:
-    """Make the first layer look for each token's equals: whether a query's words stand in a product's text.
+    """Let each token attend to its equals in the first layer, so that a query's words find those of a product's text.
 
     From weights without any order, a model of this size does not find this in a catalogue of some
     thousand products (benchmarks/RESULTS.md). Queries and keys of the first layer become the
@@ -94,6 +96,7 @@ def attend_to_equals(model: BertModel) -> None:
     """
     for embedding in (model.embeddings.position_embeddings, model.embeddings.token_type_embeddings):
         embedding.weight.mul_(0.25)
+
     attention = model.encoder.layer[0].attention.self
     for projection in (attention.query, attention.key):
         projection.weight.mul_(0.25).add_(torch.eye(len(projection.weight)))
@@ -111,6 +114,7 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
     """
     if Path(source).is_dir():
         check_folder(Path(source))
+
     try:
         tokenizer = read_tokenizer(source)
         encoder = read_encoder(source, tokenizer)
@@ -124,7 +128,9 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
             "and put the path of its folder into [overrides] of competition.toml as `encoder`; where that names a "
             "pre-training, into [pretraining]."
         ) from error
+
     check_encoder(source, encoder, tokenizer)
+    # A folder of ours says it in its config, one of sentence-transformers in a card beside it.
     if not hasattr(encoder.config, POOLING_KEY) and (pooling := _pooling_beside(source)):
         setattr(encoder.config, POOLING_KEY, pooling)
     _save(folder, tokenizer, encoder, inputs)
@@ -156,12 +162,16 @@ def _save(folder: Path, tokenizer: Any, encoder: Any, inputs: str) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of an encoder folder."""
+    """Load the tokenizer of an encoder folder."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def check_length(encoder: Path, max_length: int, recipe: str) -> None:
-    """Raises InputError when a recipe's `max_length` is more than its encoder reads."""
+    """Refuse a recipe whose `max_length` is more than its encoder reads.
+
+    Raises:
+        InputError: names the limit.
+    """
     limit = position_limit(AutoConfig.from_pretrained(encoder, local_files_only=True))
     if limit is not None and max_length > limit:
         raise InputError(
@@ -171,7 +181,11 @@ def check_length(encoder: Path, max_length: int, recipe: str) -> None:
 
 
 def load_encoder(folder: Path) -> Any:
-    """The encoder of an encoder folder, see `loading.read_encoder`."""
+    """Load the encoder of an encoder folder, see `loading.read_encoder`.
+
+    Raises:
+        CompError: it cannot be loaded.
+    """
     try:
         return read_encoder(str(folder), local_files_only=True)
     except LoadError as error:

@@ -1,4 +1,4 @@
-"""What sets one family of encoders apart from BERT: how far it reads, what it must be given, what it cannot do.
+"""Families of encoders that differ from BERT: how far they read, what they must be given, what they cannot do.
 
 A family is the library's `model_type`. What is not listed here is read as BERT is.
 """
@@ -24,23 +24,26 @@ _COUNT_FROM_PADDING = frozenset(
 )  # fmt: skip
 # These let padding into what they make of a text, by convolutions, pools, hashes or a Fourier
 # transform. Texts of one length are read at a time, without padding: nothing of a text's result may
-# depend on its
-# company.
+# depend on its company.
 _READ_PADDING = frozenset({"convbert", "fnet", "funnel", "nystromformer", "yoso"})
 # Their attention masks with fp32's smallest number, which bf16 cannot hold.
 _NOT_IN_BF16 = frozenset({"deberta"})
 
 
 def counts_from_padding(config: Any) -> bool:
-    """Whether a family's first position stands behind the padding's id."""
+    """Return whether a family's first position stands behind the padding's id."""
     return config.model_type in _COUNT_FROM_PADDING
 
 
 def position_limit(config: Any) -> int | None:
-    """The longest text in tokens that an encoder of this configuration reads; None where nothing sets a limit."""
+    """Return how many tokens an encoder of this configuration reads at most.
+
+    None means that there is no limit.
+    """
     family = config.model_type
     if family in ("deberta", "deberta-v2") and not config.position_biased_input:
         return None  # relative positions alone
+
     limit: int | None = getattr(config, "max_position_embeddings", None)
     if limit is None or limit < 1:  # XLNet says -1
         return None
@@ -50,7 +53,7 @@ def position_limit(config: Any) -> int | None:
 
 
 def adjust_config(config: Any) -> None:
-    """Set what the library would decide from batch to batch.
+    """Fix what the library would decide from batch to batch.
 
     BigBird in blocks turns to whole attention at its first short batch and stays there, so that
     results would depend on the order of texts.
@@ -60,7 +63,11 @@ def adjust_config(config: Any) -> None:
 
 
 def check_precision(encoder: Any, recipe: EncoderRecipe | PretrainingRecipe) -> None:
-    """Raises InputError where a recipe asks for a precision in which the encoder's family cannot compute."""
+    """Refuse a precision in which the encoder's family cannot compute.
+
+    Raises:
+        InputError: names the key of the recipe.
+    """
     family = encoder.config.model_type
     if recipe.precision == "bf16" and family in _NOT_IN_BF16:
         raise InputError(
@@ -70,7 +77,11 @@ def check_precision(encoder: Any, recipe: EncoderRecipe | PretrainingRecipe) -> 
 
 
 def check_recipe(encoder: Any, recipe: EncoderRecipe) -> None:
-    """Raises InputError where a recipe asks for what the encoder's family cannot do, naming the key."""
+    """Refuse a recipe that asks for what the encoder's family cannot do.
+
+    Raises:
+        InputError: names the key of the recipe.
+    """
     check_precision(encoder, recipe)
     family = encoder.config.model_type
     if recipe.checkpointing and not encoder.supports_gradient_checkpointing:
@@ -81,7 +92,7 @@ def check_recipe(encoder: Any, recipe: EncoderRecipe) -> None:
 
 
 def token_table(encoder: Any) -> Tensor:
-    """The word embeddings, `(tokens, E)`, where E may be less than H."""
+    """Return the word embeddings, `(tokens, E)`, where E may be less than H."""
     weight: Tensor = encoder.get_input_embeddings().weight
     return weight
 
@@ -89,7 +100,7 @@ def token_table(encoder: Any) -> Tensor:
 def hidden_states(
     encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None = None
 ) -> Tensor:
-    """What an encoder makes of texts, `(batch, tokens, H)`; that of padding means nothing.
+    """Return the last layer's state of each token, `(batch, tokens, H)`; that of padding means nothing.
 
     Args:
         encoder: of any family that `loading.read_encoder` takes.
@@ -101,32 +112,37 @@ def hidden_states(
     """
     if encoder.config.model_type not in _READ_PADDING or bool(mask.all()):
         return _states(encoder, ids, mask, types, delta)
-    lengths, states = mask.sum(1), None
-    for length in lengths.unique().tolist():
+
+    # Texts of one length at a time.
+    lengths = mask.sum(1)  # (batch,)
+    states = None
+    for length in sorted(set(lengths.tolist())):
         rows = (lengths == length).nonzero()[:, 0]
-        own = [x[rows, :length] for x in (ids, mask, types)]
-        found = _states(
-            encoder, own[0], own[1], own[2], None if delta is None else delta[rows, :length]
-        )
-        if states is None:  # found: (rows, length, H)
-            states = found.new_zeros(*ids.shape, found.shape[2])
-        states = states.index_put((rows,), functional.pad(found, (0, 0, 0, ids.shape[1] - length)))
+        own_delta = None if delta is None else delta[rows, :length]
+        own = _states(
+            encoder, ids[rows, :length], mask[rows, :length], types[rows, :length], own_delta
+        )  # (rows, length, H)
+        if states is None:
+            states = own.new_zeros(*ids.shape, own.shape[2])
+        padding = ids.shape[1] - length
+        states = states.index_put((rows,), functional.pad(own, (0, 0, 0, padding)))
     assert states is not None  # a batch holds a text
     return states
 
 
 def _states(encoder: Any, ids: Tensor, mask: Tensor, types: Tensor, delta: Tensor | None) -> Tensor:
-    """The library's own pass, with what the family must be given."""
+    """Run the library's own pass, with what the family must be given."""
     family = encoder.config.model_type
+    # FNet has no attention to mask.
     more = {} if family == "fnet" else {"attention_mask": mask}
     if getattr(encoder.config, "type_vocab_size", 1) > 1:
         more["token_type_ids"] = types
     if family == "funnel":
-        more["token_type_ids"] = types.index_fill(
-            1, types.new_zeros(1), 2
-        )  # [CLS] is of neither text
+        # [CLS] is of neither text.
+        more["token_type_ids"] = types.index_fill(1, types.new_zeros(1), 2)
     if family == "longformer":  # a head reads the first token, which must see all others
         more["global_attention_mask"] = functional.one_hot(mask.new_zeros(len(mask)), mask.shape[1])
+
     precision = (
         torch.autocast(ids.device.type, enabled=False) if family in _NOT_IN_BF16 else nullcontext()
     )
@@ -142,14 +158,12 @@ def _moved(encoder: Any, delta: Tensor | None) -> Iterator[None]:
         yield
         return
 
-    def add(module: nn.Module, arguments: Any, found: Any) -> Any:
-        embedded, *rest = (
-            found if isinstance(found, tuple) else (found,)
-        )  # I-BERT gives a scale beside it
+    def add(module: nn.Module, arguments: Any, output: Any) -> Any:
+        # I-BERT gives a scale beside the embedded tokens.
+        embedded, *rest = output if isinstance(output, tuple) else (output,)
         move = delta.transpose(0, 1) if encoder.config.model_type == "xlnet" else delta
-        move = functional.pad(
-            move, (0, 0, 0, embedded.shape[1] - move.shape[1])
-        )  # Longformer pads to its window
+        # Longformer pads to its window.
+        move = functional.pad(move, (0, 0, 0, embedded.shape[1] - move.shape[1]))
         return (embedded + move, *rest) if rest else embedded + move
 
     handle = encoder.get_input_embeddings().register_forward_hook(add)

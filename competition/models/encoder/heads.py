@@ -3,8 +3,8 @@
 Each architecture takes what is `read` of the views, `mask (batch, views, tokens)`, `present (batch,
 views)` and `extra (batch, E)`, the features that stand beside it, and gives `(batch, H)` in -1..1.
 `read` is `(batch, views, W)` where the architecture `pools` its texts, `(batch, views, tokens, W)`
-where it reads their tokens. What an architecture gives `beside` its tanh features, as their last
-columns, goes to the logits without dropout.
+where it reads their tokens. An architecture may give `similarities` as the last columns behind its
+tanh features; these go to the logits without dropout.
 """
 
 import math
@@ -36,7 +36,7 @@ class CrossEncoder(nn.Module):
     """The pooled text and the features -> dropout -> dense -> tanh."""
 
     pools = True
-    beside = 0
+    similarities = 0
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
@@ -44,16 +44,19 @@ class CrossEncoder(nn.Module):
         self.dense = nn.Linear(width + extra, hidden)
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
-        """See the module."""
+        """Return tanh features, `(batch, H)`; for the arguments see the module."""
         features = torch.cat([read[:, 0], extra], 1)  # (batch, W + E)
         return torch.tanh(self.dense(self.dropout(features)))
 
 
 class MixtureOfExperts(nn.Module):
-    """One expert per view (query with title, bullets, description); a gate weighs those whose field is there."""
+    """One expert per view (query with title, bullets, description).
+
+    A gate weighs those whose field is there.
+    """
 
     pools = True
-    beside = 0
+    similarities = 0
     views = 3
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
@@ -64,18 +67,25 @@ class MixtureOfExperts(nn.Module):
         self.gate = nn.Linear(self.views * width, self.views)
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
-        """See the module; a product without any text is left to the first expert."""
-        open_ = present.clone()
-        open_[:, 0] |= ~present.any(1)
-        known = read.masked_fill(~open_[:, :, None], 0.0)  # (batch, views, W)
-        gate = (
-            self.gate(known.flatten(1)).masked_fill(~open_, float("-inf")).softmax(1)
-        )  # (batch, views)
-        said = [
+        """Return tanh features, `(batch, H)`.
+
+        A product without any text is left to the first expert.
+        """
+        is_open = present.clone()  # (batch, views)
+        is_open[:, 0] |= ~present.any(1)
+
+        # The gate sees no field that is missing, and gives its expert no weight.
+        known = read.masked_fill(~is_open[:, :, None], 0.0)  # (batch, views, W)
+        scores = self.gate(known.flatten(1)).masked_fill(~is_open, float("-inf"))
+        weights = scores.softmax(1)  # (batch, views)
+
+        answers = [
             expert(read[:, v : v + 1], mask[:, v : v + 1], present, extra)
             for v, expert in enumerate(self.experts)
         ]
-        return (gate[:, :, None] * torch.stack(said, 1)).sum(1)
+        features = torch.stack(answers, 1)  # (batch, views, H)
+        mixture: Tensor = (weights[:, :, None] * features).sum(1)  # (batch, H)
+        return mixture
 
 
 class TwoTower(nn.Module):
@@ -85,7 +95,7 @@ class TwoTower(nn.Module):
     """
 
     pools = False
-    beside = 0
+    similarities = 0
     HEADS = 4
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
@@ -98,33 +108,35 @@ class TwoTower(nn.Module):
         self.dense = nn.Linear(3 * width + extra, hidden)
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
-        """See the module."""
-        (query, product), (of_query, of_product) = read.unbind(1), mask.bool().unbind(1)
-        u = self._tower(query, of_query, product, of_product)
-        v = self._tower(product, of_product, query, of_query)
-        features = torch.cat([u, v, (u - v).abs(), extra], 1)
+        """Return tanh features, `(batch, H)`; for the arguments see the module."""
+        query, product = read.unbind(1)  # (batch, tokens, W) each
+        query_mask, product_mask = mask.bool().unbind(1)
+        u = self._tower(query, query_mask, product, product_mask)  # (batch, W)
+        v = self._tower(product, product_mask, query, query_mask)
+        features = torch.cat([u, v, (u - v).abs(), extra], 1)  # (batch, 3 W + E)
         return torch.tanh(self.dense(self.dropout(features)))
 
-    def _tower(self, tokens: Tensor, mask: Tensor, other: Tensor, of_other: Tensor) -> Tensor:
-        """One tower's tokens, having attended to the other's, as their mean: `(batch, tokens, H)` -> `(batch, H)`."""
+    def _tower(self, tokens: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> Tensor:
+        """Let a tower attend to the other, and average it: `(batch, tokens, W)` -> `(batch, W)`."""
         attended, _ = self.cross(
-            tokens, other, other, key_padding_mask=~of_other, need_weights=False
+            tokens, other, other, key_padding_mask=~other_mask, need_weights=False
         )
         tokens = self.norm(tokens + attended)
         weight = mask[:, :, None].to(tokens.dtype)
-        return (tokens * weight).sum(1) / weight.sum(1)
+        mean: Tensor = (tokens * weight).sum(1) / weight.sum(1)
+        return mean
 
 
 class BiEncoder(nn.Module):
     """Query and product are read apart and compared, as embedding models are made for (views: query, product).
 
     u and v are the pooled texts, brought to one length. |u - v| and u * v -> dropout -> dense ->
-    tanh; beside these features stands the cosine of u and v, standardised, which needs no training
+    tanh; behind these features comes the cosine of u and v, standardised, which needs no training
     to rank products.
     """
 
     pools = True
-    beside = 1
+    similarities = 1
     center: Tensor
     scale: Tensor
 
@@ -136,22 +148,23 @@ class BiEncoder(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
-        """See the module; `(batch, H + 1)`."""
+        """Return tanh features and the standardised cosine, `(batch, H + 1)`."""
+        # As long as a vector of W values with a deviation of 1.
         length = math.sqrt(read.shape[2])
-        u, v = (
-            functional.normalize(side, dim=1) * length for side in read.unbind(1)
-        )  # (batch, W) each
+        u, v = (functional.normalize(side, dim=1) * length for side in read.unbind(1))  # (batch, W)
         features = torch.cat([(u - v).abs(), u * v, extra], 1)  # (batch, 2 W + E)
+        tanh_features = torch.tanh(self.dense(self.dropout(features)))  # (batch, H)
         cosine = (self.cosine(read) - self.center) / self.scale  # (batch,)
-        return torch.cat([torch.tanh(self.dense(self.dropout(features))), cosine[:, None]], 1)
+        return torch.cat([tanh_features, cosine[:, None]], 1)
 
     def cosine(self, read: Tensor) -> Tensor:
         """Return the cosine of query and product, `(batch,)`, in fp32 or wider."""
-        query, product = read.to(torch.promote_types(read.dtype, torch.float32)).unbind(1)
+        wide = torch.promote_types(read.dtype, torch.float32)
+        query, product = read.to(wide).unbind(1)  # (batch, W) each
         return functional.cosine_similarity(query, product)
 
     def standardise(self, cosines: Tensor) -> None:
-        """Make `cosines (n,)`, some that `cosine` gave, the ones that have mean 0 and deviation 1 from now on."""
+        """Standardise from now on, so that these `cosines (n,)` have mean 0 and deviation 1."""
         self.center.copy_(cosines.mean())
         self.scale.copy_(cosines.std(correction=0).clamp_min(1e-4))
 
@@ -167,31 +180,33 @@ ARCHITECTURES: dict[
 
 
 class OutputLayer(nn.Module):
-    """Tanh features -> (mixup) -> dropout -> logits; the last `beside` of them pass no dropout.
+    """Tanh features -> (mixup) -> dropout -> logits; the last columns, `similarities`, pass no dropout.
 
     With `samples` above 1, the logits are the mean over that many dropout masks (multi-sample
     dropout, Inoue 2019).
     """
 
     def __init__(
-        self, hidden: int, outputs: int, dropout: float, samples: int, beside: int = 0
+        self, hidden: int, outputs: int, dropout: float, samples: int, similarities: int = 0
     ) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(hidden + beside, outputs)
+        self.output = nn.Linear(hidden + similarities, outputs)
         self.samples = samples
-        self.split = [hidden, beside]
+        self.sizes = [hidden, similarities]
 
     def forward(self, features: Tensor, mix: Mixup | None = None) -> Tensor:
-        """`(batch, H + beside)` -> `(batch, outputs)`."""
+        """Return logits: `(batch, H + similarities)` -> `(batch, outputs)`."""
         if mix is not None:
             features = mix.apply(features)
         samples = self.samples if self.training else 1
+
         # Not in bf16: scores of one query that differ in the third digit would be ties.
         with torch.autocast(features.device.type, enabled=False):
             features = features.to(self.output.weight.dtype)
-            dropped, beside = features.split(self.split, 1)
+            tanh_features, similarities = torch.split(features, self.sizes, 1)
             logits = [
-                self.output(torch.cat([self.dropout(dropped), beside], 1)) for _ in range(samples)
+                self.output(torch.cat([self.dropout(tanh_features), similarities], 1))
+                for _ in range(samples)
             ]
-            return torch.stack(logits).mean(0)
+            return torch.stack(logits).mean(0)  # (samples, batch, outputs) -> (batch, outputs)

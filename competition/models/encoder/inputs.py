@@ -1,4 +1,4 @@
-"""What a model is given for a batch of pairs. V views per pair are stacked: rows v * batch … (v + 1) * batch - 1."""
+"""The tensors of a batch of pairs. V views per pair are stacked: rows v * batch … (v + 1) * batch - 1."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""Reading an encoder from outside: nothing of it is random, nothing is left out in silence, and it is tried once."""
+"""Encoders from outside: no weight is random, none is left out in silence, and each is tried once."""
 
 from collections import Counter
 from pathlib import Path
@@ -26,8 +26,8 @@ from competition.models.encoder.families import (
     token_table,
 )
 
-# The first part of the names that the library, and the authors of DeBERTa, give to what stands upon
-# an encoder.
+# The first part of the names that the library, and the authors of DeBERTa, give to the weights of a
+# head.
 _OF_LANGUAGE_MODELS = frozenset(
     {
         "cls", "decoder", "discriminator_predictions", "entity_predictions", "generator_lm_head",
@@ -61,11 +61,11 @@ _PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
 
 class LoadError(Exception):
-    """Whatever the library or the network raised."""
+    """The library could not load an encoder or tokenizer; the message is the reason."""
 
 
 def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any:
-    """The encoder of a folder or of a name on the model hub, in fp32, without the pooler, which nothing here uses.
+    """Load the encoder of a folder or of a name on the model hub, in fp32, without the pooler, which nothing here uses.
 
     Only weights are read: no remote code, no pickled objects (`weights_only`). What a language
     model has beside its encoder is left out; the head of a task is too, and a warning says so.
@@ -76,8 +76,8 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
         where: passed on to `from_pretrained`.
 
     Raises:
-        InputError: it is no encoder, or its weights are not those that its configuration asks for.
-        Unreadable: it cannot be loaded.
+        InputError: it is not an encoder, or its weights are not those that its configuration asks for.
+        LoadError: it cannot be loaded.
     """
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False, **where)
@@ -98,6 +98,7 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
         ) from None
     except Exception as error:
         raise LoadError(_reason(error)) from error
+
     _check_report(source, encoder, report)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = nn.Identity()  # some families call it, whether there is one or not
@@ -105,7 +106,7 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
 
 
 def read_tokenizer(source: str) -> Any:
-    """The tokenizer of a folder or of a name on the model hub, with [CLS], [SEP] and padding.
+    """Load the tokenizer of a folder or of a name on the model hub, with [CLS], [SEP] and padding.
 
     A `tokenizer.json` says all of what a tokenizer does. Without the name of its class beside it,
     the library takes the family's, which may lower-case a cased text or cut it otherwise: then the
@@ -114,34 +115,38 @@ def read_tokenizer(source: str) -> Any:
     Raises:
         InputError: it lacks a special token or a vocabulary, or would read otherwise than it was
             trained to.
-        Unreadable: it cannot be loaded.
+        LoadError: it cannot be loaded.
     """
-    tokenizer = fault = None
+    tokenizer: Any = None
+    fault: Exception | None = None
     ids: list[int] = []
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         ids = _ids(tokenizer, _TEXT)
     except Exception as error:  # the file may be read without the library's class
         fault = error
+
     try:
         file = cached_file(source, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
         if file is not None:
             own = Tokenizer.from_file(file)
-            same = own.encode(_TEXT, add_special_tokens=False).ids == ids
-            if (
-                tokenizer is None
-                or fault
-                or not same
-                or len(tokenizer.get_vocab()) != own.get_vocab_size()
-            ):
-                tokenizer, fault = PreTrainedTokenizerFast.from_pretrained(source), None
+            if fault or not _agrees(tokenizer, ids, own):
+                tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+                fault = None
     except Exception as error:
         fault = error
     if fault is not None:
         raise LoadError(f"its tokenizer: {_reason(fault)}") from fault
+
     _check_vocabulary(source, tokenizer)
     _name_special_tokens(source, tokenizer)
     return tokenizer
+
+
+def _agrees(tokenizer: Any, ids: list[int], file: Tokenizer) -> bool:
+    """Return whether a tokenizer does what its file says: the same `ids`, and as many tokens."""
+    same = file.encode(_TEXT, add_special_tokens=False).ids == ids
+    return same and len(tokenizer.get_vocab()) == file.get_vocab_size()
 
 
 def check_encoder(source: str, encoder: Any, tokenizer: Any) -> None:
@@ -151,37 +156,41 @@ def check_encoder(source: str, encoder: Any, tokenizer: Any) -> None:
         InputError: a weight is not finite, a token has no embedding, the first token does not see
             all others, or padding changes what becomes of a text.
     """
-    broken = [
-        name for name, weight in encoder.state_dict().items() if not bool(weight.isfinite().all())
-    ]
+    weights = encoder.state_dict()
+    broken = [name for name, weight in weights.items() if not bool(weight.isfinite().all())]
     if broken:
         raise InputError(
             f"The encoder {source!r} has weights that are not finite: {join_names(broken)}: take another copy."
         )
+
     try:
         embedded = len(token_table(encoder))
     except NotImplementedError:
         raise InputError(
             f"The encoder {source!r} ({encoder.config.model_type}) has no table of word embeddings: take another."
         ) from None
+
+    # Tokens without an embedding would end training in the middle of an epoch.
     last = max(tokenizer.get_vocab().values())
     if last >= embedded:
         raise InputError(
             f"The tokenizer of {source!r} has tokens up to number {last:,}, its encoder embeds {embedded:,}, the "
             f"last of which is {embedded - 1:,}: bring the tokenizer that it was trained with."
         )
+
     special = SpecialTokens.of(tokenizer)
-    counted = getattr(encoder.config, "pad_token_id", None)
-    if counts_from_padding(encoder.config) and counted in (special.first, special.separator):
+    padding = getattr(encoder.config, "pad_token_id", None)
+    if counts_from_padding(encoder.config) and padding in (special.first, special.separator):
         raise InputError(
-            f"The encoder {source!r} counts positions where a token is not number {counted} (pad_token_id of its "
+            f"The encoder {source!r} counts positions where a token is not number {padding} (pad_token_id of its "
             "config.json), which its tokenizer gives to [CLS] or [SEP]: correct pad_token_id."
         )
-    _try(source, encoder, tokenizer, special)
+
+    _try_texts(source, encoder, tokenizer, special)
 
 
 def _check_config(source: str, config: Any) -> None:
-    """Raises InputError for what is no encoder."""
+    """Raise InputError for what is not an encoder."""
     family = config.model_type
     if config.is_encoder_decoder or family in ENCODER_DECODERS:
         raise InputError(
@@ -200,43 +209,39 @@ def _check_config(source: str, config: Any) -> None:
 
 
 def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
-    """Raises InputError unless the weights are those that the encoder is made of; says which head is left out."""
+    """Raise InputError unless the weights are those that the encoder is made of.
+
+    A warning names a head that is left out.
+    """
     missing = sorted(name for name in report["missing_keys"] if not _is_unread(name))
-    left = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
-    heads = [name for name in left if name.partition(".")[0] in _OF_TASKS]
-    strangers = [
-        name for name in left if name.partition(".")[0] not in _OF_TASKS | _OF_LANGUAGE_MODELS
+    unexpected = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
+    heads = [name for name in unexpected if _first_part(name) in _OF_TASKS]
+    unknown = [
+        name for name in unexpected if _first_part(name) not in _OF_TASKS | _OF_LANGUAGE_MODELS
     ]
-    wrong = sorted(name for name, *_ in report["mismatched_keys"] if not _is_unread(name))
-    prefix = _prefix(missing, left)
-    if prefix:
-        why = next(
-            (f" ({why})" for wrapper, why in _WRAPPERS.items() if prefix.startswith(wrapper)), ""
-        )
-        raise InputError(
-            f"The weights of the encoder {source!r} are named as those of a part of another model, {prefix!r} before "
-            f"each name{why}: save the model inside of it, or take {prefix!r} out of the names."
-        )
+    _check_prefix(source, missing, unexpected)
+
+    # All that is wrong goes into one sentence.
     faults = []
-    if wrong:
-        shapes = {
-            name: f"{name} is {list(there)} instead of {list(asked)}"
-            for name, there, asked in report["mismatched_keys"]
-        }
-        faults.append(
-            f"of another shape than config.json asks for: {join_names(shapes[name] for name in wrong)}"
-        )
+    shapes = [
+        f"{name} is {list(own)} instead of {list(expected)}"
+        for name, own, expected in sorted(report["mismatched_keys"])
+        if not _is_unread(name)
+    ]
+    if shapes:
+        faults.append(f"of another shape than config.json asks for: {join_names(shapes)}")
     if missing:
         faults.append(f"missing: {join_names(missing)}")
-    if strangers:
+    if unknown:
         faults.append(
-            f"left over, since config.json knows no place for them: {join_names(strangers)}"
+            f"left over, since config.json knows no place for them: {join_names(unknown)}"
         )
     if faults:
         raise InputError(
             f"The weights of the encoder {source!r} do not go with its config.json ({type(encoder).__name__}); "
             f"{'; '.join(faults)}: bring the config.json and the weights of one model."
         )
+
     if heads:
         warn(
             f"The encoder {source!r} brings the trained head of a task ({join_names(heads)}), which is left out: "
@@ -244,62 +249,80 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
         )
 
 
+def _first_part(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _check_prefix(source: str, missing: list[str], unexpected: list[str]) -> None:
+    """Raise InputError where the missing weights are there, with something before their names."""
+    prefix = _prefix(missing, unexpected)
+    if not prefix:
+        return
+
+    reasons = [reason for wrapper, reason in _WRAPPERS.items() if prefix.startswith(wrapper)]
+    why = f" ({reasons[0]})" if reasons else ""
+    raise InputError(
+        f"The weights of the encoder {source!r} are named as those of a part of another model, {prefix!r} before "
+        f"each name{why}: save the model inside of it, or take {prefix!r} out of the names."
+    )
+
+
 def _is_unread(name: str) -> bool:
     return any(part in name for part in _NOT_READ)
 
 
-def _prefix(missing: list[str], left: list[str]) -> str:
-    """What stands before the names of most missing weights among those that are left over; empty where nothing does."""
-    ends = set(missing)
-    prefixes = Counter(
-        ".".join(parts[:i]) + "."
-        for name in left
-        if (parts := name.split("."))
-        for i in range(1, len(parts))
-        if ".".join(parts[i:]) in ends
-    )
+def _prefix(missing: list[str], unexpected: list[str]) -> str:
+    """Return what stands before the names of most missing weights among the unexpected ones.
+
+    It is empty where nothing does.
+    """
+    names = set(missing)
+    prefixes: Counter[str] = Counter()
+    for name in unexpected:
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            if ".".join(parts[i:]) in names:
+                prefixes[".".join(parts[:i]) + "."] += 1
+
     prefix, count = prefixes.most_common(1)[0] if prefixes else ("", 0)
     return prefix if 2 * count > len(missing) else ""
 
 
 def _check_vocabulary(source: str, tokenizer: Any) -> None:
-    """Raises InputError where no word is known, or a sentencepiece model is read as something else."""
+    """Raise InputError where no word is known, or a sentencepiece model is misread."""
     ids = _ids(tokenizer, _TEXT)
     if set(ids) <= set(tokenizer.all_special_ids):  # unknown ones at most
         raise InputError(
             f"The tokenizer of {source!r} knows no word, so its vocabulary is missing: bring its tokenizer.json, or "
             "the vocab.txt or sentencepiece model that it was trained with."
         )
-    models = (
-        sorted(Path(source).glob("*.model"))
-        if not (Path(source) / "tokenizer.json").is_file()
-        else []
-    )
-    for model in models:
-        pieces = sentencepiece.SentencePieceProcessor(model_file=str(model)).encode(
-            _PLAIN_TEXT, out_type=str
-        )
-        found = tokenizer.tokenize(_PLAIN_TEXT)
-        if found != pieces:
+
+    if (Path(source) / "tokenizer.json").is_file():
+        return
+    for model in sorted(Path(source).glob("*.model")):
+        processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+        expected = processor.encode(_PLAIN_TEXT, out_type=str)
+        pieces = tokenizer.tokenize(_PLAIN_TEXT)
+        if pieces != expected:
             raise InputError(
-                f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {join_names(pieces)}, the library's "
-                f"{type(tokenizer).__name__} into {join_names(found)}: bring the "
-                f"tokenizer.json of the encoder, or name "
-                "the right tokenizer_class in tokenizer_config.json."
+                f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {join_names(expected)}, the "
+                f"library's {type(tokenizer).__name__} into {join_names(pieces)}: bring the tokenizer.json of the "
+                "encoder, or name the right tokenizer_class in tokenizer_config.json."
             )
 
 
 def _name_special_tokens(source: str, tokenizer: Any) -> None:
-    """Give [CLS], [SEP], padding and [MASK] a token where a tokenizer calls it otherwise, or does not name it."""
+    """Name the tokens of [CLS], [SEP], padding and [MASK] where a tokenizer does not."""
     tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
     tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
+
     vocabulary = tokenizer.get_vocab()
+
     for role, names in _SPECIAL.items():
         if getattr(tokenizer, role) is None:
             setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))
-        if (
-            getattr(tokenizer, role) is None and role != "mask_token"
-        ):  # pre-training alone needs it, and says so
+        # Pre-training alone needs [MASK], and says so.
+        if getattr(tokenizer, role) is None and role != "mask_token":
             raise InputError(
                 f"The tokenizer of {source!r} has no {role}, which each text needs: name it in "
                 "tokenizer_config.json, or take an encoder."
@@ -312,44 +335,55 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 
 
 @torch.no_grad()
-def _try(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> None:
-    """See `check_together`."""
+def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> None:
+    """Read two texts that differ in their last word, with and without padding.
+
+    See `check_encoder`.
+    """
+    family = encoder.config.model_type
     words = _ids(tokenizer, _TEXT)
     ids = torch.tensor([[special.first, *words, special.separator]] * 2)
     ids[1, -2] = words[0] if words[0] != words[-1] else special.separator
-    mask, types = torch.ones_like(ids), torch.zeros_like(ids)
+    mask = torch.ones_like(ids)
+    types = torch.zeros_like(ids)
+
+    # The same texts with padding on the right.
+    padding = torch.full((2, 24), special.padding)
+    zeros = torch.zeros_like(padding)
+    padded_ids = torch.cat([ids, padding], 1)
+    padded_mask = torch.cat([mask, zeros], 1)
+    padded_types = torch.cat([types, zeros], 1)
+
+    # In float32 and without dropout, so that what differs is what was read.
     encoder.eval()
     try:
         states = hidden_states(encoder, ids, mask, types)
-        padding = torch.full((2, 24), special.padding)
-        beside = [
-            torch.cat([x, y], 1)
-            for x, y in ((ids, padding), (mask, 0 * padding), (types, 0 * padding))
-        ]
-        padded = hidden_states(encoder, *beside)[:, : ids.shape[1]]
+        padded = hidden_states(encoder, padded_ids, padded_mask, padded_types)
+        padded = padded[:, : ids.shape[1]]
     except Exception as error:
         raise InputError(
-            f"The encoder {source!r} ({encoder.config.model_type}) cannot read a text ({_reason(error)}): take another."
+            f"The encoder {source!r} ({family}) cannot read a text ({_reason(error)}): take another."
         ) from None
-    asked = (*ids.shape, encoder.config.hidden_size)
-    if tuple(states.shape) != asked:
+
+    expected = (*ids.shape, encoder.config.hidden_size)
+    if tuple(states.shape) != expected:
         raise InputError(
-            f"The encoder {source!r} ({encoder.config.model_type}) makes numbers of the shape {tuple(states.shape)} "
-            f"of texts, not {asked}, one vector per token: take another."
+            f"The encoder {source!r} ({family}) makes numbers of the shape {tuple(states.shape)} "
+            f"of texts, not {expected}, one vector per token: take another."
         )
     if torch.equal(states[0, 0], states[1, 0]):
         raise InputError(
-            f"The encoder {source!r} ({encoder.config.model_type}) is causal: its first token, of which scores are "
+            f"The encoder {source!r} ({family}) is causal: its first token, of which scores are "
             "made, sees no other, so that all texts would score the same; take one that reads in both directions."
         )
     if not torch.allclose(states, padded, rtol=0, atol=1e-3 * float(states.abs().max())):
         raise InputError(
-            f"What the encoder {source!r} ({encoder.config.model_type}) makes of a text depends on the padding "
+            f"What the encoder {source!r} ({family}) makes of a text depends on the padding "
             "beside it: take another."
         )
 
 
 def _reason(error: BaseException | None) -> str:
-    """The first line of what the library says."""
+    """Return the first line of the library's message."""
     lines = str(error).strip().splitlines()
     return escape_controls(lines[0]).rstrip(".") if lines else type(error).__name__

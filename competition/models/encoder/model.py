@@ -1,4 +1,4 @@
-"""The model: an encoder, features beside it, an architecture, and how logits become the outputs of a recipe's kind."""
+"""The model: an encoder, features beside it, an architecture, and the outputs of a recipe's kind."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -40,11 +40,14 @@ class RelevanceModel(nn.Module):
         self.kind = recipe.kind
         self.encoder = encoder
         self.features = features
+
         made_with = encoder_pooling(encoder.config)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
         if self.pooling != made_with:  # so that its folder says what it is fine-tuned with
             setattr(encoder.config, POOLING_KEY, self.pooling)
-        hidden, extra = encoder.config.hidden_size, features.width if features else 0
+
+        hidden = encoder.config.hidden_size
+        extra = features.width if features else 0
         architecture = ARCHITECTURES[recipe.architecture]
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
@@ -53,10 +56,11 @@ class RelevanceModel(nn.Module):
             LOGITS[self.kind],
             recipe.dropout,
             recipe.multi_sample_dropout,
-            architecture.beside,
+            architecture.similarities,
         )
-        self._can_be_lean = architecture.pools and runs_unpadded(encoder)
-        self.trains_unpadded = recipe.lean and self._can_be_lean
+
+        self._can_run_unpadded = architecture.pools and runs_unpadded(encoder)
+        self.trains_unpadded = recipe.lean and self._can_run_unpadded
         self._save_memory = recipe.checkpointing
         self.layer = compiled_pass() if recipe.compile else layer_pass
         if recipe.checkpointing:
@@ -66,16 +70,18 @@ class RelevanceModel(nn.Module):
 
     @classmethod
     def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
-        """The encoder of a folder with new features and a new head, whose weights are a function of `seed`."""
+        """Build the encoder of a folder with new features and a new head.
+
+        Their weights are a function of `seed`.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             features = None
             if recipe.features:
-                assert (
-                    sources.vocabulary is not None
-                )  # the planner names it for every recipe with features
+                assert sources.vocabulary is not None  # the plan names it for recipes with features
                 features = FeatureEmbeddings(recipe.features, Vocabulary.load(sources.vocabulary))
             model = cls(load_encoder(sources.encoder), recipe, features)
+
         if features is not None and sources.names is not None:
             features.init_names(load_names(sources.names))
         if features is not None and sources.vectors is not None:
@@ -84,18 +90,17 @@ class RelevanceModel(nn.Module):
 
     @torch.no_grad()
     def init_output_bias(self, mean: Tensor) -> None:
-        """Set the output's bias so that features of zero are answered by `mean`, a distribution or a gain `(outputs,)`.
+        """Set the output's bias so that features of zero give `mean`, a distribution or a gain `(outputs,)`.
 
         Without it, the first steps teach the shares of the classes, which are the same for every
-            pair: the encoder
-        moves all texts alike, and what they differ in is lost.
+        pair: the encoder moves all texts alike, and what they differ in is lost.
         """
         share = mean.clamp(_RARE, 1 - _RARE)
         self.output.output.bias.copy_(torch.logit(share) if self.kind == "gain" else share.log())
 
     @torch.no_grad()
     def init_by_similarity(self, batches: Iterable[Inputs]) -> None:
-        """Make a bi-encoder begin by what its encoder knows: the nearer query and product, the higher the gain.
+        """Let a bi-encoder begin by similarity: the nearer query and product, the higher the gain.
 
         Args:
             batches: of training rows, by which cosines are standardised.
@@ -103,27 +108,30 @@ class RelevanceModel(nn.Module):
         assert isinstance(self.head, BiEncoder)  # no other architecture compares
         was_training = self.training
         self.eval()
-        self.head.standardise(
-            torch.cat([self.head.cosine(self._sides(inputs)) for inputs in batches])
-        )
+        cosines = [self.head.cosine(self._sides(inputs)) for inputs in batches]
+        self.head.standardise(torch.cat(cosines))
         self.train(was_training)
+
+        # How each logit follows the cosine.
         gains = torch.tensor(list(GAINS["paper"].values()))
         direction = {
             "classes": gains - gains.mean(),
             "gain": torch.ones(1),
             "substitute": torch.zeros(2),
         }[self.kind]
-        self.output.output.weight.zero_()  # random weights of what is not yet learned would drown the cosine
+        # Random weights of what is not yet learned would drown the cosine.
+        self.output.output.weight.zero_()
         self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
 
     def _sides(self, inputs: Inputs) -> Tensor:
         """Return the pooled texts of each pair's views, `(batch, V, W)`."""
-        return self._read(inputs, None).unflatten(0, inputs.present.shape[::-1]).transpose(0, 1)
+        batch, views = inputs.present.shape
+        return _by_pair(self._read(inputs, None), views, batch)
 
     def forward(
         self, inputs: Inputs, delta: Tensor | None = None, mix: Mixup | None = None
     ) -> Tensor:
-        """Logits of a batch of pairs, `(batch, logits)`.
+        """Return the logits of a batch of pairs, `(batch, logits)`.
 
         Args:
             inputs: the pairs. Encoders without token types never see `inputs.types`.
@@ -133,15 +141,19 @@ class RelevanceModel(nn.Module):
         """
         read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
         batch, views = inputs.present.shape
-        read, mask = (x.unflatten(0, (views, batch)).transpose(0, 1) for x in (read, inputs.mask))
-        beside = read.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
-        return self.output(self.head(read, mask, inputs.present, beside), mix)
+        read = _by_pair(read, views, batch)  # (batch, V, W), or (batch, V, tokens, H)
+        mask = _by_pair(inputs.mask, views, batch)  # (batch, V, tokens)
+        extra = read.new_zeros(batch, 0) if self.features is None else self.features(inputs.extras)
+
+        features = self.head(read, mask, inputs.present, extra)  # (batch, H), tanh
+        logits: Tensor = self.output(features, mix)
+        return logits
 
     def _read(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
         """Return what the head reads of each text: its pooled tokens, or all of them."""
-        # Dropout draws other numbers on the lean way, so training takes it where the recipe says
+        # Dropout draws other numbers on the unpadded way, so training takes it where the recipe says
         # so.
-        if self.trains_unpadded or (self._can_be_lean and not self.training):
+        if self.trains_unpadded or (self._can_run_unpadded and not self.training):
             return pooled_states(
                 self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
             )
@@ -154,9 +166,17 @@ class RelevanceModel(nn.Module):
         return token_table(self.encoder)
 
     def outputs(self, logits: Tensor) -> Tensor:
-        """`(batch, logits)` -> `(batch, outputs of the kind)` in float64, so that probabilities sum to 1 closely."""
+        """Return logits as the outputs of the kind, `(batch, outputs)`.
+
+        They are in float64, so that probabilities sum to 1 closely.
+        """
         logits = logits.double()
         if self.kind == "gain":
             return torch.sigmoid(logits)
         probabilities = torch.softmax(logits, dim=1)
         return probabilities[:, 1:] if self.kind == "substitute" else probabilities
+
+
+def _by_pair(stacked: Tensor, views: int, batch: int) -> Tensor:
+    """Return stacked views `(V * batch, …)` as `(batch, V, …)`."""
+    return torch.unflatten(stacked, 0, (views, batch)).transpose(0, 1)

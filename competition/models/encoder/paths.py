@@ -1,4 +1,4 @@
-"""Where the parts of a model lie. No heavy import here: what plans runs reads this too."""
+"""The folders that a model is built from. No heavy import here: what plans runs reads this too."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Sources:
-    """The folders that a model is built from."""
+    """Where the parts of a model lie."""
 
     encoder: Path
     vocabulary: Path | None = None  # None: no features beside the encoder

@@ -1,4 +1,4 @@
-"""Which pooling an encoder was made with. No heavy import here: planning reads it, too."""
+"""The pooling that an encoder was made with. No heavy import here: planning reads it, too."""
 
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,26 @@ POOLING_KEY = "comp_pooling"  # of an encoder's config.json, where our own folde
 
 
 def stated_pooling(card: Path) -> str | None:
-    """Return the pooling that a sentence-transformers card asks for; None for one that is not offered here."""
+    """Return the pooling that a sentence-transformers card asks for.
+
+    None stands for one that is not offered here.
+    """
     content = read_json(card)
     mode = content.get("pooling_mode")  # a name since version 5.2, before that a switch for each
     first = mode == "cls" or bool(content.get("pooling_mode_cls_token"))
     mean = mode == "mean" or bool(content.get("pooling_mode_mean_tokens"))
     if first and mean:
         return BOTH
-    return FIRST if first else MEAN if mean else None
+    if first:
+        return FIRST
+    return MEAN if mean else None
 
 
 def folder_pooling(folder: Path) -> str | None:
-    """Return the pooling of the sentence-transformers card in an encoder's folder; None without one."""
+    """Return the pooling of the sentence-transformers card in an encoder's folder.
+
+    It is None without a card.
+    """
     return stated_pooling(folder / POOLING_CARD)
 
 

@@ -1,4 +1,4 @@
-"""What pre-training leaves beside an encoder: its score after each epoch. No heavy import here: others read it too."""
+"""The scores of a pre-training after each epoch, beside its encoder. No heavy import here."""
 
 import math
 from collections.abc import Sequence
@@ -33,14 +33,17 @@ class Epoch:
 
 
 def mlm_loss(losses: TitleLosses) -> Estimate:
-    """The mean loss per masked token, with its interval over titles."""
+    """Return the mean loss per masked token, with its interval over titles."""
     return metrics.bootstrap(losses, metrics.mean)
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch | None:
-    """The epoch whose weights are kept, the one with the lowest held-out loss; never the start, never one without."""
-    sound = [epoch for epoch in epochs[1:] if math.isfinite(epoch.held_out.value)]
-    return min(sound, key=lambda epoch: epoch.held_out.value, default=None)
+    """Return the epoch with the lowest held-out loss, whose weights are kept.
+
+    It is never the start, and never one whose loss is NaN.
+    """
+    finite = [epoch for epoch in epochs[1:] if math.isfinite(epoch.held_out.value)]
+    return min(finite, key=lambda epoch: epoch.held_out.value, default=None)
 
 
 def write_card(
@@ -51,10 +54,15 @@ def write_card(
     losses: Sequence[TitleLosses],
     inputs: str,
 ) -> None:
-    """Write the card and, for each held-out product, its masked tokens and their summed loss after each epoch."""
+    """Write the card and a table of the held-out titles.
+
+    For each held-out product it has the number of masked tokens and their summed loss after each
+    epoch.
+    """
     titles = products[PRODUCT_KEY].assign(masked=losses[0][:, 1].astype(np.int64))
-    for epoch, of_titles in zip(epochs, losses, strict=True):
-        titles[f"loss_{epoch.number}"] = of_titles[:, 0]
+    for epoch, epoch_losses in zip(epochs, losses, strict=True):
+        titles[f"loss_{epoch.number}"] = epoch_losses[:, 0]
+
     write_table(folder / _TITLES, titles, inputs)
     write_json(folder / _CARD, {"recipe": recipe, "epochs": [_as_json(epoch) for epoch in epochs]})
 
@@ -64,12 +72,12 @@ def _as_json(epoch: Epoch) -> dict[str, Any]:
 
 
 def read_epochs(folder: Path) -> list[Epoch]:
-    """What each epoch scored, the start first."""
+    """Return the scores of each epoch, the start first."""
     epochs = read_json(folder / _CARD)["epochs"]
     return [Epoch(e["number"], Estimate.from_json(e["held_out"]), e["learned"]) for e in epochs]
 
 
 def read_losses(folder: Path, inputs: str, epoch: int) -> TitleLosses:
-    """The losses of the held-out titles after an epoch, in the order of the catalogue."""
+    """Return the losses of held-out titles after an epoch, `(titles, 2)`, in the catalogue's order."""
     titles = read_table(folder / _TITLES, inputs)
     return titles[[f"loss_{epoch}", "masked"]].to_numpy(np.float64)

@@ -14,7 +14,7 @@ from competition.models.encoder.losses import one_hot, poly1
 
 
 class TaskBatch(NamedTuple):
-    """Texts of one task on the device, padded to one length, and what is to be predicted of them."""
+    """Texts of one task on the device, padded to one length, and their targets."""
 
     ids: Tensor  # (batch, tokens)
     mask: Tensor  # (batch, tokens), 1 on tokens
@@ -23,10 +23,10 @@ class TaskBatch(NamedTuple):
 
 
 class MaskedWordHead(nn.Module):
-    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the encoder's own word embeddings + bias.
+    """Masked tokens: dense -> GELU -> LayerNorm -> dot product with the word embeddings + bias.
 
-    The dense layer is as wide as the embeddings, which in some families (ELECTRA, ALBERT) are
-    narrower than states.
+    The embeddings are the encoder's own. The dense layer is as wide as these, which in some
+    families (ELECTRA, ALBERT) are narrower than states.
     """
 
     def __init__(self, hidden: int, words: int, width: int) -> None:
@@ -35,27 +35,27 @@ class MaskedWordHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
-        """`(n, H)` and the word embeddings `(V, E)` -> logits `(n, V)`."""
+        """Return logits: states `(n, H)` and word embeddings `(V, E)` -> `(n, V)`."""
         return functional.linear(self.transform(hidden), table, self.bias)
 
 
 class MatchHead(nn.Module):
-    """Product2Query: [CLS] -> dense -> tanh -> two logits, another product's query or a real one."""
+    """Product2Query: [CLS] -> dense -> tanh -> two logits, another product's query or its own."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 2))
 
     def forward(self, first: Tensor) -> Tensor:
-        """`(batch, H)` -> `(batch, 2)`."""
+        """Return two logits: `(batch, H)` -> `(batch, 2)`."""
         logits: Tensor = self.layers(first)
         return logits
 
 
 class NameHead(nn.Module):
-    """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product with embeddings + bias.
+    """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product + bias.
 
-    The table of embeddings is the one that fine-tuning starts its feature from.
+    The product is with a table of embeddings, from which fine-tuning starts its feature.
     """
 
     def __init__(self, hidden: int, names: int) -> None:
@@ -69,26 +69,30 @@ class NameHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(names))
 
     def forward(self, first: Tensor) -> Tensor:
-        """`(batch, H)` -> `(batch, names)`; the rows of missing and rare names are no candidates."""
+        """Return logits: `(batch, H)` -> `(batch, names)`.
+
+        The rows of missing and rare names are not candidates.
+        """
         return functional.linear(self.transform(first), self.table.weight[RARE + 1 :], self.bias)
 
 
 def encode(encoder: Any, batch: TaskBatch) -> Tensor:
-    """The hidden states of a batch, `(batch, tokens, H)`."""
+    """Return the hidden states of a batch, `(batch, tokens, H)`."""
     return hidden_states(encoder, batch.ids, batch.mask, batch.types)
 
 
 def mean_pooled(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean over a text's tokens, normalised: `(batch, tokens, H)` -> `(batch, H)` of length 1."""
-    hidden, weight = hidden.float(), mask[:, :, None].float()
-    return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=1)
+    """Return the mean over each text's tokens, normalised: `(batch, tokens, H)` -> `(batch, H)`."""
+    weight = mask[:, :, None].float()  # (batch, tokens, 1)
+    mean = (hidden.float() * weight).sum(1) / weight.sum(1)
+    return functional.normalize(mean, dim=1)
 
 
 def contrastive_logits(first: Tensor, second: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Cosines over `temperature` of each text with the second passes of its batch and the queue's keys.
+    """Return cosines over `temperature` of each text with second passes and the queue's keys.
 
-    The diagonal holds each text with itself (SimCSE, Gao et al. 2021; the queue is MoCo's, He et
-    al. 2020).
+    Second passes are of all texts of the batch; the diagonal holds each text with itself (SimCSE,
+    Gao et al. 2021; the queue is MoCo's, He et al. 2020).
 
     Args:
         first: `(batch, H)` of length 1, as are the others.
@@ -99,14 +103,15 @@ def contrastive_logits(first: Tensor, second: Tensor, keys: Tensor, temperature:
     Returns:
         `(batch, batch + keys)`.
     """
-    return first @ torch.cat([second, keys]).T / temperature
+    candidates = torch.cat([second, keys])  # (batch + keys, H)
+    return first @ candidates.T / temperature
 
 
 class PretrainingModel(nn.Module):
     """An encoder and the heads of the tasks that are on."""
 
     def __init__(self, encoder: Any, tasks: tuple[str, ...], names: dict[str, int]) -> None:
-        """`names` are the attributes to be learned, brand and color, and how many of each the vocabulary holds."""
+        """`names` says how many brands and colors there are, as far as they are to be learned."""
         super().__init__()
         self.encoder = encoder
         hidden = encoder.config.hidden_size
@@ -115,22 +120,24 @@ class PretrainingModel(nn.Module):
         self.names = nn.ModuleDict({name: NameHead(hidden, count) for name, count in names.items()})
 
     def forward(self, task: str, batch: TaskBatch) -> dict[str, Tensor]:
-        """What a task's loss is made of: losses per sample, or the embeddings of texts.
+        """Return what a task's loss is made of: losses per sample, or the embeddings of texts.
 
         Returns:
             `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: `brand` and
             `color (batch,)`, 0 where ignored; `contrastive`: `text (batch, H)`.
         """
-        hidden = encode(self.encoder, batch)
+        hidden = encode(self.encoder, batch)  # (batch, tokens, H)
         if task == "mlm":
             return {"token": self._word_losses(hidden, batch.targets["token"])}
+
         if task == "contrastive":
             return {"text": mean_pooled(hidden, batch.mask)}
-        first = hidden[:, 0]
+
+        first = hidden[:, 0]  # (batch, H)
         if task == "query":
             assert self.match is not None  # the task is on
-            target = batch.targets["match"]
-            return {"match": poly1(self.match(first).float(), one_hot(target, 2).to(torch.float32))}
+            target = one_hot(batch.targets["match"], 2).to(torch.float32)
+            return {"match": poly1(self.match(first).float(), target)}
         return {
             name: functional.cross_entropy(
                 head(first).float(), batch.targets[name], ignore_index=IGNORED, reduction="none"
@@ -140,24 +147,27 @@ class PretrainingModel(nn.Module):
 
     @torch.no_grad()
     def init_names(self, tables: dict[str, Tensor]) -> None:
-        """Put the embeddings of an earlier pre-training into the tables of the names that are learned."""
+        """Start from the embeddings of an earlier pre-training, for the names that are learned."""
         for name, own in self.name_tables().items():
             if name in tables:
                 own.copy_(tables[name])
 
     def name_tables(self) -> dict[str, Tensor]:
-        """The embeddings of brands and colors, as `features.save_names` takes them."""
+        """Return the embeddings of brands and colors, as `embeddings.save_names` takes them."""
         return {name: cast(NameHead, head).table.weight for name, head in self.names.items()}
 
     def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy at the masked tokens alone: the table has many rows, and most tokens are not masked."""
-        chosen = target != IGNORED
-        logits = self.words(hidden[chosen], token_table(self.encoder))
-        return functional.cross_entropy(logits.float(), target[chosen], reduction="none")
+        """Return the cross entropy of the masked tokens alone, `(masked,)`, since words are many."""
+        masked = target != IGNORED  # (batch, tokens)
+        logits = self.words(hidden[masked], token_table(self.encoder))  # (masked, V)
+        return functional.cross_entropy(logits.float(), target[masked], reduction="none")
 
 
 def vocabulary_sizes(names: tuple[str, ...], vocabulary: Vocabulary | None) -> dict[str, int]:
-    """How many brands and colors a vocabulary holds, of those that are asked for."""
+    """Return how many names a vocabulary has of each attribute, brand or color.
+
+    Attributes of which it has none are left out.
+    """
     if vocabulary is None:
         return {}
     known = {"brand": len(vocabulary.brands), "color": len(vocabulary.colors)}

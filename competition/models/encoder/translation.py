@@ -14,13 +14,16 @@ SAVE_EVERY = 10_000  # texts
 
 
 class Translator:
-    """A model that is loaded once. Nothing is drawn; what a text is batched with moves its scores by rounding alone."""
+    """A model that is loaded once. Nothing is drawn.
+
+    What a text is batched with moves its scores by rounding alone.
+    """
 
     def __init__(self, source: str) -> None:
         """Load from a folder or by name.
 
         Raises:
-            CompError: the model is not there or no MarianMT model.
+            CompError: the model is not there or is not a MarianMT model.
         """
         try:
             model, report = MarianMTModel.from_pretrained(
@@ -29,9 +32,8 @@ class Translator:
             if report["missing_keys"]:
                 raise ValueError(f"its weights lack {sorted(report['missing_keys'])[0]}")
             self._tokenizer = MarianTokenizer.from_pretrained(source)
-        except (
-            Exception
-        ) as error:  # whatever the library or the network raises, the way out is the same
+        except Exception as error:
+            # Whatever the library or the network raises, the way out is the same.
             reason = str(error).strip().split("\n")[0]
             raise CompError(
                 f"The translation model {source!r} cannot be loaded ({reason}): download its files (config.json, "
@@ -41,19 +43,19 @@ class Translator:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._model = model.eval().to(self._device)
 
-    def translate(self, texts: Sequence[str], work: Progress) -> Iterator[dict[str, str]]:
-        """Text -> translation, in portions of about SAVE_EVERY texts."""
+    def translate(self, texts: Sequence[str], bar: Progress) -> Iterator[dict[str, str]]:
+        """Yield text -> translation, in portions of about SAVE_EVERY texts."""
         ids = self._tokenizer(list(texts), truncation=True)["input_ids"]
         done: dict[str, str] = {}
         for group in group_by_length([len(tokens) for tokens in ids]):
-            batch = self._tokenizer.pad(
-                {"input_ids": [ids[i] for i in group]}, return_tensors="pt"
-            ).to(self._device)
+            tokens = {"input_ids": [ids[i] for i in group]}
+            batch = self._tokenizer.pad(tokens, return_tensors="pt").to(self._device)
             with torch.inference_mode():
                 answers = self._model.generate(**batch, do_sample=False)
-            said = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
-            done |= {texts[i]: answer for i, answer in zip(group, said, strict=True)}
-            work.advance(len(group))
+
+            translations = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+            done |= {texts[i]: text for i, text in zip(group, translations, strict=True)}
+            bar.advance(len(group))
             if len(done) >= SAVE_EVERY:
                 yield done
                 done = {}
@@ -62,9 +64,10 @@ class Translator:
 
 
 def group_by_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Groups of similar length, each of at most TOKEN_BUDGET tokens with its padding, the longest first."""
+    """Return groups of similar length, each of at most TOKEN_BUDGET tokens with its padding, the longest first."""
     groups: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        # The first of a group is its longest.
         if not groups or (len(groups[-1]) + 1) * lengths[groups[-1][0]] > TOKEN_BUDGET:
             groups.append([])
         groups[-1].append(i)

@@ -22,13 +22,13 @@ from competition.models.encoder.heads import pool
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.pooling import FIRST
 
-# Architectures whose layers are BERT's, with the same names; the value is where positions begin, in
-# multiples of the padding's id, behind which RoBERTa's family counts.
+# Families whose layers are BERT's, with the same names; the value is whether positions are counted
+# from behind the padding's id, as in RoBERTa.
 POSITIONS_BEHIND_PADDING = {"bert": False, "roberta": True, "xlm-roberta": True, "camembert": True}
 
 LayerPass = Callable[[nn.Module, Tensor, "Packing", bool], Tensor]
 
-UNPADDED_METHOD = "lean_pass"  # of a layer that is sharded
+UNPADDED_METHOD = "unpadded_pass"  # of a layer that is sharded
 MAX_SCORES = 1 << 18  # of attention, that a CPU computes at once: they stay in its cache
 
 
@@ -43,24 +43,23 @@ class Part:
 
     @classmethod
     def of(cls, mask: Tensor, tokens: int, places: Tensor) -> "Part":
-        """The texts with this mask, `(texts, width)`."""
+        """Return the texts with this mask, `(texts, width)`."""
         shape = (mask.shape[0], mask.shape[1])
         if tokens == mask.numel():
             return cls(tokens, shape, None, None)
         return cls(tokens, shape, places, mask.bool()[:, None, None])
 
     def pack(self, padded: Tensor) -> Tensor:
-        """`(texts, width, …)` -> `(tokens, …)`."""
+        """Leave padding out: `(texts, width, …)` -> `(tokens, …)`."""
         flat = padded.flatten(0, 1)
         return flat if self.places is None else flat.index_select(0, self.places)
 
     def spread(self, packed: Tensor) -> Tensor:
-        """`(tokens, H)` -> `(texts, width, H)`, zeros in the place of padding."""
+        """Put zeros in the place of padding: `(tokens, H)` -> `(texts, width, H)`."""
         if self.places is not None:
-            packed = packed.new_zeros(math.prod(self.shape), packed.shape[1]).index_copy(
-                0, self.places, packed
-            )
-        return packed.unflatten(0, self.shape)
+            padded = packed.new_zeros(math.prod(self.shape), packed.shape[1])
+            packed = padded.index_copy(0, self.places, packed)
+        return torch.unflatten(packed, 0, self.shape)
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Packing:
 
     @classmethod
     def of(cls, inputs: Inputs, heads: int, in_parts: bool) -> "Packing":
-        """That of a batch; with `in_parts`, few enough texts attend together."""
+        """Return the packing of a batch; with `in_parts`, few enough texts attend together."""
         lengths = inputs.mask.sum(1)
         whole = Part.of(inputs.mask, len(inputs.places), inputs.places)
         parts = tuple(_parts(inputs.mask, lengths.tolist(), heads)) if in_parts else (whole,)
@@ -81,20 +80,22 @@ class Packing:
 
 
 def _parts(mask: Tensor, lengths: list[int], heads: int) -> Iterator[Part]:
+    """Yield neighbouring texts with at most MAX_SCORES attention scores, one text at least."""
     begin = 0
     for end in range(1, len(lengths) + 1):
-        if (
-            end < len(lengths)
-            and heads * (end + 1 - begin) * max(lengths[begin : end + 1]) ** 2 <= MAX_SCORES
-        ):
-            continue
+        if end < len(lengths):
+            texts = end + 1 - begin  # with the next one
+            width = max(lengths[begin : end + 1])
+            if heads * texts * width**2 <= MAX_SCORES:
+                continue
+
         part = mask[begin:end, : max(lengths[begin:end])]
         yield Part.of(part, sum(lengths[begin:end]), part.flatten().nonzero()[:, 0])
         begin = end
 
 
 def runs_unpadded(encoder: Any) -> bool:
-    """Whether an encoder is one of the architectures that `pooled_states` knows, without a variation of them."""
+    """Return whether `pooled_states` knows an encoder's architecture and variation."""
     config = encoder.config
     varied = getattr(config, "is_decoder", False) or getattr(config, "add_cross_attention", False)
     absolute = getattr(config, "position_embedding_type", "absolute") == "absolute"
@@ -112,7 +113,7 @@ def pooled_states(
     """Return the last layer's tokens, pooled: `(V * batch, H)`, or `(V * batch, 2 H)` for `first+mean`.
 
     Args:
-        encoder: for which `is_lean` holds.
+        encoder: for which `runs_unpadded` holds.
         inputs: the texts.
         delta: added to the embedded tokens, `(V * batch, tokens, H)`.
         pooling: `first`, `mean` or `first+mean`.
@@ -121,17 +122,8 @@ def pooled_states(
     """
     in_parts = run is layer_pass and inputs.ids.device.type == "cpu"
     packing = Packing.of(inputs, encoder.config.num_attention_heads, in_parts)
-    pack = packing.whole.pack
-    ids, types, position = (
-        pack(x) for x in (inputs.ids, inputs.types, _positions(encoder, inputs))
-    )
-    embedded = encoder.get_input_embeddings()(ids)
-    if delta is not None:
-        embedded = embedded + pack(delta)
-    types = types if encoder.config.type_vocab_size > 1 else torch.zeros_like(types)
-    hidden: Tensor = encoder.embeddings(
-        inputs_embeds=embedded[None], token_type_ids=types[None], position_ids=position[None]
-    )[0]  # (T, H)
+    hidden = _embed(encoder, inputs, delta, packing.whole)  # (T, H)
+
     layers = encoder.encoder.layer
     for layer in layers:
         last = pooling == FIRST and layer is layers[-1]
@@ -139,96 +131,132 @@ def pooled_states(
             hidden = checkpoint(run, layer, hidden, packing, last, use_reentrant=False)
         else:
             hidden = run(layer, hidden, packing, last)
-    return hidden if pooling == FIRST else pool(packing.whole.spread(hidden), inputs.mask, pooling)
+
+    if pooling == FIRST:
+        return hidden  # (texts, H), by the last layer
+    return pool(packing.whole.spread(hidden), inputs.mask, pooling)
+
+
+def _embed(encoder: Any, inputs: Inputs, delta: Tensor | None, whole: Part) -> Tensor:
+    """Return the embedded tokens without padding, `(T, H)`."""
+    embedded = encoder.get_input_embeddings()(whole.pack(inputs.ids))
+    if delta is not None:
+        embedded = embedded + whole.pack(delta)
+
+    types = whole.pack(inputs.types)
+    if encoder.config.type_vocab_size <= 1:
+        types = torch.zeros_like(types)
+    positions = whole.pack(_positions(encoder, inputs))
+
+    # The library's embeddings take a batch of texts: here one, of all tokens.
+    hidden: Tensor = encoder.embeddings(
+        inputs_embeds=embedded[None], token_type_ids=types[None], position_ids=positions[None]
+    )[0]
+    return hidden
 
 
 def _positions(encoder: Any, inputs: Inputs) -> Tensor:
-    """`(texts, tokens)`; what it says of padding is not read."""
-    begin = (
-        encoder.config.pad_token_id + 1
-        if POSITIONS_BEHIND_PADDING[encoder.config.model_type]
-        else 0
-    )
-    return torch.arange(begin, begin + inputs.ids.shape[1], device=inputs.ids.device).expand_as(
-        inputs.ids
-    )
+    """Return the position of each token, `(texts, tokens)`; that of padding is not read."""
+    behind_padding = POSITIONS_BEHIND_PADDING[encoder.config.model_type]
+    begin = encoder.config.pad_token_id + 1 if behind_padding else 0
+    positions = torch.arange(begin, begin + inputs.ids.shape[1], device=inputs.ids.device)
+    return positions.expand_as(inputs.ids)
 
 
 def layer_pass(layer: Any, hidden: Tensor, packing: Packing, last: bool) -> Tensor:
-    """One layer: all tokens `(T, H)` -> all, or with `last` only the first of each text, `(texts, H)`."""
-    own, asking = layer.attention.self, hidden
+    """Run one layer: `(T, H)` -> `(T, H)`, or with `last` the first token of each text, `(texts, H)`."""
+    attention = layer.attention.self
     if last:
-        asking = hidden[packing.first]
-        query, (key, value) = own.query(asking), _project(hidden, own.key, own.value)
+        asking = hidden[packing.first]  # (texts, H)
+        query = attention.query(asking)
+        key, value = _project(hidden, attention.key, attention.value)
     else:
-        query, key, value = _project(hidden, own.query, own.key, own.value)
-    attended = layer.attention.output(_attention(own, query, key, value, packing, last), asking)
-    behind: Tensor = layer.output(layer.intermediate(attended), attended)
-    return behind
+        asking = hidden
+        query, key, value = _project(hidden, attention.query, attention.key, attention.value)
+
+    attended = _attention(attention, query, key, value, packing, last)
+    attended = layer.attention.output(attended, asking)
+    output: Tensor = layer.output(layer.intermediate(attended), attended)
+    return output
 
 
 def as_method(layers: Iterable[Any], run: LayerPass) -> LayerPass:
-    """Make `run` the method METHOD of each layer, as which its exchanges can be hooked in; returns what calls that."""
+    """Make `run` the method UNPADDED_METHOD of each layer, so that its exchanges can be hooked in.
+
+    Returns:
+        A layer pass that calls that method.
+    """
     for layer in layers:
         setattr(layer, UNPADDED_METHOD, MethodType(run, layer))
     return lambda layer, *arguments: getattr(layer, UNPADDED_METHOD)(*arguments)
 
 
 def compiled_pass() -> LayerPass:
-    """`layer_pass`, compiled once for texts of any length."""
+    """Return `layer_pass`, compiled once for texts of any length."""
     import torch._functorch.config as functorch
 
-    functorch.donated_buffer = (
-        False  # an attack keeps the graph of the clean pass, whose buffers must stay
-    )
+    # An attack keeps the graph of the clean pass, whose buffers must stay.
+    functorch.donated_buffer = False
     return torch.compile(layer_pass, dynamic=True)
 
 
 def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
-    """Tokens `(T, H)` by each of some projections, all in one product."""
-    weight, bias = (
-        torch.cat([getattr(p, name) for p in projections]) for name in ("weight", "bias")
-    )
+    """Return tokens `(T, H)` by each of some projections, all in one product."""
+    weight = torch.cat([projection.weight for projection in projections])
+    bias = torch.cat([projection.bias for projection in projections])
     return functional.linear(hidden, weight, bias).chunk(len(projections), 1)
 
 
 def _attention(
-    own: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool
+    attention: Any, query: Tensor, key: Tensor, value: Tensor, packing: Packing, last: bool
 ) -> Tensor:
-    """What each query attends to, part by part: `(T, H)`, or `(texts, H)` where `last` says that the first ask."""
-    share = own.dropout.p if own.training else 0.0
+    """Return what each token attends to, `(T, H)`, or with `last` what each first token does, `(texts, H)`.
+
+    Parts of the batch attend one after the other.
+    """
+    share = attention.dropout.p if attention.training else 0.0
+    heads = attention.num_attention_heads
     tokens = [part.tokens for part in packing.parts]
-    askers = [part.shape[0] for part in packing.parts] if last else tokens
+    asking = [part.shape[0] for part in packing.parts] if last else tokens
+    queries = torch.split(query, asking)
+    keys = torch.split(key, tokens)
+    values = torch.split(value, tokens)
+
     attended = []
-    for part, q, k, v in zip(
-        packing.parts, query.split(askers), key.split(tokens), value.split(tokens), strict=True
-    ):
-        asking = q[:, None] if last else part.spread(q)
-        q, k, v = (
-            _heads(x, own.num_attention_heads) for x in (asking, part.spread(k), part.spread(v))
+    for part, q, k, v in zip(packing.parts, queries, keys, values, strict=True):
+        padded = q[:, None] if last else part.spread(q)  # (texts, asking, H)
+        of_part = _attend(
+            _split_heads(padded, heads),
+            _split_heads(part.spread(k), heads),
+            _split_heads(part.spread(v), heads),
+            part.mask,
+            share,
         )
-        found = _attend(q, k, v, part.mask, share).transpose(1, 2).flatten(2)  # (texts, asking, H)
-        attended.append(found[:, 0] if last else part.pack(found))
+        of_part = of_part.transpose(1, 2).flatten(2)  # (texts, asking, H)
+        attended.append(of_part[:, 0] if last else part.pack(of_part))
     return torch.cat(attended)
 
 
-def _heads(tokens: Tensor, heads: int) -> Tensor:
-    """`(texts, tokens, H)` -> `(texts, heads, tokens, H / heads)`."""
-    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
+def _split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """Return `(texts, tokens, H)` as `(texts, heads, tokens, H / heads)`."""
+    return torch.unflatten(tokens, 2, (heads, -1)).transpose(1, 2)
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, share: float) -> Tensor:
-    """Scaled dot-product attention of which `share` is dropped, `(texts, heads, asking, H / heads)`."""
+    """Return attention of which a `share` is dropped, `(texts, heads, asking, H / heads)`."""
     if not share or query.is_cuda:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, dropout_p=share
         )
+
     # With dropout the library has no fused kernel for CPUs, and its masks are slow to draw.
     texts, heads, _, size = query.shape
-    allowed = key.new_zeros(texts, 1, 1, key.shape[2])
+    bias = key.new_zeros(texts, 1, 1, key.shape[2])
     if mask is not None:
-        allowed = allowed.masked_fill(~mask, float("-inf"))
-    allowed = allowed.expand(-1, heads, -1, -1)
-    q, k, v, bias = (x.flatten(0, 1) for x in (query, key, value, allowed))  # (texts * heads, …)
-    scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=size**-0.5)
-    return (fast_dropout(scores.softmax(-1), share) @ v).unflatten(0, (texts, heads))
+        bias = bias.masked_fill(~mask, float("-inf"))
+    bias = bias.expand(-1, heads, -1, -1)
+
+    q, k, v, b = (x.flatten(0, 1) for x in (query, key, value, bias))  # (texts * heads, …)
+    scores = torch.baddbmm(b, q, k.transpose(1, 2), alpha=size**-0.5)
+    attended = fast_dropout(scores.softmax(-1), share) @ v
+    return torch.unflatten(attended, 0, (texts, heads))

@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 from competition.data.folds import normalise
 from competition.data.store import product_rows, training_products
-from competition.data.text import FIELDS, clean_all
+from competition.data.text import FIELDS, clean_all, map_distinct
 from competition.scoring.tasks import LOCALES
 
 # Unsegmented scripts have no spaces: there, every character stands for a word.
@@ -120,7 +120,7 @@ class PairTexts:
             fitting = np.arange(len(used), len(used) + len(fitted))
             fields = {name: [*fields[name], *fitted[name]] for name in FIELDS}
 
-        cleaned = {name: [normalise(text) for text in clean_all(fields[name])] for name in FIELDS}
+        cleaned = {name: map_distinct(normalise, clean_all(fields[name])) for name in FIELDS}
         queries = [normalise(text) for text in distinct_queries]
         return cls(queries, query, cleaned, product, fitting)
 

@@ -1,7 +1,7 @@
 """What stands beside [CLS], by hand: name embeddings and pooled 3-grams."""
 
 from dataclasses import replace
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ def extras(brand: list[int], bags: list[list[int]] | None = None) -> FeatureIds:
         ids,
         ids % 3,
         ids % 3,
-        torch.tensor(sum(bags, []), dtype=torch.long),
+        torch.tensor(list(chain.from_iterable(bags)), dtype=torch.long),
         torch.from_numpy(begins),
     )
 
@@ -53,7 +53,7 @@ def test_the_width_is_that_of_the_named_features(names: tuple[str, ...]) -> None
 
 def test_features_stand_in_one_order_however_they_are_named() -> None:
     features = FeatureEmbeddings(("char_trigrams", "country", "brand"), SMALL)
-    found = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
+    actual = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
     assert features.grams is not None
     brands, countries, grams = (
         table.weight
@@ -61,7 +61,7 @@ def test_features_stand_in_one_order_however_they_are_named() -> None:
     )
     first = torch.cat([brands[2], countries[2], grams[1], torch.zeros(64), grams[2]])
     second = torch.cat([brands[3], countries[0], grams[2], grams[3], torch.zeros(64)])
-    assert torch.equal(found, torch.stack([first, second]))
+    assert torch.equal(actual, torch.stack([first, second]))
 
 
 def test_units_are_the_means_of_their_grams() -> None:
@@ -70,8 +70,8 @@ def test_units_are_the_means_of_their_grams() -> None:
     with torch.no_grad():
         features.grams.weight.copy_(torch.tensor([0.0, 10.0, 20.0, 60.0])[:, None].expand(-1, 64))
     # unit by unit: query of both pairs, product of both, description of both
-    found = features(extras([0, 0], [[1, 2], [3], [1, 1, 2, 3], [], [], [2, 3]]))
-    assert found[:, ::64].tolist() == [
+    actual = features(extras([0, 0], [[1, 2], [3], [1, 1, 2, 3], [], [], [2, 3]]))
+    assert actual[:, ::64].tolist() == [
         [15.0, (10 + 10 + 20 + 60) / 4, 0.0],
         [60.0, 0.0, (20 + 60) / 2],
     ]
@@ -82,8 +82,9 @@ def test_units_are_the_means_of_their_grams() -> None:
 )
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
     features = FeatureEmbeddings(("brand", "color", "char_trigrams"), vocabulary)
-    found = features(extras([MISSING, MISSING]))
-    assert found.shape == (2, 128 + 128 + 192) and not found.any()
+    actual = features(extras([MISSING, MISSING]))
+    assert actual.shape == (2, 128 + 128 + 192)
+    assert not actual.any()
 
 
 def test_missing_names_stay_zero_in_training() -> None:
@@ -97,16 +98,17 @@ def test_missing_names_stay_zero_in_training() -> None:
         after = features.tables[name].weight
         assert not after[MISSING].any()
         assert bool((after[1:] != before[name][1:]).all())
-    assert features.grams is not None and not features.grams.weight[0].any()
+    assert features.grams is not None
+    assert not features.grams.weight[0].any()
 
 
-# --- word2vec
-# ----------------------------------------------------------------------------------------------------
+# --- word2vec ---
 
 
 def table(model: RelevanceModel) -> Tensor:
     """The 3-gram table of a model."""
-    assert model.features is not None and model.features.grams is not None
+    assert model.features is not None
+    assert model.features.grams is not None
     return model.features.grams.weight
 
 
@@ -118,9 +120,8 @@ def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
             table(RelevanceModel.make(recipe(char_trigrams_init=start), sources, seed=3)), vectors
         )
     random = table(RelevanceModel.make(recipe(), replace(sources, vectors=None), seed=3))
-    assert random.shape == vectors.shape and random[1:].std().item() == pytest.approx(
-        0.02, rel=0.05
-    )
+    assert random.shape == vectors.shape
+    assert random[1:].std().item() == pytest.approx(0.02, rel=0.05)
     assert not random[0].any()
 
 
@@ -139,8 +140,7 @@ def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Sho
     assert bool((table(model) != before).any()) == moves
 
 
-# --- pre-trained names
-# -------------------------------------------------------------------------------------------
+# --- pre-trained names ---
 
 
 def learned(vocabulary: Vocabulary) -> dict[str, Tensor]:
@@ -160,14 +160,16 @@ def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
     tables = learned(SMALL)
     (tmp_path / "names").mkdir()
     save_names(tmp_path / "names", tables)
-    found = load_names(tmp_path / "names")
-    assert found.keys() == tables.keys()
-    assert found["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS) and found["color"].shape == (
+    actual = load_names(tmp_path / "names")
+    assert actual.keys() == tables.keys()
+    assert actual["brand"].shape == (RARE + 1 + 2, NAME_DIMENSIONS)
+    assert actual["color"].shape == (
         RARE + 1 + 1,
         128,
     )
     assert all(
-        torch.equal(found[name], tables[name]) and not found[name].requires_grad for name in tables
+        torch.equal(actual[name], tables[name]) and not actual[name].requires_grad
+        for name in tables
     )
     (tmp_path / "none").mkdir()
     save_names(tmp_path / "none", {})
@@ -196,22 +198,19 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
     names: tuple[str, ...], sources: Sources, tmp_path: Path
 ) -> None:
     assert sources.vocabulary is not None
-    tables, asked = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
+    tables, named = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
     save_names(tmp_path, tables)
-    plain = RelevanceModel.make(asked, replace(sources, vectors=None), seed=3).state_dict()
+    plain = RelevanceModel.make(named, replace(sources, vectors=None), seed=3).state_dict()
     started = RelevanceModel.make(
-        asked, replace(sources, vectors=None, names=tmp_path), seed=3
+        named, replace(sources, vectors=None, names=tmp_path), seed=3
     ).state_dict()
     changed = {f"features.tables.{name}.weight" for name in tables if name in names}
-    assert (
-        changed
-        and {name for name in plain if not torch.equal(plain[name], started[name])} == changed
-    )
+    assert changed
+    assert {name for name in plain if not torch.equal(plain[name], started[name])} == changed
     assert all(torch.equal(started[name], tables[name.split(".")[2]]) for name in changed)
 
 
-# --- batches
-# -----------------------------------------------------------------------------------------------------
+# --- batches ---
 
 
 def test_each_row_gets_its_own_features(shop: Shop) -> None:
@@ -227,7 +226,7 @@ def test_each_row_gets_its_own_features(shop: Shop) -> None:
 
 def test_features_are_those_of_the_texts(shop: Shop) -> None:
     vocabulary, features = shop.vocabulary, FeatureEmbeddings(FEATURES, shop.vocabulary)
-    found = features(batch(shop.pairs(recipe()), range(20)).extras)
+    actual = features(batch(shop.pairs(recipe()), range(20)).extras)
     rows = (
         shop.examples.merge(shop.products, on=["locale", "product_id"], how="left")
         .fillna("")
@@ -235,18 +234,19 @@ def test_features_are_those_of_the_texts(shop: Shop) -> None:
     )
     assert features.grams is not None
     for i, row in enumerate(rows):
-        said = simplify(" ".join(row[field] for field in ("title", "brand", "color", "bullets")))
+        unit = simplify(" ".join(row[field] for field in ("title", "brand", "color", "bullets")))
         parts = [features.tables[name].weight[ids[0]] for name, ids in (
             ("brand", vocabulary.brand_ids([row["brand"]])),
             ("color", vocabulary.color_ids([row["color"]])),
             ("country", [LOCALES.index(row["locale"])]),
         )]  # fmt: skip
-        for text in (simplify(row["query"]), said, simplify(row["description"])):
+        for text in (simplify(row["query"]), unit, simplify(row["description"])):
             known = torch.from_numpy(vocabulary.gram_ids([text])[0].astype(np.int64))
             parts.append(features.grams.weight[known].mean(0) if len(known) else torch.zeros(64))
-        torch.testing.assert_close(found[i], torch.cat(parts))
-    lost = found[list(Shop.LOST)]
-    assert not lost[:, : 128 + 128].any() and not lost[:, -2 * 64 :].any()
+        torch.testing.assert_close(actual[i], torch.cat(parts))
+    lost = actual[list(Shop.LOST)]
+    assert not lost[:, : 128 + 128].any()
+    assert not lost[:, -2 * 64 :].any()
     assert lost[:, 128 + 128 + 8 : -2 * 64].any(1).all()  # the query is there
 
 

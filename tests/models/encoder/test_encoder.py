@@ -31,7 +31,8 @@ def plain(kind: str) -> EncoderRecipe:
 def test_made_twice_has_the_same_bytes(tiny: Path, tmp_path: Path, catalogue: Catalogue) -> None:
     make_tiny(tmp_path / "again", catalogue[1], seed=1, inputs="test")
     names = sorted(path.name for path in tiny.iterdir())
-    assert "model.safetensors" in names and "tokenizer.json" in names
+    assert "model.safetensors" in names
+    assert "tokenizer.json" in names
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
     for name in names:
         assert (tmp_path / "again" / name).read_bytes() == (tiny / name).read_bytes(), name
@@ -41,7 +42,8 @@ def test_it_is_an_ordinary_folder(tiny: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny, local_files_only=True)
     model = AutoModel.from_pretrained(tiny, local_files_only=True)
     hidden = model(**tokenizer("red shoes", return_tensors="pt")).last_hidden_state
-    assert hidden.shape[0] == 1 and hidden.shape[2] == 128
+    assert hidden.shape[0] == 1
+    assert hidden.shape[2] == 128
     assert model.config.num_hidden_layers == 2
 
 
@@ -94,7 +96,7 @@ def test_a_copy_says_what_pooling_its_source_was_made_with(
 
 
 def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(CompError, match="cannot be loaded .* put the path of its folder into"):
+    with pytest.raises(CompError, match=r"cannot be loaded .* put the path of its folder into"):
         fetch(tmp_path / "copy", str(tmp_path / "nothing-here"), "test")
     assert not (tmp_path / "copy").exists()
 
@@ -117,8 +119,10 @@ def test_outputs_of_each_kind(tiny: Path, kind: str, logits: int, outputs: int) 
         )
     )
     values = model.outputs(raw)
-    assert raw.shape == (1, logits) and values.shape == (1, outputs)
-    assert values.dtype == torch.float64 and bool(((values >= 0) & (values <= 1)).all())
+    assert raw.shape == (1, logits)
+    assert values.shape == (1, outputs)
+    assert values.dtype == torch.float64
+    assert bool(((values >= 0) & (values <= 1)).all())
     if kind == "classes":
         assert values.sum().item() == pytest.approx(1, abs=1e-12)
     if kind == "substitute":
@@ -136,7 +140,8 @@ def test_the_head_and_the_features_are_a_function_of_the_seed(
     one, same, other = (
         RelevanceModel.make(method, sources, seed).state_dict() for seed in (3, 3, 4)
     )
-    assert one.keys() == same.keys() and all(torch.equal(one[name], same[name]) for name in one)
+    assert one.keys() == same.keys()
+    assert all(torch.equal(one[name], same[name]) for name in one)
     differ = {name for name in one if not torch.equal(one[name], other[name])}
     assert {"head.dense.weight", "output.output.weight"} <= differ
     assert ("features.tables.brand.weight" in differ) == ("features.tables.brand.weight" in one)
@@ -150,8 +155,7 @@ def test_making_a_model_leaves_the_random_numbers_alone(tiny: Path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-# --- weights from strangers
-# --------------------------------------------------------------------------------------
+# --- weights from strangers ---
 
 
 class Evil:
@@ -221,4 +225,5 @@ def test_code_that_a_folder_brings_is_not_run(tmp_path: Path, tiny: Path) -> Non
     (tmp_path / "bert" / "config.json").write_text(json.dumps(config))
     with pytest.raises(CompError, match="cannot be loaded"):
         fetch(tmp_path / "copy", str(tmp_path / "bert"), "test")
-    assert not mark.exists() and not (tmp_path / "copy").exists()
+    assert not mark.exists()
+    assert not (tmp_path / "copy").exists()

@@ -72,7 +72,7 @@ def test_a_text_that_is_too_long_is_refused_by_the_recipes_key(tmp_path: Path) -
     )
     check_length(tmp_path, 64, "c1")
     with pytest.raises(
-        InputError, match="'c1' has max_length = 65, .* reads at most 64 tokens: lower max_length"
+        InputError, match=r"'c1' has max_length = 65, .* reads at most 64 tokens: lower max_length"
     ):
         check_length(tmp_path, 65, "c1")
 

@@ -65,27 +65,26 @@ def test_pooling_takes_the_first_token_or_the_mean_of_tokens_that_are_no_padding
 def test_means_are_taken_in_full_precision() -> None:
     hidden = torch.full((1, 300, 1), 1.0, dtype=torch.bfloat16)
     hidden[0, 0] = 1.0 + 2**-7  # the next larger number of bf16: the mean lies between the two
-    found = pool(hidden, torch.ones(1, 300, dtype=torch.long), "mean")
-    assert found.item() == pytest.approx(1 + 2**-7 / 300, rel=1e-6)
+    actual = pool(hidden, torch.ones(1, 300, dtype=torch.long), "mean")
+    assert actual.item() == pytest.approx(1 + 2**-7 / 300, rel=1e-6)
 
 
 def test_the_cross_encoder_reads_the_pooled_text_and_the_features() -> None:
     head = CrossEncoder(2, 2, extra=1, dropout=0.5).eval()
     fill(head.dense.weight, [[0.1, 0.2, 0.3], [1.0, 0.0, -1.0]])
     fill(head.dense.bias, [0.5, 0.0])
-    found = head(
+    actual = head(
         torch.tensor([[[1.0, 2.0]]]),
         torch.ones(1, 1, 2),
         torch.ones(1, 1, dtype=torch.bool),
         torch.tensor([[3.0]]),
     )
-    assert found[0].tolist() == pytest.approx(
+    assert actual[0].tolist() == pytest.approx(
         [math.tanh(0.5 + 0.1 * 1 + 0.2 * 2 + 0.3 * 3), math.tanh(1.0 - 3.0)]
     )
 
 
-# --- bi-encoder
-# --------------------------------------------------------------------------------------------------
+# --- bi-encoder ---
 
 SIDES = torch.tensor(
     [[[3.0, 4.0], [4.0, 3.0]], [[1.0, 0.0], [0.0, 2.0]]]
@@ -122,10 +121,10 @@ def test_standardised_cosines_have_mean_0_and_deviation_1() -> None:
 
 @pytest.mark.parametrize("kind", ["classes", "gain", "substitute"])
 def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
-    asked = recipe(architecture="bi-encoder", kind=kind)
+    method = recipe(architecture="bi-encoder", kind=kind)
     model, inputs = (
-        RelevanceModel.make(asked, shop.sources, seed=0).eval(),
-        batch(shop.pairs(asked), range(20)),
+        RelevanceModel.make(method, shop.sources, seed=0).eval(),
+        batch(shop.pairs(method), range(20)),
     )
     model.init_by_similarity([inputs])
     logits = model(inputs)
@@ -137,15 +136,14 @@ def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
 
 
 def test_what_stands_beside_passes_no_dropout() -> None:
-    output = OutputLayer(2, 1, dropout=0.9, samples=1, beside=1).train()
+    output = OutputLayer(2, 1, dropout=0.9, samples=1, similarities=1).train()
     fill(output.output.weight, [[0.0, 0.0, 2.0]])
     fill(output.output.bias, 0.0)
-    found = output(torch.tensor([[5.0, 5.0, 3.0]]).expand(50, 3))
-    assert found[:, 0].tolist() == [2 * 3.0] * 50
+    actual = output(torch.tensor([[5.0, 5.0, 3.0]]).expand(50, 3))
+    assert actual[:, 0].tolist() == [2 * 3.0] * 50
 
 
-# --- mixture of experts
-# ------------------------------------------------------------------------------------------
+# --- mixture of experts ---
 
 
 def mixture() -> MixtureOfExperts:
@@ -173,10 +171,10 @@ def test_the_gate_weighs_the_experts_whose_field_is_there(
     present: list[int], weights: list[float]
 ) -> None:
     hidden = torch.tensor([1.0, -0.5, 0.25])[None, :, None]
-    found = mixture()(hidden, torch.ones(1, 3, 1), torch.tensor([present]).bool(), NOTHING[:1])
-    said = [math.tanh(1 * 1.0), math.tanh(2 * -0.5), math.tanh(3 * 0.25)]
-    assert found.item() == pytest.approx(
-        sum(w * s for w, s in zip(weights, said, strict=True)), abs=1e-6
+    actual = mixture()(hidden, torch.ones(1, 3, 1), torch.tensor([present]).bool(), NOTHING[:1])
+    features = [math.tanh(1 * 1.0), math.tanh(2 * -0.5), math.tanh(3 * 0.25)]
+    assert actual.item() == pytest.approx(
+        sum(w * s for w, s in zip(weights, features, strict=True)), abs=1e-6
     )
 
 
@@ -192,8 +190,7 @@ def test_the_expert_of_a_missing_field_says_and_learns_nothing() -> None:
     assert not head.experts[2].dense.weight.grad.any()
 
 
-# --- two towers
-# --------------------------------------------------------------------------------------------------
+# --- two towers ---
 
 
 def read_by(head: TwoTower, part: int) -> None:
@@ -212,7 +209,7 @@ def test_towers_give_u_v_and_their_distance(part: int) -> None:
         tokens(2, 2, 5, 4),
         torch.tensor([[[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0]]]),
     )
-    found = head(hidden, mask, torch.ones(2, 2).bool(), NOTHING)
+    actual = head(hidden, mask, torch.ones(2, 2).bool(), NOTHING)
     for i in range(2):
         means = []
         for side in range(2):
@@ -223,7 +220,7 @@ def test_towers_give_u_v_and_their_distance(part: int) -> None:
             means.append(normed.mean(0))
         u, v = means
         torch.testing.assert_close(
-            found[i].double(), torch.tanh((u, v, (u - v).abs())[part]), rtol=1e-4, atol=1e-5
+            actual[i].double(), torch.tanh((u, v, (u - v).abs())[part]), rtol=1e-4, atol=1e-5
         )
 
 
@@ -248,8 +245,7 @@ def test_each_tower_attends_to_the_other_and_to_no_padding() -> None:
         )
 
 
-# --- output
-# ------------------------------------------------------------------------------------------------------
+# --- output ---
 
 
 def test_mixup_mixes_the_tanh_features_where_it_is_given() -> None:
@@ -267,17 +263,17 @@ def test_mixup_mixes_the_tanh_features_where_it_is_given() -> None:
 def test_several_samples_are_the_mean_over_dropout_masks_in_training_alone() -> None:
     output, features = OutputLayer(8, outputs=3, dropout=0.5, samples=4), tokens(5, 8)
     torch.manual_seed(1)
-    found = output(features)
+    actual = output(features)
     torch.manual_seed(1)
     masked = [output.output(output.dropout(features)) for _ in range(4)]
-    torch.testing.assert_close(found, sum(masked) / 4)
+    torch.testing.assert_close(actual, sum(masked) / 4)
     assert not torch.allclose(masked[0], masked[1])
     plain = output.eval().output(features)
-    assert torch.equal(output(features), plain) and not torch.allclose(found, plain)
+    assert torch.equal(output(features), plain)
+    assert not torch.allclose(actual, plain)
 
 
-# --- whole models
-# ------------------------------------------------------------------------------------------------
+# --- whole models ---
 
 
 def padded(inputs: Inputs, more: int, token: int) -> Inputs:
@@ -301,7 +297,8 @@ def test_neither_padding_nor_the_rest_of_the_batch_changes_a_row(
     )
     model, pairs = RelevanceModel.make(method, shop.sources, seed=3).eval(), shop.pairs(method)
     whole = model(batch(pairs, range(20)))
-    assert whole.shape == (20, 4) and whole.isfinite().all()
+    assert whole.shape == (20, 4)
+    assert whole.isfinite().all()
     assert (whole.std(0) > 1e-3).all()  # rows differ by far more than what is tolerated below
     alone = torch.cat([model(batch(pairs, [row])) for row in range(20)])
     turned = model(batch(pairs, range(19, -1, -1))).flip(0)
@@ -320,7 +317,8 @@ def test_every_weight_learns_and_one_row_is_a_batch(
         model.zero_grad()
         model(batch(pairs, rows)).square().sum().backward()
         for name, parameter in model.named_parameters():
-            assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
 
 
 @pytest.mark.parametrize(
@@ -335,28 +333,28 @@ def test_an_untrained_model_answers_the_mean_target(
         recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), shop.sources, seed=3
     )
     model.init_output_bias(torch.tensor(mean))
-    found = model.outputs(model.output.eval()(torch.zeros(1, 128)))[0].tolist()
-    assert found == pytest.approx([0.25] if kind == "substitute" else mean, abs=2e-4)
+    actual = model.outputs(model.output.eval()(torch.zeros(1, 128)))[0].tolist()
+    assert actual == pytest.approx([0.25] if kind == "substitute" else mean, abs=2e-4)
 
 
 def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(
     shop: Shop, tmp_path: Path
 ) -> None:
-    def made(said: str | None, asked: str) -> RelevanceModel:
-        folder = tmp_path / f"{said} {asked}"
+    def made(stated: str | None, by_recipe: str) -> RelevanceModel:
+        folder = tmp_path / f"{stated} {by_recipe}"
         encoder = load_encoder(shop.sources.encoder)
-        if said is not None:
-            encoder.config.comp_pooling = said
+        if stated is not None:
+            encoder.config.comp_pooling = stated
         save(folder, load_tokenizer(shop.sources.encoder), encoder)
         return RelevanceModel.make(
-            recipe(pooling=asked), replace(shop.sources, encoder=folder), seed=3
+            recipe(pooling=by_recipe), replace(shop.sources, encoder=folder), seed=3
         )
 
-    for said, asked, expected in (
+    for stated, by_recipe, expected in (
         *((None, "auto", "first"), ("mean", "auto", "mean"), ("first+mean", "auto", "first+mean")),
         *((None, "mean", "mean"), ("mean", "first", "first")),
     ):
-        model = made(said, asked)
+        model = made(stated, by_recipe)
         assert model.pooling == expected == encoder_pooling(model.encoder.config)
     with pytest.raises(
         InputError, match="comp_pooling = 'max': it must be one of first, mean, first"
@@ -385,4 +383,5 @@ def test_only_the_first_text_of_a_row_without_a_product_is_read_by_experts(shop:
     other = inputs.ids.clone()
     other[2:, 1] = pairs.special.separator  # the second and the third view
     before, after = model(inputs), model(inputs._replace(ids=other))
-    assert torch.equal(before[0], after[0]) and not torch.equal(before[1], after[1])
+    assert torch.equal(before[0], after[0])
+    assert not torch.equal(before[1], after[1])

@@ -56,7 +56,9 @@ def refused(source: Path) -> str:
     with pytest.raises(InputError) as caught:
         taken(source)
     sentence = str(caught.value)
-    assert str(source) in sentence and sentence.endswith(".") and "\n" not in sentence
+    assert str(source) in sentence
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
     assert not source.with_name("copy").exists()
     return sentence
 
@@ -77,15 +79,13 @@ def prefixed(prefix: str) -> Edit:
     return lambda weights: {prefix + name: tensor for name, tensor in weights.items()}
 
 
-# --- weights
-# -----------------------------------------------------------------------------------------------------
+# --- weights ---
 
 
 def test_every_weight_but_the_poolers_is_that_of_the_source(source: Path) -> None:
     made, read = load_file(source / WEIGHTS), load_encoder(taken(source)).state_dict()
-    assert set(made) - set(read) == {"pooler.dense.weight", "pooler.dense.bias"} and set(
-        read
-    ) < set(made)
+    assert set(made) - set(read) == {"pooler.dense.weight", "pooler.dense.bias"}
+    assert set(read) < set(made)
     assert all(torch.equal(tensor, made[name]) for name, tensor in read.items())
 
 
@@ -213,7 +213,7 @@ def test_a_copy_whose_weights_have_gone_is_no_random_start(source: Path) -> None
     with pytest.raises(InputError, match=f"missing: {CUT}"):
         load_encoder(copy)
     (copy / WEIGHTS).write_bytes(b"")
-    with pytest.raises(CompError, match="cannot be loaded .* remove the folder"):
+    with pytest.raises(CompError, match=r"cannot be loaded .* remove the folder"):
         load_encoder(copy)
 
 
@@ -246,8 +246,7 @@ def test_weights_in_several_files_are_read_if_all_are_there(source: Path) -> Non
     assert "lists, model-00002-of-00002.safetensors" in refused(source)
 
 
-# --- files
-# -------------------------------------------------------------------------------------------------------
+# --- files ---
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
@@ -311,8 +310,7 @@ def test_a_folder_around_the_encoder_names_the_one_inside(source: Path, tmp_path
     assert f"name {tmp_path / 'outside' / '0_Transformer'}." in refused(tmp_path / "outside")
 
 
-# --- what is no encoder
-# ------------------------------------------------------------------------------------------
+# --- what is no encoder ---
 
 
 @pytest.mark.parametrize(
@@ -338,8 +336,7 @@ def test_what_does_not_read_in_both_directions_is_refused(
     assert sentence in refused(tmp_path / family)
 
 
-# --- tokenizers
-# --------------------------------------------------------------------------------------------------
+# --- tokenizers ---
 
 TEXT = "A red Shoe, 42 café"
 
@@ -348,10 +345,10 @@ def test_the_copys_tokenizer_does_what_its_file_says(good: Path, source: Path) -
     """Without the name of its class, the library takes BERT's, which lower-cases and looks for other pieces."""
     (source / "tokenizer_config.json").unlink()
     assert type(AutoTokenizer.from_pretrained(source)).__name__ == "BertTokenizer"
-    found, expected = load_tokenizer(taken(source)), AutoTokenizer.from_pretrained(good)
-    assert tokenise(found, [TEXT])[0].tolist() == tokenise(expected, [TEXT])[0].tolist()
-    assert SpecialTokens.of(found) == SpecialTokens(first=0, separator=2, padding=1)
-    assert found.mask_token_id == 4
+    actual, expected = load_tokenizer(taken(source)), AutoTokenizer.from_pretrained(good)
+    assert tokenise(actual, [TEXT])[0].tolist() == tokenise(expected, [TEXT])[0].tolist()
+    assert SpecialTokens.of(actual) == SpecialTokens(first=0, separator=2, padding=1)
+    assert actual.mask_token_id == 4
 
 
 def name_tokens(source: Path, **names: str) -> None:
@@ -419,9 +416,9 @@ def test_a_sentencepiece_model_is_enough(
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (source / name).unlink()
     pieces = train_pieces(source, "spm.model", texts)
-    found = load_tokenizer(taken(source))
-    assert tokenise(found, ["a red shoe"])[0].tolist() == pieces.encode("a red shoe")
-    assert SpecialTokens.of(found) == SpecialTokens(first=1, separator=2, padding=0)
+    actual = load_tokenizer(taken(source))
+    assert tokenise(actual, ["a red shoe"])[0].tolist() == pieces.encode("a red shoe")
+    assert SpecialTokens.of(actual) == SpecialTokens(first=1, separator=2, padding=0)
 
 
 def test_a_sentencepiece_model_that_the_family_reads_otherwise_is_refused(

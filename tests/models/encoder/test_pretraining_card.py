@@ -32,9 +32,11 @@ def epoch(number: int, loss: float) -> Epoch:
 
 def test_the_loss_is_the_mean_over_masked_tokens_not_over_titles() -> None:
     start, after = map(mlm_loss, LOSSES)
-    assert start.value == (12 + 0 + 30) / (2 + 0 + 4) and after.value == (6 + 0 + 24) / (2 + 0 + 4)
+    assert start.value == (12 + 0 + 30) / (2 + 0 + 4)
+    assert after.value == (6 + 0 + 24) / (2 + 0 + 4)
     assert start.queries == 3
-    assert np.isnan(start.low) and np.isnan(start.high)  # three titles tell nothing of others
+    assert np.isnan(start.low)
+    assert np.isnan(start.high)
 
 
 def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_path: Path) -> None:
@@ -46,11 +48,13 @@ def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_
     table = pd.read_parquet(tmp_path / "held_out.parquet")
     assert list(table.columns) == ["locale", "product_id", "masked", "loss_0", "loss_1"]
     assert table[["locale", "product_id"]].equals(PRODUCTS[["locale", "product_id"]].astype("str"))
-    assert table["masked"].tolist() == [2, 0, 4] and table["masked"].dtype == np.int64
+    assert table["masked"].tolist() == [2, 0, 4]
+    assert table["masked"].dtype == np.int64
     for told in read_epochs(tmp_path):
         assert table[f"loss_{told.number}"].sum() / table["masked"].sum() == told.held_out.value
         losses = read_losses(tmp_path, "inputs", told.number)
-        assert np.array_equal(losses, LOSSES[told.number]) and mlm_loss(losses) == told.held_out
+        assert np.array_equal(losses, LOSSES[told.number])
+        assert mlm_loss(losses) == told.held_out
     with pytest.raises(CompError, match="out of date"):
         read_losses(tmp_path, "other inputs", 0)
 
@@ -79,5 +83,5 @@ def test_a_card_says_what_was_written_and_its_scores_are_those_of_the_table(tmp_
 def test_the_best_epoch_has_the_lowest_loss_and_is_never_the_start(
     losses: list[float], best: int | None
 ) -> None:
-    found = best_epoch([epoch(number, loss) for number, loss in enumerate(losses)])
-    assert (found.number if found else None) == best
+    actual = best_epoch([epoch(number, loss) for number, loss in enumerate(losses)])
+    assert (actual.number if actual else None) == best

@@ -62,8 +62,7 @@ def moved(model: torch.nn.Module) -> set[str]:
     }
 
 
-# --- texts
-# -------------------------------------------------------------------------------------------------------
+# --- texts ---
 
 
 def test_padding_is_not_read_and_types_are(tiny: Path) -> None:
@@ -116,15 +115,14 @@ def test_contrastive_logits_of_three_texts_and_a_queue_of_two() -> None:
         [0.6, -1.0, 0.0, 0.0, -0.8],
         [0.6 * 0.8 + 0.8 * 0.6, -0.8, 0.6, -0.6, 0.6 * 0.6 - 0.8 * 0.8],
     ]
-    found = contrastive_logits(first, second, keys, temperature=0.5)
-    torch.testing.assert_close(found, torch.tensor(cosines) / 0.5)
+    actual = contrastive_logits(first, second, keys, temperature=0.5)
+    torch.testing.assert_close(actual, torch.tensor(cosines) / 0.5)
     torch.testing.assert_close(
         contrastive_logits(first, second, keys[:0], 0.1), torch.tensor(cosines)[:, :3] / 0.1
     )
 
 
-# --- words
-# -------------------------------------------------------------------------------------------------------
+# --- words ---
 
 
 def test_the_word_head_is_that_of_the_formula_and_looks_at_masked_tokens_alone(tiny: Path) -> None:
@@ -137,11 +135,10 @@ def test_the_word_head_is_that_of_the_formula_and_looks_at_masked_tokens_alone(t
     batch = batch_of([4, 5, 3], token=target)
     seen: list[Tensor] = []
     model.words.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
-    found = model("mlm", batch)["token"]
+    actual = model("mlm", batch)["token"]
     hidden = encode(model.encoder, batch)
-    assert len(seen) == 1 and torch.equal(
-        seen[0], torch.stack([hidden[0, 1], hidden[0, 3], hidden[1, 2]])
-    )
+    assert len(seen) == 1
+    assert torch.equal(seen[0], torch.stack([hidden[0, 1], hidden[0, 3], hidden[1, 2]]))
     # The same for every token, spelled out: dense, GELU, LayerNorm, dot product with the word
     # embeddings, bias.
     dense, _, norm = model.words.transform
@@ -155,14 +152,16 @@ def test_the_word_head_is_that_of_the_formula_and_looks_at_masked_tokens_alone(t
         - logits.gather(-1, torch.tensor(target).clamp_min(0)[..., None])[..., 0]
     )
     expected = torch.stack([of_each[0, 1], of_each[0, 3], of_each[1, 2]])
-    torch.testing.assert_close(found.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_words_are_learned_by_the_encoder_s_own_table(tiny: Path) -> None:
     model = model_of(tiny)
     model("mlm", batch_of([3], token=[[IGNORED, 9, IGNORED]]))["token"].sum().backward()
     table = model.encoder.get_input_embeddings().weight
-    assert table.grad is not None and bool(table.grad[9].any()) and bool(table.grad[1000].any())
+    assert table.grad is not None
+    assert bool(table.grad[9].any())
+    assert bool(table.grad[1000].any())
     assert {name for name in moved(model) if not name.startswith(("encoder", "words"))} == set()
     assert sum(
         p.numel() for p in MaskedWordHead(128, *table.shape).parameters()
@@ -173,8 +172,7 @@ def test_a_batch_without_a_masked_token_has_no_loss(tiny: Path) -> None:
     assert model_of(tiny)("mlm", batch_of([3], token=[[IGNORED] * 3]))["token"].shape == (0,)
 
 
-# --- match
-# -------------------------------------------------------------------------------------------------------
+# --- match ---
 
 
 def test_match_is_poly1_of_the_first_token(tiny: Path) -> None:
@@ -192,8 +190,7 @@ def test_match_is_poly1_of_the_first_token(tiny: Path) -> None:
     assert {name.split(".")[0] for name in moved(model)} == {"encoder", "match"}
 
 
-# --- names
-# -------------------------------------------------------------------------------------------------------
+# --- names ---
 
 
 def test_missing_and_rare_names_are_never_offered() -> None:
@@ -204,17 +201,16 @@ def test_missing_and_rare_names_are_never_offered() -> None:
     logits = head(first)
     dense, _, norm = head.transform
     x = functional.layer_norm(functional.gelu(dense(first)), (128,), norm.weight, norm.bias)
-    assert len(head.table.weight) == RARE + 1 + 3 and logits.shape == (2, 3)
+    assert len(head.table.weight) == RARE + 1 + 3
+    assert logits.shape == (2, 3)
     for name in range(3):  # the vocabulary's first name has the row behind RARE
         torch.testing.assert_close(
             logits[:, name], x @ head.table.weight[RARE + 1 + name] + 0.1 * (name + 1)
         )
     functional.cross_entropy(logits, torch.tensor([0, 2])).backward()
     assert head.table.weight.grad is not None
-    assert (
-        not head.table.weight.grad[[MISSING, RARE]].any()
-        and head.table.weight.grad[RARE + 1 :].any(1).all()
-    )
+    assert not head.table.weight.grad[[MISSING, RARE]].any()
+    assert head.table.weight.grad[RARE + 1 :].any(1).all()
     with torch.no_grad():
         head.table.weight[[MISSING, RARE]] = 50.0
     assert torch.equal(head(first), logits)
@@ -224,7 +220,8 @@ def test_an_ignored_brand_has_no_loss_and_no_gradient(tiny: Path) -> None:
     model = model_of(tiny)
     batch = batch_of([4, 6, 6], brand=[2, IGNORED, 4], color=[IGNORED] * 3)
     losses = model("attributes", batch)
-    assert losses["brand"][1] == 0 and not losses["color"].any()
+    assert losses["brand"][1] == 0
+    assert not losses["color"].any()
     logits = model.names["brand"](encode(model.encoder, batch)[:, 0])
     for row, name in ((0, 2), (2, 4)):
         expected = torch.logsumexp(logits[row], 0) - logits[row, name]
@@ -233,8 +230,7 @@ def test_an_ignored_brand_has_no_loss_and_no_gradient(tiny: Path) -> None:
     assert moved(model) == set()
 
 
-# --- which heads there are
-# ---------------------------------------------------------------------------------------
+# --- which heads there are ---
 
 
 @pytest.mark.parametrize(
@@ -266,9 +262,8 @@ def test_only_tasks_that_are_on_have_a_head(
 def test_the_contrastive_task_gives_the_pooled_texts(tiny: Path) -> None:
     model, batch = model_of(tiny), batch_of([4, 6])
     (name, texts), = model("contrastive", batch).items()  # fmt: skip
-    assert name == "text" and torch.equal(
-        texts, mean_pooled(encode(model.encoder, batch), batch.mask)
-    )
+    assert name == "text"
+    assert torch.equal(texts, mean_pooled(encode(model.encoder, batch), batch.mask))
 
 
 def test_names_of_which_the_vocabulary_has_none_are_not_learned() -> None:

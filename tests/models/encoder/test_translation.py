@@ -19,16 +19,16 @@ from competition.models.encoder.translation import Translator, group_by_length
 @pytest.fixture(scope="module")
 def texts(catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> list[str]:
     """Spanish queries and titles, and one that is longer than the model reads."""
-    found = texts_to_translate(*catalogue)
-    return [*found, " ".join(found)]
+    actual = texts_to_translate(*catalogue)
+    return [*actual, " ".join(actual)]
 
 
 def translated(translator: Translator, texts: Iterable[str]) -> list[dict[str, str]]:
     """The portions of a translation, with all of its work done."""
-    asked = list(texts)
-    work = Progress("texts", len(asked), None)
-    portions = list(translator.translate(asked, work))
-    assert work.done == len(asked)
+    listed = list(texts)
+    work = Progress("texts", len(listed), None)
+    portions = list(translator.translate(listed, work))
+    assert work.done == len(listed)
     return portions
 
 
@@ -49,7 +49,8 @@ def test_every_text_gets_one_translation_whatever_it_is_batched_with(
 
 def test_special_tokens_are_no_part_of_a_translation(marian: Path, texts: list[str]) -> None:
     for answer in translated(Translator(str(marian)), texts)[0].values():
-        assert answer and not any(word in answer for word in ("<pad>", "</s>"))
+        assert answer
+        assert not any(word in answer for word in ("<pad>", "</s>"))
 
 
 def test_portions_hold_every_text_once(
@@ -60,7 +61,8 @@ def test_portions_hold_every_text_once(
     monkeypatch.setattr(translation, "TOKEN_BUDGET", 100)
     monkeypatch.setattr(translation, "SAVE_EVERY", 10)
     portions = translated(translator, texts)
-    assert len(portions) > 2 and sum(map(len, portions)) == len(texts)
+    assert len(portions) > 2
+    assert sum(map(len, portions)) == len(texts)
     assert all(len(portion) >= 10 for portion in portions[:-1])
     assert {text: answer for portion in portions for text, answer in portion.items()} == whole
 
@@ -73,7 +75,8 @@ def test_groups_are_of_similar_length_and_within_the_budget(
     lengths = [3, 9, 1, 9, 4, 50, 2, 3, 7]
     groups = group_by_length(lengths)
     order = [i for group in groups for i in group]
-    assert sorted(order) == list(range(9)) and order == [
+    assert sorted(order) == list(range(9))
+    assert order == [
         5,
         1,
         3,
@@ -83,7 +86,7 @@ def test_groups_are_of_similar_length_and_within_the_budget(
         7,
         6,
         2,
-    ]  # 50, 9, 9, 7, 4, 3, 3, 2, 1
+    ]
     for group in groups:
         assert len(group) * max(lengths[i] for i in group) <= budget or len(group) == 1
     # A group ends only where the next text would not fit: at 30 tokens, 2 * 50, 4 * 9 and 5 * 4 +
@@ -132,5 +135,6 @@ def complaint(folder: Path) -> str:
     """What is said of a model that cannot be loaded: one sentence."""
     with pytest.raises(CompError) as caught:
         Translator(str(folder))
-    assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+    assert caught.value.exit_code == 1
+    assert "\n" not in str(caught.value)
     return str(caught.value)

@@ -74,11 +74,11 @@ def test_pooled_texts_are_those_of_the_library(
 ) -> None:
     model, inputs = encoder(model_type), texts(lengths)
     assert runs_unpadded(model)
-    expected, found = (
+    expected, actual = (
         results(model, inputs, False, pooling),
         results(model, inputs, True, pooling, save_memory),
     )
-    for one, other in zip([*expected[:2], *expected[2]], [*found[:2], *found[2]], strict=True):
+    for one, other in zip([*expected[:2], *expected[2]], [*actual[:2], *actual[2]], strict=True):
         torch.testing.assert_close(other, one, rtol=0, atol=1e-12)
     assert bool(expected[1].abs().max() > 1e-4)
 
@@ -121,10 +121,12 @@ def test_dropout_drops_its_share_and_keeps_the_mean(share: float) -> None:
 def test_the_same_seed_draws_the_same_dropout(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
     use_fast_dropout(model)
-    assert type(model[1]) is FastDropout and model[1].p == 0.5
+    assert type(model[1]) is FastDropout
+    assert model[1].p == 0.5
     drawn = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         drawn.append(model[1](torch.ones(1000)))
-    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
     assert torch.equal(model.eval()[1](torch.ones(3)), torch.ones(3))
