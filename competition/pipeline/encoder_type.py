@@ -67,7 +67,7 @@ def train(
     from competition.training.finetune import Fold, train_fold
 
     recipe, workspace = fold.recipe, plan.workspace
-    corpus = readread_corpus(tables, plan, recipe)
+    corpus = read_corpus(tables, plan, recipe)
     folder = workspace.model(recipe.name, fold.name)
     parts = Fold(
         fold.name,
@@ -86,7 +86,7 @@ def train(
         return train_fold(recipe, corpus, parts, log, score)
 
 
-def readread_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
+def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     """Return the pairs of all examples, with the rows that the recipe adds."""
     from competition.pipeline.build_inputs import read_translations, stored_tokens
     from competition.training.corpus import Corpus
@@ -132,7 +132,7 @@ def predict(tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe]) -> pd.Dat
 
     recipe = fold.recipe
     test = np.flatnonzero(tables.examples["split"] == "test")
-    corpus, sources = readread_corpus(tables, plan, recipe), plan.artifacts.sources(recipe)
+    corpus, sources = read_corpus(tables, plan, recipe), plan.artifacts.sources(recipe)
     folder = plan.workspace.model(recipe.name, fold.name)
     return predict_fold(
         recipe, corpus, sources, folder, f"{recipe.name} fold {fold.name}, test", test

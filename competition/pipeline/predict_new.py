@@ -148,7 +148,7 @@ class RefittedEnsemble:
     def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which examples one of the members was trained on, before an audit left any out."""
         masks = [models.learned_from(examples) for models in self._models.values()]
-        return np.logical_or.reduce(masks)
+        return np.asarray(np.logical_or.reduce(masks), np.bool_)
 
     def outputs(self, new: PreparedRows) -> pd.DataFrame:
         """Return example_id and what answers the task, sorted by example_id."""

@@ -160,7 +160,7 @@ def answers(task: Task, kind: str, outputs: pd.DataFrame) -> NDArray[np.float64]
     if task.name == "task3":
         substitute = outputs["p_substitute"].to_numpy(np.float64) > SUBSTITUTE_THRESHOLD
         return np.asarray(substitute, np.float64)
-    return values.argmax(axis=1).astype(np.float64)
+    return np.asarray(values.argmax(axis=1), np.float64)
 
 
 def majority_baseline(task: Task) -> tuple[str, int]:

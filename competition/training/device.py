@@ -22,7 +22,7 @@ def computes_in_bf16(precision: str) -> bool:
     return precision == "bf16"
 
 
-class PreciseAccelerator(Accelerator):
+class PreciseAccelerator(Accelerator):  # type: ignore[misc] # accelerate has no types
     """An Accelerator whose `autocast` is that of its recipe. Weights, norms and losses stay in fp32.
 
     Accelerate itself keeps the precision of the first Accelerator for all that follow.

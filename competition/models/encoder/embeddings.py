@@ -93,7 +93,9 @@ def _table(rows: int, width: int, missing: int | None = None) -> nn.Embedding:
     start = nn.init.normal_(torch.empty(rows, width), std=DEVIATION)
     if missing is not None:
         start[missing] = 0
-    table: nn.Embedding = nn.Embedding.from_pretrained(start, freeze=False, padding_idx=missing)
+    table: nn.Embedding = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        start, freeze=False, padding_idx=missing
+    )
     return table
 
 
