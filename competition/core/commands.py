@@ -28,9 +28,13 @@ def shell_quoted(text: object) -> str:
 
 
 def command_for(command: str, root: Path | None = None) -> str:
-    """A command as somebody types it who is elsewhere than in the workspace `root`, that of the running command."""
+    """Return a command, or several joined by `&&`, for the workspace `root`; default: that of the running command."""
     root = _named.root if root is None else root
-    return command if root == Path() or " -w " in command else f"{command} -w {shell_quoted(root)}"
+    if root == Path() or " -w " in command:
+        return command
+
+    # Each command of a chain needs the option.
+    return " && ".join(f"{each} -w {shell_quoted(root)}" for each in command.split(" && "))
 
 
 def pasteable(sentence: str, root: Path | None = None) -> str:

@@ -229,6 +229,9 @@ def test_commands_name_the_workspace_and_can_be_pasted() -> None:
     assert pasteable("Missing: `comp train` makes it, `comp init x` not.") == (
         "Missing: `comp train -w 'my work'` makes it, `comp init x` not."
     )
+    assert pasteable("`comp train && comp run` builds them.") == (
+        "`comp train -w 'my work' && comp run -w 'my work'` builds them."
+    )
     sentence = "Process 1 on a (`comp run`, since noon) is at work."
     assert pasteable(sentence) == sentence
     set_workspace(Path())
