@@ -54,12 +54,17 @@ def advice(recipe: TrainingKeys) -> str:
         rates.append(f"epsilon ({epsilon:g})")
 
     lower = rates[0] if len(rates) == 1 else f"{', '.join(rates[:-1])} or {rates[-1]}"
-    return f"lower {lower}, or raise warmup ({recipe.warmup:g})"
+
+    # The longer of the two rules, and a recipe that names a number of steps is short.
+    slower = f"warmup ({recipe.warmup:g})"
+    if recipe.warmup_steps:
+        slower = f"warmup_steps ({recipe.warmup_steps})"
+    return f"lower {lower}, or raise {slower}"
 
 
 def constant_output_advice(recipe: EncoderRecipe) -> str:
     """Return what to change of a recipe whose outputs do not depend on the text, as a sentence without a full stop."""
-    return f"The rate may be too high or the steps too few: try {advice(recipe)}"
+    return f"The rate may be too high or the steps too few: try to {advice(recipe)}"
 
 
 @torch.no_grad()
