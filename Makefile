@@ -50,9 +50,10 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.stacking
 	$(BIN)/python -m benchmarks.stages
 
-# The reference is made from the code.
+# The reference and the picture of the rooms are made from the code.
 docs: $(READY)
 	$(BIN)/python docs/build.py
+	$(BIN)/python docs/rooms.py
 
 # The README's pictures are made from a demo in a folder of its own; needs Chromium.
 pictures: $(READY)

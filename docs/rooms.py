@@ -1,12 +1,11 @@
 """Draw the rooms of the package and who imports whom: `python docs/rooms.py` writes docs/rooms.svg.
 
 Rooms, their order and their sentences come from the code: `pyproject.toml` has the order that
-import-linter holds, each room's `__init__.py` the sentence, and the numbers are import statements.
+import-linter holds, each room's `__init__.py` the sentence, its import statements the marks.
 """
 
 import ast
 import tomllib
-from collections import Counter
 from html import escape
 from pathlib import Path
 
@@ -32,10 +31,10 @@ def sentence(room: str) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").splitlines()[0]
 
 
-def imports(room: str) -> Counter[str]:
-    """Count the import statements of a room by the room that they name."""
+def imports(room: str) -> set[str]:
+    """Return the rooms that a room imports from, itself included."""
     order = rooms()
-    counts: Counter[str] = Counter()
+    names_of_rooms: set[str] = set()
     for path in sorted((ROOT / "competition" / room).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
@@ -46,12 +45,12 @@ def imports(room: str) -> Counter[str]:
             for name in names:
                 package, *rest = name.split(".")
                 if package == "competition" and rest[0] in order:
-                    counts[rest[0]] += 1
-    return counts
+                    names_of_rooms.add(rest[0])
+    return names_of_rooms
 
 
 def draw() -> str:
-    """Return the picture as SVG: a line per room, and how often it imports from those before it."""
+    """Return the picture as SVG: a line per room, with a mark for each room that it imports from."""
     order = rooms()
     width, height = NAMES + CELL * len(order) + 10, TOP + LINE * len(order) + 10
     parts = [
@@ -59,7 +58,7 @@ def draw() -> str:
         f'width="{width}" height="{height}" font-family="system-ui, sans-serif" font-size="12">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         '<text x="10" y="20" fill="#555555">Data flow downwards; a room imports only from rooms '
-        "above it. Numbers: import statements.</text>",
+        "above it, where marked.</text>",
     ]
 
     # A column per room that is imported from.
@@ -75,16 +74,16 @@ def draw() -> str:
             f'<text x="102" y="{y + 21}" fill="#333333" font-size="11">'
             f"{escape(sentence(name)[:68])}</text>"
         )
-        counts = imports(name)
+        imported = imports(name)
         for column, other in enumerate(order):
             x = NAMES + CELL * column
-            number = counts[other]
-            fill = "#eeeeee" if column == line else "#fbe3c0" if number else "#ffffff"
-            shown = "" if column == line or not number else str(number)
+            marked = other in imported and column != line
+            fill = "#eeeeee" if column == line else "#fbe3c0" if marked else "#ffffff"
+            mark = "●" if marked else ""
             parts.append(
                 f'<rect x="{x + 2}" y="{y + 3}" width="{CELL - 4}" height="{LINE - 6}" '
                 f'fill="{fill}"/><text x="{x + CELL / 2}" y="{y + 21}" '
-                f'text-anchor="middle">{shown}</text>'
+                f'text-anchor="middle">{mark}</text>'
             )
     return "\n".join([*parts, "</svg>", ""])
 
