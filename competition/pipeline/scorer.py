@@ -113,7 +113,7 @@ class Scorer:
         locale: str = LOCALES[0],
         called: Mapping[str, str] | None = None,
     ) -> NewRows:
-        """Rows as they are answered, see `Unseen.make`."""
+        """Rows as they are answered, see `NewRows.make`."""
         return NewRows.make(table, source, locale, self._models.lowest_id - len(table), called)
 
     def trained_on(self, rows: NewRows) -> int:
