@@ -128,7 +128,9 @@ def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
     sentence = failed("stack", "six-model", "-w", stacked.root)
     assert "steps are missing or out of date, the first is " in sentence
-    commands = [f"comp train --recipe {name} -w {stacked.root}" for name in ("c2", "c3", "r1", "r3")]
+    commands = [
+        f"comp train --recipe {name} -w {stacked.root}" for name in ("c2", "c3", "r1", "r3")
+    ]
     assert sentence.endswith(f": `{' && '.join(commands)}` builds them.")
 
 

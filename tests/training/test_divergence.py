@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.scoring import collapse
-from competition.training import finetune
+from competition.scoring.collapse import Spread
 from competition.training.batches import Rows
 from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, LossWatch, advice, check_weights
@@ -128,7 +128,7 @@ def test_the_best_epoch_before_is_kept(
     # A rate that falls to 0 over two epochs: the first of them is trained again by ending behind
     # it.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune.Spread, "fault", "constant")
+        patch.setattr(Spread, "fault", "constant")
         expected = run(bench, make_recipe(**KEYS), tmp_path / "ended")
     for one, other in zip(found, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)
