@@ -27,7 +27,8 @@ class BaseRecipe(StrictModel):
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
-    # At its default, each of these is as if it were not known.
+    # Keys that are left out of fingerprints while they have their default: results from before they
+    # existed stay up to date.
     later_keys: ClassVar[frozenset[str]] = frozenset()
     former_keys: ClassVar[dict[str, str]] = FORMER_KEYS
     # [overrides] leaves these alone, since they are other keys of other recipes.
@@ -139,7 +140,7 @@ class FoldRecipe(SupervisedRecipe):
         return derive_seed(seed, "fold", fold)
 
 
-# Where and how training runs: keys of `Optimised` that leave the mathematics as it is.
+# Where and how training runs: keys of `TrainingKeys` that leave the mathematics as it is.
 _ON_THE_DEVICE = frozenset(
     {
         "encoder",
@@ -151,9 +152,8 @@ _ON_THE_DEVICE = frozenset(
     }
 )
 
-_LATER = frozenset(
-    {"head_learning_rate", "layer_decay", "warmup_steps"}
-)  # of `Optimised`, see `Learned.later_keys`
+# Keys of `TrainingKeys` that came after its first release, see `BaseRecipe.later_keys`.
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})
 
 
 class TrainingKeys(StrictModel):
@@ -223,7 +223,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     all.
     """
 
-    # Models count by their content, see `Planner.encoder_inputs`: another path to the same files
+    # Models count by their content, see `Artifacts.encoder_fingerprint`: another path to the same files
     # changes nothing.
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",

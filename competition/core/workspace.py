@@ -151,7 +151,10 @@ class Workspace:
     def lock(
         self, name: str, wait: bool = False, shared: bool = False
     ) -> AbstractContextManager[None]:
-        """Hold the lock `name` of this workspace, see `locks.hold`; `DATA` is shared by all that work with the data."""
+        """Hold the lock `name` of this workspace, see `hold_lock`.
+
+        `DATA_LOCK` is shared by all that work with the data.
+        """
         return hold_lock(
             self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock",
             name,

@@ -1,4 +1,4 @@
-"""Which run answers which task in a submission."""
+"""Choose the run that answers each task in a submission."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How what training starts from is built: folds, encoders, vocabularies, vectors, translations, stored tokens."""
+"""Build what training starts from: folds, encoders, vocabularies, vectors, translations, stored tokens."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How that is built which complete runs are read for: audits, ensembles, submissions, scores.
+"""Build what complete runs are read for: audits, ensembles, submissions, scores.
 
-Only here do these meet the files.
+Runs are read, handed to the room that does the work, and what it returns is written.
 """
 
 from __future__ import annotations
@@ -58,14 +58,17 @@ def build_audit(tables: Tables, plan: Plan, audit_plan: AuditPlan) -> None:
     skipped = None
     with progress(f"audit of {name}"):
         try:
-            issues = audit_labels(outputs, train, fold[fold != left_out], audit_plan.keys)
+            audit = audit_labels(outputs, train, fold[fold != left_out], audit_plan.keys)
         except CannotAudit as reason:
-            issues, skipped = Audit.skipped(), str(reason)
-    content = audit_card(audit_plan, issues, len(train), skipped)
+            audit = Audit.skipped()
+            skipped = str(reason)
 
+    # The card comes first: `Pipeline` takes an audit for done where flags and card agree.
+    content = audit_card(audit_plan, audit, len(train), skipped)
     write_json(plan.workspace.noise_card(name, left_out), content)
-    flags = apply_reviews(issues.flags, plan.reviews(name))
+    flags = apply_reviews(audit.flags, plan.reviews(name))
     write_table(plan.workspace.noise(name, left_out), flags, audit_plan.inputs)
+
     if sentence := caveat(content):
         without = "" if left_out is None else f" without fold {left_out}"
         warn(f"Audit of {name}{without}: {sentence}")
@@ -80,6 +83,7 @@ def save_reviews(tables: Tables, name: str, runs: Iterable[RunPlan], file: Path)
     labelled = tables.examples.loc[tables.examples["label"].notna(), "example_id"]
     for run in runs:
         labelled = labelled[labelled.isin(tables.read_run(run).held_out["example_id"])]
+
     reviews = read_reviews(file, labelled)
     write_table(tables.workspace.reviews(name), reviews, tables.card.train)
 
@@ -89,20 +93,24 @@ def save_reviews(tables: Tables, name: str, runs: Iterable[RunPlan], file: Path)
 
 def build_ensemble(tables: Tables, plan: EnsemblePlan) -> None:
     """Write the run of an ensemble for one task."""
-    workspace, run = tables.workspace, plan.run
+    workspace = tables.workspace
+    run = plan.run
     fitted = fit_ensemble(tables, plan, read_members(tables, plan), tables.examples)
     for k, (held_out, test) in enumerate(run.parts):
-        test_path, path = workspace.test_fold(run.name, k), workspace.oof_fold(run.name, k)
+        test_path = workspace.test_fold(run.name, k)
+        held_out_path = workspace.oof_fold(run.name, k)
         predictions.write_outputs(test_path, fitted.test[k], run.kind, test)
-        predictions.write_outputs(path, fitted.held_out[k], run.kind, held_out)
+        predictions.write_outputs(held_out_path, fitted.held_out[k], run.kind, held_out)
 
     shares = []
-    for k, learned in enumerate(fitted.results):
-        names, values = list(learned.importance), list(learned.importance.values())
+    for k, result in enumerate(fitted.results):
+        names = list(result.importance)
+        values = list(result.importance.values())
         shares.append(pd.DataFrame({"feature": names, "fold": k, "importance": values}))
     importance = pd.concat(shares, ignore_index=True)
     write_table(workspace.importance(run.name), importance, run.fingerprint)
 
+    # The card comes last: it says that the run is complete.
     extra: dict[str, Any] = {
         "members": {member.name: member.fingerprint for member in plan.members}
     }
@@ -120,7 +128,8 @@ def read_members(tables: Tables, plan: EnsemblePlan) -> list[Member]:
         run = tables.read_run(member)
         seen = dict.fromkeys(plan.run.folds, run.held_out)
         if member.name in plan.pairs:
-            fold, pairs = tables.fold_of_training(plan.run.scheme), plan.pairs[member.name]
+            fold = tables.fold_of_training(plan.run.scheme)
+            pairs = plan.pairs[member.name]
             seen = predictions.read_nested(tables.workspace, member.name, member.kind, pairs, fold)
         lexical = member.name in plan.lexical
         members.append(Member(run.name, run.kind, seen, run.test, lexical=lexical))
@@ -145,8 +154,11 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
     """Write a submission: every file is checked before the first is written, and the log gets a line per file."""
     files: dict[str, str] = {}
     for task_name, plan in plans.items():
-        task, test = TASKS[task_name], tables.read_run(plan).test
+        task = TASKS[task_name]
+        test = tables.read_run(plan).test
         answer = submissions.make_answer(task, plan.kind, test, tables.examples)
+
+        # What is checked is the text as a reader will take it.
         text = submissions.to_csv(answer)
         read_back = submissions.read_answer(StringIO(text), task.file, task)
         submissions.check_answer(read_back, task.file, task, tables.examples)
@@ -161,6 +173,7 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
         }
         for task, plan in plans.items()
     }
+
     log = []
     for task_name, plan in plans.items():
         task = TASKS[task_name]
@@ -171,6 +184,7 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
 
 
 def _log_line(tables: Tables, name: str, task: Task, plan: RunPlan) -> dict[str, Any]:
+    """Return the line of a file in the log of submissions, with the out-of-fold estimates of its run."""
     scores = read_json(tables.workspace.run_card(plan.name)).get("scores", {})
     groups = scores.get(task.name, {}).get(task.metric, {})
     line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}

@@ -33,7 +33,10 @@ def _is_done(workspace: Workspace, folder: Path) -> bool:
 
 
 def _made_from(workspace: Workspace, name: str, part: str) -> str | None:
-    """What the fold, nested model or encoder that a folder of checkpoints belongs to was made from, if it is there."""
+    """Return the recorded fingerprint of what a folder of checkpoints belongs to, if that is there.
+
+    It is a fold, a nested model, a model of all rows or an encoder.
+    """
     if part == "encoder":
         return read_manifest(workspace.encoder(name))
     if part == f"fold-{ALL_ROWS}":

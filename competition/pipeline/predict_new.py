@@ -1,7 +1,7 @@
-"""What a run says of rows that belong to no workspace.
+"""Predict rows that belong to no workspace.
 
-What its folds did with test rows is done with the new ones: rows of the test split that are brought
-as a file are told what the run tells them.
+New rows are treated as test rows are: those of the test split, brought as a file, get the run's own
+test predictions.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which rows a model trains on, holds out and predicts, and what they teach."""
+"""The rows that a model trains on, holds out and predicts, and their targets."""
 
 from __future__ import annotations
 

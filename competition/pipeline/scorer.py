@@ -17,10 +17,8 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring.tasks import KINDS, LOCALES, TASKS, answers, class_names
 
 SCORE = "score"
-PREDICTED = {
-    "task2": "predicted_label",
-    "task3": "predicted_substitute",
-}  # columns of the answers in words
+# Task -> the column of its answers in words.
+PREDICTED = {"task2": "predicted_label", "task3": "predicted_substitute"}
 
 
 class Scorer:
@@ -36,17 +34,20 @@ class Scorer:
 
     `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by;
     `label_paths` are the ways in which labels reached the scores that they grade, empty where these
-    are held out. What is said of new rows is fitted on none of their labels either way.
+    are held out. Answers to new rows are fitted on none of their labels either way.
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
         """See `load`."""
-        plan, (stem, task) = pipeline.plan, split_run(run)
+        plan = pipeline.plan
         run_plan = plan.run(run)
-        self.kind, self.basis = run_plan.kind, run_plan.basis
+        self.kind = run_plan.kind
+        self.basis = run_plan.basis
         self.label_paths = run_plan.label_paths
-        self._run, self._tables = run, pipeline.tables
+        self._run = run
+        self._tables = pipeline.tables
 
+        stem, task = split_run(run)
         self._models: RefittedEnsemble | RunModels
         if task:
             self._models = RefittedEnsemble(plan, pipeline.tables, run)
@@ -59,7 +60,7 @@ class Scorer:
         products: Sequence[str] | pd.DataFrame,
         locale: str = LOCALES[0],
     ) -> NDArray[np.float64]:
-        """How well each product answers its query, `(rows,)`, higher is better.
+        """Return how well each product answers its query, `(rows,)`, higher is better.
 
         The expected gain, 0..1 (exact 1, substitute 0.1, complement 0.01, irrelevant 0); of an
         ensemble for task 1, which is made to rank, a number on a scale of its own.
@@ -79,7 +80,7 @@ class Scorer:
         products: Sequence[str] | pd.DataFrame,
         locale: str = LOCALES[0],
     ) -> pd.DataFrame:
-        """Classes and probabilities, a line per row in the order of `products`.
+        """Return classes and probabilities, a line per row in the order of `products`.
 
         Returns:
             `predicted_label` (exact, substitute, complement, irrelevant) and `p_exact` to
@@ -101,7 +102,7 @@ class Scorer:
 
     @property
     def columns(self) -> list[str]:
-        """What `answer` says of each row."""
+        """The columns that `answer` returns."""
         return shown(
             self.kind, pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)
         ).columns.tolist()
@@ -113,16 +114,16 @@ class Scorer:
         locale: str = LOCALES[0],
         called: Mapping[str, str] | None = None,
     ) -> NewRows:
-        """Rows as they are answered, see `Unseen.make`."""
+        """Return rows as they are answered, see `NewRows.make`."""
         return NewRows.make(table, source, locale, self._models.lowest_id - len(table), called)
 
     def trained_on(self, rows: NewRows) -> int:
-        """How many of the rows that were given are pairs that the run was trained on: locale, query and title agree."""
+        """Return how many rows are pairs that the run was trained on: locale, query and title agree."""
         learned = self._tables.examples[self._models.learned_from(self._tables.examples)]
         return int(rows.among(learned, self._tables.products).sum())
 
     def answer(self, rows: NewRows) -> pd.DataFrame:
-        """What is said of each row that was given, in its order.
+        """Return the answers to the rows that were given, in their order.
 
         Returns:
             `score` where the run ranks, then the predicted class in words and the probabilities
@@ -133,7 +134,7 @@ class Scorer:
 
 
 def shown(kind: str, outputs: pd.DataFrame) -> pd.DataFrame:
-    """Outputs of a kind as users read them, in the order of the rows; see `Scorer.answer`."""
+    """Return outputs of a kind as users read them, in the order of the rows; see `Scorer.answer`."""
     has = KINDS[kind]
     frame = pd.DataFrame(index=outputs.index)
     if "task1" in has.tasks:
@@ -146,7 +147,7 @@ def shown(kind: str, outputs: pd.DataFrame) -> pd.DataFrame:
 
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:
-    """A run, ready for new rows.
+    """Return a run, ready for new rows.
 
     Args:
         run: a recipe, or an ensemble and its task (`blend-task1`).

@@ -56,7 +56,8 @@ class Pipeline:
         Raises:
             InputError: the fold `only` does not exist in the recipe's scheme.
         """
-        recipe, steps = self.recipes.member(name), self.training_steps(name, only)
+        recipe = self.recipes.member(name)
+        steps = self.training_steps(name, only)
         steps += [self._predict_step(recipe, fold) for fold in _folds(recipe, only)]
         return [*steps, self._score_step(recipe)] if only is None else steps
 
@@ -103,11 +104,14 @@ class Pipeline:
             self.inputs.folds(models[0].scheme),
             *type_of(recipe).inputs(self.inputs, self.plan, recipe),
         ]
+
+        # The nested models that audits and teachers read, each behind what it needs itself.
         audits = [model.audit for model in models if model.audit is not None]
         teachers = [model.teacher for model in models if model.teacher is not None]
         nested = {run for audit in audits for run in audit.pairs}
         nested |= {teacher.run.name for teacher in teachers if teacher.pairs is not None}
         steps += [step for run in sorted(nested) for step in self.pair_steps(run)]
+
         return steps + [self.noise_step(each.name, each.keys, each.fold) for each in audits]
 
     def _needs(self, model: FoldPlan[MemberRecipe]) -> tuple[Step, ...]:
@@ -117,13 +121,14 @@ class Pipeline:
             self.inputs.folds(model.scheme),
             *type_of(recipe).inputs(self.inputs, self.plan, recipe),
         ]
+
         if audit is not None:
             steps.append(self.noise_step(audit.name, audit.keys, audit.fold))
         if teacher is not None and teacher.pairs is None:
             steps += self.outputs_of([teacher.run])
         elif teacher is not None:
-            student_of = self.recipes.member(teacher.run.name)
-            steps += [self._pair_step(student_of, held) for held in teacher.pairs or ()]
+            teacher_recipe = self.recipes.member(teacher.run.name)
+            steps += [self._pair_step(teacher_recipe, held) for held in teacher.pairs or ()]
         return tuple(steps)
 
     @cache  # noqa: B019
@@ -217,7 +222,10 @@ class Pipeline:
     def noise_step(self, name: str, keys: AuditKeys | None = None, fold: int | None = None) -> Step:
         """Return the step of an audit's flags and card, see `Plan.audit`."""
         plan = self.plan.audit(name, keys, fold)
-        title, needs = f"audit {plan.name}", self.outputs_of(plan.runs)
+        title = f"audit {plan.name}"
+        needs = self.outputs_of(plan.runs)
+
+        # Without a fold, by nested models that never saw it.
         if fold is not None:
             title += f" without fold {fold}"
             recipes = [self.recipes.member(run) for run in plan.pairs]

@@ -30,7 +30,7 @@ class Tables:
 
     @cached_property
     def card(self) -> DataCard:
-        """What is known of the data."""
+        """The card of the data: their source, and the fingerprints of their rows."""
         return store.load_card(self.workspace)
 
     @cached_property
@@ -69,7 +69,7 @@ class Tables:
 
     @cached_property
     def lexical_features(self) -> pd.DataFrame:
-        """Those of them that `lexical` reads."""
+        """The features of text that `lexical` reads: all but those of BM25."""
         from competition.models.lexical.bm25 import PREFIX
 
         return self.text_features.loc[:, ~self.text_features.columns.str.startswith(PREFIX)]

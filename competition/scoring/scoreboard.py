@@ -81,7 +81,7 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     """Return, by task, the run with the highest out-of-fold score.
 
     Of task 1, over the queries of full depth where there are enough of them, see
-    `evaluation.leading`.
+    `evaluation.leading_group`.
 
     Args:
         board: lines of `scoreboard`.
