@@ -80,7 +80,7 @@ def test_sessions_run(
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Path(file).write_text(content, encoding="utf-8")
         elif language == "python":
-            exec(compile(content, str(page), "exec"), {})  # noqa: S102
+            exec(compile(content, str(page), "exec"), {})
         elif language == "console":
             typed(content, monkeypatch)
 

@@ -29,7 +29,7 @@ PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is w
 class _Console(Console):
     """Leaves lines to the terminal to wrap, which knows then that they are one: commands in them can be copied."""
 
-    def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 (as Rich declares it)
+    def print(self, *objects: Any, **how: Any) -> None:
         """Print, and leave text alone to the terminal to wrap."""
         if all(isinstance(each, str | Text) for each in objects):
             how.setdefault("soft_wrap", True)
