@@ -1,4 +1,4 @@
-"""Outputs that do not depend on the text: a model that has collapsed says the same of every row, or of every product."""
+"""Outputs that do not depend on the text: a collapsed model says the same of every row, or of every product."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ _LOCK = "leaderboard"
 
 @dataclass(frozen=True)
 class _Form:
-    """How a CSV file is written, which the program that saved it last has decided."""
+    """The form of a CSV file, which the program that saved it last has decided."""
 
     separator: str = ","
     mark: str = ""  # of the byte order
