@@ -10,7 +10,7 @@ FIRST_ROW = "the run of the table's first row"
 
 @dataclass(frozen=True)
 class AblationRow:
-    """A row: the keys that differ from the recipe that the table starts from, and the published score where there is one."""
+    """The keys in which a row differs from the recipe of its table, and the published score where there is one."""
 
     name: str
     changes: dict[str, Any]
