@@ -92,7 +92,6 @@ class Progress:
         # Without a terminal, a line now and then, so that a log shows that work goes on.
         elif self.total is not None and time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
-
             left = (self.total - self.done) / max(self.rate, 1e-9)  # seconds
             rate = _per_second(self.rate, self.unit)
             console.print(

@@ -61,7 +61,7 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
                 refuse_misspelled(column, header, name)
 
         if sorted(header) != sorted(columns):
-            # What pandas writes unless told otherwise.
+            # What pandas writes by default.
             index = ": leave out the column without a name, an index (index=False)"
             hint = index if "" in header else ""
             has = join_names(column or "''" for column in header)

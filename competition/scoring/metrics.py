@@ -283,13 +283,12 @@ def bootstrap(
 ) -> Estimate:
     """Estimate a statistic of sums over queries with a 95 % interval from a bootstrap over queries.
 
-    From LARGE_SAMPLE queries on, the interval is that of the percentiles. Fewer queries make it too short:
-    their resamples vary less than the queries do, and a skewed metric's tail is missing from them.
-    Then it is the bootstrap-t interval (Efron and Tibshirani 1993, chapter 12) with the jackknife's
-    standard error, widened to Student's t where that reaches further, and below
+    From LARGE_SAMPLE queries on, the interval is that of the percentiles. Fewer queries make it too
+    short: their resamples vary less than the queries do, and a skewed metric's tail is missing from
+    them. Then it is the bootstrap-t interval (Efron and Tibshirani 1993, chapter 12) with the
+    jackknife's standard error, widened to Student's t where that reaches further, and below
     SMALL_SAMPLE queries at a nominal level of 97 %, which covers as often as 95 % says. Below
-    MIN_QUERIES there is none.
-    `benchmarks/coverage.py` measures how often each holds the truth.
+    MIN_QUERIES there is none. `benchmarks/coverage.py` measures how often each holds the truth.
 
     Args:
         counts: what each query adds, `(queries, m)`. The order of the queries decides which are
@@ -382,7 +381,7 @@ def _studentised(
         errors: their standard errors, `(resamples,)`.
         queries: how many there are.
     """
-    # The level, and the normal distribution's quantile for it.
+    # Percentiles of the nominal level, and the normal distribution's quantile for it.
     percents, z = ((1.5, 98.5), 2.1701) if queries < SMALL_SAMPLE else ((2.5, 97.5), 1.96)
 
     # A resample without the few queries that vary would seem exact: its error is a third of that of
