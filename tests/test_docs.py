@@ -116,7 +116,7 @@ def test_commands_that_are_not_run_exist(page: Path) -> None:
             root.make_context("comp", [*words, "--help"], resilient_parsing=True)
             command, rest = root, words
             while rest and rest[0] in getattr(command, "commands", {}):
-                command, rest = command.commands[rest[0]], rest[1:]
+                command, rest = command.commands[rest[0]], rest[1:]  # type: ignore[attr-defined]
             command.make_context("comp", rest).close()
 
 
