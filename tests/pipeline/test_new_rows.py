@@ -116,7 +116,7 @@ def test_rows_that_cannot_be_answered_are_refused_by_name() -> None:
     assert refused(ROWS.assign(product_locale="uk")) == (
         "FILE: row 1 has the unknown locale 'uk': known are us, es, jp."
     )
-    with pytest.raises(InputError, match="^There is no locale 'fr': known are us, es, jp.$"):
+    with pytest.raises(InputError, match=r"^There is no locale 'fr': known are us, es, jp\.$"):
         NewRows.make(ROWS, "FILE", locale="fr")
     assert "row 1 holds bytes in 'query'" in refused(ROWS.assign(query=[b"a"] * 5))
     assert "row 3 holds list in 'product_title'" in refused(
@@ -253,7 +253,7 @@ def test_parts_are_one_table_and_lists_go_into_no_csv_file(tmp_path: Path) -> No
     read = read_file(tmp_path / "rows")
     assert read["product_title"].to_pylist() == ["a", "b", "c"]
     assert target_beside(tmp_path / "rows", "c1") == tmp_path / "rows-c1.parquet"
-    with pytest.raises(InputError, match="'tags' holds list.*name a .parquet file"):
+    with pytest.raises(InputError, match=r"'tags' holds list.*name a \.parquet file"):
         check_target(tmp_path / "said.csv", read, [])
     pq.write_table(pa.table({"query": ["usb"]}), tmp_path / "rows" / "part.11.parquet")
     with pytest.raises(InputError, match=r"part.11.parquet has other columns than"):

@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import traceback
+from collections import Counter
 from pathlib import Path
 
 from tests.soak.faults import (
@@ -39,6 +40,38 @@ def visit_zoo(folder: Path, families: list[str]) -> int:
     return wrong
 
 
+def disturb(folder: Path, options: argparse.Namespace) -> int:
+    """Kill runs and refuse their writes; return how many did not end in the bytes of an undisturbed one."""
+    kinds: dict[Kind, int] = {
+        killed_at_times: options.kills,
+        killed_at_writes: options.kills_at_writes,
+        refused_writes: options.refusals,
+    }
+    if not any(kinds.values()):
+        return 0
+
+    whole = Undisturbed.make(folder)
+    took = f"{whole.seconds:.1f} s, {whole.writes} writes, {len(whole.artefacts)} artefacts"
+    print(f"undisturbed: {took}; all is in {folder}", flush=True)
+    wrong = 0
+    for kind, count in kinds.items():
+        if count:
+            outcome = suffer(whole, kind, count, options.at_once, options.seed)
+            right = f"{outcome.ends - outcome.wrong} of {outcome.ends} runs ended in the same bytes"
+            print(f"{kind.__name__}: {outcome.faults}; {right}", flush=True)
+            wrong += outcome.wrong
+    return wrong
+
+
+def show(name: str, counted: Counter[str], failures: int, promise: str) -> int:
+    """Print what became of the inputs of a kind; return how many sorts of them went wrong."""
+    for what, number in sorted(counted.items()):
+        print(f"{name}: {what}: {number:,}")
+    if not failures:
+        print(f"{name}: {counted.total():,}, {promise}")
+    return failures
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs, at random times")
@@ -56,40 +89,18 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=2022)
     options = parser.parse_args()
-    kinds: dict[Kind, int] = {
-        killed_at_times: options.kills,
-        killed_at_writes: options.kills_at_writes,
-        refused_writes: options.refusals,
-    }
-    folder, wrong = Path(tempfile.mkdtemp(prefix="soak-")), 0
-    if any(kinds.values()):
-        whole = Undisturbed.make(folder)
-        took = f"{whole.seconds:.1f} s, {whole.writes} writes, {len(whole.artefacts)} artefacts"
-        print(f"undisturbed: {took}; all is in {folder}", flush=True)
-    for kind, count in kinds.items():
-        if count:
-            outcome = suffer(whole, kind, count, options.at_once, options.seed)
-            right = f"{outcome.ends - outcome.wrong} of {outcome.ends} runs ended in the same bytes"
-            print(f"{kind.__name__}: {outcome.faults}; {right}", flush=True)
-            wrong += outcome.wrong
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    wrong = disturb(folder, options)
     if options.inputs:
         counted, failures = bad_inputs(folder, options.inputs, options.seed)
-        for what, number in sorted(counted.items()):
-            print(f"bad inputs: {what}: {number:,}")
-        if not failures:
-            print(
-                f"bad inputs: {counted.total():,}, each refused or taken in {SECONDS} s of CPU, nothing half-written"
-            )
-        wrong += failures
+        promise = f"each refused or taken in {SECONDS} s of CPU, nothing half-written"
+        wrong += show("bad inputs", counted, failures, promise)
     if options.families:
         wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: options.families])
     if options.tables:
         counted, failures = made_up_tables(folder, options.tables, options.seed)
-        for what, number in sorted(counted.items()):
-            print(f"tables: {what}: {number:,}")
-        if not failures:
-            print(f"tables: {counted.total():,}, each came back or was refused by name and line")
-        wrong += failures
+        promise = "each came back or was refused by name and line"
+        wrong += show("tables", counted, failures, promise)
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
     shutil.rmtree(folder)
