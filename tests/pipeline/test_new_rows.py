@@ -40,7 +40,8 @@ def refused(table: pd.DataFrame) -> str:
 
 def test_each_distinct_pair_is_there_once_and_each_row_knows_its_own() -> None:
     rows = NewRows.make(ROWS, "FILE", first_id=-5)
-    assert tuple(rows.examples) == EXAMPLE_COLUMNS and tuple(rows.products) == PRODUCT_COLUMNS
+    assert tuple(rows.examples) == EXAMPLE_COLUMNS
+    assert tuple(rows.products) == PRODUCT_COLUMNS
     assert rows.of_row.tolist() == [
         0,
         1,
@@ -57,7 +58,8 @@ def test_each_distinct_pair_is_there_once_and_each_row_knows_its_own() -> None:
     ]  # one list of candidates per locale and query
     joined = rows.examples.merge(rows.products, on=["locale", "product_id"]).iloc[rows.of_row]
     assert joined["title"].tolist() == ROWS["product_title"].tolist()
-    assert (rows.examples["split"] == "test").all() and rows.examples["label"].isna().all()
+    assert (rows.examples["split"] == "test").all()
+    assert rows.examples["label"].isna().all()
 
 
 def test_products_that_differ_in_any_field_or_in_their_id_are_different() -> None:
@@ -129,7 +131,8 @@ def test_python_gives_one_query_per_product_or_one_for_all() -> None:
     assert from_python("a", ["x", "y"])["query"].tolist() == ["a", "a"]
     frame = pd.DataFrame({"product_title": ["x", "y"], "product_brand": ["b", "c"]}, index=[7, 3])
     table = from_python(["a", "b"], frame)
-    assert table["query"].tolist() == ["a", "b"] and table["product_brand"].tolist() == ["b", "c"]
+    assert table["query"].tolist() == ["a", "b"]
+    assert table["product_brand"].tolist() == ["b", "c"]
     with pytest.raises(InputError, match="There are 1 query and 2 products"):
         from_python(["a"], ["x", "y"])
 
@@ -155,9 +158,8 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_mend(tmp_path: Path) -> 
         return str(error.value)
 
     latin = "query,product_title\ncafé con leche,x\n".encode("cp1252")
-    assert "is not utf-8" in sentence("a.csv", latin) and "--encoding cp1252" in sentence(
-        "a.csv", latin
-    )
+    assert "is not utf-8" in sentence("a.csv", latin)
+    assert "--encoding cp1252" in sentence("a.csv", latin)
     assert "is not utf-8" in sentence("a.csv", "query,product_title\n".encode("utf-16"))
     assert sentence("a.csv", latin, "klingon").startswith("There is no encoding 'klingon'")
     assert sentence("a.csv", b"").endswith("is empty.")
@@ -265,9 +267,8 @@ def test_other_column_names_are_mapped_and_unread_ones_known() -> None:
         {"search": ["usb"], "name": ["USB cable"], "product_titel": ["x"], "sku": [7]}
     )
     rows = NewRows.make(table, "FILE", called=read_map(["query=search", "product_title=name"]))
-    assert rows.examples["query"].tolist() == ["usb"] and rows.products["title"].tolist() == [
-        "USB cable"
-    ]
+    assert rows.examples["query"].tolist() == ["usb"]
+    assert rows.products["title"].tolist() == ["USB cable"]
     assert rows.unread == ("product_titel", "sku")
     assert "product_brand" in rows.remarks[0]
     assert "lacks the column 'serch' (did you mean 'search'?)" in refusal_of_map(

@@ -263,7 +263,8 @@ def predicted(folder: Path, counted: Counter[str], case: Any) -> None:
     assert [float(score) for score in again["score"].to_pylist()] == said["score"].tolist()
     again = again.drop_columns(["score"])
     if ending == ".parquet":
-        assert _same(again, read) and again.schema.types == read.schema.types
+        assert _same(again, read)
+        assert again.schema.types == read.schema.types
     else:
         for name, cells in _as_written(read).items():
             got: list[Any] = again[name].to_pylist()
