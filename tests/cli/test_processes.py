@@ -122,9 +122,8 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
     ended = launched(struck, "3", str(int(signal.SIGKILL)), *TRAIN, "-w", two.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
-    assert "Another process of this launch has ended" in sentence and ended.returncode != 0, (
-        ended.stderr
-    )
+    assert ended.returncode != 0, ended.stderr
+    assert "Another process of this launch has ended" in sentence, ended.stderr
     assert not list(two.oof.rglob("*.parquet"))
     assert not list(two.encoder("pretrained").glob("*"))
 
@@ -189,7 +188,8 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
     struck = tmp_path / "struck.py"
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
     stopped = launched(str(struck), "3", str(int(signal.SIGTERM)), *TRAIN, "-w", str(two.root))
-    assert stopped.returncode and "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
+    assert stopped.returncode, stopped.stderr
+    assert "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
     assert sorted(path.name for path in two.unfinished.rglob("step-*")) == [
         "step-00000002",
         "step-00000003",
@@ -201,7 +201,8 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
     assert done.stdout.count("c1, fold 0: done.") == 1
     assert done.stdout.count("resumes from step 3 of") == 1
     alone = comp(*TRAIN, "-w", three.root)
-    assert alone.exit_code == 0 and "resumes from step 3 of" in alone.output, alone.output
+    assert alone.exit_code == 0, alone.output
+    assert "resumes from step 3 of" in alone.output, alone.output
     for name in ("fold-0", "test-0"):
         expected, *others = (
             pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three)

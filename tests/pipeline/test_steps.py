@@ -605,7 +605,7 @@ def test_translations_count_by_the_model_s_content_and_the_training_rows(tmp_pat
         by_split.append((file.path.name, file.fingerprint))
     assert by_split[0] == plans["one"][1:]  # nothing of the test rows is translated
     assert by_split[1][0] == plans["one"][1]
-    assert by_split[1][1] != plans["one"][2]
+    assert by_split[1][1] != plans["one"][2]  # the file is brought up to date
     (tmp_path / "one" / "config.json").write_text("trained on")
     file = Pipeline(workspace).artifacts.translations(str(tmp_path / "one"))
     assert file.path.name != by_split[1][0]

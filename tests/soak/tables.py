@@ -329,7 +329,8 @@ def imported(folder: Path, counted: Counter[str], case: Any) -> None:
     except InputError as error:
         assert form is not None, str(error)
         if form.separator == "," and form.encoding in ("utf-8", "utf-8-sig"):
-            assert "line " in str(error) and form.quoting != "all", str(error)
+            assert "line " in str(error), str(error)
+            assert form.quoting != "all", str(error)
         counted["import, refused"] += 1
         return
     assert form is None or (form.separator == "," and form.encoding != "utf-16")
