@@ -84,7 +84,7 @@ def test_status_and_doctor_name_a_pre_training_that_was_killed(tmp_path: Path) -
     table(space.oof_fold("c1", 0), "fold")
     done = checkpoint(space, "c1", "fold-0", "fold")
     status = comp("status", "-w", space.root).output
-    assert "Checkpoints are kept of: pretrained encoder\n" in status
+    assert "Unfinished training with checkpoints: pretrained encoder\n" in status
     (_, others) = json.loads(comp("status", "--json", "-w", space.root).stdout)["tables"]
     assert others["about"]["checkpoints"] == ["pretrained encoder"]
     (found,) = json.loads(comp("doctor", "--json", "-w", space.root).stdout)["tables"]

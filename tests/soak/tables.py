@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from competition.core.console import Progress
 from competition.core.errors import InputError
 from competition.data import esci, store
-from competition.pipeline.new_rows import NewRows, check_target, read_file, write_file
+from competition.pipeline.new_rows import NewRows
+from competition.pipeline.new_rows_files import check_target, read_file, write_file
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
 from tests.soak.hostile import explore
 
