@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:
     """Open a run of a workspace to score new rows; see `competition.pipeline.scorer.load`."""
-    # Importing the package loads nothing heavy.
+    # Here, so that importing the package loads nothing heavy.
     from competition.pipeline.scorer import load
 
     return load(run, workspace)

@@ -193,7 +193,7 @@ def read_map(pairs: Sequence[str]) -> dict[str, str]:
 def _read_texts(
     table: Table, source: str, called: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
-    """Return the columns that are read, by our names, remarks on those that are missing, and the unread ones.
+    """Return the columns that are read, by our names, remarks on missing ones, and the unread ones.
 
     A missing column or cell is read as empty text.
     """
@@ -217,11 +217,11 @@ def _read_texts(
 def _match_columns(
     present: list[str], source: str, called: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """Return our name of each column -> its name among those `present`, None where it is not there."""
-    for column in called.values():
-        if column not in present:
+    """Return our name of each column -> its name among those `present`, or None."""
+    for mapped in called.values():
+        if mapped not in present:
             raise InputError(
-                f"{source} lacks the column {column!r}{did_you_mean(column, present)} of --map: "
+                f"{source} lacks the column {mapped!r}{did_you_mean(mapped, present)} of --map: "
                 f"it has {join_names(present)}."
             )
 
@@ -302,7 +302,7 @@ def _check(rows: pd.DataFrame, source: str) -> None:
 def _make_tables(
     rows: pd.DataFrame, first_id: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
-    """Return the distinct pairs and products of rows, and the position of each row's pair, `(rows,)`."""
+    """Return the distinct pairs and products of rows, and each row's position in the pairs."""
     query_of_row, _ = _distinct(rows, ["locale", "query"])
     product_of_row, products = _distinct(rows, ["locale", "product_id", *FIELDS])
     numbered = rows.assign(query_number=query_of_row, product_number=product_of_row)
@@ -326,6 +326,10 @@ def _make_tables(
 
 
 def _distinct(rows: pd.DataFrame, columns: list[str]) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """Return the number of each row's values in `columns`, `(rows,)`, and the first row of each number, in order."""
+    """Number the distinct values of `columns`.
+
+    Returns:
+        The number of each row, `(rows,)`, and the first row of each number, in order.
+    """
     number = np.asarray(rows.groupby(columns, sort=False).ngroup(), np.int64)
     return number, rows[~rows.duplicated(columns)].reset_index(drop=True)

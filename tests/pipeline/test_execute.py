@@ -62,14 +62,14 @@ def test_a_run_of_another_command_is_read_and_not_built(tmp_path: Path) -> None:
 
     with pytest.raises(
         CompError,
-        match="^3 steps are missing or out of date, the first is folds: `comp train` builds them",
+        match=r"^3 steps are missing or out of date, the first is folds: `comp train` builds them",
     ):
         execute(Workspace(tmp_path), [audit])
     assert built == []
 
     built += ["folds", "train c1 fold 0"]
     assert unmet_needs(in_order([audit])) == [models[1]]
-    with pytest.raises(CompError, match="^train c1 fold 1 is missing: `comp train` builds it"):
+    with pytest.raises(CompError, match=r"^train c1 fold 1 is missing: `comp train` builds it"):
         execute(Workspace(tmp_path), [audit])
 
     # An audit that is there needs no run any more.

@@ -91,7 +91,7 @@ def test_rows_that_cannot_be_answered_are_refused_by_name() -> None:
     assert refused(ROWS.assign(product_locale="uk")) == (
         "FILE: row 1 has the unknown locale 'uk': known are us, es, jp."
     )
-    with pytest.raises(InputError, match="^There is no locale 'fr': known are us, es, jp.$"):
+    with pytest.raises(InputError, match=r"^There is no locale 'fr': known are us, es, jp.$"):
         NewRows.make(ROWS, "FILE", locale="fr")
     assert "row 1 holds bytes in 'query'" in refused(ROWS.assign(query=[b"a"] * 5))
     assert "row 3 holds list in 'product_title'" in refused(

@@ -129,7 +129,7 @@ def test_parts_are_one_table_and_lists_go_into_no_csv_file(tmp_path: Path) -> No
     read = read_file(tmp_path / "rows")
     assert read["product_title"].to_pylist() == ["a", "b", "c"]
     assert target_beside(tmp_path / "rows", "c1") == tmp_path / "rows-c1.parquet"
-    with pytest.raises(InputError, match="'tags' holds list.*name a .parquet file"):
+    with pytest.raises(InputError, match=r"'tags' holds list.*name a .parquet file"):
         check_target(tmp_path / "answers.csv", read, [])
     pq.write_table(pa.table({"query": ["usb"]}), tmp_path / "rows" / "part.11.parquet")
     with pytest.raises(InputError, match=r"part.11.parquet has other columns than"):
