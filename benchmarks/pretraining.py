@@ -39,7 +39,7 @@ class Timed(PretrainingExamples):
     tokens = 0
 
     def make(self, task: str, chosen: np.ndarray, step: int) -> TaskTexts:
-        """See `Examples`."""
+        """See `PretrainingExamples`."""
         began = time.perf_counter()
         texts = super().make(task, chosen, step)
         self.seconds = time.perf_counter() - began

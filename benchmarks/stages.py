@@ -205,7 +205,7 @@ def grams(root: Path, rows: int) -> None:
 
 
 def metrics(root: Path, rows: int) -> None:
-    """nDCG and F1 with their intervals, of all tasks and groups, from made-up outputs."""
+    """NDCG and F1 with their intervals, of all tasks and groups, from made-up outputs."""
     examples, outputs = _outputs(root)
     for task in TASKS.values():
         evaluation.estimate_metrics(evaluation.count_outputs(task, "classes", outputs, examples))

@@ -60,7 +60,7 @@ def main() -> None:
             sample = data.sample(recipe, STEPS * BATCH)
 
             def model(recipe: EncoderRecipe) -> RelevanceModel:
-                return RelevanceModel.make(recipe, data.sources, seed=1)  # noqa: B023
+                return RelevanceModel.make(recipe, data.sources, seed=1)
 
             # Both must train alike before their times can be compared.
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

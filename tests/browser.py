@@ -39,7 +39,7 @@ class Browser:
             lambda driver: driver.execute_script("return document.readyState") == "complete"
         )
 
-    def run(self, script: str, *arguments: object) -> Any:  # noqa: ANN401 - whatever JavaScript returns
+    def run(self, script: str, *arguments: object) -> Any:
         """Return what the body of a function returns in the page."""
         return self._driver.execute_script(script, *arguments)
 

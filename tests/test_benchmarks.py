@@ -25,7 +25,7 @@ __all__ = ["bench"]  # the fixture
 @pytest.mark.parametrize("method", METHODS)
 def test_the_reference_loop_has_our_losses(
     method: str, lean: bool, bench: Bench, tmp_path: Path
-) -> None:  # noqa: F811
+) -> None:
     asked = make_recipe(
         features=(),
         batch_size=8,
@@ -58,7 +58,7 @@ def test_the_benchmark_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
         assert capsys.readouterr().out == "This benchmark needs a GPU, and there is none here.\n"
 
 
-def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench: Bench) -> None:  # noqa: F811
+def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench: Bench) -> None:
     rows = Rows.of(None, 40)
     unseen = rows.examples.iloc[rows.answered]
     assert len(rows.train) == 40
@@ -79,7 +79,7 @@ def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench:
     assert Graded.of(rows, exact[:, [3, 1, 2, 0]]).auc < 0.5
 
 
-def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: Bench) -> None:  # noqa: F811
+def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: Bench) -> None:
     rows = Rows.of(None, 40)
     asked = make_recipe(
         features=(),

@@ -80,7 +80,7 @@ def test_sessions_run(
             Path(file).parent.mkdir(parents=True, exist_ok=True)
             Path(file).write_text(content, encoding="utf-8")
         elif language == "python":
-            exec(compile(content, str(page), "exec"), {})  # noqa: S102
+            exec(compile(content, str(page), "exec"), {})
         elif language == "console":
             typed(content, monkeypatch)
 
@@ -115,7 +115,7 @@ def test_commands_that_are_not_run_exist(page: Path) -> None:
             root.make_context("comp", [*words, "--help"], resilient_parsing=True)
             command, rest = root, words
             while rest and rest[0] in getattr(command, "commands", {}):
-                command, rest = command.commands[rest[0]], rest[1:]
+                command, rest = command.commands[rest[0]], rest[1:]  # type: ignore[attr-defined]
             command.make_context("comp", rest).close()
 
 

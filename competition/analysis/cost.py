@@ -1,7 +1,7 @@
 """The cost of training a recipe on this device: a benchmark of a few real steps, scaled up to the folds.
 
 The benchmark tokenizes, trains on and predicts a sample of whole queries by the same code as a fold.
-Where the recipe starts from what does not exist yet (the offline encoder, a vocabulary), one is made
+Where the recipe starts from what does not exist yet (the encoder `tiny`, a vocabulary), one is made
 of the sample in a temporary folder: nothing is written to the workspace.
 """
 
@@ -92,6 +92,7 @@ def estimate_cost(
     """
     examples = pipeline.tables.examples
     fold_of_row = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
+    # The share of training rows that an audit leaves.
     kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
     row_counts = {}
@@ -112,6 +113,7 @@ def estimate_cost(
     for number, rows in row_counts.items():
         trained = round(rows["train"] * kept * (1 + times.augmentation))
         fold_steps = steps(trained)
+
         # The held-out rows are scored after each epoch, test rows once.
         predicted = models * (recipe.epochs * rows["held_out"] + rows["test"])
         costs.append(
@@ -151,7 +153,7 @@ def benchmark_steps(
     examples, products = _sample(pipeline, recipe)
     sources = _sources(pipeline, recipe, folder, products)
     rows = np.arange(len(examples))
-    unknown_rows = len(pipeline.tables.examples) - len(examples)
+    other_rows = len(pipeline.tables.examples) - len(examples)  # outside of the sample
 
     start = time.monotonic()
     corpus = Corpus.make(recipe, sources, examples, products)
@@ -162,6 +164,7 @@ def benchmark_steps(
     watch = _Stopwatch(steps)
     model = RelevanceModel.make(recipe, sources, seed=0)
     log = Log(folder / "log.jsonl")
+    # The watch stands in for the progress bar, and ends training when it has enough steps.
     with suppress(_Enough):
         fine_tune(accelerator, model, recipe, sample, 0, watch, log, lambda *_: None)
 
@@ -177,7 +180,7 @@ def benchmark_steps(
         predict_seconds=predict_seconds,
         tokenize_seconds=tokenize_seconds,
         augmentation=len(sample.rows) / len(rows) - 1,
-        memory=peak_memory() + round(unknown_rows / len(examples) * _size(corpus.pairs)),
+        memory=peak_memory() + round(other_rows / len(examples) * _size(corpus.pairs)),
     )
 
 

@@ -36,12 +36,13 @@ from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
 from competition.scoring.tasks import TASKS
 
+# `look` is a failed check: a leak, or rows that are not as they should be.
 Outcome = Literal["ok", "look", "approximate", "cannot say", "not tried"]
 
 
 @dataclass(frozen=True)
 class LeakTest:
-    """The outcome of one check."""
+    """One check and its outcome."""
 
     subject: str  # a run, or the data
     verdict: Outcome
@@ -114,8 +115,8 @@ class _RunAudit:
         self, recipe: EnsembleRecipe, workspaces: "_ShuffledWorkspaces | None"
     ) -> Iterator[LeakTest]:
         """Yield the checks of an ensemble; rebuilt with its members if there are `workspaces`."""
-        yield (rows := self._rows())
-        if not rows.passed:
+        yield (check := self._check_rows())
+        if not check.passed:
             return
         yield self._describe(self._refit(recipe), "fitted")
         if workspaces is not None:
@@ -127,8 +128,8 @@ class _RunAudit:
         self, recipe: MemberRecipe, workspaces: "_ShuffledWorkspaces | None"
     ) -> Iterator[LeakTest]:
         """Yield the checks of a model; rebuilt with all that it learns from if there are `workspaces`."""
-        yield (rows := self._rows())
-        if not rows.passed:
+        yield (check := self._check_rows())
+        if not check.passed:
             return
         if workspaces is not None:
             yield self._rebuild(workspaces)
@@ -141,11 +142,12 @@ class _RunAudit:
             yield LeakTest(self.plan.name, "not tried", message)
 
     def _approximate(self) -> LeakTest:
+        """Return that labels reach the score by the recipe, which no shuffle needs to show."""
         message = f"{describe_basis(self.plan.label_paths)}; --deep measures how much too high the score is"
         return LeakTest(self.plan.name, "approximate", message)
 
-    def _rows(self) -> LeakTest:
-        """Return whether the run has each row once, in the fold of its query's text: reading it checks both."""
+    def _check_rows(self) -> LeakTest:
+        """Check that the run has each row once, in the fold of its query's text, which reading it does."""
         try:
             run = self.pipeline.tables.read_run(self.plan)
         except CompError as error:
@@ -201,6 +203,7 @@ class _RunAudit:
         return LeakTest(self.plan.name, "approximate", message)
 
     def _test(self, refit: Refit, seed: int = 0) -> PermutationTest:
+        """Run the permutation test of this run and task."""
         examples = self.pipeline.tables.examples
         task = TASKS[self.task]
         return permutation_test(task, self.plan.kind, examples, refit, self.shuffles, seed)
@@ -239,9 +242,11 @@ class _ShuffledWorkspaces:
         """Rebuild a run on the labels of `examples`, with all that it is made from; return its held-out outputs."""
         inner = Pipeline(self._workspace(examples))
         stem, task = split_run(plan.name)
-        # An ensemble is rebuilt for this task only, what it is made of for all.
-        *before, _ = names = inner.recipes.order([stem])
-        steps = [step for name in before for step in inner.run_steps(name)]
+
+        # The run is the last in order. An ensemble is rebuilt for this task only, what it is made of
+        # for all.
+        names = inner.recipes.order([stem])
+        steps = [step for name in names[:-1] for step in inner.run_steps(name)]
         steps += inner.ensemble_steps(stem, [task]) if task else inner.run_steps(stem)
         execute(inner.workspace, steps)
 

@@ -27,19 +27,19 @@ class CommandGroup(TyperGroup):
     """Turn errors into a sentence: exit code 2 for wrong input, 1 for a failed step, 128 + a signal."""
 
     # `ctx` is a click.Context, of which typer carries a private copy.
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept the options of all commands anywhere on the command line."""
         flags = [arg for arg in GLOBAL_FLAGS if arg in args]
         others = [arg for arg in args if arg not in flags]
         return super().parse_args(ctx, [*flags, *others])
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; with `--debug`, errors keep their traceback."""
         start_output(ctx.params["quiet"], ctx.params["json"])
         with install_handlers():
             return self._invoke(ctx)
 
-    def _invoke(self, ctx: Any) -> Any:  # noqa: ANN401
+    def _invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
         except typer.Exit as ended:

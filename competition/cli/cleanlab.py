@@ -105,14 +105,15 @@ def cleanlab(
         raise InputError(
             "competition.toml sets no noise_run: choose the run to audit with --from RUN."
         )
-    said = {
+    options = {
         "fraction": fraction,
         "method": method,
         "per_label": per_label,
         "per_locale": per_locale,
     }
     keys = override_audit_keys(
-        pipeline.plan.settings, said | {"calibrated": calibrated, "despite_doubts": despite_doubts}
+        pipeline.plan.settings,
+        options | {"calibrated": calibrated, "despite_doubts": despite_doubts},
     )
     if verdicts is not None:
         # Before the audit, which reads them.
@@ -142,8 +143,8 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     counts = report.count_issues(flags, examples)
     _show_counts(run, counts)
     card = read_json(pipeline.workspace.noise_card(run))
-    if not warned and (said := report.caveat(card)):
-        warn(said)
+    if not warned and (caveat := report.caveat(card)):
+        warn(caveat)
     _show_matrices(card)
     _show_worst(report.worst_rows(flags, examples, products))
 

@@ -199,7 +199,7 @@ def _format(value: object, number_format: str = "") -> str:
     return format(value, number_format)
 
 
-def _as_json(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
+def _as_json(value: object) -> Any:
     """Return a value as JSON holds it; NaN and infinity become null."""
     if isinstance(value, OutputCell):
         return _as_json(value.value)

@@ -24,7 +24,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     """Show the lines of a scoreboard that share task, split and group.
 
     Args:
-        lines: with the columns of `scoreboard.COLUMNS`.
+        lines: with the columns of `scoreboard.SCOREBOARD_COLUMNS`.
         floor: the heading of the difference from the run that others are compared with.
         narrow: leave the difference from the trivial baseline to JSON, because the names of runs
             are long.

@@ -52,9 +52,9 @@ def submit(
     pipeline = Pipeline(space)
     answers = choose_answers(pipeline, run, [parse_task(name).name for name in task or []])
     made = execute(space, [submission_step(pipeline, answers.name, answers.runs)])
-    plans = {task: pipeline.plan.run(answer, task) for task, answer in sorted(answers.runs.items())}
+    plans = {name: pipeline.plan.run(answer, name) for name, answer in sorted(answers.runs.items())}
 
-    leaky = [TASKS[task].file for task, plan in plans.items() if plan.leaky]
+    leaky = [TASKS[name].file for name, plan in plans.items() if plan.leaky]
     if leaky:
         warn(
             f"{', '.join(leaky)} use features that leak across tasks (leaky = true); submission.json and "
@@ -62,8 +62,8 @@ def submit(
         )
 
     rows = [
-        [TASKS[task].file, plan.name, _out_of_fold(space, plan, task), plan.basis]
-        for task, plan in plans.items()
+        [TASKS[name].file, plan.name, _out_of_fold(space, plan, name), plan.basis]
+        for name, plan in plans.items()
     ]
     folder = space.submission(answers.name)
     header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
@@ -77,7 +77,7 @@ def submit(
 
 
 def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
-    """Return the task's metric of a run on its out-of-fold rows; None if it was not graded."""
+    """Return the out-of-fold score of a run on a task; None if it was not graded."""
     from competition.scoring.metrics import Estimate
     from competition.scoring.tasks import TASKS
 

@@ -23,7 +23,7 @@ class ExplainedKey:
 
     @property
     def differs(self) -> bool:
-        """Whether the recipe or an override makes it another than the default."""
+        """True where the recipe or an override makes it another than the default."""
         return bool(self.value != self.default)
 
 
@@ -46,7 +46,7 @@ def explain_recipe(workspace: Workspace, settings: Settings, name: str) -> Expla
     recipe = load_recipe(workspace, settings, name)
     base = name
     while base not in recipe_names(workspace):
-        base = base.rpartition(".")[0]
+        base, _, _ = base.rpartition(".")
 
     # The default is what the recipe would be without its own file and the overrides.
     layers = read_layers(workspace, settings, base)
@@ -59,12 +59,11 @@ def explain_recipe(workspace: Workspace, settings: Settings, name: str) -> Expla
     # A key of which a variant makes another than its base comes from the variant.
     before = load_recipe(workspace, settings, base).model_dump(mode="json")
     sources = {key: source for source, content in layers.keys.items() for key in content}
+    variant = f"variant {name.removeprefix(base)}"
     keys = []
+
     for key, value in recipe.model_dump(mode="json", exclude=_HEADING).items():
-        source = (
-            sources.get(key, DEFAULT)
-            if value == before[key]
-            else f"variant {name.removeprefix(base)}"
-        )
+        source = sources.get(key, DEFAULT) if value == before[key] else variant
         keys.append(ExplainedKey(key, value, default[key], source))
+
     return ExplainedRecipe(recipe, keys, name in (*settings.recipes, *settings.ensembles))

@@ -42,6 +42,7 @@ class Spans(StrictModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> "Spans":
+        # None may be greater than the next.
         if not self.shortest <= self.longest_of_two <= self.longest:
             raise ValueError("shortest, longest_of_two and longest must not fall")
         return self
@@ -64,7 +65,7 @@ AuditMethod = Literal[
 
 
 class AuditKeys(StrictModel):
-    """How labels are audited: `noise_...` in competition.toml, see `noise/audit.py`.
+    """The audit of labels: `noise_...` in competition.toml, see `noise/audit.py`.
 
     `fraction` is the largest share 0..1 of the audited rows that may be dropped, `method` a filter
     of cleanlab by its name there, or `posterior`, see `noise/consensus.py`. With `per_label` and

@@ -26,15 +26,16 @@ def label_paths(
         members: of an ensemble, for the task.
         task: that an ensemble answers.
     """
-    paths = (
-        _of_ensemble(recipe, load, members, task)
-        if isinstance(recipe, EnsembleRecipe)
-        else _of(recipe, load)
-    )
+    if isinstance(recipe, EnsembleRecipe):
+        paths = _ensemble_paths(recipe, load, members, task)
+    else:
+        paths = _member_paths(recipe, load)
+
+    # Each is named once, in their order.
     return tuple(dict.fromkeys(paths))
 
 
-def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
+def _member_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
     """Return the paths of a recipe that is trained on folds: the choice of its epoch, and other runs."""
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
 
@@ -48,12 +49,13 @@ def _of(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
     for path, runs in sources:
         if not recipe.nested:
             paths.append(path)
-        else:  # their nested models left out the fold, but may have chosen their epochs by it
+        else:
+            # Their nested models left out the fold, but may have chosen their epochs by it.
             paths += _epochs(load(run) for run in runs)
     return paths
 
 
-def _of_ensemble(
+def _ensemble_paths(
     recipe: EnsembleRecipe,
     load: Callable[[str], RunRecipe],
     members: Sequence[MemberRecipe],
@@ -62,14 +64,20 @@ def _of_ensemble(
     """Return the paths of an ensemble: those of its members, and what it learns from these."""
     if recipe.nested:
         return _epochs(members)
-    paths = [f"{path} ({member.name})" for member in members for path in _of(member, load)]
-    weighs = recipe.method in _LEARNED and len(members) > 1
-    decides = (recipe.can and task == "task2") or (recipe.thresholds != "none" and task != "task1")
+
+    paths = [
+        f"{path} ({member.name})" for member in members for path in _member_paths(member, load)
+    ]
+
+    learns_weights = recipe.method in _LEARNED and len(members) > 1
     if recipe.stacks:
         paths.append("a stacker over members that saw it")
-    elif weighs:
+    elif learns_weights:
         paths.append("weights learned over members that saw it")
-    if decides:
+
+    normalises = recipe.can and task == "task2"
+    learns_thresholds = recipe.thresholds != "none" and task != "task1"
+    if normalises or learns_thresholds:
         paths.append("decisions learned over members that saw it")
     return paths
 

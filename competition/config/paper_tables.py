@@ -10,7 +10,7 @@ FIRST_ROW = "the run of the table's first row"
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What differs from the recipe that the table starts from, and the published score where there is one."""
+    """The keys in which a row differs from the recipe of its table, and the published score where there is one."""
 
     name: str
     changes: dict[str, Any]
@@ -38,6 +38,8 @@ def _cumulative(
     start: dict[str, Any], rows: list[tuple[str, dict[str, Any], float]]
 ) -> Iterator[AblationRow]:
     changes = start
+
+    # Each row keeps what those before it added.
     for name, added, paper in rows:
         changes = changes | added
         yield AblationRow(name, changes, paper)
@@ -61,9 +63,10 @@ _UNTUNED = {
 
 
 def _tuning() -> Iterator[AblationRow]:
-    """One key more in each row, from the recipe's rate and length on."""
+    """Yield rows of which each changes one key more, from the recipe's rate and length on."""
     changes = _PLAIN | _UNTUNED
     yield AblationRow("first", changes)
+
     for name, added in _TUNING:
         changes = changes | added
         yield AblationRow(name, changes)
@@ -87,8 +90,11 @@ _NO_TASKS = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
 
 
 def _pretraining(rows: list[tuple[str, dict[str, Any], float, float]]) -> Iterator[AblationRow]:
-    fine_tuned, tasks = _PLAIN | {"loss": "ce", "features": _NAMES}, _NO_TASKS
+    fine_tuned = _PLAIN | {"loss": "ce", "features": _NAMES}
     yield AblationRow("none", fine_tuned)
+
+    # The fine-tuning stays as it is, and the pre-training has one task more in each row.
+    tasks = _NO_TASKS
     for name, added, mlm, paper in rows:
         tasks = tasks | added
         yield AblationRow(name, fine_tuned, paper, tasks, mlm)

@@ -27,7 +27,8 @@ class BaseRecipe(StrictModel):
     """
 
     device_keys: ClassVar[frozenset[str]] = frozenset()
-    # At its default, each of these is as if it were not known.
+    # Keys that are left out of fingerprints while they have their default: results from before they
+    # existed stay up to date.
     later_keys: ClassVar[frozenset[str]] = frozenset()
     former_keys: ClassVar[dict[str, str]] = FORMER_KEYS
     # [overrides] leaves these alone, since they are other keys of other recipes.
@@ -39,9 +40,10 @@ class BaseRecipe(StrictModel):
 
     def result_keys(self) -> dict[str, Any]:
         """Return all that can change a result, by its name in fingerprints; nothing is drawn from `name`."""
-        keys = self.model_dump(
-            mode="json", exclude={*self.device_keys, *self.unused_keys(), "description", "name"}
-        )
+        excluded = {*self.device_keys, *self.unused_keys(), "description", "name"}
+        keys = self.model_dump(mode="json", exclude=excluded)
+
+        # Fingerprints go on with the names of earlier releases, so that nothing is trained again.
         if "features" in keys:
             keys["features"] = [FORMER_FEATURES.get(name, name) for name in keys["features"]]
 
@@ -88,10 +90,8 @@ class FoldRecipe(SupervisedRecipe):
 
     @model_validator(mode="after")
     def _one_action(self) -> "FoldRecipe":
-        if (
-            sum(map(bool, (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from)))
-            > 1
-        ):
+        actions = (self.drop_noise_from, self.weight_noise_from, self.relabel_noise_from)
+        if sum(map(bool, actions)) > 1:
             raise ValueError(
                 "of drop_noise_from, weight_noise_from and relabel_noise_from there can be one"
             )
@@ -135,11 +135,11 @@ class FoldRecipe(SupervisedRecipe):
 
     @staticmethod
     def fold_seed(seed: int, fold: int | str) -> int:
-        """Of all that is drawn in a fold. Recipes share it, so that two of them differ by their keys alone."""
+        """Return the seed of all that is drawn in a fold; recipes share it, so that two differ by their keys alone."""
         return derive_seed(seed, "fold", fold)
 
 
-# Where and how training runs: keys of `Optimised` that leave the mathematics as it is.
+# Where and how training runs: keys of `TrainingKeys` that leave the mathematics as it is.
 _ON_THE_DEVICE = frozenset(
     {
         "encoder",
@@ -151,9 +151,8 @@ _ON_THE_DEVICE = frozenset(
     }
 )
 
-_LATER = frozenset(
-    {"head_learning_rate", "layer_decay", "warmup_steps"}
-)  # of `Optimised`, see `Learned.later_keys`
+# Keys of `TrainingKeys` that came after its first release, see `BaseRecipe.later_keys`.
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})
 
 
 class TrainingKeys(StrictModel):
@@ -191,12 +190,12 @@ class TrainingKeys(StrictModel):
 
     @property
     def fused(self) -> bool:
-        """Whether AdamW is one kernel on CPUs, too: faster, and rounded differently."""
+        """True where AdamW is one kernel on CPUs, too: faster, and rounded differently."""
         return False
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each of several processes holds a part of the weights alone."""
+        """True where each of several processes holds a part of the weights alone."""
         return False
 
 
@@ -223,7 +222,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     all.
     """
 
-    # Models count by their content, see `Planner.encoder_inputs`: another path to the same files
+    # Models count by their content, see `Artifacts.encoder_fingerprint`: another path to the same files
     # changes nothing.
     device_keys: ClassVar[frozenset[str]] = _ON_THE_DEVICE | {
         "lean", "compile", "checkpointing", "sharded", "translate_with",
@@ -265,6 +264,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @classmethod
     def _defaults_that_depend(cls, content: dict[str, Any]) -> dict[str, Any]:
         loss = "mse" if content.get("kind") == "gain" else "ce"
+
         # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
         epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
         return {"loss": loss, "epsilon": epsilon, **content}
@@ -284,16 +284,19 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             )
         if self.label_smoothing and self.kind == "gain":
             raise ValueError("label_smoothing is for classes, the kind is gain")
+
         if self.architecture == "two-tower" and self.pooling != "auto":
             raise ValueError(
                 'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
             )
+
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
             raise ValueError(
                 "checkpointing computes layers again with the weights as they are, awp has moved them"
             )
+
         if self.sharded and self.adversary == "awp":
             raise ValueError(
                 "awp moves whole weights, sharded processes hold parts: take fgm-table, or sharded = false"
@@ -306,12 +309,12 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
     @property
     def fused(self) -> bool:
-        """Whether AdamW is one kernel on CPUs, too: with `lean`, whose numbers differ anyway."""
+        """True where AdamW is one kernel on CPUs, too: with `lean`, whose numbers differ anyway."""
         return self.lean
 
     @property
     def is_sharded(self) -> bool:
-        """Whether each of several processes holds a part of the weights alone."""
+        """True where each of several processes holds a part of the weights alone."""
         return self.sharded
 
     @property
@@ -321,7 +324,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
     @property
     def for_all_rows(self) -> Self:
-        """No held-out score can choose an epoch, so the last one is kept."""
+        """The recipe of a model that holds out no row: no score can choose an epoch, so the last one is kept."""
         return self.model_copy(update={"weights": "last"})
 
 
@@ -396,11 +399,11 @@ class EnsembleRecipe(SupervisedRecipe):
 
     @property
     def stacks(self) -> bool:
-        """Whether a model reads what the members say, of any task, as features beside those of text."""
+        """True where a model reads the outputs of members, for any task, as features beside those of text."""
         return self.method in ("logistic", "lightgbm", "lambdarank", "mixed")
 
     def serves(self, task: str) -> bool:
-        """Whether the method answers a task."""
+        """Return whether the method answers a task."""
         return self.method != "lambdarank" or task == "task1"
 
     def run_name(self, task: str) -> str:
@@ -440,7 +443,7 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
     @field_validator("spans", mode="before")
     @classmethod
     def _beside_the_defaults(cls, spans: object) -> object:
-        """Keys that are not named keep their default for the locale, locales that are not named keep theirs."""
+        """Return the spans of all locales: what is not named, keys and whole locales, keeps its default."""
         if not isinstance(spans, dict):
             return spans
 
@@ -448,6 +451,7 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
         for locale, own in spans.items():
             keys = own.model_dump() if isinstance(own, Spans) else own
             merged[locale] = merged.get(locale, {}) | keys if isinstance(keys, dict) else keys
+
         return merged
 
     @property

@@ -80,7 +80,7 @@ class Settings(StrictModel):
 
     @property
     def audit(self) -> AuditKeys:
-        """How labels are audited."""
+        """The keys of the audit of labels."""
         return AuditKeys(**{key: getattr(self, f"noise_{key}") for key in AuditKeys.model_fields})
 
 
@@ -103,8 +103,10 @@ def _build(model: type[_Model], content: dict[str, Any], source: Path | str) -> 
     try:
         return model(**content)
     except ValidationError as error:
+        # One fault at a time: others may follow from it.
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
+
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(key, model.model_fields)
             raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
@@ -118,14 +120,15 @@ def load_settings(workspace: Workspace) -> Settings:
     """Read `competition.toml` of a workspace; raises InputError naming the key that is wrong."""
     source = workspace.settings_file
     settings = _build(Settings, read_toml(source), source)
+
     trained = [model for model in RECIPE_TYPES.values() if model is not PretrainingRecipe]
     _check_overrides("overrides", settings.overrides, trained, source)
     _check_overrides("pretraining", settings.pretraining, [PretrainingRecipe], source)
 
+    # Each key with a recipe that it names.
     recipes = recipe_names(workspace)
-    named = [("recipes", name) for name in settings.recipes] + [
-        ("ensembles", name) for name in settings.ensembles
-    ]
+    named = [("recipes", name) for name in settings.recipes]
+    named += [("ensembles", name) for name in settings.ensembles]
     named += [("noise_run", name) for name in settings.noise_run.split(RUN_SEPARATOR)]
     named += [("default_recipe", settings.default_recipe)]
     named += [("[submission]", name) for name in settings.submission.values()]
@@ -148,14 +151,12 @@ def _check_overrides(
     table: str, overrides: dict[str, Any], models: Sequence[type[AnyRecipe]], source: Path
 ) -> None:
     """Refuse a key that none of the recipes has which the table is for."""
-    known = set().union(*(model.model_fields for model in models)) - {
-        "name",
-        "model",
-        "description",
-    }
+    of_one_recipe = {"name", "model", "description"}
+    known = set().union(*(model.model_fields for model in models)) - of_one_recipe
     former = {
         model.former_keys[key] for model in models for key in model.former_keys if key in known
     }
+
     for key in overrides:
         if key not in known | former:
             raise InputError(
@@ -169,6 +170,7 @@ def _rename_former(
     """Return keys and values under today's names; what still has a former name is named in a warning, once."""
     today = {former: key for key, former in model.former_keys.items() if key in model.model_fields}
     renamed = {}
+
     for key, value in content.items():
         name = today.get(key, key)
         if name != key:
@@ -200,19 +202,20 @@ def _warn_renamed(source: Path | str, former: str, name: str) -> None:
 
 def override_audit_keys(settings: Settings, options: dict[str, Any]) -> AuditKeys:
     """Return the audit keys of competition.toml, put over by `options` that are not None."""
-    return _build(
-        AuditKeys,
-        settings.audit.model_dump() | {k: v for k, v in options.items() if v is not None},
-        "comp cleanlab",
-    )
+    given = {key: value for key, value in options.items() if value is not None}
+    return _build(AuditKeys, settings.audit.model_dump() | given, "comp cleanlab")
 
 
 def _is_known(name: str, recipes: Collection[str]) -> bool:
     """Return whether there is a recipe of that name, or one that it is a run or a variant of."""
-    stem, _, suffix = name.rpartition("-")
-    name = name if name in recipes or suffix not in ANSWER_KIND else stem
+    # `blend-task1` is the run of the ensemble `blend` that answers task 1.
+    stem, _, task = name.rpartition("-")
+    if name not in recipes and task in ANSWER_KIND:
+        name = stem
+
+    # `blend.greedy.without-c1` is a variant of a variant of `blend`.
     while name not in recipes and "." in name:
-        name = name.rpartition(".")[0]
+        name, _, _ = name.rpartition(".")
     return name in recipes
 
 
@@ -227,8 +230,11 @@ def recipe_names(workspace: Workspace) -> list[str]:
 def _find(workspace: Workspace, name: str) -> Path:
     for folder in (workspace.recipe_folder, BUILT_IN):
         path = folder / f"{name}.toml"
+
+        # A name with a slash would lead to another folder.
         if path.is_file() and path.parent == folder:
             return path
+
     raise unknown_name("recipe", name, recipe_names(workspace))
 
 
@@ -239,6 +245,7 @@ def _preset(name: str, source: Path) -> dict[str, Any]:
         raise InputError(
             f"{source}: there is no preset {name!r}{did_you_mean(name, known)}: known are {', '.join(known)}."
         )
+
     return read_toml(path)
 
 
@@ -257,12 +264,12 @@ def _size(workspace: Workspace, settings: Settings, pretrains: bool) -> dict[str
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Return the keys of both, those of `above` winning; tables within are merged, too."""
-    both = [
-        key
-        for key, own in above.items()
-        if isinstance(own, dict) and isinstance(below.get(key), dict)
-    ]
-    return below | above | {key: _merge(below[key], above[key]) for key in both}
+    merged = below | above
+
+    for key, table in above.items():
+        if isinstance(table, dict) and isinstance(below.get(key), dict):
+            merged[key] = _merge(below[key], table)
+    return merged
 
 
 def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleRecipe:
@@ -272,11 +279,12 @@ def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleR
     known = [*VARIANTS, *(WITHOUT + member for member in members)]
     if variant not in known:
         raise unknown_name(f"{recipe.name} variant", variant, known)
-    changes = VARIANTS.get(variant) or {
-        "members": tuple(member for member in members if member != left_out)
-    }
+
+    others = tuple(member for member in members if member != left_out)
+    changes = VARIANTS.get(variant) or {"members": others}
     if not changes.get("members", members):
         raise InputError(f"{recipe.name}.{variant} has no member left.")
+
     content = recipe.model_dump() | changes | {"name": f"{recipe.name}.{variant}"}
     return EnsembleRecipe(**content)
 
@@ -301,6 +309,7 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
     """
     path = _find(workspace, name)
     own = read_toml(path)
+
     if "name" in own:
         raise InputError(f"{path}: the key 'name' is not allowed, the file's name is it.")
     if name.endswith(tuple(f"-{task}" for task in ANSWER_KIND)):
@@ -321,6 +330,7 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
         keys[f"preset {settings.preset}"] = _size(workspace, settings, model is PretrainingRecipe)
     keys[f"recipes/{path.name}"] = _rename_former(own, model, path)
 
+    # A table is for several models: a recipe takes the keys that it has.
     table = "pretraining" if model is PretrainingRecipe else "overrides"
     overrides = {
         key: value for key, value in getattr(settings, table).items() if key not in model.own_keys

@@ -66,6 +66,7 @@ def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
         # The name of a pipe says nothing.
         ending = source.suffix.lower() if source.is_file() else ""
         kind = _packing(file, name, ending)
+
         if kind == ".zip":
             try:
                 archive = open_files.enter_context(zipfile.ZipFile(file))
@@ -73,12 +74,13 @@ def open_unpacked(source: Path, name: str) -> Iterator[IO[bytes]]:
             except _BROKEN_DIRECTORY as error:
                 raise InputError(f"{name} is not a readable archive: {error}.") from None
         elif kind:
+            # A zip says how much it unpacks to, a stream does not: its bytes are counted while they are read.
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
-            unpacked = open_files.enter_context(_STREAMS[kind][2](file))
-            file = _Bounded(
-                unpacked, min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * size)), name
-            )  # type: ignore[assignment]
+            _, _, open_stream = _STREAMS[kind]
+            unpacked = open_files.enter_context(open_stream(file))
+            file = _Bounded(unpacked, _most_unpacked(size), name)  # type: ignore[assignment]
+
         yield _checked(io.BufferedReader(file), name) if kind else file  # type: ignore[arg-type]
 
 
@@ -101,10 +103,10 @@ def part_files(path: Path) -> list[Path]:
         raise InputError(f"{path} is a folder without part files.")
 
     # By number where names have some: part-2 comes before part-10.
-    return sorted(
-        parts,
-        key=lambda file: [(int(n or 0), text) for n, text in re.findall(r"(\d*)(\D*)", file.name)],
-    )
+    def numbers_and_text(file: Path) -> list[tuple[int, str]]:
+        return [(int(n or 0), text) for n, text in re.findall(r"(\d*)(\D*)", file.name)]
+
+    return sorted(parts, key=numbers_and_text)
 
 
 @contextmanager
@@ -118,10 +120,12 @@ def _seekable(source: Path, name: str) -> Iterator[IO[bytes]]:
         raise InputError(f"{name} is a folder, not a file.") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}.") from None
+
     with handle:
         if handle.seekable():
             yield handle
             return
+
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(handle, copy)
             copy.seek(0)
@@ -138,7 +142,8 @@ def _packing(file: IO[bytes], name: str, ending: str) -> str:
     for suffix, (_, magic, _) in _STREAMS.items():
         if head.startswith(magic):
             packing = suffix
-    if packing == ".bz2" and head[4:10] != b"1AY&SY":  # a text may begin with the letters
+    # A text may begin with the letters BZh, no block of bzip2 without this number.
+    if packing == ".bz2" and head[4:10] != b"1AY&SY":
         packing = ""
 
     named = ending if ending in PACKED_SUFFIXES else ""
@@ -146,6 +151,7 @@ def _packing(file: IO[bytes], name: str, ending: str) -> str:
         raise InputError(
             f"{name} is not a {named.removeprefix('.')} archive, though its name says so: rename it."
         )
+    # What a .tgz holds is refused as a tar archive, which says more.
     if packing and ending not in ("", ".tgz") and named != packing:
         raise InputError(
             f"{name} is packed: rename it, so that it ends in {packing}, or unpack it."
@@ -156,9 +162,13 @@ def _packing(file: IO[bytes], name: str, ending: str) -> str:
 def _refuse_others(head: bytes, name: str) -> None:
     if not head:
         raise InputError(f"{name} is empty.")
+
     for magic, what in _OTHERS.items():
-        if head.lower().startswith(magic) if magic.startswith(b"<") else head.startswith(magic):
+        # Tags are written in either case.
+        start = head.lower() if magic.startswith(b"<") else head
+        if start.startswith(magic):
             raise InputError(f"{name} is {what}.")
+
     if head[_TAR] == b"ustar":
         raise InputError(f"{name} is a tar archive: unpack it first.")
 
@@ -168,6 +178,7 @@ def _checked(file: io.BufferedReader, name: str) -> IO[bytes]:
     try:
         head = file.peek(_HEAD)[:_HEAD]
         _refuse_others(head, name)
+
         return io.BytesIO(file.read()) if head.startswith(PARQUET_MAGIC) else file
     except ARCHIVE_ERRORS as error:
         raise InputError(f"{name} is not a readable archive: {error}.") from None
@@ -180,16 +191,22 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
         raise InputError(
             f"{name} is an Excel workbook or another document: save the sheet as CSV (UTF-8)."
         )
-    files = [file for file in files if not _added(PurePosixPath(file.filename.replace("\\", "/")))]
+
+    # Some programs on Windows write backslashes.
+    paths = {file.filename: PurePosixPath(file.filename.replace("\\", "/")) for file in files}
+    files = [file for file in files if not _added(paths[file.filename])]
     if len(files) != 1:
         raise InputError(f"{name} holds {len(files)} files, it must hold one.")
     (file,) = files
-    path = PurePosixPath(file.filename.replace("\\", "/"))
+
+    path = paths[file.filename]
     if path.is_absolute() or ".." in path.parts or ":" in file.filename:
         raise InputError(
             f"{name} holds a file that points out of it, {short_repr(file.filename)}: pack the file again."
         )
-    if file.file_size > min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * file.compress_size)):
+
+    # The size is the archive's own word; `zipfile` reads no byte beyond it.
+    if file.file_size > _most_unpacked(file.compress_size):
         raise _too_large(
             name, f"{file.file_size / 1e9:,.1f} GB from {file.compress_size / 1e6:,.1f} MB"
         )
@@ -199,6 +216,11 @@ def _only(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 def _added(path: PurePosixPath) -> bool:
     """Return whether macOS or Windows put a file into an archive, and nobody else."""
     return path.parts[0] == "__MACOSX" or path.name in (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+def _most_unpacked(size: int) -> int:
+    """Return how many bytes a file of `size` packed bytes may unpack to."""
+    return min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_RATIO * size))
 
 
 def _too_large(name: str, size: str) -> InputError:
@@ -212,7 +234,10 @@ class _Bounded(io.RawIOBase):
     """A stream of which no more than `limit` bytes are read, and which can go back to its start."""
 
     def __init__(self, stream: IO[bytes], limit: int, name: str) -> None:
-        self._stream, self._left, self._limit, self._name = stream, limit, limit, name
+        self._stream = stream
+        self._limit = limit
+        self._left = limit
+        self._name = name
 
     def readable(self) -> bool:
         return True
@@ -221,13 +246,15 @@ class _Bounded(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        # From the start, all bytes count again.
         self._left = self._limit
         return self._stream.seek(offset, whence)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        piece = self._stream.read(len(buffer))
-        self._left -= len(piece)
+        content = self._stream.read(len(buffer))
+        self._left -= len(content)
         if self._left < 0:
             raise _too_large(self._name, f"more than {self._limit / 1e9:,.1f} GB")
-        buffer[: len(piece)] = piece
-        return len(piece)
+
+        buffer[: len(content)] = content
+        return len(content)

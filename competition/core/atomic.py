@@ -23,10 +23,11 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        words = _IN_WORDS.search(str(error))
-        number = int(words[1]) if words else getattr(error, "errno", None)
+        match = _IN_WORDS.search(str(error))
+        number = int(match[1]) if match else getattr(error, "errno", None)
         if number not in _REFUSALS:
             raise
+
         raise CompError(
             f"{path} cannot be written ({os.strerror(number)}); what was there before is untouched: fix the disk or "
             "make room, and the same command goes on."
@@ -35,7 +36,8 @@ def _writing(path: Path) -> Iterator[None]:
 
 def _umask() -> int:
     """Return the bits that files of this process do without; to read them is to set them."""
-    os.umask(mask := os.umask(0o077))
+    mask = os.umask(0o077)
+    os.umask(mask)
     return mask
 
 
@@ -90,12 +92,17 @@ def atomic_files(*paths: Path) -> Iterator[list[Path]]:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path)
+
         try:
             yield temporaries
+
+            # All are on the disk before the first of them replaces what was there.
             for temporary in temporaries:
                 _finish(temporary)
             for temporary, path in zip(temporaries, paths, strict=True):
                 os.replace(temporary, path)
+
+            # A new name is on the disk once its folder is.
             for folder in {path.parent for path in paths}:
                 _sync(folder)
         finally:
@@ -121,11 +128,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
+
         try:
             temporary.mkdir()
             yield temporary
+
             for file in (*temporary.rglob("*"), temporary):
                 _finish(file)
+
             _exchange(path, temporary, retired)
             _sync(path.parent)
         finally:
@@ -137,9 +147,10 @@ def _exchange(path: Path, temporary: Path, retired: Path) -> None:
     """Put the folder `temporary` in the place of `path`, which becomes `retired`, or stays where that fails."""
     if path.exists():
         os.replace(path, retired)
+
     try:
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # a signal among it
         if retired.exists():
             os.replace(retired, path)
         raise

@@ -18,18 +18,20 @@ _named = _Named()
 
 
 def set_workspace(root: Path) -> None:
-    """Say which workspace the running command was given."""
+    """Remember which workspace the running command was given."""
     _named.root = root
 
 
 def shell_quoted(text: object) -> str:
-    """A name or path for a shell."""
+    """Return a name or path, quoted for a shell."""
     return shlex.quote(str(text))
 
 
 def command_for(command: str, root: Path | None = None) -> str:
     """Return a command, or several joined by `&&`, for the workspace `root`; default: that of the running command."""
     root = _named.root if root is None else root
+
+    # The current folder is the option's default.
     if root == Path() or " -w " in command:
         return command
 
@@ -38,5 +40,5 @@ def command_for(command: str, root: Path | None = None) -> str:
 
 
 def pasteable(sentence: str, root: Path | None = None) -> str:
-    """A sentence whose commands, which stand in backquotes, can be pasted."""
-    return _QUOTED.sub(lambda found: f"`{command_for(found[1], root)}`", sentence)
+    """Return a sentence whose commands, which stand in backquotes, can be pasted."""
+    return _QUOTED.sub(lambda match: f"`{command_for(match[1], root)}`", sentence)

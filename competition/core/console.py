@@ -29,11 +29,11 @@ PLAIN_WIDTH = 1_000_000  # columns where the output is no terminal: no line is w
 class _Console(Console):
     """Leaves lines to the terminal to wrap, which knows then that they are one: commands in them can be copied."""
 
-    def print(self, *objects: Any, **how: Any) -> None:  # noqa: ANN401 (as Rich declares it)
+    def print(self, *objects: Any, **options: Any) -> None:
         """Print, and leave text alone to the terminal to wrap."""
         if all(isinstance(each, str | Text) for each in objects):
-            how.setdefault("soft_wrap", True)
-        super().print(*objects, **how)
+            options.setdefault("soft_wrap", True)
+        super().print(*objects, **options)
 
 
 def _console() -> Console:
@@ -46,7 +46,7 @@ def _console() -> Console:
 
 
 console = _console()  # what is going on, which `--quiet` silences and `--json` sends to stderr
-results = _console()  # what was found
+results = _console()  # of commands, on stdout
 PLAIN_EVERY = 15.0  # seconds between two plain lines
 
 
@@ -88,9 +88,11 @@ class Progress:
         self.done += units
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, units)
+
+        # Without a terminal, a line now and then, so that a log shows that work goes on.
         elif self.total is not None and time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
-            left = (self.total - self.done) / max(self.rate, 1e-9)
+            left = (self.total - self.done) / max(self.rate, 1e-9)  # seconds
             rate = _per_second(self.rate, self.unit)
             console.print(
                 f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {_clock(left)} left"
@@ -98,11 +100,13 @@ class Progress:
 
     def reach(self, units: int) -> None:
         """Count as done what was done before this process began, up to `units` in all; no rate is due to it."""
-        if units > self.done:
-            self._before += units - self.done
-            self.done = units
-            if self._bar is not None and self._task is not None:
-                self._bar.update(self._task, completed=units)
+        if units <= self.done:
+            return
+
+        self._before += units - self.done
+        self.done = units
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=units)
 
     @property
     def rate(self) -> float:
@@ -113,9 +117,11 @@ class Progress:
         """Print what was done, and take the bar away."""
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
+
         seconds = time.monotonic() - self._start
         if self.total is None:
             console.print(f"{self.name}: {seconds:,.1f} s")
+        # Nothing is due to work that an earlier process had done.
         elif here := self.done - self._before:
             rate = _per_second(self.rate, self.unit)
             console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
@@ -142,6 +148,7 @@ def _bars() -> Iterator[Bar | None]:
     """Yield the bars on the terminal; None where there is none."""
     if not console.is_terminal or console.quiet:
         yield None
+    # Rich can draw one set of bars at a time.
     elif _live:
         yield _live[0]
     else:
@@ -153,6 +160,7 @@ def _bars() -> Iterator[Bar | None]:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
+
         with Bar(*columns, console=console, transient=True) as bar:
             _live.append(bar)
             try:
@@ -164,7 +172,8 @@ def _bars() -> Iterator[Bar | None]:
 @contextmanager
 def silent() -> Iterator[None]:
     """Show no progress: for those who call from Python and not from a terminal."""
-    before, console.quiet = console.quiet, True
+    before = console.quiet
+    console.quiet = True
     try:
         yield
     finally:

@@ -20,10 +20,8 @@ from competition.core.lazy_pandas import pd
 
 _UTF8 = "UTF-8"
 SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
-_BLANKS = (
-    " ",
-    "\u00a0",
-)  # stand behind commas of a text; of a file behind all that part its cells, or none
+# Stand behind commas of a text; of a file behind all that part its cells, or none.
+_BLANKS = (" ", "\u00a0")
 _CHUNK = 20_000  # rows that are Python's before they are Arrow's
 _PIECE = 1 << 20  # bytes
 _REASONS = {  # what the parser says -> what is wrong
@@ -34,9 +32,10 @@ _REASONS = {  # what the parser says -> what is wrong
 ColumnCheck = Callable[[list[str]], None]  # raises InputError for columns that do not fit
 
 
-def refuse_misspelled(column: str, found: Iterable[object], name: str) -> None:
-    """Raise InputError where one of the columns that were found is `column` but for its case or blanks around it."""
-    for other in map(str, found):
+def refuse_misspelled(column: str, header: Iterable[object], name: str) -> None:
+    """Raise InputError where one of the columns of `header` is `column` but for its case or blanks around it."""
+    for other in map(str, header):
+        # Blanks that nobody sees: a byte order mark, and one that does not break.
         if other != column and other.strip("\ufeff \t\r\n\u00a0").casefold() == column:
             raise InputError(f"{name}: the column {short_repr(other)} is to be written {column!r}.")
 
@@ -53,20 +52,19 @@ def read_cells(source: Path | StringIO, name: str, columns: Sequence[str]) -> pd
     """Read these columns of a CSV file from outside, in any order in the file, each cell as the text that it holds.
 
     Raises:
-        InputError: it cannot be read, see `cells.read_csv`, or has other columns.
+        InputError: it cannot be read, see `read_csv`, or has other columns.
     """
 
-    def check(found: list[str]) -> None:
+    def check(header: list[str]) -> None:
         for column in columns:
-            if column not in found:
-                refuse_misspelled(column, found, name)
-        if sorted(found) != sorted(columns):
-            hint = (
-                ": leave out the column without a name, an index (index=False)"
-                if "" in found
-                else ""
-            )
-            has = join_names(column or "''" for column in found)
+            if column not in header:
+                refuse_misspelled(column, header, name)
+
+        if sorted(header) != sorted(columns):
+            # What pandas writes by default.
+            index = ": leave out the column without a name, an index (index=False)"
+            hint = index if "" in header else ""
+            has = join_names(column or "''" for column in header)
             raise InputError(
                 f"{name}: the columns must be {', '.join(columns)}; found {has}{hint}."
             )
@@ -78,10 +76,8 @@ def refuse_rows(name: str, frame: pd.DataFrame, bad: pd.Series, what: str) -> No
     """Raise InputError that names the first of the rows where `bad` holds (1 is the first below the header)."""
     if bad.any():
         row = int(np.flatnonzero(bad.to_numpy())[0])
-        cells = ", ".join(
-            f"{column} {short_repr(cell)}"
-            for column, cell in frame.iloc[row].astype(object).items()
-        )
+        values = frame.iloc[row].astype(object)
+        cells = ", ".join(f"{column} {short_repr(cell)}" for column, cell in values.items())
         raise InputError(f"{name}: row {row + 1} ({cells}) {what}.")
 
 
@@ -92,20 +88,24 @@ def parse_integers(values: pd.Series, column: str, source: object) -> pd.Series:
         InputError: naming `source`, `column` and the first row (from 1) that does not hold an integer
             of 64 bits.
     """
-    fits = pd.api.types.is_integer_dtype(values) and not pd.api.types.is_unsigned_integer_dtype(
-        values
-    )
-    if fits and not values.isna().any():
+    types = pd.api.types
+    is_signed = types.is_integer_dtype(values) and not types.is_unsigned_integer_dtype(values)
+    if is_signed and not values.isna().any():
         return values.astype("int64")
+
+    # A gap makes a column of integers one of floats.
     text = values.astype("str")
-    if pd.api.types.is_float_dtype(values):  # a gap makes a column of integers one of floats
+    if types.is_float_dtype(values):
         text = text.str.removesuffix(".0")
+
     bad = (text.isna() | ~text.fillna("").str.fullmatch("-?[0-9]{1,19}")).to_numpy(bool)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
             f"{source}: row {row + 1} has the {column} {short_repr(text.iloc[row])}, which is not an integer."
         )
+
+    # Of 19 digits, some fit and some do not.
     try:
         return text.astype("int64")
     except (OverflowError, ValueError):
@@ -124,10 +124,10 @@ def read_csv(
     """Read all columns of a CSV file; `nan`, `none`, `007`, `=1+1` and line breaks in quoted cells stay themselves.
 
     Args:
-        source: a file, perhaps packed or a pipe (see `packing.opened`), one that was opened so, or
+        source: a file, perhaps packed or a pipe (see `archives.open_unpacked`), one that was opened so, or
             its text.
         name: what messages call it.
-        check: is told the columns before any row is read, to refuse them.
+        check: gets the columns before any row is read, to refuse them.
         blank_lines: whether lines without a cell are passed over; else they are refused.
         encoding: of a file. A byte order mark before the first cell is no part of it.
         remedy: what helps where the encoding is another.
@@ -143,8 +143,11 @@ def read_csv(
     if isinstance(source, Path):
         with open_unpacked(source, name) as handle:
             return read_csv(handle, name, check, blank_lines, encoding, remedy, separator)
+
+    # `newline=""` leaves the ends of lines as they are, which is for the parser to judge.
     if isinstance(source, StringIO):
         return _read(StringIO(source.getvalue(), newline=""), name, check, blank_lines, separator)
+
     text = TextIOWrapper(source, encoding, newline="")
     try:
         return _read(text, name, check, blank_lines, separator)
@@ -156,7 +159,7 @@ def read_csv(
     except ARCHIVE_ERRORS as error:
         raise InputError(f"{name} is not a readable CSV file: {error}.") from None
     finally:
-        text.detach()
+        text.detach()  # the caller closes what it opened
 
 
 def _lines(text: IO[str]) -> Iterator[str]:
@@ -165,11 +168,14 @@ def _lines(text: IO[str]) -> Iterator[str]:
     old_mac = None
     for piece in text:
         if old_mac is None:
-            piece, old_mac = piece.lstrip("\ufeff"), piece.endswith("\r")
+            old_mac = piece.endswith("\r")
+            piece = piece.lstrip("\ufeff")
+
         pieces.append(piece)
         if old_mac or not piece.endswith("\r"):
             yield "".join(pieces)
             pieces.clear()
+
     if pieces:
         yield "".join(pieces)
 
@@ -178,7 +184,9 @@ class _Records:
     """The records of a CSV file with the lines that each of them took."""
 
     def __init__(self, text: IO[str], name: str, separator: str) -> None:
+        # Python refuses cells of more than 131,072 characters, unless asked not to.
         csv.field_size_limit(sys.maxsize)
+
         self.lines: list[str] = []  # of the last record
         self.separator = separator
         self._name = name
@@ -202,19 +210,24 @@ class _Records:
             except StopIteration:
                 return
             except csv.Error as error:
-                if self._reader.line_num == 1:
-                    _check_header(self.lines, self._name, self.separator)
-                reason = next(
-                    (why for words, why in _REASONS.items() if words in str(error)), str(error)
-                )
-                begun = (
-                    "" if len(self.lines) < 2 else f", where a quoted cell of line {self.line} ends"
-                )
-                at = self.line if "never" in reason else self._reader.line_num
-                raise InputError(
-                    f"{self._name} is not a readable CSV file: line {at}: {reason}{'' if 'never' in reason else begun}."
-                ) from None
+                raise self._refusal(error) from None
             yield record
+
+    def _refusal(self, error: csv.Error) -> InputError:
+        """Return what is wrong with the record at which the parser stopped."""
+        # Where the first line is separated by another sign, that is the fault.
+        if self._reader.line_num == 1:
+            _check_header(self.lines, self._name, self.separator)
+
+        message = str(error)
+        reason = next((why for words, why in _REASONS.items() if words in message), message)
+
+        # A cell that is never closed reaches the end of the file: where it begins helps more.
+        unclosed = "never" in reason
+        line = self.line if unclosed else self._reader.line_num
+        closes = len(self.lines) > 1 and not unclosed
+        cell = f", where a quoted cell of line {self.line} ends" if closes else ""
+        return InputError(f"{self._name} is not a readable CSV file: line {line}: {reason}{cell}.")
 
 
 def _read(
@@ -225,19 +238,23 @@ def _read(
     columns = next(rows, None)
     if columns is None:
         raise InputError(f"{name} is empty.")
+
     _check_header(columns, name, separator)
     for i, column in enumerate(columns):
         if column in columns[:i]:
             raise InputError(
                 f"{name} has the column {short_repr(column)} twice: remove one of them."
             )
+
     if check is not None:
         check(columns)
 
+    # Python's cells take more memory than Arrow's: rows become columns some at a time.
     chunks: list[list[pa.Array]] = []
     checked = _of_one_width(rows, records, name, len(columns))
     while chunk := list(islice(checked, _CHUNK)):
         chunks.append([pa.array(cells, pa.string()) for cells in zip(*chunk, strict=True)])
+
     arrays = [
         pa.chunked_array([chunk[i] for chunk in chunks], pa.string()) for i in range(len(columns))
     ]
@@ -261,6 +278,8 @@ def _check_header(columns: list[str], name: str, separator: str) -> None:
         raise InputError(
             f"{name}: line 1 is {short_repr(first)}, which only Excel understands: remove the line."
         )
+
+    # A sign in each name on the average is no accident.
     for sign in SEPARATORS if separator == "," else ():
         if sum(column.count(sign) for column in columns) >= len(columns):
             raise InputError(
@@ -272,19 +291,21 @@ def _of_one_width(
     rows: Iterator[list[str]], records: _Records, name: str, width: int
 ) -> Iterator[list[str]]:
     """Yield the rows, each as wide as the header; the first that is not, or that swallowed another, is refused."""
-    suspect = 0
-    quotes_well = False
+    suspect = 0  # the first line of a row that another may have swallowed; 0 for none
+    quotes_well = False  # whether a cell with a separator is quoted somewhere
     for number, row in enumerate(rows, start=1):
         if len(row) != width:
             what = "more" if len(row) > width else "fewer"
             where = f"in line {records.line} than in its header (row {number} has {len(row)} of {width})"
             raise InputError(f"{name} is not a readable CSV file: it has {what} cells {where}.")
+
         if _escaped(records.lines, row):
             raise InputError(
                 f"{name} is not a readable CSV file: a backslash stands before a quotation mark in line "
                 f"{records.line}, as Spark and MySQL write it: write the mark twice within a quoted cell, "
                 "or the table as parquet."
             )
+
         if len(records.lines) > 1 and _swallowed(records.lines, row, width, records.separator):
             if width > 2:
                 raise _merged(name, records.line)
@@ -292,9 +313,9 @@ def _of_one_width(
         elif width == 2 and len(records.lines) == 1:
             quotes_well = quotes_well or any(records.separator in cell for cell in row)
         yield row
-    if (
-        suspect and not quotes_well
-    ):  # of two cells, a text may look like a row: who quotes commas elsewhere meant it
+
+    # Of two cells, a text may look like a row: who quotes commas elsewhere meant it.
+    if suspect and not quotes_well:
         raise _merged(name, suspect)
 
 
@@ -303,9 +324,13 @@ def _escaped(lines: list[str], row: list[str]) -> bool:
 
     Within a quoted cell, a backslash and a mark of the text are `\""`.
     """
-    return '\\"' in "".join(row) and sum(c.count('\\"') for c in row) > sum(
-        line.count('\\""') for line in lines
-    )
+    # Nearly every row ends here.
+    if '\\"' not in "".join(row):
+        return False
+
+    of_cells = sum(cell.count('\\"') for cell in row)
+    of_text = sum(line.count('\\""') for line in lines)
+    return of_cells > of_text
 
 
 def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> bool:
@@ -313,17 +338,22 @@ def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> 
 
     Where a cell is quoted that need not be, the writer knows how to quote: the record is one row.
     """
+    # How many marks the lines have where only what must be quoted is.
     needs_quotes = [any(sign in cell for sign in (separator, "\n", "\r")) for cell in row]
     fewest = sum(
         2 + 2 * cell.count('"') if quoted else cell.count('"')
         for cell, quoted in zip(row, needs_quotes, strict=True)
     )
+    marks = sum(line.count('"') for line in lines)
+
+    # Commas of a text have blanks behind them, separators all or none.
+    separators = width - 1  # of a row
     blanks = sum(line.count(separator + blank) for line in lines for blank in _BLANKS)
     return (
         width > 1
-        and sum(line.count('"') for line in lines) == fewest
-        and all(line.count(separator) == width - 1 for line in lines)
-        and blanks in (0, len(lines) * (width - 1))
+        and marks == fewest
+        and all(line.count(separator) == separators for line in lines)
+        and blanks in (0, len(lines) * separators)
     )
 
 
@@ -337,11 +367,15 @@ def _merged(name: str, line: int) -> InputError:
 
 def _first_bad_line(handle: IO[bytes], encoding: str) -> int:
     """Return the number, from 1, of the first line that the encoding does not fit."""
-    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    decoder = codecs.getincrementaldecoder(encoding)()
+    line = 1
     handle.seek(0)
     while piece := handle.read(_PIECE):
         try:
             line += decoder.decode(piece).count("\n")
         except UnicodeDecodeError as error:
-            return line + error.object[: error.start].decode(encoding, "ignore").count("\n")
-    return line  # a character that is cut off at the end
+            readable = error.object[: error.start].decode(encoding, "ignore")
+            return line + readable.count("\n")
+
+    # A character is cut off at the end.
+    return line

@@ -47,14 +47,17 @@ def process_group() -> Iterator[None]:
     if world_size() == 1:
         yield
         return
+
     if any(os.environ.get(name, "").lower() in ("1", "true") for name in _SHARDED):
         raise InputError(
             "The launcher asks to shard the model (FSDP, DeepSpeed or Megatron), which is the recipe's to ask for: put "
             "sharded = true into [overrides] of competition.toml, and launch with `--multi_gpu` or torchrun."
         )
+
     import torch
     from accelerate import PartialState
 
+    # One group serves all that this process does, and is left at its end.
     if not torch.distributed.is_initialized():
         state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
         atexit.register(state.destroy_process_group)
@@ -62,16 +65,20 @@ def process_group() -> Iterator[None]:
             raise CompError(
                 f"WORLD_SIZE is {world_size()}, but the processes are not connected: use torchrun."
             )
+
     try:
         yield
     except RuntimeError as error:
         if not _is_lost(error):
             raise
+
+        # A launcher sends the signal to all: the other has ended by it as well.
         if pending():
-            raise_pending()  # the end of the other, which was asked as well
+            raise_pending()
+
         raise CompError(
             f"Another process of this launch has ended or cannot be reached, so process {rank()} of "
-            f"{world_size()} ends, too: what the other said is the cause, and "
+            f"{world_size()} ends, too: the cause is in the other's message, and "
             "the same command goes on from the last checkpoint."
         ) from error
 
@@ -80,6 +87,7 @@ def _is_lost(error: RuntimeError) -> bool:
     """Return whether an error is that of an exchange with other processes."""
     from torch.distributed import DistError
 
+    # Gloo and NCCL raise some of theirs as plain RuntimeErrors.
     return isinstance(error, DistError) or "gloo" in str(error) or "NCCL" in str(error)
 
 
@@ -87,22 +95,26 @@ def broadcast_from_main(value: T) -> T:
     """Return the value of the first process on all of them."""
     if world_size() == 1:
         return value
+
     from accelerate.utils import broadcast_object_list
 
-    box = [value]
-    broadcast_object_list(box)
-    return box[0]
+    # The list is filled in place.
+    values = [value]
+    broadcast_object_list(values)
+    return values[0]
 
 
 def any_process(flag: bool) -> bool:
     """Return whether the flag is set on any process."""
     if world_size() == 1:
         return flag
+
     import torch
     from accelerate import PartialState
     from accelerate.utils import reduce
 
-    return bool(reduce(torch.tensor(float(flag), device=PartialState().device), "sum") > 0)
+    vote = torch.tensor(float(flag), device=PartialState().device)
+    return bool(reduce(vote, "sum") > 0)
 
 
 def barrier() -> None:

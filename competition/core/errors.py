@@ -27,7 +27,8 @@ def short_repr(value: object) -> str:
 
     NumPy's numbers are shown as Python's.
     """
-    return _SHORT.repr(value.item() if hasattr(value, "item") else value)
+    plain = value.item() if hasattr(value, "item") else value
+    return _SHORT.repr(plain)
 
 
 def join_names(names: Iterable[object]) -> str:
@@ -46,10 +47,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         for name in sorted(known)
     }
     best = max(ratios.values(), default=0.0)
+
+    # One of two letters is half of them.
     if best < (0.5 if len(word) < 3 else 0.6):
         return ""
+
     *others, last = (repr(name) for name, ratio in ratios.items() if ratio == best)
-    return f" (did you mean {', '.join(others)}{' or ' if others else ''}{last}?)"
+    before = f"{', '.join(others)} or " if others else ""
+    return f" (did you mean {before}{last}?)"
 
 
 def unknown_name(what: str, name: str, known: Collection[str]) -> InputError:
@@ -61,9 +66,11 @@ def unknown_name(what: str, name: str, known: Collection[str]) -> InputError:
 
 def escape_controls(text: str) -> str:
     """Return text for a terminal, in one line: what is invisible is written as its number and does nothing."""
+    # `ascii` writes it in quotes.
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def pluralize(number: int, thing: str, things: str = "") -> str:
     """Return a number and the noun that it counts: `1 query`, `1,200 queries`; the plural of `thing` is `things`."""
-    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+    noun = thing if number == 1 else things or f"{thing}s"
+    return f"{number:,} {noun}"

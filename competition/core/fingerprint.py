@@ -21,11 +21,15 @@ def fingerprint_files(folder: Path) -> str:
     """Return a stable name for the content of a folder's files (names and bytes)."""
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        # No name holds a zero byte, so that none runs into the digest behind it.
         digest.update(path.name.encode() + b"\0" + bytes.fromhex(digest_file(path)))
     return digest.hexdigest()[:16]
 
 
 def derive_seed(*parts: str | int) -> int:
     """Return a seed of 31 bits, a pure function of what it is for, such as a recipe's seed, a fold and a purpose."""
-    digest = hashlib.sha256("\0".join(str(part) for part in parts).encode()).digest()
+    content = "\0".join(str(part) for part in parts)
+    digest = hashlib.sha256(content.encode()).digest()
+
+    # Some libraries take a seed as a signed number of 32 bits.
     return int.from_bytes(digest[:4], "big") >> 1

@@ -34,8 +34,8 @@ def read_parquet(
     Args:
         path: the file.
         name: what messages call it.
-        columns: those that are wanted; all unless given.
-        check: is told the columns before any row is read, to refuse them.
+        columns: those to read; all unless given.
+        check: gets the columns before any row is read, to refuse them.
 
     Raises:
         InputError: the file cannot be opened or read, or holds text that is not UTF-8.
@@ -58,35 +58,41 @@ def parquet_table(
         index = _range_index(file.schema_arrow)
         if check is not None:
             check([*index, *file.schema_arrow.names])
+
+        # Text that is not UTF-8 shows here, or else in the middle of a training.
         table = file.read(columns=None if columns is None else list(columns))
-        table.validate(
-            full=True
-        )  # text that is not UTF-8 is found here or in the middle of a training
+        table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name} is not a readable parquet file: {error}.") from None
+
     if len(table) != file.metadata.num_rows:
         raise InputError(
             f"{name}: {len(table):,} of its {file.metadata.num_rows:,} rows can be read."
         )
+
     for column, numbers in index.items():
+        # Rows that another program took out or added leave an index that does not fit.
         if len(numbers) == len(table) and (columns is None or column in columns):
             table = table.add_column(0, column, pa.array(numbers, pa.int64()))
-            table = table.replace_schema_metadata(
-                table.schema.metadata | {_PANDAS: _with_column(table, column)}
-            )
+            metadata = table.schema.metadata | {_PANDAS: _with_column(table, column)}
+            table = table.replace_schema_metadata(metadata)
     return table
 
 
 def _range_index(schema: pa.Schema) -> dict[str, range]:
     """Return pandas' index where it is evenly spaced numbers with a name, which only the metadata hold."""
     metadata = json.loads((schema.metadata or {}).get(_PANDAS, "{}"))
+
+    # An index of other values is a column already, which the metadata only name.
+    ranges = [
+        entry
+        for entry in metadata.get("index_columns", [])
+        if isinstance(entry, dict) and entry["kind"] == "range"
+    ]
     return {
-        kept["name"]: range(kept["start"], kept["stop"], kept["step"])
-        for kept in metadata.get("index_columns", [])
-        if isinstance(kept, dict)
-        and kept["kind"] == "range"
-        and kept["name"]
-        and kept["name"] not in schema.names
+        entry["name"]: range(entry["start"], entry["stop"], entry["step"])
+        for entry in ranges
+        if entry["name"] and entry["name"] not in schema.names
     }
 
 
@@ -95,6 +101,7 @@ def _with_column(table: pa.Table, column: str) -> bytes:
     metadata = json.loads(table.schema.metadata[_PANDAS])
     kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
     columns = [*metadata["columns"], {"name": column, "field_name": column, **kind}]
+
     return json.dumps(metadata | {"index_columns": [column], "columns": columns}).encode()
 
 
@@ -106,6 +113,7 @@ def concat_tables(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
             raise InputError(
                 f"{name} has other columns than {names[0]}: {', '.join(part.column_names)}."
             )
+
     try:
         tables = [part.select(first.column_names) for part in parts]
         return pa.concat_tables(tables, promote_options="default")
@@ -127,12 +135,15 @@ def as_text(values: pa.ChunkedArray, column: str, name: str) -> pa.ChunkedArray:
             [chunk.dictionary_decode() for chunk in values.chunks], kind.value_type
         )
         kind = kind.value_type
-    text = (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+
+    # A column without a value may have any type.
     if values.null_count == len(values):
         return pa.chunked_array([pa.nulls(len(values), pa.large_string())])
-    if text or pa.types.is_integer(kind):
+
+    is_text = (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+    if is_text or pa.types.is_integer(kind):
         return pc.cast(values, pa.large_string())
     raise InputError(
         f"{name}: the column {short_repr(column)} holds {kind}, which is not what it is for: make it text."
@@ -150,6 +161,7 @@ def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
         values = pa.chunked_array(
             [chunk.dictionary_decode() for chunk in values.chunks], kind.value_type
         )
+
     if pa.types.is_floating(values.type):
         numbers: pd.Series = values.to_pandas()
         return numbers
@@ -157,8 +169,10 @@ def as_cells(values: pa.ChunkedArray, column: str, name: str) -> pd.Series:
     refusal = InputError(
         f"{name}: the column {short_repr(column)} holds {kind}, which no CSV file can: name a .parquet file with --out."
     )
+    # Arrow would take bytes for text.
     if "binary" in str(values.type):
         raise refusal
+
     try:
         text: pd.Series = pc.cast(values, pa.large_string()).to_pandas()
     except pa.ArrowException:

@@ -18,7 +18,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def json_text(content: Mapping[str, Any]) -> str:
     """Return the text of a JSON file, with sorted keys and a checksum."""
-    plain = json.loads(json.dumps(content))  # as it will be read
+    # The checksum is of the content as it will be read, whose tuples are lists.
+    plain = json.loads(json.dumps(content))
     checked = {**plain, _CHECKSUM: fingerprint(plain)}
     return json.dumps(checked, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -31,6 +32,8 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         return {}
+
+    # A file from before there were checksums, or that a user wrote, has none.
     checksum = content.pop(_CHECKSUM, None)
     return content if checksum in (None, fingerprint(content)) else {}
 
@@ -47,7 +50,9 @@ def read_manifest(folder: Path) -> str | None:
     """Return the fingerprint in a folder's manifest; None where there is none, or a file is not what it was then."""
     manifest = read_json(folder / _STAMP)
     digests = _digests(folder)
-    if manifest.get("sha256", digests) != digests:  # older manifests hold no digests
+
+    # Older manifests hold no digests.
+    if manifest.get("sha256", digests) != digests:
         return None
     return str(manifest["inputs"]) if manifest.get("inputs") else None
 

@@ -25,7 +25,7 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
+        pass  # it is another user's
     return True
 
 
@@ -44,6 +44,8 @@ def hold_lock(path: Path, what: str, wait: bool = False, shared: bool = False) -
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+
+    # For appending: opened for writing, the note of the process that holds the lock would go.
     with path.open("ab", buffering=0) as handle:
         try:
             fcntl.flock(handle, mode | fcntl.LOCK_NB)
@@ -51,8 +53,10 @@ def hold_lock(path: Path, what: str, wait: bool = False, shared: bool = False) -
             holder_sentence = f"{_holder(path)} is working on {what!r} already"
             if not wait:
                 raise CompError(f"{holder_sentence}: wait for it or stop it.") from None
+
             warn(f"{holder_sentence}: waiting for it.")
             fcntl.flock(handle, mode)
+
         _note(handle, alone=not shared)
         yield
 
@@ -61,6 +65,7 @@ def _note(handle: IO[bytes], alone: bool) -> None:
     """Say who holds the lock, behind others that share it."""
     if alone or handle.tell() > _NOTES:
         handle.truncate(0)
+
     note = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     handle.write(json.dumps(note | {"since": since}).encode() + b"\n")
@@ -68,6 +73,7 @@ def _note(handle: IO[bytes], alone: bool) -> None:
 
 def _holder(path: Path) -> str:
     """Return the last that noted itself and lives, as far as this machine can tell."""
+    # Those that share a lock and have let it go left their notes, too.
     for line in reversed(path.read_bytes().splitlines()):
         try:
             note = json.loads(line)

@@ -30,12 +30,10 @@ def write_table(path: Path, frame: pd.DataFrame, inputs: str) -> None:
 def write_frame(temporary: Path, frame: pd.DataFrame, inputs: str) -> None:
     """Write `frame` at the path of an atomic writer."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    write_with_digest(
-        temporary,
-        table.replace_schema_metadata(
-            {_METADATA_KEY: json.dumps({"inputs": inputs, SEALED: True})}
-        ),
-    )
+
+    # Only ours: pandas' own metadata would differ from release to release.
+    metadata = {_METADATA_KEY: json.dumps({"inputs": inputs, SEALED: True})}
+    write_with_digest(temporary, table.replace_schema_metadata(metadata))
 
 
 def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") -> pd.DataFrame:
@@ -54,12 +52,14 @@ def read_table(path: Path, inputs: str, remedy: str = "`comp run` rebuilds it") 
             raise CompError(
                 f"{path} is damaged, its bytes are not those that were written: {remedy}."
             )
+
         frame: pd.DataFrame = pq.read_table(path, use_threads=False).to_pandas()
         recorded = _recorded(path)
     except FileNotFoundError:
         raise CompError(f"{path} is missing: {remedy}.") from None
     except (pa.ArrowException, OSError) as error:
         raise CompError(f"{path} cannot be read ({error}): {remedy}.") from None
+
     if recorded != inputs:
         raise CompError(
             f"{path} is out of date, it was made from other rows, recipes or settings: {remedy}."
@@ -77,7 +77,8 @@ def read_fingerprint(path: Path) -> str | None:
 
 def _recorded(path: Path) -> str | None:
     try:
-        return str(json.loads((pq.read_schema(path).metadata or {})[_METADATA_KEY])["inputs"])
+        metadata = pq.read_schema(path).metadata or {}
+        return str(json.loads(metadata[_METADATA_KEY])["inputs"])
     except (KeyError, ValueError):
         return None
 
@@ -90,6 +91,7 @@ def row_slices(rows: int) -> Iterator[slice]:
 
 def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
     """Return a hash of each row's values, `(rows,)`, the same in every process and on every machine."""
+    # One without rows goes first: there may be no other.
     parts: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
     for part in row_slices(len(frame)):
         hashes = pd.util.hash_pandas_object(frame.iloc[part], index=False)
@@ -99,7 +101,8 @@ def row_hashes(frame: pd.DataFrame) -> NDArray[np.uint64]:
 
 def fingerprint_rows(columns: Iterable[str], hashes: NDArray[np.uint64]) -> str:
     """Return a stable name for the rows of a frame, in their order, from their `row_hashes`."""
-    return hashlib.sha256(",".join(columns).encode() + hashes.tobytes()).hexdigest()[:16]
+    content = ",".join(columns).encode() + hashes.tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -111,5 +114,6 @@ def mean_by_id(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     aligned = [frame.set_index("example_id").sort_index() for frame in frames]
     if not all(frame.index.equals(aligned[0].index) for frame in aligned):
         raise ValueError("frames to be averaged must hold the same examples")
+
     mean: pd.DataFrame = (sum(aligned[1:], start=aligned[0]) / len(aligned)).reset_index()
     return mean

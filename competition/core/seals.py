@@ -16,7 +16,8 @@ _KEY = "comp.sha256"
 _EMPTY = b"0" * 64
 # In the footer (thrift's compact protocol): the key; a string follows, of 64 bytes.
 _PLACE = re.compile(re.escape(_KEY.encode()) + rb"\x18\x40([0-9a-f]{64})")
-SEALED = "sealed"  # a key of the table's own JSON metadata: what has it and no digest was written by somebody else
+# A key of the table's own JSON metadata: what has it and no digest was written by somebody else.
+SEALED = "sealed"
 _MARK = f'"{SEALED}": true'.encode()
 _TAIL = 8  # bytes behind the footer: its length and PAR1
 _CHUNK = 1 << 20
@@ -27,6 +28,8 @@ def write_with_digest(path: Path, table: pa.Table) -> None:
     with pq.ParquetWriter(path, table.schema) as writer:
         writer.write_table(table)
         writer.add_key_value_metadata({_KEY: _EMPTY.decode()})
+
+    # Zeros keep the place until the bytes around them are known.
     start, _ = _place(path)
     digest = _digest(path, start)
     with path.open("r+b") as handle:
@@ -35,7 +38,7 @@ def write_with_digest(path: Path, table: pa.Table) -> None:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether the bytes of a file are those that were written. One from before there were digests passes.
+    """Return whether the bytes of a file are those that were written; one from before there were digests passes.
 
     Raises:
         OSError: it cannot be read.
@@ -45,24 +48,30 @@ def is_intact(path: Path) -> bool:
 
 
 def _place(path: Path) -> tuple[int, bytes | None]:
-    """Where a file's digest begins, and the digest: empty where it is lost, None where there never was one."""
+    """Return where a file's digest begins, and the digest: empty where it is lost, None where there never was one."""
     size = path.stat().st_size
     with path.open("rb") as handle:
         handle.seek(max(0, size - _TAIL))
-        start = max(0, size - _TAIL - int.from_bytes(handle.read(4), "little"))
+        length = int.from_bytes(handle.read(4), "little")  # of the footer
+
+        # A damaged length may point before the file.
+        start = max(0, size - _TAIL - length)
         handle.seek(start)
         footer = handle.read()
-    if found := _PLACE.search(footer):
-        return start + found.start(1), found[1]
+
+    if match := _PLACE.search(footer):
+        return start + match.start(1), match[1]
     return size, b"" if _MARK in footer else None
 
 
 def _digest(path: Path, start: int) -> bytes:
-    """The digest of a file whose own digest begins at `start`."""
+    """Return the digest of a file whose own digest begins at `start`."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         for first in range(0, start, _CHUNK):
             digest.update(handle.read(min(_CHUNK, start - first)))
+
+        # Zeros stand for the digest itself.
         handle.seek(len(_EMPTY), 1)
         digest.update(_EMPTY)
         digest.update(handle.read())

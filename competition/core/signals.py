@@ -35,6 +35,7 @@ _deferred = _Deferred()  # one for the process, as its signals are
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if not _deferred.blocks:
         raise Interrupted(number)
+
     _deferred.pending = number
 
 
@@ -56,6 +57,7 @@ def install_handlers() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
     before = {
         number: signal.signal(number, _on_signal) for number in (signal.SIGINT, signal.SIGTERM)
     }
@@ -82,5 +84,7 @@ def critical_section() -> Iterator[None]:
     """Finish what stands within: Interrupted is raised behind it."""
     with defer_signals():
         yield
+
+    # Within another block, the outermost one raises it.
     if pending() and not _deferred.blocks:
         raise_pending()

@@ -151,10 +151,9 @@ class Workspace:
     def lock(
         self, name: str, wait: bool = False, shared: bool = False
     ) -> AbstractContextManager[None]:
-        """Hold the lock `name` of this workspace, see `locks.hold`; `DATA` is shared by all that work with the data."""
-        return hold_lock(
-            self.root / ".locks" / f"{name.replace('/', '_').replace(' ', '-')}.lock",
-            name,
-            wait,
-            shared,
-        )
+        """Hold the lock `name` of this workspace, see `locks.hold_lock`.
+
+        DATA_LOCK is shared by all that work with the data.
+        """
+        file = f"{name.replace('/', '_').replace(' ', '-')}.lock"
+        return hold_lock(self.root / ".locks" / file, name, wait, shared)

@@ -1,4 +1,4 @@
-"""Which fold each query is in: a pure function of its text, so that no text is ever on both sides.
+"""Assign queries to folds by a pure function of their text, so that no text is ever on both sides.
 
 query text -> normalised -> part 0..19 by a stable hash -> fold. Both schemes are groupings of the
 same parts, so the out-of-fold rows of every model line up.
@@ -86,6 +86,8 @@ def make_folds(examples: pd.DataFrame, scheme: str) -> pd.DataFrame:
         .groupby("query_id", sort=True)
         .agg(query=("query", "first"), train=("train", "any"))
     )
+
+    # Test queries get a part as well: `check_folds` compares the texts of both splits.
     part = np.array([part_of(text) for text in queries["query"]], dtype=np.int64)
     parts_per_fold = PARTS // SCHEMES[scheme]
     fold = np.where(queries["train"], part // parts_per_fold, TEST_FOLD)

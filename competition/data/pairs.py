@@ -64,9 +64,10 @@ class View:
 
 
 def views(architecture: str, field_order: str) -> tuple[View, ...]:
-    """Return what an architecture reads.
+    """Return the texts that an architecture reads of a pair, in the order in which they are stacked.
 
-    A cross-encoder reads the whole pair, each expert one field, the others one side each.
+    A cross-encoder reads query and product as one text; each expert of a mixture the query with one
+    field; a bi-encoder and a two-tower model the query and the product apart.
     """
     if architecture == "mixture-of-experts":
         return tuple(View(True, (field,)) for field in ("title", "bullets", "description"))
@@ -82,9 +83,9 @@ class Attributes:
     """Brands, colors, countries and 3-grams of pairs as ids, see `vocabulary.py`.
 
     Attributes:
-        brand: of each product as in `Pairs`, `(products + 1,)`; the last stands for a product that
-            is not listed.
-        color: `(products + 1,)`.
+        brand: of each product, in the order of `Pairs.fields`, `(products + 1,)`; the last stands
+            for a product that the catalogue lacks, which is why -1 finds it.
+        color: likewise, `(products + 1,)`.
         country: `(rows,)` into LOCALES.
         query_grams: of each of `Pairs.queries`; empty without 3-gram units.
         product_grams: of each product, one per unit of its texts; empty without units.
@@ -177,7 +178,7 @@ class Pairs:
             views: what is read of a pair.
             max_length: of a view, in tokens with the special ones.
             vocabulary: for brand, color and country; without it there are no attributes.
-            units: whether 3-grams are looked up as well.
+            units: whether the character 3-grams of query and product are looked up as well.
             stored: of this tokenizer and this vocabulary.
         """
         query, distinct = pd.factorize(examples["query"])

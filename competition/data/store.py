@@ -59,7 +59,7 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     examples = examples.sort_values("example_id", ignore_index=True)
     products = reordered(products, product_order(products))
 
-    position = product_rows(examples, products)
+    position = product_rows(examples, products)  # (rows,)
     missing = int((position < 0).sum())
     if missing:
         warn(
@@ -84,7 +84,8 @@ def _make_card(
 ) -> DataCard:
     """Return the card of two sorted tables.
 
-    `position` is the row of each example's product, or -1.
+    `position` is the row of each example's product, or -1, `(rows,)`. A split's fingerprint covers
+    its rows and only the products that they name: new test rows leave that of training as it is.
     """
     example_hashes = row_hashes(examples)
     product_hashes = row_hashes(products)
@@ -168,6 +169,7 @@ def evenly_spaced(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
 
 
 def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of the store, text as `str` and `substitute` as `boolean`, which may be unknown."""
     frame = examples[list(EXAMPLE_COLUMNS)].copy()
     for column in ("query", "locale", "product_id", "label", "split"):
         frame[column] = frame[column].astype("str")

@@ -1,4 +1,4 @@
-"""What rows teach where that is not their label alone: soft targets, and weights."""
+"""Targets of training rows where they are not the labels alone: soft labels, and weights."""
 
 from __future__ import annotations
 

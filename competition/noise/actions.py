@@ -47,9 +47,9 @@ def soften_labels(targets: Targets, kind: str, ids: Ids, flags: pd.DataFrame) ->
         ids: the example_id of each row.
         flags: of an audit, see `audit.Audit`.
     """
-    wrong = flags[flags["dropped"]].set_index("example_id")
-    at = np.flatnonzero(np.isin(ids, wrong.index))
-    wrong = wrong.loc[ids[at]]
+    suspects = flags[flags["dropped"]].set_index("example_id")
+    at = np.flatnonzero(np.isin(ids, suspects.index))  # positions of those that are trained on
+    wrong = suspects.loc[ids[at]]  # (wrong rows,)
 
     quality = wrong["quality"].to_numpy(np.float64)
     confidence = wrong["confidence"].to_numpy(np.float64)

@@ -1,4 +1,8 @@
-"""Find the labels that models contradict: confident learning (Northcutt et al. 2021), by cleanlab."""
+"""Find the labels that models contradict: confident learning (Northcutt et al. 2021), by cleanlab.
+
+Which rows are flagged is decided in `consensus.py`, how many of them may be dropped in `quotas.py`,
+and what training does about them in `actions.py`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,7 +107,7 @@ def audit_labels(
         probabilities = [scaled for scaled, _ in calibrated]
         temperatures = [by_fold for _, by_fold in calibrated]
 
-    # Flagged rows, worst first, as far as the models agree on them.
+    # Positions of the flagged rows, worst first, as far as the models agree on them.
     issues = combine_issues([find_label_issues(given, p, keys.method) for p in probabilities])
     worst = issues.order[issues.flagged[issues.order]]
     rank = np.zeros(len(rows), np.int64)  # (rows,) 0 where not flagged
@@ -128,34 +132,22 @@ def audit_labels(
     return Audit(flags, joint, noise, temperatures, doubts)
 
 
-def _doubts(
-    given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array
-) -> list[str]:
-    """Return what speaks against an audit.
+def _join(
+    outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series
+) -> tuple[pd.DataFrame, list[Array]]:
+    """Return the audited rows, sorted by example_id, and each model's probabilities of them, `(rows, labels)`."""
+    audited = examples["label"].notna() & examples["example_id"].isin(fold.index)
+    for frame in outputs:
+        audited &= examples["example_id"].isin(frame["example_id"])
+    rows = examples.loc[audited, ["example_id", "label", "locale"]].sort_values(
+        "example_id", ignore_index=True
+    )
 
-    That is a label that would lose much of its rows, or models no better than a constant answer.
-
-    Args:
-        given: the label of each row, `(rows,)`.
-        dropped: which would be dropped, `(rows,)`.
-        probabilities: the mean of the models, `(rows, labels)`.
-    """
-    doubts = []
-    for code, label in enumerate(LABELS):
-        rows = int((given == code).sum())
-        lost = int(dropped[given == code].sum())
-        if lost > MAX_SHARE_OF_LABEL * rows:
-            doubts.append(
-                f"{lost:,} of {pluralize(rows, 'row')} labelled {label!r} would be dropped"
-            )
-
-    right = (probabilities.argmax(axis=1) == given).mean()
-    majority = np.bincount(given).max() / len(given)
-    if right <= majority:
-        doubts.append(
-            f"the audited models are right on {right:.1%} of the rows, one answer for all on {majority:.1%}"
-        )
-    return doubts
+    probabilities = []
+    for frame in outputs:
+        by_id = frame.set_index("example_id")[_OUTPUTS]
+        probabilities.append(by_id.loc[rows["example_id"]].to_numpy(np.float64))
+    return rows, probabilities
 
 
 def missing_label(
@@ -189,19 +181,31 @@ def missing_label(
     return None
 
 
-def _join(
-    outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series
-) -> tuple[pd.DataFrame, list[Array]]:
-    """Return the audited rows, sorted by example_id, and each model's probabilities of them, `(rows, labels)`."""
-    audited = examples["label"].notna() & examples["example_id"].isin(fold.index)
-    for frame in outputs:
-        audited &= examples["example_id"].isin(frame["example_id"])
-    rows = examples.loc[audited, ["example_id", "label", "locale"]].sort_values(
-        "example_id", ignore_index=True
-    )
+def _doubts(
+    given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array
+) -> list[str]:
+    """Return what speaks against an audit.
 
-    probabilities = []
-    for frame in outputs:
-        by_id = frame.set_index("example_id")[_OUTPUTS]
-        probabilities.append(by_id.loc[rows["example_id"]].to_numpy(np.float64))
-    return rows, probabilities
+    That is a label that would lose much of its rows, or models no better than a constant answer.
+
+    Args:
+        given: the label of each row, `(rows,)`.
+        dropped: which would be dropped, `(rows,)`.
+        probabilities: the mean of the models, `(rows, labels)`.
+    """
+    doubts = []
+    for code, label in enumerate(LABELS):
+        rows = int((given == code).sum())
+        lost = int(dropped[given == code].sum())
+        if lost > MAX_SHARE_OF_LABEL * rows:
+            doubts.append(
+                f"{lost:,} of {pluralize(rows, 'row')} labelled {label!r} would be dropped"
+            )
+
+    right = (probabilities.argmax(axis=1) == given).mean()
+    majority = np.bincount(given).max() / len(given)
+    if right <= majority:
+        doubts.append(
+            f"the audited models are right on {right:.1%} of the rows, one answer for all on {majority:.1%}"
+        )
+    return doubts

@@ -48,10 +48,10 @@ def _inverse_temperature(logits: Array, given: Codes) -> float:
         curvature = float((p * (logits - mean[:, None]) ** 2).sum())
         if curvature <= 0:
             break
-        following = float(np.clip(factor + slope / curvature, *_BOUNDS))
-        if abs(following - factor) < 1e-9:
+        next_factor = float(np.clip(factor + slope / curvature, *_BOUNDS))
+        if abs(next_factor - factor) < 1e-9:
             break
-        factor = following
+        factor = next_factor
     return factor
 
 

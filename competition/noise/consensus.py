@@ -42,17 +42,18 @@ def find_label_issues(
         method: a filter of cleanlab; or `posterior`, which flags as many rows as the paper's method
             does, those whose given label is least probable to be the true one, see `posterior`.
     """
-    from cleanlab.filter import find_label_issues
+    from cleanlab.filter import find_label_issues as flag_by_filter
     from cleanlab.rank import get_label_quality_scores
 
     if method == "posterior":
-        count = int(find_label_issues(given, probabilities, filter_by=_PAPER, n_jobs=1).sum())
+        by_paper = flag_by_filter(given, probabilities, filter_by=_PAPER, n_jobs=1)
+        count = int(by_paper.sum())
         order = np.argsort(posterior(given, probabilities), kind="stable")
         flagged = np.zeros(len(given), bool)
         flagged[order[:count]] = True
         return LabelIssues(flagged, order)
 
-    flagged = find_label_issues(given, probabilities, filter_by=method, n_jobs=1)
+    flagged = flag_by_filter(given, probabilities, filter_by=method, n_jobs=1)
     score = get_label_quality_scores(given, probabilities, method=SCORES[method])
     return LabelIssues(flagged, np.argsort(score, kind="stable"))
 

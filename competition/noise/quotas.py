@@ -1,4 +1,4 @@
-"""How many of the flagged rows may be dropped."""
+"""The number of flagged rows that may be dropped: quotas of all rows, of labels and of locales."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""How a run's out-of-fold scores were come by: held out, or approximate since labels reached the rows that they grade.
+"""The basis of a run's out-of-fold scores: held out, or approximate since labels reached the rows that they grade.
 
 A run is `held-out` where nothing that answers for a row was fitted on its label: change the labels
 of a fold, make everything again, and the fold's outputs stay as they were, bit for bit. Every other
@@ -12,5 +12,8 @@ HELD_OUT, APPROXIMATE = "held-out", "approximate"
 
 
 def describe_basis(paths: Sequence[str]) -> str:
-    """Say how a score was come by, such as `approximate: labels reached it through the audit of c1`."""
-    return f"{APPROXIMATE}: labels reached it through {' and '.join(paths)}" if paths else HELD_OUT
+    """Return how a score was come by, such as `approximate: labels reached it through the audit of c1`."""
+    if not paths:
+        return HELD_OUT
+
+    return f"{APPROXIMATE}: labels reached it through {' and '.join(paths)}"

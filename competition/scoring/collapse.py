@@ -1,4 +1,4 @@
-"""Whether outputs depend on the text: a model that has collapsed says the same of every row, or of every product."""
+"""Outputs that do not depend on the text: a collapsed model says the same of every row, or of every product."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,31 +31,38 @@ class Spread:
         """
         ids = examples[["example_id", "query_id", "product_id"]]
         rows = ids.merge(outputs, on="example_id", validate="one_to_one")
-        rows = rows.drop_duplicates(["query_id", "product_id"])  # the same text twice says nothing
 
-        values = rows[outputs.columns.drop("example_id")]
+        # The same text twice says nothing.
+        rows = rows.drop_duplicates(["query_id", "product_id"])
+
+        values = rows[outputs.columns.drop("example_id")]  # (rows, outputs)
         query = rows["query_id"]
         several = query.groupby(query).transform("size") > 1
 
         # Deviations from the mean of the query, of queries with several rows.
         inside = (values - values.groupby(query).transform("mean"))[several]
-        free = len(inside) - query[several].nunique()  # degrees of freedom of the deviations
-        return cls(
-            len(rows),
-            _largest(values.std(ddof=0)) if len(rows) >= MIN_ROWS else None,
-            _largest(np.sqrt((inside**2).sum() / free)) if len(inside) >= MIN_ROWS else None,
-        )
+
+        over_rows = within_queries = None
+        if len(rows) >= MIN_ROWS:
+            over_rows = _largest(values.std(ddof=0))
+        if len(inside) >= MIN_ROWS:
+            # Each query's mean takes one degree of freedom.
+            freedom = len(inside) - query[several].nunique()
+            within_queries = _largest(np.sqrt((inside**2).sum() / freedom))
+        return cls(len(rows), over_rows, within_queries)
 
     @property
     def fault(self) -> str | None:
         """The fault of the outputs, without a full stop; None where nothing is."""
         if self.over_rows is not None and self.over_rows < MIN_DEVIATION:
             return f"outputs do not depend on the text: over {self.rows:,} rows they deviate by {self.over_rows:.2g}"
+
         if self.within_queries is not None and self.within_queries < MIN_DEVIATION:
             return (
                 "outputs do not depend on the product: among the products of a query they deviate by "
                 f"{self.within_queries:.2g}"
             )
+
         return None
 
 
@@ -76,7 +83,10 @@ def constant_folds(
         folds: the number of each fold and its held-out outputs.
         examples: all rows.
     """
-    for number, outputs in folds if kind != "score" else ():
+    if kind == "score":
+        return
+
+    for number, outputs in folds:
         fault = Spread.of(outputs, examples).fault
         if fault is not None:
             yield f"{name}, fold {number}: {fault}."

@@ -55,11 +55,11 @@ _CLASSIFICATION: dict[str, metrics.Statistic] = {
 
 def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a task whose answer is known, sorted by example_id so that no order of the input matters."""
-    known = (
-        examples["label"].notna()
-        if task.metric == "nDCG"
-        else pd.Series(truth(task, examples) >= 0, examples.index)
-    )
+    if task.metric == "nDCG":
+        known = examples["label"].notna()
+    else:
+        known = pd.Series(truth(task, examples) >= 0, examples.index)
+
     return examples[examples[task.name] & known].sort_values("example_id")
 
 
@@ -84,9 +84,11 @@ def count_answers(
     query = examples["query_id"].to_numpy(np.int64)
     if task.metric == "nDCG":
         gain = gains(examples["label"], protocol)
+        # Codes of sorted ids sort as the ids do, and faster.
         tie = pd.factorize(examples["product_id"], sort=True)[0]
         queries, values = metrics.ndcg_per_query(query, gain, answer, tie, ranked)
         return _ranking_counts(task, examples, queries, values, gain, protocol)
+
     codes = truth(task, examples)
     queries, counts = metrics.confusion_per_query(
         query, codes, answer.astype(np.int64), len(task.classes)
@@ -97,13 +99,14 @@ def count_answers(
 def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
     """Score the trivial baseline: the expected nDCG of a random order, or one constant answer for every row."""
     if task.metric == "nDCG":
+        query = examples["query_id"].to_numpy(np.int64)
         gain = gains(examples["label"])
-        queries, values = metrics.random_ndcg_per_query(
-            examples["query_id"].to_numpy(np.int64), gain
-        )
+        queries, values = metrics.random_ndcg_per_query(query, gain)
         return "random order", _ranking_counts(task, examples, queries, values, gain, "paper")
+
     name, code = majority_baseline(task)
-    return name, count_answers(task, examples, np.full(len(examples), float(code)))
+    constant = np.full(len(examples), float(code))
+    return name, count_answers(task, examples, constant)
 
 
 def _ranking_counts(
@@ -111,7 +114,7 @@ def _ranking_counts(
 ) -> Counts:
     groups = _groups(examples)
     groups[MOVABLE] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
-    depth = examples.groupby("query_id").size().to_numpy()
+    depth = examples.groupby("query_id").size().to_numpy()  # (queries,) ascending, as all groups
     groups[DEEP] = depth >= FULL_DEPTH
 
     # The official script scores a query without any gain 0, everybody else leaves it out.
@@ -129,14 +132,19 @@ def _ranking_counts(
 def _groups(examples: pd.DataFrame) -> dict[str, np.ndarray]:
     locale = examples.groupby("query_id", sort=True)["locale"].first()
     groups = {"all": np.ones(len(locale), bool)}
-    return groups | {
-        name: (locale == name).to_numpy() for name in LOCALES if (locale == name).any()
-    }
+
+    for name in LOCALES:
+        members = (locale == name).to_numpy()
+        if members.any():
+            groups[name] = members
+    return groups
 
 
 def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> Counts:
     """Compare a run's outputs (example_id and the columns of `kind`) with the labels of a task's rows, joined by id."""
     rows = graded_rows(task, examples)
+
+    # A left join keeps the order of the rows.
     joined = rows[["example_id"]].merge(outputs, on="example_id", how="left", validate="one_to_one")
     return count_answers(task, rows, answers(task, kind, joined))
 
@@ -146,6 +154,7 @@ def estimate_metrics(
 ) -> dict[str, dict[str, Estimate]]:
     """Estimate metric -> group -> estimate; all groups that have a query unless some are named."""
     names = groups or tuple(name for name, members in counts.groups.items() if members.any())
+
     return {
         metric: {
             name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES)
@@ -164,6 +173,7 @@ def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Es
     """Estimate the paired difference of the task's metric, `counts` minus `other`, over the same queries."""
     if not np.array_equal(counts.queries, other.queries):
         raise ValueError("paired results must have the same queries")
+
     members = counts.groups[group]
     return metrics.paired_difference(
         counts.values[members], other.values[members], counts.statistic

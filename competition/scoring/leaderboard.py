@@ -27,7 +27,7 @@ _LOCK = "leaderboard"
 
 @dataclass(frozen=True)
 class _Form:
-    """How a CSV file is written, which the program that saved it last has decided."""
+    """The form of a CSV file, which the program that saved it last has decided."""
 
     separator: str = ","
     mark: str = ""  # of the byte order
@@ -44,16 +44,19 @@ def read_log(workspace: Workspace) -> pd.DataFrame:
         InputError: the file is not CSV, lacks a column that a log must have, or a score is not a
             number.
     """
-    log = _read(workspace)[0]
+    log, _ = _read(workspace)
     log = log[log["submission"] != ""]
+
     scores = {name: _scores(log[name], workspace) for name in SCORE_COLUMNS}
     return log[list(LOG_COLUMNS)].assign(**scores)
 
 
 def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
     """Return scores as Python writes them."""
+    # Spreadsheets write a decimal comma where their language has one.
     text = column.str.strip().str.replace(",", ".", regex=False)
     bad = (text != "") & pd.to_numeric(text, errors="coerce").isna()
+
     if bad.any():
         place = column.index[bad][0]
         cell = short_repr(column[place])
@@ -64,26 +67,30 @@ def _scores(column: pd.Series, workspace: Workspace) -> pd.Series:
 
 
 def _read(workspace: Workspace) -> tuple[pd.DataFrame, _Form]:
-    """Read all that stands in the log, columns of its readers' own among it, and how it is written."""
+    """Read all that stands in the log, also columns that users added, and how it is written."""
     path = workspace.leaderboard
     if not path.is_file():
         return pd.DataFrame(columns=list(LOG_COLUMNS), dtype="str"), _Form()
 
-    def check(found: list[str]) -> None:
+    def check(columns: list[str]) -> None:
         for column in LOG_COLUMNS:
-            if column not in found:
-                refuse_misspelled(column, found, str(path))
+            if column not in columns:
+                refuse_misspelled(column, columns, str(path))
+
         for column in _NEEDED:
-            if column not in found:
+            if column not in columns:
                 raise InputError(
-                    f"{path} lacks the column {column!r}: it has {join_names(found)}: fix or remove it."
+                    f"{path} lacks the column {column!r}: it has {join_names(columns)}: fix or remove it."
                 )
 
+    # The first line shows how the program that saved the file writes.
     with path.open("rb") as handle:
         header = handle.readline().decode("utf-8", "replace")
     separator = max((",", *SEPARATORS), key=header.count)
     mark = "\ufeff" if header.startswith("\ufeff") else ""
-    form = _Form(separator, mark, "\r\n" if header.endswith("\r\n") else "\n")
+    end = "\r\n" if header.endswith("\r\n") else "\n"
+    form = _Form(separator, mark, end)
+
     log = read_csv(path, str(path), check, blank_lines=True, separator=separator).to_pandas()
     absent = [column for column in LOG_COLUMNS if column not in log]
     return log.reindex(columns=[*log.columns, *absent], fill_value=""), form
@@ -100,11 +107,10 @@ def logged_estimate(value: float, low: float, high: float) -> Estimate:
     Lines of earlier versions give the score of a single query an interval without width, which is
     none.
     """
-    return (
-        Estimate(value, math.nan, math.nan, 0)
-        if low == value == high
-        else Estimate(value, low, high, 0)
-    )
+    if low == value == high:
+        return Estimate(value, math.nan, math.nan, 0)
+
+    return Estimate(value, low, high, 0)
 
 
 def append_lines(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> None:
@@ -112,9 +118,10 @@ def append_lines(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> No
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with workspace.lock(_LOCK, wait=True):
         log, form = _read(workspace)
-        new = pd.DataFrame([{"time": now, **line} for line in lines]).reindex(
-            columns=log.columns, fill_value=""
-        )
+
+        # Columns that users added are empty in new lines.
+        new = pd.DataFrame([{"time": now, **line} for line in lines])
+        new = new.reindex(columns=log.columns, fill_value="")
         _write(workspace, pd.concat([log, new.astype("str")], ignore_index=True), form)
 
 
@@ -133,8 +140,8 @@ def record_scores(
         The place of the line in the log.
 
     Raises:
-        InputError: no such submission or task is in the log, the task is not said and there are
-            several, a score is out of range, or there is none.
+        InputError: no such submission or task is in the log, no task is given and there are
+            several, a score is out of range, or no score is given.
     """
     given = {key: value for key, value in answers.items() if value is not None}
     if not given:
@@ -142,11 +149,12 @@ def record_scores(
     for key, value in given.items():
         if not (math.isfinite(value) and 0 <= value <= 1):
             raise InputError(f"--{key} {value} is out of range: a score is between 0 and 1.")
+
     with workspace.lock(_LOCK, wait=True):
         log, form = _read(workspace)
         line = _newest(log, name, task)
         for key, value in given.items():
-            log.loc[line, key] = repr(value)
+            log.loc[line, key] = repr(value)  # with all its digits
         _write(workspace, log, form)
     return line
 
@@ -160,6 +168,7 @@ def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
                 f"There is no submission {name!r}: the log is empty, `comp submit` writes its lines."
             )
         raise unknown_name("submission", name, known)
+
     lines = log[log["submission"] == name]
     tasks = sorted(set(lines["task"]))
     if task is None and len(tasks) > 1:
@@ -170,7 +179,10 @@ def _newest(log: pd.DataFrame, name: str, task: str | None) -> int:
         raise InputError(
             f"The submission {name!r} does not answer {task}, only {', '.join(tasks)}."
         )
-    return int(lines.index[lines["task"] == (task or tasks[0])][-1])
+
+    # Lines are appended: the last is the newest.
+    of_task = lines["task"] == (task or tasks[0])
+    return int(lines.index[of_task][-1])
 
 
 def _write(workspace: Workspace, log: pd.DataFrame, form: _Form) -> None:

@@ -19,13 +19,12 @@ Statistic = Callable[[Array], Array]  # sums (resamples, m) -> values (resamples
 
 RESAMPLES = 1_000
 # Numbers of queries that decide about intervals, see `bootstrap`.
-MIN_QUERIES = (
-    10  # below, no method covers the truth as often as it says, so that there is no interval
-)
-SMALL_SAMPLE = (
-    30  # below, the level is raised so that 95 of 100 intervals hold the truth (Loh 1987)
-)
-LARGE_SAMPLE = 80  # below, percentiles of the bootstrap miss the truth too often
+# Below, no method covers the truth as often as it says, so that there is no interval.
+MIN_QUERIES = 10
+# Below, the level is raised so that 95 of 100 intervals hold the truth (Loh 1987).
+SMALL_SAMPLE = 30
+# Below, percentiles of the bootstrap miss the truth too often.
+LARGE_SAMPLE = 80
 
 _TINY = 1e-12  # of a standard error
 _CHUNK = 8_000_000  # drawn query indices at a time: bounds the memory over 100,000 queries
@@ -46,12 +45,12 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Whether there are enough queries to say how far off the value may be."""
+        """True where there are enough queries to say how far off the value may be."""
         return not math.isnan(self.low)
 
     @property
     def differs(self) -> bool:
-        """Whether a difference is significant: there is an interval, and it excludes 0."""
+        """True where a difference is significant: there is an interval, and it excludes 0."""
         return self.low > 0 or self.high < 0
 
     def interval(self, sign: str = "") -> str:
@@ -71,7 +70,7 @@ class Estimate:
         return cls(value, low, high, int(content["queries"]))
 
     def __format__(self, sign: str) -> str:
-        """Four decimals; `+` shows the sign, as for a difference."""
+        """Return four decimals; `+` shows the sign, as for a difference."""
         return f"{self.value:{sign}.4f} {self.interval(sign)}"
 
     def __str__(self) -> str:
@@ -97,22 +96,28 @@ class RankedLists:
 
     def __init__(self, query: Codes, gain: Array, tie: Codes | None = None) -> None:
         """`query` and `gain` of each row, `(rows,)`; equal scores are ranked by `tie`, ascending, else by the rows."""
-        order = np.lexsort((np.arange(len(query)) if tie is None else tie, query))
+        if tie is None:
+            tie = np.arange(len(query))
+        order = np.lexsort((tie, query))
+
         starts = _starts(query[order])
         lengths = np.diff(np.r_[starts, len(query)])
         self.queries: Codes = query[order][starts]  # (queries,) ascending
         self._gain = np.append(gain, 0.0)  # the last is of what fills a matrix up
-        self._matrices: list[
-            tuple[Codes, Codes]
-        ] = []  # which lists, (n,), and their rows, (n, longest)
+
+        # Lists of 1, 2, 3 to 4, 5 to 8 and so on rows share a matrix, at most half of which is filled up.
         bucket = np.ceil(np.log2(np.maximum(lengths, 1))).astype(np.int64)
         order = np.append(order, len(query))
+
+        # Which lists, (n,), and their rows, (n, longest).
+        self._matrices: list[tuple[Codes, Codes]] = []
         for b in np.unique(bucket):
             lists = np.flatnonzero(bucket == b)
             place = np.arange(int(lengths[lists].max()))
-            inside = place < lengths[lists, None]
+            inside = place < lengths[lists, None]  # (n, longest)
             rows = order[np.where(inside, starts[lists, None] + place, len(query))]
             self._matrices.append((lists, rows))
+
         self._ideal = self._dcg(gain)
 
     def _dcg(self, score: Array) -> Array:
@@ -120,9 +125,13 @@ class RankedLists:
         dcg = np.empty(len(self.queries))
         key = np.append(-score, np.inf)  # what fills up comes last
         gain = np.where(np.isposinf(key), 0.0, self._gain)
+
         for lists, rows in self._matrices:
-            ranked = np.take_along_axis(rows, np.argsort(key[rows], axis=1, kind="stable"), 1)
-            dcg[lists] = gain[ranked] @ (1 / np.log2(np.arange(rows.shape[1]) + 2))
+            # Rows lie in the order of their ties, which a stable sort keeps.
+            order = np.argsort(key[rows], axis=1, kind="stable")
+            ranked = np.take_along_axis(rows, order, 1)  # (n, longest)
+            discount = 1 / np.log2(np.arange(rows.shape[1]) + 2)  # (longest,)
+            dcg[lists] = gain[ranked] @ discount
         return dcg
 
     def ndcg(self, score: Array) -> Array:
@@ -134,17 +143,23 @@ def _starts(sorted_codes: Codes) -> Codes:
     """Return where each run of equal codes begins."""
     if len(sorted_codes) == 0:
         return np.empty(0, np.int64)
-    return np.flatnonzero(np.r_[True, sorted_codes[1:] != sorted_codes[:-1]])
+
+    changes = sorted_codes[1:] != sorted_codes[:-1]
+    return np.flatnonzero(np.r_[True, changes])
 
 
 def _dcg(query: Codes, gain: Array, order: Codes) -> tuple[Codes, Array]:
     """Return the queries in ascending order and the DCG of each list: sum of gain / log2(rank + 1), ranks from 1."""
-    query, gain = query[order], gain[order]
+    query = query[order]
+    gain = gain[order]
     starts = _starts(query)
     lengths = np.diff(np.r_[starts, len(query)])
     rank = np.arange(len(query)) - np.repeat(starts, lengths) + 1
     discounted = gain / np.log2(rank + 1)
-    return query[starts], np.add.reduceat(discounted, starts) if len(starts) else discounted
+
+    # `reduceat` takes no empty indices.
+    dcg = np.add.reduceat(discounted, starts) if len(starts) else discounted
+    return query[starts], dcg
 
 
 def _normalised(dcg: Array, ideal: Array) -> Array:
@@ -177,16 +192,22 @@ def ndcg_per_query(
         The queries in ascending order and their nDCG in 0..1, `(queries,)`; NaN for a query with no
         gain at all.
     """
+    if ranked is not None:
+        score = np.where(ranked, score, -np.inf)
+
     lists = RankedLists(query, gain, tie)
-    return lists.queries, lists.ndcg(score if ranked is None else np.where(ranked, score, -np.inf))
+    return lists.queries, lists.ndcg(score)
 
 
 def random_ndcg_per_query(query: Codes, gain: Array) -> tuple[Codes, Array]:
     """Return the expected nDCG of each query ranked at random: every rank then has the query's mean gain."""
     queries, index, counts = np.unique(query, return_inverse=True, return_counts=True)
-    mean_gain = (np.bincount(index, weights=gain) / counts)[index]
+    mean_gain = (np.bincount(index, weights=gain) / counts)[index]  # (rows,)
+
     order = np.lexsort((-gain, query))
     _, ideal = _dcg(query, gain, order)
+
+    # Any order will do where all gains of a query are equal.
     _, dcg = _dcg(query, mean_gain, order)
     return queries, _normalised(dcg, ideal)
 
@@ -195,6 +216,8 @@ def movable(query: Codes, gain: Array) -> NDArray[np.bool_]:
     """Return whether the order of a query's rows can change its nDCG, `(queries,)`: its gains are not all equal."""
     order = np.lexsort((gain, query))
     starts = _starts(query[order])
+
+    # Gains ascend within a query: all are equal where the first equals the last.
     ends = np.r_[starts[1:], len(query)] - 1
     differs: NDArray[np.bool_] = gain[order][starts] != gain[order][ends]
     return differs
@@ -215,8 +238,10 @@ def confusion_per_query(
     """
     queries, index = np.unique(query, return_inverse=True)
     counts = np.zeros((len(queries), 3 * classes))
+
     for c in range(classes):
-        is_true, is_predicted = truth == c, predicted == c
+        is_true = truth == c
+        is_predicted = predicted == c
         for block, hit in enumerate((is_true & is_predicted, is_predicted, is_true)):
             counts[:, block * classes + c] = np.bincount(index, weights=hit, minlength=len(queries))
     return queries, counts
@@ -231,7 +256,9 @@ def micro_f1(sums: Array) -> Array:
 
 def macro_f1(sums: Array) -> Array:
     """Return macro-F1 of counts `(…, 3 * classes)`: the mean F1 of the classes that occur as truth or as prediction."""
-    tp, predicted, true = np.split(sums, 3, axis=-1)
+    tp, predicted, true = np.split(sums, 3, axis=-1)  # (…, classes) each
+
+    # F1 = 2 TP / (2 TP + FP + FN), whose denominator is predictions plus truths.
     occurs = predicted + true > 0
     f1 = 2 * tp / np.maximum(predicted + true, 1)
     mean_f1: Array = (f1 * occurs).sum(-1) / np.maximum(occurs.sum(-1), 1)
@@ -256,12 +283,12 @@ def bootstrap(
 ) -> Estimate:
     """Estimate a statistic of sums over queries with a 95 % interval from a bootstrap over queries.
 
-    From MANY queries on, the interval is that of the percentiles. Fewer queries make it too short:
-    their resamples vary less than the queries do, and a skewed metric's tail is missing from them.
-    Then it is the bootstrap-t interval (Efron and Tibshirani 1993, chapter 12) with the jackknife's
-    standard error, widened to Student's t where that reaches further, and below FEW queries at a
-    nominal level of 97 %, which covers as often as 95 % says. Below FEWEST there is none.
-    `benchmarks/coverage.py` measures how often each holds the truth.
+    From LARGE_SAMPLE queries on, the interval is that of the percentiles. Fewer queries make it too
+    short: their resamples vary less than the queries do, and a skewed metric's tail is missing from
+    them. Then it is the bootstrap-t interval (Efron and Tibshirani 1993, chapter 12) with the
+    jackknife's standard error, widened to Student's t where that reaches further, and below
+    SMALL_SAMPLE queries at a nominal level of 97 %, which covers as often as 95 % says. Below
+    MIN_QUERIES there is none. `benchmarks/coverage.py` measures how often each holds the truth.
 
     Args:
         counts: what each query adds, `(queries, m)`. The order of the queries decides which are
@@ -281,13 +308,16 @@ def bootstrap(
     step = max(1, _CHUNK // queries)
     sums = np.empty((resamples, counts.shape[1]))
     errors = np.empty(resamples)
+
     for first in range(0, resamples, step):
         size = min(step, resamples - first)
+
         # How often each query is drawn: counts of codes that no two resamples share.
         drawn = rng.integers(0, queries, (size, queries))
         drawn += np.arange(size)[:, None] * queries
         times = np.bincount(drawn.ravel(), minlength=size * queries)
         times = times.reshape(size, queries)  # (resamples, queries)
+
         sums[first : first + size] = times @ counts
         if queries < LARGE_SAMPLE:
             errors[first : first + size] = _standard_errors(counts, times, statistic)
@@ -295,11 +325,14 @@ def bootstrap(
     value = float(statistic(counts.sum(0)))
     values = statistic(sums)  # (resamples,)
     if queries < LARGE_SAMPLE:
-        own = float(_standard_errors(counts, np.ones((1, queries), np.int64), statistic)[0])
-        low, high = _studentised(value, own, values, errors, queries)
+        once = np.ones((1, queries), np.int64)  # the queries as they are
+        error = float(_standard_errors(counts, once, statistic)[0])
+        low, high = _studentised(value, error, values, errors, queries)
     else:
         low, high = np.percentile(values, (2.5, 97.5))
-    return Estimate(value, max(float(low), within[0]), min(float(high), within[1]), queries)
+
+    least, greatest = within
+    return Estimate(value, max(float(low), least), min(float(high), greatest), queries)
 
 
 def student_quantile(z: float, freedom: int) -> float:
@@ -307,6 +340,7 @@ def student_quantile(z: float, freedom: int) -> float:
 
     From 9 degrees of freedom on, it is right to three decimals for |z| up to 2.6.
     """
+    # The coefficients of 1 / freedom, 1 / freedom² and 1 / freedom³.
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
@@ -325,8 +359,11 @@ def _standard_errors(counts: Array, times: Codes, statistic: Statistic) -> Array
         statistic: from sums `(…, m)` to values `(…)`.
     """
     queries = len(counts)
+
     # Each resample without one of its queries, `(resamples, queries)`.
     left_out = statistic((times @ counts)[:, None, :] - counts)
+
+    # A query that was drawn n times can be left out in n ways.
     mean = (times * left_out).sum(axis=1, keepdims=True) / queries
     variance = (queries - 1) / queries * (times * (left_out - mean) ** 2).sum(axis=1)
     return np.asarray(np.sqrt(variance), np.float64)
@@ -344,21 +381,28 @@ def _studentised(
         errors: their standard errors, `(resamples,)`.
         queries: how many there are.
     """
+    # Percentiles of the nominal level, and the normal distribution's quantile for it.
     percents, z = ((1.5, 98.5), 2.1701) if queries < SMALL_SAMPLE else ((2.5, 97.5), 1.96)
+
     # A resample without the few queries that vary would seem exact: its error is a third of that of
-    # all at least
+    # all at least.
     errors = np.maximum(errors, max(error / 3, _TINY))
-    ratios = (values - value) / errors
-    most = student_quantile(z, queries - 1)
+    ratios = (values - value) / errors  # (resamples,)
     least, greatest = np.percentile(ratios, percents)
-    return value - max(greatest, most) * error, value - min(least, -most) * error
+
+    # The low end takes the upper quantile, and the high end the lower one.
+    student = student_quantile(z, queries - 1)
+    low = value - max(greatest, student) * error
+    high = value - min(least, -student) * error
+    return low, high
 
 
 def paired_difference(counts: Array, other: Array, statistic: Statistic, seed: int = 0) -> Estimate:
     """Estimate the statistic of `counts` minus that of `other`, over the same queries in the same order."""
     m = counts.shape[1]
-    return bootstrap(
-        np.hstack([counts, other]),
-        lambda sums: statistic(sums[..., :m]) - statistic(sums[..., m:]),
-        seed,
-    )
+
+    def difference(sums: Array) -> Array:  # (…, 2 * m) -> (…)
+        return statistic(sums[..., :m]) - statistic(sums[..., m:])
+
+    # Side by side, so that each resample draws the same queries of both.
+    return bootstrap(np.hstack([counts, other]), difference, seed)

@@ -1,4 +1,4 @@
-"""How much approximate scores flatter, as `comp audit-leaks` measured it: what shuffled labels score above chance."""
+"""Optimism of approximate scores, as `comp audit-leaks` measured it: what shuffled labels score above chance."""
 
 from collections.abc import Iterable
 
@@ -14,13 +14,14 @@ Optimism = dict[tuple[str, str], Estimate]  # run, task -> by how much its score
 def read_optimism(workspace: Workspace, plans: Iterable[RunPlan]) -> Optimism:
     """Return what was measured of approximate runs as they are made now; what is older says nothing of them."""
     measured = read_json(workspace.optimism)
-    return {
-        (plan.name, task): Estimate.from_json(estimate)
-        for plan in plans
-        if plan.label_paths
-        and measured.get(plan.name, {}).get("inputs") == plan.held_out_fingerprint
-        for task, estimate in measured[plan.name]["tasks"].items()
-    }
+    optimism: Optimism = {}
+
+    for plan in plans:
+        entry = measured.get(plan.name, {})
+        if plan.label_paths and entry.get("inputs") == plan.held_out_fingerprint:
+            for task, estimate in entry["tasks"].items():
+                optimism[plan.name, task] = Estimate.from_json(estimate)
+    return optimism
 
 
 def record_optimism(workspace: Workspace, plan: RunPlan, task: str, estimate: Estimate) -> None:
@@ -28,9 +29,12 @@ def record_optimism(workspace: Workspace, plan: RunPlan, task: str, estimate: Es
     with workspace.lock(_LOCK, wait=True):
         measured = read_json(workspace.optimism)
         before = measured.get(plan.name, {})
+
+        # What was measured before the run was made again is dropped.
         tasks = before["tasks"] if before.get("inputs") == plan.held_out_fingerprint else {}
         measured[plan.name] = {
             "inputs": plan.held_out_fingerprint,
             "tasks": tasks | {task: estimate.as_json()},
         }
+
         write_json(workspace.optimism, measured)

@@ -70,11 +70,8 @@ def compare_rows(
 
     if baseline is not None:
         name, before = baseline
-        lines.append(
-            PairedRow(
-                name, metric, metrics.bootstrap(before, statistic), (), None, None, None, None
-            )
-        )
+        score = metrics.bootstrap(before, statistic)
+        lines.append(PairedRow(name, metric, score, (), None, None, None, None))
 
     for name, of_seeds, paper, minus in rows:
         # Sums over the seeds: the statistic of a sum is then the mean of the seeds' statistics.
@@ -85,9 +82,13 @@ def compare_rows(
             for other in (before, first)
         )
 
+        # The published difference is to the line before, unless the table says otherwise.
         if minus is None and lines and paper and lines[-1].paper:
             minus = paper - lines[-1].paper
+
         score = metrics.bootstrap(values, statistic)
         lines.append(PairedRow(name, metric, score, scores, to_before, to_first, paper, minus))
-        before, first = values, values if first is None else first
+
+        before = values
+        first = values if first is None else first
     return lines

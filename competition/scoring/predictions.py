@@ -113,19 +113,19 @@ def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
             )
 
 
-def check_coverage(frame: pd.DataFrame, wanted: Iterable[int], where: str) -> None:
-    """Refuse rows that are not the wanted examples, each exactly once.
+def check_coverage(frame: pd.DataFrame, expected_ids: Iterable[int], where: str) -> None:
+    """Refuse rows that are not the expected examples, each exactly once.
 
     Args:
         frame: rows with an example_id, in any order.
-        wanted: the example_ids that it must hold.
+        expected_ids: the example_ids that it must hold.
         where: what messages call the rows, such as `the train rows in its folds`.
 
     Raises:
-        CompError: naming the first id that is duplicated, missing or not wanted.
+        CompError: naming the first id that is duplicated, missing or not expected.
     """
     ids = frame["example_id"]
-    expected = np.sort(np.fromiter(wanted, np.int64))
+    expected = np.sort(np.fromiter(expected_ids, np.int64))
     if np.array_equal(np.sort(ids.to_numpy()), expected):
         return
 
@@ -169,6 +169,7 @@ def read_nested(
     """
     others: dict[int, list[pd.DataFrame]] = {}  # fold k -> outputs of the rows of another fold
     own: dict[int, list[pd.DataFrame]] = {}  # fold k -> outputs of its own rows
+
     for pair, inputs in pairs.items():
         path = workspace.pair(name, pair)
         outputs = read_table(path, inputs)
@@ -184,8 +185,11 @@ def read_nested(
             others.setdefault(k, []).append(outputs[fold_of_row == j])
             own.setdefault(k, []).append(outputs[fold_of_row == k])
 
-    seen = {k: pd.concat([*others[k], mean_by_id(own[k])]) for k in sorted(own)}
-    return {k: outputs.sort_values("example_id", ignore_index=True) for k, outputs in seen.items()}
+    # Each row of k has an output of every model that left out k, a row of another fold has one.
+    by_fold = {k: pd.concat([*others[k], mean_by_id(own[k])]) for k in sorted(own)}
+    return {
+        k: outputs.sort_values("example_id", ignore_index=True) for k, outputs in by_fold.items()
+    }
 
 
 def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run:
@@ -197,6 +201,8 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
     """
     folds = [workspace.oof_fold(plan.name, fold) for fold in plan.folds]
     tests = [workspace.test_fold(plan.name, fold) for fold in plan.folds]
+
+    # Before a file is read: a run that is still being made is the usual case.
     for fold in plan.folds:
         if not folds[fold].is_file() or not tests[fold].is_file():
             raise CompError(
@@ -213,10 +219,12 @@ def read_run(workspace: Workspace, plan: RunPlan, examples: pd.DataFrame) -> Run
         check_outputs(test_part, plan.kind, f"The run {plan.name!r}, test rows of fold {fold}")
         held_out_parts.append(held_out_part.assign(_fold=fold))
         test_parts.append(test_part)
+
     held_out = pd.concat(held_out_parts).sort_values("example_id", ignore_index=True)
 
     ids_of_split = examples.groupby("split")["example_id"]
     refusal = f"The run {plan.name!r} does not cover the"
+
     check_coverage(held_out, ids_of_split.get_group("train"), f"{refusal} train rows in its folds")
     for fold, test_part in enumerate(test_parts):
         check_coverage(
@@ -244,7 +252,8 @@ def check_parts(run: Run, fold: pd.Series, scheme: str) -> None:
         CompError: naming the run, the first such fold and the number of rows.
     """
     expected = fold.loc[run.held_out["example_id"]].to_numpy()
-    moved = run.fold != expected
+    moved = run.fold != expected  # (rows,)
+
     if moved.any():
         first = int(run.fold[moved][0])
         rows = int((moved & (run.fold == first)).sum())

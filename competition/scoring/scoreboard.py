@@ -42,8 +42,10 @@ class BoardRow:
         cells: dict[str, object] = {
             "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
+
         cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline, "floor": self.floor}
         cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
+
         basis = APPROXIMATE if self.label_paths else HELD_OUT
         return cells | {"basis": basis, "label_paths": "; ".join(self.label_paths)}
 
@@ -70,10 +72,10 @@ def scoreboard(
         for split in ("train", "test"):
             rows = evaluation.graded_rows(task, examples[examples["split"] == split])
             answering = [plan for plan in plans if task.name in plan.tasks]
+            floor = floors.get(task.name)
             if not rows.empty and answering:
-                lines += _lines(
-                    task, split, rows, answering, runs, floors.get(task.name), optimism or {}
-                )
+                lines += _lines(task, split, rows, answering, runs, floor, optimism or {})
+
     return pd.DataFrame([line.row() for line in lines], columns=list(SCOREBOARD_COLUMNS))
 
 
@@ -81,13 +83,14 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     """Return, by task, the run with the highest out-of-fold score.
 
     Of task 1, over the queries of full depth where there are enough of them, see
-    `evaluation.leading`.
+    `evaluation.leading_group`.
 
     Args:
         board: lines of `scoreboard`.
     """
     best = {}
     graded = board[board["split"] == "out-of-fold"]
+
     for task, lines in graded.groupby("task", sort=False):
         deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
         lines = lines[lines["group"] == "all"] if deep.empty else deep
@@ -106,11 +109,11 @@ def _lines(
 ) -> list[BoardRow]:
     def counts_of(plan: RunPlan) -> Counts:
         run = runs[plan.name]
-        return evaluation.count_outputs(
-            task, plan.kind, run.held_out if split == "train" else run.test, rows
-        )
+        outputs = run.held_out if split == "train" else run.test
+        return evaluation.count_outputs(task, plan.kind, outputs, rows)
 
     counted = {plan.name: counts_of(plan) for plan in plans}
+
     # No model has seen the label of a test row.
     paths = {plan.name: plan.label_paths if split == "train" else () for plan in plans}
     name, base = evaluation.count_trivial_baseline(task, rows)
@@ -119,7 +122,9 @@ def _lines(
     for group in ("all", DEEP) if task.metric == "nDCG" else ("all",):
         if not base.groups[group].any():
             continue
+
         for run, counts in counted.items():
+            # The lexical baseline is not compared with itself.
             lexical = counted.get(floor or "") if run != floor else None
             lines.append(
                 BoardRow(

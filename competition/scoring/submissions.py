@@ -34,16 +34,20 @@ def make_answer(
     """
     rows = examples[examples[task.name] & (examples["split"] == "test")]
     rows = rows.merge(outputs, on="example_id", how="left", validate="one_to_one")
-    silent = rows[list(KINDS[kind].outputs)].isna().any(axis=1)
-    if silent.any():
-        first = rows.loc[silent, "example_id"].iloc[0]
+
+    missing = rows[list(KINDS[kind].outputs)].isna().any(axis=1)
+    if missing.any():
+        first = rows.loc[missing, "example_id"].iloc[0]
         raise CompError(
-            f"{int(silent.sum())} test rows of {task.name} have no output, the first is {first}."
+            f"{int(missing.sum())} test rows of {task.name} have no output, the first is {first}."
         )
+
     answer = answers(task, kind, rows)
     if task.answer is None:
+        # Negated, so that one ascending sort puts the best first and breaks ties by product_id.
         ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
         return ordered[list(task.columns)].reset_index(drop=True)
+
     named = pd.DataFrame({"example_id": rows["example_id"], task.answer: class_names(task, answer)})
     return named.sort_values("example_id", ignore_index=True)
 
@@ -66,21 +70,16 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
             row (1 is the first below the header).
     """
     frame = read_cells(source, name, task.columns)
+
     for column in task.columns:
-        refuse_rows(
-            name,
-            frame,
-            frame[column].isna() | (frame[column].fillna("").str.strip() == ""),
-            f"has a blank {column}",
-        )
+        is_blank = frame[column].fillna("").str.strip() == ""
+        refuse_rows(name, frame, is_blank, f"has a blank {column}")
+
     if task.answer:
+        is_unknown = ~frame[task.answer].isin(task.classes)
         known = ", ".join(task.classes)
-        refuse_rows(
-            name,
-            frame,
-            ~frame[task.answer].isin(task.classes),
-            f"has an unknown {task.answer}: known are {known}",
-        )
+        refuse_rows(name, frame, is_unknown, f"has an unknown {task.answer}: known are {known}")
+
     ids = parse_integers(frame[task.keys[0]], task.keys[0], name)
     return frame.assign(**{task.keys[0]: ids})
 
@@ -94,28 +93,29 @@ def check_answer(
         answer: from `read_answer`.
         name: of the file, for messages.
         task: what it answers.
-        examples: all examples; the test rows of the task are wanted, each exactly once.
+        examples: all examples; the test rows of the task must be answered, each exactly once.
         complete: whether missing rows are refused too.
 
     Raises:
         InputError: an unknown, a duplicated or a missing id.
     """
     keys = list(task.keys)
-    wanted = pd.MultiIndex.from_frame(
-        examples.loc[examples[task.name] & (examples["split"] == "test"), keys]
-    )
+    is_test = examples[task.name] & (examples["split"] == "test")
+    expected = pd.MultiIndex.from_frame(examples.loc[is_test, keys])
     given = pd.MultiIndex.from_frame(answer[keys])
+
     where = f"is not among the test rows of {task.name}"
-    refuse_rows(name, answer, pd.Series(~given.isin(wanted)), where)
+    refuse_rows(name, answer, pd.Series(~given.isin(expected)), where)
     refuse_rows(name, answer, pd.Series(given.duplicated()), "repeats an earlier row")
-    missing = wanted[~wanted.isin(given)]
+
+    missing = expected[~expected.isin(given)]
     if complete and len(missing):
         first = missing.to_frame(index=False).astype(object).iloc[0]
         cells = ", ".join(
             f"{key} {short_repr(value)}" for key, value in zip(keys, first, strict=True)
         )
         raise InputError(
-            f"{name}: {len(missing):,} of {len(wanted):,} test rows are missing, the first is {cells}."
+            f"{name}: {len(missing):,} of {len(expected):,} test rows are missing, the first is {cells}."
         )
 
 
@@ -139,18 +139,19 @@ def grade(
         raise InputError(
             f"The test rows of {task.name} have no labels here: only the competition can grade this file."
         )
+
+    keys = list(task.keys)
     if task.answer is None:
+        # The place in the file is the rank; NaN for rows that the answer lacks.
         placed = answer.assign(score=-np.arange(len(answer), dtype=np.float64))
-        score = (
-            rows[list(task.keys)]
-            .merge(placed, on=list(task.keys), how="left")["score"]
-            .to_numpy(np.float64)
-        )
+        scored = rows[keys].merge(placed, on=keys, how="left")
+        score = scored["score"].to_numpy(np.float64)
         return count_answers(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
+
+    # -1, which is no class, for rows that the answer lacks.
     codes = answer[task.answer].map(class_indices(task)).astype("float64")
-    given = rows[["example_id"]].merge(
-        answer[["example_id"]].assign(code=codes), on="example_id", how="left"
-    )["code"]
+    coded = answer[["example_id"]].assign(code=codes)
+    given = rows[["example_id"]].merge(coded, on="example_id", how="left")["code"]
     return count_answers(task, rows, given.fillna(-1).to_numpy(np.float64))
 
 
@@ -179,10 +180,13 @@ def write_submission(
     """
     folder = workspace.submission(name)
     hashes = {file: digest_bytes(text.encode()) for file, text in files.items()}
+
     with atomic_files(*(folder / file for file in files), folder / _CARD) as (*answers, described):
         for temporary, text in zip(answers, files.values(), strict=True):
             temporary.write_text(text, encoding="utf-8")
         described.write_text(json_text({**card, "sha256": hashes}), encoding="utf-8")
+
+        # Before the files take their places: a log that cannot be written leaves them as they were.
         leaderboard.append_lines(workspace, log)
         for old in folder.glob("*.csv"):
             if old.name not in files:
@@ -196,6 +200,7 @@ def recorded_fingerprint(folder: Path) -> str | None:
         path = folder / file
         if not path.is_file() or digest_file(path) != expected:
             return None
+
     return card.get("inputs")
 
 

@@ -79,7 +79,7 @@ class Kind:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the outputs of a row are probabilities that sum to 1."""
+        """True where the outputs of a row are probabilities that sum to 1."""
         return len(self.outputs) == len(LABELS)
 
 
@@ -104,6 +104,7 @@ def truth(task: Task, examples: pd.DataFrame) -> NDArray[np.int64]:
     if task.name == "task3":
         codes = examples["substitute"].astype("boolean").astype("Int64").fillna(-1)
         return np.asarray(codes, dtype=np.int64)
+
     return label_codes(examples["label"])
 
 
@@ -117,7 +118,9 @@ def numeric_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
     """Return the target of each example for `kind`, `(rows,)`: a class index or a gain; NaN if unknown."""
     if kind == "gain":
         return gains(examples["label"])
-    codes = truth(TASKS["task3" if kind == "substitute" else "task2"], examples)
+
+    task = TASKS["task3" if kind == "substitute" else "task2"]
+    codes = truth(task, examples)
     return np.where(codes < 0, np.nan, codes.astype(np.float64))
 
 
@@ -125,17 +128,22 @@ def hard_target(kind: str, examples: pd.DataFrame) -> NDArray[np.float64]:
     """Return the target of examples whose label is known, as a distribution or a gain, `(rows, outputs)`."""
     if kind == "gain":
         return numeric_target(kind, examples)[:, None]
-    classes = TASKS["task3" if kind == "substitute" else "task2"].classes
-    return np.eye(len(classes))[numeric_target(kind, examples).astype(np.int64)]
+
+    task = TASKS["task3" if kind == "substitute" else "task2"]
+    codes = numeric_target(kind, examples).astype(np.int64)  # (rows,)
+    return np.eye(len(task.classes))[codes]
 
 
 def targets_from_classes(kind: str, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return probabilities `(rows, 4)` as targets of `kind`: a distribution or a gain, `(rows, outputs)`."""
     if kind == "gain":
         return expected_gain(probabilities)[:, None]
+
+    # The classes of task 3: anything else, substitute.
     if kind == "substitute":
         substitute = probabilities[:, [LABELS.index("substitute")]]
         return np.hstack([1 - substitute, substitute])
+
     return probabilities
 
 
@@ -154,12 +162,15 @@ def answers(task: Task, kind: str, outputs: pd.DataFrame) -> NDArray[np.float64]
     """
     if task.name not in KINDS[kind].tasks:
         raise ValueError(f"outputs of kind {kind!r} do not answer {task.name}")
-    values = outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)
+
+    values = outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)  # (rows, outputs)
     if task.metric == "nDCG":
         return expected_gain(values) if kind == "classes" else values[:, 0]
+
     if task.name == "task3":
         substitute = outputs["p_substitute"].to_numpy(np.float64) > SUBSTITUTE_THRESHOLD
         return np.asarray(substitute, np.float64)
+
     return np.asarray(values.argmax(axis=1), np.float64)
 
 

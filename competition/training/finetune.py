@@ -33,7 +33,8 @@ from competition.training.model_files import load_model, save_model
 from competition.training.oom import Budget
 from competition.training.predict import predict
 
-PROBE = 256  # training rows by which cosines are standardised, and that are looked at where no row is held out
+# Training rows by which cosines are standardised, and that are looked at where no row is held out.
+PROBE = 256
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def train_fold(
 
     # The same for every seed.
     sample = corpus.sample(recipe, fold.train, evaluated, fold.targets)
-    rows = recipe.epochs * (len(sample.rows) + len(fold.held_out))
+    # Progress counts a row once per epoch that trains on it or evaluates it.
+    total_rows = recipe.epochs * (len(sample.rows) + len(fold.held_out))
     budget = Budget(recipe.token_budget)
     held_out, test = [], []
     with atomic_folder(fold.folder) if distributed.is_main_process() else nullcontext() as folder:
@@ -107,7 +109,7 @@ def train_fold(
                 path = fold.checkpoints / f"seed-{seed}"
                 checkpoints = Checkpoints(path, fold.fingerprint, recipe, {"kept": best})
 
-            with progress(name, rows, "rows") as bar:
+            with progress(name, total_rows, "rows") as bar:
                 evaluate = _Evaluation(
                     name, seed, accelerator, recipe, corpus, fold, len(sample.rows), score, budget, log, bar, best,
                 )  # fmt: skip
@@ -120,7 +122,7 @@ def train_fold(
                         raise
                     warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
 
-            # Of the epoch that is kept, whose predictions of held-out rows are known already.
+            # The weights of the best epoch; its predictions of held-out rows were kept with them.
             model.to(accelerator.device).load_state_dict(best.weights)
             held_out.append(best.held_out)
             if folder is not None:
@@ -153,6 +155,7 @@ class _Evaluation:
     def __call__(self, epoch: int, model: RelevanceModel) -> None:
         """Evaluate a model after `epoch`, from 0; raise StopTraining where its outputs are constant."""
         recipe = self.recipe
+        # After a resume, the evaluations of earlier epochs count as done, too.
         self.bar.reach((epoch + 1) * self.rows + epoch * len(self.fold.held_out))
         outputs = self._predict(model, self.fold.held_out, self.bar)
         score = self.score(outputs)
@@ -193,6 +196,7 @@ def fine_tune(
     # A bi-encoder begins by the cosines that its encoder was made for.
     if recipe.architecture == "bi-encoder":
         device = accelerator.device
+        # At most PROBE rows, evenly spaced, in batches.
         rows = sample.rows[:: -(-len(sample.rows) // PROBE)]
         parts = np.array_split(rows, -(-len(rows) // recipe.batch_size))
         with accelerator.autocast():

@@ -85,6 +85,7 @@ class CleanPass:
     losses: Tensor
 
 
+# An attack that follows from the clean loss of the whole optimiser batch.
 WholeBatchAttack = TableAttack | WeightAttack
 
 
@@ -148,15 +149,20 @@ class BatchGradients:
             for process in range(world_size)
         ]
 
-        whole = float(self.sample.weight[batch].sum())
-        share = 1 / whole if whole else 0.0
+        # Micro-batches of all processes add up to sum(w * loss) / sum(w) of the optimiser batch.
+        total_weight = float(self.sample.weight[batch].sum())
+        share = 1 / total_weight if total_weight else 0.0
         own = [self._micro_batch(rows, share, step, i) for i, rows in enumerate(groups[rank])]
         weightless = range(len(own), max(map(len, groups)))
         own += [self._micro_batch(batch[:1], 0.0, step, number) for number in weightless]
         return own
 
     def _micro_batch(self, rows: Rows, share: float, step: int, number: int) -> MicroBatch:
-        """Return the rows of a micro-batch on the device; `share` is what a weight counts in the batch's loss."""
+        """Return the rows of a micro-batch on the device.
+
+        `share` scales the weights to the optimiser batch: one over its sum of weights, or 0 for rows
+        that weigh nothing.
+        """
         device = self.accelerator.device
         dtype = next(self.unwrapped.parameters()).dtype
         seed = derive_seed(self.seed, step, self.accelerator.process_index, number)

@@ -112,11 +112,13 @@ def fit(
     budget = training.gradients.budget
 
     with _resumable(training, model, checkpoints, bar):
+        # Speed is that of this launch, whatever a checkpoint brought.
         began = time.monotonic()
         rows_before = training.rows_seen
         while training.epochs < recipe.epochs:
             with _whole_steps():
                 for batch in training.remaining_batches():
+                    # Where memory runs out, once more with half the budget.
                     for attempt in budget.attempts(recipe.max_length, undo=optimizer.zero_grad):
                         with attempt:
                             loss = training.gradients.compute(batch, training.step)

@@ -118,7 +118,7 @@ def test_a_recipe_without_an_encoder_shows_its_steps(space: Workspace) -> None:
         "train lexical fold 1",
     ]
     assert (
-        "Only the fine-tuning of an encoder is measured."
+        "Time is estimated for the fine-tuning of encoders only."
         in comp("train", "--dry-run", "--recipe", "lexical", "-w", space.root).output
     )
 

@@ -200,7 +200,7 @@ def test_what_gives_no_curve_is_refused(tmp_path: Path) -> None:
     assert "names no lexical recipe" in complaint(ALONE.replace('"lexical"', '"c1"'))
     assert "names no ensemble" in complaint("ensembles = []\n[submission]\ntask2 = 'lexical'")
     assert "learns from 40 training queries already" in complaint(ALONE + "train_queries = 40\n")
-    assert "'lexical' is no ensemble" in complaint(ALONE, "lexical", "--queries", "30")
+    assert "'lexical' is not an ensemble" in complaint(ALONE, "lexical", "--queries", "30")
 
 
 # --- what it means

@@ -31,7 +31,7 @@ LONG = (
 )
 FITS = (
     "competition.pipeline.execute.execute",
-    "competition.analysis.permutation_test.permutation_test",
+    "competition.analysis.leakage.permutation_test",
     "competition.analysis.cost.benchmark_steps",
 )
 

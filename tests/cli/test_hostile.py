@@ -9,6 +9,7 @@ import pytest
 
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
+from competition.data.text import FIELDS
 from competition.scoring.submissions import to_csv
 from tests.conftest import comp
 from tests.scoring.test_submissions import perfect_answer
@@ -63,7 +64,7 @@ def odd_text(examples: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFra
     )
     texts = {
         field: [ODD[(i + n) % len(ODD)] for i in range(len(products))]
-        for n, field in enumerate(store.FIELDS)
+        for n, field in enumerate(FIELDS)
     }
     products = products.assign(**texts)
     products.loc[products.index[:2], "description"] = ["<!--" * 2**18, "\x00\x1b[2J\r\n" * 2**17]

@@ -47,10 +47,10 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     stopped = comp(*TRAIN, "-w", space.root)
     handle.remove()
     assert stopped.exit_code == 128 + signal.SIGTERM
-    assert "c1 fold 0: goes on from step 4 of" in stopped.output
+    assert "c1 fold 0: resumes from step 4 of" in stopped.output
     (sentence,) = stopped.stderr.splitlines()
     assert sentence.startswith("error: interrupted; step 5 of ")
-    assert sentence.endswith(" of c1 fold 0 is kept, and the same command goes on from there.")
+    assert sentence.endswith(" of c1 fold 0 is saved, and the same command resumes from there.")
 
     cleaned = comp("clean", "-w", space.root).output.splitlines()
     assert cleaned[0].startswith("Nothing to remove")
@@ -58,7 +58,7 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     shutil.copytree(space.unfinished, tmp_path / "kept")
     result = comp(*TRAIN, "-w", space.root)
     assert result.exit_code == 0
-    assert "c1 fold 0: goes on from step 5 of" in result.output
+    assert "c1 fold 0: resumes from step 5 of" in result.output
     assert trained_files(space) == expected
 
     shutil.copytree(

@@ -188,7 +188,7 @@ def test_one_fold_at_a_time(finished: Workspace) -> None:
     assert sentence == "Fold 5 does not exist: the recipe 'c1' has folds 0 to 4."
     assert "did you mean 'lexical'" in refused("train", "--recipe", "lexica", "-w", finished.root)
     assert "is an ensemble" in refused("train", "--recipe", "blend", "-w", finished.root)
-    assert "'c1' is no ensemble" in refused("stack", "c1", "-w", finished.root)
+    assert "'c1' is not an ensemble" in refused("stack", "c1", "-w", finished.root)
 
 
 def test_stack_shows_what_the_ensemble_takes_of_its_members(finished: Workspace) -> None:

@@ -129,9 +129,11 @@ def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
     sentence = failed("stack", "six-model", "-w", stacked.root)
-    command = f"comp train --recipe c2 -w {stacked.root}"
     assert "steps are missing or out of date, the first is " in sentence
-    assert sentence.endswith(f": `{command}` builds them.")
+    commands = [
+        f"comp train --recipe {name} -w {stacked.root}" for name in ("c2", "c3", "r1", "r3")
+    ]
+    assert sentence.endswith(f": `{' && '.join(commands)}` builds them.")
 
 
 def test_an_audit_names_what_it_looked_at(stacked: Workspace) -> None:

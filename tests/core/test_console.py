@@ -1,6 +1,7 @@
 """Progress on a terminal, in a file and in silence."""
 
 import io
+import time
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_a_long_step_says_rate_and_time_left(
     written: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     work = Progress("fold 0", 400, None, "rows")
     now[0] += 20  # 100 rows in 20 s: 5 per second, and the other 300 take 60 s
     work.advance(100)

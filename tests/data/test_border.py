@@ -392,7 +392,7 @@ def test_products_missing_from_the_catalogue_are_a_warning(
 def test_a_folder_without_settings_is_no_workspace(tmp_path: Path) -> None:
     raw = write_a(tmp_path / "raw", *tiny())
     sentence = refused("data", "import", raw, "-w", tmp_path)
-    assert "no workspace" in sentence
+    assert "is not a workspace" in sentence
     assert "comp init" in sentence
     assert set(files(tmp_path)) == {f"raw/{EXAMPLES}", f"raw/{PRODUCTS}"}
 

@@ -39,7 +39,7 @@ def texts_read(row: dict[str, str], architecture: str, order: str) -> list[tuple
         "two-tower": [("query",), fields],
         "bi-encoder": [("query",), fields],
     }
-    names = read[architecture]
+    names: Any = read[architecture]
     sides = architecture not in ("two-tower", "bi-encoder")
     return [
         ("[CLS]" + "".join(f"{clean(row[name])}[SEP]" for name in view), sides) for view in names

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,9 @@ def test_wrong_files_are_refused(wrong: str, tmp_path: Path) -> None:
     st.lists(st.tuples(st.booleans(), st.sampled_from([None, *VERDICTS])), min_size=1, max_size=30),
     st.randoms(),
 )
-def test_right_is_kept_wrong_is_dropped_and_no_other_row_moves(rows: list, random) -> None:
+def test_right_is_kept_wrong_is_dropped_and_no_other_row_moves(
+    rows: list[Any], random: Any
+) -> None:
     noise = pd.DataFrame(
         {
             "example_id": 3 * np.arange(len(rows)),

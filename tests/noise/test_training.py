@@ -124,7 +124,7 @@ def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(
 
 def same(one: Taught, other: Taught, pipeline: Pipeline) -> bool:
     """Whether the same rows teach the same."""
-    if not np.array_equal(one[0]["train"], other[0]["train"]):
+    if not np.array_equal(one[0].train, other[0].train):
         return False
     return (
         one[1] is None
@@ -261,8 +261,8 @@ def test_the_command_shows_the_matrices_and_what_is_not_audited(trained: Pipelin
     result = comp("cleanlab", "--from", "lexical", "--calibrated", "--per-label", "-w", root)
     assert result.exit_code == 0, result.output
     for told in (
-        "Confident joint", "Noise matrix", "truly complement", "approximate",
-        "Temperatures of lexical", "competition.toml says noise_per_label = False", "noise_calibrated = False",
+        "Confident joint", "Noise matrix", "truly complement", "Approximate",
+        "Temperatures of lexical", "competition.toml has noise_per_label = False", "noise_calibrated = False",
     ):  # fmt: skip
         assert told in " ".join(result.output.split())
     keys = read_json(trained.workspace.noise_card("lexical"))["keys"]

@@ -148,7 +148,7 @@ class Disk:
             return
         self._count.value += 1
         late = self._count.value - self._at
-        if self._answer is not None and (late == 0 or late > 0 and not self._once):
+        if self._answer is not None and (late == 0 or (late > 0 and not self._once)):
             self._answer(path)
 
 

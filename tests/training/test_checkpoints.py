@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from competition.core.errors import CompError
 from competition.core.signals import Interrupted, critical_section, install_handlers, pending
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
-from competition.training import checkpoints, finetune
+from competition.training import finetune
 from competition.training.checkpoints import Checkpoints, State
 from competition.training.corpus import Corpus
 from competition.training.finetune import Fold, train_fold
@@ -354,7 +355,7 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
 # --- memory, disk and the clock ---
 
 
-def fails_once(monkeypatch: pytest.MonkeyPatch, room: type, above: int) -> None:
+def fails_once(monkeypatch: pytest.MonkeyPatch, room: Any, above: int) -> None:
     """The device has memory for micro-batches of up to `above` tokens; larger ones fail half-way."""
     compute = room.compute
 
@@ -430,7 +431,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_trained(
 ) -> None:
     run = tuning("full")
     monkeypatch.setattr(
-        checkpoints.shutil,
+        shutil,
         "disk_usage",
         lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10**6, 10**6),
     )
@@ -447,7 +448,7 @@ def test_the_clock_and_the_steps_decide_when_to_save(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     recipe = TrainingKeys(checkpoint_minutes=2, checkpoint_steps=5)
     saved = Checkpoints(tmp_path / "c", "inputs", recipe, {"number": Number()})
     assert [step for step in range(1, 11) if saved.due(step)] == [5, 10]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.scoring import collapse
-from competition.training import finetune
+from competition.scoring.collapse import Spread
 from competition.training.batches import Rows
 from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, LossWatch, advice, check_weights
@@ -53,7 +53,7 @@ def lost_at(step: int) -> Iterator[None]:
         loss = compute(self, batch, number)
         if number + 1 != step:
             return loss
-        for parameter in self.plain.parameters():
+        for parameter in self.unwrapped.parameters():
             if parameter.grad is not None:
                 parameter.grad.fill_(torch.nan)
         return torch.full_like(loss, torch.nan)
@@ -65,10 +65,10 @@ def lost_at(step: int) -> Iterator[None]:
 
 def test_a_loss_is_looked_at_when_the_next_step_has_begun() -> None:
     watch = LossWatch("c1 fold 0", TrainingKeys(learning_rate=1e-2, warmup=0.1), steps=40)
-    watch.see(1, torch.tensor(1.5), 1e-3)
-    watch.see(2, torch.tensor(torch.inf), 2e-3)
+    watch.record(1, torch.tensor(1.5), 1e-3)
+    watch.record(2, torch.tensor(torch.inf), 2e-3)
     with pytest.raises(Diverged) as caught:
-        watch.see(3, torch.tensor(1.0), 3e-3)
+        watch.record(3, torch.tensor(1.0), 3e-3)
     assert str(caught.value) == (
         "c1 fold 0 has diverged: the loss of step 2 of 40 is inf at a learning rate of 0.002: lower learning_rate "
         "(0.01), or raise warmup (0.1)."
@@ -128,7 +128,7 @@ def test_the_best_epoch_before_is_kept(
     # A rate that falls to 0 over two epochs: the first of them is trained again by ending behind
     # it.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finetune.Spread, "fault", "constant")
+        patch.setattr(Spread, "fault", "constant")
         expected = run(bench, make_recipe(**KEYS), tmp_path / "ended")
     for one, other in zip(found, expected, strict=True):
         pd.testing.assert_frame_equal(one, other)

@@ -19,10 +19,12 @@ class Evidence:
     """Reads the complete runs, each file once; a run that is not complete has the error of its reading."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.pipeline, self.workspace = pipeline, pipeline.workspace
+        self.pipeline = pipeline
+        self.workspace = pipeline.workspace
         self.plans: list[RunPlan] = []  # of the complete runs, in the order of competition.toml
         self.runs: dict[str, Run] = {}
         self.missing: dict[str, str] = {}  # other runs -> the reason
+
         for plan in pipeline.plan.runs():
             try:
                 self.runs[plan.name] = pipeline.tables.read_run(plan)
@@ -50,11 +52,8 @@ class Evidence:
     @cached_property
     def floor(self) -> str | None:
         """The lexical baseline, if it is complete."""
-        return (
-            self.pipeline.recipes.lexical_baseline
-            if self.pipeline.recipes.lexical_baseline in self.runs
-            else None
-        )
+        name = self.pipeline.recipes.lexical_baseline
+        return name if name in self.runs else None
 
     @cached_property
     def board(self) -> pd.DataFrame:
@@ -100,7 +99,13 @@ class Evidence:
     def lines(
         self, task: Task, group: str | None = None, split: str = "out-of-fold"
     ) -> pd.DataFrame:
-        """Return the lines of the board of a task, best first; over `group`, if not that of `self.group`."""
+        """Return the lines of the board of a task, best first.
+
+        Args:
+            task: that is scored.
+            group: of queries; None for that on which runs are compared, see `self.group`.
+            split: of the rows, as the board names it.
+        """
         board = self.board
         of_task = (board["task"] == task.name) & (board["split"] == split)
         lines = board[of_task & (board["group"] == (group or self.group(task)))]
@@ -123,9 +128,8 @@ class Evidence:
 
     def is_ensemble(self, run: str) -> bool:
         """Return whether a run is an ensemble."""
-        return next(plan for plan in self.plans if plan.name == run).command.startswith(
-            "comp stack"
-        )
+        plan = next(plan for plan in self.plans if plan.name == run)
+        return plan.command.startswith("comp stack")
 
     def relative(self, sentence: str) -> str:
         """Return an error message without the path of the workspace."""

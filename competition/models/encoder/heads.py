@@ -57,7 +57,7 @@ class MixtureOfExperts(nn.Module):
 
     pools = True
     similarities = 0
-    views = 3
+    views = 3  # as many as `data.pairs.views` gives it
 
     def __init__(self, width: int, hidden: int, extra: int, dropout: float) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ class BiEncoder(nn.Module):
 
     def forward(self, read: Tensor, mask: Tensor, present: Tensor, extra: Tensor) -> Tensor:
         """Return tanh features and the standardised cosine, `(batch, H + 1)`."""
-        # As long as a vector of W values with a deviation of 1.
+        # Brought to the length sqrt(W), that of W values of size 1.
         length = math.sqrt(read.shape[2])
         u, v = (functional.normalize(side, dim=1) * length for side in read.unbind(1))  # (batch, W)
         features = torch.cat([(u - v).abs(), u * v, extra], 1)  # (batch, 2 W + E)

@@ -28,14 +28,14 @@ from competition.models.encoder.families import (
 
 # The first part of the names that the library, and the authors of DeBERTa, give to the weights of a
 # head.
-_OF_LANGUAGE_MODELS = frozenset(
+_LANGUAGE_MODEL_HEADS = frozenset(
     {
         "cls", "decoder", "discriminator_predictions", "entity_predictions", "generator_lm_head",
         "generator_predictions", "lm_head", "lm_loss", "lm_predictions", "mask_predictions", "pred_layer",
         "predictions", "sop_classifier", "vocab_layer_norm", "vocab_projector", "vocab_transform",
     }
 )  # fmt: skip
-_OF_TASKS = frozenset(
+_TASK_HEADS = frozenset(
     {
         "answer_class", "classification_head", "classifier", "dense", "end_logits", "head", "logits_proj", "out_proj",
         "pre_classifier", "qa_classifier", "qa_outputs", "score", "sequence_summary", "splinter_qass", "start_logits",
@@ -50,13 +50,13 @@ _WRAPPERS = {
     "base_model.model.": "a model that was wrapped for adapters was saved",
 }
 # How tokenizers spell the special tokens that a folder may fail to name.
-_SPECIAL = {
+_SPECIAL_SPELLINGS = {
     "cls_token": ("[CLS]", "<s>"),
     "sep_token": ("[SEP]", "</s>"),
     "pad_token": ("[PAD]", "<pad>"),
     "mask_token": ("[MASK]", "<mask>"),
 }
-_TEXT = "A red Shoe, 42 café 赤い靴 zapato"
+_SAMPLE_TEXT = "A red Shoe, 42 café 赤い靴 zapato"
 _PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
 
@@ -120,17 +120,20 @@ def read_tokenizer(source: str) -> Any:
     tokenizer: Any = None
     fault: Exception | None = None
     ids: list[int] = []
+
+    # First as the library reads it, by a class.
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        ids = _ids(tokenizer, _TEXT)
-    except Exception as error:  # the file may be read without the library's class
+        ids = _ids(tokenizer, _SAMPLE_TEXT)
+    except Exception as error:
         fault = error
 
+    # Then as its own file says, where the two differ or no class could read it.
     try:
         file = cached_file(source, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
         if file is not None:
             own = Tokenizer.from_file(file)
-            if fault or not _agrees(tokenizer, ids, own):
+            if fault or not _does_as_file_says(tokenizer, ids, own):
                 tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
                 fault = None
     except Exception as error:
@@ -143,9 +146,9 @@ def read_tokenizer(source: str) -> Any:
     return tokenizer
 
 
-def _agrees(tokenizer: Any, ids: list[int], file: Tokenizer) -> bool:
+def _does_as_file_says(tokenizer: Any, ids: list[int], file: Tokenizer) -> bool:
     """Return whether a tokenizer does what its file says: the same `ids`, and as many tokens."""
-    same = file.encode(_TEXT, add_special_tokens=False).ids == ids
+    same = file.encode(_SAMPLE_TEXT, add_special_tokens=False).ids == ids
     return same and len(tokenizer.get_vocab()) == file.get_vocab_size()
 
 
@@ -215,9 +218,11 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
     """
     missing = sorted(name for name in report["missing_keys"] if not _is_unread(name))
     unexpected = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
-    heads = [name for name in unexpected if _first_part(name) in _OF_TASKS]
+
+    # Heads are left over by right: those of language models in silence, those of tasks with a warning.
+    heads = [name for name in unexpected if _first_part(name) in _TASK_HEADS]
     unknown = [
-        name for name in unexpected if _first_part(name) not in _OF_TASKS | _OF_LANGUAGE_MODELS
+        name for name in unexpected if _first_part(name) not in _TASK_HEADS | _LANGUAGE_MODEL_HEADS
     ]
     _check_prefix(source, missing, unexpected)
 
@@ -254,9 +259,18 @@ def _first_part(name: str) -> str:
 
 
 def _check_prefix(source: str, missing: list[str], unexpected: list[str]) -> None:
-    """Raise InputError where the missing weights are there, with something before their names."""
-    prefix = _prefix(missing, unexpected)
-    if not prefix:
+    """Raise InputError where most of the missing weights are there, with one prefix before their names."""
+    # What stands before the names of missing weights among the unexpected ones, and how often.
+    names = set(missing)
+    prefixes: Counter[str] = Counter()
+    for name in unexpected:
+        parts = name.split(".")
+        for i in range(1, len(parts)):
+            if ".".join(parts[i:]) in names:
+                prefixes[".".join(parts[:i]) + "."] += 1
+
+    prefix, count = prefixes.most_common(1)[0] if prefixes else ("", 0)
+    if not prefix or 2 * count <= len(missing):
         return
 
     reasons = [reason for wrapper, reason in _WRAPPERS.items() if prefix.startswith(wrapper)]
@@ -271,26 +285,9 @@ def _is_unread(name: str) -> bool:
     return any(part in name for part in _NOT_READ)
 
 
-def _prefix(missing: list[str], unexpected: list[str]) -> str:
-    """Return what stands before the names of most missing weights among the unexpected ones.
-
-    It is empty where nothing does.
-    """
-    names = set(missing)
-    prefixes: Counter[str] = Counter()
-    for name in unexpected:
-        parts = name.split(".")
-        for i in range(1, len(parts)):
-            if ".".join(parts[i:]) in names:
-                prefixes[".".join(parts[:i]) + "."] += 1
-
-    prefix, count = prefixes.most_common(1)[0] if prefixes else ("", 0)
-    return prefix if 2 * count > len(missing) else ""
-
-
 def _check_vocabulary(source: str, tokenizer: Any) -> None:
     """Raise InputError where no word is known, or a sentencepiece model is misread."""
-    ids = _ids(tokenizer, _TEXT)
+    ids = _ids(tokenizer, _SAMPLE_TEXT)
     if set(ids) <= set(tokenizer.all_special_ids):  # unknown ones at most
         raise InputError(
             f"The tokenizer of {source!r} knows no word, so its vocabulary is missing: bring its tokenizer.json, or "
@@ -318,7 +315,7 @@ def _name_special_tokens(source: str, tokenizer: Any) -> None:
 
     vocabulary = tokenizer.get_vocab()
 
-    for role, names in _SPECIAL.items():
+    for role, names in _SPECIAL_SPELLINGS.items():
         if getattr(tokenizer, role) is None:
             setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))
         # Pre-training alone needs [MASK], and says so.
@@ -338,11 +335,13 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> None:
     """Read two texts that differ in their last word, with and without padding.
 
-    See `check_encoder`.
+    Raises:
+        InputError: they cannot be read, their first tokens come out the same, so that the model is
+            causal, or padding changes the states.
     """
     family = encoder.config.model_type
-    words = _ids(tokenizer, _TEXT)
-    ids = torch.tensor([[special.first, *words, special.separator]] * 2)
+    words = _ids(tokenizer, _SAMPLE_TEXT)
+    ids = torch.tensor([[special.first, *words, special.separator]] * 2)  # (2, tokens)
     ids[1, -2] = words[0] if words[0] != words[-1] else special.separator
     mask = torch.ones_like(ids)
     types = torch.zeros_like(ids)
@@ -357,7 +356,7 @@ def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens
     # In float32 and without dropout, so that what differs is what was read.
     encoder.eval()
     try:
-        states = hidden_states(encoder, ids, mask, types)
+        states = hidden_states(encoder, ids, mask, types)  # (2, tokens, H)
         padded = hidden_states(encoder, padded_ids, padded_mask, padded_types)
         padded = padded[:, : ids.shape[1]]
     except Exception as error:

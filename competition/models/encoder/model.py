@@ -41,14 +41,16 @@ class RelevanceModel(nn.Module):
         self.encoder = encoder
         self.features = features
 
+        # The folder of a fine-tuned encoder says which pooling it was trained with.
         made_with = encoder_pooling(encoder.config)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
-        if self.pooling != made_with:  # so that its folder says what it is fine-tuned with
+        if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
         hidden = encoder.config.hidden_size
         extra = features.width if features else 0
         architecture = ARCHITECTURES[recipe.architecture]
+        # Of what the head reads: the first token and the mean, side by side, or one of them.
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
         self.output = OutputLayer(
@@ -108,18 +110,18 @@ class RelevanceModel(nn.Module):
         assert isinstance(self.head, BiEncoder)  # no other architecture compares
         was_training = self.training
         self.eval()
-        cosines = [self.head.cosine(self._sides(inputs)) for inputs in batches]
+        cosines = [self.head.cosine(self._sides(inputs)) for inputs in batches]  # (batch,) each
         self.head.standardise(torch.cat(cosines))
         self.train(was_training)
 
-        # How each logit follows the cosine.
+        # How each logit follows the cosine, (logits,).
         gains = torch.tensor(list(GAINS["paper"].values()))
         direction = {
             "classes": gains - gains.mean(),
             "gain": torch.ones(1),
             "substitute": torch.zeros(2),
         }[self.kind]
-        # Random weights of what is not yet learned would drown the cosine.
+        # The last column reads the cosine. Random weights of the tanh features would drown it.
         self.output.output.weight.zero_()
         self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
 
@@ -150,8 +152,12 @@ class RelevanceModel(nn.Module):
         return logits
 
     def _read(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
-        """Return what the head reads of each text: its pooled tokens, or all of them."""
-        # Dropout draws other numbers on the unpadded way, so training takes it where the recipe says
+        """Return what the head reads of each text.
+
+        Returns:
+            `(V * batch, W)` where the head pools its texts, else all tokens, `(V * batch, tokens, H)`.
+        """
+        # Without padding, dropout draws other numbers: training goes without only if the recipe says
         # so.
         if self.trains_unpadded or (self._can_run_unpadded and not self.training):
             return pooled_states(

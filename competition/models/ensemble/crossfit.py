@@ -104,8 +104,8 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
 
     The two err in different ways. Trees on members gained nothing over trees on text, and the steps
     in which they read a member would make rounding into decisions. Where a member is made of trees
-    on text, too, it is half of the trees: it treats all rows alike, and an ensemble that is nearer
-    to it differs from it by less luck.
+    on text, too, it is half of the trees: it weighs all rows alike, and the paired difference of an
+    ensemble to it, as the lexical baseline, varies less if the ensemble contains it.
     """
     lexical = next((member for member in rows.members if member.lexical), None)
     regressions = cross_fit_logistic(rows, text)
@@ -113,6 +113,7 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
 
     mixed = []
     for fold, regression, trees in zip(rows.folds, regressions, forests, strict=True):
+        # Weights say how much each member and text move; trees on text alone count as text.
         weights = {name: w / 2 for name, w in regression.weights[ALL_LOCALES].items()}
         if lexical is None:
             parts = [(regression, 1 / 2), (trees, 1 / 2)]

@@ -67,7 +67,7 @@ class _Design:
 
 
 @dataclass(frozen=True)
-class _Model:
+class _Regression:
     """Weights of the features and of a constant: log odds of the classes up to a constant."""
 
     weights: Array  # (classes, features)
@@ -79,16 +79,16 @@ class _Model:
         return np.asarray(softmax(log_odds, axis=1), np.float64)
 
 
-class _Models:
-    """The regressions on one view of the members: those that leave out the same folds are fitted once."""
+class _RegressionsByFolds:
+    """The regressions that leave out two folds, each fitted once, over members' outputs as one fold sees them."""
 
     def __init__(self, rows: EnsembleRows, train: _Design) -> None:
         self._rows = rows
         self.train = train
         self.codes, self._classes = stacker_targets(rows.task, rows.train)  # (training rows,)
-        self._without: dict[tuple[frozenset[int], Names], _Model] = {}
+        self._without: dict[tuple[frozenset[int], Names], _Regression] = {}
 
-    def without(self, fold: int, other: int, members: Names) -> _Model:
+    def without(self, fold: int, other: int, members: Names) -> _Regression:
         """Return the model that leaves out two folds.
 
         Raises:
@@ -132,21 +132,24 @@ def cross_fit_logistic(rows: EnsembleRows, text: pd.DataFrame | None) -> list[Fo
         CompError: two folds leave no labelled row to learn from.
     """
     results = []
-    view: tuple[_Models, _Design] | None = None
+    fitted: tuple[_RegressionsByFolds, _Design] | None = None
 
     # Fits this small gain nothing by a second thread, and their bytes depend on how many there are.
     title = f"{rows.recipe.name} {rows.task.name}, regression"
     with threadpool_limits(1), progress(title, len(rows.folds), "folds") as work:
         for fold in rows.folds:
-            if view is None or rows.recipe.nested:  # members' outputs differ from fold to fold
+            # Nested members' outputs differ from fold to fold; others are the same for all.
+            if fitted is None or rows.recipe.nested:
                 train, test = _designs(rows, fold, text)
-                view = _Models(rows, train), test
-            results.append(_fit_fold(rows, fold, *view))
+                fitted = _RegressionsByFolds(rows, train), test
+            results.append(_fit_fold(rows, fold, *fitted))
             work.advance(1)
     return results
 
 
-def _fit_fold(rows: EnsembleRows, fold: int, models: _Models, test: _Design) -> FoldResult:
+def _fit_fold(
+    rows: EnsembleRows, fold: int, models: _RegressionsByFolds, test: _Design
+) -> FoldResult:
     """Choose the members that a fold reads, and fit its model."""
     train = models.train
     learn = rows.graded_outside(fold)
@@ -162,12 +165,14 @@ def _fit_fold(rows: EnsembleRows, fold: int, models: _Models, test: _Design) -> 
     )
 
 
-def _choose_members(rows: EnsembleRows, fold: int, models: _Models) -> tuple[Names, Array]:
+def _choose_members(
+    rows: EnsembleRows, fold: int, models: _RegressionsByFolds
+) -> tuple[Names, Array]:
     """Add members as long as one makes the labels of the other folds likelier.
 
     Returns:
         The members that are read, and the out-of-fold probabilities with them, see
-        `_Models.out_of_fold`.
+        `_RegressionsByFolds.out_of_fold`.
     """
     learn = rows.graded_outside(fold)
     likelihood = _likelihood(rows.task, rows.train.iloc[learn], models.codes[learn])
@@ -221,7 +226,7 @@ def _likelihood(
 
 def _fit(
     rows: EnsembleRows, design: _Design, members: Names, learn: Positions, seed: int
-) -> _Model:
+) -> _Regression:
     """Return the most probable weights, given the labels of the rows at `learn` and a normal prior."""
     query = rows.train["query_id"].to_numpy(np.int64)[learn]
     learn = learn[sample_queries(query, _MAX_FIT_ROWS, seed)]
@@ -235,8 +240,9 @@ def _fit(
     constant = np.full(classes, _NEVER)
     if len(present) == 1:
         constant[present] = 0.0
-        return _Model(weights, constant)
+        return _Regression(weights, constant)
 
+    # scikit-learn minimises |w|^2 / 2 + C * loss: C is the variance of the prior.
     model = LogisticRegression(C=_VARIANCE, tol=_TOLERANCE, max_iter=_ITERATIONS)
     model.fit(features, codes, sample_weight=row_weights(rows.task, rows.train.iloc[learn]))
     if len(present) == 2:
@@ -246,10 +252,10 @@ def _fit(
     else:
         weights[present] = model.coef_
         constant[present] = model.intercept_
-    return _Model(weights, constant)
+    return _Regression(weights, constant)
 
 
-def _shares(model: _Model, design: _Design, members: Names, at: Positions) -> dict[str, float]:
+def _shares(model: _Regression, design: _Design, members: Names, at: Positions) -> dict[str, float]:
     """Return how much of the log odds text and each member move: deviations over the rows, as shares of all."""
     blocks = {TEXT: design.base[at]} | {name: design.members[name][at] for name in members}
     moved = dict.fromkeys([TEXT, *design.members], 0.0)

@@ -22,7 +22,7 @@ from competition.scoring.evaluation import graded_rows
 from competition.scoring.metrics import Array
 from competition.scoring.tasks import KINDS, LABELS, Task, expected_gain, label_codes, truth
 
-Positions = NDArray[np.int64]
+Positions = NDArray[np.int64]  # of rows in `EnsembleRows.train` or `.test`
 
 # Rows that one fit reads: weights and trees need no more, and time and memory stay bounded.
 MAX_ROWS = 100_000
@@ -70,10 +70,9 @@ class FoldResult:
     held_out: Array  # (rows of the fold, outputs)
     test: Array  # (test rows, outputs)
 
+    # What was learned, for reports; empty where the method has no such thing.
     weights: dict[str, dict[str, float]] = field(default_factory=dict)  # locale -> member -> weight
-    importance: dict[str, float] = field(
-        default_factory=dict
-    )  # feature -> share of all splits' gain
+    importance: dict[str, float] = field(default_factory=dict)  # feature -> share of splits' gain
     rounds: list[int] = field(default_factory=list)  # number of trees of each model
     factors: list[float] = field(default_factory=list)  # of the classes, see `thresholds.py`
 
@@ -127,6 +126,7 @@ class EnsembleRows:
             self._graded &= first_queries(self.train, recipe.train_queries)
 
         self._check_coverage()
+        # The paper's method learns nothing.
         if recipe.method != "paper":
             self._check_folds()
 
@@ -181,6 +181,7 @@ class EnsembleRows:
         """Return the same rows and folds without any member."""
         rows = copy(self)
         rows.members = []
+        # No member's outputs are left that could differ from fold to fold.
         rows.recipe = self.recipe.model_copy(update={"nested": False})
         return rows
 

@@ -21,7 +21,7 @@ from competition.scoring.metrics import (
 from competition.scoring.tasks import Task, truth
 
 UNCERTAIN = 0.9  # entropy of the two most probable classes, over that of two equal ones
-_STEPS = np.exp(np.linspace(-1.5, 1.5, 31))  # factors of a class that are tried
+_TRIED_FACTORS = np.exp(np.linspace(-1.5, 1.5, 31))  # of a class
 
 
 def confident_mass(values: Array) -> Array:
@@ -118,7 +118,7 @@ def _best_factors(values: Array, codes: NDArray[np.int64], statistic: Statistic)
     # The second round starts from the factors of the first.
     for _ in range(2):
         for c in range(1, classes):
-            options = [np.where(np.arange(classes) == c, step, best) for step in _STEPS]
+            options = [np.where(np.arange(classes) == c, factor, best) for factor in _TRIED_FACTORS]
             scores = [score(option) for option in options]
             if max(scores) > score(best):
                 best = options[int(np.argmax(scores))]

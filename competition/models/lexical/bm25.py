@@ -1,8 +1,8 @@
-"""BM25 of the query against the title and against all text (Robertson and Zaragoza 2009), beside `lexical`'s features.
+"""BM25 of the query against the title and against all text (Robertson and Zaragoza 2009).
 
 score = sum over the query's words of idf * tf (k1 + 1) / (tf + k1 (1 - b + b * length / mean
 length)), idf = log(1 + (N - n + 0.5) / (n + 0.5)). N, n and the mean length come from the products
-of training rows alone.
+of training rows alone. Ensembles read these features beside those of the recipe `lexical`.
 """
 
 import numpy as np
@@ -22,6 +22,7 @@ from competition.models.lexical.text_features import (
 PREFIX = "bm25"
 _K1 = 1.2
 _B = 0.75
+# Name of a feature -> the fields that make the document.
 _READ: dict[str, tuple[str, ...]] = {"title": ("title",), "all": FIELDS}
 
 

@@ -35,7 +35,7 @@ def train_lexical(
     targets: Targets | None = None,
     work: Progress | None = None,
 ) -> lgb.Booster:
-    """Fit four classes on text features; the same inputs give the same trees.
+    """Fit the four labels on text features by LightGBM's multiclass log loss; the same inputs give the same trees.
 
     LightGBM takes one class per row, so a row with a soft target is repeated for each of its
     classes, weighted by its share.

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from competition.models.ensemble.members import MemberOutputs
 from competition.models.ensemble.meta_features import (
-    MemberOutputs,
     QueryLists,
     linear_features,
     tree_features,

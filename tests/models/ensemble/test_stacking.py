@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations, permutations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def test_no_model_learns_from_a_fold_that_it_scores_or_is_stopped_by(
     )
     of_row, fits = folds_of(rows.train), []
 
-    def watch(recipe, table, learn, watched, seed, threads):  # noqa: ANN001, ANN202
+    def watch(recipe: Any, table: Any, learn: Any, watched: Any, seed: int, threads: int) -> Any:
         fits.append((set(of_row.iloc[learn]), [set(of_row.iloc[part]) for part in watched]))
         return fit_trees(recipe, table, learn, watched, seed, threads)
 
@@ -210,7 +211,7 @@ def test_a_model_learns_from_whole_queries_where_there_are_more_than_enough_rows
     rows = rows_of("task2", examples, make_members("task2", examples), FIVE_TREES)
     learned: list[pd.Series] = []
 
-    def watch(recipe, table, learn, watched, seed, threads):  # noqa: ANN001, ANN202
+    def watch(recipe: Any, table: Any, learn: Any, watched: Any, seed: int, threads: int) -> Any:
         learned.append(examples["query_id"].iloc[learn])
         return fit_trees(recipe, table, learn, watched, seed, threads)
 

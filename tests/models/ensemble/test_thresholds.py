@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from competition.models.ensemble import thresholds
+from competition.models.ensemble.members import sample_queries
 from competition.models.ensemble.thresholds import (
     alternating_normalization,
     apply_factors,
@@ -216,7 +217,7 @@ def test_whole_queries_are_drawn_where_there_are_more_than_enough_rows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows, values = graded("task3", 400, too_low=3.0)
-    drawn = thresholds.sample_queries(rows["query_id"].to_numpy(), 1600, 5)
+    drawn = sample_queries(rows["query_id"].to_numpy(), 1600, 5)
     expected = learn_factors(TASKS["task3"], "micro-F1", values[drawn], rows[drawn], 5)
     monkeypatch.setattr(thresholds, "MAX_ROWS", 1600)
     assert learn_factors(TASKS["task3"], "micro-F1", values, rows, 5).tolist() == expected.tolist()
