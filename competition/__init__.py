@@ -9,9 +9,8 @@ b1.classify("usb cable", ["USB-C cable, 2 m", "Garden hose"])  # classes and pro
 
 from __future__ import annotations
 
-TYPE_CHECKING = (
-    False  # as typing says, which takes long enough to import for a Ctrl-C to come first
-)
+# As in `typing`, which takes long enough to import for a Ctrl-C to come first.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -21,7 +20,8 @@ __version__ = "0.2.0"
 
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:
-    """A run of a workspace, ready to score new rows; see `competition.pipeline.scorer.load`."""
+    """Open a run of a workspace to score new rows; see `competition.pipeline.scorer.load`."""
+    # Here, so that importing the package loads nothing heavy.
     from competition.pipeline.scorer import load
 
     return load(run, workspace)

@@ -40,7 +40,8 @@ def test_the_reference_loop_has_our_losses(
     one, other = (without_dropout(RelevanceModel.make(asked, bench.sources, 5)) for _ in range(2))
     expected = Reference(one, asked, sample, torch.device("cpu")).train()
     found = train_ours(asked, other, sample, tmp_path / "log.jsonl")
-    assert len(found) == 6 and found == pytest.approx(expected, abs=TOLERANCE)
+    assert len(found) == 6
+    assert found == pytest.approx(expected, abs=TOLERANCE)
     assert abs(found[0] - found[-1]) > 10 * TOLERANCE  # something was learned
 
 
@@ -60,20 +61,21 @@ def test_the_benchmark_for_gpus(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_plain_loop_and_ours_are_graded_on_rows_that_neither_has_seen(bench: Bench) -> None:
     rows = Rows.of(None, 40)
     unseen = rows.examples.iloc[rows.answered]
-    assert len(rows.train) == 40 and not set(unseen["query_id"]) & set(
-        rows.examples["query_id"].iloc[rows.train]
-    )
+    assert len(rows.train) == 40
+    assert not set(unseen["query_id"]) & set(rows.examples["query_id"].iloc[rows.train])
     asked = make_recipe(
         features=(), pooling="mean", max_length=32, epochs=1, batch_size=10, learning_rate=1e-3
     )
     few = replace(rows, answered=rows.answered[:30])
     for train in (plain_loop, ours):
         found = train(few, bench.sources.encoder, asked, 1)
-        assert found.shape == (30, 4) and np.abs(found.sum(1) - 1).max() < 1e-6
+        assert found.shape == (30, 4)
+        assert np.abs(found.sum(1) - 1).max() < 1e-6
         assert found.std(0).max() > 1e-3
     exact = np.eye(4)[label_codes(unseen["label"])]
     graded = Graded.of(rows, exact)
-    assert graded.auc == 1 and graded.ranking.values[:, 0].min() == 1
+    assert graded.auc == 1
+    assert graded.ranking.values[:, 0].min() == 1
     assert Graded.of(rows, exact[:, [3, 1, 2, 0]]).auc < 0.5
 
 
@@ -88,7 +90,8 @@ def test_texts_that_are_all_alike_have_a_cosine_of_one_and_no_deviation(bench: B
         prior_bias=True,
     )
     before, behind = follow(rows, bench.sources.encoder, asked, 1)
-    assert before != behind and all(0 < found < 1 for found in (*before, *behind))
+    assert before != behind
+    assert all(0 < found < 1 for found in (*before, *behind))
     model = bench.model(asked)
     with torch.no_grad():
         model.encoder.get_input_embeddings().weight.zero_()

@@ -103,9 +103,8 @@ def test_the_tutorial_runs_the_demo() -> None:
     tutorial = [
         line for _, _, content in blocks(DOCS / "tutorial.md") for line in content.splitlines()
     ]
-    assert lines == ["comp data sample", "comp run"] and {f"$ {line}" for line in lines} <= set(
-        tutorial
-    )
+    assert lines == ["comp data sample", "comp run"]
+    assert {f"$ {line}" for line in lines} <= set(tutorial)
 
 
 @pytest.mark.parametrize("page", pages_with("sh"), ids=lambda page: page.stem)
@@ -132,7 +131,8 @@ def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> No
     assert {path for _, path in pictures} == {"docs/session.svg", "docs/report.png"}
     assert all(words and (ROOT / path).stat().st_size < 200_000 for words, path in pictures)
     svg = (DOCS / "session.svg").read_text(encoding="utf-8")
-    assert len(svg) < 100_000 and "comp" in svg
+    assert len(svg) < 100_000
+    assert "comp" in svg
     elsewhere = re.findall(
         r"url\((?!#)|@import|href|<script|(?<!xmlns=\")https?:|/home/|/tmp/|/work/", svg
     )

@@ -121,15 +121,14 @@ def test_each_construction_is_an_encoder_folder(
     encoder, tokenizer = load_encoder(tmp_path / "out"), load_tokenizer(tmp_path / "out")
     width = 64 if construction == "taken" else 32
     assert (encoder.config.hidden_size, encoder.config.num_hidden_layers) == (width, 1)
-    assert (
-        len(tokenizer) == encoder.config.vocab_size <= 48
-        and encoder_pooling(encoder.config) == "mean"
-    )
+    assert len(tokenizer) == encoder.config.vocab_size <= 48
+    assert encoder_pooling(encoder.config) == "mean"
     weights = load_file(tmp_path / "out" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {torch.float16}
     assert all(weight.isfinite().all() for weight in weights.values())
     row = capsys.readouterr().out.splitlines()[-1].split(" | ")
-    assert row[0] == f"| {construction}" and row[1] == f"{width} x 1"
+    assert row[0] == f"| {construction}"
+    assert row[1] == f"{width} x 1"
     assert all(0.5 < float(cell.split()[0]) < 1 for cell in row[4:6])
 
 
@@ -165,7 +164,8 @@ def test_a_teacher_that_is_too_small_is_refused(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         mini.main([str(teacher), str(source), str(tmp_path / "out"), *SMALL, *options])
-    assert sentence in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 # --- the tokenizer
@@ -220,9 +220,11 @@ def test_made_up_queries_are_pieces_of_their_product(source: Path) -> None:
         text = " ".join((product.title, product.bullets, product.brand, product.color)).lower()
         if words_of(product.title, product.locale):
             query = made_up_query(product, rng)
-            assert 0 < len(query) <= 60 and all(piece in text for piece in query.lower().split())
+            assert 0 < len(query) <= 60
+            assert all(piece in text for piece in query.lower().split())
             lower += query == query.lower()
-    assert set(products["locale"]) == {"us", "es", "jp"} and lower > 0.7 * len(products)
+    assert set(products["locale"]) == {"us", "es", "jp"}
+    assert lower > 0.7 * len(products)
 
 
 def test_a_query_neither_begins_nor_ends_with_a_stop_word() -> None:
@@ -231,9 +233,8 @@ def test_a_query_neither_begins_nor_ends_with_a_stop_word() -> None:
     )
     queries = {made_up_query(product, np.random.default_rng(seed)) for seed in range(200)}
     ends = {query.lower().split()[place] for query in queries for place in (0, -1)}
-    assert ends == {"case", "phone", "stand"} and any(
-        " of a " in query.lower() for query in queries
-    )
+    assert ends == {"case", "phone", "stand"}
+    assert any(" of a " in query.lower() for query in queries)
     product.title = "for the"
     assert made_up_query(product, np.random.default_rng(0)).lower() == "for the"
 
@@ -304,16 +305,15 @@ def test_the_shipped_folder_is_small_and_its_origin_is_named() -> None:
     assert weights.stat().st_size <= 10_000_000
     assert {weight.dtype for weight in load_file(weights).values()} == {torch.float16}
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
-    assert (
-        str(MINI_FOLDER.relative_to(ROOT)) in notice
-        and "multilingual-e5-small" in notice
-        and "MIT" in notice
-    )
+    assert str(MINI_FOLDER.relative_to(ROOT)) in notice
+    assert "multilingual-e5-small" in notice
+    assert "MIT" in notice
 
 
 def test_the_shipped_encoder_knows_what_belongs_together() -> None:
     encoder, tokenizer = load_encoder(MINI_FOLDER).eval(), load_tokenizer(MINI_FOLDER)
-    assert encoder_pooling(encoder.config) == "mean" and encoder.dtype == torch.float32
+    assert encoder_pooling(encoder.config) == "mean"
+    assert encoder.dtype == torch.float32
     # No pair shares a word; two of three are in different languages.
     pairs = [
         ("comida para perros", "dog food"),
@@ -344,7 +344,8 @@ def test_its_name_means_the_shipped_folder_whatever_a_workspace_has(tmp_path: Pa
     )
     assert not list(_check_encoders(pipeline))  # nothing would be downloaded
     recipe = pipeline.recipes.member("c1")
-    assert isinstance(recipe, EncoderRecipe) and recipe.encoder == "mini"
+    assert isinstance(recipe, EncoderRecipe)
+    assert recipe.encoder == "mini"
 
     (step,) = pipeline.inputs.encoder("mini")
     step.build()

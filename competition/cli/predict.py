@@ -64,10 +64,10 @@ def predict(
     run predicts them. Optional columns: product_brand, product_color, product_bullet_point,
     product_description and product_locale.
     """
-    from competition.pipeline.new_rows import (
+    from competition.pipeline.new_rows import read_map
+    from competition.pipeline.new_rows_files import (
         check_target,
         read_file,
-        read_map,
         target_beside,
         write_file,
     )

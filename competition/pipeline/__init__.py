@@ -1,1 +1,1 @@
-"""What to make, in which order, and making it."""
+"""Plan what to make, order the steps, and build them."""

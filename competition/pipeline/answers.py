@@ -1,4 +1,4 @@
-"""Choose the run that answers each task in a submission."""
+"""Choose the run that answers each task of a submission."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def choose_answers(pipeline: Pipeline, run: str | None, tasks: Sequence[str]) ->
         )
     if tasks:
         runs = {task: runs.get(task, run or "") for task in tasks}
+
     if not runs:
         raise InputError(
             f"Nothing to submit: {run or '[submission]'} answers none of the tasks in the data."

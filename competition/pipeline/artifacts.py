@@ -1,7 +1,7 @@
-"""Inputs of training beside the rows: encoders, vocabularies, vectors, translations, features of text.
+"""The artifacts that training starts from beside the rows, their folders and their fingerprints.
 
-For each, the folder or file that it lies in and the fingerprint of what it is made from, before
-anything is made.
+They are encoders, vocabularies, vectors, translations and features of text. A fingerprint is that
+of what an artifact is made from, and known before anything is made.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Translations:
 
 
 class Artifacts:
-    """The folders and fingerprints of what the recipes of one workspace start from."""
+    """The artifacts that the recipes of one workspace start from."""
 
     def __init__(self, workspace: Workspace, card: DataCard, recipes: Recipes, seed: int) -> None:
         """Know where artifacts lie; `seed` is that of competition.toml."""
@@ -42,20 +42,14 @@ class Artifacts:
 
     @cache  # noqa: B019 - one Plan per command
     def encoder_fingerprint(self, encoder: str) -> str:
-        """Return the fingerprint of an encoder: of a local folder's content, or of a name on the hub."""
+        """Return the fingerprint of an encoder's folder."""
         recipe = self._recipes.pretrained(encoder)
         if recipe is not None:
-            read = [self._card.train, self._card.test if recipe.test_copies else None]
+            start = self.encoder_fingerprint(recipe.encoder)
+            rows = [self._card.train, self._card.test if recipe.test_copies else None]
             names = self.vocabulary_fingerprint if recipe.names else None
-            return fingerprint(
-                [
-                    SCHEMA,
-                    recipe.result_keys(),
-                    self.encoder_fingerprint(recipe.encoder),
-                    read,
-                    names,
-                ]
-            )
+            return fingerprint([SCHEMA, recipe.result_keys(), start, rows, names])
+
         source = self.encoder_source(encoder)
         if source == TINY:
             return fingerprint([SCHEMA, TINY, self._seed, self._card.train])
@@ -72,12 +66,14 @@ class Artifacts:
         return TINY if encoder == TINY else self._model_source("encoder", encoder)
 
     def _model_source(self, key: str, name: str) -> str:
-        """Return the folder, or the name on the model hub, that the recipe key `key` names."""
+        """Return a folder or a name on the model hub; `key` is the recipe's, for messages."""
+        # Joining with an absolute path gives that path.
         local = self._workspace.root / Path(name).expanduser()
         if name.startswith(("/", ".", "~")) and not local.is_dir():
             raise InputError(
                 f"The {key} {name!r} is not a folder: correct `{key}` in [overrides] or the recipe."
             )
+
         return str(local) if local.is_dir() else name
 
     @cache  # noqa: B019
@@ -89,9 +85,11 @@ class Artifacts:
         return Translations(source, path, fingerprint([content, self._card.train]))
 
     def encoder_folder(self, encoder: str) -> Path:
-        """Return the folder of an encoder; two that end in the same name differ in the hash of the whole."""
+        """Return the folder of an encoder."""
         if self._recipes.pretrained(encoder) is not None:
             return self._workspace.encoder(encoder)
+
+        # Two encoders that end in the same name differ in the hash of the whole.
         name = encoder if encoder in OFFLINE else f"{Path(encoder).name}-{fingerprint(encoder)[:8]}"
         return self._workspace.encoder(name)
 
@@ -116,20 +114,18 @@ class Artifacts:
         )
 
     def _learned_names(self, recipe: TrainingKeys, read: Iterable[str]) -> Path | None:
-        """Return the folder that the brands and colors that a recipe reads start from, if there is one."""
+        """Return the folder that a recipe's brands and colors start from, if there is one."""
         pretrained = self._recipes.pretrained(recipe.encoder)
         if pretrained is None or not set(pretrained.names) & set(read):
             return None
+
         return self.encoder_folder(recipe.encoder)
 
     def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
         """Return the folders that a pre-training starts from."""
+        encoder = self.encoder_folder(recipe.encoder)
         vocabulary = self._workspace.vocabulary if recipe.names else None
-        return Sources(
-            self.encoder_folder(recipe.encoder),
-            vocabulary,
-            names=self._learned_names(recipe, recipe.names),
-        )
+        return Sources(encoder, vocabulary, names=self._learned_names(recipe, recipe.names))
 
 
 def folds_fingerprint(card: DataCard, scheme: str) -> str:
@@ -143,8 +139,11 @@ def text_features_fingerprint(card: DataCard) -> str:
 
 
 def _content(source: str) -> str:
-    """Return the fingerprint of a model: the content of a local folder, the name of one on the hub."""
-    if not Path(source).is_dir():
+    """Return the fingerprint of a local folder's content, or of the name of a model on the hub."""
+    folder = Path(source)
+    if not folder.is_dir():
         return fingerprint([SCHEMA, source])
-    pooling = folder_pooling(Path(source))
-    return fingerprint([SCHEMA, fingerprint_files(Path(source)), *([pooling] if pooling else [])])
+
+    # The card of the pooling lies in a subfolder, which the hash of the files leaves out.
+    pooling = folder_pooling(folder)
+    return fingerprint([SCHEMA, fingerprint_files(folder), *([pooling] if pooling else [])])

@@ -1,4 +1,4 @@
-"""Build what training starts from: folds, encoders, vocabularies, vectors, translations, stored tokens."""
+"""Build what training starts from: folds, encoders, vocabularies, translations, stored tokens."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ def build_text_features(tables: Tables, inputs: str) -> None:
     from competition.models.lexical.bm25 import bm25_features
     from competition.models.lexical.text_features import text_features
 
-    examples, products = tables.examples, tables.products
+    examples = tables.examples
+    products = tables.products
     with progress(f"text features of {len(examples):,} rows"):
         parts = [make(examples, products) for make in (text_features, bm25_features)]
-    write_table(tables.workspace.text_features, pd.concat(parts, axis=1).reset_index(), inputs)
+
+    features = pd.concat(parts, axis=1).reset_index()  # (examples, example_id and features)
+    write_table(tables.workspace.text_features, features, inputs)
 
 
 # --- encoders ---
@@ -65,14 +68,15 @@ def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> N
     from competition.data.catalogue import select_products
     from competition.training.pretrain import pretrain
 
-    workspace, sources = plan.workspace, plan.artifacts.pretraining_sources(recipe)
+    sources = plan.artifacts.pretraining_sources(recipe)
     folder = plan.artifacts.encoder_folder(recipe.name)
     inputs = plan.artifacts.encoder_fingerprint(recipe.name)
 
     products = select_products(tables.examples, tables.products, recipe.test_copies)
-    unfinished = workspace.checkpoints(recipe.name, "encoder")
-    name = f"{recipe.name}/{inputs[:8]}"
-    with training_log(plan, workspace.encoder_log(recipe.name), recipe, name) as log:
+    unfinished = plan.workspace.checkpoints(recipe.name, "encoder")
+    log_path = plan.workspace.encoder_log(recipe.name)
+    # An encoder of other inputs is another run of the tracker.
+    with training_log(plan, log_path, recipe, name=f"{recipe.name}/{inputs[:8]}") as log:
         stored = encoder_tokens(tables, sources.encoder)
         pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
 
@@ -104,8 +108,10 @@ def encoder_tokens(tables: Tables, encoder: Path) -> SequenceStore:
     from competition.data.tokenizer import make_token_maker, tokenizer_fingerprint
     from competition.models.encoder.encoder import load_tokenizer
 
+    # Encoders whose tokenizers agree share a folder.
     tokenizer = load_tokenizer(encoder)
     maker = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
+
     texts = [tables.examples[["query"]], *(tables.products[[field]] for field in FIELDS)]
     folder = tables.workspace.tokens(maker)
     return _sequences(tables, "tokens", folder, maker, texts, make_token_maker(tokenizer))
@@ -138,6 +144,7 @@ def _sequences(
             # Another process may have built them in the meantime.
             if read_manifest(folder) != inputs:
                 write_sequences(folder, inputs, name, texts, make)
+
     return SequenceStore(folder)
 
 
@@ -176,21 +183,24 @@ def build_translations(tables: Tables, file: Translations) -> None:
         with progress("translation", len(missing), "texts") as work:
             for new in Translator(file.source).translate(missing, work):
                 known |= new
+                # What is translated so far survives an interruption.
                 _save_translations(file.path, known, "unfinished")
+
     _save_translations(file.path, {text: known[text] for text in texts}, file.fingerprint)
 
 
 def read_translations(path: Path, inputs: str) -> dict[str, str]:
-    """Text -> translation of a file."""
+    """Return text -> translation of a file."""
     table = read_table(path, inputs)
     return dict(zip(table["text"], table["translation"], strict=True))
 
 
 def _earlier_translations(path: Path) -> dict[str, str]:
-    """Those of a file, finished or not; none where it is missing or damaged."""
+    """Return the translations of a file, finished or not; none where it is missing or damaged."""
     recorded = read_fingerprint(path)
     if recorded is None:
         return {}
+
     try:
         return read_translations(path, recorded)
     except CompError:
@@ -198,5 +208,6 @@ def _earlier_translations(path: Path) -> dict[str, str]:
 
 
 def _save_translations(path: Path, translations: Mapping[str, str], inputs: str) -> None:
+    # Sorted, so that equal translations are equal bytes.
     rows = pd.DataFrame(sorted(translations.items()), columns=["text", "translation"], dtype="str")
     write_table(path, rows, inputs)

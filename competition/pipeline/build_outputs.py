@@ -1,6 +1,6 @@
 """Build what complete runs are read for: audits, ensembles, submissions, scores.
 
-Runs are read, handed to the room that does the work, and what it returns is written.
+Only here do these meet the files.
 """
 
 from __future__ import annotations
@@ -46,27 +46,28 @@ def build_audit(tables: Tables, plan: Plan, audit_plan: AuditPlan) -> None:
     from competition.noise.audit import Audit, CannotAudit, audit_labels
     from competition.noise.report import audit_card, caveat
 
-    name, left_out = audit_plan.name, audit_plan.fold
+    name = audit_plan.name
+    left_out = audit_plan.fold
     train = tables.examples[tables.examples["split"] == "train"]
     outputs = [
         outputs_seen_from(tables, run, audit_plan.pairs.get(run.name), left_out)
         for run in audit_plan.runs
     ]
+    # Nested models leave out folds of PAIRED, whatever the scheme of their recipe.
     scheme = audit_plan.runs[0].scheme if left_out is None else PAIRED
     fold = tables.fold_of_training(scheme)
 
     skipped = None
     with progress(f"audit of {name}"):
         try:
-            audit = audit_labels(outputs, train, fold[fold != left_out], audit_plan.keys)
+            issues = audit_labels(outputs, train, fold[fold != left_out], audit_plan.keys)
         except CannotAudit as reason:
-            audit = Audit.skipped()
+            issues = Audit.skipped()
             skipped = str(reason)
 
-    # The card comes first: `Pipeline` takes an audit for done where flags and card agree.
-    content = audit_card(audit_plan, audit, len(train), skipped)
+    content = audit_card(audit_plan, issues, len(train), skipped)
     write_json(plan.workspace.noise_card(name, left_out), content)
-    flags = apply_reviews(audit.flags, plan.reviews(name))
+    flags = apply_reviews(issues.flags, plan.reviews(name))
     write_table(plan.workspace.noise(name, left_out), flags, audit_plan.inputs)
 
     if sentence := caveat(content):
@@ -80,6 +81,7 @@ def save_reviews(tables: Tables, name: str, runs: Iterable[RunPlan], file: Path)
     Raises:
         InputError: see `read_reviews`; what was kept before stays.
     """
+    # A row can be reviewed where every run predicted it.
     labelled = tables.examples.loc[tables.examples["label"].notna(), "example_id"]
     for run in runs:
         labelled = labelled[labelled.isin(tables.read_run(run).held_out["example_id"])]
@@ -98,24 +100,25 @@ def build_ensemble(tables: Tables, plan: EnsemblePlan) -> None:
     fitted = fit_ensemble(tables, plan, read_members(tables, plan), tables.examples)
     for k, (held_out, test) in enumerate(run.parts):
         test_path = workspace.test_fold(run.name, k)
-        held_out_path = workspace.oof_fold(run.name, k)
+        oof_path = workspace.oof_fold(run.name, k)
         predictions.write_outputs(test_path, fitted.test[k], run.kind, test)
-        predictions.write_outputs(held_out_path, fitted.held_out[k], run.kind, held_out)
+        predictions.write_outputs(oof_path, fitted.held_out[k], run.kind, held_out)
 
     shares = []
-    for k, result in enumerate(fitted.results):
-        names = list(result.importance)
-        values = list(result.importance.values())
-        shares.append(pd.DataFrame({"feature": names, "fold": k, "importance": values}))
+    for k, learned in enumerate(fitted.results):
+        of_fold = learned.importance  # feature -> share
+        columns = {"feature": list(of_fold), "fold": k, "importance": list(of_fold.values())}
+        shares.append(pd.DataFrame(columns))
     importance = pd.concat(shares, ignore_index=True)
     write_table(workspace.importance(run.name), importance, run.fingerprint)
 
-    # The card comes last: it says that the run is complete.
     extra: dict[str, Any] = {
         "members": {member.name: member.fingerprint for member in plan.members}
     }
     for name in ("weights", "rounds", "factors"):
         extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.results)}
+
+    # The card says that the run is complete, so it comes last.
     write_run_card(tables, run, plan.recipe.model_dump(mode="json"), extra)
 
 
@@ -128,9 +131,11 @@ def read_members(tables: Tables, plan: EnsemblePlan) -> list[Member]:
         run = tables.read_run(member)
         seen = dict.fromkeys(plan.run.folds, run.held_out)
         if member.name in plan.pairs:
-            fold = tables.fold_of_training(plan.run.scheme)
+            # Each fold is fitted on outputs of models that never saw its labels either.
             pairs = plan.pairs[member.name]
+            fold = tables.fold_of_training(plan.run.scheme)
             seen = predictions.read_nested(tables.workspace, member.name, member.kind, pairs, fold)
+
         lexical = member.name in plan.lexical
         members.append(Member(run.name, run.kind, seen, run.test, lexical=lexical))
     return members
@@ -157,9 +162,9 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
         task = TASKS[task_name]
         test = tables.read_run(plan).test
         answer = submissions.make_answer(task, plan.kind, test, tables.examples)
-
-        # What is checked is the text as a reader will take it.
         text = submissions.to_csv(answer)
+
+        # The text is checked as whoever reads the file sees it.
         read_back = submissions.read_answer(StringIO(text), task.file, task)
         submissions.check_answer(read_back, task.file, task, tables.examples)
         files[task.file] = text
@@ -179,16 +184,18 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
         task = TASKS[task_name]
         digest = submissions.digest_bytes(files[task.file].encode())
         log.append({**_log_line(tables, name, task, plan), "sha256": digest})
+
     card = {"inputs": inputs, "made_from": made_from}
     submissions.write_submission(tables.workspace, name, files, card, log)
 
 
 def _log_line(tables: Tables, name: str, task: Task, plan: RunPlan) -> dict[str, Any]:
-    """Return the line of a file in the log of submissions, with the out-of-fold estimates of its run."""
-    scores = read_json(tables.workspace.run_card(plan.name)).get("scores", {})
-    groups = scores.get(task.name, {}).get(task.metric, {})
+    """Return a line of the log of submissions, its estimates from the card of the run."""
     line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
     line |= {"leaky": "yes" if plan.leaky else "", "basis": plan.basis}
+
+    scores = read_json(tables.workspace.run_card(plan.name)).get("scores", {})
+    groups = scores.get(task.name, {}).get(task.metric, {})
     for column, (group, value) in _LOGGED.items():
         number = groups.get(group, {}).get(value)
         line[column] = "" if number is None else repr(number)
@@ -212,8 +219,10 @@ def build_scores(
     workspace = tables.workspace
     runs = {plan.name: tables.read_run(plan) for plan in plans}
     with progress(f"scores of {len(runs)} runs"):
-        floors = dict.fromkeys(TASKS, baseline) if baseline else {}
+        baselines = dict.fromkeys(TASKS, baseline) if baseline else {}
         optimism = read_optimism(workspace, plans)
-        table = scoreboard(tables.examples, plans, runs, floors, optimism)
+        table = scoreboard(tables.examples, plans, runs, baselines, optimism)
+
+    # The card says that the table is up to date, so it comes last.
     write_text(workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
     write_json(card, {"inputs": inputs, "sha256": digest_file(workspace.scores)})

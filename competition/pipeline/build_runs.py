@@ -1,4 +1,4 @@
-"""Build the runs of recipes: trained folds, nested models, and test predictions.
+"""Build the runs of recipes: folds are trained, nested models and test predictions beside them.
 
 Rows are read, handed to the room that does the work, and what it returns is written. Only here does
 training meet the files.
@@ -44,7 +44,8 @@ _PACKAGES = (
 
 def build_fold(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None:
     """Train one fold of a recipe; write its weights, its held-out and its test predictions."""
-    recipe, (number,) = fold.recipe, fold.held
+    recipe = fold.recipe
+    (number,) = fold.held
     rows = fold_rows(tables, fold)
     held_out, test = type_of(recipe).train(tables, plan, fold, rows)
 
@@ -57,7 +58,8 @@ def build_fold(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None
 
 def build_test_predictions(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None:
     """Write the test predictions of a trained fold; train it again when its weights are gone."""
-    recipe, (number,) = fold.recipe, fold.held
+    recipe = fold.recipe
+    (number,) = fold.held
     if read_manifest(plan.workspace.model(recipe.name, fold.name)) != fold.fingerprint:
         build_fold(tables, plan, fold)
         return
@@ -72,6 +74,7 @@ def build_nested(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> No
     recipe = fold.recipe
     rows = fold_rows(tables, fold).without_test
     held_out, _ = type_of(recipe).train(tables, plan, fold, rows)
+
     _write(plan.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.fingerprint)
     _remove_checkpoints(plan, fold)
 
@@ -138,8 +141,10 @@ def _scores(tables: Tables, plan: RunPlan, run: Run) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for name in plan.tasks:
         task = TASKS[name]
+        # A task of which the data have no labels has no score.
         if evaluation.graded_rows(task, train).empty:
             continue
+
         counts = evaluation.count_outputs(task, plan.kind, run.held_out, train)
         scores[name] = {
             metric: {group: estimate.as_json() for group, estimate in groups.items()}

@@ -1,4 +1,4 @@
-"""Recipes that fine-tune an encoder: how they are planned, trained, and asked for predictions."""
+"""The type of recipes that fine-tune an encoder: they are planned, trained, and predict."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def train(
     from competition.pipeline.build_inputs import training_log
     from competition.training.finetune import Fold, train_fold
 
-    recipe, workspace = fold.recipe, plan.workspace
+    recipe = fold.recipe
+    workspace = plan.workspace
     corpus = read_corpus(tables, plan, recipe)
     folder = workspace.model(recipe.name, fold.name)
     parts = Fold(
@@ -80,6 +81,7 @@ def train(
         fold_targets(tables, fold, rows.train),
         workspace.checkpoints(recipe.name, fold.part),
     )
+
     score = _held_out_score(recipe, tables.examples.iloc[rows.held_out])
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
@@ -91,7 +93,8 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     from competition.pipeline.build_inputs import read_translations, stored_tokens
     from competition.training.corpus import Corpus
 
-    sources, model = plan.artifacts.sources(recipe), recipe.translate_with
+    sources = plan.artifacts.sources(recipe)
+    model = recipe.translate_with
     added = plan.artifacts.translations(model) if model else None
     units = "char_trigrams" in recipe.features
 
@@ -100,6 +103,7 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         stored = stored_tokens(tables, sources, units)
         return Corpus.make(recipe, sources, tables.examples, tables.products, translations, stored)
 
+    # All that the corpus depends on: recipes that agree in these share it.
     text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
     rows = (recipe.rebalance, recipe.query_context, added)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
@@ -108,7 +112,14 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
 def _held_out_score(
     recipe: EncoderRecipe, held_out: pd.DataFrame
 ) -> Callable[[pd.DataFrame], float]:
-    """Return what is watched during training: the metric of the first task that held-out rows can grade, or NaN."""
+    """Return the score that is watched during training, a function of the outputs of held-out rows.
+
+    It is the metric of the first task that held-out rows can grade, the kind's own task before
+    others; NaN where there is none.
+
+    Raises:
+        CompError: there is none, and the best weights are to be kept.
+    """
     kind = KINDS[recipe.kind]
     tasks = [TASKS[name] for name in (kind.primary, *kind.tasks)]
     task = next((task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None)
@@ -132,17 +143,18 @@ def predict(tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe]) -> pd.Dat
 
     recipe = fold.recipe
     test = np.flatnonzero(tables.examples["split"] == "test")
-    corpus, sources = read_corpus(tables, plan, recipe), plan.artifacts.sources(recipe)
+    corpus = read_corpus(tables, plan, recipe)
+    sources = plan.artifacts.sources(recipe)
+
     folder = plan.workspace.model(recipe.name, fold.name)
-    return predict_fold(
-        recipe, corpus, sources, folder, f"{recipe.name} fold {fold.name}, test", test
-    )
+    title = f"{recipe.name} fold {fold.name}, test"
+    return predict_fold(recipe, corpus, sources, folder, title, test)
 
 
 def new_rows_predictor(
     plan: Plan, models: list[FoldPlan[EncoderRecipe]]
 ) -> Callable[[PreparedRows], list[pd.DataFrame]]:
-    """Return what gives the outputs of new rows by each of some models of one recipe.
+    """Return a function that predicts new rows by each of some models of one recipe.
 
     A model that answers alone is kept in memory; others are read one after the other, so that
     memory is that of one.
@@ -157,14 +169,16 @@ def new_rows_predictor(
 
     def predict_rows(new: PreparedRows) -> list[pd.DataFrame]:
         examples = new.with_context if recipe.query_context else new.rows.examples
+        # The context is in the text of the queries already, and no rows are added.
         as_it_is = recipe.model_copy(update={"query_context": False, "rebalance": False})
         corpus = Corpus.make(as_it_is, sources, examples, new.rows.products)
 
-        every, outputs = np.arange(len(examples)), []
+        every = np.arange(len(examples))
+        outputs = []
         for model in models:
             folder = plan.workspace.model(recipe.name, model.name)
-            name = f"{recipe.name} {folder.name}, new rows"
-            outputs.append(predict_fold(recipe, corpus, sources, folder, name, every, load))
+            title = f"{recipe.name} {folder.name}, new rows"
+            outputs.append(predict_fold(recipe, corpus, sources, folder, title, every, load))
         return outputs
 
     return predict_rows

@@ -1,4 +1,4 @@
-"""Steps with edges: what is made from what, what is missing, and making it.
+"""Steps with edges: order them, find what is missing, and build it.
 
 Every step knows the fingerprint of what it would be made from now, and where the fingerprint of
 what it was last made from is recorded. It is built when the two differ; so a changed recipe redoes
@@ -22,7 +22,7 @@ from competition.training.checkpoint_index import checkpoint_fingerprints
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One artefact: what it is made from, and how to make it.
+    """One artefact: the steps that it is made from, and the function that makes it.
 
     A step without a `command` is built along with whatever needs it. One that has a command belongs
     to a run: another run's command reads it and does not build it.
@@ -43,9 +43,9 @@ class Step:
         recorded = self.recorded()
         if recorded == self.fingerprint:
             return "done"
-        if self.checkpoints is not None and self.fingerprint in checkpoint_fingerprints(
-            self.checkpoints
-        ):
+
+        folder = self.checkpoints
+        if folder is not None and self.fingerprint in checkpoint_fingerprints(folder):
             return "begun"
         return "missing" if recorded is None else "stale"
 
@@ -70,6 +70,7 @@ def in_order(targets: Iterable[Step], commands: Iterable[str | None] | None = No
         for need in step.needs:
             if need.command in built:
                 visit(need)
+        # Two steps of one name are one where they build the same.
         if order.setdefault(step.name, step).fingerprint != step.fingerprint:
             raise ValueError(f"two different steps are called {step.name!r}")
 
@@ -87,6 +88,7 @@ def unmet_needs(steps: Iterable[Step]) -> list[Step]:
     def visit(step: Step) -> None:
         if step.name in here or step.name in unmet or step.state == "done":
             return
+        # Behind its own needs, so that the first one that is named can be built at once.
         for need in step.needs:
             visit(need)
         unmet[step.name] = step
@@ -106,24 +108,28 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
     wait for it.
 
     Returns:
-        How many steps were built.
+        The number of steps that were built.
 
     Raises:
         CompError: the data are being replaced, or a step of another run is missing.
     """
-    steps, built = in_order(targets), 0
+    steps = in_order(targets)
+    built = 0
     with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
         if unmet := distributed.broadcast_from_main(_unmet_sentence(steps)):
             raise CompError(unmet)
 
         for number, step in enumerate(steps, start=1):
+            # All processes follow what the first one sees of the files, or one would wait for ever.
             if distributed.broadcast_from_main(step.state) == "done":
                 continue
+
             is_main = distributed.is_main_process()
             with workspace.lock(step.name, wait=True) if is_main else nullcontext():
                 state = distributed.broadcast_from_main(step.state)
                 if state == "done":  # another command built it in the meantime
                     continue
+
                 place = f"[{number}/{len(steps)}] {step.name}"
                 console.print(place + (" (out of date)" if state == "stale" else ""), style="bold")
                 if step.shared or is_main:
@@ -138,6 +144,7 @@ def _unmet_sentence(steps: list[Step]) -> str:
     unmet = unmet_needs(steps)
     if not unmet:
         return ""
+
     first = unmet[0]
     state = "out of date" if first.state == "stale" else "missing"
     commands = dict.fromkeys(step.command for step in unmet if step.command)

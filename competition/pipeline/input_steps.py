@@ -1,4 +1,4 @@
-"""The steps of what training starts from beside the rows: folds, encoders, vocabularies, translations, features."""
+"""The steps that build what training starts from beside the rows, see `build_inputs`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class InputSteps:
 
     def __init__(self, plan: Plan, tables: Tables) -> None:
         """Build by a plan, from the tables of its workspace."""
-        self._plan, self._tables = plan, tables
+        self._plan = plan
+        self._tables = tables
 
     @cache  # noqa: B019 - one InputSteps per command
     def folds(self, scheme: str) -> Step:
@@ -55,9 +56,12 @@ class InputSteps:
         folder = self._plan.artifacts.encoder_folder(encoder)
         inputs = self._plan.artifacts.encoder_fingerprint(encoder)
         recorded = partial(read_manifest, folder)
+
+        # No recipe makes it: it is loaded, or made from the rows alone.
         recipe = self._plan.recipes.pretrained(encoder)
         if recipe is None:
-            source, seed = self._plan.artifacts.encoder_source(encoder), self._plan.settings.seed
+            source = self._plan.artifacts.encoder_source(encoder)
+            seed = self._plan.settings.seed
             build = partial(build_inputs.build_encoder, self._tables, source, folder, inputs, seed)
             return Step(f"encoder {encoder}", inputs, (), recorded, build)
 
@@ -92,7 +96,8 @@ class InputSteps:
 
     @cache  # noqa: B019
     def _vectors_step(self) -> Step:
-        inputs, seed = self._plan.artifacts.vectors_fingerprint, self._plan.settings.seed
+        inputs = self._plan.artifacts.vectors_fingerprint
+        seed = self._plan.settings.seed
         return Step(
             "char3",
             inputs,

@@ -1,4 +1,4 @@
-"""What one model, one audit, one ensemble is made from, and the fingerprints of these keys.
+"""The keys of models, audits and ensembles, and their fingerprints.
 
 A key holds all that a result depends on and nothing else: settings, rows, and the fingerprints of
 the results that it is made from. What is switched off is left out of the hash, so that a key which
@@ -36,9 +36,10 @@ class ModelKey:
 
     def fingerprint(self) -> str:
         """Return the fingerprint, in which what is absent leaves no trace."""
+        # One fold is hashed as a number: as a list of one it would make trained folds out of date.
         held = self.held[0] if len(self.held) == 1 else self.held
-        taken = [self.audit, self.teacher, self.added_rows]
-        present = [*self.artifacts, *(part for part in taken if part is not None)]
+        optional = [self.audit, self.teacher, self.added_rows]
+        present = [*self.artifacts, *(part for part in optional if part is not None)]
         return fingerprint([SCHEMA, self.recipe, held, self.train_rows, *present])
 
 
@@ -49,14 +50,16 @@ class NoiseKey:
     outputs: Sequence[str]  # fingerprints of the out-of-fold outputs that are audited
     keys: AuditKeys
     fold: int | None = None  # whose rows are not audited
-    reviews: Sequence[str] = ()  # what people said
+    reviews: Sequence[str] = ()  # fingerprints of people's reviews
 
     def fingerprint(self) -> str:
         """Return the fingerprint, in which defaults leave no trace."""
+        # One run is hashed as text, several as a list.
         outputs = self.outputs if len(self.outputs) > 1 else self.outputs[0]
         changed = self.keys.model_dump(exclude={"fraction"}, exclude_defaults=True)
         present: list[Any] = [changed] if changed else []
         present += [] if self.fold is None else [self.fold]
+
         return fingerprint([SCHEMA, "noise", outputs, self.keys.fraction, *present, *self.reviews])
 
 
@@ -97,7 +100,7 @@ class FoldPlan(Generic[R]):
 
     @property
     def name(self) -> str:
-        """`3`, `0-3` of a nested model, `all` of one that holds out nothing."""
+        """The name: `3`, `0-3` of a nested model, `all` of one that holds out nothing."""
         return "-".join(map(str, self.held)) or ALL_ROWS
 
     @property

@@ -1,4 +1,4 @@
-"""Recipes of text features alone: how they are planned, trained, and asked for predictions."""
+"""The type of recipes of text features alone: they are planned, trained, and predict."""
 
 from __future__ import annotations
 
@@ -46,11 +46,13 @@ def train(
     """Train trees, save them, and return their outputs of the held-out and of the test rows."""
     from competition.models.lexical.lexical import predict_lexical, save_booster, train_lexical
 
-    recipe, features = fold.recipe, tables.lexical_features
+    recipe = fold.recipe
+    features = tables.lexical_features
     targets = fold_targets(tables, fold, rows.train)
     with progress(f"{recipe.name} fold {fold.name}", recipe.n_estimators, "trees") as work:
         examples = tables.examples.iloc[rows.train]
         booster = train_lexical(recipe, features, examples, fold.name, targets, work)
+
     save_booster(plan.workspace.model(recipe.name, fold.name), booster, fold.fingerprint)
 
     ids = tables.examples["example_id"].to_numpy()
@@ -70,7 +72,7 @@ def predict(tables: Tables, plan: Plan, fold: FoldPlan[LexicalRecipe]) -> pd.Dat
 def new_rows_predictor(
     plan: Plan, models: list[FoldPlan[LexicalRecipe]]
 ) -> Callable[[PreparedRows], list[pd.DataFrame]]:
-    """Return what gives the outputs of new rows by each of some models of one recipe."""
+    """Return a function that predicts new rows by each of some models of one recipe."""
     from competition.models.lexical.lexical import load_booster, predict_lexical
 
     folders = [plan.workspace.model(model.recipe.name, model.name) for model in models]

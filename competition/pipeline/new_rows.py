@@ -1,23 +1,18 @@
-"""Rows that belong to no workspace: queries and products to be scored, from a file or from Python.
+"""Rows that belong to no workspace: queries and products to be scored, as tables of their own.
 
-Each distinct pair is there once, so that a repeated row changes the outputs of no other.
+Each distinct pair is there once, so that a repeated row changes the answers to no other.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
-from competition.core.atomic import atomic_file
-from competition.core.csv_files import read_csv, refuse_misspelled
+from competition.core.csv_files import refuse_misspelled
 from competition.core.errors import (
     InputError,
     did_you_mean,
@@ -26,13 +21,7 @@ from competition.core.errors import (
     short_repr,
     unknown_name,
 )
-from competition.core.foreign_parquet import (
-    as_cells,
-    as_text,
-    concat_tables,
-    is_parquet,
-    parquet_table,
-)
+from competition.core.foreign_parquet import as_text
 from competition.data.folds import normalise
 from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
 from competition.data.text import FIELDS
@@ -49,10 +38,7 @@ NAMES = {
     "locale": ("product_locale", "query_locale", "locale"),
     "product_id": ("product_id",),
 }
-_NEEDED = ("query", "title")
-_ENDINGS = (".csv", ".parquet")
-_ENCODING_FIX = "say what it is, such as --encoding cp1252 or --encoding utf-16"
-UTF8 = "utf-8"
+_REQUIRED = ("query", "title")
 Table: TypeAlias = "pd.DataFrame | pa.Table"  # from Python, or from a file
 
 
@@ -82,7 +68,7 @@ class NewRows:
 
         Args:
             table: columns by the names of NAMES; others are not looked at.
-            source: what messages call it.
+            source: the name of the table in messages.
             locale: of rows that name none, also where there is no such column.
             first_id: of the pairs, which are numbered as they come.
             called: our name of a column -> its name in the table, see `read_map`.
@@ -97,76 +83,94 @@ class NewRows:
         if not len(table):
             raise InputError(f"{source} has no rows.")
 
-        rows, remarks, unread = _texts(table, source, called or {})
+        rows, remarks, unread = _read_texts(table, source, called or {})
         rows["locale"] = rows["locale"].where(rows["locale"] != "", locale)
         _check(rows, source)
 
-        without_text = int((rows[list(FIELDS)] == "").all(axis=1).sum())
-        if without_text:
+        without_product = int((rows[list(FIELDS)] == "").all(axis=1).sum())
+        if without_product:
             remarks.append(
-                f"{source}: {without_text:,} of {len(rows):,} rows say nothing of their product."
+                f"{source}: {without_product:,} of {len(rows):,} rows say nothing of their product."
             )
-        examples, products, of_row = _tables(rows, first_id)
+
+        examples, products, of_row = _make_tables(rows, first_id)
         return cls(examples, products, of_row, tuple(remarks), unread)
 
     def among(self, examples: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.bool_]:
-        """Return which rows agree with an example in locale, query and product title, `(rows,)` bool.
+        """Return which of the rows that were given are examples of a workspace.
+
+        They are where locale, query and product title agree, queries as `normalise` reads them.
 
         Args:
-            examples: of a workspace.
+            examples: of the workspace.
             products: its catalogue.
+
+        Returns:
+            A mask, `(rows,)`.
         """
-        product_key = ["locale", "product_id"]
-        own = self.examples.merge(self.products, on=product_key)  # in the order of `examples`
-        own = own.assign(query_text=own["query"].map(normalise))
+        key = ["locale", "normalised", "title"]
+        # An inner merge keeps the order of its left side: one line per pair, as in `self.examples`.
+        own = self.examples.merge(self.products, on=["locale", "product_id"])
+        own = own.assign(normalised=own["query"].map(normalise))
 
-        # Products are merged to the few examples alone that have one of these queries.
+        # Few queries of a workspace are among the new ones: only their rows are joined with products.
         queries = pd.Series(examples["query"].unique(), dtype="str")
-        queries = queries[queries.map(normalise).isin(own["query_text"])]
-        known = examples[examples["query"].isin(queries)].merge(products, on=product_key)
-        known = known[known["title"] != ""].assign(query_text=known["query"].map(normalise))
+        queries = queries[queries.map(normalise).isin(own["normalised"])]
+        shared = examples[examples["query"].isin(queries)]
+        known = shared.merge(products, on=["locale", "product_id"])
+        known = known[known["title"] != ""]
+        known = known.assign(normalised=known["query"].map(normalise))
 
-        key = ["locale", "query_text", "title"]
         is_known = pd.MultiIndex.from_frame(own[key]).isin(pd.MultiIndex.from_frame(known[key]))
         return np.asarray(is_known, bool)[self.of_row]
 
 
-def _tables(
-    rows: pd.DataFrame, first_id: int
-) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
-    """Return the distinct pairs and products of rows, and which pair each row is."""
-    query, _ = _distinct(rows, ["locale", "query"])  # (rows,) numbers
-    product, products = _distinct(rows, ["locale", "product_id", *FIELDS])
-    numbered = rows.assign(query_number=query, product_number=product)
-    of_row, pairs = _distinct(numbered, ["query_number", "product_number"])
+def from_python(
+    queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame
+) -> pd.DataFrame:
+    """Return a table of queries and products.
 
-    # Products that differ in any text are different ones, whatever their ids.
-    products["product_id"] = pd.Series(
-        [f"new {number}" for number in range(len(products))], dtype="str"
-    )
+    Args:
+        queries: one per product, or one for all of them.
+        products: their titles, or a frame of their columns.
 
-    # All in the test split and in every task, and without a label.
-    every = range(len(pairs))
-    examples = pairs[["query", "locale"]].assign(
-        example_id=np.arange(first_id, first_id + len(pairs)),
-        query_id=pairs["query_number"],
-        product_id=products["product_id"].iloc[pairs["product_number"]].array,
-        label=pd.Series(None, every, dtype="str"),
-        substitute=pd.Series(None, every, dtype="boolean"),
-        split=pd.Series("test", every, dtype="str"),
-        **dict.fromkeys(TASKS, True),
-    )
-    return examples[list(EXAMPLE_COLUMNS)], products[list(PRODUCT_COLUMNS)], of_row
+    Raises:
+        InputError: there are more queries than products, or fewer, or products are one text or a
+            dictionary.
+    """
+    for name, argument in (("products", products), ("queries", queries)):
+        is_one_title = isinstance(argument, str) and name == "products"
+        if isinstance(argument, bytes | Mapping) or is_one_title:
+            kind = type(argument).__name__
+            raise InputError(
+                f"The {name} are a {kind}, where a list is expected: put one title into brackets, [title]."
+            )
+
+    # Cells stay Python's own objects, so that one which is no text is refused by its type.
+    if isinstance(products, pd.DataFrame):
+        table = products.reset_index(drop=True)
+    else:
+        table = pd.DataFrame({"product_title": list(products)}, dtype=object)
+
+    texts: Any = [queries] * len(table) if isinstance(queries, str) else list(queries)
+    if len(texts) != len(table):
+        counts = (
+            f"{pluralize(len(texts), 'query', 'queries')} and {pluralize(len(table), 'product')}"
+        )
+        raise InputError(f"There are {counts}: give one query per product, or one for all of them.")
+    return table.assign(query=pd.Series(texts, dtype=object))
 
 
 def read_map(pairs: Sequence[str]) -> dict[str, str]:
-    """Return our name of a column -> its name in the file, from `--map` such as `query=search term`.
+    """Return our name of a column -> its name in the file, from `--map`.
+
+    Args:
+        pairs: such as `query=search term`.
 
     Raises:
         InputError: a pair has no `=`, begins with no name of ours, or one is there twice.
     """
     ours = {alias: name for name, aliases in NAMES.items() for alias in (name, *aliases)}
-
     called: dict[str, str] = {}
     for pair in pairs:
         name, sign, column = pair.partition("=")
@@ -176,72 +180,74 @@ def read_map(pairs: Sequence[str]) -> dict[str, str]:
             )
         if name not in ours:
             raise unknown_name("column to read", name, ours)
+        # Two names may mean one column, such as `title` and `product_title`.
         if ours[name] in called:
             raise InputError(f"--map names the column {name!r} twice.")
         called[ours[name]] = column
     return called
 
 
-def _texts(
+# --- columns as text ---
+
+
+def _read_texts(
     table: Table, source: str, called: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
-    """Read the columns of a table.
+    """Return the columns that are read, by our names, remarks on missing ones, and the unread ones.
 
-    Args:
-        table: columns by the names of NAMES, among others.
-        source: what messages call it.
-        called: our name of a column -> its name in the table.
-
-    Returns:
-        The columns by our names, with empty text where a column or a cell is missing; remarks; the
-        names of the columns that are not read.
+    A missing column or cell is read as empty text.
     """
-    has = [
-        str(column)
-        for column in (table.columns if isinstance(table, pd.DataFrame) else table.column_names)
-    ]
-    for column in called.values():
-        if column not in has:
-            raise InputError(
-                f"{source} lacks the column {column!r}{did_you_mean(column, has)} of --map: it has {join_names(has)}."
-            )
+    columns = table.columns if isinstance(table, pd.DataFrame) else table.column_names
+    present = [str(column) for column in columns]
+    column_of = _match_columns(present, source, called)
+    unread = tuple(column for column in present if column not in column_of.values())
 
-    # Our name -> the column of the table, None where there is none.
-    columns = {
-        name: next((known for known in names if known in has), None)
-        for name, names in NAMES.items()
-    }
-    columns |= called
-    for name in (name for name, column in columns.items() if column is None):
-        for known in NAMES[name]:
-            refuse_misspelled(known, has, source)
-        if name in _NEEDED:
-            raise InputError(
-                f"{source} lacks the column {NAMES[name][0]!r}: it has {join_names(has)}."
-            )
-
-    unread = tuple(column for column in has if column not in columns.values())
-    absent = {
-        NAMES[name][0]: did_you_mean(NAMES[name][0], unread)
-        for name in FIELDS
-        if columns[name] is None
-    }
-    missing = ", ".join(f"{column}{meant}" for column, meant in absent.items())
+    absent = [NAMES[name][0] for name in FIELDS if column_of[name] is None]
+    missing = ", ".join(f"{column}{did_you_mean(column, unread)}" for column in absent)
     remarks = [f"{source} has no {missing}: what is missing is read as empty."] if absent else []
 
     empty = pd.Series("", range(len(table)), dtype="str")
     texts = {
-        name: empty if column is None else _text(table[column], column, source)
-        for name, column in columns.items()
+        name: empty if column is None else _as_text(table[column], column, source)
+        for name, column in column_of.items()
     }
     return pd.DataFrame(texts), remarks, unread
 
 
-def _text(values: pd.Series | pa.ChunkedArray, column: str, source: str) -> pd.Series:
-    """Return a column as text, empty where it is missing or blank."""
+def _match_columns(
+    present: list[str], source: str, called: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Return our name of each column -> its name among those `present`, or None."""
+    for mapped in called.values():
+        if mapped not in present:
+            raise InputError(
+                f"{source} lacks the column {mapped!r}{did_you_mean(mapped, present)} of --map: "
+                f"it has {join_names(present)}."
+            )
+
+    column_of: dict[str, str | None] = {
+        name: next((alias for alias in aliases if alias in present), None)
+        for name, aliases in NAMES.items()
+    }
+    column_of |= called
+    for name, column in column_of.items():
+        if column is not None:
+            continue
+        # `Brand` would be read as empty otherwise.
+        for alias in NAMES[name]:
+            refuse_misspelled(alias, present, source)
+        if name in _REQUIRED:
+            raise InputError(
+                f"{source} lacks the column {NAMES[name][0]!r}: it has {join_names(present)}."
+            )
+    return column_of
+
+
+def _as_text(values: pd.Series | pa.ChunkedArray, column: str, source: str) -> pd.Series:
+    """Return a column as text, empty where a cell is missing or blank."""
     try:
         if isinstance(values, pd.Series) and pd.api.types.is_object_dtype(values):
-            text = _of_objects(values.reset_index(drop=True), column, source)
+            text = _objects_as_text(values.reset_index(drop=True), column, source)
         else:
             if isinstance(values, pd.Series):
                 values = pa.chunked_array([pa.array(values, from_pandas=True)])
@@ -255,8 +261,8 @@ def _text(values: pd.Series | pa.ChunkedArray, column: str, source: str) -> pd.S
     return text.where(text.str.strip() != "", "")
 
 
-def _of_objects(values: pd.Series, column: str, source: str) -> pd.Series:
-    """Return Python's own objects as text; raise InputError for other types than text and numbers."""
+def _objects_as_text(values: pd.Series, column: str, source: str) -> pd.Series:
+    """Return Python's own objects as text."""
     bad = ~values.map(
         lambda cell: isinstance(cell, str | int | float) or cell is None or cell is pd.NA
     )
@@ -270,11 +276,13 @@ def _of_objects(values: pd.Series, column: str, source: str) -> pd.Series:
 
 
 def _check(rows: pd.DataFrame, source: str) -> None:
-    """Raise InputError for the first row with an empty query or an unknown locale."""
+    """Refuse rows with an empty query or an unknown locale."""
+    # Normalising is slow, and queries repeat: each text is looked at once.
     queries = rows["query"].drop_duplicates()
     blank = rows["query"].isin(queries[queries.map(normalise) == ""]).to_numpy()
     if blank.any():
-        row, count = int(np.flatnonzero(blank)[0]) + 1, int(blank.sum())
+        row = int(np.flatnonzero(blank)[0]) + 1
+        count = int(blank.sum())
         raise InputError(
             f"{source}: row {row} has an empty query ({count:,} such rows): bring its query or remove the row."
         )
@@ -288,178 +296,40 @@ def _check(rows: pd.DataFrame, source: str) -> None:
         )
 
 
+# --- distinct pairs ---
+
+
+def _make_tables(
+    rows: pd.DataFrame, first_id: int
+) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
+    """Return the distinct pairs and products of rows, and each row's position in the pairs."""
+    query_of_row, _ = _distinct(rows, ["locale", "query"])
+    product_of_row, products = _distinct(rows, ["locale", "product_id", *FIELDS])
+    numbered = rows.assign(query_number=query_of_row, product_number=product_of_row)
+    of_row, pairs = _distinct(numbered, ["query_number", "product_number"])
+
+    # Two rows may give one product_id to different texts, so products are named by their number.
+    new_ids = [f"new {number}" for number in range(len(products))]
+    products["product_id"] = pd.Series(new_ids, dtype="str")
+
+    every = range(len(pairs))
+    examples = pairs[["query", "locale"]].assign(
+        example_id=np.arange(first_id, first_id + len(pairs)),
+        query_id=pairs["query_number"],
+        product_id=products["product_id"].iloc[pairs["product_number"]].array,
+        label=pd.Series(None, every, dtype="str"),
+        substitute=pd.Series(None, every, dtype="boolean"),
+        split=pd.Series("test", every, dtype="str"),
+        **dict.fromkeys(TASKS, True),
+    )
+    return examples[list(EXAMPLE_COLUMNS)], products[list(PRODUCT_COLUMNS)], of_row
+
+
 def _distinct(rows: pd.DataFrame, columns: list[str]) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    """Number the distinct values of some columns as they come.
+    """Number the distinct values of `columns`.
 
     Returns:
         The number of each row, `(rows,)`, and the first row of each number, in order.
     """
     number = np.asarray(rows.groupby(columns, sort=False).ngroup(), np.int64)
     return number, rows[~rows.duplicated(columns)].reset_index(drop=True)
-
-
-# --- where the rows come from ---
-
-
-def from_python(
-    queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame
-) -> pd.DataFrame:
-    """Return rows as a table: product i with query i, or all products with the same query.
-
-    A product is its title or a row of a frame.
-
-    Raises:
-        InputError: there are more queries than products, or fewer, or products are one text or a
-            dictionary.
-    """
-    for name, given in (("products", products), ("queries", queries)):
-        if isinstance(given, bytes | Mapping) or (isinstance(given, str) and name == "products"):
-            kind = type(given).__name__
-            raise InputError(
-                f"The {name} are a {kind}, where a list is expected: put one title into brackets, [title]."
-            )
-
-    if isinstance(products, pd.DataFrame):
-        table = products.reset_index(drop=True)
-    else:
-        table = pd.DataFrame({"product_title": list(products)}, dtype=object)
-
-    query: Any = [queries] * len(table) if isinstance(queries, str) else list(queries)
-    if len(query) != len(table):
-        counts = (
-            f"{pluralize(len(query), 'query', 'queries')} and {pluralize(len(table), 'product')}"
-        )
-        raise InputError(f"There are {counts}: give one query per product, or one for all of them.")
-    return table.assign(query=pd.Series(query, dtype=object))
-
-
-def read_file(path: Path, encoding: str = UTF8) -> pa.Table:
-    """Read all columns of a `.csv` or `.parquet` file, perhaps packed, of a pipe, or of a folder of part files.
-
-    Cells of CSV files are text as it stands; what a parquet file holds keeps its types.
-
-    Raises:
-        InputError: it is missing, has another ending or encoding, cannot be read, or names a column
-            twice.
-    """
-    parts = part_files(path)
-    return concat_tables(
-        [_read_part(part, encoding) for part in parts], [str(part) for part in parts]
-    )
-
-
-def _read_part(path: Path, encoding: str) -> pa.Table:
-    """Read one file by its content; raise InputError where that and its ending differ."""
-    name = str(path)
-    ending = _split(path)[1].lower()
-    with open_unpacked(path, name) as handle:
-        actual = ".parquet" if is_parquet(handle) else ".csv"
-        if path.is_file() and ending not in _ENDINGS:
-            raise InputError(
-                f"{path} ends in neither .csv nor .parquet, which say how it is to be read."
-            )
-        if path.is_file() and ending != actual:
-            trouble = "is not a readable parquet file" if actual == ".csv" else "is a parquet file"
-            raise InputError(
-                f"{path} {trouble}, whatever its name says: rename it, or bring another."
-            )
-        table = (
-            parquet_table(handle, name)
-            if actual == ".parquet"
-            else _cells_of(handle, name, encoding)
-        )
-
-    for i, column in enumerate(table.column_names):
-        if column in table.column_names[:i]:
-            raise InputError(
-                f"{path} has the column {short_repr(column)} twice: remove one of them."
-            )
-    return table
-
-
-def _cells_of(handle: Any, name: str, encoding: str) -> pa.Table:
-    try:
-        return read_csv(handle, name, blank_lines=True, encoding=encoding, remedy=_ENCODING_FIX)
-    except LookupError:
-        raise InputError(
-            f"There is no encoding {encoding!r}: cp1252 and utf-16 are common ones."
-        ) from None
-
-
-def _split(path: Path) -> tuple[str, str]:
-    """Return the name of a file without its ending, and the ending, that of a packing left out."""
-    name = Path(path.stem if path.suffix.lower() in PACKED_SUFFIXES else path.name)
-    return name.stem, name.suffix
-
-
-# --- and where they go ---
-
-
-def target_beside(path: Path, run: str) -> Path:
-    """Return where the answers of a run go unless another file is named; raise InputError for a pipe."""
-    if not path.exists():
-        raise InputError(f"{path} is missing.")
-    if not (path.is_file() or path.is_dir()):
-        raise InputError(
-            f"{path} is not a file that another could be put beside: name one with --out."
-        )
-
-    stem, ending = _split(path)
-    return path.with_name(f"{stem}-{run}{ending or _split(part_files(path)[0])[1]}")
-
-
-def check_target(path: Path, table: pa.Table, columns: Sequence[str]) -> None:
-    """Refuse a file that could not be written.
-
-    Raises:
-        InputError: it ends in neither .csv nor .parquet, its folder is missing, rows have one of
-            the new columns already, or one that no CSV file can hold.
-    """
-    if path.suffix.lower() not in _ENDINGS:
-        raise InputError(
-            f"{path} ends in neither .csv nor .parquet: name a file that does with --out."
-        )
-    if not path.parent.is_dir():
-        raise InputError(
-            f"The folder {path.parent} is missing: make it, or name another file with --out."
-        )
-
-    taken = [column for column in columns if column in table.column_names]
-    if taken:
-        raise InputError(
-            f"The column {taken[0]!r} is there already: rename it, so that nothing is lost."
-        )
-
-    # Converting no row is enough to refuse a type.
-    if path.suffix.lower() == ".csv":
-        for column in table.column_names:
-            as_cells(table[column].slice(0, 0), column, str(path))
-
-
-def write_file(path: Path, table: pa.Table, answers: pd.DataFrame) -> None:
-    """Write rows and the answers beside them as UTF-8 CSV or as parquet, whole or not at all.
-
-    Every value of `table` comes back: a CSV file quotes all text where a text holds a line's end:
-    Python's writer would leave a carriage return bare, and a reader may take the lines of a text for
-    rows. A parquet file keeps types and pandas' index.
-    """
-    with atomic_file(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            for column in answers:
-                table = table.append_column(str(column), pa.array(answers[column]))
-            pq.write_table(table, temporary)
-            return
-
-        copied = {
-            column: as_cells(table[column], column, str(path)) for column in table.column_names
-        }
-
-        # Whether a text or a name holds a line's end, which has to be quoted.
-        bare = any(
-            cells.dtype == "str" and cells.str.contains("[\r\n]").any() for cells in copied.values()
-        )
-        bare = bare or any("\r" in column or "\n" in column for column in copied)
-
-        frame = pd.concat([pd.DataFrame(copied), answers], axis=1)
-        quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
-        frame.to_csv(temporary, index=False, lineterminator="\n", quoting=quoting)

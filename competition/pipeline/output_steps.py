@@ -1,4 +1,4 @@
-"""The steps of what complete runs are read for: submissions, and the table of scores."""
+"""The steps that read complete runs: submissions, and the table of scores."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def submission_step(pipeline: Pipeline, name: str, answers: dict[str, str]) -> S
     for task in answers:
         if task not in tasks:
             raise InputError(f"The data have no test rows of {task}, only of {', '.join(tasks)}.")
+
     runs = {task: pipeline.plan.run(run, task) for task, run in answers.items()}
     key = {task: (run.name, run.fingerprint) for task, run in runs.items()}
     inputs = fingerprint([SCHEMA, key])
+
     return Step(
         f"submit {name}",
         inputs,
@@ -41,12 +43,15 @@ def submission_step(pipeline: Pipeline, name: str, answers: dict[str, str]) -> S
 
 def scores_step(pipeline: Pipeline) -> Step:
     """Return the step of `reports/scores.csv`: every run against its labels and the baselines."""
-    runs, baseline = pipeline.plan.runs(), pipeline.recipes.lexical_baseline
+    runs = pipeline.plan.runs()
+    baseline = pipeline.recipes.lexical_baseline
     made_from = [(run.name, run.fingerprint, run.label_paths) for run in runs]
+    # The table has a column of optimism, which is measured apart from the runs.
     optimism = read_optimism(pipeline.workspace, runs).items()
     measured = [(*key, estimate.as_json()) for key, estimate in optimism]
     inputs = fingerprint([SCHEMA, baseline, made_from, measured])
     card = pipeline.workspace.scores.with_suffix(".json")
+
     return Step(
         "scores",
         inputs,
@@ -61,5 +66,7 @@ def _recorded_scores(table: Path, card: Path) -> str | None:
     content = read_json(card)
     if not table.is_file():
         return None
+
+    # A card of an earlier version has no digest: the table is then taken as it is.
     digest = digest_file(table)
     return content.get("inputs") if content.get("sha256", digest) == digest else None

@@ -1,4 +1,4 @@
-"""Which runs there should be, and what each of them is made from.
+"""The plan of a workspace: the runs that there should be, and the fingerprint of each.
 
 Fingerprints are computed from settings and data alone, before anything is made: a run's fingerprint
 is that of its recipe's keys and of what it depends on, down to the rows.
@@ -58,7 +58,9 @@ class Plan:
             card: what is known of the data.
             added: recipes beside those of the files, which go before them.
         """
-        self.workspace, self.settings, self.card = workspace, settings, card
+        self.workspace = workspace
+        self.settings = settings
+        self.card = card
         self.recipes = Recipes(workspace, settings, card.tasks, added)
         self.artifacts = Artifacts(workspace, card, self.recipes, settings.seed)
 
@@ -103,6 +105,7 @@ class Plan:
         self.recipes.order([name])  # refuses a circle
         plans = [self.fold(recipe, number) for number in recipe.folds]
         parts = tuple((plan.fingerprint, plan.test_fingerprint) for plan in plans)
+
         command = f"comp train --recipe {shell_quoted(name)}"
         paths = label_paths(recipe, self._recipe_of)
         return RunPlan(
@@ -143,10 +146,13 @@ class Plan:
             ]
         key = EnsembleKey(recipe.result_keys(), task, self.card.train, outputs)
         held_out = key.fingerprint()
+        # New test rows leave the out-of-fold outputs as they are.
         test = fingerprint([held_out, self.card.test, [plan.fingerprint for plan in plans]])
 
+        # All folds of an ensemble are fitted together.
         parts = ((held_out, test),) * len(recipe.folds)
-        name, command = recipe.run_name(task), f"comp stack {shell_quoted(recipe.name)}"
+        name = recipe.run_name(task)
+        command = f"comp stack {shell_quoted(recipe.name)}"
         return RunPlan(
             name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths
         )
@@ -157,6 +163,7 @@ class Plan:
         runs = tuple(self.run(member.name) for member in members)
         pairs = {run.name: self._pairs_of(run.name) for run in runs if recipe.nested}
         lexical = frozenset(member.name for member in members if member.model == "lexical")
+
         return EnsemblePlan(recipe, task, self.ensemble_run(recipe, task), runs, pairs, lexical)
 
     def runs(self) -> list[RunPlan]:
@@ -219,6 +226,7 @@ class Plan:
         )
         inputs = key.fingerprint()
         test_inputs = fingerprint([inputs, self.card.test])
+
         return FoldPlan(recipe, scheme, held, inputs, test_inputs, audit, teacher)
 
     def _left_out_fold(
@@ -227,6 +235,7 @@ class Plan:
         """Return the fold that models must not have seen which a nested recipe takes flags and targets from."""
         if not held or not recipe.nested or not (recipe.noise_from or recipe.distill_from):
             return None
+
         if scheme != PAIRED:
             raise InputError(
                 f"{recipe.name!r} is nested and its scheme is {scheme!r}: nested models leave out folds of "
@@ -254,6 +263,7 @@ class Plan:
                 others.
         """
         name = recipe.distill_from
+        # Of an ensemble there is a run per task: the one that answers what the student learns.
         run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
         if run.kind not in TEACHER_KINDS[recipe.kind]:
             raise InputError(
@@ -264,8 +274,10 @@ class Plan:
                 f"{recipe.name!r} has the folds of {recipe.scheme!r} and its teacher {name!r} those of {run.scheme!r}: "
                 "they must be the same, or the student's held-out rows taught its teacher."
             )
+
         if fold is None:
             return TeacherPlan(run, None, run.held_out_fingerprint)
+
         pairs = self._pairs_of(run.name, fold)
         return TeacherPlan(run, pairs, fingerprint([fold, list(pairs.values())]))
 
@@ -288,6 +300,8 @@ class Plan:
         """
         keys = keys or self.settings.audit
         of_runs, runs = self.audited_runs(name)
+
+        # Without a fold, the audit reads the out-of-fold outputs of the runs themselves.
         pairs: dict[str, NestedModels] = {}
         if fold is not None:
             pairs = {run.name: self._pairs_of(run.name, fold) for run in runs}
@@ -300,18 +314,22 @@ class Plan:
 
     def audited_runs(self, name: str) -> tuple[str, tuple[RunPlan, ...]]:
         """Return an audit's name, a folder of `oof/`, and the runs whose labels it judges; refuses as `audit` does."""
+        # Sorted, so that `a+b` and `b+a` are one audit.
         audited = (self._audited_run(each) for each in name.split(RUN_SEPARATOR))
         runs = tuple(sorted(audited, key=lambda run: run.name))
         if len({run.name for run in runs}) < len(runs):
             raise InputError(f"The audit of {name!r} names a run twice.")
+
         return RUN_SEPARATOR.join(run.name for run in runs), runs
 
     def _audited_run(self, name: str) -> RunPlan:
+        """Return a run; raises InputError where it does not predict the four classes."""
         recipe = self._recipe_of(name)
         if isinstance(recipe, EnsembleRecipe) and "task2" not in self.recipes.tasks_of(recipe):
             raise InputError(
                 f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need."
             )
+
         plan = self._run_for(name, "task2")
         if plan.kind != "classes":
             raise InputError(
@@ -326,10 +344,12 @@ class Plan:
             recipe = self.recipes.run(name)
             if not isinstance(recipe, EnsembleRecipe):
                 names.append(recipe.noise_from)
+
+        # An audit that several recipes name is there once.
         audits = [self.audit(name) for name in names if name]
         return list({audit.name: audit for audit in audits}.values())
 
     @cache  # noqa: B019
     def reviews(self, audit: str) -> pd.DataFrame:
-        """Return what people said of the rows of an audit; raises CompError where it is about other rows."""
+        """Return people's reviews of an audit; raises CompError where they are about other rows."""
         return load_reviews(self.workspace, audit, self.card.train)

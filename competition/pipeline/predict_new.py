@@ -1,7 +1,7 @@
-"""Predict rows that belong to no workspace.
+"""The answers of a run to rows that belong to no workspace.
 
-New rows are treated as test rows are: those of the test split, brought as a file, get the run's own
-test predictions.
+New rows are treated as test rows are: rows of the test split that are brought as a file get the
+predictions that the run has for them.
 """
 
 from dataclasses import replace
@@ -38,11 +38,12 @@ class PreparedRows:
 
     def __init__(self, rows: NewRows, tables: Tables) -> None:
         """Compare rows with the training products of a workspace."""
-        self.rows, self._tables = rows, tables
+        self.rows = rows
+        self._tables = tables
 
     @cached_property
     def with_context(self) -> pd.DataFrame:
-        """The examples with what their query's candidates share."""
+        """The examples, their queries with what the candidates share."""
         from competition.data.query_context import with_context
 
         return with_context(self.rows.examples, self.rows.products, self._tables.training_products)
@@ -80,6 +81,7 @@ class RunModels:
 
     def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which examples any of the models was trained on, before an audit left any out."""
+        # The models of all folds together leave out no fold.
         return sides(self._recipe, examples, pd.Series(0, examples.index), held=())["train"]
 
     def outputs(self, new: PreparedRows) -> pd.DataFrame:
@@ -89,15 +91,17 @@ class RunModels:
 
 def _models(plan: Plan, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan[MemberRecipe]]:
     """Return the models that answer; raises CompError where one, or what it reads text with, is out of date."""
-    space, name, whole = plan.workspace, recipe.name, plan.all_rows(recipe)
+    space = plan.workspace
+    name = recipe.name
     train = f"`comp train --recipe {shell_quoted(name)}`"
     for folder in type_of(recipe).folders(plan.artifacts, recipe):
         if read_manifest(folder) is None:
             raise CompError(f"{folder} is missing: {train} rebuilds it.")
 
+    all_rows = plan.all_rows(recipe)
     recorded = None if of_folds else read_manifest(space.model(name, ALL_ROWS))
-    if recorded == whole.fingerprint:
-        return [whole]
+    if recorded == all_rows.fingerprint:
+        return [all_rows]
     if recorded is not None:
         warn(
             f"{space.model(name, ALL_ROWS)} is out of date, the models of the folds answer instead."
@@ -108,6 +112,7 @@ def _models(plan: Plan, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan[M
         folder = space.model(name, model.name)
         if read_manifest(folder) == model.fingerprint:
             continue
+
         fix = f"{train} builds it"
         # Training would see nothing to do where the predictions are there.
         if read_fingerprint(space.oof_fold(name, number)) == model.fingerprint:
@@ -138,7 +143,10 @@ class RefittedEnsemble:
             raise InputError(
                 f"{run!r} reads in which tasks' lists a row is, and new rows are in none: use another run."
             )
-        self._plan, self._tables = plan.ensemble(recipe, task), tables
+
+        self._plan = plan.ensemble(recipe, task)
+        self._tables = tables
+        # The ensemble is fitted on outputs of the folds' models, which a model of all rows is not.
         self._models = {
             member.name: RunModels(plan, plan.recipes.member(member.name), of_folds=True)
             for member in self._plan.members
@@ -154,11 +162,15 @@ class RefittedEnsemble:
         """Return example_id and what answers the task, sorted by example_id."""
         from competition.models.ensemble.crossfit import cross_fit
 
-        tables, recipe = self._tables, self._plan.recipe
+        tables = self._tables
+        recipe = self._plan.recipe
+
+        # The new rows take the place of the test rows, behind the index of the rows that are known.
         known = tables.examples[tables.examples["split"] == "train"]
-        first = len(tables.examples)  # behind the index of the rows that are known
+        first = len(tables.examples)
         unseen = new.rows.examples.set_axis(range(first, first + len(new.rows.examples)))
         fold = tables.fold_of_rows(self._plan.run.scheme).loc[known.index]
+
         members = [replace(m, test=self._models[m.name].outputs(new)) for m in self._members]
         text = None
         if recipe.stacks and recipe.text:

@@ -1,4 +1,4 @@
-"""One type per kind of recipe that is trained on folds: how it is planned, trained, and asked for predictions."""
+"""One type per kind of recipe that is trained on folds: functions that plan, train and predict."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=MemberRecipe)
 
 @dataclass(frozen=True)
 class RecipeType(Generic[R]):
-    """What differs between the recipes that are trained on folds."""
+    """The functions in which the recipes that are trained on folds differ."""
 
     # Planning: the fingerprints of what the weights start from, and of the rows that are added.
     artifacts: Callable[[Artifacts, R], tuple[str, ...]]
@@ -40,7 +40,7 @@ class RecipeType(Generic[R]):
     train: Callable[[Tables, Plan, FoldPlan[R], FoldRows], tuple[pd.DataFrame, pd.DataFrame]]
     # Return the outputs of the test rows by a model that was saved.
     predict: Callable[[Tables, Plan, FoldPlan[R]], pd.DataFrame]
-    # Return what gives the outputs of each of some models for rows of no workspace.
+    # Return a function that predicts rows of no workspace by each of some models.
     new_rows_predictor: Callable[
         [Plan, list[FoldPlan[R]]], Callable[[PreparedRows], list[pd.DataFrame]]
     ]

@@ -1,4 +1,4 @@
-"""Which recipes a workspace has, what each is made from, and which of them competition.toml names."""
+"""The recipes of a workspace, those that each is made from, and those that settings name."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -44,7 +44,8 @@ class Recipes:
             tasks: that the data have rows of.
             added: recipes beside those of the files, which go before them.
         """
-        self._workspace, self._settings = workspace, settings
+        self._workspace = workspace
+        self._settings = settings
         self._tasks = tuple(tasks)
         self._added = added or {}
 
@@ -108,6 +109,7 @@ class Recipes:
             InputError: the encoder is named like a recipe that does not pre-train, or it is made
                 from itself.
         """
+        # An encoder may start from another that is pre-trained, and so on: `line` is the way down.
         names = {*self._added, *config.recipe_names(self._workspace)} - OFFLINE
         line: list[str] = []
         while encoder in names:
@@ -117,6 +119,7 @@ class Recipes:
                 )
             line.append(encoder)
             encoder = self.pretraining(encoder).encoder
+
         return self.pretraining(line[0]) if line else None
 
     # --- what is made from what ---
@@ -149,6 +152,7 @@ class Recipes:
                 )
             if name in order:
                 return
+
             for needed in self._made_from(self.run(name)):
                 visit(needed, (*above, name))
             order.append(name)
@@ -158,8 +162,10 @@ class Recipes:
         return order
 
     def _made_from(self, recipe: RunRecipe) -> list[str]:
+        """Return the recipes whose runs a recipe reads."""
         if isinstance(recipe, EnsembleRecipe):
             return [member.name for member in self.members_of(recipe)]
+
         runs = [*recipe.noise_from.split(RUN_SEPARATOR), recipe.distill_from]
         return [split_run(run)[0] for run in runs if run]
 

@@ -1,4 +1,4 @@
-"""The rows that a model trains on, holds out and predicts, and their targets."""
+"""The rows that a model trains on, holds out and predicts, and the targets of training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FoldRows:
 
     @property
     def without_test(self) -> FoldRows:
-        """The same without test rows."""
+        """These rows without those of the test split."""
         return replace(self, test=self.test[:0])
 
 
@@ -51,11 +51,13 @@ def sides(
     """
     is_train = (examples["split"] == "train").to_numpy()
     held_out = fold.isin(held).to_numpy() & is_train
+    # A row without a label for the recipe's kind has NaN as its target.
     train = is_train & ~held_out & ~np.isnan(numeric_target(recipe.kind, examples))
     if recipe.rows == "task1":
         train &= examples["task1"].to_numpy(bool)
     if recipe.train_queries:
         train &= first_queries(examples, recipe.train_queries)
+
     return {"train": train, "held_out": held_out, "test": ~is_train}
 
 
@@ -68,7 +70,8 @@ def fold_rows(tables: Tables, fold: FoldPlan[MemberRecipe]) -> FoldRows:
     Raises:
         CompError: no row is left to train on.
     """
-    recipe, examples = fold.recipe, tables.examples
+    recipe = fold.recipe
+    examples = tables.examples
     masks = sides(recipe, examples, tables.fold_of_rows(fold.scheme), fold.held)
     train = masks["train"]
     if not train.any():
@@ -83,6 +86,7 @@ def fold_rows(tables: Tables, fold: FoldPlan[MemberRecipe]) -> FoldRows:
 
         dropped = dropped_ids(tables.flags(fold.audit))
         train &= ~examples["example_id"].isin(dropped).to_numpy()
+
     return FoldRows(
         np.flatnonzero(train), np.flatnonzero(masks["held_out"]), np.flatnonzero(masks["test"])
     )
@@ -91,10 +95,12 @@ def fold_rows(tables: Tables, fold: FoldPlan[MemberRecipe]) -> FoldRows:
 def fold_targets(
     tables: Tables, fold: FoldPlan[MemberRecipe], train: NDArray[np.int64]
 ) -> Targets | None:
-    """Return what the rows at `train` teach, in their order; None where that is their label alone."""
+    """Return the targets of the rows at `train`, in their order; None where labels are all."""
     from competition.noise import actions
 
-    recipe, audit, teacher = fold.recipe, fold.audit, fold.teacher
+    recipe = fold.recipe
+    audit = fold.audit
+    teacher = fold.teacher
     if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distill_from):
         return None
 
@@ -105,6 +111,8 @@ def fold_targets(
         targets = actions.weight_by_quality(targets, ids, tables.flags(audit))
     if recipe.relabel_noise_from and audit is not None:
         targets = actions.soften_labels(targets, recipe.kind, ids, tables.flags(audit))
+
+    # A teacher is mixed with the labels as the audit left them.
     if teacher is not None:
         held = fold.held[0] if fold.held else None
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
@@ -126,5 +134,6 @@ def outputs_seen_from(
     """Return the out-of-fold outputs of a run; with `pairs`, by its nested models that never saw `fold` either."""
     if pairs is None or fold is None:
         return tables.read_run(run).held_out
+
     of_fold = tables.fold_of_training(PAIRED)
     return predictions.read_nested(tables.workspace, run.name, run.kind, pairs, of_fold)[fold]

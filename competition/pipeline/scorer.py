@@ -17,7 +17,8 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring.tasks import KINDS, LOCALES, TASKS, answers, class_names
 
 SCORE = "score"
-# Task -> the column of its answers in words.
+
+# The columns of the answers in words.
 PREDICTED = {"task2": "predicted_label", "task3": "predicted_substitute"}
 
 
@@ -32,13 +33,15 @@ class Scorer:
     query, an unknown locale, a missing column, or no row. An ensemble is fitted again at every call,
     so bring it many rows at a time.
 
-    `basis` is `held-out` or `approximate`: how the run's own out-of-fold scores were come by;
-    `label_paths` are the ways in which labels reached the scores that they grade, empty where these
-    are held out. Answers to new rows are fitted on none of their labels either way.
+    Attributes:
+        kind: what the run predicts, a key of `KINDS`.
+        basis: `held-out` or `approximate`, how the run's own out-of-fold scores were measured.
+        label_paths: the ways in which labels reached the scores that they grade, empty where these
+            are held out. Answers to new rows are fitted on none of their labels either way.
     """
 
     def __init__(self, pipeline: Pipeline, run: str) -> None:
-        """See `load`."""
+        """Find the models of a run, see `load`."""
         plan = pipeline.plan
         run_plan = plan.run(run)
         self.kind = run_plan.kind
@@ -47,6 +50,7 @@ class Scorer:
         self._run = run
         self._tables = pipeline.tables
 
+        # Only the run of an ensemble is called by its task.
         stem, task = split_run(run)
         self._models: RefittedEnsemble | RunModels
         if task:
@@ -60,10 +64,12 @@ class Scorer:
         products: Sequence[str] | pd.DataFrame,
         locale: str = LOCALES[0],
     ) -> NDArray[np.float64]:
-        """Return how well each product answers its query, `(rows,)`, higher is better.
+        """Score how well each product answers its query.
 
-        The expected gain, 0..1 (exact 1, substitute 0.1, complement 0.01, irrelevant 0); of an
-        ensemble for task 1, which is made to rank, a number on a scale of its own.
+        Returns:
+            Scores, `(rows,)`, higher is better: the expected gain, 0..1 (exact 1, substitute 0.1,
+            complement 0.01, irrelevant 0); of an ensemble for task 1, which is made to rank, a
+            number on a scale of its own.
 
         Raises:
             InputError: also where the run predicts substitutes alone.
@@ -72,7 +78,8 @@ class Scorer:
             raise InputError(
                 f"{self._run!r} predicts {self.kind}, which ranks nothing: use `classify`."
             )
-        return self._from_python(queries, products, locale)[SCORE].to_numpy(np.float64)
+        predicted = self._answer_python(queries, products, locale)
+        return predicted[SCORE].to_numpy(np.float64)
 
     def classify(
         self,
@@ -80,32 +87,34 @@ class Scorer:
         products: Sequence[str] | pd.DataFrame,
         locale: str = LOCALES[0],
     ) -> pd.DataFrame:
-        """Return classes and probabilities, a line per row in the order of `products`.
+        """Predict the class of each row and the probabilities of all classes.
 
         Returns:
-            `predicted_label` (exact, substitute, complement, irrelevant) and `p_exact` to
-            `p_irrelevant`, which sum to 1; or `predicted_substitute` (substitute, no_substitute)
-            and `p_substitute`.
+            A line per row in the order of `products`: `predicted_label` (exact, substitute,
+            complement, irrelevant) and `p_exact` to `p_irrelevant`, which sum to 1; or
+            `predicted_substitute` (substitute, no_substitute) and `p_substitute`.
 
         Raises:
             InputError: also where the run predicts gains or scores alone.
         """
         if not set(PREDICTED) & set(KINDS[self.kind].tasks):
             raise InputError(f"{self._run!r} predicts {self.kind} and no classes: use `score`.")
-        return self._from_python(queries, products, locale).drop(columns=SCORE, errors="ignore")
+        predicted = self._answer_python(queries, products, locale)
+        return predicted.drop(columns=SCORE, errors="ignore")
 
-    def _from_python(
+    def _answer_python(
         self, queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame, locale: str
     ) -> pd.DataFrame:
+        """Return what `answer` does, without a word on the terminal."""
         with silent():
-            return self.answer(self.read(from_python(queries, products), "products", locale))
+            rows = self.read(from_python(queries, products), "products", locale)
+            return self.answer(rows)
 
     @property
     def columns(self) -> list[str]:
         """The columns that `answer` returns."""
-        return shown(
-            self.kind, pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)
-        ).columns.tolist()
+        no_rows = pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)
+        return shown(self.kind, no_rows).columns.tolist()
 
     def read(
         self,
@@ -114,40 +123,45 @@ class Scorer:
         locale: str = LOCALES[0],
         called: Mapping[str, str] | None = None,
     ) -> NewRows:
-        """Return rows as they are answered, see `NewRows.make`."""
-        return NewRows.make(table, source, locale, self._models.lowest_id - len(table), called)
+        """Check rows and name what is distinct in them, see `NewRows.make`."""
+        # Ids below those of the workspace: an ensemble is fitted on both together.
+        first_id = self._models.lowest_id - len(table)
+        return NewRows.make(table, source, locale, first_id, called)
 
     def trained_on(self, rows: NewRows) -> int:
-        """Return how many rows are pairs that the run was trained on: locale, query and title agree."""
-        learned = self._tables.examples[self._models.learned_from(self._tables.examples)]
+        """Count the rows that are pairs which the run was trained on: locale, query and title agree."""
+        examples = self._tables.examples
+        learned = examples[self._models.learned_from(examples)]
         return int(rows.among(learned, self._tables.products).sum())
 
     def answer(self, rows: NewRows) -> pd.DataFrame:
-        """Return the answers to the rows that were given, in their order.
+        """Predict each row that was given.
 
         Returns:
-            `score` where the run ranks, then the predicted class in words and the probabilities
-            where it has any.
+            A line per row, in the order in which they were given: `score` where the run ranks, then
+            the predicted class in words and the probabilities where it has any.
         """
-        outputs = self._models.outputs(PreparedRows(rows, self._tables))
+        outputs = self._models.outputs(PreparedRows(rows, self._tables))  # a line per distinct pair
         return shown(self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
 
 
 def shown(kind: str, outputs: pd.DataFrame) -> pd.DataFrame:
     """Return outputs of a kind as users read them, in the order of the rows; see `Scorer.answer`."""
-    has = KINDS[kind]
+    output_kind = KINDS[kind]
+    columns = list(output_kind.outputs)
+
     frame = pd.DataFrame(index=outputs.index)
-    if "task1" in has.tasks:
+    if "task1" in output_kind.tasks:
         frame[SCORE] = answers(TASKS["task1"], kind, outputs)
-    if has.primary in PREDICTED:
-        task = TASKS[has.primary]
+    if output_kind.primary in PREDICTED:
+        task = TASKS[output_kind.primary]
         frame[PREDICTED[task.name]] = class_names(task, answers(task, kind, outputs))
-        frame[list(has.outputs)] = outputs[list(has.outputs)]
+        frame[columns] = outputs[columns]
     return frame
 
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:
-    """Return a run, ready for new rows.
+    """Open a run for new rows.
 
     Args:
         run: a recipe, or an ensemble and its task (`blend-task1`).

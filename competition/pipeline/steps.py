@@ -1,4 +1,4 @@
-"""The steps of a workspace: which artefacts there should be, what each needs, and what builds it."""
+"""The steps of a workspace: its artefacts, their needs, and the functions that build them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Pipeline:
         """
         self.workspace = workspace
         self.plan = Plan.open(workspace, added, tracker)
-        self.recipes, self.artifacts = self.plan.recipes, self.plan.artifacts
+        self.recipes = self.plan.recipes
+        self.artifacts = self.plan.artifacts
         self.tables = Tables(workspace)
         self.inputs = InputSteps(self.plan, self.tables)
 
@@ -91,7 +92,8 @@ class Pipeline:
 
     def pair_steps(self, name: str) -> list[Step]:
         """Return the nested models of a recipe, each of which leaves out two folds of `five`, behind what they need."""
-        recipe, models = self.recipes.member(name), self.plan.pairs(name)
+        recipe = self.recipes.member(name)
+        models = self.plan.pairs(name)
         steps = self._input_steps(recipe, models)
         return steps + [self._pair_step(recipe, model.held) for model in models]
 
@@ -105,30 +107,33 @@ class Pipeline:
             *type_of(recipe).inputs(self.inputs, self.plan, recipe),
         ]
 
-        # The nested models that audits and teachers read, each behind what it needs itself.
+        # Of a nested recipe, audits and teachers read nested models of their runs.
         audits = [model.audit for model in models if model.audit is not None]
         teachers = [model.teacher for model in models if model.teacher is not None]
         nested = {run for audit in audits for run in audit.pairs}
         nested |= {teacher.run.name for teacher in teachers if teacher.pairs is not None}
-        steps += [step for run in sorted(nested) for step in self.pair_steps(run)]
 
+        # Sorted, so that the order is the same in every process.
+        steps += [step for run in sorted(nested) for step in self.pair_steps(run)]
         return steps + [self.noise_step(each.name, each.keys, each.fold) for each in audits]
 
     def _needs(self, model: FoldPlan[MemberRecipe]) -> tuple[Step, ...]:
         """Return what one model is trained from, the outputs of other runs among it."""
-        recipe, audit, teacher = model.recipe, model.audit, model.teacher
+        recipe = model.recipe
+        audit = model.audit
+        teacher = model.teacher
         steps = [
             self.inputs.folds(model.scheme),
             *type_of(recipe).inputs(self.inputs, self.plan, recipe),
         ]
-
         if audit is not None:
             steps.append(self.noise_step(audit.name, audit.keys, audit.fold))
         if teacher is not None and teacher.pairs is None:
             steps += self.outputs_of([teacher.run])
         elif teacher is not None:
-            teacher_recipe = self.recipes.member(teacher.run.name)
-            steps += [self._pair_step(teacher_recipe, held) for held in teacher.pairs or ()]
+            student_of = self.recipes.member(teacher.run.name)
+            steps += [self._pair_step(student_of, held) for held in teacher.pairs or ()]
+
         return tuple(steps)
 
     @cache  # noqa: B019
@@ -211,6 +216,7 @@ class Pipeline:
             if task:
                 steps.append(self._ensemble_step(self.recipes.ensemble(stem), task))
                 continue
+
             recipe = self.recipes.member(stem)
             steps += [self._train_step(recipe, fold) for fold in recipe.folds]
             steps += [self._predict_step(recipe, fold) for fold in recipe.folds]
@@ -224,8 +230,6 @@ class Pipeline:
         plan = self.plan.audit(name, keys, fold)
         title = f"audit {plan.name}"
         needs = self.outputs_of(plan.runs)
-
-        # Without a fold, by nested models that never saw it.
         if fold is not None:
             title += f" without fold {fold}"
             recipes = [self.recipes.member(run) for run in plan.pairs]
@@ -234,6 +238,7 @@ class Pipeline:
                 for recipe in recipes
                 for held in plan.pairs[recipe.name]
             ]
+
         return Step(
             title,
             plan.inputs,
@@ -277,13 +282,14 @@ class Pipeline:
         )
 
     def _recorded_ensemble(self, plan: RunPlan) -> str | None:
-        """Return what an ensemble's card says, if all of its files are there; None where one is missing."""
-        space, name = self.workspace, plan.name
+        """Return the fingerprint on an ensemble's card; None where one of its files is missing."""
+        space = self.workspace
+        name = plan.name
         files = [
             path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)
         ]
-        whole = all(read_fingerprint(file) for file in (*files, space.importance(name)))
-        return read_json(space.run_card(name)).get("inputs") if whole else None
+        is_complete = all(read_fingerprint(file) for file in (*files, space.importance(name)))
+        return read_json(space.run_card(name)).get("inputs") if is_complete else None
 
     def run_steps(self, name: str) -> list[Step]:
         """Return the steps of a recipe or of an ensemble, without those of other runs."""
@@ -291,7 +297,7 @@ class Pipeline:
         return self.ensemble_steps(name) if is_ensemble else self.recipe_steps(name)
 
     def complete_run(self, run: RunPlan) -> Step:
-        """Return the last step of a run, whose card says how it scores."""
+        """Return the last step of a run, which writes its card."""
         stem, task = split_run(run.name)
         if task:
             return self._ensemble_step(self.recipes.ensemble(stem), task)
@@ -312,6 +318,7 @@ def _train_command(recipe: MemberRecipe) -> str:
 
 
 def _folds(recipe: MemberRecipe, only: int | None) -> range:
+    """Return the folds of a recipe, or the fold `only`."""
     if only is None:
         return recipe.folds
     if only not in recipe.folds:

@@ -30,7 +30,7 @@ class Tables:
 
     @cached_property
     def card(self) -> DataCard:
-        """The card of the data: their source, and the fingerprints of their rows."""
+        """The card of the data."""
         return store.load_card(self.workspace)
 
     @cached_property
@@ -51,6 +51,7 @@ class Tables:
     @cache  # noqa: B019 - one Tables per command
     def fold_of_rows(self, scheme: str) -> pd.Series:
         """Return the fold of each example, with its index, from the checked file of a scheme."""
+        # A fingerprint says what the file was made from, not that nobody changed it since.
         table = read_table(self.workspace.folds(scheme), folds_fingerprint(self.card, scheme))
         folds.check_folds(self.examples, table, scheme)
         return folds.fold_of_rows(self.examples, table)
@@ -69,7 +70,7 @@ class Tables:
 
     @cached_property
     def lexical_features(self) -> pd.DataFrame:
-        """The features of text that `lexical` reads: all but those of BM25."""
+        """The features of text that `lexical` reads, by example_id."""
         from competition.models.lexical.bm25 import PREFIX
 
         return self.text_features.loc[:, ~self.text_features.columns.str.startswith(PREFIX)]
@@ -87,6 +88,7 @@ class Tables:
     def corpus(self, key: Hashable, make: Callable[[], Corpus]) -> Corpus:
         """Return the examples as the pairs of an encoder recipe; folds and recipes of one `key` share them."""
         if self._corpus is None or self._corpus[0] != key:
-            self._corpus = None  # free the old one first
+            # The old one is freed first, so that memory holds one.
+            self._corpus = None
             self._corpus = (key, make())
         return self._corpus[1]

@@ -86,7 +86,8 @@ def test_a_workspace_without_data_says_how_to_bring_some(tmp_path: Path) -> None
 def test_data_synth_and_describe(tmp_path: Path) -> None:
     comp("init", tmp_path / "w")
     result = comp("data", "synth", "--queries", "60", "-w", tmp_path / "w")
-    assert result.exit_code == 0 and "wrong on purpose" in result.output
+    assert result.exit_code == 0
+    assert "wrong on purpose" in result.output
     assert "out of date" not in result.output
     write_json(
         Workspace(tmp_path / "w").run_card("c1"), {"data": {"train": "others", "test": "others"}}
@@ -125,7 +126,8 @@ def test_a_traceback_is_shown_only_with_debug(
 
     monkeypatch.setattr(store, "load_examples", broken)
     without_debug = comp("data", "-w", workspace.root)
-    assert without_debug.exit_code == 1 and isinstance(without_debug.exception, SystemExit)
+    assert without_debug.exit_code == 1
+    assert isinstance(without_debug.exception, SystemExit)
     assert "unexpected RuntimeError: out of luck" in without_debug.stderr
     for arguments in (["--debug", "data"], ["data", "--debug"]):
         with_debug = comp(*arguments, "-w", workspace.root)
@@ -153,7 +155,8 @@ def test_an_incomplete_run_is_refused_by_what_needs_it(tmp_path: Path) -> None:
 def test_help_texts_lose_no_words() -> None:
     for command in COMMANDS:
         output = comp(command, "--help").output
-        assert ";  unless" not in output and "; unless" not in " ".join(output.split())
+        assert ";  unless" not in output
+        assert "; unless" not in " ".join(output.split())
 
 
 def test_imported_rows_are_not_replaced_by_made_ones(tmp_path: Path) -> None:

@@ -87,9 +87,8 @@ def fresh(tmp_path: Path) -> Path:
 def test_every_help_gives_examples_of_its_command(command: str) -> None:
     output = comp(*command.split(), "--help").output
     examples = [line for line in COMMANDS[command].splitlines() if line.startswith("  ")]
-    assert examples and all(
-        f"comp {command}" in line and line.strip() in output for line in examples
-    )
+    assert examples
+    assert all(f"comp {command}" in line and line.strip() in output for line in examples)
     assert GLOBAL_OPTIONS in " ".join(output.split())
 
 

@@ -128,13 +128,14 @@ def test_odd_rows_pass_the_whole_line(change: object, tmp_path: Path) -> None:
             assert comp(command, file, "--task", task, "-w", workspace.root).exit_code == 0
     audit = comp("cleanlab", "--from", "lexical", "-w", workspace.root)
     if change is one_class:
-        assert audit.exit_code == 1 and "Every audited row is labelled 'exact'" in audit.stderr
+        assert audit.exit_code == 1
+        assert "Every audited row is labelled 'exact'" in audit.stderr
         return
-    assert audit.exit_code == 0 and not any(c in audit.output for c in "\x1b\x00\u202e\u200b"), (
-        audit.stderr
-    )
+    assert audit.exit_code == 0, audit.stderr
+    assert not any(c in audit.output for c in "\x1b\x00\u202e\u200b")
     page = workspace.review_page("lexical").read_text(encoding="utf-8")
-    assert "<script>alert" not in page and not any(c in page for c in "\x1b\x00\u202e")
+    assert "<script>alert" not in page
+    assert not any(c in page for c in "\x1b\x00\u202e")
 
 
 def test_a_query_of_ten_thousand_products_is_checked_and_graded(tmp_path: Path) -> None:

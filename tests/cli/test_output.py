@@ -26,10 +26,8 @@ def document(*arguments: str | Path, exit_code: int = 0) -> dict[str, Any]:
     result = comp(*arguments, "--json")
     assert result.exit_code == exit_code, result.output
     content: dict[str, Any] = json.loads(result.stdout)
-    assert (
-        set(content) == {"command", "exit_code", "error", "tables"}
-        and content["exit_code"] == exit_code
-    )
+    assert set(content) == {"command", "exit_code", "error", "tables"}
+    assert content["exit_code"] == exit_code
     assert all(set(table) == {"title", "about", "rows"} for table in content["tables"])
     return content
 
@@ -57,7 +55,8 @@ def test_cells_are_values_for_machines_and_text_for_people(
     assert table["rows"] == [
         dict(zip(header, ["c1", 4512, 0.5, None, None, True, value, "done"], strict=True))
     ]
-    assert table["title"] == "Title" and table["about"] == {"task": "task1"}
+    assert table["title"] == "Title"
+    assert table["about"] == {"task": "task1"}
     start_output(quiet=False, as_json=False)
     show_table("Title", header, [row])
     finish_output("test")
@@ -69,20 +68,28 @@ def test_cells_are_values_for_machines_and_text_for_people(
     show_table("Title", header | {"a": None, "c": None}, [row])  # machines alone are told
     finish_output("test")
     narrow = capsys.readouterr().out
-    assert "B" in narrow and "4,512" in narrow and "c1" not in narrow and "A" not in narrow
-    assert "nan" not in output and "None" not in output and "\x1b" not in output
+    assert "B" in narrow
+    assert "4,512" in narrow
+    assert "c1" not in narrow
+    assert "A" not in narrow
+    assert "nan" not in output
+    assert "None" not in output
+    assert "\x1b" not in output
 
 
 def test_a_document_says_what_the_table_says(finished: Workspace) -> None:
     file = finished.submission("main") / "task2.csv"
     recorded = document("score", file, "--task", "task2", "-w", finished.root)
     (table,) = recorded["tables"]
-    assert recorded["command"] == "score" and recorded["error"] is None
-    assert table["about"]["task"] == "task2" and table["about"]["protocol"] == "paper"
+    assert recorded["command"] == "score"
+    assert recorded["error"] is None
+    assert table["about"]["task"] == "task2"
+    assert table["about"]["protocol"] == "paper"
     first = table["rows"][0]
     output = comp("score", file, "--task", "task2", "-w", finished.root).output
     low, high = first["interval"]
-    assert f"{first['score']:.6f}" in output and f"[{low:.4f}, {high:.4f}]" in output
+    assert f"{first['score']:.6f}" in output
+    assert f"[{low:.4f}, {high:.4f}]" in output
 
 
 def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None:
@@ -96,10 +103,8 @@ def test_scores_for_machines_are_those_of_the_files(finished: Workspace) -> None
             line = table[
                 of_table & (table["group"] == about["group"]) & (table["run"] == row["run"])
             ].iloc[0]
-            assert (
-                row["score"]["value"] == line["score"]
-                and row["score"]["queries"] == line["queries"]
-            )
+            assert row["score"]["value"] == line["score"]
+            assert row["score"]["queries"] == line["queries"]
             assert (row["above_floor"] or {}).get("value") == (
                 None if np.isnan(line["above_floor"]) else line["above_floor"]
             )
@@ -119,31 +124,36 @@ def test_check_and_stack_for_machines(finished: Workspace) -> None:
     assert table["rows"] == [{"file": str(file), "task": "task3", "rows": len(pd.read_csv(file))}]
     tables = document("stack", "blend", "--only", "-w", finished.root)["tables"]
     weights = tables[-1]["rows"][0]
-    assert weights["run"] == "blend-task1" and weights["what"] == "weights"
+    assert weights["run"] == "blend-task1"
+    assert weights["what"] == "weights"
     assert sum(weights["mean"].values()) == pytest.approx(1)
 
 
 def test_an_error_is_a_document_too(finished: Workspace) -> None:
     recorded = document("score", "no.csv", "--task", "task1", "-w", finished.root, exit_code=2)
-    assert recorded["error"] == "no.csv is missing." and recorded["tables"] == []
+    assert recorded["error"] == "no.csv is missing."
+    assert recorded["tables"] == []
 
 
 def test_options_of_all_commands_stand_anywhere(finished: Workspace) -> None:
     one = comp("--json", "status", "-w", finished.root)
     other = comp("status", "-w", finished.root, "--json")
-    assert one.stdout == other.stdout and json.loads(one.stdout)
+    assert one.stdout == other.stdout
+    assert json.loads(one.stdout)
 
 
 def test_quiet_shows_results_alone(finished: Workspace) -> None:
     normal = comp("train", "--fold", "0", "-w", finished.root)
     quiet_output = comp("train", "--fold", "0", "--quiet", "-w", finished.root)
-    assert "nothing to do" in normal.output and "nothing to do" not in quiet_output.output
+    assert "nothing to do" in normal.output
+    assert "nothing to do" not in quiet_output.output
     assert quiet_output.output.startswith("c1 on held-out rows")
     assert (
         "nothing to do" in comp("train", "--fold", "0", "-w", finished.root).output
     )  # it lasts for one command
     wrong = comp("train", "--fold", "9", "--quiet", "-w", finished.root)
-    assert wrong.exit_code == 2 and "error: Fold 9 does not exist" in wrong.stderr
+    assert wrong.exit_code == 2
+    assert "error: Fold 9 does not exist" in wrong.stderr
 
 
 def test_the_board_shows_every_fold(finished: Workspace, tmp_path: Path) -> None:
@@ -151,8 +161,10 @@ def test_the_board_shows_every_fold(finished: Workspace, tmp_path: Path) -> None
     rows = {row["run"]: row for row in board["rows"]}
     assert list(rows) == ["lexical", "c1", "r2", "t3", "blend-task1", "blend-task2", "blend-task3"]
     assert all(rows["c1"][key] == "done" for key in ("fold_0", "fold_4", "test", "whole", "audit"))
-    assert rows["blend-task1"]["whole"] == "done" and rows["blend-task1"]["fold_0"] is None
-    assert others["about"]["missing"] == 0 and others["about"]["next"] is None
+    assert rows["blend-task1"]["whole"] == "done"
+    assert rows["blend-task1"]["fold_0"] is None
+    assert others["about"]["missing"] == 0
+    assert others["about"]["next"] is None
 
 
 def test_the_board_shows_what_is_missing_and_out_of_date(
@@ -170,14 +182,14 @@ def test_the_board_shows_what_is_missing_and_out_of_date(
     board, others = document("status", "-w", root)["tables"]
     rows = {row["run"]: row for row in board["rows"]}
     assert rows["lexical"]["fold_0"] == "done"
-    assert (
-        rows["c1"]["fold_0"] == "stale"
-        and rows["t3"]["fold_1"] == "stale"
-        and rows["t3"]["fold_2"] == "missing"
-    )
-    assert others["about"]["next"] == "comp run" and others["about"]["missing"] > 0
+    assert rows["c1"]["fold_0"] == "stale"
+    assert rows["t3"]["fold_1"] == "stale"
+    assert rows["t3"]["fold_2"] == "missing"
+    assert others["about"]["next"] == "comp run"
+    assert others["about"]["missing"] > 0
     output = comp("status", "-w", root).output
-    assert "▲ out of date   · missing" in output and "Next: comp run" in output
+    assert "▲ out of date   · missing" in output
+    assert "Next: comp run" in output
 
 
 def test_any_encoding_of_stdout_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,10 +247,8 @@ def test_commands_name_the_workspace_and_can_be_pasted() -> None:
     sentence = "Process 1 on a (`comp run`, since noon) is at work."
     assert pasteable(sentence) == sentence
     set_workspace(Path())
-    assert (
-        command_for("comp run") == "comp run"
-        and pasteable("`comp run` helps.") == "`comp run` helps."
-    )
+    assert command_for("comp run") == "comp run"
+    assert pasteable("`comp run` helps.") == "`comp run` helps."
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

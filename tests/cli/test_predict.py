@@ -99,17 +99,17 @@ def test_a_thousand_rows_with_gaps_and_other_alphabets_are_answered_in_order(
     where = ("predict", tmp_path / "rows.csv", "-w", finished.root)
     result = comp(*where, "--encoding", "utf-16", "--out", tmp_path / "said.parquet")
     assert result.exit_code == 0, result.output
-    assert (
-        "has no product_brand, product_color" in result.stderr
-        and "say nothing of their product" in result.stderr
-    )
+    assert "has no product_brand, product_color" in result.stderr
+    assert "say nothing of their product" in result.stderr
     assert "1,000 rows, 48 of them distinct" in result.output  # 6 queries times 8 titles
     scored = pd.read_parquet(tmp_path / "said.parquet")
     assert scored["own id"].tolist() == [str(number) for number in table["own id"]]
-    assert np.isfinite(scored["score"]).all() and scored["score"].between(0, 1).all()
+    assert np.isfinite(scored["score"]).all()
+    assert scored["score"].between(0, 1).all()
     assert (scored.groupby(["query", "product_title"])["score"].nunique() == 1).all()
     sentence = refused(*where)
-    assert "is not utf-8" in sentence and "--encoding" in sentence
+    assert "is not utf-8" in sentence
+    assert "--encoding" in sentence
 
 
 def test_one_row_is_enough(finished: Workspace, tmp_path: Path) -> None:
@@ -171,7 +171,8 @@ def test_a_row_is_told_the_same_wherever_it_stands_and_however_often(c1: Scorer)
     order = [2, 0, 0, 3, 1, 2]
     again = c1.score("usb cable", [TITLES[i] for i in order])
     assert again == pytest.approx(once[order], rel=1e-5)
-    assert again[1] == again[2] and again[0] == again[5]
+    assert again[1] == again[2]
+    assert again[0] == again[5]
     assert c1.score(["usb cable"], TITLES[:1]) == pytest.approx(once[:1], rel=1e-5)
 
 

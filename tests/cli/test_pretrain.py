@@ -73,7 +73,8 @@ def test_pretrain_makes_what_it_needs_and_shows_what_was_learned(
         assert step in lines
     epochs = read_epochs(workspace.encoder("pretrained"))
     best = best_epoch(epochs)
-    assert len(epochs) == 3 and best is not None
+    assert len(epochs) == 3
+    assert best is not None
     for epoch in epochs:
         assert str(epoch.held_out) in output
         assert all(f"{loss:.3f}" in output for loss in epoch.learned.values())
@@ -87,10 +88,8 @@ def test_a_second_pretrain_does_nothing_and_says_so(workspace: Workspace, output
     folder = workspace.encoder("pretrained")
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     again = comp("pretrain", "-w", workspace.root)
-    assert (
-        again.exit_code == 0
-        and "pretrained: nothing to do, everything is up to date." in again.output
-    )
+    assert again.exit_code == 0
+    assert "pretrained: nothing to do, everything is up to date." in again.output
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     tables = [
         text[text.index("pretrained: MLM loss on") :].split("\npretrained: ")[0]
@@ -103,7 +102,8 @@ def test_a_recipe_starts_from_the_pre_trained_weights(workspace: Workspace, outp
     status = comp("status", "-w", workspace.root).output.splitlines()
     assert all("■" in line for line in status if " pretrain pretrained " in line)
     result = comp("train", "--recipe", "still", "--fold", "0", "-w", workspace.root)
-    assert result.exit_code == 0 and "pretrain pretrained" not in lines_of(result.output)
+    assert result.exit_code == 0
+    assert "pretrain pretrained" not in lines_of(result.output)
     folder = workspace.model("still", 0) / "seed-2022"
     tuned = {
         f"encoder.{name}": tensor
@@ -150,7 +150,8 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
     monkeypatch.setattr(translation, "Translator", None)  # nothing is missing: no model is loaded
     (workspace.recipe_folder / "wide.toml").write_text(WIDE + "rows = 'task1'\n")
     again = comp("train", "--recipe", "wide", "--fold", "0", "-w", workspace.root)
-    assert again.exit_code == 0 and "translate with ./models/es-en" not in lines_of(again.output)
+    assert again.exit_code == 0
+    assert "translate with ./models/es-en" not in lines_of(again.output)
     assert "train wide fold 0 (out of date)" in lines_of(again.output)
 
 
@@ -159,10 +160,9 @@ def test_a_translation_model_that_is_not_there_is_asked_for(workspace: Workspace
         'kind = "classes"\ntranslate_with = "nobody/es-en"\n'
     )
     result = comp("train", "--recipe", "lost", "--fold", "0", "-w", workspace.root)
-    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
     (sentence,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
-    assert (
-        "'nobody/es-en'" in sentence
-        and "Helsinki-NLP/opus-mt-es-en" in sentence
-        and "`translate_with`" in sentence
-    )
+    assert "'nobody/es-en'" in sentence
+    assert "Helsinki-NLP/opus-mt-es-en" in sentence
+    assert "`translate_with`" in sentence

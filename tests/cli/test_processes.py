@@ -122,17 +122,15 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
     ended = launched(struck, "3", str(int(signal.SIGKILL)), *TRAIN, "-w", two.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
-    assert "Another process of this launch has ended" in sentence and ended.returncode != 0, (
-        ended.stderr
-    )
-    assert not list(two.oof.rglob("*.parquet")) and not list(two.encoder("pretrained").glob("*"))
+    assert ended.returncode != 0, ended.stderr
+    assert "Another process of this launch has ended" in sentence, ended.stderr
+    assert not list(two.oof.rglob("*.parquet"))
+    assert not list(two.encoder("pretrained").glob("*"))
 
     done = launched("-m", "competition", *TRAIN, "-w", two.root)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.count("c1, fold 0: done.") == 1
-        and done.stdout.count("resumes from step 2 of") == 1
-    )
+    assert done.stdout.count("c1, fold 0: done.") == 1
+    assert done.stdout.count("resumes from step 2 of") == 1
     for name in ("fold-0", "test-0"):
         expected, outputs = (
             pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two)
@@ -146,8 +144,10 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     names = ("loss", "mlm", "query", "attributes", "contrastive", "held_out_score")
     for log in ("models/encoders/pretrained.log.jsonl", "oof/c1/log.jsonl"):
         expected_losses, found_losses = (losses(space.root / log, *names) for space in (one, two))
-        assert expected_losses and found_losses == pytest.approx(expected_losses, abs=1e-4)
-    assert not list(two.root.rglob(".*.tmp")) and not list(two.unfinished.rglob("*.safetensors"))
+        assert expected_losses
+        assert found_losses == pytest.approx(expected_losses, abs=1e-4)
+    assert not list(two.root.rglob(".*.tmp"))
+    assert not list(two.unfinished.rglob("*.safetensors"))
 
 
 def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_the_same_bytes(
@@ -161,11 +161,11 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     )
     ended = launched(stop, *TRAIN, "-w", stopped.root)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
-    assert sentence.startswith("error: interrupted; step 3 of ") and ended.returncode != 0
+    assert sentence.startswith("error: interrupted; step 3 of ")
+    assert ended.returncode != 0
     assert sentence.endswith(" of c1 fold 0 is saved, and the same command resumes from there.")
-    assert [path.name for path in stopped.unfinished.rglob("step-*")] == [
-        "step-00000003"
-    ] and not trained_files(stopped)
+    assert [path.name for path in stopped.unfinished.rglob("step-*")] == ["step-00000003"]
+    assert not trained_files(stopped)
     assert not list(stopped.root.rglob(".*.tmp"))
 
     done = launched(each, stopped.root, undisturbed.root)
@@ -173,7 +173,8 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     assert (
         done.stdout.count("c1 fold 0: resumes from step 3 of") == 1 == done.stdout.count("resumes")
     )
-    assert len(trained_files(stopped)) == 4 and trained_files(stopped) == trained_files(undisturbed)
+    assert len(trained_files(stopped)) == 4
+    assert trained_files(stopped) == trained_files(undisturbed)
 
 
 def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Path) -> None:
@@ -187,7 +188,8 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
     struck = tmp_path / "struck.py"
     struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
     stopped = launched(str(struck), "3", str(int(signal.SIGTERM)), *TRAIN, "-w", str(two.root))
-    assert stopped.returncode and "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
+    assert stopped.returncode, stopped.stderr
+    assert "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
     assert sorted(path.name for path in two.unfinished.rglob("step-*")) == [
         "step-00000002",
         "step-00000003",
@@ -196,12 +198,11 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
 
     done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout.count("c1, fold 0: done.") == 1
-        and done.stdout.count("resumes from step 3 of") == 1
-    )
+    assert done.stdout.count("c1, fold 0: done.") == 1
+    assert done.stdout.count("resumes from step 3 of") == 1
     alone = comp(*TRAIN, "-w", three.root)
-    assert alone.exit_code == 0 and "resumes from step 3 of" in alone.output, alone.output
+    assert alone.exit_code == 0, alone.output
+    assert "resumes from step 3 of" in alone.output, alone.output
     for name in ("fold-0", "test-0"):
         expected, *others = (
             pd.read_parquet(space.run("c1") / f"{name}.parquet") for space in (one, two, three)
@@ -227,10 +228,8 @@ def test_commands_that_share_nothing_refuse_a_launcher(
     monkeypatch.setenv("WORLD_SIZE", "2")
     for command in (["run"], ["stack", "blend"], ["clean"]):
         sentence = refused(*command, "-w", space.root)
-        assert (
-            f"`comp {command[0]}` runs as one process" in sentence
-            and "`comp train` can use several processes" in sentence
-        )
+        assert f"`comp {command[0]}` runs as one process" in sentence
+        assert "`comp train` can use several processes" in sentence
 
 
 def test_a_launcher_that_shards_the_model_is_refused(
@@ -240,12 +239,11 @@ def test_a_launcher_that_shards_the_model_is_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     sentence = refused("train", "-w", space.root)
-    assert "sharded = true" in sentence and "--multi_gpu" in sentence
+    assert "sharded = true" in sentence
+    assert "--multi_gpu" in sentence
 
 
 def test_alone_a_process_agrees_with_itself() -> None:
-    assert (
-        distributed.is_main_process()
-        and distributed.broadcast_from_main("x") == "x"
-        and not distributed.any_process(False)
-    )
+    assert distributed.is_main_process()
+    assert distributed.broadcast_from_main("x") == "x"
+    assert not distributed.any_process(False)

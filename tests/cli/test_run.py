@@ -45,9 +45,8 @@ def plain_ndcg(rows: pd.DataFrame) -> float:
 def test_everything_is_there(finished: Workspace) -> None:
     for run in [*RECIPES, *(f"blend-{task}" for task in TASKS)]:
         for fold in range(5):
-            assert (
-                finished.oof_fold(run, fold).is_file() and finished.test_fold(run, fold).is_file()
-            )
+            assert finished.oof_fold(run, fold).is_file()
+            assert finished.test_fold(run, fold).is_file()
         assert read_json(finished.run_card(run))["scores"]
     assert sorted(path.name for path in finished.submission("main").iterdir()) == [
         "submission.json", "task1.csv", "task2.csv", "task3.csv",
@@ -121,7 +120,8 @@ def test_the_submission_scores_what_the_table_says(finished: Workspace) -> None:
     line = table[
         (table["run"] == "blend-task1") & (table["split"] == "test") & (table["group"] == "all")
     ].iloc[0]
-    assert result.exit_code == 0 and f"{line['score']:.6f}" in result.output
+    assert result.exit_code == 0
+    assert f"{line['score']:.6f}" in result.output
     for task in TASKS:
         checked = comp(
             "check",
@@ -131,13 +131,15 @@ def test_the_submission_scores_what_the_table_says(finished: Workspace) -> None:
             "-w",
             finished.root,
         )
-        assert checked.exit_code == 0 and "a valid answer" in checked.output
+        assert checked.exit_code == 0
+        assert "a valid answer" in checked.output
 
 
 def test_a_second_run_does_nothing_and_says_so(finished: Workspace) -> None:
     before = artefacts(finished.root)
     result = comp("run", "-w", finished.root)
-    assert result.exit_code == 0 and "Nothing to do: everything is up to date." in result.output
+    assert result.exit_code == 0
+    assert "Nothing to do: everything is up to date." in result.output
     assert artefacts(finished.root) == before
     assert "Everything is up to date." in comp("status", "-w", finished.root).output
 
@@ -154,18 +156,17 @@ def test_a_fresh_workspace_gets_the_same_bytes_through_the_installed_command(
     command = [sys.executable, "-m", "competition", "run", "-w", str(again.root)]
     done = subprocess.run(command, capture_output=True, text=True, env=None, check=False)
     assert done.returncode == 0, done.stderr
-    assert "train lexical fold 0" in done.stdout and "train t3 fold 0" in done.stdout
+    assert "train lexical fold 0" in done.stdout
+    assert "train t3 fold 0" in done.stdout
     assert "train c1 fold 0" not in done.stdout
     assert artefacts(again.root) == artefacts(finished.root)
 
 
 def test_the_noise_that_was_dropped_is_in_the_files(finished: Workspace) -> None:
     result = comp("cleanlab", "-w", finished.root)
-    assert (
-        result.exit_code == 0
-        and "share dropped" in result.output
-        and "The worst rows" in result.output
-    )
+    assert result.exit_code == 0
+    assert "share dropped" in result.output
+    assert "The worst rows" in result.output
     flags = pd.read_parquet(finished.noise("c1"))
     examples = pd.read_parquet(finished.examples)
     assert sorted(flags["example_id"]) == sorted(
@@ -176,7 +177,8 @@ def test_the_noise_that_was_dropped_is_in_the_files(finished: Workspace) -> None
 
 def test_one_fold_at_a_time(finished: Workspace) -> None:
     result = comp("train", "--fold", "0", "-w", finished.root)
-    assert result.exit_code == 0 and "c1, fold 0: nothing to do" in result.output
+    assert result.exit_code == 0
+    assert "c1, fold 0: nothing to do" in result.output
     ids = pd.read_parquet(finished.oof_fold("c1", 0))["example_id"]
     examples = pd.read_parquet(finished.examples).set_index("example_id").loc[ids]
     outputs = held_out(finished, "c1").loc[ids, [f"p_{label}" for label in LABELS]]
@@ -191,7 +193,8 @@ def test_one_fold_at_a_time(finished: Workspace) -> None:
 
 def test_stack_shows_what_the_ensemble_takes_of_its_members(finished: Workspace) -> None:
     result = comp("stack", "blend", "--only", "-w", finished.root)
-    assert result.exit_code == 0 and "Nothing to do" in result.output
+    assert result.exit_code == 0
+    assert "Nothing to do" in result.output
     for task in TASKS:
         weights = mean_weights(read_json(finished.run_card(f"blend-{task}"))["weights"])
         assert sum(weights.values()) == pytest.approx(1)
@@ -220,5 +223,7 @@ def test_submissions_from_one_run(finished: Workspace) -> None:
 
 def test_folds_shows_shares_and_checks_for_leaks(finished: Workspace) -> None:
     result = comp("folds", "-w", finished.root)
-    assert result.exit_code == 0 and "No query text is in two folds." in result.output
-    assert "Folds of scheme ten" in result.output and "complement" in result.output
+    assert result.exit_code == 0
+    assert "No query text is in two folds." in result.output
+    assert "Folds of scheme ten" in result.output
+    assert "complement" in result.output

@@ -18,7 +18,8 @@ MEMBERS = ("lexical", "c1", "r2", "t3")
 def failed(*arguments: object) -> str:
     """Run a command that must fail: exit code 1, no traceback. Returns what it complains of."""
     result = comp(*map(str, arguments))
-    assert result.exit_code == 1 and "Traceback" not in result.output
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
     return " ".join(result.stderr.split())
 
 
@@ -74,9 +75,8 @@ def test_methods_are_compared_with_the_member_that_scores_best_out_of_fold(
         group = lines[lines["group"] == ("10+ products" if task == "task1" else "all")]
         members = group[group["run"].isin(MEMBERS)].set_index("run")
         (floor,) = set(group["floor"])
-        assert members["score"].max() == members.loc[floor, "score"] and np.isnan(
-            members.loc[floor, "above_floor"]
-        )
+        assert members["score"].max() == members.loc[floor, "score"]
+        assert np.isnan(members.loc[floor, "above_floor"])
         expected = group["score"] - members.loc[floor, "score"]
         assert group["above_floor"].fillna(0).to_numpy() == pytest.approx(
             expected.to_numpy(), abs=1e-9
@@ -121,8 +121,10 @@ def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
 
 def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
     result = comp("stack", "blend", "--leave-out", "-w", stacked.root)
-    assert result.exit_code == 0 and "Nothing to do" in result.output
-    assert "without-lexical" in result.output and "blend, method mixed" in result.output
+    assert result.exit_code == 0
+    assert "Nothing to do" in result.output
+    assert "without-lexical" in result.output
+    assert "blend, method mixed" in result.output
 
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
@@ -164,13 +166,12 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
 def test_a_submission_made_with_leaking_features_says_so(stacked: Workspace) -> None:
     assert comp("stack", "blend.leaky", "--only", "-w", stacked.root).exit_code == 0
     result = comp("submit", "--from", "blend.leaky", "--task", "task2", "-w", stacked.root)
-    assert (
-        result.exit_code == 0
-        and "leak across tasks" in result.output
-        and "task2.csv" in result.output
-    )
+    assert result.exit_code == 0
+    assert "leak across tasks" in result.output
+    assert "task2.csv" in result.output
     folder = stacked.submission("blend.leaky-task2")
     assert read_json(folder / "submission.json")["made_from"]["task2"]["leaky"] is True
     log = pd.read_csv(stacked.leaderboard, dtype=str, keep_default_na=False)
     leaky = log[log["leaky"] != ""]
-    assert leaky["submission"].tolist() == [folder.name] and leaky["leaky"].tolist() == ["yes"]
+    assert leaky["submission"].tolist() == [folder.name]
+    assert leaky["leaky"].tolist() == ["yes"]

@@ -61,7 +61,8 @@ def status(workspace: Workspace) -> str:
 
 def test_run_and_status_know_it_only_because_it_was_asked_for(workspace: Workspace) -> None:
     names = [step.name for step in Pipeline(workspace).steps()]
-    assert "train c1 fold 0" in names and "train c1 all" not in names
+    assert "train c1 fold 0" in names
+    assert "train c1 all" not in names
     assert status(workspace) == "■"
     again = comp("train", "--all", "-w", workspace.root)
     assert "nothing to do, everything is up to date" in again.output
@@ -96,7 +97,8 @@ def test_the_same_rows_give_the_same_bytes_whether_a_tracker_looks_on_or_not(
     kept = folder.rename(folder.with_name("kept"))
     assert comp("train", "--all", "--tracker", "tensorboard", "-w", workspace.root).exit_code == 0
     files = sorted(path.relative_to(kept) for path in kept.rglob("*") if path.is_file())
-    assert Path("seed-2022/model.safetensors") in files and Path("made_from.json") in files
+    assert Path("seed-2022/model.safetensors") in files
+    assert Path("made_from.json") in files
     for file in files:
         assert (folder / file).read_bytes() == (kept / file).read_bytes(), file
     assert list((workspace.tracking / "tensorboard" / "c1" / "all").rglob("events.*"))
@@ -130,7 +132,8 @@ def test_it_answers_new_rows_alone_and_says_when_it_is_out_of_date(
     where = ("predict", tmp_path / "rows.csv", "-w", workspace.root)
     result = comp(*where)
     assert result.exit_code == 0, result.output
-    assert "c1 all, new rows" in result.output and "fold" not in result.output
+    assert "c1 all, new rows" in result.output
+    assert "fold" not in result.output
     settings = workspace.settings_file.read_text(encoding="utf-8")
     try:
         workspace.settings_file.write_text(

@@ -165,9 +165,11 @@ def test_verdicts_never_touch_held_out_or_test_rows(tmp_path: Path) -> None:
     assert plan.audit is not None
     write_table(workspace.noise("c1"), flags, plan.audit.inputs)
     every, kept = (fold_rows(pipeline.tables, p) for p in (replace(plan, audit=None), plan))
-    assert (kept.held_out == every.held_out).all() and (kept.test == every.test).all()
+    assert (kept.held_out == every.held_out).all()
+    assert (kept.test == every.test).all()
     wrong = set(np.flatnonzero(examples["example_id"].isin(verdicts["example_id"])))
-    assert wrong & set(every.train) and set(kept.train) == set(every.train) - wrong
+    assert wrong & set(every.train)
+    assert set(kept.train) == set(every.train) - wrong
 
 
 def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:

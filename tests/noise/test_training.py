@@ -79,14 +79,14 @@ def test_rows_that_are_held_out_or_tested_are_never_touched(
         before, none = taught(trained, plain, fold)
         rows, lesson = taught(trained, recipe, fold)
         assert none is None
-        assert (rows.held_out == before.held_out).all() and (rows.test == before.test).all()
+        assert (rows.held_out == before.held_out).all()
+        assert (rows.test == before.test).all()
         assert set(rows.train) <= set(before.train)
         assert (len(rows.train) < len(before.train)) == (action == "drop_noise_from")
         assert (lesson is None) == (action == "drop_noise_from")
         if lesson is not None:
-            assert lesson.target.shape == (len(rows.train), 4) and lesson.weight.shape == (
-                len(rows.train),
-            )
+            assert lesson.target.shape == (len(rows.train), 4)
+            assert lesson.weight.shape == (len(rows.train),)
             assert lesson.weight.min() >= 0
             np.testing.assert_allclose(lesson.target.sum(axis=1), 1)
         outputs = read_table(
@@ -109,7 +109,8 @@ def test_flags_are_of_training_rows_and_nested_ones_of_other_folds(
     examples, of_row = trained.tables.examples, trained.tables.fold_of_training("five")
     for fold in range(5):
         plan = trained.plan.fold(students(nested)["drop_noise_from"], fold).audit
-        assert plan is not None and plan.fold == (fold if nested else None)
+        assert plan is not None
+        assert plan.fold == (fold if nested else None)
         ids = trained.tables.flags(plan)["example_id"]
         wanted = of_row.index[of_row != fold] if nested else of_row.index
         assert ids.tolist() == sorted(wanted)
@@ -170,9 +171,8 @@ def test_a_dropped_row_is_one_that_the_audit_names(trained: Pipeline) -> None:
         examples["example_id"].iloc[after.train]
     )
     of_row = trained.tables.fold_of_training("five")
-    assert (
-        lost == {id for id in flags.loc[flags["dropped"], "example_id"] if of_row[id] != 0} and lost
-    )
+    assert lost == {id for id in flags.loc[flags["dropped"], "example_id"] if of_row[id] != 0}
+    assert lost
 
 
 def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
@@ -240,10 +240,8 @@ def test_an_audit_is_made_from_its_settings(workspace_with: Workspaces) -> None:
     found |= {pipeline.plan.audit("lexical", fold=fold).inputs for fold in range(5)}
     found.add(pipeline.plan.audit("lexical+c1").inputs)
     assert len(found) == 12
-    assert (
-        pipeline.plan.audit("lexical+c1") == pipeline.plan.audit("c1+lexical")
-        and pipeline.plan.audit("lexical+c1").name == "c1+lexical"
-    )
+    assert pipeline.plan.audit("lexical+c1") == pipeline.plan.audit("c1+lexical")
+    assert pipeline.plan.audit("lexical+c1").name == "c1+lexical"
 
 
 def test_several_runs_are_audited_together(trained: Pipeline) -> None:
@@ -342,5 +340,6 @@ def test_an_ensemble_may_teach_and_be_audited(workspace_with: Workspaces) -> Non
     pipeline = Pipeline(workspace_with(settings, student='kind = "gain"\nscheme = "five"\ndistill_from = "pair"',
                                        pair='model = "ensemble"\nmembers = ["lexical"]'))  # fmt: skip
     plan = pipeline.plan.fold(pipeline.recipes.member("student"), 0)
-    assert plan.teacher is not None and plan.teacher.run.name == "pair-task2"
+    assert plan.teacher is not None
+    assert plan.teacher.run.name == "pair-task2"
     assert pipeline.recipes.order(["student"]) == ["lexical", "pair", "student"]

@@ -117,7 +117,8 @@ def test_no_model_is_loaded_when_nothing_is_missing(
     nothing = tmp_path / "nothing.parquet"
     english = (examples[examples["locale"] != "es"], products)
     build_translations(tables_of(tmp_path / "none", english), Translations("model", nothing, "x"))
-    assert len(asked) == 1 and read_translations(nothing, "x") == {}
+    assert len(asked) == 1
+    assert read_translations(nothing, "x") == {}
 
 
 def test_an_interrupted_translation_goes_on_where_it_was(
@@ -214,7 +215,8 @@ def test_another_process_finds_them_until_the_rows_change(
     folder = next(again.workspace.tokens("").iterdir())
     before = read_manifest(folder)
     build_inputs.encoder_tokens(other, again.workspace.encoder("tiny"))
-    assert tokenised and read_manifest(folder) != before
+    assert tokenised
+    assert read_manifest(folder) != before
 
 
 def test_derived_texts_tokenise_what_is_new(
@@ -225,7 +227,8 @@ def test_derived_texts_tokenise_what_is_new(
     tokenised.clear()
     pairs = corpus(tables, query_context=True, rebalance=True).pairs
     known = {clean(text) for field in FIELDS for text in catalogue[1][field]}
-    assert tokenised and not known.intersection(tokenised)
+    assert tokenised
+    assert not known.intersection(tokenised)
     assert len(pairs) >= len(catalogue[0])
 
 
@@ -247,11 +250,13 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ca
             Corpus.make(*parts, stored=stored_tokens(tables, folders, units=True)).pairs,
         )
         np.testing.assert_array_equal(new.lengths(), stored.lengths())
-        assert new.attributes is not None and stored.attributes is not None
+        assert new.attributes is not None
+        assert stored.attributes is not None
         for row in range(len(new)):
             for view in new.views:
                 (ids, first), (found, also_first) = new.ids(row, view), stored.ids(row, view)
-                assert ids.tolist() == found.tolist() and first == also_first
+                assert ids.tolist() == found.tolist()
+                assert first == also_first
                 assert new.has_text(row, view) == stored.has_text(row, view)
         for one, other in zip(
             new.attributes.product_grams, stored.attributes.product_grams, strict=True

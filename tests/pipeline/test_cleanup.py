@@ -91,7 +91,5 @@ def test_status_and_doctor_name_a_pre_training_that_was_killed(tmp_path: Path) -
     said = {row["what"]: row for row in found["rows"]}
     assert said["checkpoints"]["said"] == "kept of pretrained encoder"
     assert said["leftovers"]["said"] == f"checkpoints of finished training, such as {done}"
-    assert (
-        said["leftovers"]["mend"] == f"comp clean -w {space.root}"
-        and str(half) in said["unfinished"]["mend"]
-    )
+    assert said["leftovers"]["mend"] == f"comp clean -w {space.root}"
+    assert str(half) in said["unfinished"]["mend"]

@@ -85,7 +85,8 @@ def test_a_changed_member_makes_its_nested_models_stale(tmp_path: Path) -> None:
     one, other = (
         [plan.fingerprint for plan in each.plan.pairs("lexical")] for each in (plain, changed)
     )
-    assert len(set(one)) == 10 and not set(one) & set(other)
+    assert len(set(one)) == 10
+    assert not set(one) & set(other)
 
 
 def test_a_member_without_the_rows_of_an_audit_has_no_nested_models(tmp_path: Path) -> None:
@@ -117,7 +118,8 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
         if "rebuilt on shuffled labels" in finding.message
     }
     assert list(deep) == ["lexical", "blend-task1", "blend-task2", "blend-task3"]
-    assert deep["lexical"].verdict == "ok" and deep["blend-task1"].verdict == "approximate"
+    assert deep["lexical"].verdict == "ok"
+    assert deep["blend-task1"].verdict == "approximate"
     measured = read_optimism(nested.workspace, nested.plan.runs())
     assert set(measured) == {
         ("blend-task1", "task1"),
@@ -126,7 +128,8 @@ def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) 
     }
     assert f"{measured['blend-task1', 'task1']:+}" in deep["blend-task1"].message
     after = files(nested.workspace)
-    assert after.pop(str(nested.workspace.optimism)) and after == before
+    assert after.pop(str(nested.workspace.optimism))
+    assert after == before
 
 
 def files(workspace: Workspace) -> dict[str, int]:

@@ -99,7 +99,8 @@ def test_another_share_of_noise_redoes_the_audit_and_what_uses_it(
     workspace = claimed()
     rewrite(workspace, 'preset = "tiny"', 'preset = "tiny"\nnoise_fraction = 0.02')
     left = families(steps_left(workspace))
-    assert {"audit c1", "train r2"} <= left and "train c1" not in left
+    assert {"audit c1", "train r2"} <= left
+    assert "train c1" not in left
 
 
 def test_device_settings_and_descriptions_redo_nothing(claimed: Callable[[], Workspace]) -> None:
@@ -194,7 +195,8 @@ def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path)
     kept = fold_rows(pipeline.tables, plan)
     everywhere = np.concatenate([every.train, every.held_out, every.test])
     assert sorted(everywhere) == list(range(len(examples)))
-    assert (kept.held_out == every.held_out).all() and (kept.test == every.test).all()
+    assert (kept.held_out == every.held_out).all()
+    assert (kept.test == every.test).all()
     assert kept.train.tolist() == [row for row in every.train if row % 2]
     write_table(workspace.noise("c1"), flags, "another share of noise")
     with pytest.raises(CompError, match=r"noise\.parquet is out of date"):
@@ -213,10 +215,8 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
     last = examples[examples["split"] == "test"].tail(1)
     store.save(workspace, examples.drop(last.index), products, "test")
     after = Pipeline(workspace).plan.run("late")
-    assert (
-        after.held_out_fingerprint == before.held_out_fingerprint
-        and after.fingerprint != before.fingerprint
-    )
+    assert after.held_out_fingerprint == before.held_out_fingerprint
+    assert after.fingerprint != before.fingerprint
 
 
 def test_encoders_of_the_same_name_have_folders_of_their_own(tmp_path: Path) -> None:
@@ -269,17 +269,13 @@ def test_the_seed_redoes_the_vectors_of_3_grams_and_other_training_rows_the_voca
     before = Pipeline(workspace)
     rewrite(workspace, 'preset = "tiny"', 'preset = "tiny"\nseed = 5')
     seeded = Pipeline(workspace)
-    assert (
-        seeded.artifacts.vocabulary_fingerprint == before.artifacts.vocabulary_fingerprint
-        and seeded.artifacts.vectors_fingerprint != before.artifacts.vectors_fingerprint
-    )
+    assert seeded.artifacts.vocabulary_fingerprint == before.artifacts.vocabulary_fingerprint
+    assert seeded.artifacts.vectors_fingerprint != before.artifacts.vectors_fingerprint
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)
     store.save(workspace, examples, products, "test")
     after = Pipeline(workspace)
-    assert (
-        after.artifacts.vocabulary_fingerprint != before.artifacts.vocabulary_fingerprint
-        and after.artifacts.vectors_fingerprint != seeded.artifacts.vectors_fingerprint
-    )
+    assert after.artifacts.vocabulary_fingerprint != before.artifacts.vocabulary_fingerprint
+    assert after.artifacts.vectors_fingerprint != seeded.artifacts.vectors_fingerprint
 
 
 def test_recipes_beside_the_files_go_before_them_and_are_not_wanted(tmp_path: Path) -> None:
@@ -287,11 +283,10 @@ def test_recipes_beside_the_files_go_before_them_and_are_not_wanted(tmp_path: Pa
     plain = Pipeline(workspace)
     added = {name: EncoderRecipe(name=name, scheme="ten") for name in ("c1", "extra")}
     pipeline = Pipeline(workspace, added)
-    assert (
-        pipeline.recipes.run("extra") is added["extra"]
-        and pipeline.recipes.run("c1") is added["c1"]
-    )
-    assert len(pipeline.plan.run("c1").parts) == 10 and len(plain.plan.run("c1").parts) == 5
+    assert pipeline.recipes.run("extra") is added["extra"]
+    assert pipeline.recipes.run("c1") is added["c1"]
+    assert len(pipeline.plan.run("c1").parts) == 10
+    assert len(plain.plan.run("c1").parts) == 5
     assert "extra" not in pipeline.recipes.requested()
     with pytest.raises(InputError, match="no recipe 'extra'"):
         plain.recipes.run("extra")
@@ -354,10 +349,8 @@ def test_a_pre_trained_encoder_is_made_before_what_starts_from_it(tmp_path: Path
     assert before(names, "encoder tiny", "vocabulary", "pretrain pretrained", "train c1 fold 0")
     folder = pipeline.workspace.encoder("pretrained")
     recipe = pipeline.recipes.member("c1")
-    assert (
-        isinstance(recipe, EncoderRecipe)
-        and pipeline.artifacts.encoder_folder("pretrained") == folder
-    )
+    assert isinstance(recipe, EncoderRecipe)
+    assert pipeline.artifacts.encoder_folder("pretrained") == folder
     assert (
         pipeline.artifacts.sources(recipe).encoder
         == pipeline.artifacts.sources(recipe).names
@@ -371,10 +364,8 @@ def test_a_pre_trained_encoder_is_made_before_what_starts_from_it(tmp_path: Path
         pipeline.workspace.vocabulary,
     )
     plain = Pipeline(make_workspace(tmp_path / "plain"))
-    assert (
-        plain.recipes.pretrained("tiny") is None
-        and plain.artifacts.sources(recipe.model_copy(update={"encoder": "tiny"})).names is None
-    )
+    assert plain.recipes.pretrained("tiny") is None
+    assert plain.artifacts.sources(recipe.model_copy(update={"encoder": "tiny"})).names is None
     assert not [step.name for step in plain.steps() if step.name.startswith("pretrain")]
 
 
@@ -397,7 +388,8 @@ def test_names_start_as_learned_where_both_recipes_have_them(tmp_path: Path) -> 
         ("pretrained", ("brand",)), ("pretrained", ("brand", "color")), ("colors", ("brand", "color")),
     ]  # fmt: skip
     words = pipeline.recipes.pretrained("words")
-    assert words is not None and pipeline.artifacts.pretraining_sources(words).vocabulary is None
+    assert words is not None
+    assert pipeline.artifacts.pretraining_sources(words).vocabulary is None
     assert before(
         [step.name for step in pipeline.inputs.encoder("words")], "encoder tiny", "pretrain words"
     )
@@ -490,10 +482,8 @@ def test_new_test_rows_redo_a_pre_training_that_reads_them(copies: int, tmp_path
         copies == 0
     )
     assert (plans[0].fingerprint == plans[1].fingerprint) == (copies == 0)
-    assert (
-        plans[0].test_fingerprint != plans[1].test_fingerprint
-        and new.artifacts.encoder_fingerprint("tiny") == inputs["tiny"]
-    )
+    assert plans[0].test_fingerprint != plans[1].test_fingerprint
+    assert new.artifacts.encoder_fingerprint("tiny") == inputs["tiny"]
     with_fewer_rows(workspace, "train")
     assert Pipeline(workspace).artifacts.encoder_fingerprint("pretrained") != inputs["pretrained"]
 
@@ -572,10 +562,8 @@ def test_a_pre_training_depends_on_the_vocabulary_where_it_learns_names(
     inputs = {name: old.artifacts.encoder_fingerprint(name) for name in ("names", "words")}
     monkeypatch.setattr(Artifacts, "vocabulary_fingerprint", "another vocabulary")
     new = Pipeline(workspace)
-    assert (
-        new.artifacts.encoder_fingerprint("names") != inputs["names"]
-        and new.artifacts.encoder_fingerprint("words") == inputs["words"]
-    )
+    assert new.artifacts.encoder_fingerprint("names") != inputs["names"]
+    assert new.artifacts.encoder_fingerprint("words") == inputs["words"]
 
 
 # --- rows that are added
@@ -616,12 +604,12 @@ def test_translations_count_by_the_model_s_content_and_the_training_rows(tmp_pat
         file = Pipeline(workspace).artifacts.translations(str(tmp_path / "one"))
         by_split.append((file.path.name, file.fingerprint))
     assert by_split[0] == plans["one"][1:]  # nothing of the test rows is translated
-    assert (
-        by_split[1][0] == plans["one"][1] and by_split[1][1] != plans["one"][2]
-    )  # the file is brought up to date
+    assert by_split[1][0] == plans["one"][1]
+    assert by_split[1][1] != plans["one"][2]  # the file is brought up to date
     (tmp_path / "one" / "config.json").write_text("trained on")
     file = Pipeline(workspace).artifacts.translations(str(tmp_path / "one"))
-    assert file.path.name != by_split[1][0] and file.fingerprint != by_split[1][1]
+    assert file.path.name != by_split[1][0]
+    assert file.fingerprint != by_split[1][1]
 
 
 def test_a_translation_model_is_found_from_the_workspace_or_refused(tmp_path: Path) -> None:

@@ -122,15 +122,17 @@ def watched(counted: Counter[str], root: Path, *arguments: str | Path) -> None:
     assert result.exception is None or isinstance(result.exception, SystemExit), repr(
         result.exception
     )
-    assert result.exit_code in (0, 2) and "Traceback" not in said, (result.exit_code, said)
+    assert result.exit_code in (0, 2), (result.exit_code, said)
+    assert "Traceback" not in said, (result.exit_code, said)
     after = _state(root)
     assert not [name for name in after if name.endswith((".tmp", ".old"))], sorted(after)
     if result.exit_code:
         errors = result.stderr.splitlines()
-        assert len(errors) == 1 and errors[0].startswith("error: ") and errors[0].endswith("."), (
-            result.stderr
-        )
-        assert errors[0].isprintable() and len(errors[0]) < 2_000, errors[0]
+        assert len(errors) == 1, result.stderr
+        assert errors[0].startswith("error: "), result.stderr
+        assert errors[0].endswith("."), result.stderr
+        assert errors[0].isprintable(), errors[0]
+        assert len(errors[0]) < 2_000, errors[0]
         assert before == after
     counted[f"{arguments[0]}, {'refused' if result.exit_code else 'taken'}"] += 1
 

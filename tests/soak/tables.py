@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from competition.core.console import Progress
 from competition.core.errors import InputError
 from competition.data import esci, store
-from competition.pipeline.new_rows import NewRows, check_target, read_file, write_file
+from competition.pipeline.new_rows import NewRows
+from competition.pipeline.new_rows_files import check_target, read_file, write_file
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
 from tests.soak.hostile import explore
 
@@ -263,7 +264,8 @@ def predicted(folder: Path, counted: Counter[str], case: Any) -> None:
     assert [float(score) for score in again["score"].to_pylist()] == said["score"].tolist()
     again = again.drop_columns(["score"])
     if ending == ".parquet":
-        assert _same(again, read) and again.schema.types == read.schema.types
+        assert _same(again, read)
+        assert again.schema.types == read.schema.types
     else:
         for name, cells in _as_written(read).items():
             got: list[Any] = again[name].to_pylist()
@@ -328,7 +330,8 @@ def imported(folder: Path, counted: Counter[str], case: Any) -> None:
     except InputError as error:
         assert form is not None, str(error)
         if form.separator == "," and form.encoding in ("utf-8", "utf-8-sig"):
-            assert "line " in str(error) and form.quoting != "all", str(error)
+            assert "line " in str(error), str(error)
+            assert form.quoting != "all", str(error)
         counted["import, refused"] += 1
         return
     assert form is None or (form.separator == "," and form.encoding != "utf-16")
