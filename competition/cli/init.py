@@ -42,7 +42,8 @@ def init(
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_text(workspace.settings_file, text)
 
-    header = {"key": "key", "value": "value", "about": "meaning"}
+    # The file explains each key; sentences beside the values would be wider than a terminal.
+    header = {"key": "key", "value": "value", "about": None}
     show_table(str(workspace.settings_file), header, _explained_keys(text), left=3)
     import_rows = command_for("comp data import PATH", folder)
     sample_rows = command_for("comp data sample", folder)

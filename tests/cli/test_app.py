@@ -169,6 +169,12 @@ def test_imported_rows_are_not_replaced_by_made_ones(tmp_path: Path) -> None:
     assert workspace.examples.read_bytes() == before
 
 
+def test_the_settings_of_a_new_workspace_fit_100_columns(tmp_path: Path) -> None:
+    table = comp("init", tmp_path / "w").output.splitlines()[1:-1]
+    assert len(table) > 5
+    assert max(map(len, table)) <= 100
+
+
 def test_the_workspace_may_be_named_before_the_subcommand(tmp_path: Path) -> None:
     comp("init", tmp_path / "w")
     assert comp("data", "-w", tmp_path / "w", "synth", "--queries", "60").exit_code == 0
