@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import StringIO, TextIOWrapper
@@ -21,7 +22,7 @@ from competition.core.lazy_pandas import pd
 _UTF8 = "UTF-8"
 SEPARATORS = (";", "\t", "|")  # that other programs put where a comma belongs
 # Stand behind commas of a text; of a file behind all that part its cells, or none.
-_BLANKS = (" ", "\u00a0")
+_BLANKS = " \u00a0"
 _CHUNK = 20_000  # rows that are Python's before they are Arrow's
 _PIECE = 1 << 20  # bytes
 _REASONS = {  # what the parser says -> what is wrong
@@ -346,9 +347,12 @@ def _swallowed(lines: list[str], row: list[str], width: int, separator: str) -> 
     )
     marks = sum(line.count('"') for line in lines)
 
-    # Commas of a text have blanks behind them, separators all or none.
+    # Commas of a text have blanks and a word behind them, separators all or none.
     separators = width - 1  # of a row
-    blanks = sum(line.count(separator + blank) for line in lines for blank in _BLANKS)
+    comma = re.compile(
+        rf"{re.escape(separator)}[{_BLANKS}]+(?=[^{_BLANKS}\r\n{re.escape(separator)}])"
+    )
+    blanks = sum(len(comma.findall(line)) for line in lines)
     return (
         width > 1
         and marks == fewest

@@ -201,6 +201,7 @@ def test_a_row_that_is_not_what_it_seems_is_refused_by_line(
     [
         '1,"17 case,a\n2,case 15","b\n3,c,d"\n',
         '1,"17 case,a\n2,case 15",15" case\n',
+        '1,"17 case,1\n2,case 15", \n',  # a cell of a blank is no comma of a text
     ],
 )
 def test_marks_that_happen_to_make_a_row_of_the_right_width_are_refused(
