@@ -30,10 +30,10 @@ SESSION: dict[str, Sequence[tuple[str, int]]] = {
         ("[1/", 5),
         ("train b1 fold 0", 3),
         ("audit lexical", 2),
-        ("task1, out-of-fold", 8),
+        ("queries with 10+ products", 6),
         ("Submission:", 1),
     ),
-    "comp status": (("Runs by fold", 11), ("done", 2)),
+    "comp status": (("Runs by fold", 8), ("done", 2)),
 }
 
 

@@ -120,7 +120,7 @@ METHODS: dict[str, dict[str, Any]] = {
 # Which families a method is refused for, and what the sentence names.
 REFUSED: dict[str, tuple[set[str], str]] = {
     "checkpointing": (
-        {"albert", "flaubert", "ibert", "mpnet", "squeezebert", "xlm", "xlnet"},
+        {"albert", "flaubert", "funnel", "ibert", "mpnet", "squeezebert", "xlm", "xlnet"},
         "set checkpointing = false and lower token_budget",
     ),
     "bf16": ({"deberta"}, 'set precision = "auto"'),
