@@ -81,13 +81,13 @@ def trial(lists: Lists, leak: float, rng: np.random.Generator) -> permutation_te
 
 
 def _shares(
-    trials: int, made: Callable[[], permutation_test.PermutationTest]
+    trials: int, make: Callable[[], permutation_test.PermutationTest]
 ) -> tuple[float, float, float]:
-    found = [made() for _ in range(trials)]
-    alarms, says = (
-        float(np.mean([getattr(each, name) for each in found])) for name in ("alarm", "says")
-    )
-    return alarms, says, float(np.mean([each.above_chance.value for each in found]))
+    """Return the shares of alarms and of conclusive trials, and the mean score above chance."""
+    tests = [make() for _ in range(trials)]
+    alarms = float(np.mean([test.significant for test in tests]))
+    conclusive = float(np.mean([test.conclusive for test in tests]))
+    return alarms, conclusive, float(np.mean([test.above_chance.value for test in tests]))
 
 
 def main(trials: int) -> None:
