@@ -13,15 +13,15 @@ demo: $(READY)
 
 # Two processes of one thread each: models this small are fastest so, and their bytes do not depend on the machine.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The same without the tests that train models, start processes or open a browser: about a minute on two cores.
 test-fast: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Branches of the package that the tests reach; what only a GPU reaches is left out in pyproject.toml.
 coverage: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov=competition --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=competition --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
 
 # What `make test` does with five faults of a kind, 500 bad inputs, 300 made-up tables and a few encoders, with 100, 20,000,
 # 20,000, and every family of encoders by every method: it takes long.

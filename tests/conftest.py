@@ -63,10 +63,16 @@ SLOW_FIXTURES = {"finished"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a slow fixture."""
+    """Mark the tests that need a slow fixture, and put files with slow tests first.
+
+    Processes that share the files then end at the same time: what is left at the end is quick.
+    """
     for item in items:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+
+    slow_files = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow_files)
 
 
 @pytest.fixture(autouse=True)
