@@ -39,7 +39,7 @@ def trained(sources: Path, command: tuple[str, ...], layout: str) -> dict[str, d
         [*command, str(SCRIPT), str(sources / "tiny"), str(sources / "vocabulary"), str(out), layout],
         env=environment, cwd=SCRIPT.parents[2], capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr
     results: dict[str, dict[str, Any]] = json.loads(out.read_text())
     return results
 

@@ -95,6 +95,9 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
         results[name] = outputs.to_dict("list") | {"held": held[-1:]}
     if accelerator.is_main_process:
         path.write_text(json.dumps(results))
+
+    # Nobody takes the group down while another still uses it.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
