@@ -90,6 +90,8 @@ def main(encoder: Path, vocabulary: Path, out: Path) -> None:
         )
     if accelerator.is_main_process:
         save_file(results, out)
+    # Nobody takes the group down while another still uses it.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 
