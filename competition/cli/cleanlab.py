@@ -110,11 +110,10 @@ def cleanlab(
         "method": method,
         "per_label": per_label,
         "per_locale": per_locale,
+        "calibrated": calibrated,
+        "despite_doubts": despite_doubts,
     }
-    keys = override_audit_keys(
-        pipeline.plan.settings,
-        options | {"calibrated": calibrated, "despite_doubts": despite_doubts},
-    )
+    keys = override_audit_keys(pipeline.plan.settings, options)
     if verdicts is not None:
         # Before the audit, which reads them.
         save_reviews(pipeline.tables, *pipeline.plan.audited_runs(name), verdicts)

@@ -102,10 +102,7 @@ class Pipeline:
     ) -> list[Step]:
         """Return what builds all that models of a recipe are trained from, beside the rows."""
         models = list(models)
-        steps = [
-            self.inputs.folds(models[0].scheme),
-            *type_of(recipe).inputs(self.inputs, self.plan, recipe),
-        ]
+        steps = [self.inputs.folds(models[0].scheme), *self._text_inputs(recipe)]
 
         # Of a nested recipe, audits and teachers read nested models of their runs.
         audits = [model.audit for model in models if model.audit is not None]
@@ -117,22 +114,23 @@ class Pipeline:
         steps += [step for run in sorted(nested) for step in self.pair_steps(run)]
         return steps + [self.noise_step(each.name, each.keys, each.fold) for each in audits]
 
+    def _text_inputs(self, recipe: MemberRecipe) -> list[Step]:
+        """Return what builds that by which a recipe reads text, such as its encoder."""
+        return type_of(recipe).inputs(self.inputs, self.plan, recipe)
+
     def _needs(self, model: FoldPlan[MemberRecipe]) -> tuple[Step, ...]:
         """Return what one model is trained from, the outputs of other runs among it."""
         recipe = model.recipe
         audit = model.audit
         teacher = model.teacher
-        steps = [
-            self.inputs.folds(model.scheme),
-            *type_of(recipe).inputs(self.inputs, self.plan, recipe),
-        ]
+        steps = [self.inputs.folds(model.scheme), *self._text_inputs(recipe)]
         if audit is not None:
             steps.append(self.noise_step(audit.name, audit.keys, audit.fold))
         if teacher is not None and teacher.pairs is None:
             steps += self.outputs_of([teacher.run])
         elif teacher is not None:
-            student_of = self.recipes.member(teacher.run.name)
-            steps += [self._pair_step(student_of, held) for held in teacher.pairs or ()]
+            teacher_recipe = self.recipes.member(teacher.run.name)
+            steps += [self._pair_step(teacher_recipe, held) for held in teacher.pairs or ()]
 
         return tuple(steps)
 
@@ -158,10 +156,7 @@ class Pipeline:
         return Step(
             f"predict {recipe.name} fold {number}",
             model.test_fingerprint,
-            needs=(
-                *type_of(recipe).inputs(self.inputs, self.plan, recipe),
-                self._train_step(recipe, number),
-            ),
+            needs=(*self._text_inputs(recipe), self._train_step(recipe, number)),
             recorded=partial(read_fingerprint, path),
             build=partial(build_runs.build_test_predictions, self.tables, self.plan, model),
             command=_train_command(recipe),
