@@ -7,6 +7,7 @@ from typing import Any
 from competition.config.recipe import AnyRecipe
 from competition.config.settings import Settings, load_recipe, read_layers, recipe_names
 from competition.core.workspace import Workspace
+from competition.scoring.contest import Contest
 
 DEFAULT = "default"
 _HEADING = {"name", "description", "model"}  # shown beside the keys
@@ -41,15 +42,17 @@ class ExplainedRecipe:
         return {key.name: key.value for key in self.keys if key.differs and key.source != DEFAULT}
 
 
-def explain_recipe(workspace: Workspace, settings: Settings, name: str) -> ExplainedRecipe:
+def explain_recipe(
+    workspace: Workspace, settings: Settings, contest: Contest, name: str
+) -> ExplainedRecipe:
     """Return a recipe, or a variant of an ensemble, key by key; raises InputError as `load_recipe` does."""
-    recipe = load_recipe(workspace, settings, name)
+    recipe = load_recipe(workspace, settings, contest, name)
     base = name
     while base not in recipe_names(workspace):
         base, _, _ = base.rpartition(".")
 
     # The default is what the recipe would be without its own file and the overrides.
-    layers = read_layers(workspace, settings, base)
+    layers = read_layers(workspace, settings, contest, base)
     *shared, _, _ = layers.keys.items()
     plain: dict[str, Any] = {"name": name}
     for _, content in shared:
@@ -57,7 +60,7 @@ def explain_recipe(workspace: Workspace, settings: Settings, name: str) -> Expla
     default = layers.model(**plain).model_dump(mode="json")
 
     # A key of which a variant makes another than its base comes from the variant.
-    before = load_recipe(workspace, settings, base).model_dump(mode="json")
+    before = load_recipe(workspace, settings, contest, base).model_dump(mode="json")
     sources = {key: source for source, content in layers.keys.items() for key in content}
     variant = f"variant {name.removeprefix(base)}"
     keys = []

@@ -2,13 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class StrictModel(BaseModel):
-    """A table of TOML: nothing changes it, and it has no key but those that are named."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from competition.core.toml_files import StrictModel
 
 
 # Today's keys and values -> what earlier releases called them. Fingerprints go on with the earlier names, so that

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from competition.config.keys import RUN_SEPARATOR
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.scoring.contest import Task
 
 # Averages whose weights are learned, where there are several members.
 _LEARNED = ("greedy", "search")
@@ -16,7 +17,7 @@ def label_paths(
     recipe: RunRecipe,
     load: Callable[[str], RunRecipe],
     members: Sequence[MemberRecipe] = (),
-    task: str | None = None,
+    task: Task | None = None,
 ) -> tuple[str, ...]:
     """Return the ways in which the label of a row reaches what a run predicts for it; none where it is held out.
 
@@ -59,7 +60,7 @@ def _ensemble_paths(
     recipe: EnsembleRecipe,
     load: Callable[[str], RunRecipe],
     members: Sequence[MemberRecipe],
-    task: str | None,
+    task: Task | None,
 ) -> list[str]:
     """Return the paths of an ensemble: those of its members, and what it learns from these."""
     if recipe.nested:
@@ -75,8 +76,9 @@ def _ensemble_paths(
     elif learns_weights:
         paths.append("weights learned over members that saw it")
 
-    normalises = recipe.can and task == "task2"
-    learns_thresholds = recipe.thresholds != "none" and task != "task1"
+    classifies = task is not None and task.kind == "classify"
+    normalises = recipe.can and classifies and task.positive is None
+    learns_thresholds = recipe.thresholds != "none" and (task is None or not task.ranks)
     if normalises or learns_thresholds:
         paths.append("decisions learned over members that saw it")
     return paths

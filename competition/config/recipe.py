@@ -11,12 +11,13 @@ from competition.config.keys import (
     SPANS,
     Locale,
     Spans,
-    StrictModel,
 )
 from competition.core.fingerprint import derive_seed
-from competition.scoring.tasks import KINDS
+from competition.core.toml_files import StrictModel
+from competition.scoring.contest import Task
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
+NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 
 
 class BaseRecipe(StrictModel):
@@ -78,9 +79,9 @@ class FoldRecipe(SupervisedRecipe):
     labels of the fold that is evaluated; with `nested` it comes from models that did not.
     """
 
-    kind: Literal["classes", "gain", "substitute"] = "classes"
+    kind: str = "classes"  # of prediction, see `Contest.kinds`
     scheme: Literal["five", "ten"] = "five"
-    rows: Literal["all", "task1"] = "all"
+    rows: str = "all"  # or those of a task
     drop_noise_from: str = ""
     weight_noise_from: str = ""
     relabel_noise_from: str = ""
@@ -112,11 +113,6 @@ class FoldRecipe(SupervisedRecipe):
         if not self.nested or not (self.noise_from or self.distill_from):
             unused.add("nested")
         return unused
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks that the outputs answer."""
-        return KINDS[self.kind].tasks
 
     @property
     def folds(self) -> range:
@@ -236,8 +232,8 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "cross-encoder"
     )
     pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
-    field_order: Literal["ptbcbd", "ptbdbc", "ptdbbc"] = "ptbcbd"
-    features: tuple[Literal["brand", "color", "country", "char_trigrams"], ...] = ()
+    field_order: str = "ptbcbd"  # one of the contest's
+    features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
     prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
@@ -263,7 +259,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @model_validator(mode="before")
     @classmethod
     def _defaults_that_depend(cls, content: dict[str, Any]) -> dict[str, Any]:
-        loss = "mse" if content.get("kind") == "gain" else "ce"
+        loss = "mse" if content.get("kind") in NUMBERS else "ce"
 
         # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
         epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
@@ -278,12 +274,12 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "EncoderRecipe":
-        if (self.loss == "mse") != (self.kind == "gain"):
+        if (self.loss == "mse") != (self.kind in NUMBERS):
             raise ValueError(
-                f"loss = {self.loss!r} does not go with kind = {self.kind!r}: gains take mse, classes not"
+                f"loss = {self.loss!r} does not go with kind = {self.kind!r}: numbers take mse, classes not"
             )
-        if self.label_smoothing and self.kind == "gain":
-            raise ValueError("label_smoothing is for classes, the kind is gain")
+        if self.label_smoothing and self.kind in NUMBERS:
+            raise ValueError(f"label_smoothing is for classes, the kind is {self.kind}")
 
         if self.architecture == "two-tower" and self.pooling != "auto":
             raise ValueError(
@@ -335,7 +331,6 @@ class LexicalRecipe(FoldRecipe):
     own_keys: ClassVar[frozenset[str]] = frozenset({"learning_rate"})
 
     model: Literal["lexical"] = "lexical"
-    kind: Literal["classes"] = "classes"
     n_estimators: int = Field(100, ge=1)
     learning_rate: float = Field(0.05, gt=0)
     num_leaves: int = Field(15, ge=2)
@@ -402,9 +397,9 @@ class EnsembleRecipe(SupervisedRecipe):
         """True where a model reads the outputs of members, for any task, as features beside those of text."""
         return self.method in ("logistic", "lightgbm", "lambdarank", "mixed")
 
-    def serves(self, task: str) -> bool:
+    def serves(self, task: Task) -> bool:
         """Return whether the method answers a task."""
-        return self.method != "lambdarank" or task == "task1"
+        return self.method != "lambdarank" or task.ranks
 
     def run_name(self, task: str) -> str:
         """Return the name of the run that answers a task."""

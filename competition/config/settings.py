@@ -8,21 +8,19 @@ and of competition.toml instead. Recipes in `recipes/` of the workspace go befor
 built in.
 """
 
-import tomllib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from competition.config.keys import (
     FORMER_FEATURES,
     RUN_SEPARATOR,
     AuditKeys,
     AuditMethod,
-    StrictModel,
     Tracker,
 )
 from competition.config.recipe import (
@@ -35,8 +33,10 @@ from competition.config.recipe import (
 )
 from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
+from competition.core.toml_files import StrictModel, build_model, read_toml
 from competition.core.workspace import Workspace
-from competition.scoring.tasks import ANSWER_KIND
+from competition.scoring.contest import Contest
+from competition.scoring.definition import ESCI, load_contest
 
 # `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out.
 # They may be chained.
@@ -52,7 +52,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "can": {"can": True},
     "thresholds": {"thresholds": "micro-F1"},
 }
-_Model = TypeVar("_Model", bound=StrictModel)
 WITHOUT = "without-"
 BUILT_IN = Path(__file__).parent / "recipes"
 
@@ -60,6 +59,7 @@ BUILT_IN = Path(__file__).parent / "recipes"
 class Settings(StrictModel):
     """`competition.toml`: what this workspace trains, audits, blends and submits."""
 
+    competition: str = ESCI  # a definition: one that comes with the package, or a file
     preset: str = "tiny"
     seed: int = 2022
     recipes: tuple[str, ...] = ("lexical", "c1", "r2", "t3")
@@ -73,7 +73,7 @@ class Settings(StrictModel):
     noise_calibrated: bool = False
     noise_despite_doubts: bool = False
     ensembles: tuple[str, ...] = ("blend",)
-    submission: dict[str, str] = Field(default_factory=lambda: dict.fromkeys(ANSWER_KIND, "blend"))
+    submission: dict[str, str] = Field(default_factory=dict)  # empty: `blend` for every task
     tracker: Tracker | None = None  # changes no result
     overrides: dict[str, Any] = Field(default_factory=dict)  # of the recipes that leave runs
     pretraining: dict[str, Any] = Field(default_factory=dict)  # overrides of those that pre-train
@@ -87,39 +87,14 @@ class Settings(StrictModel):
 # --- reading
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; raises InputError where it is malformed."""
-    try:
-        # Some editors begin a file with a byte order mark.
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not valid TOML: it is not UTF-8, save it so.") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}.") from None
-
-
-def _build(model: type[_Model], content: dict[str, Any], source: Path | str) -> _Model:
-    """Return the model with this content; raises InputError naming the source and the key that is wrong."""
-    try:
-        return model(**content)
-    except ValidationError as error:
-        # One fault at a time: others may follow from it.
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-
-        if first["type"] == "extra_forbidden":
-            hint = did_you_mean(key, model.model_fields)
-            raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
-
-        fault = f"{key} = {first['input']!r} does not fit" if key else "two keys do not fit"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{source}: {fault}: {reason}.") from None
-
-
 def load_settings(workspace: Workspace) -> Settings:
     """Read `competition.toml` of a workspace; raises InputError naming the key that is wrong."""
     source = workspace.settings_file
-    settings = _build(Settings, read_toml(source), source)
+    settings = build_model(Settings, read_toml(source), source)
+    contest = read_contest(workspace, settings)
+    if not settings.submission:
+        answers = dict.fromkeys(contest.tasks, "blend")
+        settings = settings.model_copy(update={"submission": answers})
 
     trained = [model for model in RECIPE_TYPES.values() if model is not PretrainingRecipe]
     _check_overrides("overrides", settings.overrides, trained, source)
@@ -134,17 +109,22 @@ def load_settings(workspace: Workspace) -> Settings:
     named += [("[submission]", name) for name in settings.submission.values()]
 
     for key, name in named:
-        if name and not _is_known(name, recipes):
+        if name and not _is_known(name, recipes, contest):
             raise InputError(
                 f"{source}: {key} names the unknown recipe {name!r}{did_you_mean(name, recipes)}."
             )
 
     for task in settings.submission:
-        if task not in ANSWER_KIND:
+        if task not in contest.tasks:
             raise InputError(
-                f"{source}: unknown task {task!r} in [submission]{did_you_mean(task, ANSWER_KIND)}."
+                f"{source}: unknown task {task!r} in [submission]{did_you_mean(task, contest.tasks)}."
             )
     return settings
+
+
+def read_contest(workspace: Workspace, settings: Settings) -> Contest:
+    """Return the contest of a workspace as its definition states it; raises InputError where it is wrong."""
+    return load_contest(settings.competition, workspace.root)
 
 
 def _check_overrides(
@@ -203,15 +183,14 @@ def _warn_renamed(source: Path | str, former: str, name: str) -> None:
 def override_audit_keys(settings: Settings, options: dict[str, Any]) -> AuditKeys:
     """Return the audit keys of competition.toml, put over by `options` that are not None."""
     given = {key: value for key, value in options.items() if value is not None}
-    return _build(AuditKeys, settings.audit.model_dump() | given, "comp cleanlab")
+    return build_model(AuditKeys, settings.audit.model_dump() | given, "comp cleanlab")
 
 
-def _is_known(name: str, recipes: Collection[str]) -> bool:
+def _is_known(name: str, recipes: Collection[str], contest: Contest) -> bool:
     """Return whether there is a recipe of that name, or one that it is a run or a variant of."""
     # `blend-task1` is the run of the ensemble `blend` that answers task 1.
-    stem, _, task = name.rpartition("-")
-    if name not in recipes and task in ANSWER_KIND:
-        name = stem
+    if name not in recipes:
+        name, _ = contest.split_run(name)
 
     # `blend.greedy.without-c1` is a variant of a variant of `blend`.
     while name not in recipes and "." in name:
@@ -301,7 +280,9 @@ class Layers:
     keys: dict[str, dict[str, Any]]
 
 
-def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
+def read_layers(
+    workspace: Workspace, settings: Settings, contest: Contest, name: str
+) -> Layers:
     """Read the layers of a recipe.
 
     Raises:
@@ -312,7 +293,7 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
 
     if "name" in own:
         raise InputError(f"{path}: the key 'name' is not allowed, the file's name is it.")
-    if name.endswith(tuple(f"-{task}" for task in ANSWER_KIND)):
+    if contest.split_run(name)[1]:
         raise InputError(
             f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file."
         )
@@ -342,24 +323,52 @@ def read_layers(workspace: Workspace, settings: Settings, name: str) -> Layers:
     return Layers(model, path, keys)
 
 
-def load_recipe(workspace: Workspace, settings: Settings, name: str) -> AnyRecipe:
+def load_recipe(
+    workspace: Workspace, settings: Settings, contest: Contest, name: str
+) -> AnyRecipe:
     """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     base, _, variant = name.rpartition(".")
     if base and name not in recipe_names(workspace):
-        varied = load_recipe(workspace, settings, base)
+        varied = load_recipe(workspace, settings, contest, base)
         if isinstance(varied, EnsembleRecipe):
             return _vary(varied, variant, settings)
 
-    layers = read_layers(workspace, settings, name)
+    layers = read_layers(workspace, settings, contest, name)
     *below, (table, overridden) = layers.keys.items()
-    content: dict[str, Any] = {"name": name}
+    content: dict[str, Any] = {"name": name} | _defaults(layers.model, contest)
     for _, keys in below:
         content = _merge(content, keys)
 
     source: Path | str = layers.path
     if overridden:
         # A fault of the recipe's own file is blamed on it, not on the overrides.
-        _build(layers.model, content, source)
+        build_model(layers.model, content, source)
         source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
 
-    return _build(layers.model, _merge(content, overridden), source)
+    recipe = build_model(layers.model, _merge(content, overridden), source)
+    _check_names(recipe, contest, source)
+    return recipe
+
+
+def _defaults(model: type[AnyRecipe], contest: Contest) -> dict[str, Any]:
+    """Return the keys whose default is the contest's."""
+    defaults = {"kind": contest.default_kind, "field_order": next(iter(contest.field_orders))}
+    return {key: value for key, value in defaults.items() if key in model.model_fields}
+
+
+def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> None:
+    """Refuse a key that names what the contest does not have."""
+    known = {
+        "kind": [name for name, kind in contest.kinds.items() if kind.role != "score"],
+        "field_order": list(contest.field_orders),
+        "rows": ["all", *contest.tasks],
+        "features": [*contest.categories, "country", "char_trigrams"],
+    }
+    for key, names in known.items():
+        value = getattr(recipe, key, ())
+        for each in (value,) if isinstance(value, str) else value:
+            if each not in names:
+                raise InputError(
+                    f"{source}: {key} = {each!r} is none of the competition {contest.name!r}"
+                    f"{did_you_mean(each, names)}: known are {', '.join(names)}."
+                )

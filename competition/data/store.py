@@ -19,6 +19,7 @@ from competition.core.parquet import fingerprint_rows, read_table, row_hashes, w
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.data.folds import normalise
 from competition.data.text import FIELDS
+from competition.scoring.contest import Found
 from competition.scoring.tasks import LABELS, LOCALES, TASKS
 
 EXAMPLE_COLUMNS = (
@@ -39,6 +40,7 @@ class DataCard:
     train: str  # of the training rows with the text of their products
     test: str
     tasks: tuple[str, ...]  # those that have test rows
+    found: Found = Found()  # what the definition of the contest left open
 
     @property
     def all_rows(self) -> str:
@@ -76,7 +78,10 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
     ):
         write_frame(products_file, products, card.all_rows)
         write_frame(examples_file, examples, card.all_rows)
-        card_file.write_text(json_text(asdict(card)), encoding="utf-8")
+        content = asdict(card)
+        if card.found == Found():
+            del content["found"]
+        card_file.write_text(json_text(content), encoding="utf-8")
 
 
 def _make_card(
@@ -115,7 +120,14 @@ def load_card(workspace: Workspace) -> DataCard:
             f"{workspace.root} has no data: bring real rows with `comp data import PATH` "
             "or `comp data sample`, or make some with `comp data synth`."
         )
-    return DataCard(content["source"], content["train"], content["test"], tuple(content["tasks"]))
+    found = {key: tuple(names) for key, names in content.get("found", {}).items()}
+    return DataCard(
+        content["source"],
+        content["train"],
+        content["test"],
+        tuple(content["tasks"]),
+        Found(**found),
+    )
 
 
 def load_examples(workspace: Workspace) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
-from competition.scoring.tasks import KINDS, hard_target, targets_from_classes
+from competition.scoring.contest import Kind
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,16 @@ class Targets:
     weight: NDArray[np.float64]
 
     @classmethod
-    def of_labels(cls, kind: str, rows: pd.DataFrame) -> Targets:
+    def of_labels(cls, kind: Kind, rows: pd.DataFrame) -> Targets:
         """Return the labels of examples as they are, each row of weight 1."""
-        return cls(hard_target(kind, rows), np.ones(len(rows)))
-
-
-# The kinds of teacher that a student of each kind may learn from: its own outputs follow from theirs.
-TEACHER_KINDS = {
-    "classes": ("classes",),
-    "gain": ("classes", "gain"),
-    "substitute": ("classes", "substitute"),
-}
+        return cls(kind.hard_target(rows), np.ones(len(rows)))
 
 
 def mix_teacher(
     targets: Targets,
-    kind: str,
+    kind: Kind,
     ids: NDArray[np.int64],
-    teacher: str,
+    teacher: Kind,
     outputs: pd.DataFrame,
     share: float,
 ) -> Targets:
@@ -51,18 +43,19 @@ def mix_teacher(
         targets: what the rows teach so far.
         kind: of the student.
         ids: the example_id of each row.
-        teacher: the kind of its outputs, one of TEACHER_KINDS[kind].
+        teacher: the kind of its outputs, its own or `classes`.
         outputs: the teacher's, each of a row that it never saw; joined by example_id.
         share: of the teacher, 0..1.
 
     Raises:
         KeyError: the teacher has no output for a row.
     """
-    columns = list(KINDS[teacher].outputs)
-    soft = outputs.set_index("example_id").loc[ids, columns].to_numpy(np.float64)
-    if teacher == "classes":
-        soft = targets_from_classes(kind, soft)
-    elif teacher == "substitute":
+    soft = teacher.values(outputs.set_index("example_id").loc[ids])
+    if teacher.is_classes:
+        soft = kind.targets_from_classes(soft)
+    elif teacher.role == "rating":
+        soft = kind.to_unit(soft)
+    elif teacher.role == "positive":
         soft = np.hstack([1 - soft, soft])  # (rows, 1) -> (rows, 2)
 
     return Targets((1 - share) * targets.target + share * soft, targets.weight)

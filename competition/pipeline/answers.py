@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from competition.core.errors import InputError
 from competition.pipeline.output_steps import SUBMISSION
-from competition.pipeline.recipes import split_run
 from competition.pipeline.steps import Pipeline
 
 
@@ -55,7 +54,7 @@ def choose_answers(pipeline: Pipeline, run: str | None, tasks: Sequence[str]) ->
 
 def _runs_of(pipeline: Pipeline, run: str) -> dict[str, str]:
     """Return task -> `run` for the tasks of the data that the run or ensemble answers."""
-    stem, task = split_run(run)
+    stem, task = pipeline.plan.contest.split_run(run)
     recipe = pipeline.recipes.run(stem)
     if task:
         return {task: run}

@@ -26,7 +26,7 @@ from competition.scoring import predictions, submissions
 from competition.scoring.evaluation import DEEP, MOVABLE
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import TASKS, Task
+from competition.scoring.contest import Task
 
 if TYPE_CHECKING:
     from competition.models.ensemble.crossfit import CrossFitted
@@ -149,7 +149,7 @@ def fit_ensemble(
 
     text = tables.text_features if plan.recipe.stacks and plan.recipe.text else None
     fold = tables.fold_of_rows(plan.run.scheme)
-    return cross_fit(TASKS[plan.task], members, examples, fold, plan.recipe, text)
+    return cross_fit(tables.contest.tasks[plan.task], members, examples, fold, plan.recipe, text)
 
 
 # --- submissions and scores ---
@@ -159,7 +159,7 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
     """Write a submission: every file is checked before the first is written, and the log gets a line per file."""
     files: dict[str, str] = {}
     for task_name, plan in plans.items():
-        task = TASKS[task_name]
+        task = tables.contest.tasks[task_name]
         test = tables.read_run(plan).test
         answer = submissions.make_answer(task, plan.kind, test, tables.examples)
         text = submissions.to_csv(answer)
@@ -181,7 +181,7 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
 
     log = []
     for task_name, plan in plans.items():
-        task = TASKS[task_name]
+        task = tables.contest.tasks[task_name]
         digest = submissions.digest_bytes(files[task.file].encode())
         log.append({**_log_line(tables, name, task, plan), "sha256": digest})
 
@@ -219,9 +219,9 @@ def build_scores(
     workspace = tables.workspace
     runs = {plan.name: tables.read_run(plan) for plan in plans}
     with progress(f"scores of {len(runs)} runs"):
-        baselines = dict.fromkeys(TASKS, baseline) if baseline else {}
+        baselines = dict.fromkeys(tables.contest.tasks, baseline) if baseline else {}
         optimism = read_optimism(workspace, plans)
-        table = scoreboard(tables.examples, plans, runs, baselines, optimism)
+        table = scoreboard(tables.contest.tasks.values(), tables.examples, plans, runs, baselines, optimism)
 
     # The card says that the table is up to date, so it comes last.
     write_text(workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))

@@ -23,7 +23,7 @@ from competition.pipeline.rows import fold_rows
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation, predictions
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.tasks import TASKS
+from competition.scoring.contest import Kind
 
 if TYPE_CHECKING:
     from competition.pipeline.plan import Plan
@@ -51,8 +51,8 @@ def build_fold(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None
 
     # The held-out file says that the fold is trained, so it comes last.
     test_path = plan.workspace.test_fold(recipe.name, number)
-    _write(test_path, test, recipe.kind, fold.test_fingerprint)
-    _write(plan.workspace.oof_fold(recipe.name, number), held_out, recipe.kind, fold.fingerprint)
+    _write(test_path, test, plan.recipes.kind_of(recipe), fold.test_fingerprint)
+    _write(plan.workspace.oof_fold(recipe.name, number), held_out, plan.recipes.kind_of(recipe), fold.fingerprint)
     _remove_checkpoints(plan, fold)
 
 
@@ -66,7 +66,7 @@ def build_test_predictions(tables: Tables, plan: Plan, fold: FoldPlan[MemberReci
 
     test = type_of(recipe).predict(tables, plan, fold)
     path = plan.workspace.test_fold(recipe.name, number)
-    _write(path, test, recipe.kind, fold.test_fingerprint)
+    _write(path, test, plan.recipes.kind_of(recipe), fold.test_fingerprint)
 
 
 def build_nested(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None:
@@ -75,7 +75,7 @@ def build_nested(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> No
     rows = fold_rows(tables, fold).without_test
     held_out, _ = type_of(recipe).train(tables, plan, fold, rows)
 
-    _write(plan.workspace.pair(recipe.name, fold.held), held_out, recipe.kind, fold.fingerprint)
+    _write(plan.workspace.pair(recipe.name, fold.held), held_out, plan.recipes.kind_of(recipe), fold.fingerprint)
     _remove_checkpoints(plan, fold)
 
 
@@ -86,7 +86,7 @@ def build_all_rows(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> 
     _remove_checkpoints(plan, fold)
 
 
-def _write(path: Path, outputs: pd.DataFrame, kind: str, inputs: str) -> None:
+def _write(path: Path, outputs: pd.DataFrame, kind: Kind, inputs: str) -> None:
     """Write outputs, which all processes of a launch have: the first one does."""
     if distributed.is_main_process():
         predictions.write_outputs(path, outputs, kind, inputs)
@@ -123,7 +123,7 @@ def write_run_card(
     versions = {name: version(name) for name in _PACKAGES}
     content = {
         "inputs": plan.fingerprint,
-        "kind": plan.kind,
+        "kind": plan.kind.name,
         "recipe": recipe,
         "data": {"train": card.train, "test": card.test},
         "folds": folds_fingerprint(card, plan.scheme),
@@ -140,7 +140,7 @@ def _scores(tables: Tables, plan: RunPlan, run: Run) -> dict[str, Any]:
     train = tables.examples[tables.examples["split"] == "train"]
     scores: dict[str, Any] = {}
     for name in plan.tasks:
-        task = TASKS[name]
+        task = tables.contest.tasks[name]
         # A task of which the data have no labels has no score.
         if evaluation.graded_rows(task, train).empty:
             continue

@@ -17,7 +17,7 @@ from competition.pipeline.keys import FoldPlan
 from competition.pipeline.rows import FoldRows, fold_targets
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from competition.scoring.tasks import KINDS, TASKS
+from competition.scoring.contest import Contest
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
@@ -82,7 +82,7 @@ def train(
         workspace.checkpoints(recipe.name, fold.part),
     )
 
-    score = _held_out_score(recipe, tables.examples.iloc[rows.held_out])
+    score = _held_out_score(tables.contest, recipe, tables.examples.iloc[rows.held_out])
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
         return train_fold(recipe, corpus, parts, log, score)
@@ -110,7 +110,7 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
 
 
 def _held_out_score(
-    recipe: EncoderRecipe, held_out: pd.DataFrame
+    contest: Contest, recipe: EncoderRecipe, held_out: pd.DataFrame
 ) -> Callable[[pd.DataFrame], float]:
     """Return the score that is watched during training, a function of the outputs of held-out rows.
 
@@ -120,8 +120,8 @@ def _held_out_score(
     Raises:
         CompError: there is none, and the best weights are to be kept.
     """
-    kind = KINDS[recipe.kind]
-    tasks = [TASKS[name] for name in (kind.primary, *kind.tasks)]
+    kind = contest.kind(recipe.kind)
+    tasks = [contest.tasks[name] for name in (kind.primary, *kind.tasks)]
     task = next((task for task in tasks if not evaluation.graded_rows(task, held_out).empty), None)
     if task is None and recipe.weights == "best":
         raise CompError(
@@ -131,7 +131,7 @@ def _held_out_score(
     def score(outputs: pd.DataFrame) -> float:
         if task is None:
             return float("nan")
-        counts = evaluation.count_outputs(task, recipe.kind, outputs, held_out)
+        counts = evaluation.count_outputs(task, kind, outputs, held_out)
         return float(counts.statistic(counts.values.sum(0)))
 
     return score

@@ -21,7 +21,6 @@ from competition.core.fingerprint import fingerprint
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.data.store import DataCard, load_card
-from competition.data.targets import TEACHER_KINDS
 from competition.noise.plan import AuditPlan, NestedModels
 from competition.noise.reviews import load_reviews, reviews_fingerprint
 from competition.pipeline.artifacts import Artifacts
@@ -35,9 +34,9 @@ from competition.pipeline.keys import (
     TeacherPlan,
 )
 from competition.pipeline.recipe_types import type_of
-from competition.pipeline.recipes import Recipes, split_run
+from competition.pipeline.recipes import Recipes
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import ANSWER_KIND
+from competition.scoring.contest import Contest
 
 
 class Plan:
@@ -47,6 +46,7 @@ class Plan:
         self,
         workspace: Workspace,
         settings: Settings,
+        contest: Contest,
         card: DataCard,
         added: Mapping[str, AnyRecipe] | None = None,
     ) -> None:
@@ -55,13 +55,15 @@ class Plan:
         Args:
             workspace: where recipes, reviews and local encoders lie; no table is read.
             settings: competition.toml.
+            contest: what the data are of.
             card: what is known of the data.
             added: recipes beside those of the files, which go before them.
         """
         self.workspace = workspace
         self.settings = settings
+        self.contest = contest
         self.card = card
-        self.recipes = Recipes(workspace, settings, card.tasks, added)
+        self.recipes = Recipes(workspace, settings, contest, card.tasks, added)
         self.artifacts = Artifacts(workspace, card, self.recipes, settings.seed)
 
     @classmethod
@@ -75,7 +77,9 @@ class Plan:
         settings = config.load_settings(workspace)
         if tracker is not None:
             settings = settings.model_copy(update={"tracker": tracker})
-        return cls(workspace, settings, load_card(workspace), added)
+        contest = config.read_contest(workspace, settings)
+        card = load_card(workspace)
+        return cls(workspace, settings, contest.completed(card.found), card, added)
 
     # --- runs ---
 
@@ -86,7 +90,7 @@ class Plan:
         Raises:
             InputError: there is no such run, or it does not answer `task`.
         """
-        stem, suffix = split_run(name)
+        stem, suffix = self.contest.split_run(name)
         if suffix and task in (None, suffix):
             return self.ensemble_run(self.recipes.ensemble(stem), suffix)
 
@@ -97,9 +101,10 @@ class Plan:
                     f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1."
                 )
             return self.ensemble_run(recipe, task)
-        if task is not None and task not in recipe.tasks:
+        kind = self.recipes.kind_of(recipe)
+        if task is not None and task not in kind.tasks:
             raise InputError(
-                f"The run {name!r} does not answer {task}, only {', '.join(recipe.tasks)}."
+                f"The run {name!r} does not answer {task}, only {', '.join(kind.tasks)}."
             )
 
         self.recipes.order([name])  # refuses a circle
@@ -109,16 +114,16 @@ class Plan:
         command = f"comp train --recipe {shell_quoted(name)}"
         paths = label_paths(recipe, self._recipe_of)
         return RunPlan(
-            name, recipe.kind, recipe.tasks, command, parts, recipe.scheme, label_paths=paths
+            name, kind, kind.tasks, command, parts, recipe.scheme, label_paths=paths
         )
 
     def _recipe_of(self, run: str) -> RunRecipe:
         """Return the recipe of a run; of `blend-task2`, that of the ensemble."""
-        return self.recipes.run(split_run(run)[0])
+        return self.recipes.run(self.contest.split_run(run)[0])
 
     def _run_for(self, name: str, task: str) -> RunPlan:
         """Return the run called `name`; of an ensemble that is named without a task, the one for `task`."""
-        stem, suffix = split_run(name)
+        stem, suffix = self.contest.split_run(name)
         whole_ensemble = not suffix and isinstance(self.recipes.run(stem), EnsembleRecipe)
         return self.run(name, task if whole_ensemble else None)
 
@@ -126,10 +131,11 @@ class Plan:
         """Return the run of an ensemble for one task; raises InputError when no member answers it."""
         self.recipes.order([recipe.name])
         members = self.recipes.members_of(recipe, task)
-        paths = label_paths(recipe, self._recipe_of, members, task)
-        if not recipe.serves(task):
+        asked = self.contest.task(task)
+        paths = label_paths(recipe, self._recipe_of, members, asked)
+        if not recipe.serves(asked):
             raise InputError(
-                f"The method of {recipe.name!r}, {recipe.method}, answers task1 alone, not {task}."
+                f"The method of {recipe.name!r}, {recipe.method}, ranks: it does not answer {task}."
             )
         if not members:
             raise InputError(
@@ -154,7 +160,7 @@ class Plan:
         name = recipe.run_name(task)
         command = f"comp stack {shell_quoted(recipe.name)}"
         return RunPlan(
-            name, ANSWER_KIND[task], (task,), command, parts, PAIRED, recipe.leaky, paths
+            name, self.contest.answer_kind(task), (task,), command, parts, PAIRED, recipe.leaky, paths
         )
 
     def ensemble(self, recipe: EnsembleRecipe, task: str) -> EnsemblePlan:
@@ -245,7 +251,7 @@ class Plan:
 
     def _pairs_of(self, name: str, fold: int | None = None) -> dict[tuple[int, ...], str]:
         """Return the fingerprints of the nested models of a run (that left out a fold) by their two folds."""
-        if split_run(name)[1]:
+        if self.contest.split_run(name)[1]:
             raise InputError(
                 f"The ensemble's run {name!r} has no nested models: name recipes, or do without nested."
             )
@@ -264,10 +270,12 @@ class Plan:
         """
         name = recipe.distill_from
         # Of an ensemble there is a run per task: the one that answers what the student learns.
-        run = self._run_for(name, "task3" if recipe.kind == "substitute" else "task2")
-        if run.kind not in TEACHER_KINDS[recipe.kind]:
+        kind = self.recipes.kind_of(recipe)
+        task = kind.primary if kind.role in ("positive", "rating") else self.contest.audited_task
+        run = self._run_for(name, task or kind.primary)
+        if run.kind.name not in ("classes", kind.name):
             raise InputError(
-                f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind}."
+                f"{recipe.name!r} learns {recipe.kind}, and its teacher {name!r} predicts {run.kind.name}."
             )
         if run.scheme != recipe.scheme:
             raise InputError(
@@ -325,15 +333,21 @@ class Plan:
     def _audited_run(self, name: str) -> RunPlan:
         """Return a run; raises InputError where it does not predict the four classes."""
         recipe = self._recipe_of(name)
-        if isinstance(recipe, EnsembleRecipe) and "task2" not in self.recipes.tasks_of(recipe):
+        task = self.contest.audited_task
+        if not task:
             raise InputError(
-                f"The ensemble {recipe.name!r} has no run for task2 here, which an audit would need."
+                f"The labels of the competition {self.contest.name!r} are numbers, which are not audited: "
+                'write `noise_run = ""` in competition.toml.'
+            )
+        if isinstance(recipe, EnsembleRecipe) and task not in self.recipes.tasks_of(recipe):
+            raise InputError(
+                f"The ensemble {recipe.name!r} has no run for {task} here, which an audit would need."
             )
 
-        plan = self._run_for(name, "task2")
-        if plan.kind != "classes":
+        plan = self._run_for(name, task)
+        if not plan.kind.is_classes:
             raise InputError(
-                f"An audit needs a run that predicts the four classes, {name!r} predicts {plan.kind}."
+                f"An audit needs a run that predicts all labels, {name!r} predicts {plan.kind.name}."
             )
         return plan
 

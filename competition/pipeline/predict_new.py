@@ -23,10 +23,8 @@ from competition.pipeline.keys import FoldPlan
 from competition.pipeline.new_rows import NewRows
 from competition.pipeline.plan import Plan
 from competition.pipeline.recipe_types import type_of
-from competition.pipeline.recipes import split_run
 from competition.pipeline.rows import sides
 from competition.pipeline.tables import Tables
-from competition.scoring.tasks import TASKS
 
 
 class PreparedRows:
@@ -137,7 +135,7 @@ class RefittedEnsemble:
             CompError: a member lacks models or predictions.
             InputError: the ensemble is leaky.
         """
-        stem, task = split_run(run)
+        stem, task = plan.contest.split_run(run)
         recipe = plan.recipes.ensemble(stem)
         if recipe.leaky:
             raise InputError(
@@ -177,7 +175,7 @@ class RefittedEnsemble:
             text = pd.concat([tables.text_features.loc[known["example_id"]], new.text])
 
         rows = pd.concat([known, unseen])
-        fitted = cross_fit(TASKS[self._plan.task], members, rows, fold, recipe, text)
+        fitted = cross_fit(self._tables.contest.tasks[self._plan.task], members, rows, fold, recipe, text)
         return mean_by_id(fitted.test)
 
     @property

@@ -17,7 +17,7 @@ from competition.config.settings import Settings
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
-from competition.scoring.tasks import ANSWER_KIND
+from competition.scoring.contest import Contest, Kind
 
 TINY = "tiny"  # the encoder that is made here instead of being loaded
 MINI = "mini"  # the encoder that comes with the package, see docs/mini.md
@@ -33,6 +33,7 @@ class Recipes:
         self,
         workspace: Workspace,
         settings: Settings,
+        contest: Contest,
         tasks: Iterable[str],
         added: Mapping[str, AnyRecipe] | None = None,
     ) -> None:
@@ -41,11 +42,13 @@ class Recipes:
         Args:
             workspace: whose recipes.
             settings: that override them.
+            contest: that they take part in.
             tasks: that the data have rows of.
             added: recipes beside those of the files, which go before them.
         """
         self._workspace = workspace
         self._settings = settings
+        self.contest = contest
         self._tasks = tuple(tasks)
         self._added = added or {}
 
@@ -54,7 +57,7 @@ class Recipes:
         """Return the recipe called `name`, of whatever kind, with everything resolved."""
         if name in self._added:
             return self._added[name]
-        return config.load_recipe(self._workspace, self._settings, name)
+        return config.load_recipe(self._workspace, self._settings, self.contest, name)
 
     def run(self, name: str) -> RunRecipe:
         """Return a recipe that leaves predictions, a member or an ensemble.
@@ -127,15 +130,23 @@ class Recipes:
     def members_of(self, recipe: EnsembleRecipe, task: str | None = None) -> list[MemberRecipe]:
         """Return the recipes that an ensemble combines: all, or for a task those that answer it; trees read all."""
         members = [self.member(name) for name in recipe.members or self._settings.recipes]
-        if task is None or (recipe.stacks and recipe.serves(task)):
+        if task is None:
             return members
-        return [member for member in members if task in member.tasks and recipe.serves(task)]
+
+        serves = recipe.serves(self.contest.task(task))
+        if recipe.stacks and serves:
+            return members
+        return [member for member in members if serves and task in self.kind_of(member).tasks]
 
     def tasks_of(self, recipe: RunRecipe) -> list[str]:
         """Return the tasks of the data that a recipe answers, or that an ensemble's members do."""
         if isinstance(recipe, EnsembleRecipe):
             return [task for task in self._tasks if self.members_of(recipe, task)]
-        return [task for task in recipe.tasks if task in self._tasks]
+        return [task for task in self.kind_of(recipe).tasks if task in self._tasks]
+
+    def kind_of(self, recipe: MemberRecipe) -> Kind:
+        """Return the kind of prediction of a recipe."""
+        return self.contest.kind(recipe.kind)
 
     def order(self, names: Iterable[str]) -> list[str]:
         """Return recipes and ensembles, each behind those it is made from.
@@ -167,7 +178,7 @@ class Recipes:
             return [member.name for member in self.members_of(recipe)]
 
         runs = [*recipe.noise_from.split(RUN_SEPARATOR), recipe.distill_from]
-        return [split_run(run)[0] for run in runs if run]
+        return [self.contest.split_run(run)[0] for run in runs if run]
 
     # --- what competition.toml names ---
 
@@ -181,7 +192,7 @@ class Recipes:
         settings = self._settings
         audited = settings.noise_run.split(RUN_SEPARATOR) if settings.noise_run else []
         named = [*settings.recipes, *audited, *settings.ensembles, *self.submission().values()]
-        return self.order(split_run(name)[0] for name in named)
+        return self.order(self.contest.split_run(name)[0] for name in named)
 
     @property
     def lexical_baseline(self) -> str | None:
@@ -189,8 +200,3 @@ class Recipes:
         recipes = (self.run(name) for name in self.requested())
         return next((r.name for r in recipes if isinstance(r, LexicalRecipe)), None)
 
-
-def split_run(name: str) -> tuple[str, str]:
-    """Split `blend-task1` into the ensemble and the task; any other name into itself and nothing."""
-    stem, _, suffix = name.rpartition("-")
-    return (stem, suffix) if stem and suffix in ANSWER_KIND else (name, "")

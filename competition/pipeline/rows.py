@@ -18,7 +18,7 @@ from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import numeric_target
+from competition.scoring.contest import Kind
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,17 @@ class FoldRows:
 
 
 def sides(
-    recipe: MemberRecipe, examples: pd.DataFrame, fold: pd.Series, held: tuple[int, ...]
+    recipe: MemberRecipe,
+    kind: Kind,
+    examples: pd.DataFrame,
+    fold: pd.Series,
+    held: tuple[int, ...],
 ) -> dict[str, NDArray[np.bool_]]:
     """Return the rows that a model trains on, before an audit leaves any out, holds out and predicts.
 
     Args:
         recipe: what is learned.
+        kind: of its predictions.
         examples: all rows.
         fold: of each row.
         held: the folds that the model never sees.
@@ -52,9 +57,9 @@ def sides(
     is_train = (examples["split"] == "train").to_numpy()
     held_out = fold.isin(held).to_numpy() & is_train
     # A row without a label for the recipe's kind has NaN as its target.
-    train = is_train & ~held_out & ~np.isnan(numeric_target(recipe.kind, examples))
-    if recipe.rows == "task1":
-        train &= examples["task1"].to_numpy(bool)
+    train = is_train & ~held_out & ~np.isnan(kind.numeric_target(examples))
+    if recipe.rows != "all":
+        train &= examples[recipe.rows].to_numpy(bool)
     if recipe.train_queries:
         train &= first_queries(examples, recipe.train_queries)
 
@@ -72,7 +77,8 @@ def fold_rows(tables: Tables, fold: FoldPlan[MemberRecipe]) -> FoldRows:
     """
     recipe = fold.recipe
     examples = tables.examples
-    masks = sides(recipe, examples, tables.fold_of_rows(fold.scheme), fold.held)
+    kind = tables.contest.kind(recipe.kind)
+    masks = sides(recipe, kind, examples, tables.fold_of_rows(fold.scheme), fold.held)
     train = masks["train"]
     if not train.any():
         where = f" outside fold {fold.name}" if fold.held else ""
@@ -106,18 +112,19 @@ def fold_targets(
 
     rows = tables.examples.iloc[train]
     ids = rows["example_id"].to_numpy(np.int64)
-    targets = Targets.of_labels(recipe.kind, rows)
+    kind = tables.contest.kind(recipe.kind)
+    targets = Targets.of_labels(kind, rows)
     if recipe.weight_noise_from and audit is not None and not _is_doubted(tables, audit):
         targets = actions.weight_by_quality(targets, ids, tables.flags(audit))
     if recipe.relabel_noise_from and audit is not None:
-        targets = actions.soften_labels(targets, recipe.kind, ids, tables.flags(audit))
+        targets = actions.soften_labels(targets, kind, ids, tables.flags(audit))
 
     # A teacher is mixed with the labels as the audit left them.
     if teacher is not None:
         held = fold.held[0] if fold.held else None
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
         targets = mix_teacher(
-            targets, recipe.kind, ids, teacher.run.kind, outputs, recipe.distill_weight
+            targets, kind, ids, teacher.run.kind, outputs, recipe.distill_weight
         )
     return targets
 

@@ -12,14 +12,11 @@ from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.pipeline.new_rows import NewRows, Table, from_python
 from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
-from competition.pipeline.recipes import split_run
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import KINDS, LOCALES, TASKS, answers, class_names
+from competition.scoring.answers import answers, class_names
+from competition.scoring.contest import Contest, Kind
 
 SCORE = "score"
-
-# The columns of the answers in words.
-PREDICTED = {"task2": "predicted_label", "task3": "predicted_substitute"}
 
 
 class Scorer:
@@ -34,7 +31,8 @@ class Scorer:
     so bring it many rows at a time.
 
     Attributes:
-        kind: what the run predicts, a key of `KINDS`.
+        contest: what the run takes part in.
+        kind: what the run predicts.
         basis: `held-out` or `approximate`, how the run's own out-of-fold scores were measured.
         label_paths: the ways in which labels reached the scores that they grade, empty where these
             are held out. Answers to new rows are fitted on none of their labels either way.
@@ -44,6 +42,7 @@ class Scorer:
         """Find the models of a run, see `load`."""
         plan = pipeline.plan
         run_plan = plan.run(run)
+        self.contest = plan.contest
         self.kind = run_plan.kind
         self.basis = run_plan.basis
         self.label_paths = run_plan.label_paths
@@ -51,7 +50,7 @@ class Scorer:
         self._tables = pipeline.tables
 
         # Only the run of an ensemble is called by its task.
-        stem, task = split_run(run)
+        stem, task = self.contest.split_run(run)
         self._models: RefittedEnsemble | RunModels
         if task:
             self._models = RefittedEnsemble(plan, pipeline.tables, run)
@@ -62,7 +61,7 @@ class Scorer:
         self,
         queries: str | Sequence[str],
         products: Sequence[str] | pd.DataFrame,
-        locale: str = LOCALES[0],
+        locale: str = "",
     ) -> NDArray[np.float64]:
         """Score how well each product answers its query.
 
@@ -74,9 +73,9 @@ class Scorer:
         Raises:
             InputError: also where the run predicts substitutes alone.
         """
-        if "task1" not in KINDS[self.kind].tasks:
+        if not _has_score(self.contest, self.kind):
             raise InputError(
-                f"{self._run!r} predicts {self.kind}, which ranks nothing: use `classify`."
+                f"{self._run!r} predicts {self.kind.name}, which ranks nothing: use `classify`."
             )
         predicted = self._answer_python(queries, products, locale)
         return predicted[SCORE].to_numpy(np.float64)
@@ -85,7 +84,7 @@ class Scorer:
         self,
         queries: str | Sequence[str],
         products: Sequence[str] | pd.DataFrame,
-        locale: str = LOCALES[0],
+        locale: str = "",
     ) -> pd.DataFrame:
         """Predict the class of each row and the probabilities of all classes.
 
@@ -97,8 +96,8 @@ class Scorer:
         Raises:
             InputError: also where the run predicts gains or scores alone.
         """
-        if not set(PREDICTED) & set(KINDS[self.kind].tasks):
-            raise InputError(f"{self._run!r} predicts {self.kind} and no classes: use `score`.")
+        if self.kind.is_number:
+            raise InputError(f"{self._run!r} predicts {self.kind.name} and no classes: use `score`.")
         predicted = self._answer_python(queries, products, locale)
         return predicted.drop(columns=SCORE, errors="ignore")
 
@@ -113,14 +112,14 @@ class Scorer:
     @property
     def columns(self) -> list[str]:
         """The columns that `answer` returns."""
-        no_rows = pd.DataFrame(columns=list(KINDS[self.kind].outputs), dtype=np.float64)
-        return shown(self.kind, no_rows).columns.tolist()
+        no_rows = pd.DataFrame(columns=list(self.kind.outputs), dtype=np.float64)
+        return shown(self.contest, self.kind, no_rows).columns.tolist()
 
     def read(
         self,
         table: Table,
         source: str,
-        locale: str = LOCALES[0],
+        locale: str = "",
         called: Mapping[str, str] | None = None,
     ) -> NewRows:
         """Check rows and name what is distinct in them, see `NewRows.make`."""
@@ -142,21 +141,32 @@ class Scorer:
             the predicted class in words and the probabilities where it has any.
         """
         outputs = self._models.outputs(PreparedRows(rows, self._tables))  # a line per distinct pair
-        return shown(self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
+        return shown(self.contest, self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
 
 
-def shown(kind: str, outputs: pd.DataFrame) -> pd.DataFrame:
+def _has_score(contest: Contest, kind: Kind) -> bool:
+    """Return whether outputs of a kind order rows: they answer a ranking, or are a rating."""
+    ranking = contest.ranking
+    return kind.role == "rating" or (ranking is not None and ranking.name in kind.tasks)
+
+
+def shown(contest: Contest, kind: Kind, outputs: pd.DataFrame) -> pd.DataFrame:
     """Return outputs of a kind as users read them, in the order of the rows; see `Scorer.answer`."""
-    output_kind = KINDS[kind]
-    columns = list(output_kind.outputs)
-
     frame = pd.DataFrame(index=outputs.index)
-    if "task1" in output_kind.tasks:
-        frame[SCORE] = answers(TASKS["task1"], kind, outputs)
-    if output_kind.primary in PREDICTED:
-        task = TASKS[output_kind.primary]
-        frame[PREDICTED[task.name]] = class_names(task, answers(task, kind, outputs))
-        frame[columns] = outputs[columns]
+    if _has_score(contest, kind):
+        ranking = contest.ranking
+        ranks = ranking is not None and ranking.name in kind.tasks
+        frame[SCORE] = answers(ranking, kind, outputs) if ranking and ranks else outputs["rating"]
+    if kind.is_number:
+        return frame
+
+    # The class in words, by the task that the outputs are made for, and the probabilities.
+    task = contest.tasks[kind.primary]
+    if task.kind == "classify":
+        column = f"predicted_{task.positive or 'label'}"
+        frame[column] = class_names(task, answers(task, kind, outputs))
+    columns = list(kind.outputs)
+    frame[columns] = outputs[columns]
     return frame
 
 

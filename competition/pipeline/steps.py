@@ -21,7 +21,6 @@ from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.output_steps import SUBMISSION, scores_step, submission_step
 from competition.pipeline.plan import Plan
 from competition.pipeline.recipe_types import type_of
-from competition.pipeline.recipes import split_run
 from competition.pipeline.tables import Tables
 from competition.scoring.predictions import RunPlan
 
@@ -46,7 +45,7 @@ class Pipeline:
         self.plan = Plan.open(workspace, added, tracker)
         self.recipes = self.plan.recipes
         self.artifacts = self.plan.artifacts
-        self.tables = Tables(workspace)
+        self.tables = Tables(workspace, self.plan.contest)
         self.inputs = InputSteps(self.plan, self.tables)
 
     # --- models and runs of recipes ---
@@ -207,7 +206,7 @@ class Pipeline:
         """Return what builds all outputs of complete runs."""
         steps: list[Step] = []
         for run in runs:
-            stem, task = split_run(run.name)
+            stem, task = self.plan.contest.split_run(run.name)
             if task:
                 steps.append(self._ensemble_step(self.recipes.ensemble(stem), task))
                 continue
@@ -293,7 +292,7 @@ class Pipeline:
 
     def complete_run(self, run: RunPlan) -> Step:
         """Return the last step of a run, which writes its card."""
-        stem, task = split_run(run.name)
+        stem, task = self.plan.contest.split_run(run.name)
         if task:
             return self._ensemble_step(self.recipes.ensemble(stem), task)
         return self._score_step(self.recipes.member(stem))

@@ -14,6 +14,7 @@ from competition.data.store import DataCard
 from competition.noise.plan import AuditPlan
 from competition.pipeline.artifacts import folds_fingerprint, text_features_fingerprint
 from competition.scoring import predictions
+from competition.scoring.contest import Contest
 from competition.scoring.predictions import RunPlan
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 class Tables:
     """Reads examples, products, folds, features and runs of one workspace."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, contest: Contest) -> None:
         """Read nothing yet."""
         self.workspace = workspace
+        self.contest = contest
         self._corpus: tuple[Hashable, Corpus] | None = None
 
     @cached_property

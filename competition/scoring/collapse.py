@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from competition.core.lazy_pandas import pd
+from competition.scoring.contest import Kind
 
 # Probabilities and gains that depend on the text deviate by some hundredths at least, those of a
 # model that has collapsed by less than a thousandth (benchmarks/RESULTS.md).
@@ -71,11 +72,11 @@ def _largest(deviations: pd.Series) -> float:
 
 
 def constant_folds(
-    name: str, kind: str, folds: Iterable[tuple[int, pd.DataFrame]], examples: pd.DataFrame
+    name: str, kind: Kind, folds: Iterable[tuple[int, pd.DataFrame]], examples: pd.DataFrame
 ) -> Iterator[str]:
     """Yield a sentence for each fold of a run whose held-out outputs do not depend on the text.
 
-    Scores of an ensemble (kind `score`) have no scale of their own and are not looked at.
+    Scores of an ensemble have no scale of their own and are not looked at.
 
     Args:
         name: of the run.
@@ -83,7 +84,7 @@ def constant_folds(
         folds: the number of each fold and its held-out outputs.
         examples: all rows.
     """
-    if kind == "score":
+    if kind.role == "score":
         return
 
     for number, outputs in folds:

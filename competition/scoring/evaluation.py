@@ -9,16 +9,10 @@ import numpy as np
 from competition.core.lazy_pandas import pd
 from competition.scoring import metrics
 from competition.scoring.metrics import Array, Codes, Estimate
-from competition.scoring.tasks import (
-    FULL_DEPTH,
-    LOCALES,
-    Task,
-    answers,
-    gains,
-    majority_baseline,
-    truth,
-)
+from competition.scoring.answers import answers, majority_baseline
+from competition.scoring.contest import PAPER, Kind, Task
 
+FULL_DEPTH = 10  # judged products from which on a query says something about ranking
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
 MOVABLE = "can move"  # the group of queries whose order changes their score
 MIN_DEEP_QUERIES = 20  # of them, from which they and not all queries tell runs apart
@@ -38,7 +32,7 @@ class Counts:
     @property
     def statistics(self) -> dict[str, metrics.Statistic]:
         """The task's metric first."""
-        return _RANKING if self.task.metric == "nDCG" else _CLASSIFICATION
+        return _RANKING if self.task.ranks else _CLASSIFICATION
 
     @property
     def statistic(self) -> metrics.Statistic:
@@ -55,10 +49,10 @@ _CLASSIFICATION: dict[str, metrics.Statistic] = {
 
 def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a task whose answer is known, sorted by example_id so that no order of the input matters."""
-    if task.metric == "nDCG":
+    if task.ranks:
         known = examples["label"].notna()
     else:
-        known = pd.Series(truth(task, examples) >= 0, examples.index)
+        known = pd.Series(task.truth(examples) >= 0, examples.index)
 
     return examples[examples[task.name] & known].sort_values("example_id")
 
@@ -67,7 +61,7 @@ def count_answers(
     task: Task,
     examples: pd.DataFrame,
     answer: Array,
-    protocol: str = "paper",
+    protocol: str = PAPER,
     ranked: np.ndarray | None = None,
 ) -> Counts:
     """Compare answers with labels.
@@ -77,32 +71,32 @@ def count_answers(
         examples: rows of `graded_rows`.
         answer: a score or a class index for each of these rows, see `tasks.answers`; ties go by
             product_id.
-        protocol: a key of tasks.GAINS; `official_script` swaps S and C and scores 0 for a query
-            without any gain.
+        protocol: one of the gains of the contest. All but the first score 0 for a query without
+            any gain, as ESCI's published script does, which also swaps two gains.
         ranked: for ranking, rows that are False are missing from the answer.
     """
     query = examples["query_id"].to_numpy(np.int64)
-    if task.metric == "nDCG":
-        gain = gains(examples["label"], protocol)
+    if task.ranks:
+        gain = task.labels.gain(examples["label"], protocol)
         # Codes of sorted ids sort as the ids do, and faster.
         tie = pd.factorize(examples["product_id"], sort=True)[0]
         queries, values = metrics.ndcg_per_query(query, gain, answer, tie, ranked)
         return _ranking_counts(task, examples, queries, values, gain, protocol)
 
-    codes = truth(task, examples)
+    codes = task.truth(examples)
     queries, counts = metrics.confusion_per_query(
         query, codes, answer.astype(np.int64), len(task.classes)
     )
-    return Counts(task, queries, counts, _groups(examples))
+    return Counts(task, queries, counts, _groups(task, examples))
 
 
 def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
     """Score the trivial baseline: the expected nDCG of a random order, or one constant answer for every row."""
-    if task.metric == "nDCG":
+    if task.ranks:
         query = examples["query_id"].to_numpy(np.int64)
-        gain = gains(examples["label"])
+        gain = task.labels.gain(examples["label"])
         queries, values = metrics.random_ndcg_per_query(query, gain)
-        return "random order", _ranking_counts(task, examples, queries, values, gain, "paper")
+        return "random order", _ranking_counts(task, examples, queries, values, gain, PAPER)
 
     name, code = majority_baseline(task)
     constant = np.full(len(examples), float(code))
@@ -112,14 +106,14 @@ def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Cou
 def _ranking_counts(
     task: Task, examples: pd.DataFrame, queries: Codes, values: Array, gain: Array, protocol: str
 ) -> Counts:
-    groups = _groups(examples)
+    groups = _groups(task, examples)
     groups[MOVABLE] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
     depth = examples.groupby("query_id").size().to_numpy()  # (queries,) ascending, as all groups
     groups[DEEP] = depth >= FULL_DEPTH
 
-    # The official script scores a query without any gain 0, everybody else leaves it out.
+    # A query without any gain is left out, but by ESCI's published script.
     graded = ~np.isnan(values)
-    if protocol == "official_script":
+    if protocol != PAPER:
         values = np.nan_to_num(values, nan=0.0)
     else:
         queries, values = queries[graded], values[graded]
@@ -129,18 +123,18 @@ def _ranking_counts(
     return Counts(task, queries, totals, groups, int((~graded).sum()))
 
 
-def _groups(examples: pd.DataFrame) -> dict[str, np.ndarray]:
+def _groups(task: Task, examples: pd.DataFrame) -> dict[str, np.ndarray]:
     locale = examples.groupby("query_id", sort=True)["locale"].first()
     groups = {"all": np.ones(len(locale), bool)}
 
-    for name in LOCALES:
+    for name in task.locales:
         members = (locale == name).to_numpy()
         if members.any():
             groups[name] = members
     return groups
 
 
-def count_outputs(task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame) -> Counts:
+def count_outputs(task: Task, kind: Kind, outputs: pd.DataFrame, examples: pd.DataFrame) -> Counts:
     """Compare a run's outputs (example_id and the columns of `kind`) with the labels of a task's rows, joined by id."""
     rows = graded_rows(task, examples)
 

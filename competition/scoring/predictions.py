@@ -21,7 +21,7 @@ from competition.core.lazy_pandas import pd
 from competition.core.parquet import mean_by_id, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
-from competition.scoring.tasks import KINDS
+from competition.scoring.contest import Kind
 
 _SUM_TOLERANCE = 1e-6
 
@@ -31,7 +31,7 @@ class RunPlan:
     """A run as it should be, before a file of it is read."""
 
     name: str
-    kind: str
+    kind: Kind
     tasks: tuple[str, ...]  # that it answers
     command: str  # that makes it
     # Per fold, the fingerprints of the inputs of its held-out and its test file.
@@ -67,28 +67,28 @@ class Run:
     """A complete run: outputs of every training row by a model that never saw it, and of every test row."""
 
     name: str
-    kind: str
+    kind: Kind
     held_out: pd.DataFrame  # example_id and outputs, sorted by example_id
     fold: NDArray[np.int64]  # (rows,) whose file each row of `held_out` came from
     test: pd.DataFrame  # the mean over the folds, sorted by example_id
 
 
-def write_outputs(path: Path, outputs: pd.DataFrame, kind: str, inputs: str) -> None:
+def write_outputs(path: Path, outputs: pd.DataFrame, kind: Kind, inputs: str) -> None:
     """Write one `fold-K` or `test-K` file, checked and sorted by example_id."""
     check_outputs(outputs, kind, path.stem)
 
-    columns = ["example_id", *KINDS[kind].outputs]
+    columns = ["example_id", *kind.outputs]
     write_table(path, outputs[columns].sort_values("example_id", ignore_index=True), inputs)
 
 
-def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
+def check_outputs(outputs: pd.DataFrame, kind: Kind, name: str) -> None:
     """Refuse outputs that cannot be those of a model.
 
     Raises:
         CompError: a column is missing, an example is duplicated, a value is not finite, or
             probabilities do not sum to 1.
     """
-    columns = list(KINDS[kind].outputs)
+    columns = list(kind.outputs)
     missing = [column for column in columns if column not in outputs]
     if missing:
         raise CompError(f"{name}: the column {missing[0]!r} is missing.")
@@ -105,7 +105,7 @@ def check_outputs(outputs: pd.DataFrame, kind: str, name: str) -> None:
             f"{name}: {int(bad.sum())} rows are not finite, the first is {ids[bad].iloc[0]}."
         )
 
-    if KINDS[kind].probabilities:
+    if kind.is_classes:
         bad = np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
         if bad.any():
             raise CompError(
@@ -143,7 +143,7 @@ def check_coverage(frame: pd.DataFrame, expected_ids: Iterable[int], where: str)
 def read_nested(
     workspace: Workspace,
     name: str,
-    kind: str,
+    kind: Kind,
     pairs: Mapping[tuple[int, ...], str],
     fold: pd.Series,
 ) -> dict[int, pd.DataFrame]:

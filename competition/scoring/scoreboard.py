@@ -1,6 +1,6 @@
 """Every run against its labels, the trivial and the lexical baseline (`floor`): the table that `comp run` ends with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -10,7 +10,7 @@ from competition.scoring.basis import APPROXIMATE, HELD_OUT
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, Counts
 from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.tasks import TASKS, Task
+from competition.scoring.contest import Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 SCOREBOARD_COLUMNS = (
@@ -24,7 +24,7 @@ SCOREBOARD_COLUMNS = (
 class BoardRow:
     """One run on one task, over one group of queries of one split, with the paired differences to what it must beat."""
 
-    task: str
+    task: Task
     split: str
     group: str
     run: str
@@ -40,10 +40,10 @@ class BoardRow:
     def row(self) -> dict[str, object]:
         """Return the line as cells of a CSV file."""
         cells: dict[str, object] = {
-            "task": self.task, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
+            "task": self.task.name, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
 
-        cells |= {"metric": TASKS[self.task].metric, "baseline": self.baseline, "floor": self.floor}
+        cells |= {"metric": self.task.metric, "baseline": self.baseline, "floor": self.floor}
         cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
 
         basis = APPROXIMATE if self.label_paths else HELD_OUT
@@ -51,6 +51,7 @@ class BoardRow:
 
 
 def scoreboard(
+    tasks: Iterable[Task],
     examples: pd.DataFrame,
     plans: list[RunPlan],
     runs: dict[str, Run],
@@ -60,6 +61,7 @@ def scoreboard(
     """Return a row per task, split with labels, group of queries and run.
 
     Args:
+        tasks: of the contest.
         examples: all examples.
         plans: the runs, in the order in which they are shown.
         runs: by name.
@@ -68,7 +70,7 @@ def scoreboard(
             `scoring/optimism.py`.
     """
     lines: list[BoardRow] = []
-    for task in TASKS.values():
+    for task in tasks:
         for split in ("train", "test"):
             rows = evaluation.graded_rows(task, examples[examples["split"] == split])
             answering = [plan for plan in plans if task.name in plan.tasks]
@@ -119,7 +121,7 @@ def _lines(
     name, base = evaluation.count_trivial_baseline(task, rows)
 
     lines = []
-    for group in ("all", DEEP) if task.metric == "nDCG" else ("all",):
+    for group in ("all", DEEP) if task.ranks else ("all",):
         if not base.groups[group].any():
             continue
 
@@ -128,7 +130,7 @@ def _lines(
             lexical = counted.get(floor or "") if run != floor else None
             lines.append(
                 BoardRow(
-                    task.name,
+                    task,
                     "out-of-fold" if split == "train" else "test",
                     group,
                     run,

@@ -18,12 +18,13 @@ from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
+from competition.scoring.answers import answers, class_names
 from competition.scoring.evaluation import Counts, count_answers, graded_rows
-from competition.scoring.tasks import KINDS, Task, answers, class_indices, class_names
+from competition.scoring.contest import Kind, Task
 
 
 def make_answer(
-    task: Task, kind: str, outputs: pd.DataFrame, examples: pd.DataFrame
+    task: Task, kind: Kind, outputs: pd.DataFrame, examples: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the answer file of a task for its test rows, joined by example_id.
 
@@ -35,7 +36,7 @@ def make_answer(
     rows = examples[examples[task.name] & (examples["split"] == "test")]
     rows = rows.merge(outputs, on="example_id", how="left", validate="one_to_one")
 
-    missing = rows[list(KINDS[kind].outputs)].isna().any(axis=1)
+    missing = rows[list(kind.outputs)].isna().any(axis=1)
     if missing.any():
         first = rows.loc[missing, "example_id"].iloc[0]
         raise CompError(
@@ -46,7 +47,7 @@ def make_answer(
     if task.answer is None:
         # Negated, so that one ascending sort puts the best first and breaks ties by product_id.
         ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
-        return ordered[list(task.columns)].reset_index(drop=True)
+        return ordered[list(task.header)].reset_index(drop=True)
 
     named = pd.DataFrame({"example_id": rows["example_id"], task.answer: class_names(task, answer)})
     return named.sort_values("example_id", ignore_index=True)
@@ -69,9 +70,9 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
             id that is not an integer or an unknown label; the message names the first offending
             row (1 is the first below the header).
     """
-    frame = read_cells(source, name, task.columns)
+    frame = read_cells(source, name, task.header)
 
-    for column in task.columns:
+    for column in task.header:
         is_blank = frame[column].fillna("").str.strip() == ""
         refuse_rows(name, frame, is_blank, f"has a blank {column}")
 
@@ -149,7 +150,7 @@ def grade(
         return count_answers(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
 
     # -1, which is no class, for rows that the answer lacks.
-    codes = answer[task.answer].map(class_indices(task)).astype("float64")
+    codes = answer[task.answer].map({name: code for code, name in enumerate(task.classes)}).astype("float64")
     coded = answer[["example_id"]].assign(code=codes)
     given = rows[["example_id"]].merge(coded, on="example_id", how="left")["code"]
     return count_answers(task, rows, given.fillna(-1).to_numpy(np.float64))
