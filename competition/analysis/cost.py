@@ -28,7 +28,6 @@ from competition.models.encoder.paths import Sources
 from competition.pipeline.recipes import TINY
 from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import numeric_target
 
 if TYPE_CHECKING:
     from competition.data.pairs import Pairs
@@ -95,9 +94,10 @@ def estimate_cost(
     # The share of training rows that an audit leaves.
     kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
+    kind = pipeline.recipes.kind_of(recipe)
     row_counts = {}
     for number in numbers:
-        masks = sides(recipe, examples, fold_of_row, (number,))
+        masks = sides(recipe, kind, examples, fold_of_row, (number,))
         row_counts[number] = {side: int(mask.sum()) for side, mask in masks.items()}
 
     def steps(trained: float) -> int:
@@ -224,7 +224,7 @@ def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd
     """Return the labelled training rows of random queries, and their products."""
     examples = pipeline.tables.examples
     products = pipeline.tables.products
-    has_target = ~np.isnan(numeric_target(recipe.kind, examples))
+    has_target = ~np.isnan(pipeline.recipes.kind_of(recipe).numeric_target(examples))
     train = examples[(examples["split"] == "train") & has_target]
 
     sizes = train.groupby("query_id").size().sample(frac=1, random_state=0)

@@ -23,7 +23,6 @@ from competition.pipeline.cleanup import stale_checkpoints
 from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import label_codes
 
 _FREE_SPACE = GIB // 2  # bytes of disk that should stay free
 _IMPORT = "comp data import PATH"
@@ -169,13 +168,14 @@ def _check_audits(pipeline: Pipeline) -> Iterator[Check]:
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     """Return why the labels of the training rows cannot be audited, None if they can."""
     examples = pipeline.tables.examples
+    labels = pipeline.plan.contest.labels
     rows = examples[(examples["split"] == "train") & examples["label"].notna()]
     try:
         fold_of_query = make_folds(examples, scheme).set_index("query_id")["fold"]
     except InputError:
         return None  # reported by _check_folds
     fold = rows["query_id"].map(fold_of_query).to_numpy(np.int64)
-    return missing_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
+    return missing_label(labels.codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
 
 
 def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
