@@ -395,7 +395,8 @@ class Contest:
     @property
     def default_kind(self) -> str:
         """The kind of prediction of a recipe that names none."""
-        return next(iter(self.kinds))
+        preferred = ("classes", "rating", "gain")
+        return next(name for name in preferred if name in self.kinds)
 
     def representative(self, role: str) -> Task | None:
         """Return the first task that ranks (`rank`), tells labels (`classify`), or one of them apart (`positive`)."""
