@@ -1,5 +1,6 @@
 """`comp init`: make a new workspace."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,7 +75,7 @@ def init(
 
 def _for_contest(text: str, contest: "Contest", name: str) -> str:
     """Return the settings for a contest that is called `name` in them."""
-    text = text.replace(f'competition = "{ESCI}"', f"competition = {as_toml(name)}")
+    text = text.replace(f'competition = "{ESCI}"', f"competition = {json.dumps(name)}")
     before, _, behind = text.partition("[submission]\n")
     _, _, behind = behind.partition("\n\n")
     answers = "".join(f'{task} = "blend"\n' for task in contest.tasks)
