@@ -312,6 +312,20 @@ def mean(sums: Array) -> Array:
     return _ratio(sums[..., 0], sums[..., 1])
 
 
+def total_per_query(
+    query: Codes, values: Array, weight: Array | None = None
+) -> tuple[Codes, Array]:
+    """Count what each query adds to the mean of `values`, `(rows,)`; a row counts once, or `weight` times.
+
+    Returns:
+        The queries in ascending order and counts `(queries, 2)`: a total and a count; the statistic
+        is `mean`.
+    """
+    queries, index = index_queries(query)
+    weighted = values if weight is None else values * weight
+    return queries, np.column_stack([np.bincount(index, weighted), np.bincount(index, weight)])
+
+
 def _ratio(total: Array, count: NDArray[Any]) -> Array:
     """Return a total over a count; the total where nothing is counted."""
     ratio: Array = total / np.where(count > 0, count, 1)
@@ -410,6 +424,7 @@ def _standard_errors(counts: Array, times: Codes, statistic: Statistic) -> Array
 
     # Each resample without one of its queries, `(resamples, queries)`.
     left_out = statistic((times @ counts)[:, None, :] - counts)
+    left_out = np.where(times > 0, left_out, 0.0)  # nothing is known without a query that is not in
 
     # A query that was drawn n times can be left out in n ways.
     mean = (times * left_out).sum(axis=1, keepdims=True) / queries
