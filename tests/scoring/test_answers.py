@@ -1,5 +1,7 @@
 """From outputs to answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from competition.scoring.answers import answers
 from competition.scoring.contest import Found
 from competition.scoring.definition import load_contest
+from competition.scoring.metric_table import find_metric
 from tests.esci import KINDS, LABELS, TASKS
 
 OUTPUTS = pd.DataFrame(
@@ -40,9 +43,13 @@ def test_a_regressor_answers_ranking_alone() -> None:
 def test_a_rating_is_the_expected_number_of_classes_or_the_number_itself() -> None:
     contest = load_contest("ratings").completed(Found(("0", "1", "2", "3"), fields=("title",)))
     columns = {f"p_{level}": [share] for level, share in enumerate([0.1, 0.2, 0.3, 0.4])}
-    rating = contest.tasks["rating"]
+    by_error = contest.tasks["rating"]
+    by_kappa = replace(by_error, metric=find_metric("quadratic-kappa"))
 
-    classes = answers(rating, contest.kinds["classes"], pd.DataFrame(columns))
+    classes = answers(by_error, contest.kinds["classes"], pd.DataFrame(columns))
     np.testing.assert_allclose(classes, [0.2 * 1 + 0.3 * 2 + 0.4 * 3])
-    number = answers(rating, contest.kinds["rating"], pd.DataFrame({"rating": [1.7]}))
+    number = answers(by_error, contest.kinds["rating"], pd.DataFrame({"rating": [1.7]}))
     assert number.tolist() == [1.7]
+    # Kappa compares levels: the nearest of 0, 1, 2, 3.
+    level = answers(by_kappa, contest.kinds["rating"], pd.DataFrame({"rating": [1.7, 0.2]}))
+    assert level.tolist() == [2, 0]

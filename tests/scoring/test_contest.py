@@ -76,7 +76,9 @@ def test_numbers_of_a_range_have_gains_between_0_and_1() -> None:
     np.testing.assert_allclose(steep.gain(pd.Series(["0", "1", "2"])), [0, 1 / 3, 1])
 
 
-@pytest.mark.parametrize(("value", "text"), [(3.0, "3"), (2.33, "2.33"), (-1.0, "-1"), (0.5, "0.5")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(3.0, "3"), (2.33, "2.33"), (-1.0, "-1"), (0.5, "0.5")]
+)
 def test_a_number_is_one_label_however_it_is_written(value: float, text: str) -> None:
     assert number_text(value) == text
 

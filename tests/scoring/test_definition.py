@@ -102,7 +102,11 @@ def test_an_answer_file_is_an_order_or_has_a_column_of_the_answer(tmp_path: Path
     path = write(tmp_path, more='answer = ["Id", "relevance"]')
     path.write_text(path.read_text() + '[columns]\nid = "Id"\n')
     scored = load_contest(str(path)).tasks["main"]
-    assert (scored.keys, scored.header, scored.answer) == (("id",), ("Id", "relevance"), "relevance")
+    assert (scored.keys, scored.header, scored.answer) == (
+        ("id",),
+        ("Id", "relevance"),
+        "relevance",
+    )
 
 
 def test_what_a_definition_leaves_open_comes_from_the_data() -> None:
