@@ -70,7 +70,7 @@ def auc_per_query(
     queries, index = index_queries(query)
     classes = probabilities.shape[1]
     of_row = np.ones(len(truth)) if weight is None else weight
-    counts = []
+    counts: list[Array] = []  # (queries, 4) of each area
 
     for c in range(classes) if classes > 2 else (1,):
         positive = np.where(truth == c, of_row, 0.0)
@@ -86,10 +86,11 @@ def auc_per_query(
         beaten_by = -rows.below_minus_above(positive) / (2 * number)
 
         excess = positive @ beaten / number  # the area less a half
+        sums = []
         for mass, placement in ((positive, beaten), (negative, beaten_by)):
-            share = mass * (placement + 0.5 - (excess + 0.5) / 2)
-            counts.append(np.bincount(index, share)[:, None])
-            counts.append(np.bincount(index, mass)[:, None])
+            sums.append(mass * (placement + 0.5 - (excess + 0.5) / 2))
+            sums.append(mass)
+        counts.append(np.column_stack([np.bincount(index, column) for column in sums]))
     return queries, np.hstack(counts)
 
 

@@ -62,7 +62,8 @@ def reciprocal_rank_per_query(
     """
 
     def reciprocal(hits: Array) -> Array:  # (lists, longest) -> (lists,)
-        return hits.max(axis=1) / (hits.argmax(axis=1) + 1)
+        first: Array = hits.max(axis=1) / (hits.argmax(axis=1) + 1)
+        return first
 
     queries, values = _over_lists(query, relevant, score, tie, ranked, reciprocal)
     return queries, _where_relevant(values, query, relevant)
