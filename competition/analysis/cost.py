@@ -28,7 +28,6 @@ from competition.models.encoder.paths import Sources
 from competition.pipeline.recipes import TINY
 from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import numeric_target
 
 if TYPE_CHECKING:
     from competition.data.pairs import Pairs
@@ -90,6 +89,7 @@ def estimate_cost(
     Raises:
         InputError: the encoder would have to be downloaded first.
     """
+    kind = pipeline.recipes.kind_of(recipe)
     examples = pipeline.tables.examples
     fold_of_row = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
     # The share of training rows that an audit leaves.
@@ -97,7 +97,7 @@ def estimate_cost(
     models = len(recipe.all_seeds)
     row_counts = {}
     for number in numbers:
-        masks = sides(recipe, examples, fold_of_row, (number,))
+        masks = sides(recipe, kind, examples, fold_of_row, (number,))
         row_counts[number] = {side: int(mask.sum()) for side, mask in masks.items()}
 
     def steps(trained: float) -> int:
@@ -150,6 +150,7 @@ def benchmark_steps(
     from competition.training.oom import Budget
     from competition.training.predict import predict
 
+    kind = pipeline.recipes.kind_of(recipe)
     examples, products = _sample(pipeline, recipe)
     sources = _sources(pipeline, recipe, folder, products)
     rows = np.arange(len(examples))
@@ -159,10 +160,10 @@ def benchmark_steps(
     corpus = Corpus.make(recipe, sources, examples, products)
     tokenize_seconds = (time.monotonic() - start) / len(examples)
 
-    sample = corpus.sample(recipe, rows, np.empty(0, np.int64))
+    sample = corpus.sample(recipe, kind, rows, np.empty(0, np.int64))
     accelerator = make_accelerator(precision=recipe.precision)
     watch = _Stopwatch(steps)
-    model = RelevanceModel.make(recipe, sources, seed=0)
+    model = RelevanceModel.make(recipe, kind, sources, seed=0)
     log = Log(folder / "log.jsonl")
     # The watch stands in for the progress bar, and ends training when it has enough steps.
     with suppress(_Enough):
@@ -224,7 +225,7 @@ def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd
     """Return the labelled training rows of random queries, and their products."""
     examples = pipeline.tables.examples
     products = pipeline.tables.products
-    has_target = ~np.isnan(numeric_target(recipe.kind, examples))
+    has_target = ~np.isnan(pipeline.recipes.kind_of(recipe).numeric_target(examples))
     train = examples[(examples["split"] == "train") & has_target]
 
     sizes = train.groupby("query_id").size().sample(frac=1, random_state=0)

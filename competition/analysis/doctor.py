@@ -23,7 +23,6 @@ from competition.pipeline.cleanup import stale_checkpoints
 from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import label_codes
 
 _FREE_SPACE = GIB // 2  # bytes of disk that should stay free
 _IMPORT = "comp data import PATH"
@@ -175,7 +174,10 @@ def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     except InputError:
         return None  # reported by _check_folds
     fold = rows["query_id"].map(fold_of_query).to_numpy(np.int64)
-    return missing_label(label_codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
+    labels = pipeline.tables.contest.labels
+    return missing_label(
+        labels.codes(rows["label"]), labels.names, fold, np.arange(SCHEMES[scheme])
+    )
 
 
 def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:

@@ -24,6 +24,7 @@ from competition.config.keys import (
     Tracker,
 )
 from competition.config.recipe import (
+    ORDERED_LOSSES,
     RECIPE_TYPES,
     AnyRecipe,
     EncoderRecipe,
@@ -280,9 +281,7 @@ class Layers:
     keys: dict[str, dict[str, Any]]
 
 
-def read_layers(
-    workspace: Workspace, settings: Settings, contest: Contest, name: str
-) -> Layers:
+def read_layers(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> Layers:
     """Read the layers of a recipe.
 
     Raises:
@@ -323,9 +322,7 @@ def read_layers(
     return Layers(model, path, keys)
 
 
-def load_recipe(
-    workspace: Workspace, settings: Settings, contest: Contest, name: str
-) -> AnyRecipe:
+def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> AnyRecipe:
     """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     base, _, variant = name.rpartition(".")
     if base and name not in recipe_names(workspace):
@@ -372,3 +369,10 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
                     f"{source}: {key} = {each!r} is none of the competition {contest.name!r}"
                     f"{did_you_mean(each, names)}: known are {', '.join(names)}."
                 )
+
+    orders = isinstance(recipe, EncoderRecipe) and recipe.loss in ORDERED_LOSSES
+    if orders and not (contest.labels.values and recipe.kind == "classes"):
+        raise InputError(
+            f"{source}: loss = {recipe.loss!r} learns classes in their order, and kind = {recipe.kind!r} of the "
+            f"competition {contest.name!r} has none: take another loss, or write `ordered = true` in [labels]."
+        )

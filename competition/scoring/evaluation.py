@@ -8,9 +8,9 @@ import numpy as np
 
 from competition.core.lazy_pandas import pd
 from competition.scoring import metrics
-from competition.scoring.metrics import Array, Codes, Estimate
 from competition.scoring.answers import answers, majority_baseline
 from competition.scoring.contest import PAPER, Kind, Task
+from competition.scoring.metrics import Array, Codes, Estimate
 
 FULL_DEPTH = 10  # judged products from which on a query says something about ranking
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
@@ -49,10 +49,10 @@ _CLASSIFICATION: dict[str, metrics.Statistic] = {
 
 def graded_rows(task: Task, examples: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a task whose answer is known, sorted by example_id so that no order of the input matters."""
-    if task.ranks:
-        known = examples["label"].notna()
-    else:
+    if task.kind == "classify":
         known = pd.Series(task.truth(examples) >= 0, examples.index)
+    else:
+        known = examples["label"].notna()
 
     return examples[examples[task.name] & known].sort_values("example_id")
 
