@@ -47,7 +47,10 @@ def predict(
     encoding: Annotated[
         str, typer.Option(help="The encoding of a CSV file, such as cp1252.")
     ] = "utf-8",
-    locale: Annotated[str, typer.Option(help="The locale of rows without one.")] = "us",
+    locale: Annotated[
+        str,
+        typer.Option(help="The locale of rows without one; default: the competition's first."),
+    ] = "",
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,7 +79,7 @@ def predict(
 
     pipeline = Pipeline(Workspace.open(workspace))
     name = run or pipeline.plan.settings.default_recipe
-    column_names = read_map(columns or [])
+    column_names = read_map(columns or [], pipeline.plan.contest)
     target = out or target_beside(file, name)
     # The output may not replace the input, nor be refused after the work is done.
     if target.resolve() == file.resolve():
