@@ -14,8 +14,8 @@ from benchmarks.rounds import ratio, train_ours, without_dropout
 from benchmarks.start import apart, follow
 from benchmarks.step import METHODS, TOLERANCE
 from competition.models.encoder.model import RelevanceModel
-from competition.scoring.tasks import label_codes
 from competition.training.gradients import Sample
+from tests.esci import label_codes
 from tests.training.conftest import Bench, bench, make_recipe
 
 __all__ = ["bench"]  # the fixture

@@ -28,7 +28,6 @@ from competition.models.encoder.paths import Sources
 from competition.pipeline.recipes import TINY
 from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import numeric_target
 
 if TYPE_CHECKING:
     from competition.data.pairs import Pairs
@@ -91,13 +90,16 @@ def estimate_cost(
         InputError: the encoder would have to be downloaded first.
     """
     examples = pipeline.tables.examples
-    fold_of_row = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
+    fold_of_row = folds.fold_of_rows(
+        examples, folds.make_folds(examples, recipe.scheme, pipeline.plan.contest)
+    )
     # The share of training rows that an audit leaves.
     kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
+    kind = pipeline.recipes.kind_of(recipe)
     row_counts = {}
     for number in numbers:
-        masks = sides(recipe, examples, fold_of_row, (number,))
+        masks = sides(recipe, kind, examples, fold_of_row, (number,))
         row_counts[number] = {side: int(mask.sum()) for side, mask in masks.items()}
 
     def steps(trained: float) -> int:
@@ -156,7 +158,7 @@ def benchmark_steps(
     other_rows = len(pipeline.tables.examples) - len(examples)  # outside of the sample
 
     start = time.monotonic()
-    corpus = Corpus.make(recipe, sources, examples, products)
+    corpus = Corpus.make(recipe, pipeline.plan.contest, sources, examples, products)
     tokenize_seconds = (time.monotonic() - start) / len(examples)
 
     sample = corpus.sample(recipe, rows, np.empty(0, np.int64))
@@ -224,7 +226,7 @@ def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd
     """Return the labelled training rows of random queries, and their products."""
     examples = pipeline.tables.examples
     products = pipeline.tables.products
-    has_target = ~np.isnan(numeric_target(recipe.kind, examples))
+    has_target = ~np.isnan(pipeline.recipes.kind_of(recipe).numeric_target(examples))
     train = examples[(examples["split"] == "train") & has_target]
 
     sizes = train.groupby("query_id").size().sample(frac=1, random_state=0)
@@ -242,11 +244,14 @@ def _sources(
     """Return what the recipe starts from, with stand-ins for what does not exist yet."""
     from competition.data.vocabulary import Vocabulary
 
-    vocabulary = pipeline.artifacts.sources(recipe).vocabulary
+    planned = pipeline.artifacts.sources(recipe)
+    vocabulary = planned.vocabulary
     if vocabulary is not None and read_manifest(vocabulary) is None:
         vocabulary = folder / "vocabulary"
-        Vocabulary.make(products).save(vocabulary, "benchmark")
-    return Sources(_encoder(pipeline, recipe.encoder, folder, products), vocabulary)
+        categories = pipeline.plan.contest.categories
+        Vocabulary.make(products, categories).save(vocabulary, "benchmark")
+    encoder = _encoder(pipeline, recipe.encoder, folder, products)
+    return Sources(encoder, vocabulary, locales=planned.locales)
 
 
 def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFrame) -> Path:

@@ -42,7 +42,7 @@ def _show(workspace: Workspace) -> None:
 
     contest = _contest(workspace).completed(store.load_card(workspace).found)
     examples, products = store.load_examples(workspace), store.load_products(workspace)
-    table = describe.describe(examples, products, contest)
+    table = describe.describe(contest, examples, products)
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
     show_table("Data", {"what": "", **{name: name for name in table.columns}}, rows)
 
@@ -52,7 +52,8 @@ def _show(workspace: Workspace) -> None:
     epilog=help_epilog(
         "comp data import esci-data",
         "comp data import judgments.csv --map query=search,title=name,label=grade",
-    ))
+    ),
+)
 def import_(
     context: typer.Context,
     path: Annotated[

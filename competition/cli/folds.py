@@ -16,10 +16,10 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     from competition.data.folds import shared_with_test
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
-    from competition.scoring.tasks import LABELS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
+    labels = pipeline.plan.contest.labels.names
     steps = {scheme: pipeline.inputs.folds(scheme) for scheme in SCHEMES}
     made = execute(space, steps.values())
     examples = pipeline.tables.examples
@@ -33,10 +33,10 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
             shares = part["label"].value_counts(normalize=True)
             counts = [int(str(fold)), len(part), part["query_id"].nunique()]
             rows.append(
-                [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in LABELS)]
+                [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in labels)]
             )
         show_table(
-            f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme
+            f"Folds of scheme {scheme}", ["fold", "rows", "queries", *labels], rows, scheme=scheme
         )
 
     # A query in both splits is no leak of the folds, but makes scores on test rows optimistic.

@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from competition.core.toml_files import StrictModel
 
-
 # Today's keys and values -> what earlier releases called them. Fingerprints go on with the earlier names, so that
 # nothing has to be trained again; files that still have them are read with a warning for one more release.
 FORMER_KEYS = {
@@ -42,7 +41,6 @@ class Spans(StrictModel):
         if not self.shortest <= self.longest_of_two <= self.longest:
             raise ValueError("shortest, longest_of_two and longest must not fall")
         return self
-
 
     @classmethod
     def default(cls, dense: bool) -> "Spans":

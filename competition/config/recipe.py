@@ -412,7 +412,8 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
     """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
     `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0
-    switches a task off. Categories with other names than these two have the weight 0.5. An epoch is one pass over the catalogue in blocks of `max_length` tokens,
+    switches a task off. Categories with other names than these two have the weight 0.5. An epoch is
+    one pass over the catalogue in blocks of `max_length` tokens,
     in which MLM reads the products of test rows `test_copies` times; with 0 they are left out of
     all tasks, and new test rows leave the encoder alone.
     """

@@ -17,11 +17,11 @@ from typing import Any, get_args
 from pydantic import Field
 
 from competition.config.keys import (
-    Spans,
     FORMER_FEATURES,
     RUN_SEPARATOR,
     AuditKeys,
     AuditMethod,
+    Spans,
     Tracker,
 )
 from competition.config.recipe import (
@@ -281,9 +281,7 @@ class Layers:
     keys: dict[str, dict[str, Any]]
 
 
-def read_layers(
-    workspace: Workspace, settings: Settings, contest: Contest, name: str
-) -> Layers:
+def read_layers(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> Layers:
     """Read the layers of a recipe.
 
     Raises:
@@ -324,9 +322,7 @@ def read_layers(
     return Layers(model, path, keys)
 
 
-def load_recipe(
-    workspace: Workspace, settings: Settings, contest: Contest, name: str
-) -> AnyRecipe:
+def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> AnyRecipe:
     """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     base, _, variant = name.rpartition(".")
     if base and name not in recipe_names(workspace):
@@ -339,6 +335,8 @@ def load_recipe(
     content: dict[str, Any] = {"name": name} | _defaults(layers.model, contest)
     for _, keys in below:
         content = _merge(content, keys)
+    if layers.path.parent == BUILT_IN:
+        content = _fitted(content, contest)
 
     source: Path | str = layers.path
     if overridden:
@@ -360,6 +358,19 @@ def _defaults(model: type[AnyRecipe], contest: Contest) -> dict[str, Any]:
         "spans": {each.name: Spans.default(each.dense).model_dump() for each in locales},
     }
     return {key: value for key, value in defaults.items() if key in model.model_fields}
+
+
+def _fitted(content: dict[str, Any], contest: Contest) -> dict[str, Any]:
+    """Return the keys of a recipe that comes with the package, without names that are ESCI's alone."""
+    fitted = dict(content)
+    if "features" in content:
+        known = (*contest.categories, "country", "char_trigrams")
+        fitted["features"] = [name for name in content["features"] if name in known]
+    if fitted.get("field_order", "") not in ("", *contest.field_orders):
+        fitted["field_order"] = next(iter(contest.field_orders))
+    if fitted.get("kind") == "classes" and "classes" not in contest.kinds:
+        fitted["kind"] = contest.default_kind
+    return fitted
 
 
 def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> None:

@@ -9,13 +9,13 @@ from competition.scoring.contest import Contest
 FULL_DEPTH = 10  # products of a query whose list can be told apart by nDCG
 
 
-def describe(examples: pd.DataFrame, products: pd.DataFrame, contest: Contest) -> pd.DataFrame:
+def describe(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     """Count by split: rows, queries, locales, labels, tasks, missing text, duplicates, queries in both splits.
 
     Args:
+        contest: completed by what the data say.
         examples: of the contest.
         products: of the contest.
-        contest: completed by what the data say.
     """
     position = product_rows(examples, products)
     text = products[list(contest.fields)].reset_index(drop=True)

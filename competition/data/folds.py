@@ -162,7 +162,10 @@ def _even_parts(weights: pd.Series) -> pd.Series:
     Args:
         weights: text -> its number of training rows.
     """
-    hashes = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in weights.index]
+    hashes = [
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in weights.index
+    ]
     ordered = weights.iloc[sorted(range(len(hashes)), key=hashes.__getitem__)]
     middle = ordered.cumsum() - ordered / 2
     parts = (middle * PARTS / max(1, int(ordered.sum()))).astype(np.int64)

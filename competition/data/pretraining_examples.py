@@ -90,7 +90,9 @@ class PretrainingExamples:
         self._all = np.arange(len(catalogue))
         self._described = np.flatnonzero([bool(text) for text in catalogue.text])
         locale = catalogue.locale[self._described]
-        self._of_locale = [self._described[locale == number] for number in range(len(catalogue.locales))]
+        self._of_locale = [
+            self._described[locale == number] for number in range(len(catalogue.locales))
+        ]
         self._learned = recipe.learned_categories(tuple(catalogue.categories))
         names = [catalogue.categories[name] for name in self._learned]
         is_named = np.zeros(len(catalogue), bool)

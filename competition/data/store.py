@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -35,7 +35,7 @@ class DataCard:
     train: str  # of the training rows with the text of their products
     test: str
     tasks: tuple[str, ...]  # those that have test rows
-    found: Found = Found()  # what the definition of the contest left open
+    found: Found = field(default_factory=Found)  # what the definition of the contest left open
 
     @property
     def all_rows(self) -> str:
@@ -105,7 +105,9 @@ def find(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -> Fo
         for name in contest.fields
         if name in products and not products[name].fillna("").str.strip().eq("").all()
     ]
-    return Found(tuple(sorted({*labels})), tuple(sorted(examples["locale"].unique())), tuple(fields))
+    return Found(
+        tuple(sorted({*labels})), tuple(sorted(examples["locale"].unique())), tuple(fields)
+    )
 
 
 def _make_card(
@@ -361,8 +363,9 @@ def check_products(products: pd.DataFrame, contest: Contest, source: str) -> Non
     bad = _is_blank(products["product_id"])
     if bad.any():
         row = products[bad].iloc[0]
+        title = short_repr(row[contest.fields[0]])
         raise InputError(
-            f"{source}: a product of locale {row['locale']} titled {short_repr(row[contest.fields[0]])} has no product_id."
+            f"{source}: a product of locale {row['locale']} titled {title} has no product_id."
         )
 
     bad = products.duplicated(PRODUCT_KEY)

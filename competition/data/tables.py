@@ -6,7 +6,6 @@ file of their own, test rows in another; ids are integers, text, or none.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -82,9 +81,7 @@ def read(
     return rows.assign(**dict.fromkeys(contest.tasks, True)), products
 
 
-def read_map(
-    pairs: Sequence[str], contest: Contest, names: Sequence[str] = ()
-) -> dict[str, str]:
+def read_map(pairs: Sequence[str], contest: Contest, names: Sequence[str] = ()) -> dict[str, str]:
     """Return our name of a column -> its name in the file, from `--map`.
 
     Args:
@@ -449,8 +446,7 @@ def _fix(label: str, known: Labels, contest: str) -> str:
 
     names = ", ".join(known.names)
     numeric = known.values and all(
-        name == number_text(value)
-        for name, value in zip(known.names, known.values, strict=True)
+        name == number_text(value) for name, value in zip(known.names, known.values, strict=True)
     )
     if numeric and not np.isfinite(number):
         return f"among {names}: correct the row."
@@ -484,14 +480,18 @@ def _add_ids(rows: pd.DataFrame, parts: Sequence[_Rows], contest: Contest) -> No
         texts = [rows[name] for name in contest.fields if name in rows]
         rows["product_id"] = stable_ids(texts).astype(str)
     rows["product_id"] = rows["product_id"].str.strip()
-    _refuse(rows, parts, rows["product_id"] == "", "has no product_id: bring it, or leave out the row")
+    _refuse(
+        rows, parts, rows["product_id"] == "", "has no product_id: bring it, or leave out the row"
+    )
 
     if "query_id" not in rows:
         rows["query_id"] = stable_ids([rows["locale"], rows["query"]])
         rows["query_key"] = rows["query_id"].astype(str)
     else:
         rows["query_key"] = rows["query_id"].str.strip()
-        _refuse(rows, parts, rows["query_key"] == "", "has no query_id: bring it, or leave out the row")
+        _refuse(
+            rows, parts, rows["query_key"] == "", "has no query_id: bring it, or leave out the row"
+        )
         rows["query_id"] = _as_ids(rows["query_key"], [rows["locale"], rows["query_key"]])
 
     pair = ["locale", "query", "product_id"]
@@ -529,9 +529,7 @@ def _refuse(rows: pd.DataFrame, parts: Sequence[_Rows], bad: pd.Series, what: st
 # --- products ---
 
 
-def _products(
-    rows: pd.DataFrame, catalogue: pd.DataFrame | None, contest: Contest
-) -> pd.DataFrame:
+def _products(rows: pd.DataFrame, catalogue: pd.DataFrame | None, contest: Contest) -> pd.DataFrame:
     """Return the products with the fields that there are: those of rows, and of a catalogue of its own."""
     key = ["locale", "product_id"]
     fields = [name for name in contest.fields if name in rows]

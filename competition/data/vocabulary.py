@@ -203,7 +203,9 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     vectors[PADDING] = 0
 
     read = evenly_spaced(products, WORD2VEC_PRODUCTS)
-    units = [vocabulary.gram_ids(unit_text(unit)) for unit in product_units(read, list(vocabulary.names))]
+    units = [
+        vocabulary.gram_ids(unit_text(unit)) for unit in product_units(read, list(vocabulary.names))
+    ]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.
     times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}

@@ -78,9 +78,7 @@ def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> N
     # An encoder of other inputs is another run of the tracker.
     with training_log(plan, log_path, recipe, name=f"{recipe.name}/{inputs[:8]}") as log:
         stored = encoder_tokens(tables, sources.encoder)
-        pretrain(
-            recipe, products, tables.contest, sources, folder, inputs, log, unfinished, stored
-        )
+        pretrain(recipe, products, tables.contest, sources, folder, inputs, log, unfinished, stored)
 
 
 def training_log(

@@ -23,10 +23,10 @@ from competition.pipeline.keys import PAIRED, EnsemblePlan
 from competition.pipeline.rows import outputs_seen_from
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions, submissions
+from competition.scoring.contest import Task
 from competition.scoring.evaluation import DEEP, MOVABLE
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
-from competition.scoring.contest import Task
 
 if TYPE_CHECKING:
     from competition.models.ensemble.crossfit import CrossFitted
@@ -221,7 +221,9 @@ def build_scores(
     with progress(f"scores of {len(runs)} runs"):
         baselines = dict.fromkeys(tables.contest.tasks, baseline) if baseline else {}
         optimism = read_optimism(workspace, plans)
-        table = scoreboard(tables.contest.tasks.values(), tables.examples, plans, runs, baselines, optimism)
+        table = scoreboard(
+            tables.contest.tasks.values(), tables.examples, plans, runs, baselines, optimism
+        )
 
     # The card says that the table is up to date, so it comes last.
     write_text(workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))

@@ -18,7 +18,6 @@ from competition.core.errors import (
     did_you_mean,
     join_names,
     pluralize,
-    short_repr,
     unknown_name,
 )
 from competition.core.foreign_parquet import as_text
@@ -146,7 +145,9 @@ def from_python(
     if isinstance(products, pd.DataFrame):
         table = products.reset_index(drop=True)
     else:
-        table = pd.DataFrame({_accepted(contest, contest.fields[0])[0]: list(products)}, dtype=object)
+        table = pd.DataFrame(
+            {_accepted(contest, contest.fields[0])[0]: list(products)}, dtype=object
+        )
 
     texts: Any = [queries] * len(table) if isinstance(queries, str) else list(queries)
     if len(texts) != len(table):
@@ -188,9 +189,7 @@ def _read_texts(
     column_of = _match_columns(present, source, contest, called)
     unread = tuple(column for column in present if column not in column_of.values())
 
-    absent = [
-        _accepted(contest, name)[0] for name in contest.fields if column_of[name] is None
-    ]
+    absent = [_accepted(contest, name)[0] for name in contest.fields if column_of[name] is None]
     missing = ", ".join(f"{column}{did_you_mean(column, unread)}" for column in absent)
     remarks = [f"{source} has no {missing}: what is missing is read as empty."] if absent else []
 

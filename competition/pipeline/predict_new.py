@@ -83,13 +83,16 @@ class RunModels:
             CompError: a model is missing or out of date.
         """
         self._recipe = recipe
+        self._kind = plan.recipes.kind_of(recipe)
         models = _models(plan, recipe, of_folds)
         self._predict = type_of(recipe).new_rows_predictor(plan, models)
 
     def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which examples any of the models was trained on, before an audit left any out."""
         # The models of all folds together leave out no fold.
-        return sides(self._recipe, examples, pd.Series(0, examples.index), held=())["train"]
+        return sides(self._recipe, self._kind, examples, pd.Series(0, examples.index), held=())[
+            "train"
+        ]
 
     def outputs(self, new: PreparedRows) -> pd.DataFrame:
         """Return example_id and the outputs of the recipe's kind, sorted by example_id."""
@@ -184,7 +187,9 @@ class RefittedEnsemble:
             text = pd.concat([tables.text_features.loc[known["example_id"]], new.text])
 
         rows = pd.concat([known, unseen])
-        fitted = cross_fit(self._tables.contest.tasks[self._plan.task], members, rows, fold, recipe, text)
+        fitted = cross_fit(
+            self._tables.contest.tasks[self._plan.task], members, rows, fold, recipe, text
+        )
         return mean_by_id(fitted.test)
 
     @property

@@ -97,7 +97,9 @@ class Scorer:
             InputError: also where the run predicts gains or scores alone.
         """
         if self.kind.is_number:
-            raise InputError(f"{self._run!r} predicts {self.kind.name} and no classes: use `score`.")
+            raise InputError(
+                f"{self._run!r} predicts {self.kind.name} and no classes: use `score`."
+            )
         predicted = self._answer_python(queries, products, locale)
         return predicted.drop(columns=SCORE, errors="ignore")
 

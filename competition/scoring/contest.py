@@ -397,6 +397,15 @@ class Contest:
         """The kind of prediction of a recipe that names none."""
         return next(iter(self.kinds))
 
+    def representative(self, role: str) -> Task | None:
+        """Return the first task that ranks (`rank`), tells labels (`classify`), or one of them apart (`positive`)."""
+        fits: dict[str, Callable[[Task], bool]] = {
+            "rank": lambda task: task.ranks,
+            "classify": lambda task: not task.ranks and task.positive is None,
+            "positive": lambda task: task.positive is not None,
+        }
+        return next((task for task in self.tasks.values() if fits[role](task)), None)
+
     @property
     def audited_task(self) -> str:
         """The task by whose runs labels are audited."""
@@ -457,5 +466,3 @@ class Contest:
 def number_text(value: float) -> str:
     """Return a number as a label: `3` and `2.33`, so that `3.0` and `3` are one class."""
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
-
-

@@ -144,7 +144,9 @@ class Definition(StrictModel):
         known = (*KEY_COLUMNS, *self.fields)
         for name in self.columns:
             if name not in known:
-                raise ValueError(f"columns names {name!r}, which is none{did_you_mean(name, known)}")
+                raise ValueError(
+                    f"columns names {name!r}, which is none{did_you_mean(name, known)}"
+                )
         return self
 
 
@@ -286,7 +288,7 @@ def _labels(definition: Definition, source: Path | str) -> Labels:
     for what, given in (("meanings", table.meanings), ("letters", table.letters)):
         if given and len(given) != len(names):
             raise InputError(f"{source}: labels.{what} must name each of {join_names(names)}.")
-    letters = dict(zip(names, table.letters, strict=True)) if table.letters else {}
+    letters = dict(zip(names, table.letters or (name[:2] for name in names), strict=True))
     return Labels(
         names, values, scaled, lowest, highest, exponential, dict(table.meanings), letters
     )
@@ -330,7 +332,9 @@ def _task(
             raise InputError(f"{where}.words must be {len(classes)}, one for each class.")
         classes = table.words or classes
         if labels.lowest < labels.highest and not labels.names and definition.labels.range:
-            raise InputError(f"{where}: labels are numbers of a range, which can be rated or ranked.")
+            raise InputError(
+                f"{where}: labels are numbers of a range, which can be rated or ranked."
+            )
     elif table.positive is not None or table.words:
         raise InputError(f"{where}: positive and words are for tasks that classify.")
     if table.kind == "rate" and not labels.are_numbers:

@@ -8,9 +8,9 @@ import numpy as np
 
 from competition.core.lazy_pandas import pd
 from competition.scoring import metrics
-from competition.scoring.metrics import Array, Codes, Estimate
 from competition.scoring.answers import answers, majority_baseline
 from competition.scoring.contest import PAPER, Kind, Task
+from competition.scoring.metrics import Array, Codes, Estimate
 
 FULL_DEPTH = 10  # judged products from which on a query says something about ranking
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking

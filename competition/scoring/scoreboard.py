@@ -7,10 +7,10 @@ import pandas as pd
 
 from competition.scoring import evaluation, metrics
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
+from competition.scoring.contest import Task
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, Counts
 from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.contest import Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 SCOREBOARD_COLUMNS = (

@@ -51,7 +51,9 @@ class HeldOutTitles:
         # Masked once: all epochs are measured on the same tokens.
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
         inputs = [text for text, _ in masked]
-        return cls(products, one_sided(inputs, {"token": [target for _, target in masked]}), special)
+        return cls(
+            products, one_sided(inputs, {"token": [target for _, target in masked]}), special
+        )
 
     def losses(
         self, accelerator: Accelerator, model: PretrainingModel, budget: Budget

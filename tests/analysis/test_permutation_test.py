@@ -8,7 +8,7 @@ from competition.analysis import permutation_test
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows
-from competition.scoring.tasks import ANSWER_KIND, LABELS, TASKS, gains
+from tests.esci import ANSWER_KIND, LABELS, TASKS, gains
 from tests.models.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2

@@ -22,7 +22,7 @@ from competition.data.folds import make_folds
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe_basis
-from competition.scoring.tasks import LABELS
+from tests.esci import LABELS
 
 # --- by recipes
 # --------------------------------------------------------------------------------------------------

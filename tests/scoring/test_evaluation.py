@@ -8,7 +8,7 @@ import pytest
 
 from competition.scoring import evaluation
 from competition.scoring.metrics import mean
-from competition.scoring.tasks import LABELS, TASKS
+from tests.esci import LABELS, TASKS
 
 
 def frame(labels: str, queries: list[int], locale: str = "us") -> pd.DataFrame:

@@ -13,8 +13,8 @@ from competition.core.workspace import Workspace
 from competition.data import store
 from competition.scoring.evaluation import estimate_metrics
 from competition.scoring.submissions import check_answer, grade, make_answer, read_answer, to_csv
-from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
 from tests.conftest import comp, make_workspace, refused
+from tests.esci import GAINS, KINDS, LABELS, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_perfect_file_scores_one(
 def test_an_answer_is_written_and_read_back(task: str, examples: pd.DataFrame) -> None:
     answer = perfect_answer(task, examples)
     text = to_csv(answer)
-    assert text.splitlines()[0] == ",".join(TASKS[task].columns)
+    assert text.splitlines()[0] == ",".join(TASKS[task].header)
     assert text.endswith("\n")
     assert "\r" not in text
     pd.testing.assert_frame_equal(read(task, text), answer, check_dtype=False)

@@ -4,15 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.scoring.tasks import (
-    KINDS,
-    LABELS,
-    TASKS,
-    answers,
-    expected_gain,
-    numeric_target,
-    truth,
-)
+from competition.scoring.answers import answers
+from tests.esci import KINDS, LABELS, TASKS
 
 OUTPUTS = pd.DataFrame(
     {
@@ -58,4 +51,4 @@ def test_targets_and_truth() -> None:
     np.testing.assert_array_equal(numeric_target("classes", examples), [0, 3, np.nan])
     np.testing.assert_array_equal(numeric_target("gain", examples), [1.0, 0.0, np.nan])
     np.testing.assert_array_equal(numeric_target("substitute", examples), [0, 0, 1])
-    assert truth(TASKS["task2"], examples).tolist() == [0, 3, -1]
+    assert TASKS["task2"].truth(examples).tolist() == [0, 3, -1]

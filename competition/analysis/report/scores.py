@@ -28,8 +28,8 @@ from competition.analysis.report.evidence import Evidence
 from competition.core.errors import pluralize
 from competition.scoring import evaluation
 from competition.scoring.basis import HELD_OUT, describe_basis
+from competition.scoring.contest import Task
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import Task
 
 Line = pd.Series | Mapping[Hashable, Any]  # of the board
 
