@@ -235,11 +235,11 @@ def _typed_products(products: pd.DataFrame, contest: Contest) -> pd.DataFrame:
     Columns that are so already are not copied.
     """
     frame = products[list(contest.product_columns)].astype("str")
-    for field in contest.fields:
-        frame[field] = frame[field].fillna("")
-        blank = frame[field].str.isspace()
+    for name in contest.fields:
+        frame[name] = frame[name].fillna("")
+        blank = frame[name].str.isspace()
         if blank.any():
-            frame[field] = frame[field].mask(blank, "")
+            frame[name] = frame[name].mask(blank, "")
     return frame
 
 
