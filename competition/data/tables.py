@@ -67,7 +67,7 @@ def read(
                 f"{root} lacks the column {column!r}{did_you_mean(column, seen)} of --map: it has "
                 f"{join_names(sorted(seen))}."
             )
-    _check_fields(rows, catalogue, parts, contest)
+    _check_fields(rows, catalogue, parts, contest, called)
 
     rows["label"] = _normal_labels(rows, parts, contest)
     for rater in contest.raters:
@@ -258,7 +258,7 @@ def _read_rows(path: Path, split: str, contest: Contest, called: Mapping[str, st
     needed = ["query"] if split == "test" else ["query", "label", *contest.raters]
     for name in needed:
         if name not in column_of:
-            raise _lacks(path, name, table.column_names, contest)
+            raise _lacks(path, name, table.column_names, contest, called)
 
     frame = pd.DataFrame(
         {name: _cells(table[column], column, path) for name, column in column_of.items()},
@@ -293,8 +293,16 @@ def _match(
     return column_of
 
 
-def _lacks(path: Path, name: str, columns: Sequence[str], contest: Contest) -> InputError:
+def _lacks(
+    path: Path, name: str, columns: Sequence[str], contest: Contest, called: Mapping[str, str]
+) -> InputError:
     """Return the refusal of a file that lacks a column that is needed."""
+    if name in called:
+        column = called[name]
+        return InputError(
+            f"{path} lacks the column {column!r}{did_you_mean(column, columns)} of --map: it has {join_names(columns)}."
+        )
+
     accepted = contest.source.names(name)
     near = next(filter(None, (did_you_mean(each, columns) for each in accepted)), "")
     return InputError(
@@ -357,22 +365,26 @@ def _read_products(
     names = ["product_id", *contest.fields, *(["locale"] if _has_locales(contest) else [])]
     column_of = _match(table.column_names, names, contest, called)
     if "product_id" not in column_of:
-        raise _lacks(path, "product_id", table.column_names, contest)
+        raise _lacks(path, "product_id", table.column_names, contest, called)
     cells = {name: _cells(table[column], column, path) for name, column in column_of.items()}
     return pd.DataFrame(cells), table.column_names
 
 
 def _check_fields(
-    rows: pd.DataFrame, catalogue: pd.DataFrame | None, parts: Sequence[_Rows], contest: Contest
+    rows: pd.DataFrame,
+    catalogue: pd.DataFrame | None,
+    parts: Sequence[_Rows],
+    contest: Contest,
+    called: Mapping[str, str],
 ) -> None:
     """Refuse files without the first field, and rows that name no product of a catalogue of its own."""
     first = contest.fields[0]
     part = parts[0]
     if first not in rows and (catalogue is None or first not in catalogue):
         columns = part.columns if catalogue is None else [*part.columns, *catalogue]
-        raise _lacks(part.path, first, columns, contest)
+        raise _lacks(part.path, first, columns, contest, called)
     if catalogue is not None and "product_id" not in rows:
-        raise _lacks(part.path, "product_id", part.columns, contest)
+        raise _lacks(part.path, "product_id", part.columns, contest, called)
 
 
 # --- labels ---
