@@ -164,11 +164,12 @@ def split_long(examples: pd.DataFrame, products: pd.DataFrame, contest: Contest)
     number = [i for parts in pieces for i in range(len(parts))]
 
     # The row's own id belongs to the key: the same product may be split for two queries.
-    names = zip(rows["product_id"], rows["example_id"], number, strict=True)
+    ids = zip(rows["product_id"], rows["example_id"], number, strict=True)
     key = {
         "locale": [locale + APPENDED for locale in rows["locale"]],
-        "product_id": [f"{product}-{example}-{i}" for product, example, i in names],
+        "product_id": [f"{product}-{example}-{i}" for product, example, i in ids],
     }
+    # The first field has the piece, the others of it none.
     texts: dict[str, Any] = dict.fromkeys(names, "")
     for first in names[:1]:
         texts[first] = [piece for parts in pieces for piece in parts]

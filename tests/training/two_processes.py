@@ -16,13 +16,13 @@ from competition.core.console import progress
 from competition.data import synthetic
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import numeric_target
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from tests.esci import CONTEST, numeric_target
 
 # With every method that looks at the whole optimiser batch, and averaged weights.
 METHODS: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
             dropout=0.0, token_budget=100, **METHODS[name], **keys,
         )  # fmt: skip
         sources = Sources(Path(encoder), Path(vocabulary))
-        corpus = Corpus.make(recipe, sources, examples, products)
+        corpus = Corpus.make(recipe, CONTEST, sources, examples, products)
         model = RelevanceModel.make(recipe, sources, seed=1)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
