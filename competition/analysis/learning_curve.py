@@ -114,7 +114,7 @@ class LearningCurve:
         defaults = [size for size in SIZES if size <= total // 2] or [total // 4, total // 2]
         queries = queries or defaults
         tasks = [pipeline.plan.contest.tasks[name] for name in pipeline.recipes.tasks_of(blend)]
-        _check_sizes(examples, total, queries, tasks)
+        _check_sizes(pipeline.plan.contest, examples, total, queries, tasks)
 
         recipes: dict[str, AnyRecipe] = {}
         sizes = []
@@ -216,14 +216,18 @@ class LearningCurve:
 
 
 def _check_sizes(
-    examples: pd.DataFrame, total: int, queries: Sequence[int], tasks: Sequence[Task]
+    contest: Contest,
+    examples: pd.DataFrame,
+    total: int,
+    queries: Sequence[int],
+    tasks: Sequence[Task],
 ) -> None:
     """Raise InputError if no size is below all training queries, or one leaves a fold without a row of a task."""
     if min(queries) >= total:
         raise InputError(
             f"The data have {total:,} training queries: name fewer, such as --queries {total // 2}."
         )
-    fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED))
+    fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED, contest))
     all_folds = set(range(SCHEMES[PAIRED]))
     for count in queries:
         rows = examples[folds.first_queries(examples, count)]
@@ -232,8 +236,8 @@ def _check_sizes(
             empty = sorted(all_folds - set(fold[graded.index]))
             if empty:
                 raise InputError(
-                    f"The first {count:,} training queries leave fold {empty[0]} without a labelled row of {task.name}: "
-                    "name more."
+                    f"The first {count:,} training queries leave fold {empty[0]} without a labelled row of "
+                    f"{task.name}: name more."
                 )
 
 

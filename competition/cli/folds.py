@@ -8,7 +8,7 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
-    """Assign queries to folds by their text.
+    """Assign queries to folds by their text, or rows where the competition says so.
 
     Makes five and ten folds, checks them for leaks and shows the labels of each.
     """
@@ -40,11 +40,13 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
         )
 
     # A query in both splits is no leak of the folds, but makes scores on test rows optimistic.
-    shared = shared_with_test(examples)
+    rows_apart = not pipeline.plan.contest.has_queries_apart
+    shared = [] if rows_apart else shared_with_test(examples)
     if shared:
         warn(
             f"{len(shared)} training queries have the text of a test query; the first is query_id {shared[0]}."
         )
     console.print(
-        "No query text is in two folds." + ("" if made else " The files were up to date.")
+        ("Rows are dealt, each label evenly." if rows_apart else "No query text is in two folds.")
+        + ("" if made else " The files were up to date.")
     )

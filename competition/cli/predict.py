@@ -78,7 +78,7 @@ def predict(
 
     pipeline = Pipeline(Workspace.open(workspace))
     name = run or pipeline.plan.settings.default_recipe
-    column_names = read_map(columns or [])
+    column_names = read_map(columns or [], pipeline.plan.contest)
     target = out or target_beside(file, name)
     # The output may not replace the input, nor be refused after the work is done.
     if target.resolve() == file.resolve():

@@ -42,13 +42,10 @@ class Spans(StrictModel):
             raise ValueError("shortest, longest_of_two and longest must not fall")
         return self
 
-
-Locale = Literal["us", "es", "jp"]
-SPANS: dict[Locale, Spans] = {
-    "us": Spans.model_validate({}),
-    "es": Spans.model_validate({}),
-    "jp": Spans.model_validate({"shortest": 4}),
-}
+    @classmethod
+    def default(cls, dense: bool) -> "Spans":
+        """Return the lengths for a script; `dense` is one whose characters say as much as words."""
+        return cls.model_validate({"shortest": 4} if dense else {})
 
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]

@@ -21,6 +21,7 @@ from competition.config.keys import (
     RUN_SEPARATOR,
     AuditKeys,
     AuditMethod,
+    Spans,
     Tracker,
 )
 from competition.config.recipe import (
@@ -36,7 +37,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.toml_files import StrictModel, build_model, read_toml
 from competition.core.workspace import Workspace
-from competition.scoring.contest import Contest
+from competition.scoring.contest import Contest, Locale
 from competition.scoring.definition import ESCI, load_contest
 
 # `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out.
@@ -351,7 +352,12 @@ def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name
 
 def _defaults(model: type[AnyRecipe], contest: Contest) -> dict[str, Any]:
     """Return the keys whose default is the contest's."""
-    defaults = {"kind": contest.default_kind, "field_order": next(iter(contest.field_orders))}
+    locales = contest.locales or (Locale(""),)
+    defaults = {
+        "kind": contest.default_kind,
+        "field_order": next(iter(contest.field_orders)),
+        "spans": {each.name: Spans.default(each.dense).model_dump() for each in locales},
+    }
     return {key: value for key, value in defaults.items() if key in model.model_fields}
 
 
@@ -375,6 +381,7 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
         "field_order": list(contest.field_orders),
         "rows": ["all", *contest.tasks],
         "features": [*contest.categories, "country", "char_trigrams"],
+        "spans": list(contest.locale_names),
     }
     for key, names in known.items():
         value = getattr(recipe, key, ())
