@@ -5,6 +5,7 @@ read and compute their part. Alone, a process is the first, and nothing here imp
 """
 
 import atexit
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def process_group() -> Iterator[None]:
     # One group serves all that this process does, and is left at its end.
     if not torch.distributed.is_initialized():
         state = PartialState(cpu=not torch.accelerator.is_available(), timeout=PATIENCE)
-        atexit.register(state.destroy_process_group)
+        atexit.register(_leave)
         if state.num_processes != world_size():
             raise CompError(
                 f"WORLD_SIZE is {world_size()}, but the processes are not connected: use torchrun."
@@ -81,6 +82,19 @@ def process_group() -> Iterator[None]:
             f"{world_size()} ends, too: the cause is in the other's message, and "
             "the same command goes on from the last checkpoint."
         ) from error
+
+
+def _leave() -> None:
+    """Leave the group, and wait for its threads to end.
+
+    A thread of gloo may still hold tensors of the last exchanges. To let go of them it needs Python,
+    and the process aborts where that is already being taken down (pytorch issue 190489).
+    """
+    from accelerate import PartialState
+
+    # Models whose parts refer to each other hold the group, and only without it do the threads end.
+    gc.collect()
+    PartialState().destroy_process_group()
 
 
 def _is_lost(error: RuntimeError) -> bool:

@@ -6,6 +6,7 @@ take part equally often. The mathematics is that of a model that is whole on eac
 a checkpoint: whether it was written by sharded processes, and by how many, nobody can tell.
 """
 
+import atexit
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -32,8 +33,12 @@ def shard_model(model: Any, accelerator: Accelerator) -> None:
     The model cannot be copied any more. Models of the same shapes are split alike. In a pass, the
     token table and each layer are gathered by themselves, the rest together.
     """
-    # From the inside out, so that a module's parameters do not count as its parent's.
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    # Torch caches how it has exchanged tensors, and with that the mesh and the group in it: before
+    # the group is left, the mesh must let go of it, or its threads outlive Python.
+    atexit.register(mesh._pg_registry.clear)
+
+    # From the inside out, so that a module's parameters do not count as its parent's.
     inside_out = reversed(list(model.encoder.modules()))
     layers = [module for module in inside_out if isinstance(module, GradientCheckpointingLayer)]
     for part in (*layers, model.encoder.get_input_embeddings(), model):

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from competition.config.recipe import EncoderRecipe
+from competition.core import distributed
 from competition.core.console import progress
 from competition.data import synthetic
 from competition.models.encoder.model import RelevanceModel
@@ -99,9 +100,9 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
         path.write_text(json.dumps(results))
 
     # Nobody takes the group down while another still uses it.
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    distributed.barrier()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with distributed.process_group():
+        main(*sys.argv[1:])

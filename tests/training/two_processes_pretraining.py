@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from competition.config.recipe import PretrainingRecipe
+from competition.core import distributed
 from competition.core.console import Progress, progress
 from competition.data import synthetic
 from competition.data.catalogue import Catalogue
@@ -94,9 +95,9 @@ def main(encoder: Path, vocabulary: Path, out: Path) -> None:
     if accelerator.is_main_process:
         save_file(results, out)
     # Nobody takes the group down while another still uses it.
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
+    distributed.barrier()
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    with distributed.process_group():
+        main(*map(Path, sys.argv[1:]))
