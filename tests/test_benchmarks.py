@@ -15,7 +15,7 @@ from benchmarks.start import apart, follow
 from benchmarks.step import METHODS, TOLERANCE
 from competition.models.encoder.model import RelevanceModel
 from competition.training.gradients import Sample
-from tests.esci import label_codes
+from tests.esci import KINDS, label_codes
 from tests.training.conftest import Bench, bench, make_recipe
 
 __all__ = ["bench"]  # the fixture
@@ -37,7 +37,10 @@ def test_the_reference_loop_has_our_losses(
     )
     known = bench.sample(asked)
     sample = Sample(known.pairs, known.rows, known.target, np.ones(24))
-    one, other = (without_dropout(RelevanceModel.make(asked, bench.sources, 5)) for _ in range(2))
+    one, other = (
+        without_dropout(RelevanceModel.make(asked, KINDS[asked.kind], bench.sources, 5))
+        for _ in range(2)
+    )
     expected = Reference(one, asked, sample, torch.device("cpu")).train()
     found = train_ours(asked, other, sample, tmp_path / "log.jsonl")
     assert len(found) == 6

@@ -25,7 +25,7 @@ from competition.training.corpus import Corpus
 from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from competition.training.pretrain import pretrain
-from tests.esci import CONTEST, FIELDS
+from tests.esci import CONTEST, FIELDS, KINDS
 
 LIMIT = 64  # tokens that an encoder with a limit reads
 TOKENS = 400
@@ -317,7 +317,9 @@ class Zoo:
 
         def train(fold: Fold) -> tuple[pd.DataFrame, pd.DataFrame]:
             torch.manual_seed(len(fold.folder.name))  # no result depends on what was drawn before
-            return train_fold(recipe, corpus, fold, Log(folder / "log"), lambda outputs: 0.5)
+            return train_fold(
+                recipe, KINDS[recipe.kind], corpus, fold, Log(folder / "log"), lambda outputs: 0.5
+            )
 
         expected = train(whole)
         with killed_in_step(2):
@@ -330,7 +332,9 @@ class Zoo:
             values = frame.drop(columns="example_id").to_numpy()
             assert np.isfinite(values).all()
             assert (values.std(0) > 0).all()
-        again = predict_fold(recipe, corpus, sources, fold.folder, "test", rows[18:])
+        again = predict_fold(
+            recipe, KINDS[recipe.kind], corpus, sources, fold.folder, "test", rows[18:]
+        )
         pd.testing.assert_frame_equal(again, outputs[1], check_exact=True)
 
 

@@ -181,7 +181,7 @@ class Ablation:
             values = [each.values for each in counts]  # one per seed
             paper = row.paper if role == self.table.roles[0] else None
             results.append((row.name, values, paper, row.paper_minus.get(role)))
-        return compare_rows(task.metric, baseline.statistic, results, (name, baseline.values))
+        return compare_rows(task.metric.label, baseline.statistic, results, (name, baseline.values))
 
     def flattered(self) -> dict[str, list[FlawedRow]]:
         """Return, for each task of a table about labels, each row by the flawed protocol."""
@@ -210,7 +210,7 @@ class Ablation:
         return [
             FlawedRow(
                 name=row,
-                metric=task.metric,
+                metric=task.metric.label,
                 score=metrics.bootstrap(on_kept[row], statistic),
                 flatters=metrics.paired_difference(on_kept[row], on_all[row], statistic),
                 claim=metrics.paired_difference(on_kept[row], first, statistic),

@@ -89,6 +89,7 @@ def estimate_cost(
     Raises:
         InputError: the encoder would have to be downloaded first.
     """
+    kind = pipeline.recipes.kind_of(recipe)
     examples = pipeline.tables.examples
     fold_of_row = folds.fold_of_rows(
         examples, folds.make_folds(examples, recipe.scheme, pipeline.plan.contest)
@@ -152,6 +153,7 @@ def benchmark_steps(
     from competition.training.oom import Budget
     from competition.training.predict import predict
 
+    kind = pipeline.recipes.kind_of(recipe)
     examples, products = _sample(pipeline, recipe)
     sources = _sources(pipeline, recipe, folder, products)
     rows = np.arange(len(examples))
@@ -161,10 +163,10 @@ def benchmark_steps(
     corpus = Corpus.make(recipe, pipeline.plan.contest, sources, examples, products)
     tokenize_seconds = (time.monotonic() - start) / len(examples)
 
-    sample = corpus.sample(recipe, rows, np.empty(0, np.int64))
+    sample = corpus.sample(recipe, kind, rows, np.empty(0, np.int64))
     accelerator = make_accelerator(precision=recipe.precision)
     watch = _Stopwatch(steps)
-    model = RelevanceModel.make(recipe, sources, seed=0)
+    model = RelevanceModel.make(recipe, kind, sources, seed=0)
     log = Log(folder / "log.jsonl")
     # The watch stands in for the progress bar, and ends training when it has enough steps.
     with suppress(_Enough):

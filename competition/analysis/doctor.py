@@ -168,14 +168,16 @@ def _check_audits(pipeline: Pipeline) -> Iterator[Check]:
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     """Return why the labels of the training rows cannot be audited, None if they can."""
     examples = pipeline.tables.examples
-    labels = pipeline.plan.contest.labels
     rows = examples[(examples["split"] == "train") & examples["label"].notna()]
     try:
         folds = make_folds(examples, scheme, pipeline.plan.contest)
     except InputError:
         return None  # reported by _check_folds
     fold = fold_of_rows(rows, folds).to_numpy(np.int64)
-    return missing_label(labels.codes(rows["label"]), fold, np.arange(SCHEMES[scheme]))
+    labels = pipeline.plan.contest.labels
+    return missing_label(
+        labels.codes(rows["label"]), labels.names, fold, np.arange(SCHEMES[scheme])
+    )
 
 
 def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:

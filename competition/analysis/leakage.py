@@ -173,6 +173,7 @@ class _RunAudit:
         from competition.models.lexical.lexical import predict_lexical, train_lexical
 
         tables = self.pipeline.tables
+        kind = self.plan.kind
         fold_of_row = tables.fold_of_rows(self.plan.scheme)
         kind = self.plan.kind
 
@@ -181,9 +182,9 @@ class _RunAudit:
             for fold in self.plan.folds:
                 rows = sides(recipe, kind, examples, fold_of_row, (fold,))
                 train = examples[rows["train"]]
-                booster = train_lexical(recipe, tables.lexical_features, train, str(fold))
+                booster = train_lexical(recipe, kind, tables.lexical_features, train, str(fold))
                 ids = examples.loc[rows["held_out"], "example_id"].to_numpy()
-                held_out.append(predict_lexical(booster, tables.lexical_features, ids))
+                held_out.append(predict_lexical(booster, kind, tables.lexical_features, ids))
             return pd.concat(held_out, ignore_index=True)
 
         return self._test(refit)

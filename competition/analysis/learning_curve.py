@@ -200,7 +200,7 @@ class LearningCurve:
         for point in points:
             line: dict[str, object] = {
                 "task": point.task,
-                "metric": self.contest.tasks[point.task].metric,
+                "metric": self.contest.tasks[point.task].metric.label,
                 "group": point.group,
                 "model": point.model,
                 "train_queries": point.queries,

@@ -139,13 +139,14 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     from competition.noise import report
 
     examples, products = pipeline.tables.examples, pipeline.tables.products
-    counts = report.count_issues(flags, examples)
+    contest = pipeline.tables.contest
+    counts = report.count_issues(flags, examples, contest.labels.names, contest.locale_names)
     _show_counts(run, counts)
     card = read_json(pipeline.workspace.noise_card(run))
     if not warned and (caveat := report.caveat(card)):
         warn(caveat)
     _show_matrices(card)
-    _show_worst(report.worst_rows(flags, examples, products))
+    _show_worst(report.worst_rows(flags, examples, products, contest.texts[0]))
 
 
 def _print_remarks(

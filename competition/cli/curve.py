@@ -58,13 +58,15 @@ def curve(
         if of_task:
             shown[task] = of_task
 
-    panels = {f"{task}, {tasks[task].metric}": _lines(of_task) for task, of_task in shown.items()}
+    panels = {
+        f"{task}, {tasks[task].metric.label}": _lines(of_task) for task, of_task in shown.items()
+    }
     study.write(points, plot_learning_curves(study.ensemble, panels))
 
     for of_task in shown.values():
-        _show(of_task, study.floor, tasks[of_task[0].task].metric)
+        _show(of_task, study.floor, tasks[of_task[0].task].metric.label)
     for of_task in shown.values():
-        console.print(describe_points(of_task, study.floor, tasks[of_task[0].task].metric))
+        console.print(describe_points(of_task, study.floor, tasks[of_task[0].task].metric.label))
     console.print(f"Table: {study.path}    Plot: {study.path.with_suffix('.svg')}")
 
 

@@ -87,4 +87,4 @@ def _out_of_fold(space: Workspace, plan: "RunPlan", task: "Task") -> "Estimate |
     from competition.scoring.metrics import Estimate
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task.name)
-    return Estimate.from_json(graded[task.metric]["all"]) if graded else None
+    return Estimate.from_json(graded[task.metric.label]["all"]) if graded else None

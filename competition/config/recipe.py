@@ -17,6 +17,7 @@ from competition.scoring.contest import Locale, Task
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
+ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
 
 
 class BaseRecipe(StrictModel):
@@ -237,7 +238,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
-    loss: Literal["ce", "poly1", "focal", "ghm", "mse"]
+    loss: Literal["ce", "poly1", "focal", "ghm", "corn", "cumulative", "mse"]
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
     epsilon: float = Field(gt=0)

@@ -25,6 +25,7 @@ from competition.config.keys import (
     Tracker,
 )
 from competition.config.recipe import (
+    ORDERED_LOSSES,
     RECIPE_TYPES,
     AnyRecipe,
     EncoderRecipe,
@@ -399,3 +400,11 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
                     f"{source}: {key} = {each!r} is none of the competition {contest.name!r}"
                     f"{did_you_mean(each, names)}: known are {', '.join(names)}."
                 )
+
+    if not isinstance(recipe, EncoderRecipe) or recipe.loss not in ORDERED_LOSSES:
+        return
+    if not (contest.labels.values and recipe.kind == "classes"):
+        raise InputError(
+            f"{source}: loss = {recipe.loss!r} learns classes in their order, and kind = {recipe.kind!r} of the "
+            f"competition {contest.name!r} has none: take another loss, or write `ordered = true` in [labels]."
+        )

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.targets import Targets
-from competition.scoring.tasks import LABELS, label_codes, targets_from_classes
+from competition.scoring.contest import Kind
 
 Ids = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ def weight_by_quality(targets: Targets, ids: Ids, flags: pd.DataFrame) -> Target
     return Targets(targets.target, targets.weight * factor)
 
 
-def soften_labels(targets: Targets, kind: str, ids: Ids, flags: pd.DataFrame) -> Targets:
+def soften_labels(targets: Targets, kind: Kind, ids: Ids, flags: pd.DataFrame) -> Targets:
     """Return the targets, rows that would be dropped with the suggested label beside the given one.
 
     The suggested label gets the share confidence / (quality + confidence), the given one the rest.
@@ -55,10 +55,11 @@ def soften_labels(targets: Targets, kind: str, ids: Ids, flags: pd.DataFrame) ->
     confidence = wrong["confidence"].to_numpy(np.float64)
     share = (confidence / (quality + confidence))[:, None]  # (wrong rows, 1)
 
-    one_hot = np.eye(len(LABELS))
-    given = one_hot[label_codes(wrong["given"])]  # (wrong rows, labels)
-    suggested = one_hot[label_codes(wrong["suggested"])]
+    labels = kind.labels
+    one_hot = np.eye(len(labels))
+    given = one_hot[labels.codes(wrong["given"])]  # (wrong rows, labels)
+    suggested = one_hot[labels.codes(wrong["suggested"])]
 
     target = targets.target.copy()  # (rows, outputs)
-    target[at] = targets_from_classes(kind, (1 - share) * given + share * suggested)
+    target[at] = kind.targets_from_classes((1 - share) * given + share * suggested)
     return Targets(target, targets.weight)

@@ -20,11 +20,10 @@ from competition.noise.consensus import (
     find_label_issues,
 )
 from competition.noise.quotas import within_quota
+from competition.scoring.contest import Kind
 from competition.scoring.predictions import check_outputs
-from competition.scoring.tasks import KINDS, LABELS, label_codes
 
 Array = NDArray[np.float64]
-_OUTPUTS = list(KINDS["classes"].outputs)
 
 # The share of a label's rows that an audit may drop without a doubt.
 MAX_SHARE_OF_LABEL = 0.25
@@ -43,7 +42,7 @@ _FLAGS = {
 
 @dataclass(frozen=True)
 class Audit:
-    """The flags of an audit, and the estimates behind them; matrices are in the order of LABELS.
+    """The flags of an audit, and the estimates behind them; matrices are in the order of the labels.
 
     Attributes:
         flags: a row per audited example, sorted by example_id: example_id, given, suggested (the
@@ -65,10 +64,10 @@ class Audit:
     doubts: list[str]
 
     @classmethod
-    def skipped(cls) -> "Audit":
-        """Return the audit of no row."""
+    def skipped(cls, labels: int) -> "Audit":
+        """Return the audit of no row, where there are so many labels."""
         flags = pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in _FLAGS.items()})
-        empty = np.zeros((len(LABELS), len(LABELS)))
+        empty = np.zeros((labels, labels))
         return cls(flags, empty, empty, [], [])
 
 
@@ -77,14 +76,19 @@ class CannotAudit(CompError):
 
 
 def audit_labels(
-    outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series, keys: AuditKeys
+    outputs: Sequence[pd.DataFrame],
+    kind: Kind,
+    examples: pd.DataFrame,
+    fold: pd.Series,
+    keys: AuditKeys,
 ) -> Audit:
     """Audit the labels of rows that every model predicts.
 
     Several models agree on a row by majority, see `consensus.py`.
 
     Args:
-        outputs: per model, example_id and out-of-fold probabilities of the four classes.
+        outputs: per model, example_id and out-of-fold probabilities of all labels.
+        kind: of the outputs, `classes`.
         examples: rows with example_id, label and locale; those without a label are not audited.
         fold: of each row to be audited, by example_id; others are left out.
         keys: the method and how much it may drop.
@@ -94,11 +98,12 @@ def audit_labels(
         CannotAudit: a label is missing, from a fold or at all.
     """
     for number, frame in enumerate(outputs):
-        check_outputs(frame, "classes", f"The probabilities of model {number + 1}")
-    rows, probabilities = _join(outputs, examples, fold)
-    given = label_codes(rows["label"])  # (rows,)
+        check_outputs(frame, kind, f"The probabilities of model {number + 1}")
+    rows, probabilities = _join(outputs, kind, examples, fold)
+    labels = kind.labels
+    given = labels.codes(rows["label"])  # (rows,)
     fold_of_row = fold.loc[rows["example_id"]].to_numpy(np.int64)  # (rows,)
-    if (reason := missing_label(given, fold_of_row, np.unique(fold))) is not None:
+    if (reason := missing_label(given, labels.names, fold_of_row, np.unique(fold))) is not None:
         raise CannotAudit(reason)
 
     temperatures: list[dict[int, float]] = []
@@ -116,13 +121,13 @@ def audit_labels(
     mean = np.mean(probabilities, axis=0)  # (rows, labels)
     joint, noise = estimate_noise(given, mean)
     dropped = within_quota(worst, rows["label"], rows["locale"], keys)
-    doubts = _doubts(given, dropped, mean)
+    doubts = _doubts(given, labels.names, dropped, mean)
 
     flags = pd.DataFrame(
         {
             "example_id": rows["example_id"],
             "given": rows["label"],
-            "suggested": np.array(LABELS)[mean.argmax(axis=1)],
+            "suggested": np.array(labels.names)[mean.argmax(axis=1)],
             "quality": mean[np.arange(len(rows)), given],
             "confidence": mean.max(axis=1),
             "rank": pd.Series(rank).astype("Int64").mask(rank == 0),
@@ -133,7 +138,7 @@ def audit_labels(
 
 
 def _join(
-    outputs: Sequence[pd.DataFrame], examples: pd.DataFrame, fold: pd.Series
+    outputs: Sequence[pd.DataFrame], kind: Kind, examples: pd.DataFrame, fold: pd.Series
 ) -> tuple[pd.DataFrame, list[Array]]:
     """Return the audited rows, sorted by example_id, and each model's probabilities of them, `(rows, labels)`."""
     audited = examples["label"].notna() & examples["example_id"].isin(fold.index)
@@ -145,20 +150,24 @@ def _join(
 
     probabilities = []
     for frame in outputs:
-        by_id = frame.set_index("example_id")[_OUTPUTS]
-        probabilities.append(by_id.loc[rows["example_id"]].to_numpy(np.float64))
+        by_id = frame.set_index("example_id")
+        probabilities.append(kind.values(by_id.loc[rows["example_id"]]))
     return rows, probabilities
 
 
 def missing_label(
-    given: NDArray[np.int64], fold: NDArray[np.int64], folds: NDArray[np.int64]
+    given: NDArray[np.int64],
+    labels: Sequence[str],
+    fold: NDArray[np.int64],
+    folds: NDArray[np.int64],
 ) -> str | None:
     """Return why labels cannot be audited: one is missing, from a fold or at all; None where they can be.
 
     A label's noise rate and threshold are estimated from its own rows.
 
     Args:
-        given: indices into LABELS of the rows, `(rows,)`.
+        given: the label of each row as an index into `labels`, `(rows,)`.
+        labels: their names.
         fold: of each row.
         folds: that there are.
     """
@@ -166,10 +175,10 @@ def missing_label(
     if not len(present):
         return "No row is audited: an audit needs rows of every label."
     if len(present) == 1:
-        only = LABELS[present[0]]
+        only = labels[present[0]]
         return f"Every audited row is labelled {only!r}: an audit needs rows of every label."
 
-    for code, label in enumerate(LABELS):
+    for code, label in enumerate(labels):
         if code not in present:
             return f"No audited row is labelled {label!r}: an audit needs rows of every label."
         absent = np.setdiff1d(folds, fold[given == code])
@@ -182,19 +191,23 @@ def missing_label(
 
 
 def _doubts(
-    given: NDArray[np.int64], dropped: NDArray[np.bool_], probabilities: Array
+    given: NDArray[np.int64],
+    labels: Sequence[str],
+    dropped: NDArray[np.bool_],
+    probabilities: Array,
 ) -> list[str]:
     """Return what speaks against an audit.
 
     That is a label that would lose much of its rows, or models no better than a constant answer.
 
     Args:
-        given: the label of each row, `(rows,)`.
+        given: the label of each row as an index into `labels`, `(rows,)`.
+        labels: their names.
         dropped: which would be dropped, `(rows,)`.
         probabilities: the mean of the models, `(rows, labels)`.
     """
     doubts = []
-    for code, label in enumerate(LABELS):
+    for code, label in enumerate(labels):
         rows = int((given == code).sum())
         lost = int(dropped[given == code].sum())
         if lost > MAX_SHARE_OF_LABEL * rows:

@@ -37,7 +37,7 @@ def find_label_issues(
     """Return the issues that one model finds.
 
     Args:
-        given: indices into LABELS, `(rows,)`; rows that are equally bad are ranked as they come.
+        given: the label of each row as an index, `(rows,)`; rows that are equally bad are ranked as they come.
         probabilities: `(rows, labels)`.
         method: a filter of cleanlab; or `posterior`, which flags as many rows as the paper's method
             does, those whose given label is least probable to be the true one, see `posterior`.

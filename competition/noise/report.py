@@ -1,17 +1,20 @@
 """An audit for people: its card, counts by label and locale, the matrices, the worst rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from competition.noise.audit import Audit
 from competition.noise.plan import AuditPlan
-from competition.scoring.tasks import LABELS, LOCALES
 
 
 def audit_card(
-    plan: AuditPlan, audit: Audit, training_rows: int, skipped: str | None = None
+    plan: AuditPlan,
+    audit: Audit,
+    training_rows: int,
+    labels: Sequence[str],
+    skipped: str | None = None,
 ) -> dict[str, Any]:
     """Return what `noise.json` holds beside the flags; `skipped` is why no row was audited.
 
@@ -27,7 +30,7 @@ def audit_card(
         "keys": plan.keys.model_dump(mode="json", exclude=left_out),
         "audited": len(audit.flags),
         "unaudited": training_rows - len(audit.flags),
-        "labels": list(LABELS),
+        "labels": list(labels),
         "confident_joint": audit.joint.tolist(),
         "noise_matrix": audit.noise.tolist(),
         "temperatures": audit.temperatures,
@@ -36,11 +39,13 @@ def audit_card(
     }
 
 
-def count_issues(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
-    """Return how many rows are audited, flagged and dropped, by given label and by locale."""
+def count_issues(
+    flags: pd.DataFrame, examples: pd.DataFrame, labels: Sequence[str], locales: Sequence[str]
+) -> pd.DataFrame:
+    """Return how many rows are audited, flagged and dropped, by given label and by locale, as these are ordered."""
     rows = flags.merge(examples[["example_id", "locale"]], on="example_id")
     tables = []
-    for column, name, order in (("given", "label", LABELS), ("locale", "locale", LOCALES)):
+    for column, name, order in (("given", "label", labels), ("locale", "locale", locales)):
         groups = rows.groupby(column)
         table = pd.DataFrame(
             {
@@ -49,7 +54,7 @@ def count_issues(flags: pd.DataFrame, examples: pd.DataFrame) -> pd.DataFrame:
                 "dropped": groups["dropped"].sum(),
             }
         )
-        table = table.loc[[value for value in order if value in table.index]]
+        table = table.loc[[value for value in order if value and value in table.index]]
         table.index = pd.Index([f"{name} {value}" for value in table.index])
         tables.append(table)
 
@@ -84,12 +89,16 @@ def caveat(card: Mapping[str, Any]) -> str | None:
 
 
 def worst_rows(
-    flags: pd.DataFrame, examples: pd.DataFrame, products: pd.DataFrame, count: int = 20
+    flags: pd.DataFrame,
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    title: str,
+    count: int = 20,
 ) -> pd.DataFrame:
-    """Return the `count` worst rows with their query and title, worst first."""
+    """Return the `count` worst rows with their query and title, worst first; `title` names the field."""
     rows = flags[flags["rank"].notna()].sort_values("rank").head(count)
     queries = examples[["example_id", "query", "locale", "product_id"]]
-    titles = products[["locale", "product_id", "title"]]
+    titles = products[["locale", "product_id", title]].rename(columns={title: "title"})
     rows = rows.merge(queries, on="example_id", how="left")
     rows = rows.merge(titles, on=["locale", "product_id"], how="left")
 

@@ -57,15 +57,16 @@ def build_audit(tables: Tables, plan: Plan, audit_plan: AuditPlan) -> None:
     scheme = audit_plan.runs[0].scheme if left_out is None else PAIRED
     fold = tables.fold_of_training(scheme)
 
+    kind = audit_plan.runs[0].kind
     skipped = None
     with progress(f"audit of {name}"):
         try:
-            issues = audit_labels(outputs, train, fold[fold != left_out], audit_plan.keys)
+            issues = audit_labels(outputs, kind, train, fold[fold != left_out], audit_plan.keys)
         except CannotAudit as reason:
-            issues = Audit.skipped()
+            issues = Audit.skipped(len(kind.labels))
             skipped = str(reason)
 
-    content = audit_card(audit_plan, issues, len(train), skipped)
+    content = audit_card(audit_plan, issues, len(train), kind.labels.names, skipped)
     write_json(plan.workspace.noise_card(name, left_out), content)
     flags = apply_reviews(issues.flags, plan.reviews(name))
     write_table(plan.workspace.noise(name, left_out), flags, audit_plan.inputs)
@@ -115,7 +116,9 @@ def build_ensemble(tables: Tables, plan: EnsemblePlan) -> None:
     extra: dict[str, Any] = {
         "members": {member.name: member.fingerprint for member in plan.members}
     }
-    for name in ("weights", "rounds", "factors"):
+    names = ["weights", "rounds", "factors"]
+    names += ["cuts"] if any(each.cuts for each in fitted.results) else []
+    for name in names:
         extra[name] = {str(k): getattr(each, name) for k, each in enumerate(fitted.results)}
 
     # The card says that the run is complete, so it comes last.
@@ -149,7 +152,17 @@ def fit_ensemble(
 
     text = tables.text_features if plan.recipe.stacks and plan.recipe.text else None
     fold = tables.fold_of_rows(plan.run.scheme)
-    return cross_fit(tables.contest.tasks[plan.task], members, examples, fold, plan.recipe, text)
+    contest = tables.contest
+    return cross_fit(
+        contest.tasks[plan.task],
+        plan.run.kind,
+        members,
+        examples,
+        fold,
+        plan.recipe,
+        text,
+        tuple(contest.tasks),
+    )
 
 
 # --- submissions and scores ---
@@ -191,11 +204,11 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
 
 def _log_line(tables: Tables, name: str, task: Task, plan: RunPlan) -> dict[str, Any]:
     """Return a line of the log of submissions, its estimates from the card of the run."""
-    line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
+    line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric.label}
     line |= {"leaky": "yes" if plan.leaky else "", "basis": plan.basis}
 
     scores = read_json(tables.workspace.run_card(plan.name)).get("scores", {})
-    groups = scores.get(task.name, {}).get(task.metric, {})
+    groups = scores.get(task.name, {}).get(task.metric.label, {})
     for column, (group, value) in _LOGGED.items():
         number = groups.get(group, {}).get(value)
         line[column] = "" if number is None else repr(number)

@@ -85,7 +85,7 @@ def train(
     score = _held_out_score(tables.contest, recipe, tables.examples.iloc[rows.held_out])
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
-        return train_fold(recipe, corpus, parts, log, score)
+        return train_fold(recipe, plan.recipes.kind_of(recipe), corpus, parts, log, score)
 
 
 def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
@@ -150,7 +150,7 @@ def predict(tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe]) -> pd.Dat
 
     folder = plan.workspace.model(recipe.name, fold.name)
     title = f"{recipe.name} fold {fold.name}, test"
-    return predict_fold(recipe, corpus, sources, folder, title, test)
+    return predict_fold(recipe, plan.recipes.kind_of(recipe), corpus, sources, folder, title, test)
 
 
 def new_rows_predictor(
@@ -166,6 +166,7 @@ def new_rows_predictor(
     from competition.training.model_files import load_model
 
     recipe = models[0].recipe
+    kind = plan.recipes.kind_of(recipe)
     sources = plan.artifacts.sources(recipe)
     load = lru_cache(maxsize=1)(load_model)
 
@@ -180,7 +181,7 @@ def new_rows_predictor(
         for model in models:
             folder = plan.workspace.model(recipe.name, model.name)
             title = f"{recipe.name} {folder.name}, new rows"
-            outputs.append(predict_fold(recipe, corpus, sources, folder, title, every, load))
+            outputs.append(predict_fold(recipe, kind, corpus, sources, folder, title, every, load))
         return outputs
 
     return predict_rows

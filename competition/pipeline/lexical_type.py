@@ -47,17 +47,18 @@ def train(
     from competition.models.lexical.lexical import predict_lexical, save_booster, train_lexical
 
     recipe = fold.recipe
+    kind = plan.recipes.kind_of(recipe)
     features = tables.lexical_features
     targets = fold_targets(tables, fold, rows.train)
     with progress(f"{recipe.name} fold {fold.name}", recipe.n_estimators, "trees") as work:
         examples = tables.examples.iloc[rows.train]
-        booster = train_lexical(recipe, features, examples, fold.name, targets, work)
+        booster = train_lexical(recipe, kind, features, examples, fold.name, targets, work)
 
     save_booster(plan.workspace.model(recipe.name, fold.name), booster, fold.fingerprint)
 
     ids = tables.examples["example_id"].to_numpy()
-    held_out = predict_lexical(booster, features, ids[rows.held_out])
-    return held_out, predict_lexical(booster, features, ids[rows.test])
+    held_out = predict_lexical(booster, kind, features, ids[rows.held_out])
+    return held_out, predict_lexical(booster, kind, features, ids[rows.test])
 
 
 def predict(tables: Tables, plan: Plan, fold: FoldPlan[LexicalRecipe]) -> pd.DataFrame:
@@ -66,7 +67,7 @@ def predict(tables: Tables, plan: Plan, fold: FoldPlan[LexicalRecipe]) -> pd.Dat
 
     ids = tables.examples.loc[tables.examples["split"] == "test", "example_id"].to_numpy()
     booster = load_booster(plan.workspace.model(fold.recipe.name, fold.name))
-    return predict_lexical(booster, tables.lexical_features, ids)
+    return predict_lexical(booster, plan.recipes.kind_of(fold.recipe), tables.lexical_features, ids)
 
 
 def new_rows_predictor(
@@ -75,10 +76,11 @@ def new_rows_predictor(
     """Return a function that predicts new rows by each of some models of one recipe."""
     from competition.models.lexical.lexical import load_booster, predict_lexical
 
+    kind = plan.recipes.kind_of(models[0].recipe)
     folders = [plan.workspace.model(model.recipe.name, model.name) for model in models]
 
     def predict_rows(new: PreparedRows) -> list[pd.DataFrame]:
         ids = new.rows.examples["example_id"].to_numpy()
-        return [predict_lexical(load_booster(folder), new.lexical, ids) for folder in folders]
+        return [predict_lexical(load_booster(folder), kind, new.lexical, ids) for folder in folders]
 
     return predict_rows

@@ -90,9 +90,8 @@ class RunModels:
     def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
         """Return which examples any of the models was trained on, before an audit left any out."""
         # The models of all folds together leave out no fold.
-        return sides(self._recipe, self._kind, examples, pd.Series(0, examples.index), held=())[
-            "train"
-        ]
+        fold = pd.Series(0, examples.index)
+        return sides(self._recipe, self._kind, examples, fold, held=())["train"]
 
     def outputs(self, new: PreparedRows) -> pd.DataFrame:
         """Return example_id and the outputs of the recipe's kind, sorted by example_id."""
@@ -187,8 +186,16 @@ class RefittedEnsemble:
             text = pd.concat([tables.text_features.loc[known["example_id"]], new.text])
 
         rows = pd.concat([known, unseen])
+        tasks = tables.contest.tasks
         fitted = cross_fit(
-            self._tables.contest.tasks[self._plan.task], members, rows, fold, recipe, text
+            tasks[self._plan.task],
+            self._plan.run.kind,
+            members,
+            rows,
+            fold,
+            recipe,
+            text,
+            tuple(tasks),
         )
         return mean_by_id(fitted.test)
 

@@ -43,7 +43,7 @@ class BoardRow:
             "task": self.task.name, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
 
-        cells |= {"metric": self.task.metric, "baseline": self.baseline, "floor": self.floor}
+        cells |= {"metric": self.task.metric.label, "baseline": self.baseline, "floor": self.floor}
         cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
 
         basis = APPROXIMATE if self.label_paths else HELD_OUT

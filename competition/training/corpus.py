@@ -17,7 +17,7 @@ from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import check_length, load_tokenizer
 from competition.models.encoder.paths import Sources
-from competition.scoring.contest import Contest
+from competition.scoring.contest import Contest, Kind
 from competition.training.batches import Rows
 from competition.training.gradients import Sample
 
@@ -83,7 +83,12 @@ class Corpus:
         return cls(rows.examples, contest, pairs, source, query_number.astype(np.int64))
 
     def sample(
-        self, recipe: EncoderRecipe, train: Rows, evaluated: Rows, targets: Targets | None = None
+        self,
+        recipe: EncoderRecipe,
+        kind: Kind,
+        train: Rows,
+        evaluated: Rows,
+        targets: Targets | None = None,
     ) -> Sample:
         """Return what a fold learns from: the examples at `train`, and the augmented rows made from one of them.
 
@@ -92,6 +97,7 @@ class Corpus:
 
         Args:
             recipe: of the corpus.
+            kind: of its predictions.
             train: positions of examples, `(n,)`.
             evaluated: positions of the held-out and the test rows.
             targets: of the rows at `train`, in their order, where they are not the labels alone.
@@ -102,7 +108,6 @@ class Corpus:
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
         if targets is None:
-            kind = self.contest.kind(recipe.kind)
             labels = kind.numeric_target(self.examples.iloc[rows])
             return Sample(self.pairs, rows, labels, weight)
 

@@ -19,9 +19,10 @@ from competition.core.fingerprint import derive_seed
 from competition.core.json_files import write_manifest
 from competition.core.parquet import mean_by_id
 from competition.data.targets import Targets
-from competition.models.encoder.model import LOGITS, RelevanceModel
+from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring.collapse import Spread
+from competition.scoring.contest import Kind
 from competition.training.batches import Rows, collate
 from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints
@@ -64,6 +65,7 @@ class Fold:
 
 def train_fold(
     recipe: EncoderRecipe,
+    kind: Kind,
     corpus: Corpus,
     fold: Fold,
     log: Log,
@@ -73,6 +75,7 @@ def train_fold(
 
     Args:
         recipe: what to train.
+        kind: of its predictions.
         corpus: the pairs of all examples.
         fold: which rows.
         log: gets losses and the held-out score after each epoch.
@@ -90,7 +93,7 @@ def train_fold(
         raise ValueError("a row is on both sides of the fold")
 
     # The same for every seed.
-    sample = corpus.sample(recipe, fold.train, evaluated, fold.targets)
+    sample = corpus.sample(recipe, kind, fold.train, evaluated, fold.targets)
     # Progress counts a row once per epoch that trains on it or evaluates it.
     total_rows = recipe.epochs * (len(sample.rows) + len(fold.held_out))
     budget = Budget(recipe.token_budget)
@@ -101,7 +104,7 @@ def train_fold(
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)
             name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
             fold_seed = recipe.fold_seed(seed, fold.name)
-            model = RelevanceModel.make(recipe, fold.sources, derive_seed(fold_seed, "head"))
+            model = RelevanceModel.make(recipe, kind, fold.sources, derive_seed(fold_seed, "head"))
 
             best = BestEpoch(recipe.weights)
             checkpoints = None
@@ -203,8 +206,8 @@ def fine_tune(
             model.to(device).init_by_similarity(
                 collate(sample.pairs, part, device) for part in parts
             )
-    if recipe.prior_bias:
-        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
+    if recipe.prior_bias or model.needs_shares:
+        model.init_output_bias(sample.mean_target(model.kind.targets))
 
     def make_gradients(wrapped: nn.Module) -> BatchGradients:
         return BatchGradients(accelerator, wrapped, recipe, sample, seed)
@@ -216,12 +219,13 @@ def fine_tune(
 
 def predict_fold(
     recipe: EncoderRecipe,
+    kind: Kind,
     corpus: Corpus,
     sources: Sources,
     folder: Path,
     name: str,
     rows: Rows,
-    load: Callable[[Path, int, EncoderRecipe, Sources], RelevanceModel] = load_model,
+    load: Callable[[Path, int, EncoderRecipe, Kind, Sources], RelevanceModel] = load_model,
 ) -> pd.DataFrame:
     """Return the outputs of some rows by the weights that `train_fold` left in a folder.
 
@@ -232,6 +236,6 @@ def predict_fold(
     outputs = []
     with progress(name, len(rows) * len(recipe.all_seeds), "rows") as bar:
         for seed in recipe.all_seeds:
-            model = load(folder, seed, recipe, sources).to(accelerator.device)
+            model = load(folder, seed, recipe, kind, sources).to(accelerator.device)
             outputs.append(predict(accelerator, model, corpus.pairs, rows, budget, bar))
     return mean_by_id(outputs)

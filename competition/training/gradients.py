@@ -32,7 +32,7 @@ from competition.models.encoder.losses import (
     symmetric_kl,
     target_probability,
 )
-from competition.models.encoder.model import LOGITS, RelevanceModel
+from competition.models.encoder.model import RelevanceModel
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
 from competition.training.batches import Rows, collate, micro_batches, shard
 from competition.training.oom import Budget, TrainingBudget
@@ -47,11 +47,11 @@ class Sample:
 
     pairs: Pairs
     rows: Rows  # (n,) into `pairs`
-    target: np.ndarray  # (n,) class index or gain, or (n, outputs) a distribution or a gain
+    target: np.ndarray  # (n,) class index or number, or (n, outputs) a distribution or a number
     weight: np.ndarray  # (n,) at least 0
 
     def mean_target(self, outputs: int) -> Tensor:
-        """Return the weighted mean of the targets as distributions, or of the gains: `(outputs,)` in float64."""
+        """Return the weighted mean of the targets as distributions, or of the numbers: `(outputs,)` in float64."""
         target = one_hot(torch.from_numpy(self.target), outputs).double()
         weight = torch.from_numpy(self.weight).double()[:, None]
         return (weight * target).sum(0) / weight.sum().clamp_min(torch.finfo(torch.float64).tiny)
@@ -168,7 +168,7 @@ class BatchGradients:
         seed = derive_seed(self.seed, step, self.accelerator.process_index, number)
 
         target = torch.from_numpy(self.sample.target[rows]).to(device, dtype)
-        target = one_hot(target, LOGITS[self.recipe.kind])  # (batch, outputs)
+        target = one_hot(target, self.unwrapped.kind.targets)  # (batch, outputs)
         if self.recipe.label_smoothing:
             target = smooth(target, self.recipe.label_smoothing)
         weight = torch.from_numpy(self.sample.weight[rows] * share).to(device, dtype)  # (batch,)

@@ -14,6 +14,7 @@ from competition.config.recipe import EncoderRecipe
 from competition.models.encoder import encoder
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
+from competition.scoring.contest import Kind
 
 _BESIDE = "relevance.safetensors"
 _ENCODER = "encoder."  # what the names of the encoder's weights begin with
@@ -46,16 +47,18 @@ def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources)
     save_file(beside, own / _BESIDE)
 
 
-def load_model(folder: Path, seed: int, recipe: EncoderRecipe, sources: Sources) -> RelevanceModel:
+def load_model(
+    folder: Path, seed: int, recipe: EncoderRecipe, kind: Kind, sources: Sources
+) -> RelevanceModel:
     """Return the trained model of a fold and seed; `sources` name what its features are built from."""
     whole = folder / f"seed-{seed}.safetensors"
     if whole.is_file():  # all weights in one file, as earlier versions wrote them
-        model = RelevanceModel.make(recipe, sources, seed=0)
+        model = RelevanceModel.make(recipe, kind, sources, seed=0)
         model.load_state_dict(load_file(whole))
         return model
 
     own = model_folder(folder, seed)
-    model = RelevanceModel.make(recipe, replace(sources, encoder=own), seed=0)
+    model = RelevanceModel.make(recipe, kind, replace(sources, encoder=own), seed=0)
     weights = model.state_dict()
     loaded = {name: tensor for name, tensor in weights.items() if name.startswith(_ENCODER)}
     model.load_state_dict(loaded | load_file(own / _BESIDE))

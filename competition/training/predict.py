@@ -10,7 +10,6 @@ from torch import Tensor
 from competition.core.console import Progress
 from competition.data.pairs import Pairs
 from competition.models.encoder.model import RelevanceModel
-from competition.scoring.tasks import KINDS
 from competition.training.batches import Rows, collate, shard
 from competition.training.divergence import Diverged
 from competition.training.oom import Budget
@@ -66,10 +65,13 @@ def predict(
         budget.for_each_micro_batch(predict_rows, own, pairs.lengths(), len(pairs.views))
     model.train(was_training)
 
-    columns = list(KINDS[model.kind].outputs)
+    kind = model.kind
+    columns = list(kind.outputs)
     values = np.empty((0, len(columns)))
     if outputs_on_device:
         values = torch.cat(outputs_on_device).cpu().numpy()
+    if kind.role == "rating":
+        values = kind.from_unit(values)
 
     # Rows come back in any order, from all processes: they are joined by id.
     parts = [(np.concatenate(ids), values)]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from competition.config.keys import AuditKeys
 from competition.noise.audit import Audit, audit_labels
-from competition.scoring.tasks import KINDS, LABELS
+from tests.esci import KINDS, LABELS
 
 OUTPUTS = list(KINDS["classes"].outputs)
 
@@ -24,7 +24,9 @@ class Planted:
 
     def audit(self, **keys: object) -> Audit:
         """The audit by the one model."""
-        return audit_labels([self.outputs], self.examples, self.fold, audit_keys(**keys))
+        return audit_labels(
+            [self.outputs], KINDS["classes"], self.examples, self.fold, audit_keys(**keys)
+        )
 
 
 def audit_keys(**keys: object) -> AuditKeys:

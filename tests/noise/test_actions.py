@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from competition.config.recipe import LexicalRecipe
-from competition.data.targets import TEACHER_KINDS, Targets, mix_teacher
+from competition.data.targets import Targets, mix_teacher
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.noise import actions
-from competition.scoring.tasks import KINDS, LABELS
+from tests.esci import KINDS, LABELS
 
 IDS = np.array([7, 3, 9, 5])
 ROWS = pd.DataFrame(
@@ -28,14 +28,22 @@ FLAGS = pd.DataFrame(
 
 
 def test_labels_alone() -> None:
-    assert Targets.of_labels("classes", ROWS).target.tolist() == np.eye(4)[[0, 1, 2, 0]].tolist()
-    assert Targets.of_labels("gain", ROWS).target.tolist() == [[1.0], [0.1], [0.01], [1.0]]
-    assert Targets.of_labels("substitute", ROWS).target.tolist() == [[1, 0], [0, 1], [1, 0], [1, 0]]
-    assert Targets.of_labels("gain", ROWS).weight.tolist() == [1, 1, 1, 1]
+    assert (
+        Targets.of_labels(KINDS["classes"], ROWS).target.tolist()
+        == np.eye(4)[[0, 1, 2, 0]].tolist()
+    )
+    assert Targets.of_labels(KINDS["gain"], ROWS).target.tolist() == [[1.0], [0.1], [0.01], [1.0]]
+    assert Targets.of_labels(KINDS["substitute"], ROWS).target.tolist() == [
+        [1, 0],
+        [0, 1],
+        [1, 0],
+        [1, 0],
+    ]
+    assert Targets.of_labels(KINDS["gain"], ROWS).weight.tolist() == [1, 1, 1, 1]
 
 
 def test_rows_weigh_by_the_quality_of_their_labels() -> None:
-    lesson = Targets.of_labels("classes", ROWS)
+    lesson = Targets.of_labels(KINDS["classes"], ROWS)
     found = actions.weight_by_quality(lesson, IDS, FLAGS)
     assert found.weight == pytest.approx(
         [0.9 / 0.4, 0.2 / 0.4, 0.1 / 0.4, 1.0]
@@ -53,9 +61,9 @@ def test_rows_weigh_by_the_quality_of_their_labels() -> None:
     ],
 )
 def test_the_suggested_label_gets_its_share(kind: str, expected: list[list[float]]) -> None:
-    lesson = Targets.of_labels(kind, ROWS)
+    lesson = Targets.of_labels(KINDS[kind], ROWS)
     before = lesson.target.copy()
-    found = actions.soften_labels(lesson, kind, IDS, FLAGS)
+    found = actions.soften_labels(lesson, KINDS[kind], IDS, FLAGS)
     np.testing.assert_allclose(found.target, expected)
     np.testing.assert_array_equal(lesson.target, before)
     assert found.weight.tolist() == [1, 1, 1, 1]
@@ -89,24 +97,33 @@ SOFT = 0.5 + 0.03 + 0.001  # the expected gain of 0.5, 0.3, 0.1, 0.1
 def test_the_teacher_has_half_a_say(
     kind: str, of_teacher: str, expected: list[list[float]]
 ) -> None:
-    assert of_teacher in TEACHER_KINDS[kind]
     found = mix_teacher(
-        Targets.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.5
+        Targets.of_labels(KINDS[kind], ROWS),
+        KINDS[kind],
+        IDS,
+        KINDS[of_teacher],
+        teacher(of_teacher),
+        0.5,
     )
     np.testing.assert_allclose(found.target, expected)
     other = mix_teacher(
-        Targets.of_labels(kind, ROWS), kind, IDS, of_teacher, teacher(of_teacher), 0.0
+        Targets.of_labels(KINDS[kind], ROWS),
+        KINDS[kind],
+        IDS,
+        KINDS[of_teacher],
+        teacher(of_teacher),
+        0.0,
     )
-    np.testing.assert_allclose(other.target, Targets.of_labels(kind, ROWS).target)
+    np.testing.assert_allclose(other.target, Targets.of_labels(KINDS[kind], ROWS).target)
 
 
 def test_a_row_that_the_teacher_does_not_know_is_not_passed_over() -> None:
     with pytest.raises(KeyError):
         mix_teacher(
-            Targets.of_labels("classes", ROWS),
-            "classes",
+            Targets.of_labels(KINDS["classes"], ROWS),
+            KINDS["classes"],
             IDS,
-            "classes",
+            KINDS["classes"],
             teacher("classes").iloc[1:],
             0.5,
         )
@@ -131,9 +148,11 @@ def test_trees_learn_soft_targets_and_weights() -> None:
     recipe = LexicalRecipe(name="x", n_estimators=150, num_leaves=4)
 
     def learned(lesson: Targets | None) -> np.ndarray:
-        booster = train_lexical(recipe, features, rows, "0", lesson)
+        booster = train_lexical(recipe, KINDS[recipe.kind], features, rows, "0", lesson)
         return (
-            predict_lexical(booster, features, np.arange(600)).drop(columns="example_id").to_numpy()
+            predict_lexical(booster, KINDS["classes"], features, np.arange(600))
+            .drop(columns="example_id")
+            .to_numpy()
         )
 
     hard = Targets(np.eye(4)[np.arange(600) % 4], np.ones(600))

@@ -10,7 +10,7 @@ from competition.noise.audit import Audit, audit_labels
 from competition.noise.plan import AuditPlan
 from competition.noise.quotas import within_quota
 from competition.noise.report import audit_card, caveat, count_issues
-from competition.scoring.tasks import LABELS, label_codes
+from tests.esci import KINDS, LABELS, LOCALES, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 
 PLAN = AuditPlan("lexical", (), audit_keys(), "made from this")
@@ -62,12 +62,16 @@ def test_order_of_rows_changes_nothing(method: str, seed: int) -> None:
     rows = planted(sure=0.4)
     others = planted(seed=0, sure=0.5).outputs
     keys = audit_keys(method=method, calibrated=seed % 2 == 1, per_label=seed % 3 == 0)
-    one = audit_labels([rows.outputs, others], rows.examples, rows.fold, keys)
+    one = audit_labels([rows.outputs, others], KINDS["classes"], rows.examples, rows.fold, keys)
     shuffled = [
         each.sample(frac=1, random_state=seed) for each in (rows.outputs, others, rows.examples)
     ]
     other = audit_labels(
-        shuffled[:2], shuffled[2], rows.fold.sample(frac=1, random_state=seed), keys
+        shuffled[:2],
+        KINDS["classes"],
+        shuffled[2],
+        rows.fold.sample(frac=1, random_state=seed),
+        keys,
     )
     pd.testing.assert_frame_equal(one.flags, other.flags)
     np.testing.assert_array_equal(one.joint, other.joint)
@@ -85,7 +89,9 @@ def test_rows_that_are_equally_bad_are_ranked_by_their_id() -> None:
 def test_only_labelled_rows_of_the_folds_are_audited() -> None:
     rows = planted()
     examples = rows.examples.assign(label=rows.examples["label"].mask(np.arange(800) % 10 == 3))
-    flags = audit_labels([rows.outputs], examples, rows.fold[rows.fold != 2], audit_keys()).flags
+    flags = audit_labels(
+        [rows.outputs], KINDS["classes"], examples, rows.fold[rows.fold != 2], audit_keys()
+    ).flags
     expected = [
         id
         for id, label in examples[["example_id", "label"]].itertuples(index=False)
@@ -160,7 +166,7 @@ def test_probabilities_that_are_none_are_named(value: float, sentence: str) -> N
 
 def test_summary_counts_by_label_and_locale() -> None:
     rows = planted()
-    table = count_issues(rows.audit(fraction=0.02).flags, rows.examples)
+    table = count_issues(rows.audit(fraction=0.02).flags, rows.examples, LABELS, LOCALES)
     assert list(table.index[:4]) == [f"label {name}" for name in LABELS]
     assert table.loc["all", "rows"] == 800
     assert (
@@ -178,7 +184,7 @@ def test_a_sound_audit_has_no_doubt() -> None:
     found = planted().audit(fraction=0.1)
     assert found.doubts == []
     assert found.flags["dropped"].sum() == 40
-    assert caveat(audit_card(PLAN, found, 800)) is None
+    assert caveat(audit_card(PLAN, found, 800, LABELS)) is None
 
 
 def test_an_audit_that_takes_more_than_a_quarter_of_a_label_drops_nothing() -> None:
@@ -204,7 +210,7 @@ def test_an_audit_that_takes_more_than_a_quarter_of_a_label_drops_nothing() -> N
     )
     assert doubted.flags["dropped"].sum() == 0
     assert doubted.flags["rank"].notna().sum() == lost  # people still see them
-    said = caveat(audit_card(PLAN, doubted, 800))
+    said = caveat(audit_card(PLAN, doubted, 800, LABELS))
     assert said is not None
     assert (
         "training drops no rows. noise_despite_doubts = true in competition.toml drops them" in said
@@ -222,7 +228,7 @@ def test_models_that_are_no_better_than_one_answer_are_doubted() -> None:
 
 
 def test_a_skipped_audit_has_no_row_and_says_why() -> None:
-    found = Audit.skipped()
+    found = Audit.skipped(4)
     assert found.flags.empty
     assert dropped_ids(found.flags).dtype == np.int64
     said = caveat(
@@ -230,6 +236,7 @@ def test_a_skipped_audit_has_no_row_and_says_why() -> None:
             PLAN,
             found,
             800,
+            LABELS,
             "No audited row is labelled 'exact': an audit needs rows of every label.",
         )
     )

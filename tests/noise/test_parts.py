@@ -13,7 +13,7 @@ from competition.noise.consensus import (
     posterior,
 )
 from competition.noise.quotas import within_quota
-from competition.scoring.tasks import label_codes
+from tests.esci import label_codes
 from tests.noise.made import OUTPUTS, audit_keys, planted
 
 

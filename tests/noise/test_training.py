@@ -19,6 +19,7 @@ from competition.pipeline.execute import execute
 from competition.pipeline.rows import FoldRows, fold_rows, fold_targets
 from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
+from tests.esci import KINDS
 
 pytestmark = pytest.mark.slow
 
@@ -185,7 +186,7 @@ def test_the_teacher_of_a_row_never_saw_it(trained: Pipeline) -> None:
         .loc[ids]
         .to_numpy()
     )
-    hard = Targets.of_labels("classes", trained.tables.examples.iloc[rows.train]).target
+    hard = Targets.of_labels(KINDS["classes"], trained.tables.examples.iloc[rows.train]).target
     np.testing.assert_allclose(lesson.target, (hard + said) / 2)
     # Nested: a row of fold 1 is taught by the model that left out 1 and 3.
     rows, lesson = taught(trained, students(True)["distill_from"], 3)

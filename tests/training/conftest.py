@@ -28,7 +28,7 @@ from competition.models.encoder.pretraining_model import PretrainingModel, vocab
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.esci import CONTEST
+from tests.esci import CONTEST, KINDS
 
 FEATURES = ("brand", "color", "country", "char_trigrams")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
@@ -67,7 +67,7 @@ class Bench:
 
     def model(self, recipe: EncoderRecipe, seed: int = 5) -> RelevanceModel:
         """A model in float64 and in evaluation mode, so that the encoder's dropout is off while gradients flow."""
-        return RelevanceModel.make(recipe, self.sources, seed).double().eval()
+        return RelevanceModel.make(recipe, KINDS[recipe.kind], self.sources, seed).double().eval()
 
     def sample(self, recipe: EncoderRecipe, weight: np.ndarray | None = None) -> Sample:
         """All rows, their targets running through the classes (or through gains)."""

@@ -30,6 +30,7 @@ from competition.training.loop import Log
 from competition.training.optimizer import TrainingState
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
+from tests.esci import KINDS
 from tests.training.conftest import Bench, Shelf, make_recipe, pretraining
 
 pytestmark = pytest.mark.slow
@@ -87,7 +88,14 @@ class Tuning:
         torch.manual_seed(
             len(os.listdir(self.folder))
         )  # no result depends on what was drawn before
-        return train_fold(self.recipe, self.corpus, self.fold, Log(self.folder / "log"), score)
+        return train_fold(
+            self.recipe,
+            KINDS[self.recipe.kind],
+            self.corpus,
+            self.fold,
+            Log(self.folder / "log"),
+            score,
+        )
 
     def weights(self) -> dict[str, bytes]:
         files = [path for path in self.fold.folder.rglob("*") if path.is_file()]

@@ -21,6 +21,7 @@ from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from tests.esci import KINDS
 from tests.training.conftest import ALL_AT_ONCE, Bench, make_recipe
 
 pytestmark = pytest.mark.slow
@@ -40,7 +41,12 @@ def run(
     )
     epochs = iter(range(recipe.epochs))
     return train_fold(
-        recipe, corpus, fold, Log(folder / "log"), lambda outputs: float(next(epochs))
+        recipe,
+        KINDS[recipe.kind],
+        corpus,
+        fold,
+        Log(folder / "log"),
+        lambda outputs: float(next(epochs)),
     )
 
 

@@ -13,11 +13,10 @@ from competition.data.augment import texts_to_translate
 from competition.data.query_context import SEPARATOR
 from competition.data.targets import Targets
 from competition.models.encoder.encoder import load_tokenizer
-from competition.scoring import tasks
 from competition.training.corpus import Corpus
 from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
-from tests.esci import CONTEST
+from tests.esci import CONTEST, KINDS
 from tests.training.conftest import Bench, make_recipe
 
 pytestmark = pytest.mark.slow
@@ -32,7 +31,12 @@ def run(
     corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     fold = Fold("2", folder / "fold-2", "inputs", bench.sources, ROWS[:12], ROWS[12:18], ROWS[18:])
     return corpus, train_fold(
-        recipe, corpus, fold, Log(folder / "log"), lambda outputs: outputs.iloc[:, 1].mean()
+        recipe,
+        KINDS[recipe.kind],
+        corpus,
+        fold,
+        Log(folder / "log"),
+        lambda outputs: outputs.iloc[:, 1].mean(),
     )
 
 
@@ -48,7 +52,9 @@ def test_saved_weights_predict_what_training_predicted(
     assert held_out["example_id"].tolist() == sorted(bench.examples["example_id"].iloc[12:18])
     assert read_manifest(tmp_path / "fold-2") == "inputs"
     for rows, expected in ((ROWS[12:18], held_out), (ROWS[18:], test)):
-        again = predict_fold(recipe, corpus, bench.sources, tmp_path / "fold-2", "2", rows)
+        again = predict_fold(
+            recipe, KINDS[recipe.kind], corpus, bench.sources, tmp_path / "fold-2", "2", rows
+        )
         pd.testing.assert_frame_equal(again, expected, check_exact=False, rtol=1e-6)
 
 
@@ -83,10 +89,12 @@ def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path:
     corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     target = np.eye(4)[[0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3]]
     weight = np.array([1.0] * 5 + [2.0] * 3 + [0.5] * 4)
-    sample = corpus.sample(recipe, ROWS[:12], ROWS[12:], Targets(target, weight))
+    sample = corpus.sample(
+        recipe, KINDS[recipe.kind], ROWS[:12], ROWS[12:], Targets(target, weight)
+    )
     assert sample.mean_target(4).tolist() == pytest.approx([5 / 13, 6 / 13, 1 / 13, 1 / 13])
     _, (held_out, _) = run(bench, recipe, tmp_path)
-    labels = tasks.numeric_target("classes", bench.examples.iloc[:12]).astype(int)
+    labels = KINDS["classes"].numeric_target(bench.examples.iloc[:12]).astype(int)
     shares = np.bincount(labels, minlength=4) / 12
     assert np.abs(held_out.iloc[:, 1:].mean().to_numpy() - shares).max() < 0.1
     _, (uniform, _) = run(
@@ -101,7 +109,14 @@ def test_a_row_on_both_sides_is_refused(bench: Bench, tmp_path: Path) -> None:
         "0", tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:]
     )
     with pytest.raises(ValueError, match="both sides"):
-        train_fold(make_recipe(), corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0)
+        train_fold(
+            make_recipe(),
+            KINDS["classes"],
+            corpus,
+            fold,
+            Log(tmp_path / "log"),
+            lambda outputs: 0.0,
+        )
     assert not (tmp_path / "fold-0").exists()
 
 
@@ -158,7 +173,9 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
 ) -> None:
     train, held_out = wide.fold(number)
     recipe = make_recipe(kind=kind)
-    sample = augmented.sample(recipe, train, np.concatenate([held_out, wide.test]))
+    sample = augmented.sample(
+        recipe, KINDS[recipe.kind], train, np.concatenate([held_out, wide.test])
+    )
     rows, added = sample.rows[: len(train)], sample.rows[len(train) :]
     assert rows.tolist() == train.tolist()
     assert len(set(added)) == len(added)
@@ -171,13 +188,15 @@ def test_added_rows_are_learned_where_their_source_is_and_nowhere_else(
     }
     assert set(augmented.examples["locale"].iloc[added]) == set(ADDED)
     assert sample.weight.tolist() == [1.0] * len(train) + [0.3] * len(added)
-    of_source = tasks.numeric_target(kind, wide.examples.iloc[augmented.source[sample.rows]])
+    of_source = KINDS[kind].numeric_target(wide.examples.iloc[augmented.source[sample.rows]])
     assert sample.target.tolist() == of_source.tolist()
     assert not np.isnan(of_source).any()
 
 
 def test_the_weight_of_added_rows_is_the_recipe_s(wide: Wide, augmented: Corpus) -> None:
-    sample = augmented.sample(make_recipe(augmented_weight=0.75), wide.train, wide.test)
+    sample = augmented.sample(
+        make_recipe(augmented_weight=0.75), KINDS["classes"], wide.train, wide.test
+    )
     assert set(sample.weight[: len(wide.train)]) == {1.0}
     assert set(sample.weight[len(wide.train) :]) == {0.75}
 
@@ -189,7 +208,8 @@ def test_an_added_row_teaches_what_its_source_does(wide: Wide, augmented: Corpus
     lesson = Targets(rng.dirichlet(np.ones(4), len(train)), rng.random(len(train)))
     evaluated = np.concatenate([held_out, wide.test])
     sample, plain = (
-        augmented.sample(make_recipe(), train, evaluated, given) for given in (lesson, None)
+        augmented.sample(make_recipe(), KINDS["classes"], train, evaluated, given)
+        for given in (lesson, None)
     )
     assert sample.rows.tolist() == plain.rows.tolist()
     assert len(sample.rows) > len(train)
@@ -213,8 +233,8 @@ def test_a_translated_query_that_is_evaluated_is_not_learned(wide: Wide, augment
     corpus = Corpus.make(
         make_recipe(), CONTEST, wide.sources, wide.examples, wide.products, translations
     )
-    told = corpus.sample(make_recipe(), train, np.empty(0, np.int64)).rows
-    kept = corpus.sample(make_recipe(), train, np.array([other])).rows
+    told = corpus.sample(make_recipe(), KINDS["classes"], train, np.empty(0, np.int64)).rows
+    kept = corpus.sample(make_recipe(), KINDS["classes"], train, np.array([other])).rows
     lost = sorted(set(told) - set(kept))
     assert lost
     assert set(corpus.examples["locale"].iloc[lost]) == {"es-us"}
@@ -223,10 +243,12 @@ def test_a_translated_query_that_is_evaluated_is_not_learned(wide: Wide, augment
 
 
 def test_a_row_that_is_dropped_takes_what_was_made_from_it(wide: Wide, augmented: Corpus) -> None:
-    whole = augmented.sample(make_recipe(), wide.train, wide.test)
+    whole = augmented.sample(make_recipe(), KINDS["classes"], wide.train, wide.test)
     made = np.bincount(augmented.source, minlength=len(wide.examples))[: len(wide.examples)] - 1
     noisy = wide.train[made[wide.train] > 1][0]
-    kept = augmented.sample(make_recipe(), wide.train[wide.train != noisy], wide.test)
+    kept = augmented.sample(
+        make_recipe(), KINDS["classes"], wide.train[wide.train != noisy], wide.test
+    )
     lost = sorted(set(whole.rows) - set(kept.rows))
     assert lost == np.flatnonzero(augmented.source == noisy).tolist()
     assert len(lost) == 1 + made[noisy]
@@ -255,7 +277,7 @@ def test_rows_are_read_as_they_are_without_the_added_ones(wide: Wide, augmented:
     (view,) = plain.pairs.views
     for row in range(0, len(plain.pairs), 11):
         assert plain.pairs.ids(row, view)[0].tolist() == augmented.pairs.ids(row, view)[0].tolist()
-    sample = plain.sample(make_recipe(), wide.train, wide.test)
+    sample = plain.sample(make_recipe(), KINDS["classes"], wide.train, wide.test)
     assert sample.rows.tolist() == wide.train.tolist()
     assert set(sample.weight) == {1.0}
 
@@ -337,7 +359,9 @@ def test_a_fold_learns_its_lesson(kind: str, bench: Bench, tmp_path: Path) -> No
     for name, lesson in (("none", None), ("hard", hard), ("soft", soft), ("heavy", heavy)):
         sides = (ROWS[:12], ROWS[12:18], ROWS[18:])
         fold = Fold("2", tmp_path / name, "inputs", bench.sources, *sides, lesson)
-        held_out, _ = train_fold(recipe, corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0)
+        held_out, _ = train_fold(
+            recipe, KINDS[recipe.kind], corpus, fold, Log(tmp_path / "log"), lambda outputs: 0.0
+        )
         found.append(held_out.iloc[:, 1].to_numpy())
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).any()
@@ -352,10 +376,12 @@ def test_predictions_are_of_the_given_rows_alone(wide: Wide, tmp_path: Path) -> 
     few = train[np.isin(train, corpus.source[len(wide.examples) :])][:12]
     fold = Fold("0", tmp_path / "fold-0", "inputs", wide.sources, few, held_out[:9], wide.test[:5])
     log = Log(tmp_path / "log")
-    outputs = train_fold(recipe, corpus, fold, log, lambda outputs: 0.0)
+    outputs = train_fold(recipe, KINDS[recipe.kind], corpus, fold, log, lambda outputs: 0.0)
     for found, rows in zip(outputs, (held_out[:9], wide.test[:5]), strict=True):
         assert found["example_id"].tolist() == sorted(wide.examples["example_id"].iloc[rows])
-    samples = corpus.sample(recipe, few, np.concatenate([held_out[:9], wide.test[:5]])).rows
+    samples = corpus.sample(
+        recipe, KINDS[recipe.kind], few, np.concatenate([held_out[:9], wide.test[:5]])
+    ).rows
     steps = -(-len(samples) // 16)
     assert len(samples) > len(few)
     assert f'"step": {steps},' in (tmp_path / "log").read_text()

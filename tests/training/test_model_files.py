@@ -9,6 +9,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from competition.training.batches import collate
 from competition.training.model_files import load_model, save_model
+from tests.esci import KINDS
 from tests.training.conftest import Bench, make_recipe
 
 
@@ -19,7 +20,7 @@ def test_a_saved_model_says_what_it_said(architecture: str, bench: Bench, tmp_pa
     recipe = make_recipe(architecture=architecture)
     model = bench.model(recipe).float()
     save_model(tmp_path, 7, model, bench.sources)
-    again = load_model(tmp_path, 7, recipe, bench.sources).eval()
+    again = load_model(tmp_path, 7, recipe, KINDS[recipe.kind], bench.sources).eval()
     inputs = collate(bench.pairs(recipe), torch.arange(6).numpy(), torch.device("cpu"))
     with torch.no_grad():
         assert torch.equal(model(inputs), again(inputs))
@@ -44,7 +45,7 @@ def test_a_model_in_one_file_is_still_read(bench: Bench, tmp_path: Path) -> None
     """Models were kept like this before; they stay valid."""
     model = bench.model(make_recipe()).float()
     save_file(dict(model.state_dict()), tmp_path / "seed-7.safetensors")
-    again = load_model(tmp_path, 7, make_recipe(), bench.sources)
+    again = load_model(tmp_path, 7, make_recipe(), KINDS["classes"], bench.sources)
     assert all(
         torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items()
     )

@@ -44,7 +44,7 @@ from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.esci import CONTEST
+from tests.esci import CONTEST, KINDS
 from tests.training.conftest import ALL_AT_ONCE, IN_MICRO_BATCHES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 
@@ -121,7 +121,9 @@ def test_names_are_saved_with_a_row_for_each_name_of_the_vocabulary(
         not table[MISSING].any() and table[RARE + 1 :].any(1).all() for table in found.values()
     )
     recipe = EncoderRecipe(name="x", features=("brand", "color", "country"), max_length=32)
-    model = RelevanceModel.make(recipe, replace(shelf.sources, encoder=done, names=done), seed=1)
+    model = RelevanceModel.make(
+        recipe, KINDS[recipe.kind], replace(shelf.sources, encoder=done, names=done), seed=1
+    )
     assert model.features is not None
     assert all(
         torch.equal(model.features.tables[name].weight, table) for name, table in found.items()
@@ -188,7 +190,9 @@ def test_names_that_the_catalogue_lacks_are_not_learned(
     folder = run(bare, pretraining(batch_size=200, **keys), tmp_path)
     assert set(read_epochs(folder)[1].learned) == {"token", "match", "contrastive"} | learned
     recipe = EncoderRecipe(name="x", features=("brand", "color", "country"), max_length=32)
-    RelevanceModel.make(recipe, replace(bare.sources, encoder=folder, names=folder), seed=1)
+    RelevanceModel.make(
+        recipe, KINDS[recipe.kind], replace(bare.sources, encoder=folder, names=folder), seed=1
+    )
 
 
 # --- the card

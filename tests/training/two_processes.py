@@ -22,7 +22,7 @@ from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
-from tests.esci import CONTEST, numeric_target
+from tests.esci import CONTEST, KINDS
 
 # With every method that looks at the whole optimiser batch, and averaged weights.
 METHODS: dict[str, dict[str, Any]] = {
@@ -74,12 +74,14 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
         )  # fmt: skip
         sources = Sources(Path(encoder), Path(vocabulary))
         corpus = Corpus.make(recipe, CONTEST, sources, examples, products)
-        model = RelevanceModel.make(recipe, sources, seed=1)
+        model = RelevanceModel.make(recipe, KINDS[recipe.kind], sources, seed=1)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         rows = np.arange(50)
-        sample = Sample(corpus.pairs, rows, numeric_target("classes", examples)[rows], np.ones(50))
+        sample = Sample(
+            corpus.pairs, rows, KINDS["classes"].numeric_target(examples)[rows], np.ones(50)
+        )
         kept: list[RelevanceModel] = []
         held: list[int] = []
         handle = register_optimizer_step_post_hook(partial(_count, held))

@@ -144,7 +144,7 @@ def submissions(evidence: Evidence) -> Section:
 
     tasks = evidence.pipeline.plan.contest.tasks
     items = [
-        _public_scores(name, tasks[name].metric if name in tasks else "", lines)
+        _public_scores(name, tasks[name].metric.label if name in tasks else "", lines)
         for name, lines in ((str(task), lines) for task, lines in scored.groupby("task"))
     ]
     note_text = "On the dashed line, the public score equals the out-of-fold score; the bar is its interval."

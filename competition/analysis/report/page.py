@@ -121,7 +121,7 @@ def _headline(evidence: Evidence, task: Task) -> Headline:
     _, _, where = title(task, evidence.group(task), score.queries).partition(", ")
     return Headline(
         task=task.name,
-        metric=task.metric,
+        metric=task.metric.label,
         run=best["run"],
         score=score,
         where=where,

@@ -86,11 +86,15 @@ def _label_audit(evidence: Evidence, name: str) -> list[Block]:
 
 def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
     """Return the table of flagged and dropped rows by group."""
+    contest = evidence.pipeline.tables.contest
+    found = report.count_issues(
+        flags, evidence.examples, contest.labels.names, contest.locale_names
+    )
     numbers = ("Rows", "Flagged", "Dropped", "Share dropped")
     columns = [Column(""), *(Column(name, number=True) for name in numbers)]
     rows = [
         [text(group), *(number(float(count)) for count in counts), number(float(share), ".3f")]
-        for group, *counts, share in report.count_issues(flags, evidence.examples).itertuples()
+        for group, *counts, share in found.itertuples()
     ]
     return Table(f"Audit of {run}", columns, rows)
 
@@ -114,8 +118,9 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
         Column("Quality", number=True),
         *(Column(name, wide=True) for name in ("Query", "Title")),
     ]
-    worst = report.worst_rows(flags, evidence.examples, evidence.products)
-    names = evidence.pipeline.plan.contest.labels.names
+    contest = evidence.pipeline.plan.contest
+    names, title = contest.labels.names, contest.fields[0]
+    worst = report.worst_rows(flags, evidence.examples, evidence.products, title)
     rows = [
         [
             number(line["rank"]),

@@ -1,7 +1,7 @@
 """Losses per sample: `(batch, outputs)` logits and `(batch, outputs)` targets -> `(batch,)`.
 
 A target is a distribution over the classes, so that hard, smoothed, mixed and soft labels go
-through the same lines; one-output models have a gain in 0..1 as target. Weights are the caller's
+through the same lines; one-output models have a gain or a rating in 0..1 as target. Weights are the caller's
 business: sum(weight * loss) / sum(weight).
 """
 
@@ -22,7 +22,7 @@ BINS = 10  # of GHM-C
 def one_hot(target: Tensor, classes: int) -> Tensor:
     """Return class indices `(batch,)` as distributions `(batch, classes)`.
 
-    With one class, they are gains and become `(batch, 1)`. Targets that are `(batch, classes)`
+    With one class, they are numbers and become `(batch, 1)`. Targets that are `(batch, classes)`
     already stay as they are.
     """
     if target.ndim == 2:
@@ -62,8 +62,8 @@ def focal(logits: Tensor, target: Tensor) -> Tensor:
     return -(target * (1 - log_p.exp()) ** GAMMA * log_p).sum(1)
 
 
-def mse_on_gain(logits: Tensor, target: Tensor) -> Tensor:
-    """Return the squared difference between sigmoid(logit) and the gain; one logit per row."""
+def mse_on_number(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the squared difference between sigmoid(logit) and the number; one logit per row."""
     return (torch.sigmoid(logits) - target).square()[:, 0]
 
 
@@ -111,5 +111,8 @@ LOSSES: dict[str, LossSpec] = {
     "poly1": LossSpec(poly1),
     "focal": LossSpec(focal),
     "ghm": LossSpec(cross_entropy, density_weighted=True),
-    "mse": LossSpec(mse_on_gain),
+    "mse": LossSpec(mse_on_number),
+    # Behind the links of ordered classes, see `ordered.py`, the cross entropy is their likelihood.
+    "corn": LossSpec(cross_entropy),
+    "cumulative": LossSpec(cross_entropy),
 }

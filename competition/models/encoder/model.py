@@ -14,6 +14,7 @@ from competition.models.encoder.encoder import load_encoder
 from competition.models.encoder.families import check_recipe, hidden_states, token_table
 from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLayer, pool
 from competition.models.encoder.inputs import Inputs, Mixup
+from competition.models.encoder.ordered import LINKS, CumulativeLink
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import BOTH, POOLING_KEY, encoder_pooling
 from competition.models.encoder.unpadded import (
@@ -22,9 +23,8 @@ from competition.models.encoder.unpadded import (
     pooled_states,
     runs_unpadded,
 )
-from competition.scoring.tasks import GAINS, KINDS
+from competition.scoring.contest import PAPER, Kind
 
-LOGITS = {"classes": len(KINDS["classes"].outputs), "substitute": 2, "gain": 1}
 _BY_SIMILARITY = 0.5  # logits per deviation of the cosine that an untrained bi-encoder answers by
 _RARE = 1e-4  # the least share of a class that an untrained model answers by
 
@@ -33,11 +33,15 @@ class RelevanceModel(nn.Module):
     """From pairs to the logits of one kind of output."""
 
     def __init__(
-        self, encoder: Any, recipe: EncoderRecipe, features: FeatureEmbeddings | None
+        self,
+        encoder: Any,
+        recipe: EncoderRecipe,
+        kind: Kind,
+        features: FeatureEmbeddings | None,
     ) -> None:
         super().__init__()
         check_recipe(encoder, recipe)
-        self.kind = recipe.kind
+        self.kind = kind
         self.encoder = encoder
         self.features = features
 
@@ -53,9 +57,11 @@ class RelevanceModel(nn.Module):
         # Of what the head reads: the first token and the mean, side by side, or one of them.
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
+        # Losses of ordered classes have a link behind the logits of the head.
+        self.link = LINKS[recipe.loss](kind.targets) if recipe.loss in LINKS else None
         self.output = OutputLayer(
             hidden,
-            LOGITS[self.kind],
+            kind.targets if self.link is None else self.link.logits,
             recipe.dropout,
             recipe.multi_sample_dropout,
             architecture.similarities,
@@ -71,8 +77,10 @@ class RelevanceModel(nn.Module):
             use_fast_dropout(encoder)
 
     @classmethod
-    def make(cls, recipe: EncoderRecipe, sources: Sources, seed: int) -> "RelevanceModel":
-        """Build the encoder of a folder with new features and a new head.
+    def make(
+        cls, recipe: EncoderRecipe, kind: Kind, sources: Sources, seed: int
+    ) -> "RelevanceModel":
+        """Build the encoder of a folder with new features and a new head for outputs of a kind.
 
         Their weights are a function of `seed`.
         """
@@ -84,7 +92,7 @@ class RelevanceModel(nn.Module):
                 features = FeatureEmbeddings(
                     recipe.features, Vocabulary.load(sources.vocabulary), sources.locales
                 )
-            model = cls(load_encoder(sources.encoder), recipe, features)
+            model = cls(load_encoder(sources.encoder), recipe, kind, features)
 
         if features is not None and sources.names is not None:
             features.init_names(load_names(sources.names))
@@ -94,13 +102,17 @@ class RelevanceModel(nn.Module):
 
     @torch.no_grad()
     def init_output_bias(self, mean: Tensor) -> None:
-        """Set the output's bias so that features of zero give `mean`, a distribution or a gain `(outputs,)`.
+        """Let features of zero give `mean`, a distribution or a number in 0..1 `(outputs,)`, by the output's bias.
 
         Without it, the first steps teach the shares of the classes, which are the same for every
         pair: the encoder moves all texts alike, and what they differ in is lost.
         """
         share = mean.clamp(_RARE, 1 - _RARE)
-        self.output.output.bias.copy_(torch.logit(share) if self.kind == "gain" else share.log())
+        if self.link is not None:
+            bias = self.link.start(share)
+        else:
+            bias = torch.logit(share) if self.kind.is_number else share.log()
+        self.output.output.bias.copy_(bias)
 
     @torch.no_grad()
     def init_by_similarity(self, batches: Iterable[Inputs]) -> None:
@@ -116,16 +128,20 @@ class RelevanceModel(nn.Module):
         self.head.standardise(torch.cat(cosines))
         self.train(was_training)
 
-        # How each logit follows the cosine, (logits,).
-        gains = torch.tensor(list(GAINS["paper"].values()))
-        direction = {
-            "classes": gains - gains.mean(),
-            "gain": torch.ones(1),
-            "substitute": torch.zeros(2),
-        }[self.kind]
         # The last column reads the cosine. Random weights of the tanh features would drown it.
         self.output.output.weight.zero_()
-        self.output.output.weight[:, -1] = _BY_SIMILARITY * direction
+        self.output.output.weight[:, -1] = _BY_SIMILARITY * self._direction()
+
+    def _direction(self) -> Tensor:
+        """Return how each logit follows what is good, `(logits,)`."""
+        if self.kind.is_number:
+            return torch.ones(1)
+        if not self.kind.is_classes:
+            return torch.zeros(2)  # whether a label is better or worse than all others is not known
+
+        gains = torch.tensor(self.kind.labels.gains[PAPER])  # (classes,)
+        # Later classes of an order are better or worse.
+        return gains - gains.mean() if self.link is None else (gains[-1] - gains[0]).sign()
 
     def _sides(self, inputs: Inputs) -> Tensor:
         """Return the pooled texts of each pair's views, `(batch, V, W)`."""
@@ -135,7 +151,7 @@ class RelevanceModel(nn.Module):
     def forward(
         self, inputs: Inputs, delta: Tensor | None = None, mix: Mixup | None = None
     ) -> Tensor:
-        """Return the logits of a batch of pairs, `(batch, logits)`.
+        """Return the logits of a batch of pairs, `(batch, outputs)`.
 
         Args:
             inputs: the pairs. Encoders without token types never see `inputs.types`.
@@ -151,7 +167,7 @@ class RelevanceModel(nn.Module):
 
         features = self.head(read, mask, inputs.present, extra)  # (batch, H), tanh
         logits: Tensor = self.output(features, mix)
-        return logits
+        return logits if self.link is None else self.link(logits)
 
     def _read(self, inputs: Inputs, delta: Tensor | None) -> Tensor:
         """Return what the head reads of each text.
@@ -174,15 +190,20 @@ class RelevanceModel(nn.Module):
         return token_table(self.encoder)
 
     def outputs(self, logits: Tensor) -> Tensor:
-        """Return logits as the outputs of the kind, `(batch, outputs)`.
+        """Return logits as the outputs of the kind, `(batch, outputs)`; ratings are in 0..1.
 
         They are in float64, so that probabilities sum to 1 closely.
         """
         logits = logits.double()
-        if self.kind == "gain":
+        if self.kind.is_number:
             return torch.sigmoid(logits)
         probabilities = torch.softmax(logits, dim=1)
-        return probabilities[:, 1:] if self.kind == "substitute" else probabilities
+        return probabilities if self.kind.is_classes else probabilities[:, 1:]
+
+    @property
+    def needs_shares(self) -> bool:
+        """True where the shares of the classes are where training starts: cut-points move as slowly as biases do."""
+        return isinstance(self.link, CumulativeLink)
 
 
 def _by_pair(stacked: Tensor, views: int, batch: int) -> Tensor:

@@ -12,7 +12,7 @@ from competition.models.ensemble.members import (
     EnsembleRows,
     FoldResult,
     Positions,
-    output_values,
+    answer_values,
 )
 from competition.models.ensemble.meta_features import QueryLists
 from competition.models.ensemble.weighted_average import (
@@ -21,7 +21,6 @@ from competition.models.ensemble.weighted_average import (
     paper_weights,
 )
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import ANSWER_KIND, LOCALES, answers
 
 Weights = dict[
     str, Array
@@ -39,7 +38,7 @@ def cross_fit_average(rows: EnsembleRows) -> list[FoldResult]:
 
 
 def average_fold(rows: EnsembleRows, fold: int) -> FoldResult:
-    """Learn the weights of one fold and average the members: scores for ranking, else probabilities."""
+    """Learn the weights of one fold and average the members: probabilities to classify, else scores or ratings."""
     seen = [member.seen[fold] for member in rows.members]
     values = _member_values(rows, seen, rows.train)  # (members, training rows, outputs)
     test_values = _member_values(rows, [member.test for member in rows.members], rows.test)
@@ -65,17 +64,14 @@ def _member_values(
 ) -> Array:
     """Return what is averaged of each member for some examples, `(members, rows, outputs)`."""
     task = rows.task
-    if task.metric != "nDCG":
-        return np.stack([output_values(ANSWER_KIND[task.name], frame) for frame in outputs])
-
-    scores = [
-        answers(task, member.kind, frame)
+    values = [
+        answer_values(task, rows.kind, member.kind, frame)
         for member, frame in zip(rows.members, outputs, strict=True)
     ]
-    if rows.recipe.space == "rank":
+    if task.ranks and rows.recipe.space == "rank":
         lists = QueryLists(examples, task)
-        scores = [lists.statistics(score)["rank"] for score in scores]
-    return np.stack(scores)[..., None]
+        values = [lists.statistics(score[:, 0])["rank"][:, None] for score in values]
+    return np.stack(values)
 
 
 def _learn_weights(
@@ -94,7 +90,7 @@ def _learn_weights(
     weights = {ALL_LOCALES: learn(learned_from)}
     if recipe.per_locale:
         locale = rows.train["locale"].iloc[learned_from]
-        for name in LOCALES:
+        for name in task.locales:
             at = learned_from[(locale == name).to_numpy()]
             if rows.train["query_id"].iloc[at].nunique() >= ENOUGH_QUERIES:
                 weights[name] = learn(at, name)

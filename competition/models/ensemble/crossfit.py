@@ -1,11 +1,13 @@
 """Ensembles that are scored on rows that they never saw: what answers a fold is learned from the other folds.
 
 The way of an ensemble: `EnsembleRows` sorts members and rows; the recipe's method combines the
-members, fold by fold, into one `FoldResult` each; decisions (CAN and thresholds) then change the
-probabilities of that result where they help. Whatever is learned for a fold, members' weights,
-trees, numbers of trees or factors of classes, comes from graded rows of the others.
+members, fold by fold, into one `FoldResult` each; decisions (CAN, thresholds and cut-points) then
+change the outputs of that result where they help. Whatever is learned for a fold, members' weights,
+trees, numbers of trees, factors of classes or cuts between levels, comes from graded rows of the
+others.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.models.ensemble.blending import cross_fit_average
+from competition.models.ensemble.cut_points import apply_cuts, decides_levels, learn_cuts
 from competition.models.ensemble.logistic import cross_fit_logistic
 from competition.models.ensemble.members import (
     ALL_LOCALES,
@@ -22,8 +25,7 @@ from competition.models.ensemble.members import (
     EnsembleRows,
     FoldResult,
     Member,
-    output_values,
-    task_outputs,
+    answer_values,
 )
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.models.ensemble.thresholds import (
@@ -32,8 +34,8 @@ from competition.models.ensemble.thresholds import (
     confident_mass,
     learn_factors,
 )
+from competition.scoring.contest import Kind, Task
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import ANSWER_KIND, KINDS, LABELS, Task, label_codes
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,26 @@ class CrossFitted:
 
 def cross_fit(
     task: Task,
+    kind: Kind,
     members: list[Member],
     examples: pd.DataFrame,
     fold: pd.Series,
     recipe: EnsembleRecipe,
     text: pd.DataFrame | None = None,
+    tasks: Sequence[str] = (),
 ) -> CrossFitted:
     """Fit an ensemble for one task, cross-fitted over folds of queries.
 
     Args:
         task: what it answers.
+        kind: of its outputs, that which answers just this task.
         members: complete runs; all must answer the task unless the method is a stacker, which
             reads members of any kind. Their order changes nothing.
         examples: all examples.
         fold: the fold of each example, with its index.
         recipe: how the members are combined.
         text: features of text by example_id, for stackers.
+        tasks: the names of all tasks, for recipes that are leaky.
 
     Raises:
         CompError: no member answers the task, members cover other rows, or a fold leaves too little
@@ -71,17 +77,17 @@ def cross_fit(
     if not members:
         raise CompError(f"No member of the ensemble answers {task.name}.")
 
-    rows = EnsembleRows(task, members, examples, fold, recipe)
+    rows = EnsembleRows(task, kind, members, examples, fold, recipe, tasks)
     combined = _combine(rows, text)
     results = [_decide(rows, k, result) for k, result in zip(rows.folds, combined, strict=True)]
 
     train_ids = rows.train["example_id"].to_numpy()
     test_ids = rows.test["example_id"].to_numpy()
     held_out = [
-        _frame(task, train_ids[rows.held_out(k)], result.held_out)
+        _frame(kind, train_ids[rows.held_out(k)], result.held_out)
         for k, result in zip(rows.folds, results, strict=True)
     ]
-    test = [_frame(task, test_ids, result.test) for result in results]
+    test = [_frame(kind, test_ids, result.test) for result in results]
     return CrossFitted(held_out, test, results)
 
 
@@ -107,7 +113,8 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
     on text, too, it is half of the trees: it weighs all rows alike, and the paired difference of an
     ensemble to it, as the lexical baseline, varies less if the ensemble contains it.
     """
-    lexical = next((member for member in rows.members if member.lexical), None)
+    answering = (member for member in rows.members if rows.task.name in member.kind.tasks)
+    lexical = next((member for member in answering if member.lexical), None)
     regressions = cross_fit_logistic(rows, text)
     forests = cross_fit_trees(rows.without_members(), text)
 
@@ -138,20 +145,23 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
 
 
 def _member_alone(rows: EnsembleRows, member: Member, fold: int) -> FoldResult:
-    """Return the answers of a member that predicts classes as the result of a fold, with nothing learned."""
-    train = task_outputs(rows.task, output_values(member.kind, member.seen[fold]))
-    test = task_outputs(rows.task, output_values(member.kind, member.test))
+    """Return the answers of a member as the result of a fold, with nothing learned."""
+    train = answer_values(rows.task, rows.kind, member.kind, member.seen[fold])
+    test = answer_values(rows.task, rows.kind, member.kind, member.test)
     return FoldResult(train[rows.graded_outside(fold)], train[rows.held_out(fold)], test)
 
 
 def _decide(rows: EnsembleRows, fold: int, result: FoldResult) -> FoldResult:
-    """Apply the decisions that the recipe names to the result of a fold; both learn from the other folds alone."""
+    """Apply the decisions that the recipe or the metric asks for to the result of a fold.
+
+    All learn from the other folds alone.
+    """
     task = rows.task
     recipe = rows.recipe
     learned_from = rows.train.iloc[rows.graded_outside(fold)]
 
-    if recipe.can and task.name == "task2":
-        counts = np.bincount(label_codes(learned_from["label"]), minlength=len(LABELS))
+    if recipe.can and task.kind == "classify" and task.positive is None:
+        counts = np.bincount(task.truth(learned_from), minlength=len(task.classes))
         prior = counts / len(learned_from)  # (classes,)
         mass = confident_mass(result.training)  # (classes,)
         result = replace(
@@ -161,7 +171,7 @@ def _decide(rows: EnsembleRows, fold: int, result: FoldResult) -> FoldResult:
             test=alternating_normalization(result.test, prior, mass),
         )
 
-    if recipe.thresholds != "none" and task.classes:
+    if recipe.thresholds != "none" and task.kind == "classify":
         factors = learn_factors(
             task, recipe.thresholds, result.training, learned_from, rows.seed(fold)
         )
@@ -171,11 +181,20 @@ def _decide(rows: EnsembleRows, fold: int, result: FoldResult) -> FoldResult:
             test=apply_factors(factors, result.test),
             factors=factors.tolist(),
         )
+
+    if decides_levels(task):
+        cuts = learn_cuts(task, result.training[:, 0], learned_from, rows.seed(fold))
+        result = replace(
+            result,
+            held_out=apply_cuts(task, cuts, result.held_out),
+            test=apply_cuts(task, cuts, result.test),
+            cuts=cuts.tolist(),
+        )
     return result
 
 
-def _frame(task: Task, ids: NDArray[np.int64], values: Array) -> pd.DataFrame:
-    """Return example_id and the outputs that answer a task."""
-    frame = pd.DataFrame(values, columns=list(KINDS[ANSWER_KIND[task.name]].outputs))
+def _frame(kind: Kind, ids: NDArray[np.int64], values: Array) -> pd.DataFrame:
+    """Return example_id and the outputs of a kind."""
+    frame = pd.DataFrame(values, columns=list(kind.outputs))
     frame.insert(0, "example_id", ids)
     return frame

@@ -18,13 +18,15 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.fingerprint import derive_seed
 from competition.models.ensemble.members import (
     Positions,
+    number_outputs,
+    number_targets,
     row_weights,
     stacker_targets,
     task_outputs,
 )
 from competition.models.lexical.lexical import TREE_DEFAULTS
+from competition.scoring.contest import PAPER, Labels, Task
 from competition.scoring.metrics import Array, RankedLists
-from competition.scoring.tasks import GAINS, Task, gains
 
 # LightGBM's: predictions and data set -> name, value, whether higher is better.
 Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]
@@ -32,8 +34,7 @@ Metric = Callable[[Array, lgb.Dataset], tuple[str, float, bool]]
 MAX_LIST_ROWS = 10_000  # of a query that LightGBM takes; longer lists are split
 ROWS_PER_TREE = 50_000  # each tree draws its own, so all are used
 
-# Relevance 0..3 of a ranking objective.
-_BY_GAIN = ("irrelevant", "complement", "substitute", "exact")
+LEVELS = 31  # of relevance that a ranking objective tells apart, where labels are numbers
 
 _EVERY = 5  # trees between two looks at the folds that stop
 _PATIENCE = 10  # looks without an improvement
@@ -80,7 +81,7 @@ class Trees:
 
     task: Task
     ranks: bool
-    classes: int  # that are learned where nothing is ranked
+    classes: int  # that are learned where nothing is ranked; 0 for a number
     booster: lgb.Booster
     best: tuple[int, ...]
     threads: int  # that predict
@@ -91,7 +92,7 @@ class Trees:
         Trees are added up in strides that are the same for every part, and the rest of a stride for
         each part by itself: how many another part takes must not even change the rounding.
         """
-        outputs = 1 if self.ranks or self.classes == 2 else self.classes
+        outputs = 1 if self.ranks or self.classes <= 2 else self.classes
 
         # Number of trees, whole strides -> the sum of their scores.
         sums = {0: np.zeros((len(features), outputs))}
@@ -119,12 +120,18 @@ class Trees:
         return np.asarray(scores, np.float64).reshape(len(features), -1)
 
     def _answer(self, raw: Array) -> Array:
-        """Return LightGBM's scores as they are, or as probabilities, of which ranking takes the expected gain."""
+        """Return LightGBM's scores as they are, as numbers, or as what probabilities say to the task."""
         if self.ranks:
             return raw
+        if self.classes == 0:
+            return number_outputs(self.task, raw[:, 0])
+
         if self.classes == 2:
-            return np.asarray(expit(raw), np.float64)
-        return task_outputs(self.task, np.asarray(softmax(raw, axis=1), np.float64))
+            second = expit(raw)
+            probabilities = np.hstack([1 - second, second])
+        else:
+            probabilities = softmax(raw, axis=1)
+        return task_outputs(self.task, np.asarray(probabilities, np.float64))
 
     def importance(self) -> Array:
         """Return the gain of every feature's splits, as a share of all, `(features,)`."""
@@ -154,16 +161,25 @@ def fit_trees(
     ranks = recipe.method == "lambdarank"
     if ranks:
         learn = _sort_by_query(rows, learn)
-    codes, classes = stacker_targets(table.task, rows)
-    y = _relevance(rows) if ranks else codes.astype(np.float64)  # (rows,)
+    # Ratings are learned as numbers: the squared error knows the order of levels, and needs one tree
+    # where a class each would need a tree.
+    task = table.task
+    classes = 0
+    if ranks:
+        y = _relevance(task.labels, rows)  # (rows,)
+    elif task.kind == "rate" or not task.labels.are_classes:
+        y = number_targets(task, rows)
+    else:
+        codes, classes = stacker_targets(task, rows)
+        y = codes.astype(np.float64)
 
     data = lgb.Dataset(
         table.features[learn],
         y[learn],
-        weight=row_weights(table.task, rows.iloc[learn]),
+        weight=row_weights(task, rows.iloc[learn]),
         group=_list_lengths(rows, learn) if ranks else None,
     )
-    parameters = _parameters(recipe, classes, rows, learn) | {
+    parameters = _parameters(recipe, task.labels, classes, rows, learn) | {
         "seed": derive_seed(seed, "trees"),
         "num_threads": threads,
     }
@@ -172,7 +188,9 @@ def fit_trees(
     parts = [lgb.Dataset(table.features[part], y[part], reference=data) for part in watched]
     for i, part in enumerate(parts):
         booster.add_valid(part, str(i))
-    ndcg = _ndcg_metric(dict(zip(parts, watched, strict=True)), rows) if ranks else None
+    ndcg = (
+        _ndcg_metric(dict(zip(parts, watched, strict=True)), task.labels, rows) if ranks else None
+    )
 
     stops = [EarlyStop() for _ in watched]
     for tree in range(1, recipe.n_estimators + 1):
@@ -185,17 +203,29 @@ def fit_trees(
 
     grown = booster.current_iteration()
     best = tuple(stop.best_trees(grown) for stop in stops)
-    return Trees(table.task, ranks, classes, booster, best, threads)
+    return Trees(task, ranks, classes, booster, best, threads)
 
 
-def _relevance(rows: pd.DataFrame) -> Array:
-    """Return the relevance 0..3 for a ranking objective, `(rows,)`; -1 where it is unknown."""
-    relevance = [_BY_GAIN.index(label) if label in _BY_GAIN else -1 for label in rows["label"]]
-    return np.array(relevance, np.float64)
+def _relevance(labels: Labels, rows: pd.DataFrame) -> Array:
+    """Return the relevance for a ranking objective, an index into `_label_gain`, `(rows,)`; -1 where it is unknown."""
+    gain = labels.gain(rows["label"])  # (rows,)
+    known = np.nan_to_num(gain, nan=-1.0)
+    if labels.are_classes:
+        level = np.searchsorted(_label_gain(labels), known)
+    else:
+        level = np.rint(known * (LEVELS - 1)).astype(np.int64)
+    return np.where(np.isnan(gain), -1.0, level.astype(np.float64))
+
+
+def _label_gain(labels: Labels) -> list[float]:
+    """Return the gains that a ranking objective tells apart, ascending."""
+    if labels.are_classes:
+        return sorted(set(labels.gains[PAPER]))
+    return [level / (LEVELS - 1) for level in range(LEVELS)]
 
 
 def _parameters(
-    recipe: EnsembleRecipe, classes: int, rows: pd.DataFrame, learn: Positions
+    recipe: EnsembleRecipe, labels: Labels, classes: int, rows: pd.DataFrame, learn: Positions
 ) -> dict[str, object]:
     """Return what LightGBM is asked for, but for seed and threads."""
     common = TREE_DEFAULTS | {
@@ -208,10 +238,12 @@ def _parameters(
         return common | {
             "objective": "lambdarank",
             "metric": "None",
-            "label_gain": [GAINS["paper"][label] for label in _BY_GAIN],
+            "label_gain": _label_gain(labels),
             # Every pair of a list counts, not only those near its top.
             "lambdarank_truncation_level": int(_list_lengths(rows, learn).max()),
         }
+    if classes == 0:
+        return common | {"objective": "regression", "metric": "l2"}
     if classes == 2:
         return common | {"objective": "binary", "metric": "binary_logloss"}
     return common | {"objective": "multiclass", "num_class": classes, "metric": "multi_logloss"}
@@ -237,10 +269,12 @@ def _list_lengths(rows: pd.DataFrame, learn: Positions) -> NDArray[np.int64]:
     return np.concatenate(split)
 
 
-def _ndcg_metric(parts: Mapping[lgb.Dataset, Positions], rows: pd.DataFrame) -> Metric:
+def _ndcg_metric(
+    parts: Mapping[lgb.Dataset, Positions], labels: Labels, rows: pd.DataFrame
+) -> Metric:
     """Return the mean nDCG of a part, ties by product_id, over the queries that it can grade."""
     query = rows["query_id"].to_numpy(np.int64)
-    gain = gains(rows["label"])
+    gain = labels.gain(rows["label"])
     tie = pd.factorize(rows["product_id"], sort=True)[0].astype(np.int64)
     lists = {part: RankedLists(query[at], gain[at], tie[at]) for part, at in parts.items()}
 

@@ -1,4 +1,4 @@
-"""Logistic regression on text and on the members that help, cross-fitted.
+"""Regression on text and on the members that help, cross-fitted: logistic, or linear where labels are numbers.
 
 A linear model with a normal prior on its weights takes many weak features where there are few
 queries, and its answers are continuous in the members' outputs. A member is read only where it
@@ -9,12 +9,13 @@ since its weight is learned from other queries. All this is decided without the 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri, softmax
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from threadpoolctl import threadpool_limits
 
 from competition.core.console import progress
@@ -25,14 +26,16 @@ from competition.models.ensemble.members import (
     EnsembleRows,
     FoldResult,
     Positions,
+    number_outputs,
+    number_targets,
     row_weights,
     sample_queries,
     stacker_targets,
     task_outputs,
 )
 from competition.models.ensemble.meta_features import linear_features
+from competition.scoring.contest import Task
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import Task, expected_gain, gains
 
 Names = tuple[str, ...]  # of the members that a model reads, sorted
 
@@ -68,15 +71,17 @@ class _Design:
 
 @dataclass(frozen=True)
 class _Regression:
-    """Weights of the features and of a constant: log odds of the classes up to a constant."""
+    """Weights of the features and of a constant: log odds of the classes up to a constant, or of one number."""
 
     weights: Array  # (classes, features)
     constant: Array  # (classes,)
 
-    def probabilities(self, features: Array) -> Array:
-        """Return the probability of each class, `(rows, classes)`."""
-        log_odds = features @ self.weights.T + self.constant  # (rows, classes)
-        return np.asarray(softmax(log_odds, axis=1), np.float64)
+    def predict(self, features: Array) -> Array:
+        """Return the probability of each class, `(rows, classes)`, or the number, `(rows, 1)`."""
+        values = features @ self.weights.T + self.constant  # (rows, classes)
+        return (
+            values if len(self.constant) == 1 else np.asarray(softmax(values, axis=1), np.float64)
+        )
 
 
 class _RegressionsByFolds:
@@ -85,7 +90,7 @@ class _RegressionsByFolds:
     def __init__(self, rows: EnsembleRows, train: _Design) -> None:
         self._rows = rows
         self.train = train
-        self.codes, self._classes = stacker_targets(rows.task, rows.train)  # (training rows,)
+        self.targets, self._classes = _targets(rows)  # (training rows,)
         self._without: dict[tuple[frozenset[int], Names], _Regression] = {}
 
     def without(self, fold: int, other: int, members: Names) -> _Regression:
@@ -107,7 +112,7 @@ class _RegressionsByFolds:
         return self._without[key]
 
     def out_of_fold(self, fold: int, members: Names) -> Array:
-        """Return probabilities of the graded rows outside `fold`, each by a model that left its fold out, too.
+        """Return what is predicted of the graded rows outside `fold`, each by a model that left its fold out, too.
 
         Returns:
             `(graded rows outside the fold, classes)`.
@@ -117,7 +122,7 @@ class _RegressionsByFolds:
             if other != fold:
                 graded = self._rows.graded_in(other)
                 model = self.without(fold, other, members)
-                values[graded] = model.probabilities(self.train.read(members, graded))
+                values[graded] = model.predict(self.train.read(members, graded))
         return values[self._rows.graded_outside(fold)]
 
 
@@ -156,11 +161,11 @@ def _fit_fold(
     members, out_of_fold = _choose_members(rows, fold, models)
 
     model = _fit(rows, train, members, learn, rows.seed(fold))
-    held_out = model.probabilities(train.read(members, rows.held_out(fold)))
+    held_out = model.predict(train.read(members, rows.held_out(fold)))
     return FoldResult(
-        training=task_outputs(rows.task, out_of_fold),
-        held_out=task_outputs(rows.task, held_out),
-        test=task_outputs(rows.task, model.probabilities(test.read(members))),
+        training=_outputs(rows.task, out_of_fold),
+        held_out=_outputs(rows.task, held_out),
+        test=_outputs(rows.task, model.predict(test.read(members))),
         weights={ALL_LOCALES: _shares(model, train, members, learn)},
     )
 
@@ -171,11 +176,11 @@ def _choose_members(
     """Add members as long as one makes the labels of the other folds likelier.
 
     Returns:
-        The members that are read, and the out-of-fold probabilities with them, see
+        The members that are read, and the out-of-fold predictions with them, see
         `_RegressionsByFolds.out_of_fold`.
     """
     learn = rows.graded_outside(fold)
-    likelihood = _likelihood(rows.task, rows.train.iloc[learn], models.codes[learn])
+    likelihood = _likelihood(rows.task, rows.train.iloc[learn], models.targets[learn])
 
     members: Names = ()
     values = models.out_of_fold(fold, members)
@@ -195,19 +200,42 @@ def _choose_members(
     return members, values
 
 
+def _targets(rows: EnsembleRows) -> tuple[NDArray[Any], int]:
+    """Return what is learned for each training row, `(rows,)`: a class and how many there are, or a number and 1."""
+    if rows.task.labels.are_classes:
+        return stacker_targets(rows.task, rows.train)
+    return number_targets(rows.task, rows.train), 1
+
+
+def _outputs(task: Task, predicted: Array) -> Array:
+    """Return predictions as the outputs that answer the task, `(rows, outputs)`."""
+    if task.labels.are_classes:
+        return task_outputs(task, predicted)
+    return number_outputs(task, predicted[:, 0])
+
+
 def _likelihood(
-    task: Task, examples: pd.DataFrame, codes: NDArray[np.int64]
+    task: Task, examples: pd.DataFrame, targets: NDArray[Any]
 ) -> Callable[[Array], float]:
-    """Return what a member must raise: the log-likelihood of labels, given probabilities of graded rows.
+    """Return what a member must raise: the log-likelihood of labels, given predictions for graded rows.
+
+    Numbers are normal around what is predicted, with the deviation that makes them likeliest.
 
     For ranking, products are drawn from each list in proportion to their expected gain, and a label
     counts by its share of the list's gain: how good a list is as a whole moves no order, and must
     not decide (ListNet, Cao et al. 2007).
     """
-    if task.metric != "nDCG":
+    if not task.ranks:
         weight = row_weights(task, examples)
         row = np.arange(len(examples))
-        return lambda values: float(weight @ np.log(np.maximum(values[row, codes], 1e-12)))
+        if task.labels.are_classes:
+            return lambda values: float(weight @ np.log(np.maximum(values[row, targets], 1e-12)))
+
+        def of_numbers(values: Array) -> float:
+            variance = weight @ (values[:, 0] - targets) ** 2 / len(row)
+            return float(-len(row) / 2 * np.log(np.maximum(variance, 1e-12)))
+
+        return of_numbers
 
     list_of = np.unique(examples["query_id"].to_numpy(np.int64), return_inverse=True)[1]  # (rows,)
 
@@ -215,10 +243,10 @@ def _likelihood(
         total = np.maximum(np.bincount(list_of, weights=gain), 1e-12)  # (lists,)
         return gain / total[list_of]
 
-    truth = share_of_list(gains(examples["label"]))
+    truth = share_of_list(task.labels.gain(examples["label"]))
 
     def likelihood(values: Array) -> float:
-        share = share_of_list(expected_gain(values))
+        share = share_of_list(np.maximum(_outputs(task, values)[:, 0], 0.0))
         return float(truth @ np.log(np.maximum(share, 1e-12)))
 
     return likelihood
@@ -231,11 +259,14 @@ def _fit(
     query = rows.train["query_id"].to_numpy(np.int64)[learn]
     learn = learn[sample_queries(query, _MAX_FIT_ROWS, seed)]
     features = design.read(members, learn)  # (rows, features)
-    codes, classes = stacker_targets(rows.task, rows.train)
-    codes = codes[learn]
+    targets, classes = _targets(rows)
+    targets = targets[learn]
+    weight = row_weights(rows.task, rows.train.iloc[learn])
+    if classes == 1:
+        return _fit_number(features, targets, weight)
 
     # A class without rows gets no weights and never a probability.
-    present = np.unique(codes)
+    present = np.unique(targets)
     weights = np.zeros((classes, features.shape[1]))
     constant = np.full(classes, _NEVER)
     if len(present) == 1:
@@ -244,7 +275,7 @@ def _fit(
 
     # scikit-learn minimises |w|^2 / 2 + C * loss: C is the variance of the prior.
     model = LogisticRegression(C=_VARIANCE, tol=_TOLERANCE, max_iter=_ITERATIONS)
-    model.fit(features, codes, sample_weight=row_weights(rows.task, rows.train.iloc[learn]))
+    model.fit(features, targets, sample_weight=weight)
     if len(present) == 2:
         # One set of weights is the log odds of the second class.
         weights[present] = np.vstack([0 * model.coef_, model.coef_])
@@ -253,6 +284,15 @@ def _fit(
         weights[present] = model.coef_
         constant[present] = model.intercept_
     return _Regression(weights, constant)
+
+
+def _fit_number(features: Array, targets: Array, weight: Array) -> _Regression:
+    """Return the most probable weights of a number, in units of its deviation, of which all is taken for noise."""
+    deviation = max(float(targets.std()), 1e-12)
+    # scikit-learn minimises loss + alpha * |w|^2: alpha is the variance of the noise over the prior's.
+    model = Ridge(alpha=1 / _VARIANCE, solver="cholesky")
+    model.fit(features, targets / deviation, sample_weight=weight)
+    return _Regression(model.coef_[None] * deviation, np.array([model.intercept_ * deviation]))
 
 
 def _shares(model: _Regression, design: _Design, members: Names, at: Positions) -> dict[str, float]:
@@ -265,7 +305,9 @@ def _shares(model: _Regression, design: _Design, members: Names, at: Positions) 
     for name, block in blocks.items():
         end = start + block.shape[1]
         log_odds = block @ model.weights[:, start:end].T  # (rows, classes)
-        centred = log_odds - log_odds.mean(axis=1, keepdims=True)
+        # Log odds of classes count up to a constant.
+        several = log_odds.shape[1] > 1
+        centred = log_odds - log_odds.mean(axis=1, keepdims=True) if several else log_odds
         moved[name] = float(np.sqrt(centred.var(axis=0).mean()))
         start = end
 
@@ -282,11 +324,11 @@ def _designs(rows: EnsembleRows, fold: int, text: pd.DataFrame | None) -> tuple[
     What brings them to one scale is taken from the features of all training rows; no label is
     looked at.
     """
-    leaky = rows.recipe.leaky
+    others = rows.other_tasks
     train_members, train_lists = linear_features(
-        rows.task, rows.train_outputs(fold), rows.train, leaky
+        rows.task, rows.train_outputs(fold), rows.train, others
     )
-    test_members, test_lists = linear_features(rows.task, rows.test_outputs(), rows.test, leaky)
+    test_members, test_lists = linear_features(rows.task, rows.test_outputs(), rows.test, others)
 
     base = [_standardise(train_lists, test_lists)]
     if text is not None:

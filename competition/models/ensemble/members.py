@@ -6,7 +6,7 @@ fold is learned from graded rows of the other folds, so that an ensemble has an 
 a member has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -18,9 +18,10 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.data.folds import first_queries
+from competition.scoring.answers import answers
+from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import graded_rows
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import KINDS, LABELS, Task, expected_gain, label_codes, truth
 
 Positions = NDArray[np.int64]  # of rows in `EnsembleRows.train` or `.test`
 
@@ -40,7 +41,7 @@ class Member:
     """A complete run as an ensemble reads it; all frames are sorted by example_id."""
 
     name: str
-    kind: str
+    kind: Kind
 
     # Fold -> the outputs of all training rows as the ensemble of that fold may see them: the same
     # for all folds unless the ensemble is nested.
@@ -56,7 +57,7 @@ class MemberOutputs:
     """The outputs of one member for some rows, in their order."""
 
     name: str
-    kind: str
+    kind: Kind
     values: Array  # (rows, outputs)
 
 
@@ -65,7 +66,7 @@ class FoldResult:
     """The ensemble of one fold: its outputs, and what it learned from the rows of the other folds."""
 
     # Outputs of the rows that it was learned from; of trees and regressions, by models that left
-    # the row out. Decisions (CAN, thresholds) are learned from them.
+    # the row out. Decisions (CAN, thresholds, cut-points) are learned from them.
     training: Array  # (graded rows outside the fold, outputs)
     held_out: Array  # (rows of the fold, outputs)
     test: Array  # (test rows, outputs)
@@ -75,6 +76,7 @@ class FoldResult:
     importance: dict[str, float] = field(default_factory=dict)  # feature -> share of splits' gain
     rounds: list[int] = field(default_factory=list)  # number of trees of each model
     factors: list[float] = field(default_factory=list)  # of the classes, see `thresholds.py`
+    cuts: list[float] = field(default_factory=list)  # between the levels, see `cut_points.py`
 
 
 class EnsembleRows:
@@ -82,7 +84,9 @@ class EnsembleRows:
 
     Attributes:
         task: what the ensemble answers.
+        kind: of what it says.
         recipe: how it combines its members.
+        other_tasks: in which of them each row is, as far as the recipe may know; else none.
         members: sorted by name, so that their order changes nothing.
         train: training examples, sorted by example_id; all positions count its rows.
         test: test examples, sorted by example_id.
@@ -92,25 +96,31 @@ class EnsembleRows:
     def __init__(
         self,
         task: Task,
+        kind: Kind,
         members: list[Member],
         examples: pd.DataFrame,
         fold: pd.Series,
         recipe: EnsembleRecipe,
+        tasks: Sequence[str] = (),
     ) -> None:
         """Sort members and examples, and find the rows that are graded.
 
         Args:
             task: what the ensemble answers.
+            kind: of what it says, that which answers just this task.
             members: complete runs.
             examples: all examples, in any order.
             fold: the fold of each example, with the index of `examples`.
             recipe: how the members are combined.
+            tasks: the names of all tasks, for recipes that are leaky.
 
         Raises:
             CompError: a member covers other rows, or a fold leaves nothing to learn from.
         """
         self.task = task
+        self.kind = kind
         self.recipe = recipe
+        self.other_tasks = [name for name in tasks if name != task.name] if recipe.leaky else []
         self.members = sorted(members, key=lambda member: member.name)
 
         ordered = examples.assign(_fold=fold).sort_values("example_id", ignore_index=True)
@@ -166,14 +176,14 @@ class EnsembleRows:
     def train_outputs(self, fold: int) -> list[MemberOutputs]:
         """Return each member's outputs of the training rows, as `fold` may see them."""
         return [
-            MemberOutputs(member.name, member.kind, output_values(member.kind, member.seen[fold]))
+            MemberOutputs(member.name, member.kind, member.kind.values(member.seen[fold]))
             for member in self.members
         ]
 
     def test_outputs(self) -> list[MemberOutputs]:
         """Return each member's outputs of the test rows."""
         return [
-            MemberOutputs(member.name, member.kind, output_values(member.kind, member.test))
+            MemberOutputs(member.name, member.kind, member.kind.values(member.test))
             for member in self.members
         ]
 
@@ -190,9 +200,22 @@ class EnsembleRows:
         return derive_seed(self.recipe.seed, self.task.name, *folds)
 
 
-def output_values(kind: str, outputs: pd.DataFrame) -> Array:
-    """Return the columns of a kind, `(rows, outputs)`."""
-    return outputs[list(KINDS[kind].outputs)].to_numpy(np.float64)
+def answer_values(task: Task, kind: Kind, member: Kind, outputs: pd.DataFrame) -> Array:
+    """Return what a member's outputs say to a task: probabilities to classify, else one number.
+
+    Args:
+        task: that the member answers.
+        kind: that which answers just this task.
+        member: the kind of the outputs.
+        outputs: example_id and the member's columns.
+
+    Returns:
+        `(rows, outputs of the kind)`.
+    """
+    # Probabilities have the same columns in every kind that classifies.
+    return (
+        kind.values(outputs) if task.kind == "classify" else answers(task, member, outputs)[:, None]
+    )
 
 
 def sample_queries(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
@@ -228,18 +251,23 @@ def split_queries(query: NDArray[np.int64], parts: int, seed: int) -> NDArray[np
 def stacker_targets(task: Task, rows: pd.DataFrame) -> tuple[NDArray[np.int64], int]:
     """Return the class that a stacker learns for each row, and the number of classes.
 
-    The classes are the four labels, which hold more than whether a product is a substitute; for
-    task 3 the two answers where a row has an answer but no label.
+    The classes are the labels, which hold more than whether a label is the one that is asked for;
+    they are the two answers where there are no more labels, or a row has an answer but no label.
 
     Returns:
-        `(rows,)`, -1 where the class is unknown, and 4 or 2.
+        `(rows,)`, -1 where the class is unknown, and the number of labels, or 2.
     """
-    codes = label_codes(rows["label"])
-    if task.name == "task3":
-        answers = truth(task, rows)
-        if ((codes < 0) & (answers >= 0)).any():
-            return answers, len(task.classes)
-    return codes, len(LABELS)
+    codes = task.labels.codes(rows["label"])
+    if task.positive is not None:
+        truth = task.truth(rows)
+        if len(task.labels) == 2 or ((codes < 0) & (truth >= 0)).any():
+            return truth, 2
+    return codes, len(task.labels)
+
+
+def number_targets(task: Task, rows: pd.DataFrame) -> Array:
+    """Return the number that a stacker learns for each row, `(rows,)`: a gain to rank by, or a rating."""
+    return task.labels.gain(rows["label"]) if task.ranks else task.labels.numbers(rows["label"])
 
 
 def task_outputs(task: Task, probabilities: Array) -> Array:
@@ -252,12 +280,26 @@ def task_outputs(task: Task, probabilities: Array) -> Array:
     Returns:
         `(rows, outputs)`.
     """
-    if task.metric == "nDCG":
-        return expected_gain(probabilities)[:, None]
-    if task.name == "task3":
-        # Of two classes and of four, the second is the substitute.
-        return probabilities[:, [1]]
-    return probabilities
+    if task.ranks:
+        return task.labels.expected_gain(probabilities)[:, None]
+    if task.kind == "rate":
+        return task.labels.expected_number(probabilities)[:, None]
+    if task.positive is None:
+        return probabilities
+
+    # Of two classes, the second is the positive one.
+    two = probabilities.shape[1] == 2
+    return probabilities[:, [1 if two else task.labels.names.index(task.positive)]]
+
+
+def number_outputs(task: Task, numbers: Array) -> Array:
+    """Return the outputs that answer a task from numbers that were learned, `(rows,)` -> `(rows, 1)`.
+
+    Ratings stay in their range, which sums of trees or features may leave.
+    """
+    if not task.ranks:
+        numbers = np.clip(numbers, task.labels.lowest, task.labels.highest)
+    return numbers[:, None]
 
 
 def row_weights(task: Task, rows: pd.DataFrame) -> Array:
@@ -269,7 +311,7 @@ def row_weights(task: Task, rows: pd.DataFrame) -> Array:
     n ** -1/2 lies between equal rows and equal queries. What is special about a query does not
     change the order of its products, so for ranking all rows count alike.
     """
-    if task.metric == "nDCG":
+    if task.ranks:
         return np.ones(len(rows))
 
     query = rows["query_id"].to_numpy(np.int64)

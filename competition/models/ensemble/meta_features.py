@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.models.ensemble.members import MemberOutputs
+from competition.scoring.contest import Task
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import KINDS, LOCALES, TASKS, Task, expected_gain
 
 Signals = dict[str, Array]  # name -> (rows,)
 _FLOOR = 0.01  # added to probabilities before their logarithm
@@ -88,7 +88,7 @@ def tree_features(
     members: Sequence[MemberOutputs],
     rows: pd.DataFrame,
     text: pd.DataFrame | None,
-    leaky: bool,
+    other_tasks: Sequence[str] = (),
 ) -> tuple[list[str], NDArray[np.float32]]:
     """Return what trees read of the rows of one split.
 
@@ -97,8 +97,8 @@ def tree_features(
         members: their outputs; the order of members is that of the columns.
         rows: the examples.
         text: features of text by example_id, or None to leave them out.
-        leaky: whether to tell in which other tasks each row is, which no leaderboard means to give
-            away.
+        other_tasks: tasks of which to tell whether each row is in them, which no leaderboard means
+            to give away.
 
     Returns:
         Names and values, `(rows, features)`.
@@ -116,10 +116,9 @@ def tree_features(
         columns |= {f"{name}_{key}": of_list for key, of_list in lists.statistics(value).items()}
     columns |= disagreement
     columns["candidates"] = lists.sizes[lists.list_of].astype(np.float64)
-    locale = pd.Categorical(rows["locale"], categories=list(LOCALES))
+    locale = pd.Categorical(rows["locale"], categories=list(task.locales))
     columns["locale"] = locale.codes.astype(np.float64)
-    if leaky:
-        columns |= _other_tasks(task, rows)
+    columns |= _other_tasks(other_tasks, rows)
 
     names = list(columns)
     text_names = [] if text is None else [f"text_{name}" for name in text]
@@ -133,7 +132,10 @@ def tree_features(
 
 
 def linear_features(
-    task: Task, members: Sequence[MemberOutputs], rows: pd.DataFrame, leaky: bool
+    task: Task,
+    members: Sequence[MemberOutputs],
+    rows: pd.DataFrame,
+    other_tasks: Sequence[str] = (),
 ) -> tuple[dict[str, Array], Array]:
     """Return what a linear model reads, all of it continuous in the members' outputs.
 
@@ -148,11 +150,11 @@ def linear_features(
         task: what is answered.
         members: their outputs.
         rows: the examples.
-        leaky: as in `tree_features`.
+        other_tasks: as in `tree_features`.
 
     Returns:
         Member -> `(rows, 2 * outputs)`, and what no member is needed for: the size of the list and
-        the locale, `(rows, 1 + locales)` and more where it is leaky.
+        the locale, `(rows, 1 + locales + other tasks)`.
     """
     lists = QueryLists(rows, task)
     size = lists.sizes[lists.list_of]  # (rows,)
@@ -165,36 +167,38 @@ def linear_features(
         blocks[member.name] = np.hstack([log_odds - of_list, of_list / root])
 
     columns = [np.log(size)]
-    columns += [(rows["locale"] == name).to_numpy(np.float64) for name in LOCALES]
-    if leaky:
-        columns += _other_tasks(task, rows).values()
+    columns += [(rows["locale"] == name).to_numpy(np.float64) for name in task.locales]
+    columns += _other_tasks(other_tasks, rows).values()
     return blocks, np.column_stack(columns)
 
 
-def _other_tasks(task: Task, rows: pd.DataFrame) -> Signals:
+def _other_tasks(names: Sequence[str], rows: pd.DataFrame) -> Signals:
     """Return in which other tasks each row is."""
-    return {
-        f"in_{other}": rows[other].to_numpy(np.float64) for other in TASKS if other != task.name
-    }
+    return {f"in_{name}": rows[name].to_numpy(np.float64) for name in names}
 
 
 def _log_odds(member: MemberOutputs) -> Array:
-    """Return probabilities on a logarithmic scale, `(rows, outputs)`; gains and scores as they are."""
+    """Return probabilities on a logarithmic scale, `(rows, outputs)`; gains, and ratings in 0..1, as they are."""
     values = member.values
-    if member.kind == "substitute":
+    if member.kind.role == "rating":
+        values = member.kind.to_unit(values)
+    if member.kind.role == "positive":
         values = np.log(values + _FLOOR) - np.log(1 - values + _FLOOR)
-    if member.kind == "classes":
+    if member.kind.is_classes:
         logs = np.log(values + _FLOOR)
         values = logs - logs.mean(axis=1, keepdims=True)
     return values
 
 
 def _signals(member: MemberOutputs) -> Signals:
-    """Return a member's outputs, rounded, and the expected gain of class probabilities."""
+    """Return a member's outputs, rounded, and the expected gain or number of class probabilities."""
+    kind = member.kind
     values = np.round(member.values, _DECIMALS)
-    signals = {name: values[:, i] for i, name in enumerate(KINDS[member.kind].outputs)}
-    if member.kind == "classes":
-        signals["gain"] = expected_gain(values)
+    signals = {name: values[:, i] for i, name in enumerate(kind.outputs)}
+    if kind.is_classes:
+        signals["gain"] = kind.labels.expected_gain(values)
+        if kind.labels.values:
+            signals["rating"] = kind.labels.expected_number(values)
     return signals
 
 

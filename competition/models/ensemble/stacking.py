@@ -28,7 +28,6 @@ from competition.models.ensemble.members import (
 )
 from competition.models.ensemble.meta_features import tree_features
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import ANSWER_KIND, KINDS
 
 Features = NDArray[np.float32]  # (rows, features)
 _AT_ONCE = 4  # models that are fitted at a time: each holds a copy of what it learns from
@@ -60,7 +59,7 @@ class _Sums:
     """The predictions of all models that left a fold out, added up for each fold."""
 
     def __init__(self, rows: EnsembleRows) -> None:
-        outputs = len(KINDS[ANSWER_KIND[rows.task.name]].outputs)
+        outputs = len(rows.kind.outputs)
         self._rows = rows
         self._share = 1 / (len(rows.folds) - 1)  # of each model in the mean for a fold
         self._train = {k: np.zeros((len(rows.train), outputs)) for k in rows.folds}
@@ -111,7 +110,7 @@ def cross_fit_trees(rows: EnsembleRows, text: pd.DataFrame | None) -> list[FoldR
     views = _fits_by_view(rows)
     models = sum(len(fits) for _, fits in views)
     names, test_features = tree_features(
-        rows.task, rows.test_outputs(), rows.test, text, rows.recipe.leaky
+        rows.task, rows.test_outputs(), rows.test, text, rows.other_tasks
     )
 
     sums = _Sums(rows)
@@ -144,7 +143,7 @@ def _fit_view(
 ) -> Iterator[_FitResult]:
     """Fit the models that read the members as the fold `view` sees them, several at a time."""
     _, features = tree_features(
-        rows.task, rows.train_outputs(view), rows.train, text, rows.recipe.leaky
+        rows.task, rows.train_outputs(view), rows.train, text, rows.other_tasks
     )
     table = TrainingTable(rows.task, rows.train, features)
 

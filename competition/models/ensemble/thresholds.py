@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
+from competition.scoring.contest import Task
 from competition.scoring.metrics import (
     Array,
     Statistic,
@@ -18,7 +19,6 @@ from competition.scoring.metrics import (
     micro_f1,
     paired_difference,
 )
-from competition.scoring.tasks import Task, truth
 
 UNCERTAIN = 0.9  # entropy of the two most probable classes, over that of two equal ones
 _TRIED_FACTORS = np.exp(np.linspace(-1.5, 1.5, 31))  # of a class
@@ -69,9 +69,9 @@ def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, se
     factors significantly.
 
     Args:
-        task: task2 or task3.
+        task: one that classifies.
         metric: `micro-F1` or `macro-F1`.
-        values: probabilities, `(rows, classes)`; of task 3 one column.
+        values: probabilities, `(rows, classes)`, or that of the second of two classes, `(rows, 1)`.
         rows: graded examples, in the order of `values`.
         seed: of the parts, and of the queries that are drawn where there are more than enough rows.
 
@@ -82,7 +82,7 @@ def learn_factors(task: Task, metric: str, values: Array, rows: pd.DataFrame, se
     rows = rows[sample]
     probabilities = _all_classes(values[sample])  # (rows, classes)
     classes = probabilities.shape[1]
-    codes = truth(task, rows)
+    codes = task.truth(rows)
     query = rows["query_id"].to_numpy(np.int64)
     statistic = micro_f1 if metric == "micro-F1" else macro_f1
 

@@ -16,8 +16,8 @@ from scipy.optimize import minimize
 from competition.config.recipe import EnsembleRecipe
 from competition.core.fingerprint import derive_seed
 from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
+from competition.scoring.contest import Kind, Task
 from competition.scoring.metrics import Array, RankedLists
-from competition.scoring.tasks import Task, gains, truth
 
 # Averaged values (rows, outputs) -> what each query adds (queries,); higher is better.
 Objective = Callable[[Array], Array]
@@ -27,13 +27,13 @@ ENOUGH_QUERIES = 200  # for weights of a locale's own
 _EVALUATIONS = 120  # of Nelder-Mead, per start
 
 
-def paper_weights(task: Task, kinds: list[str]) -> Array:
+def paper_weights(task: Task, kinds: list[Kind]) -> Array:
     """Return the weights of the published rule, `(members,)`.
 
     For ranking, a score is the mean of the classifiers' expected gains plus the mean of what the
-    others predict; for classes, the mean of all.
+    others predict; for classes and ratings, the mean of all.
     """
-    classifier = np.array([task.metric == "nDCG" and kind == "classes" for kind in kinds])
+    classifier = np.array([task.ranks and kind.is_classes for kind in kinds])
     group_size = np.where(classifier, classifier.sum(), (~classifier).sum())
     return np.asarray(1 / group_size, np.float64)
 
@@ -106,35 +106,53 @@ def _search(
         queries = len(objective(values[0]))
         bags = draw_bags(queries, recipe.bags, seed)
         return greedy_weights(values, objective, recipe.selections, bags)
-    smooth = recipe.objective == "likelihood" and task.metric != "nDCG"
+    smooth = task.kind == "rate" or (
+        task.kind == "classify" and _by_likelihood(task, recipe.objective)
+    )
     return search_weights(values, objective, smooth)
 
 
 def make_objective(task: Task, rows: pd.DataFrame, kind: str) -> Objective:
     """Return what weights maximise on `rows`, by query.
 
-    It is nDCG for ranking; for classes the number of right answers, or the log-likelihood where
-    `kind` is `likelihood`.
+    It is nDCG for ranking, whatever list metric grades the task: the others look at few places, and
+    say less of weights. For ratings it is the squared error, below 0, also where a correlation or a
+    kappa grades the task: what a kappa has to decide is learned behind the average, see
+    `cut_points.py`. For classes it is the number of right answers, or the log-likelihood where
+    `kind` is `likelihood` or the metric reads probabilities.
     """
     query = rows["query_id"].to_numpy(np.int64)
-    if task.metric == "nDCG":
+    if task.ranks:
         ties = pd.factorize(rows["product_id"], sort=True)[0]
-        lists = RankedLists(query, gains(rows["label"]), ties)
+        lists = RankedLists(query, task.labels.gain(rows["label"]), ties)
         return lambda average: np.nan_to_num(lists.ndcg(average[:, 0]))
 
     index = np.unique(query, return_inverse=True)[1]  # (rows,)
-    score = _log_likelihood if kind == "likelihood" else _is_right
-    of_rows = partial(score, truth(task, rows), len(task.classes))
+    if task.kind == "rate":
+        of_rows = partial(_squared_error, task.labels.numbers(rows["label"]))
+    else:
+        score = _log_likelihood if _by_likelihood(task, kind) else _is_right
+        of_rows = partial(score, task.truth(rows))
     return lambda average: np.asarray(np.bincount(index, weights=of_rows(average)), np.float64)
 
 
-def _is_right(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
-    answer = average[:, 0] > 0.5 if classes == 2 else average.argmax(axis=1)
+def _by_likelihood(task: Task, kind: str) -> bool:
+    """Return whether the objective of a task that classifies is the log-likelihood."""
+    return kind == "likelihood" or task.metric.reads == "probabilities"
+
+
+def _squared_error(truth: Array, average: Array) -> Array:
+    return -((average[:, 0] - truth) ** 2)
+
+
+def _is_right(codes: NDArray[np.int64], average: Array) -> Array:
+    one = average.shape[1] == 1  # the probability of the second of two classes
+    answer = average[:, 0] > 0.5 if one else average.argmax(axis=1)
     return np.asarray(answer == codes, np.float64)
 
 
-def _log_likelihood(codes: NDArray[np.int64], classes: int, average: Array) -> Array:
-    if classes == 2:
+def _log_likelihood(codes: NDArray[np.int64], average: Array) -> Array:
+    if average.shape[1] == 1:
         # The one output is the probability of the second class.
         average = np.column_stack([1 - average[:, 0], average[:, 0]])
     of_truth = average[np.arange(len(codes)), codes]  # (rows,)

@@ -12,7 +12,7 @@ from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import Progress
 from competition.core.json_files import write_manifest
 from competition.data.targets import Targets
-from competition.scoring.tasks import KINDS, LABELS, numeric_target
+from competition.scoring.contest import Kind
 
 # Of all trees, those of stackers included: each is grown on a part of the rows and features, which
 # suits few rows and many related features.
@@ -29,19 +29,21 @@ TREE_DEFAULTS: dict[str, object] = {
 
 def train_lexical(
     recipe: LexicalRecipe,
+    kind: Kind,
     features: pd.DataFrame,
     rows: pd.DataFrame,
     fold: str,
     targets: Targets | None = None,
     work: Progress | None = None,
 ) -> lgb.Booster:
-    """Fit the four labels on text features by LightGBM's multiclass log loss; the same inputs give the same trees.
+    """Fit labels on text features by the log loss of classes or the squared error of a number.
 
     LightGBM takes one class per row, so a row with a soft target is repeated for each of its
-    classes, weighted by its share.
+    classes, weighted by its share. The same inputs give the same trees.
 
     Args:
         recipe: the size of the trees.
+        kind: of the predictions.
         features: by example_id.
         rows: examples with a label.
         fold: the name of the fold, which the seed depends on.
@@ -50,8 +52,12 @@ def train_lexical(
     """
     if targets is None:
         copies = np.arange(len(rows))
-        y = numeric_target(recipe.kind, rows)
+        y = kind.numeric_target(rows)
         weight = None
+    elif kind.is_number:
+        copies = np.arange(len(rows))
+        y = targets.target[:, 0]
+        weight = targets.weight
     else:
         copies, classes = np.nonzero(targets.target)  # (copies,) each: row and class
         y = classes.astype(np.float64)
@@ -63,8 +69,7 @@ def train_lexical(
     # A leaf must hold as many different rows as it would without copies.
     copies_per_row = len(copies) / len(rows)
     parameters = TREE_DEFAULTS | {
-        "objective": "multiclass",
-        "num_class": len(LABELS),
+        **_objective(kind),
         "learning_rate": recipe.learning_rate,
         "num_leaves": recipe.num_leaves,
         "min_data_in_leaf": round(recipe.min_data_in_leaf * copies_per_row),
@@ -74,19 +79,37 @@ def train_lexical(
     return lgb.train(parameters, data, num_boost_round=recipe.n_estimators, callbacks=callbacks)
 
 
+def _objective(kind: Kind) -> dict[str, object]:
+    """Return what LightGBM minimises."""
+    if kind.is_number:
+        return {"objective": "regression"}
+    if not kind.is_classes:
+        return {"objective": "binary"}
+    return {"objective": "multiclass", "num_class": kind.targets}
+
+
 def predict_lexical(
-    booster: lgb.Booster, features: pd.DataFrame, example_ids: NDArray[np.int64]
+    booster: lgb.Booster, kind: Kind, features: pd.DataFrame, example_ids: NDArray[np.int64]
 ) -> pd.DataFrame:
-    """Return example_id and class probabilities of some examples."""
-    columns = list(KINDS["classes"].outputs)
+    """Return example_id and the outputs of a kind for some examples."""
+    columns = list(kind.outputs)
     if not len(example_ids):
         return pd.DataFrame({"example_id": example_ids} | dict.fromkeys(columns, 0.0))
 
     values = np.asarray(booster.predict(features.loc[example_ids].to_numpy()), np.float64)
-    probabilities = values / values.sum(axis=1, keepdims=True)  # (rows, classes)
-    frame = pd.DataFrame(probabilities, columns=columns)
+    frame = pd.DataFrame(_outputs(kind, values), columns=columns)
     frame.insert(0, "example_id", example_ids)
     return frame
+
+
+def _outputs(kind: Kind, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what LightGBM says, `(rows, classes)` or `(rows,)`, as the outputs of a kind, `(rows, outputs)`."""
+    if kind.is_classes:
+        return values / values.sum(axis=1, keepdims=True)
+
+    # Sums of trees may leave the range of the numbers that they learned.
+    units = np.clip(values, 0.0, 1.0)[:, None]
+    return kind.from_unit(units) if kind.role == "rating" else units
 
 
 def save_booster(folder: Path, booster: lgb.Booster, inputs: str) -> None:

@@ -22,7 +22,7 @@ from competition.models.encoder.embeddings import (
 from competition.models.encoder.inputs import FeatureIds
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from tests.esci import LOCALES
+from tests.esci import KINDS, LOCALES
 from tests.models.encoder.conftest import FEATURES, Shop, batch, recipe
 
 SMALL = Vocabulary(
@@ -135,7 +135,7 @@ def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
 def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Shop) -> None:
     method = recipe(char_trigrams_init=start)
     sources = shop.sources if start != "random" else replace(shop.sources, vectors=None)
-    model = RelevanceModel.make(method, sources, seed=3)
+    model = RelevanceModel.make(method, KINDS[method.kind], sources, seed=3)
     before = table(model).clone()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     model(batch(shop.pairs(method), range(8))).square().sum().backward()
@@ -204,9 +204,11 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
     assert sources.vocabulary is not None
     tables, named = learned(Vocabulary.load(sources.vocabulary)), recipe(features=names)
     save_names(tmp_path, tables)
-    plain = RelevanceModel.make(named, replace(sources, vectors=None), seed=3).state_dict()
+    plain = RelevanceModel.make(
+        named, KINDS[named.kind], replace(sources, vectors=None), seed=3
+    ).state_dict()
     started = RelevanceModel.make(
-        named, replace(sources, vectors=None, names=tmp_path), seed=3
+        named, KINDS[named.kind], replace(sources, vectors=None, names=tmp_path), seed=3
     ).state_dict()
     changed = {f"features.tables.{name}.weight" for name in tables if name in names}
     assert changed

@@ -18,6 +18,7 @@ from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import encoder_pooling
+from tests.esci import KINDS
 from tests.models.encoder.conftest import recipe
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
@@ -105,7 +106,7 @@ def test_what_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
     ("kind", "logits", "outputs"), [("classes", 4, 4), ("gain", 1, 1), ("substitute", 2, 1)]
 )
 def test_outputs_of_each_kind(tiny: Path, kind: str, logits: int, outputs: int) -> None:
-    model = RelevanceModel.make(plain(kind), Sources(tiny), seed=3).eval()
+    model = RelevanceModel.make(plain(kind), KINDS[kind], Sources(tiny), seed=3).eval()
     ids = torch.tensor([[2, 7, 3, 9, 3]])
     present = torch.ones(1, 1, dtype=torch.bool)
     raw = model(
@@ -138,7 +139,8 @@ def test_the_head_and_the_features_are_a_function_of_the_seed(
     method: EncoderRecipe, sources: Sources
 ) -> None:
     one, same, other = (
-        RelevanceModel.make(method, sources, seed).state_dict() for seed in (3, 3, 4)
+        RelevanceModel.make(method, KINDS[method.kind], sources, seed).state_dict()
+        for seed in (3, 3, 4)
     )
     assert one.keys() == same.keys()
     assert all(torch.equal(one[name], same[name]) for name in one)
@@ -151,7 +153,7 @@ def test_the_head_and_the_features_are_a_function_of_the_seed(
 
 def test_making_a_model_leaves_the_random_numbers_alone(tiny: Path) -> None:
     before = torch.random.get_rng_state()
-    RelevanceModel.make(plain("gain"), Sources(tiny), seed=3)
+    RelevanceModel.make(plain("gain"), KINDS["gain"], Sources(tiny), seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

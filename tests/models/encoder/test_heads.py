@@ -22,6 +22,7 @@ from competition.models.encoder.heads import (
 from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.pooling import encoder_pooling
+from tests.esci import KINDS
 from tests.models.encoder.conftest import FEATURES, Shop, batch, recipe
 
 POOLED = [
@@ -123,7 +124,7 @@ def test_standardised_cosines_have_mean_0_and_deviation_1() -> None:
 def test_an_untrained_bi_encoder_ranks_by_cosine(kind: str, shop: Shop) -> None:
     method = recipe(architecture="bi-encoder", kind=kind)
     model, inputs = (
-        RelevanceModel.make(method, shop.sources, seed=0).eval(),
+        RelevanceModel.make(method, KINDS[method.kind], shop.sources, seed=0).eval(),
         batch(shop.pairs(method), range(20)),
     )
     model.init_by_similarity([inputs])
@@ -295,7 +296,10 @@ def test_neither_padding_nor_the_rest_of_the_batch_changes_a_row(
     method = recipe(
         architecture=architecture, pooling=pooling, features=features, multi_sample_dropout=3
     )
-    model, pairs = RelevanceModel.make(method, shop.sources, seed=3).eval(), shop.pairs(method)
+    model, pairs = (
+        RelevanceModel.make(method, KINDS[method.kind], shop.sources, seed=3).eval(),
+        shop.pairs(method),
+    )
     whole = model(batch(pairs, range(20)))
     assert whole.shape == (20, 4)
     assert whole.isfinite().all()
@@ -312,7 +316,10 @@ def test_every_weight_learns_and_one_row_is_a_batch(
     architecture: str, pooling: str, shop: Shop
 ) -> None:
     method = recipe(architecture=architecture, pooling=pooling, char_trigrams_init="word2vec")
-    model, pairs = RelevanceModel.make(method, shop.sources, seed=3).train(), shop.pairs(method)
+    model, pairs = (
+        RelevanceModel.make(method, KINDS[method.kind], shop.sources, seed=3).train(),
+        shop.pairs(method),
+    )
     for rows in ([Shop.LOST[0]], range(20)):
         model.zero_grad()
         model(batch(pairs, rows)).square().sum().backward()
@@ -365,7 +372,10 @@ def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(
 @torch.no_grad()
 def test_a_mixed_batch_is_between_its_rows(shop: Shop) -> None:
     method = recipe()
-    model, pairs = RelevanceModel.make(method, shop.sources, seed=3).eval(), shop.pairs(method)
+    model, pairs = (
+        RelevanceModel.make(method, KINDS[method.kind], shop.sources, seed=3).eval(),
+        shop.pairs(method),
+    )
     inputs, partner = batch(pairs, range(20)), torch.arange(19, -1, -1)
     plain = model(inputs)
     # The output layer is affine, so mixing features is mixing logits.
@@ -377,7 +387,10 @@ def test_a_mixed_batch_is_between_its_rows(shop: Shop) -> None:
 @torch.no_grad()
 def test_only_the_first_text_of_a_row_without_a_product_is_read_by_experts(shop: Shop) -> None:
     method = recipe(architecture="mixture-of-experts", features=())
-    model, pairs = RelevanceModel.make(method, shop.sources, seed=3).eval(), shop.pairs(method)
+    model, pairs = (
+        RelevanceModel.make(method, KINDS[method.kind], shop.sources, seed=3).eval(),
+        shop.pairs(method),
+    )
     lost, listed = Shop.LOST[0], 0
     inputs = batch(pairs, [lost, listed])
     other = inputs.ids.clone()

@@ -9,7 +9,7 @@ from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.members import Member
 from competition.scoring.evaluation import count_outputs
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import ANSWER_KIND, GAINS, KINDS, LABELS, LOCALES, TASKS, label_codes
+from tests.esci import ANSWER_KIND, GAINS, KINDS, LABELS, LOCALES, TASKS, label_codes
 
 FOLDS = range(5)
 
@@ -53,7 +53,7 @@ def make_member(name: str, kind: str, values: Array, rows: pd.DataFrame) -> Memb
         outputs[(rows["split"] == split).to_numpy()].reset_index(drop=True)
         for split in ("train", "test")
     )
-    return Member(name, kind, dict.fromkeys(FOLDS, train), test)
+    return Member(name, KINDS[kind], dict.fromkeys(FOLDS, train), test)
 
 
 def regressor(name: str, rows: pd.DataFrame, noise: float, seed: int) -> Member:

@@ -11,7 +11,7 @@ from competition.models.ensemble import blending
 from competition.models.ensemble.blending import average_fold
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows, FoldResult, Member
-from competition.scoring.tasks import TASKS
+from tests.esci import ANSWER_KIND, TASKS
 from tests.models.ensemble.made import (
     FOLDS,
     folds_of,
@@ -46,7 +46,12 @@ def four_products() -> tuple[pd.DataFrame, list[Member]]:
 def published(task: str, rows: pd.DataFrame, members: list[Member]) -> np.ndarray:
     """What the published rule says of the four products, `(4, outputs)`."""
     fitted = cross_fit(
-        TASKS[task], members, rows, folds_of(rows), EnsembleRecipe(name="x", method="paper")
+        TASKS[task],
+        ANSWER_KIND[task],
+        members,
+        rows,
+        folds_of(rows),
+        EnsembleRecipe(name="x", method="paper"),
     )
     assert fitted.held_out[0]["example_id"].tolist() == [0, 1, 2]
     assert fitted.test[0]["example_id"].tolist() == [3]
@@ -105,7 +110,10 @@ def test_the_published_rule_looks_at_no_label() -> None:
 def test_weights_are_shown_by_the_name_of_their_member() -> None:
     rows, members = four_products()
     weights = average_fold(
-        EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe_of("paper")), 0
+        EnsembleRows(
+            TASKS["task1"], ANSWER_KIND["task1"], members, rows, folds_of(rows), recipe_of("paper")
+        ),
+        0,
     ).weights["all"]
     assert weights == {name: pytest.approx(1 / 3) for name in ("c1", "c2", "c3", "r1", "r2", "r3")}
 
@@ -141,7 +149,12 @@ def test_a_locale_with_enough_queries_has_its_own_weights(monkeypatch: pytest.Mo
     rows, members = swapped_by_locale()
     weights = average_fold(
         EnsembleRows(
-            TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=True)
+            TASKS["task1"],
+            ANSWER_KIND["task1"],
+            members,
+            rows,
+            folds_of(rows),
+            recipe_of("greedy", per_locale=True),
         ),
         0,
     ).weights
@@ -159,7 +172,12 @@ def test_rows_are_averaged_with_the_weights_of_their_locale_or_the_common_ones(
     common, own = (
         average_fold(
             EnsembleRows(
-                TASKS["task1"], members, rows, folds_of(rows), recipe_of("greedy", per_locale=on)
+                TASKS["task1"],
+                ANSWER_KIND["task1"],
+                members,
+                rows,
+                folds_of(rows),
+                recipe_of("greedy", per_locale=on),
             ),
             0,
         )
@@ -184,7 +202,12 @@ def test_without_enough_queries_all_have_the_common_weights() -> None:
     rows, members = swapped_by_locale()
     recipe = recipe_of("greedy", per_locale=True)
     assert set(
-        average_fold(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0).weights
+        average_fold(
+            EnsembleRows(
+                TASKS["task1"], ANSWER_KIND["task1"], members, rows, folds_of(rows), recipe
+            ),
+            0,
+        ).weights
     ) == {"all"}
 
 
@@ -203,7 +226,9 @@ def transformed(member: Member) -> Member:
 def by_rank(rows: pd.DataFrame, members: list[Member], space: str) -> FoldResult:
     """The average of the first fold in a space."""
     recipe = recipe_of("greedy", space=space)
-    return average_fold(EnsembleRows(TASKS["task1"], members, rows, folds_of(rows), recipe), 0)
+    return average_fold(
+        EnsembleRows(TASKS["task1"], ANSWER_KIND["task1"], members, rows, folds_of(rows), recipe), 0
+    )
 
 
 def test_averages_of_ranks_do_not_know_the_scale_of_a_member() -> None:

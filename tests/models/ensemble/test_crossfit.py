@@ -12,7 +12,7 @@ from competition.core.errors import CompError
 from competition.models.ensemble import blending, gbdt
 from competition.models.ensemble.crossfit import CrossFitted, cross_fit
 from competition.models.ensemble.gbdt import TrainingTable, fit_trees
-from competition.models.ensemble.members import Member, MemberOutputs, output_values
+from competition.models.ensemble.members import Member, MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.thresholds import (
     alternating_normalization,
@@ -22,7 +22,7 @@ from competition.models.ensemble.thresholds import (
 )
 from competition.scoring.evaluation import graded_rows
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import ANSWER_KIND, LABELS, TASKS, label_codes
+from tests.esci import ANSWER_KIND, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import (
     FOLDS,
     folds_of,
@@ -87,7 +87,7 @@ def fit(
     task: str, members: list[Member], examples: pd.DataFrame, recipe: EnsembleRecipe
 ) -> CrossFitted:
     """The ensemble of some examples."""
-    return cross_fit(TASKS[task], members, examples, folds_of(examples), recipe)
+    return cross_fit(TASKS[task], ANSWER_KIND[task], members, examples, folds_of(examples), recipe)
 
 
 def members_for(task: str, keys: Keys, examples: pd.DataFrame) -> list[Member]:
@@ -180,7 +180,7 @@ def test_each_row_is_there_once_also_without_a_label_and_outside_the_task(small:
 
 def test_all_outputs_are_finite_and_probabilities_sum_to_one(small: Small) -> None:
     for frame in (*small.fitted.held_out, *small.fitted.test):
-        values = output_values(ANSWER_KIND[small.task], frame)
+        values = ANSWER_KIND[small.task].values(frame)
         assert np.isfinite(values).all()
         if small.task == "task2":
             np.testing.assert_allclose(values.sum(axis=1), 1)
@@ -244,10 +244,10 @@ def in_sample(
     """What trees say of the very rows that they were fitted to: how not to do it."""
     rows = examples[examples["split"] == "train"].reset_index(drop=True)
     said = [
-        MemberOutputs(member.name, member.kind, output_values(member.kind, member.seen[0]))
+        MemberOutputs(member.name, member.kind, member.kind.values(member.seen[0]))
         for member in members
     ]
-    features = tree_features(TASKS[task], said, rows, None, leaky=False)[1]
+    features = tree_features(TASKS[task], said, rows, None)[1]
     everything = np.flatnonzero(rows[task])
     table = TrainingTable(TASKS[task], rows, features)
     trees = fit_trees(recipe, table, everything, [everything], seed=0)
@@ -293,7 +293,7 @@ def test_what_members_say_is_learned_by_cross_fitting() -> None:
 
 def values_of(task: str, frames: list[pd.DataFrame]) -> list[Array]:
     """The outputs of frames as arrays."""
-    return [output_values(ANSWER_KIND[task], frame) for frame in frames]
+    return [ANSWER_KIND[task].values(frame) for frame in frames]
 
 
 def test_alternating_normalisation_reads_labels_and_outputs_of_the_other_folds() -> None:

@@ -9,7 +9,7 @@ from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble import gbdt
 from competition.models.ensemble.gbdt import TrainingTable, Trees, fit_trees
 from competition.scoring.metrics import Array, ndcg_per_query
-from competition.scoring.tasks import GAINS, LABELS, TASKS, label_codes
+from tests.esci import GAINS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import make_examples, recipe_of
 
 Positions = NDArray[np.int64]

@@ -13,12 +13,11 @@ from competition.models.ensemble.members import (
     EnsembleRows,
     FoldResult,
     Member,
-    output_values,
     task_outputs,
 )
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
+from tests.esci import ANSWER_KIND, KINDS, LABELS, TASKS, label_codes
 from tests.models.ensemble.made import (
     FOLDS,
     classifier,
@@ -41,6 +40,7 @@ def rows_of(
     """Members and examples of one task."""
     return EnsembleRows(
         TASKS[task],
+        ANSWER_KIND[task],
         members,
         examples,
         folds_of(examples),
@@ -76,7 +76,7 @@ def noise(name: str, examples: pd.DataFrame, seed: int) -> Member:
 def disturbed(member: Member, size: float, seed: int) -> Member:
     """The member with every output moved by up to `size`."""
     rng = np.random.default_rng(seed)
-    columns = list(KINDS[member.kind].outputs)
+    columns = list(member.kind.outputs)
 
     def moved(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.assign(
@@ -170,7 +170,7 @@ def test_a_fold_is_scored_by_what_never_saw_its_labels(task: str, method: str) -
     examples = make_examples(40, 5)
     members, text, recipe = make_members(task, examples), made_text(examples), recipe_of(method)
     before, after = (
-        cross_fit(TASKS[task], members, each, folds_of(examples), recipe, text)
+        cross_fit(TASKS[task], ANSWER_KIND[task], members, each, folds_of(examples), recipe, text)
         for each in (examples, spoil(examples, 2))
     )
     assert before.held_out[2].equals(after.held_out[2])
@@ -203,7 +203,15 @@ def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone() -> Non
     examples = make_examples(40, 5)
     members, text = make_members("task2", examples), made_text(examples)
     rows = rows_of("task2", members, examples, method="mixed")
-    fitted = cross_fit(TASKS["task2"], members, examples, folds_of(examples), rows.recipe, text)
+    fitted = cross_fit(
+        TASKS["task2"],
+        ANSWER_KIND["task2"],
+        members,
+        examples,
+        folds_of(examples),
+        rows.recipe,
+        text,
+    )
     for k, regression, trees in zip(
         FOLDS,
         cross_fit_logistic(rows, text),
@@ -222,17 +230,19 @@ def test_mixed_is_the_mean_of_the_regression_and_of_trees_on_text_alone() -> Non
 def test_a_lexical_member_is_half_of_the_trees(task: str) -> None:
     examples = make_examples(40, 5)
     members, text = make_members("task2", examples), made_text(examples)
-    lexical = replace(next(member for member in members if member.kind == "classes"), lexical=True)
+    lexical = replace(next(member for member in members if member.kind.is_classes), lexical=True)
     members = [lexical if member.name == lexical.name else member for member in members]
     rows = rows_of(task, members, examples, method="mixed")
-    fitted = cross_fit(TASKS[task], members, examples, folds_of(examples), rows.recipe, text)
+    fitted = cross_fit(
+        TASKS[task], ANSWER_KIND[task], members, examples, folds_of(examples), rows.recipe, text
+    )
     for k, regression, trees in zip(
         FOLDS,
         cross_fit_logistic(rows, text),
         cross_fit_trees(rows.without_members(), text),
         strict=True,
     ):
-        answer = task_outputs(TASKS[task], output_values("classes", lexical.seen[k]))[
+        answer = task_outputs(TASKS[task], KINDS["classes"].values(lexical.seen[k]))[
             rows.held_out(k)
         ]
         expected = regression.held_out / 2 + trees.held_out / 4 + answer / 4
@@ -255,7 +265,15 @@ def test_a_millionth_in_the_members_moves_no_decision_but_true_ties(task: str, m
     members, text = make_members(task, examples), made_text(examples)
     other = [disturbed(member, 1e-6, seed) for seed, member in enumerate(members)]
     one, two = (
-        cross_fit(TASKS[task], each, examples, folds_of(examples), recipe_of(method), text)
+        cross_fit(
+            TASKS[task],
+            ANSWER_KIND[task],
+            each,
+            examples,
+            folds_of(examples),
+            recipe_of(method),
+            text,
+        )
         for each in (members, other)
     )
     before, after = (

@@ -14,7 +14,7 @@ from competition.models.ensemble.members import (
     stacker_targets,
     task_outputs,
 )
-from competition.scoring.tasks import TASKS
+from tests.esci import ANSWER_KIND, TASKS
 from tests.models.ensemble.made import folds_of, make_examples, make_member, make_members, recipe_of
 
 
@@ -30,6 +30,7 @@ def test_what_is_learned_from_is_graded_in_the_task_and_outside_the_folds(task: 
     examples = partly_labelled()
     rows = EnsembleRows(
         TASKS[task],
+        ANSWER_KIND[task],
         make_members(task, make_examples(20, 2)),
         examples,
         folds_of(examples),
@@ -47,7 +48,9 @@ def test_what_is_learned_from_is_graded_in_the_task_and_outside_the_folds(task: 
 
 def test_all_rows_of_a_fold_are_held_out_also_without_a_label_and_outside_the_task() -> None:
     examples = partly_labelled()
-    rows = EnsembleRows(TASKS["task1"], [], examples, folds_of(examples), recipe_of("greedy"))
+    rows = EnsembleRows(
+        TASKS["task1"], ANSWER_KIND["task1"], [], examples, folds_of(examples), recipe_of("greedy")
+    )
     held = [rows.train["example_id"].iloc[rows.held_out(k)].tolist() for k in rows.folds]
     assert held == [examples.loc[folds_of(examples) == k, "example_id"].tolist() for k in range(5)]
     assert (
@@ -62,6 +65,7 @@ def test_fewer_training_queries_are_learned_from_and_all_are_held_out() -> None:
     whole, few = (
         EnsembleRows(
             TASKS["task2"],
+            ANSWER_KIND["task2"],
             [],
             examples,
             folds_of(examples),
@@ -86,9 +90,21 @@ def test_order_of_rows_and_members_changes_nothing() -> None:
     examples = partly_labelled()
     members = make_members("task1", make_examples(20, 2))
     shuffled = examples.sample(frac=1, random_state=1)
-    one = EnsembleRows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
+    one = EnsembleRows(
+        TASKS["task1"],
+        ANSWER_KIND["task1"],
+        members,
+        examples,
+        folds_of(examples),
+        recipe_of("greedy"),
+    )
     other = EnsembleRows(
-        TASKS["task1"], members[::-1], shuffled, folds_of(shuffled), recipe_of("greedy")
+        TASKS["task1"],
+        ANSWER_KIND["task1"],
+        members[::-1],
+        shuffled,
+        folds_of(shuffled),
+        recipe_of("greedy"),
     )
     assert [m.name for m in one.members] == [m.name for m in other.members]
     pd.testing.assert_frame_equal(one.train, other.train)
@@ -101,7 +117,12 @@ def test_seeds_are_those_of_the_recipe_the_task_and_the_folds() -> None:
 
     def seed(task: str, *folds: int, **keys: object) -> int:
         return EnsembleRows(
-            TASKS[task], [], examples, folds_of(examples), recipe_of("greedy", **keys)
+            TASKS[task],
+            ANSWER_KIND[task],
+            [],
+            examples,
+            folds_of(examples),
+            recipe_of("greedy", **keys),
         ).seed(*folds)
 
     seeds = [
@@ -122,7 +143,14 @@ def test_members_of_other_rows_are_refused() -> None:
     with pytest.raises(
         CompError, match="'short' does not cover the same rows as the others: 3 ids differ"
     ):
-        EnsembleRows(TASKS["task1"], members, examples, folds_of(examples), recipe_of("greedy"))
+        EnsembleRows(
+            TASKS["task1"],
+            ANSWER_KIND["task1"],
+            members,
+            examples,
+            folds_of(examples),
+            recipe_of("greedy"),
+        )
 
 
 def test_a_fold_without_which_nothing_is_labelled_is_named() -> None:
@@ -131,9 +159,16 @@ def test_a_fold_without_which_nothing_is_labelled_is_named() -> None:
     with pytest.raises(
         CompError, match="task2: without fold 3 there is no labelled row to learn an ensemble from"
     ):
-        EnsembleRows(TASKS["task2"], [], examples, folds_of(examples), recipe_of("search"))
+        EnsembleRows(
+            TASKS["task2"],
+            ANSWER_KIND["task2"],
+            [],
+            examples,
+            folds_of(examples),
+            recipe_of("search"),
+        )
     EnsembleRows(
-        TASKS["task2"], [], examples, folds_of(examples), recipe_of("paper")
+        TASKS["task2"], ANSWER_KIND["task2"], [], examples, folds_of(examples), recipe_of("paper")
     )  # learns nothing
 
 

@@ -11,10 +11,11 @@ from competition.models.ensemble.meta_features import (
     tree_features,
 )
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import TASKS
+from tests.esci import KINDS, TASKS
 from tests.models.ensemble.made import make_examples
 
 TASK1 = TASKS["task1"]
+OTHERS = ("task2", "task3")
 
 
 def rows_of(query: list[int], in_task: list[bool] | None = None) -> pd.DataFrame:
@@ -31,8 +32,8 @@ def rows_of(query: list[int], in_task: list[bool] | None = None) -> pd.DataFrame
 
 def features_of(members: list[MemberOutputs], rows: pd.DataFrame, **keys: object) -> pd.DataFrame:
     """Tree features of task 1 as a frame."""
-    options: dict = {"text": None, "leaky": False, **keys}
-    names, values = tree_features(TASK1, members, rows, options["text"], options["leaky"])
+    options: dict = {"text": None, "others": (), **keys}
+    names, values = tree_features(TASK1, members, rows, options["text"], options["others"])
     return pd.DataFrame(values, columns=names)
 
 
@@ -42,9 +43,9 @@ def made_members(rows: pd.DataFrame) -> list[MemberOutputs]:
     classes = rng.dirichlet(np.ones(4), (2, len(rows)))
     gain = rng.integers(0, 4, (len(rows), 1)) / 4
     return [
-        MemberOutputs("c1", "classes", classes[0]),
-        MemberOutputs("c2", "classes", classes[1]),
-        MemberOutputs("r", "gain", gain),
+        MemberOutputs("c1", KINDS["classes"], classes[0]),
+        MemberOutputs("c2", KINDS["classes"], classes[1]),
+        MemberOutputs("r", KINDS["gain"], gain),
     ]
 
 
@@ -91,7 +92,8 @@ def test_statistics_are_those_of_pandas() -> None:
 def test_the_features_of_a_member_and_of_several_by_hand() -> None:
     one, other = np.array([[0.5, 0.2, 0.2, 0.1], [0.1, 0.1, 0.1, 0.7]]), np.array([[0.65], [0.02]])
     found = features_of(
-        [MemberOutputs("c", "classes", one), MemberOutputs("r", "gain", other)], rows_of([1, 1])
+        [MemberOutputs("c", KINDS["classes"], one), MemberOutputs("r", KINDS["gain"], other)],
+        rows_of([1, 1]),
     )
     gain = [
         0.5 * 1 + 0.2 * 0.1 + 0.2 * 0.01,
@@ -119,7 +121,8 @@ def test_the_features_of_a_member_and_of_several_by_hand() -> None:
 def test_rows_outside_the_task_form_a_list_of_their_own() -> None:
     value = np.array([[0.1], [0.9], [0.3], [0.7]])
     found = features_of(
-        [MemberOutputs("r", "gain", value)], rows_of([1, 1, 1, 1], [True, False, True, False])
+        [MemberOutputs("r", KINDS["gain"], value)],
+        rows_of([1, 1, 1, 1], [True, False, True, False]),
     )
     assert found["candidates"].tolist() == [2, 2, 2, 2]
     assert found["r_gain_max"].tolist() == pytest.approx([0.3, 0.9, 0.3, 0.9])
@@ -139,15 +142,15 @@ def test_no_label_is_looked_at() -> None:
     rows = make_examples(train=20, test=0)
     members = made_members(rows)
     blind = rows.assign(label=None, substitute=pd.NA)
-    for leaky in (False, True):
-        seen, unseen = (features_of(members, each, leaky=leaky) for each in (rows, blind))
+    for others in ((), OTHERS):
+        seen, unseen = (features_of(members, each, others=others) for each in (rows, blind))
         pd.testing.assert_frame_equal(seen, unseen)
 
 
 def test_other_tasks_are_told_only_where_the_recipe_asks_for_it() -> None:
     rows = rows_of([1, 1, 2])
-    members = [MemberOutputs("r", "gain", np.array([[0.1], [0.2], [0.3]]))]
-    plain, leaky = (features_of(members, rows, leaky=on) for on in (False, True))
+    members = [MemberOutputs("r", KINDS["gain"], np.array([[0.1], [0.2], [0.3]]))]
+    plain, leaky = (features_of(members, rows, others=others) for others in ((), OTHERS))
     assert set(leaky) - set(plain) == {"in_task2", "in_task3"}
     assert leaky["in_task3"].tolist() == [1, 0, 1]
     pd.testing.assert_frame_equal(leaky[plain.columns], plain)
@@ -167,7 +170,7 @@ def test_order_of_rows_changes_nothing() -> None:
 def test_text_is_joined_by_id() -> None:
     rows = rows_of([1, 1, 2])
     text = pd.DataFrame({"words": [7.0, 8.0, 9.0, 0.0]}, index=[102, 100, 101, 999])
-    found = features_of([MemberOutputs("r", "gain", np.zeros((3, 1)))], rows, text=text)
+    found = features_of([MemberOutputs("r", KINDS["gain"], np.zeros((3, 1)))], rows, text=text)
     assert found["text_words"].tolist() == [8, 9, 7]
     assert found.columns[-1] == "text_words"
 
@@ -176,7 +179,7 @@ def test_a_constant_shift_of_a_member_moves_only_its_values() -> None:
     rows = make_examples(train=10, test=0)
     value: Array = made_members(rows)[2].values
     plain, moved = (
-        features_of([MemberOutputs("r", "gain", each)], rows) for each in (value, value + 8)
+        features_of([MemberOutputs("r", KINDS["gain"], each)], rows) for each in (value, value + 8)
     )
     for name in ("rank", "z", "gap"):
         np.testing.assert_allclose(plain[f"r_gain_{name}"], moved[f"r_gain_{name}"], atol=1e-6)
@@ -194,11 +197,11 @@ def test_smooth_features_by_hand() -> None:
     gain = np.array([[0.4], [1.0], [0.3]])
     classes = np.array([[0.7, 0.1, 0.1, 0.1]] * 3)
     members = [
-        MemberOutputs("t", "substitute", substitute),
-        MemberOutputs("r", "gain", gain),
-        MemberOutputs("c", "classes", classes),
+        MemberOutputs("t", KINDS["substitute"], substitute),
+        MemberOutputs("r", KINDS["gain"], gain),
+        MemberOutputs("c", KINDS["classes"], classes),
     ]
-    blocks, rest = linear_features(TASK1, members, rows, leaky=False)
+    blocks, rest = linear_features(TASK1, members, rows)
     odds = np.log(np.array([0.21, 0.61, 0.51]) / np.array([0.81, 0.41, 0.51]))
     mean, root = (odds[0] + odds[1]) / 2, 2**0.5
     expected = [[odds[0] - mean, mean / root], [odds[1] - mean, mean / root], [0, 0]]
@@ -213,7 +216,7 @@ def test_smooth_features_by_hand() -> None:
     np.testing.assert_allclose(
         rest, [[np.log(2), 1, 0, 0], [np.log(2), 1, 0, 0], [np.log(1), 1, 0, 0]]
     )
-    leaky = linear_features(TASK1, members, rows, leaky=True)[1]
+    leaky = linear_features(TASK1, members, rows, OTHERS)[1]
     assert leaky[:, 4:].tolist() == [[1, 1], [1, 0], [1, 1]]  # in task 2, in task 3
 
 
@@ -225,13 +228,13 @@ def test_a_millionth_moves_smooth_features_by_little() -> None:
         MemberOutputs(m.name, m.kind, m.values + rng.uniform(-1e-6, 1e-6, m.values.shape))
         for m in members
     ]
-    before, after = (
-        linear_features(TASK1, each, rows, leaky=False)[0] for each in (members, moved)
-    )
+    before, after = (linear_features(TASK1, each, rows)[0] for each in (members, moved))
     assert all(np.abs(before[name] - after[name]).max() < 3e-4 for name in before)
     same = [
         MemberOutputs(
-            "c", "classes", np.full((len(rows), 4), 0.25) + rng.uniform(-1e-7, 1e-7, (len(rows), 4))
+            "c",
+            KINDS["classes"],
+            np.full((len(rows), 4), 0.25) + rng.uniform(-1e-7, 1e-7, (len(rows), 4)),
         )
     ]
     found = features_of(same, rows).drop(columns=["candidates", "locale"])

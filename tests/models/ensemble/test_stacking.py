@@ -18,12 +18,11 @@ from competition.models.ensemble.members import (
     FoldResult,
     Member,
     MemberOutputs,
-    output_values,
 )
 from competition.models.ensemble.meta_features import tree_features
 from competition.models.ensemble.stacking import cross_fit_trees
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import TASKS
+from tests.esci import ANSWER_KIND, TASKS
 from tests.models.ensemble.made import (
     FOLDS,
     folds_of,
@@ -42,7 +41,9 @@ def rows_of(
     task: str, examples: pd.DataFrame, members: list[Member], recipe: EnsembleRecipe
 ) -> EnsembleRows:
     """Members and examples of one task."""
-    return EnsembleRows(TASKS[task], members, examples, folds_of(examples), recipe)
+    return EnsembleRows(
+        TASKS[task], ANSWER_KIND[task], members, examples, folds_of(examples), recipe
+    )
 
 
 def features_of(
@@ -50,10 +51,10 @@ def features_of(
 ) -> Array:
     """Tree features of some rows."""
     said = [
-        MemberOutputs(member.name, member.kind, output_values(member.kind, outputs(member)))
+        MemberOutputs(member.name, member.kind, member.kind.values(outputs(member)))
         for member in rows.members
     ]
-    return tree_features(rows.task, said, examples, None, leaky=False)[1]
+    return tree_features(rows.task, said, examples, None)[1]
 
 
 def four_models(rows: EnsembleRows, k: int) -> tuple[Array, Array]:

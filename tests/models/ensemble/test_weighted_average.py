@@ -15,7 +15,7 @@ from competition.models.ensemble.weighted_average import (
     search_weights,
 )
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import GAINS, LABELS, TASKS
+from tests.esci import GAINS, KINDS, LABELS, TASKS
 from tests.models.ensemble.made import recipe_of
 
 LEARNED = ("greedy", "search")
@@ -51,11 +51,14 @@ def mixture(shares: list[float], rows: int = 6000) -> tuple[pd.DataFrame, Array]
 
 
 def test_published_weights_are_those_of_two_means_for_ranking_and_of_one_for_classes() -> None:
-    kinds = ["classes", "gain", "gain", "score", "gain"]
+    kinds = [KINDS[each] for each in ("classes", "gain", "gain", "score", "gain")]
     assert paper_weights(TASKS["task1"], kinds).tolist() == [1, 1 / 4, 1 / 4, 1 / 4, 1 / 4]
-    assert paper_weights(TASKS["task1"], ["gain", "gain"]).tolist() == [1 / 2, 1 / 2]
-    assert paper_weights(TASKS["task2"], ["classes"] * 4).tolist() == [1 / 4] * 4
-    assert paper_weights(TASKS["task3"], ["classes", "substitute"]).tolist() == [1 / 2] * 2
+    assert paper_weights(TASKS["task1"], [KINDS["gain"]] * 2).tolist() == [1 / 2, 1 / 2]
+    assert paper_weights(TASKS["task2"], [KINDS["classes"]] * 4).tolist() == [1 / 4] * 4
+    assert (
+        paper_weights(TASKS["task3"], [KINDS["classes"], KINDS["substitute"]]).tolist()
+        == [1 / 2] * 2
+    )
 
 
 # --- what is maximised

@@ -10,7 +10,7 @@ from competition.config.recipe import LexicalRecipe
 from competition.models.lexical.bm25 import bm25_features
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
-from tests.esci import CONTEST
+from tests.esci import CONTEST, KINDS
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 Features = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -89,7 +89,10 @@ def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogu
     recipe = LexicalRecipe(name="lexical", n_estimators=5)
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
     one, same = (
-        predict_lexical(train_lexical(recipe, features, rows, "0"), features, ids) for _ in range(2)
+        predict_lexical(
+            train_lexical(recipe, KINDS[recipe.kind], features, rows, "0"), features, ids
+        )
+        for _ in range(2)
     )
     pd.testing.assert_frame_equal(one, same)
     np.testing.assert_allclose(one.drop(columns="example_id").sum(axis=1), 1)
