@@ -33,7 +33,7 @@ def test_order_of_rows_changes_nothing(features: Features, catalogue: Catalogue)
     examples, products = catalogue
     plain = features(examples, products, CONTEST)
     shuffled = features(
-        examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2)
+        examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2), CONTEST
     )
     pd.testing.assert_frame_equal(plain, shuffled.loc[plain.index], rtol=1e-5)
 
