@@ -15,9 +15,9 @@ import numpy as np
 
 from competition.analysis import permutation_test
 from competition.scoring import metrics
-from competition.scoring.evaluation import DEEP, MOVABLE, Counts
+from competition.scoring.evaluation import DEEP, FULL_DEPTH, MOVABLE, Counts
 from competition.scoring.metrics import Array
-from competition.scoring.tasks import FULL_DEPTH, GAINS, LABELS, TASKS
+from tests.esci import GAINS, LABELS, TASKS
 
 DEPTHS = (
     (1, 0),

@@ -40,7 +40,6 @@ from competition.models.encoder.paths import Sources
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import KINDS, LABELS, TASKS, label_codes
 from competition.training.batches import epoch_batches
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
@@ -48,6 +47,7 @@ from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from tests.esci import KINDS, LABELS, TASKS, label_codes
 
 Probabilities = NDArray[np.float64]  # (rows, 4)
 

@@ -23,11 +23,11 @@ from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import make_tiny
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import numeric_target
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
+from tests.esci import numeric_target
 
 ROUNDS = 5
 ROWS = 256  # 8 optimiser batches of 32

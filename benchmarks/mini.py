@@ -36,9 +36,9 @@ from competition.data.pairs import Pairs, views
 from competition.data.text import FIELDS, clean_all
 from competition.models.encoder.encoder import load_encoder, load_tokenizer, save
 from competition.scoring import evaluation
-from competition.scoring.evaluation import DEEP
+from competition.scoring.evaluation import DEEP, FULL_DEPTH
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import FULL_DEPTH, TASKS
+from tests.esci import TASKS
 
 PRODUCTS = (
     20_000  # that are read at most, evenly spaced: bounded in time where SOURCE is all of ESCI

@@ -25,7 +25,7 @@ from competition.pipeline.rows import fold_rows
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import bootstrap
-from competition.scoring.tasks import TASKS
+from tests.esci import TASKS
 
 TASK = TASKS["task2"]
 ACTIONS = ("drop", "weight", "distil")

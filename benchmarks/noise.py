@@ -32,7 +32,7 @@ from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
 from competition.noise.audit import audit_labels
 from competition.noise.consensus import find_label_issues
-from competition.scoring.tasks import KINDS, LABELS, label_codes
+from tests.esci import KINDS, LABELS, label_codes
 
 QUERIES, SEEDS = 600, range(1, 6)
 RATES = (0.02, 0.04, 0.08)

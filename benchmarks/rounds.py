@@ -24,12 +24,12 @@ from competition.data.store import load_examples, load_products
 from competition.models.encoder.encoder import fetch, make_tiny
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import numeric_target
 from competition.training.batches import Rows
 from competition.training.corpus import Corpus
 from competition.training.device import computes_in_bf16
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
+from tests.esci import numeric_target
 
 Way = TypeVar("Way")  # the name of what is timed
 

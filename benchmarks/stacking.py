@@ -21,7 +21,7 @@ from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import Member, MemberOutputs, output_values
 from competition.models.ensemble.meta_features import tree_features
-from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
+from tests.esci import GAINS, KINDS, LABELS, TASKS
 
 SIZES = (100_000, 300_000, 1_000_000)
 DEPTH = 20  # products per query, as in ESCI

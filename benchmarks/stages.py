@@ -42,7 +42,7 @@ from competition.pipeline.build_inputs import (
 )
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from competition.scoring.tasks import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
+from tests.esci import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
 
 SIZES = (100_000, 400_000, 1_600_000, 2_620_000)
 LIMITED = ("import", "folds", "tokens")  # together within half an hour and 10 GiB at full size

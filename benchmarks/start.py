@@ -26,11 +26,11 @@ from competition.core.console import Progress, console
 from competition.data.pairs import Pairs
 from competition.models.encoder.model import LOGITS, RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.scoring.tasks import LABELS, label_codes
 from competition.training.batches import collate
 from competition.training.corpus import Corpus
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
+from tests.esci import LABELS, label_codes
 
 SEED = 3
 WAYS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ import pytest
 
 from competition.core.workspace import Workspace
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
-from tests.esci import LABELS, TASKS
+from tests.esci import CONTEST, LABELS, TASKS
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +112,7 @@ def test_the_ranking_without_pruned_rows_by_hand(ablated: Workspace) -> None:
     )
     rows = pd.read_parquet(ablated.examples).merge(outputs, on="example_id")
     rows = rows[rows["task1"] & ~rows["example_id"].isin(flags.loc[flags["dropped"], "example_id"])]
-    rows["score"] = expected_gain(rows[CLASSES].to_numpy())
+    rows["score"] = CONTEST.labels.expected_gain(rows[CLASSES].to_numpy())
     rows["gain"] = rows["label"].map(
         {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0}
     )

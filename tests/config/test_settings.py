@@ -677,6 +677,9 @@ def test_spans_of_recipe_and_workspace_lie_over_those_of_the_preset(tmp_path: Pa
     assert found["jp"] == Spans(mean=4.0, shortest=4)
 
 
+CATEGORIES = CONTEST.categories
+
+
 def test_names_are_learned_where_they_weigh_something() -> None:
     assert tuple(PretrainingRecipe(name="x").learned_categories(CONTEST.categories)) == (
         "brand",
