@@ -198,7 +198,7 @@ def reordered(frame: Frame, order: NDArray[np.int64]) -> Frame:
 
 def field_names(products: pd.DataFrame) -> list[str]:
     """Return the fields of a table of products, in the order of the contest."""
-    return [name for name in products if name not in PRODUCT_KEY]
+    return [str(name) for name in products if name not in PRODUCT_KEY]
 
 
 def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
