@@ -39,7 +39,7 @@ def sources(
     vocabulary = Vocabulary.make(catalogue[1], ("brand", "color"))
     vocabulary.save(folder / "vocabulary", "test")
     save_vectors(folder / "char_trigrams", gram_vectors(vocabulary, catalogue[1], seed=1), "test")
-    return Sources(folder / "tiny", folder / "vocabulary", folder / "char_trigrams")
+    return Sources(folder / "tiny", folder / "vocabulary", folder / "char_trigrams", locales=3)
 
 
 @pytest.fixture(scope="session")
