@@ -230,12 +230,19 @@ def _preset(name: str, source: Path) -> dict[str, Any]:
     return read_toml(path)
 
 
-def _size(workspace: Workspace, settings: Settings, pretrains: bool) -> dict[str, Any]:
+def _size(
+    workspace: Workspace, settings: Settings, contest: Contest, pretrains: bool
+) -> dict[str, Any]:
     """Return the keys of the preset for a recipe that fine-tunes, or for one that pre-trains."""
     preset = _preset(settings.preset, workspace.settings_file)
     of_pretraining: dict[str, Any] = preset.pop("pretraining")
     if not pretrains:
         return preset
+
+    # A preset knows no locale: scripts of words have them whole.
+    if of_pretraining.pop("whole_words", False):
+        scripts = [each.name for each in contest.locales or (Locale(""),) if not each.dense]
+        of_pretraining["spans"] = {name: {"whole_words": True} for name in scripts}
 
     # It starts from what recipes would start from without it.
     named = str(settings.overrides.get("encoder", ""))
@@ -308,7 +315,9 @@ def read_layers(workspace: Workspace, settings: Settings, contest: Contest, name
     if "seed" in model.model_fields:
         keys[workspace.settings_file.name] = {"seed": settings.seed}
     if model in (EncoderRecipe, PretrainingRecipe):
-        keys[f"preset {settings.preset}"] = _size(workspace, settings, model is PretrainingRecipe)
+        keys[f"preset {settings.preset}"] = _size(
+            workspace, settings, contest, model is PretrainingRecipe
+        )
     keys[f"recipes/{path.name}"] = _rename_former(own, model, path)
 
     # A table is for several models: a recipe takes the keys that it has.

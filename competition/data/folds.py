@@ -142,8 +142,8 @@ def _row_parts(examples: pd.DataFrame, labels: Labels) -> _Parts:
     strata = rows["label"].to_numpy(object)
     if not labels.are_classes:
         numbers = labels.numbers(rows["label"])
-        shares = np.arange(1, _BINS) / _BINS if trained.any() else np.empty(0)
-        edges = np.quantile(numbers[trained], shares)
+        known = numbers[trained] if trained.any() else np.zeros(1)
+        edges = np.quantile(known, np.arange(1, _BINS) / _BINS)
         strata = np.searchsorted(edges, numbers).astype(object)
 
     part = np.zeros(len(rows), np.int64)

@@ -17,6 +17,7 @@ from competition.data.store import DataCard
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import folder_pooling
 from competition.pipeline.recipes import MINI, OFFLINE, TINY, Recipes
+from competition.scoring.contest import Contest
 
 MINI_FOLDER = Path(__file__).parents[1] / "models" / "encoder" / MINI
 
@@ -134,9 +135,10 @@ class Artifacts:
         return list(recipe.learned_categories(self._recipes.contest.categories))
 
 
-def folds_fingerprint(card: DataCard, scheme: str) -> str:
+def folds_fingerprint(card: DataCard, scheme: str, contest: Contest) -> str:
     """Return the fingerprint of a scheme's file of folds."""
-    return fingerprint([SCHEMA, "folds", scheme, card.train, card.test])
+    dealt = [] if contest.has_queries_apart else [contest.folds]
+    return fingerprint([SCHEMA, "folds", scheme, card.train, card.test, *dealt])
 
 
 def text_features_fingerprint(card: DataCard) -> str:

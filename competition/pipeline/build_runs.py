@@ -136,7 +136,7 @@ def write_run_card(
         "kind": plan.kind.name,
         "recipe": recipe,
         "data": {"train": card.train, "test": card.test},
-        "folds": folds_fingerprint(card, plan.scheme),
+        "folds": folds_fingerprint(card, plan.scheme, tables.contest),
         "versions": {"python": platform.python_version(), **versions},
         "basis": {"kind": plan.basis, "label_paths": list(plan.label_paths)},
         "scores": _scores(tables, plan, run),

@@ -25,7 +25,7 @@ class InputSteps:
     @cache  # noqa: B019 - one InputSteps per command
     def folds(self, scheme: str) -> Step:
         """Return the step of `folds/<scheme>.parquet`."""
-        inputs = folds_fingerprint(self._plan.card, scheme)
+        inputs = folds_fingerprint(self._plan.card, scheme, self._plan.contest)
         return Step(
             f"folds {scheme}",
             inputs,

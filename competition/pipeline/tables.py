@@ -54,7 +54,8 @@ class Tables:
     def fold_of_rows(self, scheme: str) -> pd.Series:
         """Return the fold of each example, with its index, from the checked file of a scheme."""
         # A fingerprint says what the file was made from, not that nobody changed it since.
-        table = read_table(self.workspace.folds(scheme), folds_fingerprint(self.card, scheme))
+        inputs = folds_fingerprint(self.card, scheme, self.contest)
+        table = read_table(self.workspace.folds(scheme), inputs)
         folds.check_folds(self.examples, table, scheme)
         return folds.fold_of_rows(self.examples, table)
 

@@ -681,11 +681,16 @@ CATEGORIES = CONTEST.categories
 
 
 def test_names_are_learned_where_they_weigh_something() -> None:
-    assert tuple(PretrainingRecipe(name="x").learned_categories(CATEGORIES)) == CATEGORIES
+    assert tuple(PretrainingRecipe(name="x").learned_categories(CONTEST.categories)) == (
+        "brand",
+        "color",
+    )
     assert PretrainingRecipe(name="x", brand=0.0).learned_categories(("brand", "maker")) == {
         "maker": 0.5
     }
-    assert not PretrainingRecipe(name="x", brand=0.0, color=0.0).learned_categories(CATEGORIES)
+    assert not PretrainingRecipe(name="x", brand=0.0, color=0.0).learned_categories(
+        CONTEST.categories
+    )
 
 
 def test_the_published_ensemble(tmp_path: Path) -> None:

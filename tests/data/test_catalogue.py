@@ -266,9 +266,8 @@ def test_brands_and_colors_are_classes_from_zero(tokenizer: Any) -> None:
     listed = products(
         *({"title": "x", "brand": b, "color": c} for b, c in zip(brands, colors, strict=True))
     )
-    made = Catalogue.make(
-        tokenizer, listed, CONTEST, Vocabulary.make(listed, CONTEST.categories), seed=1
-    )
+    vocabulary = Vocabulary.make(listed.drop(columns="copies"), CONTEST.categories)
+    made = Catalogue.make(tokenizer, listed, CONTEST, vocabulary, seed=1)
     no = IGNORED
     assert made.categories["brand"].tolist() == [1, 0, no, no, 1, 0, 0, no]
     assert made.categories["color"].tolist() == [0, no, no, 0, no, no, no, no]

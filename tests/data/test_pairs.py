@@ -278,7 +278,15 @@ def test_brands_are_their_place_in_the_vocabulary(
 
 def test_country_is_the_locale_of_the_row(tokenizer: Any, catalogue: Catalogue) -> None:
     examples, products = catalogue
-    pairs = Pairs.make(tokenizer, examples, products.head(0), CROSS, LONG, small_vocabulary())
+    pairs = Pairs.make(
+        tokenizer,
+        examples,
+        products.head(0),
+        CROSS,
+        LONG,
+        small_vocabulary(),
+        locales=CONTEST.locales,
+    )
     assert pairs.attributes is not None
     assert [LOCALES[i] for i in pairs.attributes.country] == examples["locale"].tolist()
     assert pairs.attributes.names["brand"].tolist() == [MISSING]  # no product is listed

@@ -34,7 +34,7 @@ from pathlib import Path
 from competition.data import synthetic
 from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 products = synthetic.make(60, noise=0.05, seed=7)[1]
-vocabulary = Vocabulary.make(products)
+vocabulary = Vocabulary.make(products, ("brand", "color"))
 vocabulary.save(Path(sys.argv[1]) / "vocabulary", "test")
 save_vectors(Path(sys.argv[1]) / "char_trigrams", gram_vectors(vocabulary, products, seed=1), "test")
 """

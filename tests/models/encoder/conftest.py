@@ -36,10 +36,10 @@ def sources(
     """The tiny encoder, the vocabulary and word2vec's vectors of a small catalogue."""
     folder = tmp_path_factory.mktemp("sources")
     make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")
-    vocabulary = Vocabulary.make(catalogue[1])
+    vocabulary = Vocabulary.make(catalogue[1], ("brand", "color"))
     vocabulary.save(folder / "vocabulary", "test")
     save_vectors(folder / "char_trigrams", gram_vectors(vocabulary, catalogue[1], seed=1), "test")
-    return Sources(folder / "tiny", folder / "vocabulary", folder / "char_trigrams")
+    return Sources(folder / "tiny", folder / "vocabulary", folder / "char_trigrams", locales=3)
 
 
 @pytest.fixture(scope="session")

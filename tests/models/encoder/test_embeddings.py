@@ -38,9 +38,7 @@ def extras(brand: list[int], bags: list[list[int]] | None = None) -> FeatureIds:
     bags = [[]] * (3 * len(brand)) if bags is None else bags
     begins = np.cumsum([0, *map(len, bags)])[:-1]
     return FeatureIds(
-        ids,
-        ids % 3,
-        ids % 3,
+        {"brand": ids, "color": ids % 3, "country": ids % 3},
         torch.tensor(list(chain.from_iterable(bags)), dtype=torch.long),
         torch.from_numpy(begins),
     )

@@ -1,6 +1,7 @@
 """Text features look at text alone, by id, and the trees on them are a function of their inputs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,11 @@ from competition.config.recipe import LexicalRecipe
 from competition.models.lexical.bm25 import bm25_features
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
+from competition.scoring.contest import Contest
 from tests.esci import CONTEST, KINDS
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
-Features = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+Features = Callable[[pd.DataFrame, pd.DataFrame, Contest], pd.DataFrame]
 both = pytest.mark.parametrize("features", [text_features, bm25_features])
 
 
@@ -21,15 +23,17 @@ both = pytest.mark.parametrize("features", [text_features, bm25_features])
 def test_labels_are_never_looked_at(features: Features, catalogue: Catalogue) -> None:
     examples, products = catalogue
     blind = examples.assign(label=None, substitute=pd.NA)
-    pd.testing.assert_frame_equal(features(examples, products), features(blind, products))
+    pd.testing.assert_frame_equal(
+        features(examples, products, CONTEST), features(blind, products, CONTEST)
+    )
 
 
 @both
 def test_order_of_rows_changes_nothing(features: Features, catalogue: Catalogue) -> None:
     examples, products = catalogue
-    plain = features(examples, products)
+    plain = features(examples, products, CONTEST)
     shuffled = features(
-        examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2)
+        examples.sample(frac=1, random_state=1), products.sample(frac=1, random_state=2), CONTEST
     )
     pd.testing.assert_frame_equal(plain, shuffled.loc[plain.index], rtol=1e-5)
 
@@ -43,8 +47,8 @@ def test_new_test_rows_move_no_feature_of_training_rows(
     more = examples[examples["split"] == "test"].assign(
         query_id=train["query_id"].iloc[0]
     )  # a query in both splits
-    with_more = features(pd.concat([train, more]), products).loc[train["example_id"]]
-    pd.testing.assert_frame_equal(with_more, features(train, products), rtol=1e-5)
+    with_more = features(pd.concat([train, more]), products, CONTEST).loc[train["example_id"]]
+    pd.testing.assert_frame_equal(with_more, features(train, products, CONTEST), rtol=1e-5)
 
 
 def test_values_by_hand() -> None:
@@ -90,9 +94,39 @@ def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogu
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
     one, same = (
         predict_lexical(
-            train_lexical(recipe, KINDS[recipe.kind], features, rows, "0"), features, ids
+            train_lexical(recipe, KINDS[recipe.kind], features, rows, "0"),
+            KINDS[recipe.kind],
+            features,
+            ids,
         )
         for _ in range(2)
     )
     pd.testing.assert_frame_equal(one, same)
     np.testing.assert_allclose(one.drop(columns="example_id").sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("categories", [0, 1])
+def test_any_fields_have_features(count: int, categories: int) -> None:
+    fields = tuple(f"field_{number}" for number in range(count))
+    names = fields[count - categories :] if count > 1 else ()
+    contest = replace(CONTEST, fields=fields, categories=names, locales=())
+    examples = pd.DataFrame(
+        {
+            "example_id": [1, 2],
+            "query_id": [1, 1],
+            "query": ["red cup"] * 2,
+            "locale": "",
+            "product_id": ["a", "b"],
+            "split": "train",
+        }
+    )
+    products = pd.DataFrame({"locale": "", "product_id": ["a", "b"]})
+    products = products.assign(**{name: ["red cup", "lamp"] for name in fields})
+    actual = text_features(examples, products, contest)
+    assert actual["cosine_field_0_word"].tolist() == pytest.approx([1, 0], abs=1e-6)
+    assert [name for name in actual if name.endswith("_in_query")] == [
+        f"{name}_in_query" for name in names
+    ]
+    assert actual["words_in_text"].tolist() == [float(count - len(names) > 1), 0]
+    assert bm25_features(examples, products, contest)["bm25_all"].iloc[0] > 0
