@@ -26,9 +26,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.rounds import machine, write_encoder
 from competition.config.recipe import EncoderRecipe
-from competition.config.settings import BUILT_IN, read_toml
+from competition.config.settings import BUILT_IN
 from competition.core.console import Progress, console
 from competition.core.fingerprint import derive_seed
+from competition.core.toml_files import read_toml
 from competition.core.workspace import Workspace
 from competition.data import synthetic
 from competition.data.folds import fold_of_rows, make_folds

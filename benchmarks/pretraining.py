@@ -57,7 +57,9 @@ def main(encoder: Path, folder: Path) -> None:
     made = Timed(catalogue, tokenizer, RECIPE)
     torch.manual_seed(1)
     model = PretrainingModel(
-        load_encoder(encoder), made.tasks, vocabulary_sizes(RECIPE.names, vocabulary)
+        load_encoder(encoder),
+        made.tasks,
+        vocabulary_sizes(tuple(RECIPE.learned_categories(CONTEST.categories)), vocabulary),
     )
     accelerator = make_accelerator()
     model.to(accelerator.device)

@@ -17,6 +17,7 @@ from competition.cli.output import start_output
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.data.augment import texts_to_translate
+from tests.esci import CONTEST
 from tests.marian import make_marian
 
 # No test may use a network.
@@ -107,7 +108,7 @@ def make_workspace(folder: Path, queries: int = 60, settings: str = QUICK) -> Wo
     (folder / "competition.toml").write_text(settings, encoding="utf-8")
     workspace = Workspace.open(folder)
     examples, products, _ = synthetic.make(queries, noise=0.05, seed=7)
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     return workspace
 
 
@@ -138,7 +139,7 @@ def marian(
 ) -> Path:
     """Make a translation model of random weights for the Spanish texts of the catalogue."""
     folder = tmp_path_factory.mktemp("marian") / "es-en"
-    make_marian(folder, texts_to_translate(*catalogue))
+    make_marian(folder, texts_to_translate(*catalogue, CONTEST))
     return folder
 
 

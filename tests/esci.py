@@ -8,6 +8,10 @@ TASKS = CONTEST.tasks
 KINDS = CONTEST.kinds
 LABELS = CONTEST.labels.names
 LOCALES = CONTEST.locale_names
+FIELDS = CONTEST.fields
+FIELD_ORDERS = CONTEST.field_orders
+EXAMPLE_COLUMNS = CONTEST.example_columns
+PRODUCT_COLUMNS = CONTEST.product_columns
 LABEL_LETTERS = {letter: label for label, letter in CONTEST.labels.letters.items()}
 GAINS = {name: dict(zip(LABELS, gain, strict=True)) for name, gain in CONTEST.labels.gains.items()}
 ANSWER_KIND: dict[str, Kind] = {name: CONTEST.answer_kind(name) for name in TASKS}

@@ -17,7 +17,6 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 from competition.config.recipe import EncoderRecipe, PretrainingRecipe
 from competition.core.errors import InputError
 from competition.data import synthetic
-from competition.data.text import FIELDS
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import fetch, load_encoder
 from competition.models.encoder.families import position_limit
@@ -26,7 +25,7 @@ from competition.training.corpus import Corpus
 from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
 from competition.training.pretrain import pretrain
-from tests.esci import KINDS
+from tests.esci import CONTEST, FIELDS, KINDS
 
 LIMIT = 64  # tokens that an encoder with a limit reads
 TOKENS = 400
@@ -210,7 +209,7 @@ class Zoo:
     def open(cls, folder: Path) -> "Zoo":
         """24 rows of the built-in catalogue."""
         examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
-        Vocabulary.make(products).save(folder / "vocabulary", "zoo")
+        Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "zoo")
         products = products.head(120).assign(copies=1)
         return cls(folder, examples.head(24), products, make_tokenizer(products))
 
@@ -273,6 +272,7 @@ class Zoo:
             pretrain(
                 recipe,
                 self.products.head(48),
+                CONTEST,
                 sources,
                 folder / name,
                 "zoo",
@@ -299,7 +299,7 @@ class Zoo:
             name="x", max_length=min(limit or 2 * LIMIT, 2 * LIMIT), epochs=1, batch_size=6, learning_rate=1e-3,
             checkpoint_steps=1, **keys,
         )  # fmt: skip
-        corpus = Corpus.make(recipe, sources, self.examples, self.products)
+        corpus = Corpus.make(recipe, CONTEST, sources, self.examples, self.products)
         assert corpus.pairs.lengths().max() == recipe.max_length
         rows = np.arange(len(self.examples))
         fold = Fold(

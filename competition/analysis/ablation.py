@@ -31,10 +31,10 @@ from competition.pipeline.plan import Plan
 from competition.pipeline.recipes import Recipes
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
+from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import Array
 from competition.scoring.paired import FlawedRow, PairedRow, align_counts, compare_rows
-from competition.scoring.tasks import KINDS, TASKS, Task
 
 TITLES = "held-out titles"  # the measure of pre-training beside the tasks; a lower loss is better
 
@@ -114,12 +114,19 @@ class Ablation:
 
         ablation = cls(name, Pipeline(workspace, recipes), base.name, runs, fold, nested)
         examples = ablation.pipeline.tables.examples
-        task = table.tasks[0]
-        if evaluation.graded_rows(TASKS[task], examples[examples["split"] == "train"]).empty:
+        first = ablation.tasks[table.roles[0]]
+        if evaluation.graded_rows(first, examples[examples["split"] == "train"]).empty:
             raise InputError(
-                f"The table {name!r} is about {task}, of which the data have no labelled training row."
+                f"The table {name!r} is about {first.name}, of which the data have no labelled training row."
             )
         return ablation
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks that the table is about, by role, as far as the contest has them."""
+        contest = self.pipeline.plan.contest
+        tasks = {role: contest.representative(role) for role in self.table.roles}
+        return {role: task for role, task in tasks.items() if task is not None}
 
     def steps(self) -> list[Step]:
         """Return what the table needs, in order."""
@@ -143,10 +150,10 @@ class Ablation:
     def lines(self) -> dict[str, list[PairedRow]]:
         """Return, for each task and TITLES, the results of the baseline, if any, and of the rows."""
         results = {}
-        for task in (TASKS[name] for name in self.table.tasks):
+        for role, task in self.tasks.items():
             rows = self._graded_rows(task)
             if not rows.empty:
-                results[task.name] = self._compare_on_task(task, rows)
+                results[task.name] = self._compare_on_task(role, task, rows)
 
         # Pre-training is also measured by itself, on titles that it has not read.
         pretrained = [row for row in self.table.rows if row.pretraining is not None]
@@ -163,7 +170,7 @@ class Ablation:
             results[TITLES] = compare_rows("MLM loss", metrics.mean, losses)
         return results
 
-    def _compare_on_task(self, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
+    def _compare_on_task(self, role: str, task: Task, rows: pd.DataFrame) -> list[PairedRow]:
         """Return the results of the trivial baseline and of all rows on a task."""
         name, baseline = evaluation.count_trivial_baseline(task, rows)
         results = []
@@ -172,14 +179,14 @@ class Ablation:
             if not all(np.array_equal(each.queries, baseline.queries) for each in counts):
                 raise ValueError("paired results must have the same queries")
             values = [each.values for each in counts]  # one per seed
-            paper = row.paper if task.name == self.table.tasks[0] else None
-            results.append((row.name, values, paper, row.paper_minus.get(task.name)))
-        return compare_rows(task.metric, baseline.statistic, results, (name, baseline.values))
+            paper = row.paper if role == self.table.roles[0] else None
+            results.append((row.name, values, paper, row.paper_minus.get(role)))
+        return compare_rows(task.metric.label, baseline.statistic, results, (name, baseline.values))
 
     def flattered(self) -> dict[str, list[FlawedRow]]:
         """Return, for each task of a table about labels, each row by the flawed protocol."""
         results = {}
-        for task in (TASKS[name] for name in self.table.tasks if self.table.labels):
+        for task in self.tasks.values() if self.table.labels else ():
             rows = self._graded_rows(task)
             if not rows.empty:
                 results[task.name] = self._without_pruned_rows(task, rows)
@@ -203,7 +210,7 @@ class Ablation:
         return [
             FlawedRow(
                 name=row,
-                metric=task.metric,
+                metric=task.metric.label,
                 score=metrics.bootstrap(on_kept[row], statistic),
                 flatters=metrics.paired_difference(on_kept[row], on_all[row], statistic),
                 claim=metrics.paired_difference(on_kept[row], first, statistic),
@@ -321,12 +328,18 @@ def _base(recipes: Recipes, name: str, recipe: str) -> MemberRecipe:
     """Return the recipe that the rows of a table differ from; raises InputError unless it answers the first task."""
     table, base = ABLATION_TABLES[name], recipes.run(recipe)
     models = EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe
-    if not isinstance(base, models) or KINDS[base.kind].primary != table.tasks[0]:
+    task = recipes.contest.representative(table.roles[0])
+    if task is None:
+        raise InputError(
+            f"The table {name!r} is about telling one label from the others, for which the competition "
+            f"{recipes.contest.name!r} has no task: take another table."
+        )
+    if not isinstance(base, models) or recipes.kind_of(base).primary != task.name:
         model = "a model" if table.labels else "an encoder"
         own = recipe == table.recipe
         fix = f"rename the workspace's own {recipe}.toml" if own else "name another"
         raise InputError(
-            f"The table {name!r} starts from the recipe {recipe!r}, which must be {model} made for {table.tasks[0]}: "
+            f"The table {name!r} starts from the recipe {recipe!r}, which must be {model} made for {task.name}: "
             f"{fix}."
         )
     return base

@@ -91,10 +91,13 @@ def estimate_cost(
     """
     kind = pipeline.recipes.kind_of(recipe)
     examples = pipeline.tables.examples
-    fold_of_row = folds.fold_of_rows(examples, folds.make_folds(examples, recipe.scheme))
+    fold_of_row = folds.fold_of_rows(
+        examples, folds.make_folds(examples, recipe.scheme, pipeline.plan.contest)
+    )
     # The share of training rows that an audit leaves.
     kept = 1 - pipeline.plan.settings.noise_fraction if recipe.drop_noise_from else 1.0
     models = len(recipe.all_seeds)
+    kind = pipeline.recipes.kind_of(recipe)
     row_counts = {}
     for number in numbers:
         masks = sides(recipe, kind, examples, fold_of_row, (number,))
@@ -157,7 +160,7 @@ def benchmark_steps(
     other_rows = len(pipeline.tables.examples) - len(examples)  # outside of the sample
 
     start = time.monotonic()
-    corpus = Corpus.make(recipe, sources, examples, products)
+    corpus = Corpus.make(recipe, pipeline.plan.contest, sources, examples, products)
     tokenize_seconds = (time.monotonic() - start) / len(examples)
 
     sample = corpus.sample(recipe, kind, rows, np.empty(0, np.int64))
@@ -243,11 +246,14 @@ def _sources(
     """Return what the recipe starts from, with stand-ins for what does not exist yet."""
     from competition.data.vocabulary import Vocabulary
 
-    vocabulary = pipeline.artifacts.sources(recipe).vocabulary
+    planned = pipeline.artifacts.sources(recipe)
+    vocabulary = planned.vocabulary
     if vocabulary is not None and read_manifest(vocabulary) is None:
         vocabulary = folder / "vocabulary"
-        Vocabulary.make(products).save(vocabulary, "benchmark")
-    return Sources(_encoder(pipeline, recipe.encoder, folder, products), vocabulary)
+        categories = pipeline.plan.contest.categories
+        Vocabulary.make(products, categories).save(vocabulary, "benchmark")
+    encoder = _encoder(pipeline, recipe.encoder, folder, products)
+    return Sources(encoder, vocabulary, locales=planned.locales)
 
 
 def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFrame) -> Path:

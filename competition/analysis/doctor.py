@@ -15,7 +15,7 @@ from competition.core.errors import CompError, InputError, join_names, pluralize
 from competition.core.json_files import read_manifest
 from competition.core.workspace import Workspace
 from competition.data import store
-from competition.data.folds import make_folds
+from competition.data.folds import fold_of_rows, make_folds
 from competition.models.encoder.folders import check_folder
 from competition.noise.audit import missing_label
 from competition.noise.report import caveat
@@ -145,7 +145,7 @@ def _check_folds(pipeline: Pipeline, scheme: str) -> Check:
     name = f"folds {scheme}"
     if pipeline.inputs.folds(scheme).state != "done":
         try:
-            make_folds(pipeline.tables.examples, scheme)
+            make_folds(pipeline.tables.examples, scheme, pipeline.plan.contest)
         except InputError as error:
             return Check(name, "stop", str(error), _IMPORT)
         return Check(name, "well", "there are queries for each of them")
@@ -170,11 +170,11 @@ def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:
     examples = pipeline.tables.examples
     rows = examples[(examples["split"] == "train") & examples["label"].notna()]
     try:
-        fold_of_query = make_folds(examples, scheme).set_index("query_id")["fold"]
+        folds = make_folds(examples, scheme, pipeline.plan.contest)
     except InputError:
         return None  # reported by _check_folds
-    fold = rows["query_id"].map(fold_of_query).to_numpy(np.int64)
-    labels = pipeline.tables.contest.labels
+    fold = fold_of_rows(rows, folds).to_numpy(np.int64)
+    labels = pipeline.plan.contest.labels
     return missing_label(
         labels.codes(rows["label"]), labels.names, fold, np.arange(SCHEMES[scheme])
     )

@@ -57,11 +57,12 @@ class EnsembleStudy:
                 for task in tasks
                 if len(members_of(variant, task)) < len(members_of(self.recipe, task))
             ]
-        # CAN changes answers of task 2 alone, thresholds those of tasks 2 and 3.
+        # CAN changes answers in all labels alone, thresholds those of every class.
+        known = self.pipeline.plan.contest.tasks
         if variant.can != self.recipe.can:
-            return [task for task in tasks if task == "task2"]
+            return [name for name in tasks if known[name].classes and known[name].positive is None]
         if variant.thresholds != self.recipe.thresholds:
-            return [task for task in tasks if task != "task1"]
+            return [name for name in tasks if known[name].classes]
         return tasks
 
     def steps(self) -> list[Step]:
@@ -93,15 +94,16 @@ class EnsembleStudy:
         everything = [*members, *whole, *methods, *without_member]
         runs = {plan.name: tables.read_run(plan) for plan in everything}
         optimism = read_optimism(self.pipeline.workspace, everything)
+        tasks = self.pipeline.plan.contest.tasks.values()
 
         # The best member is chosen among the members, not among the ensembles.
-        best = best_runs(scoreboard(tables.examples, members, runs, {}))
+        best = best_runs(scoreboard(tasks, tables.examples, members, runs, {}))
         compared = [*members, *whole, *methods]
-        first = scoreboard(tables.examples, compared, runs, best, optimism)
+        first = scoreboard(tasks, tables.examples, compared, runs, best, optimism)
 
         whole_of_task = {plan.tasks[0]: plan.name for plan in whole}
         parts = [*whole, *without_member]
-        second = scoreboard(tables.examples, parts, runs, whole_of_task, optimism)
+        second = scoreboard(tasks, tables.examples, parts, runs, whole_of_task, optimism)
         return first, second[second["run"] != second["floor"]]
 
     def _runs(self, variant: EnsembleRecipe) -> list[RunPlan]:

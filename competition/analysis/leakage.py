@@ -27,14 +27,12 @@ from competition.data import store
 from competition.data.folds import shared_with_test
 from competition.pipeline.build_outputs import fit_ensemble, read_members
 from competition.pipeline.execute import execute
-from competition.pipeline.recipes import split_run
 from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import describe_basis
 from competition.scoring.metrics import MIN_QUERIES
 from competition.scoring.optimism import record_optimism
 from competition.scoring.predictions import RunPlan
-from competition.scoring.tasks import TASKS
 
 # `look` is a failed check: a leak, or rows that are not as they should be.
 Outcome = Literal["ok", "look", "approximate", "cannot say", "not tried"]
@@ -177,6 +175,7 @@ class _RunAudit:
         tables = self.pipeline.tables
         kind = self.plan.kind
         fold_of_row = tables.fold_of_rows(self.plan.scheme)
+        kind = self.plan.kind
 
         def refit(examples: pd.DataFrame) -> pd.DataFrame:
             held_out = []
@@ -206,8 +205,11 @@ class _RunAudit:
     def _test(self, refit: Refit, seed: int = 0) -> PermutationTest:
         """Run the permutation test of this run and task."""
         examples = self.pipeline.tables.examples
-        task = TASKS[self.task]
-        return permutation_test(task, self.plan.kind, examples, refit, self.shuffles, seed)
+        task = self.pipeline.plan.contest.tasks[self.task]
+        positives = self.pipeline.plan.contest.positives
+        return permutation_test(
+            task, self.plan.kind, examples, refit, self.shuffles, seed, positives
+        )
 
     def _describe(self, result: PermutationTest, verb: str) -> LeakTest:
         """Return a permutation test in words."""
@@ -242,7 +244,7 @@ class _ShuffledWorkspaces:
     def held_out(self, plan: RunPlan, examples: pd.DataFrame) -> pd.DataFrame:
         """Rebuild a run on the labels of `examples`, with all that it is made from; return its held-out outputs."""
         inner = Pipeline(self._workspace(examples))
-        stem, task = split_run(plan.name)
+        stem, task = inner.plan.contest.split_run(plan.name)
 
         # The run is the last in order. An ensemble is rebuilt for this task only, what it is made of
         # for all.
@@ -258,7 +260,8 @@ class _ShuffledWorkspaces:
 
     def _workspace(self, examples: pd.DataFrame) -> Workspace:
         """Return the workspace with the labels of `examples`; made at the first call."""
-        columns = examples[["example_id", "label", "substitute"]]
+        positives = self._pipeline.plan.contest.positives
+        columns = examples[["example_id", "label", *positives]]
         hashes = pd.util.hash_pandas_object(columns, index=False)
         key = hashlib.sha256(hashes.to_numpy().tobytes()).hexdigest()
         if key not in self._spaces:
@@ -273,5 +276,11 @@ class _ShuffledWorkspaces:
         if workspace.recipe_folder.is_dir():
             shutil.copytree(workspace.recipe_folder, folder / workspace.recipe_folder.name)
         copy = Workspace.open(folder)
-        store.save(copy, examples, self._pipeline.tables.products, "shuffled labels")
+        store.save(
+            copy,
+            self._pipeline.plan.contest,
+            examples,
+            self._pipeline.tables.products,
+            "shuffled labels",
+        )
         return copy

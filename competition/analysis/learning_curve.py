@@ -23,9 +23,9 @@ from competition.pipeline.execute import Step, in_order
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
+from competition.scoring.contest import Contest, Task
 from competition.scoring.evaluation import DEEP, Counts
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import TASKS, Task
 
 SIZES = (250, 500, 1_000)  # training queries, if there are at least twice as many
 
@@ -113,7 +113,8 @@ class LearningCurve:
         total = len(folds.texts_in_order(examples))
         defaults = [size for size in SIZES if size <= total // 2] or [total // 4, total // 2]
         queries = queries or defaults
-        _check_sizes(examples, total, queries, pipeline.recipes.tasks_of(blend))
+        tasks = [pipeline.plan.contest.tasks[name] for name in pipeline.recipes.tasks_of(blend)]
+        _check_sizes(pipeline.plan.contest, examples, total, queries, tasks)
 
         recipes: dict[str, AnyRecipe] = {}
         sizes = []
@@ -135,15 +136,21 @@ class LearningCurve:
         steps = [step for name in names for step in self.pipeline.run_steps(name)]
         return in_order(steps)
 
+    @property
+    def contest(self) -> Contest:
+        """What the runs take part in."""
+        return self.pipeline.plan.contest
+
     def points(self) -> list[CurvePoint]:
         """Return every model at every size, task by task, from the complete runs."""
         examples = self.pipeline.tables.examples
         train = examples[examples["split"] == "train"]
         points = []
         for name in self.pipeline.recipes.tasks_of(self.pipeline.recipes.ensemble(self.ensemble)):
-            rows = evaluation.graded_rows(TASKS[name], train)
+            task = self.contest.tasks[name]
+            rows = evaluation.graded_rows(task, train)
             if not rows.empty:
-                points += self._points_of_task(TASKS[name], rows)
+                points += self._points_of_task(task, rows)
         return points
 
     def _points_of_task(self, task: Task, rows: pd.DataFrame) -> list[CurvePoint]:
@@ -193,7 +200,7 @@ class LearningCurve:
         for point in points:
             line: dict[str, object] = {
                 "task": point.task,
-                "metric": TASKS[point.task].metric,
+                "metric": self.contest.tasks[point.task].metric.label,
                 "group": point.group,
                 "model": point.model,
                 "train_queries": point.queries,
@@ -209,24 +216,28 @@ class LearningCurve:
 
 
 def _check_sizes(
-    examples: pd.DataFrame, total: int, queries: Sequence[int], tasks: Sequence[str]
+    contest: Contest,
+    examples: pd.DataFrame,
+    total: int,
+    queries: Sequence[int],
+    tasks: Sequence[Task],
 ) -> None:
     """Raise InputError if no size is below all training queries, or one leaves a fold without a row of a task."""
     if min(queries) >= total:
         raise InputError(
             f"The data have {total:,} training queries: name fewer, such as --queries {total // 2}."
         )
-    fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED))
+    fold = folds.fold_of_rows(examples, folds.make_folds(examples, PAIRED, contest))
     all_folds = set(range(SCHEMES[PAIRED]))
     for count in queries:
         rows = examples[folds.first_queries(examples, count)]
         for task in tasks:
-            graded = evaluation.graded_rows(TASKS[task], rows)
+            graded = evaluation.graded_rows(task, rows)
             empty = sorted(all_folds - set(fold[graded.index]))
             if empty:
                 raise InputError(
-                    f"The first {count:,} training queries leave fold {empty[0]} without a labelled row of {task}: "
-                    "name more."
+                    f"The first {count:,} training queries leave fold {empty[0]} without a labelled row of "
+                    f"{task.name}: name more."
                 )
 
 
@@ -254,7 +265,7 @@ def _at_size(
     return recipes
 
 
-def describe_points(points: Sequence[CurvePoint], floor: str) -> str:
+def describe_points(points: Sequence[CurvePoint], floor: str, metric: str) -> str:
     """Return a sentence on the points of one task: where models pass the lexical baseline, and the last gain.
 
     A model is better or worse if the 95 % interval of the difference excludes 0.
@@ -266,7 +277,7 @@ def describe_points(points: Sequence[CurvePoint], floor: str) -> str:
     *_, before, last = of_model[floor]
     return (
         f"{last.task}: {' and '.join(comparisons)}; from {before.queries:,} to {last.queries:,} training queries "
-        f"{TASKS[last.task].metric} changes by {', '.join(gains)}."
+        f"{metric} changes by {', '.join(gains)}."
     )
 
 

@@ -5,7 +5,7 @@ it is scored on.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,9 @@ from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
 from competition.scoring import evaluation
+from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import DEEP, MOVABLE, Counts
 from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
-from competition.scoring.tasks import Task, truth
 
 # all examples with shuffled labels -> the outputs of the held-out rows
 Refit = Callable[[pd.DataFrame], pd.DataFrame]
@@ -56,13 +56,16 @@ class PermutationTest:
         return not self.significant
 
 
-def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFrame:
+def shuffle_labels(
+    task: Task, examples: pd.DataFrame, seed: int, positives: Sequence[str] = ()
+) -> pd.DataFrame:
     """Return `examples` with the labels of training rows shuffled.
 
     For ranking, labels are shuffled within each query's list, else over all rows. Rows of the task
-    and other rows are shuffled apart, so that the shares of labels stay the same in both.
+    and other rows are shuffled apart, so that the shares of labels stay the same in both. Columns of
+    `positives`, which say a part of the label, go with it.
     """
-    if task.metric == "nDCG":
+    if task.ranks:
         lists = pd.MultiIndex.from_frame(examples[["query_id", task.name]])
         group = pd.factorize(lists, sort=True)[0]
     else:
@@ -76,7 +79,7 @@ def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFram
     destination = train[np.argsort(group[train], kind="stable")]
 
     shuffled = examples.copy()
-    for column in ("label", "substitute"):
+    for column in ("label", *positives):
         values = examples[column].array.copy()
         values[destination] = examples[column].array[source]
         shuffled[column] = values
@@ -85,11 +88,12 @@ def shuffle_labels(task: Task, examples: pd.DataFrame, seed: int) -> pd.DataFram
 
 def permutation_test(
     task: Task,
-    kind: str,
+    kind: Kind,
     examples: pd.DataFrame,
     refit: Refit,
     shuffles: int | None = None,
     seed: int = 0,
+    positives: Sequence[str] = (),
 ) -> PermutationTest:
     """Fit again on shuffled labels and compare with chance.
 
@@ -110,11 +114,14 @@ def permutation_test(
         shuffles: their number; None for as many as it takes to detect TARGET_LEAK, at most
             MOST_SHUFFLES.
         seed: of the shuffles.
+        positives: the columns of examples that say a part of the label.
     """
     with progress(task.name, shuffles or MOST_SHUFFLES, "shuffles") as work:
 
         def draw(number: int) -> tuple[Counts, Counts]:
-            shuffled = shuffle_labels(task, examples, derive_seed(seed, "shuffle", number))
+            shuffled = shuffle_labels(
+                task, examples, derive_seed(seed, "shuffle", number), positives
+            )
             rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
             counts = evaluation.count_outputs(task, kind, refit(shuffled), rows)
             work.advance(1)
@@ -168,7 +175,7 @@ def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -
     above = float(numerator.sum() / max(total, 1))
 
     score = Estimate(float(first.statistic(values.sum(axis=0))), math.nan, math.nan, queries)
-    chance = "a random order" if task.metric == "nDCG" else "the same answers at random"
+    chance = "a random order" if task.ranks else "the same answers at random"
     if queries < MIN_QUERIES:
         above_chance = Estimate(above, math.nan, math.nan, queries)
         return PermutationTest(score, chance, above_chance, False, math.nan, len(drawn))
@@ -192,29 +199,29 @@ def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -
 
 def _group(task: Task, counts: Counts) -> str:
     """Return the group of queries that is tested: a list whose order changes nothing has no chance to err."""
-    if task.metric != "nDCG":
+    if not task.ranks:
         return "all"
     return DEEP if evaluation.leading_group(counts) == DEEP else MOVABLE
 
 
 def _numerators(task: Task, values: Array) -> Array:
     """Return what each query adds to the numerator of the metric: its nDCG, or its correct answers; `(queries,)`."""
-    return values[:, 0] if task.metric == "nDCG" else values[:, : len(task.classes)].sum(axis=1)
+    return values[:, 0] if task.ranks else values[:, : len(task.classes)].sum(axis=1)
 
 
 def _denominators(task: Task, values: Array) -> Array:
     """Return what each query adds to the denominator of the metric: 1, or its rows; `(queries,)`."""
-    return values[:, 1] if task.metric == "nDCG" else values[:, 2 * len(task.classes) :].sum(axis=1)
+    return values[:, 1] if task.ranks else values[:, 2 * len(task.classes) :].sum(axis=1)
 
 
 def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     """Return the counts expected if the answers had nothing to do with the labels."""
-    if task.metric == "nDCG":
+    if task.ranks:
         return evaluation.count_trivial_baseline(task, rows)[1]
 
     # Of the answers of a class, as many are correct as the class has rows.
     classes = len(task.classes)
-    share = np.bincount(truth(task, rows), minlength=classes) / len(rows)  # (classes,)
+    share = np.bincount(task.truth(rows), minlength=classes) / len(rows)  # (classes,)
     values = counts.values.copy()  # (queries, 3 * classes): correct, answered, labelled
     values[:, :classes] = values[:, classes : 2 * classes] * share
     return Counts(task, counts.queries, values, counts.groups)

@@ -5,7 +5,7 @@ script inserts them as text only; a content security policy allows nothing but t
 and style, and no request.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from string import Template
 from typing import Any
 
@@ -15,19 +15,24 @@ import pandas as pd
 from competition.analysis.html import display_text, read_asset, script_json, source_hash
 from competition.core.fingerprint import fingerprint
 from competition.data.store import PRODUCT_KEY
-from competition.data.text import FIELDS
 from competition.noise.reviews import VERDICTS
-from competition.scoring.tasks import LABEL_MEANINGS, LABELS, LANGUAGES
+from competition.scoring.contest import Contest
 
 SHOWN = 2_000  # rows on a page
 # Characters shown of each text, so that the page has at most a few MB.
-LENGTHS = {
-    "query": 300, "product_id": 40, "title": 300, "brand": 100, "color": 100, "bullets": 900, "description": 900,
-}  # fmt: skip
-_COLUMNS = ("id", "rank", "given", "suggested", "quality", "dropped", "locale", *LENGTHS, "verdict")
+_QUERY, _PRODUCT_ID, _NAME, _CATEGORY, _TEXT = 300, 40, 300, 100, 900
+_KEYS = ("id", "rank", "given", "suggested", "quality", "dropped", "locale")
+
+
+def text_lengths(contest: Contest) -> dict[str, int]:
+    """Return how many characters are shown of each text of a row."""
+    name, *others = contest.fields
+    lengths = {field: _CATEGORY if field in contest.categories else _TEXT for field in others}
+    return {"query": _QUERY, "product_id": _PRODUCT_ID, name: _NAME} | lengths
 
 
 def render_review_page(
+    contest: Contest,
     run: str,
     rows: str,
     noise: pd.DataFrame,
@@ -38,6 +43,7 @@ def render_review_page(
     """Return the HTML of the page, a function of its arguments alone.
 
     Args:
+        contest: what the rows are of.
         run: the audited run.
         rows: the fingerprint of the training rows, part of the key under which a browser stores marks.
         noise: the audit.
@@ -46,14 +52,18 @@ def render_review_page(
         examples: queries, by example_id.
         products: texts, by locale and product_id.
     """
+    lengths = text_lengths(contest)
+    columns = (*_KEYS, *lengths, "verdict")
+    fields = list(contest.fields)
     queries = examples[["example_id", "query", "locale", "product_id"]]
     rows_shown = worst_rows(noise, verdicts)
     rows_shown = rows_shown.merge(verdicts, on="example_id", how="left").fillna({"verdict": ""})
     rows_shown = rows_shown.merge(queries, on="example_id", how="left")
-    rows_shown = rows_shown.merge(products[[*PRODUCT_KEY, *FIELDS]], on=PRODUCT_KEY, how="left")
+    rows_shown = rows_shown.merge(products[[*PRODUCT_KEY, *fields]], on=PRODUCT_KEY, how="left")
     # A row may have no product in the catalogue.
-    rows_shown = rows_shown.fillna(dict.fromkeys(FIELDS, ""))
+    rows_shown = rows_shown.fillna(dict.fromkeys(fields, ""))
 
+    meanings = contest.labels.meanings
     audit = {
         "run": run,
         "store": f"comp-verdicts-{fingerprint([run, rows])}",
@@ -61,10 +71,13 @@ def render_review_page(
         "flagged": int(noise["rank"].count()),
         "dropped": int(noise["dropped"].sum()),
         "verdicts": VERDICTS,
-        "labels": {label: LABEL_MEANINGS[label] for label in LABELS},
-        "languages": LANGUAGES,
-        "columns": _COLUMNS,
-        "rows": [_cells(row) for row in rows_shown.to_dict("records")],
+        "labels": {label: meanings.get(label, "") for label in contest.labels.names},
+        "languages": contest.languages,
+        "name": contest.fields[0],
+        "categories": contest.categories,
+        "texts": [name for name in contest.texts if name != contest.fields[0]],
+        "columns": columns,
+        "rows": [_cells(row, lengths, columns) for row in rows_shown.to_dict("records")],
     }
     style = read_asset("base.css", "review_page.css")
     script = read_asset("rows.js", "controls.js")
@@ -88,13 +101,15 @@ def worst_rows(noise: pd.DataFrame, verdicts: pd.DataFrame, count: int = SHOWN) 
     return ordered[judged | (np.arange(len(ordered)) < count)]
 
 
-def _cells(row: dict[Hashable, Any]) -> list[Any]:
-    """Return the cells of `_COLUMNS`; ids are text, since JavaScript's numbers are exact up to 2^53 only."""
-    texts = {name: display_text(row[name], length) for name, length in LENGTHS.items()}
+def _cells(
+    row: dict[Hashable, Any], lengths: Mapping[str, int], columns: Sequence[str]
+) -> list[Any]:
+    """Return the cells of a row; ids are text, since JavaScript's numbers are exact up to 2^53 only."""
+    texts = {name: display_text(row[name], length) for name, length in lengths.items()}
     numbers = {
         "id": str(row["example_id"]),
         "rank": None if pd.isna(row["rank"]) else int(row["rank"]),
         "quality": round(float(row["quality"]), 4),
     }
     cells = dict[Any, Any](row) | texts | numbers
-    return [cells[name] for name in _COLUMNS]
+    return [cells[name] for name in columns]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import TaskOption, parse_task
+from competition.cli.options import TaskOption, open_contest
 from competition.cli.output import help_epilog, show_table
 from competition.core.workspace import Workspace
 
@@ -24,8 +24,9 @@ def check(
     from competition.data import store
     from competition.scoring.submissions import check_answer, read_answer
 
-    answered_task = parse_task(task)
-    examples = store.load_examples(Workspace.open(workspace))
+    space = Workspace.open(workspace)
+    answered_task = open_contest(space).task(task)
+    examples = store.load_examples(space)
     answer = read_answer(file, str(file), answered_task)
     check_answer(answer, str(file), answered_task, examples)
 

@@ -243,7 +243,16 @@ def _inspection(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", open_page
     verdicts, page = pipeline.plan.reviews(run), pipeline.workspace.review_page(run)
     examples, products = pipeline.tables.examples, pipeline.tables.products
     write_text(
-        page, render_review_page(run, pipeline.plan.card.train, flags, verdicts, examples, products)
+        page,
+        render_review_page(
+            pipeline.plan.contest,
+            run,
+            pipeline.plan.card.train,
+            flags,
+            verdicts,
+            examples,
+            products,
+        ),
     )
     if len(verdicts):
         kept = pipeline.workspace.reviews(run)

@@ -44,7 +44,6 @@ def curve(
     from competition.analysis.learning_curve import LearningCurve, describe_points
     from competition.analysis.report.charts import plot_learning_curves
     from competition.pipeline.execute import execute
-    from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     study = LearningCurve.plan(space, queries or (), ensemble)
@@ -53,18 +52,21 @@ def curve(
         points = study.points()
 
     shown = {}
-    for task in TASKS:
+    tasks = study.contest.tasks
+    for task in tasks:
         of_task = study.representatives([point for point in points if point.task == task])
         if of_task:
             shown[task] = of_task
 
-    panels = {f"{task}, {TASKS[task].metric}": _lines(of_task) for task, of_task in shown.items()}
+    panels = {
+        f"{task}, {tasks[task].metric.label}": _lines(of_task) for task, of_task in shown.items()
+    }
     study.write(points, plot_learning_curves(study.ensemble, panels))
 
     for of_task in shown.values():
-        _show(of_task, study.floor)
+        _show(of_task, study.floor, tasks[of_task[0].task].metric.label)
     for of_task in shown.values():
-        console.print(describe_points(of_task, study.floor))
+        console.print(describe_points(of_task, study.floor, tasks[of_task[0].task].metric.label))
     console.print(f"Table: {study.path}    Plot: {study.path.with_suffix('.svg')}")
 
 
@@ -79,16 +81,14 @@ def _lines(
     return lines
 
 
-def _show(points: Sequence["CurvePoint"], floor: str) -> None:
+def _show(points: Sequence["CurvePoint"], floor: str, metric: str) -> None:
     """Show the curve of a task: a row per size and model."""
-    from competition.scoring.tasks import TASKS
-
     first = points[0]
     header = {
         "train_queries": "queries",
         "train_rows": None,
         "model": "model",
-        "score": f"{TASKS[first.task].metric} [95 %]",
+        "score": f"{metric} [95 %]",
         "above_floor": f"minus {floor}",
         "gained": "minus fewer queries",
     }

@@ -1,7 +1,7 @@
 """`comp data`: import, generate or describe rows."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from competition.core.console import console, progress
 from competition.core.errors import InputError, join_names
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.scoring.contest import Contest
 
 group = typer.Typer(
     help="Import, generate or describe rows.",
@@ -37,25 +40,42 @@ def describe(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
 def _show(workspace: Workspace) -> None:
     from competition.data import describe, store
 
-    table = describe.describe(store.load_examples(workspace), store.load_products(workspace))
+    contest = _contest(workspace).completed(store.load_card(workspace).found)
+    examples, products = store.load_examples(workspace), store.load_products(workspace)
+    table = describe.describe(contest, examples, products)
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
     show_table("Data", {"what": "", **{name: name for name in table.columns}}, rows)
 
 
-@group.command("import", epilog=help_epilog("comp data import esci-data"))
+@group.command(
+    "import",
+    epilog=help_epilog(
+        "comp data import esci-data",
+        "comp data import judgments.csv --map query=search,title=name,label=grade",
+    ),
+)
 def import_(
     context: typer.Context,
     path: Annotated[
         Path,
-        typer.Argument(help="The folder with the ESCI files: parquet, or the competition's CSV."),
+        typer.Argument(help="The folder with the files of the competition, or one file of rows."),
     ],
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="OURS=NAME",
+            help="Read the column OURS from the column NAME; can be repeated, also with commas.",
+        ),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Import ESCI files: the two released parquet files, or the competition's three CSV folders.
+    """Import the rows of the workspace's competition, from CSV or parquet files, also packed.
 
-    The layout of PATH is detected. Your own data can be imported when they have one of the layouts.
+    The definition of the competition says which file and which column is what; --map goes before
+    it. Of ESCI, PATH holds the two released parquet files or the three CSV folders.
     """
-    _import(open_workspace(context, workspace), path, path.resolve().name)
+    _import(open_workspace(context, workspace), path, path.resolve().name, columns or [])
 
 
 @group.command(epilog=help_epilog("comp data sample"))
@@ -64,22 +84,51 @@ def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     from competition.data.esci import SAMPLE
 
     space = open_workspace(context, workspace)
+    _refuse_other_contests(space, "The sample is")
     _keep_imported(space)
-    _import(space, SAMPLE, _SAMPLE)
+    _import(space, SAMPLE, _SAMPLE, [])
 
 
-def _import(space: Workspace, path: Path, source: str) -> None:
-    """Import the ESCI files of a folder; `data.json` records `source` as where they come from."""
-    from competition.data import esci, store
+def _contest(space: Workspace) -> "Contest":
+    """Return the competition of a workspace, as its definition states it."""
+    from competition.config.settings import load_settings, read_contest
 
-    folder = esci.locate(path)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    space.check_space(size, "The import")
+    return read_contest(space, load_settings(space))
+
+
+def _refuse_other_contests(space: Workspace, what: str) -> None:
+    """Refuse rows of ESCI in a workspace of another competition."""
+    contest = _contest(space)
+    if contest.source.layout != "esci":
+        raise InputError(
+            f"{what} of the competition 'esci', and {space.root} is of {contest.name!r}: use another workspace."
+        )
+
+
+def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> None:
+    """Import the files of a competition; `data.json` records `source` as where they come from."""
+    from competition.data import esci, store, tables
+
+    contest = _contest(space)
+    if contest.source.layout == "esci":
+        if columns:
+            raise InputError(
+                "--map is for competitions with tables of their own; the columns of ESCI's files are known."
+            )
+        folder = esci.locate(path)
+        files = [file for file in folder.rglob("*") if file.is_file()]
+    else:
+        called = tables.read_map(columns, contest)
+        files = tables.files(path, contest)
+    space.check_space(sum(file.stat().st_size for file in files), "The import")
 
     with progress(f"reading {path}"):
-        examples, products = esci.read(folder)
+        if contest.source.layout == "esci":
+            examples, products = esci.read(folder)
+        else:
+            examples, products = tables.read(path, contest, called)
     with progress("checking and writing"):
-        store.save(space, examples, products, source)
+        store.save(space, contest, examples, products, source)
 
     # Generated rows record which of their labels are wrong; these are other rows.
     space.planted.unlink(missing_ok=True)
@@ -137,6 +186,7 @@ def synth(
         raise InputError(f"--seed {seed} is out of range: 0 to {2**32 - 1}.")
 
     space = open_workspace(context, workspace)
+    _refuse_other_contests(space, "Generated rows are")
     _keep_imported(space)
     examples, products, planted = synthetic.make(queries, noise, seed, by_label, depth, synonyms)
 
@@ -145,7 +195,7 @@ def synth(
     source += " by label" if by_label else ""
     source += f" depth={depth}" if depth != synthetic.DEPTH else ""
     source += " synonyms" if synonyms else ""
-    store.save(space, examples, products, source)
+    store.save(space, synthetic.CONTEST, examples, products, source)
     write_table(space.planted, planted, store.load_card(space).train)
 
     _show(space)

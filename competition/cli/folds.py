@@ -8,7 +8,7 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
-    """Assign queries to folds by their text.
+    """Assign queries to folds by their text, or rows where the competition says so.
 
     Makes five and ten folds, checks them for leaks and shows the labels of each.
     """
@@ -16,10 +16,10 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     from competition.data.folds import shared_with_test
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
-    from competition.scoring.tasks import LABELS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
+    labels = pipeline.plan.contest.labels.names
     steps = {scheme: pipeline.inputs.folds(scheme) for scheme in SCHEMES}
     made = execute(space, steps.values())
     examples = pipeline.tables.examples
@@ -33,18 +33,20 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
             shares = part["label"].value_counts(normalize=True)
             counts = [int(str(fold)), len(part), part["query_id"].nunique()]
             rows.append(
-                [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in LABELS)]
+                [*counts, *(OutputCell(float(shares.get(label, 0)), ".3f") for label in labels)]
             )
         show_table(
-            f"Folds of scheme {scheme}", ["fold", "rows", "queries", *LABELS], rows, scheme=scheme
+            f"Folds of scheme {scheme}", ["fold", "rows", "queries", *labels], rows, scheme=scheme
         )
 
     # A query in both splits is no leak of the folds, but makes scores on test rows optimistic.
-    shared = shared_with_test(examples)
+    rows_apart = not pipeline.plan.contest.has_queries_apart
+    shared = [] if rows_apart else shared_with_test(examples)
     if shared:
         warn(
             f"{len(shared)} training queries have the text of a test query; the first is query_id {shared[0]}."
         )
     console.print(
-        "No query text is in two folds." + ("" if made else " The files were up to date.")
+        ("Rows are dealt, each label evenly." if rows_apart else "No query text is in two folds.")
+        + ("" if made else " The files were up to date.")
     )

@@ -1,8 +1,9 @@
 """`comp init`: make a new workspace."""
 
+import json
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,14 +14,26 @@ from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import InputError
 from competition.core.workspace import FOLDERS, Workspace
+from competition.scoring.definition import ESCI
+
+if TYPE_CHECKING:
+    from competition.scoring.contest import Contest
 
 
-@app.command(epilog=help_epilog("comp init work"))
+@app.command(epilog=help_epilog("comp init work", "comp init shop --competition ratings"))
 def init(
     folder: Annotated[
         Path,
         typer.Argument(metavar="[DIR]", help="The folder of the workspace; made if it is missing."),
     ] = HERE,
+    competition: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What is predicted and graded: esci, ratings, binary, or a definition of your own, which is "
+            "copied into the workspace.",
+        ),
+    ] = "esci",
 ) -> None:
     """Make a workspace folder.
 
@@ -28,6 +41,8 @@ def init(
     the folder.
     """
     from importlib.resources import files
+
+    from competition.scoring.definition import built_in_names, load_contest
 
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
@@ -37,18 +52,34 @@ def init(
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file, but a workspace is a folder: choose another name.")
 
+    contest = load_contest(competition)
     text = files("competition.config").joinpath("competition.toml").read_text(encoding="utf-8")
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
+    if competition in built_in_names():
+        text = _for_contest(text, contest, competition)
+    else:
+        definition = Path(competition).expanduser()
+        text = _for_contest(text, contest, definition.name)
+        write_text(folder / definition.name, definition.read_text(encoding="utf-8-sig"))
     write_text(workspace.settings_file, text)
 
     # The file explains each key; sentences beside the values would be wider than a terminal.
     header = {"key": "key", "value": "value", "about": None}
     show_table(str(workspace.settings_file), header, _explained_keys(text), left=3)
     import_rows = command_for("comp data import PATH", folder)
-    sample_rows = command_for("comp data sample", folder)
+    sample_rows = f", or {command_for('comp data sample', folder)}" if competition == ESCI else ""
     run = command_for("comp run", folder)
-    console.print(f"Next: {import_rows}, or {sample_rows}; then {run}")
+    console.print(f"Next: {import_rows}{sample_rows}; then {run}")
+
+
+def _for_contest(text: str, contest: "Contest", name: str) -> str:
+    """Return the settings for a contest that is called `name` in them."""
+    text = text.replace(f'competition = "{ESCI}"', f"competition = {json.dumps(name)}")
+    before, _, behind = text.partition("[submission]\n")
+    _, _, behind = behind.partition("\n\n")
+    answers = "".join(f'{task} = "blend"\n' for task in contest.tasks)
+    return f"{before}[submission]\n{answers}\n{behind}"
 
 
 def _explained_keys(text: str) -> list[list[object]]:

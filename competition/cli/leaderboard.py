@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_task, open_workspace, parse_task
+from competition.cli.options import complete_task, open_contest, open_workspace
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.cli.scores import APPROXIMATE_MARK, mark_run
 from competition.core.commands import pasteable
@@ -60,7 +60,7 @@ def add(
     from competition.scoring.leaderboard import read_log, record_scores
 
     space = open_workspace(context, workspace)
-    scored_task = parse_task(task).name if task else None
+    scored_task = open_contest(space).task(task).name if task else None
     line = record_scores(space, name, scored_task, {"public": public, "private": private})
     _show(space, read_log(space).loc[[line]])
 

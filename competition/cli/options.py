@@ -10,14 +10,16 @@ from competition.core.errors import unknown_name
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from competition.scoring.tasks import Task
+    from competition.scoring.contest import Contest
 
 
-def complete_task(incomplete: str) -> list[str]:
-    """Return the tasks that begin with what was typed."""
-    from competition.scoring.tasks import TASKS
+def complete_task(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the workspace's tasks that begin with what was typed."""
+    from competition.config.settings import load_settings, read_contest
 
-    return [name for name in TASKS if name.startswith(incomplete)]
+    workspace = Workspace(context.params.get("workspace") or HERE)
+    contest = read_contest(workspace, load_settings(workspace))
+    return [name for name in contest.tasks if name.startswith(incomplete)]
 
 
 def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
@@ -29,17 +31,23 @@ def complete_recipe(context: typer.Context, incomplete: str) -> list[str]:
 
 
 TaskOption = Annotated[
-    str, typer.Option(help="The task: task1, task2 or task3.", autocompletion=complete_task)
+    str,
+    typer.Option(help="A task of the competition, such as task1.", autocompletion=complete_task),
 ]
 
 
-def parse_task(name: str) -> "Task":
-    """Return the task called `name`; raise InputError with the nearest name if there is none."""
-    from competition.scoring.tasks import TASKS
+def open_contest(workspace: Workspace) -> "Contest":
+    """Return the contest of a workspace, with what its data say if it has any."""
+    from competition.config.settings import load_settings, read_contest
+    from competition.data.store import load_card
 
-    if name not in TASKS:
-        raise unknown_name("task", name, TASKS)
-    return TASKS[name]
+    contest = read_contest(workspace, load_settings(workspace))
+    return contest.completed(load_card(workspace).found) if has_data(workspace) else contest
+
+
+def has_data(workspace: Workspace) -> bool:
+    """Return whether data were imported."""
+    return workspace.data_card.is_file()
 
 
 def parse_tracker(name: str) -> str:

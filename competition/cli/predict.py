@@ -47,7 +47,9 @@ def predict(
     encoding: Annotated[
         str, typer.Option(help="The encoding of a CSV file, such as cp1252.")
     ] = "utf-8",
-    locale: Annotated[str, typer.Option(help="The locale of rows without one.")] = "us",
+    locale: Annotated[
+        str, typer.Option(help="The locale of rows without one; default: the competition's first.")
+    ] = "",
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -76,7 +78,7 @@ def predict(
 
     pipeline = Pipeline(Workspace.open(workspace))
     name = run or pipeline.plan.settings.default_recipe
-    column_names = read_map(columns or [])
+    column_names = read_map(columns or [], pipeline.plan.contest)
     target = out or target_beside(file, name)
     # The output may not replace the input, nor be refused after the work is done.
     if target.resolve() == file.resolve():
@@ -105,16 +107,14 @@ def predict(
 
 def _show(title: str, answers: "pd.DataFrame") -> None:
     """Show how many rows are of each class, and the range of the scores."""
-    from competition.pipeline.scorer import PREDICTED, SCORE
+    from competition.pipeline.scorer import SCORE
 
-    for column in PREDICTED.values():
-        if column in answers:
-            counts = answers[column].value_counts()
-            rows = [
-                [name, count, OutputCell(count / len(answers), ".3f")]
-                for name, count in counts.items()
-            ]
-            show_table(title, ["predicted", "rows", "share"], rows)
+    for column in answers.columns[answers.columns.str.startswith("predicted_")]:
+        counts = answers[column].value_counts()
+        rows = [
+            [name, count, OutputCell(count / len(answers), ".3f")] for name, count in counts.items()
+        ]
+        show_table(title, ["predicted", "rows", "share"], rows)
 
     if SCORE in answers:
         low, median, high = answers[SCORE].quantile([0, 0.5, 1])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_recipe
+from competition.cli.options import complete_recipe, open_contest
 from competition.cli.output import OutputCell, as_toml, help_epilog, show_table
 from competition.core.console import console
 from competition.core.workspace import Workspace
@@ -41,11 +41,12 @@ def recipes(
 
     space = Workspace.open(workspace)
     settings = load_settings(space)
+    contest = open_contest(space)
     if name is not None:
-        _show_one(explain_recipe(space, settings, name))
+        _show_one(explain_recipe(space, settings, contest, name))
         return
 
-    explained = [explain_recipe(space, settings, each) for each in recipe_names(space)]
+    explained = [explain_recipe(space, settings, contest, each) for each in recipe_names(space)]
     header = {
         "recipe": "recipe",
         "named": "in use",

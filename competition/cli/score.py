@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import TaskOption, parse_task
+from competition.cli.options import TaskOption, open_contest
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
-from competition.core.errors import pluralize, unknown_name
+from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
 
 
@@ -20,7 +20,8 @@ def score(
     protocol: Annotated[
         str,
         typer.Option(
-            help="The gains: `paper`, or `official_script`, which swaps substitute and complement."
+            help="The gains that rankings are graded by: `paper`, or another of the competition, such as ESCI's "
+            "`official_script`, which swaps substitute and complement."
         ),
     ] = "paper",
     allow_missing: Annotated[
@@ -36,9 +37,10 @@ def score(
     from competition.data import store
     from competition.scoring.evaluation import estimate_metrics
     from competition.scoring.submissions import check_answer, grade, read_answer
-    from competition.scoring.tasks import GAINS
 
-    answered_task = parse_task(task)
+    space = Workspace.open(workspace)
+    contest = open_contest(space)
+    answered_task = contest.task(task)
     # The old name works for one release.
     if protocol == "released-script":
         warn(
@@ -46,10 +48,10 @@ def score(
             "know the old name."
         )
         protocol = "official_script"
-    if protocol not in GAINS:
-        raise unknown_name("protocol", protocol, GAINS)
+    if answered_task.ranks:
+        contest.labels.check_protocol(protocol)
 
-    examples = store.load_examples(Workspace.open(workspace))
+    examples = store.load_examples(space)
     answer = read_answer(file, str(file), answered_task)
     check_answer(answer, str(file), answered_task, examples, complete=not allow_missing)
     counts = grade(answer, answered_task, examples, protocol)
@@ -84,6 +86,6 @@ def score(
     )
 
     if counts.ungraded:
-        handling = "scored 0" if protocol == "official_script" else "left out"
+        handling = "left out" if protocol == "paper" else "scored 0"
         queries = pluralize(counts.ungraded, "query", "queries")
         console.print(f"{queries} without a relevant product: {handling}.")

@@ -103,7 +103,7 @@ def _show_board(plans: list["RunPlan"], states: dict[str, str]) -> None:
             _mark([_worst([*trained, *predicted, *own])]),
             _mark([states.get(f"audit {plan.name}")]),
         ]
-        rows.append([plan.name, plan.kind, *cells])
+        rows.append([plan.name, plan.kind.name, *cells])
 
     show_table("Runs by fold", header, rows, 2)
 

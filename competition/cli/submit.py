@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import complete_task, parse_task
+from competition.cli.options import complete_task
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
@@ -13,6 +13,7 @@ from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    from competition.scoring.contest import Task
     from competition.scoring.metrics import Estimate
     from competition.scoring.predictions import RunPlan
 
@@ -39,22 +40,22 @@ def submit(
 ) -> None:
     """Write the files for the leaderboard.
 
-    The files task1.csv, task2.csv and task3.csv go to submissions/. Each is checked as by `comp check`
+    A file per task, such as task1.csv, goes to submissions/. Each is checked as by `comp check`
     before it is written, and logged.
     """
     from competition.pipeline.answers import choose_answers
     from competition.pipeline.execute import execute
     from competition.pipeline.output_steps import submission_step
     from competition.pipeline.steps import Pipeline
-    from competition.scoring.tasks import TASKS
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    answers = choose_answers(pipeline, run, [parse_task(name).name for name in task or []])
+    contest = pipeline.plan.contest
+    answers = choose_answers(pipeline, run, [contest.task(name).name for name in task or []])
     made = execute(space, [submission_step(pipeline, answers.name, answers.runs)])
     plans = {name: pipeline.plan.run(answer, name) for name, answer in sorted(answers.runs.items())}
 
-    leaky = [TASKS[name].file for name, plan in plans.items() if plan.leaky]
+    leaky = [contest.tasks[name].file for name, plan in plans.items() if plan.leaky]
     if leaky:
         warn(
             f"{', '.join(leaky)} use features that leak across tasks (leaky = true); submission.json and "
@@ -62,7 +63,12 @@ def submit(
         )
 
     rows = [
-        [TASKS[name].file, plan.name, _out_of_fold(space, plan, name), plan.basis]
+        [
+            contest.tasks[name].file,
+            plan.name,
+            _out_of_fold(space, plan, contest.tasks[name]),
+            plan.basis,
+        ]
         for name, plan in plans.items()
     ]
     folder = space.submission(answers.name)
@@ -76,10 +82,9 @@ def submit(
     console.print(f"When you know a score: {record}")
 
 
-def _out_of_fold(space: Workspace, plan: "RunPlan", task: str) -> "Estimate | None":
+def _out_of_fold(space: Workspace, plan: "RunPlan", task: "Task") -> "Estimate | None":
     """Return the out-of-fold score of a run on a task; None if it was not graded."""
     from competition.scoring.metrics import Estimate
-    from competition.scoring.tasks import TASKS
 
-    graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task)
-    return Estimate.from_json(graded[TASKS[task].metric]["all"]) if graded else None
+    graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task.name)
+    return Estimate.from_json(graded[task.metric.label]["all"]) if graded else None

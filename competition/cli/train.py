@@ -115,7 +115,6 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     from competition.scoring import evaluation
     from competition.scoring.basis import describe_basis
     from competition.scoring.collapse import constant_folds
-    from competition.scoring.tasks import TASKS
 
     plan, examples = pipeline.plan.run(name), pipeline.tables.examples
     folds = plan.folds if fold is None else [fold]
@@ -130,7 +129,7 @@ def _show_scores(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     outputs = pd.concat(of_folds.values())
     held_out = examples[examples["example_id"].isin(outputs["example_id"])]
     rows = []
-    for task in (TASKS[task] for task in plan.tasks):
+    for task in (pipeline.plan.contest.tasks[task] for task in plan.tasks):
         if not evaluation.graded_rows(task, held_out).empty:
             counts = evaluation.count_outputs(task, plan.kind, outputs, held_out)
             for metric, groups in evaluation.estimate_metrics(counts).items():

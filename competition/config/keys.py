@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from competition.core.toml_files import StrictModel
 
-
 # Today's keys and values -> what earlier releases called them. Fingerprints go on with the earlier names, so that
 # nothing has to be trained again; files that still have them are read with a warning for one more release.
 FORMER_KEYS = {
@@ -43,13 +42,10 @@ class Spans(StrictModel):
             raise ValueError("shortest, longest_of_two and longest must not fall")
         return self
 
-
-Locale = Literal["us", "es", "jp"]
-SPANS: dict[Locale, Spans] = {
-    "us": Spans.model_validate({}),
-    "es": Spans.model_validate({}),
-    "jp": Spans.model_validate({"shortest": 4}),
-}
+    @classmethod
+    def default(cls, dense: bool) -> "Spans":
+        """Return the lengths for a script; `dense` is one whose characters say as much as words."""
+        return cls.model_validate({"shortest": 4} if dense else {})
 
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]

@@ -76,8 +76,8 @@ def _ensemble_paths(
     elif learns_weights:
         paths.append("weights learned over members that saw it")
 
-    classifies = task is not None and task.kind == "classify"
-    normalises = recipe.can and classifies and task.positive is None
+    tells_all = task is not None and task.kind == "classify" and task.positive is None
+    normalises = recipe.can and tells_all
     learns_thresholds = recipe.thresholds != "none" and (task is None or not task.ranks)
     if normalises or learns_thresholds:
         paths.append("decisions learned over members that saw it")

@@ -18,7 +18,7 @@ class AblationRow:
     # Of the recipe `pretrained`, whose encoder the row then starts from.
     pretraining: dict[str, Any] | None = None
     paper_mlm: float | None = None
-    # Task -> published difference to the first row.
+    # Role of the task -> published difference to the first row.
     paper_minus: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -28,7 +28,7 @@ class AblationTable:
 
     number: int | None  # in the paper; None for one that is not of it
     recipe: str
-    tasks: tuple[str, ...]  # the paper's first
+    roles: tuple[str, ...]  # of the tasks, see `Contest.representative`; the paper's first
     rows: tuple[AblationRow, ...]
     # About targets and weights: any classifier will do, and each row is compared with the first.
     labels: bool = False
@@ -84,7 +84,7 @@ KEEP_LABELS = {
     "distill_from": "",
     "nested": False,
 }
-_REMOVED = {"task1": 0.005, "task2": -0.003, "task3": -0.002}
+_REMOVED = {"rank": 0.005, "classify": -0.003, "positive": -0.002}
 
 _NO_TASKS = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
 
@@ -104,7 +104,7 @@ ABLATION_TABLES: dict[str, AblationTable] = {
     "pretraining": AblationTable(
         3,
         "t2",
-        ("task2", "task1"),
+        ("classify", "rank"),
         tuple(
             _pretraining(
                 [
@@ -119,7 +119,7 @@ ABLATION_TABLES: dict[str, AblationTable] = {
     "losses": AblationTable(
         4,
         "t2",
-        ("task2",),
+        ("classify",),
         tuple(
             AblationRow(loss, _PLAIN | {"loss": loss}, paper)
             for loss, paper in (
@@ -133,7 +133,7 @@ ABLATION_TABLES: dict[str, AblationTable] = {
     "methods": AblationTable(
         5,
         "t2",
-        ("task2",),
+        ("classify",),
         tuple(
             _cumulative(
                 _PLAIN,
@@ -150,7 +150,7 @@ ABLATION_TABLES: dict[str, AblationTable] = {
     "noise": AblationTable(
         6,
         "c1",
-        ("task2", "task1", "task3"),
+        ("classify", "rank", "positive"),
         (
             AblationRow("keep", KEEP_LABELS),
             AblationRow("drop", KEEP_LABELS | {"drop_noise_from": FIRST_ROW}, paper_minus=_REMOVED),
@@ -163,7 +163,7 @@ ABLATION_TABLES: dict[str, AblationTable] = {
     "char3": AblationTable(
         7,
         "t3",
-        ("task3",),
+        ("positive",),
         (
             AblationRow("none", {"features": _NAMES}),
             AblationRow("random", {"features": _UNITS, "char_trigrams_init": "random"}),
@@ -171,5 +171,5 @@ ABLATION_TABLES: dict[str, AblationTable] = {
             AblationRow("frozen", {"features": _UNITS, "char_trigrams_init": "frozen"}, 0.8529),
         ),
     ),
-    "tuning": AblationTable(None, "c1", ("task2", "task1"), tuple(_tuning())),
+    "tuning": AblationTable(None, "c1", ("classify", "rank"), tuple(_tuning())),
 }

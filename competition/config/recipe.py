@@ -1,5 +1,6 @@
 """Recipes as frozen, typed models: what each key means, its default, and which keys go together."""
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -8,13 +9,11 @@ from competition.config.keys import (
     FORMER_FEATURES,
     FORMER_KEYS,
     FORMER_TREE_KEYS,
-    SPANS,
-    Locale,
     Spans,
 )
 from competition.core.fingerprint import derive_seed
 from competition.core.toml_files import StrictModel
-from competition.scoring.contest import Task
+from competition.scoring.contest import Locale, Task
 
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
@@ -407,11 +406,15 @@ class EnsembleRecipe(SupervisedRecipe):
         return f"{self.name}-{task}"
 
 
+_CATEGORY = 0.5  # the weight of a category's loss
+
+
 class PretrainingRecipe(BaseRecipe, TrainingKeys):
     """An encoder that goes on learning from the catalogue's text, without labels and queries (Algorithm 1).
 
     `mlm`, `query`, `brand`, `color` and `contrastive` are the weights of the tasks' losses; 0
-    switches a task off. An epoch is one pass over the catalogue in blocks of `max_length` tokens,
+    switches a task off. Categories with other names than these two have the weight 0.5. An epoch is
+    one pass over the catalogue in blocks of `max_length` tokens,
     in which MLM reads the products of test rows `test_copies` times; with 0 they are left out of
     all tasks, and new test rows leave the encoder alone.
     """
@@ -426,34 +429,25 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
     ema: float = Field(0.999, ge=0, lt=1)
     mlm: float = Field(1.0, gt=0)  # always on: its held-out loss chooses the weights that are kept
     query: float = Field(2.0, ge=0)
-    brand: float = Field(0.5, ge=0)  # half each: published is the mean of the two losses
-    color: float = Field(0.5, ge=0)
+    brand: float = Field(_CATEGORY, ge=0)  # half each: published is the mean of the two losses
+    color: float = Field(_CATEGORY, ge=0)
     contrastive: float = Field(1.0, ge=0)
     masked: float = Field(0.15, gt=0, lt=1)  # share of tokens
     temperature: float = Field(0.03, gt=0)
     queue: float = Field(2.5, ge=0)  # keys, in batches
     momentum: float = Field(0.999, ge=0, lt=1)
-    spans: dict[Locale, Spans] = SPANS
+    spans: dict[str, Spans] = Field(default_factory=dict)  # by locale
     test_copies: int = Field(2, ge=0)
 
-    @field_validator("spans", mode="before")
-    @classmethod
-    def _beside_the_defaults(cls, spans: object) -> object:
-        """Return the spans of all locales: what is not named, keys and whole locales, keeps its default."""
-        if not isinstance(spans, dict):
-            return spans
+    def spans_of(self, locale: Locale) -> Spans:
+        """Return the lengths of fake queries of a locale."""
+        return self.spans.get(locale.name) or Spans.default(locale.dense)
 
-        merged: dict[str, Any] = {str(locale): own.model_dump() for locale, own in SPANS.items()}
-        for locale, own in spans.items():
-            keys = own.model_dump() if isinstance(own, Spans) else own
-            merged[locale] = merged.get(locale, {}) | keys if isinstance(keys, dict) else keys
-
-        return merged
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The attributes whose embeddings are learned."""
-        return tuple(name for name in ("brand", "color") if getattr(self, name))
+    def learned_categories(self, categories: Iterable[str]) -> dict[str, float]:
+        """Return the categories whose names are learned, with the weight of each loss."""
+        own = {"brand": self.brand, "color": self.color}
+        weights = {name: own.get(name, _CATEGORY) for name in categories}
+        return {name: weight for name, weight in weights.items() if weight}
 
 
 MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds

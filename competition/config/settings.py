@@ -21,6 +21,7 @@ from competition.config.keys import (
     RUN_SEPARATOR,
     AuditKeys,
     AuditMethod,
+    Spans,
     Tracker,
 )
 from competition.config.recipe import (
@@ -36,7 +37,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.toml_files import StrictModel, build_model, read_toml
 from competition.core.workspace import Workspace
-from competition.scoring.contest import Contest
+from competition.scoring.contest import Contest, Locale
 from competition.scoring.definition import ESCI, load_contest
 
 # `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out.
@@ -335,6 +336,8 @@ def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name
     content: dict[str, Any] = {"name": name} | _defaults(layers.model, contest)
     for _, keys in below:
         content = _merge(content, keys)
+    if layers.path.parent == BUILT_IN:
+        content = _fitted(content, contest)
 
     source: Path | str = layers.path
     if overridden:
@@ -349,8 +352,26 @@ def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name
 
 def _defaults(model: type[AnyRecipe], contest: Contest) -> dict[str, Any]:
     """Return the keys whose default is the contest's."""
-    defaults = {"kind": contest.default_kind, "field_order": next(iter(contest.field_orders))}
+    locales = contest.locales or (Locale(""),)
+    defaults = {
+        "kind": contest.default_kind,
+        "field_order": next(iter(contest.field_orders)),
+        "spans": {each.name: Spans.default(each.dense).model_dump() for each in locales},
+    }
     return {key: value for key, value in defaults.items() if key in model.model_fields}
+
+
+def _fitted(content: dict[str, Any], contest: Contest) -> dict[str, Any]:
+    """Return the keys of a recipe that comes with the package, without names that are ESCI's alone."""
+    fitted = dict(content)
+    if "features" in content:
+        known = (*contest.categories, "country", "char_trigrams")
+        fitted["features"] = [name for name in content["features"] if name in known]
+    if fitted.get("field_order", "") not in ("", *contest.field_orders):
+        fitted["field_order"] = next(iter(contest.field_orders))
+    if fitted.get("kind") == "classes" and "classes" not in contest.kinds:
+        fitted["kind"] = contest.default_kind
+    return fitted
 
 
 def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> None:
@@ -360,6 +381,7 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
         "field_order": list(contest.field_orders),
         "rows": ["all", *contest.tasks],
         "features": [*contest.categories, "country", "char_trigrams"],
+        "spans": list(contest.locale_names),
     }
     for key, names in known.items():
         value = getattr(recipe, key, ())
@@ -370,8 +392,9 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
                     f"{did_you_mean(each, names)}: known are {', '.join(names)}."
                 )
 
-    orders = isinstance(recipe, EncoderRecipe) and recipe.loss in ORDERED_LOSSES
-    if orders and not (contest.labels.values and recipe.kind == "classes"):
+    if not isinstance(recipe, EncoderRecipe) or recipe.loss not in ORDERED_LOSSES:
+        return
+    if not (contest.labels.values and recipe.kind == "classes"):
         raise InputError(
             f"{source}: loss = {recipe.loss!r} learns classes in their order, and kind = {recipe.kind!r} of the "
             f"competition {contest.name!r} has none: take another loss, or write `ordered = true` in [labels]."

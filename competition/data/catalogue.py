@@ -13,16 +13,15 @@ from competition.data.folds import normalise
 from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
-from competition.data.text import FIELDS, clean, clean_all
+from competition.data.text import clean, clean_all
 from competition.data.token_store import SequenceStore, read_sequences
 from competition.data.tokenizer import make_token_maker, tokenise
 from competition.data.vocabulary import RARE, Vocabulary
-from competition.scoring.tasks import LOCALES
+from competition.scoring.contest import Contest, Locale
 
 IGNORED = -100  # a target that nothing is learned from
 HELD_OUT_SHARE = 0.05
 HELD_OUT_PRODUCTS = 5_000  # at most: enough for an interval, and bounded in time
-_QUERIED = ("title", "brand", "color")  # what a fake query is cut from
 
 
 def select_products(
@@ -41,17 +40,17 @@ def select_products(
     return products.assign(copies=copies)[copies > 0].reset_index(drop=True)
 
 
-def held_out_mask(products: pd.DataFrame) -> NDArray[np.bool_]:
+def held_out_mask(titles: pd.Series) -> NDArray[np.bool_]:
     """Return which products' titles are kept for measuring, `(products,)`.
 
     They are drawn by the hash of the title, so that a title that occurs twice is never on both
     sides.
     """
-    share = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(products)))
+    share = min(HELD_OUT_SHARE, HELD_OUT_PRODUCTS / max(1, len(titles)))
     limit = share * 2**31  # seeds are below 2**31
-    titles = [normalise(clean(title)) for title in products["title"]]
+    normalised = [normalise(clean(title)) for title in titles]
     return np.array(
-        [bool(title) and derive_seed("held-out title", title) < limit for title in titles], bool
+        [bool(title) and derive_seed("held-out title", title) < limit for title in normalised], bool
     )
 
 
@@ -63,23 +62,25 @@ class Catalogue:
     the other, copies among them.
 
     Attributes:
-        fields: the tokens of each of FIELDS.
-        locale: `(products,)` into LOCALES.
-        locale_names: the tokens of each of LOCALES.
-        text: title, brand and color of each product, which fake queries are cut from.
-        brand: `(products,)` from 0, IGNORED where it is missing or seen once.
-        color: the same.
+        fields: the tokens of each field of the contest, in its order.
+        texts: the fields that are no categories.
+        locales: of the contest, or one without a name.
+        locale: `(products,)` into `locales`.
+        locale_names: the tokens of the name of each locale.
+        text: name and categories of each product, which fake queries are cut from.
+        categories: category -> `(products,)` from 0, IGNORED where it is missing or seen once.
         special: the tokenizer's special tokens.
         order: the products in the order of the stream, `(stream,)`.
         ends: the token at which each of them ends in the stream, `(stream,)`.
     """
 
     fields: dict[str, Ragged]
+    texts: tuple[str, ...]
+    locales: tuple[Locale, ...]
     locale: NDArray[np.int64]
     locale_names: Ragged
     text: list[str]
-    brand: NDArray[np.int64]
-    color: NDArray[np.int64]
+    categories: dict[str, NDArray[np.int64]]
     special: SpecialTokens
     order: NDArray[np.int64]
     ends: NDArray[np.int64]
@@ -89,6 +90,7 @@ class Catalogue:
         cls,
         tokenizer: Any,
         products: pd.DataFrame,
+        contest: Contest,
         vocabulary: Vocabulary | None,
         seed: int,
         stored: SequenceStore | None = None,
@@ -98,22 +100,24 @@ class Catalogue:
         Args:
             tokenizer: of the encoder.
             products: those of `select_products` that are not held out.
-            vocabulary: of brands and colors; without it, every one is IGNORED.
+            contest: whose fields, categories and locales products have.
+            vocabulary: of the categories' names; without it, every one is IGNORED.
             seed: orders the stream.
             stored: of this tokenizer.
         """
-        rows = zip(*(products[field] for field in FIELDS), strict=True)
+        rows = zip(*(products[field] for field in contest.fields), strict=True)
         kept = np.flatnonzero([any(map(clean, row)) for row in rows])
-        texts = {field: clean_all(products[field].iloc[kept]) for field in _QUERIED}
-        parts = zip(*(texts[field] for field in _QUERIED), strict=True)
+        queried = dict.fromkeys((contest.fields[0], *contest.categories))
+        texts = {field: clean_all(products[field].iloc[kept]) for field in queried}
+        parts = zip(*texts.values(), strict=True)
 
         read = partial(
             read_sequences, make=make_token_maker(tokenizer), stored=stored, positions=kept
         )
-        fields = {field: read(products[[field]]) for field in FIELDS}
-        codes = pd.Categorical(products["locale"], categories=list(LOCALES)).codes
+        fields = {field: read(products[[field]]) for field in contest.fields}
+        codes = pd.Categorical(products["locale"], categories=list(contest.locale_names)).codes
         locale = np.asarray(codes, np.int64)[kept]
-        locale_names = tokenise(tokenizer, LOCALES)
+        locale_names = tokenise(tokenizer, contest.locale_names)
 
         copies = products["copies"].to_numpy(np.int64)[kept]
         stream = np.repeat(np.arange(len(kept)), copies)
@@ -125,11 +129,15 @@ class Catalogue:
         ignored = np.full(len(kept), IGNORED)
         return cls(
             fields=fields,
+            texts=contest.texts,
+            locales=contest.locales or (Locale(""),),
             locale=locale,
             locale_names=locale_names,
             text=[" ".join(filter(None, row)) for row in parts],
-            brand=_classes(vocabulary.brand_ids(texts["brand"])) if vocabulary else ignored,
-            color=_classes(vocabulary.color_ids(texts["color"])) if vocabulary else ignored,
+            categories={
+                name: _classes(vocabulary.name_ids(name, texts[name])) if vocabulary else ignored
+                for name in contest.categories
+            },
             special=SpecialTokens.of(tokenizer),
             order=order,
             ends=np.cumsum(lengths[order]),
@@ -145,7 +153,7 @@ class Catalogue:
     def block(self, number: int, size: int) -> NDArray[np.int32]:
         """Return the tokens of the stream from `number * size` on, at most `size` of them.
 
-        Each product is `locale title brand color bullets description [SEP]`.
+        Each product is `locale field … field [SEP]`.
         """
         start = number * size
         stop = min(start + size, int(self.ends[-1]))
@@ -157,7 +165,7 @@ class Catalogue:
 
     def _tokens(self, product: int) -> NDArray[np.int32]:
         locale = self.locale_names[self.locale[product]]
-        fields = [self.fields[field][product] for field in FIELDS]
+        fields = [field[product] for field in self.fields.values()]
         separator = np.array([self.special.separator], np.int32)
         return np.concatenate([locale, *fields, separator])
 

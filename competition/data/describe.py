@@ -4,14 +4,21 @@ import pandas as pd
 
 from competition.data.folds import normalise_each, shared_with_test
 from competition.data.store import product_rows
-from competition.data.text import FIELDS
-from competition.scoring.tasks import FULL_DEPTH, LABELS, LOCALES, TASKS
+from competition.scoring.contest import Contest
+
+FULL_DEPTH = 10  # products of a query whose list can be told apart by nDCG
 
 
-def describe(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
-    """Count by split: rows, queries, locales, labels, tasks, missing text, duplicates, queries in both splits."""
+def describe(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
+    """Count by split: rows, queries, locales, labels, tasks, missing text, duplicates, queries in both splits.
+
+    Args:
+        contest: completed by what the data say.
+        examples: of the contest.
+        products: of the contest.
+    """
     position = product_rows(examples, products)
-    text = products[list(FIELDS)].reset_index(drop=True)
+    text = products[list(contest.fields)].reset_index(drop=True)
 
     columns = {}
     for split in ("train", "test"):
@@ -29,14 +36,23 @@ def describe(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
             "products": len(used),
             "rows without a product in the catalogue": int((listed < 0).sum()),
         }
-        counts |= {f"locale {locale}": int((rows["locale"] == locale).sum()) for locale in LOCALES}
-        counts |= {f"label {label}": int((rows["label"] == label).sum()) for label in LABELS}
+        counts |= {
+            f"locale {locale.name}": int((rows["locale"] == locale.name).sum())
+            for locale in contest.locales
+        }
+        counts |= {
+            f"label {label}": int((rows["label"] == label).sum()) for label in contest.labels.names
+        }
         counts |= {"label unknown": int(rows["label"].isna().sum())}
-        counts |= {f"rows of {task}": int(rows[task].sum()) for task in TASKS}
-        counts |= {f"products without {field}": int((used[field] == "").sum()) for field in FIELDS}
+        counts |= {f"rows of {task}": int(rows[task].sum()) for task in contest.tasks}
+        counts |= {
+            f"products without {field}": int((used[field] == "").sum()) for field in contest.fields
+        }
         counts |= {"queries that repeat another one's text": int(queries.duplicated().sum())}
         columns[split] = counts
 
     table = pd.DataFrame(columns)
-    table.loc["train queries that are also test queries"] = [len(shared_with_test(examples)), 0]
+    if contest.has_queries_apart:
+        shared = len(shared_with_test(examples))
+        table.loc["train queries that are also test queries"] = [shared, 0]
     return table

@@ -5,7 +5,6 @@ A: the released data set, `shopping_queries_dataset_*.parquet`
 `.csv.zip`.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,8 +19,13 @@ from competition.core.csv_files import parse_integers, read_csv, refuse_misspell
 from competition.core.errors import InputError, join_names, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.foreign_parquet import as_text, concat_tables, read_parquet
+from competition.data.ids import stable_ids
 from competition.data.store import PRODUCT_KEY, product_order, reordered
-from competition.scoring.tasks import LABEL_LETTERS, LABELS, TASKS
+from competition.scoring.definition import ESCI, load_contest
+
+CONTEST = load_contest(ESCI)
+_LABELS = CONTEST.labels.names
+_LABEL_OF = {letter: label for label, letter in CONTEST.labels.letters.items()}
 
 # Floats where a column of them has a gap.
 _NUMBERS = ("example_id", "query_id", "small_version", "large_version")
@@ -36,6 +40,7 @@ _PRODUCTS = {
 
 A_EXAMPLES = "shopping_queries_dataset_examples.parquet"
 A_PRODUCTS = "shopping_queries_dataset_products.parquet"
+_LEVELS = 2  # of folders below the one that is imported
 # Real rows that come with the package, see benchmarks/sample.py.
 SAMPLE = Path(__file__).with_name("esci_sample")
 
@@ -56,7 +61,9 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def locate(root: Path) -> Path:
-    """Return the folder that holds one of the layouts: `root`, or one in it, as in a clone of the released repository.
+    """Return the folder that holds one of the layouts: `root`, or one up to two levels below it.
+
+    A clone of the released repository has it below, and may itself lie in a folder.
 
     Raises:
         InputError: there is none, or there are several in `root`.
@@ -67,8 +74,11 @@ def locate(root: Path) -> Path:
     if _reader(root) is not None:
         return root
 
-    folders = [path for path in sorted(root.iterdir()) if path.is_dir()]
-    inner = [folder for folder in folders if _reader(folder) is not None]
+    inner: list[Path] = []
+    folders = [root]
+    for _ in range(_LEVELS):
+        folders = [path for folder in folders for path in _folders(folder)]
+        inner = inner or [folder for folder in folders if _reader(folder) is not None]
     if len(inner) > 1:
         raise InputError(
             f"{root} holds several data sets: give one of {', '.join(map(str, inner))}."
@@ -78,9 +88,16 @@ def locate(root: Path) -> Path:
 
     names = ", ".join(spec.name for spec in _B_FOLDERS.values())
     raise InputError(
-        f"{root} holds neither layout, nor does a folder in it: expected {A_EXAMPLES} and {A_PRODUCTS}, "
+        f"{root} holds neither layout, nor does a folder below it: expected {A_EXAMPLES} and {A_PRODUCTS}, "
         f"or at least one of the folders {names}."
     )
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in one, hidden ones such as `.git` left out."""
+    return [
+        path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")
+    ]
 
 
 def _reader(folder: Path) -> Callable[[Path], tuple[pd.DataFrame, pd.DataFrame]] | None:
@@ -195,15 +212,15 @@ def _read_a(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
         examples[column] = parse_integers(examples[column], column, path)
 
     letters = examples["esci_label"].astype("str")
-    bad = letters.notna() & ~letters.isin(list(LABEL_LETTERS))
+    bad = letters.notna() & ~letters.isin(list(_LABEL_OF))
     if bad.any():
         row = examples[bad].iloc[0]
         raise InputError(
             f"{path}: example_id {row['example_id']}, {_name_pair(examples, bad)}, has the unknown label "
-            f"{short_repr(row['esci_label'])}: known are {', '.join(LABEL_LETTERS)}."
+            f"{short_repr(row['esci_label'])}: known are {', '.join(_LABEL_OF)}."
         )
 
-    examples["label"] = letters.map(LABEL_LETTERS)
+    examples["label"] = letters.map(_LABEL_OF)
     examples["substitute"] = _is_substitute(examples["label"])
     examples["task1"] = _flag(examples["small_version"], "small_version", path)
     examples["task2"] = examples["task3"] = _flag(examples["large_version"], "large_version", path)
@@ -235,15 +252,15 @@ class _TaskFolder:
 
 
 _B_FOLDERS = {
-    "task1": _TaskFolder("task_1_query-product_ranking", "query_id", "esci_label", LABELS),
+    "task1": _TaskFolder("task_1_query-product_ranking", "query_id", "esci_label", _LABELS),
     "task2": _TaskFolder(
-        "task_2_multiclass_product_classification", "example_id", "esci_label", LABELS
+        "task_2_multiclass_product_classification", "example_id", "esci_label", _LABELS
     ),
     "task3": _TaskFolder(
         "task_3_product_substitute_identification",
         "example_id",
         "substitute_label",
-        TASKS["task3"].classes,
+        CONTEST.tasks["task3"].classes,
     ),
 }
 _B_KEY = ["locale", "query", "product_id"]
@@ -266,7 +283,7 @@ def _read_b(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     rows["query_id"] = _query_ids(rows)
     if "example_id" not in rows:
         rows["example_id"] = pd.Series(pd.NA, index=rows.index, dtype="Int64")
-    hashed = _stable_ids([rows[column] for column in _B_KEY])
+    hashed = stable_ids([rows[column] for column in _B_KEY])
     rows["example_id"] = rows["example_id"].fillna(hashed.astype("Int64")).astype("int64")
     return rows, _read_b_products(list(folders.values()))
 
@@ -380,7 +397,7 @@ def _query_ids(rows: pd.DataFrame) -> pd.Series:
 
     A row without one gets that of its (locale, text) if there is just one, else a hash.
     """
-    hashed = _stable_ids([rows["locale"], rows["query"]])
+    hashed = stable_ids([rows["locale"], rows["query"]])
     if "query_id" not in rows:
         return hashed
 
@@ -388,16 +405,6 @@ def _query_ids(rows: pd.DataFrame) -> pd.Series:
     is_one = groups.transform("nunique") == 1
     of_text = groups.transform("first").where(is_one)
     return rows["query_id"].fillna(of_text).fillna(hashed.astype("Int64")).astype("int64")
-
-
-def _stable_ids(columns: list[pd.Series]) -> pd.Series:
-    """Return positive int64 ids that are a hash of the rows' text."""
-    texts = pd.Series(["\0".join(row) for row in zip(*columns, strict=True)], columns[0].index)
-    ids = {
-        text: int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-        for text in texts.unique()
-    }
-    return texts.map(ids).astype("int64")
 
 
 def _read_b_products(folders: list[Path]) -> pd.DataFrame:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.data.augment import base_locale
+from competition.data.augment import base_locales
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
-from competition.data.text import FIELD_ORDERS, simplify
+from competition.data.text import simplify
 from competition.data.token_store import (
     NOTHING_STORED,
     SequenceStore,
@@ -21,7 +21,7 @@ from competition.data.token_store import (
 )
 from competition.data.tokenizer import make_token_maker
 from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
-from competition.scoring.tasks import LOCALES
+from competition.scoring.contest import Contest, Locale
 
 _NO_TOKENS = np.empty(0, np.int32)
 
@@ -63,16 +63,18 @@ class View:
     fields: tuple[str, ...]
 
 
-def views(architecture: str, field_order: str) -> tuple[View, ...]:
+def views(architecture: str, field_order: str, contest: Contest) -> tuple[View, ...]:
     """Return the texts that an architecture reads of a pair, in the order in which they are stacked.
 
-    A cross-encoder reads query and product as one text; each expert of a mixture the query with one
-    field; a bi-encoder and a two-tower model the query and the product apart.
+    A cross-encoder reads query and product as one text; each of three experts of a mixture the
+    query with one text, the last with all that are left (none where there are fewer: its gate is
+    closed then); a bi-encoder and a two-tower model the query and the product apart.
     """
     if architecture == "mixture-of-experts":
-        return tuple(View(True, (field,)) for field in ("title", "bullets", "description"))
+        texts = contest.texts
+        return tuple(View(True, part) for part in (texts[:1], texts[1:2], texts[2:]))
 
-    fields = FIELD_ORDERS[field_order]
+    fields = contest.field_orders[field_order]
     if architecture in ("two-tower", "bi-encoder"):
         return View(True, ()), View(False, fields)
     return (View(True, fields),)
@@ -80,19 +82,17 @@ def views(architecture: str, field_order: str) -> tuple[View, ...]:
 
 @dataclass(frozen=True)
 class Attributes:
-    """Brands, colors, countries and 3-grams of pairs as ids, see `vocabulary.py`.
+    """Categories, locales and 3-grams of pairs as ids, see `vocabulary.py`.
 
     Attributes:
-        brand: of each product, in the order of `Pairs.fields`, `(products + 1,)`; the last stands
-            for a product that the catalogue lacks, which is why -1 finds it.
-        color: likewise, `(products + 1,)`.
-        country: `(rows,)` into LOCALES.
+        names: category -> that of each product, in the order of `Pairs.fields`, `(products + 1,)`;
+            the last stands for a product that the catalogue lacks, which is why -1 finds it.
+        country: `(rows,)` into the contest's locales.
         query_grams: of each of `Pairs.queries`; empty without 3-gram units.
         product_grams: of each product, one per unit of its texts; empty without units.
     """
 
-    brand: NDArray[np.int64]
-    color: NDArray[np.int64]
+    names: dict[str, NDArray[np.int64]]
     country: NDArray[np.int64]
     query_grams: tuple[Ragged, ...]
     product_grams: tuple[Ragged, ...]
@@ -104,12 +104,18 @@ class Attributes:
         products: pd.DataFrame,
         used: NDArray[np.int64],
         locale: pd.Series,
+        locales: Sequence[Locale],
     ) -> Self:
         """Return the attributes of the products at the positions `used`, and of the rows' locales, without 3-grams."""
+        names = {
+            name: vocabulary.name_ids(name, [*products[name].iloc[used], ""])
+            for name in vocabulary.names
+        }
+        base = locale.map(base_locales(locales))
+        known = [each.name for each in locales] or [""]
         return cls(
-            brand=vocabulary.brand_ids([*products["brand"].iloc[used], ""]),
-            color=vocabulary.color_ids([*products["color"].iloc[used], ""]),
-            country=np.asarray(pd.Categorical(locale, categories=list(LOCALES)).codes, np.int64),
+            names=names,
+            country=np.asarray(pd.Categorical(base, categories=known).codes, np.int64),
             query_grams=(),
             product_grams=(),
         )
@@ -126,7 +132,8 @@ class Attributes:
         query_grams = vocabulary.gram_ids([simplify(query) for query in queries])
         make = make_gram_maker(vocabulary)
         product_grams = tuple(
-            read_sequences(unit, make, stored, used) for unit in product_units(products)
+            read_sequences(unit, make, stored, used)
+            for unit in product_units(products, list(vocabulary.names))
         )
         return replace(self, query_grams=(query_grams,), product_grams=product_grams)
 
@@ -168,6 +175,7 @@ class Pairs:
         vocabulary: Vocabulary | None = None,
         units: bool = False,
         stored: StoredSequences = NOTHING_STORED,
+        locales: Sequence[Locale] = (),
     ) -> "Pairs":
         """Tokenise the distinct queries and the products of `examples`, as far as their tokens are not stored.
 
@@ -177,9 +185,10 @@ class Pairs:
             products: the catalogue.
             views: what is read of a pair.
             max_length: of a view, in tokens with the special ones.
-            vocabulary: for brand, color and country; without it there are no attributes.
+            vocabulary: for categories and country; without it there are no attributes.
             units: whether the character 3-grams of query and product are looked up as well.
             stored: of this tokenizer and this vocabulary.
+            locales: of the contest, for country.
         """
         query, distinct = pd.factorize(examples["query"])
         used, product = _used_products(examples, products)
@@ -192,8 +201,7 @@ class Pairs:
 
         attributes = None
         if vocabulary is not None:
-            locale = examples["locale"].map(base_locale)
-            attributes = Attributes.make(vocabulary, products, used, locale)
+            attributes = Attributes.make(vocabulary, products, used, examples["locale"], locales)
             if units:
                 attributes = attributes.with_grams(
                     vocabulary, list(distinct), products, used, stored.grams

@@ -1,5 +1,6 @@
 """Examples for pre-training, made when they are asked for: a function of (recipe, seed, step), never stored."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -8,15 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.config.keys import Spans
 from competition.config.recipe import PretrainingRecipe
 from competition.core.fingerprint import derive_seed
 from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.fake_queries import FakeQuery
 from competition.data.pairs import SpecialTokens
-from competition.data.text import FIELDS
 from competition.data.tokenizer import tokenise
-from competition.scoring.tasks import LOCALES
 
 PRETRAINING_TASKS = ("mlm", "query", "attributes", "contrastive")  # one mini-batch each per step
 MAX_TRIES = 10  # other products that are looked at for a query that does not fit
@@ -45,7 +43,7 @@ class TaskTexts:
         return len(self.ids)
 
 
-def one_sided(ids: list[Tokens], **targets: Any) -> TaskTexts:
+def one_sided(ids: list[Tokens], targets: Mapping[str, Iterable[Any]]) -> TaskTexts:
     """Return texts of one side."""
     lengths = [len(text) for text in ids]
     return TaskTexts(ids, lengths, {name: list(values) for name, values in targets.items()})
@@ -86,15 +84,17 @@ class PretrainingExamples:
         self._recipe = recipe
         self._masking = Masking(tokenizer, recipe.masked)
         self._block_size = recipe.max_length - 2  # beside [CLS] and [SEP]
-        by_name: dict[str, Spans] = {str(name): spans for name, spans in recipe.spans.items()}
-        self._spans = [by_name[name] for name in LOCALES]
+        self._spans = [recipe.spans_of(locale) for locale in catalogue.locales]
 
         # The products that each task can learn from.
         self._all = np.arange(len(catalogue))
         self._described = np.flatnonzero([bool(text) for text in catalogue.text])
         locale = catalogue.locale[self._described]
-        self._of_locale = [self._described[locale == number] for number in range(len(LOCALES))]
-        names = [getattr(catalogue, name) for name in recipe.names]
+        self._of_locale = [
+            self._described[locale == number] for number in range(len(catalogue.locales))
+        ]
+        self._learned = recipe.learned_categories(tuple(catalogue.categories))
+        names = [catalogue.categories[name] for name in self._learned]
         is_named = np.zeros(len(catalogue), bool)
         for classes in names:
             is_named |= classes != IGNORED
@@ -119,7 +119,7 @@ class PretrainingExamples:
         tasks = ["mlm"]
         if recipe.query and len(self._described):
             tasks.append("query")
-        if recipe.names and len(self._named):
+        if self._learned and len(self._named):
             tasks.append("attributes")
         if recipe.contrastive:
             tasks.append("contrastive")
@@ -176,7 +176,7 @@ class PretrainingExamples:
             ids, target = self._masking.apply(text, rng)
             texts.append(ids)
             targets.append(target)
-        return one_sided(texts, token=targets)
+        return one_sided(texts, {"token": targets})
 
     def _match_queries(self, products: NDArray[np.int64], rng: np.random.Generator) -> TaskTexts:
         """Return `[CLS] query [SEP] text [SEP]`, half of them with another product's fake query.
@@ -222,12 +222,9 @@ class PretrainingExamples:
         return None
 
     def _name_attributes(self, products: NDArray[np.int64]) -> TaskTexts:
-        """Return title and bullets, whose brand and color are to be told."""
-        return one_sided(
-            self._join_fields(products, ("title", "bullets")),
-            brand=self._catalogue.brand[products],
-            color=self._catalogue.color[products],
-        )
+        """Return the first two texts, of which the categories are to be told."""
+        targets = {name: ids[products] for name, ids in self._catalogue.categories.items()}
+        return one_sided(self._join_fields(products, self._catalogue.texts[:2]), targets)
 
     def _compare_products(self, products: NDArray[np.int64]) -> TaskTexts:
         """Return all fields of products.
@@ -235,9 +232,9 @@ class PretrainingExamples:
         Two products may read alike, all the more when they are cut: `same` is a hash of the tokens
         that are read.
         """
-        ids = self._join_fields(products, FIELDS)
+        ids = self._join_fields(products, tuple(self._catalogue.fields))
         same = [int.from_bytes(blake2b(text.tobytes(), digest_size=7).digest()) for text in ids]
-        return one_sided(ids, same=same)
+        return one_sided(ids, {"same": same})
 
     def _join_fields(self, products: NDArray[np.int64], fields: tuple[str, ...]) -> list[Tokens]:
         limit = self._recipe.max_length

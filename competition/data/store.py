@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -18,14 +18,9 @@ from competition.core.lazy_pandas import pd
 from competition.core.parquet import fingerprint_rows, read_table, row_hashes, write_frame
 from competition.core.workspace import DATA_LOCK, Workspace
 from competition.data.folds import normalise
-from competition.data.text import FIELDS
-from competition.scoring.contest import Found
-from competition.scoring.tasks import LABELS, LOCALES, TASKS
+from competition.scoring.contest import Contest, Found, number_text
+from competition.scoring.definition import MOST_CLASSES
 
-EXAMPLE_COLUMNS = (
-    "example_id", "query_id", "query", "locale", "product_id", "label", "substitute", "split", *TASKS,
-)  # fmt: skip
-PRODUCT_COLUMNS = ("locale", "product_id", *FIELDS)
 PRODUCT_KEY = ["locale", "product_id"]
 _CONTROL = r"[\x00-\x1f\x7f]"
 _FIX = "bring the data again with `comp data`"
@@ -40,7 +35,7 @@ class DataCard:
     train: str  # of the training rows with the text of their products
     test: str
     tasks: tuple[str, ...]  # those that have test rows
-    found: Found = Found()  # what the definition of the contest left open
+    found: Found = field(default_factory=Found)  # what the definition of the contest left open
 
     @property
     def all_rows(self) -> str:
@@ -48,16 +43,27 @@ class DataCard:
         return fingerprint([self.train, self.test])
 
 
-def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, source: str) -> None:
+def save(
+    workspace: Workspace,
+    contest: Contest,
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    source: str,
+) -> None:
     """Check the two tables and write them, sorted by id so that the order of the input changes nothing.
+
+    What the definition of the contest leaves open (labels, locales, fields that are there) is
+    recorded in the card.
 
     Raises:
         InputError: see `check_examples` and `check_products`; nothing is written then.
         CompError: a command works with the data that are there.
     """
-    examples, products = _typed_examples(examples), _typed_products(products)
-    check_examples(examples, source)
-    check_products(products, source)
+    found = find(contest, examples, products)
+    contest = contest.completed(found)
+    examples, products = _typed_examples(examples, contest), _typed_products(products, contest)
+    check_examples(examples, contest, source)
+    check_products(products, contest, source)
     examples = examples.sort_values("example_id", ignore_index=True)
     products = reordered(products, product_order(products))
 
@@ -68,7 +74,7 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
             f"{missing:,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
         )
 
-    card = _make_card(examples, products, position, source)
+    card = _make_card(examples, products, position, contest, found, source)
     # The card comes last: it is what says which tables are the data, so a half-done import is never
     # taken for one.
     files = (workspace.products, workspace.examples, workspace.data_card)
@@ -84,8 +90,33 @@ def save(workspace: Workspace, examples: pd.DataFrame, products: pd.DataFrame, s
         card_file.write_text(json_text(content), encoding="utf-8")
 
 
+def find(contest: Contest, examples: pd.DataFrame, products: pd.DataFrame) -> Found:
+    """Return the labels, the locales and the fields with any text; nothing where no definition leaves them open."""
+    if contest.source.layout == "esci":
+        return Found()
+
+    labels = examples.loc[examples["split"] == "train", "label"].dropna().unique()
+    # A range of numbers needs no list of them: the lowest and the highest say as much.
+    numbers = pd.to_numeric(pd.Series(labels), errors="coerce")
+    if len(labels) > MOST_CLASSES and numbers.notna().all():
+        labels = labels[[numbers.argmin(), numbers.argmax(), *range(MOST_CLASSES + 1)]]
+    fields = [
+        name
+        for name in contest.fields
+        if name in products and not products[name].fillna("").str.strip().eq("").all()
+    ]
+    return Found(
+        tuple(sorted({*labels})), tuple(sorted(examples["locale"].unique())), tuple(fields)
+    )
+
+
 def _make_card(
-    examples: pd.DataFrame, products: pd.DataFrame, position: NDArray[np.int64], source: str
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    position: NDArray[np.int64],
+    contest: Contest,
+    found: Found,
+    source: str,
 ) -> DataCard:
     """Return the card of two sorted tables.
 
@@ -104,8 +135,8 @@ def _make_card(
         fingerprints[split] = of_examples + of_products
 
     in_test = examples["split"] == "test"
-    tasks = tuple(task for task in TASKS if (examples[task] & in_test).any())
-    return DataCard(source, fingerprints["train"], fingerprints["test"], tasks)
+    tasks = tuple(task for task in contest.tasks if (examples[task] & in_test).any())
+    return DataCard(source, fingerprints["train"], fingerprints["test"], tasks, found)
 
 
 def load_card(workspace: Workspace) -> DataCard:
@@ -165,6 +196,11 @@ def reordered(frame: Frame, order: NDArray[np.int64]) -> Frame:
     return frame.iloc[order].reset_index(drop=True)
 
 
+def field_names(products: pd.DataFrame) -> list[str]:
+    """Return the fields of a table of products, in the order of the contest."""
+    return [name for name in products if name not in PRODUCT_KEY]
+
+
 def training_products(examples: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     """Return the products of training rows: what may be learned from without new test rows changing it."""
     rows = product_rows(examples[examples["split"] == "train"], products)
@@ -180,54 +216,68 @@ def evenly_spaced(products: pd.DataFrame, at_most: int) -> pd.DataFrame:
 # --- checks ---
 
 
-def _typed_examples(examples: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of the store, text as `str` and `substitute` as `boolean`, which may be unknown."""
-    frame = examples[list(EXAMPLE_COLUMNS)].copy()
-    for column in ("query", "locale", "product_id", "label", "split"):
-        frame[column] = frame[column].astype("str")
-    frame["substitute"] = frame["substitute"].astype("boolean")
+def _typed_examples(examples: pd.DataFrame, contest: Contest) -> pd.DataFrame:
+    """Return the columns of the store, text as `str` and positive labels as `boolean`, which may be unknown."""
+    frame = examples[list(contest.example_columns)].copy()
+    for column in contest.positives:
+        frame[column] = frame[column].astype("boolean")
+
+    others = {"example_id", "query_id", *contest.positives, *contest.tasks}
+    for column in contest.example_columns:
+        if column not in others:
+            frame[column] = frame[column].astype("str")
     return frame
 
 
-def _typed_products(products: pd.DataFrame) -> pd.DataFrame:
+def _typed_products(products: pd.DataFrame, contest: Contest) -> pd.DataFrame:
     """Return the columns as text; a field of white space alone becomes empty.
 
     Columns that are so already are not copied.
     """
-    frame = products[list(PRODUCT_COLUMNS)].astype("str")
-    for field in FIELDS:
-        frame[field] = frame[field].fillna("")
-        blank = frame[field].str.isspace()
+    frame = products[list(contest.product_columns)].astype("str")
+    for name in contest.fields:
+        frame[name] = frame[name].fillna("")
+        blank = frame[name].str.isspace()
         if blank.any():
-            frame[field] = frame[field].mask(blank, "")
+            frame[name] = frame[name].mask(blank, "")
     return frame
 
 
-def check_examples(examples: pd.DataFrame, source: str) -> None:
+def check_examples(examples: pd.DataFrame, contest: Contest, source: str) -> None:
     """Refuse what would make a result silently wrong.
 
     Raises:
         InputError: no rows; an unknown label, locale or split; an empty query or product_id; a
             product_id with control characters; a query_id with two texts; an example_id, a
             (query_id, product_id) or a (locale, query, product_id) that occurs twice; no training
-            or no test rows; a training row without any label.
+            rows, or where the layout always has some, no test rows; a training row without any
+            label, or all of them with the same.
     """
     if examples.empty:
         raise InputError(f"{source}: there are no rows.")
 
-    _refuse(examples, source, _value_checks(examples))
+    _refuse(examples, source, _value_checks(examples, contest))
     for column in ("query", "locale"):
         distinct = examples.groupby("query_id", sort=True)[column].nunique()
         if (distinct > 1).any():
             query_id = distinct.index[distinct > 1][0]
             raise InputError(f"{source}: query_id {query_id} has more than one {column}.")
 
-    for split in ("train", "test"):
+    # Without test rows, a contest of the user's own is cross-validation.
+    is_esci = contest.source.layout == "esci"
+    for split in ("train", "test") if is_esci else ():
         if not (examples["split"] == split).any():
             raise InputError(f"{source}: there are no {split} rows; both splits are needed.")
 
-    unlabelled = examples["label"].isna() & examples["substitute"].isna()
     in_training = examples["split"] == "train"
+    if not in_training.any():
+        raise InputError(f"{source}: there are no train rows.")
+    if contest.labels.are_classes and len(contest.labels) < 2:
+        raise InputError(
+            f"{source}: all training rows have the label {contest.labels.names[0]!r}: bring rows with others, too."
+        )
+
+    unlabelled = examples[["label", *contest.positives]].isna().all(axis=1)
     message = " is a training row without a label."
     _refuse(examples, source, [("label", in_training & unlabelled, message)])
 
@@ -237,14 +287,29 @@ def check_examples(examples: pd.DataFrame, source: str) -> None:
 _Check = tuple[str, "pd.Series", str]
 
 
-def _value_checks(examples: pd.DataFrame) -> Iterator[_Check]:
+def _value_checks(examples: pd.DataFrame, contest: Contest) -> Iterator[_Check]:
     """Yield the checks of single rows, and of rows that occur twice."""
-    for column, known in (("locale", LOCALES), ("split", ("train", "test")), ("label", LABELS)):
+    labels = contest.labels
+    for column, known in (
+        ("locale", contest.locale_names),
+        ("split", ("train", "test")),
+        ("label", labels.names),
+    ):
         unknown = ~examples[column].isin(known)
         if column == "label":
-            unknown &= examples[column].notna()
+            unknown &= examples[column].notna() & labels.are_classes
         message = f" has the unknown {column} {{value}}: known are {', '.join(known)}."
         yield column, unknown, message
+
+    if not labels.are_classes:
+        fits = labels.numbers(examples["label"])
+        outside = ~((fits >= labels.lowest) & (fits <= labels.highest))
+        bounds = f"{number_text(labels.lowest)} to {number_text(labels.highest)}"
+        yield (
+            "label",
+            examples["label"].notna() & outside,
+            f" has the label {{value}}, which is no number of {bounds}.",
+        )
 
     query = examples["query"]
     empty = [text for text in query.dropna().unique() if not normalise(text)]
@@ -281,25 +346,26 @@ def _refuse(examples: pd.DataFrame, source: str, checks: Iterable[_Check]) -> No
         raise InputError(f"{source}: {name}{message.format(value=value)}")
 
 
-def check_products(products: pd.DataFrame, source: str) -> None:
+def check_products(products: pd.DataFrame, contest: Contest, source: str) -> None:
     """Refuse a catalogue in which a product has no name of its own.
 
     Raises:
         InputError: a locale is unknown, a product has no id or is listed twice.
     """
-    bad = ~products["locale"].isin(LOCALES)
+    bad = ~products["locale"].isin(contest.locale_names)
     if bad.any():
         row = products[bad].iloc[0]
         raise InputError(
             f"{source}: product {short_repr(row['product_id'])} has the unknown locale {short_repr(row['locale'])}: "
-            f"known are {', '.join(LOCALES)}."
+            f"known are {', '.join(contest.locale_names)}."
         )
 
     bad = _is_blank(products["product_id"])
     if bad.any():
         row = products[bad].iloc[0]
+        title = short_repr(row[contest.fields[0]])
         raise InputError(
-            f"{source}: a product of locale {row['locale']} titled {short_repr(row['title'])} has no product_id."
+            f"{source}: a product of locale {row['locale']} titled {title} has no product_id."
         )
 
     bad = products.duplicated(PRODUCT_KEY)

@@ -19,9 +19,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.data.store import EXAMPLE_COLUMNS
-from competition.data.text import FIELDS
-from competition.scoring.tasks import LABELS, LOCALES
+from competition.scoring.definition import ESCI, load_contest
+
+CONTEST = load_contest(ESCI)  # whose rows these are like
+LABELS = CONTEST.labels.names
+LOCALES = CONTEST.locale_names
 
 LABEL_SHARES = np.array([0.627, 0.232, 0.031, 0.107])  # in the order of LABELS; normalised below
 LOCALE_SHARES = np.array([0.70, 0.15, 0.15])
@@ -102,7 +104,7 @@ def make(
     planted = rows.loc[changed, ["example_id", "label"]].reset_index(drop=True)
     rows["label"] = labels
     rows["substitute"] = (rows["label"] == "substitute").astype("boolean")
-    return rows[list(EXAMPLE_COLUMNS)], products, planted
+    return rows[list(CONTEST.example_columns)], products, planted
 
 
 def _read_words(synonyms: bool) -> Words:
@@ -240,7 +242,7 @@ def _draw_products(
     says = rng.random((n, 2)) < TITLE_SAYS
     synonym = name_rng.integers(0, 2, (n, 4))  # which name of brand, category and attributes
 
-    columns: dict[str, list[str]] = {field: [] for field in FIELDS}
+    columns: dict[str, list[str]] = {field: [] for field in CONTEST.fields}
     for i, locale in enumerate(rows["locale"]):
         of_brand, of_category, of_first, of_second = synonym[i]
         names = brands[values["brand"][i]]

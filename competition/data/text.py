@@ -4,13 +4,6 @@ import html
 import re
 from collections.abc import Callable, Iterable
 
-FIELDS = ("title", "brand", "color", "bullets", "description")
-FIELD_ORDERS = {
-    "ptbcbd": ("title", "brand", "color", "bullets", "description"),
-    "ptbdbc": ("title", "bullets", "description", "brand", "color"),
-    "ptdbbc": ("title", "description", "bullets", "brand", "color"),
-}
-
 # A tag begins with a letter or a slash, so that `a < b` and `<3` stay what they are.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _TAG_OR_COMMENT = re.compile(rf"{_TAG.pattern}|<!--.*?-->", re.DOTALL)
@@ -45,6 +38,6 @@ def clean_all(texts: Iterable[str]) -> list[str]:
 def simplify(text: str) -> str:
     """Return a cleaned text in lower case without punctuation.
 
-    Brands, colors and character n-grams are read from this form.
+    Names such as brands, and character n-grams, are read from this form.
     """
     return " ".join(_PUNCTUATION.sub("", clean(text).lower()).split())

@@ -1,11 +1,11 @@
-"""What a model reads of a pair beside its tokens: brand, color, country and character 3-grams as ids.
+"""What a model reads of a pair beside its tokens: categories such as its brand, locale and 3-grams as ids.
 
 The vocabularies come from the products of training rows: no query and no label is looked at, so all
 folds share them.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,27 +19,32 @@ from competition.core.atomic import atomic_folder
 from competition.core.json_files import read_json, write_json, write_manifest
 from competition.data.grams import Codes, by_frequency, gram_codes
 from competition.data.ragged import Ragged, concatenate
-from competition.data.store import evenly_spaced
+from competition.data.store import evenly_spaced, field_names
 from competition.data.text import map_distinct, simplify
 from competition.data.token_store import SequenceMaker
 
-# Ids of brands and colors; those of the vocabulary follow.
+# Ids of names; those of the vocabulary follow.
 MISSING = 0
 RARE = 1
 PADDING = 0  # of grams
-MIN_TIMES = 2  # a brand or color that is seen once is rare
+MIN_TIMES = 2  # a name that is seen once is rare
 MIN_GRAMS = 15
 UNITS = ("query", "product", "description")  # the texts whose 3-grams are pooled, one unit each
-PRODUCT_FIELDS = ("title", "brand", "color", "bullets")  # of the second unit
 _CHUNK = 20_000  # products at a time
+_PLURAL = "s"  # behind a category, in the file of its names
 
 
-def product_units(products: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def product_units(
+    products: pd.DataFrame, categories: Sequence[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the columns of each product's two units.
 
-    The first is title, brand, color and bullets, the second the description.
+    The second is the last text, which describes it, and the first all fields before it and the
+    categories; both are the same where there is one field.
     """
-    return products[list(PRODUCT_FIELDS)], products[["description"]]
+    fields = field_names(products)
+    last = [name for name in fields if name not in categories][-1]
+    return products[[name for name in fields if name != last] or [last]], products[[last]]
 
 
 def unit_text(unit: pd.DataFrame) -> list[str]:
@@ -52,17 +57,16 @@ def unit_text(unit: pd.DataFrame) -> list[str]:
 class Vocabulary:
     """Names and grams by falling frequency, equally frequent ones by the alphabet."""
 
-    brands: tuple[str, ...]
-    colors: tuple[str, ...]
+    names: Mapping[str, tuple[str, ...]]  # of each category
     grams: Codes  # (grams,); gram k has the id k + 1
 
     @classmethod
-    def make(cls, products: pd.DataFrame) -> "Vocabulary":
+    def make(cls, products: pd.DataFrame, categories: Sequence[str]) -> "Vocabulary":
         """Make the vocabulary of a catalogue: names seen at least twice, 3-grams seen at least MIN_GRAMS times."""
         codes = np.empty(0, np.int64)
         counts = np.empty(0, np.int64)
         for first in range(0, len(products), _CHUNK):
-            for unit in product_units(products.iloc[first : first + _CHUNK]):
+            for unit in product_units(products.iloc[first : first + _CHUNK], categories):
                 new_codes, new_counts = np.unique(
                     gram_codes(unit_text(unit))[0], return_counts=True
                 )
@@ -70,15 +74,14 @@ class Vocabulary:
 
         frequent = counts >= MIN_GRAMS
         grams = by_frequency(codes[frequent], counts[frequent])
-        return cls(_frequent_names(products["brand"]), _frequent_names(products["color"]), grams)
+        return cls({name: _frequent_names(products[name]) for name in categories}, grams)
 
-    def brand_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the id of each brand, `(names,)`: MISSING, RARE, or its place in the vocabulary behind these two."""
-        return _name_ids(names, self.brands)
+    def name_ids(self, category: str, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return the id of each name of a category, `(names,)`.
 
-    def color_ids(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the id of each color as `brand_ids` does."""
-        return _name_ids(names, self.colors)
+        It is MISSING, RARE, or its place in the vocabulary behind these two.
+        """
+        return _name_ids(names, self.names[category])
 
     def gram_ids(self, texts: Sequence[str]) -> Ragged:
         """Return the ids of each simplified text's 3-grams, without those that are not in the vocabulary."""
@@ -107,7 +110,8 @@ class Vocabulary:
     def save(self, folder: Path, inputs: str) -> None:
         """Write the vocabulary with the fingerprint of what it was made from."""
         with atomic_folder(folder) as temporary:
-            write_json(temporary / "names.json", {"brands": self.brands, "colors": self.colors})
+            names = {f"{category}{_PLURAL}": known for category, known in self.names.items()}
+            write_json(temporary / "names.json", names)
             save_file({"grams": self.grams}, temporary / "grams.safetensors")
             write_manifest(temporary, inputs)
 
@@ -116,7 +120,8 @@ class Vocabulary:
         """Load the vocabulary of a folder that `save` wrote."""
         names = read_json(folder / "names.json")
         grams = load_file(folder / "grams.safetensors")["grams"]
-        return cls(tuple(names["brands"]), tuple(names["colors"]), grams)
+        known = {plural.removesuffix(_PLURAL): tuple(each) for plural, each in names.items()}
+        return cls(known, grams)
 
 
 def make_gram_maker(vocabulary: Vocabulary) -> SequenceMaker:
@@ -198,7 +203,9 @@ def gram_vectors(vocabulary: Vocabulary, products: pd.DataFrame, seed: int) -> N
     vectors[PADDING] = 0
 
     read = evenly_spaced(products, WORD2VEC_PRODUCTS)
-    units = [vocabulary.gram_ids(unit_text(unit)) for unit in product_units(read)]
+    units = [
+        vocabulary.gram_ids(unit_text(unit)) for unit in product_units(read, list(vocabulary.names))
+    ]
     counts = np.bincount(np.concatenate([unit.values for unit in units]), minlength=len(vectors))
     # By id, so that the order in which the library meets the grams is ours.
     times = {str(gram): int(counts[gram]) for gram in range(1, len(vectors)) if counts[gram]}

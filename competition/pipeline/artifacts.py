@@ -47,7 +47,7 @@ class Artifacts:
         if recipe is not None:
             start = self.encoder_fingerprint(recipe.encoder)
             rows = [self._card.train, self._card.test if recipe.test_copies else None]
-            names = self.vocabulary_fingerprint if recipe.names else None
+            names = self.vocabulary_fingerprint if self._learned(recipe) else None
             return fingerprint([SCHEMA, recipe.result_keys(), start, rows, names])
 
         source = self.encoder_source(encoder)
@@ -111,12 +111,13 @@ class Artifacts:
             self._workspace.vocabulary if recipe.features else None,
             self._workspace.gram_vectors if learned else None,
             self._learned_names(recipe, recipe.features),
+            len(self._recipes.contest.locale_names),
         )
 
     def _learned_names(self, recipe: TrainingKeys, read: Iterable[str]) -> Path | None:
-        """Return the folder that a recipe's brands and colors start from, if there is one."""
+        """Return the folder that a recipe's categories start from, if there is one."""
         pretrained = self._recipes.pretrained(recipe.encoder)
-        if pretrained is None or not set(pretrained.names) & set(read):
+        if pretrained is None or not set(self._learned(pretrained)) & set(read):
             return None
 
         return self.encoder_folder(recipe.encoder)
@@ -124,8 +125,13 @@ class Artifacts:
     def pretraining_sources(self, recipe: PretrainingRecipe) -> Sources:
         """Return the folders that a pre-training starts from."""
         encoder = self.encoder_folder(recipe.encoder)
-        vocabulary = self._workspace.vocabulary if recipe.names else None
-        return Sources(encoder, vocabulary, names=self._learned_names(recipe, recipe.names))
+        learned = self._learned(recipe)
+        vocabulary = self._workspace.vocabulary if learned else None
+        return Sources(encoder, vocabulary, names=self._learned_names(recipe, learned))
+
+    def _learned(self, recipe: PretrainingRecipe) -> list[str]:
+        """Return the categories whose names a pre-training learns."""
+        return list(recipe.learned_categories(self._recipes.contest.categories))
 
 
 def folds_fingerprint(card: DataCard, scheme: str) -> str:

@@ -16,7 +16,6 @@ from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import SCHEMA
 from competition.data import folds
-from competition.data.text import FIELDS
 from competition.models.encoder.paths import Sources
 from competition.pipeline.artifacts import Translations
 from competition.pipeline.recipes import TINY
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 def build_folds(tables: Tables, scheme: str, inputs: str) -> None:
     """Write `folds/<scheme>.parquet`."""
-    table = folds.make_folds(tables.examples, scheme)
+    table = folds.make_folds(tables.examples, scheme, tables.contest)
     folds.check_folds(tables.examples, table, scheme)
     write_table(tables.workspace.folds(scheme), table, inputs)
 
@@ -43,7 +42,8 @@ def build_text_features(tables: Tables, inputs: str) -> None:
     examples = tables.examples
     products = tables.products
     with progress(f"text features of {len(examples):,} rows"):
-        parts = [make(examples, products) for make in (text_features, bm25_features)]
+        makers = (text_features, bm25_features)
+        parts = [make(examples, products, tables.contest) for make in makers]
 
     features = pd.concat(parts, axis=1).reset_index()  # (examples, example_id and features)
     write_table(tables.workspace.text_features, features, inputs)
@@ -78,7 +78,7 @@ def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> N
     # An encoder of other inputs is another run of the tracker.
     with training_log(plan, log_path, recipe, name=f"{recipe.name}/{inputs[:8]}") as log:
         stored = encoder_tokens(tables, sources.encoder)
-        pretrain(recipe, products, sources, folder, inputs, log, unfinished, stored)
+        pretrain(recipe, products, tables.contest, sources, folder, inputs, log, unfinished, stored)
 
 
 def training_log(
@@ -112,7 +112,8 @@ def encoder_tokens(tables: Tables, encoder: Path) -> SequenceStore:
     tokenizer = load_tokenizer(encoder)
     maker = fingerprint([SCHEMA, "tokens", tokenizer_fingerprint(tokenizer)])
 
-    texts = [tables.examples[["query"]], *(tables.products[[field]] for field in FIELDS)]
+    fields = tables.contest.fields
+    texts = [tables.examples[["query"]], *(tables.products[[field]] for field in fields)]
     folder = tables.workspace.tokens(maker)
     return _sequences(tables, "tokens", folder, maker, texts, make_token_maker(tokenizer))
 
@@ -123,7 +124,7 @@ def product_grams(tables: Tables, vocabulary: Path) -> SequenceStore:
 
     maker = fingerprint([SCHEMA, "grams", read_manifest(vocabulary)])
     make = make_gram_maker(Vocabulary.load(vocabulary))
-    units = product_units(tables.products)
+    units = product_units(tables.products, tables.contest.categories)
     return _sequences(tables, "3-grams", tables.workspace.grams, maker, units, make)
 
 
@@ -156,7 +157,7 @@ def build_vocabulary(tables: Tables, inputs: str) -> None:
     from competition.data.vocabulary import Vocabulary
 
     with progress(f"vocabulary of {len(tables.training_products):,} products"):
-        vocabulary = Vocabulary.make(tables.training_products)
+        vocabulary = Vocabulary.make(tables.training_products, tables.contest.categories)
         vocabulary.save(tables.workspace.vocabulary, inputs)
 
 
@@ -172,11 +173,11 @@ def build_gram_vectors(tables: Tables, inputs: str, seed: int) -> None:
 
 
 def build_translations(tables: Tables, file: Translations) -> None:
-    """Write the translations of Spanish training text; what an earlier file of the same model holds is kept."""
+    """Write the translations of training text; what an earlier file of the same model holds is kept."""
     from competition.data.augment import texts_to_translate
     from competition.models.encoder.translation import Translator
 
-    texts = texts_to_translate(tables.examples, tables.products)
+    texts = texts_to_translate(tables.examples, tables.products, tables.contest)
     known = _earlier_translations(file.path)
     missing = [text for text in texts if text not in known]
     if missing:

@@ -204,11 +204,11 @@ def build_submission(tables: Tables, name: str, plans: Mapping[str, RunPlan], in
 
 def _log_line(tables: Tables, name: str, task: Task, plan: RunPlan) -> dict[str, Any]:
     """Return a line of the log of submissions, its estimates from the card of the run."""
-    line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric}
+    line = {"submission": name, "task": task.name, "run": plan.name, "metric": task.metric.label}
     line |= {"leaky": "yes" if plan.leaky else "", "basis": plan.basis}
 
     scores = read_json(tables.workspace.run_card(plan.name)).get("scores", {})
-    groups = scores.get(task.name, {}).get(task.metric, {})
+    groups = scores.get(task.name, {}).get(task.metric.label, {})
     for column, (group, value) in _LOGGED.items():
         number = groups.get(group, {}).get(value)
         line[column] = "" if number is None else repr(number)

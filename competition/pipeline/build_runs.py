@@ -22,8 +22,8 @@ from competition.pipeline.recipe_types import type_of
 from competition.pipeline.rows import fold_rows
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation, predictions
-from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.contest import Kind
+from competition.scoring.predictions import Run, RunPlan
 
 if TYPE_CHECKING:
     from competition.pipeline.plan import Plan
@@ -52,7 +52,12 @@ def build_fold(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None
     # The held-out file says that the fold is trained, so it comes last.
     test_path = plan.workspace.test_fold(recipe.name, number)
     _write(test_path, test, plan.recipes.kind_of(recipe), fold.test_fingerprint)
-    _write(plan.workspace.oof_fold(recipe.name, number), held_out, plan.recipes.kind_of(recipe), fold.fingerprint)
+    _write(
+        plan.workspace.oof_fold(recipe.name, number),
+        held_out,
+        plan.recipes.kind_of(recipe),
+        fold.fingerprint,
+    )
     _remove_checkpoints(plan, fold)
 
 
@@ -75,7 +80,12 @@ def build_nested(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> No
     rows = fold_rows(tables, fold).without_test
     held_out, _ = type_of(recipe).train(tables, plan, fold, rows)
 
-    _write(plan.workspace.pair(recipe.name, fold.held), held_out, plan.recipes.kind_of(recipe), fold.fingerprint)
+    _write(
+        plan.workspace.pair(recipe.name, fold.held),
+        held_out,
+        plan.recipes.kind_of(recipe),
+        fold.fingerprint,
+    )
     _remove_checkpoints(plan, fold)
 
 

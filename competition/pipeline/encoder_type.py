@@ -101,7 +101,9 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     def make() -> Corpus:
         translations = read_translations(added.path, added.fingerprint) if added else None
         stored = stored_tokens(tables, sources, units)
-        return Corpus.make(recipe, sources, tables.examples, tables.products, translations, stored)
+        return Corpus.make(
+            recipe, tables.contest, sources, tables.examples, tables.products, translations, stored
+        )
 
     # All that the corpus depends on: recipes that agree in these share it.
     text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
@@ -172,7 +174,7 @@ def new_rows_predictor(
         examples = new.with_context if recipe.query_context else new.rows.examples
         # The context is in the text of the queries already, and no rows are added.
         as_it_is = recipe.model_copy(update={"query_context": False, "rebalance": False})
-        corpus = Corpus.make(as_it_is, sources, examples, new.rows.products)
+        corpus = Corpus.make(as_it_is, plan.contest, sources, examples, new.rows.products)
 
         every = np.arange(len(examples))
         outputs = []

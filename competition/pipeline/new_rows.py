@@ -18,27 +18,14 @@ from competition.core.errors import (
     did_you_mean,
     join_names,
     pluralize,
-    short_repr,
     unknown_name,
 )
 from competition.core.foreign_parquet import as_text
+from competition.data import tables
 from competition.data.folds import normalise
-from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS
-from competition.data.text import FIELDS
-from competition.scoring.tasks import LOCALES, TASKS
+from competition.data.store import field_names
+from competition.scoring.contest import Contest
 
-# What a column may be called: as in the files of the competition, or as in a workspace.
-NAMES = {
-    "query": ("query",),
-    "title": ("product_title", "title"),
-    "brand": ("product_brand", "brand"),
-    "color": ("product_color", "product_color_name", "color"),
-    "bullets": ("product_bullet_point", "bullets"),
-    "description": ("product_description", "description"),
-    "locale": ("product_locale", "query_locale", "locale"),
-    "product_id": ("product_id",),
-}
-_REQUIRED = ("query", "title")
 Table: TypeAlias = "pd.DataFrame | pa.Table"  # from Python, or from a file
 
 
@@ -49,8 +36,8 @@ class NewRows:
     Rows of one locale whose queries are the same text are one list of candidates.
     """
 
-    examples: pd.DataFrame  # EXAMPLE_COLUMNS
-    products: pd.DataFrame  # PRODUCT_COLUMNS
+    examples: pd.DataFrame  # the columns of the contest, as are those of `products`
+    products: pd.DataFrame
     of_row: NDArray[np.int64]  # (rows,) the position in `examples` of each row that was given
     remarks: tuple[str, ...]  # sentences on what is read as empty
     unread: tuple[str, ...]  # columns that nothing was read from
@@ -60,16 +47,20 @@ class NewRows:
         cls,
         table: Table,
         source: str,
-        locale: str = LOCALES[0],
+        contest: Contest,
+        locale: str = "",
         first_id: int = 0,
         called: Mapping[str, str] | None = None,
     ) -> "NewRows":
         """Check rows and name what is distinct in them.
 
         Args:
-            table: columns by the names of NAMES; others are not looked at.
+            table: columns by the names that the contest's files have, or ours; others are not
+                looked at.
             source: the name of the table in messages.
-            locale: of rows that name none, also where there is no such column.
+            contest: of the run that scores.
+            locale: of rows that name none, also where there is no such column; the contest's first
+                unless given.
             first_id: of the pairs, which are numbered as they come.
             called: our name of a column -> its name in the table, see `read_map`.
 
@@ -78,22 +69,24 @@ class NewRows:
                 one differs from its name in case, a cell holds no text, a query is empty, or a
                 row's locale is unknown.
         """
-        if locale not in LOCALES:
-            raise unknown_name("locale", locale, LOCALES)
+        locale = locale or contest.locale_names[0]
+        if locale not in contest.locale_names:
+            raise unknown_name("locale", locale, contest.locale_names)
         if not len(table):
             raise InputError(f"{source} has no rows.")
 
-        rows, remarks, unread = _read_texts(table, source, called or {})
-        rows["locale"] = rows["locale"].where(rows["locale"] != "", locale)
-        _check(rows, source)
+        rows, remarks, unread = _read_texts(table, source, contest, called or {})
+        given = rows["locale"] if "locale" in rows else pd.Series("", rows.index, dtype="str")
+        rows["locale"] = given.where(given != "", locale)
+        _check(rows, source, contest.locale_names)
 
-        without_product = int((rows[list(FIELDS)] == "").all(axis=1).sum())
+        without_product = int((rows[list(contest.fields)] == "").all(axis=1).sum())
         if without_product:
             remarks.append(
                 f"{source}: {without_product:,} of {len(rows):,} rows say nothing of their product."
             )
 
-        examples, products, of_row = _make_tables(rows, first_id)
+        examples, products, of_row = _make_tables(rows, contest, first_id)
         return cls(examples, products, of_row, tuple(remarks), unread)
 
     def among(self, examples: pd.DataFrame, products: pd.DataFrame) -> NDArray[np.bool_]:
@@ -108,7 +101,8 @@ class NewRows:
         Returns:
             A mask, `(rows,)`.
         """
-        key = ["locale", "normalised", "title"]
+        title = field_names(self.products)[0]
+        key = ["locale", "normalised", title]
         # An inner merge keeps the order of its left side: one line per pair, as in `self.examples`.
         own = self.examples.merge(self.products, on=["locale", "product_id"])
         own = own.assign(normalised=own["query"].map(normalise))
@@ -118,7 +112,7 @@ class NewRows:
         queries = queries[queries.map(normalise).isin(own["normalised"])]
         shared = examples[examples["query"].isin(queries)]
         known = shared.merge(products, on=["locale", "product_id"])
-        known = known[known["title"] != ""]
+        known = known[known[title] != ""]
         known = known.assign(normalised=known["query"].map(normalise))
 
         is_known = pd.MultiIndex.from_frame(own[key]).isin(pd.MultiIndex.from_frame(known[key]))
@@ -126,13 +120,14 @@ class NewRows:
 
 
 def from_python(
-    queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame
+    queries: str | Sequence[str], products: Sequence[str] | pd.DataFrame, contest: Contest
 ) -> pd.DataFrame:
     """Return a table of queries and products.
 
     Args:
         queries: one per product, or one for all of them.
         products: their titles, or a frame of their columns.
+        contest: says what the column of titles is called.
 
     Raises:
         InputError: there are more queries than products, or fewer, or products are one text or a
@@ -150,7 +145,9 @@ def from_python(
     if isinstance(products, pd.DataFrame):
         table = products.reset_index(drop=True)
     else:
-        table = pd.DataFrame({"product_title": list(products)}, dtype=object)
+        table = pd.DataFrame(
+            {_accepted(contest, contest.fields[0])[0]: list(products)}, dtype=object
+        )
 
     texts: Any = [queries] * len(table) if isinstance(queries, str) else list(queries)
     if len(texts) != len(table):
@@ -161,37 +158,27 @@ def from_python(
     return table.assign(query=pd.Series(texts, dtype=object))
 
 
-def read_map(pairs: Sequence[str]) -> dict[str, str]:
-    """Return our name of a column -> its name in the file, from `--map`.
+def read_map(pairs: Sequence[str], contest: Contest) -> dict[str, str]:
+    """Return our name of a column -> its name in the file, from `--map`, see `tables.read_map`."""
+    return tables.read_map(pairs, contest, _read_names(contest))
 
-    Args:
-        pairs: such as `query=search term`.
 
-    Raises:
-        InputError: a pair has no `=`, begins with no name of ours, or one is there twice.
-    """
-    ours = {alias: name for name, aliases in NAMES.items() for alias in (name, *aliases)}
-    called: dict[str, str] = {}
-    for pair in pairs:
-        name, sign, column = pair.partition("=")
-        if not sign or not column:
-            raise InputError(
-                f"--map {short_repr(pair)} names no column: write it as product_title=NAME."
-            )
-        if name not in ours:
-            raise unknown_name("column to read", name, ours)
-        # Two names may mean one column, such as `title` and `product_title`.
-        if ours[name] in called:
-            raise InputError(f"--map names the column {name!r} twice.")
-        called[ours[name]] = column
-    return called
+def _read_names(contest: Contest) -> tuple[str, ...]:
+    """Return our names of the columns that are read."""
+    locale = ("locale",) if contest.locales else ()
+    return ("query", *contest.fields, *locale, "product_id")
+
+
+def _accepted(contest: Contest, name: str) -> tuple[str, ...]:
+    """Return what a column of ours may be called: as in the files of the contest, or as in a workspace."""
+    return tuple(dict.fromkeys((*contest.source.names(name), name)))
 
 
 # --- columns as text ---
 
 
 def _read_texts(
-    table: Table, source: str, called: Mapping[str, str]
+    table: Table, source: str, contest: Contest, called: Mapping[str, str]
 ) -> tuple[pd.DataFrame, list[str], tuple[str, ...]]:
     """Return the columns that are read, by our names, remarks on missing ones, and the unread ones.
 
@@ -199,10 +186,10 @@ def _read_texts(
     """
     columns = table.columns if isinstance(table, pd.DataFrame) else table.column_names
     present = [str(column) for column in columns]
-    column_of = _match_columns(present, source, called)
+    column_of = _match_columns(present, source, contest, called)
     unread = tuple(column for column in present if column not in column_of.values())
 
-    absent = [NAMES[name][0] for name in FIELDS if column_of[name] is None]
+    absent = [_accepted(contest, name)[0] for name in contest.fields if column_of[name] is None]
     missing = ", ".join(f"{column}{did_you_mean(column, unread)}" for column in absent)
     remarks = [f"{source} has no {missing}: what is missing is read as empty."] if absent else []
 
@@ -215,7 +202,7 @@ def _read_texts(
 
 
 def _match_columns(
-    present: list[str], source: str, called: Mapping[str, str]
+    present: list[str], source: str, contest: Contest, called: Mapping[str, str]
 ) -> dict[str, str | None]:
     """Return our name of each column -> its name among those `present`, or None."""
     for mapped in called.values():
@@ -226,19 +213,19 @@ def _match_columns(
             )
 
     column_of: dict[str, str | None] = {
-        name: next((alias for alias in aliases if alias in present), None)
-        for name, aliases in NAMES.items()
+        name: next((alias for alias in _accepted(contest, name) if alias in present), None)
+        for name in _read_names(contest)
     }
     column_of |= called
     for name, column in column_of.items():
         if column is not None:
             continue
         # `Brand` would be read as empty otherwise.
-        for alias in NAMES[name]:
+        for alias in _accepted(contest, name):
             refuse_misspelled(alias, present, source)
-        if name in _REQUIRED:
+        if name in ("query", contest.fields[0]):
             raise InputError(
-                f"{source} lacks the column {NAMES[name][0]!r}: it has {join_names(present)}."
+                f"{source} lacks the column {_accepted(contest, name)[0]!r}: it has {join_names(present)}."
             )
     return column_of
 
@@ -275,7 +262,7 @@ def _objects_as_text(values: pd.Series, column: str, source: str) -> pd.Series:
     return values.astype("str")
 
 
-def _check(rows: pd.DataFrame, source: str) -> None:
+def _check(rows: pd.DataFrame, source: str, locales: Sequence[str]) -> None:
     """Refuse rows with an empty query or an unknown locale."""
     # Normalising is slow, and queries repeat: each text is looked at once.
     queries = rows["query"].drop_duplicates()
@@ -287,12 +274,12 @@ def _check(rows: pd.DataFrame, source: str) -> None:
             f"{source}: row {row} has an empty query ({count:,} such rows): bring its query or remove the row."
         )
 
-    bad = ~rows["locale"].isin(LOCALES).to_numpy()
+    bad = ~rows["locale"].isin(locales).to_numpy()
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise InputError(
             f"{source}: row {row + 1} has the unknown locale {rows['locale'].iloc[row]!r}: "
-            f"known are {', '.join(LOCALES)}."
+            f"known are {', '.join(locales)}."
         )
 
 
@@ -300,11 +287,11 @@ def _check(rows: pd.DataFrame, source: str) -> None:
 
 
 def _make_tables(
-    rows: pd.DataFrame, first_id: int
+    rows: pd.DataFrame, contest: Contest, first_id: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.int64]]:
     """Return the distinct pairs and products of rows, and each row's position in the pairs."""
     query_of_row, _ = _distinct(rows, ["locale", "query"])
-    product_of_row, products = _distinct(rows, ["locale", "product_id", *FIELDS])
+    product_of_row, products = _distinct(rows, ["locale", "product_id", *contest.fields])
     numbered = rows.assign(query_number=query_of_row, product_number=product_of_row)
     of_row, pairs = _distinct(numbered, ["query_number", "product_number"])
 
@@ -317,12 +304,16 @@ def _make_tables(
         example_id=np.arange(first_id, first_id + len(pairs)),
         query_id=pairs["query_number"],
         product_id=products["product_id"].iloc[pairs["product_number"]].array,
-        label=pd.Series(None, every, dtype="str"),
-        substitute=pd.Series(None, every, dtype="boolean"),
         split=pd.Series("test", every, dtype="str"),
-        **dict.fromkeys(TASKS, True),
+        **{name: pd.Series(None, every, dtype="boolean") for name in contest.positives},
+        **dict.fromkeys(contest.tasks, True),
     )
-    return examples[list(EXAMPLE_COLUMNS)], products[list(PRODUCT_COLUMNS)], of_row
+    # No label, and no ids as files have them.
+    for column in contest.example_columns:
+        if column not in examples:
+            examples[column] = pd.Series(None, every, dtype="str")
+    columns = list(contest.product_columns)
+    return examples[list(contest.example_columns)], products[columns], of_row
 
 
 def _distinct(rows: pd.DataFrame, columns: list[str]) -> tuple[NDArray[np.int64], pd.DataFrame]:

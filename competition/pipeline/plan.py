@@ -35,8 +35,8 @@ from competition.pipeline.keys import (
 )
 from competition.pipeline.recipe_types import type_of
 from competition.pipeline.recipes import Recipes
-from competition.scoring.predictions import RunPlan
 from competition.scoring.contest import Contest
+from competition.scoring.predictions import RunPlan
 
 
 class Plan:
@@ -113,9 +113,7 @@ class Plan:
 
         command = f"comp train --recipe {shell_quoted(name)}"
         paths = label_paths(recipe, self._recipe_of)
-        return RunPlan(
-            name, kind, kind.tasks, command, parts, recipe.scheme, label_paths=paths
-        )
+        return RunPlan(name, kind, kind.tasks, command, parts, recipe.scheme, label_paths=paths)
 
     def _recipe_of(self, run: str) -> RunRecipe:
         """Return the recipe of a run; of `blend-task2`, that of the ensemble."""
@@ -160,7 +158,14 @@ class Plan:
         name = recipe.run_name(task)
         command = f"comp stack {shell_quoted(recipe.name)}"
         return RunPlan(
-            name, self.contest.answer_kind(task), (task,), command, parts, PAIRED, recipe.leaky, paths
+            name,
+            self.contest.answer_kind(task),
+            (task,),
+            command,
+            parts,
+            PAIRED,
+            recipe.leaky,
+            paths,
         )
 
     def ensemble(self, recipe: EnsembleRecipe, task: str) -> EnsemblePlan:

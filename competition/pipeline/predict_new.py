@@ -44,21 +44,30 @@ class PreparedRows:
         """The examples, their queries with what the candidates share."""
         from competition.data.query_context import with_context
 
-        return with_context(self.rows.examples, self.rows.products, self._tables.training_products)
+        tables = self._tables
+        return with_context(
+            self.rows.examples, self.rows.products, tables.contest, tables.training_products
+        )
 
     @cached_property
     def lexical(self) -> pd.DataFrame:
         """The features of text that `lexical` reads, by example_id."""
         from competition.models.lexical.text_features import text_features
 
-        return text_features(self.rows.examples, self.rows.products, self._tables.training_products)
+        tables = self._tables
+        return text_features(
+            self.rows.examples, self.rows.products, tables.contest, tables.training_products
+        )
 
     @cached_property
     def text(self) -> pd.DataFrame:
         """All features of text."""
         from competition.models.lexical.bm25 import bm25_features
 
-        bm25 = bm25_features(self.rows.examples, self.rows.products, self._tables.training_products)
+        tables = self._tables
+        bm25 = bm25_features(
+            self.rows.examples, self.rows.products, tables.contest, tables.training_products
+        )
         return pd.concat([self.lexical, bm25], axis=1)
 
 

@@ -199,4 +199,3 @@ class Recipes:
         """The run that others must beat: the first `lexical` that is requested, if any is."""
         recipes = (self.run(name) for name in self.requested())
         return next((r.name for r in recipes if isinstance(r, LexicalRecipe)), None)
-

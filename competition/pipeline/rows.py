@@ -17,8 +17,8 @@ from competition.noise.plan import AuditPlan, NestedModels
 from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions
-from competition.scoring.predictions import RunPlan
 from competition.scoring.contest import Kind
+from competition.scoring.predictions import RunPlan
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,7 @@ def fold_targets(
     if teacher is not None:
         held = fold.held[0] if fold.held else None
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
-        targets = mix_teacher(
-            targets, kind, ids, teacher.run.kind, outputs, recipe.distill_weight
-        )
+        targets = mix_teacher(targets, kind, ids, teacher.run.kind, outputs, recipe.distill_weight)
     return targets
 
 

@@ -97,7 +97,9 @@ class Scorer:
             InputError: also where the run predicts gains or scores alone.
         """
         if self.kind.is_number:
-            raise InputError(f"{self._run!r} predicts {self.kind.name} and no classes: use `score`.")
+            raise InputError(
+                f"{self._run!r} predicts {self.kind.name} and no classes: use `score`."
+            )
         predicted = self._answer_python(queries, products, locale)
         return predicted.drop(columns=SCORE, errors="ignore")
 
@@ -106,7 +108,7 @@ class Scorer:
     ) -> pd.DataFrame:
         """Return what `answer` does, without a word on the terminal."""
         with silent():
-            rows = self.read(from_python(queries, products), "products", locale)
+            rows = self.read(from_python(queries, products, self.contest), "products", locale)
             return self.answer(rows)
 
     @property
@@ -125,7 +127,7 @@ class Scorer:
         """Check rows and name what is distinct in them, see `NewRows.make`."""
         # Ids below those of the workspace: an ensemble is fitted on both together.
         first_id = self._models.lowest_id - len(table)
-        return NewRows.make(table, source, locale, first_id, called)
+        return NewRows.make(table, source, self.contest, locale, first_id, called)
 
     def trained_on(self, rows: NewRows) -> int:
         """Count the rows that are pairs which the run was trained on: locale, query and title agree."""

@@ -15,8 +15,9 @@ def answers(task: Task, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64
     """Return a run's outputs as the metric of `task` takes them, `(rows,)`.
 
     Ranking: a score, higher is better (expected gain of class probabilities, or the score itself).
-    Rating: a number (the expected one of class probabilities, or the rating itself).
-    Classification: an index into `task.classes`.
+    Rating: a number (the expected one of class probabilities, or the rating itself), or the index
+    of the nearest level. Classification: an index into `task.classes`, or the probabilities of
+    all, `(rows, classes)`.
 
     Raises:
         ValueError: outputs of that kind do not answer the task.
@@ -28,18 +29,19 @@ def answers(task: Task, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64
     if task.ranks:
         return task.labels.expected_gain(values) if kind.is_classes else values[:, 0]
     if task.kind == "rate":
-        return task.labels.expected_number(values) if kind.is_classes else values[:, 0]
+        numbers = task.labels.expected_number(values) if kind.is_classes else values[:, 0]
+        reads_levels = task.metric.reads == "level"
+        return task.labels.levels(numbers).astype(np.float64) if reads_levels else numbers
 
     if task.positive is not None:
-        positive = outputs[f"p_{task.positive}"].to_numpy(np.float64) > POSITIVE_THRESHOLD
-        return np.asarray(positive, np.float64)
+        positive = outputs[f"p_{task.positive}"].to_numpy(np.float64)
+        values = np.column_stack([1 - positive, positive])  # (rows, 2)
+    if task.metric.reads == "probabilities":
+        return values
+    if task.positive is not None:
+        return np.asarray(positive > POSITIVE_THRESHOLD, np.float64)
 
     return np.asarray(values.argmax(axis=1), np.float64)
-
-
-def majority_baseline(task: Task) -> tuple[str, int]:
-    """Return the name and the class index of the constant answer that a classifier must beat."""
-    return f"all {task.classes[0]}", 0
 
 
 def class_names(task: Task, codes: NDArray[np.float64]) -> list[str]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from competition.core.errors import InputError, unknown_name
 from competition.core.lazy_pandas import pd
+from competition.scoring.metric_table import Metric
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -30,8 +31,8 @@ class Labels:
 
     Attributes:
         names: of the classes, in the order of their probabilities; empty where labels are numbers.
-        values: the number of each class, ascending or descending where they are ordered, as a
-            rating has it; empty where classes have no order.
+        values: the number of each class, ascending, as a rating has it; empty where classes have
+            no order.
         gains: by protocol, the gain of each class in 0..1; the first protocol is PAPER, whose
             gains are learned and ranked by.
         lowest: the smallest number of a range.
@@ -93,6 +94,11 @@ class Labels:
         gains: Array = (2**numbers - 2**self.lowest) / (2**self.highest - 2**self.lowest)
         return gains
 
+    def levels(self, numbers: Array) -> Codes:
+        """Return the index of the class whose number is nearest to each number, `(rows,)`; a tie goes to the lower."""
+        edges = (np.array(self.values[1:]) + np.array(self.values[:-1])) / 2
+        return np.searchsorted(edges, numbers, side="left").astype(np.int64)
+
     def expected_gain(self, probabilities: Array) -> Array:
         """Return the expected gain of class probabilities `(rows, classes)`, `(rows,)`."""
         expected: Array = probabilities @ np.array(self.gains[PAPER])
@@ -125,11 +131,13 @@ class Task:
         positive: the label that is told from all others; None where every label is a class.
         labels: of the contest.
         locales: by which scores are shown, too.
+        by_rows: whether intervals are over rows instead of queries, since folds are of rows.
+        relevant_from: the least gain of a row that is relevant.
     """
 
     name: str
     kind: Literal["rank", "classify", "rate"]
-    metric: str
+    metric: Metric
     classes: tuple[str, ...]
     keys: tuple[str, ...]
     header: tuple[str, ...]
@@ -137,6 +145,8 @@ class Task:
     positive: str | None = None
     labels: Labels = field(repr=False, compare=False, default_factory=lambda: Labels(()))
     locales: tuple[str, ...] = ()
+    by_rows: bool = False
+    relevant_from: float = 0.0
 
     @property
     def ranks(self) -> bool:
@@ -395,7 +405,17 @@ class Contest:
     @property
     def default_kind(self) -> str:
         """The kind of prediction of a recipe that names none."""
-        return next(iter(self.kinds))
+        preferred = ("classes", "rating", "gain")
+        return next(name for name in preferred if name in self.kinds)
+
+    def representative(self, role: str) -> Task | None:
+        """Return the first task that ranks (`rank`), tells labels (`classify`), or one of them apart (`positive`)."""
+        fits: dict[str, Callable[[Task], bool]] = {
+            "rank": lambda task: task.ranks,
+            "classify": lambda task: not task.ranks and task.positive is None,
+            "positive": lambda task: task.positive is not None,
+        }
+        return next((task for task in self.tasks.values() if fits[role](task)), None)
 
     @property
     def audited_task(self) -> str:
@@ -457,5 +477,3 @@ class Contest:
 def number_text(value: float) -> str:
     """Return a number as a label: `3` and `2.33`, so that `3.0` and `3` are one class."""
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(float(value))
-
-

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from competition.core.errors import InputError, did_you_mean, join_names, short_repr
@@ -25,6 +26,7 @@ from competition.scoring.contest import (
     Task,
     number_text,
 )
+from competition.scoring.metric_table import Metric, find_metric
 
 BUILT_IN = Path(__file__).parent / "contests"
 ESCI = "esci"  # the competition of a workspace that names none
@@ -34,6 +36,7 @@ MOST_CLASSES = 20  # that are found in training rows; more distinct numbers are 
 KEY_COLUMNS = ("id", "query", "query_id", "product_id", "label", "locale", "split")
 _RESERVED = ("example_id", "query_key", *KEY_COLUMNS)  # columns of the table of examples
 _KINDS = ("classes", "gain", "rating", "score")  # of predictions, see `Contest.kinds`
+_TINY = 1e-9  # a gain: a number above the lowest of its range is relevant
 _ID_OF = {"id": "id", "example_id": "id", "query_id": "query_key"}
 
 
@@ -100,6 +103,9 @@ class TaskTable(StrictModel):
     answer: tuple[str, ...] = ()
     positive: str | None = None
     words: tuple[str, ...] = ()
+    relevant: float | str | None = (
+        None  # the least label that MAP, MRR, precision and recall take as relevant
+    )
 
 
 class Definition(StrictModel):
@@ -144,7 +150,9 @@ class Definition(StrictModel):
         known = (*KEY_COLUMNS, *self.fields)
         for name in self.columns:
             if name not in known:
-                raise ValueError(f"columns names {name!r}, which is none{did_you_mean(name, known)}")
+                raise ValueError(
+                    f"columns names {name!r}, which is none{did_you_mean(name, known)}"
+                )
         return self
 
 
@@ -257,6 +265,7 @@ def _labels(definition: Definition, source: Path | str) -> Labels:
     # What the data have yet to say stands for two classes.
     is_open = not (table.names or table.levels or table.range)
     levels = (0.0, 1.0) if is_open else table.levels
+    levels = tuple(sorted(levels))
     names = table.names or tuple(number_text(level) for level in levels)
     values = levels or (tuple(map(float, range(len(names)))) if table.ordered else ())
     exponential = table.gains == "exponential"
@@ -286,7 +295,7 @@ def _labels(definition: Definition, source: Path | str) -> Labels:
     for what, given in (("meanings", table.meanings), ("letters", table.letters)):
         if given and len(given) != len(names):
             raise InputError(f"{source}: labels.{what} must name each of {join_names(names)}.")
-    letters = dict(zip(names, table.letters, strict=True)) if table.letters else {}
+    letters = dict(zip(names, table.letters or (name[:2] for name in names), strict=True))
     return Labels(
         names, values, scaled, lowest, highest, exponential, dict(table.meanings), letters
     )
@@ -330,7 +339,9 @@ def _task(
             raise InputError(f"{where}.words must be {len(classes)}, one for each class.")
         classes = table.words or classes
         if labels.lowest < labels.highest and not labels.names and definition.labels.range:
-            raise InputError(f"{where}: labels are numbers of a range, which can be rated or ranked.")
+            raise InputError(
+                f"{where}: labels are numbers of a range, which can be rated or ranked."
+            )
     elif table.positive is not None or table.words:
         raise InputError(f"{where}: positive and words are for tasks that classify.")
     if table.kind == "rate" and not labels.are_numbers:
@@ -338,6 +349,7 @@ def _task(
             f"{where}: labels have no numbers to rate by: write `ordered = true` in [labels], or levels."
         )
 
+    metric = _metric(table, labels, where)
     default = ("query", "product_id") if table.kind == "rank" else ("id", "label")
     header = table.answer or default
     is_esci = definition.files.layout == "esci"
@@ -352,7 +364,7 @@ def _task(
     return Task(
         name,
         table.kind,
-        {"ndcg": "nDCG"}.get(table.metric, table.metric),
+        metric,
         classes,
         ours,
         header,
@@ -360,7 +372,42 @@ def _task(
         table.positive,
         labels,
         tuple(definition.locales) if isinstance(definition.locales, dict) else (),
+        definition.folds == "rows" and table.kind != "rank",
+        _relevant_from(table, labels, where),
     )
+
+
+def _metric(table: TaskTable, labels: Labels, where: str) -> Metric:
+    """Return the metric of a task; raises InputError where it is none, or one of other tasks or labels."""
+    try:
+        metric = find_metric(table.metric)
+    except InputError as error:
+        raise InputError(f"{where}.metric: {error}") from None
+
+    if metric.task != table.kind:
+        raise InputError(
+            f"{where}: {metric.name} is for tasks that {metric.task}, this one {table.kind}s."
+        )
+    if metric.reads == "level" and not labels.are_classes:
+        raise InputError(
+            f"{where}: {metric.name} compares levels: write `levels = […]` in [labels]."
+        )
+    return metric
+
+
+def _relevant_from(table: TaskTable, labels: Labels, where: str) -> float:
+    """Return the least gain of a relevant row: that of the label `relevant`, else the least above 0."""
+    if table.relevant is None:
+        return min((gain for gain in labels.gains.get(PAPER, ()) if gain > 0), default=_TINY)
+
+    if not labels.are_classes:
+        return float(labels.gain_of_number(np.array([table.relevant], np.float64))[0])
+    text = table.relevant if isinstance(table.relevant, str) else number_text(table.relevant)
+    if text not in labels.names:
+        raise InputError(
+            f"{where}.relevant = {table.relevant!r} is no label: known are {join_names(labels.names)}."
+        )
+    return labels.gains[PAPER][labels.names.index(text)]
 
 
 def _key(column: str, columns: Mapping[str, tuple[str, ...]], is_esci: bool) -> str | None:

@@ -3,45 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
 from competition.scoring import metrics
-from competition.scoring.answers import answers, majority_baseline
+from competition.scoring.answers import answers
 from competition.scoring.contest import PAPER, Kind, Task
+from competition.scoring.metric_table import Rows
 from competition.scoring.metrics import Array, Codes, Estimate
 
 FULL_DEPTH = 10  # judged products from which on a query says something about ranking
 DEEP = f"{FULL_DEPTH}+ products"  # the group of queries that say most about ranking
 MOVABLE = "can move"  # the group of queries whose order changes their score
 MIN_DEEP_QUERIES = 20  # of them, from which they and not all queries tell runs apart
-_SHARES = (0.0, 1.0)  # between which every metric lies
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The contribution of each query to a task's metrics, queries ascending, before they are summed."""
+    """The contribution of each query to a task's metrics, queries ascending, before they are summed.
+
+    Where folds are of rows, each row of a task that is no ranking stands for itself: `queries` are
+    then the ids of rows.
+    """
 
     task: Task
     queries: Codes  # (queries,)
-    values: Array  # (queries, 2) nDCG and 1, or (queries, 3 * classes) for F1
+    values: Array  # (queries, m): what `task.metric` counts, such as nDCG and 1
     groups: dict[str, np.ndarray]  # name -> which queries, (queries,) bool
     ungraded: int = 0  # queries that are left out since they have no gain at all
 
     @property
     def statistics(self) -> dict[str, metrics.Statistic]:
-        """The task's metric first."""
-        return _RANKING if self.task.ranks else _CLASSIFICATION
+        """The task's metric first, then others that its counts hold."""
+        own = {self.task.metric.label: self.task.metric.statistic}
+        return own | _F1 if self.task.metric.label in _F1 else own
 
     @property
     def statistic(self) -> metrics.Statistic:
         """The task's metric."""
-        return self.statistics[self.task.metric]
+        return self.task.metric.statistic
+
+    @property
+    def within(self) -> tuple[float, float]:
+        """The least and the greatest value of the metric."""
+        return self.task.metric.within
 
 
-_RANKING: dict[str, metrics.Statistic] = {"nDCG": metrics.mean}
-_CLASSIFICATION: dict[str, metrics.Statistic] = {
+# Both are counted alike.
+_F1: dict[str, metrics.Statistic] = {
     "micro-F1": metrics.micro_f1,
     "macro-F1": metrics.macro_f1,
 }
@@ -69,65 +81,106 @@ def count_answers(
     Args:
         task: that is answered.
         examples: rows of `graded_rows`.
-        answer: a score or a class index for each of these rows, see `tasks.answers`; ties go by
-            product_id.
+        answer: a score, a class index, a number or probabilities for each of these rows, see
+            `answers`; ties go by product_id.
         protocol: one of the gains of the contest. All but the first score 0 for a query without
             any gain, as ESCI's published script does, which also swaps two gains.
         ranked: for ranking, rows that are False are missing from the answer.
     """
-    query = examples["query_id"].to_numpy(np.int64)
     if task.ranks:
         gain = task.labels.gain(examples["label"], protocol)
         # Codes of sorted ids sort as the ids do, and faster.
         tie = pd.factorize(examples["product_id"], sort=True)[0]
-        queries, values = metrics.ndcg_per_query(query, gain, answer, tie, ranked)
-        return _ranking_counts(task, examples, queries, values, gain, protocol)
+        rows = Rows(_units(task, examples), gain, answer, 0, None, tie, ranked, task.relevant_from)
+        return _ranking_counts(task, examples, rows, task.metric.count(rows), protocol)
 
-    codes = task.truth(examples)
-    queries, counts = metrics.confusion_per_query(
-        query, codes, answer.astype(np.int64), len(task.classes)
-    )
-    return Counts(task, queries, counts, _groups(task, examples))
+    if task.metric.reads in ("class", "level"):
+        answer = answer.astype(np.int64)
+    classes = len(task.classes or task.labels)
+    rows = Rows(_units(task, examples), _truth(task, examples), answer, classes)
+    return Counts(task, *task.metric.count(rows), _groups(task, examples))
 
 
 def count_trivial_baseline(task: Task, examples: pd.DataFrame) -> tuple[str, Counts]:
-    """Score the trivial baseline: the expected nDCG of a random order, or one constant answer for every row."""
-    if task.ranks:
-        query = examples["query_id"].to_numpy(np.int64)
-        gain = task.labels.gain(examples["label"])
-        queries, values = metrics.random_ndcg_per_query(query, gain)
-        return "random order", _ranking_counts(task, examples, queries, values, gain, PAPER)
+    """Score what takes no model: a random order, or the best answer that is the same for every row.
 
-    name, code = majority_baseline(task)
-    constant = np.full(len(examples), float(code))
-    return name, count_answers(task, examples, constant)
+    That is the most frequent class or the shares of all; the mean where squares of errors count or
+    levels are compared, the median where errors do.
+    """
+    if task.ranks:
+        gain = task.labels.gain(examples["label"])
+        rows = Rows(_units(task, examples), gain, gain, relevant_from=task.relevant_from)
+        assert task.metric.random is not None
+        return "random order", _ranking_counts(
+            task, examples, rows, task.metric.random(rows), PAPER
+        )
+
+    truth = _truth(task, examples)
+    reads = task.metric.reads
+    if task.kind == "rate":
+        middle = np.median if task.metric.name == "mae" else np.mean
+        number = float(middle(task.labels.numbers(examples["label"])))
+        if reads == "level":
+            code = int(task.labels.levels(np.array([number]))[0])
+            name, answer = f"all {task.labels.names[code]}", np.full(len(truth), float(code))
+        else:
+            name, answer = f"all {number:.3g}", np.full(len(truth), number)
+        return name, count_answers(task, examples, answer)
+
+    share = np.bincount(truth, minlength=len(task.classes)) / max(len(truth), 1)  # (classes,)
+    if reads == "probabilities":
+        return "shares of classes", count_answers(task, examples, np.tile(share, (len(truth), 1)))
+
+    code = int(share.argmax())
+    return f"all {task.classes[code]}", count_answers(
+        task, examples, np.full(len(truth), float(code))
+    )
+
+
+def _truth(task: Task, examples: pd.DataFrame) -> NDArray[Any]:
+    """Return what a task asks of each row, `(rows,)`: the index of a class or level, or a number."""
+    if task.kind == "classify":
+        return task.truth(examples)
+    if task.metric.reads == "level":
+        return task.labels.codes(examples["label"])
+    return task.labels.numbers(examples["label"])
+
+
+def _units(task: Task, examples: pd.DataFrame) -> Codes:
+    """Return what is drawn in a bootstrap: the query of each row, or the row itself."""
+    return examples["example_id" if task.by_rows else "query_id"].to_numpy(np.int64)
 
 
 def _ranking_counts(
-    task: Task, examples: pd.DataFrame, queries: Codes, values: Array, gain: Array, protocol: str
+    task: Task, examples: pd.DataFrame, rows: Rows, counted: tuple[Codes, Array], protocol: str
 ) -> Counts:
+    """Return counts of lists `(queries, 2)`, a value and 1, without the queries that have no value."""
+    queries, values = counted
     groups = _groups(task, examples)
-    groups[MOVABLE] = metrics.movable(examples["query_id"].to_numpy(np.int64), gain)
+    assert task.metric.movable is not None
+    groups[MOVABLE] = task.metric.movable(rows)
     depth = examples.groupby("query_id").size().to_numpy()  # (queries,) ascending, as all groups
     groups[DEEP] = depth >= FULL_DEPTH
 
     # A query without any gain is left out, but by ESCI's published script.
-    graded = ~np.isnan(values)
+    graded = ~np.isnan(values[:, 0])
     if protocol != PAPER:
         values = np.nan_to_num(values, nan=0.0)
     else:
         queries, values = queries[graded], values[graded]
         groups = {name: members[graded] for name, members in groups.items()}
 
-    totals = np.column_stack([values, np.ones(len(values))])  # (queries, 2)
-    return Counts(task, queries, totals, groups, int((~graded).sum()))
+    return Counts(task, queries, values, groups, int((~graded).sum()))
 
 
 def _groups(task: Task, examples: pd.DataFrame) -> dict[str, np.ndarray]:
-    locale = examples.groupby("query_id", sort=True)["locale"].first()
+    locale = (
+        examples.assign(unit=_units(task, examples)).groupby("unit", sort=True)["locale"].first()
+    )
     groups = {"all": np.ones(len(locale), bool)}
 
-    for name in task.locales:
+    # What depends on all rows has no value over some of them.
+    for name in () if task.metric.of_all_rows else task.locales:
         members = (locale == name).to_numpy()
         if members.any():
             groups[name] = members
@@ -151,7 +204,9 @@ def estimate_metrics(
 
     return {
         metric: {
-            name: metrics.bootstrap(counts.values[counts.groups[name]], statistic, within=_SHARES)
+            name: metrics.bootstrap(
+                counts.values[counts.groups[name]], statistic, within=counts.within
+            )
             for name in names
         }
         for metric, statistic in counts.statistics.items()
@@ -160,7 +215,9 @@ def estimate_metrics(
 
 def estimate_score(counts: Counts, group: str = "all") -> Estimate:
     """Estimate the task's metric over a group of queries."""
-    return metrics.bootstrap(counts.values[counts.groups[group]], counts.statistic, within=_SHARES)
+    return metrics.bootstrap(
+        counts.values[counts.groups[group]], counts.statistic, within=counts.within
+    )
 
 
 def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Estimate:

@@ -7,10 +7,10 @@ import pandas as pd
 
 from competition.scoring import evaluation, metrics
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
+from competition.scoring.contest import Task
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, Counts
 from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.contest import Task
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 SCOREBOARD_COLUMNS = (
@@ -43,7 +43,7 @@ class BoardRow:
             "task": self.task.name, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
         }  # fmt: skip
 
-        cells |= {"metric": self.task.metric, "baseline": self.baseline, "floor": self.floor}
+        cells |= {"metric": self.task.metric.label, "baseline": self.baseline, "floor": self.floor}
         cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
 
         basis = APPROXIMATE if self.label_paths else HELD_OUT

@@ -19,8 +19,8 @@ from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
 from competition.scoring.answers import answers, class_names
-from competition.scoring.evaluation import Counts, count_answers, graded_rows
 from competition.scoring.contest import Kind, Task
+from competition.scoring.evaluation import Counts, count_answers, graded_rows
 
 
 def make_answer(
@@ -150,7 +150,11 @@ def grade(
         return count_answers(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
 
     # -1, which is no class, for rows that the answer lacks.
-    codes = answer[task.answer].map({name: code for code, name in enumerate(task.classes)}).astype("float64")
+    codes = (
+        answer[task.answer]
+        .map({name: code for code, name in enumerate(task.classes)})
+        .astype("float64")
+    )
     coded = answer[["example_id"]].assign(code=codes)
     given = rows[["example_id"]].merge(coded, on="example_id", how="left")["code"]
     return count_answers(task, rows, given.fillna(-1).to_numpy(np.float64))

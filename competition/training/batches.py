@@ -10,7 +10,7 @@ from torch import Tensor
 
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import Pairs
-from competition.models.encoder.inputs import FeatureIds, Inputs
+from competition.models.encoder.inputs import COUNTRY, FeatureIds, Inputs
 
 PAD_TO = 8  # tokens; tensor cores and vector units like multiples of it
 
@@ -119,6 +119,10 @@ def _extras(pairs: Pairs, rows: Rows, device: torch.device) -> FeatureIds | None
 
     begins = np.cumsum([0, *map(len, bags)])[: len(bags)]  # of each bag in `grams`
     grams = np.concatenate([_NO_GRAMS, *bags])
-    names = (known.brand[product], known.color[product], known.country[rows])
-    arrays = (*names, grams.astype(np.int64), begins.astype(np.int64))
-    return FeatureIds(*(to_device(array, device) for array in arrays))
+    names = {COUNTRY: known.country[rows]}
+    names |= {name: ids[product] for name, ids in known.names.items()}
+    return FeatureIds(
+        {name: to_device(ids, device) for name, ids in names.items()},
+        to_device(grams.astype(np.int64), device),
+        to_device(begins.astype(np.int64), device),
+    )

@@ -17,7 +17,7 @@ from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import check_length, load_tokenizer
 from competition.models.encoder.paths import Sources
-from competition.scoring.contest import Kind
+from competition.scoring.contest import Contest, Kind
 from competition.training.batches import Rows
 from competition.training.gradients import Sample
 
@@ -28,12 +28,14 @@ class Corpus:
 
     Attributes:
         examples: all rows.
+        contest: that they are of.
         pairs: of these rows.
         source: `(rows,)` the position of the example that each row was made from; an example's own.
         query_number: `(rows,)` equal for rows whose normalised queries are equal, before any context.
     """
 
     examples: pd.DataFrame
+    contest: Contest
     pairs: Pairs
     source: Rows
     query_number: Rows
@@ -42,6 +44,7 @@ class Corpus:
     def make(
         cls,
         recipe: EncoderRecipe,
+        contest: Contest,
         sources: Sources,
         examples: pd.DataFrame,
         products: pd.DataFrame,
@@ -52,6 +55,7 @@ class Corpus:
 
         Args:
             recipe: what is read of a pair, and which rows are added.
+            contest: whose fields, categories and locales rows have.
             sources: the encoder, and the vocabulary of recipes with features.
             examples: all rows.
             products: the catalogue.
@@ -59,22 +63,24 @@ class Corpus:
             stored: the tokens, and the 3-grams of products, that were made before.
 
         Raises:
-            InputError: the recipe's `max_length` is more than the encoder reads.
+            InputError: the recipe's `max_length` is more than the encoder reads, or it translates
+                what the contest does not have.
         """
         check_length(sources.encoder, recipe.max_length, recipe.name)
         tokenizer = load_tokenizer(sources.encoder)
         vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary is not None else None
 
-        rows, queries = _augmented(recipe, examples, products, translations)
-        texts = views(recipe.architecture, recipe.field_order)
+        rows, queries = _augmented(recipe, contest, examples, products, translations)
+        texts = views(recipe.architecture, recipe.field_order, contest)
         units = "char_trigrams" in recipe.features
         pairs = Pairs.make(
-            tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored
+            tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored,
+            contest.locales,
         )  # fmt: skip
 
         source = pd.Index(examples["example_id"]).get_indexer(rows.source)
         query_number, _ = pd.factorize(np.array(queries, object))
-        return cls(rows.examples, pairs, source, query_number.astype(np.int64))
+        return cls(rows.examples, contest, pairs, source, query_number.astype(np.int64))
 
     def sample(
         self,
@@ -114,6 +120,7 @@ class Corpus:
 
 def _augmented(
     recipe: EncoderRecipe,
+    contest: Contest,
     examples: pd.DataFrame,
     products: pd.DataFrame,
     translations: Mapping[str, str] | None,
@@ -126,18 +133,18 @@ def _augmented(
 
     added = []
     if translations is not None:
-        translated = augment.translate(examples, products, translations)
+        translated = augment.translate(examples, products, translations, contest)
         queries += [normalise(text) for text in translated.examples["query"]]
         if recipe.query_context:  # of the translated candidates
-            context = with_context(translated.examples, translated.products)
+            context = with_context(translated.examples, translated.products, contest)
             translated = replace(translated, examples=context)
         added.append(translated)
 
     if recipe.query_context:
-        examples = with_context(examples, products)
+        examples = with_context(examples, products, contest)
     if (
         recipe.rebalance
     ):  # its pieces keep the context of the whole list: only scarce rows are split
-        added.append(augment.split_long(examples, products))
+        added.append(augment.split_long(examples, products, contest))
         queries += query.loc[pd.Index(added[-1].source)].tolist()
     return augment.append_augmented(examples, products, added), queries

@@ -35,9 +35,9 @@ class HeldOutTitles:
 
     @classmethod
     def make(
-        cls, products: pd.DataFrame, tokenizer: Any, recipe: PretrainingRecipe
+        cls, products: pd.DataFrame, title: str, tokenizer: Any, recipe: PretrainingRecipe
     ) -> "HeldOutTitles":
-        """Mask the titles of `products`; raise InputError where there is none."""
+        """Mask the field `title` of `products`; raise InputError where there is none."""
         if products.empty:
             raise InputError(
                 "The catalogue is too small to hold out titles for pre-training: it takes some 100 products."
@@ -45,13 +45,15 @@ class HeldOutTitles:
         masking = Masking(tokenizer, recipe.masked)
         special = SpecialTokens.of(tokenizer)
         rng = np.random.default_rng(derive_seed(recipe.seed, "held-out masks"))
-        titles = tokenise(tokenizer, clean_all(products["title"]), recipe.max_length)
+        titles = tokenise(tokenizer, clean_all(products[title]), recipe.max_length)
         ids = [special.join([titles[i]], recipe.max_length) for i in range(len(titles))]
 
         # Masked once: all epochs are measured on the same tokens.
         masked = [masking.apply(text, rng) for text in ids for _ in range(MASKINGS)]
         inputs = [text for text, _ in masked]
-        return cls(products, one_sided(inputs, token=[target for _, target in masked]), special)
+        return cls(
+            products, one_sided(inputs, {"token": [target for _, target in masked]}), special
+        )
 
     def losses(
         self, accelerator: Accelerator, model: PretrainingModel, budget: Budget

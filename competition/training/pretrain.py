@@ -33,6 +33,7 @@ from competition.models.encoder.pretraining_card import (
     write_card,
 )
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
+from competition.scoring.contest import Contest
 from competition.training.checkpoints import Checkpoints, State, Stateful, add_prefix, select_prefix
 from competition.training.divergence import Diverged, advice
 from competition.training.held_out_titles import HeldOutTitles
@@ -45,6 +46,7 @@ from competition.training.pretraining_gradients import PretrainingGradients
 def pretrain(
     recipe: PretrainingRecipe,
     products: pd.DataFrame,
+    contest: Contest,
     sources: Sources,
     folder: Path,
     fingerprint: str,
@@ -56,11 +58,12 @@ def pretrain(
 
     Args:
         recipe: tasks, their weights, and size.
-        products: the catalogue with the column `copies`, see `catalogue.choose`.
-        sources: the encoder to start from, the vocabulary where brands or colors are learned, and
-            the embeddings that an earlier pre-training left of them.
+        products: the catalogue with the column `copies`, see `catalogue.select_products`.
+        contest: whose fields, categories and locales products have.
+        sources: the encoder to start from, the vocabulary where categories are learned, and the
+            embeddings that an earlier pre-training left of them.
         folder: gets an ordinary encoder folder with, where they were learned, the embeddings of
-            brands and colors.
+            the categories' names.
         fingerprint: of all this.
         log: gets the losses.
         checkpoints: their folder, where any are to be written. It is removed at the end.
@@ -78,14 +81,16 @@ def pretrain(
             f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
         )
 
-    is_held_out = held_out_mask(products)
+    title = contest.fields[0]
+    is_held_out = held_out_mask(products[title])
     titles = products[is_held_out].reset_index(drop=True)
-    held_out = HeldOutTitles.make(titles, tokenizer, recipe)
+    held_out = HeldOutTitles.make(titles, title, tokenizer, recipe)
     vocabulary = Vocabulary.load(sources.vocabulary) if sources.vocabulary else None
-    catalogue = Catalogue.make(tokenizer, products[~is_held_out], vocabulary, recipe.seed, stored)
+    read = products[~is_held_out]
+    catalogue = Catalogue.make(tokenizer, read, contest, vocabulary, recipe.seed, stored)
     examples = PretrainingExamples(catalogue, tokenizer, recipe)
 
-    model = _make_model(recipe, sources, examples, vocabulary)
+    model = _make_model(recipe, sources, examples, vocabulary, contest.categories)
     accelerator = make_accelerator(recipe.precision, recipe.deterministic)
     model.to(accelerator.device)
     gradients = PretrainingGradients(accelerator, model, recipe, examples)
@@ -131,11 +136,13 @@ def _make_model(
     sources: Sources,
     examples: PretrainingExamples,
     vocabulary: Vocabulary | None,
+    categories: tuple[str, ...],
 ) -> PretrainingModel:
     """Return the model before its first step: the encoder, random heads, and the embeddings of names if any."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(recipe.seed, "heads"))
-        sizes = vocabulary_sizes(recipe.names, vocabulary) if "attributes" in examples.tasks else {}
+        learned = recipe.learned_categories(categories) if "attributes" in examples.tasks else {}
+        sizes = vocabulary_sizes(tuple(learned), vocabulary)
         encoder = load_encoder(sources.encoder)
         check_precision(encoder, recipe)
         model = PretrainingModel(encoder, examples.tasks, sizes)

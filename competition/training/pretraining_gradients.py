@@ -72,10 +72,9 @@ class PretrainingGradients:
         self._weights = {
             "token": recipe.mlm,
             "match": recipe.query,
-            "brand": recipe.brand,
-            "color": recipe.color,
+            **recipe.learned_categories(model.categories),
         }
-        self._losses_of = {"mlm": ("token",), "query": ("match",), "attributes": tuple(model.names)}
+        self._losses_of = {"mlm": ("token",), "query": ("match",), "attributes": model.categories}
         if "contrastive" in examples.tasks:
             hidden = model.encoder.config.hidden_size
             self.momentum = Momentum(model.encoder, recipe.momentum)

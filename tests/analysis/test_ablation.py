@@ -14,8 +14,8 @@ from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.scoring.metrics import MIN_QUERIES
-from competition.scoring.tasks import LABELS
 from tests.conftest import comp, lines_of, make_workspace, refused
+from tests.esci import LABELS
 
 pytestmark = pytest.mark.slow
 
@@ -121,14 +121,14 @@ def test_the_papers_figures() -> None:
         "char3": [("none", None), ("random", None), ("word2vec", 0.8533), ("frozen", 0.8529)],
     }
     assert ABLATION_TABLES["noise"].rows[1].paper_minus == {
-        "task1": 0.005,
-        "task2": -0.003,
-        "task3": -0.002,
+        "rank": 0.005,
+        "classify": -0.003,
+        "positive": -0.002,
     }
-    numbers = [(3, ("task2", "task1")), (4, ("task2",)), (5, ("task2",))]
-    numbers += [(6, ("task2", "task1", "task3")), (7, ("task3",))]
+    numbers = [(3, ("classify", "rank")), (4, ("classify",)), (5, ("classify",))]
+    numbers += [(6, ("classify", "rank", "positive")), (7, ("positive",))]
     assert [
-        (found.number, found.tasks)
+        (found.number, found.roles)
         for found in ABLATION_TABLES.values()
         if found.number is not None
     ] == numbers

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from competition.core.workspace import Workspace
-from competition.scoring.tasks import LABELS, TASKS, expected_gain
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
+from tests.esci import LABELS, TASKS
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from competition.core.workspace import Workspace
 from competition.data import folds, store
 from competition.pipeline.execute import execute
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import LABELS
 from tests.conftest import comp, make_workspace, refused
+from tests.esci import LABELS
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from competition.analysis import permutation_test
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows
-from competition.scoring.tasks import ANSWER_KIND, LABELS, TASKS, gains
+from tests.esci import ANSWER_KIND, KINDS, LABELS, TASKS, gains
 from tests.models.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2
@@ -145,7 +145,7 @@ def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_
     outputs = pd.DataFrame({"example_id": [1, 2, 3, 4], "p_exact": 1.0})
     outputs = outputs.assign(p_substitute=0.0, p_complement=0.0, p_irrelevant=0.0)
     found = permutation_test.permutation_test(
-        TASKS["task2"], "classes", rows, lambda shuffled: outputs, shuffles=4
+        TASKS["task2"], KINDS["classes"], rows, lambda shuffled: outputs, shuffles=4
     )
     assert found.score.value == 2 / 4
     assert found.above_chance.value == 0
@@ -153,7 +153,7 @@ def test_chance_of_ranking_is_a_random_order_and_of_classes_the_same_answers_at_
     # A list of gains 1 and 0 has the nDCG 1 in the better order, 1 / log2(3) in the other.
     gains = pd.DataFrame({"example_id": [1, 2, 3, 4], "gain": 0.0})
     found = permutation_test.permutation_test(
-        TASKS["task1"], "gain", rows, lambda shuffled: gains, shuffles=4
+        TASKS["task1"], KINDS["gain"], rows, lambda shuffled: gains, shuffles=4
     )
     chance = (1 + 1 / np.log2(3)) / 2
     assert found.score.value - found.above_chance.value == pytest.approx(chance)
@@ -173,13 +173,13 @@ def test_bad_luck_is_tried_once_more_on_fresh_shuffles() -> None:
 
     lucky = 1
     assert permutation_test.permutation_test(
-        TASKS["task2"], "classes", rows, refit, shuffles=1
+        TASKS["task2"], KINDS["classes"], rows, refit, shuffles=1
     ).passed
     assert len(shuffles) == 2
     assert (labels(shuffles[0]) != labels(shuffles[1])).any()
     lucky = 4
     assert not permutation_test.permutation_test(
-        TASKS["task2"], "classes", rows, refit, shuffles=1
+        TASKS["task2"], KINDS["classes"], rows, refit, shuffles=1
     ).passed
 
 
@@ -205,7 +205,7 @@ def rank(rows: pd.DataFrame, leak: float, seed: int) -> permutation_test.Permuta
     def refit(shuffled: pd.DataFrame) -> pd.DataFrame:
         return shuffled[["example_id"]].assign(gain=noise + leak * gains(shuffled["label"]))
 
-    return permutation_test.permutation_test(TASKS["task1"], "gain", rows, refit, 2, seed)
+    return permutation_test.permutation_test(TASKS["task1"], KINDS["gain"], rows, refit, 2, seed)
 
 
 @pytest.mark.parametrize("deep", [1, 2, 3])
@@ -248,7 +248,7 @@ def test_there_are_as_many_shuffles_as_a_small_leak_takes() -> None:
         seen.append(shuffled)
         return shuffled[["example_id"]].assign(gain=0.5)
 
-    found = permutation_test.permutation_test(TASKS["task1"], "gain", rows, refit)
+    found = permutation_test.permutation_test(TASKS["task1"], KINDS["gain"], rows, refit)
     assert len(seen) == found.shuffles == permutation_test.MOST_SHUFFLES
     assert found.detectable > permutation_test.TARGET_LEAK
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from competition.analysis.html import display_text, script_json
 from competition.analysis.review_page import LENGTHS, SHOWN, render_review_page, worst_rows
 from competition.data.text import FIELDS
-from competition.scoring.tasks import LABELS
+from tests.esci import LABELS
 
 ATTACKS = (
     "</script><script>document.title = 'broken'</script>",

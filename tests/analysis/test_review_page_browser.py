@@ -9,9 +9,9 @@ from selenium.common.exceptions import WebDriverException
 
 from competition.analysis.review_page import SHOWN, render_review_page
 from competition.noise.reviews import read_reviews
-from competition.scoring.tasks import LABELS
 from tests.analysis.test_review_page import NONE, audited
 from tests.browser import Browser, browser, needs_browser
+from tests.esci import LABELS
 
 pytestmark = [needs_browser, pytest.mark.slow]
 ATTACKED = 4  # the row, from the worst, whose query turns the direction of text

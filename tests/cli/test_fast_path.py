@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
 from competition.core.workspace import Workspace
-from competition.data.text import FIELD_ORDERS, clean
+from competition.data.text import clean
 from competition.models.encoder.encoder import make_tiny
-from competition.scoring.tasks import LABELS
 from tests.conftest import comp, make_workspace
+from tests.esci import FIELD_ORDERS, LABELS
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ import pytest
 
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
-from competition.data.text import FIELDS
 from competition.scoring.submissions import to_csv
 from tests.conftest import comp
+from tests.esci import CONTEST, FIELDS
 from tests.scoring.test_submissions import perfect_answer
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def make_rows(folder: Path, change: object) -> Workspace:
     workspace = Workspace.open(folder)
     examples, products, _ = synthetic.make(100, noise=0.05, seed=7)
     examples, products = change(examples, products)  # type: ignore[operator]
-    store.save(workspace, examples, products, "hostile")
+    store.save(workspace, CONTEST, examples, products, "hostile")
     return workspace
 
 

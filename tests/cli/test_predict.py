@@ -11,8 +11,8 @@ from competition.core.errors import InputError
 from competition.core.workspace import Workspace
 from competition.pipeline.scorer import Scorer
 from competition.pipeline.steps import Pipeline
-from competition.scoring.tasks import LABELS
 from tests.conftest import comp, refused
+from tests.esci import LABELS
 
 _BACK = {
     "title": "product_title",

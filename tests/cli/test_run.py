@@ -13,8 +13,8 @@ from competition.analysis.ensemble_study import mean_weights
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.data.folds import normalise
-from competition.scoring.tasks import LABELS, TASKS
 from tests.conftest import artefacts, comp, make_workspace, refused
+from tests.esci import LABELS, TASKS
 
 RECIPES = {"lexical": "classes", "c1": "classes", "r2": "gain", "t3": "substitute"}
 GAIN = {"exact": 1.0, "substitute": 0.1, "complement": 0.01, "irrelevant": 0.0}

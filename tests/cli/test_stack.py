@@ -9,8 +9,8 @@ import pytest
 from competition.core.json_files import read_json
 from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import Workspace
-from competition.scoring.tasks import TASKS
 from tests.conftest import comp
+from tests.esci import TASKS
 
 MEMBERS = ("lexical", "c1", "r2", "t3")
 

@@ -8,6 +8,7 @@ from competition.config.explain import DEFAULT, ExplainedRecipe, explain_recipe
 from competition.config.settings import load_recipe, load_settings
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
+from tests.esci import CONTEST
 
 SETTINGS = 'preset = "tiny"\nseed = 7\n[overrides]\nmixup = 0.0\nmax_length = 48\nscheme = "five"\n'
 OWN = 'description = "mine"\nkind = "gain"\nlearning_rate = 0.001\nema = 0.0\nmixup = 0.3\n'
@@ -23,7 +24,7 @@ def space(tmp_path: Path) -> Workspace:
 
 
 def explained(space: Workspace, name: str) -> ExplainedRecipe:
-    return explain_recipe(space, load_settings(space), name)
+    return explain_recipe(space, load_settings(space), CONTEST, name)
 
 
 def test_each_key_says_where_it_comes_from(space: Workspace) -> None:
@@ -56,7 +57,7 @@ def test_only_what_somebody_changed_differs(space: Workspace) -> None:
 def test_the_values_are_those_of_the_recipe(space: Workspace) -> None:
     settings = load_settings(space)
     for name in ("mine", "c1", "lexical", "blend", "pretrained", "six-model.greedy.can"):
-        whole = load_recipe(space, settings, name).model_dump(
+        whole = load_recipe(space, settings, CONTEST, name).model_dump(
             mode="json", exclude={"name", "description", "model"}
         )
         assert {key.name: key.value for key in explained(space, name).keys} == whole

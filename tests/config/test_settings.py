@@ -20,13 +20,14 @@ from competition.config.settings import (
     Settings,
     load_recipe,
     load_settings,
-    read_toml,
     recipe_names,
 )
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
+from competition.core.toml_files import read_toml
 from competition.core.workspace import Workspace
 from tests.conftest import comp, refused
+from tests.esci import CONTEST
 
 RECIPES = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
 PRESETS = sorted(path.stem for path in (BUILT_IN / "presets").glob("*.toml"))
@@ -43,14 +44,14 @@ def make(root: Path, settings: str = "", **recipes: str) -> Workspace:
 
 def recipe(workspace: Workspace, name: str) -> EncoderRecipe:
     """An encoder recipe with everything resolved."""
-    found = load_recipe(workspace, load_settings(workspace), name)
+    found = load_recipe(workspace, load_settings(workspace), CONTEST, name)
     assert isinstance(found, EncoderRecipe)
     return found
 
 
 def pretraining(workspace: Workspace, name: str = "pretrained") -> PretrainingRecipe:
     """A recipe that pre-trains with everything resolved."""
-    found = load_recipe(workspace, load_settings(workspace), name)
+    found = load_recipe(workspace, load_settings(workspace), CONTEST, name)
     assert isinstance(found, PretrainingRecipe)
     return found
 
@@ -58,7 +59,7 @@ def pretraining(workspace: Workspace, name: str = "pretrained") -> PretrainingRe
 def complaint(workspace: Workspace, name: str = "c1") -> str:
     """The sentence with which settings or a recipe are refused."""
     with pytest.raises(InputError) as caught:
-        load_recipe(workspace, load_settings(workspace), name)
+        load_recipe(workspace, load_settings(workspace), CONTEST, name)
     sentence = str(caught.value)
     assert sentence.endswith(".")
     assert "\n" not in sentence
@@ -305,7 +306,7 @@ def test_overrides_touch_only_the_recipes_that_have_the_key(tmp_path: Path) -> N
     workspace = make(tmp_path, "[overrides]\nepochs = 9\nleaves = 3")
     settings = load_settings(workspace)
     encoder, lexical, blend = (
-        load_recipe(workspace, settings, name) for name in ("c1", "lexical", "blend")
+        load_recipe(workspace, settings, CONTEST, name) for name in ("c1", "lexical", "blend")
     )
     assert isinstance(encoder, EncoderRecipe)
     assert encoder.epochs == 9
@@ -375,7 +376,7 @@ def test_a_preset_says_nothing_about_the_floor(tmp_path: Path) -> None:
     floors = []
     for preset in PRESETS:
         workspace = make(tmp_path / preset, f'preset = "{preset}"')
-        floors.append(load_recipe(workspace, load_settings(workspace), "lexical"))
+        floors.append(load_recipe(workspace, load_settings(workspace), CONTEST, "lexical"))
     assert all(floor == floors[0] for floor in floors)
 
 
@@ -413,7 +414,7 @@ def test_former_names_are_read_with_one_warning_each(
     other = "features = ['brand', 'char3']\nchar3_init = 'frozen'"
     workspace = make(tmp_path, "[overrides]\nmin_rows_per_leaf = 9", mine=mine, other=other)
     for _ in range(2):
-        found = load_recipe(workspace, load_settings(workspace), "mine")
+        found = load_recipe(workspace, load_settings(workspace), CONTEST, "mine")
         features = recipe(workspace, "other")
     keys = TODAY | {"description": "a", "min_data_in_leaf": 9}
     assert found == LexicalRecipe.model_validate({"name": "mine", **keys})
@@ -436,7 +437,7 @@ def test_a_key_under_both_its_names_is_refused(tmp_path: Path) -> None:
 def test_the_learning_rate_of_encoders_is_not_that_of_trees(tmp_path: Path) -> None:
     workspace = make(tmp_path, "[overrides]\nlearning_rate = 1e-5", mine="")
     assert recipe(workspace, "mine").learning_rate == 1e-5
-    lexical = load_recipe(workspace, load_settings(workspace), "lexical")
+    lexical = load_recipe(workspace, load_settings(workspace), CONTEST, "lexical")
     assert isinstance(lexical, LexicalRecipe)
     assert lexical.learning_rate == LexicalRecipe(name="x").learning_rate
 
@@ -581,7 +582,7 @@ def test_every_built_in_recipe_loads_with_every_preset(
     name: str, preset: str, tmp_path: Path
 ) -> None:
     workspace = make(tmp_path, f'preset = "{preset}"')
-    found = load_recipe(workspace, load_settings(workspace), name)
+    found = load_recipe(workspace, load_settings(workspace), CONTEST, name)
     assert found.name == name
     assert found.description
 
@@ -677,24 +678,26 @@ def test_spans_of_recipe_and_workspace_lie_over_those_of_the_preset(tmp_path: Pa
 
 
 def test_names_are_learned_where_they_weigh_something() -> None:
-    assert PretrainingRecipe(name="x").names == ("brand", "color")
-    assert PretrainingRecipe(name="x", brand=0.0).names == ("color",)
-    assert PretrainingRecipe(name="x", brand=0.0, color=0.0).names == ()
+    assert tuple(PretrainingRecipe(name="x").learned_categories(CATEGORIES)) == CATEGORIES
+    assert PretrainingRecipe(name="x", brand=0.0).learned_categories(("brand", "maker")) == {
+        "maker": 0.5
+    }
+    assert not PretrainingRecipe(name="x", brand=0.0, color=0.0).learned_categories(CATEGORIES)
 
 
 def test_the_published_ensemble(tmp_path: Path) -> None:
     workspace = make(tmp_path)
-    found = load_recipe(workspace, load_settings(workspace), "six-model")
+    found = load_recipe(workspace, load_settings(workspace), CONTEST, "six-model")
     assert isinstance(found, EnsembleRecipe)
     assert (found.members, found.method) == (("c1", "c2", "c3", "r1", "r2", "r3"), "paper")
-    blend = load_recipe(workspace, load_settings(workspace), "blend")
+    blend = load_recipe(workspace, load_settings(workspace), CONTEST, "blend")
     assert isinstance(blend, EnsembleRecipe)
     assert (blend.members, blend.method) == ((), "mixed")
 
 
 def ensemble(workspace: Workspace, name: str) -> EnsembleRecipe:
     """An ensemble of a workspace, resolved."""
-    found = load_recipe(workspace, load_settings(workspace), name)
+    found = load_recipe(workspace, load_settings(workspace), CONTEST, name)
     assert isinstance(found, EnsembleRecipe)
     return found
 

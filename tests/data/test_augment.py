@@ -1,25 +1,29 @@
 """Rows made from rows: which ones, with what text, and under names that nothing else has."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from competition.core.errors import InputError
 from competition.data.augment import (
+    LONG_DENSE_TEXT,
     LONG_TEXT,
-    SCARCE_LABELS,
     Augmented,
     append_augmented,
-    base_locale,
+    base_locales,
+    scarce_labels,
     split_long,
     split_text,
     texts_to_translate,
     translate,
 )
-from competition.data.store import EXAMPLE_COLUMNS, PRODUCT_COLUMNS, PRODUCT_KEY, product_rows
-from competition.data.text import FIELDS, clean
-from competition.scoring.tasks import LABELS, LOCALES
+from competition.data.store import PRODUCT_KEY, product_rows
+from competition.data.text import clean
+from tests.esci import CONTEST, EXAMPLE_COLUMNS, FIELDS, LABELS, LOCALES, PRODUCT_COLUMNS
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 SENTENCE = "holds a litre of cold water and does not leak . "  # 48 characters
@@ -58,7 +62,15 @@ def tables(*rows: dict) -> Tables:
     return frame, pd.DataFrame(products)[list(PRODUCT_COLUMNS)].drop_duplicates(PRODUCT_KEY)
 
 
-NOTHING = split_long(*tables({"label": "exact"}))  # no row
+def split_scarce(examples: pd.DataFrame, products: pd.DataFrame) -> Augmented:
+    """Split rows where others, without a product, make `exact` the most frequent label."""
+    others = examples.iloc[[0] * (len(examples) + 1)].assign(
+        example_id=range(900, 901 + len(examples)), label="exact", split="train", product_id="none"
+    )
+    return split_long(pd.concat([examples, others]), products, CONTEST)
+
+
+NOTHING = split_scarce(*tables({"label": "exact"}))  # no row
 
 
 class English(dict):
@@ -103,7 +115,7 @@ def check_names(new: Augmented, examples: pd.DataFrame, products: pd.DataFrame) 
     ],
 )
 def test_a_locale_is_of_a_language_and_a_shop(locale: str, base: str) -> None:
-    assert base_locale(locale) == base
+    assert base_locales(CONTEST.locales)[locale] == base
 
 
 # --- translation ---
@@ -123,7 +135,7 @@ def test_spanish_training_rows_are_translated() -> None:
         {"locale": "jp"},
         {"label": "exact", "query": "vaso &amp; copa"},
     )
-    new = translate(examples, products, English())
+    new = translate(examples, products, English(), CONTEST)
     assert new.examples["query"].tolist() == ["consulta 0 in English", "vaso & copa in English"]
     assert new.examples["locale"].tolist() == new.products["locale"].tolist() == ["es-us", "es-us"]
     assert new.products["title"].tolist() == ["Botella azul in English", "botella 4 in English"]
@@ -140,13 +152,13 @@ def test_a_row_needs_one_of_the_labels() -> None:
     examples, products = tables(*[{}] * 4)
     examples["label"] = pd.Series(["exact", None, None, "exact"], dtype="str")
     examples["substitute"] = pd.Series([None, True, None, False], dtype="boolean")
-    assert translate(examples, products, English()).source.tolist() == [10, 11, 13]
+    assert translate(examples, products, English(), CONTEST).source.tolist() == [10, 11, 13]
 
 
 def test_rows_of_one_product_or_query_share_its_translation() -> None:
     one = {"product_id": "P0", "title": "botella"}
     examples, products = tables(one, one | {"query": "vaso"}, {"query": "vaso"})
-    new = translate(examples, products, English())
+    new = translate(examples, products, English(), CONTEST)
     assert len(new.products) == 2
     assert new.products["title"].tolist() == [
         "botella in English",
@@ -159,13 +171,13 @@ def test_rows_of_one_product_or_query_share_its_translation() -> None:
 def test_the_product_is_that_of_the_row_s_locale() -> None:
     examples, products = tables({"title": "taza"})
     elsewhere = products.assign(locale="us", title="cup")
-    new = translate(examples, pd.concat([elsewhere, products]), English())
+    new = translate(examples, pd.concat([elsewhere, products]), English(), CONTEST)
     assert new.products["title"].tolist() == ["taza in English"]
 
 
 def test_a_row_without_a_product_is_not_translated() -> None:
     examples, products = tables({}, {}, {})
-    new = translate(examples, products.iloc[[0, 2]], English())
+    new = translate(examples, products.iloc[[0, 2]], English(), CONTEST)
     assert new.source.tolist() == [10, 12]
     assert new.examples["query"].str[:10].tolist() == [
         "consulta 0",
@@ -177,24 +189,26 @@ def test_a_row_without_a_product_is_not_translated() -> None:
 @pytest.mark.parametrize("title", ["", "  ", "<br>"])
 def test_a_missing_title_stays_missing(title: str) -> None:
     examples, products = tables({"title": title, "brand": "Acme"})
-    assert texts_to_translate(examples, products) == ["consulta 0"]
-    assert translate(examples, products, {"consulta 0": "query 0"}).products["title"].tolist() == [
-        ""
-    ]
+    assert texts_to_translate(examples, products, CONTEST) == ["consulta 0"]
+    assert translate(examples, products, {"consulta 0": "query 0"}, CONTEST).products[
+        "title"
+    ].tolist() == [""]
 
 
 def test_a_query_of_tags_alone_stays_empty() -> None:
     """The border lets it in: it is a text, if one that says nothing."""
     examples, products = tables({"query": "<br>"})
-    assert texts_to_translate(examples, products) == ["botella 0"]
-    assert translate(examples, products, {"botella 0": "bottle"}).examples["query"].tolist() == [""]
+    assert texts_to_translate(examples, products, CONTEST) == ["botella 0"]
+    assert translate(examples, products, {"botella 0": "bottle"}, CONTEST).examples[
+        "query"
+    ].tolist() == [""]
 
 
 def test_a_text_without_a_translation_is_an_error() -> None:
     examples, products = tables({})
     for known in ("consulta 0", "botella 0"):
         with pytest.raises(KeyError):
-            translate(examples, products, {known: "x"})
+            translate(examples, products, {known: "x"}, CONTEST)
 
 
 def test_texts_to_translate_are_distinct_cleaned_and_in_order() -> None:
@@ -208,14 +222,14 @@ def test_texts_to_translate_are_distinct_cleaned_and_in_order() -> None:
     )
     other = tables({"title": "not asked for", "product_id": "P9"})[1]
     listed = pd.concat([other, products[products["title"] != "lost"]])
-    assert texts_to_translate(examples, listed) == ["Vaso", "azul", "consulta 0"]
+    assert texts_to_translate(examples, listed, CONTEST) == ["Vaso", "azul", "consulta 0"]
 
 
 def test_what_is_asked_for_is_translated_and_nothing_else(catalogue: Tables) -> None:
     examples, products = catalogue
     english = English()
-    new = translate(examples, products, english)
-    texts = texts_to_translate(examples, products)
+    new = translate(examples, products, english, CONTEST)
+    texts = texts_to_translate(examples, products, CONTEST)
     assert len(texts) > 20
     assert sorted(english.asked) == texts
     rows = examples[(examples["locale"] == "es") & (examples["split"] == "train")]
@@ -226,10 +240,10 @@ def test_what_is_asked_for_is_translated_and_nothing_else(catalogue: Tables) -> 
 def test_what_is_asked_for_is_translated_where_a_product_is_missing() -> None:
     examples, products = tables({}, {})
     english = English()
-    translate(examples, products.tail(1), english)
+    translate(examples, products.tail(1), english, CONTEST)
     assert (
         sorted(english.asked)
-        == texts_to_translate(examples, products.tail(1))
+        == texts_to_translate(examples, products.tail(1), CONTEST)
         == ["botella 1", "consulta 1"]
     )
 
@@ -285,20 +299,25 @@ def test_pieces_lose_no_text_and_are_about_equal(text: str, limit: int) -> None:
 # --- rebalancing ---
 
 
+def limit_of(locale: str) -> int:
+    """As many characters as a row of that locale may have."""
+    return LONG_DENSE_TEXT if locale == "jp" else LONG_TEXT
+
+
 def long_text(locale: str, more: int = 1) -> str:
     """As many characters as a row of that locale may have, and `more`."""
-    return (SENTENCE * 100)[: LONG_TEXT[locale] + more - 1].replace(" ", "_") + "x"
+    return (SENTENCE * 100)[: limit_of(locale) + more - 1].replace(" ", "_") + "x"
 
 
 @pytest.mark.parametrize("locale", LOCALES)
 def test_a_long_scarce_row_is_split(locale: str) -> None:
-    assert LONG_TEXT[locale] == (300 if locale == "jp" else 800)
+    assert (LONG_DENSE_TEXT, LONG_TEXT) == (300, 800)
     bullets, description = long_text(locale)[:100], long_text(locale)[100:]
     row = {"locale": locale, "title": "<b>Cup</b>", "brand": "Acme", "color": "red"}
     examples, products = tables(
         {}, row | {"bullets": bullets, "description": f"<p>{description}</p>"}
     )
-    new = split_long(examples, products)
+    new = split_scarce(examples, products)
     assert new.source.tolist() == [11, 11]
     assert new.examples["query"].tolist() == ["consulta 1"] * 2
     assert set(new.examples["locale"]) == set(new.products["locale"]) == {f"{locale}-append"}
@@ -315,25 +334,38 @@ def test_only_long_text_is_split(locale: str, more: int, rows: int) -> None:
     """Tags do not count, and neither does a title."""
     text = f"<b>{long_text(locale, more)}</b>"
     for field in ("bullets", "description"):
-        new = split_long(*tables({"locale": locale, field: text, "title": text}))
+        new = split_scarce(*tables({"locale": locale, field: text, "title": text}))
         assert len(new.examples) == len(new.products) == len(new.source) == rows
     # The blank between the two fields is a character, too.
     halves = {"bullets": text[: len(text) // 2], "description": text[len(text) // 2 :]}
-    assert len(split_long(*tables({"locale": locale, **halves})).source) == 2
+    assert len(split_scarce(*tables({"locale": locale, **halves})).source) == 2
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_only_scarce_labels_are_split(label: str) -> None:
-    assert SCARCE_LABELS == ("substitute", "complement", "irrelevant")
-    new = split_long(*tables({"label": label, "bullets": long_text("es")}))
+    new = split_scarce(*tables({"label": label, "bullets": long_text("es")}))
     assert new.examples["label"].tolist() == ([] if label == "exact" else [label] * 2)
+
+
+def test_all_labels_but_the_most_frequent_are_scarce() -> None:
+    examples, _ = tables({"label": "complement"}, {"label": "complement"}, {"label": "exact"})
+    assert scarce_labels(examples, LABELS) == ["exact", "substitute", "irrelevant"]
+    assert scarce_labels(examples.head(0), ("a", "b")) == ["b"]
+
+
+def test_without_a_locale_of_each_language_nothing_is_translated() -> None:
+    contest = replace(CONTEST, locales=CONTEST.locales[:1])
+    with pytest.raises(InputError, match="translate_with needs a locale of the language 'es' and"):
+        texts_to_translate(*tables({}), contest)
+    assert base_locales(contest.locales) == {"us": "us", "us-append": "us"}
+    assert base_locales(()) == {"": "", "-append": ""}
 
 
 def test_test_rows_and_rows_without_a_label_or_product_are_not_split() -> None:
     long = {"bullets": long_text("es")}
     examples, products = tables(long, long | {"split": "test"}, long, long, long)
     examples.loc[2, "label"] = None
-    new = split_long(examples, products[products["product_id"] != "P3"])
+    new = split_scarce(examples, products[products["product_id"] != "P3"])
     assert new.source.tolist() == [10, 10, 14, 14]
     assert new.examples["query"].tolist() == [
         "consulta 0",
@@ -351,7 +383,7 @@ def test_one_product_is_split_for_each_of_its_rows() -> None:
         "bullets": SENTENCE * 60,
     }  # 2,879 characters when it is cleaned
     examples, products = tables(row, row | {"label": "complement"}, row | {"locale": "es"})
-    new = split_long(examples, products)
+    new = split_scarce(examples, products)
     assert len(products) == 2
     assert new.source.tolist() == [10] * 4 + [11] * 4 + [12] * 4
     check_names(new, examples, products)
@@ -364,7 +396,7 @@ def test_one_product_is_split_for_each_of_its_rows() -> None:
 
 
 def test_nothing_to_split_is_no_row(catalogue: Tables) -> None:
-    new = split_long(*catalogue)  # whose texts are short
+    new = split_scarce(*catalogue)  # whose texts are short
     assert (len(new.examples), len(new.products), len(new.source)) == (0, 0, 0)
     assert (set(new.examples), set(new.products)) == ({*EXAMPLE_COLUMNS}, {*PRODUCT_COLUMNS})
 
@@ -376,7 +408,10 @@ def test_new_rows_stand_behind_the_given_ones_under_free_ids() -> None:
     long = {"bullets": long_text("es")}
     examples, products = tables(long, {"locale": "us", "split": "test"}, long | {"label": "exact"})
     examples = examples.iloc[[2, 0, 1]]  # the last id is not the largest
-    new = [translate(examples, products, English()), split_long(examples, products)]
+    new = [
+        translate(examples, products, English(), CONTEST),
+        split_scarce(examples, products),
+    ]
     everything = append_augmented(examples, products, new)
     assert everything.examples["example_id"].tolist() == [12, 10, 11, 13, 14, 15, 16]
     assert everything.source.tolist() == [12, 10, 11, 12, 10, 10, 10]
@@ -422,7 +457,10 @@ def test_types_of_columns_stay(missing: bool) -> None:
     everything = append_augmented(
         examples,
         products,
-        [translate(examples, products, English()), split_long(examples, products)],
+        [
+            translate(examples, products, English(), CONTEST),
+            split_scarce(examples, products),
+        ],
     )
     assert everything.examples.dtypes.equals(examples.dtypes)
     assert everything.products.dtypes.equals(products.dtypes)
@@ -436,7 +474,10 @@ def test_the_given_tables_are_left_alone() -> None:
     append_augmented(
         examples,
         products,
-        [translate(examples, products, English()), split_long(examples, products)],
+        [
+            translate(examples, products, English(), CONTEST),
+            split_scarce(examples, products),
+        ],
     )
     pd.testing.assert_frame_equal(examples, before[0])
     pd.testing.assert_frame_equal(products, before[1])

@@ -16,10 +16,10 @@ from competition.data.catalogue import (
 )
 from competition.data.folds import normalise
 from competition.data.grams import gram_codes
-from competition.data.text import FIELDS, clean
+from competition.data.text import clean
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import train_tokenizer
-from competition.scoring.tasks import LOCALES
+from tests.esci import CONTEST, FIELDS, LOCALES
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -102,30 +102,31 @@ def titles(count: int) -> pd.DataFrame:
 
 def test_a_twentieth_of_the_titles_is_held_out() -> None:
     # Two standard deviations of a share of 1/20 among 10,000: 2 * sqrt(.05 * .95 / 10,000) < .005
-    assert held_out_mask(titles(10_000)).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
+    assert held_out_mask(titles(10_000)["title"]).mean() == pytest.approx(HELD_OUT_SHARE, abs=0.005)
     assert HELD_OUT_SHARE == 0.05
 
 
 def test_a_large_catalogue_holds_out_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    all_held = held_out_mask(titles(10_000))
+    all_held = held_out_mask(titles(10_000)["title"])
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_PRODUCTS", 100)
-    held = held_out_mask(titles(10_000))
+    held = held_out_mask(titles(10_000)["title"])
     assert held.sum() == pytest.approx(100, abs=20)
     assert not (held & ~all_held).any()
 
 
 def test_a_title_alone_decides() -> None:
     rows = titles(2_000)
-    held = held_out_mask(rows)
+    held = held_out_mask(rows["title"])
     order = np.random.default_rng(1).permutation(2_000)
-    assert (held_out_mask(rows.iloc[order]) == held[order]).all()
-    assert (held_out_mask(rows.tail(500)) == held[-500:]).all()
+    assert (held_out_mask(rows.iloc[order]["title"]) == held[order]).all()
+    assert (held_out_mask(rows.tail(500)["title"]) == held[-500:]).all()
 
 
 def test_equal_titles_are_on_the_same_side() -> None:
     same = [lambda i: f"Cup {i}", lambda i: f"cup  <b>{i}</b> ", lambda i: f"ＣＵＰ&nbsp;{i}"]
     sides = [
-        held_out_mask(pd.DataFrame({"title": [write(i) for i in range(1_000)]})) for write in same
+        held_out_mask(pd.DataFrame({"title": [write(i) for i in range(1_000)]})["title"])
+        for write in same
     ]
     assert sides[0].any()
     assert (sides[1] == sides[0]).all()
@@ -134,15 +135,15 @@ def test_equal_titles_are_on_the_same_side() -> None:
 
 def test_a_blank_title_is_not_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("competition.data.catalogue.HELD_OUT_SHARE", 1.0)
-    mask = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]}))
+    mask = held_out_mask(pd.DataFrame({"title": ["", "  ", "<br>", "&nbsp;", "cup"]})["title"])
     assert mask.tolist() == [False, False, False, False, True]
-    assert held_out_mask(pd.DataFrame({"title": []})).tolist() == []
+    assert held_out_mask(pd.DataFrame({"title": []})["title"]).tolist() == []
 
 
 def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
     listed = products(*({"title": f"cup {i % 400}", "brand": f"b{i}"} for i in range(1_000)))
-    held = held_out_mask(listed)
-    made = Catalogue.make(tokenizer, listed[~held], None, seed=1)
+    held = held_out_mask(listed["title"])
+    made = Catalogue.make(tokenizer, listed[~held], CONTEST, None, seed=1)
     read = [tokenizer.decode(made.fields["title"][i]).strip() for i in range(len(made))]
     kept_back = {normalise(title) for title in listed["title"][held]}
     assert len(read) == 1_000 - held.sum()
@@ -156,7 +157,7 @@ def test_held_out_titles_are_never_in_the_catalogue(tokenizer: Any) -> None:
 @pytest.mark.parametrize("size", [1, 7, 62, 254, 1_000_000])
 def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tables) -> None:
     listed = select_products(*catalogue, 2).sample(30, random_state=1)
-    made = Catalogue.make(tokenizer, listed, None, seed=1)
+    made = Catalogue.make(tokenizer, listed, CONTEST, None, seed=1)
     text = documents(tokenizer, listed)
     stream = [token for product in made.order for token in text[product]]
     numbers = range(made.blocks(size))
@@ -168,7 +169,7 @@ def test_blocks_cover_the_stream_once(size: int, tokenizer: Any, catalogue: Tabl
 
 
 def test_a_stream_of_whole_blocks_has_no_empty_one(tokenizer: Any) -> None:
-    made = Catalogue.make(tokenizer, products(*[{"title": "cup"}] * 6), None, seed=1)
+    made = Catalogue.make(tokenizer, products(*[{"title": "cup"}] * 6), CONTEST, None, seed=1)
     whole = int(made.ends[-1])
     assert whole % 6 == 0
     assert [made.blocks(whole // n) for n in (1, 2, 3, 6)] == [1, 2, 3, 6]
@@ -179,14 +180,16 @@ def test_each_product_is_in_the_stream_as_often_as_it_is_read(
     tokenizer: Any, catalogue: Tables
 ) -> None:
     listed = select_products(*catalogue, 3)
-    made = Catalogue.make(tokenizer, listed, None, seed=1)
+    made = Catalogue.make(tokenizer, listed, CONTEST, None, seed=1)
     assert set(listed["copies"]) == {1, 3}
     assert np.bincount(made.order).tolist() == listed["copies"].tolist()
 
 
 def test_the_seed_orders_the_stream(tokenizer: Any, catalogue: Tables) -> None:
     listed = select_products(*catalogue, 2)
-    first, again, other = (Catalogue.make(tokenizer, listed, None, seed) for seed in (1, 1, 2))
+    first, again, other = (
+        Catalogue.make(tokenizer, listed, CONTEST, None, seed) for seed in (1, 1, 2)
+    )
     assert (first.order == again.order).all()
     assert (first.block(3, 50) == again.block(3, 50)).all()
     assert (first.order != other.order).mean() > 0.9
@@ -205,12 +208,22 @@ def test_products_without_text_are_left_out(tokenizer: Any) -> None:
         blank,
         {"description": "red", "locale": "jp", "copies": 3},
     )
-    made = Catalogue.make(tokenizer, listed, Vocabulary((), (), gram_codes([])[0]), seed=1)
+    made = Catalogue.make(
+        tokenizer,
+        listed,
+        CONTEST,
+        Vocabulary({"brand": (), "color": ()}, gram_codes([])[0]),
+        seed=1,
+    )
     assert len(made) == 2
     assert made.text == ["cup", ""]
     assert [LOCALES[i] for i in made.locale] == ["us", "jp"]
     assert np.bincount(made.order).tolist() == [2, 3]
-    assert [len(made.brand), len(made.color), len(made.fields["title"])] == [2, 2, 2]
+    assert [
+        len(made.categories["brand"]),
+        len(made.categories["color"]),
+        len(made.fields["title"]),
+    ] == [2, 2, 2]
     text = documents(tokenizer, listed.iloc[[1, 3]])
     assert made.block(0, 1_000).tolist() == [
         token for product in made.order for token in text[product]
@@ -219,7 +232,7 @@ def test_products_without_text_are_left_out(tokenizer: Any) -> None:
 
 def test_a_catalogue_without_products_has_no_blocks(tokenizer: Any) -> None:
     for listed in (products({"title": "<br>"}), products({}).head(0)):
-        made = Catalogue.make(tokenizer, listed, None, seed=1)
+        made = Catalogue.make(tokenizer, listed, CONTEST, None, seed=1)
         assert (len(made), made.blocks(254)) == (0, 0)
 
 
@@ -236,13 +249,13 @@ def test_queries_are_cut_from_title_brand_and_color(tokenizer: Any) -> None:
         {"brand": "Acme"},
         {"bullets": "big"},
     ]
-    made = Catalogue.make(tokenizer, products(*rows), None, seed=1)
+    made = Catalogue.make(tokenizer, products(*rows), CONTEST, None, seed=1)
     assert made.text == ["Red cup Ac&me Dark red", "cup red", "Acme", ""]
 
 
 def test_no_field_is_cut(tokenizer: Any) -> None:
     long = {field: f"{field} cup " * 500 for field in FIELDS}
-    made = Catalogue.make(tokenizer, products(long), None, seed=1)
+    made = Catalogue.make(tokenizer, products(long), CONTEST, None, seed=1)
     assert made.block(0, 10**6).tolist() == documents(tokenizer, products(long))[0]
 
 
@@ -253,10 +266,14 @@ def test_brands_and_colors_are_classes_from_zero(tokenizer: Any) -> None:
     listed = products(
         *({"title": "x", "brand": b, "color": c} for b, c in zip(brands, colors, strict=True))
     )
-    made = Catalogue.make(tokenizer, listed, Vocabulary.make(listed), seed=1)
+    made = Catalogue.make(
+        tokenizer, listed, CONTEST, Vocabulary.make(listed, CONTEST.categories), seed=1
+    )
     no = IGNORED
-    assert made.brand.tolist() == [1, 0, no, no, 1, 0, 0, no]
-    assert made.color.tolist() == [0, no, no, 0, no, no, no, no]
-    without = Catalogue.make(tokenizer, listed, None, seed=1)
-    assert set(without.brand) == set(without.color) == {IGNORED} == {-100}
-    assert len(without.brand) == len(without.color) == len(listed)
+    assert made.categories["brand"].tolist() == [1, 0, no, no, 1, 0, 0, no]
+    assert made.categories["color"].tolist() == [0, no, no, 0, no, no, no, no]
+    without = Catalogue.make(tokenizer, listed, CONTEST, None, seed=1)
+    assert (
+        set(without.categories["brand"]) == set(without.categories["color"]) == {IGNORED} == {-100}
+    )
+    assert len(without.categories["brand"]) == len(without.categories["color"]) == len(listed)

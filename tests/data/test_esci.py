@@ -9,8 +9,8 @@ import pytest
 
 from competition.core.workspace import Workspace
 from competition.data import esci, store
-from competition.scoring.tasks import LABEL_LETTERS, TASKS
 from tests.conftest import SAMPLE_A, SAMPLE_B, comp, needs_sample
+from tests.esci import CONTEST, LABEL_LETTERS, TASKS
 
 # Everything that a reader of numbers, dates or missing values would change.
 TRICKY = (
@@ -206,7 +206,7 @@ def test_shuffled_real_rows_give_the_same_bytes(tmp_path: Path) -> None:
             examples.sample(frac=1, random_state=seed),
             products.sample(frac=1, random_state=seed),
         )
-        store.save(workspace, *shuffled, "real")
+        store.save(workspace, CONTEST, *shuffled, "real")
         written.append((workspace.examples.read_bytes(), workspace.products.read_bytes()))
     assert written[0] == written[1]
 

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, poisson
 
-from competition.config.keys import SPANS, Spans
+from competition.config.keys import Spans
 from competition.data.fake_queries import (
     FakeQuery,
     draw_lengths,
@@ -22,6 +22,7 @@ from competition.data.fake_queries import (
 DRAWS = 50_000
 ENDLESS = 10**9  # characters: two pieces never meet
 LIKELY = 0.001  # a fair sampler falls below once in a thousand seeds
+SPANS = {"us": Spans.default(dense=False), "jp": Spans.default(dense=True)}
 SHORT = Spans(mean=2.0, shortest=1, longest=4, longest_of_two=3)
 EIGHT = Spans(mean=8.0, shortest=8, longest=8, longest_of_two=8)
 # Few letters, so that a piece stands in several places; clean, as the catalogue's text is.

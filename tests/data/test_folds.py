@@ -14,6 +14,7 @@ from competition.config.recipe import SCHEMES
 from competition.core.errors import InputError
 from competition.data import esci, folds
 from tests.conftest import SAMPLE_A, needs_sample
+from tests.esci import CONTEST
 
 WORDS = [f"query {i}" for i in range(200)]
 HOSTILE = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -79,7 +80,7 @@ def test_no_text_is_in_two_folds(texts: list[str], scheme: str) -> None:
         v for t in texts for v in (t, t.casefold(), f" {t} ", unicodedata.normalize("NFD", t))
     ]
     examples = frame(variants + filler)
-    table = folds.make_folds(examples, scheme)
+    table = folds.make_folds(examples, scheme, CONTEST)
     folds.check_folds(examples, table, scheme)
     seen = examples.assign(
         fold=folds.fold_of_rows(examples, table), text=examples["query"].map(folds.normalise)
@@ -104,7 +105,7 @@ def test_parts_are_the_same_in_every_process() -> None:
 
 def test_both_schemes_group_the_same_parts() -> None:
     examples = frame([f"query {i}" for i in range(500)])
-    five, ten = (folds.make_folds(examples, scheme) for scheme in ("five", "ten"))
+    five, ten = (folds.make_folds(examples, scheme, CONTEST) for scheme in ("five", "ten"))
     assert (five["part"] == ten["part"]).all()
     assert (five["fold"] == five["part"] // 4).all()
     assert (ten["fold"] == ten["part"] // 2).all()
@@ -114,7 +115,7 @@ def test_both_schemes_group_the_same_parts() -> None:
 def test_test_queries_are_in_no_fold_and_shared_texts_are_reported() -> None:
     texts = [f"query {i}" for i in range(300)] + ["QUERY 7", "only in test"]
     examples = frame(texts, ["train"] * 300 + ["test"] * 2)
-    table = folds.make_folds(examples, "five")
+    table = folds.make_folds(examples, "five", CONTEST)
     assert table["fold"].tolist()[-2:] == [-1, -1]
     folds.check_folds(examples, table, "five")
     assert folds.shared_with_test(examples) == [7]
@@ -124,7 +125,7 @@ def test_order_of_rows_changes_nothing() -> None:
     examples = frame([f"query {i}" for i in range(300)])
     shuffled = examples.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(
-        folds.make_folds(examples, "ten"), folds.make_folds(shuffled, "ten")
+        folds.make_folds(examples, "ten", CONTEST), folds.make_folds(shuffled, "ten", CONTEST)
     )
 
 
@@ -132,12 +133,12 @@ def test_too_few_queries_are_refused() -> None:
     with pytest.raises(
         InputError, match=r"Fold \d of scheme 'ten' has no training query: 3 training queries"
     ):
-        folds.make_folds(frame(["a", "b", "c"]), "ten")
+        folds.make_folds(frame(["a", "b", "c"]), "ten", CONTEST)
 
 
 def test_a_leak_is_refused() -> None:
     examples = frame([f"query {i}" for i in range(300)] + ["Query 7"])
-    table = folds.make_folds(examples, "five")
+    table = folds.make_folds(examples, "five", CONTEST)
     moved = table.assign(
         fold=table["fold"].where(table["query_id"] != 300, (table["fold"] + 1) % 5)
     )
@@ -155,7 +156,7 @@ def test_a_leak_is_refused() -> None:
 @pytest.mark.parametrize("scheme", sorted(SCHEMES))
 def test_no_leak_on_real_rows(scheme: str) -> None:
     examples, _ = esci.read(SAMPLE_A)
-    table = folds.make_folds(examples, scheme)
+    table = folds.make_folds(examples, scheme, CONTEST)
     folds.check_folds(examples, table, scheme)
     train = examples[examples["split"] == "train"]
     seen = train.assign(

@@ -9,15 +9,15 @@ import pytest
 from competition.data.grams import gram_codes
 from competition.data.pairs import Attributes, Pairs, views
 from competition.data.ragged import Ragged
-from competition.data.text import FIELD_ORDERS, FIELDS, clean
+from competition.data.text import clean
 from competition.data.tokenizer import tokenise
 from competition.data.vocabulary import MISSING, RARE, Vocabulary
 from competition.models.encoder.encoder import train_tokenizer
-from competition.scoring.tasks import LOCALES
+from tests.esci import CONTEST, FIELD_ORDERS, FIELDS, LOCALES
 
 LONG = 512  # tokens, more than any pair here has
 ARCHITECTURES = ("cross-encoder", "mixture-of-experts", "two-tower", "bi-encoder")
-CROSS = views("cross-encoder", "ptbcbd")
+CROSS = views("cross-encoder", "ptbcbd", CONTEST)
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
 
@@ -68,7 +68,7 @@ def pair_of(
         "product_id": "B1" if fields else "B2",
         "query": query,
     }
-    keys = {"views": views(architecture, "ptbcbd"), "max_length": LONG} | more
+    keys = {"views": views(architecture, "ptbcbd", CONTEST), "max_length": LONG} | more
     return Pairs.make(tokenizer, pd.DataFrame([example]), pd.DataFrame([product]), **keys)
 
 
@@ -78,7 +78,7 @@ def test_ids_are_those_of_the_joined_text(
     architecture: str, order: str, tokenizer: Any, catalogue: Catalogue
 ) -> None:
     examples, products = catalogue
-    pairs = Pairs.make(tokenizer, examples, products, views(architecture, order), LONG)
+    pairs = Pairs.make(tokenizer, examples, products, views(architecture, order, CONTEST), LONG)
     rows = examples.merge(products, on=["locale", "product_id"], how="left").to_dict("records")
     assert pairs.example_id.tolist() == examples["example_id"].tolist()
     for i, row in enumerate(rows):
@@ -161,7 +161,9 @@ def test_lengths_are_the_real_lengths(
 ) -> None:
     examples, products = catalogue
     fewer = products[products.index % 3 != 0]  # so that some rows lack their product
-    pairs = Pairs.make(tokenizer, examples, fewer, views(architecture, "ptbcbd"), max_length)
+    pairs = Pairs.make(
+        tokenizer, examples, fewer, views(architecture, "ptbcbd", CONTEST), max_length
+    )
     assert (pairs.product < 0).any()
     assert (pairs.product >= 0).any()
     longest = [max(len(pairs.ids(i, view)[0]) for view in pairs.views) for i in range(len(pairs))]
@@ -243,7 +245,7 @@ def test_tokenising_in_chunks_changes_nothing(
 
 def small_vocabulary(*grams: str) -> Vocabulary:
     """Two brands, a color and the given 3-grams: gram k has the id k + 1."""
-    return Vocabulary(("acme", "zeta"), ("dark red",), gram_codes(grams)[0])
+    return Vocabulary({"brand": ("acme", "zeta"), "color": ("dark red",)}, gram_codes(grams)[0])
 
 
 def attributes(
@@ -268,7 +270,7 @@ def test_brands_are_their_place_in_the_vocabulary(
         tokenizer, small_vocabulary(), title="bottle", brand=brand, color="Dark  Red"
     )
     # The last entry stands for products that the catalogue lacks.
-    assert (actual.brand.tolist(), actual.color.tolist()) == (
+    assert (actual.names["brand"].tolist(), actual.names["color"].tolist()) == (
         [expected, MISSING],
         [RARE + 1, MISSING],
     )
@@ -279,7 +281,7 @@ def test_country_is_the_locale_of_the_row(tokenizer: Any, catalogue: Catalogue) 
     pairs = Pairs.make(tokenizer, examples, products.head(0), CROSS, LONG, small_vocabulary())
     assert pairs.attributes is not None
     assert [LOCALES[i] for i in pairs.attributes.country] == examples["locale"].tolist()
-    assert pairs.attributes.brand.tolist() == [MISSING]  # no product is listed
+    assert pairs.attributes.names["brand"].tolist() == [MISSING]  # no product is listed
 
 
 def test_each_unit_has_the_grams_of_its_own_texts(tokenizer: Any) -> None:
@@ -303,7 +305,13 @@ def test_grams_are_looked_up_for_distinct_texts_and_only_where_they_are_asked_fo
 ) -> None:
     examples, products = catalogue
     pairs = Pairs.make(
-        tokenizer, examples, products, CROSS, LONG, Vocabulary.make(products), units=True
+        tokenizer,
+        examples,
+        products,
+        CROSS,
+        LONG,
+        Vocabulary.make(products, CONTEST.categories),
+        units=True,
     )
     assert pairs.attributes is not None
     assert [len(unit) for unit in pairs.attributes.query_grams] == [examples["query"].nunique()]

@@ -14,10 +14,9 @@ from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import IGNORED, Catalogue
 from competition.data.grams import gram_codes
 from competition.data.pretraining_examples import Masking, PretrainingExamples, TaskTexts, one_sided
-from competition.data.text import FIELDS
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import train_tokenizer
-from competition.scoring.tasks import LOCALES
+from tests.esci import CONTEST, FIELDS, LOCALES
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 PRODUCTS = 36
@@ -67,11 +66,11 @@ def make(
 ) -> PretrainingExamples:
     """Of the shelf, or of `products`; every brand of the shelf is known, and `colors`."""
     names = tuple(name(product) for product in range(PRODUCTS))
-    known = Vocabulary(names, tuple(colors.split()), gram_codes([])[0])
+    known = Vocabulary({"brand": names, "color": tuple(colors.split())}, gram_codes([])[0])
     recipe = PretrainingRecipe(**({"name": "x", "max_length": LONG, "batch_size": 6} | keys))
     rows = shelf() if products is None else products
     return PretrainingExamples(
-        Catalogue.make(tokenizer, rows, known, recipe.seed), tokenizer, recipe
+        Catalogue.make(tokenizer, rows, CONTEST, known, recipe.seed), tokenizer, recipe
     )
 
 
@@ -171,7 +170,7 @@ def test_special_tokens_are_seen_as_they_are(masked: tuple) -> None:
 
 def test_mlm_reads_the_blocks_that_were_chosen(tokenizer: Any) -> None:
     examples = make(tokenizer, max_length=32)
-    catalogue = Catalogue.make(tokenizer, shelf(), None, seed=2022)
+    catalogue = Catalogue.make(tokenizer, shelf(), CONTEST, None, seed=2022)
     assert examples.blocks == catalogue.blocks(30) > 20
     selected = np.array([7, 0, examples.blocks - 1, 7])
     made = examples.make("mlm", selected, step=3)
@@ -296,7 +295,7 @@ def test_what_is_drawn_differs_each_time_the_same_texts_come(task: str, tokenize
 
 
 def test_the_seed_decides_what_is_hidden(tokenizer: Any) -> None:
-    catalogue = Catalogue.make(tokenizer, shelf(), None, seed=1)  # the same blocks
+    catalogue = Catalogue.make(tokenizer, shelf(), CONTEST, None, seed=1)  # the same blocks
     made = [
         PretrainingExamples(
             catalogue, tokenizer, PretrainingRecipe(name="x", max_length=64, seed=seed)
@@ -356,7 +355,9 @@ def shown(tokenizer: Any) -> list[tuple[str, str, bool]]:
 @pytest.fixture(scope="module")
 def full(tokenizer: Any) -> dict[int, str]:
     """The uncut text of each product of the shelf."""
-    return {owner(text): text for text in Catalogue.make(tokenizer, shelf(), None, seed=1).text}
+    return {
+        owner(text): text for text in Catalogue.make(tokenizer, shelf(), CONTEST, None, seed=1).text
+    }
 
 
 def halves(query: str) -> list[tuple[str, str]]:
@@ -553,5 +554,5 @@ def test_texts_end_with_a_separator_at_the_limit(task: str, tokenizer: Any) -> N
 
 def test_texts_of_one_side() -> None:
     ids = [np.array([2, 7, 3], np.int32), np.array([2, 3], np.int32)]
-    made = one_sided(ids, brand=np.array([4, 5]))
+    made = one_sided(ids, {"brand": np.array([4, 5])})
     assert (len(made), made.first_text, made.targets) == (2, [3, 2], {"brand": [4, 5]})

@@ -7,9 +7,7 @@ import pandas as pd
 import pytest
 
 from competition.data.query_context import extract_words, with_context
-from competition.data.store import EXAMPLE_COLUMNS
-from competition.data.text import FIELDS
-from competition.scoring.tasks import LABELS
+from tests.esci import CONTEST, EXAMPLE_COLUMNS, FIELDS, LABELS
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -35,7 +33,7 @@ def tables(*lists: tuple[str, str, list], locale: str = "us") -> Tables:
 def queries(*lists: tuple[str, str, list], locale: str = "us") -> list[str]:
     """The text of each list's query."""
     examples, products = tables(*lists, locale=locale)
-    text = with_context(examples, products)["query"]
+    text = with_context(examples, products, CONTEST)["query"]
     sizes = [len(candidates) for _, _, candidates in lists]
     parts = np.split(text.to_numpy(object), np.cumsum(sizes)[:-1])
     assert all(len(set(part)) == 1 for part in parts)  # one text for all rows of a list
@@ -193,9 +191,12 @@ def test_a_candidate_that_the_catalogue_lacks_says_nothing() -> None:
     examples, products = tables(
         ("x", "train", ["steel cup", "steel cup"]), ("y", "train", ["last", "last"])
     )
-    actual = with_context(examples, products.drop(1))
+    actual = with_context(examples, products.drop(1), CONTEST)
     assert actual["query"].tolist() == ["x", "x", "y | last", "y | last"]
-    assert with_context(examples, products.head(0))["query"].tolist() == examples["query"].tolist()
+    assert (
+        with_context(examples, products.head(0), CONTEST)["query"].tolist()
+        == examples["query"].tolist()
+    )
 
 
 # --- what it must not look at ---
@@ -203,7 +204,7 @@ def test_a_candidate_that_the_catalogue_lacks_says_nothing() -> None:
 
 def test_labels_change_nothing(catalogue: Tables) -> None:
     examples, products = catalogue
-    expected = with_context(examples, products)
+    expected = with_context(examples, products, CONTEST)
     assert (expected["query"].str.contains(" | ", regex=False)).mean() > 0.5
     rng = np.random.default_rng(1)
     for split in ("train", "test"):
@@ -214,13 +215,13 @@ def test_labels_change_nothing(catalogue: Tables) -> None:
         deleted.iloc[rows, deleted.columns.get_loc("label")] = None
         deleted.iloc[rows, deleted.columns.get_loc("substitute")] = pd.NA
         for other in (changed, deleted, examples.drop(columns=["label", "substitute"])):
-            assert with_context(other, products)["query"].equals(expected["query"])
+            assert with_context(other, products, CONTEST)["query"].equals(expected["query"])
 
 
 def test_all_other_columns_and_the_input_stay(catalogue: Tables) -> None:
     examples, products = catalogue
     before = examples.copy(), products.copy()
-    actual = with_context(examples, products)
+    actual = with_context(examples, products, CONTEST)
     pd.testing.assert_frame_equal(actual.drop(columns="query"), examples.drop(columns="query"))
     assert actual["query"].dtype == examples["query"].dtype
     pd.testing.assert_frame_equal(examples, before[0])
@@ -235,8 +236,8 @@ def test_any_type_of_text_will_do_and_is_left_alone(catalogue: Tables) -> None:
     objects = examples.astype({"query": object})
     before = objects["query"].tolist()
     assert (
-        with_context(objects, products)["query"].tolist()
-        == with_context(examples, products)["query"].tolist()
+        with_context(objects, products, CONTEST)["query"].tolist()
+        == with_context(examples, products, CONTEST)["query"].tolist()
     )
     assert objects["query"].tolist() == before
 
@@ -244,9 +245,9 @@ def test_any_type_of_text_will_do_and_is_left_alone(catalogue: Tables) -> None:
 def test_test_rows_change_no_training_query(catalogue: Tables) -> None:
     examples, products = catalogue
     train = examples[examples["split"] == "train"]
-    expected = by_id(with_context(examples, products).loc[train.index])
+    expected = by_id(with_context(examples, products, CONTEST).loc[train.index])
     listed = products.merge(train[["locale", "product_id"]].drop_duplicates())
-    assert by_id(with_context(train, listed)) == expected
+    assert by_id(with_context(train, listed, CONTEST)) == expected
     # Test rows of other text, under the ids of training queries.
     rows = examples.assign(
         query_id=np.where(
@@ -256,7 +257,8 @@ def test_test_rows_change_no_training_query(catalogue: Tables) -> None:
     shouted = products.assign(title=products["title"] + " shout", brand="shout", color="shout")
     is_listed = products["product_id"].isin(train["product_id"])
     assert (
-        by_id(with_context(rows, products.where(is_listed, shouted)).loc[train.index]) == expected
+        by_id(with_context(rows, products.where(is_listed, shouted), CONTEST).loc[train.index])
+        == expected
     )
 
 
@@ -314,7 +316,7 @@ def test_a_product_of_several_training_rows_counts_once() -> None:
     )
     # Queries z and w list the product "zinc bowl" of x.
     examples["product_id"] = ["P0", "P1", "P2", "P3", "P4", "P0", "P0"]
-    actual = with_context(examples, products.head(5))
+    actual = with_context(examples, products.head(5), CONTEST)
     # zinc: 2 * log(5 / 2), bowl: 2 * log(5 / 3); counted by rows, zinc would be in 4 of 7 and bowl
     # in 5 of 7.
     assert actual["query"].tolist() == ["x | zinc bowl"] * 2 + ["y"] * 3 + ["z", "w"]
@@ -322,10 +324,10 @@ def test_a_product_of_several_training_rows_counts_once() -> None:
 
 def test_the_order_of_rows_and_products_does_not_matter(catalogue: Tables) -> None:
     examples, products = catalogue
-    expected = by_id(with_context(examples, products))
+    expected = by_id(with_context(examples, products, CONTEST))
     for seed in range(3):
         rows, listed = (table.sample(frac=1, random_state=seed) for table in catalogue)
-        assert by_id(with_context(rows, listed)) == expected
+        assert by_id(with_context(rows, listed, CONTEST)) == expected
 
 
 def test_the_index_stays(catalogue: Tables) -> None:
@@ -333,12 +335,12 @@ def test_the_index_stays(catalogue: Tables) -> None:
     rows = examples.sample(frac=1, random_state=1).set_index(
         pd.Index(np.arange(len(examples)) * 7 % 100)
     )
-    actual = with_context(rows, products)
+    actual = with_context(rows, products, CONTEST)
     assert actual.index.equals(rows.index)
     assert actual.index.has_duplicates
-    assert by_id(actual) == by_id(with_context(examples, products))
+    assert by_id(actual) == by_id(with_context(examples, products, CONTEST))
 
 
 def test_no_rows_are_no_rows(catalogue: Tables) -> None:
     none = catalogue[0].head(0)
-    pd.testing.assert_frame_equal(with_context(none, catalogue[1]), none)
+    pd.testing.assert_frame_equal(with_context(none, catalogue[1], CONTEST), none)

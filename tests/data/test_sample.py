@@ -10,8 +10,8 @@ from benchmarks import sample
 from competition.core.parquet import write_table
 from competition.core.workspace import Workspace
 from competition.data import esci, store
-from competition.scoring.tasks import LOCALES
 from tests.conftest import SAMPLE_A, comp, make_workspace, needs_sample, refused
+from tests.esci import LOCALES
 
 ROOT = Path(__file__).parents[2]
 

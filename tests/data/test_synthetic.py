@@ -9,8 +9,8 @@ import pytest
 
 from competition.data import store, synthetic
 from competition.data.folds import normalise
-from competition.data.text import FIELDS, clean
-from competition.scoring.tasks import LABELS
+from competition.data.text import clean
+from tests.esci import CONTEST, FIELDS, LABELS
 
 WORDS = tomllib.loads(files("competition.data").joinpath("words.toml").read_text(encoding="utf-8"))
 Made = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
@@ -128,8 +128,8 @@ def test_no_query_is_there_twice(noisy: Made) -> None:
 
 def test_it_is_good_data(noisy: Made) -> None:
     examples, products, _ = noisy
-    store.check_examples(examples, "synth")
-    store.check_products(products, "synth")
+    store.check_examples(examples, CONTEST, "synth")
+    store.check_products(products, CONTEST, "synth")
     assert (store.product_rows(examples, products) >= 0).all()
     per_query = examples.groupby("query_id").size()
     assert per_query.min() == 4

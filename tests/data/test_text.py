@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from competition.data.text import FIELD_ORDERS, FIELDS, clean, clean_all, map_distinct
+from competition.data.text import clean, clean_all, map_distinct
+from tests.esci import FIELD_ORDERS, FIELDS
 
 PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>&"), max_size=40)
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from competition.data.grams import gram_codes
-from competition.data.text import FIELDS, simplify
+from competition.data.text import simplify
 from competition.data.vocabulary import (
     DEVIATION,
     DIMENSIONS,
@@ -25,6 +25,7 @@ from competition.data.vocabulary import (
     save_vectors,
     unit_text,
 )
+from tests.esci import CONTEST, FIELDS
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 MAKE_AND_SAVE = """
@@ -46,7 +47,7 @@ def products(*rows: dict[str, str]) -> pd.DataFrame:
 
 def unit_texts(rows: pd.DataFrame) -> list[list[str]]:
     """The text of each unit of each product."""
-    return [unit_text(unit) for unit in product_units(rows)]
+    return [unit_text(unit) for unit in product_units(rows, CONTEST.categories)]
 
 
 def spelled(vocabulary: Vocabulary) -> list[str]:
@@ -69,7 +70,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def vocabulary(catalogue: Catalogue) -> Vocabulary:
     """That of the built-in catalogue."""
-    return Vocabulary.make(catalogue[1])
+    return Vocabulary.make(catalogue[1], CONTEST.categories)
 
 
 @pytest.fixture(scope="module")
@@ -85,27 +86,30 @@ def test_names_go_by_frequency_then_by_the_alphabet() -> None:
     times = {"zeta": 3, "beta": 2, "acme": 2, "once": 1}
     brands = [{"brand": name} for name, count in times.items() for _ in range(count)]
     colors = [{"color": name} for name in ("red", "red", "blue", "", "")]
-    actual = Vocabulary.make(products(*brands, *colors))
-    assert (actual.brands, actual.colors) == (("zeta", "acme", "beta"), ("red",))
+    actual = Vocabulary.make(products(*brands, *colors), CONTEST.categories)
+    assert (actual.names["brand"], actual.names["color"]) == (("zeta", "acme", "beta"), ("red",))
 
 
 def test_names_are_the_same_in_any_spelling() -> None:
     actual = Vocabulary.make(
         products(
             *({"brand": name} for name in ("<b>Acme</b>", "ACME!", "R&amp;D", "r-d", "_", "."))
-        )
+        ),
+        CONTEST.categories,
     )
-    assert actual.brands == ("acme", "rd")
-    assert actual.brand_ids(["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]).tolist() == [
+    assert actual.names["brand"] == ("acme", "rd")
+    assert actual.name_ids(
+        "brand", ["acme", "A.c.m.e", " RD ", "other", "", "<br>", "!"]
+    ).tolist() == [
         *(RARE + 1, RARE + 1, RARE + 2, RARE),
         *(MISSING, MISSING, MISSING),
     ]
-    assert actual.color_ids(["red", ""]).tolist() == [RARE, MISSING]
+    assert actual.name_ids("color", ["red", ""]).tolist() == [RARE, MISSING]
 
 
 def test_a_gram_is_known_from_the_fifteenth_time_on() -> None:
     often, seldom = [{"title": "abc"}] * MIN_GRAMS, [{"title": "xyz"}] * (MIN_GRAMS - 1)
-    actual = Vocabulary.make(products(*often, *seldom))
+    actual = Vocabulary.make(products(*often, *seldom), CONTEST.categories)
     assert MIN_GRAMS == 15
     assert spelled(actual) == ["abc"]
     assert actual.gram_ids(["abc", "xyz", "abcabc"]).values.tolist() == [1, 1, 1]
@@ -113,7 +117,7 @@ def test_a_gram_is_known_from_the_fifteenth_time_on() -> None:
 
 
 def test_grams_are_counted_over_all_texts_of_a_product(catalogue: Catalogue) -> None:
-    actual = Vocabulary.make(catalogue[1])
+    actual = Vocabulary.make(catalogue[1], CONTEST.categories)
     times: Counter[str] = Counter()
     for row in catalogue[1].to_dict("records"):
         unit = " ".join(
@@ -142,7 +146,9 @@ def test_texts_are_lower_case_without_tags_and_punctuation() -> None:
 def test_a_missing_field_says_nothing() -> None:
     rows = products({"title": "Big"}, {}, {"description": "red"})
     assert unit_texts(rows) == [["big", "", ""], ["", "", "red"]]
-    known = Vocabulary((), (), gram_codes(["big", "non", "one", "nan", "red"])[0])
+    known = Vocabulary(
+        {"brand": (), "color": ()}, gram_codes(["big", "non", "one", "nan", "red"])[0]
+    )
     assert [known.gram_ids(texts).lengths.tolist() for texts in unit_texts(rows)] == [
         [1, 0, 0],
         [0, 0, 1],
@@ -150,10 +156,10 @@ def test_a_missing_field_says_nothing() -> None:
 
 
 def test_an_empty_catalogue_has_an_empty_vocabulary(tmp_path: Path) -> None:
-    Vocabulary.make(products()).save(tmp_path / "v", "test")
+    Vocabulary.make(products(), CONTEST.categories).save(tmp_path / "v", "test")
     actual = Vocabulary.load(tmp_path / "v")
-    assert (actual.brands, actual.colors, len(actual.grams)) == ((), (), 0)
-    assert actual.brand_ids(["acme", ""]).tolist() == [RARE, MISSING]
+    assert (actual.names["brand"], actual.names["color"], len(actual.grams)) == ((), (), 0)
+    assert actual.name_ids("brand", ["acme", ""]).tolist() == [RARE, MISSING]
     assert actual.gram_ids(["water", ""]).lengths.tolist() == [0, 0]
     assert len(actual.gram_ids([])) == 0
     assert (
@@ -170,8 +176,11 @@ def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
     texts = unit_texts(catalogue[1])[0]
     whole = vocabulary.gram_ids(texts)
     monkeypatch.setattr("competition.data.vocabulary._CHUNK", 50)
-    other = Vocabulary.make(catalogue[1].sample(frac=1, random_state=1))
-    assert (other.brands, other.colors) == (vocabulary.brands, vocabulary.colors)
+    other = Vocabulary.make(catalogue[1].sample(frac=1, random_state=1), CONTEST.categories)
+    assert (other.names["brand"], other.names["color"]) == (
+        vocabulary.names["brand"],
+        vocabulary.names["color"],
+    )
     np.testing.assert_array_equal(other.grams, vocabulary.grams)
     pieces = other.gram_ids(texts)
     np.testing.assert_array_equal(pieces.values, whole.values)
@@ -181,7 +190,10 @@ def test_no_order_of_rows_and_no_size_of_pieces_changes_it(
 def test_saved_is_loaded(vocabulary: Vocabulary, vectors: np.ndarray, tmp_path: Path) -> None:
     vocabulary.save(tmp_path / "v", "test")
     actual = Vocabulary.load(tmp_path / "v")
-    assert (actual.brands, actual.colors) == (vocabulary.brands, vocabulary.colors)
+    assert (actual.names["brand"], actual.names["color"]) == (
+        vocabulary.names["brand"],
+        vocabulary.names["color"],
+    )
     np.testing.assert_array_equal(actual.grams, vocabulary.grams)
     save_vectors(tmp_path / "c", vectors, "test")
     np.testing.assert_array_equal(load_vectors(tmp_path / "c"), vectors)
@@ -220,7 +232,7 @@ def test_vectors_are_a_function_of_the_seed(
 
 
 def test_a_gram_that_is_never_read_gets_a_small_random_vector() -> None:
-    known = Vocabulary((), (), gram_codes(["abc", "bcd", "xyz"])[0])
+    known = Vocabulary({"brand": (), "color": ()}, gram_codes(["abc", "bcd", "xyz"])[0])
     vectors = gram_vectors(known, products(*[{"title": "abcd"}] * 20), seed=1)
     assert (np.abs(vectors).max(1) > 0).tolist() == [False, True, True, True]
     assert vectors[3].std() == pytest.approx(DEVIATION, rel=0.5)

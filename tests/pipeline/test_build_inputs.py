@@ -16,7 +16,7 @@ from competition.core.parquet import read_fingerprint
 from competition.core.workspace import Workspace
 from competition.data import store, tokenizer
 from competition.data.augment import texts_to_translate
-from competition.data.text import FIELDS, clean
+from competition.data.text import clean
 from competition.models.encoder import translation
 from competition.models.encoder.paths import Sources
 from competition.pipeline import build_inputs
@@ -26,6 +26,7 @@ from competition.pipeline.plan import Plan
 from competition.pipeline.tables import Tables
 from competition.training import pretrain
 from competition.training.corpus import Corpus
+from tests.esci import CONTEST, FIELDS
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -55,7 +56,7 @@ def tables_of(folder: Path, catalogue: Catalogue) -> Tables:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "competition.toml").write_text("")
     workspace = Workspace.open(folder)
-    store.save(workspace, *catalogue, "test")
+    store.save(workspace, CONTEST, *catalogue, "test")
     return Tables(workspace)
 
 
@@ -93,7 +94,7 @@ def test_only_new_texts_are_translated(
     tmp_path: Path, catalogue: Catalogue, asked: list[list[str]]
 ) -> None:
     path, fewer = tmp_path / "translations.parquet", without_a_spanish_query(catalogue)
-    before, now = texts_to_translate(*fewer), texts_to_translate(*catalogue)
+    before, now = texts_to_translate(*fewer, CONTEST), texts_to_translate(*catalogue, CONTEST)
     assert 20 < len(before) < len(now)
     build_translations(tables_of(tmp_path / "fewer", fewer), Translations("model", path, "one"))
     assert asked == [before]
@@ -111,7 +112,7 @@ def test_no_model_is_loaded_when_nothing_is_missing(
     build_translations(tables_of(tmp_path / "fewer", fewer), Translations("model", path, "two"))
     assert len(asked) == 1
     assert list(read_translations(path, "two")) == texts_to_translate(
-        *fewer
+        *fewer, CONTEST
     )  # and nothing of the rows that are gone
     examples, products = catalogue
     nothing = tmp_path / "nothing.parquet"
@@ -124,7 +125,7 @@ def test_no_model_is_loaded_when_nothing_is_missing(
 def test_an_interrupted_translation_goes_on_where_it_was(
     tmp_path: Path, catalogue: Catalogue, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, texts = tmp_path / "translations.parquet", texts_to_translate(*catalogue)
+    path, texts = tmp_path / "translations.parquet", texts_to_translate(*catalogue, CONTEST)
     capitals = translation.Translator
 
     class Interrupted(capitals):  # type: ignore[misc, valid-type]
@@ -181,6 +182,7 @@ def corpus(tables: Tables, **keys: Any) -> Corpus:
     folders = sources(tables)
     return Corpus.make(
         recipe,
+        CONTEST,
         folders,
         tables.examples,
         tables.products,
@@ -246,8 +248,8 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ca
         recipe = EncoderRecipe(name="x", features=("brand", "char_trigrams"), max_length=24, **keys)  # type: ignore[arg-type]
         parts = (recipe, folders, tables.examples, tables.products)
         new, stored = (
-            Corpus.make(*parts).pairs,
-            Corpus.make(*parts, stored=stored_tokens(tables, folders, units=True)).pairs,
+            Corpus.make(*parts, CONTEST).pairs,
+            Corpus.make(*parts, CONTEST, stored=stored_tokens(tables, folders, units=True)).pairs,
         )
         np.testing.assert_array_equal(new.lengths(), stored.lengths())
         assert new.attributes is not None

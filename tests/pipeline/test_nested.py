@@ -19,6 +19,7 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring import predictions
 from competition.scoring.optimism import read_optimism
 from tests.conftest import QUICK, make_workspace
+from tests.esci import KINDS
 
 pytestmark = pytest.mark.slow
 
@@ -105,7 +106,7 @@ def test_a_nested_file_of_another_recipe_is_refused(nested: Pipeline) -> None:
     }
     fold = nested.tables.fold_of_training(PAIRED)
     with pytest.raises(Exception, match=re.escape(f"{path} is out of date")):
-        predictions.read_nested(nested.workspace, "lexical", "classes", pairs, fold)
+        predictions.read_nested(nested.workspace, "lexical", KINDS["classes"], pairs, fold)
 
 
 def test_the_deep_audit_trains_the_members_on_shuffled_labels(nested: Pipeline) -> None:

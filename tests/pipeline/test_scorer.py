@@ -18,6 +18,7 @@ from competition.pipeline.new_rows import NewRows
 from competition.pipeline.predict_new import PreparedRows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import make_workspace
+from tests.esci import CONTEST
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def test_new_rows_are_read_as_test_rows_are(workspace: Workspace) -> None:
     table = tests.merge(
         tables.products, on=["locale", "product_id"], how="left", validate="many_to_one"
     )
-    rows = NewRows.make(table, "test rows")
+    rows = NewRows.make(table, "test rows", CONTEST)
     prepared = PreparedRows(rows, tables)
-    context = with_context(tables.examples, tables.products).loc[tests.index, "query"]
+    context = with_context(tables.examples, tables.products, CONTEST).loc[tests.index, "query"]
     assert prepared.with_context["query"].iloc[rows.of_row].tolist() == context.tolist()
     assert context.str.contains(SEPARATOR, regex=False).any()
     features = [make(tables.examples, tables.products) for make in (text_features, bm25_features)]

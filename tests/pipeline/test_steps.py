@@ -15,11 +15,11 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.pipeline import build_inputs, encoder_type
 from competition.pipeline.artifacts import Artifacts
-from competition.pipeline.recipes import split_run
 from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from competition.training.corpus import Corpus
 from tests.conftest import QUICK, make_workspace, refused
+from tests.esci import CONTEST
 
 
 def steps_left(workspace: Workspace) -> list[str]:
@@ -174,9 +174,9 @@ def test_runs_are_named_and_refused(tmp_path: Path) -> None:
 
 
 def test_run_names_are_split() -> None:
-    assert split_run("blend-task1") == ("blend", "task1")
-    assert split_run("my-model") == ("my-model", "")
-    assert split_run("-task1") == ("-task1", "")
+    assert CONTEST.split_run("blend-task1") == ("blend", "task1")
+    assert CONTEST.split_run("my-model") == ("my-model", "")
+    assert CONTEST.split_run("-task1") == ("-task1", "")
 
 
 def test_rows_are_on_one_side_and_only_training_rows_are_dropped(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from competition.data.folds import make_folds
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe_basis
-from competition.scoring.tasks import LABELS
+from tests.esci import LABELS, TASKS
 
 # --- by recipes
 # --------------------------------------------------------------------------------------------------
@@ -98,14 +98,15 @@ def test_an_ensemble_has_the_paths_of_its_members_and_of_what_it_learns(
     keys: dict[str, object], members: list[MemberRecipe], expected: list[str]
 ) -> None:
     recipe = EnsembleRecipe.model_validate({"name": "e", **keys})
-    assert list(label_paths(recipe, load, members, "task2")) == expected
+    assert list(label_paths(recipe, load, members, TASKS["task2"])) == expected
 
 
 def test_decisions_are_of_classes_alone() -> None:
     recipe = EnsembleRecipe(name="e", method="paper", can=True, thresholds="micro-F1")
-    assert label_paths(recipe, load, [PLAIN], "task1") == ()
+    assert label_paths(recipe, load, [PLAIN], TASKS["task1"]) == ()
     assert (
-        label_paths(recipe.model_copy(update={"thresholds": "none"}), load, [PLAIN], "task3") == ()
+        label_paths(recipe.model_copy(update={"thresholds": "none"}), load, [PLAIN], TASKS["task3"])
+        == ()
     )
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from competition.scoring.collapse import MIN_DEVIATION, MIN_ROWS, Spread, constant_folds
+from tests.esci import KINDS
 
 
 def rows(queries: int, products: int) -> pd.DataFrame:
@@ -81,8 +82,8 @@ def test_each_fold_is_looked_at_by_itself() -> None:
     n = 2 * MIN_ROWS
     said = outputs([0.5] * MIN_ROWS + [0.1, 0.9] * (MIN_ROWS // 2))
     folds = [(0, said[:MIN_ROWS]), (3, said[MIN_ROWS:])]
-    found = list(constant_folds("c1", "gain", folds, rows(n // 2, 2)))
+    found = list(constant_folds("c1", KINDS["gain"], folds, rows(n // 2, 2)))
     assert found == [
         f"c1, fold 0: outputs do not depend on the text: over {MIN_ROWS} rows they deviate by 0."
     ]
-    assert not list(constant_folds("blend-task1", "score", folds, rows(n // 2, 2)))
+    assert not list(constant_folds("blend-task1", KINDS["score"], folds, rows(n // 2, 2)))

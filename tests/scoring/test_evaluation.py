@@ -8,7 +8,7 @@ import pytest
 
 from competition.scoring import evaluation
 from competition.scoring.metrics import mean
-from competition.scoring.tasks import LABELS, TASKS
+from tests.esci import KINDS, LABELS, TASKS
 
 
 def frame(labels: str, queries: list[int], locale: str = "us") -> pd.DataFrame:
@@ -34,7 +34,7 @@ def one_hot(labels: pd.Series) -> pd.DataFrame:
 def test_a_perfect_run_scores_one(task: str) -> None:
     examples = frame("ESCIIEEI", [1, 1, 1, 1, 2, 2, 3, 3])
     outputs = one_hot(examples["label"]).assign(example_id=examples["example_id"])
-    counts = evaluation.count_outputs(TASKS[task], "classes", outputs, examples)
+    counts = evaluation.count_outputs(TASKS[task], KINDS["classes"], outputs, examples)
     for groups in evaluation.estimate_metrics(counts).values():
         assert {"all", "us"} <= set(groups)
         assert "10+ products" not in groups
@@ -47,10 +47,10 @@ def test_order_of_rows_changes_nothing() -> None:
     outputs = pd.DataFrame(
         {"example_id": examples["example_id"], "gain": rng.choice([0.1, 0.5, 0.9], 60)}
     )
-    one = evaluation.count_outputs(TASKS["task1"], "gain", outputs, examples)
+    one = evaluation.count_outputs(TASKS["task1"], KINDS["gain"], outputs, examples)
     other = evaluation.count_outputs(
         TASKS["task1"],
-        "gain",
+        KINDS["gain"],
         outputs.sample(frac=1, random_state=1),
         examples.sample(frac=1, random_state=2),
     )

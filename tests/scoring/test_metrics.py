@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, ndcg_score
 
 from benchmarks import coverage
 from competition.scoring import metrics
-from competition.scoring.tasks import GAINS, LABEL_LETTERS
+from tests.esci import GAINS, LABEL_LETTERS
 
 GOLDEN = ["E", "I", "S", "S", "S", "I", "I", "S", "I", "I", "S", "I", "I", "S", "E", "E"]
 

@@ -11,6 +11,7 @@ from competition.core.errors import CompError
 from competition.core.parquet import write_table
 from competition.core.workspace import Workspace
 from competition.scoring import predictions
+from tests.esci import KINDS
 
 EXAMPLES = pd.DataFrame({"example_id": [4, 1, 3, 2, 9, 8], "split": ["train"] * 4 + ["test"] * 2})
 
@@ -24,10 +25,10 @@ def gains(ids: list[int], shift: float = 0.0) -> pd.DataFrame:
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace with one complete run."""
     space = Workspace(tmp_path)
-    predictions.write_outputs(space.oof_fold("r", 0), gains([3, 1]), "gain", "a")
-    predictions.write_outputs(space.oof_fold("r", 1), gains([2, 4]), "gain", "a")
-    predictions.write_outputs(space.test_fold("r", 0), gains([9, 8]), "gain", "a")
-    predictions.write_outputs(space.test_fold("r", 1), gains([8, 9], shift=0.5), "gain", "a")
+    predictions.write_outputs(space.oof_fold("r", 0), gains([3, 1]), KINDS["gain"], "a")
+    predictions.write_outputs(space.oof_fold("r", 1), gains([2, 4]), KINDS["gain"], "a")
+    predictions.write_outputs(space.test_fold("r", 0), gains([9, 8]), KINDS["gain"], "a")
+    predictions.write_outputs(space.test_fold("r", 1), gains([8, 9], shift=0.5), KINDS["gain"], "a")
     return space
 
 
@@ -35,7 +36,9 @@ def read(space: Workspace) -> predictions.Run:
     """The run of the fixture."""
     return predictions.read_run(
         space,
-        predictions.RunPlan("r", "gain", ("task1",), "comp train --recipe r", (("a", "a"),) * 2),
+        predictions.RunPlan(
+            "r", KINDS["gain"], ("task1",), "comp train --recipe r", (("a", "a"),) * 2
+        ),
         EXAMPLES,
     )
 
@@ -49,7 +52,7 @@ def test_rows_are_matched_by_id_and_test_rows_are_the_mean_of_folds(workspace: W
 
 
 def test_a_file_made_from_other_inputs_is_refused(workspace: Workspace) -> None:
-    predictions.write_outputs(workspace.test_fold("r", 1), gains([8, 9]), "gain", "b")
+    predictions.write_outputs(workspace.test_fold("r", 1), gains([8, 9]), KINDS["gain"], "b")
     with pytest.raises(
         CompError, match=r"test-1\.parquet is out of date, it was made from other rows"
     ):
@@ -76,7 +79,7 @@ def test_a_missing_fold_is_named(workspace: Workspace) -> None:
 def test_rows_that_are_missing_strange_or_double_are_refused(
     workspace: Workspace, ids: list[int], sentence: str
 ) -> None:
-    predictions.write_outputs(workspace.oof_fold("r", 1), gains(ids), "gain", "a")
+    predictions.write_outputs(workspace.oof_fold("r", 1), gains(ids), KINDS["gain"], "a")
     with pytest.raises(CompError, match=sentence):
         read(workspace)
 
@@ -84,7 +87,7 @@ def test_rows_that_are_missing_strange_or_double_are_refused(
 def test_values_are_checked_when_they_are_written(tmp_path: Path) -> None:
     bad = pd.DataFrame({"example_id": [5], "gain": [float("nan")]})
     with pytest.raises(CompError, match="1 rows are not finite, the first is 5"):
-        predictions.write_outputs(tmp_path / "fold-0.parquet", bad, "gain", "a")
+        predictions.write_outputs(tmp_path / "fold-0.parquet", bad, KINDS["gain"], "a")
     half = pd.DataFrame(
         {
             "example_id": [6],
@@ -95,7 +98,7 @@ def test_values_are_checked_when_they_are_written(tmp_path: Path) -> None:
         }
     )
     with pytest.raises(CompError, match="do not sum to 1, the first is 6"):
-        predictions.write_outputs(tmp_path / "fold-0.parquet", half, "classes", "a")
+        predictions.write_outputs(tmp_path / "fold-0.parquet", half, KINDS["classes"], "a")
     assert not list(tmp_path.iterdir())
 
 
@@ -112,7 +115,7 @@ def test_values_are_checked_when_they_are_read(workspace: Workspace) -> None:
         CompError, match="The run 'r', fold 1: 1 rows are not finite, the first is 2"
     ):
         read(workspace)
-    predictions.write_outputs(workspace.oof_fold("r", 1), gains([2, 4]), "gain", "a")
+    predictions.write_outputs(workspace.oof_fold("r", 1), gains([2, 4]), KINDS["gain"], "a")
     write_table(workspace.test_fold("r", 0), gains([8, 9]).assign(gain=float("inf")), "a")
     with pytest.raises(
         CompError, match="The run 'r', test rows of fold 0: 2 rows are not finite, the first is 8"
@@ -131,7 +134,9 @@ def test_probabilities_are_checked_when_they_are_read(tmp_path: Path) -> None:
     half = good.assign(p_exact=[0.4, 0.4, 0.3, 0.5, 0.4, 0.4])  # rows 3 and 4
     write_table(space.oof_fold("c", 0), half.head(4), "a")
     write_table(space.test_fold("c", 0), good.tail(2), "a")
-    plan = predictions.RunPlan("c", "classes", ("task2",), "comp train --recipe c", (("a", "a"),))
+    plan = predictions.RunPlan(
+        "c", KINDS["classes"], ("task2",), "comp train --recipe c", (("a", "a"),)
+    )
     sentence = "The run 'c', fold 0: 2 rows of probabilities do not sum to 1, the first is 3"
     with pytest.raises(CompError, match=sentence):
         predictions.read_run(space, plan, EXAMPLES)
@@ -174,12 +179,12 @@ def nested(tmp_path: Path) -> Workspace:
     """A workspace with the nested models of five folds."""
     space = Workspace(tmp_path)
     for pair in PAIRS:
-        predictions.write_outputs(space.pair("n", pair), of_pair(pair), "gain", "a")
+        predictions.write_outputs(space.pair("n", pair), of_pair(pair), KINDS["gain"], "a")
     return space
 
 
 def test_a_fold_sees_what_models_that_left_it_out_say_by_hand(nested: Workspace) -> None:
-    seen = predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+    seen = predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)
     assert sorted(seen) == [0, 1, 2, 3, 4]
     assert all(each["example_id"].tolist() == [10, 11, 12, 13, 14, 20] for each in seen.values())
     of_two = seen[2].set_index("example_id")["gain"]
@@ -197,11 +202,11 @@ def test_a_fold_sees_what_models_that_left_it_out_say_by_hand(nested: Workspace)
 def test_what_a_fold_sees_comes_only_from_models_that_left_it_and_the_row_out(
     nested: Workspace,
 ) -> None:
-    before = predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+    before = predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)
     predictions.write_outputs(
-        nested.pair("n", (1, 3)), of_pair((1, 3)).assign(gain=9.0), "gain", "a"
+        nested.pair("n", (1, 3)), of_pair((1, 3)).assign(gain=9.0), KINDS["gain"], "a"
     )
-    after = predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+    after = predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)
     moved = {
         k: before[k]["example_id"][(before[k]["gain"] != after[k]["gain"]).to_numpy()].tolist()
         for k in before
@@ -212,26 +217,26 @@ def test_what_a_fold_sees_comes_only_from_models_that_left_it_and_the_row_out(
 def test_a_missing_pair_is_named(nested: Workspace) -> None:
     nested.pair("n", (1, 4)).unlink()
     with pytest.raises(CompError, match=r"pair-1-4\.parquet is missing"):
-        predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+        predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)
 
 
 def test_a_pair_that_was_made_from_other_inputs_is_named(nested: Workspace) -> None:
     with pytest.raises(CompError, match=r"pair-2-3\.parquet is out of date"):
-        predictions.read_nested(nested, "n", "gain", PAIRS | {(2, 3): "b"}, FOLD)
+        predictions.read_nested(nested, "n", KINDS["gain"], PAIRS | {(2, 3): "b"}, FOLD)
 
 
 @pytest.mark.parametrize("ids", [[10, 20], [10, 20, 11, 12], [10, 20, 13]])
 def test_a_pair_of_other_rows_is_named(nested: Workspace, ids: list[int]) -> None:
-    predictions.write_outputs(nested.pair("n", (0, 1)), gains(ids), "gain", "a")
+    predictions.write_outputs(nested.pair("n", (0, 1)), gains(ids), KINDS["gain"], "a")
     sentence = r"pair-0-1\.parquet does not hold the rows of the folds 0 and 1 exactly once"
     with pytest.raises(CompError, match=sentence):
-        predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+        predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)
 
 
 def test_a_pair_with_a_row_twice_is_named(nested: Workspace) -> None:
     write_table(nested.pair("n", (0, 1)), gains([10, 20, 11, 11]), "a")
     with pytest.raises(CompError, match=r"pair-0-1\.parquet: example_id 11 is duplicated"):
-        predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+        predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)
 
 
 def test_a_pair_that_is_not_finite_is_named(nested: Workspace) -> None:
@@ -239,4 +244,4 @@ def test_a_pair_that_is_not_finite_is_named(nested: Workspace) -> None:
     with pytest.raises(
         CompError, match=r"pair-3-4\.parquet: 1 rows are not finite, the first is 14"
     ):
-        predictions.read_nested(nested, "n", "gain", PAIRS, FOLD)
+        predictions.read_nested(nested, "n", KINDS["gain"], PAIRS, FOLD)

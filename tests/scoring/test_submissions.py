@@ -13,8 +13,8 @@ from competition.core.workspace import Workspace
 from competition.data import store
 from competition.scoring.evaluation import estimate_metrics
 from competition.scoring.submissions import check_answer, grade, make_answer, read_answer, to_csv
-from competition.scoring.tasks import GAINS, KINDS, LABELS, TASKS
 from tests.conftest import comp, make_workspace, refused
+from tests.esci import GAINS, KINDS, LABELS, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def perfect(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def perfect_answer(task: str, examples: pd.DataFrame) -> pd.DataFrame:
-    return make_answer(TASKS[task], "classes", perfect(examples), examples)
+    return make_answer(TASKS[task], KINDS["classes"], perfect(examples), examples)
 
 
 def small(labels: str, queries: str, **columns: object) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def test_a_perfect_file_scores_one(
 def test_an_answer_is_written_and_read_back(task: str, examples: pd.DataFrame) -> None:
     answer = perfect_answer(task, examples)
     text = to_csv(answer)
-    assert text.splitlines()[0] == ",".join(TASKS[task].columns)
+    assert text.splitlines()[0] == ",".join(TASKS[task].header)
     assert text.endswith("\n")
     assert "\r" not in text
     pd.testing.assert_frame_equal(read(task, text), answer, check_dtype=False)
@@ -118,7 +118,7 @@ def test_an_answer_is_written_and_read_back(task: str, examples: pd.DataFrame) -
 def test_best_first_and_ties_by_product_id() -> None:
     examples = small("EEEEE", "21122")
     outputs = pd.DataFrame({"example_id": [14, 13, 12, 11, 10], "gain": [0.5, 0.9, 0.7, 0.2, 0.5]})
-    answer = make_answer(TASKS["task1"], "gain", outputs, examples)
+    answer = make_answer(TASKS["task1"], KINDS["gain"], outputs, examples)
     # Query 1: b 0.2, c 0.7. Query 2: a 0.5, d 0.9, e 0.5.
     assert answer.to_numpy().tolist() == [[1, "c"], [1, "b"], [2, "d"], [2, "a"], [2, "e"]]
 
@@ -128,15 +128,19 @@ def test_classes_are_ranked_by_expected_gain() -> None:
     # 0.3 exact and 0.7 irrelevant gains 0.3; certainly a substitute gains 0.1.
     outputs = pd.DataFrame([[10, 0.0, 1.0, 0.0, 0.0], [11, 0.3, 0.0, 0.0, 0.7]])
     outputs.columns = ["example_id", *KINDS["classes"].outputs]
-    assert make_answer(TASKS["task1"], "classes", outputs, examples)["product_id"].tolist() == [
+    assert make_answer(TASKS["task1"], KINDS["classes"], outputs, examples)[
+        "product_id"
+    ].tolist() == [
         "b",
         "a",
     ]
-    assert make_answer(TASKS["task2"], "classes", outputs, examples)["esci_label"].tolist() == [
+    assert make_answer(TASKS["task2"], KINDS["classes"], outputs, examples)[
+        "esci_label"
+    ].tolist() == [
         "substitute",
         "irrelevant",
     ]
-    assert make_answer(TASKS["task3"], "classes", outputs, examples)[
+    assert make_answer(TASKS["task3"], KINDS["classes"], outputs, examples)[
         "substitute_label"
     ].tolist() == [
         "substitute",
@@ -149,7 +153,7 @@ def test_only_the_test_rows_of_the_task_are_answered() -> None:
         "ESCI", "1111", split=["test", "train", "test", "test"], task1=[True, True, False, True]
     )
     outputs = pd.DataFrame({"example_id": [10, 12, 13], "gain": [1.0, 2.0, 3.0]})
-    assert make_answer(TASKS["task1"], "gain", outputs, examples)["product_id"].tolist() == [
+    assert make_answer(TASKS["task1"], KINDS["gain"], outputs, examples)["product_id"].tolist() == [
         "d",
         "a",
     ]
@@ -158,7 +162,7 @@ def test_only_the_test_rows_of_the_task_are_answered() -> None:
 def test_ids_are_written_verbatim() -> None:
     examples = small("EES", "111", product_id=["007", "nan", 'a,"b'])
     outputs = pd.DataFrame({"example_id": [10, 11, 12], "gain": [3.0, 2.0, 1.0]})
-    text = to_csv(make_answer(TASKS["task1"], "gain", outputs, examples))
+    text = to_csv(make_answer(TASKS["task1"], KINDS["gain"], outputs, examples))
     assert text == 'query_id,product_id\n1,007\n1,nan\n1,"a,""b"\n'
     assert read("task1", text)["product_id"].tolist() == ["007", "nan", 'a,"b']
 
@@ -497,7 +501,7 @@ def test_the_order_of_rows_is_no_answer_in_classification(
 
 
 def test_the_order_of_queries_is_no_answer_in_ranking(examples: pd.DataFrame) -> None:
-    answer = make_answer(TASKS["task1"], "classes", perfect(examples), examples)
+    answer = make_answer(TASKS["task1"], KINDS["classes"], perfect(examples), examples)
     other = answer.iloc[::-1].sort_values("query_id", kind="stable")
     moved = pd.concat(
         [
@@ -527,4 +531,4 @@ def test_rows_without_labels_cannot_be_graded(task: str, tmp_path: Path) -> None
 def test_an_output_that_is_missing_is_no_answer() -> None:
     examples = small("ES", "11")
     with pytest.raises((CompError, ValueError)):
-        make_answer(TASKS["task2"], "classes", perfect(examples).head(1), examples)
+        make_answer(TASKS["task2"], KINDS["classes"], perfect(examples).head(1), examples)

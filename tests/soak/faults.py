@@ -21,6 +21,7 @@ from competition.core.console import Progress
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import artefacts
+from tests.esci import CONTEST
 
 # The smallest workspace that has every kind of artefact: tables, trees, an encoder, weights, cards,
 # answer files.
@@ -57,7 +58,7 @@ def small_workspace(folder: Path) -> Workspace:
     (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
     workspace = Workspace.open(folder)
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
-    store.save(workspace, examples.assign(task1=False, task3=False), products, "one task")
+    store.save(workspace, CONTEST, examples.assign(task1=False, task3=False), products, "one task")
     return workspace
 
 

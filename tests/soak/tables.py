@@ -29,6 +29,7 @@ from competition.data import esci, store
 from competition.pipeline.new_rows import NewRows
 from competition.pipeline.new_rows_files import check_target, read_file, write_file
 from tests.data.test_esci import EXAMPLES, FOLDERS, PRODUCTS, tiny, write_a, write_b
+from tests.esci import CONTEST
 from tests.soak.hostile import explore
 
 # --- what a table holds
@@ -256,7 +257,7 @@ def predicted(folder: Path, counted: Counter[str], case: Any) -> None:
     except InputError as error:
         _refused(str(error), form, expected, counted)
         return
-    rows = NewRows.make(read, "rows")
+    rows = NewRows.make(read, "rows", CONTEST)
     assert len(rows.of_row) == len(table)
     said = pd.DataFrame({"score": np.linspace(0, 1 / 3, len(table))})
     write_file(target, read, said)

@@ -28,7 +28,7 @@ from competition.models.encoder.pretraining_model import PretrainingModel, vocab
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 
 FEATURES = ("brand", "color", "country", "char_trigrams")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
@@ -58,7 +58,7 @@ class Bench:
     def pairs(self, recipe: EncoderRecipe) -> Pairs:
         """The examples as a recipe reads them."""
         assert self.sources.vocabulary is not None
-        texts = views(recipe.architecture, recipe.field_order)
+        texts = views(recipe.architecture, recipe.field_order, CONTEST)
         vocabulary = Vocabulary.load(self.sources.vocabulary)
         tokenizer = load_tokenizer(self.sources.encoder)
         return Pairs.make(
@@ -94,7 +94,7 @@ def bench(
     folder = tmp_path_factory.mktemp("bench")
     examples, products = catalogue
     make_tiny(folder / "tiny", products, 1, "test")
-    Vocabulary.make(products).save(folder / "vocabulary", "test")
+    Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "test")
     lost = examples["product_id"].iloc[[1, 6, 11, 16, 21]]
     known = products[~products["product_id"].isin(lost)]
     return Bench(Sources(folder / "tiny", folder / "vocabulary"), examples.head(24), known)
@@ -149,7 +149,7 @@ class Shelf:
         )
         read = self.products if products is None else products
         return PretrainingExamples(
-            Catalogue.make(tokenizer, read, vocabulary, recipe.seed), tokenizer, recipe
+            Catalogue.make(tokenizer, read, CONTEST, vocabulary, recipe.seed), tokenizer, recipe
         )
 
     def model(
@@ -157,7 +157,10 @@ class Shelf:
     ) -> PretrainingModel:
         """A model in float64 and in evaluation mode, so that dropout is off while gradients flow."""
         assert self.sources.vocabulary is not None
-        sizes = vocabulary_sizes(recipe.names, Vocabulary.load(self.sources.vocabulary))
+        sizes = vocabulary_sizes(
+            tuple(recipe.learned_categories(CONTEST.categories)),
+            Vocabulary.load(self.sources.vocabulary),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = PretrainingModel(load_encoder(self.sources.encoder), examples.tasks, sizes)
@@ -180,7 +183,7 @@ def shelf(
     """160 products, every third of which is read twice per epoch."""
     folder, products = tmp_path_factory.mktemp("shelf"), catalogue[1].head(160)
     make_small(folder / "small", products)
-    Vocabulary.make(products).save(folder / "vocabulary", "test")
+    Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "test")
     return Shelf(
         Sources(folder / "small", folder / "vocabulary"),
         products.assign(copies=1 + (np.arange(160) % 3 == 0)),

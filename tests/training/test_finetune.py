@@ -16,7 +16,7 @@ from competition.models.encoder.encoder import load_tokenizer
 from competition.training.corpus import Corpus
 from competition.training.finetune import Fold, predict_fold, train_fold
 from competition.training.loop import Log
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 from tests.training.conftest import Bench, make_recipe
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ def run(
     bench: Bench, recipe: EncoderRecipe, folder: Path
 ) -> tuple[Corpus, tuple[pd.DataFrame, pd.DataFrame]]:
     """Train on 12 rows, hold 6 out, test on 6."""
-    corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
+    corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     fold = Fold("2", folder / "fold-2", "inputs", bench.sources, ROWS[:12], ROWS[12:18], ROWS[18:])
     return corpus, train_fold(
         recipe,
@@ -86,7 +86,7 @@ def test_seeds_are_averaged_as_one_run(bench: Bench, tmp_path: Path) -> None:
 def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path: Path) -> None:
     """At a rate that moves nothing and without features' say, outputs are the weighted shares of the labels."""
     recipe = make_recipe(epochs=1, batch_size=12, learning_rate=1e-12, prior_bias=True)
-    corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
+    corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     target = np.eye(4)[[0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 3]]
     weight = np.array([1.0] * 5 + [2.0] * 3 + [0.5] * 4)
     sample = corpus.sample(
@@ -104,7 +104,7 @@ def test_the_output_starts_at_what_the_training_rows_say(bench: Bench, tmp_path:
 
 
 def test_a_row_on_both_sides_is_refused(bench: Bench, tmp_path: Path) -> None:
-    corpus = Corpus.make(make_recipe(), bench.sources, bench.examples, bench.products)
+    corpus = Corpus.make(make_recipe(), CONTEST, bench.sources, bench.examples, bench.products)
     fold = Fold(
         "0", tmp_path / "fold-0", "inputs", bench.sources, ROWS[:12], ROWS[11:18], ROWS[18:]
     )
@@ -135,7 +135,8 @@ class Wide:
         text = products["description"].where(~long, (products["title"] + " as it is. ") * 40)
         self.examples, self.products = examples, products.assign(description=text.str[:1700])
         self.translations = {
-            text: "newspeak " + text[::-1] for text in texts_to_translate(examples, products)
+            text: "newspeak " + text[::-1]
+            for text in texts_to_translate(examples, products, CONTEST)
         }
         self.sources = bench.sources
         self.train = np.flatnonzero(examples["split"] == "train")
@@ -144,7 +145,9 @@ class Wide:
     def corpus(self, recipe: EncoderRecipe) -> Corpus:
         """All rows and those that a recipe adds."""
         translations = self.translations if recipe.translate_with else None
-        return Corpus.make(recipe, self.sources, self.examples, self.products, translations)
+        return Corpus.make(
+            recipe, CONTEST, self.sources, self.examples, self.products, translations
+        )
 
     def fold(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train on and to hold out."""
@@ -227,7 +230,9 @@ def test_a_translated_query_that_is_evaluated_is_not_learned(wide: Wide, augment
         wide.examples["query"].iloc[train][wide.examples["locale"].iloc[train] == "es"].iloc[0]
     )
     translations = wide.translations | {spanish: f" {wide.examples['query'].iloc[other].upper()}"}
-    corpus = Corpus.make(make_recipe(), wide.sources, wide.examples, wide.products, translations)
+    corpus = Corpus.make(
+        make_recipe(), CONTEST, wide.sources, wide.examples, wide.products, translations
+    )
     told = corpus.sample(make_recipe(), KINDS["classes"], train, np.empty(0, np.int64)).rows
     kept = corpus.sample(make_recipe(), KINDS["classes"], train, np.array([other])).rows
     lost = sorted(set(told) - set(kept))
@@ -345,7 +350,7 @@ def test_context_is_of_the_candidates_as_they_are_read(wide: Wide) -> None:
 def test_a_fold_learns_its_lesson(kind: str, bench: Bench, tmp_path: Path) -> None:
     """The labels as a lesson are the labels; other targets and weights are learned instead of them."""
     recipe = make_recipe(kind=kind, epochs=1, batch_size=4, learning_rate=1e-3)
-    corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
+    corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     rows = bench.examples.iloc[ROWS[:12]]
     hard = Targets.of_labels(kind, rows)
     soft = Targets(0.5 * hard.target + 0.25, hard.weight)

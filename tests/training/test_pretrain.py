@@ -44,7 +44,7 @@ from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 from tests.training.conftest import ALL_AT_ONCE, IN_MICRO_BATCHES, Shelf, make_small, pretraining
 from tests.training.two_processes_pretraining import train
 
@@ -58,7 +58,15 @@ def run(
 ) -> Path:
     """Pre-train on the shelf's products, unless others are named; returns the encoder's folder."""
     read = shelf.products if products is None else products
-    pretrain(recipe, read, shelf.sources, folder / "encoder", "inputs", Log(folder / "log.jsonl"))
+    pretrain(
+        recipe,
+        read,
+        CONTEST,
+        shelf.sources,
+        folder / "encoder",
+        "inputs",
+        Log(folder / "log.jsonl"),
+    )
     return folder / "encoder"
 
 
@@ -106,8 +114,8 @@ def test_names_are_saved_with_a_row_for_each_name_of_the_vocabulary(
     vocabulary, found = Vocabulary.load(shelf.sources.vocabulary), load_names(done)
     shapes = {name: tuple(table.shape) for name, table in found.items()}
     assert shapes == {
-        "brand": (RARE + 1 + len(vocabulary.brands), 128),
-        "color": (RARE + 1 + len(vocabulary.colors), 128),
+        "brand": (RARE + 1 + len(vocabulary.names["brand"]), 128),
+        "color": (RARE + 1 + len(vocabulary.names["color"]), 128),
     }
     assert all(
         not table[MISSING].any() and table[RARE + 1 :].any(1).all() for table in found.values()
@@ -161,7 +169,7 @@ def test_an_older_folder_is_replaced(shelf: Shelf, tmp_path: Path) -> None:
 def shelf_without(shelf: Shelf, folder: Path, *names: str) -> Shelf:
     """The same with a catalogue that lacks brands or colors."""
     products = shelf.products.assign(**dict.fromkeys(names, ""))
-    Vocabulary.make(products).save(folder / "vocabulary", "test")
+    Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "test")
     return Shelf(Sources(shelf.sources.encoder, folder / "vocabulary"), products)
 
 
@@ -195,7 +203,7 @@ def test_the_card_can_be_recomputed_from_its_table(done: Path, shelf: Shelf) -> 
     epochs = read_epochs(done)
     assert [epoch.number for epoch in epochs] == [0, 1, 2]
     table = pd.read_parquet(done / "held_out.parquet")
-    held = shelf.products[held_out_mask(shelf.products)]
+    held = shelf.products[held_out_mask(shelf.products["title"])]
     assert table[PRODUCT_KEY].to_numpy().tolist() == held[PRODUCT_KEY].to_numpy().tolist()
     for epoch in epochs:
         loss = table[f"loss_{epoch.number}"].sum() / table["masked"].sum()
@@ -308,7 +316,9 @@ def test_weights_that_diverge_are_not_the_ones_that_are_kept(shelf: Shelf, tmp_p
 
 def held_out(shelf: Shelf, recipe: PretrainingRecipe) -> HeldOutTitles:
     """Six titles."""
-    return HeldOutTitles.make(shelf.products.head(6), load_tokenizer(shelf.sources.encoder), recipe)
+    return HeldOutTitles.make(
+        shelf.products.head(6), "title", load_tokenizer(shelf.sources.encoder), recipe
+    )
 
 
 def test_titles_are_masked_once_and_for_all(shelf: Shelf) -> None:
@@ -398,10 +408,10 @@ def test_held_out_products_are_never_trained_on(
         @classmethod
         def make(cls, tokenizer: object, products: pd.DataFrame, *rest: object) -> Catalogue:
             read.append(products)
-            return Catalogue.make(tokenizer, products, *rest)  # type: ignore[arg-type]
+            return Catalogue.make(tokenizer, products, CONTEST, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(room, "Catalogue", Watched)
-    held = held_out_mask(shelf.products)
+    held = held_out_mask(shelf.products["title"])
     assert 3 < held.sum() < 20
     products = shelf.products.assign(
         description=shelf.products["description"].mask(held, "something else altogether"),
@@ -466,7 +476,7 @@ def test_a_tokenizer_without_a_mask_is_refused(shelf: Shelf, tmp_path: Path) -> 
 
 
 def test_a_catalogue_without_a_title_to_hold_out_is_refused(shelf: Shelf, tmp_path: Path) -> None:
-    few = replace(shelf, products=shelf.products[~held_out_mask(shelf.products)].head(3))
+    few = replace(shelf, products=shelf.products[~held_out_mask(shelf.products["title"])].head(3))
     assert "too small to hold out titles" in complaint(InputError, few, pretraining(), tmp_path)
 
 

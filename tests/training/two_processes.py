@@ -22,7 +22,7 @@ from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 
 # With every method that looks at the whole optimiser batch, and averaged weights.
 METHODS: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
             dropout=0.0, token_budget=100, **METHODS[name], **keys,
         )  # fmt: skip
         sources = Sources(Path(encoder), Path(vocabulary))
-        corpus = Corpus.make(recipe, sources, examples, products)
+        corpus = Corpus.make(recipe, CONTEST, sources, examples, products)
         model = RelevanceModel.make(recipe, KINDS[recipe.kind], sources, seed=1)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):

@@ -19,6 +19,7 @@ from competition.models.encoder.encoder import load_encoder, load_tokenizer
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
 from competition.training.loop import Log, fit, make_accelerator
 from competition.training.pretraining_gradients import PretrainingGradients
+from tests.esci import CONTEST
 
 
 def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[str, Tensor]:
@@ -43,11 +44,13 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
         queue=2.5,
     )
     examples = PretrainingExamples(
-        Catalogue.make(tokenizer, products.assign(copies=1), names, 1), tokenizer, recipe
+        Catalogue.make(tokenizer, products.assign(copies=1), CONTEST, names, 1), tokenizer, recipe
     )
     torch.manual_seed(1)
     model = PretrainingModel(
-        load_encoder(encoder), examples.tasks, vocabulary_sizes(recipe.names, names)
+        load_encoder(encoder),
+        examples.tasks,
+        vocabulary_sizes(tuple(recipe.learned_categories(CONTEST.categories)), names),
     ).double()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):

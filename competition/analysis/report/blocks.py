@@ -17,7 +17,7 @@ class ReportCell:
     # low, value, high of a drawn interval, as shares of the width
     interval: tuple[float, float, float] | None = None
     heading: bool = False  # of its row
-    label: int = -1  # an index into LABELS, whose color the cell has; -1: none
+    label: int = -1  # an index into the labels, whose color the cell has; -1: none
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Note:
 class RankedProduct:
     """A product in a ranking."""
 
-    label: int  # an index into LABELS
+    label: int  # an index into the labels
     title: str
     product_id: str
 

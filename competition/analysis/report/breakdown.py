@@ -8,9 +8,9 @@ import pandas as pd
 
 from competition.analysis.report.evidence import Evidence
 from competition.scoring import evaluation
+from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import LOCALES, Task
 
 # The least value of each range; the last range is open.
 LENGTHS = (1, 11, 21, 31, 41)  # characters, since not every language puts spaces between words
@@ -25,7 +25,7 @@ def group_queries(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
     by_query = rows.groupby("query_id", sort=True)
     first = by_query[["locale", "fold", "query"]].first()
 
-    locales = [name for name in LOCALES if (first["locale"] == name).any()]
+    locales = [name for name in task.locales if (first["locale"] == name).any()]
     folds = [f"fold {fold}" for fold in sorted(first["fold"].unique())]
     return {
         "locale": _ordered(first["locale"], locales),

@@ -8,11 +8,11 @@ from competition.core.errors import CompError
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
+from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import Run, RunPlan
 from competition.scoring.scoreboard import best_runs, scoreboard
-from competition.scoring.tasks import TASKS, Task
 
 
 class Evidence:
@@ -58,9 +58,10 @@ class Evidence:
     @cached_property
     def board(self) -> pd.DataFrame:
         """The lines of `reports/scores.csv` as `comp run` writes them, of the complete runs."""
-        floors = dict.fromkeys(TASKS, self.floor) if self.floor else {}
+        floors = dict.fromkeys(self.pipeline.plan.contest.tasks, self.floor) if self.floor else {}
         optimism = read_optimism(self.workspace, self.plans)
-        return scoreboard(self.examples, self.plans, self.runs, floors, optimism)
+        tasks = self.pipeline.plan.contest.tasks.values()
+        return scoreboard(tasks, self.examples, self.plans, self.runs, floors, optimism)
 
     @cached_property
     def best(self) -> dict[str, str]:
@@ -70,7 +71,7 @@ class Evidence:
     @cached_property
     def tasks(self) -> list[Task]:
         """The tasks that a complete run answers and whose out-of-fold rows have labels."""
-        return [TASKS[name] for name in self.best]
+        return [self.pipeline.plan.contest.tasks[name] for name in self.best]
 
     @cache  # noqa: B019 - one Evidence per report
     def rows(self, task: Task) -> pd.DataFrame:

@@ -24,7 +24,6 @@ from competition.analysis.report.logs import TrainingPass, last_passes, read_lin
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
 from competition.core.errors import pluralize
 from competition.scoring.leaderboard import format_minute, logged_estimate, read_log
-from competition.scoring.tasks import TASKS
 
 
 def learning(evidence: Evidence) -> Section:
@@ -143,13 +142,17 @@ def submissions(evidence: Evidence) -> Section:
         note = Note("No public score is recorded yet.", command)
         return Section("submissions", title, lead, [table, note])
 
-    items = [_public_scores(str(task), lines) for task, lines in scored.groupby("task")]
+    tasks = evidence.pipeline.plan.contest.tasks
+    items = [
+        _public_scores(name, tasks[name].metric.label if name in tasks else "", lines)
+        for name, lines in ((str(task), lines) for task, lines in scored.groupby("task"))
+    ]
     note_text = "On the dashed line, the public score equals the out-of-fold score; the bar is its interval."
     figures = Multiples("Public against out-of-fold", items, note=note_text)
     return Section("submissions", title, lead, [figures, table])
 
 
-def _public_scores(task: str, lines: pd.DataFrame) -> Figure:
+def _public_scores(task: str, metric: str, lines: pd.DataFrame) -> Figure:
     """Return the figure of the submissions of a task that have both scores."""
     points = [
         (str(line["submission"]), (line["out_of_fold"], line["low"], line["high"]), line["public"])
@@ -159,7 +162,6 @@ def _public_scores(task: str, lines: pd.DataFrame) -> Figure:
         f"{name}: out-of-fold {interval[0]:.4f}, public {score:.4f}"
         for name, interval, score in points
     )
-    metric = TASKS[task].metric if task in TASKS else ""
     svg = charts.plot_public_scores(f"public-{task}", points)
     return Figure(f"{task}, {metric}", svg, alt_text)
 

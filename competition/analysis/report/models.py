@@ -28,16 +28,12 @@ from competition.analysis.report.reliability import (
 )
 from competition.core.errors import pluralize
 from competition.core.json_files import read_json
+from competition.scoring.answers import answers
+from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import MOVABLE
 from competition.scoring.metrics import Array, Codes
-from competition.scoring.tasks import KINDS, Task, answers, gains, truth
 
 FEATURES = 15  # shown of an ensemble
-_AXES = {
-    "task1": ("expected gain", "mean gain"),
-    "task2": ("probability of the answer", "share that is right"),
-    "task3": ("probability of substitute", "share that is substitute"),
-}
 
 # --- confusion
 
@@ -48,7 +44,7 @@ def confusions(evidence: Evidence) -> Section:
     for task in evidence.tasks:
         if not task.classes:
             continue
-        labels = truth(task, evidence.rows(task))
+        labels = task.truth(evidence.rows(task))
         items = []
         for run in evidence.counts(task):
             outputs = evidence.outputs(task, run)
@@ -59,7 +55,7 @@ def confusions(evidence: Evidence) -> Section:
 
     lead = "Rows are labels, columns are answers: the share of a label's rows, and their number."
     if not blocks:
-        blocks.append(Note("No complete run answers task2 or task3.", "comp run"))
+        blocks.append(Note("No complete run answers a task that classifies.", "comp run"))
     return Section("confusion", "Confusion", lead, blocks)
 
 
@@ -87,16 +83,16 @@ def calibrations(evidence: Evidence) -> Section:
         items = []
         for run in evidence.counts(task):
             kind = evidence.runs[run].kind
-            if KINDS[kind].primary == task.name and kind != "score":
+            if kind.primary == task.name and kind.role != "score":
                 expected, observed = expectation(task, kind, evidence.outputs(task, run))
                 items.append(_calibration(task, run, reliability(expected, observed)))
         if items:
-            horizontal, vertical = _AXES[task.name]
+            horizontal, vertical = axes(task)
             blocks.append(Multiples(f"{task.name}: {horizontal} against {vertical}", items))
 
     lead = (
         "Rows in ten bins of equal size by expected value. On the dashed line, expected and observed values are equal; "
-        "below it, the run is overconfident. Scores of task 1 ensembles are not on a scale of gains and are left "
+        "below it, the run is overconfident. Scores of ensembles that rank are not on a scale of gains and are left "
         "out."
     )
     if not blocks:
@@ -104,21 +100,34 @@ def calibrations(evidence: Evidence) -> Section:
     return Section("calibration", "Calibration", lead, blocks)
 
 
-def expectation(task: Task, kind: str, rows: pd.DataFrame) -> tuple[Array, Array]:
-    """Return the expected and the observed value of each row, both `(rows,)`, with the meaning of `_AXES`."""
-    values = rows[list(KINDS[kind].outputs)].to_numpy(np.float64)  # (rows, outputs)
-    if task.name == "task1":
-        return values[:, 0], gains(rows["label"])
+def axes(task: Task) -> tuple[str, str]:
+    """Return what `expectation` expects and observes, in words."""
+    if task.ranks:
+        return "expected gain", "mean gain"
+    if task.kind == "rate":
+        return "expected rating", "mean rating"
+    if task.positive is not None:
+        return f"probability of {task.positive}", f"share that is {task.positive}"
+    return "probability of the answer", "share that is right"
 
-    codes = truth(task, rows)
-    if task.name == "task3":
+
+def expectation(task: Task, kind: Kind, rows: pd.DataFrame) -> tuple[Array, Array]:
+    """Return the expected and the observed value of each row, both `(rows,)`, with the meaning of `axes`."""
+    values = kind.values(rows)  # (rows, outputs)
+    if task.kind == "rate":
+        return answers(task, kind, rows), task.labels.numbers(rows["label"])
+    if task.ranks:
+        return answers(task, kind, rows), task.labels.gain(rows["label"])
+
+    codes = task.truth(rows)
+    if task.positive is not None:
         return values[:, 0], codes.astype(np.float64)
     # The probability of the answer, and whether it is right.
     return values.max(axis=1), (answers(task, kind, rows) == codes).astype(np.float64)
 
 
 def _calibration(task: Task, run: str, bins: Reliability) -> Figure:
-    svg = charts.plot_calibration(f"calibration-{task.name}-{run}", bins, *_AXES[task.name])
+    svg = charts.plot_calibration(f"calibration-{task.name}-{run}", bins, *axes(task))
     pairs = ", ".join(f"{e:.2f} {o:.2f}" for e, o in zip(bins.expected, bins.observed, strict=True))
     alt_text = f"expected and observed, by bin: {pairs}"
     return Figure(run, svg, alt_text, f"calibration error {bins.error:.3f}")
@@ -149,7 +158,7 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
     }
     if task.classes:
         title = task.name
-        right, wrong = agreement(by_run, truth(task, rows))
+        right, wrong = agreement(by_run, task.truth(rows))
         note = f"All runs are right on {right:.1%} of the rows, none on {wrong:.1%}."
     else:
         title = f"{task.name}, another product first"

@@ -25,8 +25,8 @@ from competition.core.console import progress
 from competition.core.errors import pluralize
 from competition.data.describe import describe
 from competition.pipeline.steps import Pipeline
+from competition.scoring.contest import Task
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import LABEL_LETTERS, LABELS, Task
 
 # In the order of the page. Without a scored task, only the unscored sections are there.
 _SCORED = (
@@ -67,6 +67,7 @@ def render_report(pipeline: Pipeline) -> str:
             sections.append(make(evidence))
             work.advance(1)
 
+    labels = pipeline.plan.contest.labels
     style, script = read_asset("base.css", "report.css"), read_asset("report.js")
     return (
         _environment()
@@ -83,8 +84,8 @@ def render_report(pipeline: Pipeline) -> str:
             headlines=[_headline(evidence, task) for task in evidence.tasks],
             missing_runs=_missing_runs(evidence),
             sections=sections,
-            labels=LABELS,
-            letters={label: letter for letter, label in LABEL_LETTERS.items()},
+            labels=labels.names,
+            letters=labels.letters,
         )
     )
 
@@ -120,7 +121,7 @@ def _headline(evidence: Evidence, task: Task) -> Headline:
     _, _, where = title(task, evidence.group(task), score.queries).partition(", ")
     return Headline(
         task=task.name,
-        metric=task.metric,
+        metric=task.metric.label,
         run=best["run"],
         score=score,
         where=where,
@@ -140,7 +141,7 @@ def _missing_runs(evidence: Evidence) -> list[str]:
 
 
 def _data(evidence: Evidence) -> Section:
-    table = describe(evidence.examples, evidence.products)
+    table = describe(evidence.pipeline.plan.contest, evidence.examples, evidence.products)
     rows = [
         [text(name), *(number(float(count)) for count in counts)]
         for name, *counts in table.itertuples()

@@ -28,8 +28,8 @@ from competition.analysis.report.evidence import Evidence
 from competition.core.errors import pluralize
 from competition.scoring import evaluation
 from competition.scoring.basis import HELD_OUT, describe_basis
+from competition.scoring.contest import Task
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import Task
 
 Line = pd.Series | Mapping[Hashable, Any]  # of the board
 
@@ -57,7 +57,7 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     tests = evidence.lines(task, group, "test").set_index("run")
     has_floor, has_tests = lines["above_floor"].notna().any(), len(tests) > 0
 
-    columns = [Column("Run"), Column(task.metric, number=True)]
+    columns = [Column("Run"), Column(task.metric.label, number=True)]
     columns += [Column(f"Minus {lines['baseline'].iloc[0]}", number=True)]
     columns += [Column(f"Minus {evidence.floor}", number=True)] if has_floor else []
     columns += [Column("On labelled test rows", number=True)] if has_tests else []
@@ -155,7 +155,7 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
         (one, [_difference(pairs.get((one, other)), greatest) for other in names]) for one in names
     ]
     queries = int(counts[names[0]].groups[group].sum())
-    return Matrix(f"{title(task, group, queries)}, {task.metric}", "", names, rows)
+    return Matrix(f"{title(task, group, queries)}, {task.metric.label}", "", names, rows)
 
 
 def _difference(minus: Estimate | None, greatest: float) -> MatrixCell:
@@ -180,7 +180,7 @@ def breakdowns(evidence: Evidence) -> Section:
             of_runs = lines[lines["run"].isin(runs)]
             items.append(_intervals(f"{task.name}-{i}", str(by), of_runs, runs, baseline))
         note = f"The grey line is {evidence.baseline(task)[0]}."
-        blocks.append(Multiples(f"{task.name}, {task.metric}", items, runs, note))
+        blocks.append(Multiples(f"{task.name}, {task.metric.label}", items, runs, note))
 
     blocks.append(_all_groups(pd.concat(tables)))
     lead = (

@@ -1,6 +1,6 @@
 """The sections on rows: label audits, and the queries that are ranked worst."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -29,8 +29,9 @@ from competition.core.json_files import read_json
 from competition.core.parquet import read_table
 from competition.data.store import PRODUCT_KEY
 from competition.noise import report
+from competition.scoring.answers import answers
+from competition.scoring.contest import Contest
 from competition.scoring.evaluation import MOVABLE
-from competition.scoring.tasks import LABELS, LANGUAGES, TASKS, answers, label_codes
 
 WORST = 40  # queries
 _TITLE = 160  # characters
@@ -117,14 +118,15 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
         Column("Quality", number=True),
         *(Column(name, wide=True) for name in ("Query", "Title")),
     ]
-    title = evidence.pipeline.tables.contest.texts[0]
+    contest = evidence.pipeline.plan.contest
+    names, title = contest.labels.names, contest.fields[0]
     worst = report.worst_rows(flags, evidence.examples, evidence.products, title)
     rows = [
         [
             number(line["rank"]),
             text(line["locale"]),
-            _label(line["given"]),
-            _label(line["suggested"]),
+            _label(names, line["given"]),
+            _label(names, line["suggested"]),
             number(line["quality"], ".3f"),
             text(display_text(line["query"], _QUERY)),
             text(display_text(line["title"], _TITLE)),
@@ -134,22 +136,28 @@ def _worst_rows(evidence: Evidence, flags: pd.DataFrame) -> Table:
     return Table("The rows that the models contradict most", columns, rows)
 
 
-def _label(label: str) -> ReportCell:
-    """Return a cell with a label in its color, sorted from exact to irrelevant."""
-    place = LABELS.index(label)
+def _label(names: Sequence[str], label: str) -> ReportCell:
+    """Return a cell with a label in its color, sorted as the contest names them."""
+    place = names.index(label)
     return ReportCell(label, place, label=place)
 
 
 def worst_queries(evidence: Evidence) -> Section:
-    """Return the section with the queries of the lowest nDCG by the best run, with their products in its order."""
+    """Return the section with the queries that the best run ranks worst, with their products in its order."""
     title = "Worst-ranked queries"
+    contest = evidence.pipeline.plan.contest
+    letters = contest.labels.letters
+    legend = ", ".join(f"{letter} {label}" for label, letter in letters.items())
     lead = (
-        "Each tile is a product in the order of the run, first to last: E exact, S substitute, C complement, "
-        "I irrelevant. Open a query to see the titles."
+        f"Each tile is a product in the order of the run, first to last{f': {legend}' if legend else ''}. "
+        "Open a query to see the titles."
     )
-    task = TASKS["task1"]
-    if task.name not in evidence.best:
-        return Section("worst", title, lead, [Note("No complete run answers task1.", "comp run")])
+    task = contest.ranking
+    if task is None or task.name not in evidence.best:
+        reason = (
+            f"No complete run answers {task.name}." if task else "No task of the competition ranks."
+        )
+        return Section("worst", title, lead, [Note(reason, "comp run" if task else "")])
 
     run = evidence.best[task.name]
     counts = evidence.counts(task)[run]
@@ -163,17 +171,18 @@ def worst_queries(evidence: Evidence) -> Section:
     outputs = evidence.outputs(task, run)
     outputs = outputs[outputs["query_id"].isin(worst)].reset_index(drop=True)
     rows = ranked(outputs, answers(task, evidence.runs[run].kind, outputs))
-    titles = evidence.products[[*PRODUCT_KEY, "title"]]
+    name = contest.fields[0]
+    titles = evidence.products[[*PRODUCT_KEY, name]].rename(columns={name: "title"})
     rows = rows.merge(titles, on=PRODUCT_KEY, how="left").fillna({"title": ""})
 
     lists = dict(list(rows.groupby("query_id", sort=False)))
-    rankings = [_ranking(lists[query], scores[query]) for query in worst]
+    rankings = [_ranking(contest, lists[query], scores[query]) for query in worst]
     of_all = pluralize(len(scores), "query", "queries")
     note = f"By {run}, out-of-fold; of {of_all} whose order matters."
     return Section("worst", title, lead, [Rankings("", rankings, note)])
 
 
-def _ranking(rows: pd.DataFrame, score: float) -> Ranking:
+def _ranking(contest: Contest, rows: pd.DataFrame, score: float) -> Ranking:
     """Return a query with its products, as `rows` order them."""
     products = [
         RankedProduct(
@@ -182,7 +191,7 @@ def _ranking(rows: pd.DataFrame, score: float) -> Ranking:
             product_id=display_text(str(product), _PRODUCT_ID),
         )
         for label, title, product in zip(
-            label_codes(rows["label"]), rows["title"], rows["product_id"], strict=True
+            contest.labels.codes(rows["label"]), rows["title"], rows["product_id"], strict=True
         )
     ]
     first = rows.iloc[0]
@@ -190,7 +199,7 @@ def _ranking(rows: pd.DataFrame, score: float) -> Ranking:
     return Ranking(
         query=display_text(str(first["query"]), _QUERY),
         query_id=str(first["query_id"]),
-        language=LANGUAGES.get(locale, ""),
+        language=contest.languages.get(locale, ""),
         locale=locale,
         score=score,
         products=products,

@@ -14,7 +14,7 @@ const rows = audit.rows.map((cells, place) => {
   const row = Object.fromEntries(audit.columns.map((name, i) => [name, cells[i]]));
   row.place = place;
   row.inQuery = row.query.toLowerCase();
-  const texts = [row.title, row.brand, row.color, row.bullets, row.description, row.product_id];
+  const texts = [...[audit.name, ...audit.categories, ...audit.texts].map((field) => row[field]), row.product_id];
   row.inProduct = texts.join("\n").toLowerCase();
   return row;
 });
@@ -86,7 +86,7 @@ const COLUMNS = [
   { name: "quality", title: "Quality", order: (row) => row.quality, draw: drawQuality },
   { name: "locale", title: "Locale", order: (row) => row.locale, draw: (row) => [make("span", "locale", row.locale)] },
   { name: "query", title: "Query", order: (row) => row.inQuery, draw: drawQuery },
-  { name: "product", title: "Product", order: (row) => row.title.toLowerCase(), draw: drawProduct },
+  { name: "product", title: "Product", order: (row) => row[audit.name].toLowerCase(), draw: drawProduct },
   { name: "verdict", title: "Verdict", order: (row) => audit.verdicts.indexOf(verdictOf(row)), draw: drawVerdict },
 ];
 
@@ -108,15 +108,15 @@ function drawQuery(row) {
 
 function drawProduct(row) {
   const names = make("div", "names");
-  for (const name of ["brand", "color"]) {
+  for (const name of audit.categories.filter((field) => field !== audit.name)) {
     if (row[name]) names.append(untrusted(row, "span", name, row[name]));
   }
   names.append(make("span", "faint", row.product_id));
   const more = make("div", "more");
-  for (const name of ["bullets", "description"]) {
+  for (const name of audit.texts) {
     if (row[name]) more.append(untrusted(row, "div", name, row[name]));
   }
-  return [untrusted(row, "div", "name", row.title || "(no title)"), names, more];
+  return [untrusted(row, "div", "name", row[audit.name] || "(no title)"), names, more];
 }
 
 function drawVerdict() {

@@ -1,4 +1,4 @@
-"""Embeddings of brand, color and country, and the multi-granular semantic units: pooled character 3-grams."""
+"""Embeddings of categories and country, and the multi-granular semantic units: pooled character 3-grams."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,27 +18,29 @@ from competition.data.vocabulary import (
     Vocabulary,
     load_vectors,
 )
-from competition.models.encoder.inputs import FeatureIds
-from competition.scoring.tasks import LOCALES
+from competition.models.encoder.inputs import COUNTRY, FeatureIds
 
-NAME_DIMENSIONS = 128  # of brand and color
+NAME_DIMENSIONS = 128  # of a category
 COUNTRY_DIMENSIONS = 8
-# Beside the files of an encoder that has learned brands and colors.
+# Beside the files of an encoder that has learned the names of categories.
 _NAMES_FILE = "names.safetensors"
 
 
 class FeatureEmbeddings(nn.Module):
-    """The features beside [CLS], in the order brand, color, country, char_trigrams."""
+    """The features beside [CLS]: categories, country, char_trigrams."""
 
-    def __init__(self, names: Sequence[str], vocabulary: Vocabulary) -> None:
+    def __init__(self, names: Sequence[str], vocabulary: Vocabulary, locales: int) -> None:
+        """Make tables of random weights for the features `names`, `country` having so many locales."""
         super().__init__()
         tables: dict[str, nn.Embedding] = {}
-        for name, known in (("brand", vocabulary.brands), ("color", vocabulary.colors)):
+        for name, known in vocabulary.names.items():
             if name in names:
                 tables[name] = name_table(len(known))
-        if "country" in names:
-            tables["country"] = _table(len(LOCALES), COUNTRY_DIMENSIONS)
-        self.tables = nn.ModuleDict(tables)
+        # A category of this name goes before.
+        if COUNTRY in names and COUNTRY not in tables:
+            tables[COUNTRY] = _table(locales, COUNTRY_DIMENSIONS)
+        self.names = tuple(tables)
+        self.tables = nn.ModuleDict({module_name(name): tables[name] for name in tables})
         self.width = sum(table.embedding_dim for table in tables.values())
 
         self.grams: nn.EmbeddingBag | None = None
@@ -54,11 +56,11 @@ class FeatureEmbeddings(nn.Module):
             self.width += len(UNITS) * DIMENSIONS
 
     def init_names(self, tables: dict[str, Tensor]) -> None:
-        """Start from the brand and color embeddings of pre-training that the recipe has."""
+        """Start from the embeddings of pre-training, for the categories that the recipe has."""
         with torch.no_grad():
             for name, start in tables.items():
-                if name in self.tables:
-                    cast(nn.Embedding, self.tables[name]).weight.copy_(start)
+                if name in self.names:
+                    cast(nn.Embedding, self.tables[module_name(name)]).weight.copy_(start)
 
     def init_grams(self, vectors: Path, freeze: bool) -> None:
         """Start the 3-gram table from word2vec's vectors, and keep them if `freeze`."""
@@ -69,7 +71,8 @@ class FeatureEmbeddings(nn.Module):
 
     def forward(self, extras: FeatureIds) -> Tensor:
         """Return the features of a batch, `(batch, width)`; a unit without a gram is zero."""
-        parts: list[Tensor] = [table(getattr(extras, name)) for name, table in self.tables.items()]
+        tables = zip(self.names, self.tables.values(), strict=True)
+        parts: list[Tensor] = [table(extras.names[name]) for name, table in tables]
         if self.grams is not None:
             # All units in one call; unit by unit, they become columns.
             bags = self.grams(extras.grams, extras.bags)  # (units * batch, dimensions)
@@ -77,8 +80,13 @@ class FeatureEmbeddings(nn.Module):
         return torch.cat(parts, 1)
 
 
+def module_name(name: str) -> str:
+    """Return what a category is called among modules: its name, unless dictionaries of modules have it."""
+    return f"{name}_" if hasattr(nn.ModuleDict, name) else name
+
+
 def name_table(names: int) -> nn.Embedding:
-    """Return embeddings of brands or colors.
+    """Return embeddings of a category's names.
 
     The rows are a missing name, zero for good, a rare one, and then the names of the vocabulary.
     """
@@ -100,7 +108,7 @@ def _table(rows: int, width: int, missing: int | None = None) -> nn.Embedding:
 
 
 def save_names(folder: Path, tables: dict[str, Tensor]) -> None:
-    """Write the embeddings of brands and colors beside an encoder; nothing where there are none."""
+    """Write the embeddings of categories beside an encoder; nothing where there are none."""
     if tables:
         weights = {
             name: table.detach().cpu().contiguous() for name, table in sorted(tables.items())

@@ -14,8 +14,8 @@ from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import write_manifest
-from competition.data.store import evenly_spaced
-from competition.data.text import FIELDS, clean
+from competition.data.store import evenly_spaced, field_names
+from competition.data.text import clean
 from competition.models.encoder.families import position_limit
 from competition.models.encoder.folders import check_folder
 from competition.models.encoder.loading import (
@@ -56,7 +56,7 @@ def train_tokenizer(
     )
 
     read = evenly_spaced(products, TINY_PRODUCTS)
-    texts = (clean(text) for field in FIELDS for text in read[field] if text)
+    texts = (clean(text) for field in field_names(read) for text in read[field] if text)
     tokenizer.train_from_iterator(texts, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL_TOKENS)
 

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+COUNTRY = "country"  # the feature that is a row's locale
+
 
 class FeatureIds(NamedTuple):
     """Ids of what is not read as tokens."""
 
-    brand: Tensor  # (batch,)
-    color: Tensor  # (batch,)
-    country: Tensor  # (batch,)
+    names: dict[str, Tensor]  # (batch,) of each category, and COUNTRY, the locale
     grams: Tensor  # (grams,) of all units of all rows
     bags: Tensor  # (units * batch,) where each bag of grams begins, unit by unit
 

@@ -89,7 +89,9 @@ class RelevanceModel(nn.Module):
             features = None
             if recipe.features:
                 assert sources.vocabulary is not None  # the plan names it for recipes with features
-                features = FeatureEmbeddings(recipe.features, Vocabulary.load(sources.vocabulary))
+                features = FeatureEmbeddings(
+                    recipe.features, Vocabulary.load(sources.vocabulary), sources.locales
+                )
             model = cls(load_encoder(sources.encoder), recipe, kind, features)
 
         if features is not None and sources.names is not None:

@@ -11,4 +11,5 @@ class Sources:
     encoder: Path
     vocabulary: Path | None = None  # None: no features beside the encoder
     vectors: Path | None = None  # None: 3-grams start from random weights
-    names: Path | None = None  # None: brands and colors start from random weights
+    names: Path | None = None  # None: categories start from random weights
+    locales: int = 1  # of the contest, for the feature `country`

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from competition.data.catalogue import IGNORED
 from competition.data.vocabulary import RARE, Vocabulary
-from competition.models.encoder.embeddings import name_table
+from competition.models.encoder.embeddings import module_name, name_table
 from competition.models.encoder.families import hidden_states, token_table
 from competition.models.encoder.losses import one_hot, poly1
 
@@ -53,7 +53,7 @@ class MatchHead(nn.Module):
 
 
 class NameHead(nn.Module):
-    """Product2Brand, Product2Color: [CLS] -> dense -> GELU -> LayerNorm -> dot product + bias.
+    """Product2Brand, Product2Color and other categories: [CLS] -> dense -> GELU -> LayerNorm -> dot product + bias.
 
     The product is with a table of embeddings, from which fine-tuning starts its feature.
     """
@@ -111,20 +111,23 @@ class PretrainingModel(nn.Module):
     """An encoder and the heads of the tasks that are on."""
 
     def __init__(self, encoder: Any, tasks: tuple[str, ...], names: dict[str, int]) -> None:
-        """`names` says how many brands and colors there are, as far as they are to be learned."""
+        """`names` says how many names there are of each category that is to be learned."""
         super().__init__()
         self.encoder = encoder
         hidden = encoder.config.hidden_size
         self.words = MaskedWordHead(hidden, *token_table(encoder).shape)
         self.match = MatchHead(hidden) if "query" in tasks else None
-        self.names = nn.ModuleDict({name: NameHead(hidden, count) for name, count in names.items()})
+        self.categories = tuple(names)
+        self.names = nn.ModuleDict(
+            {module_name(name): NameHead(hidden, count) for name, count in names.items()}
+        )
 
     def forward(self, task: str, batch: TaskBatch) -> dict[str, Tensor]:
         """Return what a task's loss is made of: losses per sample, or the embeddings of texts.
 
         Returns:
-            `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: `brand` and
-            `color (batch,)`, 0 where ignored; `contrastive`: `text (batch, H)`.
+            `mlm`: `token (masked tokens,)`; `query`: `match (batch,)`; `attributes`: each category
+            `(batch,)`, 0 where ignored; `contrastive`: `text (batch, H)`.
         """
         hidden = encode(self.encoder, batch)  # (batch, tokens, H)
         if task == "mlm":
@@ -142,7 +145,7 @@ class PretrainingModel(nn.Module):
             name: functional.cross_entropy(
                 head(first).float(), batch.targets[name], ignore_index=IGNORED, reduction="none"
             )
-            for name, head in self.names.items()
+            for name, head in zip(self.categories, self.names.values(), strict=True)
         }
 
     @torch.no_grad()
@@ -153,8 +156,9 @@ class PretrainingModel(nn.Module):
                 own.copy_(tables[name])
 
     def name_tables(self) -> dict[str, Tensor]:
-        """Return the embeddings of brands and colors, as `embeddings.save_names` takes them."""
-        return {name: cast(NameHead, head).table.weight for name, head in self.names.items()}
+        """Return the embeddings of each category's names, as `embeddings.save_names` takes them."""
+        heads = zip(self.categories, self.names.values(), strict=True)
+        return {name: cast(NameHead, head).table.weight for name, head in heads}
 
     def _word_losses(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Return the cross entropy of the masked tokens alone, `(masked,)`, since words are many."""
@@ -164,11 +168,7 @@ class PretrainingModel(nn.Module):
 
 
 def vocabulary_sizes(names: tuple[str, ...], vocabulary: Vocabulary | None) -> dict[str, int]:
-    """Return how many names a vocabulary has of each attribute, brand or color.
-
-    Attributes of which it has none are left out.
-    """
+    """Return how many names a vocabulary has of each category; those of which it has none are left out."""
     if vocabulary is None:
         return {}
-    known = {"brand": len(vocabulary.brands), "color": len(vocabulary.colors)}
-    return {name: known[name] for name in names if known[name]}
+    return {name: len(vocabulary.names[name]) for name in names if vocabulary.names[name]}

@@ -22,7 +22,7 @@ Codes = NDArray[np.int64]
 
 def decides_levels(task: Task) -> bool:
     """Return whether the metric of a task reads ratings as levels."""
-    return task.metric.endswith("-kappa")
+    return task.metric.reads == "level"
 
 
 def levels_of(task: Task) -> Array:
@@ -113,7 +113,7 @@ def kappa_weights(task: Task) -> Array:
     """Return the weight of each confusion of two levels, `(levels, levels)`: their distance in places, or its square."""
     place = np.arange(len(levels_of(task)), dtype=np.float64)
     distance = np.abs(place[:, None] - place)
-    return distance if task.metric.startswith("linear") else distance**2
+    return distance if task.metric.name.startswith("linear") else distance**2
 
 
 def weighted_kappa(table: NDArray[np.int64] | Array, weight: Array) -> float:

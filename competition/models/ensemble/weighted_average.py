@@ -24,7 +24,6 @@ Objective = Callable[[Array], Array]
 
 SIGNIFICANT = 1.96  # standard errors
 ENOUGH_QUERIES = 200  # for weights of a locale's own
-_OF_PROBABILITIES = ("auc", "log-loss")  # metrics that decide nothing
 _EVALUATIONS = 120  # of Nelder-Mead, per start
 
 
@@ -139,7 +138,7 @@ def make_objective(task: Task, rows: pd.DataFrame, kind: str) -> Objective:
 
 def _by_likelihood(task: Task, kind: str) -> bool:
     """Return whether the objective of a task that classifies is the log-likelihood."""
-    return kind == "likelihood" or task.metric in _OF_PROBABILITIES
+    return kind == "likelihood" or task.metric.reads == "probabilities"
 
 
 def _squared_error(truth: Array, average: Array) -> Array:

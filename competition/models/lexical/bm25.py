@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from competition.data.text import FIELDS
 from competition.models.lexical.text_features import (
     WORD_TOKENS,
     PairTexts,
@@ -18,25 +17,29 @@ from competition.models.lexical.text_features import (
     row_dot,
     within_query,
 )
+from competition.scoring.contest import Contest
 
 PREFIX = "bm25"
 _K1 = 1.2
 _B = 0.75
-# Name of a feature -> the fields that make the document.
-_READ: dict[str, tuple[str, ...]] = {"title": ("title",), "all": FIELDS}
 
 
 def bm25_features(
-    examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    contest: Contest,
+    fitted: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return BM25 of every example, its rank within the query and its difference from the candidates' mean.
+
+    The title is the contest's first field.
 
     N, n and the mean length come from the products `fitted`, those of training rows unless named.
 
     Returns:
         float32, indexed by example_id and in the order of `examples`.
     """
-    texts = PairTexts.make(examples, products, fitted)
+    texts = PairTexts.make(examples, products, contest.fields, fitted)
     frame = pd.DataFrame(index=pd.Index(examples["example_id"], name="example_id"))
     words = hashing_counter(WORD_TOKENS)
 
@@ -44,7 +47,8 @@ def bm25_features(
     query = words.transform(texts.queries)  # (queries, buckets)
     query.data[:] = 1.0
 
-    for name, fields in _READ.items():
+    read = {"title": contest.fields[:1], "all": contest.fields}
+    for name, fields in read.items():
         weights = _word_weights(words.transform(texts.joined(fields)), texts.fitting)
         frame[f"{PREFIX}_{name}"] = row_dot(query[texts.query], weights[texts.product])
 

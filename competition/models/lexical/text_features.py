@@ -18,8 +18,8 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
 from competition.data.folds import normalise
 from competition.data.store import product_rows, training_products
-from competition.data.text import FIELDS, clean_all, map_distinct
-from competition.scoring.tasks import LOCALES
+from competition.data.text import clean_all, map_distinct
+from competition.scoring.contest import Contest
 
 # Unsegmented scripts have no spaces: there, every character stands for a word.
 _WORD = r"[぀-ヿ㐀-鿿]|[^\W_]+"
@@ -30,19 +30,6 @@ WORD_TOKENS = {"analyzer": "word", "token_pattern": _WORD}
 _CHARACTERS = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 _TRIGRAMS = {"analyzer": "char_wb", "ngram_range": (3, 3)}
 
-# Name of a cosine -> the fields it reads, and what is counted in them.
-_COSINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
-    "title_word": (("title",), WORD_TOKENS),
-    "brand_word": (("brand",), WORD_TOKENS),
-    "color_word": (("color",), WORD_TOKENS),
-    "bullets_word": (("bullets",), WORD_TOKENS),
-    "description_word": (("description",), WORD_TOKENS),
-    "all_word": (FIELDS, WORD_TOKENS),
-    "title_char": (("title",), _CHARACTERS),
-    "bullets_trigram": (("bullets",), _TRIGRAMS),
-    "description_trigram": (("description",), _TRIGRAMS),
-    "all_trigram": (FIELDS, _TRIGRAMS),
-}
 # Character n-grams are made of the head of a text, which says what the product is.
 _CHAR_LIMIT = 600
 _BUCKETS = 2**20
@@ -50,40 +37,29 @@ _BUCKETS = 2**20
 # The same for all candidates of a query, so they have no rank within it.
 _OF_QUERY = ("query_characters", "query_words")
 
-# Of the query with the fields of the product, see `_overlaps`.
-_OVERLAPS = (
-    "words_in_title",
-    "words_in_text",
-    "words_nowhere",
-    "first_position",
-    "last_word_in_title",
-    "bigrams_in_title",
-    "brand_in_query",
-    "color_in_query",
-    "numbers_in_title",
-    "numbers_missing",
-    "query_in_title",
-)
-
 Columns = dict[str, NDArray[np.float64]]  # name of a feature -> (rows,)
 
 
 def text_features(
-    examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+    examples: pd.DataFrame,
+    products: pd.DataFrame,
+    contest: Contest,
+    fitted: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return the features of every example, float32, by example_id and in the order of `examples`.
 
     TF-IDF weights are fitted on the products `fitted`, those of training rows unless named.
     """
-    texts = PairTexts.make(examples, products, fitted)
-    columns = _cosines(texts) | _overlaps(texts) | _lengths(texts)
+    texts = PairTexts.make(examples, products, contest.fields, fitted)
+    columns = _cosines(texts, contest) | _overlaps(texts, contest) | _lengths(texts)
     frame = pd.DataFrame(columns, index=pd.Index(examples["example_id"], name="example_id"))
 
     of_pair = frame.drop(columns=list(_OF_QUERY))
     relative = within_query(of_pair, examples[["query_id", "split"]])
     frame = pd.concat([frame, relative], axis=1)
 
-    frame["locale"] = pd.Categorical(examples["locale"], categories=list(LOCALES)).codes
+    locales = list(contest.locale_names)
+    frame["locale"] = pd.Categorical(examples["locale"], categories=locales).codes
     return frame.astype(np.float32)
 
 
@@ -99,9 +75,13 @@ class PairTexts:
 
     @classmethod
     def make(
-        cls, examples: pd.DataFrame, products: pd.DataFrame, fitted: pd.DataFrame | None = None
+        cls,
+        examples: pd.DataFrame,
+        products: pd.DataFrame,
+        names: tuple[str, ...],
+        fitted: pd.DataFrame | None = None,
     ) -> "PairTexts":
-        """Collect the texts of examples, and after them those of the products `fitted`, if named."""
+        """Collect the fields `names` of examples, and after them those of the products `fitted`, if given."""
         query, distinct_queries = pd.factorize(examples["query"])
 
         # Rows whose product is not in the catalogue share an empty product, the last one.
@@ -111,21 +91,24 @@ class PairTexts:
         )
         listed = products.iloc[used[used < len(products)]]
         empty = len(used) - len(listed)
-        fields = {name: [*listed[name], *[""] * empty] for name in FIELDS}
+        fields = {name: [*listed[name], *[""] * empty] for name in names}
 
         if fitted is None:
             trained = listed.index.isin(training_products(examples, products).index)
             fitting = np.flatnonzero(np.append(trained, [False] * empty))
         else:
             fitting = np.arange(len(used), len(used) + len(fitted))
-            fields = {name: [*fields[name], *fitted[name]] for name in FIELDS}
+            fields = {name: [*fields[name], *fitted[name]] for name in names}
 
-        cleaned = {name: map_distinct(normalise, clean_all(fields[name])) for name in FIELDS}
+        cleaned = {name: map_distinct(normalise, clean_all(fields[name])) for name in names}
         queries = [normalise(text) for text in distinct_queries]
         return cls(queries, query, cleaned, product, fitting)
 
     def joined(self, names: tuple[str, ...]) -> list[str]:
-        """Return the text of some fields of each distinct product."""
+        """Return the text of some fields of each distinct product, empty without any field."""
+        if not names:
+            return [""] * len(next(iter(self.fields.values())))
+
         return [
             " ".join(part for part in parts if part)
             for parts in zip(*(self.fields[name] for name in names), strict=True)
@@ -148,10 +131,22 @@ def row_dot(a: csr_matrix, b: csr_matrix) -> NDArray[np.float64]:
     return np.asarray(a.multiply(b).sum(axis=1)).ravel()
 
 
-def _cosines(texts: PairTexts) -> Columns:
+def _documents(contest: Contest) -> dict[str, tuple[tuple[str, ...], dict[str, Any]]]:
+    """Return the name of each cosine, the fields that it reads and what is counted in them."""
+    title = contest.fields[0]
+    return {
+        **{f"{name}_word": ((name,), WORD_TOKENS) for name in contest.fields},
+        "all_word": (contest.fields, WORD_TOKENS),
+        f"{title}_char": ((title,), _CHARACTERS),
+        **{f"{name}_trigram": ((name,), _TRIGRAMS) for name in contest.texts if name != title},
+        "all_trigram": (contest.fields, _TRIGRAMS),
+    }
+
+
+def _cosines(texts: PairTexts, contest: Contest) -> Columns:
     """Return the TF-IDF cosine of the query with fields, and the share of its weight that they contain."""
     columns = {}
-    for name, (fields, options) in _COSINES.items():
+    for name, (fields, options) in _documents(contest).items():
         documents = texts.joined(fields)
         if options is not WORD_TOKENS:
             documents = [document[:_CHAR_LIMIT] for document in documents]
@@ -173,8 +168,15 @@ def _cosines(texts: PairTexts) -> Columns:
     return columns
 
 
-def _overlaps(texts: PairTexts) -> Columns:
-    """Return which of the query's words, word pairs and numbers the fields contain, and how early."""
+def _overlaps(texts: PairTexts, contest: Contest) -> Columns:
+    """Return which of the query's words, word pairs and numbers the fields contain, and how early.
+
+    The title is the first field, the text all others that are no categories; of categories, it is
+    which of their words the query contains.
+    """
+    title_field = contest.fields[0]
+    body = tuple(name for name in contest.texts if name != title_field)
+    categories = [name for name in contest.categories if name != title_field]
     find_words = re.compile(_WORD).findall
 
     # Of every distinct query and product once: rows share them.
@@ -183,16 +185,22 @@ def _overlaps(texts: PairTexts) -> Columns:
     query_bigrams = [_bigrams(words) for words in query_words]
     query_numbers = [set(_DIGITS.findall(query)) for query in texts.queries]
 
-    titles = texts.fields["title"]
+    titles = texts.fields[title_field]
     title_words = [find_words(title) for title in titles]
     title_sets = [set(words) for words in title_words]
     title_bigrams = [_bigrams(words) for words in title_words]
     title_numbers = [set(_DIGITS.findall(title)) for title in titles]
-    body_sets = [set(find_words(text)) for text in texts.joined(("bullets", "description"))]
-    brands = [set(find_words(brand)) for brand in texts.fields["brand"]]
-    colors = [set(find_words(color)) for color in texts.fields["color"]]
+    body_sets = [set(find_words(text)) for text in texts.joined(body)]
+    name_sets = {
+        name: [set(find_words(text)) for text in texts.fields[name]] for name in categories
+    }
 
-    columns = {name: np.empty(len(texts.query)) for name in _OVERLAPS}
+    names = (
+        "words_in_title", "words_in_text", "words_nowhere", "first_position", "last_word_in_title",
+        "bigrams_in_title", *(f"{name}_in_query" for name in categories), "numbers_in_title",
+        "numbers_missing", "query_in_title",
+    )  # fmt: skip
+    columns = {name: np.empty(len(texts.query)) for name in names}
     for i, (q, p) in enumerate(zip(texts.query, texts.product, strict=True)):
         words, title = query_sets[q], title_words[p]
         in_title = words & title_sets[p]
@@ -209,8 +217,8 @@ def _overlaps(texts: PairTexts) -> Columns:
         )
         columns["query_in_title"][i] = texts.queries[q] in titles[p]
 
-        columns["brand_in_query"][i] = _share(words & brands[p], brands[p])
-        columns["color_in_query"][i] = _share(words & colors[p], colors[p])
+        for name, sets in name_sets.items():
+            columns[f"{name}_in_query"][i] = _share(words & sets[p], sets[p])
         columns["numbers_in_title"][i] = _share(
             query_numbers[q] & title_numbers[p], query_numbers[q]
         )
@@ -235,8 +243,8 @@ def _lengths(texts: PairTexts) -> Columns:
         "query_characters": np.array(characters, np.float64)[texts.query],
         "query_words": np.array(words, np.float64)[texts.query],
     }
-    for name in FIELDS:
-        of_field = np.array([len(text) for text in texts.fields[name]], np.float64)
+    for name, of_products in texts.fields.items():
+        of_field = np.array([len(text) for text in of_products], np.float64)
         columns[f"{name}_characters"] = of_field[texts.product]
     return columns
 

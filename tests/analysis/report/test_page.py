@@ -14,12 +14,13 @@ from competition.analysis.report.reliability import confusion_matrix
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
+from competition.scoring.answers import answers
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES
 from competition.scoring.metrics import Estimate
-from competition.scoring.tasks import LABELS, LOCALES, TASKS, answers, truth
 from tests.analysis.report.conftest import report_of
 from tests.analysis.report.made import Sections
 from tests.conftest import QUICK, comp, make_workspace, refused
+from tests.esci import LABELS, LOCALES, TASKS
 
 SCORED = {
     "leaderboard",
@@ -153,7 +154,7 @@ def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -
         for run in evidence.counts(task):
             rows, kind = evidence.outputs(task, run), evidence.runs[run].kind
             given = answers(task, kind, rows).astype(np.int64)
-            counts = confusion_matrix(truth(task, rows), given, len(task.classes))
+            counts = confusion_matrix(task.truth(rows), given, len(task.classes))
             assert counts.sum() == len(rows)
             assert np.isclose(counts.trace() / len(rows), scores[run])
             if name == "task2":

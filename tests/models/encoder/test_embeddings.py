@@ -25,7 +25,9 @@ from competition.models.encoder.paths import Sources
 from tests.esci import KINDS, LOCALES
 from tests.models.encoder.conftest import FEATURES, Shop, batch, recipe
 
-SMALL = Vocabulary(("acme", "zeta"), ("red",), gram_codes(["abc", "bcd", "cde"])[0])
+SMALL = Vocabulary(
+    {"brand": ("acme", "zeta"), "color": ("red",)}, gram_codes(["abc", "bcd", "cde"])[0]
+)
 WIDTHS = {"brand": 128, "color": 128, "country": 8, "char_trigrams": 3 * 64}
 SUBSETS = [names for size in range(1, 5) for names in combinations(FEATURES, size)]
 
@@ -46,13 +48,13 @@ def extras(brand: list[int], bags: list[list[int]] | None = None) -> FeatureIds:
 
 @pytest.mark.parametrize("names", SUBSETS, ids="+".join)
 def test_the_width_is_that_of_the_named_features(names: tuple[str, ...]) -> None:
-    features = FeatureEmbeddings(names, SMALL)
+    features = FeatureEmbeddings(names, SMALL, len(LOCALES))
     assert features.width == sum(WIDTHS[name] for name in names)
     assert features(extras([0, 1, 3])).shape == (3, features.width)
 
 
 def test_features_stand_in_one_order_however_they_are_named() -> None:
-    features = FeatureEmbeddings(("char_trigrams", "country", "brand"), SMALL)
+    features = FeatureEmbeddings(("char_trigrams", "country", "brand"), SMALL, len(LOCALES))
     actual = features(extras([2, 3], [[1], [2], [], [3], [2], []]))  # countries 2 and 0
     assert features.grams is not None
     brands, countries, grams = (
@@ -65,7 +67,7 @@ def test_features_stand_in_one_order_however_they_are_named() -> None:
 
 
 def test_units_are_the_means_of_their_grams() -> None:
-    features = FeatureEmbeddings(("char_trigrams",), SMALL)
+    features = FeatureEmbeddings(("char_trigrams",), SMALL, len(LOCALES))
     assert features.grams is not None
     with torch.no_grad():
         features.grams.weight.copy_(torch.tensor([0.0, 10.0, 20.0, 60.0])[:, None].expand(-1, 64))
@@ -78,17 +80,19 @@ def test_units_are_the_means_of_their_grams() -> None:
 
 
 @pytest.mark.parametrize(
-    "vocabulary", [SMALL, Vocabulary((), (), np.empty(0, np.int64))], ids=["small", "empty"]
+    "vocabulary",
+    [SMALL, Vocabulary({"brand": (), "color": ()}, np.empty(0, np.int64))],
+    ids=["small", "empty"],
 )
 def test_nothing_known_is_zero(vocabulary: Vocabulary) -> None:
-    features = FeatureEmbeddings(("brand", "color", "char_trigrams"), vocabulary)
+    features = FeatureEmbeddings(("brand", "color", "char_trigrams"), vocabulary, len(LOCALES))
     actual = features(extras([MISSING, MISSING]))
     assert actual.shape == (2, 128 + 128 + 192)
     assert not actual.any()
 
 
 def test_missing_names_stay_zero_in_training() -> None:
-    features = FeatureEmbeddings(FEATURES, SMALL)
+    features = FeatureEmbeddings(FEATURES, SMALL, len(LOCALES))
     optimizer = torch.optim.AdamW(features.parameters(), lr=0.1, weight_decay=0.1)
     before = {name: table.weight.clone() for name, table in features.tables.items()}
     for _ in range(3):
@@ -146,8 +150,8 @@ def test_only_frozen_vectors_stay_in_training(start: str, moves: bool, shop: Sho
 def learned(vocabulary: Vocabulary) -> dict[str, Tensor]:
     """Tables of brands and colors as pre-training would leave them: the row of missing names is zero."""
     tables = {
-        "brand": name_table(len(vocabulary.brands)),
-        "color": name_table(len(vocabulary.colors)),
+        "brand": name_table(len(vocabulary.names["brand"])),
+        "color": name_table(len(vocabulary.names["color"])),
     }
     generator = torch.Generator().manual_seed(8)
     with torch.no_grad():
@@ -177,7 +181,7 @@ def test_names_come_back_as_they_were_saved(tmp_path: Path) -> None:
 
 
 def test_names_start_as_learned_and_go_on_learning_on_their_own() -> None:
-    tables, features = learned(SMALL), FeatureEmbeddings(("brand", "country"), SMALL)
+    tables, features = learned(SMALL), FeatureEmbeddings(("brand", "country"), SMALL, len(LOCALES))
     before = {name: tensor.clone() for name, tensor in features.state_dict().items()}
     held = {name: tensor.detach().clone() for name, tensor in tables.items()}
     features.init_names(tables)  # there is no table of colors here
@@ -217,7 +221,10 @@ def test_a_model_starts_from_the_names_beside_its_encoder(
 
 def test_each_row_gets_its_own_features(shop: Shop) -> None:
     method = recipe()
-    pairs, features = shop.pairs(method), FeatureEmbeddings(FEATURES, shop.vocabulary).eval()
+    pairs, features = (
+        shop.pairs(method),
+        FeatureEmbeddings(FEATURES, shop.vocabulary, len(LOCALES)).eval(),
+    )
     whole = features(batch(pairs, range(20)).extras)
     alone = torch.cat([features(batch(pairs, [row]).extras) for row in range(20)])
     torch.testing.assert_close(whole, alone)
@@ -227,7 +234,10 @@ def test_each_row_gets_its_own_features(shop: Shop) -> None:
 
 
 def test_features_are_those_of_the_texts(shop: Shop) -> None:
-    vocabulary, features = shop.vocabulary, FeatureEmbeddings(FEATURES, shop.vocabulary)
+    vocabulary, features = (
+        shop.vocabulary,
+        FeatureEmbeddings(FEATURES, shop.vocabulary, len(LOCALES)),
+    )
     actual = features(batch(shop.pairs(recipe()), range(20)).extras)
     rows = (
         shop.examples.merge(shop.products, on=["locale", "product_id"], how="left")
@@ -238,8 +248,8 @@ def test_features_are_those_of_the_texts(shop: Shop) -> None:
     for i, row in enumerate(rows):
         unit = simplify(" ".join(row[field] for field in ("title", "brand", "color", "bullets")))
         parts = [features.tables[name].weight[ids[0]] for name, ids in (
-            ("brand", vocabulary.brand_ids([row["brand"]])),
-            ("color", vocabulary.color_ids([row["color"]])),
+            ("brand", vocabulary.name_ids("brand", [row["brand"]])),
+            ("color", vocabulary.name_ids("color", [row["color"]])),
             ("country", [LOCALES.index(row["locale"])]),
         )]  # fmt: skip
         for text in (simplify(row["query"]), unit, simplify(row["description"])):

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from competition.models.lexical.bm25 import bm25_features
+from tests.esci import CONTEST
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -27,7 +28,7 @@ def score(idf: float, times: int, length: int, mean_length: float) -> float:
 
 
 def test_values_by_hand() -> None:
-    found = bm25_features(*two_documents())
+    found = bm25_features(*two_documents(), CONTEST)
     # Two documents; both titles have "red", one has "shoes". Together with the other text both have
     # both.
     in_both, in_one = np.log(1 + (2 - 2 + 0.5) / (2 + 0.5)), np.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
@@ -46,18 +47,20 @@ def test_values_by_hand() -> None:
 def test_a_word_counts_once_however_often_the_query_says_it() -> None:
     examples, products = two_documents()
     often = examples.assign(query="red shoes red red")
-    pd.testing.assert_frame_equal(bm25_features(often, products), bm25_features(examples, products))
+    pd.testing.assert_frame_equal(
+        bm25_features(often, products, CONTEST), bm25_features(examples, products, CONTEST)
+    )
 
 
 def test_words_that_no_document_has_add_nothing() -> None:
     examples, products = two_documents()
-    found = bm25_features(examples.assign(query="green umbrella"), products)
+    found = bm25_features(examples.assign(query="green umbrella"), products, CONTEST)
     assert found[["bm25_title", "bm25_all"]].to_numpy().tolist() == [[0, 0], [0, 0]]
 
 
 def test_test_products_are_scored_by_the_words_of_training_products() -> None:
     examples, products = two_documents()
-    found = bm25_features(examples.assign(split=["train", "test"]), products)
+    found = bm25_features(examples.assign(split=["train", "test"]), products, CONTEST)
     # One document of 3 words is known, and has both words of the query.
     idf = np.log(1 + (1 - 1 + 0.5) / (1 + 0.5))
     assert found["bm25_title"].tolist() == pytest.approx(

@@ -10,7 +10,7 @@ from competition.config.recipe import LexicalRecipe
 from competition.models.lexical.bm25 import bm25_features
 from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 
 Catalogue = tuple[pd.DataFrame, pd.DataFrame]
 Features = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -64,7 +64,7 @@ def test_values_by_hand() -> None:
             "color": ["Red", "Blue"], "bullets": ["size 42", ""], "description": ["", ""],
         }
     )  # fmt: skip
-    features = text_features(examples, products)
+    features = text_features(examples, products, CONTEST)
     assert features.loc[1, "words_in_title"] == np.float32(2 / 3)
     assert features.loc[1, "words_in_text"] == np.float32(1 / 3)
     assert features.loc[2, "words_nowhere"] == 1
@@ -84,7 +84,7 @@ def test_values_by_hand() -> None:
 
 def test_trees_are_the_same_each_time_and_whatever_the_order(catalogue: Catalogue) -> None:
     examples, products = catalogue
-    features = text_features(examples, products)
+    features = text_features(examples, products, CONTEST)
     rows = examples[examples["split"] == "train"]
     recipe = LexicalRecipe(name="lexical", n_estimators=5)
     ids = examples.loc[examples["split"] == "test", "example_id"].to_numpy()
