@@ -7,13 +7,10 @@ from sklearn.metrics import cohen_kappa_score
 
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.cut_points import (
-    _best_cuts,
     apply_cuts,
-    kappa_weights,
+    best_cuts,
     learn_cuts,
-    levels_of,
     middles,
-    weighted_kappa,
 )
 from competition.scoring.metrics import Array
 from tests.models.ensemble.made import recipe_of
@@ -25,7 +22,7 @@ TASK = GRADES.tasks["rating"]
 
 def decided(ratings: Array) -> np.ndarray:
     """The nearest grade."""
-    return np.floor(ratings + 0.5).astype(int)
+    return np.ceil(ratings - 0.5).astype(int)
 
 
 def kappa_of(ratings: Array, truth: Array) -> float:
@@ -41,21 +38,23 @@ def narrow(rows: int = 600, seed: int = 0) -> tuple[Array, pd.DataFrame]:
     return ratings, pd.DataFrame({"query_id": np.arange(rows) // 4, "label": grade.astype(str)})
 
 
-@pytest.mark.parametrize("metric", ["quadratic-kappa", "linear-kappa"])
-def test_kappa_is_that_of_scikit_learn(metric: str) -> None:
-    rng = np.random.default_rng(0)
-    truth, answer = rng.integers(0, 4, (2, 200))
-    table = np.bincount(truth * 4 + answer, minlength=16).reshape(4, 4)
-    task = contest_of({"levels": [0, 1, 2, 3]}, metric).tasks["rating"]
-    expected = cohen_kappa_score(truth, answer, weights=metric.removesuffix("-kappa"))
-    assert weighted_kappa(table, kappa_weights(task)) == pytest.approx(expected)
-
-
-def test_levels_are_those_of_the_labels_or_whole_numbers() -> None:
+def test_rounding_cuts_in_the_middle() -> None:
     assert middles(TASK).tolist() == [0.5, 1.5, 2.5]
-    uneven = contest_of({"levels": [3, 1, 1.5]}).tasks["rating"]
+    uneven = contest_of({"levels": [1, 1.5, 3]}).tasks["rating"]
     assert middles(uneven).tolist() == [1.25, 2.25]
-    assert levels_of(contest_of({"range": [1, 5]}).tasks["rating"]).tolist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("metric", ["quadratic-kappa", "linear-kappa"])
+def test_no_other_cut_points_are_better(metric: str) -> None:
+    task = contest_of({"levels": [0, 1]}, metric).tasks["rating"]
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 40)
+    ratings = np.clip(0.3 + 0.2 * truth + rng.normal(0, 0.1, 40), 0, 1)
+    weights = metric.removesuffix("-kappa")
+    (cut,) = best_cuts(task, ratings, truth)
+    found = cohen_kappa_score(truth, ratings > cut, weights=weights)
+    tried = [cohen_kappa_score(truth, ratings > each, weights=weights) for each in ratings]
+    assert found == pytest.approx(max(tried))
 
 
 def test_ratings_move_so_that_rounding_decides() -> None:
@@ -75,7 +74,7 @@ def test_cut_points_are_never_worse_than_rounding_on_the_rows_that_they_are_lear
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 4, 60)
     ratings = np.clip(rng.normal(1.5, 0.7, 60) + 0.2 * seed * (truth - 1.5), 0, 3)
-    cuts = _best_cuts(TASK, ratings, truth)
+    cuts = best_cuts(TASK, ratings, truth)
     assert (np.diff(cuts) > 0).all()
     assert kappa_of(apply_cuts(TASK, cuts, ratings), truth) >= kappa_of(ratings, truth)
 
