@@ -37,7 +37,7 @@ RATINGS = build_contest(
     ],
 )
 def test_gradients_and_outputs(bench: Bench, keys: dict[str, Any]) -> None:
-    recipe = make_recipe(**keys)
+    recipe = make_recipe(features=(), **keys)
     kind = RATINGS.kind(recipe.kind)
     model = RelevanceModel.make(recipe, kind, bench.sources, seed=5).double().eval()
     pairs = bench.pairs(recipe)
