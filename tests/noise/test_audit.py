@@ -10,6 +10,7 @@ from competition.noise.audit import Audit, audit_labels
 from competition.noise.plan import AuditPlan
 from competition.noise.quotas import within_quota
 from competition.noise.report import audit_card, caveat, count_issues
+from competition.scoring.definition import Definition, build_contest
 from tests.esci import KINDS, LABELS, LOCALES, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 
@@ -253,3 +254,34 @@ def test_quotas_are_the_share_in_decimals(hundredths: int) -> None:
     dropped = within_quota(worst, same, same, audit_keys(fraction=hundredths / 100))
     assert dropped.sum() == hundredths
     assert dropped[:hundredths].all()
+
+
+@pytest.mark.parametrize("labels", [2, 3, 5])
+@pytest.mark.parametrize("method", ["prune_by_noise_rate", "posterior"])
+def test_planted_noise_is_found_among_any_number_of_labels(labels: int, method: str) -> None:
+    levels = {"fields": ["title"], "labels": {"levels": list(range(labels))}}
+    tasks = {"rating": {"kind": "rate", "metric": "rmse", "answer": ["id", "label"]}}
+    contest = build_contest("made", Definition.model_validate({**levels, "tasks": tasks}), "made")
+    kind = contest.kind("classes")
+
+    rng = np.random.default_rng(0)
+    true = rng.integers(0, labels, 400)
+    odds = np.eye(labels)[true] + 0.2 * rng.random((400, labels))
+    outputs = pd.DataFrame(odds / odds.sum(axis=1, keepdims=True), columns=list(kind.outputs))
+    given = true.copy()
+    given[:12] = (true[:12] + 1) % labels
+    examples = pd.DataFrame(
+        {"example_id": np.arange(400), "label": given.astype(str), "locale": ""}
+    )
+    fold = pd.Series(np.arange(400) % 5)
+
+    outputs.insert(0, "example_id", examples["example_id"])
+    keys = audit_keys(method=method, fraction=0.05, per_locale=True)
+    found = audit_labels([outputs], kind, examples, fold, keys)
+    assert found.joint.shape == (labels, labels)
+    assert not found.doubts
+    dropped = set(found.flags.loc[found.flags["dropped"], "example_id"])
+    assert dropped <= set(range(12))  # no right label; how many is estimated
+    assert len(dropped) >= 6
+    table = count_issues(found.flags, examples, contest.labels.names, contest.locale_names)
+    assert table.index.tolist() == [*(f"label {i}" for i in range(labels)), "all"]

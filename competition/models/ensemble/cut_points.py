@@ -7,17 +7,14 @@ by it). The ratings themselves are moved, so that the nearest level stays the an
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from competition.models.ensemble.members import MAX_ROWS, PARTS, sample_queries, split_queries
 from competition.scoring.contest import Task
-from competition.scoring.metrics import Array
+from competition.scoring.metric_table import Rows
+from competition.scoring.metrics import Array, Codes, paired_difference
 
 _TRIED = 200  # cut-points, at about as many quantiles of the ratings
 _ROUNDS = 10  # of all cut-points, one after the other; two or three are enough
-_PARTS_THAT_AGREE = 4  # of PARTS, at least, in which cut-points must raise the kappa
-
-Codes = NDArray[np.int64]
 
 
 def decides_levels(task: Task) -> bool:
@@ -25,26 +22,18 @@ def decides_levels(task: Task) -> bool:
     return task.metric.reads == "level"
 
 
-def levels_of(task: Task) -> Array:
-    """Return the levels of a task's ratings, ascending: those of the labels, or all whole numbers of their range."""
-    labels = task.labels
-    if labels.values:
-        return np.sort(np.array(labels.values))
-    return np.arange(np.ceil(labels.lowest), np.floor(labels.highest) + 1)
-
-
 def middles(task: Task) -> Array:
     """Return the cut-points of rounding to the nearest level, `(levels - 1,)`."""
-    levels = levels_of(task)
+    levels = np.array(task.labels.values)
     return np.asarray((levels[1:] + levels[:-1]) / 2, np.float64)
 
 
 def learn_cuts(task: Task, ratings: Array, rows: pd.DataFrame, seed: int) -> Array:
     """Return the cut-points that make the kappa of a task highest, or those of rounding where that is luck.
 
-    They are kept only if they help on queries that they were not learned on: of the parts of the
-    queries, each decided by the cut-points of the other parts, nearly all must gain, and all of
-    them together.
+    They are kept only if they help on queries that they were not learned on: each part of the
+    queries is decided by the cut-points of the other parts, and all of them together must beat
+    rounding significantly.
 
     Args:
         task: whose metric is a kappa.
@@ -55,27 +44,29 @@ def learn_cuts(task: Task, ratings: Array, rows: pd.DataFrame, seed: int) -> Arr
     Returns:
         `(levels - 1,)`, ascending.
     """
+    sample = sample_queries(rows["query_id"].to_numpy(np.int64), MAX_ROWS, seed)  # (rows,)
+    ratings = ratings[sample]
+    rows = rows[sample]
     query = rows["query_id"].to_numpy(np.int64)
-    sample = sample_queries(query, MAX_ROWS, seed)  # (rows,)
-    query, ratings = query[sample], ratings[sample]
-    plain = middles(task)
-    truth = _level(plain, task.labels.numbers(rows["label"])[sample])
-    kappa = _Kappa(task, truth)
+    truth = task.labels.codes(rows["label"])
 
-    before = _level(plain, ratings)
-    after = before.copy()
-    gained = 0
+    plain = _level(middles(task), ratings)
+    decided = plain.copy()
     part = split_queries(query, PARTS, seed)
     for k in range(PARTS):
         judged, others = part == k, part != k
         if judged.any() and others.any():
-            cuts = _best_cuts(task, ratings[others], truth[others])
-            after[judged] = _level(cuts, ratings[judged])
-            gained += kappa(after, judged) > kappa(before, judged)
+            cuts = best_cuts(task, ratings[others], truth[others])
+            decided[judged] = _level(cuts, ratings[judged])
 
-    if gained >= _PARTS_THAT_AGREE and kappa(after) > kappa(before):
-        return _best_cuts(task, ratings, truth)
-    return plain
+    after, before = (
+        task.metric.count(Rows(query, truth, answer, len(task.labels)))[1]  # (queries, counts)
+        for answer in (decided, plain)
+    )
+    gain = paired_difference(after, before, task.metric.statistic)
+    if gain.differs and gain.value > 0:
+        return best_cuts(task, ratings, truth)
+    return middles(task)
 
 
 def apply_cuts(task: Task, cuts: Array, ratings: Array) -> Array:
@@ -89,44 +80,19 @@ def apply_cuts(task: Task, cuts: Array, ratings: Array) -> Array:
     return np.asarray(found, np.float64)
 
 
-def _level(cuts: Array, ratings: Array) -> Codes:
-    """Return the index of each rating's level, `(rows,)`."""
-    return np.searchsorted(cuts, ratings, side="right").astype(np.int64)
+def best_cuts(task: Task, ratings: Array, truth: Codes) -> Array:
+    """Return the cut-points with the highest kappa of these rows, moved one after the other until none gets better.
 
+    Args:
+        task: whose metric is a kappa.
+        ratings: `(rows,)`.
+        truth: the level of each row, `(rows,)`.
 
-class _Kappa:
-    """The weighted kappa of decided levels against the truth (Cohen 1968)."""
-
-    def __init__(self, task: Task, truth: Codes) -> None:
-        self._truth = truth
-        self._levels = len(levels_of(task))
-        self.weight = kappa_weights(task)
-
-    def __call__(self, decided: Codes, at: NDArray[np.bool_] | slice = slice(None)) -> float:
-        """Return the kappa of some rows."""
-        cells = self._truth[at] * self._levels + decided[at]
-        table = np.bincount(cells, minlength=self._levels**2).reshape(self._levels, -1)
-        return weighted_kappa(table, self.weight)
-
-
-def kappa_weights(task: Task) -> Array:
-    """Return the weight of each confusion of two levels, `(levels, levels)`: their distance in places, or its square."""
-    place = np.arange(len(levels_of(task)), dtype=np.float64)
-    distance = np.abs(place[:, None] - place)
-    return distance if task.metric.name.startswith("linear") else distance**2
-
-
-def weighted_kappa(table: NDArray[np.int64] | Array, weight: Array) -> float:
-    """Return 1 - disagreement / what is expected by chance, of counts `(truth, decided)`; 0 where none is expected."""
-    expected = table.sum(axis=1) @ weight @ table.sum(axis=0) / max(float(table.sum()), 1.0)
-    return 1 - float((weight * table).sum() / expected) if expected > 0 else 0.0
-
-
-def _best_cuts(task: Task, ratings: Array, truth: Codes) -> Array:
-    """Return the cut-points with the highest kappa of these rows, one after the other until none moves."""
+    Returns:
+        `(levels - 1,)`, ascending; no worse than rounding.
+    """
     plain = middles(task)
-    levels = len(plain) + 1
-    weight = kappa_weights(task)
+    levels = len(task.labels)
 
     # Candidates, of which each cut-point is one; and how many rows of each true level lie between
     # two of them: sums of these are the confusions of any cut-points.
@@ -136,12 +102,16 @@ def _best_cuts(task: Task, ratings: Array, truth: Codes) -> Array:
     counts = np.bincount(cells, minlength=levels * bins).reshape(levels, bins)
     below = np.pad(counts.cumsum(axis=1), ((0, 0), (1, 0)))  # (levels, bins + 1)
 
+    place = np.arange(levels)
+    apart = np.abs(place[:, None] - place) ** (1 if task.metric.name == "linear-kappa" else 2)
+
     def score(at: Codes) -> float:
         # Candidate i is the upper end of bin i.
-        edges = np.r_[0, at + 1, bins]
-        return weighted_kappa(np.diff(below[:, edges], axis=1), weight)
+        table = np.diff(below[:, np.r_[0, at + 1, bins]], axis=1)  # (truth, decided)
+        sums = np.r_[(apart * table).sum(), table.sum(axis=1), table.sum(axis=0)]
+        return float(np.nan_to_num(task.metric.statistic(sums.astype(np.float64))))
 
-    best = np.searchsorted(candidates, plain)  # (levels - 1,) into the candidates
+    best = np.searchsorted(candidates, plain).astype(np.int64)  # (levels - 1,)
     best_score = score(best)
     for _ in range(_ROUNDS):
         before = best_score
@@ -156,6 +126,11 @@ def _best_cuts(task: Task, ratings: Array, truth: Codes) -> Array:
         if best_score <= before:
             break
     return np.asarray(candidates[best], np.float64)
+
+
+def _level(cuts: Array, ratings: Array) -> Codes:
+    """Return the index of each rating's level, `(rows,)`; on a cut-point, the lower as in `Labels.levels`."""
+    return np.searchsorted(cuts, ratings, side="left").astype(np.int64)
 
 
 def _between(ratings: Array) -> Array:

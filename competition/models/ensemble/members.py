@@ -18,7 +18,6 @@ from competition.config.recipe import EnsembleRecipe
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed
 from competition.data.folds import first_queries
-from competition.scoring.answers import answers
 from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import graded_rows
 from competition.scoring.metrics import Array
@@ -213,9 +212,16 @@ def answer_values(task: Task, kind: Kind, member: Kind, outputs: pd.DataFrame) -
         `(rows, outputs of the kind)`.
     """
     # Probabilities have the same columns in every kind that classifies.
-    return (
-        kind.values(outputs) if task.kind == "classify" else answers(task, member, outputs)[:, None]
-    )
+    if task.kind == "classify":
+        return kind.values(outputs)
+
+    # Not `answers`: where the metric reads levels, what is combined are still numbers.
+    values = member.values(outputs)
+    if member.is_classes:
+        labels = task.labels
+        expected = labels.expected_gain if task.ranks else labels.expected_number
+        values = expected(values)[:, None]
+    return values
 
 
 def sample_queries(query: NDArray[np.int64], rows: int, seed: int) -> NDArray[np.bool_]:
