@@ -35,6 +35,7 @@ from competition.models.encoder.pooling import MEAN, POOLING_KEY
 from competition.models.encoder.unpadded import layer_pass, pooled_states
 from competition.training.batches import epoch_batches, pad
 from competition.training.device import computes_in_bf16
+from tests.esci import FIELDS
 
 Vectors = NDArray[np.float32]  # (texts, width)
 Ids = NDArray[np.int32]  # (tokens,) of one text
