@@ -185,7 +185,7 @@ def outputs_of_fold(
     folder.mkdir()
     (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
     workspace = Workspace.open(folder)
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     pipeline = Pipeline(workspace, recipes())
     steps = [
         step
