@@ -116,10 +116,10 @@ class Definition(StrictModel):
     categories: tuple[str, ...] = ()  # the fields that name one of many, such as a brand
     field_orders: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     folds: Literal["queries", "rows"] = "queries"
-    files: FilesTable = FilesTable()
+    files: FilesTable = Field(default_factory=FilesTable)
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     locales: bool | dict[str, LocaleTable] = False  # true: those that the rows have
-    labels: LabelsTable = LabelsTable()
+    labels: LabelsTable = Field(default_factory=LabelsTable)
     tasks: dict[str, TaskTable] = Field(min_length=1)
 
     @field_validator("fields", "categories")
