@@ -246,7 +246,7 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ca
         {"query_context": True, "rebalance": True},
     ):
         recipe = EncoderRecipe(name="x", features=("brand", "char_trigrams"), max_length=24, **keys)  # type: ignore[arg-type]
-        parts = (recipe, folders, tables.examples, tables.products, CONTEST)
+        parts = (recipe, CONTEST, folders, tables.examples, tables.products)
         new, stored = (
             Corpus.make(*parts).pairs,
             Corpus.make(*parts, stored=stored_tokens(tables, folders, units=True)).pairs,
