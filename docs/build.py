@@ -47,8 +47,9 @@ DEFINITION: Tables = (
 )
 OF_DEFINITIONS = """## The definition of a competition
 
-`competition` of `competition.toml` names it: {}, which come with the package, or a TOML file with these keys. Its
-metrics, where k is a number from 1, are {}.
+`competition` of `competition.toml` names it: {}, which come with the package,
+or a TOML file with these keys. Its metrics, where k is a number from 1, are
+{}.
 """
 
 
