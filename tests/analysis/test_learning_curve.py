@@ -241,7 +241,9 @@ def points(model: str, *above: float) -> list[CurvePoint]:
     ],
 )
 def test_where_a_model_stands(above: tuple[float, ...], said: str) -> None:
-    found = describe_points([*points("lexical", 0, 0, 0), *points("c1", *above)], "lexical")
+    found = describe_points(
+        [*points("lexical", 0, 0, 0), *points("c1", *above)], "lexical", "micro-F1"
+    )
     assert found == (
         f"task2: {said}; from 20 to 30 training queries micro-F1 changes by "
         "lexical +0.0100 [-0.0100, +0.0300], c1 +0.0100 [-0.0100, +0.0300]."

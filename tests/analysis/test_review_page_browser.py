@@ -22,7 +22,8 @@ def save_page(folder: Path, run: str, verdicts: pd.DataFrame = NONE) -> Path:
     noise, examples, products = audited()
     file = folder / f"noise-{run}.html"
     file.write_text(
-        render_review_page(CONTEST, run, "rows", noise, verdicts, examples, products), encoding="utf-8"
+        render_review_page(CONTEST, run, "rows", noise, verdicts, examples, products),
+        encoding="utf-8",
     )
     return file
 
