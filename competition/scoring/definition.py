@@ -34,7 +34,8 @@ MOST_CLASSES = 20  # that are found in training rows; more distinct numbers are 
 
 # What every definition may map to a column of its files, beside its fields.
 KEY_COLUMNS = ("id", "query", "query_id", "product_id", "label", "locale", "split")
-_RESERVED = ("example_id", "query_key", *KEY_COLUMNS)  # columns of the table of examples
+# Columns of the tables of examples and of products, and what pre-training adds to the latter.
+_RESERVED = ("example_id", "query_key", "copies", *KEY_COLUMNS)
 _KINDS = ("classes", "gain", "rating", "score")  # of predictions, see `Contest.kinds`
 _TINY = 1e-9  # a gain: a number above the lowest of its range is relevant
 _ID_OF = {"id": "id", "example_id": "id", "query_id": "query_key"}
@@ -103,9 +104,8 @@ class TaskTable(StrictModel):
     answer: tuple[str, ...] = ()
     positive: str | None = None
     words: tuple[str, ...] = ()
-    relevant: float | str | None = (
-        None  # the least label that MAP, MRR, precision and recall take as relevant
-    )
+    # The least label that MAP, MRR, precision and recall take as relevant.
+    relevant: float | str | None = None
 
 
 class Definition(StrictModel):
@@ -126,17 +126,21 @@ class Definition(StrictModel):
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
-            raise ValueError("a name is there twice")
+            raise ValueError("a name is duplicated")
         return names
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Definition:
+    def _names_are_free(self) -> Definition:
         for name in (*self.fields, *self.tasks):
             if name in _RESERVED or not name.isidentifier():
                 raise ValueError(f"{name!r} cannot be the name of a field or task")
         for task in self.tasks.values():
             if task.positive in (*_RESERVED, *_KINDS, *self.tasks):
                 raise ValueError(f"the positive label cannot be called {task.positive!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_fields(self) -> Definition:
         strangers = [name for name in self.categories if name not in self.fields]
         if strangers:
             raise ValueError(f"the category {strangers[0]!r} is not one of the fields")
@@ -150,9 +154,7 @@ class Definition(StrictModel):
         known = (*KEY_COLUMNS, *self.fields)
         for name in self.columns:
             if name not in known:
-                raise ValueError(
-                    f"columns names {name!r}, which is none{did_you_mean(name, known)}"
-                )
+                raise ValueError(f"columns has the unknown key {name!r}{did_you_mean(name, known)}")
         return self
 
 
@@ -332,7 +334,7 @@ def _task(
         if table.positive is not None:
             if table.positive not in labels.names:
                 raise InputError(
-                    f"{where}.positive = {table.positive!r} is no label: known are {join_names(labels.names)}."
+                    f"{where}.positive = {table.positive!r} is not a label: known are {join_names(labels.names)}."
                 )
             classes = table.words or (f"no_{table.positive}", table.positive)
         if table.words and len(table.words) != len(classes):
@@ -386,7 +388,7 @@ def _metric(table: TaskTable, labels: Labels, where: str) -> Metric:
 
     if metric.task != table.kind:
         raise InputError(
-            f"{where}: {metric.name} is for tasks that {metric.task}, this one {table.kind}s."
+            f"{where}: the metric {metric.name} is for kind = {metric.task!r}, not {table.kind!r}."
         )
     if metric.reads == "level" and not labels.are_classes:
         raise InputError(
@@ -405,7 +407,7 @@ def _relevant_from(table: TaskTable, labels: Labels, where: str) -> float:
     text = table.relevant if isinstance(table.relevant, str) else number_text(table.relevant)
     if text not in labels.names:
         raise InputError(
-            f"{where}.relevant = {table.relevant!r} is no label: known are {join_names(labels.names)}."
+            f"{where}.relevant = {table.relevant!r} is not a label: known are {join_names(labels.names)}."
         )
     return labels.gains[PAPER][labels.names.index(text)]
 

@@ -40,7 +40,8 @@ class BoardRow:
     def row(self) -> dict[str, object]:
         """Return the line as cells of a CSV file."""
         cells: dict[str, object] = {
-            "task": self.task.name, "split": self.split, "group": self.group, "run": self.run, "queries": self.score.queries,
+            "task": self.task.name, "split": self.split, "group": self.group, "run": self.run,
+            "queries": self.score.queries,
         }  # fmt: skip
 
         cells |= {"metric": self.task.metric.label, "baseline": self.baseline, "floor": self.floor}

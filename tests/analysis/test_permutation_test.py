@@ -10,7 +10,7 @@ from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows
 from competition.scoring.contest import Found, Kind, Task
 from competition.scoring.definition import load_contest
-from tests.esci import ANSWER_KIND, KINDS, LABELS, TASKS, gains
+from tests.esci import ANSWER_KIND, CONTEST, KINDS, LABELS, TASKS, gains
 from tests.models.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2
@@ -44,11 +44,11 @@ def trial(
     members, fold = make_members(task, examples), folds_of(examples)
 
     def refit(shuffled: pd.DataFrame) -> pd.DataFrame:
-        fitted = cross_fit(TASKS[task], members, shuffled, fold, recipe)
+        fitted = cross_fit(TASKS[task], ANSWER_KIND[task], members, shuffled, fold, recipe)
         return pd.concat(fitted.held_out, ignore_index=True)
 
     return permutation_test.permutation_test(
-        TASKS[task], ANSWER_KIND[task], examples, refit, SHUFFLES, seed=2
+        TASKS[task], ANSWER_KIND[task], examples, refit, SHUFFLES, 2, CONTEST.positives
     )
 
 
@@ -65,7 +65,7 @@ def test_labels_are_shuffled_within_the_query_for_ranking(examples: pd.DataFrame
 
 @pytest.mark.parametrize("task", ["task2", "task3"])
 def test_labels_are_shuffled_over_all_rows_for_classes(task: str, examples: pd.DataFrame) -> None:
-    shuffled = permutation_test.shuffle_labels(TASKS[task], examples, seed=1)
+    shuffled = permutation_test.shuffle_labels(TASKS[task], examples, 1, CONTEST.positives)
     train = examples["split"] == "train"
     counts = [rows.loc[train, "label"].value_counts().sort_index() for rows in (examples, shuffled)]
     pd.testing.assert_series_equal(*counts)

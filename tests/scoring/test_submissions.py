@@ -14,7 +14,7 @@ from competition.data import store
 from competition.scoring.evaluation import estimate_metrics
 from competition.scoring.submissions import check_answer, grade, make_answer, read_answer, to_csv
 from tests.conftest import comp, make_workspace, refused
-from tests.esci import GAINS, KINDS, LABELS, TASKS
+from tests.esci import CONTEST, GAINS, KINDS, LABELS, TASKS
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def save_small(folder: Path, test: pd.DataFrame) -> Workspace:
     products = rows[["locale", "product_id"]].drop_duplicates()
     for field in ("title", "brand", "color", "bullets", "description"):
         products[field] = "text"
-    store.save(workspace, rows, products, "by hand")
+    store.save(workspace, CONTEST, rows, products, "by hand")
     return workspace
 
 
