@@ -14,7 +14,7 @@ from competition.pipeline.execute import execute
 from competition.scoring.metric_table import find_metric
 from competition.scoring.metrics import Estimate
 from tests.conftest import comp, make_workspace, refused
-from tests.esci import LABELS
+from tests.esci import CONTEST, LABELS
 
 pytestmark = pytest.mark.slow
 
