@@ -21,7 +21,6 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
-from tests.esci import FIELDS
 from competition.data.tokenizer import tokenise
 from competition.models.encoder.encoder import (
     SPECIAL_TOKENS,
@@ -240,7 +239,9 @@ def keep_positions(student: BertModel, positions: int = POSITIONS) -> None:
     embeddings = student.embeddings
     kept = embeddings.position_embeddings.weight[:positions].detach().clone()
     embeddings.position_embeddings = nn.Embedding.from_pretrained(kept, freeze=False)
-    embeddings.register_buffer("position_ids", embeddings.position_ids[:, :positions], persistent=False)
+    embeddings.register_buffer(
+        "position_ids", embeddings.position_ids[:, :positions], persistent=False
+    )
     student.config.max_position_embeddings = positions
 
 
