@@ -1,7 +1,7 @@
 """Make `mini`, the small encoder of English, Spanish and Japanese that comes with the package.
 
-    python -m benchmarks.mini TEACHER SOURCE OUT [--construction static] [--layers 2] [--pieces
-    12000] [--epochs 3]
+    python -m benchmarks.mini TEACHER SOURCE OUT [--construction static] [--layers 3] [--pieces
+    10000] [--epochs 5]
 
 TEACHER is multilingual-e5-small, a folder or a name on the model hub; SOURCE holds the ESCI files.
 The student learns to see made-up queries and the products of training rows as the teacher does. No
@@ -26,6 +26,7 @@ from benchmarks.mini_training import (
     construct,
     distil,
     embed_all,
+    keep_positions,
     unit,
 )
 from competition.core.atomic import atomic_folder
@@ -99,6 +100,7 @@ def make(asked: argparse.Namespace) -> None:
     )
     encoder = construct(asked.construction, teacher, kept, asked.width, asked.layers)
     distil(Student(encoder, tokenizer, Lists.make(teacher, train, asked.queries)), asked.epochs)
+    keep_positions(encoder)
     with atomic_folder(asked.out) as temporary:
         save(temporary, tokenizer, encoder.half())
 
@@ -124,10 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--construction", choices=CONSTRUCTIONS, default="static")
     parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=2)
-    parser.add_argument("--pieces", type=int, default=12_000)
+    parser.add_argument("--layers", type=int, default=3)
+    parser.add_argument("--pieces", type=int, default=10_000)
     parser.add_argument("--queries", type=int, default=24_000)
-    parser.add_argument("--epochs", type=float, default=3.0)
+    parser.add_argument("--epochs", type=float, default=5.0)
     asked = parser.parse_args(arguments)
     try:
         make(asked)

@@ -46,6 +46,7 @@ BATCH = (
 )
 QUERY_LENGTH = 24  # tokens
 LENGTH = 64  # tokens of a product, as the preset `mini` reads pairs
+POSITIONS = 256  # that the folder keeps: no text of the training reaches further
 RATE, WARMUP = 1e-3, 0.05  # the highest learning rate, and the share of steps on which it rises
 DROPPED = 0.1  # of the tokens of a product, so that no single word decides
 TEACHER_SCALE = 12.5  # cosines of the teacher are multiplied by this before the softmax; the student learns its own
@@ -231,6 +232,17 @@ def construct(
             )
     attend_to_equals(student)
     return student
+
+
+def keep_positions(student: BertModel, positions: int = POSITIONS) -> None:
+    """Forget the vectors of all positions but the first, which makes the folder smaller."""
+    embeddings = student.embeddings
+    kept = embeddings.position_embeddings.weight[:positions].detach().clone()
+    embeddings.position_embeddings = nn.Embedding.from_pretrained(kept, freeze=False)
+    embeddings.register_buffer(
+        "position_ids", embeddings.position_ids[:, :positions], persistent=False
+    )
+    student.config.max_position_embeddings = positions
 
 
 def _take(student: BertModel, teacher: Teacher, kept: NDArray[np.int64]) -> None:

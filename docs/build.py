@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from competition.cli import app
 from competition.config import keys, recipe, settings
+from competition.scoring import definition
+from competition.scoring.metric_table import METRIC_NAMES
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference.md"
@@ -22,8 +25,9 @@ HEAD = """# Reference
 
 Made from the code by `make docs`; change it there.
 """
+Tables = tuple[tuple[str, type[BaseModel], tuple[type[BaseModel], ...]], ...]
 # The tables of keys: title, the model whose keys they are, those whose keys come before.
-TABLES = (
+TABLES: Tables = (
     ("competition.toml", settings.Settings, ()),
     ("Every recipe that is trained on folds", recipe.FoldRecipe, ()),
     ("Recipes that train an encoder", recipe.TrainingKeys, ()),
@@ -33,11 +37,28 @@ TABLES = (
     ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.BaseRecipe, recipe.TrainingKeys)),
     ("[spans.LOCALE] of a pretraining", keys.Spans, ()),
 )
+# The same of the file that says what a competition is.
+DEFINITION: Tables = (
+    ("The file", definition.Definition, ()),
+    ("[files]", definition.FilesTable, ()),
+    ("[locales.LOCALE]", definition.LocaleTable, ()),
+    ("[labels]", definition.LabelsTable, ()),
+    ("[tasks.TASK]", definition.TaskTable, ()),
+)
+OF_DEFINITIONS = """## The definition of a competition
+
+`competition` of `competition.toml` names it: {}, which come with the package,
+or a TOML file with these keys. Its metrics, where k is a number from 1, are
+{}.
+"""
 
 
 def reference() -> str:
     """Return the whole page."""
-    parts = [HEAD, "## Commands\n", *commands(), "## Keys\n", *tables()]
+    built_in = ", ".join(f"`{name}`" for name in definition.built_in_names())
+    metrics = ", ".join(f"`{name}`" for name in METRIC_NAMES)
+    parts = [HEAD, "## Commands\n", *commands(), "## Keys\n", *tables(TABLES)]
+    parts += [OF_DEFINITIONS.format(built_in, metrics), *tables(DEFINITION)]
     return "\n".join(parts)
 
 
@@ -100,10 +121,10 @@ def _prose(text: str) -> str:
 # --------------------------------------------------------------------------------------------------------
 
 
-def tables() -> Iterator[str]:
+def tables(models: Tables) -> Iterator[str]:
     """Yield a table per model, without the keys that an earlier table explains."""
     meanings = tomllib.loads((HERE / "keys.toml").read_text(encoding="utf-8"))
-    for title, model, before in TABLES:
+    for title, model, before in models:
         own_meanings = meanings[model.__name__]
         explained = {"name", "model"}.union(*(each.model_fields for each in before))
         explained -= set(own_meanings)
@@ -143,7 +164,8 @@ def _type(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return " ".join(f"`{value}`" for value in get_args(kind))
     if get_origin(kind) is tuple:
-        return f"list of {_type(get_args(kind)[0])}"
+        element, *others = get_args(kind)
+        return f"{'list' if others == [...] else 'pair'} of {_type(element)}"
     if get_origin(kind) in (Union, types.UnionType):
         return " or ".join(_type(each) for each in get_args(kind) if each is not type(None))
     return _WORDS.get(kind, "table")
@@ -158,7 +180,9 @@ def _value(value: Any) -> str:
         return ", ".join(
             f"`{key} = {each}`" for key, each in value.items() if isinstance(each, str)
         )
-    return f"`{value}`" if value != "" else "none"
+    if isinstance(value, BaseModel):
+        return ""
+    return f"`{value}`" if value not in ("", None) else "none"
 
 
 def _cell(text: str) -> str:

@@ -6,7 +6,7 @@ it is scored on.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ import pandas as pd
 from competition.core.console import progress
 from competition.core.fingerprint import derive_seed
 from competition.data.folds import normalise
-from competition.scoring import evaluation
+from competition.scoring import evaluation, metrics
+from competition.scoring.answers import answers
 from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import DEEP, MOVABLE, Counts
+from competition.scoring.metric_table import find_metric
 from competition.scoring.metrics import MIN_QUERIES, Array, Estimate, student_quantile
 
 # all examples with shuffled labels -> the outputs of the held-out rows
@@ -97,7 +99,8 @@ def permutation_test(
 ) -> PermutationTest:
     """Fit again on shuffled labels and compare with chance.
 
-    Chance is, for ranking, a random order; for classes, the same answers given to rows at random.
+    Chance is, for ranking, a random order; for classes, the same answers given to rows at random;
+    for ratings and probabilities, whose metrics are no means over rows, no correlation with labels.
     On shuffled labels, what a query scores above chance is 0 but for luck, independently in each
     shuffle: a one-sided test asks whether the mean over queries and shuffles is greater. It
     is significant by luck once in twenty times; if so, it is repeated on fresh shuffles at a
@@ -123,8 +126,12 @@ def permutation_test(
                 task, examples, derive_seed(seed, "shuffle", number), positives
             )
             rows = evaluation.graded_rows(task, shuffled[shuffled["split"] == "train"])
-            counts = evaluation.count_outputs(task, kind, refit(shuffled), rows)
+            outputs = refit(shuffled)
             work.advance(1)
+            if not (task.ranks or task.metric.reads == "class"):
+                return _correlation_counts(task, kind, outputs, rows)
+
+            counts = evaluation.count_outputs(task, kind, outputs, rows)
             return counts, _chance_counts(task, counts, rows)
 
         return confirm(task, draw, shuffles)
@@ -175,7 +182,7 @@ def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -
     above = float(numerator.sum() / max(total, 1))
 
     score = Estimate(float(first.statistic(values.sum(axis=0))), math.nan, math.nan, queries)
-    chance = "a random order" if task.ranks else "the same answers at random"
+    chance = _CHANCE[_measure(task)]
     if queries < MIN_QUERIES:
         above_chance = Estimate(above, math.nan, math.nan, queries)
         return PermutationTest(score, chance, above_chance, False, math.nan, len(drawn))
@@ -206,12 +213,16 @@ def _group(task: Task, counts: Counts) -> str:
 
 def _numerators(task: Task, values: Array) -> Array:
     """Return what each query adds to the numerator of the metric: its nDCG, or its correct answers; `(queries,)`."""
-    return values[:, 0] if task.ranks else values[:, : len(task.classes)].sum(axis=1)
+    if _measure(task) == "classes":
+        return values[:, : len(task.classes)].sum(axis=1)
+    return values[:, 0]
 
 
 def _denominators(task: Task, values: Array) -> Array:
     """Return what each query adds to the denominator of the metric: 1, or its rows; `(queries,)`."""
-    return values[:, 1] if task.ranks else values[:, 2 * len(task.classes) :].sum(axis=1)
+    if _measure(task) == "classes":
+        return values[:, 2 * len(task.classes) :].sum(axis=1)
+    return values[:, 1]
 
 
 def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
@@ -225,6 +236,49 @@ def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:
     values = counts.values.copy()  # (queries, 3 * classes): correct, answered, labelled
     values[:, :classes] = values[:, classes : 2 * classes] * share
     return Counts(task, counts.queries, values, counts.groups)
+
+
+def _correlation_counts(
+    task: Task, kind: Kind, outputs: pd.DataFrame, rows: pd.DataFrame
+) -> tuple[Counts, Counts]:
+    """Return what each query adds to the correlation of answers and labels, `(queries, 2)`, and zeros.
+
+    Of several classes, it is that of the matrices of probabilities and of labels.
+    """
+    joined = rows[["example_id"]].merge(outputs, on="example_id", how="left", validate="one_to_one")
+    by_number = replace(task, metric=find_metric("rmse")) if task.kind == "rate" else task
+    answer = answers(by_number, kind, joined).reshape(len(rows), -1)  # (rows, 1 or classes)
+    truth = task.labels.numbers(rows["label"])[:, None]
+    if task.kind == "classify":
+        truth = np.eye(len(task.classes))[task.truth(rows)]
+
+    answer = answer - answer.mean(axis=0)
+    truth = truth - truth.mean(axis=0)
+    scale = math.sqrt(float((answer**2).sum() * (truth**2).sum())) / max(len(rows), 1)
+    of_rows = (answer * truth).sum(axis=1) / (
+        scale or 1.0
+    )  # (rows,), whose mean is the correlation
+
+    # As a ranking counts: a value and a number, whose ratio of sums is a mean.
+    measured = replace(task, metric=replace(task.metric, statistic=metrics.mean))
+    queries, values = metrics.total_per_query(rows["query_id"].to_numpy(np.int64), of_rows)
+    groups = {"all": np.ones(len(queries), bool)}
+    counts = Counts(measured, queries, values, groups)
+    return counts, replace(counts, values=np.zeros_like(values))
+
+
+def _measure(task: Task) -> str:
+    """Return what is compared with chance: lists, classes, or the correlation of answers and labels."""
+    if task.ranks:
+        return "lists"
+    return "classes" if task.metric.reads == "class" else "correlation"
+
+
+_CHANCE = {
+    "lists": "a random order",
+    "classes": "the same answers at random",
+    "correlation": "no correlation",
+}
 
 
 def count_repeated_pairs(examples: pd.DataFrame) -> int:

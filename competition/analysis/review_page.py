@@ -71,6 +71,7 @@ def render_review_page(
         "flagged": int(noise["rank"].count()),
         "dropped": int(noise["dropped"].sum()),
         "verdicts": VERDICTS,
+        "names": contest.labels.names,
         "labels": {label: meanings.get(label, "") for label in contest.labels.names},
         "languages": contest.languages,
         "name": contest.fields[0],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from competition.config.keys import AuditKeys
+    from competition.noise.raters import RaterAgreement
     from competition.pipeline.steps import Pipeline
 
 
@@ -137,6 +138,7 @@ def cleanlab(
 def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -> None:
     """Show the tables of an audit, and its doubts unless it has just `warned` of them."""
     from competition.noise import report
+    from competition.noise.raters import rater_agreement
 
     examples, products = pipeline.tables.examples, pipeline.tables.products
     contest = pipeline.tables.contest
@@ -146,7 +148,24 @@ def _show(pipeline: "Pipeline", run: str, flags: "pd.DataFrame", warned: bool) -
     if not warned and (caveat := report.caveat(card)):
         warn(caveat)
     _show_matrices(card)
+    _show_raters(rater_agreement(flags, examples, contest.raters))
     _show_worst(report.worst_rows(flags, examples, products, contest.texts[0]))
+
+
+def _show_raters(found: "RaterAgreement | None") -> None:
+    """Show how the flags agree with several people's labels, where the competition names these."""
+    if found is None:
+        return
+
+    rows: list[list[object]] = [
+        ["share of flagged rows that raters disagree on", found.flagged, found.of_flagged],
+        ["share of other rows", found.rows - found.flagged, found.of_others],
+        ["difference", found.rows, OutputCell(found.difference, "+")],
+        ["AUC of low quality for disagreement (0.5: chance)", found.rows, found.auc],
+    ]
+    header = {"what": "rows with two or more raters", "rows": "rows", "estimate": "estimate [95 %]"}
+    show_table("Flags and raters", header, rows)
+    console.print(found.sentence)
 
 
 def _print_remarks(

@@ -47,6 +47,10 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
             f"{len(shared)} training queries have the text of a test query; the first is query_id {shared[0]}."
         )
     console.print(
-        ("Rows are dealt, each label evenly." if rows_apart else "No query text is in two folds.")
+        (
+            "Each label is spread evenly over the folds."
+            if rows_apart
+            else "No query text is in two folds."
+        )
         + ("" if made else " The files were up to date.")
     )

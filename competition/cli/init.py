@@ -14,7 +14,6 @@ from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import InputError
 from competition.core.workspace import FOLDERS, Workspace
-from competition.scoring.definition import ESCI
 
 if TYPE_CHECKING:
     from competition.scoring.contest import Contest
@@ -42,7 +41,7 @@ def init(
     """
     from importlib.resources import files
 
-    from competition.scoring.definition import built_in_names, load_contest
+    from competition.scoring.definition import ESCI, built_in_names, load_contest
 
     workspace = Workspace(folder)
     if workspace.settings_file.exists():
@@ -75,7 +74,12 @@ def init(
 
 def _for_contest(text: str, contest: "Contest", name: str) -> str:
     """Return the settings for a contest that is called `name` in them."""
+    from competition.scoring.definition import ESCI
+
     text = text.replace(f'competition = "{ESCI}"', f"competition = {json.dumps(name)}")
+    # Only classes are audited.
+    if not contest.labels.are_classes:
+        text = text.replace('noise_run = "lexical"', 'noise_run = ""')
     before, _, behind = text.partition("[submission]\n")
     _, _, behind = behind.partition("\n\n")
     answers = "".join(f'{task} = "blend"\n' for task in contest.tasks)

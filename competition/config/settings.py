@@ -397,7 +397,7 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
         for each in (value,) if isinstance(value, str) else value:
             if each not in names:
                 raise InputError(
-                    f"{source}: {key} = {each!r} is none of the competition {contest.name!r}"
+                    f"{source}: {key} = {each!r} is unknown in the competition {contest.name!r}"
                     f"{did_you_mean(each, names)}: known are {', '.join(names)}."
                 )
 

@@ -34,7 +34,8 @@ MOST_CLASSES = 20  # that are found in training rows; more distinct numbers are 
 
 # What every definition may map to a column of its files, beside its fields.
 KEY_COLUMNS = ("id", "query", "query_id", "product_id", "label", "locale", "split")
-_RESERVED = ("example_id", "query_key", *KEY_COLUMNS)  # columns of the table of examples
+# Columns of the tables of examples and of products, and what pre-training adds to the latter.
+_RESERVED = ("example_id", "query_key", "copies", *KEY_COLUMNS)
 _KINDS = ("classes", "gain", "rating", "score")  # of predictions, see `Contest.kinds`
 _TINY = 1e-9  # a gain: a number above the lowest of its range is relevant
 _ID_OF = {"id": "id", "example_id": "id", "query_id": "query_key"}
@@ -94,8 +95,10 @@ class TaskTable(StrictModel):
     """A task of `[tasks]`.
 
     `answer` holds the columns of the answer file: those that name a row, and last the answer. A
-    ranking without an answer is the order of the file's rows. `positive` is the label that is told
-    from all others, and `words` how the two answers are written.
+    ranking without an answer is the order of the file's rows. A metric of probabilities takes one
+    column for two classes, that of the second, or a column for each class; where none is named,
+    they are called as the classes are. `positive` is the label that is told from all others, and
+    `words` how the two answers are written.
     """
 
     kind: Literal["rank", "classify", "rate"]
@@ -103,9 +106,8 @@ class TaskTable(StrictModel):
     answer: tuple[str, ...] = ()
     positive: str | None = None
     words: tuple[str, ...] = ()
-    relevant: float | str | None = (
-        None  # the least label that MAP, MRR, precision and recall take as relevant
-    )
+    # The least label that MAP, MRR, precision and recall take as relevant.
+    relevant: float | str | None = None
 
 
 class Definition(StrictModel):
@@ -116,27 +118,31 @@ class Definition(StrictModel):
     categories: tuple[str, ...] = ()  # the fields that name one of many, such as a brand
     field_orders: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     folds: Literal["queries", "rows"] = "queries"
-    files: FilesTable = FilesTable()
+    files: FilesTable = Field(default_factory=FilesTable)
     columns: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     locales: bool | dict[str, LocaleTable] = False  # true: those that the rows have
-    labels: LabelsTable = LabelsTable()
+    labels: LabelsTable = Field(default_factory=LabelsTable)
     tasks: dict[str, TaskTable] = Field(min_length=1)
 
     @field_validator("fields", "categories")
     @classmethod
     def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(names)) < len(names):
-            raise ValueError("a name is there twice")
+            raise ValueError("a name is duplicated")
         return names
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Definition:
+    def _names_are_free(self) -> Definition:
         for name in (*self.fields, *self.tasks):
             if name in _RESERVED or not name.isidentifier():
                 raise ValueError(f"{name!r} cannot be the name of a field or task")
         for task in self.tasks.values():
             if task.positive in (*_RESERVED, *_KINDS, *self.tasks):
                 raise ValueError(f"the positive label cannot be called {task.positive!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_fields(self) -> Definition:
         strangers = [name for name in self.categories if name not in self.fields]
         if strangers:
             raise ValueError(f"the category {strangers[0]!r} is not one of the fields")
@@ -150,9 +156,7 @@ class Definition(StrictModel):
         known = (*KEY_COLUMNS, *self.fields)
         for name in self.columns:
             if name not in known:
-                raise ValueError(
-                    f"columns names {name!r}, which is none{did_you_mean(name, known)}"
-                )
+                raise ValueError(f"columns has the unknown key {name!r}{did_you_mean(name, known)}")
         return self
 
 
@@ -332,7 +336,7 @@ def _task(
         if table.positive is not None:
             if table.positive not in labels.names:
                 raise InputError(
-                    f"{where}.positive = {table.positive!r} is no label: known are {join_names(labels.names)}."
+                    f"{where}.positive = {table.positive!r} is not a label: known are {join_names(labels.names)}."
                 )
             classes = table.words or (f"no_{table.positive}", table.positive)
         if table.words and len(table.words) != len(classes):
@@ -350,31 +354,58 @@ def _task(
         )
 
     metric = _metric(table, labels, where)
-    default = ("query", "product_id") if table.kind == "rank" else ("id", "label")
-    header = table.answer or default
-    is_esci = definition.files.layout == "esci"
-    keys = [_key(column, columns, is_esci) for column in header]
-    by_order = all(keys) and table.kind == "rank"
-    if not by_order and (not header or None in keys[:-1] or len(header) < 2):
-        raise InputError(
-            f"{where}.answer = {list(header)} must be the columns that name a row (id, query, query_id, product_id, "
-            "as they are called in the files), and last that of the answer."
-        )
-    ours = tuple(key for key in (keys if by_order else keys[:-1]) if key is not None)
+    keys, header = _answer_columns(table, metric, classes, definition, columns, where)
     return Task(
         name,
         table.kind,
         metric,
         classes,
-        ours,
+        keys,
         header,
-        None if by_order else header[-1],
         table.positive,
         labels,
         tuple(definition.locales) if isinstance(definition.locales, dict) else (),
         definition.folds == "rows" and table.kind != "rank",
         _relevant_from(table, labels, where),
     )
+
+
+def _answer_columns(
+    table: TaskTable,
+    metric: Metric,
+    classes: tuple[str, ...],
+    definition: Definition,
+    columns: Mapping[str, tuple[str, ...]],
+    where: str,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return our columns that name a row of the answer file, and all columns as they are written.
+
+    Raises:
+        InputError: no column names a row, or the others are not those of an answer.
+    """
+    by_class = metric.reads == "probabilities"
+    default: tuple[str, ...] = ("query", "product_id") if table.kind == "rank" else ("id", "label")
+    if by_class and len(classes) > 2:
+        default = ("id",)
+    header = table.answer or default
+
+    is_esci = definition.files.layout == "esci"
+    known = [_key(column, columns, is_esci) for column in header]
+    first = known.index(None) if None in known else len(known)
+    keys = tuple(key for key in known[:first] if key is not None)
+    answers = header[first:]
+    if by_class and not answers:
+        answers = classes
+    counts = {1} if not by_class else {1, 2} if len(classes) == 2 else {len(classes)}
+    if table.kind == "rank":
+        counts = {0, 1}
+    if not keys or len(answers) not in counts:
+        last = "a column for each class" if by_class and len(classes) > 2 else "that of the answer"
+        raise InputError(
+            f"{where}.answer = {list(header)} must be the columns that name a row (id, query, query_id, product_id, "
+            f"as they are called in the files), and last {last}."
+        )
+    return keys, (*header[:first], *answers)
 
 
 def _metric(table: TaskTable, labels: Labels, where: str) -> Metric:
@@ -386,7 +417,7 @@ def _metric(table: TaskTable, labels: Labels, where: str) -> Metric:
 
     if metric.task != table.kind:
         raise InputError(
-            f"{where}: {metric.name} is for tasks that {metric.task}, this one {table.kind}s."
+            f"{where}: the metric {metric.name} is for kind = {metric.task!r}, not {table.kind!r}."
         )
     if metric.reads == "level" and not labels.are_classes:
         raise InputError(
@@ -405,7 +436,7 @@ def _relevant_from(table: TaskTable, labels: Labels, where: str) -> float:
     text = table.relevant if isinstance(table.relevant, str) else number_text(table.relevant)
     if text not in labels.names:
         raise InputError(
-            f"{where}.relevant = {table.relevant!r} is no label: known are {join_names(labels.names)}."
+            f"{where}.relevant = {table.relevant!r} is not a label: known are {join_names(labels.names)}."
         )
     return labels.gains[PAPER][labels.names.index(text)]
 

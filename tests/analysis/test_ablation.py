@@ -15,7 +15,7 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from competition.scoring.metrics import MIN_QUERIES
 from tests.conftest import comp, lines_of, make_workspace, refused
-from tests.esci import LABELS
+from tests.esci import CONTEST, LABELS
 
 pytestmark = pytest.mark.slow
 
@@ -376,7 +376,9 @@ def test_a_table_needs_an_encoder_to_start_from(own: Workspace) -> None:
 def test_a_table_needs_labels_of_its_task(tmp_path: Path) -> None:
     examples, products, _ = synthetic.make(30, noise=0.0, seed=7)
     workspace = make_workspace(tmp_path / "w", queries=30, settings=SETTINGS)
-    store.save(workspace, examples.assign(task1=True, task2=False, task3=False), products, "test")
+    store.save(
+        workspace, CONTEST, examples.assign(task1=True, task2=False, task3=False), products, "test"
+    )
     assert "task2, of which the data have no labelled training row" in refused(
         "ablate", "losses", "-w", workspace.root
     )

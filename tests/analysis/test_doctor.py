@@ -14,6 +14,7 @@ from competition.core.parquet import read_fingerprint, read_table, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
+from tests.esci import CONTEST
 
 
 @pytest.fixture
@@ -65,7 +66,9 @@ def test_an_audit_that_labels_do_not_allow_is_foretold(tmp_path: Path) -> None:
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     two = examples["label"].mask(examples["label"] != "exact", "irrelevant")
     substitute = examples["substitute"].mask(examples["substitute"].notna(), False)
-    store.save(space, examples.assign(label=two, substitute=substitute), products, "two labels")
+    store.save(
+        space, CONTEST, examples.assign(label=two, substitute=substitute), products, "two labels"
+    )
     found = health(space, 0)["audit c1"]
     assert found["level"] == "look"
     assert found["said"] == (
@@ -103,6 +106,7 @@ def test_too_few_queries_for_five_folds_stop(tmp_path: Path) -> None:
     two = examples.loc[examples["split"] == "train", "query_id"].unique()[:2]
     store.save(
         space,
+        CONTEST,
         examples[(examples["split"] == "test") | examples["query_id"].isin(two)],
         products,
         "few",

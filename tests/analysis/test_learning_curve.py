@@ -11,9 +11,10 @@ from competition.config.recipe import EnsembleRecipe, FoldRecipe
 from competition.core.workspace import Workspace
 from competition.data import folds, store
 from competition.pipeline.execute import execute
+from competition.scoring.metric_table import find_metric
 from competition.scoring.metrics import Estimate
 from tests.conftest import comp, make_workspace, refused
-from tests.esci import LABELS
+from tests.esci import CONTEST, LABELS
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +148,7 @@ def test_a_size_knows_the_labels_of_its_own_queries_alone(inside: bool, tmp_path
             wrong = examples["label"].map(dict(zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True)))
             examples["label"] = examples["label"].mask(changed, wrong)
             examples["substitute"] = (examples["label"] == "substitute").astype("boolean")
-            store.save(workspace, examples, store.load_products(workspace), "test")
+            store.save(workspace, CONTEST, examples, store.load_products(workspace), "test")
         curve = LearningCurve.plan(workspace, [FEW])
         pipeline = curve.pipeline
         names = pipeline.recipes.order(curve.sizes[0].recipes.values())
@@ -241,7 +242,8 @@ def points(model: str, *above: float) -> list[CurvePoint]:
     ],
 )
 def test_where_a_model_stands(above: tuple[float, ...], said: str) -> None:
-    found = describe_points([*points("lexical", 0, 0, 0), *points("c1", *above)], "lexical")
+    lines = [*points("lexical", 0, 0, 0), *points("c1", *above)]
+    found = describe_points(lines, "lexical", find_metric("micro-F1"))
     assert found == (
         f"task2: {said}; from 20 to 30 training queries micro-F1 changes by "
         "lexical +0.0100 [-0.0100, +0.0300], c1 +0.0100 [-0.0100, +0.0300]."

@@ -8,7 +8,9 @@ from competition.analysis import permutation_test
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
 from competition.models.ensemble.members import EnsembleRows
-from tests.esci import ANSWER_KIND, KINDS, LABELS, TASKS, gains
+from competition.scoring.contest import Found, Kind, Task
+from competition.scoring.definition import load_contest
+from tests.esci import ANSWER_KIND, CONTEST, KINDS, LABELS, TASKS, gains
 from tests.models.ensemble.made import folds_of, make_examples, make_members, recipe_of
 
 SHUFFLES = 2
@@ -42,11 +44,11 @@ def trial(
     members, fold = make_members(task, examples), folds_of(examples)
 
     def refit(shuffled: pd.DataFrame) -> pd.DataFrame:
-        fitted = cross_fit(TASKS[task], members, shuffled, fold, recipe)
+        fitted = cross_fit(TASKS[task], ANSWER_KIND[task], members, shuffled, fold, recipe)
         return pd.concat(fitted.held_out, ignore_index=True)
 
     return permutation_test.permutation_test(
-        TASKS[task], ANSWER_KIND[task], examples, refit, SHUFFLES, seed=2
+        TASKS[task], ANSWER_KIND[task], examples, refit, SHUFFLES, 2, CONTEST.positives
     )
 
 
@@ -63,7 +65,7 @@ def test_labels_are_shuffled_within_the_query_for_ranking(examples: pd.DataFrame
 
 @pytest.mark.parametrize("task", ["task2", "task3"])
 def test_labels_are_shuffled_over_all_rows_for_classes(task: str, examples: pd.DataFrame) -> None:
-    shuffled = permutation_test.shuffle_labels(TASKS[task], examples, seed=1)
+    shuffled = permutation_test.shuffle_labels(TASKS[task], examples, 1, CONTEST.positives)
     train = examples["split"] == "train"
     counts = [rows.loc[train, "label"].value_counts().sort_index() for rows in (examples, shuffled)]
     pd.testing.assert_series_equal(*counts)
@@ -272,3 +274,34 @@ def test_a_pair_that_is_judged_twice_is_counted() -> None:
         )
         == 0
     )
+
+
+def rated(seed: int) -> tuple[Task, Kind, pd.DataFrame]:
+    """A task that rates, its kind of prediction, and 60 queries of five rows with random grades."""
+    contest = load_contest("ratings").completed(Found(("0", "1", "2", "3"), fields=("title",)))
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"example_id": np.arange(300), "query_id": np.arange(300) // 5})
+    rows = rows.assign(
+        query=rows["query_id"].astype("str"), locale="", split="train", ranking=True, rating=True,
+        product_id=rows["example_id"].astype("str"), label=rng.integers(0, 4, 300).astype("str"),
+    )  # fmt: skip
+    return contest.tasks["rating"], contest.kinds["rating"], rows
+
+
+@pytest.mark.parametrize(("leak", "passed"), [(0.0, True), (1.0, False)])
+def test_a_leak_into_ratings_is_a_correlation_with_shuffled_labels(
+    leak: float, passed: bool
+) -> None:
+    task, kind, rows = rated(3)
+    noise = np.random.default_rng(4).random(300)
+
+    def refit(shuffled: pd.DataFrame) -> pd.DataFrame:
+        rating = noise + leak * shuffled["label"].astype(float)
+        return shuffled[["example_id"]].assign(rating=rating)
+
+    result = permutation_test.permutation_test(task, kind, rows, refit, shuffles=4)
+    assert result.passed is passed
+    assert result.chance == "no correlation"
+    # Grades 0 to 3 have the variance 15 / 12, the noise 1 / 12.
+    expected = np.sqrt(15 / 16) if leak else 0.0
+    assert result.above_chance.value == pytest.approx(expected, abs=0.06)

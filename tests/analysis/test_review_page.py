@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from competition.analysis.html import display_text, script_json
-from competition.analysis.review_page import LENGTHS, SHOWN, render_review_page, worst_rows
-from competition.data.text import FIELDS
-from tests.esci import LABELS
+from competition.analysis.review_page import SHOWN, render_review_page, text_lengths, worst_rows
+from tests.esci import CONTEST, FIELDS, LABELS
 
 ATTACKS = (
     "</script><script>document.title = 'broken'</script>",
@@ -65,7 +64,7 @@ def audited(count: int = 2_300, flagged: int = 90) -> Audited:
 
 def page_of(rows: Audited, verdicts: pd.DataFrame = NONE) -> str:
     noise, examples, products = rows
-    return render_review_page("c1", "rows", noise, verdicts, examples, products)
+    return render_review_page(CONTEST, "c1", "rows", noise, verdicts, examples, products)
 
 
 def data_of(page: str) -> dict:
@@ -143,6 +142,8 @@ def test_texts_are_readable() -> None:
         display_text("\u05e9\u05dc\u05d5\u05dd \u200f", 30) == "\u05e9\u05dc\u05d5\u05dd \u200f"
     )  # words of any direction stay
     data = data_of(page_of(audited()))
-    for name, length in LENGTHS.items():
+    lengths = text_lengths(CONTEST)
+    assert set(lengths) == {"query", "product_id", *FIELDS}
+    for name, length in lengths.items():
         column = data["columns"].index(name)
         assert max(len(re.sub(r"\[U\+....\]", "?", row[column])) for row in data["rows"]) <= length

@@ -11,7 +11,7 @@ from competition.analysis.review_page import SHOWN, render_review_page
 from competition.noise.reviews import read_reviews
 from tests.analysis.test_review_page import NONE, audited
 from tests.browser import Browser, browser, needs_browser
-from tests.esci import LABELS
+from tests.esci import CONTEST, LABELS
 
 pytestmark = [needs_browser, pytest.mark.slow]
 ATTACKED = 4  # the row, from the worst, whose query turns the direction of text
@@ -22,7 +22,8 @@ def save_page(folder: Path, run: str, verdicts: pd.DataFrame = NONE) -> Path:
     noise, examples, products = audited()
     file = folder / f"noise-{run}.html"
     file.write_text(
-        render_review_page(run, "rows", noise, verdicts, examples, products), encoding="utf-8"
+        render_review_page(CONTEST, run, "rows", noise, verdicts, examples, products),
+        encoding="utf-8",
     )
     return file
 

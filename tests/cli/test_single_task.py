@@ -9,6 +9,7 @@ import pytest
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.conftest import comp
+from tests.esci import CONTEST
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,7 @@ def one_task(folder: Path, task: str, recipes: str) -> Workspace:
     folder.mkdir()
     (folder / "competition.toml").write_text(SETTINGS.format(recipes=recipes))
     workspace = Workspace.open(folder)
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     return workspace
 
 

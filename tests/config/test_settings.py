@@ -141,7 +141,7 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ),
         (
             "features = ['brand', 'size']",
-            ("recipes/mine.toml", "features.1", "'size'", "'char_trigrams'"),
+            ("recipes/mine.toml", "features", "'size'", "char_trigrams"),
         ),
         ("features = ['brand', 'brand']", ("recipes/mine.toml", "features", "is duplicated")),
         ("seeds = [1, 2, 1]", ("recipes/mine.toml", "seeds", "[1, 2, 1]", "is duplicated")),
@@ -164,7 +164,10 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
             "model = 'ensemble'\nmembers = ['c1', 'c1']",
             ("recipes/mine.toml", "members", "named twice"),
         ),
-        ("model = 'lexical'\nkind = 'gain'", ("recipes/mine.toml", "kind", "'gain'")),
+        (
+            "model = 'lexical'\nkind = 'gian'",
+            ("recipes/mine.toml", "kind", "'gian'", "did you mean 'gain'"),
+        ),
         (
             "model = 'pretraining'\nqeue = 1",
             ("recipes/mine.toml", "'qeue'", "did you mean 'queue'"),
@@ -175,7 +178,10 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
             "model = 'pretraining'\nspans = {us = {shortest = 15}}",
             ("recipes/mine.toml", "spans.us", "must not fall"),
         ),
-        ("model = 'pretraining'\nspans = {uk = {}}", ("recipes/mine.toml", "spans.uk", "'uk'")),
+        (
+            "model = 'pretraining'\nspans = {uk = {}}",
+            ("recipes/mine.toml", "spans", "'uk'", "did you mean 'us'"),
+        ),
         ("augmented_weight = 0", ("recipes/mine.toml", "augmented_weight", "0", "greater than 0")),
         ("rebalanced = true", ("recipes/mine.toml", "'rebalanced'", "did you mean 'rebalance'")),
     ],
@@ -348,8 +354,18 @@ def test_a_preset_has_a_size_for_each_kind(preset: str, tmp_path: Path) -> None:
         (recipe(workspace, "c1"), content),
     ):
         assert found.encoder == content["encoder"]
-        sizes = {key: value for key, value in told.items() if key not in ("pretraining", "spans")}
+        others = ("pretraining", "whole_words")
+        sizes = {key: value for key, value in told.items() if key not in others}
         assert {key: getattr(found, key) for key in sizes} == sizes
+
+    # Whole words are for scripts that have blanks between them.
+    whole = content["pretraining"].get("whole_words", False)
+    spans = pretraining(workspace).spans
+    assert {name: each.whole_words for name, each in spans.items()} == {
+        "us": whole,
+        "es": whole,
+        "jp": False,
+    }
 
 
 def test_a_sharded_preset_changes_how_training_is_laid_out_and_no_result(tmp_path: Path) -> None:
@@ -451,7 +467,9 @@ def test_fingerprints_are_those_of_the_former_names() -> None:
     assert fingerprint(lexical.result_keys()) == "709917f03111471c"
     assert fingerprint(encoder.result_keys()) == "8e7f7d0a48983df3"
     assert fingerprint(EnsembleRecipe(name="x").result_keys()) == "cc9b98dc5d4264f5"
-    assert fingerprint(PretrainingRecipe(name="x").result_keys()) == "b0c7c0ed92e889f0"
+    spans = {each.name: Spans.default(each.dense) for each in CONTEST.locales}
+    pretrained = PretrainingRecipe(name="x", spans=spans)
+    assert fingerprint(pretrained.result_keys()) == "b0c7c0ed92e889f0"
 
 
 @pytest.mark.parametrize("model", [EncoderRecipe, LexicalRecipe, PretrainingRecipe])
@@ -759,6 +777,7 @@ def test_a_new_workspace_has_the_default_settings(tmp_path: Path) -> None:
         "recipes": ("lexical", "b1"),
         "default_recipe": "b1",
         "noise_run": "lexical",
+        "submission": {"task1": "blend", "task2": "blend", "task3": "blend"},
     }
     assert written.model_copy(update={"overrides": {}}) == Settings(**chosen)
 

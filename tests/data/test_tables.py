@@ -53,7 +53,8 @@ def test_one_file_with_a_query_a_text_and_a_grade_is_enough(tmp_path: Path) -> N
     examples, products = store.load_examples(workspace), store.load_products(workspace)
     by_query = examples.sort_values(["query", "label"])
     assert by_query["label"].tolist() == ["2", "1", "3"]
-    assert set(examples["split"]) == {"train"} and set(examples["locale"]) == {""}
+    assert set(examples["split"]) == {"train"}
+    assert set(examples["locale"]) == {""}
     assert examples["query_id"].nunique() == 2
     assert store.product_rows(examples, products).min() == 0
     assert store.load_card(workspace).tasks == ()  # there is no test row
@@ -204,7 +205,8 @@ def test_raters_are_kept(tmp_path: Path) -> None:
     workspace, _ = saved(tmp_path, of, rows_csv=text)
     examples = store.load_examples(workspace).sort_values("query")
     assert examples["one"].isna().tolist() == [False, True]
-    assert examples["one"].iloc[0] == "1" and examples["two"].tolist() == ["2", "2"]
+    assert examples["one"].iloc[0] == "1"
+    assert examples["two"].tolist() == ["2", "2"]
 
 
 def test_many_numbers_are_a_range(tmp_path: Path) -> None:
@@ -219,21 +221,31 @@ def test_many_numbers_are_a_range(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "text", "message"),
     [
-        ({}, "search,title,label\na,x,1\n", r"lacks the column 'query'.*it has search, title, label.*`--map query=COLUMN`, or write query = \"COLUMN\" into \[columns\] of mine.toml"),
+        ({}, "search,title,label\na,x,1\n",
+         r"lacks the column 'query'.*it has search, title, label.*`--map query=COLUMN`, or write query = "
+         r"\"COLUMN\" into \[columns\] of mine.toml"),
         ({}, "query,titles,label\na,x,1\n", r"lacks the column 'title' \(did you mean 'titles'\?\)"),
         ({}, "query,title,grade\na,x,1\n", r"--map label=COLUMN"),
         ({}, "query,title,label\na,x,1\n,y,2\n", r"row 2 has no query"),
         ({}, "query,title,label\na,x,1\nb,y,\n", r"row 2 has no label"),
         ({}, "query,title,label\na,x,1\nb,y,1\n", r"all training rows have the label '1'"),
-        ({}, "query,title,label\na,x,1\na,x,2\n", r"row 2 \(query 'a'\) has the query and the product of an earlier row.*--map id=COLUMN"),
+        ({}, "query,title,label\na,x,1\na,x,2\n",
+         r"row 2 \(query 'a'\) has the query and the product of an earlier row.*--map id=COLUMN"),
         ({}, "id,query,title,label\n1,a,x,1\n1,b,y,2\n", r"row 2 \(query 'b'\) has the id of an earlier row"),
         ({}, "query,title,label,split\na,x,1,dev\n", r"the split 'dev' of row 1 is neither train nor test"),
-        ({"labels": {"levels": [0, 1, 2, 3]}}, "query,title,label\na,x,1\nb,y,5\n", r"the label '5' of row 2 is not among 0, 1, 2, 3: write levels = \[0, 1, 2, 3, 5\] in \[labels\] of mine.toml"),
-        ({"labels": {"levels": [0, 1]}}, "query,title,label\na,x,good\n", r"'good' of row 1 is not among 0, 1: correct the row"),
-        ({"labels": {"range": [1, 3]}}, "query,title,label\na,x,3.5\n", r"'3.5' of row 1 is not a number from 1 to 3: write range = \[1, 3.5\]"),
-        ({"labels": {"range": [1, 3]}}, "query,title,label\na,x,nan\n", r"'nan' of row 1 is not a number from 1 to 3: correct"),
-        ({"labels": {"names": ["no", "yes"], "ordered": True}}, "query,title,label\na,x,maybe\n", r"write names = \[\"no\", \"yes\", \"maybe\"\]"),
-        ({"locales": {"de": {}, "fr": {}}}, "query,title,label,locale\na,x,1,it\nb,x,2,de\n", r"unknown locale 'it': known are de, fr"),
+        ({"labels": {"levels": [0, 1, 2, 3]}}, "query,title,label\na,x,1\nb,y,5\n",
+         r"the label '5' of row 2 is not among 0, 1, 2, 3: write levels = \[0, 1, 2, 3, 5\] in \[labels\] "
+         r"of mine.toml"),
+        ({"labels": {"levels": [0, 1]}}, "query,title,label\na,x,good\n",
+         r"'good' of row 1 is not among 0, 1: correct the row"),
+        ({"labels": {"range": [1, 3]}}, "query,title,label\na,x,3.5\n",
+         r"'3.5' of row 1 is not a number from 1 to 3: write range = \[1, 3.5\]"),
+        ({"labels": {"range": [1, 3]}}, "query,title,label\na,x,nan\n",
+         r"'nan' of row 1 is not a number from 1 to 3: correct"),
+        ({"labels": {"names": ["no", "yes"], "ordered": True}}, "query,title,label\na,x,maybe\n",
+         r"write names = \[\"no\", \"yes\", \"maybe\"\]"),
+        ({"locales": {"de": {}, "fr": {}}}, "query,title,label,locale\na,x,1,it\nb,x,2,de\n",
+         r"unknown locale 'it': known are de, fr"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_gets_a_sentence_with_the_fix(

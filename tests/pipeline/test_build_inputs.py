@@ -57,7 +57,7 @@ def tables_of(folder: Path, catalogue: Catalogue) -> Tables:
     (folder / "competition.toml").write_text("")
     workspace = Workspace.open(folder)
     store.save(workspace, CONTEST, *catalogue, "test")
-    return Tables(workspace)
+    return Tables(workspace, CONTEST)
 
 
 def test_pre_training_reads_products_as_often_as_the_recipe_says(
@@ -209,7 +209,7 @@ def test_another_process_finds_them_until_the_rows_change(
 ) -> None:
     corpus(tables_of(tmp_path, catalogue))
     tokenised.clear()
-    again = Tables(Workspace.open(tmp_path))
+    again = Tables(Workspace.open(tmp_path), CONTEST)
     corpus(again)
     assert tokenised == []
     examples, products = catalogue
@@ -246,10 +246,10 @@ def test_stored_pairs_are_those_that_are_made_anew(tmp_path: Path, catalogue: Ca
         {"query_context": True, "rebalance": True},
     ):
         recipe = EncoderRecipe(name="x", features=("brand", "char_trigrams"), max_length=24, **keys)  # type: ignore[arg-type]
-        parts = (recipe, folders, tables.examples, tables.products)
+        parts = (recipe, CONTEST, folders, tables.examples, tables.products)
         new, stored = (
-            Corpus.make(*parts, CONTEST).pairs,
-            Corpus.make(*parts, CONTEST, stored=stored_tokens(tables, folders, units=True)).pairs,
+            Corpus.make(*parts).pairs,
+            Corpus.make(*parts, stored=stored_tokens(tables, folders, units=True)).pairs,
         )
         np.testing.assert_array_equal(new.lengths(), stored.lengths())
         assert new.attributes is not None

@@ -39,7 +39,9 @@ def test_new_rows_are_read_as_test_rows_are(workspace: Workspace) -> None:
     context = with_context(tables.examples, tables.products, CONTEST).loc[tests.index, "query"]
     assert prepared.with_context["query"].iloc[rows.of_row].tolist() == context.tolist()
     assert context.str.contains(SEPARATOR, regex=False).any()
-    features = [make(tables.examples, tables.products) for make in (text_features, bm25_features)]
+    features = [
+        make(tables.examples, tables.products, CONTEST) for make in (text_features, bm25_features)
+    ]
     expected = pd.concat(features, axis=1).loc[tests["example_id"]]
     assert list(prepared.text) == list(expected)
     np.testing.assert_allclose(

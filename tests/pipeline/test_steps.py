@@ -19,7 +19,7 @@ from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from competition.training.corpus import Corpus
 from tests.conftest import QUICK, make_workspace, refused
-from tests.esci import CONTEST
+from tests.esci import CONTEST, KINDS
 
 
 def steps_left(workspace: Workspace) -> list[str]:
@@ -113,7 +113,7 @@ def test_new_test_rows_redo_predictions_only(claimed: Callable[[], Workspace]) -
     workspace = claimed()
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     last = examples[examples["split"] == "test"].tail(1)
-    store.save(workspace, examples.drop(last.index), products, "test")
+    store.save(workspace, CONTEST, examples.drop(last.index), products, "test")
     left = families(steps_left(workspace))
     assert {"predict c1", "score c1", "submit main", "folds five"} <= left
     assert not [
@@ -124,7 +124,7 @@ def test_new_test_rows_redo_predictions_only(claimed: Callable[[], Workspace]) -
 def test_other_training_rows_redo_everything(claimed: Callable[[], Workspace]) -> None:
     workspace = claimed()
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     assert set(steps_left(workspace)) == {step.name for step in Pipeline(workspace).steps()}
 
 
@@ -160,7 +160,7 @@ def test_a_recipe_made_from_itself_is_refused(tmp_path: Path) -> None:
 
 def test_runs_are_named_and_refused(tmp_path: Path) -> None:
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
-    assert pipeline.plan.run("blend-task2").kind == "classes"
+    assert pipeline.plan.run("blend-task2").kind == KINDS["classes"]
     assert pipeline.plan.run("blend", "task2").name == "blend-task2"
     assert pipeline.plan.audited_runs("blend")[0] == "blend-task2"
     with pytest.raises(InputError, match="'r2' does not answer task2, only task1"):
@@ -213,7 +213,7 @@ def test_new_test_rows_leave_an_audit_by_an_ensemble_alone(tmp_path: Path) -> No
     before = Pipeline(workspace).plan.run("late")
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     last = examples[examples["split"] == "test"].tail(1)
-    store.save(workspace, examples.drop(last.index), products, "test")
+    store.save(workspace, CONTEST, examples.drop(last.index), products, "test")
     after = Pipeline(workspace).plan.run("late")
     assert after.held_out_fingerprint == before.held_out_fingerprint
     assert after.fingerprint != before.fingerprint
@@ -272,7 +272,7 @@ def test_the_seed_redoes_the_vectors_of_3_grams_and_other_training_rows_the_voca
     assert seeded.artifacts.vocabulary_fingerprint == before.artifacts.vocabulary_fingerprint
     assert seeded.artifacts.vectors_fingerprint != before.artifacts.vectors_fingerprint
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     after = Pipeline(workspace)
     assert after.artifacts.vocabulary_fingerprint != before.artifacts.vocabulary_fingerprint
     assert after.artifacts.vectors_fingerprint != seeded.artifacts.vectors_fingerprint
@@ -335,7 +335,7 @@ def with_fewer_rows(workspace: Workspace, split: str) -> None:
     """The same data without the last row of a split."""
     examples, products, _ = synthetic.make(60, noise=0.05, seed=7)
     last = examples[examples["split"] == split].tail(1)
-    store.save(workspace, examples.drop(last.index), products, "test")
+    store.save(workspace, CONTEST, examples.drop(last.index), products, "test")
 
 
 def before(names: list[str], *wanted: str) -> bool:

@@ -22,7 +22,7 @@ from competition.data.folds import make_folds
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe_basis
-from tests.esci import LABELS, TASKS
+from tests.esci import CONTEST, LABELS, TASKS
 
 # --- by recipes
 # --------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def outputs_of_fold(
     folder.mkdir()
     (folder / "competition.toml").write_text(SETTINGS, encoding="utf-8")
     workspace = Workspace.open(folder)
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     pipeline = Pipeline(workspace, recipes())
     steps = [
         step
@@ -210,7 +210,7 @@ def names(pipeline: Pipeline) -> Iterable[str]:
 
 def test_runs_marked_held_out_are_the_same_whatever_the_labels_of_the_fold(tmp_path: Path) -> None:
     examples, products, _ = synthetic.make(100, noise=0.1, seed=3)
-    fold = make_folds(examples, "five").set_index("query_id")["fold"]
+    fold = make_folds(examples, "five", CONTEST).set_index("query_id")["fold"]
     of_fold = examples["query_id"].map(fold) == FOLD
     other = dict(zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True))
     changed = examples.assign(label=examples["label"].where(~of_fold, examples["label"].map(other)))

@@ -74,11 +74,12 @@ def test_gains_are_linear_exponential_or_a_table(tmp_path: Path) -> None:
         ({"labels": 'levels = [0, 1]\nnames = ["a", "b"]'}, "of names and levels there can be one"),
         ({"labels": 'names = ["a", "b"]', "kind": "rate"}, "labels have no numbers to rate by"),
         ({"labels": "range = [1, 3]", "kind": "classify"}, "labels are numbers of a range"),
-        ({"kind": "classify", "more": 'positive = "4"'}, "positive = '4' is no label"),
+        ({"kind": "classify", "more": 'positive = "4"'}, "positive = '4' is not a label"),
         ({"kind": "classify", "more": 'words = ["x"]'}, "words must be 3"),
         ({"more": 'positive = "1"'}, "positive and words are for tasks that classify"),
         ({"more": 'answer = ["a", "b"]'}, "must be the columns that name a row"),
         ({"task": "label"}, "'label' cannot be the name of a field or task"),
+        ({"task": "copies"}, "'copies' cannot be the name of a field or task"),
         ({"before": 'categories = ["x"]\n'}, "the category 'x' is not one of the fields"),
         ({"before": "[columns]\nquary = 'q'\n"}, "columns"),
         ({"before": "color = 1\n"}, "unknown key 'color'"),
@@ -91,21 +92,21 @@ def test_a_fault_is_named(tmp_path: Path, keys: dict[str, str], message: str) ->
 def test_a_column_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> None:
     path = write(tmp_path, before="")
     path.write_text(path.read_text() + "[columns]\ntitel = 'name'\n")
-    assert "columns names 'titel', which is none (did you mean 'title'?)" in refusal(path)
+    assert "columns has the unknown key 'titel' (did you mean 'title'?)" in refusal(path)
 
 
 def test_an_answer_file_is_an_order_or_has_a_column_of_the_answer(tmp_path: Path) -> None:
     order = load_contest(str(write(tmp_path, more='answer = ["query", "product_id"]')))
-    assert order.tasks["main"].answer is None
+    assert order.tasks["main"].answers == ()
     assert order.tasks["main"].keys == ("query", "product_id")
 
     path = write(tmp_path, more='answer = ["Id", "relevance"]')
     path.write_text(path.read_text() + '[columns]\nid = "Id"\n')
     scored = load_contest(str(path)).tasks["main"]
-    assert (scored.keys, scored.header, scored.answer) == (
+    assert (scored.keys, scored.header, scored.answers) == (
         ("id",),
         ("Id", "relevance"),
-        "relevance",
+        ("relevance",),
     )
 
 

@@ -2,7 +2,7 @@
 // The rows of one audit, their verdicts, and how a row is drawn. `controls.js` follows in the same script.
 
 const audit = JSON.parse(document.getElementById("data").textContent);
-const LABELS = Object.keys(audit.labels);
+const LABELS = audit.names;
 const KEYS = Object.fromEntries(audit.verdicts.map((verdict) => [verdict[0], verdict]));
 const byId = (id) => document.getElementById(id);
 const written = (number) => number.toLocaleString("en");

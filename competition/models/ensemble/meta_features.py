@@ -116,8 +116,10 @@ def tree_features(
         columns |= {f"{name}_{key}": of_list for key, of_list in lists.statistics(value).items()}
     columns |= disagreement
     columns["candidates"] = lists.sizes[lists.list_of].astype(np.float64)
-    locale = pd.Index(task.locales, dtype=object).get_indexer(pd.Index(rows["locale"]))
-    columns["locale"] = locale.astype(np.float64)  # -1: none of them
+    locale = pd.Index(task.locales, dtype=object).get_indexer(
+        pd.Index(rows["locale"])
+    )  # -1: none of them
+    columns["locale"] = locale.astype(np.float64)
     columns |= _other_tasks(other_tasks, rows)
 
     names = list(columns)

@@ -105,8 +105,8 @@ def predict_lexical(
 def _outputs(kind: Kind, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what LightGBM says, `(rows, classes)` or `(rows,)`, as the outputs of a kind, `(rows, outputs)`."""
     if kind.is_classes:
-        shares: NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)
-        return shares
+        probabilities: NDArray[np.float64] = values / values.sum(axis=1, keepdims=True)
+        return probabilities
 
     # Sums of trees may leave the range of the numbers that they learned.
     units = np.clip(values, 0.0, 1.0)[:, None]

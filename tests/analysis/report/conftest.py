@@ -8,6 +8,7 @@ from competition.core.workspace import Workspace
 from competition.data import store, synthetic
 from tests.analysis.test_review_page import ATTACKS
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace
+from tests.esci import CONTEST
 
 
 def report_of(workspace: Workspace, file: Path) -> str:
@@ -38,7 +39,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     products["title"] = [
         f"{ATTACKS[i % len(ATTACKS)]} {title}" for i, title in enumerate(products["title"])
     ]
-    store.save(workspace, examples, products, "attacks")
+    store.save(workspace, CONTEST, examples, products, "attacks")
     result = comp("train", "--recipe", "lexical", "-w", workspace.root)
     assert result.exit_code == 0, result.output
     return workspace
