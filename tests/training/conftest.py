@@ -140,6 +140,11 @@ class Shelf:
     sources: Sources
     products: pd.DataFrame
 
+    @property
+    def described(self) -> pd.DataFrame:
+        """The products as a workspace holds them, without how often each is read."""
+        return self.products[list(CONTEST.product_columns)]
+
     def examples(
         self, recipe: PretrainingRecipe, products: pd.DataFrame | None = None
     ) -> PretrainingExamples:

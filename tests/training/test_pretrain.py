@@ -169,8 +169,10 @@ def test_an_older_folder_is_replaced(shelf: Shelf, tmp_path: Path) -> None:
 def shelf_without(shelf: Shelf, folder: Path, *names: str) -> Shelf:
     """The same with a catalogue that lacks brands or colors."""
     products = shelf.products.assign(**dict.fromkeys(names, ""))
-    Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "test")
-    return Shelf(Sources(shelf.sources.encoder, folder / "vocabulary"), products)
+    without = Shelf(Sources(shelf.sources.encoder, folder / "vocabulary"), products)
+    vocabulary = Vocabulary.make(without.described, CONTEST.categories)
+    vocabulary.save(folder / "vocabulary", "test")
+    return without
 
 
 @pytest.mark.parametrize(
@@ -408,7 +410,7 @@ def test_held_out_products_are_never_trained_on(
         @classmethod
         def make(cls, tokenizer: object, products: pd.DataFrame, *rest: object) -> Catalogue:
             read.append(products)
-            return Catalogue.make(tokenizer, products, CONTEST, *rest)  # type: ignore[arg-type]
+            return Catalogue.make(tokenizer, products, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(room, "Catalogue", Watched)
     held = held_out_mask(shelf.products["title"])
@@ -466,7 +468,7 @@ def test_names_go_on_from_an_earlier_pre_training(done: Path, shelf: Shelf, tmp_
 
 
 def test_a_tokenizer_without_a_mask_is_refused(shelf: Shelf, tmp_path: Path) -> None:
-    make_small(tmp_path / "maskless", shelf.products)
+    make_small(tmp_path / "maskless", shelf.described)
     config = tmp_path / "maskless" / "tokenizer_config.json"
     content = json.loads(config.read_text())
     del content["mask_token"]
