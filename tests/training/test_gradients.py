@@ -52,7 +52,7 @@ def batch(sample: Sample, rows: np.ndarray) -> tuple[Inputs, Tensor, Tensor]:
 
 def plain_losses(model: RelevanceModel, logits: Tensor, target: Tensor) -> Tensor:
     """Cross entropy, or squared error of the gain."""
-    if model.kind == "gain":
+    if model.kind.name == "gain":
         return (torch.sigmoid(logits[:, 0]) - target) ** 2
     return functional.cross_entropy(logits, target.long(), reduction="none")
 
