@@ -13,9 +13,7 @@ class StrictModel(BaseModel):
     """A table of TOML: nothing changes it, and it has no key but those that are named."""
 
     # What is part of another table is built with it, at the first use.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 Model = TypeVar("Model", bound=StrictModel)
