@@ -29,6 +29,7 @@ from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged
 from competition.training.finetune import Fold
 from competition.training.loop import Log
+from tests.esci import CONTEST, KINDS
 
 
 def draw(rng: np.random.Generator) -> tuple[int, dict[str, Any]]:
@@ -94,7 +95,7 @@ def _train(
 ) -> tuple[list[str], list[str], bool]:
     """Train one setting: what it said, the cells of its line, and whether it answers every row alike."""
     sources, train, answered = Sources(encoder), everything.train[:rows], everything.answered
-    corpus = Corpus.make(recipe, sources, everything.examples, everything.products)
+    corpus = Corpus.make(recipe, CONTEST, sources, everything.examples, everything.products)
     fold = Fold("0", folder, "benchmark", sources, train, answered, answered[:0])
     steps = recipe.epochs * -(-len(train) // recipe.batch_size)
     cells = [
@@ -108,7 +109,12 @@ def _train(
     with patch.object(finetune, "warn", said.append):
         try:
             outputs, _ = finetune.train_fold(
-                recipe, corpus, fold, Log(folder.with_suffix(".log")), lambda outputs: 0.0
+                recipe,
+                KINDS[recipe.kind],
+                corpus,
+                fold,
+                Log(folder.with_suffix(".log")),
+                lambda outputs: 0.0,
             )
         except Diverged as fault:
             return [str(fault)], [*cells, "", ""], False

@@ -26,8 +26,10 @@ from competition.config.recipe import EncoderRecipe
 from competition.data.pairs import SpecialTokens, View
 from competition.models.encoder.model import RelevanceModel
 from competition.training.gradients import Sample
+from tests.esci import KINDS
 
 BATCH, STEPS, ROUNDS = 32, 8, 3
+KIND = KINDS["classes"]
 LARGE = {
     "vocab_size": 250_002,
     "hidden_size": 1024,
@@ -119,7 +121,7 @@ def measure(
             name="x", max_length=max_length, batch_size=batch, epochs=1, learning_rate=1e-5, precision="bf16",
             token_budget=batch * max_length, **keys,
         )  # fmt: skip
-        model, other = (RelevanceModel(XLMRobertaModel(config, add_pooling_layer=False), r, None) for r in (
+        model, other = (RelevanceModel(XLMRobertaModel(config, add_pooling_layer=False), r, KIND, None) for r in (
             recipe, recipe.model_copy(update={"lean": False})
         ))  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:

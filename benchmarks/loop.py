@@ -34,7 +34,7 @@ from competition.core.workspace import Workspace
 from competition.data import synthetic
 from competition.data.folds import fold_of_rows, make_folds
 from competition.data.store import load_examples, load_products, product_rows
-from competition.data.text import FIELD_ORDERS, clean_all
+from competition.data.text import clean_all
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.scoring import evaluation
@@ -47,7 +47,7 @@ from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
-from tests.esci import KINDS, LABELS, TASKS, label_codes
+from tests.esci import CONTEST, FIELD_ORDERS, KINDS, LABELS, TASKS, label_codes
 
 Probabilities = NDArray[np.float64]  # (rows, 4)
 
@@ -69,7 +69,7 @@ class Rows:
         else:
             space = Workspace.open(workspace)
             examples, products = load_examples(space), load_products(space)
-        fold = fold_of_rows(examples, make_folds(examples, "five"))
+        fold = fold_of_rows(examples, make_folds(examples, "five", CONTEST))
         examples = examples[examples["label"].notna()]
         unseen = ((examples["split"] == "test") | (fold[examples.index] == 0)).to_numpy()
         train = np.random.default_rng(0).permutation(np.flatnonzero(~unseen))[:rows]
@@ -136,8 +136,8 @@ def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabi
     """Train as `comp train` does; the probabilities of the answered rows."""
     accelerator = make_accelerator(recipe.precision)
     sources = Sources(encoder)
-    corpus = Corpus.make(recipe, sources, rows.examples, rows.products)
-    model = RelevanceModel.make(recipe, sources, derive_seed(seed, "head"))
+    corpus = Corpus.make(recipe, CONTEST, sources, rows.examples, rows.products)
+    model = RelevanceModel.make(recipe, KINDS[recipe.kind], sources, derive_seed(seed, "head"))
     target = label_codes(rows.examples["label"].iloc[rows.train]).astype(np.float64)
     sample = Sample(corpus.pairs, rows.train, target, np.ones(len(target)))
     with tempfile.TemporaryDirectory() as folder:
@@ -154,7 +154,7 @@ def ours(rows: Rows, encoder: Path, recipe: EncoderRecipe, seed: int) -> Probabi
         )
     outputs = predict(accelerator, model, corpus.pairs, rows.answered, Budget(recipe.token_budget))
     ordered = outputs.set_index("example_id").loc[rows.examples["example_id"].iloc[rows.answered]]
-    return ordered[list(KINDS["classes"].outputs)].to_numpy(np.float64)
+    return KINDS["classes"].values(ordered)
 
 
 # --- scores
@@ -176,7 +176,8 @@ class Graded:
         outputs = pd.DataFrame(found, columns=list(KINDS["classes"].outputs))
         outputs.insert(0, "example_id", examples["example_id"].to_numpy())
         return cls(
-            float(auc), evaluation.count_outputs(TASKS["task1"], "classes", outputs, examples)
+            float(auc),
+            evaluation.count_outputs(TASKS["task1"], KINDS["classes"], outputs, examples),
         )
 
     @property

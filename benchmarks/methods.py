@@ -27,7 +27,7 @@ from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
 from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
-from tests.esci import numeric_target
+from tests.esci import CONTEST, KINDS, LOCALES
 
 ROUNDS = 5
 ROWS = 256  # 8 optimiser batches of 32
@@ -67,12 +67,10 @@ class Variant:
     def __init__(self, keys: dict[str, Any], sources: Sources, folder: Path) -> None:
         self.recipe = EncoderRecipe(name="x", max_length=64, epochs=1, learning_rate=1e-5, **keys)
         examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
-        corpus = Corpus.make(self.recipe, sources, examples, products)
-        rows = np.arange(ROWS)
-        self.sample = Sample(
-            corpus.pairs, rows, numeric_target("classes", examples)[rows], np.ones(ROWS)
-        )
-        self.model = RelevanceModel.make(self.recipe, sources, seed=1)
+        corpus = Corpus.make(self.recipe, CONTEST, sources, examples, products)
+        rows, kind = np.arange(ROWS), KINDS[self.recipe.kind]
+        self.sample = Sample(corpus.pairs, rows, kind.numeric_target(examples)[rows], np.ones(ROWS))
+        self.model = RelevanceModel.make(self.recipe, kind, sources, seed=1)
         self.log = Log(folder / "log.jsonl")
         self.accelerator = make_accelerator()
 
@@ -98,10 +96,11 @@ def main(encoder: str | None) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         _, products, _ = synthetic.make(60, noise=0.0, seed=7)
-        Vocabulary.make(products).save(folder / "vocabulary", "benchmark")
+        Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "benchmark")
         if encoder is None:
             make_tiny(folder / "tiny", products, 1, "benchmark")
-        sources = Sources(Path(encoder) if encoder else folder / "tiny", folder / "vocabulary")
+        source = Path(encoder) if encoder else folder / "tiny"
+        sources = Sources(source, folder / "vocabulary", locales=len(LOCALES))
         variants = {method: Variant(keys, sources, folder) for method, keys in METHODS.items()}
         times: dict[str, list[float]] = {method: [] for method in METHODS}
         for number in range(ROUNDS + 1):

@@ -34,12 +34,12 @@ from competition.core.errors import CompError
 from competition.core.workspace import Workspace
 from competition.data import esci, store
 from competition.data.pairs import Pairs, views
-from competition.data.text import FIELDS, clean_all
+from competition.data.text import clean_all
 from competition.models.encoder.encoder import load_encoder, load_tokenizer, save
 from competition.scoring import evaluation
 from competition.scoring.evaluation import DEEP, FULL_DEPTH
 from competition.scoring.metrics import Estimate
-from tests.esci import TASKS
+from tests.esci import CONTEST, FIELDS, KINDS, TASKS
 
 PRODUCTS = (
     20_000  # that are read at most, evenly spaced: bounded in time where SOURCE is all of ESCI
@@ -54,7 +54,7 @@ def grade(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[
     depth = examples.groupby("query_id")["example_id"].transform("size")
     deep = examples[depth >= FULL_DEPTH]
     encoder, tokenizer = load_encoder(folder).eval(), load_tokenizer(folder)
-    pairs = Pairs.make(tokenizer, deep, products, views("bi-encoder", "ptbcbd"), LENGTH)
+    pairs = Pairs.make(tokenizer, deep, products, views("bi-encoder", "ptbcbd", CONTEST), LENGTH)
     query, product = (
         unit(
             embed_all(
@@ -68,7 +68,7 @@ def grade(folder: Path, examples: pd.DataFrame, products: pd.DataFrame) -> dict[
     )
     outputs = pd.DataFrame({"example_id": pairs.example_id, "score": (query * product).sum(1)})
     counts = {
-        str(split): evaluation.count_outputs(TASKS["task1"], "score", outputs, rows)
+        str(split): evaluation.count_outputs(TASKS["task1"], KINDS["score"], outputs, rows)
         for split, rows in deep.groupby("split")
     }
     return {
@@ -82,7 +82,7 @@ def read(source: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the checked examples and products of a folder of ESCI files; raises InputError as `comp data import`."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder))
-        store.save(workspace, *esci.read(source), str(source))
+        store.save(workspace, CONTEST, *esci.read(source), str(source))
         return store.load_examples(workspace), store.load_products(workspace)
 
 

@@ -21,7 +21,6 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import SpecialTokens
 from competition.data.ragged import Ragged
-from tests.esci import FIELDS
 from competition.data.tokenizer import tokenise
 from competition.models.encoder.encoder import (
     SPECIAL_TOKENS,
@@ -35,6 +34,7 @@ from competition.models.encoder.pooling import MEAN, POOLING_KEY
 from competition.models.encoder.unpadded import layer_pass, pooled_states
 from competition.training.batches import epoch_batches, pad
 from competition.training.device import computes_in_bf16
+from tests.esci import FIELDS
 
 Vectors = NDArray[np.float32]  # (texts, width)
 Ids = NDArray[np.int32]  # (tokens,) of one text
@@ -239,7 +239,9 @@ def keep_positions(student: BertModel, positions: int = POSITIONS) -> None:
     embeddings = student.embeddings
     kept = embeddings.position_embeddings.weight[:positions].detach().clone()
     embeddings.position_embeddings = nn.Embedding.from_pretrained(kept, freeze=False)
-    embeddings.register_buffer("position_ids", embeddings.position_ids[:, :positions], persistent=False)
+    embeddings.register_buffer(
+        "position_ids", embeddings.position_ids[:, :positions], persistent=False
+    )
     student.config.max_position_embeddings = positions
 
 

@@ -25,9 +25,9 @@ from competition.pipeline.rows import fold_rows
 from competition.scoring import evaluation
 from competition.scoring.evaluation import Counts
 from competition.scoring.metrics import bootstrap
-from tests.esci import TASKS
+from tests.esci import KINDS, TASKS
 
-TASK = TASKS["task2"]
+TASK, KIND = TASKS["task2"], KINDS["classes"]
 ACTIONS = ("drop", "weight", "distil")
 
 
@@ -64,36 +64,38 @@ class Control:
             rows = fold_rows(self.tables, self.pipeline.plan.fold(self.recipe, k))
             learned, said = self.tables.examples.iloc[rows.train], self.taught(k, saw_k)
             flags = audit_labels(
-                [said], self.train, self.fold[self.fold != k], self.pipeline.plan.settings.audit
+                [said],
+                KIND,
+                self.train,
+                self.fold[self.fold != k],
+                self.pipeline.plan.settings.audit,
             ).flags
             lesson = None
             if action == "drop":
                 learned = learned[~learned["example_id"].isin(actions.dropped_ids(flags))]
             else:
                 labels, ids = (
-                    Targets.of_labels("classes", learned),
+                    Targets.of_labels(KIND, learned),
                     learned["example_id"].to_numpy(),
                 )
                 lesson = (
                     actions.weight_by_quality(labels, ids, flags)
                     if action == "weight"
-                    else mix_teacher(
-                        labels, "classes", ids, "classes", said, self.recipe.distill_weight
-                    )
+                    else mix_teacher(labels, KIND, ids, KIND, said, self.recipe.distill_weight)
                 )
             booster = train_lexical(
-                self.recipe, self.tables.lexical_features, learned, str(k), lesson
+                self.recipe, KIND, self.tables.lexical_features, learned, str(k), lesson
             )
             evaluated = self.tables.examples["example_id"].to_numpy()[rows.held_out]
-            held_out.append(predict_lexical(booster, self.tables.lexical_features, evaluated))
-        return evaluation.count_outputs(TASK, "classes", pd.concat(held_out), self.graded)
+            held_out.append(predict_lexical(booster, KIND, self.tables.lexical_features, evaluated))
+        return evaluation.count_outputs(TASK, KIND, pd.concat(held_out), self.graded)
 
 
 def main(root: Path) -> None:
     """Print a line per action, nested and not."""
     control = Control(root)
     run = control.tables.read_run(control.pipeline.plan.run(control.keep))
-    keep = evaluation.count_outputs(TASK, "classes", run.held_out, control.graded)
+    keep = evaluation.count_outputs(TASK, KIND, run.held_out, control.graded)
     print("| three folds, | row | micro-F1 [95 %] | minus keep |\n|---|---|---|---|")
     for saw_k in (False, True):
         for action in ACTIONS:

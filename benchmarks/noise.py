@@ -32,12 +32,12 @@ from competition.models.lexical.lexical import predict_lexical, train_lexical
 from competition.models.lexical.text_features import text_features
 from competition.noise.audit import audit_labels
 from competition.noise.consensus import find_label_issues
-from tests.esci import KINDS, LABELS, label_codes
+from tests.esci import CONTEST, KINDS, LABELS, LOCALES, label_codes
 
 QUERIES, SEEDS = 600, range(1, 6)
 RATES = (0.02, 0.04, 0.08)
 FRACTION = 0.04
-OUTPUTS = list(KINDS["classes"].outputs)
+KIND = KINDS["classes"]
 PEER = "CleanLearning, same probabilities"
 ROWS = 2_000_000
 SCALED = (
@@ -70,18 +70,18 @@ class Found:
 
 def findings(examples: pd.DataFrame, features: pd.DataFrame, seed: int) -> dict[str, Found]:
     """What each method finds among training rows sorted by example_id."""
-    fold = folds.fold_of_rows(examples, folds.make_folds(examples, "five")).to_numpy()
+    fold = folds.fold_of_rows(examples, folds.make_folds(examples, "five", CONTEST)).to_numpy()
     train = (examples["split"] == "train").to_numpy()
     recipe, outputs = LexicalRecipe(name="lexical"), []
     for k in range(5):
-        booster = train_lexical(recipe, features, examples[train & (fold != k)], str(k))
+        booster = train_lexical(recipe, KIND, features, examples[train & (fold != k)], str(k))
         outputs.append(
             predict_lexical(
-                booster, features, examples.loc[train & (fold == k), "example_id"].to_numpy()
+                booster, KIND, features, examples.loc[train & (fold == k), "example_id"].to_numpy()
             )
         )
     rows = examples[train].merge(pd.concat(outputs), on="example_id", validate="one_to_one")
-    given, probabilities = label_codes(rows["label"]), rows[OUTPUTS].to_numpy()
+    given, probabilities = label_codes(rows["label"]), KIND.values(rows)
     found = {}
     for method in ("prune_by_noise_rate", "posterior"):
         by = find_label_issues(given, probabilities, method)  # type: ignore[arg-type]
@@ -116,7 +116,9 @@ def planted() -> None:
     features = {}
     for seed in SEEDS:
         examples, products, _ = synthetic.make(QUERIES, 0.0, seed)
-        features[seed] = text_features(examples, products)  # labels change nothing about it
+        features[seed] = text_features(
+            examples, products, CONTEST
+        )  # labels change nothing about it
     for by_label in (False, True):
         for rate in RATES:
             found: dict[str, list[Found]] = defaultdict(list)
@@ -162,8 +164,8 @@ def scale(method: str) -> None:
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     given = np.where(rng.random(ROWS) < 0.04, rng.integers(0, 4, ROWS), true)
     ids = rng.permutation(ROWS)
-    outputs = pd.DataFrame(probabilities, columns=OUTPUTS).assign(example_id=ids)
-    locale = np.array(["us", "es", "jp"])[np.arange(ROWS) % 3]
+    outputs = pd.DataFrame(probabilities, columns=list(KIND.outputs)).assign(example_id=ids)
+    locale = np.array(LOCALES)[np.arange(ROWS) % 3]
     examples = pd.DataFrame({"example_id": ids, "label": np.array(LABELS)[given], "locale": locale})
     fold = pd.Series(rng.integers(0, 5, ROWS), index=ids)
     keys = (
@@ -172,7 +174,7 @@ def scale(method: str) -> None:
         else {"method": method}
     )
     start = time.perf_counter()
-    audit_labels([outputs], examples, fold, AuditKeys.model_validate(keys))
+    audit_labels([outputs], KIND, examples, fold, AuditKeys.model_validate(keys))
     seconds = time.perf_counter() - start
     print(seconds, peak())
 

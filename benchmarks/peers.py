@@ -31,12 +31,13 @@ from benchmarks.rounds import (
     train_ours,
 )
 from competition.config.recipe import EncoderRecipe
-from competition.data.text import FIELD_ORDERS, clean
+from competition.data.text import clean
 from competition.models.encoder.model import RelevanceModel
 from competition.training.gradients import Sample
 from competition.training.loop import make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from tests.esci import FIELD_ORDERS, KINDS
 
 PEER = "sentence-transformers"
 BATCH = 32
@@ -121,7 +122,10 @@ def works(options: argparse.Namespace, data: Data, precision: str, out: Path) ->
     sample = data.sample(recipe, TRAINED)
     every = data.sample(recipe, PREDICTED)
     peer = Peer(str(data.sources.encoder), recipe, data, every, precision == "bf16", out)
-    model, slower = (RelevanceModel.make(each, data.sources, seed=1) for each in (recipe, padded))
+    model, slower = (
+        RelevanceModel.make(each, KINDS[each.kind], data.sources, seed=1)
+        for each in (recipe, padded)
+    )
     log = out / "log.jsonl"
 
     def predicting() -> object:

@@ -27,6 +27,7 @@ from competition.models.encoder.pretraining_model import PretrainingModel, vocab
 from competition.training.loop import make_accelerator
 from competition.training.optimizer import make_optimizer
 from competition.training.pretraining_gradients import PretrainingGradients
+from tests.esci import CONTEST
 
 ROUNDS = 20
 RECIPE = PretrainingRecipe.model_validate({"name": "x", "max_length": 64, "token_budget": 4096})
@@ -52,8 +53,9 @@ def main(encoder: Path, folder: Path) -> None:
     examples, products, _ = synthetic.make(300, noise=0.0, seed=7)
     if not encoder.is_dir():
         make_tiny(encoder, products, 1, "benchmark")
-    vocabulary, tokenizer = Vocabulary.make(products), load_tokenizer(encoder)
-    catalogue = Catalogue.make(tokenizer, select_products(examples, products, 2), vocabulary, 1)
+    vocabulary = Vocabulary.make(products, CONTEST.categories)
+    tokenizer, chosen = load_tokenizer(encoder), select_products(examples, products, 2)
+    catalogue = Catalogue.make(tokenizer, chosen, CONTEST, vocabulary, 1)
     made = Timed(catalogue, tokenizer, RECIPE)
     torch.manual_seed(1)
     model = PretrainingModel(

@@ -29,7 +29,7 @@ from competition.training.corpus import Corpus
 from competition.training.device import computes_in_bf16
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
-from tests.esci import numeric_target
+from tests.esci import CONTEST, KINDS
 
 Way = TypeVar("Way")  # the name of what is timed
 
@@ -58,11 +58,11 @@ class Data:
     def sample(self, recipe: EncoderRecipe, rows: int) -> Sample:
         """Return the first rows as a recipe reads them."""
         examples = self.examples.head(rows)
-        pairs = Corpus.make(recipe, self.sources, examples, self.products).pairs
+        pairs = Corpus.make(recipe, CONTEST, self.sources, examples, self.products).pairs
         return Sample(
             pairs,
             np.arange(len(examples)),
-            numeric_target(recipe.kind, examples),
+            KINDS[recipe.kind].numeric_target(examples),
             np.ones(len(examples)),
         )
 

@@ -19,9 +19,9 @@ import pandas as pd
 from benchmarks.growth import ONE, exponent, measured, peak
 from competition.config.recipe import EnsembleRecipe
 from competition.models.ensemble.crossfit import cross_fit
-from competition.models.ensemble.members import Member, MemberOutputs, output_values
+from competition.models.ensemble.members import Member, MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
-from tests.esci import GAINS, KINDS, LABELS, TASKS
+from tests.esci import ANSWER_KIND, GAINS, KINDS, LABELS, LOCALES, TASKS
 
 SIZES = (100_000, 300_000, 1_000_000)
 DEPTH = 20  # products per query, as in ESCI
@@ -38,7 +38,7 @@ def make(rows: int) -> tuple[pd.DataFrame, pd.Series, list[Member], pd.DataFrame
         {"example_id": np.arange(rows), "query_id": query, "label": np.array(LABELS)[code]}
     )
     examples["product_id"] = rng.permutation(rows).astype(str)
-    examples["locale"] = np.array(["us", "es", "jp"])[query % 3]
+    examples["locale"] = np.array(LOCALES)[query % 3]
     examples["split"] = np.where(query % 10 == 9, "test", "train")
     examples["task1"] = examples["task2"] = examples["task3"] = True
     examples["substitute"] = pd.array(code == LABELS.index("substitute"), "boolean")
@@ -64,7 +64,7 @@ def make(rows: int) -> tuple[pd.DataFrame, pd.Series, list[Member], pd.DataFrame
         members.append(
             Member(
                 name,
-                kind,
+                KINDS[kind],
                 dict.fromkeys(range(5), held_out),
                 outputs[~train].reset_index(drop=True),
             )
@@ -84,11 +84,16 @@ def stages(rows: int) -> Iterator[tuple[str, Callable[[], object]]]:
     examples, fold, members, text = make(rows)
     task = TASKS["task1"]
     train = examples[examples["split"] == "train"].reset_index(drop=True)
-    seen = [MemberOutputs(m.name, m.kind, output_values(m.kind, m.seen[0])) for m in members]
-    yield "features", lambda: tree_features(task, seen, train, text, False)
+    seen = [MemberOutputs(m.name, m.kind, m.kind.values(m.seen[0])) for m in members]
+    yield "features", lambda: tree_features(task, seen, train, text)
     for method in STAGES[1:]:
         recipe = EnsembleRecipe(name=method, method=method)  # type: ignore[arg-type]
-        yield method, lambda recipe=recipe: cross_fit(task, members, examples, fold, recipe, text)
+        yield (
+            method,
+            lambda recipe=recipe: cross_fit(
+                task, ANSWER_KIND[task.name], members, examples, fold, recipe, text
+            ),
+        )
 
 
 def measure(rows: int) -> None:

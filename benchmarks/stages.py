@@ -30,7 +30,7 @@ from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views
 from competition.data.token_store import StoredSequences
 from competition.models.encoder.encoder import load_tokenizer, train_tokenizer
-from competition.models.ensemble.members import MemberOutputs, output_values
+from competition.models.ensemble.members import MemberOutputs
 from competition.models.ensemble.meta_features import tree_features
 from competition.noise.audit import audit_labels
 from competition.pipeline.artifacts import folds_fingerprint
@@ -42,7 +42,7 @@ from competition.pipeline.build_inputs import (
 )
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from tests.esci import KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
+from tests.esci import CONTEST, KINDS, LABEL_LETTERS, LABELS, TASKS, label_codes
 
 SIZES = (100_000, 400_000, 1_600_000, 2_620_000)
 LIMITED = ("import", "folds", "tokens")  # together within half an hour and 10 GiB at full size
@@ -150,44 +150,47 @@ def write_raw(folder: Path, rows: int) -> None:
 def synth(root: Path, rows: int) -> None:
     """What `comp data synth` does."""
     store.save(
-        Workspace(root / "synth"), *synthetic.make(rows // DEPTH, 0.05, 1, depth=DEPTH)[:2], "synth"
+        Workspace(root / "synth"),
+        CONTEST,
+        *synthetic.make(rows // DEPTH, 0.05, 1, depth=DEPTH)[:2],
+        "synth",
     )
 
 
 def bring(root: Path, rows: int) -> None:
     """What `comp data import` does."""
     space = Workspace(root)
-    store.save(space, *esci.read(root / "raw"), "raw")
-    describe.describe(store.load_examples(space), store.load_products(space))
+    store.save(space, CONTEST, *esci.read(root / "raw"), "raw")
+    describe.describe(CONTEST, store.load_examples(space), store.load_products(space))
 
 
 def folds(root: Path, rows: int) -> None:
     """Both schemes."""
-    tables = Tables(Workspace(root))
+    tables = Tables(Workspace(root), CONTEST)
     for scheme in SCHEMES:
-        build_folds(tables, scheme, folds_fingerprint(tables.card, scheme))
+        build_folds(tables, scheme, folds_fingerprint(tables.card, scheme, CONTEST))
 
 
 def tokenizer(root: Path, rows: int) -> None:
     """The offline encoder's, which is trained on a bounded number of products."""
-    tables, folder = Tables(Workspace(root)), Workspace(root).encoder("tiny")
+    tables, folder = Tables(Workspace(root), CONTEST), Workspace(root).encoder("tiny")
     train_tokenizer(tables.training_products).save_pretrained(folder)
 
 
 def tokens(root: Path, rows: int) -> None:
     """The token ids of all texts, by all cores."""
-    encoder_tokens(Tables(Workspace(root)), Workspace(root).encoder("tiny"))
+    encoder_tokens(Tables(Workspace(root), CONTEST), Workspace(root).encoder("tiny"))
 
 
 def again(root: Path, rows: int) -> None:
     """The pairs of a second recipe, which is to find all of them."""
-    tables, folder = Tables(Workspace(root)), Workspace(root).encoder("tiny")
+    tables, folder = Tables(Workspace(root), CONTEST), Workspace(root).encoder("tiny")
     stored = StoredSequences(encoder_tokens(tables, folder))
     pairs = Pairs.make(
         _Refusing(folder),
         tables.examples,
         tables.products,
-        views("cross-encoder", "ptdbbc"),
+        views("cross-encoder", "ptdbbc", CONTEST),
         256,
         stored=stored,
     )
@@ -196,33 +199,36 @@ def again(root: Path, rows: int) -> None:
 
 def vocabulary(root: Path, rows: int) -> None:
     """Brands, colors and 3-grams."""
-    build_vocabulary(Tables(Workspace(root)), "bench")
+    build_vocabulary(Tables(Workspace(root), CONTEST), "bench")
 
 
 def grams(root: Path, rows: int) -> None:
     """The ids of the 3-grams of all products."""
-    product_grams(Tables(Workspace(root)), Workspace(root).vocabulary)
+    product_grams(Tables(Workspace(root), CONTEST), Workspace(root).vocabulary)
 
 
 def metrics(root: Path, rows: int) -> None:
     """NDCG and F1 with their intervals, of all tasks and groups, from made-up outputs."""
     examples, outputs = _outputs(root)
     for task in TASKS.values():
-        evaluation.estimate_metrics(evaluation.count_outputs(task, "classes", outputs, examples))
+        evaluation.estimate_metrics(
+            evaluation.count_outputs(task, KINDS["classes"], outputs, examples)
+        )
 
 
 def label_audit(root: Path, rows: int) -> None:
     """Confident learning on them."""
     examples, outputs = _outputs(root)
     fold = pd.Series(examples["query_id"].to_numpy() % 5, index=examples["example_id"])
-    audit_labels([outputs], examples, fold, AuditKeys())
+    audit_labels([outputs], KINDS["classes"], examples, fold, AuditKeys())
 
 
 def level2(root: Path, rows: int) -> None:
     """What trees read of six models for task 1."""
     examples, outputs = _outputs(root)
-    seen = [MemberOutputs(f"c{i}", "classes", output_values("classes", outputs)) for i in range(6)]
-    tree_features(TASKS["task1"], seen, examples, None, False)
+    kind = KINDS["classes"]
+    seen = [MemberOutputs(f"c{i}", kind, kind.values(outputs)) for i in range(6)]
+    tree_features(TASKS["task1"], seen, examples, None)
 
 
 STAGES = {

@@ -24,13 +24,13 @@ from benchmarks.rounds import machine, write_encoder
 from competition.config.recipe import EncoderRecipe
 from competition.core.console import Progress, console
 from competition.data.pairs import Pairs
-from competition.models.encoder.model import LOGITS, RelevanceModel
+from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.training.batches import collate
 from competition.training.corpus import Corpus
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import Log, fit, make_accelerator
-from tests.esci import LABELS, label_codes
+from tests.esci import CONTEST, KINDS, LABELS, label_codes
 
 SEED = 3
 WAYS: dict[str, dict[str, Any]] = {
@@ -89,13 +89,14 @@ def follow(
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Take the first steps of a training; returns what `apart` says before and behind them."""
     sources, train = Sources(encoder), np.sort(rows.train)
-    pairs = Corpus.make(recipe, sources, rows.examples, rows.products).pairs
+    pairs = Corpus.make(recipe, CONTEST, sources, rows.examples, rows.products).pairs
     target = label_codes(rows.examples["label"].iloc[train]).astype(np.float64)
     sample = Sample(pairs, train, target, np.ones(len(train)))
     accelerator = make_accelerator(recipe.precision)
-    model = RelevanceModel.make(recipe, sources, SEED).to(accelerator.device)
+    kind = KINDS[recipe.kind]
+    model = RelevanceModel.make(recipe, kind, sources, SEED).to(accelerator.device)
     if recipe.prior_bias:
-        model.init_output_bias(sample.mean_target(LOGITS[recipe.kind]))
+        model.init_output_bias(sample.mean_target(kind.targets))
     probe = rows.answered[:: max(1, len(rows.answered) // 32)][:32]
     before = apart(model, pairs, probe, recipe)
 

@@ -25,6 +25,7 @@ from benchmarks.rounds import (
 )
 from competition.config.recipe import EncoderRecipe
 from competition.models.encoder.model import RelevanceModel
+from tests.esci import KINDS
 
 BATCH = 16  # as in the released scripts
 STEPS = 3  # of a timed round
@@ -60,7 +61,7 @@ def main() -> None:
             sample = data.sample(recipe, STEPS * BATCH)
 
             def model(recipe: EncoderRecipe) -> RelevanceModel:
-                return RelevanceModel.make(recipe, data.sources, seed=1)
+                return RelevanceModel.make(recipe, KINDS[recipe.kind], data.sources, seed=1)
 
             # Both must train alike before their times can be compared.
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

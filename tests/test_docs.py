@@ -94,7 +94,10 @@ def typed(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
             result = comp(*("60" if word == "300" else word for word in words))
             assert result.exit_code == 0, (words, result.output, result.stderr)
             if words[0] == "init":
-                Path(words[1], "competition.toml").write_text(QUICK, encoding="utf-8")
+                settings = Path(words[1], "competition.toml")
+                lines = settings.read_text(encoding="utf-8").splitlines()
+                competition = next(line for line in lines if line.startswith("competition = "))
+                settings.write_text(f"{competition}\n{QUICK}", encoding="utf-8")
 
 
 def test_the_tutorial_runs_the_demo() -> None:

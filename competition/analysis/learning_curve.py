@@ -25,6 +25,7 @@ from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation, metrics
 from competition.scoring.contest import Contest, Task
 from competition.scoring.evaluation import DEEP, Counts
+from competition.scoring.metric_table import Metric
 from competition.scoring.metrics import Estimate
 
 SIZES = (250, 500, 1_000)  # training queries, if there are at least twice as many
@@ -191,7 +192,9 @@ class LearningCurve:
         # The best member is chosen once, so that its line has a point at every size.
         members = [point for point in points if point.model not in (self.floor, self.ensemble)]
         of_all = [point for point in members if point.queries == self.sizes[-1].queries]
-        best = max(of_all, key=lambda point: point.score.value).model if of_all else None
+        greater = self.contest.tasks[points[0].task].metric.greater_is_better
+        choose = max if greater else min
+        best = choose(of_all, key=lambda point: point.score.value).model if of_all else None
         return [point for point in points if point.model in (self.floor, best, self.ensemble)]
 
     def write(self, points: Sequence[CurvePoint], picture: str) -> None:
@@ -265,23 +268,24 @@ def _at_size(
     return recipes
 
 
-def describe_points(points: Sequence[CurvePoint], floor: str, metric: str) -> str:
+def describe_points(points: Sequence[CurvePoint], floor: str, metric: Metric) -> str:
     """Return a sentence on the points of one task: where models pass the lexical baseline, and the last gain.
 
     A model is better or worse if the 95 % interval of the difference excludes 0.
     """
     models = list(dict.fromkeys(point.model for point in points))
     of_model = {model: [point for point in points if point.model == model] for model in models}
-    comparisons = [_compare(of_model[model], floor) for model in models if model != floor]
+    others = [of_model[model] for model in models if model != floor]
+    comparisons = [_compare(each, floor, metric.greater_is_better) for each in others]
     gains = [f"{model} {of_model[model][-1].gained:+}" for model in models]
     *_, before, last = of_model[floor]
     return (
         f"{last.task}: {' and '.join(comparisons)}; from {before.queries:,} to {last.queries:,} training queries "
-        f"{metric} changes by {', '.join(gains)}."
+        f"{metric.label} changes by {', '.join(gains)}."
     )
 
 
-def _compare(points: Sequence[CurvePoint], floor: str) -> str:
+def _compare(points: Sequence[CurvePoint], floor: str, greater_is_better: bool) -> str:
     """Return how a model compares with the lexical baseline as the training queries increase."""
     changes: list[tuple[str, int]] = []  # the result, and the size from which it holds
     for point in points:
@@ -289,7 +293,7 @@ def _compare(points: Sequence[CurvePoint], floor: str) -> str:
         assert above is not None  # only the baseline itself has no difference to it
         result = "not significantly different from"
         if above.differs:
-            result = "better than" if above.value > 0 else "worse than"
+            result = "better than" if (above.value > 0) == greater_is_better else "worse than"
         if not changes or changes[-1][0] != result:
             changes.append((result, point.queries))
 

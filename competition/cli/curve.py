@@ -66,7 +66,7 @@ def curve(
     for of_task in shown.values():
         _show(of_task, study.floor, tasks[of_task[0].task].metric.label)
     for of_task in shown.values():
-        console.print(describe_points(of_task, study.floor, tasks[of_task[0].task].metric.label))
+        console.print(describe_points(of_task, study.floor, tasks[of_task[0].task].metric))
     console.print(f"Table: {study.path}    Plot: {study.path.with_suffix('.svg')}")
 
 

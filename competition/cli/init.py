@@ -77,6 +77,9 @@ def _for_contest(text: str, contest: "Contest", name: str) -> str:
     from competition.scoring.definition import ESCI
 
     text = text.replace(f'competition = "{ESCI}"', f"competition = {json.dumps(name)}")
+    # Only classes are audited.
+    if not contest.labels.are_classes:
+        text = text.replace('noise_run = "lexical"', 'noise_run = ""')
     before, _, behind = text.partition("[submission]\n")
     _, _, behind = behind.partition("\n\n")
     answers = "".join(f'{task} = "blend"\n' for task in contest.tasks)

@@ -24,14 +24,17 @@ def run(workspace: WorkspaceOption = HERE) -> None:
     if not made:
         console.print("Nothing to do: everything is up to date.")
     _show_scores(space)
-    console.print(f"Submission: {space.submission(SUBMISSION)}    Scores: {space.scores}")
+    if pipeline.plan.card.has_test_rows:
+        console.print(f"Submission: {space.submission(SUBMISSION)}    Scores: {space.scores}")
+    else:
+        console.print(f"No submission: the data have no test rows.    Scores: {space.scores}")
 
 
 def _show_scores(space: Workspace) -> None:
     import pandas as pd
 
     # An empty cell of a text column is read as NaN.
-    board = pd.read_csv(space.scores).fillna({"label_paths": ""})
+    board = pd.read_csv(space.scores).astype({"label_paths": "str"}).fillna({"label_paths": ""})
     for _, lines in board.groupby(["task", "split", "group"], sort=False):
         show_scores(lines, "minus lexical")
     explain_marks(board)

@@ -30,6 +30,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
             are long.
     """
     from competition.core.errors import pluralize
+    from competition.scoring.metric_table import HIGHER
 
     first = lines.iloc[0]
     rows = [
@@ -57,9 +58,11 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     queries = pluralize(int(first["queries"]), "query", "queries")
     if first["group"] != "all":
         queries += f" with {first['group']}"
-    shared = ("task", "split", "group", "metric", "baseline", "floor")
+    shared = ("task", "split", "group", "metric", "better", "baseline", "floor")
     about = {name: first[name] for name in shared}
-    show_table(f"{first['task']}, {first['split']}, {queries}", header, rows, **about)
+    # Who reads the table takes a higher score for a better one.
+    note = "" if first["better"] == HIGHER else ", lower is better"
+    show_table(f"{first['task']}, {first['split']}, {queries}{note}", header, rows, **about)
 
 
 def explain_marks(board: "pd.DataFrame") -> None:

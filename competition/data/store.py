@@ -33,9 +33,14 @@ class DataCard:
 
     source: str
     train: str  # of the training rows with the text of their products
-    test: str
-    tasks: tuple[str, ...]  # those that have test rows
+    test: str  # of the test rows; empty where there are none
+    tasks: tuple[str, ...]  # those that have test rows, or training rows where there are no others
     found: Found = field(default_factory=Found)  # what the definition of the contest left open
+
+    @property
+    def has_test_rows(self) -> bool:
+        """False where the rows are for cross-validation alone, so that there is nothing to submit."""
+        return bool(self.test)
 
     @property
     def all_rows(self) -> str:
@@ -132,10 +137,10 @@ def _make_card(
         used = np.unique(position[rows & (position >= 0)])
         of_examples = fingerprint_rows(examples.columns, example_hashes[rows])
         of_products = fingerprint_rows(products.columns, product_hashes[used])
-        fingerprints[split] = of_examples + of_products
+        fingerprints[split] = of_examples + of_products if rows.any() else ""
 
-    in_test = examples["split"] == "test"
-    tasks = tuple(task for task in contest.tasks if (examples[task] & in_test).any())
+    answered = examples[examples["split"] == ("test" if fingerprints["test"] else "train")]
+    tasks = tuple(task for task in contest.tasks if answered[task].any())
     return DataCard(source, fingerprints["train"], fingerprints["test"], tasks, found)
 
 

@@ -82,10 +82,11 @@ def train(
         workspace.checkpoints(recipe.name, fold.part),
     )
 
-    score = _held_out_score(tables.contest, recipe, tables.examples.iloc[rows.held_out])
+    score, greater = _held_out_score(tables.contest, recipe, tables.examples.iloc[rows.held_out])
+    kind = plan.recipes.kind_of(recipe)
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
-        return train_fold(recipe, plan.recipes.kind_of(recipe), corpus, parts, log, score)
+        return train_fold(recipe, kind, corpus, parts, log, score, greater)
 
 
 def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
@@ -113,11 +114,11 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
 
 def _held_out_score(
     contest: Contest, recipe: EncoderRecipe, held_out: pd.DataFrame
-) -> Callable[[pd.DataFrame], float]:
-    """Return the score that is watched during training, a function of the outputs of held-out rows.
+) -> tuple[Callable[[pd.DataFrame], float], bool]:
+    """Return the score that is watched during training, and whether a higher one is better.
 
-    It is the metric of the first task that held-out rows can grade, the kind's own task before
-    others; NaN where there is none.
+    The score is a function of the outputs of held-out rows: the metric of the first task that they
+    can grade, the kind's own task before others; NaN where there is none.
 
     Raises:
         CompError: there is none, and the best weights are to be kept.
@@ -136,7 +137,7 @@ def _held_out_score(
         counts = evaluation.count_outputs(task, kind, outputs, held_out)
         return float(counts.statistic(counts.values.sum(0)))
 
-    return score
+    return score, task is None or task.metric.greater_is_better
 
 
 def predict(tables: Tables, plan: Plan, fold: FoldPlan[EncoderRecipe]) -> pd.DataFrame:

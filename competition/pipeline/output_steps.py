@@ -22,8 +22,18 @@ SUBMISSION = "main"  # the submission that `comp run` keeps up to date
 
 
 def submission_step(pipeline: Pipeline, name: str, answers: dict[str, str]) -> Step:
-    """Return the step of `submissions/<name>/`, from task -> run."""
-    tasks = pipeline.plan.card.tasks
+    """Return the step of `submissions/<name>/`, from task -> run.
+
+    Raises:
+        InputError: the data have no test rows, or none of a task.
+    """
+    card = pipeline.plan.card
+    if not card.has_test_rows:
+        raise InputError(
+            "The data have no test rows, so there is nothing to submit: scores are out-of-fold, and `comp predict` "
+            "scores new rows."
+        )
+    tasks = card.tasks
     for task in answers:
         if task not in tasks:
             raise InputError(f"The data have no test rows of {task}, only of {', '.join(tasks)}.")

@@ -303,7 +303,8 @@ class Pipeline:
         steps = [step for name in self.recipes.requested() for step in self.run_steps(name)]
         if settings.noise_run:
             steps.append(self.noise_step(settings.noise_run))
-        steps.append(submission_step(self, SUBMISSION, self.recipes.submission()))
+        if self.plan.card.has_test_rows:
+            steps.append(submission_step(self, SUBMISSION, self.recipes.submission()))
         return in_order([*steps, scores_step(self)])
 
 

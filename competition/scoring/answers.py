@@ -9,6 +9,7 @@ from competition.core.lazy_pandas import pd
 from competition.scoring.contest import Kind, Task
 
 POSITIVE_THRESHOLD = 0.5
+SUM_TOLERANCE = 1e-3  # of the probabilities that an answer file gives a row
 
 
 def answers(task: Task, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64]:
@@ -45,5 +46,44 @@ def answers(task: Task, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64
 
 
 def class_names(task: Task, codes: NDArray[np.float64]) -> list[str]:
-    """Return class indices as the words of the answer file."""
-    return [task.classes[int(code)] for code in codes]
+    """Return indices of classes or levels as the words of the answer file."""
+    return [task.words[int(code)] for code in codes]
+
+
+def write_cells(task: Task, answer: NDArray[np.float64]) -> pd.DataFrame:
+    """Return answers, from `answers`, as the columns of the answer file after its keys.
+
+    Classes and levels are words; of two probabilities only that of the second class is written
+    where there is one column for it.
+    """
+    if task.words and task.metric.reads != "probabilities":
+        return pd.DataFrame({task.answers[0]: class_names(task, answer)})
+
+    values = answer if answer.ndim == 2 else answer[:, None]  # (rows, 1 or classes)
+    return pd.DataFrame(values[:, -len(task.answers) :], columns=list(task.answers))
+
+
+def read_values(task: Task, cells: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the columns of an answer as the metric of `task` takes them, see `answers`; NaN for what is no answer."""
+    if task.words and task.metric.reads != "probabilities":
+        given = cells[task.answers[0]]
+        # A level may be written as `3` or `3.0`.
+        if task.metric.reads == "level":
+            levels = {value: code for code, value in enumerate(task.labels.values)}
+            return np.asarray(pd.to_numeric(given, errors="coerce").map(levels), np.float64)
+
+        classes = {word: code for code, word in enumerate(task.words)}
+        return np.asarray(given.map(classes), np.float64)
+
+    numbers = cells[list(task.answers)].apply(pd.to_numeric, errors="coerce")
+    values: NDArray[np.float64] = np.array(numbers, np.float64)  # (rows, answers)
+    values[~np.isfinite(values)] = np.nan
+    if task.metric.reads != "probabilities":
+        return np.asarray(values[:, 0])
+
+    values[(values < 0) | (values > 1)] = np.nan
+    if len(task.answers) == 1:
+        values = np.hstack([1 - values, values])  # (rows, 2)
+    # Programs that write fewer digits round.
+    values[np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE] = np.nan
+    return values

@@ -126,8 +126,7 @@ class Task:
         classes: the answers of a classification task in words, the majority first where that was
             declared; empty for other tasks.
         keys: our columns that identify a row of the answer file.
-        header: the columns of the answer file as they are written.
-        answer: the column of the answer; None where the order is the answer.
+        header: the columns of the answer file as they are written: the keys, then `answers`.
         positive: the label that is told from all others; None where every label is a class.
         labels: of the contest.
         locales: by which scores are shown, too.
@@ -141,7 +140,6 @@ class Task:
     classes: tuple[str, ...]
     keys: tuple[str, ...]
     header: tuple[str, ...]
-    answer: str | None
     positive: str | None = None
     labels: Labels = field(repr=False, compare=False, default_factory=lambda: Labels(()))
     locales: tuple[str, ...] = ()
@@ -152,6 +150,16 @@ class Task:
     def ranks(self) -> bool:
         """True where the answer is an order."""
         return self.kind == "rank"
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The columns of the answer: none where the order is the answer, several for probabilities."""
+        return self.header[len(self.keys) :]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """How answers that are one of some are written, by their index; empty for numbers and orders."""
+        return self.labels.names if self.metric.reads == "level" else self.classes
 
     @property
     def file(self) -> str:

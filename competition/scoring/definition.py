@@ -95,8 +95,10 @@ class TaskTable(StrictModel):
     """A task of `[tasks]`.
 
     `answer` holds the columns of the answer file: those that name a row, and last the answer. A
-    ranking without an answer is the order of the file's rows. `positive` is the label that is told
-    from all others, and `words` how the two answers are written.
+    ranking without an answer is the order of the file's rows. A metric of probabilities takes one
+    column for two classes, that of the second, or a column for each class; where none is named,
+    they are called as the classes are. `positive` is the label that is told from all others, and
+    `words` how the two answers are written.
     """
 
     kind: Literal["rank", "classify", "rate"]
@@ -352,31 +354,58 @@ def _task(
         )
 
     metric = _metric(table, labels, where)
-    default = ("query", "product_id") if table.kind == "rank" else ("id", "label")
-    header = table.answer or default
-    is_esci = definition.files.layout == "esci"
-    keys = [_key(column, columns, is_esci) for column in header]
-    by_order = all(keys) and table.kind == "rank"
-    if not by_order and (not header or None in keys[:-1] or len(header) < 2):
-        raise InputError(
-            f"{where}.answer = {list(header)} must be the columns that name a row (id, query, query_id, product_id, "
-            "as they are called in the files), and last that of the answer."
-        )
-    ours = tuple(key for key in (keys if by_order else keys[:-1]) if key is not None)
+    keys, header = _answer_columns(table, metric, classes, definition, columns, where)
     return Task(
         name,
         table.kind,
         metric,
         classes,
-        ours,
+        keys,
         header,
-        None if by_order else header[-1],
         table.positive,
         labels,
         tuple(definition.locales) if isinstance(definition.locales, dict) else (),
         definition.folds == "rows" and table.kind != "rank",
         _relevant_from(table, labels, where),
     )
+
+
+def _answer_columns(
+    table: TaskTable,
+    metric: Metric,
+    classes: tuple[str, ...],
+    definition: Definition,
+    columns: Mapping[str, tuple[str, ...]],
+    where: str,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return our columns that name a row of the answer file, and all columns as they are written.
+
+    Raises:
+        InputError: no column names a row, or the others are not those of an answer.
+    """
+    by_class = metric.reads == "probabilities"
+    default: tuple[str, ...] = ("query", "product_id") if table.kind == "rank" else ("id", "label")
+    if by_class and len(classes) > 2:
+        default = ("id",)
+    header = table.answer or default
+
+    is_esci = definition.files.layout == "esci"
+    known = [_key(column, columns, is_esci) for column in header]
+    first = known.index(None) if None in known else len(known)
+    keys = tuple(key for key in known[:first] if key is not None)
+    answers = header[first:]
+    if by_class and not answers:
+        answers = classes
+    counts = {1} if not by_class else {1, 2} if len(classes) == 2 else {len(classes)}
+    if table.kind == "rank":
+        counts = {0, 1}
+    if not keys or len(answers) not in counts:
+        last = "a column for each class" if by_class and len(classes) > 2 else "that of the answer"
+        raise InputError(
+            f"{where}.answer = {list(header)} must be the columns that name a row (id, query, query_id, product_id, "
+            f"as they are called in the files), and last {last}."
+        )
+    return keys, (*header[:first], *answers)
 
 
 def _metric(table: TaskTable, labels: Labels, where: str) -> Metric:

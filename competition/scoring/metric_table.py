@@ -15,6 +15,7 @@ from competition.scoring.metrics import Array, Codes, Statistic
 
 Counts = tuple[Codes, Array]  # queries in ascending order, and what each adds: (queries, m)
 Mask = NDArray[np.bool_]
+HIGHER, LOWER = "higher", "lower"  # values of `Metric.better`
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,11 @@ class Metric:
     # changes its value, (queries,).
     random: Callable[[Rows], Counts] | None = None
     movable: Callable[[Rows], Mask] | None = None
+
+    @property
+    def better(self) -> str:
+        """Which of two values is better, as tables say it: HIGHER or LOWER."""
+        return HIGHER if self.greater_is_better else LOWER
 
     @property
     def within(self) -> tuple[float, float]:

@@ -9,12 +9,13 @@ from competition.scoring import evaluation, metrics
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
 from competition.scoring.contest import Task
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, Counts
+from competition.scoring.metric_table import LOWER
 from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 SCOREBOARD_COLUMNS = (
-    "task", "split", "group", "run", "queries", "metric", "baseline", "floor",
+    "task", "split", "group", "run", "queries", "metric", "better", "baseline", "floor",
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
     "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
 )  # fmt: skip
@@ -44,7 +45,8 @@ class BoardRow:
             "queries": self.score.queries,
         }  # fmt: skip
 
-        cells |= {"metric": self.task.metric.label, "baseline": self.baseline, "floor": self.floor}
+        cells |= {"metric": self.task.metric.label, "better": self.task.metric.better}
+        cells |= {"baseline": self.baseline, "floor": self.floor}
         cells |= metrics.cells(**{name: getattr(self, name) for name in (*_ESTIMATES, "flatters")})
 
         basis = APPROXIMATE if self.label_paths else HELD_OUT
@@ -83,7 +85,7 @@ def scoreboard(
 
 
 def best_runs(board: pd.DataFrame) -> dict[str, str]:
-    """Return, by task, the run with the highest out-of-fold score.
+    """Return, by task, the run with the best out-of-fold score.
 
     Of task 1, over the queries of full depth where there are enough of them, see
     `evaluation.leading_group`.
@@ -97,8 +99,14 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     for task, lines in graded.groupby("task", sort=False):
         deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
         lines = lines[lines["group"] == "all"] if deep.empty else deep
-        best[str(task)] = str(lines["run"].iloc[int(lines["score"].argmax())])
+        best[str(task)] = str(best_first(lines)["run"].iloc[0])
     return best
+
+
+def best_first(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return lines of a scoreboard, all of one task, by their score; equal ones stay in their order."""
+    ascending = bool((lines["better"] == LOWER).all())
+    return lines.sort_values("score", ascending=ascending, kind="stable", ignore_index=True)
 
 
 def _lines(

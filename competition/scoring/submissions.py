@@ -12,15 +12,17 @@ import numpy as np
 
 from competition.core.atomic import atomic_files
 from competition.core.csv_files import parse_integers, read_cells, refuse_rows
-from competition.core.errors import CompError, InputError, short_repr
+from competition.core.errors import CompError, InputError, join_names, pluralize, short_repr
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
 from competition.core.workspace import Workspace
 from competition.scoring import leaderboard
-from competition.scoring.answers import answers, class_names
+from competition.scoring.answers import answers, read_values, write_cells
 from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import Counts, count_answers, graded_rows
+
+_INTEGER_KEYS = {"example_id", "query_id"}  # the others are text, as it stands in the files
 
 
 def make_answer(
@@ -28,12 +30,15 @@ def make_answer(
 ) -> pd.DataFrame:
     """Return the answer file of a task for its test rows, joined by example_id.
 
-    Ranking: per query, best first, ties by product_id. Classification: a label per example.
+    Ranking by order: per query, best first, ties by product_id. Otherwise a row for each example: a
+    score, a class or a level in words, a number, or probabilities.
 
     Raises:
         CompError: a test row has no output.
     """
-    rows = examples[examples[task.name] & (examples["split"] == "test")]
+    # A task may be called as an output is: of its rows only what names them is needed.
+    names = list(dict.fromkeys(["example_id", "query_id", "product_id", *task.keys]))
+    rows = examples.loc[examples[task.name] & (examples["split"] == "test"), names]
     rows = rows.merge(outputs, on="example_id", how="left", validate="one_to_one")
 
     missing = rows[list(kind.outputs)].isna().any(axis=1)
@@ -44,13 +49,15 @@ def make_answer(
         )
 
     answer = answers(task, kind, rows)
-    if task.answer is None:
+    keys = rows[list(task.keys)].set_axis(task.header[: len(task.keys)], axis=1)
+    if not task.answers:
         # Negated, so that one ascending sort puts the best first and breaks ties by product_id.
-        ordered = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"])
-        return ordered[list(task.header)].reset_index(drop=True)
+        order = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"]).index
+        return keys.loc[order].reset_index(drop=True)
 
-    named = pd.DataFrame({"example_id": rows["example_id"], task.answer: class_names(task, answer)})
-    return named.sort_values("example_id", ignore_index=True)
+    order = rows.sort_values("example_id").index
+    cells = write_cells(task, answer).set_axis(rows.index)
+    return pd.concat([keys, cells], axis=1).loc[order].reset_index(drop=True)
 
 
 def to_csv(answer: pd.DataFrame) -> str:
@@ -63,12 +70,12 @@ def to_csv(answer: pd.DataFrame) -> str:
 
 
 def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
-    """Read an answer file as it stands, with ids as int64.
+    """Read an answer file as it stands: the columns `task.keys`, then `task.answers`.
 
     Raises:
         InputError: it is missing, empty, not UTF-8 or not CSV, has other columns, a blank cell, an
-            id that is not an integer or an unknown label; the message names the first offending
-            row (1 is the first below the header).
+            id that is not an integer where ids are integers, or what is no answer; the message
+            names the first offending row (1 is the first below the header).
     """
     frame = read_cells(source, name, task.header)
 
@@ -76,13 +83,25 @@ def read_answer(source: Path | StringIO, name: str, task: Task) -> pd.DataFrame:
         is_blank = frame[column].fillna("").str.strip() == ""
         refuse_rows(name, frame, is_blank, f"has a blank {column}")
 
-    if task.answer:
-        is_unknown = ~frame[task.answer].isin(task.classes)
-        known = ", ".join(task.classes)
-        refuse_rows(name, frame, is_unknown, f"has an unknown {task.answer}: known are {known}")
+    if task.answers:
+        is_wrong = pd.DataFrame(read_values(task, frame)).isna().any(axis=1)
+        refuse_rows(name, frame, is_wrong, _wrong_answer(task))
 
-    ids = parse_integers(frame[task.keys[0]], task.keys[0], name)
-    return frame.assign(**{task.keys[0]: ids})
+    theirs = task.header[: len(task.keys)]
+    frame = frame.rename(columns=dict(zip(theirs, task.keys, strict=True)))
+    for key in _INTEGER_KEYS.intersection(task.keys):
+        frame[key] = parse_integers(frame[key], key, name)
+    return frame
+
+
+def _wrong_answer(task: Task) -> str:
+    """Return what is said of a row whose answer is none."""
+    if task.metric.reads == "probabilities":
+        sums = ", which must sum to 1" if len(task.answers) > 1 else ""
+        return f"has no probability from 0 to 1 as {join_names(task.answers)}{sums}"
+    if task.words:
+        return f"has an unknown {task.answers[0]}: known are {', '.join(task.words)}"
+    return f"has no number as {task.answers[0]}"
 
 
 def check_answer(
@@ -112,8 +131,9 @@ def check_answer(
     missing = expected[~expected.isin(given)]
     if complete and len(missing):
         first = missing.to_frame(index=False).astype(object).iloc[0]
+        columns = task.header[: len(keys)]
         cells = ", ".join(
-            f"{key} {short_repr(value)}" for key, value in zip(keys, first, strict=True)
+            f"{column} {short_repr(value)}" for column, value in zip(columns, first, strict=True)
         )
         raise InputError(
             f"{name}: {len(missing):,} of {len(expected):,} test rows are missing, the first is {cells}."
@@ -133,7 +153,8 @@ def grade(
     ranking it adds no gain.
 
     Raises:
-        InputError: no test row of the task has a label here.
+        InputError: no test row of the task has a label here, or the answer lacks a row where no
+            answer is just wrong.
     """
     rows = graded_rows(task, examples[examples["split"] == "test"])
     if rows.empty:
@@ -142,22 +163,27 @@ def grade(
         )
 
     keys = list(task.keys)
-    if task.answer is None:
-        # The place in the file is the rank; NaN for rows that the answer lacks.
-        placed = answer.assign(score=-np.arange(len(answer), dtype=np.float64))
-        scored = rows[keys].merge(placed, on=keys, how="left")
-        score = scored["score"].to_numpy(np.float64)
-        return count_answers(task, rows, np.nan_to_num(score), protocol, ranked=~np.isnan(score))
+    # The place in the file is the rank where the order is the answer.
+    values = -np.arange(len(answer), dtype=np.float64)
+    if task.answers:
+        values = read_values(task, answer)
+    place = pd.MultiIndex.from_frame(answer[keys]).get_indexer(pd.MultiIndex.from_frame(rows[keys]))
+    is_there = place >= 0  # (rows,)
+    # The place -1 is the last one: nothing.
+    given = np.concatenate([values, np.full((1, *values.shape[1:]), np.nan)])[place]
 
-    # -1, which is no class, for rows that the answer lacks.
-    codes = (
-        answer[task.answer]
-        .map({name: code for code, name in enumerate(task.classes)})
-        .astype("float64")
-    )
-    coded = answer[["example_id"]].assign(code=codes)
-    given = rows[["example_id"]].merge(coded, on="example_id", how="left")["code"]
-    return count_answers(task, rows, given.fillna(-1).to_numpy(np.float64))
+    if task.ranks:
+        given = np.where(is_there, given, 0.0)
+        return count_answers(task, rows, given, protocol, ranked=is_there)
+    if task.metric.reads == "class":
+        # No class.
+        return count_answers(task, rows, np.where(is_there, given, -1.0))
+    if not is_there.all():
+        raise InputError(
+            f"{pluralize(int((~is_there).sum()), 'test row')} of {task.name} have no answer, and {task.metric.label} "
+            "has none that is just wrong: answer every row."
+        )
+    return count_answers(task, rows, given)
 
 
 # --- writing

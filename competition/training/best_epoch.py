@@ -14,15 +14,16 @@ from competition.training.model_files import copy_weights
 class BestEpoch:
     """The epoch whose weights are kept: the last one, or the best so far."""
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: str, greater_is_better: bool = True) -> None:
         self._best = weights == "best"
+        self._sign = 1 if greater_is_better else -1
         self.score = math.nan
         self.held_out = pd.DataFrame()
         self.weights: dict[str, Tensor] = {}
 
     def update(self, score: float, held_out: pd.DataFrame, model: nn.Module) -> None:
         """Keep an epoch if it is the best so far; of two that score the same, the earlier one is better."""
-        if not self.weights or not self._best or score > self.score:
+        if not self.weights or not self._best or self._sign * (score - self.score) > 0:
             # A signal between these would leave the score of one epoch with the weights of another.
             with critical_section():
                 self.score = score

@@ -70,6 +70,7 @@ def train_fold(
     fold: Fold,
     log: Log,
     score: Callable[[pd.DataFrame], float],
+    greater_is_better: bool = True,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fine-tune on `fold.train`, once per seed, save the weights, and predict.
 
@@ -79,8 +80,8 @@ def train_fold(
         corpus: the pairs of all examples.
         fold: which rows.
         log: gets losses and the held-out score after each epoch.
-        score: of held-out outputs, higher is better; decides the epoch that is kept when
-            `recipe.weights` is "best".
+        score: of held-out outputs; decides the epoch that is kept when `recipe.weights` is "best".
+        greater_is_better: whether a higher score is better.
 
     Returns:
         Outputs of the held-out rows and of the test rows, see `predict`; the mean over the seeds.
@@ -106,7 +107,7 @@ def train_fold(
             fold_seed = recipe.fold_seed(seed, fold.name)
             model = RelevanceModel.make(recipe, kind, fold.sources, derive_seed(fold_seed, "head"))
 
-            best = BestEpoch(recipe.weights)
+            best = BestEpoch(recipe.weights, greater_is_better)
             checkpoints = None
             if fold.checkpoints is not None:
                 path = fold.checkpoints / f"seed-{seed}"

@@ -11,6 +11,7 @@ from competition.config.recipe import EnsembleRecipe, FoldRecipe
 from competition.core.workspace import Workspace
 from competition.data import folds, store
 from competition.pipeline.execute import execute
+from competition.scoring.metric_table import find_metric
 from competition.scoring.metrics import Estimate
 from tests.conftest import comp, make_workspace, refused
 from tests.esci import CONTEST, LABELS
@@ -241,9 +242,8 @@ def points(model: str, *above: float) -> list[CurvePoint]:
     ],
 )
 def test_where_a_model_stands(above: tuple[float, ...], said: str) -> None:
-    found = describe_points(
-        [*points("lexical", 0, 0, 0), *points("c1", *above)], "lexical", "micro-F1"
-    )
+    lines = [*points("lexical", 0, 0, 0), *points("c1", *above)]
+    found = describe_points(lines, "lexical", find_metric("micro-F1"))
     assert found == (
         f"task2: {said}; from 20 to 30 training queries micro-F1 changes by "
         "lexical +0.0100 [-0.0100, +0.0300], c1 +0.0100 [-0.0100, +0.0300]."

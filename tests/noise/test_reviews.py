@@ -24,6 +24,7 @@ from competition.noise.reviews import (
 from competition.pipeline.rows import fold_rows
 from competition.pipeline.steps import Pipeline
 from tests.conftest import make_workspace
+from tests.esci import CONTEST
 
 AUDITED = pd.Series([7, 3, -5, 2**62])
 
@@ -177,7 +178,7 @@ def test_verdicts_on_other_rows_are_refused(tmp_path: Path) -> None:
     write_table(workspace.reviews("c1"), said(_1="wrong"), Pipeline(workspace).plan.card.train)
     assert len(load_reviews(workspace, "c1", Pipeline(workspace).plan.card.train)) == 1
     examples, products, _ = synthetic.make(60, noise=0.05, seed=8)  # the same ids, other rows
-    store.save(workspace, examples, products, "test")
+    store.save(workspace, CONTEST, examples, products, "test")
     with pytest.raises(
         CompError, match=r"verdicts\.parquet is out of date.*--verdicts FILE`, or delete the file"
     ):

@@ -19,7 +19,7 @@ from competition.pipeline.execute import execute
 from competition.pipeline.rows import FoldRows, fold_rows, fold_targets
 from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 
 pytestmark = pytest.mark.slow
 
@@ -149,7 +149,7 @@ def test_nested_training_does_not_know_the_labels_of_the_fold_that_is_scored(
     labels = np.random.default_rng(0).permutation(examples.loc[moved, "label"].to_numpy(object))
     examples.loc[moved, "label"] = labels
     examples["substitute"] = (examples["label"] == "substitute").astype("boolean")
-    store.save(workspace, examples, trained.tables.products, "test")
+    store.save(workspace, CONTEST, examples, trained.tables.products, "test")
     other = train(workspace)
     for action in ACTIONS:
         for nested, expected in ((True, True), (False, False)):

@@ -97,16 +97,16 @@ def test_a_column_that_is_none_is_refused_with_the_nearest(tmp_path: Path) -> No
 
 def test_an_answer_file_is_an_order_or_has_a_column_of_the_answer(tmp_path: Path) -> None:
     order = load_contest(str(write(tmp_path, more='answer = ["query", "product_id"]')))
-    assert order.tasks["main"].answer is None
+    assert order.tasks["main"].answers == ()
     assert order.tasks["main"].keys == ("query", "product_id")
 
     path = write(tmp_path, more='answer = ["Id", "relevance"]')
     path.write_text(path.read_text() + '[columns]\nid = "Id"\n')
     scored = load_contest(str(path)).tasks["main"]
-    assert (scored.keys, scored.header, scored.answer) == (
+    assert (scored.keys, scored.header, scored.answers) == (
         ("id",),
         ("Id", "relevance"),
-        "relevance",
+        ("relevance",),
     )
 
 

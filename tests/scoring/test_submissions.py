@@ -359,7 +359,7 @@ def test_a_file_that_never_predicts_some_class_is_valid(by_hand: Workspace, tmp_
         ("task3", "no_substitute"),
         ("task3", "substitute"),
     ):
-        column = TASKS[task].answer
+        (column,) = TASKS[task].answers
         file.write_text(
             f"example_id,{column}\n" + "".join(f"{i},{label}\n" for i in (10, 11, 12)),
             encoding="utf-8",
@@ -489,7 +489,7 @@ def test_the_order_of_rows_is_no_answer_in_classification(
     answer = pd.DataFrame(
         {
             "example_id": test["example_id"],
-            TASKS[task].answer: rng.choice(TASKS[task].classes, len(test)),
+            TASKS[task].answers[0]: rng.choice(TASKS[task].classes, len(test)),
         }
     )
     straight = estimate_metrics(grade(answer, TASKS[task], examples))

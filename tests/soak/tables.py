@@ -336,7 +336,11 @@ def imported(folder: Path, counted: Counter[str], case: Any) -> None:
         counted["import, refused"] += 1
         return
     assert form is None or (form.separator == "," and form.encoding != "utf-16")
-    typed = store._typed_products(read).astype({"product_id": "int64"}).sort_values("product_id")
+    typed = (
+        store._typed_products(read, CONTEST)
+        .astype({"product_id": "int64"})
+        .sort_values("product_id")
+    )
     assert len(typed) == len(products)
     for column, name in _FIELDS.items():
         written = products[column].tolist()

@@ -28,7 +28,7 @@ from competition.models.encoder.pretraining_model import PretrainingModel, vocab
 from competition.training.gradients import BatchGradients, Sample
 from competition.training.loop import make_accelerator
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.esci import CONTEST, KINDS
+from tests.esci import CONTEST, KINDS, LOCALES
 
 FEATURES = ("brand", "color", "country", "char_trigrams")
 ALL_AT_ONCE = 1_000_000  # tokens: no batch is split
@@ -62,8 +62,9 @@ class Bench:
         vocabulary = Vocabulary.load(self.sources.vocabulary)
         tokenizer = load_tokenizer(self.sources.encoder)
         return Pairs.make(
-            tokenizer, self.examples, self.products, texts, recipe.max_length, vocabulary, True
-        )
+            tokenizer, self.examples, self.products, texts, recipe.max_length, vocabulary, True,
+            locales=CONTEST.locales,
+        )  # fmt: skip
 
     def model(self, recipe: EncoderRecipe, seed: int = 5) -> RelevanceModel:
         """A model in float64 and in evaluation mode, so that the encoder's dropout is off while gradients flow."""
@@ -97,7 +98,8 @@ def bench(
     Vocabulary.make(products, CONTEST.categories).save(folder / "vocabulary", "test")
     lost = examples["product_id"].iloc[[1, 6, 11, 16, 21]]
     known = products[~products["product_id"].isin(lost)]
-    return Bench(Sources(folder / "tiny", folder / "vocabulary"), examples.head(24), known)
+    sources = Sources(folder / "tiny", folder / "vocabulary", locales=len(LOCALES))
+    return Bench(sources, examples.head(24), known)
 
 
 # --- pre-training

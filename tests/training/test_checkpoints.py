@@ -30,7 +30,7 @@ from competition.training.loop import Log
 from competition.training.optimizer import TrainingState
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 from tests.training.conftest import Bench, Shelf, make_recipe, pretraining
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,7 @@ class Tuning:
 
     def __init__(self, bench: Bench, recipe: EncoderRecipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
-        self.corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
+        self.corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
         sides = (ROWS[:12], ROWS[12:18], ROWS[18:])
         self.fold = Fold(
             "2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished"
@@ -328,6 +328,7 @@ def test_a_pre_training_that_was_killed_ends_in_the_same_bytes(
         pretrain(
             recipe,
             shelf.products.head(80),
+            CONTEST,
             shelf.sources,
             folder,
             "inputs",

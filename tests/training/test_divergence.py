@@ -21,7 +21,7 @@ from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
-from tests.esci import KINDS
+from tests.esci import CONTEST, KINDS
 from tests.training.conftest import ALL_AT_ONCE, Bench, make_recipe
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def run(
     bench: Bench, recipe: EncoderRecipe, folder: Path, held_out: Rows = ROWS[12:18]
 ) -> tuple[pd.DataFrame, ...]:
     """Train on 12 rows, hold others out, test on 6; a later epoch scores higher."""
-    corpus = Corpus.make(recipe, bench.sources, bench.examples, bench.products)
+    corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     sides = (ROWS[:12], held_out, ROWS[18:])
     fold = Fold(
         "2", folder / "fold-2", "inputs", bench.sources, *sides, None, folder / "unfinished"

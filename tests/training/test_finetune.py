@@ -352,7 +352,7 @@ def test_a_fold_learns_its_lesson(kind: str, bench: Bench, tmp_path: Path) -> No
     recipe = make_recipe(kind=kind, epochs=1, batch_size=4, learning_rate=1e-3)
     corpus = Corpus.make(recipe, CONTEST, bench.sources, bench.examples, bench.products)
     rows = bench.examples.iloc[ROWS[:12]]
-    hard = Targets.of_labels(kind, rows)
+    hard = Targets.of_labels(KINDS[kind], rows)
     soft = Targets(0.5 * hard.target + 0.25, hard.weight)
     heavy = Targets(hard.target, np.arange(12.0))
     found = []

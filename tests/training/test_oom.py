@@ -67,7 +67,7 @@ def test_the_held_out_loss_of_a_pre_training_too(shelf: Shelf) -> None:
     recipe, accelerator = pretraining(masked=0.4), make_accelerator()
     model = shelf.model(recipe, shelf.examples(recipe))
     titles = HeldOutTitles.make(
-        shelf.products.head(6), load_tokenizer(shelf.sources.encoder), recipe
+        shelf.products.head(6), "title", load_tokenizer(shelf.sources.encoder), recipe
     )
     expected = titles.losses(accelerator, model, Budget(ALL_AT_ONCE))
     with fails_at(model, 0, 2) as measured:

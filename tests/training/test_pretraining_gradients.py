@@ -119,9 +119,11 @@ def test_texts_are_padded_with_their_targets(shelf: Shelf) -> None:
     ids = [np.arange(10, 10 + n, dtype=np.int32) for n in (3, 9, 5)]
     texts = one_sided(
         ids,
-        token=[np.arange(n) for n in (3, 9, 5)],
-        match=[True, False, True],
-        brand=[7, IGNORED, 5],
+        {
+            "token": [np.arange(n) for n in (3, 9, 5)],
+            "match": [True, False, True],
+            "brand": [7, IGNORED, 5],
+        },
     )
     batch = collate_texts(texts, np.array([2, 0]), special, 32, CPU)
     pad = special.padding

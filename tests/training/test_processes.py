@@ -12,6 +12,7 @@ import pytest
 
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.encoder import make_tiny
+from tests.esci import CONTEST
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ def sources(
     """A folder with an encoder and a vocabulary."""
     folder = tmp_path_factory.mktemp("sources")
     make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")
-    Vocabulary.make(catalogue[1]).save(folder / "vocabulary", "test")
+    Vocabulary.make(catalogue[1], CONTEST.categories).save(folder / "vocabulary", "test")
     return folder
 
 

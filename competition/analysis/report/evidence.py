@@ -12,7 +12,7 @@ from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import Run, RunPlan
-from competition.scoring.scoreboard import best_runs, scoreboard
+from competition.scoring.scoreboard import best_first, best_runs, scoreboard
 
 
 class Evidence:
@@ -65,7 +65,7 @@ class Evidence:
 
     @cached_property
     def best(self) -> dict[str, str]:
-        """Task -> the run with the highest out-of-fold score."""
+        """Task -> the run with the best out-of-fold score."""
         return best_runs(self.board)
 
     @cached_property
@@ -110,12 +110,14 @@ class Evidence:
         board = self.board
         of_task = (board["task"] == task.name) & (board["split"] == split)
         lines = board[of_task & (board["group"] == (group or self.group(task)))]
-        return lines.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+        return best_first(lines)
 
     def outputs(self, task: Task, run: str) -> pd.DataFrame:
         """Return the rows of a task with a run's out-of-fold outputs, joined by example_id."""
         held_out = self.runs[run].held_out
-        return self.rows(task).merge(held_out, on="example_id", how="left", validate="one_to_one")
+        # A task may be called as an output is.
+        rows = self.rows(task).drop(columns=list(self.pipeline.plan.contest.tasks))
+        return rows.merge(held_out, on="example_id", how="left", validate="one_to_one")
 
     def representatives(self, task: Task) -> list[str]:
         """Return at most three runs for a small figure: the best, the best single model, the lexical baseline.

@@ -149,21 +149,23 @@ def _differences(evidence: Evidence, task: Task) -> Matrix:
                 0 - minus.value, 0 - minus.high, 0 - minus.low, minus.queries
             )
 
-    # The largest difference of the task has the strongest tint.
+    # The largest difference of the task has the strongest tint; blue is better.
+    sign = 1 if task.metric.greater_is_better else -1
     greatest = max(abs(minus.value) for minus in pairs.values())
     rows = [
-        (one, [_difference(pairs.get((one, other)), greatest) for other in names]) for one in names
+        (one, [_difference(pairs.get((one, other)), greatest, sign) for other in names])
+        for one in names
     ]
     queries = int(counts[names[0]].groups[group].sum())
     return Matrix(f"{title(task, group, queries)}, {task.metric.label}", "", names, rows)
 
 
-def _difference(minus: Estimate | None, greatest: float) -> MatrixCell:
+def _difference(minus: Estimate | None, greatest: float, sign: int) -> MatrixCell:
     """Return the cell of a difference, tinted if it is significant; an empty one on the diagonal."""
     if minus is None:
         return MatrixCell("")
     value, _, interval = f"{minus:+}".partition(" ")
-    return MatrixCell(value, interval, tint(minus.value, greatest) if minus.differs else 0)
+    return MatrixCell(value, interval, tint(sign * minus.value, greatest) if minus.differs else 0)
 
 
 def breakdowns(evidence: Evidence) -> Section:

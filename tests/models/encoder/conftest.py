@@ -15,6 +15,7 @@ from competition.models.encoder.encoder import load_tokenizer, make_tiny
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.paths import Sources
 from competition.training.batches import collate
+from tests.esci import CONTEST, LOCALES
 
 FEATURES = ("brand", "color", "country", "char_trigrams")
 
@@ -36,10 +37,12 @@ def sources(
     """The tiny encoder, the vocabulary and word2vec's vectors of a small catalogue."""
     folder = tmp_path_factory.mktemp("sources")
     make_tiny(folder / "tiny", catalogue[1], seed=1, inputs="test")
-    vocabulary = Vocabulary.make(catalogue[1], ("brand", "color"))
+    vocabulary = Vocabulary.make(catalogue[1], CONTEST.categories)
     vocabulary.save(folder / "vocabulary", "test")
     save_vectors(folder / "char_trigrams", gram_vectors(vocabulary, catalogue[1], seed=1), "test")
-    return Sources(folder / "tiny", folder / "vocabulary", folder / "char_trigrams", locales=3)
+    return Sources(
+        folder / "tiny", folder / "vocabulary", folder / "char_trigrams", locales=len(LOCALES)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +73,11 @@ class Shop:
             load_tokenizer(self.sources.encoder),
             self.examples,
             self.products,
-            views(recipe.architecture, recipe.field_order),
+            views(recipe.architecture, recipe.field_order, CONTEST),
             recipe.max_length,
             self.vocabulary if recipe.features else None,
             "char_trigrams" in recipe.features,
+            locales=CONTEST.locales,
         )
 
 

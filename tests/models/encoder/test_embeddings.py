@@ -116,12 +116,13 @@ def table(model: RelevanceModel) -> Tensor:
 
 def test_the_vectors_are_in_the_table_of_the_model(sources: Sources) -> None:
     assert sources.vectors is not None
-    vectors = torch.from_numpy(load_vectors(sources.vectors))
+    vectors, kind = torch.from_numpy(load_vectors(sources.vectors)), KINDS["classes"]
     for start in ("word2vec", "frozen"):
         assert torch.equal(
-            table(RelevanceModel.make(recipe(char_trigrams_init=start), sources, seed=3)), vectors
+            table(RelevanceModel.make(recipe(char_trigrams_init=start), kind, sources, seed=3)),
+            vectors,
         )
-    random = table(RelevanceModel.make(recipe(), replace(sources, vectors=None), seed=3))
+    random = table(RelevanceModel.make(recipe(), kind, replace(sources, vectors=None), seed=3))
     assert random.shape == vectors.shape
     assert random[1:].std().item() == pytest.approx(0.02, rel=0.05)
     assert not random[0].any()

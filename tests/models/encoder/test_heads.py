@@ -337,7 +337,7 @@ def test_an_untrained_model_answers_the_mean_target(
     kind: str, mean: list[float], shop: Shop
 ) -> None:
     model = RelevanceModel.make(
-        recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), shop.sources, seed=3
+        recipe(kind=kind, loss="mse" if kind == "gain" else "ce"), KINDS[kind], shop.sources, seed=3
     )
     model.init_output_bias(torch.tensor(mean))
     actual = model.outputs(model.output.eval()(torch.zeros(1, 128)))[0].tolist()
@@ -354,7 +354,10 @@ def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(
             encoder.config.comp_pooling = stated
         save(folder, load_tokenizer(shop.sources.encoder), encoder)
         return RelevanceModel.make(
-            recipe(pooling=by_recipe), replace(shop.sources, encoder=folder), seed=3
+            recipe(pooling=by_recipe),
+            KINDS["classes"],
+            replace(shop.sources, encoder=folder),
+            seed=3,
         )
 
     for stated, by_recipe, expected in (

@@ -14,7 +14,7 @@ from competition.models.encoder.losses import (
     focal,
     ghm_weights,
     gradient_norm_bins,
-    mse_on_gain,
+    mse_on_number,
     one_hot,
     poly1,
     smooth,
@@ -54,9 +54,9 @@ def test_focal_by_hand() -> None:
     assert focal(LOGITS, FIRST).tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_mse_on_gain_by_hand() -> None:
+def test_mse_on_number_by_hand() -> None:
     logits = torch.tensor([[0.0], [math.log(3)], [-math.log(3)]], dtype=torch.float64)
-    losses = mse_on_gain(logits, torch.tensor([[1.0], [0.1], [0.0]], dtype=torch.float64))
+    losses = mse_on_number(logits, torch.tensor([[1.0], [0.1], [0.0]], dtype=torch.float64))
     assert losses.tolist() == pytest.approx(
         [(0.5 - 1) ** 2, (0.75 - 0.1) ** 2, (0.25 - 0) ** 2], abs=1e-12
     )

@@ -267,10 +267,10 @@ def test_the_contrastive_task_gives_the_pooled_texts(tiny: Path) -> None:
 
 
 def test_names_of_which_the_vocabulary_has_none_are_not_learned() -> None:
-    vocabulary = Vocabulary(("acme", "zeta"), ("red",), np.empty(0, np.int64))
+    vocabulary = Vocabulary({"brand": ("acme", "zeta"), "color": ("red",)}, np.empty(0, np.int64))
     assert vocabulary_sizes(("brand", "color"), vocabulary) == {"brand": 2, "color": 1}
     assert vocabulary_sizes(("color",), vocabulary) == {"color": 1}
     assert vocabulary_sizes(
-        ("brand", "color"), Vocabulary(("acme", "zeta"), (), vocabulary.grams)
+        ("brand", "color"), Vocabulary({"brand": ("acme", "zeta"), "color": ()}, vocabulary.grams)
     ) == {"brand": 2}
     assert vocabulary_sizes((), vocabulary) == vocabulary_sizes(("brand",), None) == {}

@@ -14,12 +14,13 @@ from competition.core.errors import CompError
 from competition.data.augment import texts_to_translate
 from competition.models.encoder import translation
 from competition.models.encoder.translation import Translator, group_by_length
+from tests.esci import CONTEST
 
 
 @pytest.fixture(scope="module")
 def texts(catalogue: tuple[pd.DataFrame, pd.DataFrame]) -> list[str]:
     """Spanish queries and titles, and one that is longer than the model reads."""
-    actual = texts_to_translate(*catalogue)
+    actual = texts_to_translate(*catalogue, CONTEST)
     return [*actual, " ".join(actual)]
 
 

@@ -125,7 +125,7 @@ def test_any_fields_have_features(count: int, categories: int) -> None:
     products = products.assign(**{name: ["red cup", "lamp"] for name in fields})
     actual = text_features(examples, products, contest)
     assert actual["cosine_field_0_word"].tolist() == pytest.approx([1, 0], abs=1e-6)
-    assert [name for name in actual if name.endswith("_in_query")] == [
+    assert [name for name in map(str, actual) if name.endswith("_in_query")] == [
         f"{name}_in_query" for name in names
     ]
     assert actual["words_in_text"].tolist() == [float(count - len(names) > 1), 0]
