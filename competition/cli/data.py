@@ -73,7 +73,8 @@ def import_(
     """Import the rows of the workspace's competition.
 
     From CSV or parquet files, also compressed. The definition of the competition says which file
-    and which column is what; --map overrides it. Of ESCI, PATH holds the two released parquet files or the three CSV folders.
+    and which column is what; --map overrides it. Of ESCI, PATH holds the two released parquet files
+    or the three CSV folders.
     """
     _import(open_workspace(context, workspace), path, path.resolve().name, columns or [])
 

@@ -10,7 +10,8 @@ from competition.core.workspace import Workspace
 def folds(workspace: WorkspaceOption = HERE) -> None:
     """Assign queries to folds by their text.
 
-    Or rows, where the competition says so. Makes five and ten folds, checks them for leaks and shows the labels of each.
+    Or rows, where the competition says so. Makes five and ten folds, checks them for leaks and
+    shows the labels of each.
     """
     from competition.config.recipe import SCHEMES
     from competition.data.folds import shared_with_test
