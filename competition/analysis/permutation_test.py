@@ -213,13 +213,13 @@ def _group(task: Task, counts: Counts) -> str:
 
 def _numerators(task: Task, values: Array) -> Array:
     """Return what each query adds to the numerator of the metric: its nDCG, or its correct answers; `(queries,)`."""
-    right = values[:, : len(task.classes)].sum(axis=1)
-    return right if _measure(task) == "classes" else values[:, 0]
+    correct: Array = values[:, : len(task.classes)].sum(axis=1)
+    return correct if _measure(task) == "classes" else values[:, 0]
 
 
 def _denominators(task: Task, values: Array) -> Array:
     """Return what each query adds to the denominator of the metric: 1, or its rows; `(queries,)`."""
-    rows = values[:, 2 * len(task.classes) :].sum(axis=1)
+    rows: Array = values[:, 2 * len(task.classes) :].sum(axis=1)
     return rows if _measure(task) == "classes" else values[:, 1]
 
 
