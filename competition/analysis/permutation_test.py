@@ -213,16 +213,14 @@ def _group(task: Task, counts: Counts) -> str:
 
 def _numerators(task: Task, values: Array) -> Array:
     """Return what each query adds to the numerator of the metric: its nDCG, or its correct answers; `(queries,)`."""
-    if _measure(task) == "classes":
-        return values[:, : len(task.classes)].sum(axis=1)
-    return values[:, 0]
+    correct: Array = values[:, : len(task.classes)].sum(axis=1)
+    return correct if _measure(task) == "classes" else values[:, 0]
 
 
 def _denominators(task: Task, values: Array) -> Array:
     """Return what each query adds to the denominator of the metric: 1, or its rows; `(queries,)`."""
-    if _measure(task) == "classes":
-        return values[:, 2 * len(task.classes) :].sum(axis=1)
-    return values[:, 1]
+    rows: Array = values[:, 2 * len(task.classes) :].sum(axis=1)
+    return rows if _measure(task) == "classes" else values[:, 1]
 
 
 def _chance_counts(task: Task, counts: Counts, rows: pd.DataFrame) -> Counts:

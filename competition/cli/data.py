@@ -70,10 +70,11 @@ def import_(
     ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Import the rows of the workspace's competition, from CSV or parquet files, also compressed.
+    """Import the rows of the workspace's competition.
 
-    The definition of the competition says which file and which column is what; --map overrides it.
-    Of ESCI, PATH holds the two released parquet files or the three CSV folders.
+    From CSV or parquet files, also compressed. The definition of the competition says which file
+    and which column is what; --map overrides it. Of ESCI, PATH holds the two released parquet files
+    or the three CSV folders.
     """
     _import(open_workspace(context, workspace), path, path.resolve().name, columns or [])
 

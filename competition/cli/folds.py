@@ -8,9 +8,10 @@ from competition.core.workspace import Workspace
 
 @app.command(epilog=help_epilog("comp folds"))
 def folds(workspace: WorkspaceOption = HERE) -> None:
-    """Assign queries to folds by their text, or rows where the competition says so.
+    """Assign queries to folds by their text.
 
-    Makes five and ten folds, checks them for leaks and shows the labels of each.
+    Or rows, where the competition says so. Makes five and ten folds, checks them for leaks and
+    shows the labels of each.
     """
     from competition.config.recipe import SCHEMES
     from competition.data.folds import shared_with_test

@@ -80,6 +80,12 @@ def fresh(tmp_path: Path) -> Path:
     """A workspace without rows, and real files beside it."""
     (tmp_path / "competition.toml").write_text("", encoding="utf-8")
     write_a(tmp_path / "esci-data", *tiny())
+    graded = {
+        "search": ["cup", "cup", "lamp"],
+        "name": ["A cup", "Tea", "Lamp"],
+        "grade": [3, 1, 2],
+    }
+    pd.DataFrame(graded).to_csv(tmp_path / "judgments.csv", index=False)
     return tmp_path
 
 
@@ -104,6 +110,8 @@ def test_every_example_works(
     assert name == "comp"
     command = " ".join(arguments)
     monkeypatch.chdir(fresh if command.startswith(FRESH) else done)
+    if "judgments.csv" in command:
+        (fresh / "competition.toml").write_text('competition = "ratings"', encoding="utf-8")
     if command.startswith(LONG):
         for fit in FITS:
             monkeypatch.setattr(fit, reach)

@@ -58,12 +58,12 @@ def test_test_rows_are_told_what_the_run_tells_them(
     plan = pipeline.plan.run(run)
     test = pipeline.tables.read_run(plan).test.set_index("example_id").loc[rows["example_id"]]
     columns = [column for column in test if column in scored]
-    assert columns or plan.kind in ("gain", "score")
+    assert columns or plan.kind.name in ("gain", "score")
     for column in columns:
         assert scored[column].to_numpy(np.float64) == pytest.approx(
             test[column].to_numpy(np.float64), abs=1e-6
         )
-    if plan.kind in ("gain", "score"):
+    if plan.kind.name in ("gain", "score"):
         assert scored["score"].to_numpy(np.float64) == pytest.approx(
             test.iloc[:, 0].to_numpy(np.float64), abs=1e-6
         )

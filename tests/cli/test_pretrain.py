@@ -13,6 +13,7 @@ from competition.data.augment import texts_to_translate
 from competition.models.encoder import translation
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs
 from tests.conftest import comp, lines_of
+from tests.esci import CONTEST
 from tests.marian import make_marian
 
 pytestmark = pytest.mark.slow
@@ -48,7 +49,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     space.recipe_folder.mkdir()
     (space.recipe_folder / "still.toml").write_text(STILL)
     (space.recipe_folder / "wide.toml").write_text(WIDE)
-    make_marian(space.models / "es-en", texts_to_translate(*rows(space)))
+    make_marian(space.models / "es-en", texts_to_translate(*rows(space), CONTEST))
     return space
 
 
@@ -129,7 +130,7 @@ def test_a_recipe_with_translated_rows_pieces_and_context_trains(
     assert result.exit_code == 0, result.output
     assert "translate with ./models/es-en" in lines_of(result.output)
     (file,) = (workspace.root / "data" / "translations").iterdir()
-    assert pd.read_parquet(file)["text"].tolist() == texts_to_translate(examples, products)
+    assert pd.read_parquet(file)["text"].tolist() == texts_to_translate(examples, products, CONTEST)
     held_out = pd.read_parquet(workspace.oof_fold("wide", 0))
     folds = pd.read_parquet(workspace.folds("five")).set_index("query_id")["fold"]
     train = examples[examples["split"] == "train"]

@@ -138,7 +138,7 @@ def test_parts_of_queries_score_as_the_run_says(finished: Workspace, evidence: E
     for task in evidence.tasks:
         table = breakdown(evidence, task)
         for run, lines in table[table["by"] == "locale"].groupby("run"):
-            card = read_json(finished.run_card(str(run)))["scores"][task.name][task.metric]
+            card = read_json(finished.run_card(str(run)))["scores"][task.name][task.metric.label]
             for line in lines.to_dict("records"):
                 assert line["group"] in LOCALES
                 found = Estimate(line["score"], line["low"], line["high"], line["queries"])
