@@ -106,7 +106,7 @@ def estimate_of(line: Line, name: str) -> Estimate:
 
 def title(task: Task, group: str, queries: int) -> str:
     """Return a heading such as "task1, 48 queries with 40+ products"."""
-    name = f"{task.name}, {pluralize(queries, 'query', 'queries')}"
+    name = f"{task.name}, {task.count_units(queries)}"
     return name if group == "all" else f"{name} with {group}"
 
 
