@@ -25,7 +25,6 @@ from competition.analysis.report.blocks import (
 )
 from competition.analysis.report.breakdown import baseline_breakdown, breakdown
 from competition.analysis.report.evidence import Evidence
-from competition.core.errors import pluralize
 from competition.scoring import evaluation
 from competition.scoring.basis import HELD_OUT, describe_basis
 from competition.scoring.contest import Task
