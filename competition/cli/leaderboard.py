@@ -45,8 +45,8 @@ def leaderboard(context: typer.Context, workspace: WorkspaceOption = HERE) -> No
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The submission: a folder in submissions/.")],
-    public: Annotated[float | None, typer.Option(help="Its public score, 0 to 1.")] = None,
-    private: Annotated[float | None, typer.Option(help="Its private score, 0 to 1.")] = None,
+    public: Annotated[float | None, typer.Option(help="Its public score.")] = None,
+    private: Annotated[float | None, typer.Option(help="Its private score.")] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -60,8 +60,13 @@ def add(
     from competition.scoring.leaderboard import read_log, record_scores
 
     space = open_workspace(context, workspace)
-    scored_task = open_contest(space).task(task).name if task else None
-    line = record_scores(space, name, scored_task, {"public": public, "private": private})
+    contest = open_contest(space)
+    tasks = [contest.task(task)] if task else list(contest.tasks.values())
+    # Without a task, the only one that was submitted is meant, whichever it is.
+    bounds = [each.metric.within for each in tasks]
+    within = min(low for low, _ in bounds), max(high for _, high in bounds)
+    scores = {"public": public, "private": private}
+    line = record_scores(space, name, tasks[0].name if task else None, scores, within)
     _show(space, read_log(space).loc[[line]])
 
 

@@ -55,7 +55,8 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
         "label_paths": None,
         "flatters": None,
     }
-    queries = pluralize(int(first["queries"]), "query", "queries")
+    units = ("row", "rows") if first["unit"] == "row" else ("query", "queries")
+    queries = pluralize(int(first["queries"]), *units)
     if first["group"] != "all":
         queries += f" with {first['group']}"
     shared = ("task", "split", "group", "metric", "better", "baseline", "floor")

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.core.errors import InputError, unknown_name
+from competition.core.errors import InputError, pluralize, unknown_name
 from competition.core.lazy_pandas import pd
 from competition.scoring.metric_table import Metric
 
@@ -150,6 +150,10 @@ class Task:
     def ranks(self) -> bool:
         """True where the answer is an order."""
         return self.kind == "rank"
+
+    def count_units(self, count: int) -> str:
+        """Return how many queries, or rows, a score is of, in words."""
+        return pluralize(count, "row") if self.by_rows else pluralize(count, "query", "queries")
 
     @property
     def answers(self) -> tuple[str, ...]:

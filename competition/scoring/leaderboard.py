@@ -126,7 +126,11 @@ def append_lines(workspace: Workspace, lines: Sequence[Mapping[str, Any]]) -> No
 
 
 def record_scores(
-    workspace: Workspace, name: str, task: str | None, answers: Mapping[str, float | None]
+    workspace: Workspace,
+    name: str,
+    task: str | None,
+    answers: Mapping[str, float | None],
+    within: tuple[float, float] = (0.0, 1.0),
 ) -> int:
     """Write the official scores of a submission into the newest line of it.
 
@@ -134,7 +138,8 @@ def record_scores(
         workspace: whose log.
         name: of the submission.
         task: that the answered file is of; may be None where the submission has one file.
-        answers: `public` and `private` -> a score 0..1; None leaves what is there.
+        answers: `public` and `private` -> a score; None leaves what is there.
+        within: the least and the greatest score.
 
     Returns:
         The place of the line in the log.
@@ -146,9 +151,11 @@ def record_scores(
     given = {key: value for key, value in answers.items() if value is not None}
     if not given:
         raise InputError("There is no score to record: give --public, --private or both.")
+    low, high = within
     for key, value in given.items():
-        if not (math.isfinite(value) and 0 <= value <= 1):
-            raise InputError(f"--{key} {value} is out of range: a score is between 0 and 1.")
+        if not (math.isfinite(value) and low <= value <= high):
+            bounds = f"between {low:g} and {high:g}" if math.isfinite(high) else f"{low:g} or more"
+            raise InputError(f"--{key} {value} is out of range: a score is {bounds}.")
 
     with workspace.lock(_LOCK, wait=True):
         log, form = _read(workspace)

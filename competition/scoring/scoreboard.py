@@ -15,7 +15,7 @@ from competition.scoring.predictions import Run, RunPlan
 
 _ESTIMATES = ("score", "above_baseline", "above_floor")
 SCOREBOARD_COLUMNS = (
-    "task", "split", "group", "run", "queries", "metric", "better", "baseline", "floor",
+    "task", "split", "group", "run", "queries", "unit", "metric", "better", "baseline", "floor",
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
     "basis", "label_paths", *(f"flatters{part}" for part in ("", "_low", "_high")),
 )  # fmt: skip
@@ -42,7 +42,7 @@ class BoardRow:
         """Return the line as cells of a CSV file."""
         cells: dict[str, object] = {
             "task": self.task.name, "split": self.split, "group": self.group, "run": self.run,
-            "queries": self.score.queries,
+            "queries": self.score.queries, "unit": "row" if self.task.by_rows else "query",
         }  # fmt: skip
 
         cells |= {"metric": self.task.metric.label, "better": self.task.metric.better}

@@ -59,6 +59,7 @@ def make(folder: Path, competition: str | Path, *data: str | Path) -> tuple[Path
     succeeds("data", "import", *data, "-w", workspace)
     printed = succeeds("run", "-w", workspace)
     succeeds("status", "-w", workspace)
+    succeeds("report", "-w", workspace)
     return workspace, printed
 
 

@@ -41,7 +41,7 @@ def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
         (task.name, run, by, name, score.queries, score.value, score.low, score.high)
         for by, group in group_queries(evidence, task).items()
         for run, counts in evidence.counts(task).items()
-        for name, score in _scores(counts, group)
+        for name, score in _scores(counts, _of_units(evidence, task, group))
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -52,8 +52,16 @@ def baseline_breakdown(evidence: Evidence, task: Task) -> dict[tuple[str, str], 
     return {
         (by, name): score.value
         for by, group in group_queries(evidence, task).items()
-        for name, score in _scores(counts, group)
+        for name, score in _scores(counts, _of_units(evidence, task, group))
     }
+
+
+def _of_units(evidence: Evidence, task: Task, group: pd.Series) -> pd.Series:
+    """Return the group of each query as that of each unit of the task's counts, which may be rows."""
+    if not task.by_rows:
+        return group
+    rows = evidence.rows(task)
+    return group.reindex(rows["query_id"]).set_axis(rows["example_id"])
 
 
 def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:

@@ -48,7 +48,8 @@ def confusions(evidence: Evidence) -> Section:
         items = []
         for run in evidence.counts(task):
             outputs = evidence.outputs(task, run)
-            predicted = answers(task, evidence.runs[run].kind, outputs).astype(np.int64)
+            answer = answers(task, evidence.runs[run].kind, outputs)
+            predicted = _most_probable(answer).astype(np.int64)
             counts = confusion_matrix(labels, predicted, len(task.classes))
             items.append(_confusion(task, run, counts))
         blocks.append(Multiples(task.name, items))
@@ -115,7 +116,9 @@ def expectation(task: Task, kind: Kind, rows: pd.DataFrame) -> tuple[Array, Arra
     """Return the expected and the observed value of each row, both `(rows,)`, with the meaning of `axes`."""
     values = kind.values(rows)  # (rows, outputs)
     if task.kind == "rate":
-        return answers(task, kind, rows), task.labels.numbers(rows["label"])
+        # Before they become levels.
+        ratings = task.labels.expected_number(values) if kind.is_classes else values[:, 0]
+        return ratings, task.labels.numbers(rows["label"])
     if task.ranks:
         return answers(task, kind, rows), task.labels.gain(rows["label"])
 
@@ -123,7 +126,8 @@ def expectation(task: Task, kind: Kind, rows: pd.DataFrame) -> tuple[Array, Arra
     if task.positive is not None:
         return values[:, 0], codes.astype(np.float64)
     # The probability of the answer, and whether it is right.
-    return values.max(axis=1), (answers(task, kind, rows) == codes).astype(np.float64)
+    is_right = _most_probable(answers(task, kind, rows)) == codes
+    return values.max(axis=1), is_right.astype(np.float64)
 
 
 def _calibration(task: Task, run: str, bins: Reliability) -> Figure:
@@ -138,15 +142,22 @@ def _calibration(task: Task, run: str, bins: Reliability) -> Figure:
 
 def disagreements(evidence: Evidence) -> Section:
     """Return the section with the share of rows to which two runs give different answers."""
+    # Two numbers are hardly ever the same.
+    tasks = [task for task in evidence.tasks if task.metric.reads != "number"]
     blocks: list[Block] = [
-        _disagreement(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1
+        _disagreement(evidence, task) for task in tasks if len(evidence.counts(task)) > 1
     ]
     lead = (
         "The share of rows to which two runs give different answers. Models with the same errors add little to each "
         "other."
     )
     if not blocks:
-        blocks.append(Note("There is only one run.", "comp run"))
+        several = any(len(evidence.counts(task)) > 1 for task in evidence.tasks)
+        blocks.append(
+            Note("All answers are numbers.")
+            if several
+            else Note("There is only one run.", "comp run")
+        )
     return Section("disagreement", "Disagreement", lead, blocks)
 
 
@@ -156,9 +167,11 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
         run: answers(task, evidence.runs[run].kind, evidence.outputs(task, run))
         for run in evidence.counts(task)
     }
-    if task.classes:
+    if not task.ranks:
         title = task.name
-        right, wrong = agreement(by_run, task.truth(rows))
+        by_run = {run: _most_probable(answer) for run, answer in by_run.items()}
+        truth = task.truth(rows) if task.classes else task.labels.codes(rows["label"])
+        right, wrong = agreement(by_run, truth)
         note = f"All runs are right on {right:.1%} of the rows, none on {wrong:.1%}."
     else:
         title = f"{task.name}, another product first"
@@ -176,6 +189,11 @@ def _disagreement(evidence: Evidence, task: Task) -> Matrix:
         cells[i] = MatrixCell("")
         lines.append((run, cells))
     return Matrix(title, "", list(by_run), lines, note)
+
+
+def _most_probable(answer: Array) -> Array:
+    """Return classes or levels as they are, `(rows,)`; of probabilities the most probable class."""
+    return np.asarray(answer.argmax(axis=1), np.float64) if answer.ndim == 2 else answer
 
 
 def _first_products(

@@ -25,7 +25,6 @@ from competition.analysis.report.blocks import (
 )
 from competition.analysis.report.breakdown import baseline_breakdown, breakdown
 from competition.analysis.report.evidence import Evidence
-from competition.core.errors import pluralize
 from competition.scoring import evaluation
 from competition.scoring.basis import HELD_OUT, describe_basis
 from competition.scoring.contest import Task
@@ -106,7 +105,7 @@ def estimate_of(line: Line, name: str) -> Estimate:
 
 def title(task: Task, group: str, queries: int) -> str:
     """Return a heading such as "task1, 48 queries with 40+ products"."""
-    name = f"{task.name}, {pluralize(queries, 'query', 'queries')}"
+    name = f"{task.name}, {task.count_units(queries)}"
     return name if group == "all" else f"{name} with {group}"
 
 

@@ -31,7 +31,9 @@ class QueryLists:
         self.list_of: NDArray[np.int64] = key.factorize(sort=True)[0].astype(np.int64)  # (rows,)
 
         ordered = np.sort(self.list_of)
-        self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])  # (lists,)
+        # Without rows, there is no list: a contest may have no test rows.
+        is_first = np.r_[True, ordered[1:] != ordered[:-1]][: len(rows)]  # (rows,)
+        self._starts = np.flatnonzero(is_first)  # (lists,)
         self.sizes = np.diff(np.r_[self._starts, len(rows)])  # (lists,)
 
     def statistics(self, value: Array) -> Signals:
