@@ -23,7 +23,7 @@ test-fast: $(READY)
 coverage: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=competition --cov-branch --cov-report=term:skip-covered --cov-fail-under=95
 
-# What `make test` does with five faults of a kind, 500 bad inputs, 300 made-up tables and a few encoders, with 100, 20,000,
+# What `make test` does with two faults of a kind, 250 bad inputs, 150 made-up tables and a few encoders, with 100, 20,000,
 # 20,000, and every family of encoders by every method: it takes long.
 soak: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.soak

@@ -1,4 +1,4 @@
-"""The soak in small: a run killed five times, one whose disk refuses five writes, 500 bad inputs, two encoders."""
+"""The soak in small: a run killed twice, one whose disk refuses two writes, 250 bad inputs, two encoders."""
 
 import os
 import random
@@ -19,15 +19,15 @@ def test_faults_and_bad_inputs_leave_what_is_right() -> None:
         "--kills",
         "0",
         "--kills-at-writes",
-        "5",
+        "2",
         "--refusals",
-        "5",
+        "2",
         "--at-once",
-        "5",
+        "2",
         "--inputs",
-        "500",
+        "250",
     ]
-    few += ["--families", "2", "--tables", "300"]
+    few += ["--families", "2", "--tables", "150"]
     alone = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.soak", *few], capture_output=True, text=True, env=alone
@@ -40,10 +40,10 @@ def test_faults_and_bad_inputs_leave_what_is_right() -> None:
             re.MULTILINE,
         )
     )
-    assert int(counts["killed_at_writes"]) >= 5
-    assert int(counts["refused_writes"]) >= 5
+    assert int(counts["killed_at_writes"]) >= 2
+    assert int(counts["refused_writes"]) >= 2
     assert (
-        "bad inputs: 500, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
+        "bad inputs: 250, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
     )
     assert (
         "encoders: 12 of 12 families by methods train, or are refused by key" in done.stdout

@@ -18,6 +18,7 @@ from competition.analysis.report.blocks import (
     ReportCell,
     Section,
     Table,
+    estimate,
     number,
     text,
     tint,
@@ -29,6 +30,7 @@ from competition.core.json_files import read_json
 from competition.core.parquet import read_table
 from competition.data.store import PRODUCT_KEY
 from competition.noise import report
+from competition.noise.raters import rater_agreement
 from competition.scoring.answers import answers
 from competition.scoring.contest import Contest
 from competition.scoring.evaluation import MOVABLE
@@ -73,6 +75,7 @@ def _label_audit(evidence: Evidence, name: str) -> list[Block]:
     blocks += [
         _counts(evidence, plan.name, flags),
         _noise_matrix(card),
+        *_raters(evidence, flags),
         _worst_rows(evidence, flags),
     ]
     page = workspace.review_page(plan.name)
@@ -97,6 +100,24 @@ def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
         for group, *counts, share in found.itertuples()
     ]
     return Table(f"Audit of {run}", columns, rows)
+
+
+def _raters(evidence: Evidence, flags: pd.DataFrame) -> list[Block]:
+    """Return how the flags agree with several people's labels, where there are any."""
+    found = rater_agreement(flags, evidence.examples, evidence.pipeline.plan.contest.raters)
+    if found is None:
+        return []
+
+    columns = [Column("Rows with two or more raters"), Column("Rows", number=True)]
+    columns.append(Column("Estimate [95 %]", number=True))
+    lines = (
+        ("Flagged: share that raters disagree on", found.flagged, estimate(found.of_flagged)),
+        ("Others", found.rows - found.flagged, estimate(found.of_others)),
+        ("Difference", found.rows, estimate(found.difference, "+")),
+        ("AUC of low quality for disagreement", found.rows, estimate(found.auc)),
+    )
+    rows = [[text(what), number(float(count)), cell] for what, count, cell in lines]
+    return [Table("Flags and raters", columns, rows), Note(found.sentence)]
 
 
 def _noise_matrix(card: Mapping[str, Any]) -> Matrix:
