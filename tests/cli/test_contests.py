@@ -97,6 +97,7 @@ def test_ratings_by_kappa_whose_test_queries_are_training_queries(tmp_path: Path
         label = "median_relevance"
         [labels]
         levels = [1, 2, 3, 4]
+        raters = ["first", "second"]
         [tasks.rating]
         kind = "rate"
         metric = "quadratic-kappa"
@@ -109,8 +110,13 @@ def test_ratings_by_kappa_whose_test_queries_are_training_queries(tmp_path: Path
         rows["id"] % 2
     )
     test = rows["id"] % 4 == 0
+    # Two people judged every row and disagree on one in five.
+    rows["first"] = rows["median_relevance"]
+    rows["second"] = rows["first"] % 4 + 1
+    rows["second"] = rows["second"].where(rows["id"] % 5 == 0, rows["first"])
     columns = ["id", "query", "product_title", "text"]
-    rows.loc[~test, [*columns, "median_relevance"]].to_csv(tmp_path / "train.csv", index=False)
+    labels = ["median_relevance", "first", "second"]
+    rows.loc[~test, [*columns, *labels]].to_csv(tmp_path / "train.csv", index=False)
     rows.loc[test, columns].to_csv(tmp_path / "test.csv", index=False)
 
     workspace, _ = make(tmp_path, write_definition(tmp_path, definition), tmp_path)
@@ -124,6 +130,9 @@ def test_ratings_by_kappa_whose_test_queries_are_training_queries(tmp_path: Path
     assert set(answer["prediction"]) <= {"1", "2", "3", "4"}
     truth = rows.loc[test, "median_relevance"].to_numpy()
     assert np.corrcoef(answer["prediction"].astype(int), truth)[0, 1] > 0.5
+
+    audited = succeeds("cleanlab", "-w", workspace)
+    assert "share of flagged rows that raters disagree on" in audited
 
     # The competition keeps the labels of its test rows.
     file = workspace / "submissions" / "main" / "rating.csv"

@@ -19,20 +19,27 @@ COLUMNS = ("task", "run", "by", "group", "queries", "score", "low", "high")
 
 
 def group_queries(evidence: Evidence, task: Task) -> dict[str, pd.Series]:
-    """Return, for each grouping, the group of each query of a task: an ordered category by query_id."""
-    rows = evidence.rows(task)
-    rows = rows.assign(fold=evidence.fold.loc[rows["example_id"]].to_numpy())
-    by_query = rows.groupby("query_id", sort=True)
-    first = by_query[["locale", "fold", "query"]].first()
+    """Return, for each grouping, the group of each query of a task: an ordered category by query_id.
 
-    locales = [name for name in task.locales if (first["locale"] == name).any()]
+    Where folds are of rows, it is that of each row, by example_id, as the task counts them.
+    """
+    rows = evidence.rows(task)
+    rows = rows.assign(
+        fold=evidence.fold.loc[rows["example_id"]].to_numpy(),
+        products=rows.groupby("query_id")["query_id"].transform("size"),
+    )
+    units = rows.groupby("example_id" if task.by_rows else "query_id", sort=True)
+    first = units[["locale", "fold", "query", "products"]].first()
+
+    groups: dict[str, pd.Series] = {}
+    if task.locales:
+        known = [name for name in task.locales if (first["locale"] == name).any()]
+        groups["locale"] = _ordered(first["locale"], known)
     folds = [f"fold {fold}" for fold in sorted(first["fold"].unique())]
-    return {
-        "locale": _ordered(first["locale"], locales),
-        "fold": _ordered(first["fold"].map("fold {}".format), folds),
-        "characters of the query": _ranges(first["query"].str.len(), LENGTHS),
-        "products of the query": _ranges(by_query.size(), DEPTHS),
-    }
+    groups["fold"] = _ordered(first["fold"].map("fold {}".format), folds)
+    groups["characters of the query"] = _ranges(first["query"].str.len(), LENGTHS)
+    groups["products of the query"] = _ranges(first["products"], DEPTHS)
+    return groups
 
 
 def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
@@ -41,7 +48,7 @@ def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
         (task.name, run, by, name, score.queries, score.value, score.low, score.high)
         for by, group in group_queries(evidence, task).items()
         for run, counts in evidence.counts(task).items()
-        for name, score in _scores(counts, _of_units(evidence, task, group))
+        for name, score in _scores(counts, group)
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -52,16 +59,8 @@ def baseline_breakdown(evidence: Evidence, task: Task) -> dict[tuple[str, str], 
     return {
         (by, name): score.value
         for by, group in group_queries(evidence, task).items()
-        for name, score in _scores(counts, _of_units(evidence, task, group))
+        for name, score in _scores(counts, group)
     }
-
-
-def _of_units(evidence: Evidence, task: Task, group: pd.Series) -> pd.Series:
-    """Return the group of each query as that of each unit of the task's counts, which may be rows."""
-    if not task.by_rows:
-        return group
-    rows = evidence.rows(task)
-    return group.reindex(rows["query_id"]).set_axis(rows["example_id"])
 
 
 def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:
