@@ -70,7 +70,7 @@ def score(
     header = {
         "metric": "metric",
         "group": "group",
-        "queries": "queries",
+        "queries": "rows" if answered_task.by_rows else "queries",
         "score": "score",
         "interval": "95 % interval",
     }

@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from competition.analysis.report.breakdown import breakdown
+from competition.analysis.report.evidence import Evidence
 from competition.core.workspace import Workspace
 from competition.data import store
+from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, refused
 
 pytestmark = pytest.mark.slow
@@ -229,6 +233,16 @@ def test_binary_by_auc(tmp_path: Path) -> None:
     area = (above > 0).mean() + (above == 0).mean() / 2
     assert graded(workspace, "relevance") == pytest.approx(area, abs=1e-6)
     assert area > 0.8
+
+    # The report counts the pairs of a group within the group.
+    evidence = Evidence(Pipeline(Workspace(workspace)))
+    task = evidence.pipeline.plan.contest.tasks["relevance"]
+    table = breakdown(evidence, task).set_index(["run", "by", "group"])
+    held_out = pd.read_parquet(Workspace(workspace).oof_fold("lexical", 0))
+    labels = evidence.rows(task).set_index("example_id")["label"].loc[held_out["example_id"]]
+    expected = roc_auc_score(labels.astype(int), held_out["p_1"])
+    shown = table.loc[("lexical", "fold", "fold 0"), "score"]
+    assert shown == pytest.approx(expected, abs=1e-12)
 
 
 def test_three_labels_by_macro_f1_with_german_and_french_locales(tmp_path: Path) -> None:

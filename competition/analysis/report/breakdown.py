@@ -1,7 +1,8 @@
 """Scores over parts of the queries: by locale, fold, length of the query and number of its products."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from competition.analysis.report.evidence import Evidence
 from competition.scoring import evaluation
 from competition.scoring.contest import Task
 from competition.scoring.evaluation import Counts
-from competition.scoring.metrics import Estimate
+from competition.scoring.metrics import Codes, Estimate
 
 # The least value of each range; the last range is open.
 LENGTHS = (1, 11, 21, 31, 41)  # characters, since not every language puts spaces between words
@@ -48,7 +49,7 @@ def breakdown(evidence: Evidence, task: Task) -> pd.DataFrame:
         (task.name, run, by, name, score.queries, score.value, score.low, score.high)
         for by, group in group_queries(evidence, task).items()
         for run, counts in evidence.counts(task).items()
-        for name, score in _scores(counts, group)
+        for name, score in _scores(counts, group, partial(_count_run, evidence, task, run))
     ]
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
@@ -59,19 +60,44 @@ def baseline_breakdown(evidence: Evidence, task: Task) -> dict[tuple[str, str], 
     return {
         (by, name): score.value
         for by, group in group_queries(evidence, task).items()
-        for name, score in _scores(counts, group)
+        for name, score in _scores(counts, group, partial(_count_baseline, evidence, task))
     }
 
 
-def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:
-    """Yield each group that has a query, with its score."""
+# Counts of some of a task's queries, or rows where these are counted.
+_Recount = Callable[[Codes], Counts]
+
+
+def _count_run(evidence: Evidence, task: Task, run: str, units: Codes) -> Counts:
+    rows = _rows_of(evidence, task, units)
+    return evaluation.count_outputs(
+        task, evidence.runs[run].kind, evidence.runs[run].held_out, rows
+    )
+
+
+def _count_baseline(evidence: Evidence, task: Task, units: Codes) -> Counts:
+    return evaluation.count_trivial_baseline(task, _rows_of(evidence, task, units))[1]
+
+
+def _rows_of(evidence: Evidence, task: Task, units: Codes) -> pd.DataFrame:
+    rows = evidence.rows(task)
+    return rows[rows["example_id" if task.by_rows else "query_id"].isin(units)]
+
+
+def _scores(counts: Counts, group: pd.Series, recount: _Recount) -> Iterator[tuple[str, Estimate]]:
+    """Yield each group that has a query, with its score.
+
+    What a metric such as AUC counts of a query depends on all others: its groups are counted again.
+    """
     # Counts are in the order of their own queries.
     group = group.reindex(counts.queries)
     masks = {str(name): (group == name).to_numpy() for name in group.cat.categories}
     grouped = replace(counts, groups=masks)
 
     for name, mask in masks.items():
-        if mask.any():
+        if mask.any() and counts.task.metric.of_all_rows:
+            yield name, evaluation.estimate_score(recount(counts.queries[mask]))
+        elif mask.any():
             yield name, evaluation.estimate_score(grouped, name)
 
 
