@@ -97,10 +97,14 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
     graded = board[board["split"] == "out-of-fold"]
 
     for task, lines in graded.groupby("task", sort=False):
-        deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
-        lines = lines[lines["group"] == "all"] if deep.empty else deep
-        best[str(task)] = str(best_first(lines)["run"].iloc[0])
+        best[str(task)] = str(best_first(leading_lines(lines))["run"].iloc[0])
     return best
+
+
+def leading_lines(lines: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of one task and split that tell its runs apart, see `evaluation.leading_group`."""
+    deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
+    return lines[lines["group"] == "all"] if deep.empty else deep
 
 
 def best_first(lines: pd.DataFrame) -> pd.DataFrame:
