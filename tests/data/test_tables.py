@@ -166,6 +166,34 @@ def test_products_in_a_file_of_their_own(tmp_path: Path) -> None:
     assert of.fields == ("title", "description")
 
 
+def test_a_catalogue_in_several_files(tmp_path: Path) -> None:
+    of = contest(
+        files={"rows": "rows.csv", "products": ["text.csv", "more.csv", "sold.csv"]},
+        fields=["title", "description", "brand", "attributes"],
+    )
+    examples, products = read(
+        tmp_path,
+        of,
+        rows_csv="query,product_id,label\nred cup,1,3\nlamp,2,1\nlamp,3,1\n",
+        text_csv="product_id,title,description\n1,Cup,a cup\n2,Lamp,\n",
+        more_csv="product_id,brand,attributes\n2,Acme,oak\n1,,red\n2,,\n2,,40 W\n",
+        sold_csv="product_id,description\n2,in the third file\n3,by no other file\n",
+    )
+    assert examples["product_id"].tolist() == ["1", "2", "3"]
+    # The first file that has a field says it; what several rows of a further file say is joined.
+    assert products.set_index("product_id")[list(of.fields)].to_dict("index") == {
+        "1": {"title": "Cup", "description": "a cup", "brand": "", "attributes": "red"},
+        "2": {"title": "Lamp", "description": "", "brand": "Acme", "attributes": "oak\n40 W"},
+    }
+
+
+def test_a_product_is_once_in_the_first_file_of_products(tmp_path: Path) -> None:
+    of = contest(files={"rows": "rows.csv", "products": "text.csv"})
+    rows = "query,product_id,label\nred cup,1,3\n"
+    with pytest.raises(InputError, match=r"text.csv: row 2 has the product_id '1' of an earlier"):
+        read(tmp_path, of, rows_csv=rows, text_csv="product_id,title\n1,Cup\n1,Cup\n")
+
+
 def test_a_column_may_say_the_split(tmp_path: Path) -> None:
     text = "query,title,label,split\na,x,1,Train\nb,y,2,training\nc,z,,test\n"
     examples, _ = read(tmp_path, contest(), rows_csv=text)
