@@ -6,7 +6,7 @@ file of their own, test rows in another; ids are integers, text, or none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
-from competition.core.console import warn
+from competition.core.console import console, warn
 from competition.core.csv_files import SEPARATORS, read_csv
 from competition.core.errors import (
     InputError,
@@ -37,6 +37,7 @@ from competition.scoring.definition import KEY_COLUMNS
 _TABLES = (".csv", ".tsv", ".txt", ".parquet")
 _SPLITS = {"train": "train", "training": "train", "test": "test"}
 _INTEGERS = "-?(?:0|[1-9][0-9]{0,17})"  # of 18 digits, which all have 64 bits
+_DECIMAL_COMMA = "-?[0-9]+,[0-9]+"
 
 
 def read(
@@ -68,9 +69,15 @@ def read(
                 f"{root} lacks the column {column!r}{did_you_mean(column, seen)} of --map: it has "
                 f"{join_names(sorted(seen))}."
             )
+    _check_columns(seen, parts, contest, called)
     _check_fields(rows, catalogues, parts, contest, called)
 
     rows["label"] = _normal_labels(rows, parts, contest)
+    trained = rows.loc[rows["split"] == "train", "label"].unique()
+    if len(trained) == 1:
+        raise InputError(
+            f"{parts[0].path}: all training rows have the label {short_repr(trained[0])}: bring rows of others, too."
+        )
     for rater in contest.raters:
         rows[rater] = rows[rater].map(_number_or_text).replace("", pd.NA)
     _add_ids(rows, parts, contest)
@@ -370,6 +377,18 @@ def _read_products(
     return pd.DataFrame(cells), table.column_names
 
 
+def _check_columns(
+    seen: Collection[str], parts: Sequence[_Rows], contest: Contest, called: Mapping[str, str]
+) -> None:
+    """Refuse files of which none has a column that the definition names."""
+    folded = {column.strip().casefold() for column in seen}
+    needs_locale = _has_locales(contest)
+    for name, theirs in contest.source.columns.items():
+        is_read = name not in called and (name != "locale" or needs_locale)
+        if is_read and not any(column.casefold() in folded for column in theirs):
+            raise _lacks(parts[0].path, name, sorted(seen), contest, called)
+
+
 def _check_fields(
     rows: pd.DataFrame,
     catalogues: Sequence[pd.DataFrame],
@@ -386,6 +405,15 @@ def _check_fields(
     if catalogues and "product_id" not in rows:
         raise _lacks(part.path, "product_id", part.columns, contest, called)
 
+    described = {name for each in catalogues for name in each}
+    for name in contest.fields:
+        for part in parts:
+            if name in rows and name not in part.frame and name not in described:
+                raise _lacks(part.path, name, part.columns, contest, called)
+    absent = [name for name in contest.fields if name not in rows and name not in described]
+    if absent:
+        console.print(f"No file has {join_names(absent)}: left out.")
+
 
 # --- labels ---
 
@@ -398,6 +426,8 @@ def _normal_labels(rows: pd.DataFrame, parts: Sequence[_Rows], contest: Contest)
             add it.
     """
     labels = rows["label"].str.strip()
+    if contest.labels.are_numbers:
+        labels = _with_points(labels)
     given = labels[labels != ""]
     probe = ("0.123", "0.456")
     is_open = contest.completed(Found(labels=probe)).labels.names == probe
@@ -418,6 +448,14 @@ def _normal_labels(rows: pd.DataFrame, parts: Sequence[_Rows], contest: Contest)
             f"{_fix(labels.iloc[place], known, contest.name)}"
         )
     return normal
+
+
+def _with_points(labels: pd.Series) -> pd.Series:
+    """Return numbers of which some have a decimal comma with points; other labels as they are."""
+    with_comma = labels.str.contains(",", regex=False)
+    if with_comma.any() and labels[with_comma].str.fullmatch(_DECIMAL_COMMA).all():
+        return labels.str.replace(",", ".", regex=False)
+    return labels
 
 
 def _number_or_text(label: str) -> str:

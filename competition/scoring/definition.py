@@ -50,7 +50,7 @@ class FilesTable(StrictModel):
     test: str = ""
     # Joined by product_id: one file, or the catalogue and then files that add fields to it.
     products: str | tuple[str, ...] = ()
-    delimiter: str = ""  # empty: what each file shows
+    delimiter: str = Field("", max_length=1)  # empty: what each file shows
     encoding: str = "utf-8"
 
 
@@ -179,6 +179,8 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
     path = BUILT_IN / f"{name}.toml"
     if name not in built_in_names():
         path = (folder or Path()) / Path(name).expanduser()
+        if name.endswith(".toml") and not path.exists():
+            raise InputError(f"The definition {path} is missing.")
         if not path.is_file():
             known = built_in_names()
             raise InputError(
