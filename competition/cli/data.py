@@ -9,7 +9,7 @@ from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import open_workspace
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for
-from competition.core.console import console, progress
+from competition.core.console import console, progress, warn
 from competition.core.errors import InputError, join_names
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
@@ -27,6 +27,8 @@ app.add_typer(group, name="data")
 # The sources in `data/data.json` of rows that the user did not import.
 _SAMPLE = "the sample that comes with comp"
 _SYNTH = "synth"
+
+_HALF = 0.5  # of the test queries: whether they are training queries, as a rule
 
 
 @group.callback()
@@ -108,7 +110,7 @@ def _refuse_other_contests(space: Workspace, what: str) -> None:
 
 def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> None:
     """Import the files of a competition; `data.json` records `source` as where they come from."""
-    from competition.data import esci, store, tables
+    from competition.data import esci, folds, store, tables
 
     contest = _contest(space)
     if contest.source.layout == "esci":
@@ -134,7 +136,24 @@ def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> No
     # Generated rows record which of their labels are wrong; these are other rows.
     space.planted.unlink(missing_ok=True)
     _show(space)
+    if contest.source.layout != "esci":
+        _advise_folds(contest, folds.share_of_test(examples))
     _print_outdated(space)
+
+
+def _advise_folds(contest: "Contest", shared: float) -> None:
+    """Say where folds are not held out as test rows are: `shared` is the share of test queries that are trained on."""
+    definition = f"the definition {contest.name!r}"
+    if shared < _HALF and not contest.has_queries_apart:
+        warn(
+            f"{shared:.0%} of the test queries are training queries, but folds hold rows: scores will be higher "
+            f'than on test rows, since each query was trained on. Write folds = "queries" into {definition}.'
+        )
+    if shared > _HALF and contest.has_queries_apart and contest.ranking is None:
+        console.print(
+            f"{shared:.0%} of the test queries are training queries, but folds hold whole queries: scores will be "
+            f'lower than on test rows. Write folds = "rows" into {definition} to hold out rows alone.'
+        )
 
 
 def _keep_imported(space: Workspace) -> None:

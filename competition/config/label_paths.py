@@ -79,7 +79,8 @@ def _ensemble_paths(
     tells_all = task is not None and task.kind == "classify" and task.positive is None
     normalises = recipe.can and tells_all
     learns_thresholds = recipe.thresholds != "none" and (task is None or not task.ranks)
-    if normalises or learns_thresholds:
+    cuts_levels = task is not None and task.metric.reads == "level"
+    if normalises or learns_thresholds or cuts_levels:
         paths.append("decisions learned over members that saw it")
     return paths
 

@@ -8,6 +8,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from competition.core.errors import InputError, did_you_mean
 
+# What a value must be, in words of TOML.
+_PLAIN = {
+    "tuple_type": "it must be a list in brackets",
+    "too_short": "it must not be empty",
+    "model_type": "it must be a table",
+    "dict_type": "it must be a table",
+}
+
 
 class StrictModel(BaseModel):
     """A table of TOML: nothing changes it, and it has no key but those that are named."""
@@ -35,14 +43,17 @@ def build_model(model: type[Model], content: dict[str, Any], source: Path | str)
     try:
         return model(**content)
     except ValidationError as error:
-        # One fault at a time: others may follow from it.
-        first = error.errors()[0]
+        # One fault at a time: others may follow from it, such as a missing key from a misspelled one.
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        first = faults[0]
         key = ".".join(str(part) for part in first["loc"])
 
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(key, model.model_fields)
             raise InputError(f"{source}: unknown key {key!r}{hint}.") from None
+        if first["type"] == "missing":
+            raise InputError(f"{source}: the key {key!r} is missing.") from None
 
-        fault = f"{key} = {first['input']!r} does not fit" if key else "two keys do not fit"
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{source}: {fault}: {reason}.") from None
+        reason = _PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
+        fault = f"{key} = {first['input']!r} does not fit: " if key else ""
+        raise InputError(f"{source}: {fault}{reason}.") from None

@@ -249,3 +249,11 @@ def shared_with_test(examples: pd.DataFrame) -> list[int]:
     in_test = set(text[queries["split"] == "test"])
     shared = queries.loc[(queries["split"] == "train") & text.isin(in_test), "query_id"]
     return sorted(int(query_id) for query_id in shared)
+
+
+def share_of_test(examples: pd.DataFrame) -> float:
+    """Return the share of test queries whose normalised text is a training query; NaN without test rows."""
+    queries = examples.drop_duplicates(["query_id", "split"])
+    text = normalise_each(queries["query"])
+    is_test = queries["split"] == "test"
+    return float(text[is_test].isin(set(text[~is_test])).mean())

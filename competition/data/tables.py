@@ -6,7 +6,7 @@ file of their own, test rows in another; ids are integers, text, or none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
-from competition.core.console import warn
+from competition.core.console import console, warn
 from competition.core.csv_files import SEPARATORS, read_csv
 from competition.core.errors import (
     InputError,
@@ -37,6 +37,7 @@ from competition.scoring.definition import KEY_COLUMNS
 _TABLES = (".csv", ".tsv", ".txt", ".parquet")
 _SPLITS = {"train": "train", "training": "train", "test": "test"}
 _INTEGERS = "-?(?:0|[1-9][0-9]{0,17})"  # of 18 digits, which all have 64 bits
+_DECIMAL_COMMA = "-?[0-9]+,[0-9]+"
 
 
 def read(
@@ -56,10 +57,11 @@ def read(
     parts = [_read_rows(path, split, contest, called) for path, split in _row_files(root, contest)]
     rows = pd.concat([part.frame for part in parts], ignore_index=True).fillna("")
     seen = {column for part in parts for column in part.columns}
-    catalogue = None
-    if contest.source.products:
-        path = _find(root, contest.source.products)
+    catalogues = []
+    for name in contest.source.products:
+        path = _find(root, name)
         catalogue, columns = _read_products(path, contest, called)
+        catalogues.append(catalogue)
         seen.update(columns)
     for column in called.values():
         if column not in seen:
@@ -67,14 +69,20 @@ def read(
                 f"{root} lacks the column {column!r}{did_you_mean(column, seen)} of --map: it has "
                 f"{join_names(sorted(seen))}."
             )
-    _check_fields(rows, catalogue, parts, contest, called)
+    _check_columns(seen, parts, contest, called)
+    _check_fields(rows, catalogues, parts, contest, called)
 
     rows["label"] = _normal_labels(rows, parts, contest)
+    trained = rows.loc[rows["split"] == "train", "label"].unique()
+    if len(trained) == 1:
+        raise InputError(
+            f"{parts[0].path}: all training rows have the label {short_repr(trained[0])}: bring rows of others, too."
+        )
     for rater in contest.raters:
         rows[rater] = rows[rater].map(_number_or_text).replace("", pd.NA)
     _add_ids(rows, parts, contest)
 
-    products = _products(rows, catalogue, contest)
+    products = _products(rows, catalogues, contest)
     rows, products = _tell_repeated_apart(rows, products)
     for positive in contest.positives:
         rows[positive] = (rows["label"] == positive).astype("boolean").mask(rows["label"].isna())
@@ -121,8 +129,7 @@ def read_map(pairs: Sequence[str], contest: Contest, names: Sequence[str] = ()) 
 def files(root: Path, contest: Contest) -> list[Path]:
     """Return the files that `read` reads, part files one by one."""
     paths = [path for path, _ in _row_files(root, contest)]
-    if contest.source.products:
-        paths.append(_find(root, contest.source.products))
+    paths += [_find(root, name) for name in contest.source.products]
     return [part for path in paths for part in part_files(path)]
 
 
@@ -136,9 +143,9 @@ def _row_files(root: Path, contest: Contest) -> list[tuple[Path, str]]:
 
     if not root.is_dir():
         if source.train or source.test or source.products:
-            names = [*(name for name, _ in named), source.products]
+            names = [*(name for name, _ in named), *source.products]
             raise InputError(
-                f"{root} is a file, where the definition {contest.name!r} names {join_names(filter(None, names))}: "
+                f"{root} is a file, where the definition {contest.name!r} names {join_names(names)}: "
                 "give the folder that holds them."
             )
         return [(root, "")]
@@ -370,9 +377,21 @@ def _read_products(
     return pd.DataFrame(cells), table.column_names
 
 
+def _check_columns(
+    seen: Collection[str], parts: Sequence[_Rows], contest: Contest, called: Mapping[str, str]
+) -> None:
+    """Refuse files of which none has a column that the definition names."""
+    folded = {column.strip().casefold() for column in seen}
+    needs_locale = _has_locales(contest)
+    for name, theirs in contest.source.columns.items():
+        is_read = name not in called and (name != "locale" or needs_locale)
+        if is_read and not any(column.casefold() in folded for column in theirs):
+            raise _lacks(parts[0].path, name, sorted(seen), contest, called)
+
+
 def _check_fields(
     rows: pd.DataFrame,
-    catalogue: pd.DataFrame | None,
+    catalogues: Sequence[pd.DataFrame],
     parts: Sequence[_Rows],
     contest: Contest,
     called: Mapping[str, str],
@@ -380,11 +399,20 @@ def _check_fields(
     """Refuse files without the first field, and rows that name no product of a catalogue of its own."""
     first = contest.fields[0]
     part = parts[0]
-    if first not in rows and (catalogue is None or first not in catalogue):
-        columns = part.columns if catalogue is None else [*part.columns, *catalogue]
+    if not any(first in table for table in (rows, *catalogues)):
+        columns = [*part.columns, *(str(name) for each in catalogues for name in each)]
         raise _lacks(part.path, first, columns, contest, called)
-    if catalogue is not None and "product_id" not in rows:
+    if catalogues and "product_id" not in rows:
         raise _lacks(part.path, "product_id", part.columns, contest, called)
+
+    described = {name for each in catalogues for name in each}
+    for name in contest.fields:
+        for part in parts:
+            if name in rows and name not in part.frame and name not in described:
+                raise _lacks(part.path, name, part.columns, contest, called)
+    absent = [name for name in contest.fields if name not in rows and name not in described]
+    if absent:
+        console.print(f"No file has {join_names(absent)}: left out.")
 
 
 # --- labels ---
@@ -398,6 +426,8 @@ def _normal_labels(rows: pd.DataFrame, parts: Sequence[_Rows], contest: Contest)
             add it.
     """
     labels = rows["label"].str.strip()
+    if contest.labels.are_numbers:
+        labels = _with_points(labels)
     given = labels[labels != ""]
     probe = ("0.123", "0.456")
     is_open = contest.completed(Found(labels=probe)).labels.names == probe
@@ -418,6 +448,14 @@ def _normal_labels(rows: pd.DataFrame, parts: Sequence[_Rows], contest: Contest)
             f"{_fix(labels.iloc[place], known, contest.name)}"
         )
     return normal
+
+
+def _with_points(labels: pd.Series) -> pd.Series:
+    """Return numbers of which some have a decimal comma with points; other labels as they are."""
+    with_comma = labels.str.contains(",", regex=False)
+    if with_comma.any() and labels[with_comma].str.fullmatch(_DECIMAL_COMMA).all():
+        return labels.str.replace(",", ".", regex=False)
+    return labels
 
 
 def _number_or_text(label: str) -> str:
@@ -541,8 +579,10 @@ def _refuse(rows: pd.DataFrame, parts: Sequence[_Rows], bad: pd.Series, what: st
 # --- products ---
 
 
-def _products(rows: pd.DataFrame, catalogue: pd.DataFrame | None, contest: Contest) -> pd.DataFrame:
-    """Return the products with the fields that there are: those of rows, and of a catalogue of its own."""
+def _products(
+    rows: pd.DataFrame, catalogues: Sequence[pd.DataFrame], contest: Contest
+) -> pd.DataFrame:
+    """Return the products with the fields that there are: those of rows, and of catalogues of their own."""
     key = ["locale", "product_id"]
     fields = [name for name in contest.fields if name in rows]
     listed = rows[[*key, *fields]].drop_duplicates()
@@ -554,29 +594,57 @@ def _products(rows: pd.DataFrame, catalogue: pd.DataFrame | None, contest: Conte
             f"{short_repr(listed.loc[differ, 'product_id'].iloc[0])}: the text of the first row is kept."
         )
         listed = listed[~differ]
-    if catalogue is None:
+    if not catalogues:
         return listed.reset_index(drop=True)
 
-    catalogue = catalogue.assign(product_id=catalogue["product_id"].str.strip())
-    on = [column for column in key if column in catalogue]
-    twice = catalogue.duplicated(on)
-    if twice.any():
-        row = int(np.flatnonzero(twice)[0])
-        raise InputError(
-            f"{contest.source.products}: row {row + 1} has the product_id "
-            f"{short_repr(catalogue['product_id'].iloc[row])} of an earlier row: keep one of them."
-        )
-
-    # A field may be in both: the catalogue's goes before.
-    own = [name for name in fields if name not in catalogue]
-    others = catalogue
-    if "locale" not in catalogue:
-        unused = ~catalogue["product_id"].isin(listed["product_id"])
-        used = listed[key].merge(catalogue, on="product_id")
-        others = pd.concat([used, catalogue[unused].assign(locale=contest.locale_names[0])])
-    products = others.merge(listed[[*key, *own]], on=key, how="outer" if own else "left")
+    products, *others = (
+        _one_row_each(catalogue, listed[key], k, contest) for k, catalogue in enumerate(catalogues)
+    )
+    # A field may be in several files: that of the first goes before, and the rows' come last.
+    for table in (*others, listed):
+        own = [name for name in table if name not in products]
+        products = products.merge(table[[*key, *own]], on=key, how="outer" if own else "left")
     names = [name for name in contest.fields if name in products]
     return products[[*key, *names]].fillna("")
+
+
+def _one_row_each(
+    catalogue: pd.DataFrame, listed: pd.DataFrame, position: int, contest: Contest
+) -> pd.DataFrame:
+    """Return a catalogue with one row for each locale and product, which all have a locale.
+
+    Args:
+        catalogue: as it was read.
+        listed: locale and product_id of the products of rows. A catalogue without locales describes
+            them in each of theirs, and other products in the first.
+        position: among the files of products. Only the first must have one row for each product:
+            of the others, such as a row for each attribute, the texts of a product are joined.
+        contest: whose first locale that is.
+
+    Raises:
+        InputError: a product is twice in the first file.
+    """
+    catalogue = catalogue.assign(product_id=catalogue["product_id"].str.strip())
+    on = [column for column in ("locale", "product_id") if column in catalogue]
+    twice = catalogue.duplicated(on)
+    if twice.any() and position == 0:
+        row = int(np.flatnonzero(twice)[0])
+        raise InputError(
+            f"{contest.source.products[0]}: row {row + 1} has the product_id "
+            f"{short_repr(catalogue['product_id'].iloc[row])} of an earlier row: keep one of them."
+        )
+    if twice.any():
+        catalogue = catalogue.groupby(on, sort=False, as_index=False).agg(_joined)
+    if "locale" in catalogue:
+        return catalogue
+
+    unused = ~catalogue["product_id"].isin(listed["product_id"])
+    used = listed.merge(catalogue, on="product_id")
+    return pd.concat([used, catalogue[unused].assign(locale=contest.locale_names[0])])
+
+
+def _joined(texts: pd.Series) -> str:
+    return "\n".join(filter(None, texts))
 
 
 def _tell_repeated_apart(

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from competition.core.lazy_pandas import pd
-from competition.scoring.contest import Kind, Task
+from competition.scoring.contest import Kind, Task, number_text
 
 POSITIVE_THRESHOLD = 0.5
 SUM_TOLERANCE = 1e-3  # of the probabilities that an answer file gives a row
@@ -67,13 +67,13 @@ def read_values(task: Task, cells: pd.DataFrame) -> NDArray[np.float64]:
     """Return the columns of an answer as the metric of `task` takes them, see `answers`; NaN for what is no answer."""
     if task.words and task.metric.reads != "probabilities":
         given = cells[task.answers[0]]
+        codes = {word: code for code, word in enumerate(task.words)}
+        found = given.map(codes)
         # A level may be written as `3` or `3.0`.
         if task.metric.reads == "level":
-            levels = {value: code for code, value in enumerate(task.labels.values)}
-            return np.asarray(pd.to_numeric(given, errors="coerce").map(levels), np.float64)
-
-        classes = {word: code for code, word in enumerate(task.words)}
-        return np.asarray(given.map(classes), np.float64)
+            numbers = pd.to_numeric(given, errors="coerce")
+            found = found.fillna(numbers.dropna().map(number_text).map(codes))
+        return np.asarray(found, np.float64)
 
     numbers = cells[list(task.answers)].apply(pd.to_numeric, errors="coerce")
     values: NDArray[np.float64] = np.array(numbers, np.float64)  # (rows, answers)

@@ -286,7 +286,8 @@ class Source:
             named at import.
         train: the file of the training rows.
         test: the file of the test rows; empty where there are none.
-        products: the file that describes products, joined by product_id; empty where the rows do.
+        products: the files that describe products, joined by product_id; none where the rows do.
+            The first is the catalogue; in the others, a product may have several rows.
         delimiter: between the cells of CSV files; empty for what each file shows.
         encoding: of the CSV files.
         columns: our name of a column -> the names that it may have in the files, the first of
@@ -297,7 +298,7 @@ class Source:
     rows: str = ""
     train: str = ""
     test: str = ""
-    products: str = ""
+    products: tuple[str, ...] = ()
     delimiter: str = ""
     encoding: str = "utf-8"
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -48,8 +48,9 @@ class FilesTable(StrictModel):
     rows: str = ""  # all rows in one file; may be left out where import names the file itself
     train: str = ""
     test: str = ""
-    products: str = ""  # joined by product_id
-    delimiter: str = ""  # empty: what each file shows
+    # Joined by product_id: one file, or the catalogue and then files that add fields to it.
+    products: str | tuple[str, ...] = ()
+    delimiter: str = Field("", max_length=1)  # empty: what each file shows
     encoding: str = "utf-8"
 
 
@@ -178,6 +179,8 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
     path = BUILT_IN / f"{name}.toml"
     if name not in built_in_names():
         path = (folder or Path()) / Path(name).expanduser()
+        if name.endswith(".toml") and not path.exists():
+            raise InputError(f"The definition {path} is missing.")
         if not path.is_file():
             known = built_in_names()
             raise InputError(
@@ -239,12 +242,9 @@ def _levels_of(found: tuple[str, ...], source: Path | str) -> dict[str, object]:
 
 def _contest(name: str, definition: Definition, source: Path | str) -> Contest:
     labels = _labels(definition, source)
-    columns = {
-        ours: (theirs,) if isinstance(theirs, str) else theirs
-        for ours, theirs in definition.columns.items()
-    }
+    columns = {ours: _names(theirs) for ours, theirs in definition.columns.items()}
     locales = definition.locales if isinstance(definition.locales, dict) else {}
-    files = definition.files.model_dump()
+    files = definition.files.model_dump() | {"products": _names(definition.files.products)}
     return Contest(
         name,
         definition.description,
@@ -261,6 +261,11 @@ def _contest(name: str, definition: Definition, source: Path | str) -> Contest:
         definition.folds,
         definition.labels.raters,
     )
+
+
+def _names(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Return one name or several as several; none where it is empty."""
+    return tuple(filter(None, (given,) if isinstance(given, str) else given))
 
 
 def _labels(definition: Definition, source: Path | str) -> Labels:

@@ -210,3 +210,8 @@ def test_test_queries_are_none_of_the_first() -> None:
 def test_the_first_queries_are_spread_over_the_folds() -> None:
     parts = [folds.part_of(text) // 4 for text in folds.texts_in_order(frame(WORDS))[:100]]
     assert min(parts.count(fold) for fold in range(5)) > 10  # 20 on average
+
+
+def test_test_queries_that_are_training_queries_are_counted_by_text() -> None:
+    examples = frame(["a", "b", "A ", "c"], ["train", "train", "test", "test"])
+    assert folds.share_of_test(examples) == 1 / 2

@@ -68,7 +68,7 @@ def test_one_file_with_a_query_a_text_and_a_grade_is_enough(tmp_path: Path) -> N
 
 def test_ids_do_not_depend_on_other_rows(tmp_path: Path) -> None:
     whole, _ = read(tmp_path, contest(), rows_csv=ROWS)
-    part, _ = read(tmp_path, contest(), rows_csv="\n".join(ROWS.splitlines()[:2]))
+    part, _ = read(tmp_path, contest(), rows_csv="\n".join(ROWS.splitlines()[:3]))
     columns = ["example_id", "query_id", "product_id"]
     assert part[columns].iloc[0].tolist() == whole[columns].iloc[0].tolist()
 
@@ -164,6 +164,34 @@ def test_products_in_a_file_of_their_own(tmp_path: Path) -> None:
     assert products.loc["101", "description"] == "für draußen"
     assert store.load_card(workspace).tasks == ("rating",)
     assert of.fields == ("title", "description")
+
+
+def test_a_catalogue_in_several_files(tmp_path: Path) -> None:
+    of = contest(
+        files={"rows": "rows.csv", "products": ["text.csv", "more.csv", "sold.csv"]},
+        fields=["title", "description", "brand", "attributes"],
+    )
+    examples, products = read(
+        tmp_path,
+        of,
+        rows_csv="query,product_id,label\nred cup,1,3\nlamp,2,1\nlamp,3,1\n",
+        text_csv="product_id,title,description\n1,Cup,a cup\n2,Lamp,\n",
+        more_csv="product_id,brand,attributes\n2,Acme,oak\n1,,red\n2,,\n2,,40 W\n",
+        sold_csv="product_id,description\n2,in the third file\n3,by no other file\n",
+    )
+    assert examples["product_id"].tolist() == ["1", "2", "3"]
+    # The first file that has a field says it; what several rows of a further file say is joined.
+    assert products.set_index("product_id")[list(of.fields)].to_dict("index") == {
+        "1": {"title": "Cup", "description": "a cup", "brand": "", "attributes": "red"},
+        "2": {"title": "Lamp", "description": "", "brand": "Acme", "attributes": "oak\n40 W"},
+    }
+
+
+def test_a_product_is_once_in_the_first_file_of_products(tmp_path: Path) -> None:
+    of = contest(files={"rows": "rows.csv", "products": "text.csv"})
+    rows = "query,product_id,label\nred cup,1,3\nlamp,1,2\n"
+    with pytest.raises(InputError, match=r"text.csv: row 2 has the product_id '1' of an earlier"):
+        read(tmp_path, of, rows_csv=rows, text_csv="product_id,title\n1,Cup\n1,Cup\n")
 
 
 def test_a_column_may_say_the_split(tmp_path: Path) -> None:
@@ -268,6 +296,36 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         read(tmp_path, contest(), latin_csv=ROWS.replace("red", "größe").encode("latin-1"))
     with pytest.raises(InputError, match="give the folder that holds them"):
         tables.read(tmp_path / "others.csv", contest(files={"products": "p.csv"}), {})
+
+
+def test_a_column_that_the_definition_names_must_be_there(tmp_path: Path) -> None:
+    # A field that it only lists may be left out.
+    _, products = read(tmp_path, contest(), rows_csv=ROWS)
+    assert "description" not in products
+    for name in ("description", "id"):
+        of = contest(columns={name: "their own"})
+        with pytest.raises(InputError, match=f"lacks the column 'their own'.*--map {name}=COLUMN"):
+            read(tmp_path, of, rows_csv=ROWS)
+        read(tmp_path, of, {name: "title"}, rows_csv=ROWS.replace("red cup,A", "x,A"))
+
+
+def test_test_rows_have_the_fields_of_training_rows(tmp_path: Path) -> None:
+    of = contest(files={"train": "train.csv", "test": "test.csv"})
+    with pytest.raises(InputError, match=r"test.csv lacks the column 'title'"):
+        read(tmp_path, of, train_csv=ROWS, test_csv="query,name\nred cup,A green cup\n")
+
+
+def test_numbers_may_have_decimal_commas(tmp_path: Path) -> None:
+    text = "query;title;label\na;x;2,67\nb;y;3\nc;z;1,0\n"
+    examples, _ = read(tmp_path, contest(labels={"range": [1, 3]}), rows_csv=text)
+    assert examples["label"].tolist() == ["2.67", "3", "1"]
+    with pytest.raises(InputError, match="the label '2,67' of row 1 is not a number"):
+        read(tmp_path, contest(labels={"range": [1, 3]}), rows_csv=text.replace("1,0", "1,0,0"))
+
+
+def test_one_label_alone_teaches_nothing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="all training rows have the label '1': bring rows"):
+        read(tmp_path, contest(), rows_csv="query,title,label\na,x,1\nb,y,1.0\n")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """From outputs to answers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from competition.scoring.answers import answers
+from competition.scoring.answers import answers, read_values
 from competition.scoring.contest import Found
 from competition.scoring.definition import load_contest
 from competition.scoring.metric_table import find_metric
@@ -53,3 +54,19 @@ def test_a_rating_is_the_expected_number_of_classes_or_the_number_itself() -> No
     # Kappa compares levels: the nearest of 0, 1, 2, 3.
     level = answers(by_kappa, contest.kinds["rating"], pd.DataFrame({"rating": [1.7, 0.2]}))
     assert level.tolist() == [2, 0]
+
+
+def test_levels_that_have_names_are_read_by_their_names(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    tail = '[tasks.rating]\nkind = "rate"\nmetric = "quadratic-kappa"\n'
+
+    def read(labels: str, cells: list[str]) -> list[float]:
+        path.write_text(f'fields = ["title"]\n[labels]\n{labels}\n{tail}')
+        task = load_contest(str(path)).tasks["rating"]
+        return read_values(task, pd.DataFrame({"label": cells})).tolist()
+
+    named = 'names = ["bad", "fair", "good"]\nordered = true'
+    assert read(named, ["good", "bad"]) == [2, 0]
+    assert np.isnan(read(named, ["1"])).all()
+    assert read("levels = [1, 2, 3]", ["3", "1.0"]) == [2, 0]
+    assert np.isnan(read("levels = [1, 2, 3]", ["4", "x"])).all()

@@ -22,6 +22,7 @@ from competition.data.folds import make_folds
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring.basis import APPROXIMATE, HELD_OUT, describe_basis
+from competition.scoring.definition import load_contest
 from tests.esci import CONTEST, LABELS, TASKS
 
 # --- by recipes
@@ -108,6 +109,16 @@ def test_decisions_are_of_classes_alone() -> None:
         label_paths(recipe.model_copy(update={"thresholds": "none"}), load, [PLAIN], TASKS["task3"])
         == ()
     )
+
+
+def test_levels_for_a_kappa_are_decided_over_members_that_saw_them(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    labels = 'fields = ["title"]\nlabels = { levels = [1, 2] }\n'
+    path.write_text(f'{labels}[tasks.x]\nkind = "rate"\nmetric = "quadratic-kappa"\n')
+    task = load_contest(str(path)).tasks["x"]
+    recipe = EnsembleRecipe(name="e", method="paper")
+    learned = ("decisions learned over members that saw it",)
+    assert label_paths(recipe, load, [PLAIN], task) == learned
 
 
 def test_a_basis_in_words() -> None:

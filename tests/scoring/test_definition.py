@@ -48,6 +48,8 @@ def test_a_file_is_found_from_the_workspace(tmp_path: Path) -> None:
     assert load_contest("mine.toml", tmp_path).labels.names == ("1", "2", "3")
     with pytest.raises(InputError, match=r"There is no competition 'ecsi' \(did you mean 'esci'"):
         load_contest("ecsi", tmp_path)
+    with pytest.raises(InputError, match=r"The definition .*other.toml is missing"):
+        load_contest("other.toml", tmp_path)
 
 
 def test_gains_are_linear_exponential_or_a_table(tmp_path: Path) -> None:
@@ -81,7 +83,14 @@ def test_gains_are_linear_exponential_or_a_table(tmp_path: Path) -> None:
         ({"task": "label"}, "'label' cannot be the name of a field or task"),
         ({"task": "copies"}, "'copies' cannot be the name of a field or task"),
         ({"before": 'categories = ["x"]\n'}, "the category 'x' is not one of the fields"),
-        ({"before": "[columns]\nquary = 'q'\n"}, "columns"),
+        ({"before": "[columns]\nquary = 'q'\n"}, "the key 'fields' is missing"),
+        ({"before": "[task.x]\n"}, "unknown key 'task' (did you mean 'tasks'?)"),
+        (
+            {"before": "files = 'train.csv'\n"},
+            "files = 'train.csv' does not fit: it must be a table",
+        ),
+        ({"more": "answer = 'id'"}, "answer = 'id' does not fit: it must be a list in brackets"),
+        ({"before": "files = { delimiter = ';;' }\n"}, "files.delimiter = ';;' does not fit"),
         ({"before": "color = 1\n"}, "unknown key 'color'"),
     ],
 )
