@@ -31,7 +31,7 @@ SESSION: dict[str, Sequence[tuple[str, int]]] = {
         ("train b1 fold 0", 3),
         ("audit lexical", 2),
         ("queries with 10+ products", 6),
-        ("Submission:", 1),
+        ("is best", 8),
     ),
     "comp status": (("Runs by fold", 8), ("done", 2)),
 }
