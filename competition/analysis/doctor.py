@@ -155,7 +155,8 @@ def _check_folds(pipeline: Pipeline, scheme: str) -> Check:
     except CompError as error:
         file = shell_quoted(pipeline.workspace.folds(scheme))
         return Check(name, "stop", str(error), f"rm {file}; comp folds")
-    return Check(name, "well", "no query text is in two of them")
+    apart = "query text" if pipeline.plan.contest.has_queries_apart else "row"
+    return Check(name, "well", f"no {apart} is in two of them")
 
 
 def _check_audits(pipeline: Pipeline) -> Iterator[Check]:

@@ -154,9 +154,9 @@ class _RunAudit:
         except CompError as error:
             return LeakTest(self.plan.name, "look", str(error).removesuffix("."))
         rows = pluralize(len(run.held_out), "row")
-        message = (
-            f"{rows}, each once, in {len(self.plan.folds)} folds; 0 query texts in two of them"
-        )
+        apart = self.pipeline.plan.contest.has_queries_apart
+        queries = "0 query texts in two of them" if apart else "queries may be in several"
+        message = f"{rows}, each once, in {len(self.plan.folds)} folds; {queries}"
         return LeakTest(self.plan.name, "ok", message)
 
     def _refit(self, recipe: EnsembleRecipe) -> PermutationTest:

@@ -250,7 +250,7 @@ class Pipeline:
     def ensemble_steps(self, name: str, tasks: Iterable[str] | None = None) -> list[Step]:
         """Return one run per task that any member answers, or for some of these tasks, behind nested models."""
         recipe = self.recipes.ensemble(name)
-        tasks = tasks or self.recipes.tasks_of(recipe)
+        tasks = self.recipes.tasks_of(recipe) if tasks is None else tasks
         steps = self._ensemble_inputs(recipe)
         return steps + [self._ensemble_step(recipe, task) for task in tasks]
 

@@ -179,6 +179,8 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
     path = BUILT_IN / f"{name}.toml"
     if name not in built_in_names():
         path = (folder or Path()) / Path(name).expanduser()
+        if name and path.is_dir():
+            raise InputError(f"{path} is a folder: name the definition in it, a .toml file.")
         if name.endswith(".toml") and not path.exists():
             raise InputError(f"The definition {path} is missing.")
         if not path.is_file():

@@ -137,6 +137,11 @@ def test_ratings_by_kappa_whose_test_queries_are_training_queries(tmp_path: Path
 
     audited = succeeds("cleanlab", "-w", workspace)
     assert "share of flagged rows that raters disagree on" in audited
+    assert "no row is in two of them" in succeeds("doctor", "-w", workspace)
+    # What is learned for classes alone is not tried.
+    compared = succeeds("stack", "blend", "-w", workspace)
+    assert "blend.paper" in compared
+    assert "blend.thresholds" not in compared
 
     # The competition keeps the labels of its test rows.
     file = workspace / "submissions" / "main" / "rating.csv"
@@ -147,6 +152,41 @@ def test_ratings_by_kappa_whose_test_queries_are_training_queries(tmp_path: Path
         "row 1 (id '4', prediction '5') has an unknown prediction: known are 1, 2, 3, 4."
         in sentence
     )
+
+
+@pytest.mark.parametrize(
+    ("held_out", "shared", "said"),
+    [
+        ("rows", "shared", ""),
+        (
+            "queries",
+            "shared",
+            "100% of the test queries are training queries, but folds hold whole",
+        ),
+        ("rows", "new", "0% of the test queries are training queries, but folds hold rows"),
+        ("queries", "new", ""),
+    ],
+)
+def test_folds_that_are_not_like_test_rows_are_named(
+    tmp_path: Path, held_out: str, shared: str, said: str
+) -> None:
+    definition = f"""
+        fields = ["title"]
+        folds = "{held_out}"
+        [tasks.rating]
+        kind = "rate"
+        metric = "rmse"
+        """
+    rows = judged(10, 4, seed=2).rename(columns={"share": "label"})
+    rows["split"] = np.where(np.arange(len(rows)) % 4 == 0, "test", "train")
+    if shared == "new":
+        rows.loc[rows["split"] == "test", "query"] += " again"
+    rows.assign(id=np.arange(len(rows))).to_csv(tmp_path / "rows.csv", index=False)
+
+    succeeds("init", tmp_path / "w", "--competition", write_definition(tmp_path, definition))
+    printed = succeeds("data", "import", tmp_path / "rows.csv", "-w", tmp_path / "w")
+    assert ("of the test queries are training queries" in printed) == bool(said)
+    assert said in printed
 
 
 def test_numbers_in_thirds_by_rmse_with_descriptions_in_another_file(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ def test_a_file_is_found_from_the_workspace(tmp_path: Path) -> None:
         load_contest("ecsi", tmp_path)
     with pytest.raises(InputError, match=r"The definition .*other.toml is missing"):
         load_contest("other.toml", tmp_path)
+    with pytest.raises(InputError, match=r"is a folder: name the definition in it"):
+        load_contest(str(tmp_path))
 
 
 def test_gains_are_linear_exponential_or_a_table(tmp_path: Path) -> None:
