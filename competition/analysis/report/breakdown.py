@@ -77,7 +77,7 @@ def _scores(counts: Counts, group: pd.Series) -> Iterator[tuple[str, Estimate]]:
 
 
 def _ordered(values: pd.Series, names: list[str]) -> pd.Series:
-    return values.astype(pd.CategoricalDtype(names, ordered=True))
+    return values.where(values.isin(names)).astype(pd.CategoricalDtype(names, ordered=True))
 
 
 def _ranges(values: pd.Series, edges: tuple[int, ...]) -> pd.Series:
