@@ -13,6 +13,7 @@ from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from competition.analysis.learning_curve import CurvePoint
+    from competition.scoring.contest import Task
 
 
 @app.command(epilog=help_epilog("comp curve --queries 30 --queries 40"))
@@ -64,7 +65,7 @@ def curve(
     study.write(points, plot_learning_curves(study.ensemble, panels))
 
     for of_task in shown.values():
-        _show(of_task, study.floor, tasks[of_task[0].task].metric.label)
+        _show(of_task, study.floor, tasks[of_task[0].task])
     for of_task in shown.values():
         console.print(describe_points(of_task, study.floor, tasks[of_task[0].task].metric))
     console.print(f"Table: {study.path}    Plot: {study.path.with_suffix('.svg')}")
@@ -81,14 +82,14 @@ def _lines(
     return lines
 
 
-def _show(points: Sequence["CurvePoint"], floor: str, metric: str) -> None:
+def _show(points: Sequence["CurvePoint"], floor: str, task: "Task") -> None:
     """Show the curve of a task: a row per size and model."""
     first = points[0]
     header = {
         "train_queries": "queries",
         "train_rows": None,
         "model": "model",
-        "score": f"{metric} [95 %]",
+        "score": f"{task.metric.label} [95 %]",
         "above_floor": f"minus {floor}",
         "gained": "minus fewer queries",
     }
@@ -104,7 +105,7 @@ def _show(points: Sequence["CurvePoint"], floor: str, metric: str) -> None:
         for point in points
     ]
 
-    scored = f"{first.score.queries:,} queries"
+    scored = task.count_units(first.score.queries)
     if first.group != "all":
         scored += f" with {first.group}"
     title = f"{first.task}, out-of-fold, {scored}, by training queries"

@@ -102,7 +102,7 @@ def _scores(counts: Counts, group: pd.Series, recount: _Recount) -> Iterator[tup
 
 
 def _ordered(values: pd.Series, names: list[str]) -> pd.Series:
-    return values.astype(pd.CategoricalDtype(names, ordered=True))
+    return values.where(values.isin(names)).astype(pd.CategoricalDtype(names, ordered=True))
 
 
 def _ranges(values: pd.Series, edges: tuple[int, ...]) -> pd.Series:
