@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.options import open_workspace
+from competition.cli.options import open_contest, open_workspace, stated_contest
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for
 from competition.core.console import console, progress, warn
@@ -42,7 +42,7 @@ def describe(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
 def _show(workspace: Workspace) -> None:
     from competition.data import describe, store
 
-    contest = _contest(workspace).completed(store.load_card(workspace).found)
+    contest = open_contest(workspace)
     examples, products = store.load_examples(workspace), store.load_products(workspace)
     table = describe.describe(contest, examples, products)
     rows = [[str(name), *row] for name, row in zip(table.index, table.to_numpy(), strict=True)]
@@ -92,16 +92,9 @@ def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     _import(space, SAMPLE, _SAMPLE, [])
 
 
-def _contest(space: Workspace) -> "Contest":
-    """Return the competition of a workspace, as its definition states it."""
-    from competition.config.settings import load_settings, read_contest
-
-    return read_contest(space, load_settings(space))
-
-
 def _refuse_other_contests(space: Workspace, what: str) -> None:
     """Refuse rows of ESCI in a workspace of another competition."""
-    contest = _contest(space)
+    contest = stated_contest(space)
     if contest.source.layout != "esci":
         raise InputError(
             f"{what} of the competition 'esci', and {space.root} is of {contest.name!r}: use another workspace."
@@ -112,7 +105,7 @@ def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> No
     """Import the files of a competition; `data.json` records `source` as where they come from."""
     from competition.data import esci, folds, store, tables
 
-    contest = _contest(space)
+    contest = stated_contest(space)
     if contest.source.layout == "esci":
         if columns:
             raise InputError(

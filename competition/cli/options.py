@@ -15,10 +15,7 @@ if TYPE_CHECKING:
 
 def complete_task(context: typer.Context, incomplete: str) -> list[str]:
     """Return the workspace's tasks that begin with what was typed."""
-    from competition.config.settings import load_settings, read_contest
-
-    workspace = Workspace(context.params.get("workspace") or HERE)
-    contest = read_contest(workspace, load_settings(workspace))
+    contest = stated_contest(Workspace(context.params.get("workspace") or HERE))
     return [name for name in contest.tasks if name.startswith(incomplete)]
 
 
@@ -36,18 +33,20 @@ TaskOption = Annotated[
 ]
 
 
+def stated_contest(workspace: Workspace) -> "Contest":
+    """Return the contest of a workspace, as its definition states it."""
+    from competition.config.settings import load_settings, read_contest
+
+    return read_contest(workspace, load_settings(workspace))
+
+
 def open_contest(workspace: Workspace) -> "Contest":
     """Return the contest of a workspace, with what its data say if it has any."""
-    from competition.config.settings import load_settings, read_contest
     from competition.data.store import load_card
 
-    contest = read_contest(workspace, load_settings(workspace))
-    return contest.completed(load_card(workspace).found) if has_data(workspace) else contest
-
-
-def has_data(workspace: Workspace) -> bool:
-    """Return whether data were imported."""
-    return workspace.data_card.is_file()
+    contest = stated_contest(workspace)
+    has_data = workspace.data_card.is_file()
+    return contest.completed(load_card(workspace).found) if has_data else contest
 
 
 def parse_tracker(name: str) -> str:

@@ -96,8 +96,13 @@ class Labels:
 
     def levels(self, numbers: Array) -> Codes:
         """Return the index of the class whose number is nearest to each number, `(rows,)`; a tie goes to the lower."""
-        edges = (np.array(self.values[1:]) + np.array(self.values[:-1])) / 2
-        return np.searchsorted(edges, numbers, side="left").astype(np.int64)
+        return np.searchsorted(self.middles, numbers, side="left").astype(np.int64)
+
+    @property
+    def middles(self) -> Array:
+        """The middles between the numbers of neighbouring classes, `(classes - 1,)`."""
+        numbers = np.array(self.values)
+        return np.asarray((numbers[1:] + numbers[:-1]) / 2, np.float64)
 
     def expected_gain(self, probabilities: Array) -> Array:
         """Return the expected gain of class probabilities `(rows, classes)`, `(rows,)`."""

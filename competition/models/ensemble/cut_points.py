@@ -22,12 +22,6 @@ def decides_levels(task: Task) -> bool:
     return task.metric.reads == "level"
 
 
-def middles(task: Task) -> Array:
-    """Return the cut-points of rounding to the nearest level, `(levels - 1,)`."""
-    levels = np.array(task.labels.values)
-    return np.asarray((levels[1:] + levels[:-1]) / 2, np.float64)
-
-
 def learn_cuts(task: Task, ratings: Array, rows: pd.DataFrame, seed: int) -> Array:
     """Return the cut-points that make the kappa of a task highest, or those of rounding where that is luck.
 
@@ -50,7 +44,7 @@ def learn_cuts(task: Task, ratings: Array, rows: pd.DataFrame, seed: int) -> Arr
     query = rows["query_id"].to_numpy(np.int64)
     truth = task.labels.codes(rows["label"])
 
-    plain = _level(middles(task), ratings)
+    plain = _level(task.labels.middles, ratings)
     decided = plain.copy()
     part = split_queries(query, PARTS, seed)
     for k in range(PARTS):
@@ -66,7 +60,7 @@ def learn_cuts(task: Task, ratings: Array, rows: pd.DataFrame, seed: int) -> Arr
     gain = paired_difference(after, before, task.metric.statistic)
     if gain.differs and gain.value > 0:
         return best_cuts(task, ratings, truth)
-    return middles(task)
+    return task.labels.middles
 
 
 def apply_cuts(task: Task, cuts: Array, ratings: Array) -> Array:
@@ -76,7 +70,9 @@ def apply_cuts(task: Task, cuts: Array, ratings: Array) -> Array:
     map is linear.
     """
     lowest, highest = task.labels.lowest, task.labels.highest
-    found = np.interp(ratings, np.r_[lowest, cuts, highest], np.r_[lowest, middles(task), highest])
+    found = np.interp(
+        ratings, np.r_[lowest, cuts, highest], np.r_[lowest, task.labels.middles, highest]
+    )
     return np.asarray(found, np.float64)
 
 
@@ -91,7 +87,7 @@ def best_cuts(task: Task, ratings: Array, truth: Codes) -> Array:
     Returns:
         `(levels - 1,)`, ascending; no worse than rounding.
     """
-    plain = middles(task)
+    plain = task.labels.middles
     levels = len(task.labels)
 
     # Candidates, of which each cut-point is one; and how many rows of each true level lie between

@@ -10,7 +10,6 @@ from competition.models.ensemble.cut_points import (
     apply_cuts,
     best_cuts,
     learn_cuts,
-    middles,
 )
 from competition.scoring.metrics import Array
 from tests.models.ensemble.made import recipe_of
@@ -39,9 +38,9 @@ def narrow(rows: int = 600, seed: int = 0) -> tuple[Array, pd.DataFrame]:
 
 
 def test_rounding_cuts_in_the_middle() -> None:
-    assert middles(TASK).tolist() == [0.5, 1.5, 2.5]
+    assert TASK.labels.middles.tolist() == [0.5, 1.5, 2.5]
     uneven = contest_of({"levels": [1, 1.5, 3]}).tasks["rating"]
-    assert middles(uneven).tolist() == [1.25, 2.25]
+    assert uneven.labels.middles.tolist() == [1.25, 2.25]
 
 
 @pytest.mark.parametrize("metric", ["quadratic-kappa", "linear-kappa"])
@@ -64,7 +63,7 @@ def test_ratings_move_so_that_rounding_decides() -> None:
     assert found[:2].tolist() == pytest.approx([0, 0.5 * 0.45 / 0.9])
     assert found[4] == pytest.approx(1.0)
     assert (np.diff(found) > 0).all()
-    np.testing.assert_allclose(apply_cuts(TASK, middles(TASK), found), found)
+    np.testing.assert_allclose(apply_cuts(TASK, TASK.labels.middles, found), found)
 
 
 @pytest.mark.parametrize("seed", range(5))
