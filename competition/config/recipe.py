@@ -9,6 +9,7 @@ from competition.config.keys import (
     FORMER_FEATURES,
     FORMER_KEYS,
     FORMER_TREE_KEYS,
+    Lora,
     Spans,
 )
 from competition.core.fingerprint import derive_seed
@@ -18,7 +19,10 @@ from competition.scoring.contest import Locale, Task
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
-NEW_HEAD, PRETRAINED_HEAD = "new", "pretrained"
+Head = Literal["new", "pretrained", "yes-no"]
+NEW_HEAD: Head = "new"
+PRETRAINED_HEAD: Head = "pretrained"
+YES_NO_HEAD: Head = "yes-no"
 
 
 class BaseRecipe(StrictModel):
@@ -199,8 +203,8 @@ class TrainingKeys(StrictModel):
 class EncoderRecipe(FoldRecipe, TrainingKeys):
     """A model that reads query and product as text, and how it is fine-tuned.
 
-    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side
-    by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
+    `pooling` is how a text becomes one vector: by its first token, its last, by the mean of all, or
+    the first and the mean side by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
     `prior_bias`, the untrained model says of every pair what training rows say on average, so that
     the encoder need not learn it.
 
@@ -225,7 +229,9 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = (
-        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias", "head", "template"}
+        FoldRecipe.later_keys
+        | _LATER
+        | {"pooling", "prior_bias", "head", "answers", "template", "lora"}
     )
 
     model: Literal["encoder"] = "encoder"
@@ -233,9 +239,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
         "cross-encoder"
     )
-    pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
-    head: Literal["new", "pretrained"] = NEW_HEAD
+    pooling: Literal["auto", "first", "mean", "last", "first+mean"] = "auto"
+    head: Head = NEW_HEAD
+    answers: tuple[str, str] = ("yes", "no")  # tokens that the head `yes-no` compares
     template: str = ""  # empty: fields between the tokenizer's separators
+    lora: Lora | None = None  # None: all weights are trained
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -282,7 +290,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             if not self.epochs:
                 raise ValueError(
                     "epochs = 0 predicts without training, which needs a trained head: "
-                    'set head = "pretrained"'
+                    'set head = "pretrained" or "yes-no"'
                 )
             return self
 
@@ -302,6 +310,17 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 )
         if self.loss in ORDERED_LOSSES:
             raise ValueError(f"loss = {self.loss!r} needs a new head, this one has its own logits")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_fits(self) -> "EncoderRecipe":
+        if self.lora is None:
+            return self
+
+        unfit = {"epochs = 0": not self.epochs, "sharded": self.sharded, "compile": self.compile}
+        for name, is_there in unfit.items():
+            if is_there:
+                raise ValueError(f"lora trains adapters inside of whole layers, without {name}")
         return self
 
     @model_validator(mode="after")
@@ -363,7 +382,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @property
     def keeps_base(self) -> bool:
         """True where training leaves the encoder's weights as they are: they are not saved again."""
-        return not self.epochs
+        return not self.epochs or self.lora is not None
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

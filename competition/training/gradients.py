@@ -164,7 +164,7 @@ class BatchGradients:
         that weigh nothing.
         """
         device = self.accelerator.device
-        dtype = next(self.unwrapped.parameters()).dtype
+        dtype = self.unwrapped.dtype
         seed = derive_seed(self.seed, step, self.accelerator.process_index, number)
 
         target = torch.from_numpy(self.sample.target[rows]).to(device, dtype)
@@ -202,7 +202,8 @@ class BatchGradients:
             table = self.unwrapped.token_table
             ids = micro_batch.inputs.ids
             shape = (*ids.shape, table.shape[1])  # (V * batch, tokens, H)
-            origin = torch.zeros(shape, dtype=table.dtype, device=ids.device, requires_grad=True)
+            dtype = self.unwrapped.dtype
+            origin = torch.zeros(shape, dtype=dtype, device=ids.device, requires_grad=True)
 
         model = self.unwrapped if self._has_second_pass else self.model
         with self._pass(micro_batch, CLEAN):
@@ -287,7 +288,8 @@ class BatchGradients:
         if self.recipe.adversary == "fgm-table":
             table = self.unwrapped.token_table
             tokens = self._distinct_tokens(batch)
-            attack = TableAttack(tokens, table.shape[1], table.dtype, self.recipe.epsilon)
+            width, dtype = table.shape[1], self.unwrapped.dtype
+            attack = TableAttack(tokens, width, dtype, self.recipe.epsilon)
         elif self.recipe.adversary == "awp":
             attack = WeightAttack(self.unwrapped, self.recipe.epsilon)
         else:
