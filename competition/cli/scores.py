@@ -30,6 +30,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
             are long.
     """
     from competition.core.errors import pluralize
+    from competition.scoring.evaluation import over_group
     from competition.scoring.metric_table import HIGHER
 
     first = lines.iloc[0]
@@ -57,8 +58,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     }
     units = ("row", "rows") if first["unit"] == "row" else ("query", "queries")
     queries = pluralize(int(first["queries"]), *units)
-    if first["group"] != "all":
-        queries += f" with {first['group']}"
+    queries = over_group(queries, str(first["group"]))
     shared = ("task", "split", "group", "metric", "better", "baseline", "floor")
     about = {name: first[name] for name in shared}
     # Who reads the table takes a higher score for a better one.

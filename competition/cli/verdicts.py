@@ -36,7 +36,9 @@ def show_diagnoses(verdict: "Verdict", everything: bool = False) -> None:
     rows = [list(asdict(diagnosis).values()) for diagnosis in verdict.diagnoses]
     header = ("code", "severity", "task", "sentence", "measured", "action")
     lines = _all_lines if everything else _first_lines
-    sentences = [*lines(verdict.diagnoses), f"Next: {verdict.next}"]
+    # What is to be done next need not be said twice.
+    others = [each for each in verdict.diagnoses if each.sentence not in verdict.next]
+    sentences = [*lines(others), f"Next: {verdict.next}"]
     show_sentences("Diagnoses", header, rows, [pasteable(sentence) for sentence in sentences])
 
 

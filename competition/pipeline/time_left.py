@@ -51,8 +51,8 @@ class TimeLeft:
         clock = timedelta(seconds=round(seconds))
         if not unknown:
             return f"{clock} left"
-        steps = pluralize(unknown, "step")
-        return f"{clock} left and {steps} more" if known else f"{steps} left"
+        steps = f"{pluralize(unknown, 'step')} of unknown time"
+        return f"{clock} and {steps} left" if known else f"{steps} left"
 
 
 def _kind(name: str) -> str:

@@ -18,6 +18,7 @@ from competition.analysis.diagnoses.position import describe_place, equal_to_bes
 from competition.analysis.diagnoses.rule import Rule
 from competition.core.errors import pluralize
 from competition.pipeline.steps import Pipeline
+from competition.scoring.evaluation import over_group
 from competition.scoring.metrics import Estimate
 
 # Of one severity, the earlier ones are graver.
@@ -91,10 +92,14 @@ def _sentence(line: Line, best: Line, submitted: str) -> str:
     compared: list[tuple[Estimate | None, str]] = [(line.above_baseline, line.baseline)]
     if line.floor and line.run != line.floor:
         compared.insert(0, (line.above_floor, line.floor))
-    places = " and ".join(describe_place(line, *each) for each in compared)
+    places = [describe_place(line, *each) for each in compared]
+    joint = " and "
+    if len(places) > 1 and line.compares(compared[0][0]) == line.compares(compared[1][0]):
+        # Said once of both.
+        places[1] = places[1].partition(" than ")[2] or places[1]
+        joint = " or " if line.compares(compared[0][0]) == 0 else joint
 
     units = ("row", "rows") if line.unit == "row" else ("query", "queries")
-    over = pluralize(line.queries, *units)
-    over += "" if line.group == "all" else f" with {line.group}"
+    over = over_group(pluralize(line.queries, *units), line.group)
     score = f"{line.metric} {line.score.value:.4f} over {over}"
-    return f"{line.task}: {line.run} {role} ({score}), {places}."
+    return f"{line.task}: {line.run} {role} ({score}), {joint.join(places)}."
