@@ -404,6 +404,36 @@ def resolve(layers: Layers, name: str, workspace: Workspace, contest: Contest) -
     return recipe
 
 
+def change_recipe(
+    workspace: Workspace,
+    settings: Settings,
+    contest: Contest,
+    base: str,
+    name: str,
+    changes: dict[str, Any],
+    source: str,
+    fixed: dict[str, Any] | None = None,
+) -> AnyRecipe:
+    """Return the recipe `base` with some keys changed, under another name.
+
+    Args:
+        workspace: whose recipe.
+        settings: that override it, but not its changes.
+        contest: that it takes part in.
+        base: the recipe.
+        name: of the changed one.
+        changes: keys and values that somebody wrote.
+        source: where they stand, for messages.
+        fixed: keys and values that go before the changes.
+
+    Raises:
+        InputError: an unknown recipe, key or value.
+    """
+    layers = add_changes(read_layers(workspace, settings, contest, base), changes, source)
+    layers = replace(layers, changes=(*layers.changes, (source, fixed or {})))
+    return resolve(layers, name, workspace, contest)
+
+
 @dataclass(frozen=True)
 class VariedRecipe:
     """A recipe with some keys changed, as it is and as its file says it."""
