@@ -86,6 +86,8 @@ def train(
     kind = plan.recipes.kind_of(recipe)
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
+        # A row at the limit has as many tokens or more.
+        log.write(rows_cut=float((corpus.pairs.lengths() >= recipe.max_length).mean()))
         return train_fold(recipe, kind, corpus, parts, log, score, greater)
 
 
