@@ -153,14 +153,15 @@ _ON_THE_DEVICE = frozenset(
 )
 
 # Keys of `TrainingKeys` that came after its first release, see `BaseRecipe.later_keys`.
-_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps", "schedule"})
 
 
 class TrainingKeys(StrictModel):
     """The keys that the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
-    `warmup_steps` how many it takes at least, up to half of all. `clip_norm` is the largest norm of
+    `warmup_steps` how many it takes at least, up to half of all; `schedule` is how the rate then
+    falls to 0. `clip_norm` is the largest norm of
     a gradient, `ema` the decay of the averaged weights, 0 for none. What is not the encoder's
     learns by `head_learning_rate`, 0 for the encoder's own; each layer of the encoder by
     `layer_decay` times the rate of the one above it, see `training/optimizer.py`.
@@ -180,6 +181,7 @@ class TrainingKeys(StrictModel):
     layer_decay: float = Field(1.0, gt=0, le=1)
     warmup: float = Field(0.1, ge=0, lt=1)
     warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["linear", "cosine"] = "linear"
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     ema: float = Field(0.0, ge=0, lt=1)
@@ -231,7 +233,16 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     later_keys: ClassVar[frozenset[str]] = (
         FoldRecipe.later_keys
         | _LATER
-        | {"pooling", "prior_bias", "head", "answers", "template", "lora"}
+        | {
+            "pooling",
+            "prior_bias",
+            "head",
+            "answers",
+            "template",
+            "lora",
+            "freeze_embeddings",
+            "freeze_layers",
+        }
     )
 
     model: Literal["encoder"] = "encoder"
@@ -244,6 +255,8 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     answers: tuple[str, str] = ("yes", "no")  # tokens that the head `yes-no` compares
     template: str = ""  # empty: fields between the tokenizer's separators
     lora: Lora | None = None  # None: all weights are trained
+    freeze_embeddings: bool = False
+    freeze_layers: int = Field(0, ge=0)  # the first ones, with the embeddings below them
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -317,7 +330,13 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         if self.lora is None:
             return self
 
-        unfit = {"epochs = 0": not self.epochs, "sharded": self.sharded, "compile": self.compile}
+        unfit = {
+            "epochs = 0": not self.epochs,
+            "sharded": self.sharded,
+            "compile": self.compile,
+            "freeze_embeddings, they are frozen": self.freeze_embeddings,
+            "freeze_layers, they are frozen": bool(self.freeze_layers),
+        }
         for name, is_there in unfit.items():
             if is_there:
                 raise ValueError(f"lora trains adapters inside of whole layers, without {name}")

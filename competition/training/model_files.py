@@ -31,7 +31,7 @@ def model_folder(folder: Path, seed: int) -> Path:
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a model, without those that training leaves as they are (`RelevanceModel.frozen`)."""
-    frozen = getattr(model, "frozen", frozenset())
+    frozen: frozenset[str] = getattr(model, "frozen", frozenset())
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 

@@ -83,7 +83,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _inside(model: nn.Module) -> nn.Module:
-    return cast(nn.Module, model.module) if isinstance(model, AveragedModel) else model
+    return model.module if isinstance(model, AveragedModel) else model
 
 
 def _frozen(model: nn.Module) -> frozenset[str]:

@@ -3,6 +3,7 @@
 A family is the library's `model_type`. What is not listed here is read as BERT is.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -32,6 +33,7 @@ _DECODERS = frozenset(
         "gemma", "gemma2", "gemma3_text", "granite", "llama", "mistral", "olmo2", "phi3", "qwen2", "qwen3", "smollm3",
     }
 )  # fmt: skip
+_LAYER = re.compile(r"\.(\d+)\.")  # the first number in a weight's name is that of its layer
 # Their attention masks with fp32's smallest number, which bf16 cannot hold.
 _NOT_IN_BF16 = frozenset({"deberta"})
 
@@ -136,6 +138,37 @@ def _check_decoder(family: str, recipe: EncoderRecipe) -> None:
                 f"The recipe {recipe.name!r} has {key} = {value!r}, which decoders such as {family!r} cannot, "
                 f"whose tokens see only those before them: set {key} = {values[0]!r}."
             )
+
+
+def layer_number(name: str) -> int | None:
+    """Return the layer, from 0, that a weight of an encoder belongs to, by its name; None for embeddings."""
+    match = _LAYER.search(name)
+    return int(match[1]) if match else None
+
+
+def freeze(encoder: Any, embeddings: bool, layers: int) -> None:
+    """Keep an encoder's embeddings as they are, and with `layers` so many of its first layers and the embeddings.
+
+    Embeddings are all weights that are named before the first layer.
+
+    Raises:
+        InputError: there are not more layers than that.
+    """
+    number = -1
+    numbers = {}
+    for name, _ in encoder.named_parameters():
+        found = layer_number(f".{name}")
+        number = number if found is None else found
+        numbers[name] = number
+    if layers >= 1 + max(numbers.values(), default=-1):
+        raise InputError(
+            f"freeze_layers = {layers} leaves no layer to train: the encoder has "
+            f"{1 + max(numbers.values(), default=-1)}."
+        )
+
+    for name, weight in encoder.named_parameters():
+        if numbers[name] < layers and (layers or embeddings):
+            weight.requires_grad_(False)
 
 
 def token_table(encoder: Any) -> Tensor:

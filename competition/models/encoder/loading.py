@@ -113,7 +113,8 @@ def read_encoder(
             config.pad_token_id = tokenizer.pad_token_id
         adjust_config(config)
         encoder, report = _CLASSES[head].from_pretrained(
-            source, config=config, trust_remote_code=False, weights_only=True, dtype=torch.float32,
+            source, config=config, trust_remote_code=False, weights_only=True,
+            dtype=torch.bfloat16 if in_4_bits else torch.float32,
             ignore_mismatched_sizes=True, output_loading_info=True, **where,
             **(_in_4_bits() if in_4_bits else {}),
         )  # fmt: skip
@@ -314,10 +315,9 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any], head: str) 
 def _check_head(source: str, model: Any, missing: list[str], head: str) -> None:
     """Raise InputError where a folder brings an encoder without the head that a recipe asks for."""
     of_head = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
-    kind, what = {
-        PRETRAINED_HEAD: ("a reranker", "*ForSequenceClassification"),
-        YES_NO_HEAD: ("a language model", "*ForCausalLM"),
-    }[head]
+    kind, what = "a reranker", "*ForSequenceClassification"
+    if head == YES_NO_HEAD:
+        kind, what = "a language model", "*ForCausalLM"
     if of_head:
         raise InputError(
             f"The encoder {source!r} brings no trained head ({join_names(of_head)}: missing), which "

@@ -20,6 +20,7 @@ from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
 from competition.models.encoder.encoder import answer_ids, load_encoder
 from competition.models.encoder.families import (
     check_recipe,
+    freeze,
     hidden_states,
     is_decoder,
     token_table,
@@ -92,6 +93,8 @@ class RelevanceModel(nn.Module):
         # Behind the head, which takes the pooler out of the encoder.
         if recipe.lora is not None:
             add_adapters(encoder, recipe.lora, recipe.name)
+        elif recipe.freeze_embeddings or recipe.freeze_layers:
+            freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
         self._widens = recipe.lora is not None and recipe.lora.quantize != "none"
 
         # Heads of the families whose layers are BERT's read the first token, too.
@@ -288,7 +291,8 @@ class RelevanceModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the weights that are trained."""
-        return next(weight.dtype for weight in self.head.parameters())
+        own: torch.dtype = next(weight.dtype for weight in self.head.parameters())
+        return own
 
     @property
     def token_table(self) -> Tensor:
