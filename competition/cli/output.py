@@ -141,7 +141,13 @@ def show_table(
         return
 
     visible = [name is not None for name in headings.values()]
-    cells = [[_cell_text(cell) for cell in compress(row, visible)] for row in rows]
+    cells = [
+        [
+            (cell if isinstance(cell, OutputCell) else OutputCell(cell)).as_text()
+            for cell in compress(row, visible)
+        ]
+        for row in rows
+    ]
 
     table = Table(header_style="bold", show_edge=False, pad_edge=False)
     for i, name in enumerate(headings.values()):
@@ -157,10 +163,6 @@ def show_table(
         results.print(table)
     else:
         _print_lines([name for name in headings.values() if name is not None], cells)
-
-
-def _cell_text(cell: object) -> Text:
-    return (cell if isinstance(cell, OutputCell) else OutputCell(cell)).as_text()
 
 
 def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
