@@ -1,4 +1,4 @@
-"""`comp ablate`: repeat the paper's ablations, or tune an encoder, on the workspace's rows."""
+"""`comp ablate`: repeat the paper's ablations, tune an encoder, or compare ranking losses, on the workspace's rows."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def ablate(
     table: Annotated[
         str,
-        typer.Argument(help="The table: pretraining, losses, methods, noise, char3 or tuning."),
+        typer.Argument(
+            help="The table: pretraining, losses, methods, noise, char3, tuning or ranking."
+        ),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train each row with.")] = 1,
     fold: Annotated[
@@ -39,11 +41,12 @@ def ablate(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Repeat the paper's ablations, or tune an encoder.
+    """Repeat the paper's ablations, tune an encoder, or compare ranking losses.
 
     Trains a table of recipes that add one method after another, and compares each with the row before
-    it. The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
-    on the same folds and seeds and compared in pairs over queries; `noise` compares with its first row.
+    it. The tables are those of the paper, `tuning`, for an encoder of your own, and `ranking`, losses of
+    whole lists against that of single rows. All rows are trained on the same folds and seeds and compared
+    in pairs over queries; `noise` and `ranking` compare with their first row.
     """
     from competition.analysis.ablation import Ablation
     from competition.pipeline.execute import execute
@@ -60,7 +63,7 @@ def ablate(
     if nested:
         title += ", nested"
     for measured, lines in tables.items():
-        _show(f"{title}: {measured}", lines, seeds, ablation.table.labels)
+        _show(f"{title}: {measured}", lines, seeds, ablation.table.to_first)
     for task, rows in flattered.items():
         _show_biased(
             f"{task}, evaluated without the rows that the audit drops (biased, as a warning)", rows

@@ -1,8 +1,10 @@
-"""Tables of what helped, each row as what differs from a recipe: the paper's, with its figures, and of tuning."""
+"""Tables of what helped, each row as what differs from a recipe: of the paper, of tuning and of ranking losses."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
+
+from competition.config.recipe import RankingLoss
 
 # Where a row names a run to learn from: that of the same seed.
 FIRST_ROW = "the run of the table's first row"
@@ -30,8 +32,8 @@ class AblationTable:
     recipe: str
     roles: tuple[str, ...]  # of the tasks, see `Contest.representative`; the paper's first
     rows: tuple[AblationRow, ...]
-    # About targets and weights: any classifier will do, and each row is compared with the first.
-    labels: bool = False
+    labels: bool = False  # about targets and weights: any classifier will do
+    to_first: bool = False  # each row is compared with the first, not with the one before
 
 
 def _cumulative(
@@ -70,6 +72,16 @@ def _tuning() -> Iterator[AblationRow]:
     for name, added in _TUNING:
         changes = changes | added
         yield AblationRow(name, changes)
+
+
+def _ranking() -> Iterator[AblationRow]:
+    """Yield the loss of single rows, each of whole lists in its place, and one of them beside it."""
+    yield AblationRow("mse", _PLAIN)
+
+    for loss in get_args(RankingLoss):
+        if loss != "none":
+            yield AblationRow(loss, _PLAIN | {"ranking_loss": loss, "ranking_weight": 1.0})
+    yield AblationRow("mse-ranknet", _PLAIN | {"ranking_loss": "ranknet", "ranking_weight": 0.5})
 
 
 _PLAIN = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
@@ -159,6 +171,7 @@ ABLATION_TABLES: dict[str, AblationTable] = {
             AblationRow("distil", KEEP_LABELS | {"distill_from": FIRST_ROW}),
         ),
         labels=True,
+        to_first=True,
     ),
     "char3": AblationTable(
         7,
@@ -172,4 +185,5 @@ ABLATION_TABLES: dict[str, AblationTable] = {
         ),
     ),
     "tuning": AblationTable(None, "c1", ("classify", "rank"), tuple(_tuning())),
+    "ranking": AblationTable(None, "r1", ("rank",), tuple(_ranking()), to_first=True),
 }

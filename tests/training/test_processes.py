@@ -52,7 +52,8 @@ def alone(sources: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("layout", "methods"), [("whole", ["plain", "fgm", "awp"]), ("sharded", ["plain", "fgm"])]
+    ("layout", "methods"),
+    [("whole", ["plain", "fgm", "lists", "awp"]), ("sharded", ["plain", "fgm", "lists"])],
 )
 def test_two_processes_give_what_one_gives(
     layout: str, methods: list[str], sources: Path, alone: dict[str, dict[str, Any]]
