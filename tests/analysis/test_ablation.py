@@ -157,7 +157,7 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
 
 def test_each_row_of_pre_training_has_one_more_task() -> None:
     rows = ABLATION_TABLES["pretraining"].rows
-    assert {str(row.set) for row in rows} == {str(rows[0].changes)}  # the same fine-tuning
+    assert {str(row.set) for row in rows} == {str(rows[0].set)}  # the same fine-tuning
     off = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
     on = [{}, {"query": 2.0}, {"brand": 0.5, "color": 0.5}, {"contrastive": 1.0}]
     assert rows[0].pretraining is None
