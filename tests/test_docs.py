@@ -126,12 +126,17 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == reference, "run `make docs`"
 
 
-def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> None:
-    pictures = re.findall(
-        r"!\[([^]]*)\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8")
-    )
-    assert {path for _, path in pictures} == {"docs/session.svg", "docs/report.png"}
-    assert all(words and (ROOT / path).stat().st_size < 200_000 for words, path in pictures)
+def test_the_pictures_fetch_nothing_and_say_what_they_show() -> None:
+    pages = {
+        page: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", DOCS / "report.md")
+    }
+    pictures = [
+        (words, (page.parent / path).resolve())
+        for page, text in pages.items()
+        for words, path in re.findall(r"!\[([^]]*)\]\(([^)]*)\)", text)
+    ]
+    assert {path.name for _, path in pictures} == {"session.svg", "report.png"}
+    assert all(words and path.stat().st_size < 200_000 for words, path in pictures)
     svg = (DOCS / "session.svg").read_text(encoding="utf-8")
     assert len(svg) < 100_000
     assert "comp" in svg

@@ -30,7 +30,7 @@ from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 
 if TYPE_CHECKING:
-    from competition.data.pairs import Pairs
+    from competition.training.samples import Sample
 
 _SAMPLE = 2_048  # training rows
 _WARM_UP = 3  # steps that are not counted: their allocations are not those of the rest
@@ -46,6 +46,9 @@ class StepTimes:
     steps: int  # counted
     step_seconds: float  # of an optimizer step
     step_tokens: float  # of an optimizer step, with padding
+    step_rows: (
+        float  # of an optimizer step; more than `batch_size` where lists are longer than that
+    )
     predict_seconds: float  # per row
     tokenize_seconds: float  # per row
     augmentation: float  # augmented rows per training row
@@ -103,22 +106,25 @@ def estimate_cost(
         masks = sides(recipe, kind, examples, fold_of_row, (number,))
         row_counts[number] = {side: int(mask.sum()) for side, mask in masks.items()}
 
-    def steps(trained: float) -> int:
-        return models * recipe.epochs * math.ceil(trained / recipe.batch_size)
+    def steps(trained: float, rows_per_step: float) -> int:
+        return models * recipe.epochs * math.ceil(trained / rows_per_step)
 
     # Free memory is looked up before the benchmark takes some.
     device = find_device(recipe.precision)
-    total_steps = sum(steps(rows["train"] * kept) for rows in row_counts.values())
+    total_steps = sum(
+        steps(rows["train"] * kept, recipe.batch_size) for rows in row_counts.values()
+    )
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
         times = benchmark_steps(pipeline, recipe, Path(folder), total_steps)
 
     costs = []
     for number, rows in row_counts.items():
         trained = round(rows["train"] * kept * (1 + times.augmentation))
-        fold_steps = steps(trained)
+        fold_steps = steps(trained, times.step_rows)
 
         # The held-out rows are scored after each epoch, test rows once.
-        predicted = models * (recipe.epochs * rows["held_out"] + rows["test"])
+        evaluations = max(1, recipe.epochs)
+        predicted = models * (evaluations * rows["held_out"] + rows["test"])
         costs.append(
             FoldCost(
                 fold=number,
@@ -180,7 +186,8 @@ def benchmark_steps(
     return StepTimes(
         steps=watch.steps,
         step_seconds=watch.per_step,
-        step_tokens=_tokens_per_step(recipe, corpus.pairs, sample.rows),
+        step_tokens=_tokens_per_step(recipe, sample),
+        step_rows=_rows_per_step(recipe, sample),
         predict_seconds=predict_seconds,
         tokenize_seconds=tokenize_seconds,
         augmentation=len(sample.rows) / len(rows) - 1,
@@ -221,7 +228,7 @@ class _Stopwatch(Progress):
     @property
     def per_step(self) -> float:
         """The mean seconds of these steps."""
-        return float(np.diff(self._times)[-self.steps :].mean())
+        return float(np.diff(self._times)[-self.steps :].mean()) if self.steps else 0.0
 
 
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -252,29 +259,31 @@ def _sources(
         vocabulary = folder / "vocabulary"
         categories = pipeline.plan.contest.categories
         Vocabulary.make(products, categories).save(vocabulary, "benchmark")
-    encoder = _encoder(pipeline, recipe.encoder, folder, products)
+    encoder = _encoder(pipeline, recipe.encoder, folder, products, recipe.head)
     return Sources(encoder, vocabulary, locales=planned.locales)
 
 
-def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFrame) -> Path:
-    """Return the folder of an encoder, or of a stand-in of the same size."""
+def _encoder(
+    pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFrame, head: str
+) -> Path:
+    """Return the folder of an encoder with the recipe's head, or of a stand-in of the same size."""
     from competition.models.encoder.encoder import fetch, make_tiny
 
-    made = pipeline.artifacts.encoder_folder(encoder)
+    made = pipeline.artifacts.encoder_folder(encoder, head)
     if read_manifest(made) is not None:
         return made
 
     # A pre-training has the size of what it starts from.
     pretraining = pipeline.recipes.pretrained(encoder)
     if pretraining is not None:
-        return _encoder(pipeline, pretraining.encoder, folder, products)
+        return _encoder(pipeline, pretraining.encoder, folder, products, head)
 
     stand_in = folder / "encoder"
     source = pipeline.artifacts.encoder_source(encoder)
     if source == TINY:
         make_tiny(stand_in, products, 0, "benchmark")
     elif Path(source).is_dir():
-        fetch(stand_in, source, "benchmark")
+        fetch(stand_in, source, "benchmark", head)
     else:
         raise InputError(
             f"The encoder {encoder!r} is not here, so nothing can be measured: `comp train` downloads it first, or put "
@@ -283,14 +292,24 @@ def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFr
     return stand_in
 
 
-def _tokens_per_step(recipe: EncoderRecipe, pairs: "Pairs", rows: np.ndarray) -> float:
+def _rows_per_step(recipe: EncoderRecipe, sample: "Sample") -> float:
+    """Return the mean number of rows of an optimizer batch: the recipe's, unless it holds longer lists."""
+    from competition.training.batches import steps_per_epoch
+
+    rows = len(sample.rows)
+    steps = steps_per_epoch(rows, recipe.batch_size, sample.lists)
+    return max(float(recipe.batch_size), rows / steps)
+
+
+def _tokens_per_step(recipe: EncoderRecipe, sample: "Sample") -> float:
     """Return the mean number of tokens of an optimizer batch, with padding, over all views."""
     from competition.training.batches import PAD_TO, epoch_batches, micro_batches
 
+    rows, pairs = sample.rows, sample.pairs
     lengths = pairs.lengths()  # (rows,) tokens
     budget = recipe.token_budget // len(pairs.views)
     total = batches = 0
-    for batch in epoch_batches(len(rows), recipe.batch_size, 0, 0):
+    for batch in epoch_batches(len(rows), recipe.batch_size, 0, 0, sample.lists):
         batches += 1
         for micro_batch in micro_batches(rows[batch], lengths, budget):
             longest = int(lengths[micro_batch].max())

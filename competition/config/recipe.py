@@ -18,6 +18,11 @@ from competition.scoring.contest import Locale, Task
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
+NEW_HEAD, PRETRAINED_HEAD = "new", "pretrained"
+RankingLoss = Literal[
+    "none", "ranknet", "lambdarank", "ndcg-loss1", "ndcg-loss2", "ndcg-loss2pp", "listnet", "listmle",
+    "approx-ndcg", "margin-mse",
+]  # fmt: skip
 
 
 class BaseRecipe(StrictModel):
@@ -204,7 +209,10 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     the encoder need not learn it.
 
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
-    little. `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
+    little. With a `ranking_loss`, a batch holds the whole lists of some queries, and the share
+    `ranking_weight` of its loss compares their rows, see `models/encoder/ranking_losses.py`.
+
+    `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
     distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
     the attack, see `training/adversary.py`. `seeds` trains a fold once per seed and averages the
     outputs. `translate_with` and `rebalance` add training rows of the weight `augmented_weight`,
@@ -224,14 +232,19 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = (
-        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias"}
+        FoldRecipe.later_keys
+        | _LATER
+        | {"pooling", "prior_bias", "ranking_loss", "head", "template"}
     )
 
     model: Literal["encoder"] = "encoder"
+    epochs: int = Field(5, ge=0)
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
         "cross-encoder"
     )
     pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
+    head: Literal["new", "pretrained"] = NEW_HEAD
+    template: str = ""  # empty: fields between the tokenizer's separators
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -239,6 +252,9 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
     loss: Literal["ce", "poly1", "focal", "ghm", "corn", "cumulative", "mse"]
+    # Of whole lists, with the share `ranking_weight`; the rest is `loss`.
+    ranking_loss: RankingLoss = "none"
+    ranking_weight: float = Field(0.5, gt=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
     epsilon: float = Field(gt=0)
@@ -273,6 +289,49 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         return values
 
     @model_validator(mode="after")
+    def _head_fits(self) -> "EncoderRecipe":
+        if self.head == NEW_HEAD:
+            if not self.epochs:
+                raise ValueError(
+                    "epochs = 0 predicts without training, which needs a trained head: "
+                    'set head = "pretrained"'
+                )
+            return self
+
+        # What belongs to a new head alone, and the value that leaves it out.
+        of_new_heads = {
+            "architecture": "cross-encoder",
+            "features": (),
+            "pooling": "auto",
+            "prior_bias": False,
+            "multi_sample_dropout": 1,
+        }
+        for key, value in of_new_heads.items():
+            if getattr(self, key) != value:
+                shown = {(): "[]", False: "false"}.get(value, repr(value).replace("'", '"'))
+                raise ValueError(
+                    f"head = {self.head!r} reads texts as it was trained to: set {key} = {shown}"
+                )
+        if self.loss in ORDERED_LOSSES:
+            raise ValueError(f"loss = {self.loss!r} needs a new head, this one has its own logits")
+        return self
+
+    @model_validator(mode="after")
+    def _template_fits(self) -> "EncoderRecipe":
+        if not self.template:
+            return self
+        if self.architecture != "cross-encoder":
+            raise ValueError("a template puts query and document into one text: cross-encoder")
+
+        first, second = (self.template.find(slot) for slot in ("{query}", "{document}"))
+        once = all(self.template.count(slot) == 1 for slot in ("{query}", "{document}"))
+        if self.template != "pair" and not (once and first < second):
+            raise ValueError(
+                'template must be "pair" or hold {query} once, and {document} once behind it'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> "EncoderRecipe":
         if (self.loss == "mse") != (self.kind in NUMBERS):
             raise ValueError(
@@ -286,6 +345,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
             )
 
+        self._check_ranking_loss()
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
@@ -303,6 +363,45 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             )
         return self
 
+    def _check_ranking_loss(self) -> None:
+        """Refuse what a loss of whole lists does not go with."""
+        if self.ranking_loss == "none":
+            return
+
+        if self.kind not in ("classes", *NUMBERS):
+            raise ValueError(
+                f"ranking_loss orders rows by their gain, and kind = {self.kind!r} tells one label apart: take "
+                'kind = "gain" or "classes"'
+            )
+        if self.kind == "classes" and self.ranking_weight == 1:
+            raise ValueError(
+                "with ranking_weight = 1 nothing teaches the probabilities of classes: set it below 1, or take "
+                'kind = "gain"'
+            )
+        if self.mixup:
+            raise ValueError(
+                "mixup mixes rows of different queries, which a ranking_loss cannot compare: set mixup = 0"
+            )
+        if self.adversary == "fgm-row":
+            raise ValueError(
+                "fgm-row attacks each row by the loss that is its own, and a ranking_loss is of whole lists: take "
+                "fgm-table"
+            )
+        if self.rebalance:
+            raise ValueError(
+                "rebalance splits rows into pieces, of which a ranking_loss would make lists: set rebalance = false"
+            )
+        if self.weight_noise_from:
+            raise ValueError(
+                "weight_noise_from weighs single rows, and a ranking_loss is of whole lists: take drop_noise_from or "
+                "relabel_noise_from"
+            )
+
+    def unused_keys(self) -> set[str]:
+        """Return the keys that are switched off: also the share of a ranking loss that there is not."""
+        unused = super().unused_keys()
+        return unused | {"ranking_weight"} if self.ranking_loss == "none" else unused
+
     @property
     def fused(self) -> bool:
         """True where AdamW is one kernel on CPUs, too: with `lean`, whose numbers differ anyway."""
@@ -312,6 +411,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     def is_sharded(self) -> bool:
         """True where each of several processes holds a part of the weights alone."""
         return self.sharded
+
+    @property
+    def keeps_base(self) -> bool:
+        """True where training leaves the encoder's weights as they are: they are not saved again."""
+        return not self.epochs
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

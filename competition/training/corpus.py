@@ -10,16 +10,17 @@ from competition.config.recipe import EncoderRecipe
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.folds import normalise
+from competition.data.layout import make_layout
 from competition.data.pairs import Pairs, views
 from competition.data.query_context import with_context
 from competition.data.targets import Targets
 from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.encoder import check_length, load_tokenizer
+from competition.models.encoder.encoder import check_length, load_tokenizer, text_template
 from competition.models.encoder.paths import Sources
 from competition.scoring.contest import Contest, Kind
 from competition.training.batches import Rows
-from competition.training.gradients import Sample
+from competition.training.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,12 @@ class Corpus:
         rows, queries = _augmented(recipe, contest, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order, contest)
         units = "char_trigrams" in recipe.features
+        layout = None
+        if template := text_template(recipe, sources.encoder):
+            layout = make_layout(tokenizer, template, recipe.max_length, recipe.name)
         pairs = Pairs.make(
             tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored,
-            contest.locales,
+            contest.locales, layout,
         )  # fmt: skip
 
         source = pd.Index(examples["example_id"]).get_indexer(rows.source)
@@ -107,15 +111,24 @@ class Corpus:
         added = np.flatnonzero(is_added & ~is_evaluated)
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
+        lists = self._lists(rows) if recipe.ranking_loss != "none" else None
         if targets is None:
             labels = kind.numeric_target(self.examples.iloc[rows])
-            return Sample(self.pairs, rows, labels, weight)
+            return Sample(self.pairs, rows, labels, weight, lists)
 
         # An augmented row has the target of its source, wherever that stands in `train`.
         place = np.zeros(len(self.source), np.int64)  # of each example in `train`
         place[train] = np.arange(len(train))
         of_row = place[self.source[rows]]
-        return Sample(self.pairs, rows, targets.target[of_row], weight * targets.weight[of_row])
+        weight = weight * targets.weight[of_row]
+        return Sample(self.pairs, rows, targets.target[of_row], weight, lists)
+
+    def _lists(self, rows: Rows) -> Rows:
+        """Return the number of the list of each of some rows, from 0, `(rows,)`: a query's own rows, or those added."""
+        is_added = self.source[rows] != rows
+        query = self.examples["query_id"].iloc[rows]
+        numbers = pd.DataFrame({"query": query.to_numpy(), "is_added": is_added})
+        return np.asarray(numbers.groupby(["query", "is_added"]).ngroup(), np.int64)
 
 
 def _augmented(

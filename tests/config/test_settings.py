@@ -811,8 +811,12 @@ def test_a_command_reads_the_definition_once(
     (tmp_path / "own.toml").write_text(content, encoding="utf-8")
     space = make_workspace(tmp_path, queries=20, settings='competition = "own.toml"')
     paths: list[Path] = []
-    read = definition.read_toml
-    monkeypatch.setattr(definition, "read_toml", lambda path: paths.append(path) or read(path))
+
+    def read(path: Path) -> dict[str, Any]:
+        paths.append(path)
+        return read_toml(path)
+
+    monkeypatch.setattr(definition, "read_toml", read)
     for command in ("status", "data"):
         paths.clear()
         assert comp(command, "-w", space.root).exit_code == 0
