@@ -208,6 +208,7 @@ SILENT: dict[str, Facts] = {
         HEALTHY, public=(PUBLIC | {"public": "0.5", "full_depth": "0.49"},)
     ),
     "folds-uneven": with_tallies(folds={"ten": [100, 150]}),
+    "test-unlike-training": with_tallies(rows={"train": ROWS, "test": SKEWED | {"queries": 29}}),
     "rare-label": with_tallies(labels={"task2": LABELS | {"complement": 50}}),
     "lists-cannot-move": replace(
         HEALTHY, tasks=("task1",), lines=(LISTS[0], replace(LISTS[1], queries=500))
