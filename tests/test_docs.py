@@ -12,6 +12,7 @@ import typer
 
 from competition.cli import app
 from competition.data import esci
+from competition.data.esci_released import A_EXAMPLES, A_PRODUCTS
 from tests.conftest import comp
 
 ROOT = Path(__file__).parents[1]
@@ -58,13 +59,11 @@ def pages_with(language: str) -> list[Path]:
 def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample with a third of its queries: enough for an audit to meet every label in every fold."""
     folder = tmp_path_factory.mktemp("sample")
-    examples = pd.read_parquet(esci.SAMPLE / esci.A_EXAMPLES)
+    examples = pd.read_parquet(esci.SAMPLE / A_EXAMPLES)
     examples = examples[examples["query_id"].isin(sorted(examples["query_id"].unique())[1::3])]
-    products = pd.read_parquet(esci.SAMPLE / esci.A_PRODUCTS)
-    examples.to_parquet(folder / esci.A_EXAMPLES)
-    products[products["product_id"].isin(examples["product_id"])].to_parquet(
-        folder / esci.A_PRODUCTS
-    )
+    products = pd.read_parquet(esci.SAMPLE / A_PRODUCTS)
+    examples.to_parquet(folder / A_EXAMPLES)
+    products[products["product_id"].isin(examples["product_id"])].to_parquet(folder / A_PRODUCTS)
     return folder
 
 

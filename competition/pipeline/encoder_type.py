@@ -53,7 +53,7 @@ def inputs(steps: InputSteps, plan: Plan, recipe: EncoderRecipe) -> list[Step]:
     """Return the steps of the encoder, the vocabulary, the vectors and the translations."""
     model = recipe.translate_with
     return [
-        *steps.encoder(recipe.encoder),
+        *steps.encoder(recipe.encoder, recipe.head),
         *steps.features(plan.artifacts.sources(recipe)),
         *([steps.translations(model)] if model else []),
     ]
@@ -109,7 +109,7 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
-    text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, recipe.template)
     rows = (recipe.rebalance, recipe.query_context, added)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
 
