@@ -121,7 +121,9 @@ def same(found: tuple[pd.DataFrame, ...], expected: tuple[pd.DataFrame, ...]) ->
 
 
 @pytest.mark.parametrize(
-    "keys", [{"lean": False}, {}, {"kind": "gain", "ranking_loss": "listmle", "mixup": 0.0}], ids=str
+    "keys",
+    [{"lean": False}, {}, {"kind": "gain", "ranking_loss": "listmle", "mixup": 0.0}],
+    ids=str,
 )
 def test_a_fold_that_was_killed_anywhere_ends_in_the_same_bytes(
     keys: dict[str, Any], tuning: Callable[..., Tuning]
