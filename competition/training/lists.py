@@ -62,8 +62,8 @@ def check_lists(recipe: EncoderRecipe, kind: Kind, sample: Sample) -> None:
     np.minimum.at(lowest, sample.lists, gains)
     if not (highest > lowest).any():
         raise CompError(
-            f"The recipe {recipe.name!r} has ranking_loss = {recipe.ranking_loss!r}, and in its training rows no query has "
-            "two rows of different gains: leave ranking_loss out."
+            f"The recipe {recipe.name!r} has ranking_loss = {recipe.ranking_loss!r}, and no query of its training rows "
+            "has two rows of different gains: leave ranking_loss out."
         )
 
 

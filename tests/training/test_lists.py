@@ -242,7 +242,7 @@ def test_a_sample_without_an_order_is_refused(lists: Bench) -> None:
     rows = sample(lists, recipe)
     check_lists(recipe, KINDS["classes"], rows)
     # Each list with one label.
-    with pytest.raises(CompError, match="no query has two rows"):
+    with pytest.raises(CompError, match="has two rows of different gains"):
         check_lists(recipe, KINDS["classes"], replace(rows, target=LISTS % 4.0))
 
 
