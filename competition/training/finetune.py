@@ -29,6 +29,7 @@ from competition.training.checkpoints import Checkpoints
 from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, check_weights, constant_output_advice
 from competition.training.gradients import BatchGradients
+from competition.training.lists import check_lists
 from competition.training.loop import Log, StopTraining, fit, make_accelerator
 from competition.training.model_files import load_model, load_trained, save_model
 from competition.training.oom import Budget
@@ -222,6 +223,7 @@ def fine_tune(
         after_epoch(-1, model.to(accelerator.device))
         return
 
+    check_lists(recipe, model.kind, sample)
     # A bi-encoder begins by the cosines that its encoder was made for.
     if recipe.architecture == "bi-encoder":
         device = accelerator.device
