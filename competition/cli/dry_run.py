@@ -38,7 +38,15 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         "tokens": "tokens",
         "seconds": "time",
     }
-    about = {"recipe": name} | (_shared_figures(estimate) if estimate else {})
+    about: dict[str, object] = {"recipe": name}
+    if estimate is not None:
+        about |= {
+            "device": estimate.device,
+            "seconds": estimate.seconds,
+            "tokenising": estimate.tokenizing,
+            "memory": estimate.benchmark.memory,
+            "measured_steps": estimate.benchmark.steps,
+        }
     show_table(f"{name}, steps to run", header, _rows(steps, name, estimate), left=2, **about)
 
     if estimate is not None:
@@ -103,16 +111,6 @@ def _rows(steps: "list[Step]", name: str, estimate: "CostEstimate | None") -> li
         else:
             rows.append([step.name, state, None, None, None, None])
     return rows
-
-
-def _shared_figures(estimate: "CostEstimate") -> dict[str, object]:
-    return {
-        "device": estimate.device,
-        "seconds": estimate.seconds,
-        "tokenising": estimate.tokenizing,
-        "memory": estimate.benchmark.memory,
-        "measured_steps": estimate.benchmark.steps,
-    }
 
 
 def format_duration(seconds: float) -> str:
