@@ -68,7 +68,7 @@ def _pretrain(facts: Facts, codes: frozenset[str]) -> str:
         return ""
     return (
         'Set encoder = "pretrained" in [overrides]: `comp run` then lets the encoder read the catalogue first, and '
-        f"trains again. {_cost(run, 1).capitalize()}, after the pre-training."
+        f"trains again: {_cost(run, 1)}, and the pre-training comes before it."
     )
 
 
