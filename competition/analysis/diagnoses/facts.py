@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from competition.analysis.diagnoses.score_lines import Line, read_lines
 from competition.analysis.diagnoses.training_log import Training, read_trainings
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, RunRecipe
 from competition.config.settings import WITHOUT
@@ -18,9 +17,46 @@ from competition.pipeline.output_steps import SUBMISSION
 from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
+from competition.scoring.metric_table import HIGHER
+from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import RunPlan
 
 OUT_OF_FOLD, TEST = "out-of-fold", "test"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of `reports/scores.csv`, see `scoreboard.BoardRow`; a difference is None where it has no value."""
+
+    task: str
+    split: str
+    group: str
+    run: str
+    queries: int
+    unit: str
+    metric: str
+    better: str
+    baseline: str
+    floor: str
+    label_paths: str
+    score: Estimate
+    above_baseline: Estimate | None
+    above_floor: Estimate | None
+    above_best: Estimate | None
+    flatters: Estimate | None
+
+    @property
+    def sign(self) -> int:
+        """1 where a higher score is better, else -1."""
+        return 1 if self.better == HIGHER else -1
+
+    def compares(self, difference: Estimate | None) -> int | None:
+        """Return 1 for better, 0 for not significantly different, -1 for worse; None for too few queries."""
+        if difference is None or not difference.has_interval:
+            return None
+        if not difference.differs:
+            return 0
+        return self.sign if difference.value > 0 else -self.sign
 
 
 @dataclass(frozen=True)
@@ -178,6 +214,44 @@ def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> F
         public=tuple(_public_scores(space.leaderboard)),
         has_test_rows=plan.card.has_test_rows,
     )
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Yield the lines of a table of scores; none where there is no file."""
+    if not path.is_file():
+        return
+
+    with path.open(encoding="utf-8", newline="") as handle:
+        for cells in csv.DictReader(handle):
+            queries = int(cells["queries"])
+            names = ("score", "above_baseline", "above_floor", "above_best", "flatters")
+            estimates = {name: _estimate(cells, name, queries) for name in names}
+            score = estimates.pop("score")
+            if score is None:
+                continue
+            yield Line(
+                task=cells["task"],
+                split=cells["split"],
+                group=cells["group"],
+                run=cells["run"],
+                queries=queries,
+                unit=cells["unit"],
+                metric=cells["metric"],
+                better=cells["better"],
+                baseline=cells["baseline"],
+                floor=cells["floor"],
+                label_paths=cells["label_paths"],
+                score=score,
+                **estimates,
+            )
+
+
+def _estimate(cells: Mapping[str, str], name: str, queries: int) -> Estimate | None:
+    """Return an estimate from the cells that begin with `name`; None where there is no value."""
+    # A table of an earlier version lacks some.
+    texts = (cells.get(name), cells.get(f"{name}_low"), cells.get(f"{name}_high"))
+    value, low, high = (float(text) if text else math.nan for text in texts)
+    return None if math.isnan(value) else Estimate(value, low, high, queries)
 
 
 def _run_facts(pipeline: Pipeline, plan: RunPlan, unfinished: Mapping[str, str]) -> RunFacts:

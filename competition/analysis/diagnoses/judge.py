@@ -12,11 +12,10 @@ from competition.analysis.diagnoses import (
     training,
 )
 from competition.analysis.diagnoses.diagnosis import Diagnosis, TaskVerdict, Verdict
-from competition.analysis.diagnoses.facts import OUT_OF_FOLD, Facts, read_facts
+from competition.analysis.diagnoses.facts import OUT_OF_FOLD, Facts, Line, read_facts
 from competition.analysis.diagnoses.next_step import suggest_next
 from competition.analysis.diagnoses.position import describe_place, equal_to_best
 from competition.analysis.diagnoses.rule import Rule
-from competition.analysis.diagnoses.score_lines import Line
 from competition.core.errors import pluralize
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import over_group

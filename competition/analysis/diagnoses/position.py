@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
-from competition.analysis.diagnoses.facts import Facts
+from competition.analysis.diagnoses.facts import Facts, Line
 from competition.analysis.diagnoses.rule import Finding, Rule
-from competition.analysis.diagnoses.score_lines import Line
 from competition.scoring.metrics import Estimate
 
 Against = Literal["lexical", "constant"]
