@@ -76,7 +76,7 @@ def show_standing(task: TaskVerdict, board: "pd.DataFrame") -> None:
 
     place = [board[name] == getattr(task, name) for name in ("task", "split", "group")]
     lines = best_first(board[place[0] & place[1] & place[2]])
-    show_sentences("", (), [], [task.headline])
+    show_sentences("", (), [], [task.headline or task.sentence])
     if lines.empty:
         return
 

@@ -49,7 +49,7 @@ class TaskVerdict:
     equal: tuple[str, ...]
     submitted: str
     sentence: str
-    headline: str
+    headline: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from competition.analysis.diagnoses.diagnosis import Diagnosis
-from competition.analysis.diagnoses.facts import Facts, RunFacts
+from competition.analysis.diagnoses.facts import Facts
+from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.core.errors import pluralize
 
 # Diagnoses whose own action comes first, the most urgent before the others.

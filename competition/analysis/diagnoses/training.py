@@ -3,8 +3,9 @@
 import statistics
 from collections.abc import Iterator
 
-from competition.analysis.diagnoses.facts import Facts, RunFacts
+from competition.analysis.diagnoses.facts import Facts
 from competition.analysis.diagnoses.rule import Finding, Rule
+from competition.analysis.diagnoses.run_facts import RunFacts
 
 _MOSTLY = 0.5  # share of rows, or of models
 _MARGIN = 0.005  # of a held-out score: less is no difference between epochs
