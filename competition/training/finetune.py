@@ -29,8 +29,9 @@ from competition.training.checkpoints import Checkpoints
 from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, check_weights, constant_output_advice
 from competition.training.gradients import BatchGradients
+from competition.training.lists import check_lists
 from competition.training.loop import Log, StopTraining, fit, make_accelerator
-from competition.training.model_files import load_model, save_model
+from competition.training.model_files import load_model, load_trained, save_model
 from competition.training.oom import Budget
 from competition.training.predict import predict
 from competition.training.samples import Sample
@@ -120,7 +121,7 @@ def train_fold(
                     warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
 
             # The weights of the best epoch; its predictions of held-out rows were kept with them.
-            model.to(accelerator.device).load_state_dict(best.weights)
+            load_trained(model.to(accelerator.device), best.weights)
             held_out.append(best.held_out)
             if folder is not None:
                 save_model(folder, seed, model, fold.sources)
@@ -222,6 +223,7 @@ def fine_tune(
         after_epoch(-1, model.to(accelerator.device))
         return
 
+    check_lists(recipe, model.kind, sample)
     # A bi-encoder begins by the cosines that its encoder was made for.
     if recipe.architecture == "bi-encoder":
         device = accelerator.device

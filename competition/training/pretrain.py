@@ -24,7 +24,7 @@ from competition.data.token_store import SequenceStore
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.embeddings import load_names, save_names
 from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
-from competition.models.encoder.families import check_precision
+from competition.models.encoder.families import check_pretraining
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_card import (
     Epoch,
@@ -147,7 +147,7 @@ def _make_model(
         learned = recipe.learned_categories(categories) if "attributes" in examples.tasks else {}
         sizes = vocabulary_sizes(tuple(learned), vocabulary)
         encoder = load_encoder(sources.encoder)
-        check_precision(encoder, recipe)
+        check_pretraining(encoder, recipe)
         model = PretrainingModel(encoder, examples.tasks, sizes)
     if sources.names is not None:
         model.init_names(load_names(sources.names))
