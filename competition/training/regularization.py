@@ -35,8 +35,8 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
     # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
         own = [_address(each) != _address(w) for each, w in zip(averages, weights, strict=True)]
-        if any(own):  # of this call, whose tensors are of one type
-            lerped, towards = list(compress(averages, own)), list(compress(weights, own))
+        lerped, towards = list(compress(averages, own)), list(compress(weights, own))
+        if lerped:  # a process may hold no row of any
             torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))
 
     shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
@@ -48,7 +48,7 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
 
 
 def _address(tensor: Tensor) -> int:
-    """Return where this process holds a tensor, or its part of a sharded one."""
+    # A sharded tensor itself has none, this process's part of it has.
     return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).data_ptr()
 
 
