@@ -228,6 +228,7 @@ def build_scores(
         inputs: the fingerprint of the scores.
     """
     from competition.scoring.scoreboard import scoreboard
+    from competition.scoring.tallies import count_tallies
 
     workspace = tables.workspace
     runs = {plan.name: tables.read_run(plan) for plan in plans}
@@ -237,7 +238,12 @@ def build_scores(
         table = scoreboard(
             tables.contest.tasks.values(), tables.examples, plans, runs, baselines, optimism
         )
+        schemes = {plan.scheme: tables.fold_of_training(plan.scheme) for plan in plans}
+        tallies = count_tallies(
+            tables.contest.tasks.values(), tables.examples, plans, runs, schemes
+        )
 
     # The card says that the table is up to date, so it comes last.
     write_text(workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
-    write_json(card, {"inputs": inputs, "sha256": digest_file(workspace.scores)})
+    content = {"inputs": inputs, "sha256": digest_file(workspace.scores), "tallies": tallies}
+    write_json(card, content)

@@ -232,6 +232,14 @@ def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Es
 
 
 def leading_group(counts: Counts) -> str:
-    """Return the group of queries by which runs are told apart: those of full depth if there are enough, else all."""
-    deep = counts.groups.get(DEEP)
-    return DEEP if deep is not None and deep.sum() >= MIN_DEEP_QUERIES else "all"
+    """Return the group of queries by which runs are told apart.
+
+    Those of full depth if there are enough, else those whose order changes their score, where there
+    are others.
+    """
+    everything, deep, movable = (counts.groups.get(name) for name in ("all", DEEP, MOVABLE))
+    if deep is not None and deep.sum() >= MIN_DEEP_QUERIES:
+        return DEEP
+
+    assert everything is not None
+    return MOVABLE if movable is not None and 0 < movable.sum() < everything.sum() else "all"
