@@ -34,9 +34,7 @@ def ablations(evidence: Evidence) -> Section:
     """Return the section with every ablation that was made, each row minus the one before it and the first."""
     files = sorted((evidence.workspace.root / "reports").glob("ablation-*.csv"))
     found = [(path, _FILE.fullmatch(path.name)) for path in files]
-    blocks = [
-        block for path, match in found if match for block in _ablation(evidence, path, match)
-    ]
+    blocks = [block for path, match in found if match for block in _ablation(evidence, path, match)]
     lead = (
         "Recipes that differ in one key at a time, over the same folds, orders and seeds. Intervals are over queries; "
         "how much seeds vary shows only with several."
@@ -94,9 +92,7 @@ def _table(heading: str, lines: list[dict[Any, Any]]) -> Table:
         if any(not pd.isna(line.get(key)) for line in lines)
     }
     paper = any(not pd.isna(line.get("paper")) for line in lines)
-    scales = {
-        key: scale_of((_estimate(line, key) for line in lines), include=0.0) for key in shown
-    }
+    scales = {key: scale_of((_estimate(line, key) for line in lines), include=0.0) for key in shown}
 
     metric = str(lines[0]["metric"])
     names = [metric, *shown.values(), "Deviation of seeds", *(["Paper"] if paper else [])]

@@ -100,7 +100,12 @@ def plot_differences(
             # Above the interval, at both ends of the picture: a long name covers no number.
             axes.text(0, y - 10, shorten(label, 32), transform=axes.get_yaxis_transform())
             axes.text(
-                1, y - 10, f"{value:+.4f}", transform=axes.get_yaxis_transform(), ha="right", color=color
+                1,
+                y - 10,
+                f"{value:+.4f}",
+                transform=axes.get_yaxis_transform(),
+                ha="right",
+                color=color,
             )
 
         axes.set_ylim((len(rows) - 1) * step + 12, -26)

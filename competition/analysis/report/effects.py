@@ -20,7 +20,7 @@ from competition.analysis.report.blocks import (
     text,
 )
 from competition.analysis.report.evidence import Evidence
-from competition.analysis.report.scores import estimate_of, marks_of, title
+from competition.analysis.report.scores import estimate_of, title
 from competition.config.settings import WITHOUT
 from competition.core.errors import CompError
 from competition.core.json_files import read_json
@@ -34,39 +34,41 @@ FEATURES = 15  # shown of an ensemble
 
 def effects(evidence: Evidence) -> Section:
     """Return the section with a forest plot per task: every run minus the lexical baseline."""
-    figures = [_forest(evidence, task) for task in evidence.tasks]
+    figures = [figure for task in evidence.tasks if (figure := _forest(evidence, task))]
+    other = "the lexical baseline" if evidence.floor else "the trivial baseline"
     lead = (
-        "Paired differences to the lexical baseline with 95 % intervals, over the queries of the leaderboard. A full "
-        "mark is significant: blue is better, orange worse. An open mark is not: its interval includes 0."
-        if evidence.floor
-        else "Paired differences to the trivial baseline with 95 % intervals: no lexical baseline is complete. A full "
-        "mark is significant: blue is better, orange worse. An open mark is not: its interval includes 0."
+        f"Paired differences to {other} with 95 % intervals, over the queries of the leaderboard. A full mark is "
+        "significant: blue is better, orange worse. An open mark is not: its interval includes 0."
     )
-    return Section("effects", "Runs against the baseline", lead, [Multiples("", figures)])
+    blocks: list[Block] = [Multiples("", figures)]
+    if not figures:
+        blocks = [Note("There is only one run; a difference needs two.", "comp run")]
+    return Section("effects", "Runs against the baseline", lead, blocks)
 
 
-def _forest(evidence: Evidence, task: Task) -> Figure:
+def _forest(evidence: Evidence, task: Task) -> Figure | None:
+    """Return the figure of a task; None where there is nothing to compare."""
     lines = evidence.lines(task).to_dict("records")
-    has_floor = any(line["floor"] for line in lines)
-    reference = evidence.floor if has_floor and evidence.floor else str(lines[0]["baseline"])
-    minus = "above_floor" if has_floor else "above_baseline"
+    reference, minus = evidence.floor, "above_floor"
+    if reference is None:
+        reference, minus = str(lines[0]["baseline"]), "above_baseline"
 
-    rows = []
-    for line in lines:
-        difference = estimate_of(line, minus)
-        # The baseline is not compared with itself.
-        if line["run"] != reference and difference.value == difference.value:
-            submitted = "submitted" in marks_of(evidence, task, line)
-            name = f"{line['run']} (submitted)" if submitted else str(line["run"])
-            rows.append((name, difference))
+    # The lexical baseline is not compared with itself.
+    differences = {line["run"]: estimate_of(line, minus) for line in lines}
+    shown = {run: each for run, each in differences.items() if each.value == each.value}
+    if not shown:
+        return None
 
-    ends = [(name, (each.value, each.low, each.high)) for name, each in rows]
+    submitted = evidence.submitted.get(task.name)
+    rows = [
+        (f"{run} (submitted)" if run == submitted else run, (each.value, each.low, each.high))
+        for run, each in shown.items()
+    ]
     sign = 1 if task.metric.greater_is_better else -1
     horizontal = f"{task.metric.label} minus {reference}"
-    svg = charts.plot_differences(f"effects-{task.name}", ends, horizontal, sign)
-    alt_text = "; ".join(f"{name} {each:+}" for name, each in rows) or "there is no other run"
-    queries = int(lines[0]["queries"])
-    return Figure(title(task, evidence.group(task), queries), svg, alt_text)
+    svg = charts.plot_differences(f"effects-{task.name}", rows, horizontal, sign)
+    alt_text = f"minus {reference}: " + "; ".join(f"{run} {each:+}" for run, each in shown.items())
+    return Figure(title(task, evidence.group(task), int(lines[0]["queries"])), svg, alt_text)
 
 
 # --- members of ensembles

@@ -13,7 +13,7 @@ from competition.analysis.diagnoses.diagnosis import Verdict
 from competition.analysis.html import read_asset, source_hash
 from competition.analysis.report.ablations import ablations
 from competition.analysis.report.blocks import Column, Part, Section, Table, number, text
-from competition.analysis.report.cards import cards, stub_verdict
+from competition.analysis.report.cards import cards, judge_evidence
 from competition.analysis.report.effects import effects, members
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.history import costs, learning, submissions
@@ -49,10 +49,10 @@ def render_report(pipeline: Pipeline, verdict: Verdict | None = None) -> str:
 
     Args:
         pipeline: of the workspace.
-        verdict: what the cards at the top say.
+        verdict: what the cards at the top say; that on the runs of the page unless given.
     """
     evidence = Evidence(pipeline)
-    verdict = verdict or stub_verdict(evidence)
+    verdict = verdict or judge_evidence(evidence)
     labels = pipeline.plan.contest.labels
     style, script = read_asset("base.css", "report.css"), read_asset("report.js")
     return (

@@ -74,16 +74,13 @@ def _board(evidence: Evidence, task: Task, group: str, folded: bool) -> Table:
         cells += [estimate(estimate_of(line, "above_floor"), "+")] if has_floor else []
         cells += [estimate(estimate_of(tests.loc[line["run"]], "score"))] if has_tests else []
         rows.append(cells)
-    return Table(
-        title(task, group, int(lines["queries"].iloc[0])), columns, rows, folded=folded
-    )
+    return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows, folded=folded)
 
 
 def marks_of(evidence: Evidence, task: Task, line: Line) -> tuple[str, ...]:
     """Return the marks of a run on a task: whether it is submitted, and whether its score is approximate."""
-    submitted = evidence.submitted.get(task.name) == line["run"]
-    approximate = line["basis"] != HELD_OUT
-    return ("submitted",) * submitted + (APPROXIMATE,) * approximate
+    marks = ["submitted"] if evidence.submitted.get(task.name) == line["run"] else []
+    return (*marks, APPROXIMATE) if line["basis"] != HELD_OUT else tuple(marks)
 
 
 def estimate_of(line: Line, name: str) -> Estimate:

@@ -53,7 +53,9 @@ def marks(evidence: Evidence) -> Section:
 def tests(evidence: Evidence) -> Section:
     """Return the section that compares out-of-fold scores with those of labelled test rows."""
     items = [
-        _tests(evidence, task) for task in evidence.tasks if not evidence.lines(task, split="test").empty
+        _tests(evidence, task)
+        for task in evidence.tasks
+        if not evidence.lines(task, split="test").empty
     ]
     lead = (
         "The same runs on training rows, out-of-fold, and on test rows, which no model has seen. The test rows are "
@@ -71,15 +73,14 @@ def tests(evidence: Evidence) -> Section:
 
 def _tests(evidence: Evidence, task: Task) -> Figure:
     held_out, on_test = evidence.lines(task), evidence.lines(task, split="test")
-    of_test = on_test.set_index("run")
-    runs = [str(run) for run in held_out["run"] if run in of_test.index]
-    of_train = held_out.set_index("run")
+    tested = set(on_test["run"])
+    runs = [str(run) for run in held_out["run"] if run in tested]
 
     def points(lines: pd.DataFrame) -> list[charts.Interval]:
-        scores = [estimate_of(lines.loc[run], "score") for run in runs]
-        return [(each.value, each.low, each.high) for each in scores]
+        scores = {line["run"]: estimate_of(line, "score") for line in lines.to_dict("records")}
+        return [(scores[run].value, scores[run].low, scores[run].high) for run in runs]
 
-    series = {"out-of-fold": points(of_train), "test rows": points(of_test)}
+    series = {"out-of-fold": points(held_out), "test rows": points(on_test)}
     svg = charts.plot_intervals(f"tests-{task.name}", runs, series, task.metric.label)
     alt_text = "; ".join(
         f"{run}: {own[0]:.4f} out-of-fold, {test[0]:.4f} on test rows"

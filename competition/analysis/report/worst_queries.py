@@ -200,14 +200,10 @@ def worst_queries(evidence: Evidence) -> Section:
     lists = dict(list(rows.groupby("query_id", sort=False)))
     held = what_queries_hold(rows, contest, evidence.products)
     choices = ["Locale"] * bool(contest.locales) + ["It holds", "First product"]
-    rankings = [
-        _ranking(contest, lists[query], scores[query], str(held[query])) for query in worst
-    ]
+    rankings = [_ranking(contest, lists[query], scores[query], str(held[query])) for query in worst]
     of_all = pluralize(len(scores), "query", "queries")
     note = f"By {run}, out-of-fold: the {len(worst)} worst of {of_all} whose order matters."
-    return Section(
-        "worst", title, lead, [Rankings("", task.metric.label, choices, rankings, note)]
-    )
+    return Section("worst", title, lead, [Rankings("", task.metric.label, choices, rankings, note)])
 
 
 def _ranking(contest: Contest, rows: pd.DataFrame, score: float, held: str) -> Ranking:
