@@ -59,9 +59,9 @@ def _ablation(evidence: Evidence, path: Path, match: re.Match[str]) -> list[Bloc
         sentence = f"reports/{path.name} is out of date: the recipes, the rows or the runs changed."
         blocks.append(Note(sentence, command))
 
-    where = f"fold {fold}" if fold else "all folds"
     for task, of_task in lines.groupby("task", sort=False):
-        blocks.append(_table(f"{command}: {task}, {where}", of_task.to_dict("records")))
+        count = f"{int(of_task['queries'].iloc[0]):,} queries"
+        blocks.append(_table(f"{command}: {task}, {count}", of_task.to_dict("records")))
     return blocks
 
 
@@ -94,14 +94,16 @@ def _table(heading: str, lines: list[dict[Any, Any]]) -> Table:
     paper = any(not pd.isna(line.get("paper")) for line in lines)
     scales = {key: scale_of((_estimate(line, key) for line in lines), include=0.0) for key in shown}
 
+    several = any(not pd.isna(line.get("seed_deviation")) for line in lines)
     metric = str(lines[0]["metric"])
-    names = [metric, *shown.values(), "Deviation of seeds", *(["Paper"] if paper else [])]
+    names = [metric, *shown.values()]
+    names += ["Deviation of seeds"] * several + ["Paper"] * paper
     columns = [Column("Row"), *(Column(name, number=True) for name in names)]
     rows = []
     for line in lines:
         cells = [ReportCell(str(line["row"]), heading=True), estimate(_estimate(line, "score"))]
         cells += [estimate(_estimate(line, key), "+", scales[key]) for key in shown]
-        cells.append(number(line.get("seed_deviation"), ".4f"))
+        cells += [number(line.get("seed_deviation"), ".4f")] if several else []
         cells += [number(line["paper"], ".4f")] if paper else []
         rows.append(cells)
     return Table(heading, columns, rows)

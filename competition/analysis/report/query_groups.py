@@ -62,7 +62,7 @@ def what_queries_hold(rows: pd.DataFrame, contest: Contest, products: pd.DataFra
 
     position = product_rows(rows, products)
     listed = position >= 0
-    titles = {field: f"a {field.removeprefix('product_')}" for field in contest.categories}
+    titles = {field: f"a {field}" for field in contest.categories}
     # The first field wins, so it comes last.
     for field in reversed(contest.categories):
         pairs = pd.DataFrame(

@@ -35,12 +35,16 @@ def marks(evidence: Evidence) -> Section:
                 [
                     ReportCell(line["run"], heading=True, marks=marks_of(evidence, task, line)),
                     text(task.name),
-                    text(line["label_paths"] if approximate else "no label that it is scored on"),
+                    text(line["label_paths"] if approximate else "no way"),
                     measured,
                 ]
             )
 
-    columns = [Column("Run"), Column("Task", choice=True), Column("It learned from", wide=True)]
+    columns = [
+        Column("Run"),
+        Column("Task", choice=True),
+        Column("Labels reached it through", wide=True),
+    ]
     columns.append(Column("Too high by", number=True))
     lead = (
         "A score is held out if nothing that answers for a row was fitted on the row's label. Any other score is "
