@@ -133,7 +133,11 @@ class Evidence:
         """
         board = self.board
         of_task = (board["task"] == task.name) & (board["split"] == split)
-        lines = board[of_task & (board["group"] == (group or self.group(task)))]
+        wanted = group or self.group(task)
+        lines = board[of_task & (board["group"] == wanted)]
+        # Where every list of a split can move, these are all.
+        if lines.empty and wanted == evaluation.MOVABLE:
+            lines = board[of_task & (board["group"] == "all")]
         return best_first(lines)
 
     def outputs(self, task: Task, run: str) -> pd.DataFrame:

@@ -101,7 +101,10 @@ def test_the_leaderboard_says_what_scores_csv_says(
                 said(line, "above_baseline", "+"),
                 said(line, "above_floor", "+"),
             ]
-            expected.append([*cells, said(tested.loc[(*key, line["run"])], "score")])
+            # Where every test list can move, there are no lines of those that can.
+            on_test = (*key, line["run"])
+            on_test = on_test if on_test in tested.index else (key[0], "all", line["run"])
+            expected.append([*cells, said(tested.loc[on_test], "score")])
     assert sorted(rows) == sorted(expected)
 
 
