@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.augment import base_locales
+from competition.data.layout import Layout, documents
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
 from competition.data.text import simplify
@@ -24,6 +25,7 @@ from competition.data.vocabulary import Vocabulary, make_gram_maker, product_uni
 from competition.scoring.contest import Contest, Locale
 
 _NO_TOKENS = np.empty(0, np.int32)
+DOCUMENT_FIELD = "document"  # all fields of a product as one text, which a layout reads
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,8 @@ class Pairs:
         attributes: what is known beside the tokens, if asked for.
         special: the tokenizer's special tokens.
         max_length: of each view, in tokens with the special ones.
+        layout: of query and document, where they do not stand as `SpecialTokens.join` puts them.
+            Then there is one view, whose one field is the document.
     """
 
     example_id: NDArray[np.int64]
@@ -163,6 +167,7 @@ class Pairs:
     attributes: Attributes | None
     special: SpecialTokens
     max_length: int
+    layout: Layout | None = None
 
     @classmethod
     def make(
@@ -176,6 +181,7 @@ class Pairs:
         units: bool = False,
         stored: StoredSequences = NOTHING_STORED,
         locales: Sequence[Locale] = (),
+        layout: Layout | None = None,
     ) -> "Pairs":
         """Tokenise the distinct queries and the products of `examples`, as far as their tokens are not stored.
 
@@ -189,15 +195,32 @@ class Pairs:
             units: whether the character 3-grams of query and product are looked up as well.
             stored: of this tokenizer and this vocabulary.
             locales: of the contest, for country.
+            layout: of query and document, for recipes that have one; the document is made of the
+                fields of the only view.
         """
         query, distinct = pd.factorize(examples["query"])
         used, product = _used_products(examples, products)
 
         # Stored texts are uncut: recipes of different lengths share them.
-        read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
-        queries = read(pd.DataFrame({"query": distinct}), positions=np.arange(len(distinct)))
-        names = sorted({field for view in views for field in view.fields})
-        fields = {field: read(products[[field]], positions=used).cut(max_length) for field in names}
+        every = np.arange(len(distinct))
+        asked = pd.DataFrame({"query": distinct})
+        if layout is None:
+            read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
+            queries = read(asked, positions=every)
+            names = sorted({field for view in views for field in view.fields})
+            fields = {
+                field: read(products[[field]], positions=used).cut(max_length) for field in names
+            }
+        else:
+            (view,) = views
+            store = stored.tokens if layout.is_plain else None
+            queries = read_sequences(asked, layout.make_query, store, every)
+            texts = documents(products.iloc[used], view.fields)
+            read_documents = read_sequences(
+                texts, layout.make_document, store, np.arange(len(texts))
+            )
+            fields = {DOCUMENT_FIELD: read_documents.cut(max_length)}
+            views = (View(True, (DOCUMENT_FIELD,)),)
 
         attributes = None
         if vocabulary is not None:
@@ -217,6 +240,7 @@ class Pairs:
             attributes=attributes,
             special=SpecialTokens.of(tokenizer),
             max_length=max_length,
+            layout=layout,
         )
 
     def __len__(self) -> int:
@@ -233,6 +257,9 @@ class Pairs:
         texts += [
             self.fields[field][product] if product >= 0 else _NO_TOKENS for field in view.fields
         ]
+
+        if self.layout is not None:
+            return self.layout.join(texts[0], texts[1], self.max_length)
 
         ids = self.special.join(texts, self.max_length)
         if not (view.query and view.fields):
@@ -251,6 +278,7 @@ class Pairs:
         listed = self.product >= 0
         for view in self.views:
             special = 1 + view.query + len(view.fields)  # [CLS], and a [SEP] behind each text
+            special = special if self.layout is None else self.layout.special
             total = np.full(len(self), special)
             if view.query:
                 total += self.queries.lengths[self.query]

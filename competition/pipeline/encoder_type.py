@@ -53,7 +53,7 @@ def inputs(steps: InputSteps, plan: Plan, recipe: EncoderRecipe) -> list[Step]:
     """Return the steps of the encoder, the vocabulary, the vectors and the translations."""
     model = recipe.translate_with
     return [
-        *steps.encoder(recipe.encoder),
+        *steps.encoder(recipe.encoder, recipe.head),
         *steps.features(plan.artifacts.sources(recipe)),
         *([steps.translations(model)] if model else []),
     ]
@@ -86,6 +86,8 @@ def train(
     kind = plan.recipes.kind_of(recipe)
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
+        # A row at the limit has as many tokens or more.
+        log.write(rows_cut=float((corpus.pairs.lengths() >= recipe.max_length).mean()))
         return train_fold(recipe, kind, corpus, parts, log, score, greater)
 
 
@@ -107,7 +109,7 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
-    text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, recipe.template)
     rows = (recipe.rebalance, recipe.query_context, added)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
 

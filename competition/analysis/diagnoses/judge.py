@@ -16,7 +16,9 @@ from competition.analysis.diagnoses.facts import OUT_OF_FOLD, Facts, Line, read_
 from competition.analysis.diagnoses.next_step import suggest_next
 from competition.analysis.diagnoses.position import describe_place, equal_to_best
 from competition.analysis.diagnoses.rule import Rule
+from competition.core.errors import pluralize
 from competition.pipeline.steps import Pipeline
+from competition.scoring.evaluation import over_group
 from competition.scoring.metrics import Estimate
 
 # Of one severity, the earlier ones are graver.
@@ -71,7 +73,7 @@ def _judge_task(facts: Facts, task: str) -> TaskVerdict:
         best=best.run,
         equal=equal_to_best(lines),
         submitted=submitted,
-        sentence=_sentence(line, best, submitted),
+        sentence=_sentence(line, best, submitted if facts.has_test_rows else ""),
     )
 
 
@@ -81,14 +83,23 @@ def _sentence(line: Line, best: Line, submitted: str) -> str:
     Args:
         line: of the run that is submitted, or of the best where that has no score.
         best: the line of the best run.
-        submitted: the run that is submitted; empty for none.
+        submitted: the run that is submitted; empty for none, or where there is nothing to submit.
     """
     role = "is best"
     if line.run == submitted:
-        role = "is submitted" + ("" if line.run == best.run else f", {best.run} is best")
+        role = "is submitted" if line.run == best.run else f"is submitted ({best.run} is best)"
 
     compared: list[tuple[Estimate | None, str]] = [(line.above_baseline, line.baseline)]
     if line.floor and line.run != line.floor:
         compared.insert(0, (line.above_floor, line.floor))
-    places = " and ".join(describe_place(line, *each) for each in compared)
-    return f"{line.task}: {line.run} {role} ({line.metric} {line.score.value:.4f}), {places}."
+    places = [describe_place(line, *each) for each in compared]
+    joint = " and "
+    if len(places) > 1 and line.compares(compared[0][0]) == line.compares(compared[1][0]):
+        # Said once of both.
+        places[1] = places[1].partition(" than ")[2] or places[1]
+        joint = " or " if line.compares(compared[0][0]) == 0 else joint
+
+    units = ("row", "rows") if line.unit == "row" else ("query", "queries")
+    over = over_group(pluralize(line.queries, *units), line.group)
+    score = f"{line.metric} {line.score.value:.4f} over {over}"
+    return f"{line.task}: {line.run} {role} ({score}), {joint.join(places)}."

@@ -10,7 +10,6 @@ from competition.core.errors import pluralize
 _URGENT = (
     "constant-outputs",
     "stale-submission",
-    "task-not-answered",
     "no-labels",
     "too-few-queries",
     "random-encoder",
@@ -29,7 +28,9 @@ def suggest_next(facts: Facts, diagnoses: Sequence[Diagnosis]) -> str:
         diagnoses: that fired.
     """
     if facts.states:
-        return f"`comp run` makes the {pluralize(len(facts.states), 'step')} that are missing or out of date."
+        verb = "is" if len(facts.states) == 1 else "are"
+        steps = pluralize(len(facts.states), "step")
+        return f"`comp run` makes {steps} that {verb} missing or out of date."
 
     by_code = {each.code: each for each in reversed(diagnoses)}
     for code in _URGENT:
@@ -48,7 +49,7 @@ def _train_an_encoder(facts: Facts, codes: frozenset[str]) -> str:
     if any(run.encoder for run in facts.runs.values()):
         return ""
     return (
-        'add "b1", a neural network, to `recipes` of competition.toml; '
+        'Add "b1", a neural network, to `recipes` of competition.toml; '
         "`comp train --recipe b1 --dry-run` measures its cost."
     )
 
@@ -58,7 +59,7 @@ def _more_epochs(facts: Facts, codes: frozenset[str]) -> str:
     if "still-learning" not in codes or run is None or run.encoder is None:
         return ""
     epochs = run.encoder.epochs
-    return f"set epochs = {2 * epochs} in [overrides], since training was still getting better; {_cost(run, 2)}."
+    return f"Set epochs = {2 * epochs} in [overrides], since training was still getting better; {_cost(run, 2)}."
 
 
 def _pretrain(facts: Facts, codes: frozenset[str]) -> str:
@@ -66,7 +67,7 @@ def _pretrain(facts: Facts, codes: frozenset[str]) -> str:
     if run is None or run.pretrained or not codes & {"encoders-behind-lexical", "behind-lexical"}:
         return ""
     return (
-        'set encoder = "pretrained" in [overrides]: `comp run` then lets the encoder read the catalogue first, and '
+        'Set encoder = "pretrained" in [overrides]: `comp run` then lets the encoder read the catalogue first, and '
         f"trains again. {_cost(run, 1).capitalize()}, after the pre-training."
     )
 
@@ -76,7 +77,7 @@ def _larger_encoder(facts: Facts, codes: frozenset[str]) -> str:
     if run is None or run.encoder is None or run.encoder.encoder != "mini":
         return ""
     return (
-        'try a larger encoder, preset = "e5-small" in competition.toml, in a second workspace; '
+        'Try a larger encoder, preset = "e5-small" in competition.toml, in a second workspace; '
         f"`comp train --recipe {run.name} --dry-run` measures its cost there."
     )
 

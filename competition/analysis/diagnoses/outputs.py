@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from competition.analysis.diagnoses.facts import Facts
 from competition.analysis.diagnoses.rule import Finding, Rule
+from competition.core.errors import pluralize
 
 _MIN_LABELS = 10  # rows of a label, from which a run should answer it at times
 
@@ -11,7 +12,8 @@ _MIN_LABELS = 10  # rows of a label, from which a run should answer it at times
 def _constant_outputs(facts: Facts) -> Iterator[Finding]:
     for run in facts.runs.values():
         if sentences := run.card.get("constant", ()):
-            folds = f" (and {len(sentences) - 1} more folds)" if len(sentences) > 1 else ""
+            more = pluralize(len(sentences) - 1, "more fold")
+            folds = f" (and {more})" if len(sentences) > 1 else ""
             action = "Lower its learning_rate or raise warmup in [overrides], then `comp run`."
             yield Finding("", f"{str(sentences[0]).removesuffix('.')}{folds}.", action)
 

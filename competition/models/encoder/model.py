@@ -1,12 +1,13 @@
 """The model: an encoder, features beside it, an architecture, and the outputs of a recipe's kind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.recipe import NEW_HEAD, EncoderRecipe
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.dropout import use_fast_dropout
 from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
@@ -14,9 +15,11 @@ from competition.models.encoder.encoder import load_encoder
 from competition.models.encoder.families import check_recipe, hidden_states, token_table
 from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLayer, pool
 from competition.models.encoder.inputs import Inputs, Mixup
+from competition.models.encoder.loading import encoder_of
 from competition.models.encoder.ordered import LINKS, CumulativeLink
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import BOTH, POOLING_KEY, encoder_pooling
+from competition.models.encoder.trained_heads import PretrainedHead, check_outputs, fit_logits
 from competition.models.encoder.unpadded import (
     compiled_pass,
     layer_pass,
@@ -34,14 +37,17 @@ class RelevanceModel(nn.Module):
 
     def __init__(
         self,
-        encoder: Any,
+        loaded: Any,
         recipe: EncoderRecipe,
         kind: Kind,
         features: FeatureEmbeddings | None,
     ) -> None:
+        """`loaded` is an encoder, or encoder and head as the recipe's `head` asks for, see `read_encoder`."""
         super().__init__()
+        encoder = encoder_of(loaded)
         check_recipe(encoder, recipe)
         self.kind = kind
+        self.keeps_base = recipe.keeps_base
         self.encoder = encoder
         self.features = features
 
@@ -51,7 +57,28 @@ class RelevanceModel(nn.Module):
         if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
-        hidden = encoder.config.hidden_size
+        if recipe.head == NEW_HEAD:
+            self._make_head(recipe)
+        else:
+            check_outputs(loaded.config.num_labels, kind)
+            self.head = PretrainedHead(loaded, recipe.dropout)
+            self.link = None
+
+        # Heads of the families whose layers are BERT's read the first token, too.
+        self._can_run_unpadded = self._pools and runs_unpadded(encoder)
+        self.trains_unpadded = recipe.lean and self._can_run_unpadded
+        self._save_memory = recipe.checkpointing
+        self.layer = compiled_pass() if recipe.compile else layer_pass
+        if recipe.checkpointing:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.trains_unpadded:
+            use_fast_dropout(encoder)
+
+    def _make_head(self, recipe: EncoderRecipe) -> None:
+        """Make a head of random weights for the recipe's architecture, loss and kind."""
+        hidden = self.encoder.config.hidden_size
+        features = self.features
+        kind = self.kind
         extra = features.width if features else 0
         architecture = ARCHITECTURES[recipe.architecture]
         # Of what the head reads: the first token and the mean, side by side, or one of them.
@@ -66,15 +93,6 @@ class RelevanceModel(nn.Module):
             recipe.multi_sample_dropout,
             architecture.similarities,
         )
-
-        self._can_run_unpadded = architecture.pools and runs_unpadded(encoder)
-        self.trains_unpadded = recipe.lean and self._can_run_unpadded
-        self._save_memory = recipe.checkpointing
-        self.layer = compiled_pass() if recipe.compile else layer_pass
-        if recipe.checkpointing:
-            encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        if self.trains_unpadded:
-            use_fast_dropout(encoder)
 
     @classmethod
     def make(
@@ -92,7 +110,7 @@ class RelevanceModel(nn.Module):
                 features = FeatureEmbeddings(
                     recipe.features, Vocabulary.load(sources.vocabulary), sources.locales
                 )
-            model = cls(load_encoder(sources.encoder), recipe, kind, features)
+            model = cls(load_encoder(sources.encoder, recipe.head), recipe, kind, features)
 
         if features is not None and sources.names is not None:
             features.init_names(load_names(sources.names))
@@ -160,6 +178,10 @@ class RelevanceModel(nn.Module):
             mix: embedding mixup, in training only.
         """
         read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
+        if isinstance(self.head, PretrainedHead):
+            states = read[:, None] if read.ndim == 2 else read
+            return fit_logits(self.head(states, inputs.mask, mix), self.kind.targets)
+
         batch, views = inputs.present.shape
         read = _by_pair(read, views, batch)  # (batch, V, W), or (batch, V, tokens, H)
         mask = _by_pair(inputs.mask, views, batch)  # (batch, V, tokens)
@@ -182,7 +204,23 @@ class RelevanceModel(nn.Module):
                 self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
             )
         hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
-        return pool(hidden, inputs.mask, self.pooling) if self.head.pools else hidden
+        if isinstance(self.head, PretrainedHead) or not self.head.pools:
+            return hidden
+        return pool(hidden, inputs.mask, self.pooling)
+
+    @property
+    def _pools(self) -> bool:
+        """True where the head reads one vector per text."""
+        return isinstance(self.head, PretrainedHead) or self.head.pools
+
+    @contextmanager
+    def whole(self) -> Iterator[Any]:
+        """Give the library's model to save: the encoder, with its own head where it came with one."""
+        if isinstance(self.head, PretrainedHead):
+            with self.head.whole(self.encoder) as model:
+                yield model
+        else:
+            yield self.encoder
 
     @property
     def token_table(self) -> Tensor:
