@@ -19,7 +19,6 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
-from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
@@ -29,12 +28,14 @@ from tests.esci import CONTEST, KINDS
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {"pooling": "first+mean", "head_learning_rate": 3e-3, "layer_decay": 0.5},
     "fgm": {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "loss": "ghm"},
+    "lists": {"kind": "gain", "ranking_loss": "ndcg-loss2pp", "r_drop": 0.5},
     "awp": {"adversary": "awp", "r_drop": 0.5},
 }
 # How sharded processes train, which `awp` cannot: as they are, and with what else saves memory.
 SHARDED = {
     "plain": {"sharded": True, "checkpointing": True},
     "fgm": {"sharded": True, "lean": False},
+    "lists": {"sharded": True},
 }
 WHOLE: dict[str, dict[str, bool]] = {name: {} for name in METHODS}
 
@@ -93,9 +94,7 @@ def _train_methods(
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         rows = np.arange(50)
-        sample = Sample(
-            corpus.pairs, rows, KINDS["classes"].numeric_target(examples)[rows], np.ones(50)
-        )
+        sample = corpus.sample(recipe, KINDS[recipe.kind], rows, np.arange(50, 64))
         kept: list[RelevanceModel] = []
         held: list[int] = []
         handle = register_optimizer_step_post_hook(partial(_count, held))

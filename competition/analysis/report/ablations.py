@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from competition.analysis.ablation import Ablation
+from competition.analysis.ablation import TITLES, Ablation
 from competition.analysis.report.blocks import (
     Block,
     Column,
@@ -19,22 +19,16 @@ from competition.analysis.report.blocks import (
     scale_of,
 )
 from competition.analysis.report.evidence import Evidence
-from competition.config.paper_tables import ABLATION_TABLES
+from competition.config.ablation_tables import table_names
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
 from competition.scoring.metrics import Estimate
-
-# Of `Ablation.path`: table, recipe, whether nested, fold.
-_FILE = re.compile(
-    rf"ablation-({'|'.join(ABLATION_TABLES)})(?:-(.+?))?(-nested)?(?:-fold-(\d+))?\.csv"
-)
 
 
 def ablations(evidence: Evidence) -> Section:
     """Return the section with every ablation that was made, each row minus the one before it and the first."""
     files = sorted((evidence.workspace.root / "reports").glob("ablation-*.csv"))
-    found = [(path, _FILE.fullmatch(path.name)) for path in files]
-    blocks = [block for path, match in found if match for block in _ablation(evidence, path, match)]
+    blocks = [block for path in files for block in _ablation(evidence, path)]
     lead = (
         "Recipes that differ in one key at a time, over the same folds, orders and seeds. Intervals are over queries; "
         "how much seeds vary shows only with several."
@@ -44,36 +38,42 @@ def ablations(evidence: Evidence) -> Section:
     return Section("ablations", "Ablations", lead, blocks)
 
 
-def _ablation(evidence: Evidence, path: Path, match: re.Match[str]) -> list[Block]:
+def _ablation(evidence: Evidence, path: Path) -> list[Block]:
     """Return a table per measure, behind a note where the runs of the ablation have changed since."""
-    table, recipe, nested, fold = match.groups()
-    lines = pd.read_csv(path, keep_default_na=True)
+    lines = pd.read_csv(path)
     seeds = int(lines["seeds"].max())
 
-    command = f"comp ablate {table}"
-    command += f" --recipe {shell_quoted(recipe)}" if recipe else ""
-    command += f" --seeds {seeds}" if seeds > 1 else ""
-    command += (f" --fold {fold}" if fold else "") + (" --nested" if nested else "")
+    # Of `Ablation.path`: table, recipe, whether nested, fold.
+    pattern = rf"ablation-({'|'.join(table_names())})(?:-(.+?))?(-nested)?(?:-fold-(\d+))?"
     blocks: list[Block] = []
-    if not _is_up_to_date(evidence, table, seeds, fold, recipe, bool(nested)):
-        sentence = f"reports/{path.name} is out of date: the recipes, the rows or the runs changed."
-        blocks.append(Note(sentence, command))
+    if match := re.fullmatch(pattern, path.stem):
+        table, recipe, nested, fold = match.groups()
+        command = f"comp ablate {table}"
+        command += f" --recipe {shell_quoted(recipe)}" if recipe else ""
+        command += f" --seeds {seeds}" if seeds > 1 else ""
+        command += (f" --fold {fold}" if fold else "") + (" --nested" if nested else "")
+        number_of_fold = None if fold is None else int(fold)
+        if not _is_up_to_date(evidence, table, seeds, number_of_fold, recipe, bool(nested)):
+            reason = "the recipes, the rows or the runs changed."
+            blocks.append(Note(f"reports/{path.name} is out of date: {reason}", command))
+    else:
+        # Where the file of a user's own table lies is not known.
+        command = f"reports/{path.name}"
+        blocks.append(Note(f"Whether {command} is up to date is not known: its table is your own."))
 
-    for task, of_task in lines.groupby("task", sort=False):
-        count = f"{int(of_task['queries'].iloc[0]):,} queries"
-        blocks.append(_table(f"{command}: {task}, {count}", of_task.to_dict("records")))
+    for measure, of_measure in lines.groupby("task", sort=False):
+        things = "titles" if measure == TITLES else "queries"
+        heading = f"{command}: {measure}, {int(of_measure['queries'].iloc[0]):,} {things}"
+        blocks.append(_table(heading, of_measure.to_dict("records")))
     return blocks
 
 
 def _is_up_to_date(
-    evidence: Evidence, table: str, seeds: int, fold: str | None, recipe: str | None, nested: bool
+    evidence: Evidence, table: str, seeds: int, fold: int | None, recipe: str | None, nested: bool
 ) -> bool:
     """Return whether every model of an ablation is there as it would be made now."""
-    number_of_fold = None if fold is None else int(fold)
     try:
-        planned = Ablation.plan(
-            evidence.workspace, table, seeds, number_of_fold, recipe, nested
-        ).steps()
+        planned = Ablation.plan(evidence.workspace, table, seeds, fold, recipe, nested).steps()
         return all(step.state == "done" for step in planned if step.command is not None)
     except CompError:
         return False
