@@ -22,6 +22,7 @@ from competition.analysis.report.page import render_report
 from competition.analysis.report.reliability import confusion_matrix
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
+from competition.pipeline.execute import execute, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.answers import answers
 from competition.scoring.evaluation import MOVABLE
@@ -154,22 +155,17 @@ def test_what_a_member_adds_is_the_ensemble_minus_the_one_without_it(
     before = members(Evidence(Pipeline(workspace)))
     assert "comp stack blend --leave-out --only" in str(before.blocks)
 
-    result = comp("stack", "blend", "--leave-out", "--only", "-w", workspace.root)
-    assert result.exit_code == 0, result.output
-    table = members(Evidence(Pipeline(workspace))).blocks[0]
+    pipeline = Pipeline(workspace)
+    execute(workspace, in_order(pipeline.ensemble_steps("blend.without-c1", ["task2"])))
+    table = members(Evidence(pipeline)).blocks[0]
     assert isinstance(table, Table)
     shown = {(row[0].text, row[1].text): row[3].text for row in table.rows}
 
-    study = pd.read_csv(workspace.stack_table("blend"))
-    study = study[(study["split"] == "out-of-fold") & study["run"].str.contains("without-")]
-    evidence = Evidence(Pipeline(workspace))
-    for task in evidence.tasks:
-        lines = study[(study["task"] == task.name) & (study["group"] == evidence.group(task))]
-        assert len(lines) > 1
-        for line in lines.to_dict("records"):
-            member = line["run"].removeprefix("blend.without-").removesuffix(f"-{task.name}")
-            added = 0 - line["above_floor"]
-            assert np.isclose(float(shown[f"blend-{task.name}", member]), added, atol=6e-5)
+    cards = [workspace.run_card(run) for run in ("blend-task2", "blend.without-c1-task2")]
+    whole, without = (read_json(card)["scores"]["task2"]["micro-F1"]["all"] for card in cards)
+    added = whole["value"] - without["value"]
+    assert shown["blend-task2", "c1"] == f"{added:+.4f}"
+    assert shown["blend-task2", "lexical"] == ""  # nobody left it out
 
 
 def test_ablations_are_shown_with_their_age(finished: Workspace, tmp_path: Path) -> None:
