@@ -112,7 +112,7 @@ def test_it_fits_and_can_be_read(page: Browser, width: int, theme: str) -> None:
     assert contrast >= CONTRAST, text
 
 
-@pytest.mark.parametrize(("width", "beside"), [(400, 1), (1000, 3), (1280, 3), (1600, 4)])
+@pytest.mark.parametrize(("width", "beside"), [(400, 1), (1100, 3), (1600, 4)])
 def test_charts_stand_side_by_side(page: Browser, width: int, beside: int) -> None:
     look(page, width, "light")
     charts = "[...document.querySelectorAll('#breakdown .multiples')[0].children]"
