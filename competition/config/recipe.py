@@ -342,7 +342,6 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             return self
 
         unfit = {
-            "epochs = 0": not self.epochs,
             "sharded": self.sharded,
             "compile": self.compile,
             "freeze_embeddings, they are frozen": self.freeze_embeddings,

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.soak.adapters import killed_adapters
 from tests.soak.faults import (
     Kind,
     Undisturbed,
@@ -89,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--tables", type=int, default=20_000, help="made-up tables that are read and written"
     )
+    parser.add_argument(
+        "--adapters", type=int, default=50, help="SIGKILLs of a decoder's adapters in training"
+    )
     parser.add_argument("--seed", type=int, default=2022)
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -97,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counted, failures = bad_inputs(folder, options.inputs, options.seed)
         promise = f"each refused or taken in {SECONDS} s of CPU, nothing half-written"
         wrong += show("bad inputs", counted, failures, promise)
+    if options.adapters:
+        wrong += killed_adapters(folder / "adapters", options.adapters, options.seed)
     if options.families:
         wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: options.families])
     if options.tables:

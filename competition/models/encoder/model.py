@@ -278,7 +278,7 @@ class RelevanceModel(nn.Module):
             yield self.encoder
 
     def merge(self) -> None:
-        """Merge adapters into the encoder's weights: the model is then one whose weights were all trained."""
+        """Merge adapters, if any, into the encoder's weights: the model is then one that is saved whole."""
         merge_adapters(self.encoder)
         self.keeps_base = False
         self.frozen = frozenset()
