@@ -7,6 +7,7 @@ from itertools import compress
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
 from competition.core.fingerprint import derive_seed
@@ -23,6 +24,11 @@ def ema_decay(step: int, decay: float) -> float:
     return min(decay, (1 + step) / (10 + step))
 
 
+def _place(weight: Tensor) -> int:
+    """Return where the numbers of a weight lie in memory; of a sharded one, those of this process."""
+    return (weight.to_local() if isinstance(weight, DTensor) else weight).data_ptr()
+
+
 def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
     """Return a copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
 
@@ -33,7 +39,7 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
 
     # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
-        own = [each.data_ptr() != w.data_ptr() for each, w in zip(averages, weights, strict=True)]
+        own = [_place(each) != _place(w) for each, w in zip(averages, weights, strict=True)]
         lerped, towards = list(compress(averages, own)), list(compress(weights, own))
         torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))
 
