@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from competition.cli import app
 from competition.cli.output import GLOBAL_OPTIONS
+from competition.config.ablation_tables import TABLES
 from competition.core.workspace import Workspace
 from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
@@ -72,6 +73,7 @@ def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = {"query": "search", "product_title": "name"}
     new.rename(columns=named).to_csv(folder / "log.csv", index=False)
     new.to_parquet(folder / "new.parquet", index=False)
+    shutil.copy(TABLES / "losses.toml", folder / "mine.toml")
     return folder
 
 
