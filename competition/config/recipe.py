@@ -203,6 +203,10 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     `prior_bias`, the untrained model says of every pair what training rows say on average, so that
     the encoder need not learn it.
 
+    With `servable`, the trained model is one that transformers has a class for: text is put
+    together as its tokenizer does, see `data/pair_template.py`, the head is the family's own, see
+    `models/encoder/classifiers.py`, and `features` and `query_context` are off, whatever they say.
+
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
     little. `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
     distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
@@ -224,7 +228,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = (
-        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias"}
+        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias", "servable"}
     )
 
     model: Literal["encoder"] = "encoder"
@@ -235,6 +239,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
+    servable: bool = False
     prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
@@ -263,7 +268,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
         # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
         epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
-        return {"loss": loss, "epsilon": epsilon, **content}
+        content = {"loss": loss, "epsilon": epsilon, **content}
+        # No class of the library carries features, and a server sees one candidate at a time.
+        if content.get("servable") is True:
+            content |= {"features": (), "query_context": False}
+        return content
 
     @field_validator("features", "seeds")
     @classmethod
@@ -286,6 +295,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
             )
 
+        self._check_servable()
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
@@ -302,6 +312,21 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 "sharded layers are not compiled: set compile = false, or sharded = false"
             )
         return self
+
+    def _check_servable(self) -> None:
+        if not self.servable:
+            return
+        if self.architecture != "cross-encoder":
+            raise ValueError(
+                'servable goes with architecture = "cross-encoder": servers read query and product '
+                "as one text"
+            )
+        if self.loss in ORDERED_LOSSES:
+            raise ValueError(
+                f"servable does not go with loss = {self.loss!r}: no server has its link"
+            )
+        if self.pooling == "first+mean":
+            raise ValueError("servable goes with one pooled vector: set pooling to auto")
 
     @property
     def fused(self) -> bool:

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.augment import base_locales
+from competition.data.pair_template import PairTemplate
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
 from competition.data.text import simplify
@@ -19,10 +20,11 @@ from competition.data.token_store import (
     StoredSequences,
     read_sequences,
 )
-from competition.data.tokenizer import make_token_maker
+from competition.data.tokenizer import make_document_maker, make_token_maker
 from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 from competition.scoring.contest import Contest, Locale
 
+DOCUMENT = "document"  # all fields of a product as one text
 _NO_TOKENS = np.empty(0, np.int32)
 
 
@@ -152,6 +154,7 @@ class Pairs:
         attributes: what is known beside the tokens, if asked for.
         special: the tokenizer's special tokens.
         max_length: of each view, in tokens with the special ones.
+        template: of recipes that read a product as one text, as a server does.
     """
 
     example_id: NDArray[np.int64]
@@ -163,6 +166,7 @@ class Pairs:
     attributes: Attributes | None
     special: SpecialTokens
     max_length: int
+    template: PairTemplate | None = None
 
     @classmethod
     def make(
@@ -176,6 +180,7 @@ class Pairs:
         units: bool = False,
         stored: StoredSequences = NOTHING_STORED,
         locales: Sequence[Locale] = (),
+        template: PairTemplate | None = None,
     ) -> "Pairs":
         """Tokenise the distinct queries and the products of `examples`, as far as their tokens are not stored.
 
@@ -189,6 +194,7 @@ class Pairs:
             units: whether the character 3-grams of query and product are looked up as well.
             stored: of this tokenizer and this vocabulary.
             locales: of the contest, for country.
+            template: with which the fields of the one view are read as one text.
         """
         query, distinct = pd.factorize(examples["query"])
         used, product = _used_products(examples, products)
@@ -196,8 +202,14 @@ class Pairs:
         # Stored texts are uncut: recipes of different lengths share them.
         read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
         queries = read(pd.DataFrame({"query": distinct}), positions=np.arange(len(distinct)))
-        names = sorted({field for view in views for field in view.fields})
+        names = sorted({field for view in views for field in view.fields if template is None})
         fields = {field: read(products[[field]], positions=used).cut(max_length) for field in names}
+        if template is not None:
+            (view,) = views
+            texts = products[list(view.fields)]
+            documents = read_sequences(texts, make_document_maker(tokenizer), None, used)
+            fields = {DOCUMENT: documents.cut(max_length)}
+            views = (View(view.query, (DOCUMENT,)),)
 
         attributes = None
         if vocabulary is not None:
@@ -217,6 +229,7 @@ class Pairs:
             attributes=attributes,
             special=SpecialTokens.of(tokenizer),
             max_length=max_length,
+            template=template,
         )
 
     def __len__(self) -> int:
@@ -234,6 +247,8 @@ class Pairs:
             self.fields[field][product] if product >= 0 else _NO_TOKENS for field in view.fields
         ]
 
+        if self.template is not None:
+            return self.template.join(texts[0], texts[1], self.max_length)
         ids = self.special.join(texts, self.max_length)
         if not (view.query and view.fields):
             return ids, len(ids)
@@ -251,6 +266,8 @@ class Pairs:
         listed = self.product >= 0
         for view in self.views:
             special = 1 + view.query + len(view.fields)  # [CLS], and a [SEP] behind each text
+            if self.template is not None:
+                special = self.template.special
             total = np.full(len(self), special)
             if view.query:
                 total += self.queries.lengths[self.query]

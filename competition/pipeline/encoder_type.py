@@ -107,7 +107,7 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
-    text = (recipe.architecture, recipe.field_order, recipe.max_length, units)
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, recipe.servable)
     rows = (recipe.rebalance, recipe.query_context, added)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
 

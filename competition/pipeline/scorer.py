@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from competition.core.console import silent
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
+from competition.models.exported.folder import CERTIFICATE, is_exported
 from competition.pipeline.new_rows import NewRows, Table, from_python
 from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
 from competition.pipeline.steps import Pipeline
@@ -176,11 +177,22 @@ def load(run: str, workspace: str | Path = ".") -> Scorer:
     """Open a run for new rows.
 
     Args:
-        run: a recipe, or an ensemble and its task (`blend-task1`).
+        run: a recipe, or an ensemble and its task (`blend-task1`); or a folder that `comp export`
+            wrote, which needs no workspace.
         workspace: the folder of the workspace in which it was trained.
 
     Raises:
-        InputError: there is no such workspace or run.
+        InputError: there is no such workspace, run or folder, or a file of the folder was changed.
         CompError: a model is missing or out of date; the sentence names the command that makes it.
     """
+    folder = Path(run)
+    if is_exported(folder):
+        from competition.pipeline.folder_scorer import FolderScorer
+
+        return FolderScorer(folder)
+    if (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} has no {CERTIFICATE}, so it is not a folder that `comp export` wrote: load it with the library "
+            "that made it, or export the run."
+        )
     return Scorer(Pipeline(Workspace.open(Path(workspace))), run)

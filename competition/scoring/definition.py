@@ -176,6 +176,12 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
     Raises:
         InputError: there is none, or a key of it is wrong.
     """
+    definition, path = load_definition(name, folder)
+    return build_contest(path.stem, definition, path)
+
+
+def load_definition(name: str, folder: Path | None = None) -> tuple[Definition, Path]:
+    """Return a definition and its file; for the arguments and errors see `load_contest`."""
     path = BUILT_IN / f"{name}.toml"
     if name not in built_in_names():
         path = (folder or Path()) / Path(name).expanduser()
@@ -189,7 +195,7 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
                 f"There is no competition {name!r}{did_you_mean(name, known)}: known are {', '.join(known)}, "
                 "or give the path of a definition, a .toml file."
             )
-    return build_contest(path.stem, build_model(Definition, read_toml(path), path), path)
+    return build_model(Definition, read_toml(path), path), path
 
 
 def build_contest(name: str, definition: Definition, source: Path | str) -> Contest:

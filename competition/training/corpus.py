@@ -10,6 +10,7 @@ from competition.config.recipe import EncoderRecipe
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.folds import normalise
+from competition.data.pair_template import PairTemplate
 from competition.data.pairs import Pairs, views
 from competition.data.query_context import with_context
 from competition.data.targets import Targets
@@ -73,9 +74,10 @@ class Corpus:
         rows, queries = _augmented(recipe, contest, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order, contest)
         units = "char_trigrams" in recipe.features
+        template = PairTemplate.of(tokenizer) if recipe.servable else None
         pairs = Pairs.make(
             tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored,
-            contest.locales,
+            contest.locales, template,
         )  # fmt: skip
 
         source = pd.Index(examples["example_id"]).get_indexer(rows.source)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from competition.config.recipe import EncoderRecipe
 from competition.data.vocabulary import Vocabulary
+from competition.models.encoder.classifiers import FamilyHead, classifier_of
 from competition.models.encoder.dropout import use_fast_dropout
 from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
 from competition.models.encoder.encoder import load_encoder
@@ -16,7 +17,7 @@ from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLay
 from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.ordered import LINKS, CumulativeLink
 from competition.models.encoder.paths import Sources
-from competition.models.encoder.pooling import BOTH, POOLING_KEY, encoder_pooling
+from competition.models.encoder.pooling import BOTH, FIRST, POOLING_KEY, encoder_pooling
 from competition.models.encoder.unpadded import (
     compiled_pass,
     layer_pass,
@@ -48,6 +49,9 @@ class RelevanceModel(nn.Module):
         # The folder of a fine-tuned encoder says which pooling it was trained with.
         made_with = encoder_pooling(encoder.config)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
+        classifier = classifier_of(encoder, recipe) if recipe.servable else None
+        if classifier is not None and self.pooling not in classifier.poolings:
+            self.pooling = FIRST
         if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
@@ -57,6 +61,8 @@ class RelevanceModel(nn.Module):
         # Of what the head reads: the first token and the mean, side by side, or one of them.
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
+        if classifier is not None:
+            self.head = FamilyHead(width, hidden, recipe.dropout, classifier, encoder.config)
         # Losses of ordered classes have a link behind the logits of the head.
         self.link = LINKS[recipe.loss](kind.targets) if recipe.loss in LINKS else None
         self.output = OutputLayer(
