@@ -156,6 +156,11 @@ def _files(folder: Path) -> Iterator[str]:
             yield name.as_posix()
 
 
+def exported_files(folder: Path) -> list[str]:
+    """Return the names of the files of a folder that leave with it, from the folder, sorted."""
+    return sorted([*_files(folder), CERTIFICATE])
+
+
 def size_of(folder: Path) -> str:
     """Return how many files a folder has and how large they are, in words."""
     files = [path for path in folder.rglob("*") if path.is_file()]
