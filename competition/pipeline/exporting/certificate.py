@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from competition.pipeline.exporting.sample import Pair, Sample
 from competition.scoring.answers import answers
 from competition.scoring.contest import Contest, Kind
 from competition.scoring.metrics import Estimate
-
-if TYPE_CHECKING:
-    from competition.pipeline.plan import Plan
 
 Array = NDArray[np.float64]
 
@@ -86,13 +83,13 @@ class Form:
 class Reference:
     """The outputs of the run's model for the compared rows, and what forms are held against."""
 
-    def __init__(self, plan: Plan, kind: Kind, sample: Sample, outputs: pd.DataFrame) -> None:
-        self._plan = plan
+    def __init__(self, contest: Contest, kind: Kind, sample: Sample, outputs: pd.DataFrame) -> None:
+        self._contest = contest
         self.kind = kind
         self.sample = sample
         self.outputs = outputs
         self.values = kind.values(outputs)  # (rows, outputs)
-        self.scores = order_scores(plan.contest, kind, outputs)
+        self.scores = order_scores(contest, kind, outputs)
 
     def compare(self, name: str, folder: str, values: Array, tolerance: float | None) -> Form:
         """Hold the outputs of a form `(rows, outputs)` against the reference."""
@@ -101,13 +98,13 @@ class Reference:
         gap = float(np.abs(values - self.values).max())
         scores = {} if tolerance is not None else self._differences(self.kind, frame, self.outputs)
         return self._form(
-            name, folder, gap, order_scores(self._plan.contest, self.kind, frame), tolerance, scores
+            name, folder, gap, order_scores(self._contest, self.kind, frame), tolerance, scores
         )
 
     def compare_scores(self, name: str, folder: str, scores: Array, exact: bool) -> Form:
         """Hold one score per row `(rows,)` against the one that the run ranks by."""
         gap = float(np.abs(scores - self.scores).max())
-        kind = self._plan.contest.kinds["score"]
+        kind = self._contest.kinds["score"]
         own, reference = (
             pd.DataFrame({"example_id": self.outputs["example_id"], "score": values})
             for values in (scores, self.scores)
@@ -118,7 +115,7 @@ class Reference:
     def _differences(
         self, kind: Kind, own: pd.DataFrame, reference: pd.DataFrame
     ) -> dict[str, Estimate]:
-        return differences(self._plan, kind, own, reference, self.sample.examples)
+        return differences(self._contest, kind, own, reference, self.sample.examples)
 
     def _form(
         self,
@@ -203,6 +200,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-LogitsOf = Callable[[Sequence[Pair]], Array]

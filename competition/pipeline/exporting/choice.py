@@ -12,7 +12,8 @@ import numpy as np
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe
 from competition.core.commands import shell_quoted
 from competition.core.console import console
-from competition.core.errors import InputError, join_names
+from competition.core.errors import CompError, InputError, join_names
+from competition.core.json_files import read_manifest
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import mean_by_id
 from competition.core.workspace import ALL_ROWS
@@ -21,7 +22,7 @@ from competition.pipeline.plan import Plan
 from competition.pipeline.predict_new import trained_models
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation
-from competition.scoring.contest import Kind
+from competition.scoring.contest import Contest, Kind
 from competition.scoring.metrics import Estimate
 
 if TYPE_CHECKING:
@@ -104,16 +105,26 @@ def choose(plan: Plan, tables: Tables, recipe: EncoderRecipe, wanted: str = AUTO
             f"There is no model {wanted!r} of {recipe.name!r}: known are {join_names(known)}."
         )
 
-    models = trained_models(plan, recipe, of_folds=wanted not in (AUTO, ALL_ROWS))
-    if models[0].name == ALL_ROWS:
-        why = "the model of all training rows"
-        return _chosen(plan, tables, recipe, ALL_ROWS, why)
-    if wanted == ALL_ROWS:
-        command = f"comp train --all --recipe {shell_quoted(recipe.name)}"
-        raise InputError(f"There is no model of all rows of {recipe.name!r}: `{command}` makes it.")
     if wanted not in (AUTO, AVERAGE):
-        return _chosen(plan, tables, recipe, wanted, f"the model of fold {wanted}")
+        return _one_model(plan, tables, recipe, wanted)
+    models = trained_models(plan, recipe, of_folds=wanted == AVERAGE)
+    if models[0].name == ALL_ROWS:
+        return _chosen(plan, tables, recipe, ALL_ROWS, "the model of all training rows")
     return _average_or_fold(plan, tables, recipe, wanted)
+
+
+def _one_model(plan: Plan, tables: Tables, recipe: EncoderRecipe, name: str) -> Choice:
+    """Return the model that was asked for, whether or not there are others."""
+    is_whole = name == ALL_ROWS
+    model = plan.all_rows(recipe) if is_whole else plan.fold(recipe, int(name))
+    folder = plan.workspace.model(recipe.name, model.name)
+    if read_manifest(folder) != model.fingerprint:
+        command = f"comp train --recipe {shell_quoted(recipe.name)} " + (
+            "--all" if is_whole else f"--fold {name}"
+        )
+        raise CompError(f"{folder} is missing or out of date: `{command}` builds it.")
+    why = "the model of all training rows" if is_whole else f"the model of fold {name}"
+    return _chosen(plan, tables, recipe, name, why)
 
 
 def _chosen(plan: Plan, tables: Tables, recipe: EncoderRecipe, name: str, why: str) -> Choice:
@@ -153,7 +164,7 @@ def _average_or_fold(plan: Plan, tables: Tables, recipe: EncoderRecipe, wanted: 
     }
     losses = {}
     if sample.where == "test rows":
-        losses = differences(plan, kind, averaged, mean, sample.examples)
+        losses = differences(plan.contest, kind, averaged, mean, sample.examples)
         evidence["average_minus_mean_of_folds"] = {
             task: estimate.as_json() for task, estimate in losses.items()
         }
@@ -217,12 +228,16 @@ def _distance(kind: Kind, outputs: pd.DataFrame, others: pd.DataFrame) -> float:
 
 
 def differences(
-    plan: Plan, kind: Kind, outputs: pd.DataFrame, reference: pd.DataFrame, examples: pd.DataFrame
+    contest: Contest,
+    kind: Kind,
+    outputs: pd.DataFrame,
+    reference: pd.DataFrame,
+    examples: pd.DataFrame,
 ) -> dict[str, Estimate]:
     """Return, by task, the paired difference of a score to that of the reference; above 0 is better."""
     found = {}
     for name in kind.tasks:
-        task = plan.contest.tasks[name]
+        task = contest.tasks[name]
         if evaluation.graded_rows(task, examples).empty:
             continue
         counts = evaluation.count_outputs(task, kind, outputs, examples)

@@ -95,7 +95,7 @@ def export_run(
 
     choice = choose(plan, tables, recipe, model)
     kind = plan.recipes.kind_of(recipe)
-    reference = Reference(plan, kind, choice.sample, choice.outputs)
+    reference = Reference(plan.contest, kind, choice.sample, choice.outputs)
     exported = Exported(folder, choice.why)
     with atomic_folder(folder) as temporary:
         _write_torch(temporary, pipeline, recipe, choice, reference, exported)
