@@ -3,6 +3,10 @@
 import asyncio
 import json
 import math
+import re
+import shlex
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,3 +210,35 @@ def test_the_page_asks_the_route_and_fetches_nothing_else(client: TestClient) ->
 def test_only_an_export_is_served(tmp_path: Path) -> None:
     assert "is not a folder that `comp export` wrote" in refused("serve", tmp_path)
     assert "is not a folder that `comp export` wrote" in refused("push", tmp_path, "a/b")
+
+
+def test_the_curl_of_the_documentation_is_answered(scorer: FolderScorer) -> None:
+    """As it stands there, but for the port, by a server that listens."""
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    page = (Path(__file__).parents[3] / "docs/how-to/serve.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^curl .*?}'$", page, re.MULTILINE | re.DOTALL)
+    listening = threading.Event()
+
+    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            listening.set()
+
+    server = Server(uvicorn.Config(make_app(scorer), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert listening.wait(60)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        words = shlex.split(command.replace("localhost:8080", f"127.0.0.1:{port}"))
+        answer = json.loads(subprocess.check_output([*words, "--silent", "--noproxy", "*"]))
+    finally:
+        server.should_exit = True
+        thread.join()
+
+    documents = json.loads(words[words.index("-d") + 1])["documents"]
+    scores = scorer.score("usb c cable", documents)
+    best = int(scores.argmax())
+    assert answer["results"][0] == {"index": best, "relevance_score": scores[best]}
