@@ -232,7 +232,8 @@ def test_the_curl_of_the_documentation_is_answered(scorer: FolderScorer) -> None
     try:
         assert listening.wait(60)
         port = server.servers[0].sockets[0].getsockname()[1]
-        words = shlex.split(command.replace("localhost:8080", f"127.0.0.1:{port}"))
+        here = command.replace("\\\n", " ").replace("localhost:8080", f"127.0.0.1:{port}")
+        words = shlex.split(here)
         answer = json.loads(subprocess.check_output([*words, "--silent", "--noproxy", "*"]))
     finally:
         server.should_exit = True
