@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast coverage soak check fix bench docs pictures clean
+.PHONY: demo test test-fast coverage soak check fix bench docs pictures release-check clean
 
 # The whole line on a sample of real rows: data, folds, training, audit, ensemble, submissions, scores.
 demo: $(READY)
@@ -58,6 +58,20 @@ docs: $(READY)
 # The README's pictures are made from a demo in a folder of its own; needs Chromium.
 pictures: $(READY)
 	$(BIN)/python docs/pictures.py
+
+# A source archive and a wheel of the version in competition/__init__.py, in dist/; the wheel is installed into an
+# environment of its own, where the sample runs from data to submissions.
+release-check: $(READY)
+	rm -rf dist build/release
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[release]'
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv build/release/env
+	build/release/env/bin/python -m pip install -q -c constraints.txt dist/*.whl
+	grep -q "^## $$(build/release/env/bin/comp --version | cut -d' ' -f2)" CHANGELOG.md
+	build/release/env/bin/comp init build/release/work
+	build/release/env/bin/comp data sample -w build/release/work
+	build/release/env/bin/comp run -w build/release/work
 
 # Removes what the commands made, not the environment.
 clean:

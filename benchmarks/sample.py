@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 
 from competition.core.atomic import atomic_file
 from competition.core.fingerprint import derive_seed
-from competition.data.esci import A_EXAMPLES, A_PRODUCTS, SAMPLE
+from competition.data.esci import SAMPLE
+from competition.data.esci_released import A_EXAMPLES, A_PRODUCTS
 
 FULL_DEPTH = range(
     40, 49

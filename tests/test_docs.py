@@ -12,6 +12,7 @@ import typer
 
 from competition.cli import app
 from competition.data import esci
+from competition.data.esci_released import A_EXAMPLES, A_PRODUCTS
 from tests.conftest import comp
 
 ROOT = Path(__file__).parents[1]
@@ -58,13 +59,11 @@ def pages_with(language: str) -> list[Path]:
 def some_queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample with a third of its queries: enough for an audit to meet every label in every fold."""
     folder = tmp_path_factory.mktemp("sample")
-    examples = pd.read_parquet(esci.SAMPLE / esci.A_EXAMPLES)
+    examples = pd.read_parquet(esci.SAMPLE / A_EXAMPLES)
     examples = examples[examples["query_id"].isin(sorted(examples["query_id"].unique())[1::3])]
-    products = pd.read_parquet(esci.SAMPLE / esci.A_PRODUCTS)
-    examples.to_parquet(folder / esci.A_EXAMPLES)
-    products[products["product_id"].isin(examples["product_id"])].to_parquet(
-        folder / esci.A_PRODUCTS
-    )
+    products = pd.read_parquet(esci.SAMPLE / A_PRODUCTS)
+    examples.to_parquet(folder / A_EXAMPLES)
+    products[products["product_id"].isin(examples["product_id"])].to_parquet(folder / A_PRODUCTS)
     return folder
 
 
@@ -127,12 +126,17 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (DOCS / "reference.md").read_text(encoding="utf-8") == reference, "run `make docs`"
 
 
-def test_the_pictures_of_the_readme_fetch_nothing_and_say_what_they_show() -> None:
-    pictures = re.findall(
-        r"!\[([^]]*)\]\(([^)]*)\)", (ROOT / "README.md").read_text(encoding="utf-8")
-    )
-    assert {path for _, path in pictures} == {"docs/session.svg", "docs/report.png"}
-    assert all(words and (ROOT / path).stat().st_size < 200_000 for words, path in pictures)
+def test_the_pictures_fetch_nothing_and_say_what_they_show() -> None:
+    pages = {
+        page: page.read_text(encoding="utf-8") for page in (ROOT / "README.md", DOCS / "report.md")
+    }
+    pictures = [
+        (words, (page.parent / path).resolve())
+        for page, text in pages.items()
+        for words, path in re.findall(r"!\[([^]]*)\]\(([^)]*)\)", text)
+    ]
+    assert {path.name for _, path in pictures} == {"session.svg", "report.png"}
+    assert all(words and path.stat().st_size < 200_000 for words, path in pictures)
     svg = (DOCS / "session.svg").read_text(encoding="utf-8")
     assert len(svg) < 100_000
     assert "comp" in svg

@@ -28,6 +28,7 @@ from competition.config.recipe import EncoderRecipe
 from competition.core.atomic import atomic_file
 from competition.core.errors import InputError
 from competition.data import esci
+from competition.data.esci_released import A_EXAMPLES, A_PRODUCTS
 from competition.data.pairs import SpecialTokens
 from competition.data.tokenizer import tokenise
 from competition.models.encoder.encoder import SPECIAL_TOKENS, load_encoder, load_tokenizer
@@ -90,7 +91,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few of the real queries that come with the package, in layout A: full-depth lists of both splits among them."""
     folder = tmp_path_factory.mktemp("source")
-    examples = pd.read_parquet(esci.SAMPLE / esci.A_EXAMPLES)
+    examples = pd.read_parquet(esci.SAMPLE / A_EXAMPLES)
     depth = examples.groupby("query_id")["example_id"].transform("size")
     deep = examples[depth >= 40].drop_duplicates("query_id").groupby("split").head(2)
     shallow = (
@@ -100,8 +101,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .head(5)
     )
     examples = examples[examples["query_id"].isin([*deep["query_id"], *shallow["query_id"]])]
-    products = pd.read_parquet(esci.SAMPLE / esci.A_PRODUCTS)
-    for name, frame in ((esci.A_EXAMPLES, examples), (esci.A_PRODUCTS, products)):
+    products = pd.read_parquet(esci.SAMPLE / A_PRODUCTS)
+    for name, frame in ((A_EXAMPLES, examples), (A_PRODUCTS, products)):
         with atomic_file(folder / name) as path:
             frame.to_parquet(path)
     return folder

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from competition.config.paper_tables import ABLATION_TABLES, FIRST_ROW, AblationRow, AblationTable
+from competition.config import settings as config
+from competition.config.ablation_tables import (
+    FIRST_ROW,
+    ROLES,
+    AblationRow,
+    AblationTable,
+    NamedTable,
+    load_table,
+)
 from competition.config.recipe import (
     AnyRecipe,
     EncoderRecipe,
@@ -21,7 +29,7 @@ from competition.config.recipe import (
     PretrainingRecipe,
 )
 from competition.core.atomic import write_text
-from competition.core.errors import InputError, unknown_name
+from competition.core.errors import InputError
 from competition.core.parquet import read_table
 from competition.core.workspace import Workspace
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs, read_losses
@@ -43,7 +51,7 @@ TITLES = "held-out titles"  # the measure of pre-training beside the tasks; a lo
 class Ablation:
     """A table on one workspace."""
 
-    name: str
+    named: NamedTable
     pipeline: Pipeline
     recipe: str  # that the rows differ from
     runs: dict[str, list[str]]  # row -> its runs, one per seed
@@ -51,9 +59,14 @@ class Ablation:
     nested: bool  # what rows learn from has not seen the scored fold
 
     @property
+    def name(self) -> str:
+        """The name of the table."""
+        return self.named.name
+
+    @property
     def table(self) -> AblationTable:
         """The rows with their published figures."""
-        return ABLATION_TABLES[self.name]
+        return self.named.table
 
     @property
     def path(self) -> Path:
@@ -86,14 +99,14 @@ class Ablation:
             InputError: there is no such table, the data have no labelled training row of its task,
                 or the recipe that it starts from does not answer it in this workspace.
         """
-        if name not in ABLATION_TABLES:
-            raise unknown_name("table", name, ABLATION_TABLES)
-        table = ABLATION_TABLES[name]
-        known = Plan.open(workspace).recipes
-        base = _base(known, name, recipe or table.recipe)
-        if nested and not table.labels:
+        named = load_table(name)
+        table = named.table
+        plan = Plan.open(workspace)
+        known = plan.recipes
+        base = _base(known, named, recipe or table.recipe)
+        if nested and not table.learns:
             raise InputError(
-                f"The table {name!r} learns from no other run, so there is nothing to nest."
+                f"The table {named.name!r} learns from no other run, so there is nothing to nest."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
         start = known.pretraining("pretrained") if pretrains else None
@@ -102,31 +115,62 @@ class Ablation:
         runs: dict[str, list[str]] = {row.name: [] for row in table.rows}
         for row in table.rows:
             for seed in range(base.seed, base.seed + seeds):
-                first_run = _run_name(base, table.rows[0], seed)
                 encoder = start.encoder if start is not None else None
                 if start is not None and row.pretraining is not None:
                     pretraining = _pretraining(start, row.name, row.pretraining, seed)
                     recipes[pretraining.name] = pretraining
                     encoder = pretraining.name
-                member = _row_recipe(row, base, seed, first_run, nested, encoder)
+                member = _row_recipe(plan, named, row, base, seed, nested, encoder)
                 recipes[member.name] = member
                 runs[row.name].append(member.name)
 
-        ablation = cls(name, Pipeline(workspace, recipes), base.name, runs, fold, nested)
-        examples = ablation.pipeline.tables.examples
-        first = ablation.tasks[table.roles[0]]
+        ablation = cls(named, Pipeline(workspace, recipes), base.name, runs, fold, nested)
+        ablation._check(fold)
+        return ablation
+
+    def _check(self, fold: int | None) -> None:
+        """Refuse rows that cannot be compared: of other folds, or where a task has no answer or no label."""
+        recipes = [self.pipeline.recipes.member(runs[0]) for runs in self.runs.values()]
+        if fold is not None and len({recipe.scheme for recipe in recipes}) > 1:
+            raise InputError(
+                f"The rows of {self.name!r} differ in `scheme`, so that fold {fold} is not the same rows: "
+                "compare them over all folds."
+            )
+        if not self.tasks:
+            raise InputError(
+                f"The rows of {self.name!r} answer no task that they could be compared on."
+            )
+        for task in self.tasks.values():
+            for recipe in recipes:
+                if task.name not in self.pipeline.recipes.kind_of(recipe).tasks:
+                    raise InputError(
+                        f"The table {self.name!r} compares on {task.name}, which {recipe.kind!r} of "
+                        f"{recipe.name!r} does not answer: name other `tasks`."
+                    )
+
+        examples = self.pipeline.tables.examples
+        first = next(iter(self.tasks.values()))
         if evaluation.graded_rows(first, examples[examples["split"] == "train"]).empty:
             raise InputError(
-                f"The table {name!r} is about {first.name}, of which the data have no labelled training row."
+                f"The table {self.name!r} is about {first.name}, of which the data have no labelled training row."
             )
-        return ablation
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """The tasks that the table is about, by role, as far as the contest has them."""
+        """The tasks that the table is about, by role or name, as far as the contest has them."""
         contest = self.pipeline.plan.contest
-        tasks = {role: contest.representative(role) for role in self.table.roles}
-        return {role: task for role, task in tasks.items() if task is not None}
+        named = self.table.tasks
+        if not named:
+            # Those of the data that every row answers.
+            recipes = [self.pipeline.recipes.member(runs[0]) for runs in self.runs.values()]
+            answered = [set(self.pipeline.recipes.tasks_of(recipe)) for recipe in recipes]
+            named = tuple(name for name in contest.tasks if name in set.intersection(*answered))
+
+        tasks = {
+            name: contest.representative(name) if name in ROLES else contest.task(name)
+            for name in named
+        }
+        return {name: task for name, task in tasks.items() if task is not None}
 
     def steps(self) -> list[Step]:
         """Return what the table needs, in order."""
@@ -139,13 +183,14 @@ class Ablation:
                 steps += self.pipeline.training_steps(name, self.fold)
             else:
                 steps += self.pipeline.run_steps(name)
-        steps += [self.pipeline.noise_step(run) for run in self._sources]
+        if self.table.audits:
+            steps += [self.pipeline.noise_step(run) for run in self._sources]
         return in_order(steps)
 
     @property
     def _sources(self) -> list[str]:
         """The runs that other rows learn from."""
-        return self.runs[self.table.rows[0].name] if self.table.labels else []
+        return self.runs[self.table.rows[0].name] if self.table.learns else []
 
     def lines(self) -> dict[str, list[PairedRow]]:
         """Return, for each task and TITLES, the results of the baseline, if any, and of the rows."""
@@ -179,14 +224,14 @@ class Ablation:
             if not all(np.array_equal(each.queries, baseline.queries) for each in counts):
                 raise ValueError("paired results must have the same queries")
             values = [each.values for each in counts]  # one per seed
-            paper = row.paper if role == self.table.roles[0] else None
+            paper = row.paper if role == next(iter(self.tasks)) else None
             results.append((row.name, values, paper, row.paper_minus.get(role)))
         return compare_rows(task.metric.label, baseline.statistic, results, (name, baseline.values))
 
     def flattered(self) -> dict[str, list[FlawedRow]]:
-        """Return, for each task of a table about labels, each row by the flawed protocol."""
+        """Return, for each task of a table that drops labels, each row by the flawed protocol."""
         results = {}
-        for task in self.tasks.values() if self.table.labels else ():
+        for task in self.tasks.values() if self.table.audits else ():
             rows = self._graded_rows(task)
             if not rows.empty:
                 results[task.name] = self._without_pruned_rows(task, rows)
@@ -279,41 +324,55 @@ class Ablation:
         write_text(self.path, str(pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")))
 
 
-def _run_name(base: MemberRecipe, row: AblationRow, seed: int, nested: bool = False) -> str:
-    return f"ablate-{base.name}-{row.name}{'-nested' if nested else ''}-{seed}"
+def _run_name(
+    named: NamedTable, base: MemberRecipe, row: str, seed: int, nested: bool = False
+) -> str:
+    return f"{named.prefix}-{base.name}-{row}{'-nested' if nested else ''}-{seed}"
 
 
 def _row_recipe(
+    plan: Plan,
+    named: NamedTable,
     row: AblationRow,
     base: MemberRecipe,
     seed: int,
-    first_run: str,
     nested: bool,
     encoder: str | None = None,
 ) -> MemberRecipe:
     """Return the recipe of a row with one seed.
 
     Args:
+        plan: of the workspace.
+        named: the table.
         row: what it differs in.
         base: what it differs from.
         seed: its only seed.
-        first_run: the run of the table's first row with this seed, which a row may learn from.
-        nested: whether it then learns from models that have not seen the scored fold.
+        nested: whether what it learns from has not seen the scored fold.
         encoder: that it starts from, if not that of `base`.
+
+    Raises:
+        InputError: a key or value of the row is wrong.
     """
-    changes = {
-        key: first_run if value == FIRST_ROW else value for key, value in row.changes.items()
-    }
-    nested = nested and FIRST_ROW in row.changes.values()
-    changes |= {"name": _run_name(base, row, seed, nested), "seed": seed}
+    first_run = _run_name(named, base, named.table.row[0].name, seed)
+    nested = nested and FIRST_ROW in row.set.values()
+    changes = {key: first_run if value == FIRST_ROW else value for key, value in row.set.items()}
+
+    fixed: dict[str, Any] = {"seed": seed}
     if nested:
-        changes["nested"] = True
+        fixed["nested"] = True
     # Seeds are runs of their own here, not averaged within one.
     if isinstance(base, EncoderRecipe):
-        changes["seeds"] = ()
+        fixed["seeds"] = ()
     if encoder is not None:
-        changes["encoder"] = encoder
-    return type(base)(**(base.model_dump() | changes))
+        fixed["encoder"] = encoder
+
+    source = f"{named.source}, row {row.name!r}"
+    name = _run_name(named, base, row.name, seed, nested)
+    recipe = config.change_recipe(
+        plan.workspace, plan.settings, plan.contest, base.name, name, changes, source, fixed
+    )
+    assert isinstance(recipe, type(base))  # no row changes the model
+    return recipe
 
 
 def _pretraining(
@@ -324,22 +383,32 @@ def _pretraining(
     return PretrainingRecipe(**(start.model_dump() | changes | identity))
 
 
-def _base(recipes: Recipes, name: str, recipe: str) -> MemberRecipe:
-    """Return the recipe that the rows of a table differ from; raises InputError unless it answers the first task."""
-    table, base = ABLATION_TABLES[name], recipes.run(recipe)
-    models = EncoderRecipe | LexicalRecipe if table.labels else EncoderRecipe
-    task = recipes.contest.representative(table.roles[0])
+def _base(recipes: Recipes, named: NamedTable, recipe: str) -> MemberRecipe:
+    """Return the recipe that the rows of a table differ from.
+
+    Raises:
+        InputError: it is not trained on folds, or, of a table about roles of tasks, it does not
+            answer the first of them in this workspace.
+    """
+    table = named.table
+    if not table.tasks or table.tasks[0] not in ROLES:
+        return recipes.member(recipe)
+
+    base = recipes.run(recipe)
+    any_model = table.learns or named.own
+    models = EncoderRecipe | LexicalRecipe if any_model else EncoderRecipe
+    task = recipes.contest.representative(table.tasks[0])
     if task is None:
         raise InputError(
-            f"The table {name!r} is about telling one label from the others, for which the competition "
+            f"The table {named.name!r} is about telling one label from the others, for which the competition "
             f"{recipes.contest.name!r} has no task: take another table."
         )
     if not isinstance(base, models) or recipes.kind_of(base).primary != task.name:
-        model = "a model" if table.labels else "an encoder"
+        model = "a model" if any_model else "an encoder"
         own = recipe == table.recipe
         fix = f"rename the workspace's own {recipe}.toml" if own else "name another"
         raise InputError(
-            f"The table {name!r} starts from the recipe {recipe!r}, which must be {model} made for {task.name}: "
+            f"The table {named.name!r} starts from the recipe {recipe!r}, which must be {model} made for {task.name}: "
             f"{fix}."
         )
     return base

@@ -118,7 +118,8 @@ def estimate_cost(
         fold_steps = steps(trained)
 
         # The held-out rows are scored after each epoch, test rows once.
-        predicted = models * (recipe.epochs * rows["held_out"] + rows["test"])
+        evaluations = max(1, recipe.epochs)
+        predicted = models * (evaluations * rows["held_out"] + rows["test"])
         costs.append(
             FoldCost(
                 fold=number,
@@ -221,7 +222,7 @@ class _Stopwatch(Progress):
     @property
     def per_step(self) -> float:
         """The mean seconds of these steps."""
-        return float(np.diff(self._times)[-self.steps :].mean())
+        return float(np.diff(self._times)[-self.steps :].mean()) if self.steps else 0.0
 
 
 def _sample(pipeline: Pipeline, recipe: EncoderRecipe) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -252,29 +253,31 @@ def _sources(
         vocabulary = folder / "vocabulary"
         categories = pipeline.plan.contest.categories
         Vocabulary.make(products, categories).save(vocabulary, "benchmark")
-    encoder = _encoder(pipeline, recipe.encoder, folder, products)
+    encoder = _encoder(pipeline, recipe.encoder, folder, products, recipe.head)
     return Sources(encoder, vocabulary, locales=planned.locales)
 
 
-def _encoder(pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFrame) -> Path:
-    """Return the folder of an encoder, or of a stand-in of the same size."""
+def _encoder(
+    pipeline: Pipeline, encoder: str, folder: Path, products: pd.DataFrame, head: str
+) -> Path:
+    """Return the folder of an encoder with the recipe's head, or of a stand-in of the same size."""
     from competition.models.encoder.encoder import fetch, make_tiny
 
-    made = pipeline.artifacts.encoder_folder(encoder)
+    made = pipeline.artifacts.encoder_folder(encoder, head)
     if read_manifest(made) is not None:
         return made
 
     # A pre-training has the size of what it starts from.
     pretraining = pipeline.recipes.pretrained(encoder)
     if pretraining is not None:
-        return _encoder(pipeline, pretraining.encoder, folder, products)
+        return _encoder(pipeline, pretraining.encoder, folder, products, head)
 
     stand_in = folder / "encoder"
     source = pipeline.artifacts.encoder_source(encoder)
     if source == TINY:
         make_tiny(stand_in, products, 0, "benchmark")
     elif Path(source).is_dir():
-        fetch(stand_in, source, "benchmark")
+        fetch(stand_in, source, "benchmark", head)
     else:
         raise InputError(
             f"The encoder {encoder!r} is not here, so nothing can be measured: `comp train` downloads it first, or put "

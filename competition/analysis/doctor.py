@@ -185,6 +185,8 @@ def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
     """Return whether there is room for the weights of the folds that are not trained yet."""
     needed = 0
     for recipe in _encoder_recipes(pipeline):
+        if recipe.keeps_base:
+            continue  # what is trained is small
         folder = pipeline.artifacts.encoder_folder(recipe.encoder)
         weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         states = [steps.get(f"train {recipe.name} fold {fold}") for fold in recipe.folds]
@@ -201,13 +203,14 @@ def _check_disk(pipeline: Pipeline, steps: dict[str, str]) -> Check:
 
 def _check_encoders(pipeline: Pipeline) -> Iterator[Check]:
     """Yield encoders that would be downloaded, and folders that are not an encoder."""
-    encoders = dict.fromkeys(recipe.encoder for recipe in _encoder_recipes(pipeline))
-    for encoder in encoders:
+    recipes = _encoder_recipes(pipeline)
+    encoders = dict.fromkeys((recipe.encoder, recipe.head) for recipe in recipes)
+    for encoder, head in encoders:
         if pipeline.recipes.pretrained(encoder):
             continue  # it is made here
         source = pipeline.artifacts.encoder_source(encoder)
         is_folder = Path(source).is_dir()
-        is_made = read_manifest(pipeline.artifacts.encoder_folder(encoder)) is not None
+        is_made = read_manifest(pipeline.artifacts.encoder_folder(encoder, head)) is not None
         if not (is_folder or is_made or source == encoder == TINY):
             message = f"{encoder} is not here: the first training downloads it"
             fix = "or put the path of its folder into [overrides] of competition.toml as `encoder`"

@@ -1,16 +1,17 @@
 """A study of one ensemble: every method, every decision rule, and every member left out, compared in pairs."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-import pandas as pd
-
 from competition.config.recipe import EnsembleRecipe, Method
 from competition.config.settings import WITHOUT
 from competition.core.atomic import write_text
+from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_table
 from competition.pipeline.execute import Step, in_order
 from competition.pipeline.steps import Pipeline

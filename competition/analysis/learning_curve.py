@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from competition.config.paper_tables import KEEP_LABELS
+from competition.config.keys import KEEP_LABELS
 from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError

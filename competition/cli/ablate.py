@@ -1,4 +1,4 @@
-"""`comp ablate`: repeat the paper's ablations, or tune an encoder, on the workspace's rows."""
+"""`comp ablate`: tables of recipes that differ in some keys, the paper's and a user's own, on the workspace's rows."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +15,18 @@ if TYPE_CHECKING:
 
 
 @app.command(
-    epilog=help_epilog("comp ablate losses --fold 0", "comp ablate noise --recipe lexical --fold 0")
+    epilog=help_epilog(
+        "comp ablate losses --fold 0",
+        "comp ablate noise --recipe lexical --fold 0",
+        "comp ablate mine.toml --seeds 3",
+    )
 )
 def ablate(
     table: Annotated[
         str,
-        typer.Argument(help="The table: pretraining, losses, methods, noise, char3 or tuning."),
+        typer.Argument(
+            help="A TOML file, or a table that is included: pretraining, losses, methods, noise, char3, tuning."
+        ),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train each row with.")] = 1,
     fold: Annotated[
@@ -39,11 +45,11 @@ def ablate(
     ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Repeat the paper's ablations, or tune an encoder.
+    """Train a table of recipes and compare its rows.
 
-    Trains a table of recipes that add one method after another, and compares each with the row before
-    it. The tables are those of the paper, and `tuning`, for an encoder of your own. All rows are trained
-    on the same folds and seeds and compared in pairs over queries; `noise` compares with its first row.
+    A table is a TOML file of your own, or one that is included: those of the paper, and `tuning`, for an
+    encoder of your own. Its rows are recipes that differ in some keys. All are trained on the same folds
+    and seeds and compared in pairs over queries, each with the row before it or with the first.
     """
     from competition.analysis.ablation import Ablation
     from competition.pipeline.execute import execute
@@ -56,17 +62,19 @@ def ablate(
     ablation.write(tables, flattered)
 
     number = ablation.table.number
-    title = table if number is None else f"{table} (table {number} of the paper)"
+    title = ablation.name
+    if number is not None:
+        title += f" (table {number} of the paper)"
     if nested:
         title += ", nested"
     for measured, lines in tables.items():
-        _show(f"{title}: {measured}", lines, seeds, ablation.table.labels)
+        _show(f"{title}: {measured}", lines, seeds, ablation.table.to_first)
     for task, rows in flattered.items():
         _show_biased(
             f"{task}, evaluated without the rows that the audit drops (biased, as a warning)", rows
         )
 
-    if ablation.table.labels and not nested:
+    if ablation.table.learns and not nested:
         console.print(
             "Approximate: the audit and the teacher have learned from labels of the scored fold; see --nested."
         )

@@ -103,7 +103,10 @@ def _refuse_other_contests(space: Workspace, what: str) -> None:
 
 def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> None:
     """Import the files of a competition; `data.json` records `source` as where they come from."""
-    from competition.data import esci, folds, store, tables
+    from competition.data import esci, folds, store
+    from competition.data.tables.columns import parse_map
+    from competition.data.tables.files import list_files
+    from competition.data.tables.reader import read_tables
 
     contest = stated_contest(space)
     if contest.source.layout == "esci":
@@ -114,15 +117,15 @@ def _import(space: Workspace, path: Path, source: str, columns: list[str]) -> No
         folder = esci.locate(path)
         files = [file for file in folder.rglob("*") if file.is_file()]
     else:
-        called = tables.read_map(columns, contest)
-        files = tables.files(path, contest)
+        called = parse_map(columns, contest)
+        files = list_files(path, contest)
     space.check_space(sum(file.stat().st_size for file in files), "The import")
 
     with progress(f"reading {path}"):
         if contest.source.layout == "esci":
             examples, products = esci.read(folder)
         else:
-            examples, products = tables.read(path, contest, called)
+            examples, products = read_tables(path, contest, called)
     with progress("checking and writing"):
         store.save(space, contest, examples, products, source)
 

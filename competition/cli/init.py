@@ -66,10 +66,11 @@ def init(
     # The file explains each key; sentences beside the values would be wider than a terminal.
     header = {"key": "key", "value": "value", "about": None}
     show_table(str(workspace.settings_file), header, _explained_keys(text), left=3)
-    import_rows = command_for("comp data import PATH", folder)
-    sample_rows = f", or {command_for('comp data sample', folder)}" if competition == ESCI else ""
-    run = command_for("comp run", folder)
-    console.print(f"Next: {import_rows}{sample_rows}; then {run}")
+    # A line for each command: together they are wider than a terminal.
+    console.print(f"Next: {command_for('comp data import PATH', folder)}")
+    if competition == ESCI:
+        console.print(f"  or: {command_for('comp data sample', folder)}")
+    console.print(f"then: {command_for('comp run', folder)}")
 
 
 def _for_contest(text: str, contest: "Contest", name: str) -> str:

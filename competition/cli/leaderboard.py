@@ -79,11 +79,13 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "submission": "file",
         "task": None,
         "run": "run",
+        "leading": "out-of-fold",
+        "group": "queries",
         "metric": None,
-        "out_of_fold": "out-of-fold [95 %]",
-        "public": "public",
-        "above": "above",
-        "private": "private",
+        "out_of_fold": None,
+        "public": "public" if log["public"].any() else None,
+        "above": "above" if log["public"].any() else None,
+        "private": "private" if log["private"].any() else None,
         "can_move": None,
         "full_depth": None,
         "above_full_depth": None,
@@ -93,7 +95,7 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
     show_table(space.leaderboard.name, header, [_cells(line) for line in lines], left=5)
 
     if log["public"].any():
-        console.print("above: public score minus out-of-fold score.")
+        console.print("above: public score minus out-of-fold score over all queries.")
     _print_ranking_scores(log)
     if (log["basis"] == APPROXIMATE).any():
         console.print(
@@ -105,8 +107,8 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
 
 
 def _print_ranking_scores(log: "pd.DataFrame") -> None:
-    """Print the newest score of each ranking over the queries whose order can matter."""
-    ranked = log[log["can_move"] != ""]
+    """Compare the newest public score of each ranking with its score over the queries whose order can matter."""
+    ranked = log[(log["can_move"] != "") & (log["public"] != "")]
     newest = ranked.drop_duplicates(["submission", "task"], keep="last")
 
     for line in newest.to_dict("records"):
@@ -124,6 +126,7 @@ def _print_ranking_scores(log: "pd.DataFrame") -> None:
 
 def _cells(line: dict[str, str]) -> list[object]:
     """Return a line of the log as the cells of the table."""
+    from competition.scoring.evaluation import DEEP, MOVABLE
     from competition.scoring.leaderboard import format_minute, logged_estimate
 
     def number(column: str) -> float | None:
@@ -134,6 +137,11 @@ def _cells(line: dict[str, str]) -> list[object]:
         if public is None or (other := number(column)) is None:
             return OutputCell(None, "+.4f")
         return OutputCell(public - other, "+.4f")
+
+    # Of a ranking, the score over the queries that tell runs apart.
+    groups = {DEEP: number("full_depth"), MOVABLE: number("can_move")}
+    over = next((name for name, value in groups.items() if value is not None), "all")
+    leading = groups.get(over, number("out_of_fold"))
 
     public = number("public")
     out_of_fold = number("out_of_fold")
@@ -148,6 +156,8 @@ def _cells(line: dict[str, str]) -> list[object]:
         OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}"),
         line["task"],
         mark_run(line["run"], line["basis"]),
+        leading,
+        over,
         line["metric"],
         OutputCell(score and asdict(score) | {"queries": None}, text=str(score or "")),
         public,

@@ -127,7 +127,7 @@ def show_table(
     """Show a result.
 
     Args:
-        title: of the table.
+        title: of the table; one without a title follows a sentence, and has no rules.
         header: the columns, or JSON key -> heading; a heading of None is a column for JSON alone.
         rows: cells, as values or as `OutputCell`.
         left: how many columns are text and aligned left; the others are numbers. Tables should
@@ -144,6 +144,8 @@ def show_table(
     cells = [[_cell_text(cell) for cell in compress(row, visible)] for row in rows]
 
     table = Table(header_style="bold", show_edge=False, pad_edge=False)
+    if not title:
+        table.box, table.padding = None, (0, 2, 0, 0)
     for i, name in enumerate(headings.values()):
         if name is not None:
             table.add_column(name, justify="left" if i < left else "right", overflow="fold")
@@ -151,12 +153,34 @@ def show_table(
         table.add_row(*row)
 
     # Printed apart, because Rich wraps a table's own title at the table's width.
-    results.print(Text(title, style="italic"))
+    if title:
+        results.print(Text(title, style="italic"))
     unlimited = results.options.update(width=PLAIN_WIDTH)
     if Measurement.get(results, unlimited, table).minimum <= results.width:
         results.print(table)
     else:
         _print_lines([name for name in headings.values() if name is not None], cells)
+
+
+def show_sentences(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    sentences: Sequence[str],
+    **about: object,
+) -> None:
+    """Show a result that people read as sentences, and scripts as the rows of a table, see `show_table`."""
+    if _document.enabled:
+        show_table(title, header, rows, 1, **about)
+        return
+
+    for sentence in sentences:
+        results.print(escape_controls(sentence))
+
+
+def is_json() -> bool:
+    """Return whether the running command collects its tables for one JSON document."""
+    return _document.enabled
 
 
 def _cell_text(cell: object) -> Text:

@@ -7,6 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe, open_contest
 from competition.cli.output import OutputCell, as_toml, help_epilog, show_table
+from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.workspace import Workspace
 
@@ -33,8 +34,8 @@ def recipes(
 ) -> None:
     """List the recipes, or show one key by key.
 
-    The list shows the keys that each recipe changes. Keys that a recipe does not set come from
-    [overrides] and the preset of competition.toml.
+    The list shows what each recipe is for. Keys that a recipe does not set come from [overrides] and
+    the preset of competition.toml.
     """
     from competition.config.explain import explain_recipe
     from competition.config.settings import load_settings, recipe_names
@@ -47,18 +48,18 @@ def recipes(
         return
 
     explained = [explain_recipe(space, settings, contest, each) for each in recipe_names(space)]
-    header = {
+    header: dict[str, str | None] = {
         "recipe": "recipe",
         "named": "in use",
-        "predicts": "predicts",
-        "folds": "folds",
-        "differs": "keys that differ from the default",
+        "describes": "what it is for",
+        "predicts": None,
+        "folds": None,
+        "differs": None,
     }
     rows = [_row(each) for each in explained]
-    show_table("Recipes", header, rows, left=5, preset=settings.preset)
-    console.print(
-        "Show a recipe key by key: comp recipes NAME. Add your own: a file recipes/NAME.toml in the workspace."
-    )
+    show_table("Recipes", header, rows, left=3, preset=settings.preset)
+    console.print(f"Show one key by key: {command_for('comp recipes NAME', workspace)}")
+    console.print("Add your own: a file recipes/NAME.toml in the workspace.")
 
 
 def _row(explained: "ExplainedRecipe") -> list[object]:
@@ -69,7 +70,8 @@ def _row(explained: "ExplainedRecipe") -> list[object]:
     folds = len(recipe.folds) if hasattr(recipe, "folds") else None
 
     changed = {key: value for key, value in explained.differing.items() if key not in _OWN_COLUMN}
-    return [recipe.name, explained.named, predicts, folds, as_toml(changed)]
+    purpose = recipe.description or f'model = "{recipe.model}"'
+    return [recipe.name, explained.named, purpose, predicts, folds, as_toml(changed)]
 
 
 def _show_one(explained: "ExplainedRecipe") -> None:

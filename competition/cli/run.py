@@ -1,10 +1,13 @@
 """`comp run`: make everything that is missing, from folds to submissions."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
-from competition.cli.output import help_epilog
-from competition.cli.scores import explain_marks, show_scores
+from competition.cli.output import help_epilog, is_json
+from competition.cli.scores import APPROXIMATE_MARK, explain_marks, show_scores
+from competition.cli.verdicts import show_diagnoses, show_standing, show_verdict
 from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.workspace import Workspace
@@ -12,42 +15,69 @@ from competition.core.workspace import Workspace
 if TYPE_CHECKING:
     import pandas as pd
 
+    from competition.analysis.diagnoses.diagnosis import Verdict
 
-@app.command(epilog=help_epilog("comp run"))
-def run(workspace: WorkspaceOption = HERE) -> None:
+
+@app.command(epilog=help_epilog("comp run", "comp run --all"))
+def run(
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Show the scores of every task, split and group of queries, and every diagnosis.",
+        ),
+    ] = False,
+    workspace: WorkspaceOption = HERE,
+) -> None:
     """Run everything that is missing or out of date.
 
     The order is folds, training, audit, ensembles, submission, scores. A run that was interrupted
-    continues where it stopped.
+    continues where it stopped. At the end, it says where each task stands and what to do next.
     """
+    from competition.analysis.diagnoses.judge import judge
     from competition.pipeline.execute import execute
     from competition.pipeline.output_steps import SUBMISSION
     from competition.pipeline.steps import Pipeline
-    from competition.scoring.standing import describe_standing
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
     made = execute(space, pipeline.steps())
     if not made:
         console.print("Nothing to do: everything is up to date.")
-    board = _show_scores(space)
-    for sentence in describe_standing(board):
-        console.print(sentence)
+
+    board = _read_board(space)
+    # Everything is done: no file need be looked at again.
+    verdict = judge(pipeline, states={})
+    if everything or is_json():
+        _show_all(board, verdict)
+        return
+
+    for task in verdict.tasks:
+        show_standing(task, board)
+    if (board["label_paths"] != "").any():
+        console.print(
+            f"{APPROXIMATE_MARK} approximate: it learned from labels that it is scored on."
+        )
     if pipeline.plan.card.has_test_rows:
         console.print(f"Submission: {space.submission(SUBMISSION)}    Scores: {space.scores}")
     else:
         console.print(f"No submission: the data have no test rows.    Scores: {space.scores}")
-    report = command_for("comp report", workspace)
-    console.print(f"Next: {report} shows where the runs are wrong.")
+    console.print(f"More scores and diagnoses: {command_for('comp run --all')}")
+    show_diagnoses(verdict)
 
 
-def _show_scores(space: Workspace) -> "pd.DataFrame":
-    """Show every score of the workspace, and return them."""
-    import pandas as pd
-
-    # An empty cell of a text column is read as NaN.
-    board = pd.read_csv(space.scores).astype({"label_paths": "str"}).fillna({"label_paths": ""})
+def _show_all(board: "pd.DataFrame", verdict: "Verdict") -> None:
+    """Show every score, how scores were come by, and every diagnosis."""
     for _, lines in board.groupby(["task", "split", "group"], sort=False):
         show_scores(lines, "minus lexical")
     explain_marks(board)
-    return board
+    show_verdict(verdict, everything=True)
+
+
+def _read_board(space: Workspace) -> "pd.DataFrame":
+    """Read every score of the workspace."""
+    import pandas as pd
+
+    # An empty cell of a text column is read as NaN.
+    board = pd.read_csv(space.scores).astype({"label_paths": "str", "floor": "str"})
+    return board.fillna({"label_paths": "", "floor": ""})

@@ -30,18 +30,19 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
             are long.
     """
     from competition.core.errors import pluralize
+    from competition.scoring.evaluation import over_group
     from competition.scoring.metric_table import HIGHER
 
     first = lines.iloc[0]
     rows = [
         [
             mark_run(str(line.run), str(line.basis)),
-            _estimate(line, "score"),
-            _estimate(line, "above_baseline", "+"),
-            _estimate(line, "above_floor", "+"),
+            estimate_cell(line, "score"),
+            estimate_cell(line, "above_baseline", "+"),
+            estimate_cell(line, "above_floor", "+"),
             line.basis,
             line.label_paths,
-            _estimate(line, "flatters", "+"),
+            estimate_cell(line, "flatters", "+"),
         ]
         for line in lines.itertuples()
     ]
@@ -57,8 +58,7 @@ def show_scores(lines: "pd.DataFrame", floor: str, narrow: bool = False) -> None
     }
     units = ("row", "rows") if first["unit"] == "row" else ("query", "queries")
     queries = pluralize(int(first["queries"]), *units)
-    if first["group"] != "all":
-        queries += f" with {first['group']}"
+    queries = over_group(queries, str(first["group"]))
     shared = ("task", "split", "group", "metric", "better", "baseline", "floor")
     about = {name: first[name] for name in shared}
     # Who reads the table takes a higher score for a better one.
@@ -80,7 +80,7 @@ def explain_marks(board: "pd.DataFrame") -> None:
     for run, lines in marked.groupby("run", sort=False):
         measured = lines.dropna(subset="flatters").drop_duplicates("task")
         bias = [
-            f"inflates {line.task} by {_estimate(line, 'flatters', '+').as_text()}"
+            f"inflates {line.task} by {estimate_cell(line, 'flatters', '+').as_text()}"
             for line in measured.itertuples()
         ]
         console.print(f"  {run}: {'; '.join([lines['label_paths'].iloc[0], *bias])}")
@@ -88,7 +88,7 @@ def explain_marks(board: "pd.DataFrame") -> None:
         console.print("  `comp audit-leaks --deep` measures by how much that inflates the score.")
 
 
-def _estimate(line: object, name: str, sign: str = "") -> OutputCell:
+def estimate_cell(line: object, name: str, sign: str = "") -> OutputCell:
     """Return the cell of a score or a difference with its interval, from columns that begin with `name`."""
     from competition.scoring.metrics import Estimate
 

@@ -6,13 +6,16 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_recipe
-from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.output import OutputCell, help_epilog, is_json, show_table
 from competition.cli.scores import explain_marks, show_scores
+from competition.cli.verdicts import show_verdict
 from competition.core.console import console, progress
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from competition.analysis.ensemble_study import EnsembleStudy
 
 
@@ -29,6 +32,10 @@ def stack(
         bool, typer.Option("--leave-out", help="Also fit the ensemble without each member in turn.")
     ] = False,
     only: Annotated[bool, typer.Option("--only", help="Fit the recipe's own method only.")] = False,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Show the scores of every split and group of queries."),
+    ] = False,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Fit an ensemble by every method and compare the methods.
@@ -38,6 +45,7 @@ def stack(
     """
     import pandas as pd
 
+    from competition.analysis.diagnoses.judge import judge
     from competition.analysis.ensemble_study import EnsembleStudy
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
@@ -53,13 +61,26 @@ def stack(
     stacks.write(*tables)
     # One table for the members and methods, and with --leave-out one without each member.
     for table in tables:
-        for (*_, floor), lines in table.groupby(["task", "split", "group", "floor"], sort=False):
+        shown = table if everything or is_json() else _leading(table)
+        for (*_, floor), lines in shown.groupby(["task", "split", "group", "floor"], sort=False):
             show_scores(lines, f"minus {floor}", narrow=True)
     explain_marks(pd.concat(tables))
     _show_learned(stacks)
     if not made:
         console.print("Nothing to do: the ensemble is up to date.")
     console.print(f"Table: {stacks.path}")
+    show_verdict(judge(pipeline))
+
+
+def _leading(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the lines that tell runs apart: out-of-fold, over the queries that say most."""
+    import pandas as pd
+
+    from competition.scoring.scoreboard import leading_lines
+
+    graded = table[table["split"] == "out-of-fold"]
+    by_task = (graded if len(graded) else table).groupby("task", sort=False)
+    return pd.concat([leading_lines(lines) for _, lines in by_task]) if len(table) else table
 
 
 def _show_learned(stacks: "EnsembleStudy") -> None:

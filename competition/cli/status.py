@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.verdicts import show_verdict
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.workspace import Workspace
@@ -23,10 +24,11 @@ _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date  
 
 @app.command(epilog=help_epilog("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show what is done, out of date or missing.
+    """Show what is done, out of date or missing, and where each task stands.
 
-    A table of recipes and folds, then all other steps.
+    A table of recipes and folds, then all other steps, then the verdict.
     """
+    from competition.analysis.diagnoses.judge import judge
     from competition.core.json_files import read_json
     from competition.pipeline.cleanup import stale_checkpoints
     from competition.pipeline.steps import Pipeline
@@ -64,11 +66,10 @@ def status(workspace: WorkspaceOption = HERE) -> None:
 
     if left:
         first = next(iter(left))
-        console.print(
-            f"{len(left)} of {len(states)} steps are left; the first is {first}. Next: {command_for('comp run')}"
-        )
+        console.print(f"{len(left)} of {len(states)} steps are left; the first is {first}.")
     else:
         console.print("Everything is up to date.")
+    show_verdict(judge(pipeline, states))
 
 
 def _steps_of(plan: "RunPlan") -> list[str]:

@@ -7,6 +7,7 @@ import typer
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.options import complete_task
 from competition.cli.output import help_epilog, show_table
+from competition.cli.scores import mark_run
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
 from competition.core.json_files import read_json
@@ -47,6 +48,7 @@ def submit(
     from competition.pipeline.execute import execute
     from competition.pipeline.output_steps import submission_step
     from competition.pipeline.steps import Pipeline
+    from competition.scoring.evaluation import over_group
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
@@ -62,17 +64,21 @@ def submit(
             f"{space.leaderboard.name} record that."
         )
 
-    rows = [
-        [
-            contest.tasks[name].file,
-            plan.name,
-            _out_of_fold(space, plan, contest.tasks[name]),
-            plan.basis,
-        ]
-        for name, plan in plans.items()
-    ]
+    rows = []
+    for name, plan in plans.items():
+        score, group = _out_of_fold(space, plan, contest.tasks[name])
+        over = over_group(f"{score.queries:,}", group) if score else ""
+        run_cell = mark_run(plan.name, plan.basis)
+        rows.append([contest.tasks[name].file, run_cell, score, over, group, plan.basis])
     folder = space.submission(answers.name)
-    header = {"file": "file", "run": "run", "out_of_fold": "out-of-fold [95 %]", "basis": "basis"}
+    header: dict[str, str | None] = {
+        "file": "file",
+        "run": "run",
+        "out_of_fold": "out-of-fold [95 %]",
+        "over": "queries",
+        "group": None,
+        "basis": None,
+    }
     title = str(folder) if made else f"{folder}, up to date"
     show_table(title, header, rows, left=2, submission=answers.name, folder=folder)
 
@@ -82,9 +88,15 @@ def submit(
     console.print(f"When you know a score: {record}")
 
 
-def _out_of_fold(space: Workspace, plan: "RunPlan", task: "Task") -> "Estimate | None":
-    """Return the out-of-fold score of a run on a task; None if it was not graded."""
+def _out_of_fold(space: Workspace, plan: "RunPlan", task: "Task") -> tuple["Estimate | None", str]:
+    """Return the out-of-fold score of a run that says most, and over which group; None if it was not graded."""
+    from competition.scoring.evaluation import leading_name
     from competition.scoring.metrics import Estimate
 
     graded = read_json(space.run_card(plan.name)).get("scores", {}).get(task.name)
-    return Estimate.from_json(graded[task.metric.label]["all"]) if graded else None
+    if not graded:
+        return None, "all"
+
+    groups = {name: Estimate.from_json(each) for name, each in graded[task.metric.label].items()}
+    group = leading_name({name: estimate.queries for name, estimate in groups.items()})
+    return groups[group], group

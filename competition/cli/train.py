@@ -6,13 +6,14 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.dry_run import show_dry_run
-from competition.cli.options import complete_recipe, parse_tracker
+from competition.cli.options import complete_recipe, open_contest, parse_tracker
 from competition.cli.output import help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import InputError
 from competition.core.workspace import ALL_ROWS, Workspace
 
 if TYPE_CHECKING:
+    from competition.config.recipe import AnyRecipe
     from competition.pipeline.steps import Pipeline
 
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     epilog=help_epilog(
         "comp train",
         "comp train --fold 0",
+        "comp train --recipe c1 --set learning_rate=3e-5 --set epochs=3",
         "comp train --recipe t3 --all",
         "comp train --recipe r1 --fold 2 --dry-run",
     )
@@ -33,6 +35,14 @@ def train(
         typer.Option(
             help="The recipe; default: default_recipe of competition.toml.",
             autocompletion=complete_recipe,
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the recipe; may be repeated. The changed recipe gets a name and a run of its own.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -59,18 +69,21 @@ def train(
 ) -> None:
     """Train a recipe fold by fold.
 
-    The predictions of the held-out rows go to oof/RECIPE/, and their scores are shown.
+    The predictions of the held-out rows go to oof/RECIPE/, and their scores are shown. With --set, the
+    recipe and its run stay as they are: the changed one is written to recipes/RECIPE-KEY=VALUE.toml.
     """
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
-    pipeline = Pipeline(space, tracker=parse_tracker(tracker) if tracker is not None else None)
-    name = recipe or pipeline.plan.settings.default_recipe
     if all_rows and (dry_run or fold is not None):
         raise InputError(
             "--all trains one model on the rows of every fold: it cannot be combined with --fold or --dry-run."
         )
+
+    chosen = parse_tracker(tracker) if tracker is not None else None
+    name, added = _vary(space, recipe, changes or [], write=not dry_run)
+    pipeline = Pipeline(space, added, tracker=chosen)
 
     if dry_run:
         show_dry_run(pipeline, name, fold)
@@ -83,6 +96,42 @@ def train(
     trained = f"{name}, all folds" if fold is None else f"{name}, fold {fold}"
     console.print(f"{trained}: {_outcome(bool(made))}. Files: {space.run(name)}")
     _show_scores(pipeline, name, fold)
+
+
+def _vary(
+    space: Workspace, recipe: str | None, options: list[str], write: bool
+) -> tuple[str, dict[str, "AnyRecipe"]]:
+    """Return the name of the recipe to train, and that recipe itself where options change keys of it.
+
+    Args:
+        space: whose recipe.
+        recipe: its name; None for the default one.
+        options: `key=value` each.
+        write: whether the changed recipe gets a file, unless it has one.
+    """
+    from competition.config.recipe import EncoderRecipe, LexicalRecipe
+    from competition.config.settings import load_settings, vary_recipe
+    from competition.config.variants import parse_changes, write_variant
+
+    settings = load_settings(space)
+    name = recipe or settings.default_recipe
+    if not options:
+        return name, {}
+
+    variant = vary_recipe(space, settings, open_contest(space), name, parse_changes(options))
+    if variant.recipe.name == name:
+        console.print(f"{name} has these values already: nothing is changed.")
+        return name, {}
+
+    if not isinstance(variant.recipe, EncoderRecipe | LexicalRecipe):
+        raise InputError(
+            f"--set changes recipes that are trained on folds, {name!r} is not one: write a recipe of your own."
+        )
+    where = f"would be {space.recipe_folder / variant.recipe.name}.toml"
+    if write:
+        where = str(write_variant(space, variant.recipe.name, variant.base, variant.changes))
+    console.print(f"{name} with other keys is the recipe {variant.recipe.name}: {where}")
+    return variant.recipe.name, {variant.recipe.name: variant.recipe}
 
 
 def _outcome(made: bool) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from competition.config.recipe import AnyRecipe
@@ -62,6 +63,9 @@ def explain_recipe(
     # A key of which a variant makes another than its base comes from the variant.
     before = load_recipe(workspace, settings, contest, base).model_dump(mode="json")
     sources = {key: source for source, content in layers.keys.items() for key in content}
+    sources |= {
+        key: f"recipes/{Path(source).name} [set]" for source, keys in layers.changes for key in keys
+    }
     variant = f"variant {name.removeprefix(base)}"
     keys = []
 

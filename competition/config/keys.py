@@ -72,3 +72,13 @@ class AuditKeys(StrictModel):
     per_locale: bool = False
     calibrated: bool = False
     despite_doubts: bool = False
+
+
+# Learns the labels as they are: of recipes that are trained on folds.
+KEEP_LABELS = {
+    "drop_noise_from": "",
+    "weight_noise_from": "",
+    "relabel_noise_from": "",
+    "distill_from": "",
+    "nested": False,
+}

@@ -18,6 +18,7 @@ from competition.scoring.contest import Locale, Task
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
+NEW_HEAD, PRETRAINED_HEAD = "new", "pretrained"
 
 
 class BaseRecipe(StrictModel):
@@ -204,7 +205,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     the encoder need not learn it.
 
     With `servable`, the trained model is one that transformers has a class for: text is put
-    together as its tokenizer does, see `data/pair_template.py`, the head is the family's own, see
+    together as its tokenizer does, see `data/layout.py`, the head is the family's own, see
     `models/encoder/classifiers.py`, and `features` and `query_context` are off, whatever they say.
 
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
@@ -228,14 +229,17 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = (
-        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias", "servable"}
+        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias", "head", "template", "servable"}
     )
 
     model: Literal["encoder"] = "encoder"
+    epochs: int = Field(5, ge=0)
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
         "cross-encoder"
     )
     pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
+    head: Literal["new", "pretrained"] = NEW_HEAD
+    template: str = ""  # empty: fields between the tokenizer's separators
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -282,6 +286,49 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         return values
 
     @model_validator(mode="after")
+    def _head_fits(self) -> "EncoderRecipe":
+        if self.head == NEW_HEAD:
+            if not self.epochs:
+                raise ValueError(
+                    "epochs = 0 predicts without training, which needs a trained head: "
+                    'set head = "pretrained"'
+                )
+            return self
+
+        # What belongs to a new head alone, and the value that leaves it out.
+        of_new_heads = {
+            "architecture": "cross-encoder",
+            "features": (),
+            "pooling": "auto",
+            "prior_bias": False,
+            "multi_sample_dropout": 1,
+        }
+        for key, value in of_new_heads.items():
+            if getattr(self, key) != value:
+                shown = {(): "[]", False: "false"}.get(value, repr(value).replace("'", '"'))
+                raise ValueError(
+                    f"head = {self.head!r} reads texts as it was trained to: set {key} = {shown}"
+                )
+        if self.loss in ORDERED_LOSSES:
+            raise ValueError(f"loss = {self.loss!r} needs a new head, this one has its own logits")
+        return self
+
+    @model_validator(mode="after")
+    def _template_fits(self) -> "EncoderRecipe":
+        if not self.template:
+            return self
+        if self.architecture != "cross-encoder":
+            raise ValueError("a template puts query and document into one text: cross-encoder")
+
+        first, second = (self.template.find(slot) for slot in ("{query}", "{document}"))
+        once = all(self.template.count(slot) == 1 for slot in ("{query}", "{document}"))
+        if self.template != "pair" and not (once and first < second):
+            raise ValueError(
+                'template must be "pair" or hold {query} once, and {document} once behind it'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> "EncoderRecipe":
         if (self.loss == "mse") != (self.kind in NUMBERS):
             raise ValueError(
@@ -325,6 +372,8 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             raise ValueError(
                 f"servable does not go with loss = {self.loss!r}: no server has its link"
             )
+        if self.template not in ("", "pair"):
+            raise ValueError('servable goes with template = "pair": servers know no other')
         if self.pooling == "first+mean":
             raise ValueError("servable goes with one pooled vector: set pooling to auto")
 
@@ -337,6 +386,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     def is_sharded(self) -> bool:
         """True where each of several processes holds a part of the weights alone."""
         return self.sharded
+
+    @property
+    def keeps_base(self) -> bool:
+        """True where training leaves the encoder's weights as they are: they are not saved again."""
+        return not self.epochs
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ built in.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +33,7 @@ from competition.config.recipe import (
     Method,
     PretrainingRecipe,
 )
+from competition.config.variants import VariantFile, variant_name
 from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.toml_files import StrictModel, build_model, read_toml
@@ -281,19 +282,35 @@ def _vary(recipe: EnsembleRecipe, variant: str, settings: Settings) -> EnsembleR
 class Layers:
     """The layers that a recipe is merged from: where keys stand -> keys, the later winning.
 
-    The last are the overrides of competition.toml.
+    The last are the overrides of competition.toml. `changes` go before all of them.
     """
 
     model: type[AnyRecipe]
-    path: Path  # of the recipe's own file
+    path: Path  # of the recipe's own file, or of the one that it varies
     keys: dict[str, dict[str, Any]]
+    # Of a recipe that varies another, see `config/variants.py`: where they stand, and the keys.
+    changes: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
-def read_layers(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> Layers:
+def read_layers(
+    workspace: Workspace,
+    settings: Settings,
+    contest: Contest,
+    name: str,
+    above: tuple[str, ...] = (),
+) -> Layers:
     """Read the layers of a recipe.
 
+    Args:
+        workspace: whose recipe.
+        settings: that override it.
+        contest: that it takes part in.
+        name: of the recipe.
+        above: the recipes that vary it, the first one first.
+
     Raises:
-        InputError: an unknown name or model, or a name that is not allowed.
+        InputError: an unknown name or model, a name that is not allowed, or a recipe that varies
+            itself.
     """
     path = _find(workspace, name)
     own = read_toml(path)
@@ -304,6 +321,13 @@ def read_layers(workspace: Workspace, settings: Settings, contest: Contest, name
         raise InputError(
             f"{path}: a recipe's name must not end like an ensemble's run ({name!r}): rename the file."
         )
+
+    if "base" in own:
+        variant = build_model(VariantFile, own, path)
+        if variant.base in (*above, name):
+            raise InputError(f"{path}: the recipe varies itself: name another as `base`.")
+        base = read_layers(workspace, settings, contest, variant.base, (*above, name))
+        return add_changes(base, variant.keys, str(path))
 
     model = RECIPE_TYPES.get(str(own.get("model", "encoder")))
     if model is None:
@@ -332,6 +356,16 @@ def read_layers(workspace: Workspace, settings: Settings, contest: Contest, name
     return Layers(model, path, keys)
 
 
+def add_changes(layers: Layers, changes: dict[str, Any], source: str) -> Layers:
+    """Return layers with changes above all others; raises InputError for a key that is none to change."""
+    for key in ("name", "model", "base"):
+        if key in changes:
+            raise InputError(f"{source}: {key!r} is not a key to set: write a recipe of your own.")
+
+    renamed = _rename_former(changes, layers.model, source)
+    return replace(layers, changes=(*layers.changes, (source, renamed)))
+
+
 def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name: str) -> AnyRecipe:
     """Return the recipe called `name` with everything resolved; raises InputError for an unknown name, key or value."""
     base, _, variant = name.rpartition(".")
@@ -341,6 +375,11 @@ def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name
             return _vary(varied, variant, settings)
 
     layers = read_layers(workspace, settings, contest, name)
+    return resolve(layers, name, workspace, contest)
+
+
+def resolve(layers: Layers, name: str, workspace: Workspace, contest: Contest) -> AnyRecipe:
+    """Return the recipe called `name` of these layers; raises InputError for an unknown key or value."""
     *below, (table, overridden) = layers.keys.items()
     content: dict[str, Any] = {"name": name} | _defaults(layers.model, contest)
     for _, keys in below:
@@ -354,9 +393,78 @@ def load_recipe(workspace: Workspace, settings: Settings, contest: Contest, name
         build_model(layers.model, content, source)
         source = f"{workspace.settings_file}, {table} on the recipe {name!r}"
 
-    recipe = build_model(layers.model, _merge(content, overridden), source)
+    content = _merge(content, overridden)
+    recipe = build_model(layers.model, content, source)
     _check_names(recipe, contest, source)
+
+    for source, changes in layers.changes:
+        content = _merge(content, changes)
+        recipe = build_model(layers.model, content, source)
+        _check_names(recipe, contest, source)
     return recipe
+
+
+def change_recipe(
+    workspace: Workspace,
+    settings: Settings,
+    contest: Contest,
+    base: str,
+    name: str,
+    changes: dict[str, Any],
+    source: str,
+    fixed: dict[str, Any] | None = None,
+) -> AnyRecipe:
+    """Return the recipe `base` with some keys changed, under another name.
+
+    Args:
+        workspace: whose recipe.
+        settings: that override it, but not its changes.
+        contest: that it takes part in.
+        base: the recipe.
+        name: of the changed one.
+        changes: keys and values that somebody wrote.
+        source: where they stand, for messages.
+        fixed: keys and values that go before the changes.
+
+    Raises:
+        InputError: an unknown recipe, key or value.
+    """
+    layers = add_changes(read_layers(workspace, settings, contest, base), changes, source)
+    layers = replace(layers, changes=(*layers.changes, (source, fixed or {})))
+    return resolve(layers, name, workspace, contest)
+
+
+@dataclass(frozen=True)
+class VariedRecipe:
+    """A recipe with some keys changed, as it is and as its file says it."""
+
+    recipe: AnyRecipe
+    base: str
+    changes: dict[str, Any]
+
+
+def vary_recipe(
+    workspace: Workspace, settings: Settings, contest: Contest, name: str, changes: dict[str, Any]
+) -> VariedRecipe:
+    """Return a recipe with some keys changed, under a name made of these; as it is where nothing differs.
+
+    Raises:
+        InputError: an unknown recipe, key or value.
+    """
+    # A recipe that varies another is varied from there, so that one method has one name.
+    base = name
+    own = read_toml(_find(workspace, name))
+    if "base" in own:
+        base = str(own["base"])
+        changes = _merge(own.get("set", {}), changes)
+
+    layers = add_changes(read_layers(workspace, settings, contest, base), changes, "--set")
+    changes = layers.changes[-1][1]
+    varied = resolve(layers, variant_name(base, changes), workspace, contest)
+    before = load_recipe(workspace, settings, contest, name)
+    if varied.model_copy(update={"name": name}) == before:
+        return VariedRecipe(before, base, changes)
+    return VariedRecipe(varied, base, changes)
 
 
 def _defaults(model: type[AnyRecipe], contest: Contest) -> dict[str, Any]:

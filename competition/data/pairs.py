@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from competition.data.augment import base_locales
-from competition.data.pair_template import PairTemplate
+from competition.data.layout import Layout, documents
 from competition.data.ragged import Ragged
 from competition.data.store import product_rows
 from competition.data.text import simplify
@@ -20,12 +20,12 @@ from competition.data.token_store import (
     StoredSequences,
     read_sequences,
 )
-from competition.data.tokenizer import make_document_maker, make_token_maker
+from competition.data.tokenizer import make_token_maker
 from competition.data.vocabulary import Vocabulary, make_gram_maker, product_units
 from competition.scoring.contest import Contest, Locale
 
-DOCUMENT = "document"  # all fields of a product as one text
 _NO_TOKENS = np.empty(0, np.int32)
+DOCUMENT_FIELD = "document"  # all fields of a product as one text, which a layout reads
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ class Pairs:
         attributes: what is known beside the tokens, if asked for.
         special: the tokenizer's special tokens.
         max_length: of each view, in tokens with the special ones.
-        template: of recipes that read a product as one text, as a server does.
+        layout: of query and document, where they do not stand as `SpecialTokens.join` puts them.
+            Then there is one view, whose one field is the document.
     """
 
     example_id: NDArray[np.int64]
@@ -166,7 +167,7 @@ class Pairs:
     attributes: Attributes | None
     special: SpecialTokens
     max_length: int
-    template: PairTemplate | None = None
+    layout: Layout | None = None
 
     @classmethod
     def make(
@@ -180,7 +181,7 @@ class Pairs:
         units: bool = False,
         stored: StoredSequences = NOTHING_STORED,
         locales: Sequence[Locale] = (),
-        template: PairTemplate | None = None,
+        layout: Layout | None = None,
     ) -> "Pairs":
         """Tokenise the distinct queries and the products of `examples`, as far as their tokens are not stored.
 
@@ -194,22 +195,32 @@ class Pairs:
             units: whether the character 3-grams of query and product are looked up as well.
             stored: of this tokenizer and this vocabulary.
             locales: of the contest, for country.
-            template: with which the fields of the one view are read as one text.
+            layout: of query and document, for recipes that have one; the document is made of the
+                fields of the only view.
         """
         query, distinct = pd.factorize(examples["query"])
         used, product = _used_products(examples, products)
 
         # Stored texts are uncut: recipes of different lengths share them.
-        read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
-        queries = read(pd.DataFrame({"query": distinct}), positions=np.arange(len(distinct)))
-        names = sorted({field for view in views for field in view.fields if template is None})
-        fields = {field: read(products[[field]], positions=used).cut(max_length) for field in names}
-        if template is not None:
+        every = np.arange(len(distinct))
+        asked = pd.DataFrame({"query": distinct})
+        if layout is None:
+            read = partial(read_sequences, make=make_token_maker(tokenizer), stored=stored.tokens)
+            queries = read(asked, positions=every)
+            names = sorted({field for view in views for field in view.fields})
+            fields = {
+                field: read(products[[field]], positions=used).cut(max_length) for field in names
+            }
+        else:
             (view,) = views
-            texts = products[list(view.fields)]
-            documents = read_sequences(texts, make_document_maker(tokenizer), None, used)
-            fields = {DOCUMENT: documents.cut(max_length)}
-            views = (View(view.query, (DOCUMENT,)),)
+            store = stored.tokens if layout.is_plain else None
+            queries = read_sequences(asked, layout.make_query, store, every)
+            texts = documents(products.iloc[used], view.fields)
+            read_documents = read_sequences(
+                texts, layout.make_document, store, np.arange(len(texts))
+            )
+            fields = {DOCUMENT_FIELD: read_documents.cut(max_length)}
+            views = (View(True, (DOCUMENT_FIELD,)),)
 
         attributes = None
         if vocabulary is not None:
@@ -229,7 +240,7 @@ class Pairs:
             attributes=attributes,
             special=SpecialTokens.of(tokenizer),
             max_length=max_length,
-            template=template,
+            layout=layout,
         )
 
     def __len__(self) -> int:
@@ -247,8 +258,9 @@ class Pairs:
             self.fields[field][product] if product >= 0 else _NO_TOKENS for field in view.fields
         ]
 
-        if self.template is not None:
-            return self.template.join(texts[0], texts[1], self.max_length)
+        if self.layout is not None:
+            return self.layout.join(texts[0], texts[1], self.max_length)
+
         ids = self.special.join(texts, self.max_length)
         if not (view.query and view.fields):
             return ids, len(ids)
@@ -266,8 +278,7 @@ class Pairs:
         listed = self.product >= 0
         for view in self.views:
             special = 1 + view.query + len(view.fields)  # [CLS], and a [SEP] behind each text
-            if self.template is not None:
-                special = self.template.special
+            special = special if self.layout is None else self.layout.special
             total = np.full(len(self), special)
             if view.query:
                 total += self.queries.lengths[self.query]

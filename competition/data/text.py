@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 # A tag begins with a letter or a slash, so that `a < b` and `<3` stay what they are.
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _TAG_OR_COMMENT = re.compile(rf"{_TAG.pattern}|<!--.*?-->", re.DOTALL)
-FIELD_SEPARATOR = " | "  # between the fields of a product that is written as one text
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
 
 
@@ -34,11 +33,6 @@ def map_distinct(function: Callable[[str], str], texts: Iterable[str]) -> list[s
 def clean_all(texts: Iterable[str]) -> list[str]:
     """Return each text as `clean` makes it."""
     return map_distinct(clean, texts)
-
-
-def join_fields(fields: Iterable[str]) -> str:
-    """Return the fields of a product as one text: cleaned, without the empty ones."""
-    return FIELD_SEPARATOR.join(filter(None, map(clean, fields)))
 
 
 def simplify(text: str) -> str:

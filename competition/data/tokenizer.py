@@ -8,11 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.data.ragged import Ragged, concatenate
-from competition.data.text import clean_all, join_fields
+from competition.data.text import clean_all
 from competition.data.token_store import SequenceMaker
 
 UNCUT = 1_000_000  # tokens: no text is cut
@@ -46,16 +45,6 @@ def _tokenise_chunk(tokenizer: Any, texts: list[str], max_length: int) -> Ragged
 def make_token_maker(tokenizer: Any) -> SequenceMaker:
     """Return a function that gives the token ids of rows of one column of text, cleaned and never cut."""
     return lambda rows: tokenise(tokenizer, clean_all(rows.iloc[:, 0]))
-
-
-def make_document_maker(tokenizer: Any) -> SequenceMaker:
-    """Return a function that gives the token ids of rows, whose columns are joined to one text."""
-
-    def make(rows: pd.DataFrame) -> Ragged:
-        cells = zip(*(rows[column] for column in rows), strict=True)
-        return tokenise(tokenizer, [join_fields(row) for row in cells])
-
-    return make
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:

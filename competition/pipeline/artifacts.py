@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from competition.config.recipe import EncoderRecipe, PretrainingRecipe, TrainingKeys
+from competition.config.recipe import NEW_HEAD, EncoderRecipe, PretrainingRecipe, TrainingKeys
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files
 from competition.core.workspace import SCHEMA, Workspace
@@ -85,8 +85,21 @@ class Artifacts:
         path = self._workspace.translations(content)
         return Translations(source, path, fingerprint([content, self._card.train]))
 
-    def encoder_folder(self, encoder: str) -> Path:
-        """Return the folder of an encoder."""
+    def encoder_folder(self, encoder: str, head: str = NEW_HEAD) -> Path:
+        """Return the folder of an encoder; with another `head` than a new one, that of encoder and head.
+
+        Raises:
+            InputError: the encoder is made here, without a head.
+        """
+        if head != NEW_HEAD:
+            if encoder in OFFLINE or self._recipes.pretrained(encoder) is not None:
+                raise InputError(
+                    f"The encoder {encoder!r} has no trained head, which head = {head!r} asks for: name "
+                    "a reranker in `encoder`."
+                )
+            return self._workspace.encoder(
+                f"{Path(encoder).name}-{fingerprint(encoder)[:8]}-{head}"
+            )
         if self._recipes.pretrained(encoder) is not None:
             return self._workspace.encoder(encoder)
 
@@ -108,7 +121,7 @@ class Artifacts:
         """Return the folders that a recipe's models are built from."""
         learned = "char_trigrams" in recipe.features and recipe.char_trigrams_init != "random"
         return Sources(
-            self.encoder_folder(recipe.encoder),
+            self.encoder_folder(recipe.encoder, recipe.head),
             self._workspace.vocabulary if recipe.features else None,
             self._workspace.gram_vectors if learned else None,
             self._learned_names(recipe, recipe.features),

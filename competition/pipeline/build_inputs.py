@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from competition.config.recipe import BaseRecipe, PretrainingRecipe
+from competition.config.recipe import NEW_HEAD, BaseRecipe, PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed, fingerprint
@@ -52,15 +52,17 @@ def build_text_features(tables: Tables, inputs: str) -> None:
 # --- encoders ---
 
 
-def build_encoder(tables: Tables, source: str, folder: Path, inputs: str, seed: int) -> None:
-    """Write an encoder's folder."""
+def build_encoder(
+    tables: Tables, source: str, folder: Path, inputs: str, seed: int, head: str = NEW_HEAD
+) -> None:
+    """Write an encoder's folder, with the `head` that recipes ask for."""
     from competition.models.encoder.encoder import fetch, make_tiny
 
     with progress(f"encoder {folder.name}"):
         if source == TINY:
             make_tiny(folder, tables.training_products, derive_seed(seed, TINY), inputs)
         else:
-            fetch(folder, source, inputs)
+            fetch(folder, source, inputs, head)
 
 
 def build_pretrained(tables: Tables, plan: Plan, recipe: PretrainingRecipe) -> None:

@@ -24,7 +24,7 @@ from competition.pipeline.rows import outputs_seen_from
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions, submissions
 from competition.scoring.contest import Task
-from competition.scoring.evaluation import DEEP, MOVABLE
+from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
 from competition.scoring.optimism import read_optimism
 from competition.scoring.predictions import RunPlan
 
@@ -210,7 +210,10 @@ def _log_line(tables: Tables, name: str, task: Task, plan: RunPlan) -> dict[str,
     scores = read_json(tables.workspace.run_card(plan.name)).get("scores", {})
     groups = scores.get(task.name, {}).get(task.metric.label, {})
     for column, (group, value) in _LOGGED.items():
-        number = groups.get(group, {}).get(value)
+        estimate = groups.get(group, {})
+        # Few lists of full depth say less than all that can move.
+        few = group == DEEP and estimate.get("queries", 0) < MIN_DEEP_QUERIES
+        number = None if few else estimate.get(value)
         line[column] = "" if number is None else repr(number)
     return line
 
@@ -228,6 +231,7 @@ def build_scores(
         inputs: the fingerprint of the scores.
     """
     from competition.scoring.scoreboard import scoreboard
+    from competition.scoring.tallies import count_tallies
 
     workspace = tables.workspace
     runs = {plan.name: tables.read_run(plan) for plan in plans}
@@ -237,7 +241,12 @@ def build_scores(
         table = scoreboard(
             tables.contest.tasks.values(), tables.examples, plans, runs, baselines, optimism
         )
+        schemes = {plan.scheme: tables.fold_of_training(plan.scheme) for plan in plans}
+        tallies = count_tallies(
+            tables.contest.tasks.values(), tables.examples, plans, runs, schemes
+        )
 
     # The card says that the table is up to date, so it comes last.
     write_text(workspace.scores, str(table.to_csv(index=False, lineterminator="\n")))
-    write_json(card, {"inputs": inputs, "sha256": digest_file(workspace.scores)})
+    content = {"inputs": inputs, "sha256": digest_file(workspace.scores), "tallies": tallies}
+    write_json(card, content)

@@ -16,13 +16,14 @@ from competition.config.recipe import MemberRecipe
 from competition.core import distributed
 from competition.core.json_files import read_manifest, write_json
 from competition.core.lazy_pandas import pd
+from competition.core.parquet import read_fingerprint, read_table
 from competition.pipeline.artifacts import folds_fingerprint
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.recipe_types import type_of
 from competition.pipeline.rows import fold_rows
 from competition.pipeline.tables import Tables
 from competition.scoring import evaluation, predictions
-from competition.scoring.contest import Kind
+from competition.scoring.contest import Kind, Task
 from competition.scoring.predictions import Run, RunPlan
 
 if TYPE_CHECKING:
@@ -59,6 +60,52 @@ def build_fold(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None
         fold.fingerprint,
     )
     _remove_checkpoints(plan, fold)
+
+
+def describe_fold(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> str:
+    """Return the score of a fold that is trained, beside that of the lexical baseline on the same rows."""
+    recipe = fold.recipe
+    kind = plan.recipes.kind_of(recipe)
+    (number,) = fold.held
+    outputs = read_table(plan.workspace.oof_fold(recipe.name, number), fold.fingerprint)
+    held_out = tables.examples[tables.examples["example_id"].isin(outputs["example_id"])]
+    name = f"{recipe.name} fold {number}"
+
+    tasks = [tables.contest.tasks[each] for each in (kind.primary, *kind.tasks)]
+    task = next((t for t in tasks if not evaluation.graded_rows(t, held_out).empty), None)
+    if task is None:
+        return f"{name}: no labelled row to score"
+
+    sentence = (
+        f"{name}: {task.name} {task.metric.label} {_score(task, kind, outputs, held_out):.4f}"
+    )
+    baseline = plan.recipes.lexical_baseline
+    if baseline is None or baseline == recipe.name:
+        return sentence
+    other, other_kind = _outputs_for(plan, baseline, held_out), plan.run(baseline).kind
+    if other is None or task.name not in other_kind.tasks:
+        return sentence
+
+    score = _score(task, other_kind, other, held_out)
+    return f"{sentence}, {baseline} {score:.4f} on the same rows"
+
+
+def _score(task: Task, kind: Kind, outputs: pd.DataFrame, rows: pd.DataFrame) -> float:
+    """Return the metric over the queries that tell runs apart."""
+    counts = evaluation.count_outputs(task, kind, outputs, rows)
+    members = counts.groups[evaluation.leading_group(counts)]
+    return float(counts.statistic(counts.values[members].sum(0)))
+
+
+def _outputs_for(plan: Plan, name: str, rows: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the out-of-fold outputs of a run for some rows, whatever its folds; None where one is missing."""
+    run = plan.run(name)
+    paths = {plan.workspace.oof_fold(name, k): run.parts[k][0] for k in run.folds}
+    if any(read_fingerprint(path) != inputs for path, inputs in paths.items()):
+        return None
+
+    parts = pd.concat([read_table(path, inputs) for path, inputs in paths.items()])
+    return parts[parts["example_id"].isin(rows["example_id"])]
 
 
 def build_test_predictions(tables: Tables, plan: Plan, fold: FoldPlan[MemberRecipe]) -> None:

@@ -53,7 +53,7 @@ def inputs(steps: InputSteps, plan: Plan, recipe: EncoderRecipe) -> list[Step]:
     """Return the steps of the encoder, the vocabulary, the vectors and the translations."""
     model = recipe.translate_with
     return [
-        *steps.encoder(recipe.encoder),
+        *steps.encoder(recipe.encoder, recipe.head),
         *steps.features(plan.artifacts.sources(recipe)),
         *([steps.translations(model)] if model else []),
     ]
@@ -86,11 +86,14 @@ def train(
     kind = plan.recipes.kind_of(recipe)
     name = f"{recipe.name}/{folder.name}/{fold.fingerprint[:8]}"
     with training_log(plan, workspace.log(recipe.name), recipe, name, fold=fold.name) as log:
+        # A row at the limit has as many tokens or more.
+        log.write(rows_cut=float((corpus.pairs.lengths() >= recipe.max_length).mean()))
         return train_fold(recipe, kind, corpus, parts, log, score, greater)
 
 
 def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     """Return the pairs of all examples, with the rows that the recipe adds."""
+    from competition.models.encoder.encoder import text_template
     from competition.pipeline.build_inputs import read_translations, stored_tokens
     from competition.training.corpus import Corpus
 
@@ -107,7 +110,8 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
-    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, recipe.servable)
+    template = text_template(recipe, sources.encoder)
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, template)
     rows = (recipe.rebalance, recipe.query_context, added)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
 

@@ -17,6 +17,7 @@ from competition.core.commands import command_for
 from competition.core.console import console
 from competition.core.errors import CompError
 from competition.core.workspace import DATA_LOCK, Workspace
+from competition.pipeline.time_left import TimeLeft
 from competition.training.checkpoint_index import checkpoint_fingerprints
 
 
@@ -36,6 +37,8 @@ class Step:
     command: str | None = None
     shared: bool = False  # whether several processes build it together; else the first of them does
     checkpoints: Path | None = None  # the folder of those of its training
+    along: Step | None = None  # the step that builds this one, too, where both are missing
+    summary: Callable[[], str] | None = None  # of what was built, in a line
 
     @property
     def state(self) -> str:
@@ -119,22 +122,31 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
         if unmet := distributed.broadcast_from_main(_unmet_sentence(steps)):
             raise CompError(unmet)
 
-        for number, step in enumerate(steps, start=1):
-            # All processes follow what the first one sees of the files, or one would wait for ever.
-            if distributed.broadcast_from_main(step.state) == "done":
-                continue
+        # All processes follow what the first one sees of the files, or one would wait for ever.
+        names = distributed.broadcast_from_main(
+            [step.name for step in steps if step.state != "done"]
+        )
+        missing = [step for step in steps if step.name in set(names)]
+        left = TimeLeft([s.name for s in missing if s.along is None or s.along not in missing])
 
+        for step in missing:
             is_main = distributed.is_main_process()
             with workspace.lock(step.name, wait=True) if is_main else nullcontext():
                 state = distributed.broadcast_from_main(step.state)
-                if state == "done":  # another command built it in the meantime
+                if (
+                    state == "done"
+                ):  # along with another step, or by another command in the meantime
+                    left.skip(step.name)
                     continue
 
-                place = f"[{number}/{len(steps)}] {step.name}"
-                console.print(place + (" (out of date)" if state == "stale" else ""), style="bold")
-                if step.shared or is_main:
-                    step.build()
-                distributed.barrier()  # what is built is read by all
+                note = " (out of date)" if state == "stale" else ""
+                console.print(f"{left.place(step.name)} {step.name}{note}", style="bold")
+                with left.timed(step.name):
+                    if step.shared or is_main:
+                        step.build()
+                    distributed.barrier()  # what is built is read by all
+                if step.summary is not None and is_main:
+                    console.print(f"{step.summary()}; {left.sentence()}")
             built += 1
     return built
 

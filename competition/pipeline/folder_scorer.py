@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from competition.core.errors import InputError
 from competition.data.folds import normalise
-from competition.data.text import clean, join_fields
+from competition.data.layout import join_fields
+from competition.data.text import clean
 from competition.models.exported.folder import FolderCard, check_files
 from competition.pipeline.new_rows import NewRows
 from competition.pipeline.scorer import SCORE, Scorer, shown
@@ -86,7 +87,7 @@ class FolderScorer(Scorer):
         products = rows.products.set_index("product_id")
         fields = list(self.card.fields)
         documents = {
-            product: join_fields(cells)
+            product: clean(join_fields(cells))
             for product, cells in zip(
                 products.index, products[fields].itertuples(index=False), strict=True
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 
+from competition.config.recipe import NEW_HEAD
 from competition.core.json_files import read_manifest
 from competition.core.parquet import read_fingerprint
 from competition.models.encoder.paths import Sources
@@ -46,14 +47,17 @@ class InputSteps:
             build=partial(build_inputs.build_text_features, self._tables, inputs),
         )
 
-    def encoder(self, encoder: str) -> list[Step]:
-        """Return the steps of an encoder's folder under `models/encoders/`, behind what it is pre-trained from."""
-        step = self._encoder_step(encoder)
+    def encoder(self, encoder: str, head: str = NEW_HEAD) -> list[Step]:
+        """Return the steps of an encoder's folder under `models/encoders/`, behind what it is pre-trained from.
+
+        With another `head` than a new one, the folder holds that head, too.
+        """
+        step = self._encoder_step(encoder, head)
         return [*step.needs, step]
 
     @cache  # noqa: B019
-    def _encoder_step(self, encoder: str) -> Step:
-        folder = self._plan.artifacts.encoder_folder(encoder)
+    def _encoder_step(self, encoder: str, head: str) -> Step:
+        folder = self._plan.artifacts.encoder_folder(encoder, head)
         inputs = self._plan.artifacts.encoder_fingerprint(encoder)
         recorded = partial(read_manifest, folder)
 
@@ -62,8 +66,11 @@ class InputSteps:
         if recipe is None:
             source = self._plan.artifacts.encoder_source(encoder)
             seed = self._plan.settings.seed
-            build = partial(build_inputs.build_encoder, self._tables, source, folder, inputs, seed)
-            return Step(f"encoder {encoder}", inputs, (), recorded, build)
+            build = partial(
+                build_inputs.build_encoder, self._tables, source, folder, inputs, seed, head
+            )
+            name = f"encoder {encoder}" + ("" if head == NEW_HEAD else f" with its {head} head")
+            return Step(name, inputs, (), recorded, build)
 
         needs = self.encoder(recipe.encoder)
         needs += self.features(self._plan.artifacts.pretraining_sources(recipe))

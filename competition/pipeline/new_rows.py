@@ -21,9 +21,9 @@ from competition.core.errors import (
     unknown_name,
 )
 from competition.core.foreign_parquet import as_text
-from competition.data import tables
 from competition.data.folds import normalise
 from competition.data.store import field_names
+from competition.data.tables.columns import parse_map
 from competition.scoring.contest import Contest
 
 Table: TypeAlias = "pd.DataFrame | pa.Table"  # from Python, or from a file
@@ -159,8 +159,8 @@ def from_python(
 
 
 def read_map(pairs: Sequence[str], contest: Contest) -> dict[str, str]:
-    """Return our name of a column -> its name in the file, from `--map`, see `tables.read_map`."""
-    return tables.read_map(pairs, contest, _read_names(contest))
+    """Return our name of a column -> its name in the file, from `--map`, see `columns.parse_map`."""
+    return parse_map(pairs, contest, _read_names(contest))
 
 
 def _read_names(contest: Contest) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
 
 SUBMISSION = "main"  # the submission that `comp run` keeps up to date
-_BOARD = 2  # of the table of scores, raised when it gets other columns
+_BOARD = 3  # of the table of scores and its card, raised when they get other content
 
 
 def submission_step(pipeline: Pipeline, name: str, answers: dict[str, str]) -> Step:

@@ -146,6 +146,7 @@ class Pipeline:
             command=_train_command(recipe),
             shared=type_of(recipe).shared,
             checkpoints=self.workspace.checkpoints(recipe.name, model.part),
+            summary=partial(build_runs.describe_fold, self.tables, self.plan, model),
         )
 
     @cache  # noqa: B019
@@ -160,6 +161,7 @@ class Pipeline:
             build=partial(build_runs.build_test_predictions, self.tables, self.plan, model),
             command=_train_command(recipe),
             shared=type_of(recipe).shared,
+            along=self._train_step(recipe, number),
         )
 
     @cache  # noqa: B019

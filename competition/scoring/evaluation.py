@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -231,7 +232,25 @@ def estimate_difference(counts: Counts, other: Counts, group: str = "all") -> Es
     )
 
 
+def over_group(units: str, group: str) -> str:
+    """Return over which queries a score is, such as `80 queries with 10+ products`."""
+    if group == "all":
+        return units
+    return f"{units} that {group}" if group == MOVABLE else f"{units} with {group}"
+
+
 def leading_group(counts: Counts) -> str:
-    """Return the group of queries by which runs are told apart: those of full depth if there are enough, else all."""
-    deep = counts.groups.get(DEEP)
-    return DEEP if deep is not None and deep.sum() >= MIN_DEEP_QUERIES else "all"
+    """Return the group of queries by which runs are told apart.
+
+    Those of full depth if there are enough, else those whose order changes their score, where there
+    are others.
+    """
+    sizes = {name: int(members.sum()) for name, members in counts.groups.items()}
+    return leading_name(sizes)
+
+
+def leading_name(queries: Mapping[str, int]) -> str:
+    """Return the group by which runs are told apart, see `leading_group`, from group -> its queries."""
+    if queries.get(DEEP, 0) >= MIN_DEEP_QUERIES:
+        return DEEP
+    return MOVABLE if 0 < queries.get(MOVABLE, 0) < queries["all"] else "all"

@@ -1,19 +1,22 @@
 """Every run against its labels, the trivial and the lexical baseline (`floor`): the table that `comp run` ends with."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import pandas as pd
+import numpy as np
 
+from competition.core.lazy_pandas import pd
 from competition.scoring import evaluation, metrics
 from competition.scoring.basis import APPROXIMATE, HELD_OUT
 from competition.scoring.contest import Task
-from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, Counts
-from competition.scoring.metric_table import LOWER
+from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE, Counts
+from competition.scoring.metric_table import HIGHER, LOWER
 from competition.scoring.metrics import Estimate
 from competition.scoring.predictions import Run, RunPlan
 
-_ESTIMATES = ("score", "above_baseline", "above_floor")
+_ESTIMATES = ("score", "above_baseline", "above_floor", "above_best")
 SCOREBOARD_COLUMNS = (
     "task", "split", "group", "run", "queries", "unit", "metric", "better", "baseline", "floor",
     *(f"{name}{part}" for name in _ESTIMATES for part in ("", "_low", "_high")),
@@ -34,6 +37,7 @@ class BoardRow:
     above_baseline: Estimate
     floor: str
     above_floor: Estimate | None  # None for the lexical baseline itself and where there is none
+    above_best: Estimate | None  # None for the run with the best score of the group
     # How labels reached the score that they grade, see `scoring/basis.py`; empty: held out.
     label_paths: tuple[str, ...]
     flatters: Estimate | None  # by how much that was measured to flatter it, where it was
@@ -87,8 +91,7 @@ def scoreboard(
 def best_runs(board: pd.DataFrame) -> dict[str, str]:
     """Return, by task, the run with the best out-of-fold score.
 
-    Of task 1, over the queries of full depth where there are enough of them, see
-    `evaluation.leading_group`.
+    Of a ranking, over the queries that tell runs apart, see `evaluation.leading_group`.
 
     Args:
         board: lines of `scoreboard`.
@@ -104,7 +107,12 @@ def best_runs(board: pd.DataFrame) -> dict[str, str]:
 def leading_lines(lines: pd.DataFrame) -> pd.DataFrame:
     """Return the lines of one task and split that tell its runs apart, see `evaluation.leading_group`."""
     deep = lines[(lines["group"] == DEEP) & (lines["queries"] >= MIN_DEEP_QUERIES)]
-    return lines[lines["group"] == "all"] if deep.empty else deep
+    if not deep.empty:
+        return deep
+
+    # There are lines of lists that can move where others cannot.
+    movable = lines[lines["group"] == MOVABLE]
+    return lines[lines["group"] == "all"] if movable.empty else movable
 
 
 def best_first(lines: pd.DataFrame) -> pd.DataFrame:
@@ -134,9 +142,10 @@ def _lines(
     name, base = evaluation.count_trivial_baseline(task, rows)
 
     lines = []
-    for group in ("all", DEEP) if task.ranks else ("all",):
-        if not base.groups[group].any():
-            continue
+    for group in _groups(base):
+        scores = {run: evaluation.estimate_score(counts, group) for run, counts in counted.items()}
+        chosen = max if task.metric.better == HIGHER else min
+        best = chosen(scores, key=lambda run: scores[run].value)  # the first of equal ones
 
         for run, counts in counted.items():
             # The lexical baseline is not compared with itself.
@@ -147,13 +156,29 @@ def _lines(
                     "out-of-fold" if split == "train" else "test",
                     group,
                     run,
-                    evaluation.estimate_score(counts, group),
+                    scores[run],
                     name,
                     evaluation.estimate_difference(counts, base, group),
                     floor or "",
                     evaluation.estimate_difference(counts, lexical, group) if lexical else None,
+                    None
+                    if run == best
+                    else evaluation.estimate_difference(counts, counted[best], group),
                     paths[run],
                     optimism.get((run, task.name)) if paths[run] else None,
                 )
             )
     return lines
+
+
+def _groups(counts: Counts) -> list[str]:
+    """Return the groups of queries that have lines: all, of a ranking also those that say more."""
+    everything = int(counts.groups["all"].sum())
+    groups = ["all"] if everything else []
+
+    # Where every list can move, they are all.
+    if 0 < int(counts.groups.get(MOVABLE, np.zeros(0)).sum()) < everything:
+        groups.append(MOVABLE)
+    if DEEP in counts.groups and counts.groups[DEEP].any():
+        groups.append(DEEP)
+    return groups

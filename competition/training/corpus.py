@@ -10,13 +10,13 @@ from competition.config.recipe import EncoderRecipe
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.folds import normalise
-from competition.data.pair_template import PairTemplate
+from competition.data.layout import make_layout
 from competition.data.pairs import Pairs, views
 from competition.data.query_context import with_context
 from competition.data.targets import Targets
 from competition.data.token_store import NOTHING_STORED, StoredSequences
 from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.encoder import check_length, load_tokenizer
+from competition.models.encoder.encoder import check_length, load_tokenizer, text_template
 from competition.models.encoder.paths import Sources
 from competition.scoring.contest import Contest, Kind
 from competition.training.batches import Rows
@@ -74,10 +74,12 @@ class Corpus:
         rows, queries = _augmented(recipe, contest, examples, products, translations)
         texts = views(recipe.architecture, recipe.field_order, contest)
         units = "char_trigrams" in recipe.features
-        template = PairTemplate.of(tokenizer) if recipe.servable else None
+        layout = None
+        if template := text_template(recipe, sources.encoder):
+            layout = make_layout(tokenizer, template, recipe.max_length, recipe.name)
         pairs = Pairs.make(
             tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored,
-            contest.locales, template,
+            contest.locales, layout,
         )  # fmt: skip
 
         source = pd.Index(examples["example_id"]).get_indexer(rows.source)

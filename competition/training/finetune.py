@@ -96,7 +96,7 @@ def train_fold(
     # The same for every seed.
     sample = corpus.sample(recipe, kind, fold.train, evaluated, fold.targets)
     # Progress counts a row once per epoch that trains on it or evaluates it.
-    total_rows = recipe.epochs * (len(sample.rows) + len(fold.held_out))
+    total_rows = recipe.epochs * len(sample.rows) + max(1, recipe.epochs) * len(fold.held_out)
     budget = Budget(recipe.token_budget)
     held_out, test = [], []
     with atomic_folder(fold.folder) if distributed.is_main_process() else nullcontext() as folder:
@@ -159,14 +159,18 @@ class _Evaluation:
     best: BestEpoch
 
     def __call__(self, epoch: int, model: RelevanceModel) -> None:
-        """Evaluate a model after `epoch`, from 0; raise StopTraining where its outputs are constant."""
+        """Evaluate a model after `epoch`, from 0; -1 is before training.
+
+        Raises:
+            StopTraining: its outputs are constant.
+        """
         recipe = self.recipe
         # After a resume, the evaluations of earlier epochs count as done, too.
-        self.bar.reach((epoch + 1) * self.rows + epoch * len(self.fold.held_out))
+        self.bar.reach((epoch + 1) * self.rows + max(0, epoch) * len(self.fold.held_out))
         outputs = self._predict(model, self.fold.held_out, self.bar)
         score = self.score(outputs)
         logged = None if math.isnan(score) else score
-        self.log.write(seed=self.seed, epoch=epoch, held_out_score=logged)
+        self.log.write(seed=self.seed, epoch=max(0, epoch), held_out_score=logged)
 
         # Outputs that do not depend on the text end the training.
         probe = outputs
@@ -176,7 +180,9 @@ class _Evaluation:
         if recipe.weights == "best" or epoch + 1 == recipe.epochs or fault:
             check_weights(self.name, model, recipe)
             self.best.update(score, outputs, model)
-        if fault:
+        if fault and not recipe.epochs:
+            warn(f"{self.name}, which is not trained: {fault}.")
+        elif fault:
             hint = constant_output_advice(recipe)
             warn(f"{self.name} ends after epoch {epoch + 1} of {recipe.epochs}: {fault}. {hint}.")
             raise StopTraining
@@ -198,7 +204,14 @@ def fine_tune(
     after_epoch: Callable[[int, RelevanceModel], None],
     checkpoints: Checkpoints | None = None,
 ) -> None:
-    """Fine-tune `model` in place on a sample, see `fit`; `seed` is of the order of rows, of dropout and of mixup."""
+    """Fine-tune `model` in place on a sample, see `fit`; with `epochs = 0` it is evaluated as it is.
+
+    `seed` is of the order of rows, of dropout and of mixup.
+    """
+    if not recipe.epochs:
+        after_epoch(-1, model.to(accelerator.device))
+        return
+
     # A bi-encoder begins by the cosines that its encoder was made for.
     if recipe.architecture == "bi-encoder":
         device = accelerator.device

@@ -1,7 +1,9 @@
 """A trained model on disk; reading it runs nothing.
 
 For each seed, `seed-S/` is an ordinary Hugging Face folder of the encoder (config, tokenizer,
-`model.safetensors`), with the features and the head beside it in `relevance.safetensors`.
+`model.safetensors`), with the features and the head beside it in `relevance.safetensors`. With a
+head that came with the encoder, it is that of a `*ForSequenceClassification` model, too. Where
+training leaves the encoder's weights as they are, these are read from the encoder's own folder.
 """
 
 from dataclasses import replace
@@ -36,8 +38,10 @@ def save_model(folder: Path, seed: int, model: RelevanceModel, sources: Sources)
     """Write the model of one seed with the weights that are evaluated: averaged ones where the recipe averages."""
     own = model_folder(folder, seed)
     own.mkdir()
-    # The encoder's folder can be read by other tools, which know no features and no head.
-    encoder.save(own, encoder.load_tokenizer(sources.encoder), model.encoder)
+    # The encoder's folder can be read by other tools, which know no features and no head of ours.
+    if not model.keeps_base:
+        with model.whole() as whole:
+            encoder.save(own, encoder.load_tokenizer(sources.encoder), whole)
 
     beside = {
         name: tensor.detach().cpu().contiguous()
@@ -58,7 +62,8 @@ def load_model(
         return model
 
     own = model_folder(folder, seed)
-    model = RelevanceModel.make(recipe, kind, replace(sources, encoder=own), seed=0)
+    start = sources if recipe.keeps_base else replace(sources, encoder=own)
+    model = RelevanceModel.make(recipe, kind, start, seed=0)
     weights = model.state_dict()
     loaded = {name: tensor for name, tensor in weights.items() if name.startswith(_ENCODER)}
     model.load_state_dict(loaded | load_file(own / _BESIDE))

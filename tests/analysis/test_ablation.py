@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.config.paper_tables import ABLATION_TABLES
+from competition.config.ablation_tables import AblationTable, load_table, table_names
 from competition.config.recipe import EncoderRecipe
 from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
@@ -31,6 +31,7 @@ max_length = 16
 epochs = 1
 """
 CLASSES = [f"p_{label}" for label in LABELS]
+ABLATION_TABLES: dict[str, AblationTable] = {name: load_table(name).table for name in table_names()}
 LOSSES = ("ce", "focal", "ghm", "poly1")
 
 
@@ -90,10 +91,11 @@ def own(ablated: Workspace, tmp_path: Path) -> Workspace:
 
 
 def test_the_papers_figures() -> None:
+    published = sorted(
+        (found.number, name) for name, found in ABLATION_TABLES.items() if found.number is not None
+    )
     told = {
-        name: [(row.name, row.paper) for row in found.rows]
-        for name, found in ABLATION_TABLES.items()
-        if found.number is not None
+        name: [(row.name, row.paper) for row in ABLATION_TABLES[name].rows] for _, name in published
     }
     assert told == {
         "pretraining": [
@@ -127,11 +129,7 @@ def test_the_papers_figures() -> None:
     }
     numbers = [(3, ("classify", "rank")), (4, ("classify",)), (5, ("classify",))]
     numbers += [(6, ("classify", "rank", "positive")), (7, ("positive",))]
-    assert [
-        (found.number, found.roles)
-        for found in ABLATION_TABLES.values()
-        if found.number is not None
-    ] == numbers
+    assert [(number, ABLATION_TABLES[name].tasks) for number, name in published] == numbers
     assert [row.paper_mlm for row in ABLATION_TABLES["pretraining"].rows] == [
         None,
         1.966,
@@ -146,7 +144,7 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
     plain = EncoderRecipe(
         name="x", adversary="none", r_drop=0.0, mixup=0.0, ema=0.0, pooling="first"
     )
-    made = [EncoderRecipe(**plain.model_dump() | row.changes) for row in (first, *rows)]
+    made = [EncoderRecipe(**plain.model_dump() | row.set) for row in (first, *rows)]
     assert made[0] == plain
     changed = [
         {key for key, value in after.model_dump().items() if value != getattr(before, key)}
@@ -159,7 +157,7 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
 
 def test_each_row_of_pre_training_has_one_more_task() -> None:
     rows = ABLATION_TABLES["pretraining"].rows
-    assert {str(row.changes) for row in rows} == {str(rows[0].changes)}  # the same fine-tuning
+    assert {str(row.set) for row in rows} == {str(rows[0].changes)}  # the same fine-tuning
     off = {"query": 0.0, "brand": 0.0, "color": 0.0, "contrastive": 0.0}
     on = [{}, {"query": 2.0}, {"brand": 0.5, "color": 0.5}, {"contrastive": 1.0}]
     assert rows[0].pretraining is None
@@ -170,7 +168,7 @@ def test_each_row_of_pre_training_has_one_more_task() -> None:
 
 def test_rows_differ_in_what_the_table_is_about() -> None:
     plain = {"ema": 0.0, "adversary": "none", "r_drop": 0.0, "mixup": 0.0}
-    assert [row.changes for row in ABLATION_TABLES["losses"].rows] == [
+    assert [row.set for row in ABLATION_TABLES["losses"].rows] == [
         plain | {"loss": loss} for loss in LOSSES
     ]
     added = [
@@ -183,9 +181,9 @@ def test_rows_differ_in_what_the_table_is_about() -> None:
     so_far = plain
     for row, more in zip(ABLATION_TABLES["methods"].rows, added, strict=True):
         so_far = so_far | more
-        assert row.changes == so_far
-    names, units = ("brand", "color", "country"), ("brand", "color", "country", "char_trigrams")
-    assert [row.changes for row in ABLATION_TABLES["char3"].rows] == [
+        assert row.set == so_far
+    names, units = ["brand", "color", "country"], ["brand", "color", "country", "char_trigrams"]
+    assert [row.set for row in ABLATION_TABLES["char3"].rows] == [
         {"features": names},
         *(
             {"features": units, "char_trigrams_init": start}
@@ -356,8 +354,10 @@ def test_pre_training_is_measured_on_tasks_and_titles(tmp_path: Path) -> None:
 
 def test_what_does_not_exist_is_refused(ablated: Workspace) -> None:
     sentence = refused("ablate", "loses", "-w", ablated.root)
-    known = "pretraining, losses, methods, noise, char3, tuning"
-    assert sentence == f"There is no table 'loses' (did you mean 'losses'?): known are {known}."
+    known = ", ".join(table_names())
+    assert sentence == (
+        f"There is no table 'loses' (did you mean 'losses'?): known are {known}, a file NAME.toml."
+    )
     assert "Fold 5 does not exist" in refused("ablate", "losses", "--fold", "5", "-w", ablated.root)
     assert "Fold -1 does not exist" in refused(
         "ablate", "losses", "--fold", "-1", "-w", ablated.root

@@ -14,6 +14,7 @@ from competition.config.recipe import SCHEMES
 from competition.core.errors import InputError
 from competition.data import esci, folds
 from tests.conftest import SAMPLE_A, needs_sample
+from tests.data.tables.made import contest
 from tests.esci import CONTEST
 
 WORDS = [f"query {i}" for i in range(200)]
@@ -215,3 +216,69 @@ def test_the_first_queries_are_spread_over_the_folds() -> None:
 def test_test_queries_that_are_training_queries_are_counted_by_text() -> None:
     examples = frame(["a", "b", "A ", "c"], ["train", "train", "test", "test"])
     assert folds.share_of_test(examples) == 1 / 2
+
+
+# --- folds of rows ---
+
+
+def graded(rows: int) -> pd.DataFrame:
+    """Return training rows of two queries with labels 1 to 4, one in ten a 4."""
+    numbers = range(rows)
+    return pd.DataFrame(
+        {
+            "example_id": [7 * number for number in numbers],
+            "query_id": [number % 2 for number in numbers],
+            "query": [f"query {number % 2}" for number in numbers],
+            "label": ["4" if number % 10 == 0 else str(1 + number % 3) for number in numbers],
+            "split": "train",
+        }
+    )
+
+
+ROWS_APART = contest(folds="rows", labels={"levels": [1, 2, 3, 4]})
+
+
+def test_rows_are_dealt_evenly_by_label() -> None:
+    examples = graded(1_000)
+    table = folds.make_folds(examples, "five", ROWS_APART)
+    folds.check_folds(examples, table, "five")
+    fold = folds.fold_of_rows(examples, table)
+    counts = pd.crosstab(fold, examples["label"])
+    assert (counts.max() - counts.min()).max() <= 2
+    assert counts["4"].tolist() == [100 // 5] * 5
+
+
+def test_few_rows_move_where_others_come() -> None:
+    some, more = graded(1_000), graded(1_050)
+    before = folds.fold_of_rows(some, folds.make_folds(some, "five", ROWS_APART))
+    after = folds.fold_of_rows(more, folds.make_folds(more, "five", ROWS_APART))
+    assert (before == after[: len(before)]).mean() > 0.95
+
+
+def test_test_rows_are_in_no_fold_and_others_in_one() -> None:
+    examples = graded(200).assign(split=["train", "test"] * 100)
+    table = folds.make_folds(examples, "ten", ROWS_APART)
+    in_test = (examples["split"] == "test").to_numpy()
+    assert ((table["fold"] == folds.TEST_FOLD).to_numpy() == in_test).all()
+    with pytest.raises(InputError, match="example_id 0 has no fold"):
+        folds.check_folds(examples, table.iloc[1:], "ten")
+
+
+def test_numbers_are_dealt_evenly_by_size() -> None:
+    examples = graded(500)
+    examples["label"] = [str(1 + (i % 100) / 50) for i in range(500)]
+    of = contest(folds="rows", labels={"range": [1, 3]})
+    fold = folds.fold_of_rows(examples, folds.make_folds(examples, "five", of))
+    means = examples["label"].astype(float).groupby(fold).mean()
+    assert means.max() - means.min() < 0.05
+
+
+def test_queries_of_unequal_size_fill_folds_evenly() -> None:
+    sizes = [1 + number % 30 for number in range(300)]
+    query = [number for number, size in enumerate(sizes) for _ in range(size)]
+    examples = pd.DataFrame({"query_id": query, "example_id": range(len(query)), "split": "train"})
+    examples["query"] = [f"query {number}" for number in query]
+    table = folds.make_folds(examples, "five", contest())
+    folds.check_folds(examples, table, "five")
+    rows = folds.fold_of_rows(examples, table).value_counts()
+    assert rows.max() - rows.min() <= 2 * max(sizes)

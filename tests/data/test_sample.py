@@ -10,6 +10,7 @@ from benchmarks import sample
 from competition.core.parquet import write_table
 from competition.core.workspace import Workspace
 from competition.data import esci, store
+from competition.data.esci_released import A_EXAMPLES
 from tests.conftest import SAMPLE_A, comp, make_workspace, needs_sample, refused
 from tests.esci import LOCALES
 
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def examples() -> pd.DataFrame:
     """The rows of the sample, in layout A."""
-    return pd.read_parquet(esci.SAMPLE / esci.A_EXAMPLES)
+    return pd.read_parquet(esci.SAMPLE / A_EXAMPLES)
 
 
 def test_it_is_small_and_its_origin_is_named() -> None:
@@ -53,7 +54,7 @@ def test_it_has_the_lists_and_locales_that_it_says(examples: pd.DataFrame) -> No
 def test_it_is_made_by_the_command(examples: pd.DataFrame) -> None:
     for name, table in sample.sample(SAMPLE_A).items():
         assert pq.read_table(esci.SAMPLE / name).equals(table.replace_schema_metadata(None)), name
-    source = pd.read_parquet(SAMPLE_A / esci.A_EXAMPLES)
+    source = pd.read_parquet(SAMPLE_A / A_EXAMPLES)
     whole = source[source["query_id"].isin(examples["query_id"])].sort_values(
         "example_id", ignore_index=True
     )

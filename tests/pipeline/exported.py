@@ -20,7 +20,6 @@ task2 = "served"
 [overrides]
 max_length = 32
 epochs = 1
-train_queries = 16
 """
 
 

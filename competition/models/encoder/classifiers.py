@@ -108,6 +108,12 @@ class FamilyHead(CrossEncoder):
         return features
 
 
+def name_labels(config: Any, labels: list[str]) -> None:
+    """Say in a configuration what the logits are of, in order."""
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+
+
 def as_classifier(
     encoder: Any, weights: Mapping[str, Tensor], pooling: str, labels: list[str]
 ) -> Any:
@@ -128,9 +134,7 @@ def as_classifier(
         setattr(config, key, value)
     if hasattr(config, POOLING_KEY):
         delattr(config, POOLING_KEY)
-    config.id2label = dict(enumerate(labels))
-    config.label2id = {label: number for number, label in enumerate(labels)}
-
+    name_labels(config, labels)
     model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
     names = {
         "encoder.": f"{model.base_model_prefix}.",

@@ -1,5 +1,6 @@
 """The encoder of a workspace: an ordinary Hugging Face folder, made or fetched once, then only read."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTr
 from transformers.utils.hub import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
+from competition.config.recipe import NEW_HEAD, EncoderRecipe
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import write_manifest
+from competition.data.layout import PAIR
 from competition.data.store import evenly_spaced, field_names
 from competition.data.text import clean
 from competition.models.encoder.families import position_limit
@@ -21,10 +24,12 @@ from competition.models.encoder.folders import check_folder
 from competition.models.encoder.loading import (
     LoadError,
     check_encoder,
+    encoder_of,
     read_encoder,
     read_tokenizer,
 )
 from competition.models.encoder.pooling import POOLING_CARD, POOLING_KEY, stated_pooling
+from competition.models.encoder.trained_heads import checked
 
 SPECIAL_TOKENS = {
     f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
@@ -102,11 +107,11 @@ def attend_to_equals(model: BertModel) -> None:
         projection.weight.mul_(0.25).add_(torch.eye(len(projection.weight)))
 
 
-def fetch(folder: Path, source: str, inputs: str) -> None:
+def fetch(folder: Path, source: str, inputs: str, head: str = NEW_HEAD) -> None:
     """Write a copy of a pretrained encoder, a local folder or a name on the model hub, as safetensors.
 
-    The copy's config says which pooling it was made with, where a sentence-transformers card beside
-    it does.
+    With another `head` than a new one, the copy holds the head that a recipe asks for, too. Its
+    config says which pooling it was made with, where a sentence-transformers card beside it does.
 
     Raises:
         InputError: it is a folder that cannot be loaded, or what `loading` refuses.
@@ -117,7 +122,7 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
 
     try:
         tokenizer = read_tokenizer(source)
-        encoder = read_encoder(source, tokenizer)
+        encoder = read_encoder(source, tokenizer, head)
     except LoadError as error:
         if Path(source).is_dir():
             raise InputError(
@@ -129,11 +134,12 @@ def fetch(folder: Path, source: str, inputs: str) -> None:
             "pre-training, into [pretraining]."
         ) from error
 
-    check_encoder(source, encoder, tokenizer)
+    check_encoder(source, encoder_of(encoder), tokenizer)
     # A folder of ours says it in its config, one of sentence-transformers in a card beside it.
     if not hasattr(encoder.config, POOLING_KEY) and (pooling := _pooling_beside(source)):
         setattr(encoder.config, POOLING_KEY, pooling)
-    _save(folder, tokenizer, encoder, inputs)
+    with nullcontext(encoder) if head == NEW_HEAD else checked(source, encoder, tokenizer) as whole:
+        _save(folder, tokenizer, whole, inputs)
 
 
 def _pooling_beside(source: str) -> str | None:
@@ -180,14 +186,21 @@ def check_length(encoder: Path, max_length: int, recipe: str) -> None:
         )
 
 
-def load_encoder(folder: Path) -> Any:
+def text_template(recipe: EncoderRecipe, encoder: Path) -> str:
+    """Return how a recipe puts query and document into one text, see `make_layout`; empty where no template does."""
+    if recipe.template or (recipe.head == NEW_HEAD and not recipe.servable):
+        return recipe.template
+    return PAIR  # which rerankers were trained on, and servers know
+
+
+def load_encoder(folder: Path, head: str = NEW_HEAD) -> Any:
     """Load the encoder of an encoder folder, see `loading.read_encoder`.
 
     Raises:
         CompError: it cannot be loaded.
     """
     try:
-        return read_encoder(str(folder), local_files_only=True)
+        return read_encoder(str(folder), head=head, local_files_only=True)
     except LoadError as error:
         raise CompError(
             f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder."

@@ -9,13 +9,20 @@ import sentencepiece
 import torch
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as ENCODER_DECODERS,
 )
 from transformers.utils import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
+from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD
 from competition.core.console import warn
 from competition.core.errors import InputError, escape_controls, join_names
 from competition.data.pairs import SpecialTokens
@@ -44,6 +51,11 @@ _TASK_HEADS = frozenset(
 # Parts of an encoder that nothing here reads: the pooler, counted positions, and a leftover of
 # mDeBERTa's training.
 _NOT_READ = ("pooler", "position_ids", "word_embeddings._weight")
+# The library's class for each `head` of a recipe.
+_CLASSES: dict[str, Any] = {
+    NEW_HEAD: AutoModel,
+    PRETRAINED_HEAD: AutoModelForSequenceClassification,
+}
 _WRAPPERS = {
     "_orig_mod.": "a compiled model was saved",
     "module.": "a model that was wrapped for several GPUs was saved",
@@ -64,7 +76,9 @@ class LoadError(Exception):
     """The library could not load an encoder or tokenizer; the message is the reason."""
 
 
-def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any:
+def read_encoder(
+    source: str, tokenizer: Any | None = None, head: str = NEW_HEAD, **where: Any
+) -> Any:
     """Load the encoder of a folder or of a name on the model hub, in fp32, without the pooler, which nothing here uses.
 
     Only weights are read: no remote code, no pickled objects (`weights_only`). What a language
@@ -73,7 +87,11 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
     Args:
         source: the folder or name.
         tokenizer: gives the padding's id where the configuration has none.
+        head: of a recipe; another than a new one is loaded with the encoder, and the pooler stays.
         where: passed on to `from_pretrained`.
+
+    Returns:
+        The encoder, or the library's model of encoder and head, see `encoder_of`.
 
     Raises:
         InputError: it is not an encoder, or its weights are not those that its configuration asks for.
@@ -85,7 +103,7 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
         if tokenizer is not None and getattr(config, "pad_token_id", None) is None:
             config.pad_token_id = tokenizer.pad_token_id
         adjust_config(config)
-        encoder, report = AutoModel.from_pretrained(
+        encoder, report = _CLASSES[head].from_pretrained(
             source, config=config, trust_remote_code=False, weights_only=True, dtype=torch.float32,
             ignore_mismatched_sizes=True, output_loading_info=True, **where,
         )  # fmt: skip
@@ -97,12 +115,17 @@ def read_encoder(source: str, tokenizer: Any | None = None, **where: Any) -> Any
             "in it was run: take an encoder whose weights are safetensors."
         ) from None
     except Exception as error:
-        raise LoadError(_reason(error)) from error
+        raise LoadError(first_line(error)) from error
 
-    _check_report(source, encoder, report)
-    if getattr(encoder, "pooler", None) is not None:
+    _check_report(source, encoder, report, head)
+    if head == NEW_HEAD and getattr(encoder, "pooler", None) is not None:
         encoder.pooler = nn.Identity()  # some families call it, whether there is one or not
     return encoder
+
+
+def encoder_of(model: Any) -> Any:
+    """Return the encoder of what `read_encoder` has loaded."""
+    return getattr(model, model.base_model_prefix, model)
 
 
 def read_tokenizer(source: str) -> Any:
@@ -139,7 +162,7 @@ def read_tokenizer(source: str) -> Any:
     except Exception as error:
         fault = error
     if fault is not None:
-        raise LoadError(f"its tokenizer: {_reason(fault)}") from fault
+        raise LoadError(f"its tokenizer: {first_line(fault)}") from fault
 
     _check_vocabulary(source, tokenizer)
     _name_special_tokens(source, tokenizer)
@@ -211,18 +234,23 @@ def _check_config(source: str, config: Any) -> None:
         )
 
 
-def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
+def _check_report(source: str, encoder: Any, report: dict[str, Any], head: str) -> None:
     """Raise InputError unless the weights are those that the encoder is made of.
 
     A warning names a head that is left out.
     """
-    missing = sorted(name for name in report["missing_keys"] if not _is_unread(name))
+    is_new = head == NEW_HEAD
+    missing = sorted(name for name in report["missing_keys"] if not (is_new and _is_unread(name)))
     unexpected = sorted(name for name in report["unexpected_keys"] if not _is_unread(name))
+    if not is_new:
+        _check_head(source, encoder, missing, head)
 
     # Heads are left over by right: those of language models in silence, those of tasks with a warning.
-    heads = [name for name in unexpected if _first_part(name) in _TASK_HEADS]
+    heads = [name for name in unexpected if is_new and _first_part(name) in _TASK_HEADS]
     unknown = [
-        name for name in unexpected if _first_part(name) not in _TASK_HEADS | _LANGUAGE_MODEL_HEADS
+        name
+        for name in unexpected
+        if _first_part(name) not in (_TASK_HEADS if is_new else set()) | _LANGUAGE_MODEL_HEADS
     ]
     _check_prefix(source, missing, unexpected)
 
@@ -251,6 +279,17 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any]) -> None:
         warn(
             f"The encoder {source!r} brings the trained head of a task ({join_names(heads)}), which is left out: "
             "fine-tuning begins with a new head."
+        )
+
+
+def _check_head(source: str, model: Any, missing: list[str], head: str) -> None:
+    """Raise InputError where a folder brings an encoder without the head that a recipe asks for."""
+    of_head = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
+    if of_head:
+        raise InputError(
+            f"The encoder {source!r} brings no trained head ({join_names(of_head)}: missing), which "
+            f'head = "{head}" asks for: name a reranker, whose folder is that of a '
+            '*ForSequenceClassification model, or set head = "new".'
         )
 
 
@@ -361,7 +400,7 @@ def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens
         padded = padded[:, : ids.shape[1]]
     except Exception as error:
         raise InputError(
-            f"The encoder {source!r} ({family}) cannot read a text ({_reason(error)}): take another."
+            f"The encoder {source!r} ({family}) cannot read a text ({first_line(error)}): take another."
         ) from None
 
     expected = (*ids.shape, encoder.config.hidden_size)
@@ -382,7 +421,7 @@ def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens
         )
 
 
-def _reason(error: BaseException | None) -> str:
+def first_line(error: BaseException | None) -> str:
     """Return the first line of the library's message."""
     lines = str(error).strip().splitlines()
     return escape_controls(lines[0]).rstrip(".") if lines else type(error).__name__

@@ -1,23 +1,26 @@
 """The model: an encoder, features beside it, an architecture, and the outputs of a recipe's kind."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.recipe import NEW_HEAD, EncoderRecipe
 from competition.data.vocabulary import Vocabulary
-from competition.models.encoder.classifiers import FamilyHead, classifier_of
+from competition.models.encoder.classifiers import Classifier, FamilyHead, classifier_of
 from competition.models.encoder.dropout import use_fast_dropout
 from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
 from competition.models.encoder.encoder import load_encoder
 from competition.models.encoder.families import check_recipe, hidden_states, token_table
 from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLayer, pool
 from competition.models.encoder.inputs import Inputs, Mixup
-from competition.models.encoder.ordered import LINKS, CumulativeLink
+from competition.models.encoder.loading import encoder_of
+from competition.models.encoder.ordered import LINKS, ContinuationRatio, CumulativeLink
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pooling import BOTH, FIRST, POOLING_KEY, encoder_pooling
+from competition.models.encoder.trained_heads import PretrainedHead, check_outputs, fit_logits
 from competition.models.encoder.unpadded import (
     compiled_pass,
     layer_pass,
@@ -35,34 +38,62 @@ class RelevanceModel(nn.Module):
 
     def __init__(
         self,
-        encoder: Any,
+        loaded: Any,
         recipe: EncoderRecipe,
         kind: Kind,
         features: FeatureEmbeddings | None,
     ) -> None:
+        """`loaded` is an encoder, or encoder and head as the recipe's `head` asks for, see `read_encoder`."""
         super().__init__()
+        encoder = encoder_of(loaded)
         check_recipe(encoder, recipe)
         self.kind = kind
+        self.keeps_base = recipe.keeps_base
         self.encoder = encoder
         self.features = features
 
         # The folder of a fine-tuned encoder says which pooling it was trained with.
         made_with = encoder_pooling(encoder.config)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
-        classifier = classifier_of(encoder, recipe) if recipe.servable else None
-        if classifier is not None and self.pooling not in classifier.poolings:
-            self.pooling = FIRST
+        classifier = None
+        if recipe.servable and recipe.head == NEW_HEAD:
+            classifier = classifier_of(encoder, recipe)
+            self.pooling = self.pooling if self.pooling in classifier.poolings else FIRST
         if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
-        hidden = encoder.config.hidden_size
+        self.head: Any
+        self.link: ContinuationRatio | CumulativeLink | None
+        if recipe.head == NEW_HEAD:
+            self._make_head(recipe, classifier)
+        else:
+            check_outputs(loaded.config.num_labels, kind)
+            self.head = PretrainedHead(loaded, recipe.dropout)
+            self.link = None
+
+        # Heads of the families whose layers are BERT's read the first token, too.
+        self._can_run_unpadded = self._pools and runs_unpadded(encoder)
+        self.trains_unpadded = recipe.lean and self._can_run_unpadded
+        self._save_memory = recipe.checkpointing
+        self.layer = compiled_pass() if recipe.compile else layer_pass
+        if recipe.checkpointing:
+            encoder.gradient_checkpointing_enable({"use_reentrant": False})
+        if self.trains_unpadded:
+            use_fast_dropout(encoder)
+
+    def _make_head(self, recipe: EncoderRecipe, classifier: Classifier | None) -> None:
+        """Make a head of random weights for the recipe's architecture, or the family's, loss and kind."""
+        hidden = self.encoder.config.hidden_size
+        features = self.features
+        kind = self.kind
         extra = features.width if features else 0
         architecture = ARCHITECTURES[recipe.architecture]
         # Of what the head reads: the first token and the mean, side by side, or one of them.
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
         if classifier is not None:
-            self.head = FamilyHead(width, hidden, recipe.dropout, classifier, encoder.config)
+            config = self.encoder.config
+            self.head = FamilyHead(width, hidden, recipe.dropout, classifier, config)
         # Losses of ordered classes have a link behind the logits of the head.
         self.link = LINKS[recipe.loss](kind.targets) if recipe.loss in LINKS else None
         self.output = OutputLayer(
@@ -72,15 +103,6 @@ class RelevanceModel(nn.Module):
             recipe.multi_sample_dropout,
             architecture.similarities,
         )
-
-        self._can_run_unpadded = architecture.pools and runs_unpadded(encoder)
-        self.trains_unpadded = recipe.lean and self._can_run_unpadded
-        self._save_memory = recipe.checkpointing
-        self.layer = compiled_pass() if recipe.compile else layer_pass
-        if recipe.checkpointing:
-            encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        if self.trains_unpadded:
-            use_fast_dropout(encoder)
 
     @classmethod
     def make(
@@ -98,7 +120,7 @@ class RelevanceModel(nn.Module):
                 features = FeatureEmbeddings(
                     recipe.features, Vocabulary.load(sources.vocabulary), sources.locales
                 )
-            model = cls(load_encoder(sources.encoder), recipe, kind, features)
+            model = cls(load_encoder(sources.encoder, recipe.head), recipe, kind, features)
 
         if features is not None and sources.names is not None:
             features.init_names(load_names(sources.names))
@@ -166,6 +188,10 @@ class RelevanceModel(nn.Module):
             mix: embedding mixup, in training only.
         """
         read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
+        if isinstance(self.head, PretrainedHead):
+            states = read[:, None] if read.ndim == 2 else read
+            return fit_logits(self.head(states, inputs.mask, mix), self.kind.targets)
+
         batch, views = inputs.present.shape
         read = _by_pair(read, views, batch)  # (batch, V, W), or (batch, V, tokens, H)
         mask = _by_pair(inputs.mask, views, batch)  # (batch, V, tokens)
@@ -188,7 +214,23 @@ class RelevanceModel(nn.Module):
                 self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
             )
         hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
-        return pool(hidden, inputs.mask, self.pooling) if self.head.pools else hidden
+        if isinstance(self.head, PretrainedHead) or not self.head.pools:
+            return hidden
+        return pool(hidden, inputs.mask, self.pooling)
+
+    @property
+    def _pools(self) -> bool:
+        """True where the head reads one vector per text."""
+        return isinstance(self.head, PretrainedHead) or self.head.pools
+
+    @contextmanager
+    def whole(self) -> Iterator[Any]:
+        """Give the library's model to save: the encoder, with its own head where it came with one."""
+        if isinstance(self.head, PretrainedHead):
+            with self.head.whole(self.encoder) as model:
+                yield model
+        else:
+            yield self.encoder
 
     @property
     def token_table(self) -> Tensor:

@@ -12,7 +12,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, join_names, pluralize
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import read_json, write_json
-from competition.scoring.contest import Contest, Found, Kind
+from competition.scoring.contest import Contest, Found
 from competition.scoring.definition import Definition, build_contest
 
 CARD = "competition.json"  # what the logits are of, and how text is read
@@ -82,15 +82,6 @@ def _json(content: Mapping[str, Any]) -> str:
     import json
 
     return json.dumps(content)
-
-
-def labels_of(kind: Kind) -> list[str]:
-    """Return what the logits of a kind are of, in order."""
-    if kind.is_classes:
-        return list(kind.labels.names)
-    if kind.role == "positive":
-        return [f"no_{kind.positive}", kind.positive]
-    return [kind.name]
 
 
 def is_exported(folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """Trained models as folders that transformers, sentence-transformers and servers of rerankers read."""
 
+import copy
 import inspect
 import json
 from collections.abc import Sequence
@@ -8,12 +9,13 @@ from typing import Any
 
 import torch
 from tokenizers.processors import TemplateProcessing
-from torch import Tensor
+from torch import Tensor, nn
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.data.pair_template import PairTemplate, adds_special_tokens
-from competition.models.encoder.classifiers import as_classifier
+from competition.data.layout import PAIR, adds_special_tokens, make_layout
+from competition.models.encoder.classifiers import as_classifier, name_labels
 from competition.models.encoder.model import RelevanceModel
+from competition.models.encoder.trained_heads import PretrainedHead
 
 # By sentence-transformers' CrossEncoder: of one logit, and of several, which `apply_softmax` is for.
 SIGMOID = "torch.nn.modules.activation.Sigmoid"
@@ -35,9 +37,7 @@ def average_weights(models: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def write_classifier(
-    folder: Path, model: RelevanceModel, tokenizer: Any, max_length: int, labels: list[str]
-) -> None:
+def write_classifier(folder: Path, model: RelevanceModel, tokenizer: Any, max_length: int) -> None:
     """Write a model that is made to be served as its family's class, with its tokenizer.
 
     Args:
@@ -45,10 +45,29 @@ def write_classifier(
         model: of a recipe with `servable`.
         tokenizer: of its encoder; it is changed.
         max_length: of a pair, in tokens.
-        labels: what the logits are of.
     """
-    classifier = as_classifier(model.encoder, model.state_dict(), model.pooling, labels)
+    labels = logit_labels(model)
+    if isinstance(model.head, PretrainedHead):
+        with model.whole() as whole:
+            # A copy, since the model goes on as it is.
+            classifier = copy.deepcopy(whole).float()
+        name_labels(classifier.config, labels)
+    else:
+        classifier = as_classifier(model.encoder, model.state_dict(), model.pooling, labels)
     _save(folder, classifier, tokenizer, max_length)
+
+
+def logit_labels(model: RelevanceModel) -> list[str]:
+    """Return what the logits of a model's own head are of, in order."""
+    kind = model.kind
+    if kind.is_classes:
+        return list(kind.labels.names)
+    if kind.role != "positive":
+        return [kind.name]
+
+    # A head that came with the encoder may have one logit, see `fit_logits`.
+    alone = isinstance(model.head, PretrainedHead) and model.head.model.config.num_labels == 1
+    return [kind.positive] if alone else [f"no_{kind.positive}", kind.positive]
 
 
 def write_one_label(
@@ -68,7 +87,7 @@ def write_one_label(
 
     many = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32)
     config = many.config
-    config.id2label, config.label2id = {0: label}, {label: 0}
+    name_labels(config, [label])
     one = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
     name = output_name(many)
@@ -78,10 +97,9 @@ def write_one_label(
 
 
 def output_name(classifier: Any) -> str:
-    """Return the name of the layer that gives the logits of a classifier."""
-    from competition.models.encoder.classifiers import CLASSIFIERS
-
-    return CLASSIFIERS[classifier.config.model_type].output
+    """Return the name of the layer that gives the logits of a classifier: its last one."""
+    linear = [name for name, module in classifier.named_modules() if isinstance(module, nn.Linear)]
+    return str(linear[-1])
 
 
 def _save(folder: Path, classifier: Any, tokenizer: Any, max_length: int) -> None:
@@ -107,7 +125,7 @@ def _save(folder: Path, classifier: Any, tokenizer: Any, max_length: int) -> Non
 
 def _prepare_tokenizer(tokenizer: Any, classifier: Any, max_length: int) -> None:
     """Let a tokenizer put a pair together as the model was trained to read it."""
-    template = PairTemplate.of(tokenizer)
+    layout = make_layout(tokenizer, PAIR, max_length, "")
     backend = tokenizer.backend_tokenizer
     if not adds_special_tokens(tokenizer):
         first, separator = tokenizer.cls_token, tokenizer.sep_token
@@ -125,7 +143,7 @@ def _prepare_tokenizer(tokenizer: Any, classifier: Any, max_length: int) -> None
     names = ["input_ids", "attention_mask"]
     knows_types = "token_type_ids" in inspect.signature(classifier.forward).parameters
     has_types = getattr(classifier.config, "type_vocab_size", 1) > 1
-    if template.typed and knows_types and has_types:
+    if layout.first_text is not None and knows_types and has_types:
         names.insert(1, "token_type_ids")
 
     # Special tokens that are spelled out in a text are read as text, as in training.

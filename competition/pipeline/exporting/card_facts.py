@@ -9,7 +9,6 @@ from pathlib import Path
 
 from competition.config.recipe import EncoderRecipe
 from competition.core.json_files import read_json
-from competition.data.text import FIELD_SEPARATOR
 from competition.pipeline.artifacts import MINI_FOLDER
 from competition.pipeline.exporting.choice import Choice
 from competition.pipeline.exporting.sample import fields_of
@@ -22,6 +21,7 @@ from competition.scoring.metrics import Estimate
 _LICENCE = re.compile(r"^license:\s*(\S+)\s*$", re.MULTILINE)
 MODEL_ID = re.compile(r"[\w-]+/[\w.-]+")  # of the model hub
 UNKNOWN = "unknown"
+_SHOWN = 160  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class CardFacts:
     Attributes:
         recipe: of the run.
         kind: of its predictions.
+        labels: what the logits are of, in order.
         contest: that it was trained for.
         fields: of a product, as they are joined.
         base: the encoder's name, or what it is.
@@ -56,6 +57,7 @@ class CardFacts:
 
     recipe: EncoderRecipe
     kind: Kind
+    labels: tuple[str, ...]
     contest: Contest
     fields: tuple[str, ...]
     base: str
@@ -72,15 +74,18 @@ class CardFacts:
         cls, plan: Plan, tables: Tables, recipe: EncoderRecipe, choice: Choice, licence: str
     ) -> CardFacts:
         """Read the facts of a run."""
+        from competition.models.exported.writing import logit_labels
+
         train = tables.examples[tables.examples["split"] == "train"]
         counts = train["locale"].value_counts(sort=False)
         source = plan.artifacts.encoder_source(recipe.encoder)
         if plan.recipes.pretrained(recipe.encoder) is not None:
             source = f"{recipe.encoder}, pre-trained in the same workspace"
-        longest = max(choice.sample.pairs, key=lambda pair: pair[1].count(FIELD_SEPARATOR))
+        longest = max(choice.sample.pairs, key=lambda pair: min(len(pair[1]), _SHOWN))
         return cls(
             recipe=recipe,
             kind=plan.recipes.kind_of(recipe),
+            labels=tuple(logit_labels(choice.model)),
             contest=plan.contest,
             fields=fields_of(recipe, plan.contest),
             base=_base(source),
@@ -114,8 +119,8 @@ def _licence_of(source: str) -> str:
     return stated[1] if stated else UNKNOWN
 
 
-def _shortened(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
 
 
 def _scores(plan: Plan, tables: Tables, recipe: EncoderRecipe) -> Iterator[Score]:

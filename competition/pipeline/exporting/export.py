@@ -18,7 +18,6 @@ from competition.models.exported.folder import (
     README,
     FolderCard,
     is_exported,
-    labels_of,
     write_certificate,
 )
 from competition.pipeline.exporting.card_facts import CardFacts
@@ -135,7 +134,7 @@ def _write_torch(
     plan = pipeline.plan
     kind = reference.kind
     tokenizer = load_tokenizer(plan.artifacts.sources(recipe).encoder)
-    write_classifier(folder, choice.model, tokenizer, recipe.max_length, labels_of(kind))
+    write_classifier(folder, choice.model, tokenizer, recipe.max_length)
     _folder_card(pipeline, recipe, choice).write(folder)
 
     logits = TorchRunner(folder).logits(reference.sample.pairs)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from competition import __version__
 from competition.core.errors import pluralize
-from competition.data.text import FIELD_SEPARATOR
-from competition.models.exported.folder import ONE_LABEL, labels_of
+from competition.models.exported.folder import ONE_LABEL
 from competition.pipeline.exporting.card_facts import MODEL_ID, UNKNOWN, CardFacts
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _summary(facts: CardFacts, exported: Exported) -> str:
     recipe = facts.recipe
-    logits = ", ".join(f"`{label}`" for label in labels_of(facts.kind))
+    logits = ", ".join(f"`{label}`" for label in facts.labels)
     return f"""
 # {recipe.name}: relevance of products to queries
 
@@ -72,7 +71,7 @@ def _has(exported: Exported, folder: str) -> bool:
 def _loading(facts: CardFacts, exported: Exported) -> str:
     server = f"FOLDER/{ONE_LABEL}" if _has(exported, ONE_LABEL) else "FOLDER"
     query, document = (text.replace('"', "'") for text in facts.example)
-    several = len(labels_of(facts.kind)) > 1
+    several = len(facts.labels) > 1
     softmax = ", apply_softmax=True" if several else ""
     note = ""
     if several and _has(exported, ONE_LABEL):
@@ -119,7 +118,7 @@ def _text_format(facts: CardFacts) -> str:
 ## Text
 
 A pair is a query and one text of the product: its fields in the order {fields}, without the empty ones, joined by
-`{FIELD_SEPARATOR}`. Of both, HTML tags are removed, entities are decoded and blanks are single. What is longer than
+blanks. Of both, HTML tags are removed, entities are decoded and blanks are single. What is longer than
 {facts.recipe.max_length} tokens is cut, the longer text first. For example:
 
 - query: `{facts.example[0]}`

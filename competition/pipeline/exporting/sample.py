@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from competition.config.recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed, fingerprint
 from competition.core.lazy_pandas import pd
-from competition.data.text import clean, join_fields
+from competition.data.layout import join_fields
+from competition.data.text import clean
 from competition.pipeline.tables import Tables
 from competition.scoring.contest import Contest
 
@@ -92,6 +93,6 @@ def texts_of(tables: Tables, recipe: EncoderRecipe, examples: pd.DataFrame) -> l
         tables.products[["locale", "product_id", *fields]], how="left", validate="many_to_one"
     )
     cells = zip(*(described[field].fillna("") for field in fields), strict=True)
-    documents = [join_fields(row) for row in cells]
+    documents = [clean(join_fields(row)) for row in cells]
     queries = [clean(query) for query in described["query"]]
     return list(zip(queries, documents, strict=True))

@@ -3,19 +3,18 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
 
 from competition.config.recipe import EncoderRecipe
 from competition.core.errors import InputError
-from competition.data.text import clean, join_fields
+from competition.data.layout import join_fields
+from competition.data.text import clean
 from competition.models.encoder.classifiers import CLASSIFIERS
 from competition.models.encoder.encoder import load_tokenizer
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
-from competition.models.exported.folder import labels_of
 from competition.models.exported.runner import TorchRunner, outputs_of
 from competition.models.exported.writing import average_weights, write_classifier
 from competition.pipeline.exporting.certificate import SAME, Reference, cross_encoder_logits
@@ -55,7 +54,7 @@ def reference_of(zoo: Zoo, family: str, model: RelevanceModel) -> Reference:
     joined = zoo.examples.merge(zoo.products, on=["locale", "product_id"], how="left")
     joined[list(FIELDS)] = joined[list(FIELDS)].fillna("")
     pairs = [
-        (clean(query), join_fields(row))
+        (clean(query), clean(join_fields(row)))
         for query, *row in joined[["query", *FIELDS]].itertuples(index=False)
     ]
     return Reference(CONTEST, kind, Sample(zoo.examples, pairs, "rows"), outputs)
@@ -68,7 +67,7 @@ def test_a_family_loads_with_all_weights_and_passes_its_certificate(
     kind = KINDS["classes"]
     model = make_model(zoo, family, kind)
     tokenizer = load_tokenizer(zoo.fetched(family))
-    write_classifier(tmp_path, model, tokenizer, RECIPE.max_length, labels_of(kind))
+    write_classifier(tmp_path, model, tokenizer, RECIPE.max_length)
     reference = reference_of(zoo, family, model)
     assert reference.values.std(0).max() > 1e-4  # it is a comparison
 
@@ -87,9 +86,7 @@ def test_a_family_is_the_same_in_sentence_transformers(
     pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
     kind = KINDS["gain"]
     model = make_model(zoo, family, kind)
-    write_classifier(
-        tmp_path, model, load_tokenizer(zoo.fetched(family)), RECIPE.max_length, ["gain"]
-    )
+    write_classifier(tmp_path, model, load_tokenizer(zoo.fetched(family)), RECIPE.max_length)
     reference = reference_of(zoo, family, model)
 
     logits = cross_encoder_logits(tmp_path, reference.sample.pairs)
@@ -117,7 +114,7 @@ def test_a_folder_with_a_weight_too_few_is_not_loaded(zoo: Zoo, tmp_path: Path) 
     from safetensors.torch import load_file, save_file
 
     model = make_model(zoo, "bert", KINDS["gain"])
-    write_classifier(tmp_path, model, load_tokenizer(zoo.fetched("bert")), 48, ["gain"])
+    write_classifier(tmp_path, model, load_tokenizer(zoo.fetched("bert")), 48)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["classifier.weight"]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
@@ -150,8 +147,3 @@ def test_a_servable_recipe_has_no_features_and_refuses_what_no_server_reads() ->
     for keys in ({"architecture": "two-tower"}, {"loss": "corn"}, {"pooling": "first+mean"}):
         with pytest.raises(ValueError, match="servable"):
             EncoderRecipe(name="x", servable=True, **keys)
-
-
-def test_texts_are_joined_without_empty_fields() -> None:
-    frame = pd.DataFrame({"title": ["A <b>cup</b>"], "brand": [""], "color": [" red &amp; blue "]})
-    assert join_fields(frame.iloc[0]) == "A cup | red & blue"
