@@ -23,6 +23,7 @@ from competition.cli import submit
 from competition.cli import leaderboard
 from competition.cli import check
 from competition.cli import score
+from competition.cli import compare
 from competition.cli import run
 from competition.cli import status
 from competition.cli import doctor

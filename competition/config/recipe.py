@@ -19,6 +19,10 @@ SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
 NEW_HEAD, PRETRAINED_HEAD = "new", "pretrained"
+RankingLoss = Literal[
+    "none", "ranknet", "lambdarank", "ndcg-loss1", "ndcg-loss2", "ndcg-loss2pp", "listnet", "listmle",
+    "approx-ndcg", "margin-mse",
+]  # fmt: skip
 
 
 class BaseRecipe(StrictModel):
@@ -209,7 +213,10 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     `models/encoder/classifiers.py`, and `features` and `query_context` are off, whatever they say.
 
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
-    little. `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
+    little. With a `ranking_loss`, a batch holds the whole lists of some queries, and the share
+    `ranking_weight` of its loss compares their rows, see `models/encoder/ranking_losses.py`.
+
+    `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
     distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
     the attack, see `training/adversary.py`. `seeds` trains a fold once per seed and averages the
     outputs. `translate_with` and `rebalance` add training rows of the weight `augmented_weight`,
@@ -229,7 +236,9 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = (
-        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias", "head", "template", "servable"}
+        FoldRecipe.later_keys
+        | _LATER
+        | {"pooling", "prior_bias", "ranking_loss", "head", "template", "servable"}
     )
 
     model: Literal["encoder"] = "encoder"
@@ -248,6 +257,9 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
     loss: Literal["ce", "poly1", "focal", "ghm", "corn", "cumulative", "mse"]
+    # Of whole lists, with the share `ranking_weight`; the rest is `loss`.
+    ranking_loss: RankingLoss = "none"
+    ranking_weight: float = Field(0.5, gt=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
     epsilon: float = Field(gt=0)
@@ -343,6 +355,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             )
 
         self._check_servable()
+        self._check_ranking_loss()
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
@@ -376,6 +389,45 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             raise ValueError('servable goes with template = "pair": servers know no other')
         if self.pooling == "first+mean":
             raise ValueError("servable goes with one pooled vector: set pooling to auto")
+
+    def _check_ranking_loss(self) -> None:
+        """Refuse what a loss of whole lists does not go with."""
+        if self.ranking_loss == "none":
+            return
+
+        if self.kind not in ("classes", *NUMBERS):
+            raise ValueError(
+                f"ranking_loss orders rows by their gain, and kind = {self.kind!r} tells one label apart: take "
+                'kind = "gain" or "classes"'
+            )
+        if self.kind == "classes" and self.ranking_weight == 1:
+            raise ValueError(
+                "with ranking_weight = 1 nothing teaches the probabilities of classes: set it below 1, or take "
+                'kind = "gain"'
+            )
+        if self.mixup:
+            raise ValueError(
+                "mixup mixes rows of different queries, which a ranking_loss cannot compare: set mixup = 0"
+            )
+        if self.adversary == "fgm-row":
+            raise ValueError(
+                "fgm-row attacks each row by the loss that is its own, and a ranking_loss is of whole lists: take "
+                "fgm-table"
+            )
+        if self.rebalance:
+            raise ValueError(
+                "rebalance splits rows into pieces, of which a ranking_loss would make lists: set rebalance = false"
+            )
+        if self.weight_noise_from:
+            raise ValueError(
+                "weight_noise_from weighs single rows, and a ranking_loss is of whole lists: take drop_noise_from or "
+                "relabel_noise_from"
+            )
+
+    def unused_keys(self) -> set[str]:
+        """Return the keys that are switched off: also the share of a ranking loss that there is not."""
+        unused = super().unused_keys()
+        return unused | {"ranking_weight"} if self.ranking_loss == "none" else unused
 
     @property
     def fused(self) -> bool:

@@ -38,7 +38,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.toml_files import StrictModel, build_model, read_toml
 from competition.core.workspace import Workspace
-from competition.scoring.contest import Contest, Locale
+from competition.scoring.contest import PAPER, Contest, Locale
 from competition.scoring.definition import ESCI, load_contest
 
 # `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out.
@@ -509,7 +509,16 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
                     f"{did_you_mean(each, names)}: known are {', '.join(names)}."
                 )
 
-    if not isinstance(recipe, EncoderRecipe) or recipe.loss not in ORDERED_LOSSES:
+    if not isinstance(recipe, EncoderRecipe):
+        return
+    if recipe.ranking_loss != "none":
+        gains = contest.labels.gains.get(PAPER, ())
+        if contest.ranking is None or (gains and min(gains) == max(gains)):
+            raise InputError(
+                f"{source}: ranking_loss = {recipe.ranking_loss!r} orders rows by their gain, by which the "
+                f"competition {contest.name!r} ranks nothing: leave it out."
+            )
+    if recipe.loss not in ORDERED_LOSSES:
         return
     if not (contest.labels.values and recipe.kind == "classes"):
         raise InputError(

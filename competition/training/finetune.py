@@ -28,11 +28,12 @@ from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints
 from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, check_weights, constant_output_advice
-from competition.training.gradients import BatchGradients, Sample
+from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, StopTraining, fit, make_accelerator
 from competition.training.model_files import load_model, save_model
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from competition.training.samples import Sample
 
 # Training rows by which cosines are standardised, and that are looked at where no row is held out.
 PROBE = 256
@@ -230,6 +231,7 @@ def fine_tune(
 
     fit(
         accelerator, model, recipe, len(sample.rows), make_gradients, seed, bar, log, after_epoch, checkpoints,
+        sample.lists,
     )  # fmt: skip
 
 

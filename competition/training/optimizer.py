@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from competition.config.recipe import TrainingKeys
-from competition.training.batches import Rows, epoch_batches
+from competition.training.batches import Rows, epoch_batches, steps_per_epoch
 from competition.training.checkpoints import State, add_prefix, select_prefix
 from competition.training.divergence import LossWatch
 from competition.training.oom import Budget
@@ -126,12 +126,14 @@ class TrainingState(Generic[Model]):
         make_gradients: Callable[[nn.Module], Gradients],
         seed: int,
         name: str,
+        lists: Rows | None = None,
     ) -> None:
         """Place the model on its device; the arguments are those of `fit`, `name` is for messages."""
         self._accelerator = accelerator
         self.recipe = recipe
         self._rows = rows
         self._seed = seed
+        self._lists = lists
         self.is_sharded = recipe.is_sharded and accelerator.num_processes > 1
 
         # A sharded model comes to the device part by part, and the whole one is only evaluated.
@@ -150,7 +152,7 @@ class TrainingState(Generic[Model]):
         self.gradients = make_gradients(self.model)
 
         # The last batch of an epoch may be smaller.
-        self._steps_per_epoch = -(-rows // recipe.batch_size)
+        self._steps_per_epoch = steps_per_epoch(rows, recipe.batch_size, lists)
         self.steps = recipe.epochs * self._steps_per_epoch
         self.step = 0
         self.epochs = 0
@@ -164,7 +166,9 @@ class TrainingState(Generic[Model]):
         if self.is_sharded:
             self._whole.cpu()  # it was on the device for an evaluation alone
         self.model.train()
-        batches = epoch_batches(self._rows, self.recipe.batch_size, self._seed, self.epochs)
+        batches = epoch_batches(
+            self._rows, self.recipe.batch_size, self._seed, self.epochs, self._lists
+        )
         return islice(batches, self.step - self.epochs * self._steps_per_epoch, None)
 
     @property
@@ -191,8 +195,10 @@ class TrainingState(Generic[Model]):
 
     @property
     def rows_seen(self) -> int:
-        """How many rows the model was trained on so far."""
+        """How many rows the model was trained on so far; within an epoch of lists, by their mean length."""
         epochs, steps = divmod(self.step, self._steps_per_epoch)
+        if self._lists is not None:
+            return epochs * self._rows + steps * self._rows // self._steps_per_epoch
         return epochs * self._rows + steps * self.recipe.batch_size
 
     def evaluation_model(self) -> Model:

@@ -134,7 +134,7 @@ def _public_disagrees(facts: Facts) -> Iterator[Finding]:
         public, low, high = (_number(line[name]) for name in ("public", "low", "high"))
         # A leaderboard may hold lists of full depth alone.
         deep = [_number(line["full_depth"])] if line.get("full_depth") else []
-        if not min(low, *deep) <= public <= max(high, *deep):
+        if not min([low, *deep]) <= public <= max([high, *deep]):
             sentence = (
                 f"The public score {public:.4f} of {line['run']} is outside of its out-of-fold "
                 f"interval, [{low:.4f}, {high:.4f}]."

@@ -1,0 +1,102 @@
+"""`comp compare`: the paired difference of two runs, with a verdict."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from competition.cli.app import HERE, WorkspaceOption, app
+from competition.cli.options import complete_recipe
+from competition.cli.output import OutputCell, help_epilog, show_table
+from competition.cli.scores import APPROXIMATE_MARK
+from competition.core.console import console
+from competition.core.errors import pluralize
+from competition.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.analysis.compare import ComparedTask
+
+
+_WIDEST = 16  # characters of a run's name as a heading
+
+
+@app.command(epilog=help_epilog("comp compare c1 lexical", "comp compare blend c1"))
+def compare(
+    first: Annotated[str, typer.Argument(help="A run.", autocompletion=complete_recipe)],
+    second: Annotated[
+        str, typer.Argument(help="Another, to subtract.", autocompletion=complete_recipe)
+    ],
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Compare two runs: is one better, beyond the noise of queries and of seeds?
+
+    Both are scored out-of-fold over the same queries. A fold is a training of its own, so the interval
+    over the folds covers the noise of seeds. Runs of the same recipes with other seeds, made by `comp train
+    --set seed=1`, are found and make it narrower.
+    """
+    from competition.analysis.compare import compare_runs
+
+    compared = compare_runs(Workspace.open(workspace), first, second)
+    header: dict[str, str | None] = {
+        "task": "task",
+        "metric": "metric",
+        "verdict": "verdict",
+        "queries": "queries",
+        "first": first if len(first) <= _WIDEST else "first",
+        "second": second if len(second) <= _WIDEST else "second",
+        "difference": "difference [95 %]",
+        "over_queries": "over queries alone",
+        "noise": None,
+        "seed_error": None,
+        "seeds": None,
+        "label_paths": None,
+    }
+    rows = [_row(each, (first, second)) for each in compared]
+    show_table(f"{first} minus {second}, out-of-fold", header, rows, left=3)
+
+    for sentence in _explanation(compared, (first, second)):
+        console.print(sentence)
+
+
+def _row(each: "ComparedTask", names: tuple[str, str]) -> list[object]:
+    result = each.result
+    verdict = "no verdict" if each.better is None else f"{names[each.better]} is better"
+    mark = f" {APPROXIMATE_MARK}" if each.label_paths else ""
+    return [
+        each.task.name,
+        each.task.metric.label,
+        OutputCell(None if each.better is None else names[each.better], text=verdict + mark),
+        result.difference.queries,
+        *each.scores,
+        OutputCell(result.difference, "+"),
+        OutputCell(result.over_queries, text=result.over_queries.interval("+")),
+        result.noise,
+        result.seed_error,
+        [len(runs) for runs in each.runs],
+        list(each.label_paths),
+    ]
+
+
+def _explanation(compared: "list[ComparedTask]", names: tuple[str, str]) -> list[str]:
+    """Return what the verdicts consist of."""
+    runs = compared[0].runs
+    counts = " and ".join(
+        f"{pluralize(len(each), 'seed')} of {name}" for name, each in zip(names, runs, strict=True)
+    )
+    if compared[0].result.noise == "seeds":
+        noise = f"{counts}: the noise of trainings is what differs between them."
+    else:
+        noise = (
+            f"{counts}: the noise of trainings is taken from the folds, each of which is a training of its own. "
+            "Two or more seeds of both make the interval narrower: `comp train --recipe NAME --set seed=1`."
+        )
+    sentences = [noise]
+    sentences.append(
+        "Of twenty pairs that do not differ, one at most gets a verdict on a task. What all trainings share, such as a "
+        "pre-trained encoder, is held fixed."
+    )
+    paths = tuple(dict.fromkeys(path for each in compared for path in each.label_paths))
+    if paths:
+        sentences.append(
+            f"{APPROXIMATE_MARK} approximate: labels reached a score through {'; '.join(paths)}."
+        )
+    return sentences
