@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe
+from competition.config.recipe import PRETRAINED_HEAD, EncoderRecipe, EnsembleRecipe
 from competition.core.commands import shell_quoted
 from competition.core.console import console
 from competition.core.errors import CompError, InputError, join_names
@@ -28,6 +28,7 @@ from competition.scoring.metrics import Estimate
 if TYPE_CHECKING:
     from competition.models.encoder.model import RelevanceModel
 
+PAIR = "pair"  # the template that servers know
 AUTO, AVERAGE = "auto", "average"
 WORST_LOSS = 0.005  # of a score, that a form may lose
 
@@ -70,16 +71,23 @@ def servable_recipe(plan: Plan, run: str) -> EncoderRecipe:
         raise InputError(f"{run!r} combines several models ({members}), no server loads it; {fix}.")
     if not isinstance(recipe, EncoderRecipe):
         raise InputError(f"{run!r} is made of trees on text features, no server loads it; {fix}.")
-    if recipe.servable:
+    if recipe.servable or _reads_as_a_server(recipe):
         return recipe
 
     keys = ["servable = false"]
     keys += [f'architecture = "{recipe.architecture}"'] * (recipe.architecture != "cross-encoder")
     keys += [f"features = {list(recipe.features)}"] if recipe.features else []
     keys += ["query_context = true"] if recipe.query_context else []
+    keys += ["a template of its own"] if recipe.template not in ("", PAIR) else []
     raise InputError(
         f"The model of {run!r} is none that a server loads, by its keys {join_names(keys)}; {fix}."
     )
+
+
+def _reads_as_a_server(recipe: EncoderRecipe) -> bool:
+    """Return whether a model is the library's own without `servable`: a reranker that was trained on."""
+    is_pair = recipe.template in ("", PAIR)
+    return recipe.head == PRETRAINED_HEAD and is_pair and not recipe.query_context
 
 
 def choose(plan: Plan, tables: Tables, recipe: EncoderRecipe, wanted: str = AUTO) -> Choice:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.recipe import PRETRAINED_HEAD, EncoderRecipe
 from competition.core.errors import InputError
 from competition.data.layout import join_fields
 from competition.data.text import clean
 from competition.models.encoder.classifiers import CLASSIFIERS
-from competition.models.encoder.encoder import load_tokenizer
+from competition.models.encoder.encoder import fetch, load_tokenizer
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.models.exported.runner import TorchRunner, outputs_of
@@ -24,6 +24,7 @@ from competition.training.corpus import Corpus
 from competition.training.oom import Budget
 from competition.training.predict import predict
 from tests.esci import CONTEST, KINDS
+from tests.rerankers import make_reranker
 from tests.zoo import Zoo
 
 RECIPE = EncoderRecipe(name="x", max_length=48, servable=True)
@@ -45,10 +46,10 @@ def make_model(zoo: Zoo, family: str, kind: Kind, **keys: object) -> RelevanceMo
     return model
 
 
-def reference_of(zoo: Zoo, family: str, model: RelevanceModel) -> Reference:
-    """What comp says of the rows."""
+def reference_of(zoo: Zoo, folder: Path, model: RelevanceModel) -> Reference:
+    """What comp says of the rows, which it reads with the tokenizer of an encoder's folder."""
     kind = model.kind
-    corpus = Corpus.make(RECIPE, CONTEST, Sources(zoo.fetched(family)), zoo.examples, zoo.products)
+    corpus = Corpus.make(RECIPE, CONTEST, Sources(folder), zoo.examples, zoo.products)
     rows = np.arange(len(zoo.examples))
     outputs = predict(Accelerator(cpu=True), model, corpus.pairs, rows, Budget(4096))
     joined = zoo.examples.merge(zoo.products, on=["locale", "product_id"], how="left")
@@ -68,7 +69,7 @@ def test_a_family_loads_with_all_weights_and_passes_its_certificate(
     model = make_model(zoo, family, kind)
     tokenizer = load_tokenizer(zoo.fetched(family))
     write_classifier(tmp_path, model, tokenizer, RECIPE.max_length)
-    reference = reference_of(zoo, family, model)
+    reference = reference_of(zoo, zoo.fetched(family), model)
     assert reference.values.std(0).max() > 1e-4  # it is a comparison
 
     # The runner refuses weights that are missing or left over.
@@ -87,7 +88,7 @@ def test_a_family_is_the_same_in_sentence_transformers(
     kind = KINDS["gain"]
     model = make_model(zoo, family, kind)
     write_classifier(tmp_path, model, load_tokenizer(zoo.fetched(family)), RECIPE.max_length)
-    reference = reference_of(zoo, family, model)
+    reference = reference_of(zoo, zoo.fetched(family), model)
 
     logits = cross_encoder_logits(tmp_path, reference.sample.pairs)
     assert logits is not None
@@ -98,6 +99,29 @@ def test_a_family_is_the_same_in_sentence_transformers(
 
     scores = CrossEncoder(str(tmp_path), device="cpu").predict(reference.sample.pairs[:4])
     np.testing.assert_allclose(scores, reference.values[:4, 0], atol=SAME)
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
+def test_a_reranker_leaves_with_the_head_that_it_came_with(
+    family: str, zoo: Zoo, tmp_path: Path
+) -> None:
+    source, copy, target = (tmp_path / name for name in ("source", "copy", "target"))
+    whole = make_reranker(source, family, zoo.products)
+    fetch(copy, str(source), "test", PRETRAINED_HEAD)
+    kind = KINDS["gain"]
+    recipe = EncoderRecipe(name="x", kind="gain", head=PRETRAINED_HEAD, max_length=48)
+    model = RelevanceModel.make(recipe, kind, Sources(copy), seed=1).eval()
+    reference = reference_of(zoo, copy, model)
+
+    target.mkdir()
+    write_classifier(target, model, load_tokenizer(copy), recipe.max_length)
+    runner = TorchRunner(target)
+    outputs = outputs_of(kind, runner.logits(reference.sample.pairs))
+    assert reference.compare("transformers", ".", outputs, SAME).fault == ""
+    # The weights that it was made with, and the model is as it was.
+    expected = whole.state_dict()
+    assert all(torch.equal(w, expected[name]) for name, w in runner.model.state_dict().items())
+    assert reference_of(zoo, copy, model).outputs.equals(reference.outputs)
 
 
 def test_modernbert_keeps_the_mean_and_others_read_the_first_token(zoo: Zoo) -> None:

@@ -20,6 +20,7 @@ from competition.core.workspace import Workspace
 from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.serving.limits import Limits, Meter
 from tests.conftest import refused
+from tests.pipeline.serving.listening import listening
 
 pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
@@ -214,30 +215,15 @@ def test_only_an_export_is_served(tmp_path: Path) -> None:
 
 def test_the_curl_of_the_documentation_is_answered(scorer: FolderScorer) -> None:
     """As it stands there, but for the port, by a server that listens."""
-    uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     page = (Path(__file__).parents[3] / "docs/how-to/serve.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^curl .*?}'$", page, re.MULTILINE | re.DOTALL)
-    listening = threading.Event()
-
-    class Server(uvicorn.Server):  # type: ignore[misc, name-defined]
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            listening.set()
-
-    server = Server(uvicorn.Config(make_app(scorer), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        assert listening.wait(60)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        here = command.replace("\\\n", " ").replace("localhost:8080", f"127.0.0.1:{port}")
+    with listening(scorer) as address:
+        here = command.replace("\\\n", " ").replace("http://localhost:8080", address)
         words = shlex.split(here)
         answer = json.loads(subprocess.check_output([*words, "--silent", "--noproxy", "*"]))
-    finally:
-        server.should_exit = True
-        thread.join()
 
     documents = json.loads(words[words.index("-d") + 1])["documents"]
     scores = scorer.score("usb c cable", documents)
