@@ -12,10 +12,14 @@ from competition.core.errors import InputError
 
 
 @app.command(
-    epilog=help_epilog("comp serve model", "comp serve model --host 0.0.0.0 --port 80 --waiting 8")
+    epilog=help_epilog("comp serve model", "comp serve model --form int8-dynamic --port 80")
 )
 def serve(
     folder: Annotated[Path, typer.Argument(help="A folder that `comp export` wrote.")],
+    form: Annotated[
+        str,
+        typer.Option(help="`torch`, or `onnx`, `int8-dynamic`, `int8-static` where it has them."),
+    ] = "torch",
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="The port to listen on.")] = 8080,
     documents: Annotated[
@@ -50,6 +54,6 @@ def serve(
             "Serving needs uvicorn, which is not installed: `pip install comp-relevance[serve]`."
         ) from None
 
-    server = make_app(FolderScorer(folder), Limits(documents, body, waiting, seconds))
+    server = make_app(FolderScorer(folder, form), Limits(documents, body, waiting, seconds))
     console.print(f"{folder} answers at http://{host}:{port} (Ctrl-C ends it)")
     uvicorn.run(server, host=host, port=port, log_level="warning", server_header=False)

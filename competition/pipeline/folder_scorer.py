@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from competition.core.errors import InputError
+from competition.core.errors import InputError, unknown_name
 from competition.data.folds import normalise
 from competition.data.layout import join_fields
 from competition.data.text import clean
-from competition.models.exported.folder import FolderCard, check_files
+from competition.models.exported.folder import GRAPHS, ONNX, TORCH, FolderCard, check_files
 from competition.pipeline.new_rows import NewRows
-from competition.pipeline.scorer import SCORE, Scorer, shown
+from competition.pipeline.scorer import Scorer, has_score, scores_of, shown
+
+if TYPE_CHECKING:
+    from competition.models.exported.runner import Runner
 
 Pair = tuple[str, str]  # query and document
 
@@ -27,16 +31,21 @@ class FolderScorer(Scorer):
     Tokenizer and model stay in memory.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, form: str = TORCH) -> None:
         """Check and load a folder.
 
+        Args:
+            folder: that `comp export` wrote.
+            form: `torch`, or one of GRAPHS where the folder has it.
+
         Raises:
-            InputError: a file of it is not what was compared.
+            InputError: a file of it is not what was compared, or it lacks the form.
         """
         check_files(folder)
         card = FolderCard.read(folder)
 
         # After the check: nothing that was changed is loaded.
+        from competition.models.encoder.encoder import load_tokenizer
         from competition.models.exported.runner import TorchRunner
 
         self.card = card
@@ -45,7 +54,16 @@ class FolderScorer(Scorer):
         self.basis = card.basis
         self.label_paths = card.label_paths
         self._run = card.run
-        self._runner = TorchRunner(folder)
+        self._ranks = has_score(self.contest, self.kind)
+        self._runner: Runner
+        if form == TORCH:
+            self._runner = TorchRunner(folder)
+            return
+
+        from competition.models.exported.graphs import GraphRunner, check_installed
+
+        check_installed()
+        self._runner = GraphRunner(_graph_of(folder, form), load_tokenizer(folder))
 
     def score(
         self,
@@ -55,12 +73,12 @@ class FolderScorer(Scorer):
     ) -> NDArray[np.float64]:
         """Score how well each product answers its query, see `Scorer.score`."""
         pairs = self._plain_pairs(queries, products) if not locale else None
-        if pairs is None or SCORE not in self.columns:
+        if pairs is None or not self._ranks:
             return super().score(queries, products, locale)
 
         distinct = list(dict.fromkeys(pairs))
-        outputs = self._outputs(distinct)
-        scores = dict(zip(distinct, shown(self.contest, self.kind, outputs)[SCORE], strict=True))
+        own = scores_of(self.contest, self.kind, self._outputs(distinct))
+        scores = dict(zip(distinct, own.tolist(), strict=True))
         return np.array([scores[pair] for pair in pairs], np.float64)
 
     def read(
@@ -116,6 +134,19 @@ class FolderScorer(Scorer):
 
         values = outputs_of(self.kind, self._runner.logits(pairs))
         return pd.DataFrame(values, columns=list(self.kind.outputs))
+
+
+def _graph_of(folder: Path, form: str) -> Path:
+    """Return the file of a form that is a graph; raises InputError where there is none."""
+    if form not in GRAPHS:
+        raise unknown_name("form", form, [TORCH, *GRAPHS])
+    path = folder / ONNX / GRAPHS[form]
+    if not path.is_file():
+        raise InputError(
+            f"{folder} has no {ONNX}/{GRAPHS[form]}: write it with `comp export RUN DIR --onnx`, which leaves out what "
+            "loses too much."
+        )
+    return path
 
 
 def _is_whole(text: str) -> bool:

@@ -74,7 +74,7 @@ class Scorer:
         Raises:
             InputError: also where the run predicts substitutes alone.
         """
-        if not _has_score(self.contest, self.kind):
+        if not has_score(self.contest, self.kind):
             raise InputError(
                 f"{self._run!r} predicts {self.kind.name}, which ranks nothing: use `classify`."
             )
@@ -147,19 +147,25 @@ class Scorer:
         return shown(self.contest, self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
 
 
-def _has_score(contest: Contest, kind: Kind) -> bool:
+def has_score(contest: Contest, kind: Kind) -> bool:
     """Return whether outputs of a kind order rows: they answer a ranking, or are a rating."""
     ranking = contest.ranking
     return kind.role == "rating" or (ranking is not None and ranking.name in kind.tasks)
 
 
+def scores_of(contest: Contest, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64]:
+    """Return what orders the rows of outputs, `(rows,)`: the answer to the ranking, or the rating."""
+    ranking = contest.ranking
+    if ranking is not None and ranking.name in kind.tasks:
+        return answers(ranking, kind, outputs)
+    return outputs["rating"].to_numpy(np.float64)
+
+
 def shown(contest: Contest, kind: Kind, outputs: pd.DataFrame) -> pd.DataFrame:
     """Return outputs of a kind as users read them, in the order of the rows; see `Scorer.answer`."""
     frame = pd.DataFrame(index=outputs.index)
-    if _has_score(contest, kind):
-        ranking = contest.ranking
-        ranks = ranking is not None and ranking.name in kind.tasks
-        frame[SCORE] = answers(ranking, kind, outputs) if ranking and ranks else outputs["rating"]
+    if has_score(contest, kind):
+        frame[SCORE] = scores_of(contest, kind, outputs)
     if kind.is_number:
         return frame
 

@@ -20,7 +20,13 @@ CERTIFICATE = "certificate.json"  # the comparison, and the digests of all files
 README = "README.md"
 ONE_LABEL = "one-label"  # the folder of the form for servers of rerankers
 ONNX = "onnx"  # the folder of the other forms
+FP32 = "model.onnx"
+DYNAMIC = "model_int8_dynamic.onnx"
+STATIC = "model_int8_static.onnx"
 FORMAT = 1
+
+TORCH = "torch"
+GRAPHS = {"onnx": FP32, "int8-dynamic": DYNAMIC, "int8-static": STATIC}  # form -> file of a graph
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import competition.models.encoder.quiet  # noqa: F401
 from competition.core.errors import InputError
+from competition.models.exported.folder import FP32
 from competition.models.exported.runner import Array, Pair, tokenised
 
-FP32 = "model.onnx"
-DYNAMIC = "model_int8_dynamic.onnx"
-STATIC = "model_int8_static.onnx"
 OPSET = 18
 CALIBRATED = 64  # pairs, by which the ranges of a static graph are found
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from competition.models.exported.folder import ONNX
+from competition.models.exported.folder import DYNAMIC, FP32, ONNX, STATIC
 from competition.pipeline.exporting.certificate import SAME_GRAPH, Reference, check_same
 from competition.pipeline.exporting.sample import Sample
 from competition.scoring.contest import Kind
@@ -45,21 +45,19 @@ def write_graphs(
         runner = graphs.GraphRunner(target / name, tokenizer)
         return outputs_of(kind, runner.logits(reference.sample.pairs))
 
-    whole = target / graphs.FP32
+    whole = target / FP32
     graphs.write_graph(folder, whole)
-    path = f"{ONNX}/{graphs.FP32}"
-    exported.forms.append(
-        check_same(reference.compare("ONNX", path, outputs(graphs.FP32), SAME_GRAPH))
-    )
+    path = f"{ONNX}/{FP32}"
+    exported.forms.append(check_same(reference.compare("ONNX", path, outputs(FP32), SAME_GRAPH)))
 
     pairs = others.pairs or reference.sample.pairs
     quantised: dict[str, tuple[str, Callable[[Path], None]]] = {
         "ONNX int8, dynamic": (
-            graphs.DYNAMIC,
+            DYNAMIC,
             lambda to: graphs.write_dynamic_int8(whole, to),
         ),
         "ONNX int8, static": (
-            graphs.STATIC,
+            STATIC,
             lambda to: graphs.write_static_int8(whole, to, tokenizer, pairs),
         ),
     }

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 import competition
+from competition.core.errors import InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.pipeline.exporting.certificate import order_changes
 from competition.pipeline.exporting.choice import choose
+from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.steps import Pipeline
 from tests.conftest import comp, refused
 
@@ -204,3 +206,16 @@ def test_graphs_are_the_same_in_fp32_and_compared_by_scores_in_int8(
     kept = {path.name for path in (tmp_path / "m" / "onnx").iterdir()}
     named = {Path(f["folder"]).name for f in forms.values() if f["folder"].startswith("onnx/")}
     assert kept == named
+
+    served = FolderScorer(tmp_path / "m", "onnx").score("red lamp", ["Lamp", "Red lamp"])
+    plain = FolderScorer(tmp_path / "m").score("red lamp", ["Lamp", "Red lamp"])
+    np.testing.assert_allclose(served, plain, atol=1e-4)
+
+
+def test_a_form_that_is_not_there_is_refused(exported: Made) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
+    pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
+    with pytest.raises(InputError, match=r"has no onnx/model_int8_dynamic\.onnx: write it with"):
+        FolderScorer(exported[1], "int8-dynamic")
+    with pytest.raises(InputError, match="no form 'int8'.*known are torch, onnx, int8-dynamic"):
+        FolderScorer(exported[1], "int8")
