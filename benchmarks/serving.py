@@ -25,6 +25,19 @@ from competition.pipeline.serving.server import make_app
 
 CLIENTS = (1, 8, 32)
 CANDIDATES = 40
+VOCABULARY = [
+    "usb",
+    "cable",
+    "red",
+    "shoe",
+    "lamp",
+    "steel",
+    "cotton",
+    "fast",
+    "phone",
+    "oak",
+    "2m",
+]
 WORDS = 70  # of a candidate, about a hundred tokens
 
 
@@ -47,7 +60,7 @@ class Peer:
 def requests(count: int) -> list[dict[str, Any]]:
     """Return requests of random words, the same for every form."""
     rng = np.random.default_rng(0)
-    words = np.array("usb cable red shoe lamp steel cotton fast phone black kettle oak 2m".split())
+    words = np.array(VOCABULARY)
     texts = [" ".join(rng.choice(words, WORDS)) for _ in range(count * CANDIDATES)]
     return [
         {"query": "usb cable", "documents": texts[i * CANDIDATES : (i + 1) * CANDIDATES]}

@@ -301,6 +301,23 @@ def _rows_per_step(recipe: EncoderRecipe, sample: "Sample") -> float:
     return max(float(recipe.batch_size), rows / steps)
 
 
+def encoder_config_folder(pipeline: Pipeline, recipe: EncoderRecipe) -> Path:
+    """Return a folder with the configuration of a recipe's encoder.
+
+    Raises:
+        InputError: the encoder would have to be made or downloaded first.
+    """
+    made = pipeline.artifacts.encoder_folder(recipe.encoder, recipe.head)
+    source = pipeline.artifacts.encoder_source(recipe.encoder)
+    for folder in (made, Path(source)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise InputError(
+        f"The encoder {recipe.encoder!r} is not here, so its memory cannot be counted: `comp train` makes or downloads "
+        "it first, or put the path of its folder into [overrides] of competition.toml as `encoder`."
+    )
+
+
 def _tokens_per_step(recipe: EncoderRecipe, sample: "Sample") -> float:
     """Return the mean number of tokens of an optimizer batch, with padding, over all views."""
     from competition.training.batches import PAD_TO, epoch_batches, micro_batches

@@ -9,6 +9,7 @@ from competition.config.keys import (
     FORMER_FEATURES,
     FORMER_KEYS,
     FORMER_TREE_KEYS,
+    Lora,
     Spans,
 )
 from competition.core.fingerprint import derive_seed
@@ -18,7 +19,10 @@ from competition.scoring.contest import Locale, Task
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
-NEW_HEAD, PRETRAINED_HEAD = "new", "pretrained"
+Head = Literal["new", "pretrained", "yes-no"]
+NEW_HEAD: Head = "new"
+PRETRAINED_HEAD: Head = "pretrained"
+YES_NO_HEAD: Head = "yes-no"
 RankingLoss = Literal[
     "none", "ranknet", "lambdarank", "ndcg-loss1", "ndcg-loss2", "ndcg-loss2pp", "listnet", "listmle",
     "approx-ndcg", "margin-mse",
@@ -153,14 +157,15 @@ _ON_THE_DEVICE = frozenset(
 )
 
 # Keys of `TrainingKeys` that came after its first release, see `BaseRecipe.later_keys`.
-_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps", "schedule"})
 
 
 class TrainingKeys(StrictModel):
     """The keys that the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
-    `warmup_steps` how many it takes at least, up to half of all. `clip_norm` is the largest norm of
+    `warmup_steps` how many it takes at least, up to half of all; `schedule` is how the rate then
+    falls to 0. `clip_norm` is the largest norm of
     a gradient, `ema` the decay of the averaged weights, 0 for none. What is not the encoder's
     learns by `head_learning_rate`, 0 for the encoder's own; each layer of the encoder by
     `layer_decay` times the rate of the one above it, see `training/optimizer.py`.
@@ -180,6 +185,7 @@ class TrainingKeys(StrictModel):
     layer_decay: float = Field(1.0, gt=0, le=1)
     warmup: float = Field(0.1, ge=0, lt=1)
     warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["linear", "cosine"] = "linear"
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     ema: float = Field(0.0, ge=0, lt=1)
@@ -203,8 +209,8 @@ class TrainingKeys(StrictModel):
 class EncoderRecipe(FoldRecipe, TrainingKeys):
     """A model that reads query and product as text, and how it is fine-tuned.
 
-    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side
-    by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
+    `pooling` is how a text becomes one vector: by its first token, its last, by the mean of all, or
+    the first and the mean side by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
     `prior_bias`, the untrained model says of every pair what training rows say on average, so that
     the encoder need not learn it.
 
@@ -238,7 +244,18 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     later_keys: ClassVar[frozenset[str]] = (
         FoldRecipe.later_keys
         | _LATER
-        | {"pooling", "prior_bias", "ranking_loss", "head", "template", "servable"}
+        | {
+            "pooling",
+            "prior_bias",
+            "ranking_loss",
+            "head",
+            "servable",
+            "answers",
+            "template",
+            "lora",
+            "freeze_embeddings",
+            "freeze_layers",
+        }
     )
 
     model: Literal["encoder"] = "encoder"
@@ -246,9 +263,13 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
         "cross-encoder"
     )
-    pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
-    head: Literal["new", "pretrained"] = NEW_HEAD
+    pooling: Literal["auto", "first", "mean", "last", "first+mean"] = "auto"
+    head: Head = NEW_HEAD
+    answers: tuple[str, str] = ("yes", "no")  # tokens that the head `yes-no` compares
     template: str = ""  # empty: fields between the tokenizer's separators
+    lora: Lora | None = None  # None: all weights are trained
+    freeze_embeddings: bool = False
+    freeze_layers: int = Field(0, ge=0)  # the first ones, with the embeddings below them
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -303,7 +324,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             if not self.epochs:
                 raise ValueError(
                     "epochs = 0 predicts without training, which needs a trained head: "
-                    'set head = "pretrained"'
+                    'set head = "pretrained" or "yes-no"'
                 )
             return self
 
@@ -323,6 +344,23 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 )
         if self.loss in ORDERED_LOSSES:
             raise ValueError(f"loss = {self.loss!r} needs a new head, this one has its own logits")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_fits(self) -> "EncoderRecipe":
+        if self.lora is None:
+            return self
+
+        unfit = {
+            "epochs = 0": not self.epochs,
+            "sharded": self.sharded,
+            "compile": self.compile,
+            "freeze_embeddings, they are frozen": self.freeze_embeddings,
+            "freeze_layers, they are frozen": bool(self.freeze_layers),
+        }
+        for name, is_there in unfit.items():
+            if is_there:
+                raise ValueError(f"lora trains adapters inside of whole layers, without {name}")
         return self
 
     @model_validator(mode="after")
@@ -385,6 +423,8 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             raise ValueError(
                 f"servable does not go with loss = {self.loss!r}: no server has its link"
             )
+        if self.head == YES_NO_HEAD:
+            raise ValueError(f"servable goes with a classifier, not with head = {self.head!r}")
         if self.template not in ("", "pair"):
             raise ValueError('servable goes with template = "pair": servers know no other')
         if self.pooling == "first+mean":
@@ -442,7 +482,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @property
     def keeps_base(self) -> bool:
         """True where training leaves the encoder's weights as they are: they are not saved again."""
-        return not self.epochs
+        return not self.epochs or self.lora is not None
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

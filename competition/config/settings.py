@@ -92,9 +92,19 @@ class Settings(StrictModel):
 
 def load_settings(workspace: Workspace) -> Settings:
     """Read `competition.toml` of a workspace; raises InputError naming the key that is wrong."""
+    settings, _ = read_settings(workspace)
+    return settings
+
+
+def read_settings(workspace: Workspace) -> tuple[Settings, Contest]:
+    """Return the settings of a workspace, and the contest as the definition that they name states it.
+
+    Raises:
+        InputError: a key of competition.toml or of the definition is wrong.
+    """
     source = workspace.settings_file
     settings = build_model(Settings, read_toml(source), source)
-    contest = read_contest(workspace, settings)
+    contest = load_contest(settings.competition, workspace.root)
     if not settings.submission:
         answers = dict.fromkeys(contest.tasks, "blend")
         settings = settings.model_copy(update={"submission": answers})
@@ -122,12 +132,7 @@ def load_settings(workspace: Workspace) -> Settings:
             raise InputError(
                 f"{source}: unknown task {task!r} in [submission]{did_you_mean(task, contest.tasks)}."
             )
-    return settings
-
-
-def read_contest(workspace: Workspace, settings: Settings) -> Contest:
-    """Return the contest of a workspace as its definition states it; raises InputError where it is wrong."""
-    return load_contest(settings.competition, workspace.root)
+    return settings, contest
 
 
 def _check_overrides(

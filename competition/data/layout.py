@@ -110,9 +110,9 @@ def make_layout(tokenizer: Any, template: str, max_length: int, recipe: str) -> 
 
 
 def _pair(tokenizer: Any) -> Layout:
-    """Return the tokenizer's own layout of a pair, read off from one; BERT's where it adds no token."""
+    """Return the tokenizer's own layout of a pair, read off from one; BERT's where it lacks one."""
     make = make_token_maker(tokenizer)
-    if not adds_special_tokens(tokenizer):
+    if lacks_template(tokenizer):
         first, separator = (
             np.array([i], np.int32) for i in (tokenizer.cls_token_id, tokenizer.sep_token_id)
         )
@@ -142,9 +142,11 @@ def _pair(tokenizer: Any) -> Layout:
     )
 
 
-def adds_special_tokens(tokenizer: Any) -> bool:
-    """Return whether a tokenizer puts special tokens around a pair of its own accord."""
-    return bool(tokenizer.num_special_tokens_to_add(pair=True))
+def lacks_template(tokenizer: Any) -> bool:
+    """Return whether a tokenizer of an encoder adds no special token to a pair; decoders need none."""
+    has_tokens = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
+    of_encoder = has_tokens and tokenizer.bos_token is None
+    return of_encoder and not tokenizer.num_special_tokens_to_add(pair=True)
 
 
 def _from_template(tokenizer: Any, template: str) -> Layout:
@@ -203,7 +205,7 @@ def _slot(tokenizer: Any, anchor: str, blank: str, rows: pd.DataFrame) -> Ragged
     if not anchor:
         return tokenise(tokenizer, texts)
 
-    before = tokenise(tokenizer, [anchor]).values
+    before = tokenise(tokenizer, [anchor])[0]
     behind = tokenise(tokenizer, [anchor + text for text in texts])
     n = len(before)
     # Where the anchor and the text share a token, the text is read alone.

@@ -83,7 +83,7 @@ class BatchGradients:
         self._objective = LOSSES[recipe.loss]
         self._has_second_pass = recipe.r_drop > 0 or recipe.adversary != "none"
         kind = self.unwrapped.kind
-        dtype = next(self.unwrapped.parameters()).dtype
+        dtype = self.unwrapped.dtype
         self._splitter = Splitter(accelerator, recipe, sample, kind.targets, dtype, seed)
         ranks = recipe.ranking_loss != "none"
         self._lists = ListLosses(recipe, kind, sample) if ranks else None
@@ -142,7 +142,8 @@ class BatchGradients:
             table = self.unwrapped.token_table
             ids = micro_batch.inputs.ids
             shape = (*ids.shape, table.shape[1])  # (V * batch, tokens, H)
-            origin = torch.zeros(shape, dtype=table.dtype, device=ids.device, requires_grad=True)
+            dtype = self.unwrapped.dtype
+            origin = torch.zeros(shape, dtype=dtype, device=ids.device, requires_grad=True)
 
         model = self.unwrapped if self._has_second_pass else self.model
         with self._pass(micro_batch, CLEAN):
@@ -258,7 +259,8 @@ class BatchGradients:
         if self.recipe.adversary == "fgm-table":
             table = self.unwrapped.token_table
             tokens = self._distinct_tokens(batch)
-            attack = TableAttack(tokens, table.shape[1], table.dtype, self.recipe.epsilon)
+            width, dtype = table.shape[1], self.unwrapped.dtype
+            attack = TableAttack(tokens, width, dtype, self.recipe.epsilon)
         elif self.recipe.adversary == "awp":
             attack = WeightAttack(self.unwrapped, self.recipe.epsilon)
         else:

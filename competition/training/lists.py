@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from competition.config.recipe import EncoderRecipe
+from competition.core.errors import CompError
 from competition.models.encoder.losses import one_hot
 from competition.models.encoder.ranking_losses import RANKING_LOSSES, gain_log_odds
 from competition.scoring.contest import PAPER, Kind
@@ -35,6 +36,37 @@ class _Term:
         return self.value + ((logits - logits.detach()) * self.derivative).sum()
 
 
+def class_gains(kind: Kind) -> Tensor | None:
+    """Return the gain of each class, `(classes,)` in float64; None where a row has a number."""
+    if not kind.is_classes:
+        return None
+    return torch.tensor(kind.labels.gains[PAPER], dtype=torch.float64)
+
+
+def row_gains(kind: Kind, sample: Sample) -> Tensor:
+    """Return the gain that each row has by its target, before any smoothing, `(n,)` in float64."""
+    target = one_hot(torch.tensor(sample.target), kind.targets).double()
+    of_classes = class_gains(kind)
+    return target[:, 0] if of_classes is None else target @ of_classes
+
+
+def check_lists(recipe: EncoderRecipe, kind: Kind, sample: Sample) -> None:
+    """Raise CompError where a recipe has a ranking loss and no list of the sample has two gains."""
+    if sample.lists is None:
+        return
+
+    gains = row_gains(kind, sample).numpy()
+    highest = np.full(sample.lists.max() + 1, -np.inf)
+    lowest = -highest
+    np.maximum.at(highest, sample.lists, gains)
+    np.minimum.at(lowest, sample.lists, gains)
+    if not (highest > lowest).any():
+        raise CompError(
+            f"The recipe {recipe.name!r} has ranking_loss = {recipe.ranking_loss!r}, and no query of its training rows "
+            "has two rows of different gains: leave ranking_loss out."
+        )
+
+
 class ListLosses:
     """The ranking loss of a recipe on a sample, times its share of the recipe's loss.
 
@@ -49,14 +81,8 @@ class ListLosses:
         self._lists = sample.lists
         self._weight = sample.weight
 
-        # Numbers are gains as they are, of classes their expected one, before any smoothing.
-        target = one_hot(torch.tensor(sample.target), kind.targets).double()
-        self._class_gains: Tensor | None = None
-        if kind.is_classes:
-            self._class_gains = torch.tensor(kind.labels.gains[PAPER], dtype=torch.float64)
-            self._gains = target @ self._class_gains  # (n,)
-        else:
-            self._gains = target[:, 0]
+        self._gains = row_gains(kind, sample)
+        self._class_gains = class_gains(kind)
 
     def of_batch(self, batch: Rows) -> "BatchListLosses":
         """Return the loss of an optimiser batch, all processes' rows of it."""

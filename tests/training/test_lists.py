@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from competition.config.recipe import EncoderRecipe
+from competition.core.errors import CompError
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.ranking_losses import RANKING_LOSSES, gain_log_odds
 from competition.training.batches import collate
 from competition.training.gradients import CLEAN, BatchGradients
+from competition.training.lists import check_lists
 from competition.training.loop import make_accelerator
 from competition.training.samples import Sample
+from tests.esci import KINDS
 from tests.training.conftest import (
     ALL_AT_ONCE,
     Bench,
@@ -232,6 +235,15 @@ def test_lists_that_cannot_be_ordered_move_nothing(lists: Bench) -> None:
         step = BatchGradients(make_accelerator(), model, recipe, rows, seed=3)
         assert step.compute(BATCH, step=0).item() == 0.0
         assert all(not bool(g.any()) for g in gradient(model).values())
+
+
+def test_a_sample_without_an_order_is_refused(lists: Bench) -> None:
+    recipe = short_recipe(kind="classes", ranking_loss="ranknet")
+    rows = sample(lists, recipe)
+    check_lists(recipe, KINDS["classes"], rows)
+    # Each list with one label.
+    with pytest.raises(CompError, match="has two rows of different gains"):
+        check_lists(recipe, KINDS["classes"], replace(rows, target=LISTS % 4.0))
 
 
 # --- recipes

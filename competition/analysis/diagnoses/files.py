@@ -63,5 +63,5 @@ RULES = (
     Rule("stale-run", "caution", _STATES, _stale_run),
     Rule("stale-scores", "caution", _STATES, _stale_scores),
     Rule("no-submission", "caution", _STATES, _no_submission),
-    Rule("task-not-answered", "caution", "[submission] of competition.toml.", _not_answered),
+    Rule("task-not-answered", "note", "[submission] of competition.toml.", _not_answered),
 )

@@ -10,7 +10,6 @@ from competition.core.errors import pluralize
 _URGENT = (
     "constant-outputs",
     "stale-submission",
-    "task-not-answered",
     "no-labels",
     "too-few-queries",
     "random-encoder",

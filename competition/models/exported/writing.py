@@ -12,7 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.data.layout import PAIR, adds_special_tokens, make_layout
+from competition.data.layout import PAIR, lacks_template, make_layout
 from competition.models.encoder.classifiers import as_classifier, name_labels
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.trained_heads import PretrainedHead
@@ -127,7 +127,7 @@ def _prepare_tokenizer(tokenizer: Any, classifier: Any, max_length: int) -> None
     """Let a tokenizer put a pair together as the model was trained to read it."""
     layout = make_layout(tokenizer, PAIR, max_length, "")
     backend = tokenizer.backend_tokenizer
-    if not adds_special_tokens(tokenizer):
+    if lacks_template(tokenizer):
         first, separator = tokenizer.cls_token, tokenizer.sep_token
         backend.post_processor = TemplateProcessing(
             single=f"{first} $A {separator}",

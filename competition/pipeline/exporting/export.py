@@ -203,7 +203,7 @@ def _folder_card(pipeline: Pipeline, recipe: EncoderRecipe, choice: Choice) -> F
     from competition.scoring.definition import load_definition
 
     plan = pipeline.plan
-    definition, _ = load_definition(plan.settings.competition, plan.workspace.root)
+    definition = load_definition(plan.settings.competition, plan.workspace.root)
     run = plan.run(recipe.name)
     return FolderCard(
         run=recipe.name,

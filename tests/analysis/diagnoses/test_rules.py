@@ -53,6 +53,7 @@ LISTS = (
     line("lexical", lexical=None, **RANKING, queries=1_000),
     line("lexical", lexical=None, **RANKING, queries=400, group=MOVABLE),
 )
+BEHIND = with_lines(LEXICAL, line("b1", 0.56, lexical=EQUAL, best=WORSE), BLEND)
 UNDECIDED = with_lines(LEXICAL, line("b1", 0.59, best=(-0.02, 0.01)), BLEND)
 WITHOUT_B1 = line("blend.without-b1-task2", 0.59, lexical=EQUAL, floor="blend-task2")
 FOLDS = [training(fold, score) for fold, score in enumerate((0.57, 0.58, 0.56, 0.57, 0.2))]
@@ -106,8 +107,13 @@ FIRES: dict[str, tuple[Facts, str]] = {
         "b1 is worse than all exact",
     ),
     "encoders-behind-lexical": (
-        with_lines(LEXICAL, line("b1", 0.56, lexical=EQUAL, best=WORSE), BLEND),
+        BEHIND,
         "No neural network is better than lexical: the best, b1, differs by +0.0100",
+    ),
+    "no-pretraining": (
+        BEHIND,
+        "The encoder of b1 has not read this catalogue, and no neural network is better than the "
+        "lexical baseline on task2.",
     ),
     "too-few-queries": (
         with_lines(*(replace(each, queries=29) for each in HEALTHY.lines)),
@@ -193,6 +199,7 @@ FIRES: dict[str, tuple[Facts, str]] = {
 SILENT: dict[str, Facts] = {
     "ahead-of-constant": submitted(constant=EQUAL),
     "ahead-of-lexical": submitted(lexical=EQUAL),
+    "no-pretraining": replace(BEHIND, runs=with_run("b1", pretrained=True).runs),
     "behind-lexical": with_lines(
         *(replace(each, better="lower") for each in (LEXICAL, B1)),
         line("blend-task2", 0.5, lexical=WORSE, better="lower"),
@@ -208,6 +215,7 @@ SILENT: dict[str, Facts] = {
         HEALTHY, public=(PUBLIC | {"public": "0.5", "full_depth": "0.49"},)
     ),
     "folds-uneven": with_tallies(folds={"ten": [100, 150]}),
+    "test-unlike-training": with_tallies(rows={"train": ROWS, "test": SKEWED | {"queries": 29}}),
     "rare-label": with_tallies(labels={"task2": LABELS | {"complement": 50}}),
     "lists-cannot-move": replace(
         HEALTHY, tasks=("task1",), lines=(LISTS[0], replace(LISTS[1], queries=500))

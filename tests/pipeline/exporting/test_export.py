@@ -217,5 +217,5 @@ def test_a_form_that_is_not_there_is_refused(exported: Made) -> None:
     pytest.importorskip("onnxscript", reason="the extra `export` is not installed")
     with pytest.raises(InputError, match=r"has no onnx/model_int8_dynamic\.onnx: write it with"):
         FolderScorer(exported[1], "int8-dynamic")
-    with pytest.raises(InputError, match="no form 'int8'.*known are torch, onnx, int8-dynamic"):
+    with pytest.raises(InputError, match=r"no form 'int8'.*known are torch, onnx, int8-dynamic"):
         FolderScorer(exported[1], "int8")
