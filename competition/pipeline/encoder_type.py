@@ -104,17 +104,18 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     model = recipe.translate_with
     added = plan.artifacts.translations(model) if model else None
     units = "char_trigrams" in recipe.features
-    template = text_template(recipe, sources.encoder)
 
     def make() -> Corpus:
         translations = read_translations(added.path, added.fingerprint) if added else None
         # A template's slots are tokenised in their place.
+        template = text_template(recipe, sources.encoder)
         stored = stored_tokens(tables, sources, units, text=template in ("", PAIR))
         return Corpus.make(
             recipe, tables.contest, sources, tables.examples, tables.products, translations, stored
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
+    template = (recipe.template, recipe.head, recipe.servable)  # see `text_template`
     text = (recipe.architecture, recipe.field_order, recipe.max_length, units, template)
     rows = (recipe.rebalance, recipe.query_context, added)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from transformers import AutoModelForSequenceClassification
 
 from competition.config.recipe import PRETRAINED_HEAD, EncoderRecipe
 from competition.core.errors import InputError
@@ -24,7 +25,7 @@ from competition.training.corpus import Corpus
 from competition.training.oom import Budget
 from competition.training.predict import predict
 from tests.esci import CONTEST, KINDS
-from tests.rerankers import make_reranker
+from tests.rerankers import make_decoder, make_reranker
 from tests.zoo import Zoo
 
 RECIPE = EncoderRecipe(name="x", max_length=48, servable=True)
@@ -46,10 +47,12 @@ def make_model(zoo: Zoo, family: str, kind: Kind, **keys: object) -> RelevanceMo
     return model
 
 
-def reference_of(zoo: Zoo, folder: Path, model: RelevanceModel) -> Reference:
+def reference_of(
+    zoo: Zoo, folder: Path, model: RelevanceModel, recipe: EncoderRecipe = RECIPE
+) -> Reference:
     """What comp says of the rows, which it reads with the tokenizer of an encoder's folder."""
     kind = model.kind
-    corpus = Corpus.make(RECIPE, CONTEST, Sources(folder), zoo.examples, zoo.products)
+    corpus = Corpus.make(recipe, CONTEST, Sources(folder), zoo.examples, zoo.products)
     rows = np.arange(len(zoo.examples))
     outputs = predict(Accelerator(cpu=True), model, corpus.pairs, rows, Budget(4096))
     joined = zoo.examples.merge(zoo.products, on=["locale", "product_id"], how="left")
@@ -122,6 +125,36 @@ def test_a_reranker_leaves_with_the_head_that_it_came_with(
     expected = whole.state_dict()
     assert all(torch.equal(w, expected[name]) for name, w in runner.model.state_dict().items())
     assert reference_of(zoo, copy, model).outputs.equals(reference.outputs)
+
+
+@pytest.mark.parametrize("family", ["bert", "qwen3"])
+def test_adapters_are_merged_into_what_leaves(family: str, zoo: Zoo, tmp_path: Path) -> None:
+    source, copy, target = (tmp_path / name for name in ("source", "copy", "target"))
+    if family == "bert":
+        make_reranker(source, family, zoo.products)
+    else:
+        auto = AutoModelForSequenceClassification
+        make_decoder(auto, family, source, zoo.products, num_labels=1)
+    fetch(copy, str(source), "test", PRETRAINED_HEAD)
+    recipe = EncoderRecipe(
+        name="x", kind="gain", head=PRETRAINED_HEAD, max_length=48, lora={"rank": 4, "alpha": 8}
+    )
+    model = RelevanceModel.make(recipe, KINDS["gain"], Sources(copy), seed=1).eval()
+    before = reference_of(zoo, copy, model, recipe).values
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if ".lora_B" in name:  # which is 0 before training
+                weight.normal_(std=0.05)
+    reference = reference_of(zoo, copy, model, recipe)
+    assert np.abs(reference.values - before).max() > 1e-3
+
+    model.merge()
+    target.mkdir()
+    write_classifier(target, model, load_tokenizer(copy), recipe.max_length)
+    logits = TorchRunner(target).logits(reference.sample.pairs)
+    form = reference.compare("transformers", ".", outputs_of(KINDS["gain"], logits), SAME)
+    assert form.fault == ""
+    assert not list(target.glob("adapter*"))
 
 
 def test_modernbert_keeps_the_mean_and_others_read_the_first_token(zoo: Zoo) -> None:
