@@ -6,7 +6,13 @@ An average of members with smaller folds than its own is held out by theirs.
 from collections.abc import Callable, Iterable, Sequence
 
 from competition.config.keys import RUN_SEPARATOR
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.config.recipe import (
+    EncoderRecipe,
+    EnsembleRecipe,
+    ImportedRecipe,
+    MemberRecipe,
+    RunRecipe,
+)
 from competition.scoring.contest import Task
 
 # Averages whose weights are learned, where there are several members.
@@ -38,6 +44,9 @@ def label_paths(
 
 def _member_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
     """Return the paths of a recipe that is trained on folds: the choice of its epoch, and other runs."""
+    if isinstance(recipe, ImportedRecipe):
+        return ["labels of its own rows, by the look of its outputs"] if recipe.in_sample else []
+
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
 
     sources = []

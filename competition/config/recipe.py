@@ -389,6 +389,32 @@ class LexicalRecipe(FoldRecipe):
     min_data_in_leaf: int = Field(30, ge=1)
 
 
+class ImportedRecipe(FoldRecipe):
+    """Outputs that another tool made, brought by `comp member add`; nothing is trained.
+
+    With `in_sample`, they look like outputs of rows that their model was fitted on, see
+    `analysis/in_sample.py`, so that their scores are approximate.
+    """
+
+    # Nothing that changes how recipes learn changes them.
+    own_keys: ClassVar[frozenset[str]] = frozenset(FoldRecipe.model_fields) | {"in_sample"}
+
+    model: Literal["imported"] = "imported"
+    in_sample: bool = False
+
+    @model_validator(mode="after")
+    def _learns_nothing(self) -> "ImportedRecipe":
+        kept = {"name", "description", "seed", "kind", "scheme", "model", "in_sample"}
+        for key, field in FoldRecipe.model_fields.items():
+            if key not in kept and getattr(self, key) != field.default:
+                raise ValueError(f"{key} is of recipes that are trained, these outputs are made")
+        return self
+
+    def result_keys(self) -> dict[str, Any]:
+        """Return what says how the file is read; its content has a fingerprint of its own."""
+        return {"model": self.model, "kind": self.kind, "scheme": self.scheme}
+
+
 Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
 
 
@@ -502,14 +528,21 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
         return {name: weight for name, weight in weights.items() if weight}
 
 
-MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
+# Trained on folds, or brought with them.
+MemberRecipe = EncoderRecipe | LexicalRecipe | ImportedRecipe
 RunRecipe = MemberRecipe | EnsembleRecipe  # leaves out-of-fold predictions
 AnyRecipe = RunRecipe | PretrainingRecipe
 RECIPE_TYPES: dict[
-    str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]
+    str,
+    type[EncoderRecipe]
+    | type[LexicalRecipe]
+    | type[ImportedRecipe]
+    | type[EnsembleRecipe]
+    | type[PretrainingRecipe],
 ] = {
     "encoder": EncoderRecipe,
     "lexical": LexicalRecipe,
+    "imported": ImportedRecipe,
     "ensemble": EnsembleRecipe,
     "pretraining": PretrainingRecipe,
 }

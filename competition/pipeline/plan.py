@@ -13,7 +13,14 @@ from itertools import combinations
 from competition.config import settings as config
 from competition.config.keys import RUN_SEPARATOR, AuditKeys
 from competition.config.label_paths import label_paths
-from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.config.recipe import (
+    SCHEMES,
+    AnyRecipe,
+    EnsembleRecipe,
+    ImportedRecipe,
+    MemberRecipe,
+    RunRecipe,
+)
 from competition.config.settings import Settings
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
@@ -195,7 +202,16 @@ class Plan:
         return self._model(recipe, recipe.scheme, (number,))
 
     def all_rows(self, recipe: MemberRecipe) -> FoldPlan[MemberRecipe]:
-        """Return what the model of all training rows is made from, as `recipe.for_all_rows` trains it."""
+        """Return what the model of all training rows is made from, as `recipe.for_all_rows` trains it.
+
+        Raises:
+            InputError: another tool made the outputs of the recipe.
+        """
+        if isinstance(recipe, ImportedRecipe):
+            raise InputError(
+                f"Another tool made the outputs of {recipe.name!r}, so it has no model that could predict new rows: "
+                "name another run, or an ensemble without it."
+            )
         return self._model(recipe.for_all_rows, recipe.scheme, ())
 
     def pairs(self, name: str) -> list[FoldPlan[MemberRecipe]]:
@@ -206,6 +222,11 @@ class Plan:
                 every fold.
         """
         recipe = self.recipes.member(name)
+        if isinstance(recipe, ImportedRecipe):
+            raise InputError(
+                f"Another tool made the outputs of {name!r}, so it has no nested models: do without it, or without "
+                "nested."
+            )
         if recipe.noise_from or recipe.distill_from:
             raise InputError(
                 f"{name!r} learns from an audit or a teacher that saw the labels of the folds that a nested model "

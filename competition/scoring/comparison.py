@@ -5,7 +5,8 @@ finds differences where there are none. Two estimates of the noise of trainings 
 
 - One run of each recipe: every fold is a training of its own, with its own seed, scored on its own queries. So the
   differences of the folds vary by both noises, and Student's interval over the K folds (K - 1 degrees of freedom)
-  covers both. The interval is the hull of it and of the one over queries, which keeps the level whichever noise is greater.
+  covers both. The interval is the hull of it and of the one over queries, which keeps the level whichever noise is
+  greater.
 - Several seeds of both recipes: the variance between the seeds of a fold, over the same queries, is that of trainings
   and of what a training does to single queries. The latter is in the interval over queries already and is subtracted
   (Owen 2007, the pigeonhole bootstrap); Satterthwaite's degrees of freedom are those of the sum.
