@@ -25,7 +25,7 @@ from benchmarks.rounds import alternate, machine, ratio, train_ours
 from competition.config.recipe import EncoderRecipe
 from competition.data.pairs import SpecialTokens, View
 from competition.models.encoder.model import RelevanceModel
-from competition.training.gradients import Sample
+from competition.training.samples import Sample
 from tests.esci import KINDS
 
 BATCH, STEPS, ROUNDS = 32, 8, 3

@@ -15,6 +15,7 @@ from competition.core.workspace import Workspace
 from competition.pipeline.steps import Pipeline
 from competition.scoring.in_sample import InSampleTest, Side, check_in_sample
 from competition.scoring.metrics import Array
+from competition.scoring.metrics import Codes as Rows
 
 DRAWS = 3  # of halves of the queries, per learner
 
@@ -77,7 +78,9 @@ def cases(workspace: Workspace, draws: int) -> Iterator[tuple[str, bool, InSampl
                 tests.append(model.predict(features[test]))
             whole = make().fit(features[train], gain[train])
 
-            def tested(outputs: Array, of_test: Array, train=train, test=test) -> InSampleTest:  # type: ignore[no-untyped-def]
+            def tested(
+                outputs: Array, of_test: Array, train: Rows = train, test: Rows = test
+            ) -> InSampleTest:
                 sides = [
                     Side(each[:, None], query[rows], reference[rows][:, None], labels)
                     for each, rows, labels in (

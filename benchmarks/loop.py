@@ -43,10 +43,10 @@ from competition.scoring.metrics import Estimate
 from competition.training.batches import epoch_batches
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
-from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from competition.training.samples import Sample
 from tests.esci import CONTEST, FIELD_ORDERS, KINDS, LABELS, TASKS, label_codes
 
 Probabilities = NDArray[np.float64]  # (rows, 4)

@@ -25,8 +25,8 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
-from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
+from competition.training.samples import Sample
 from tests.esci import CONTEST, KINDS, LOCALES
 
 ROUNDS = 5

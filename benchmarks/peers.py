@@ -33,10 +33,10 @@ from benchmarks.rounds import (
 from competition.config.recipe import EncoderRecipe
 from competition.data.text import clean
 from competition.models.encoder.model import RelevanceModel
-from competition.training.gradients import Sample
 from competition.training.loop import make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from competition.training.samples import Sample
 from tests.esci import FIELD_ORDERS, KINDS
 
 PEER = "sentence-transformers"

@@ -19,9 +19,9 @@ from competition.config.recipe import EncoderRecipe
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, epoch_batches
-from competition.training.gradients import Sample
 from competition.training.optimizer import schedule
 from competition.training.regularization import ema_decay
+from competition.training.samples import Sample
 
 
 class Reference:

@@ -27,8 +27,9 @@ from competition.models.encoder.paths import Sources
 from competition.training.batches import Rows
 from competition.training.corpus import Corpus
 from competition.training.device import computes_in_bf16
-from competition.training.gradients import BatchGradients, Sample
+from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, fit, make_accelerator
+from competition.training.samples import Sample
 from tests.esci import CONTEST, KINDS
 
 Way = TypeVar("Way")  # the name of what is timed

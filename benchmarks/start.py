@@ -28,8 +28,9 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.training.batches import collate
 from competition.training.corpus import Corpus
-from competition.training.gradients import BatchGradients, Sample
+from competition.training.gradients import BatchGradients
 from competition.training.loop import Log, fit, make_accelerator
+from competition.training.samples import Sample
 from tests.esci import CONTEST, KINDS, LABELS, label_codes
 
 SEED = 3

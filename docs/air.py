@@ -23,18 +23,19 @@ class Air:
     comments: int = 0  # that fill a line
     long: int = 0
     pairs: int = 0  # assignments such as `a, b = x, y`
-    functions: list[int] = field(default_factory=list)  # lines of each body, its docstring left out
+    functions: list[int] = field(default_factory=list)  # lines of each body with its docstring
 
     def add(self, source: str) -> None:
         """Count one file."""
         lines, tree = source.splitlines(), ast.parse(source)
         inside: set[int] = set()
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                # Blank lines of a docstring are no air between thoughts.
                 body = node.body[1:] if ast.get_docstring(node) else node.body
                 if body:
                     inside |= set(range(body[0].lineno, node.end_lineno or 0))
-                self.functions.append((node.end_lineno or 0) - body[0].lineno + 1 if body else 1)
+                self.functions.append((node.end_lineno or 0) - node.body[0].lineno + 1)
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
                 self.pairs += isinstance(node.value, ast.Tuple)
         tokens = tokenize.generate_tokens(io.StringIO(source).readline)

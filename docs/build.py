@@ -36,6 +36,7 @@ TABLES: Tables = (
     ('model = "imported"', recipe.ImportedRecipe, (recipe.FoldRecipe,)),
     ('model = "ensemble"', recipe.EnsembleRecipe, (recipe.FoldRecipe,)),
     ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.BaseRecipe, recipe.TrainingKeys)),
+    ("lora of a recipe", keys.Lora, ()),
     ("[spans.LOCALE] of a pretraining", keys.Spans, ()),
 )
 # The same of the file that says what a competition is.

@@ -28,6 +28,36 @@ def pair_tokenizer(products: pd.DataFrame, family: str) -> PreTrainedTokenizerFa
     return tokenizer
 
 
+def decoder_tokenizer(products: pd.DataFrame) -> PreTrainedTokenizerFast:
+    """A tokenizer of the catalogue's text as decoders have it: no [CLS], no [SEP], `yes` and `no` among its words."""
+    tokenizer = make_tokenizer(products)
+    tokenizer.backend_tokenizer.pre_tokenizer.add_prefix_space = False
+    alone = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>", pad_token="<pad>"
+    )
+    alone.add_tokens(["yes", "no"])
+    return alone
+
+
+DECODERS: dict[str, dict[str, Any]] = {
+    "qwen3": {"head_dim": 16, "num_key_value_heads": 1},
+    "llama": {"num_key_value_heads": 1},
+    "gemma2": {"head_dim": 16, "num_key_value_heads": 1, "sliding_window": 16, "query_pre_attn_scalar": 16},
+    "gemma3_text": {"head_dim": 16, "num_key_value_heads": 1, "sliding_window": 16},
+    "mistral": {"num_key_value_heads": 1, "sliding_window": 128},
+}  # fmt: skip
+
+
+def make_decoder(auto: Any, family: str, folder: Path, products: pd.DataFrame, **keys: Any) -> Any:
+    """Write the folder of a decoder of two layers, and return the model."""
+    tokenizer = decoder_tokenizer(products)
+    sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 512}
+    model = make_model(auto, family, **(DECODERS[family] | sizes | keys))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
 def make_model(auto: Any, family: str, **keys: Any) -> Any:
     """A model of random weights, wide enough for its scores to differ."""
     with torch.random.fork_rng(devices=[]):

@@ -14,7 +14,7 @@ from benchmarks.rounds import ratio, train_ours, without_dropout
 from benchmarks.start import apart, follow
 from benchmarks.step import METHODS, TOLERANCE
 from competition.models.encoder.model import RelevanceModel
-from competition.training.gradients import Sample
+from competition.training.samples import Sample
 from tests.esci import KINDS, label_codes
 from tests.training.conftest import Bench, bench, make_recipe
 

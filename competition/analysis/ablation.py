@@ -245,7 +245,10 @@ class Ablation:
             counts = [self._count(run, task, rows) for run in runs]
             kept = []
             for run, source in zip(runs, self._sources, strict=True):
-                kept_counts = self._count(run, task, self._kept_rows(rows, source))
+                # Graded rows without those that the audit of the run would drop.
+                flags = self.pipeline.tables.flags(self.pipeline.plan.audit(source))
+                kept_rows = rows[~rows["example_id"].isin(dropped_ids(flags))]
+                kept_counts = self._count(run, task, kept_rows)
                 kept.append(align_counts(kept_counts, counts[0].queries))
             on_all[row] = np.sum([each.values for each in counts], axis=0)
             on_kept[row] = np.sum(kept, axis=0)
@@ -262,11 +265,6 @@ class Ablation:
             )
             for row in self.runs
         ]
-
-    def _kept_rows(self, rows: pd.DataFrame, source: str) -> pd.DataFrame:
-        """Return graded rows without those that the audit of a run would drop."""
-        flags = self.pipeline.tables.flags(self.pipeline.plan.audit(source))
-        return rows[~rows["example_id"].isin(dropped_ids(flags))]
 
     def _title_losses(self, run: str) -> Array:
         """Return the losses of the held-out titles by the encoder that a run starts from."""

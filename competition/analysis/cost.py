@@ -30,7 +30,7 @@ from competition.pipeline.rows import sides
 from competition.pipeline.steps import Pipeline
 
 if TYPE_CHECKING:
-    from competition.data.pairs import Pairs
+    from competition.training.samples import Sample
 
 _SAMPLE = 2_048  # training rows
 _WARM_UP = 3  # steps that are not counted: their allocations are not those of the rest
@@ -46,6 +46,9 @@ class StepTimes:
     steps: int  # counted
     step_seconds: float  # of an optimizer step
     step_tokens: float  # of an optimizer step, with padding
+    step_rows: (
+        float  # of an optimizer step; more than `batch_size` where lists are longer than that
+    )
     predict_seconds: float  # per row
     tokenize_seconds: float  # per row
     augmentation: float  # augmented rows per training row
@@ -103,19 +106,21 @@ def estimate_cost(
         masks = sides(recipe, kind, examples, fold_of_row, (number,))
         row_counts[number] = {side: int(mask.sum()) for side, mask in masks.items()}
 
-    def steps(trained: float) -> int:
-        return models * recipe.epochs * math.ceil(trained / recipe.batch_size)
+    def steps(trained: float, rows_per_step: float) -> int:
+        return models * recipe.epochs * math.ceil(trained / rows_per_step)
 
     # Free memory is looked up before the benchmark takes some.
     device = find_device(recipe.precision)
-    total_steps = sum(steps(rows["train"] * kept) for rows in row_counts.values())
+    total_steps = sum(
+        steps(rows["train"] * kept, recipe.batch_size) for rows in row_counts.values()
+    )
     with TemporaryDirectory(prefix="comp-dry-run-") as folder:
         times = benchmark_steps(pipeline, recipe, Path(folder), total_steps)
 
     costs = []
     for number, rows in row_counts.items():
         trained = round(rows["train"] * kept * (1 + times.augmentation))
-        fold_steps = steps(trained)
+        fold_steps = steps(trained, times.step_rows)
 
         # The held-out rows are scored after each epoch, test rows once.
         evaluations = max(1, recipe.epochs)
@@ -181,7 +186,8 @@ def benchmark_steps(
     return StepTimes(
         steps=watch.steps,
         step_seconds=watch.per_step,
-        step_tokens=_tokens_per_step(recipe, corpus.pairs, sample.rows),
+        step_tokens=_tokens_per_step(recipe, sample),
+        step_rows=_rows_per_step(recipe, sample),
         predict_seconds=predict_seconds,
         tokenize_seconds=tokenize_seconds,
         augmentation=len(sample.rows) / len(rows) - 1,
@@ -286,14 +292,41 @@ def _encoder(
     return stand_in
 
 
-def _tokens_per_step(recipe: EncoderRecipe, pairs: "Pairs", rows: np.ndarray) -> float:
+def _rows_per_step(recipe: EncoderRecipe, sample: "Sample") -> float:
+    """Return the mean number of rows of an optimizer batch: the recipe's, unless it holds longer lists."""
+    from competition.training.batches import steps_per_epoch
+
+    rows = len(sample.rows)
+    steps = steps_per_epoch(rows, recipe.batch_size, sample.lists)
+    return max(float(recipe.batch_size), rows / steps)
+
+
+def encoder_config_folder(pipeline: Pipeline, recipe: EncoderRecipe) -> Path:
+    """Return a folder with the configuration of a recipe's encoder.
+
+    Raises:
+        InputError: the encoder would have to be made or downloaded first.
+    """
+    made = pipeline.artifacts.encoder_folder(recipe.encoder, recipe.head)
+    source = pipeline.artifacts.encoder_source(recipe.encoder)
+    for folder in (made, Path(source)):
+        if (folder / "config.json").is_file():
+            return folder
+    raise InputError(
+        f"The encoder {recipe.encoder!r} is not here, so its memory cannot be counted: `comp train` makes or downloads "
+        "it first, or put the path of its folder into [overrides] of competition.toml as `encoder`."
+    )
+
+
+def _tokens_per_step(recipe: EncoderRecipe, sample: "Sample") -> float:
     """Return the mean number of tokens of an optimizer batch, with padding, over all views."""
     from competition.training.batches import PAD_TO, epoch_batches, micro_batches
 
+    rows, pairs = sample.rows, sample.pairs
     lengths = pairs.lengths()  # (rows,) tokens
     budget = recipe.token_budget // len(pairs.views)
     total = batches = 0
-    for batch in epoch_batches(len(rows), recipe.batch_size, 0, 0):
+    for batch in epoch_batches(len(rows), recipe.batch_size, 0, 0, sample.lists):
         batches += 1
         for micro_batch in micro_batches(rows[batch], lengths, budget):
             longest = int(lengths[micro_batch].max())

@@ -40,15 +40,12 @@ def diagnose(root: Path) -> Iterator[Check]:
 
     for check in _check_workspace(workspace):
         message = pasteable(check.message, root)
-        yield replace(check, message=message, fix=_with_workspace(check.fix, root))
-
-
-def _with_workspace(fix: str, root: Path) -> str:
-    """Return the commands of a fix so that they work in any folder."""
-    parts = [
-        command_for(part, root) if part.startswith("comp ") else part for part in fix.split("; ")
-    ]
-    return "; ".join(parts)
+        # Commands that work in any folder.
+        fixes = [
+            command_for(fix, root) if fix.startswith("comp ") else fix
+            for fix in check.fix.split("; ")
+        ]
+        yield replace(check, message=message, fix="; ".join(fixes))
 
 
 def _check_workspace(workspace: Workspace) -> Iterator[Check]:
@@ -70,7 +67,10 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
     yield from _check_rows(pipeline)
     yield _check_disk(pipeline, steps)
     yield from _check_encoders(pipeline)
-    yield from _check_audits(pipeline)
+    for audit in pipeline.plan.audits():
+        # `comp run` skips audits that the labels do not allow.
+        if reason := _absent_label(pipeline, audit.runs[0].scheme):
+            yield Check(f"audit {audit.name}", "look", str(caveat({"skipped": reason})))
     for plan in pipeline.plan.runs():
         yield _check_run(pipeline, plan, steps)
 
@@ -157,13 +157,6 @@ def _check_folds(pipeline: Pipeline, scheme: str) -> Check:
         return Check(name, "stop", str(error), f"rm {file}; comp folds")
     apart = "query text" if pipeline.plan.contest.has_queries_apart else "row"
     return Check(name, "well", f"no {apart} is in two of them")
-
-
-def _check_audits(pipeline: Pipeline) -> Iterator[Check]:
-    """Yield audits that the labels do not allow: `comp run` skips them."""
-    for plan in pipeline.plan.audits():
-        if reason := _absent_label(pipeline, plan.runs[0].scheme):
-            yield Check(f"audit {plan.name}", "look", str(caveat({"skipped": reason})))
 
 
 def _absent_label(pipeline: Pipeline, scheme: str) -> str | None:

@@ -170,7 +170,12 @@ def _test(
 def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -> PermutationTest:
     """Compare scores with chance; each query in each shuffle is an observation of its own."""
     first = drawn[0][0]
-    group = first.groups[_group(task, first)]
+
+    # A list whose order changes nothing has no chance to err.
+    name = "all"
+    if task.ranks:
+        name = DEEP if evaluation.leading_group(first) == DEEP else MOVABLE
+    group = first.groups[name]
     queries = int(group.sum())
     values = np.concatenate([counts.values[group] for counts, _ in drawn])
     expected = np.concatenate([chance.values[group] for _, chance in drawn])
@@ -202,13 +207,6 @@ def _compare(task: Task, drawn: list[tuple[Counts, Counts]], threshold: float) -
         detectable=_DETECTABLE * error,
         shuffles=len(drawn),
     )
-
-
-def _group(task: Task, counts: Counts) -> str:
-    """Return the group of queries that is tested: a list whose order changes nothing has no chance to err."""
-    if not task.ranks:
-        return "all"
-    return DEEP if evaluation.leading_group(counts) == DEEP else MOVABLE
 
 
 def _numerators(task: Task, values: Array) -> Array:

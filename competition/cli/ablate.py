@@ -25,7 +25,8 @@ def ablate(
     table: Annotated[
         str,
         typer.Argument(
-            help="A TOML file, or a table that is included: pretraining, losses, methods, noise, char3, tuning."
+            help="A TOML file, or a table that is included: pretraining, losses, methods, noise, char3, "
+            "tuning or ranking."
         ),
     ],
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to train each row with.")] = 1,
@@ -47,9 +48,10 @@ def ablate(
 ) -> None:
     """Train a table of recipes and compare its rows.
 
-    A table is a TOML file of your own, or one that is included: those of the paper, and `tuning`, for an
-    encoder of your own. Its rows are recipes that differ in some keys. All are trained on the same folds
-    and seeds and compared in pairs over queries, each with the row before it or with the first.
+    A table is a TOML file of your own, or one that is included: those of the paper, `tuning`, for an
+    encoder of your own, and `ranking`, losses of whole lists. Its rows are recipes that differ in some
+    keys. All are trained on the same folds and seeds and compared in pairs over queries, each with the row
+    before it or with the first.
     """
     from competition.analysis.ablation import Ablation
     from competition.pipeline.execute import execute

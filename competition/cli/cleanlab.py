@@ -22,66 +22,77 @@ if TYPE_CHECKING:
     from competition.pipeline.steps import Pipeline
 
 
+# The options, of which most are keys of the audit.
+RunOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN",
+        help="A complete 4-class run, or several: c1+lexical; default: noise_run.",
+    ),
+]
+FractionOption = Annotated[
+    float | None,
+    typer.Option(help="Largest share of rows to drop; default: noise_fraction."),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        help="prune_by_noise_rate (the paper's), low_self_confidence, confident_learning, both (cleanlab's names) "
+        "or posterior; default: noise_method."
+    ),
+]
+PerLabelOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--per-label/--no-per-label",
+        help="Drop at most the share --fraction of each label, too.",
+    ),
+]
+PerLocaleOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--per-locale/--no-per-locale",
+        help="Drop at most the share --fraction of each locale, too.",
+    ),
+]
+CalibratedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--calibrated/--no-calibrated",
+        help="Calibrate probabilities first, by a temperature fitted on the other folds.",
+    ),
+]
+DespiteDoubtsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--despite-doubts/--no-despite-doubts",
+        help="Drop rows even where the audit is unreliable.",
+    ),
+]
+VerdictsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Reviews saved from the review page; they replace earlier ones.",
+    ),
+]
+
+
 @app.command(
     epilog=help_epilog(
         "comp cleanlab", "comp cleanlab --from c1+lexical --method posterior --fraction 0.03"
     )
 )
 def cleanlab(
-    run: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="RUN",
-            help="A complete 4-class run, or several: c1+lexical; default: noise_run.",
-        ),
-    ] = None,
-    fraction: Annotated[
-        float | None,
-        typer.Option(help="Largest share of rows to drop; default: noise_fraction."),
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(
-            help="prune_by_noise_rate (the paper's), low_self_confidence, confident_learning, both (cleanlab's names) "
-            "or posterior; default: noise_method."
-        ),
-    ] = None,
-    per_label: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-label/--no-per-label",
-            help="Drop at most the share --fraction of each label, too.",
-        ),
-    ] = None,
-    per_locale: Annotated[
-        bool | None,
-        typer.Option(
-            "--per-locale/--no-per-locale",
-            help="Drop at most the share --fraction of each locale, too.",
-        ),
-    ] = None,
-    calibrated: Annotated[
-        bool | None,
-        typer.Option(
-            "--calibrated/--no-calibrated",
-            help="Calibrate probabilities first, by a temperature fitted on the other folds.",
-        ),
-    ] = None,
-    despite_doubts: Annotated[
-        bool | None,
-        typer.Option(
-            "--despite-doubts/--no-despite-doubts",
-            help="Drop rows even where the audit is unreliable.",
-        ),
-    ] = None,
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Reviews saved from the review page; they replace earlier ones.",
-        ),
-    ] = None,
+    run: RunOption = None,
+    fraction: FractionOption = None,
+    method: MethodOption = None,
+    per_label: PerLabelOption = None,
+    per_locale: PerLocaleOption = None,
+    calibrated: CalibratedOption = None,
+    despite_doubts: DespiteDoubtsOption = None,
+    verdicts: VerdictsOption = None,
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the review page in a browser.")
     ] = False,

@@ -7,6 +7,7 @@ from competition.core.console import console, warn
 
 if TYPE_CHECKING:
     from competition.analysis.cost import CostEstimate
+    from competition.config.recipe import EncoderRecipe
     from competition.pipeline.execute import Step
     from competition.pipeline.steps import Pipeline
 
@@ -25,7 +26,7 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     steps = [step for step in undone.values() if step.name not in included]
 
     estimate = None
-    if isinstance(recipe, EncoderRecipe) and to_train:
+    if isinstance(recipe, EncoderRecipe) and to_train and _fits(pipeline, recipe):
         console.print("Measuring a few real steps on this device; nothing is written.")
         estimate = estimate_cost(pipeline, recipe, to_train)
 
@@ -37,7 +38,15 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         "tokens": "tokens",
         "seconds": "time",
     }
-    about = {"recipe": name} | (_shared_figures(estimate) if estimate else {})
+    about: dict[str, object] = {"recipe": name}
+    if estimate is not None:
+        about |= {
+            "device": estimate.device,
+            "seconds": estimate.seconds,
+            "tokenising": estimate.tokenizing,
+            "memory": estimate.benchmark.memory,
+            "measured_steps": estimate.benchmark.steps,
+        }
     show_table(f"{name}, steps to run", header, _rows(steps, name, estimate), left=2, **about)
 
     if estimate is not None:
@@ -48,6 +57,31 @@ def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
         console.print("Time is estimated for the fine-tuning of encoders only.")
     else:
         console.print("Nothing to train.")
+
+
+def _fits(pipeline: "Pipeline", recipe: "EncoderRecipe") -> bool:
+    """Print the memory of adapters by arithmetic; return whether this device has it, so that steps can be measured."""
+    if recipe.lora is None:
+        return True
+
+    from competition.analysis.cost import encoder_config_folder
+    from competition.analysis.environment import find_device
+    from competition.analysis.memory import memory_of_adapters
+
+    memory = memory_of_adapters(recipe, encoder_config_folder(pipeline, recipe))
+    console.print(
+        f"By arithmetic, training takes {memory.total / 2**30:.1f} GiB: {memory.base / 2**30:.1f} for the "
+        f"{memory.base_weights:,} weights of the encoder, {memory.trained / 2**30:.1f} for {memory.trained_weights:,} "
+        f"that are trained, {memory.activations / 2**30:.1f} for a micro-batch of {recipe.token_budget:,} tokens."
+    )
+    free = find_device(recipe.precision).free
+    fits = bool(memory.total <= free)
+    if not fits:
+        warn(
+            f"this device has {free / 2**30:.1f} GiB free, so nothing is measured: lower token_budget, set "
+            'checkpointing = true, or quantize = "bf16" in lora.'
+        )
+    return fits
 
 
 def _print_estimate(estimate: "CostEstimate", unmeasured: bool) -> None:
@@ -77,16 +111,6 @@ def _rows(steps: "list[Step]", name: str, estimate: "CostEstimate | None") -> li
         else:
             rows.append([step.name, state, None, None, None, None])
     return rows
-
-
-def _shared_figures(estimate: "CostEstimate") -> dict[str, object]:
-    return {
-        "device": estimate.device,
-        "seconds": estimate.seconds,
-        "tokenising": estimate.tokenizing,
-        "memory": estimate.benchmark.memory,
-        "measured_steps": estimate.benchmark.steps,
-    }
 
 
 def format_duration(seconds: float) -> str:

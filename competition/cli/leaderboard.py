@@ -79,8 +79,8 @@ def _show(space: Workspace, log: "pd.DataFrame") -> None:
         "submission": "file",
         "task": None,
         "run": "run",
-        "leading": "out-of-fold",
-        "group": "queries",
+        "leading": "out-of-fold [95 %]",
+        "group": None,
         "metric": None,
         "out_of_fold": None,
         "public": "public" if log["public"].any() else None,
@@ -141,7 +141,7 @@ def _cells(line: dict[str, str]) -> list[object]:
     # Of a ranking, the score over the queries that tell runs apart.
     groups = {DEEP: number("full_depth"), MOVABLE: number("can_move")}
     over = next((name for name, value in groups.items() if value is not None), "all")
-    leading = groups.get(over, number("out_of_fold"))
+    leading = groups.get(over)
 
     public = number("public")
     out_of_fold = number("out_of_fold")
@@ -151,12 +151,16 @@ def _cells(line: dict[str, str]) -> list[object]:
         bounds = (number("low"), number("high"))
         score = logged_estimate(out_of_fold, *(math.nan if end is None else end for end in bounds))
 
+    cell = OutputCell(number("out_of_fold"), text=str(score or ""))
+    if leading is not None:
+        cell = OutputCell(leading, text=f"{leading:.4f} ({over})")
+
     return [
         OutputCell(line["time"], text=format_minute(line["time"])),
         OutputCell(line["submission"], text=f"{line['submission']}/{line['task']}"),
         line["task"],
         mark_run(line["run"], line["basis"]),
-        leading,
+        cell,
         over,
         line["metric"],
         OutputCell(score and asdict(score) | {"queries": None}, text=str(score or "")),

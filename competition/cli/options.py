@@ -35,9 +35,10 @@ TaskOption = Annotated[
 
 def stated_contest(workspace: Workspace) -> "Contest":
     """Return the contest of a workspace, as its definition states it."""
-    from competition.config.settings import load_settings, read_contest
+    from competition.config.settings import read_settings
 
-    return read_contest(workspace, load_settings(workspace))
+    _, contest = read_settings(workspace)
+    return contest
 
 
 def open_contest(workspace: Workspace) -> "Contest":

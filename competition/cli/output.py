@@ -141,7 +141,13 @@ def show_table(
         return
 
     visible = [name is not None for name in headings.values()]
-    cells = [[_cell_text(cell) for cell in compress(row, visible)] for row in rows]
+    cells = [
+        [
+            (cell if isinstance(cell, OutputCell) else OutputCell(cell)).as_text()
+            for cell in compress(row, visible)
+        ]
+        for row in rows
+    ]
 
     table = Table(header_style="bold", show_edge=False, pad_edge=False)
     if not title:
@@ -181,10 +187,6 @@ def show_sentences(
 def is_json() -> bool:
     """Return whether the running command collects its tables for one JSON document."""
     return _document.enabled
-
-
-def _cell_text(cell: object) -> Text:
-    return (cell if isinstance(cell, OutputCell) else OutputCell(cell)).as_text()
 
 
 def _print_lines(headings: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:

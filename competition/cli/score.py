@@ -1,7 +1,7 @@
 """`comp score`: grade an answer file with the labels of the test rows."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
 from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    from competition.scoring.contest import Task
+    from competition.scoring.evaluation import Counts
 
 
 @app.command(epilog=help_epilog("comp score submissions/main/task1.csv --task task1"))
@@ -35,19 +39,12 @@ def score(
     Shows the task's metric over all queries and per locale, with 95 % intervals.
     """
     from competition.data import store
-    from competition.scoring.evaluation import estimate_metrics
     from competition.scoring.submissions import check_answer, grade, read_answer
 
     space = Workspace.open(workspace)
     contest = open_contest(space)
     answered_task = contest.task(task)
-    # The old name works for one release.
-    if protocol == "released-script":
-        warn(
-            "--protocol released-script is now called official_script; the next release will not "
-            "know the old name."
-        )
-        protocol = "official_script"
+    protocol = _current_protocol(protocol)
     if answered_task.ranks:
         contest.labels.check_protocol(protocol)
 
@@ -55,6 +52,13 @@ def score(
     answer = read_answer(file, str(file), answered_task)
     check_answer(answer, str(file), answered_task, examples, complete=not allow_missing)
     counts = grade(answer, answered_task, examples, protocol)
+
+    _show_grades(file, answered_task, protocol, counts)
+
+
+def _show_grades(file: Path, task: "Task", protocol: str, counts: "Counts") -> None:
+    """Show each metric of a task by group, and how many queries it cannot grade."""
+    from competition.scoring.evaluation import estimate_metrics
 
     rows = [
         [
@@ -70,22 +74,33 @@ def score(
     header = {
         "metric": "metric",
         "group": "group",
-        "queries": "rows" if answered_task.by_rows else "queries",
+        "queries": "rows" if task.by_rows else "queries",
         "score": "score",
         "interval": "95 % interval",
     }
     show_table(
-        f"{file.name}, {task}, protocol {protocol}",
+        f"{file.name}, {task.name}, protocol {protocol}",
         header,
         rows,
         left=2,
         file=file,
-        task=answered_task.name,
+        task=task.name,
         protocol=protocol,
         ungraded=counts.ungraded,
     )
-
     if counts.ungraded:
         handling = "left out" if protocol == "paper" else "scored 0"
         queries = pluralize(counts.ungraded, "query", "queries")
         console.print(f"{queries} without a relevant product: {handling}.")
+
+
+def _current_protocol(name: str) -> str:
+    """Return today's name of a protocol: the old one works for one release."""
+    if name != "released-script":
+        return name
+
+    warn(
+        "--protocol released-script is now called official_script; the next release will not "
+        "know the old name."
+    )
+    return "official_script"

@@ -24,7 +24,7 @@ _LEGEND = "■ done   ◧ begun, continues from a checkpoint   ▲ out of date  
 
 @app.command(epilog=help_epilog("comp status", "comp status --json"))
 def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show what is done, out of date or missing, and where each task stands.
+    """Show what is done or missing, and where tasks stand.
 
     A table of recipes and folds, then all other steps, then the verdict.
     """

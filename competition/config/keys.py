@@ -48,6 +48,20 @@ class Spans(StrictModel):
         return cls.model_validate({"shortest": 4} if dense else {})
 
 
+class Lora(StrictModel):
+    """Adapters by LoRA (Hu et al. 2021): each target's weight W becomes W + B A alpha / rank, W stays as it is.
+
+    `targets` are layers by the last part of their names; empty for all linear layers of the encoder.
+    `quantize` is how W is kept: in fp32, in bf16, or in 4 bits (QLoRA, Dettmers et al. 2023).
+    """
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: tuple[str, ...] = ()
+    quantize: Literal["none", "bf16", "4bit"] = "none"
+
+
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 RUN_SEPARATOR = "+"  # between the runs that are audited together

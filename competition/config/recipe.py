@@ -9,6 +9,7 @@ from competition.config.keys import (
     FORMER_FEATURES,
     FORMER_KEYS,
     FORMER_TREE_KEYS,
+    Lora,
     Spans,
 )
 from competition.core.fingerprint import derive_seed
@@ -18,7 +19,14 @@ from competition.scoring.contest import Locale, Task
 SCHEMES = {"five": 5, "ten": 10}  # folds per scheme
 NUMBERS = ("gain", "rating")  # kinds of prediction that are one number
 ORDERED_LOSSES = ("corn", "cumulative")  # of classes that have an order
-NEW_HEAD, PRETRAINED_HEAD = "new", "pretrained"
+Head = Literal["new", "pretrained", "yes-no"]
+NEW_HEAD: Head = "new"
+PRETRAINED_HEAD: Head = "pretrained"
+YES_NO_HEAD: Head = "yes-no"
+RankingLoss = Literal[
+    "none", "ranknet", "lambdarank", "ndcg-loss1", "ndcg-loss2", "ndcg-loss2pp", "listnet", "listmle",
+    "approx-ndcg", "margin-mse",
+]  # fmt: skip
 
 
 class BaseRecipe(StrictModel):
@@ -149,14 +157,15 @@ _ON_THE_DEVICE = frozenset(
 )
 
 # Keys of `TrainingKeys` that came after its first release, see `BaseRecipe.later_keys`.
-_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps"})
+_LATER = frozenset({"head_learning_rate", "layer_decay", "warmup_steps", "schedule"})
 
 
 class TrainingKeys(StrictModel):
     """The keys that the training loop reads, whatever it trains.
 
     `token_budget` counts padding too and only splits a batch. `warmup` is a share of all steps,
-    `warmup_steps` how many it takes at least, up to half of all. `clip_norm` is the largest norm of
+    `warmup_steps` how many it takes at least, up to half of all; `schedule` is how the rate then
+    falls to 0. `clip_norm` is the largest norm of
     a gradient, `ema` the decay of the averaged weights, 0 for none. What is not the encoder's
     learns by `head_learning_rate`, 0 for the encoder's own; each layer of the encoder by
     `layer_decay` times the rate of the one above it, see `training/optimizer.py`.
@@ -176,6 +185,7 @@ class TrainingKeys(StrictModel):
     layer_decay: float = Field(1.0, gt=0, le=1)
     warmup: float = Field(0.1, ge=0, lt=1)
     warmup_steps: int = Field(0, ge=0)
+    schedule: Literal["linear", "cosine"] = "linear"
     weight_decay: float = Field(0.01, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     ema: float = Field(0.0, ge=0, lt=1)
@@ -199,13 +209,16 @@ class TrainingKeys(StrictModel):
 class EncoderRecipe(FoldRecipe, TrainingKeys):
     """A model that reads query and product as text, and how it is fine-tuned.
 
-    `pooling` is how a text becomes one vector: by its first token, by the mean of all, or both side
-    by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
+    `pooling` is how a text becomes one vector: by its first token, its last, by the mean of all, or
+    the first and the mean side by side; `auto` is what the encoder was made with, see `models/encoder/pooling.py`. With
     `prior_bias`, the untrained model says of every pair what training rows say on average, so that
     the encoder need not learn it.
 
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
-    little. `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
+    little. With a `ranking_loss`, a batch holds the whole lists of some queries, and the share
+    `ranking_weight` of its loss compares their rows, see `models/encoder/ranking_losses.py`.
+
+    `r_drop` is the weight alpha of the divergence, `mixup` the parameter of its Beta
     distribution, `label_smoothing` a share; 0 switches each of them off. `epsilon` is the size of
     the attack, see `training/adversary.py`. `seeds` trains a fold once per seed and averages the
     outputs. `translate_with` and `rebalance` add training rows of the weight `augmented_weight`,
@@ -225,7 +238,19 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
         "lean", "compile", "checkpointing", "sharded", "translate_with",
     }  # fmt: skip
     later_keys: ClassVar[frozenset[str]] = (
-        FoldRecipe.later_keys | _LATER | {"pooling", "prior_bias", "head", "template"}
+        FoldRecipe.later_keys
+        | _LATER
+        | {
+            "pooling",
+            "prior_bias",
+            "ranking_loss",
+            "head",
+            "answers",
+            "template",
+            "lora",
+            "freeze_embeddings",
+            "freeze_layers",
+        }
     )
 
     model: Literal["encoder"] = "encoder"
@@ -233,9 +258,13 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     architecture: Literal["cross-encoder", "bi-encoder", "mixture-of-experts", "two-tower"] = (
         "cross-encoder"
     )
-    pooling: Literal["auto", "first", "mean", "first+mean"] = "auto"
-    head: Literal["new", "pretrained"] = NEW_HEAD
+    pooling: Literal["auto", "first", "mean", "last", "first+mean"] = "auto"
+    head: Head = NEW_HEAD
+    answers: tuple[str, str] = ("yes", "no")  # tokens that the head `yes-no` compares
     template: str = ""  # empty: fields between the tokenizer's separators
+    lora: Lora | None = None  # None: all weights are trained
+    freeze_embeddings: bool = False
+    freeze_layers: int = Field(0, ge=0)  # the first ones, with the embeddings below them
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
@@ -243,6 +272,9 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
     loss: Literal["ce", "poly1", "focal", "ghm", "corn", "cumulative", "mse"]
+    # Of whole lists, with the share `ranking_weight`; the rest is `loss`.
+    ranking_loss: RankingLoss = "none"
+    ranking_weight: float = Field(0.5, gt=0, le=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     adversary: Literal["none", "fgm-table", "fgm-row", "awp"] = "none"
     epsilon: float = Field(gt=0)
@@ -282,7 +314,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             if not self.epochs:
                 raise ValueError(
                     "epochs = 0 predicts without training, which needs a trained head: "
-                    'set head = "pretrained"'
+                    'set head = "pretrained" or "yes-no"'
                 )
             return self
 
@@ -302,6 +334,23 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 )
         if self.loss in ORDERED_LOSSES:
             raise ValueError(f"loss = {self.loss!r} needs a new head, this one has its own logits")
+        return self
+
+    @model_validator(mode="after")
+    def _lora_fits(self) -> "EncoderRecipe":
+        if self.lora is None:
+            return self
+
+        unfit = {
+            "epochs = 0": not self.epochs,
+            "sharded": self.sharded,
+            "compile": self.compile,
+            "freeze_embeddings, they are frozen": self.freeze_embeddings,
+            "freeze_layers, they are frozen": bool(self.freeze_layers),
+        }
+        for name, is_there in unfit.items():
+            if is_there:
+                raise ValueError(f"lora trains adapters inside of whole layers, without {name}")
         return self
 
     @model_validator(mode="after")
@@ -333,6 +382,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
             )
 
+        self._check_ranking_loss()
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
         if self.checkpointing and self.adversary == "awp":
@@ -350,6 +400,45 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             )
         return self
 
+    def _check_ranking_loss(self) -> None:
+        """Refuse what a loss of whole lists does not go with."""
+        if self.ranking_loss == "none":
+            return
+
+        if self.kind not in ("classes", *NUMBERS):
+            raise ValueError(
+                f"ranking_loss orders rows by their gain, and kind = {self.kind!r} tells one label apart: take "
+                'kind = "gain" or "classes"'
+            )
+        if self.kind == "classes" and self.ranking_weight == 1:
+            raise ValueError(
+                "with ranking_weight = 1 nothing teaches the probabilities of classes: set it below 1, or take "
+                'kind = "gain"'
+            )
+        if self.mixup:
+            raise ValueError(
+                "mixup mixes rows of different queries, which a ranking_loss cannot compare: set mixup = 0"
+            )
+        if self.adversary == "fgm-row":
+            raise ValueError(
+                "fgm-row attacks each row by the loss that is its own, and a ranking_loss is of whole lists: take "
+                "fgm-table"
+            )
+        if self.rebalance:
+            raise ValueError(
+                "rebalance splits rows into pieces, of which a ranking_loss would make lists: set rebalance = false"
+            )
+        if self.weight_noise_from:
+            raise ValueError(
+                "weight_noise_from weighs single rows, and a ranking_loss is of whole lists: take drop_noise_from or "
+                "relabel_noise_from"
+            )
+
+    def unused_keys(self) -> set[str]:
+        """Return the keys that are switched off: also the share of a ranking loss that there is not."""
+        unused = super().unused_keys()
+        return unused | {"ranking_weight"} if self.ranking_loss == "none" else unused
+
     @property
     def fused(self) -> bool:
         """True where AdamW is one kernel on CPUs, too: with `lean`, whose numbers differ anyway."""
@@ -363,7 +452,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     @property
     def keeps_base(self) -> bool:
         """True where training leaves the encoder's weights as they are: they are not saved again."""
-        return not self.epochs
+        return not self.epochs or self.lora is not None
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ from competition.core.console import warn
 from competition.core.errors import InputError, did_you_mean, unknown_name
 from competition.core.toml_files import StrictModel, build_model, read_toml
 from competition.core.workspace import Workspace
-from competition.scoring.contest import Contest, Locale
+from competition.scoring.contest import PAPER, Contest, Locale
 from competition.scoring.definition import ESCI, load_contest
 
 # `NAME.VARIANT` is the ensemble NAME with these keys; `NAME.without-MEMBER` leaves a member out.
@@ -93,9 +93,19 @@ class Settings(StrictModel):
 
 def load_settings(workspace: Workspace) -> Settings:
     """Read `competition.toml` of a workspace; raises InputError naming the key that is wrong."""
+    settings, _ = read_settings(workspace)
+    return settings
+
+
+def read_settings(workspace: Workspace) -> tuple[Settings, Contest]:
+    """Return the settings of a workspace, and the contest as the definition that they name states it.
+
+    Raises:
+        InputError: a key of competition.toml or of the definition is wrong.
+    """
     source = workspace.settings_file
     settings = build_model(Settings, read_toml(source), source)
-    contest = read_contest(workspace, settings)
+    contest = load_contest(settings.competition, workspace.root)
     if not settings.submission:
         answers = dict.fromkeys(contest.tasks, "blend")
         settings = settings.model_copy(update={"submission": answers})
@@ -123,12 +133,7 @@ def load_settings(workspace: Workspace) -> Settings:
             raise InputError(
                 f"{source}: unknown task {task!r} in [submission]{did_you_mean(task, contest.tasks)}."
             )
-    return settings
-
-
-def read_contest(workspace: Workspace, settings: Settings) -> Contest:
-    """Return the contest of a workspace as its definition states it; raises InputError where it is wrong."""
-    return load_contest(settings.competition, workspace.root)
+    return settings, contest
 
 
 def _check_overrides(
@@ -514,7 +519,16 @@ def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> Non
                     f"{did_you_mean(each, names)}: known are {', '.join(names)}."
                 )
 
-    if not isinstance(recipe, EncoderRecipe) or recipe.loss not in ORDERED_LOSSES:
+    if not isinstance(recipe, EncoderRecipe):
+        return
+    if recipe.ranking_loss != "none":
+        gains = contest.labels.gains.get(PAPER, ())
+        if contest.ranking is None or (gains and min(gains) == max(gains)):
+            raise InputError(
+                f"{source}: ranking_loss = {recipe.ranking_loss!r} orders rows by their gain, by which the "
+                f"competition {contest.name!r} ranks nothing: leave it out."
+            )
+    if recipe.loss not in ORDERED_LOSSES:
         return
     if not (contest.labels.values and recipe.kind == "classes"):
         raise InputError(

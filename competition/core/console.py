@@ -62,10 +62,6 @@ class _RateColumn(ProgressColumn):
         return Text(_per_second(speed, task.fields["unit"]) if speed else "")
 
 
-def _clock(seconds: float | None) -> str:
-    return str(timedelta(seconds=round(seconds or 0)))
-
-
 def _per_second(rate: float, unit: str) -> str:
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
 
@@ -92,10 +88,11 @@ class Progress:
         # Without a terminal, a line now and then, so that a log shows that work goes on.
         elif self.total is not None and time.monotonic() - self._printed > PLAIN_EVERY:
             self._printed = time.monotonic()
-            left = (self.total - self.done) / max(self.rate, 1e-9)  # seconds
+            seconds = (self.total - self.done) / max(self.rate, 1e-9)
+            left = timedelta(seconds=round(seconds))
             rate = _per_second(self.rate, self.unit)
             console.print(
-                f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {_clock(left)} left"
+                f"{self.name}: {self.done:,} of {self.total:,} {self.unit}, {rate}, {left} left"
             )
 
     def reach(self, units: int) -> None:

@@ -70,7 +70,9 @@ def process_group() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not _is_lost(error):
+        # Gloo and NCCL raise some of theirs as plain RuntimeErrors.
+        is_exchange = isinstance(error, torch.distributed.DistError)
+        if not (is_exchange or "gloo" in str(error) or "NCCL" in str(error)):
             raise
 
         # A launcher sends the signal to all: the other has ended by it as well.
@@ -95,14 +97,6 @@ def _leave() -> None:
     # Models whose parts refer to each other hold the group, and only without it do the threads end.
     gc.collect()
     PartialState().destroy_process_group()
-
-
-def _is_lost(error: RuntimeError) -> bool:
-    """Return whether an error is that of an exchange with other processes."""
-    from torch.distributed import DistError
-
-    # Gloo and NCCL raise some of theirs as plain RuntimeErrors.
-    return isinstance(error, DistError) or "gloo" in str(error) or "NCCL" in str(error)
 
 
 def broadcast_from_main(value: T) -> T:

@@ -74,8 +74,15 @@ def parquet_table(
         # Rows that another program took out or added leave an index that does not fit.
         if len(numbers) == len(table) and (columns is None or column in columns):
             table = table.add_column(0, column, pa.array(numbers, pa.int64()))
-            metadata = table.schema.metadata | {_PANDAS: _with_column(table, column)}
-            table = table.replace_schema_metadata(metadata)
+
+            # pandas' metadata, with the column as the index.
+            metadata = json.loads(table.schema.metadata[_PANDAS])
+            kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+            described = [*metadata["columns"], {"name": column, "field_name": column, **kind}]
+            metadata |= {"index_columns": [column], "columns": described}
+            table = table.replace_schema_metadata(
+                table.schema.metadata | {_PANDAS: json.dumps(metadata).encode()}
+            )
     return table
 
 
@@ -94,15 +101,6 @@ def _range_index(schema: pa.Schema) -> dict[str, range]:
         for entry in ranges
         if entry["name"] and entry["name"] not in schema.names
     }
-
-
-def _with_column(table: pa.Table, column: str) -> bytes:
-    """Return pandas' metadata, with a column of the table as the index."""
-    metadata = json.loads(table.schema.metadata[_PANDAS])
-    kind = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
-    columns = [*metadata["columns"], {"name": column, "field_name": column, **kind}]
-
-    return json.dumps(metadata | {"index_columns": [column], "columns": columns}).encode()
 
 
 def concat_tables(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:

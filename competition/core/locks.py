@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
 from competition.core.console import warn
 from competition.core.errors import CompError
@@ -57,18 +56,14 @@ def hold_lock(path: Path, what: str, wait: bool = False, shared: bool = False) -
             warn(f"{holder_sentence}: waiting for it.")
             fcntl.flock(handle, mode)
 
-        _note(handle, alone=not shared)
+        # Say who holds the lock, behind others that share it.
+        if not shared or handle.tell() > _NOTES:
+            handle.truncate(0)
+
+        note = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        handle.write(json.dumps(note | {"since": since}).encode() + b"\n")
         yield
-
-
-def _note(handle: IO[bytes], alone: bool) -> None:
-    """Say who holds the lock, behind others that share it."""
-    if alone or handle.tell() > _NOTES:
-        handle.truncate(0)
-
-    note = {"pid": os.getpid(), "host": HOST, "command": shlex.join(["comp", *sys.argv[1:]])}
-    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    handle.write(json.dumps(note | {"since": since}).encode() + b"\n")
 
 
 def _holder(path: Path) -> str:

@@ -145,7 +145,9 @@ def split_long(examples: pd.DataFrame, products: pd.DataFrame, contest: Contest)
 
     # The pieces of each row's text; short texts stay as they are.
     used = np.unique(position)
-    text = dict(zip(used.tolist(), _long_texts(products.iloc[used][names]), strict=True))
+    columns = [clean_all(products.iloc[used][name]) for name in names]
+    long_texts = [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
+    text = dict(zip(used.tolist(), long_texts, strict=True))
     limit_of = {
         locale.name: LONG_DENSE_TEXT if locale.dense else LONG_TEXT for locale in contest.locales
     }
@@ -177,23 +179,17 @@ def split_long(examples: pd.DataFrame, products: pd.DataFrame, contest: Contest)
     return Augmented(rows.assign(**key), new_products, rows["example_id"].to_numpy(np.int64))
 
 
-def _long_texts(fields: pd.DataFrame) -> list[str]:
-    """Return the fields of each product as one text."""
-    columns = [clean_all(fields[name]) for name in fields]
-    return [" ".join(filter(None, row)) for row in zip(*columns, strict=True)]
-
-
 def split_text(text: str, limit: int) -> list[str]:
     """Cut a text into equal pieces of about `limit` characters or less, where possible at the next blank."""
     count = -(-len(text) // limit)
-    cuts = [_next_blank(text, round(len(text) * i / count)) for i in range(1, count)]
+    cuts = []
+    for i in range(1, count):
+        even = round(len(text) * i / count)
+        blank = text.find(" ", even, even + _SEARCHED)
+        cuts.append(even if blank < 0 else blank)
+
     bounds = zip([0, *cuts], [*cuts, len(text)], strict=True)
     return [text[start:end].strip() for start, end in bounds]
-
-
-def _next_blank(text: str, cut: int) -> int:
-    blank = text.find(" ", cut, cut + _SEARCHED)
-    return cut if blank < 0 else blank
 
 
 # --- all rows together ---

@@ -49,7 +49,11 @@ _B_KEY = ["locale", "query", "product_id"]
 def read_challenge(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     paths = {task: find_path(root, spec.name) for task, spec in TASK_FOLDERS.items()}
     folders = {task: folder for task, folder in paths.items() if folder.is_dir()}
-    rows = _read_b_rows(folders)
+    rows = pd.DataFrame()
+    for task, folder in folders.items():
+        part = _read_b_task(folder, task)
+        part = part.astype({TASK_FOLDERS[task].id_column: "Int64"}).assign(**{task: True})
+        rows = part if rows.empty else _merge_b(rows, part)
 
     # Tasks whose folder is not there have no rows.
     for task in TASK_FOLDERS:
@@ -66,16 +70,6 @@ def read_challenge(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     hashed = stable_ids([rows[column] for column in _B_KEY])
     rows["example_id"] = rows["example_id"].fillna(hashed.astype("Int64")).astype("int64")
     return rows, _read_b_products(list(folders.values()))
-
-
-def _read_b_rows(folders: dict[str, Path]) -> pd.DataFrame:
-    """Return the rows of all task folders, joined."""
-    rows = pd.DataFrame()
-    for task, folder in folders.items():
-        part = _read_b_task(folder, task)
-        part = part.astype({TASK_FOLDERS[task].id_column: "Int64"}).assign(**{task: True})
-        rows = part if rows.empty else _merge_b(rows, part)
-    return rows
 
 
 def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
@@ -95,7 +89,13 @@ def _read_b_task(folder: Path, task: str) -> pd.DataFrame:
         part = read_text_columns(path, {**columns, **answer})
         part[spec.id_column] = parse_integers(part[spec.id_column], spec.id_column, path)
         if split == "train":
-            _check_labels(part, spec.labels, path)
+            unknown = ~part["answer"].isin(spec.labels)
+            if unknown.any():
+                label = short_repr(part.loc[unknown, "answer"].iloc[0])
+                raise InputError(
+                    f"{path}: {name_pair(part, unknown)}, has the unknown label {label}: known are "
+                    f"{', '.join(spec.labels)}."
+                )
 
         bad = part.duplicated(_B_KEY)
         if bad.any():
@@ -125,15 +125,6 @@ def _newest(folder: Path, stem: str) -> Path:
     if not versions:
         raise InputError(f"{folder} lacks {stem}-v*.csv (or .csv.zip, .csv.gz).")
     return max(versions, key=lambda path: versions[path])
-
-
-def _check_labels(rows: pd.DataFrame, labels: tuple[str, ...], path: Path) -> None:
-    bad = ~rows["answer"].isin(labels)
-    if bad.any():
-        label = short_repr(rows.loc[bad, "answer"].iloc[0])
-        raise InputError(
-            f"{path}: {name_pair(rows, bad)}, has the unknown label {label}: known are {', '.join(labels)}."
-        )
 
 
 def _merge_b(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:

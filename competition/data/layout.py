@@ -185,7 +185,7 @@ def _slot(tokenizer: Any, anchor: str, blank: str, rows: pd.DataFrame) -> Ragged
     if not anchor:
         return tokenise(tokenizer, texts)
 
-    before = tokenise(tokenizer, [anchor]).values
+    before = tokenise(tokenizer, [anchor])[0]
     behind = tokenise(tokenizer, [anchor + text for text in texts])
     n = len(before)
     # Where the anchor and the text share a token, the text is read alone.

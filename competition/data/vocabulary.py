@@ -81,7 +81,12 @@ class Vocabulary:
 
         It is MISSING, RARE, or its place in the vocabulary behind these two.
         """
-        return _name_ids(names, self.names[category])
+        places = {name: RARE + 1 + place for place, name in enumerate(self.names[category])}
+        ids = {"": MISSING} | places
+
+        # Each distinct name is simplified once.
+        codes, distinct = pd.factorize(np.array(names, object))
+        return np.array([ids.get(simplify(name), RARE) for name in distinct], np.int64)[codes]
 
     def gram_ids(self, texts: Sequence[str]) -> Ragged:
         """Return the ids of each simplified text's 3-grams, without those that are not in the vocabulary."""
@@ -155,12 +160,6 @@ def _frequent_names(values: pd.Series) -> tuple[str, ...]:
 
     by_count = sorted((-count, name) for name, count in times.items() if count >= MIN_TIMES)
     return tuple(name for _, name in by_count)
-
-
-def _name_ids(names: Sequence[str], vocabulary: tuple[str, ...]) -> NDArray[np.int64]:
-    ids = {"": MISSING} | {name: RARE + 1 + place for place, name in enumerate(vocabulary)}
-    codes, distinct = pd.factorize(np.array(names, object))
-    return np.array([ids.get(simplify(name), RARE) for name in distinct], np.int64)[codes]
 
 
 # --- 3-gram vectors ---

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from competition.scoring import metrics
 from competition.scoring.class_metrics import auc, auc_per_query
@@ -69,7 +68,8 @@ def rater_agreement(
 
     # What each query adds: flagged rows and those disagreed on, then the same of other rows.
     masks = (flagged & disagreed, flagged, ~flagged & disagreed, ~flagged)
-    counts = np.column_stack([_per_query(query, mask) for mask in masks])  # (queries, 4)
+    totals = [metrics.total_per_query(query, mask.astype(np.float64))[1] for mask in masks]
+    counts = np.column_stack([total[:, 0] for total in totals])  # (queries, 4)
     quality = rows["quality"].to_numpy(np.float64)
     worse = np.column_stack([quality, 1 - quality])  # (rows, 2)
     _, pairs = auc_per_query(query, disagreed.astype(np.int64), worse)
@@ -82,10 +82,6 @@ def rater_agreement(
         metrics.bootstrap(counts, _difference, within=(-1, 1)),
         metrics.bootstrap(pairs, auc, within=(0, 1)),
     )
-
-
-def _per_query(query: NDArray[np.int64], mask: NDArray[np.bool_]) -> Array:
-    return metrics.total_per_query(query, mask.astype(np.float64))[1][:, 0]
 
 
 def _difference(sums: Array) -> Array:

@@ -34,7 +34,14 @@ def choose_answers(pipeline: Pipeline, run: str | None, tasks: Sequence[str]) ->
     Raises:
         InputError: no run answers one of `tasks`, or any task of the data.
     """
-    runs = pipeline.recipes.submission() if run is None else _runs_of(pipeline, run)
+    if run is None:
+        runs = pipeline.recipes.submission()
+    else:
+        # The tasks of the data that the run or ensemble answers.
+        stem, task = pipeline.plan.contest.split_run(run)
+        recipe = pipeline.recipes.run(stem)
+        answered = [task] if task else pipeline.recipes.tasks_of(recipe)
+        runs = dict.fromkeys(answered, run)
 
     # A run that was named may be asked for any task: what it cannot answer is refused by name later.
     missing = [task for task in tasks if task not in runs]
@@ -50,13 +57,3 @@ def choose_answers(pipeline: Pipeline, run: str | None, tasks: Sequence[str]) ->
             f"Nothing to submit: {run or '[submission]'} answers none of the tasks in the data."
         )
     return Answers("-".join([run or SUBMISSION, *tasks]), runs)
-
-
-def _runs_of(pipeline: Pipeline, run: str) -> dict[str, str]:
-    """Return task -> `run` for the tasks of the data that the run or ensemble answers."""
-    stem, task = pipeline.plan.contest.split_run(run)
-    recipe = pipeline.recipes.run(stem)
-    if task:
-        return {task: run}
-
-    return dict.fromkeys(pipeline.recipes.tasks_of(recipe), run)

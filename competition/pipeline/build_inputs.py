@@ -97,12 +97,14 @@ def training_log(
 # --- texts as numbers, built where they are first read ---
 
 
-def stored_tokens(tables: Tables, sources: Sources, units: bool) -> StoredSequences:
-    """Return the tokens of all texts and, with `units`, the 3-grams of products."""
+def stored_tokens(
+    tables: Tables, sources: Sources, units: bool, text: bool = True
+) -> StoredSequences:
+    """Return the tokens of all texts where `text` is read as it is, and with `units` the 3-grams of products."""
     from competition.data.token_store import StoredSequences
 
     grams = product_grams(tables, sources.vocabulary) if units and sources.vocabulary else None
-    return StoredSequences(encoder_tokens(tables, sources.encoder), grams)
+    return StoredSequences(encoder_tokens(tables, sources.encoder) if text else None, grams)
 
 
 def encoder_tokens(tables: Tables, encoder: Path) -> SequenceStore:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from competition.config.recipe import EncoderRecipe
+from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
+from competition.core.json_files import read_manifest
 from competition.core.lazy_pandas import pd
 from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.keys import FoldPlan
@@ -93,6 +95,8 @@ def train(
 
 def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
     """Return the pairs of all examples, with the rows that the recipe adds."""
+    from competition.data.layout import PAIR
+    from competition.models.encoder.encoder import text_template
     from competition.pipeline.build_inputs import read_translations, stored_tokens
     from competition.training.corpus import Corpus
 
@@ -103,7 +107,9 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
 
     def make() -> Corpus:
         translations = read_translations(added.path, added.fingerprint) if added else None
-        stored = stored_tokens(tables, sources, units)
+        # A template's slots are tokenised in their place.
+        template = text_template(recipe, sources.encoder)
+        stored = stored_tokens(tables, sources, units, text=template in ("", PAIR))
         return Corpus.make(
             recipe, tables.contest, sources, tables.examples, tables.products, translations, stored
         )
@@ -171,6 +177,13 @@ def new_rows_predictor(
     recipe = models[0].recipe
     kind = plan.recipes.kind_of(recipe)
     sources = plan.artifacts.sources(recipe)
+    if recipe.keeps_base:
+        made_from = plan.artifacts.encoder_fingerprint(recipe.encoder)
+        if read_manifest(sources.encoder) != made_from:
+            raise CompError(
+                f"{sources.encoder} is out of date, and the models of {recipe.name!r} are adapters and heads on it: "
+                f"`comp train --recipe {shell_quoted(recipe.name)}` rebuilds it."
+            )
     load = lru_cache(maxsize=1)(load_model)
 
     def predict_rows(new: PreparedRows) -> list[pd.DataFrame]:

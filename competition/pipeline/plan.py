@@ -81,10 +81,9 @@ class Plan:
         tracker: str | None = None,
     ) -> Plan:
         """Plan by the settings and the data that a workspace has now; `tracker` goes before that of the settings."""
-        settings = config.load_settings(workspace)
+        settings, contest = config.read_settings(workspace)
         if tracker is not None:
             settings = settings.model_copy(update={"tracker": tracker})
-        contest = config.read_contest(workspace, settings)
         card = load_card(workspace)
         return cls(workspace, settings, contest.completed(card.found), card, added)
 

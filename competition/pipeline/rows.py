@@ -13,7 +13,7 @@ from competition.core.json_files import read_json
 from competition.core.lazy_pandas import pd
 from competition.data.folds import first_queries
 from competition.data.targets import Targets, mix_teacher
-from competition.noise.plan import AuditPlan, NestedModels
+from competition.noise.plan import NestedModels
 from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.tables import Tables
 from competition.scoring import predictions
@@ -114,8 +114,11 @@ def fold_targets(
     ids = rows["example_id"].to_numpy(np.int64)
     kind = tables.contest.kind(recipe.kind)
     targets = Targets.of_labels(kind, rows)
-    if recipe.weight_noise_from and audit is not None and not _is_doubted(tables, audit):
-        targets = actions.weight_by_quality(targets, ids, tables.flags(audit))
+    if recipe.weight_noise_from and audit is not None:
+        # An audit that doubts itself weighs nothing, unless that is overruled.
+        card = read_json(tables.workspace.noise_card(audit.name, audit.fold))
+        if not card.get("doubts") or audit.keys.despite_doubts:
+            targets = actions.weight_by_quality(targets, ids, tables.flags(audit))
     if recipe.relabel_noise_from and audit is not None:
         targets = actions.soften_labels(targets, kind, ids, tables.flags(audit))
 
@@ -125,12 +128,6 @@ def fold_targets(
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
         targets = mix_teacher(targets, kind, ids, teacher.run.kind, outputs, recipe.distill_weight)
     return targets
-
-
-def _is_doubted(tables: Tables, audit: AuditPlan) -> bool:
-    """Return whether an audit doubts itself and nothing overrules that."""
-    card = read_json(tables.workspace.noise_card(audit.name, audit.fold))
-    return bool(card.get("doubts")) and not audit.keys.despite_doubts
 
 
 def outputs_seen_from(

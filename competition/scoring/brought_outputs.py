@@ -55,7 +55,8 @@ def read_brought(path: Path, kind: Kind) -> pd.DataFrame:
 
     for column in kind.outputs:
         numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
-        refuse_rows(name, frame, ~np.isfinite(numbers), f"has no finite number as {column}")
+        no_number = numbers.isna() | numbers.abs().eq(np.inf)
+        refuse_rows(name, frame, no_number, f"has no finite number as {column}")
         if kind.is_classes or kind.role == "positive":
             outside = (numbers < 0) | (numbers > 1)
             refuse_rows(name, frame, outside, f"has no probability from 0 to 1 as {column}")

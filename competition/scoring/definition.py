@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -176,19 +177,30 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
     Raises:
         InputError: there is none, or a key of it is wrong.
     """
-    path = BUILT_IN / f"{name}.toml"
-    if name not in built_in_names():
-        path = (folder or Path()) / Path(name).expanduser()
-        if name and path.is_dir():
-            raise InputError(f"{path} is a folder: name the definition in it, a .toml file.")
-        if name.endswith(".toml") and not path.exists():
-            raise InputError(f"The definition {path} is missing.")
-        if not path.is_file():
-            known = built_in_names()
-            raise InputError(
-                f"There is no competition {name!r}{did_you_mean(name, known)}: known are {', '.join(known)}, "
-                "or give the path of a definition, a .toml file."
-            )
+    known = built_in_names()
+    if name in known:
+        return _read_built_in(name)
+
+    path = (folder or Path()) / Path(name).expanduser()
+    if name and path.is_dir():
+        raise InputError(f"{path} is a folder: name the definition in it, a .toml file.")
+    if name.endswith(".toml") and not path.exists():
+        raise InputError(f"The definition {path} is missing.")
+    if not path.is_file():
+        raise InputError(
+            f"There is no competition {name!r}{did_you_mean(name, known)}: known are {', '.join(known)}, "
+            "or give the path of a definition, a .toml file."
+        )
+    return _read_contest(path)
+
+
+@cache
+def _read_built_in(name: str) -> Contest:
+    """Return the contest of a definition of the package, which is read once: readers and workspaces share it."""
+    return _read_contest(BUILT_IN / f"{name}.toml")
+
+
+def _read_contest(path: Path) -> Contest:
     return build_contest(path.stem, build_model(Definition, read_toml(path), path), path)
 
 

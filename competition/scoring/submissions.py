@@ -55,15 +55,11 @@ def make_answer(
         order = rows.assign(answer=-answer).sort_values(["query_id", "answer", "product_id"]).index
         return keys.loc[order].reset_index(drop=True)
 
-    order = rows.sort_values(_order_of(task, rows)).index
+    # Rows are sorted by their names: numbers by size, others as text.
+    is_hashed = "id" in task.keys and (rows["id"] != rows["example_id"].astype("str")).any()
+    order = rows.sort_values("id" if is_hashed else "example_id").index
     cells = write_cells(task, answer).set_axis(rows.index)
     return pd.concat([keys, cells], axis=1).loc[order].reset_index(drop=True)
-
-
-def _order_of(task: Task, rows: pd.DataFrame) -> list[str]:
-    """Return the columns by which rows of an answer file are sorted: numbers by size, other names as text."""
-    is_hashed = "id" in task.keys and (rows["id"] != rows["example_id"].astype("str")).any()
-    return ["id"] if is_hashed else ["example_id"]
 
 
 def to_csv(answer: pd.DataFrame) -> str:

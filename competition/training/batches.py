@@ -1,6 +1,7 @@
 """Batches: which rows, in which order, and how they are split. Memory only splits; the recipe fixes the rest."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,16 +21,61 @@ Rows = NDArray[np.int64]
 Length = TypeVar("Length", int, NDArray[np.int64])
 
 
-def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Rows]:
-    """Yield the optimiser batches of one epoch, a function of (seed, epoch) alone; the last one may be smaller."""
-    order = np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(count)
-    for first in range(0, count, batch_size):
-        yield order[first : first + batch_size]
+def steps_per_epoch(count: int, batch_size: int, lists: Rows | None = None) -> int:
+    """Return how many optimiser batches an epoch of `count` rows has, of whole lists no more than there are lists."""
+    steps = -(-count // batch_size)
+    return steps if lists is None else min(steps, len(np.unique(lists)))
 
 
-def shard(rows: Rows, rank: int, world_size: int) -> Rows:
-    """Return the rows of process `rank` of an optimiser batch; every row goes to exactly one process."""
-    return rows[rank::world_size]
+def epoch_batches(
+    count: int, batch_size: int, seed: int, epoch: int, lists: Rows | None = None
+) -> Iterator[Rows]:
+    """Yield the optimiser batches of one epoch, a function of (seed, epoch) alone; the last one may be smaller.
+
+    Args:
+        count: of rows.
+        batch_size: rows of a batch; where lists stay whole, the mean over the epoch.
+        seed: of the order.
+        epoch: from 0.
+        lists: the number of each row's list, from 0, `(count,)`, where a batch holds whole lists:
+            as many of them as the others or one more, each of them in one piece.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "order", epoch))
+    order = rng.permutation(count)
+    if lists is None:
+        for first in range(0, count, batch_size):
+            yield order[first : first + batch_size]
+        return
+
+    sizes = np.bincount(lists)
+    place = rng.permutation(len(sizes))  # of each list
+    order = order[np.argsort(place[lists[order]], kind="stable")]
+
+    steps = steps_per_epoch(count, batch_size, lists)
+    first_lists = np.arange(steps + 1) * len(sizes) // steps  # of each batch
+    first_rows = np.concatenate([[0], np.cumsum(sizes[np.argsort(place)])])[first_lists]
+    for first, end in pairwise(first_rows.tolist()):
+        yield order[first:end]
+
+
+def shard(rows: Rows, rank: int, world_size: int, lists: Rows | None = None) -> Rows:
+    """Return the rows of process `rank` of an optimiser batch; every row goes to exactly one process.
+
+    With `lists`, the number of each row's list by row, every list goes to one process: the largest
+    first, each to the process that has the fewest rows.
+    """
+    if lists is None:
+        return rows[rank::world_size]
+
+    numbers, sizes = np.unique(lists[rows], return_counts=True)
+    load = np.zeros(world_size, np.int64)  # rows of each process
+    own = []
+    for i in np.argsort(-sizes, kind="stable"):
+        process = int(load.argmin())
+        load[process] += sizes[i]
+        if process == rank:
+            own.append(numbers[i])
+    return rows[np.isin(lists[rows], own)]
 
 
 def micro_batches(rows: Rows, lengths: NDArray[np.int64], token_budget: int) -> list[Rows]:

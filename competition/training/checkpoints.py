@@ -24,6 +24,7 @@ from competition.core.console import warn
 from competition.core.errors import CompError
 from competition.core.json_files import read_json, write_json
 from competition.training.checkpoint_index import CARD, FORMAT
+from competition.training.model_files import trained_weights
 
 KEPT = 2  # checkpoints of one training
 _TENSORS = "state.safetensors"
@@ -158,7 +159,7 @@ class Checkpoints:
         kept; one more than stay is there while it is written. Then there are the weights of the
         trained model. Old checkpoints count as room, since they are replaced.
         """
-        weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+        weights = sum(tensor.nbytes for tensor in trained_weights(model).values())
         moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
         needed = (KEPT + 1) * ((2 + averages) * weights + moments) + weights
 

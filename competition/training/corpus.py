@@ -20,7 +20,7 @@ from competition.models.encoder.encoder import check_length, load_tokenizer, tex
 from competition.models.encoder.paths import Sources
 from competition.scoring.contest import Contest, Kind
 from competition.training.batches import Rows
-from competition.training.gradients import Sample
+from competition.training.samples import Sample
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,24 @@ class Corpus:
         added = np.flatnonzero(is_added & ~is_evaluated)
         rows = np.concatenate([train, added])
         weight = np.repeat([1.0, recipe.augmented_weight], [len(train), len(added)])
+        lists = self._lists(rows) if recipe.ranking_loss != "none" else None
         if targets is None:
             labels = kind.numeric_target(self.examples.iloc[rows])
-            return Sample(self.pairs, rows, labels, weight)
+            return Sample(self.pairs, rows, labels, weight, lists)
 
         # An augmented row has the target of its source, wherever that stands in `train`.
         place = np.zeros(len(self.source), np.int64)  # of each example in `train`
         place[train] = np.arange(len(train))
         of_row = place[self.source[rows]]
-        return Sample(self.pairs, rows, targets.target[of_row], weight * targets.weight[of_row])
+        weight = weight * targets.weight[of_row]
+        return Sample(self.pairs, rows, targets.target[of_row], weight, lists)
+
+    def _lists(self, rows: Rows) -> Rows:
+        """Return the number of the list of each of some rows, from 0, `(rows,)`: a query's own rows, or those added."""
+        is_added = self.source[rows] != rows
+        query = self.examples["query_id"].iloc[rows]
+        numbers = pd.DataFrame({"query": query.to_numpy(), "is_added": is_added})
+        return np.asarray(numbers.groupby(["query", "is_added"]).ngroup(), np.int64)
 
 
 def _augmented(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from competition.config.recipe import EncoderRecipe, TrainingKeys
 from competition.core.errors import CompError
+from competition.training.model_files import trained_weights
 
 
 class Diverged(CompError):
@@ -70,7 +71,7 @@ def constant_output_advice(recipe: EncoderRecipe) -> str:
 @torch.no_grad()
 def check_weights(name: str, model: nn.Module, recipe: TrainingKeys) -> None:
     """Raise Diverged where a weight of a model is not finite."""
-    for weight, tensor in model.state_dict().items():
+    for weight, tensor in trained_weights(model).items():
         if not bool(torch.isfinite(tensor).all()):
             raise Diverged(
                 f"{name} has diverged: its weights {weight} are not finite: {advice(recipe)}."

@@ -28,11 +28,13 @@ from competition.training.best_epoch import BestEpoch
 from competition.training.checkpoints import Checkpoints
 from competition.training.corpus import Corpus
 from competition.training.divergence import Diverged, check_weights, constant_output_advice
-from competition.training.gradients import BatchGradients, Sample
+from competition.training.gradients import BatchGradients
+from competition.training.lists import check_lists
 from competition.training.loop import Log, StopTraining, fit, make_accelerator
-from competition.training.model_files import load_model, save_model
+from competition.training.model_files import load_model, load_trained, save_model
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from competition.training.samples import Sample
 
 # Training rows by which cosines are standardised, and that are looked at where no row is held out.
 PROBE = 256
@@ -89,12 +91,8 @@ def train_fold(
     Raises:
         Diverged: a loss, an output or a weight is not finite, and no epoch before is kept.
     """
-    evaluated = np.concatenate([fold.held_out, fold.test])
-    if np.intersect1d(fold.train, evaluated).size:
-        raise ValueError("a row is on both sides of the fold")
-
     # The same for every seed.
-    sample = corpus.sample(recipe, kind, fold.train, evaluated, fold.targets)
+    sample = corpus.sample(recipe, kind, fold.train, _check_sides(fold), fold.targets)
     # Progress counts a row once per epoch that trains on it or evaluates it.
     total_rows = recipe.epochs * len(sample.rows) + max(1, recipe.epochs) * len(fold.held_out)
     budget = Budget(recipe.token_budget)
@@ -108,11 +106,7 @@ def train_fold(
             model = RelevanceModel.make(recipe, kind, fold.sources, derive_seed(fold_seed, "head"))
 
             best = BestEpoch(recipe.weights, greater_is_better)
-            checkpoints = None
-            if fold.checkpoints is not None:
-                path = fold.checkpoints / f"seed-{seed}"
-                checkpoints = Checkpoints(path, fold.fingerprint, recipe, {"kept": best})
-
+            checkpoints = _checkpoints_of(recipe, fold, seed, best)
             with progress(name, total_rows, "rows") as bar:
                 evaluate = _Evaluation(
                     name, seed, accelerator, recipe, corpus, fold, len(sample.rows), score, budget, log, bar, best,
@@ -127,7 +121,7 @@ def train_fold(
                     warn(f'{fault} The best epoch before is kept, as weights = "best" asks.')
 
             # The weights of the best epoch; its predictions of held-out rows were kept with them.
-            model.to(accelerator.device).load_state_dict(best.weights)
+            load_trained(model.to(accelerator.device), best.weights)
             held_out.append(best.held_out)
             if folder is not None:
                 save_model(folder, seed, model, fold.sources)
@@ -137,6 +131,25 @@ def train_fold(
         if folder is not None:
             write_manifest(folder, fold.fingerprint)
     return mean_by_id(held_out), mean_by_id(test)
+
+
+def _checkpoints_of(
+    recipe: EncoderRecipe, fold: Fold, seed: int, best: BestEpoch
+) -> Checkpoints | None:
+    """Return the checkpoints of a seed, which hold its best epoch, where any are to be written."""
+    if fold.checkpoints is None:
+        return None
+
+    path = fold.checkpoints / f"seed-{seed}"
+    return Checkpoints(path, fold.fingerprint, recipe, {"kept": best})
+
+
+def _check_sides(fold: Fold) -> Rows:
+    """Return the rows that are evaluated, of which none is trained on."""
+    evaluated = np.concatenate([fold.held_out, fold.test])
+    if np.intersect1d(fold.train, evaluated).size:
+        raise ValueError("a row is on both sides of the fold")
+    return evaluated
 
 
 @dataclass
@@ -210,6 +223,7 @@ def fine_tune(
         after_epoch(-1, model.to(accelerator.device))
         return
 
+    check_lists(recipe, model.kind, sample)
     # A bi-encoder begins by the cosines that its encoder was made for.
     if recipe.architecture == "bi-encoder":
         device = accelerator.device
@@ -228,6 +242,7 @@ def fine_tune(
 
     fit(
         accelerator, model, recipe, len(sample.rows), make_gradients, seed, bar, log, after_epoch, checkpoints,
+        sample.lists,
     )  # fmt: skip
 
 

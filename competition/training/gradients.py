@@ -1,9 +1,10 @@
 """The gradient of one optimiser batch: the clean pass, the adversarial or second pass, and what ties the two.
 
 For each row, the loss is the mean of its terms (clean; adversarial or second pass; alpha times
-their divergence), and the batch's loss is sum(w * loss) / sum(w). Memory and processes only split
-the batch: what depends on the whole of it (bins of gradient density, the attack on the table or on
-the weights) is computed in a phase of its own, before any gradient of a parameter is added. A batch
+their divergence), and the batch's loss is sum(w * loss) / sum(w). A ranking loss is a term of each
+pass, too, see `lists.py`. Memory and processes only split the batch: what depends on the whole of
+it (bins of gradient density, derivatives of a ranking loss, the attack on the table or on the
+weights) is computed in a phase of its own, before any gradient of a parameter is added. A batch
 that fits into one micro-batch keeps the graph of its clean pass, so that an attack costs two
 forwards and three backwards, one of which computes no gradient of a weight.
 """
@@ -20,52 +21,22 @@ from torch.func import functional_call
 
 from competition.config.recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed
-from competition.data.pairs import Pairs
-from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.losses import (
     BINS,
     LOSSES,
     ghm_weights,
     gradient_norm_bins,
-    one_hot,
-    smooth,
     symmetric_kl,
     target_probability,
 )
 from competition.models.encoder.model import RelevanceModel
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
-from competition.training.batches import Rows, collate, micro_batches, shard
+from competition.training.batches import Rows
+from competition.training.lists import BatchListLosses, ListLosses
 from competition.training.oom import Budget, TrainingBudget
-from competition.training.regularization import draw_mix
+from competition.training.samples import MicroBatch, Sample, Splitter
 
 CLEAN, SECOND = 0, 1  # passes, which differ in their dropout
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The rows that are trained on: rows of `pairs` with a target and a weight each."""
-
-    pairs: Pairs
-    rows: Rows  # (n,) into `pairs`
-    target: np.ndarray  # (n,) class index or number, or (n, outputs) a distribution or a number
-    weight: np.ndarray  # (n,) at least 0
-
-    def mean_target(self, outputs: int) -> Tensor:
-        """Return the weighted mean of the targets as distributions, or of the numbers: `(outputs,)` in float64."""
-        target = one_hot(torch.from_numpy(self.target), outputs).double()
-        weight = torch.from_numpy(self.weight).double()[:, None]
-        return (weight * target).sum(0) / weight.sum().clamp_min(torch.finfo(torch.float64).tiny)
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """A micro-batch on the device; targets and weights are mixed already where `mix` is there."""
-
-    inputs: Inputs
-    target: Tensor  # (batch, outputs)
-    weight: Tensor  # (batch,)
-    mix: Mixup | None
-    seed: int  # of dropout, the same whenever a pass is repeated
 
 
 @dataclass(frozen=True)
@@ -111,18 +82,32 @@ class BatchGradients:
 
         self._objective = LOSSES[recipe.loss]
         self._has_second_pass = recipe.r_drop > 0 or recipe.adversary != "none"
-        self._lengths = sample.pairs.lengths()[sample.rows]  # (rows,) tokens
+        kind = self.unwrapped.kind
+        dtype = self.unwrapped.dtype
+        self._splitter = Splitter(accelerator, recipe, sample, kind.targets, dtype, seed)
+        ranks = recipe.ranking_loss != "none"
+        self._lists = ListLosses(recipe, kind, sample) if ranks else None
 
     def compute(self, batch: Rows, step: int) -> Tensor:
         """Add the gradient of the optimiser batch `batch`, number `step`; return its loss, on the device."""
-        micro_batches = self._split(batch, step)
+        micro_batches = self._splitter.split(batch, step, self.budget.tokens)
+        is_split = len(micro_batches) > 1
+        lists = self._lists.of_batch(batch) if self._lists is not None else None
 
         # First what depends on the whole batch, before any gradient of a parameter is added.
-        density = self._density(micro_batches) if self._objective.density_weighted else None
+        density = None
+        if self._objective.density_weighted or (lists is not None and is_split):
+            logits = self._clean_logits(micro_batches)
+            if self._objective.density_weighted:
+                density = self._density(micro_batches, logits)
+            if lists is not None:
+                lists.learn(CLEAN, micro_batches, logits)
         unsplit = None
-        if len(micro_batches) == 1 and self._has_second_pass:
+        if not is_split and self._has_second_pass:
             unsplit = self._clean_pass(micro_batches[0], density)
-        attack = self._whole_batch_attack(micro_batches, density, unsplit, batch)
+        attack = self._whole_batch_attack(micro_batches, density, lists, unsplit, batch)
+        if lists is not None and is_split and self._has_second_pass:
+            lists.learn(SECOND, micro_batches, self._second_logits(micro_batches, attack))
 
         losses = []
         for micro_batch in micro_batches:
@@ -130,56 +115,11 @@ class BatchGradients:
             is_last = micro_batch is micro_batches[-1]
             with nullcontext() if is_last else self.accelerator.no_sync(self.model):
                 clean = unsplit or self._clean_pass(micro_batch, density)
-                loss = self._loss(micro_batch, clean, attack)
+                loss = self._loss(micro_batch, clean, attack, lists)
                 # DDP takes the mean of gradients over processes, and the batch's loss is a sum.
                 self.accelerator.backward(loss * self.accelerator.num_processes)
             losses.append(loss.detach())
         return self._sum(torch.stack(losses).sum())
-
-    def _split(self, batch: Rows, step: int) -> list[MicroBatch]:
-        """Return this process's micro-batches, on all processes as many.
-
-        A pass may be an exchange: a process that has fewer passes a row that weighs nothing.
-        """
-        rank = self.accelerator.process_index
-        world_size = self.accelerator.num_processes
-        tokens = self.budget.tokens // len(self.sample.pairs.views)
-        groups = [
-            micro_batches(shard(batch, process, world_size), self._lengths, tokens)
-            for process in range(world_size)
-        ]
-
-        # Micro-batches of all processes add up to sum(w * loss) / sum(w) of the optimiser batch.
-        total_weight = float(self.sample.weight[batch].sum())
-        share = 1 / total_weight if total_weight else 0.0
-        own = [self._micro_batch(rows, share, step, i) for i, rows in enumerate(groups[rank])]
-        weightless = range(len(own), max(map(len, groups)))
-        own += [self._micro_batch(batch[:1], 0.0, step, number) for number in weightless]
-        return own
-
-    def _micro_batch(self, rows: Rows, share: float, step: int, number: int) -> MicroBatch:
-        """Return the rows of a micro-batch on the device.
-
-        `share` scales the weights to the optimiser batch: one over its sum of weights, or 0 for rows
-        that weigh nothing.
-        """
-        device = self.accelerator.device
-        dtype = next(self.unwrapped.parameters()).dtype
-        seed = derive_seed(self.seed, step, self.accelerator.process_index, number)
-
-        target = torch.from_numpy(self.sample.target[rows]).to(device, dtype)
-        target = one_hot(target, self.unwrapped.kind.targets)  # (batch, outputs)
-        if self.recipe.label_smoothing:
-            target = smooth(target, self.recipe.label_smoothing)
-        weight = torch.from_numpy(self.sample.weight[rows] * share).to(device, dtype)  # (batch,)
-
-        mix = None
-        if self.recipe.mixup:
-            mix = draw_mix(len(rows), self.recipe.mixup, seed, device=device)
-            target = mix.apply(target)
-            weight = mix.apply(weight)
-        inputs = collate(self.sample.pairs, self.sample.rows[rows], device)
-        return MicroBatch(inputs, target, weight, mix, seed)
 
     # --- passes ---
 
@@ -202,7 +142,8 @@ class BatchGradients:
             table = self.unwrapped.token_table
             ids = micro_batch.inputs.ids
             shape = (*ids.shape, table.shape[1])  # (V * batch, tokens, H)
-            origin = torch.zeros(shape, dtype=table.dtype, device=ids.device, requires_grad=True)
+            dtype = self.unwrapped.dtype
+            origin = torch.zeros(shape, dtype=dtype, device=ids.device, requires_grad=True)
 
         model = self.unwrapped if self._has_second_pass else self.model
         with self._pass(micro_batch, CLEAN):
@@ -217,40 +158,53 @@ class BatchGradients:
 
     def _losses(self, micro_batch: MicroBatch, logits: Tensor, factor: Tensor | None) -> Tensor:
         losses = self._objective.loss(logits, micro_batch.target)  # (batch,)
+        if self._lists is not None:
+            losses = (1 - self.recipe.ranking_weight) * losses
         return losses if factor is None else factor * losses
 
     def _loss(
-        self, micro_batch: MicroBatch, clean: CleanPass, attack: WholeBatchAttack | None
+        self,
+        micro_batch: MicroBatch,
+        clean: CleanPass,
+        attack: WholeBatchAttack | None,
+        lists: BatchListLosses | None,
     ) -> Tensor:
         """Return the micro-batch's share of the batch's loss."""
+        passes = {CLEAN: clean.logits}
         terms = [clean.losses]  # (batch,) each
         if self._has_second_pass:
-            logits = self._second_pass(micro_batch, self._attack(micro_batch, clean, attack))
+            own = self._attack(micro_batch, clean, attack)
+            logits = passes[SECOND] = self._second_pass(self.model, micro_batch, own)
             terms.append(self._losses(micro_batch, logits, clean.factor))
             if self.recipe.r_drop:
                 terms.append(self.recipe.r_drop * symmetric_kl(clean.logits, logits))
-        return (micro_batch.weight * torch.stack(terms).mean(0)).sum()
 
-    def _second_pass(self, micro_batch: MicroBatch, attack: Attack) -> Tensor:
+        loss = (micro_batch.weight * torch.stack(terms).mean(0)).sum()
+        if lists is None:
+            return loss
+        ranking = [lists.loss(number, micro_batch, logits) for number, logits in passes.items()]
+        return loss + torch.stack(ranking).sum() / len(terms)
+
+    def _second_pass(self, model: nn.Module, micro_batch: MicroBatch, attack: Attack) -> Tensor:
         """Return the logits under an attack, `(batch, outputs)`."""
         arguments = (micro_batch.inputs, attack.delta, micro_batch.mix)
         with self._pass(micro_batch, SECOND):
             if attack.weights is None:
-                return _widened(self.model(*arguments))
+                return _widened(model(*arguments))
 
-            prefix = "" if self.model is self.unwrapped else "module."
+            prefix = "" if model is self.unwrapped else "module."
             weights = {prefix + name: weight for name, weight in attack.weights.items()}
-            return _widened(functional_call(self.model, weights, arguments))
+            return _widened(functional_call(model, weights, arguments))
 
     def _attack(
-        self, micro_batch: MicroBatch, clean: CleanPass, attack: WholeBatchAttack | None
+        self, micro_batch: MicroBatch, clean: CleanPass | None, attack: WholeBatchAttack | None
     ) -> Attack:
         """Return what the second pass is run with; nothing where it only draws another dropout."""
         if isinstance(attack, TableAttack):
             return attack.at(micro_batch.inputs.ids)
         if isinstance(attack, WeightAttack):
             return attack.attack()
-        if self.recipe.adversary == "fgm-row":
+        if self.recipe.adversary == "fgm-row" and clean is not None:
             assert clean.origin is not None
             # Of unweighted losses: each row's gradient is scaled to one length.
             (gradient,) = torch.autograd.grad(clean.losses.sum(), clean.origin, retain_graph=True)
@@ -261,14 +215,31 @@ class BatchGradients:
     # --- what depends on the whole batch ---
 
     @torch.no_grad()
-    def _density(self, micro_batches: list[MicroBatch]) -> Tensor:
+    def _clean_logits(self, micro_batches: list[MicroBatch]) -> list[Tensor]:
+        """Return the logits of the clean pass of each micro-batch, `(batch, outputs)` each, without a graph."""
+        logits = []
+        for micro_batch in micro_batches:
+            with self._pass(micro_batch, CLEAN):
+                each = self.unwrapped(micro_batch.inputs, None, micro_batch.mix)
+            logits.append(_widened(each))
+        return logits
+
+    @torch.no_grad()
+    def _second_logits(
+        self, micro_batches: list[MicroBatch], attack: WholeBatchAttack | None
+    ) -> list[Tensor]:
+        """Return the logits of the second pass of each micro-batch, `(batch, outputs)` each, without a graph."""
+        return [
+            self._second_pass(self.unwrapped, micro_batch, self._attack(micro_batch, None, attack))
+            for micro_batch in micro_batches
+        ]
+
+    def _density(self, micro_batches: list[MicroBatch], logits: list[Tensor]) -> Tensor:
         """Return the sum of weights in each bin of gradient density, over the whole batch, `(BINS,)`."""
         dtype = micro_batches[0].weight.dtype
         density = torch.zeros(BINS, device=self.accelerator.device, dtype=dtype)
-        for micro_batch in micro_batches:
-            with self._pass(micro_batch, CLEAN):
-                logits = self.unwrapped(micro_batch.inputs, None, micro_batch.mix)
-            bins = gradient_norm_bins(target_probability(_widened(logits), micro_batch.target))
+        for micro_batch, each in zip(micro_batches, logits, strict=True):
+            bins = gradient_norm_bins(target_probability(each, micro_batch.target))
             density.index_add_(0, bins, micro_batch.weight)
         return self._sum(density)
 
@@ -276,6 +247,7 @@ class BatchGradients:
         self,
         micro_batches: list[MicroBatch],
         density: Tensor | None,
+        lists: BatchListLosses | None,
         unsplit: CleanPass | None,
         batch: Rows,
     ) -> WholeBatchAttack | None:
@@ -287,7 +259,8 @@ class BatchGradients:
         if self.recipe.adversary == "fgm-table":
             table = self.unwrapped.token_table
             tokens = self._distinct_tokens(batch)
-            attack = TableAttack(tokens, table.shape[1], table.dtype, self.recipe.epsilon)
+            width, dtype = table.shape[1], self.unwrapped.dtype
+            attack = TableAttack(tokens, width, dtype, self.recipe.epsilon)
         elif self.recipe.adversary == "awp":
             attack = WeightAttack(self.unwrapped, self.recipe.epsilon)
         else:
@@ -297,6 +270,8 @@ class BatchGradients:
         for micro_batch in micro_batches:
             clean = unsplit or self._clean_pass(micro_batch, density)
             loss = (micro_batch.weight * clean.losses).sum()
+            if lists is not None:
+                loss = loss + lists.loss(CLEAN, micro_batch, clean.logits)
             if isinstance(attack, TableAttack):
                 assert clean.origin is not None
                 (gradient,) = torch.autograd.grad(loss, clean.origin, retain_graph=keep)

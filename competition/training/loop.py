@@ -23,6 +23,7 @@ from competition.core.signals import (
     pending,
     raise_pending,
 )
+from competition.training.batches import Rows
 from competition.training.checkpoints import Checkpoints
 from competition.training.device import PreciseAccelerator, peak_memory
 from competition.training.optimizer import Gradients, Model, TrainingState
@@ -80,11 +81,12 @@ def fit(
     log: Log,
     after_epoch: Callable[[int, Model], None],
     checkpoints: Checkpoints | None = None,
+    lists: Rows | None = None,
 ) -> None:
     """Train `model` in place, from a checkpoint where there is one.
 
-    Each optimiser batch holds `recipe.batch_size` rows in an order that is a function of (seed,
-    epoch). The token budget and the number of processes only split it.
+    Each optimiser batch holds `recipe.batch_size` rows, or whole lists of about as many, in an order
+    that is a function of (seed, epoch). The token budget and the number of processes only split it.
 
     Args:
         accelerator: made by `make_accelerator`.
@@ -100,6 +102,7 @@ def fit(
             then called again; it may raise StopTraining.
         checkpoints: where the state goes from time to time, and when training is interrupted or
             done.
+        lists: the number of each row's list, `(rows,)`, where a batch holds whole ones.
 
     Raises:
         CompError: memory runs out however a batch is split, or the disk has no room for the
@@ -107,7 +110,9 @@ def fit(
         Diverged: a loss is not finite.
         Interrupted: SIGTERM or Ctrl-C; what is done is in a checkpoint.
     """
-    training = TrainingState(accelerator, model, recipe, rows, make_gradients, seed, bar.name)
+    training = TrainingState(
+        accelerator, model, recipe, rows, make_gradients, seed, bar.name, lists
+    )
     optimizer = training.optimizer
     budget = training.gradients.budget
 
@@ -159,6 +164,7 @@ def _log_step(log: Log, training: TrainingState[Any], loss: Tensor, speed: float
     log.write(
         epoch=training.epochs,
         step=training.step,
+        rows=training.rows_seen,
         loss=float(loss),
         learning_rate=training.learning_rate,
         rows_per_second=round(speed, 1),

@@ -1,7 +1,7 @@
 """A model in training: what an optimiser step does, what it changes, and where the training stands."""
 
 import copy
-import re
+import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, cast
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from competition.config.recipe import TrainingKeys
-from competition.training.batches import Rows, epoch_batches
+from competition.models.encoder.families import layer_number
+from competition.models.encoder.model import ENCODER_PREFIX
+from competition.training.batches import Rows, epoch_batches, steps_per_epoch
 from competition.training.checkpoints import State, add_prefix, select_prefix
 from competition.training.divergence import LossWatch
 from competition.training.oom import Budget
@@ -26,9 +28,6 @@ from competition.training.sharding import (
     shard_moments,
 )
 
-_ENCODER = "encoder."  # what the names of the encoder's weights begin with
-_LAYER = re.compile(r"\.(\d+)\.")  # the first number in a weight's name is that of its layer
-
 
 def learning_rates(model: nn.Module, recipe: TrainingKeys) -> dict[str, float]:
     """Return the highest learning rate of each trained parameter, by name.
@@ -39,16 +38,16 @@ def learning_rates(model: nn.Module, recipe: TrainingKeys) -> dict[str, float]:
     """
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     layer_of = {
-        name: int(match[1])
+        name: layer
         for name in names
-        if name.startswith(_ENCODER) and (match := _LAYER.search(name))
+        if name.startswith(ENCODER_PREFIX) and (layer := layer_number(name)) is not None
     }
     layers = 1 + max(layer_of.values(), default=-1)
 
     rates = {}
     layer = -1  # of embeddings, which are named before the first layer
     for name in names:
-        if name.startswith(_ENCODER):
+        if name.startswith(ENCODER_PREFIX):
             layer = layer_of.get(name, layers - 1 if layer >= 0 else -1)
             rates[name] = recipe.learning_rate * recipe.layer_decay ** (layers - 1 - layer)
         else:
@@ -77,16 +76,19 @@ def make_optimizer(model: nn.Module, recipe: TrainingKeys) -> AdamW:
     return AdamW(groups, fused=True if fused else None)
 
 
-def schedule(step: int, steps: int, warmup: float, at_least: int = 0) -> float:
-    """Return the learning rate's factor at `step` (from 0): a linear rise, then a linear fall to 0.
+def schedule(
+    step: int, steps: int, warmup: float, at_least: int = 0, shape: str = "linear"
+) -> float:
+    """Return the learning rate's factor at `step` (from 0): a linear rise, then a fall to 0.
 
     The rise takes the share `warmup` of all steps, and `at_least` so many of them where that is no
-    more than half.
+    more than half. The fall is a line, or half a period of a cosine (Loshchilov and Hutter 2017).
     """
     rise = max(round(steps * warmup), min(at_least, steps // 2))
     if step < rise:
         return (step + 1) / rise
-    return max(0.0, (steps - step) / max(1, steps - rise))
+    left = max(0.0, (steps - step) / max(1, steps - rise))
+    return (1 - math.cos(math.pi * left)) / 2 if shape == "cosine" else left
 
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -126,12 +128,14 @@ class TrainingState(Generic[Model]):
         make_gradients: Callable[[nn.Module], Gradients],
         seed: int,
         name: str,
+        lists: Rows | None = None,
     ) -> None:
         """Place the model on its device; the arguments are those of `fit`, `name` is for messages."""
         self._accelerator = accelerator
         self.recipe = recipe
         self._rows = rows
         self._seed = seed
+        self._lists = lists
         self.is_sharded = recipe.is_sharded and accelerator.num_processes > 1
 
         # A sharded model comes to the device part by part, and the whole one is only evaluated.
@@ -150,7 +154,7 @@ class TrainingState(Generic[Model]):
         self.gradients = make_gradients(self.model)
 
         # The last batch of an epoch may be smaller.
-        self._steps_per_epoch = -(-rows // recipe.batch_size)
+        self._steps_per_epoch = steps_per_epoch(rows, recipe.batch_size, lists)
         self.steps = recipe.epochs * self._steps_per_epoch
         self.step = 0
         self.epochs = 0
@@ -164,7 +168,9 @@ class TrainingState(Generic[Model]):
         if self.is_sharded:
             self._whole.cpu()  # it was on the device for an evaluation alone
         self.model.train()
-        batches = epoch_batches(self._rows, self.recipe.batch_size, self._seed, self.epochs)
+        batches = epoch_batches(
+            self._rows, self.recipe.batch_size, self._seed, self.epochs, self._lists
+        )
         return islice(batches, self.step - self.epochs * self._steps_per_epoch, None)
 
     @property
@@ -175,7 +181,8 @@ class TrainingState(Generic[Model]):
     @property
     def _factor(self) -> float:
         """The factor of every learning rate at the next step."""
-        return schedule(self.step, self.steps, self.recipe.warmup, self.recipe.warmup_steps)
+        recipe = self.recipe
+        return schedule(self.step, self.steps, recipe.warmup, recipe.warmup_steps, recipe.schedule)
 
     def set_learning_rates(self) -> None:
         """Set the rate of each parameter at the next step."""
@@ -191,8 +198,10 @@ class TrainingState(Generic[Model]):
 
     @property
     def rows_seen(self) -> int:
-        """How many rows the model was trained on so far."""
+        """How many rows the model was trained on so far; within an epoch of lists, by their mean length."""
         epochs, steps = divmod(self.step, self._steps_per_epoch)
+        if self._lists is not None:
+            return epochs * self._rows + steps * self._rows // self._steps_per_epoch
         return epochs * self._rows + steps * self.recipe.batch_size
 
     def evaluation_model(self) -> Model:

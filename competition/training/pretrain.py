@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from competition.data.token_store import SequenceStore
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.embeddings import load_names, save_names
 from competition.models.encoder.encoder import check_length, load_encoder, load_tokenizer, save
-from competition.models.encoder.families import check_precision
+from competition.models.encoder.families import check_pretraining
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_card import (
     Epoch,
@@ -74,13 +75,9 @@ def pretrain(
         Diverged: a loss is not finite, and no epoch was done before.
         InputError: `max_length` is more than the encoder reads, or there are too few products.
     """
-    check_length(sources.encoder, recipe.max_length, recipe.name)
-    tokenizer = load_tokenizer(sources.encoder)
-    if tokenizer.mask_token_id is None:
-        raise CompError(
-            f"The tokenizer of {sources.encoder.name!r} has no mask token, which pre-training needs."
-        )
+    tokenizer = _load_tokenizer(recipe, sources.encoder)
 
+    # What is learned from, and the titles that nothing is learned from.
     title = contest.fields[0]
     is_held_out = held_out_mask(products[title])
     titles = products[is_held_out].reset_index(drop=True)
@@ -121,14 +118,20 @@ def pretrain(
     # The first process writes.
     if not distributed.is_main_process():
         return
-    model.load_state_dict(epochs.weights)
-    with atomic_folder(folder) as temporary:
-        save(temporary, tokenizer, model.encoder)
-        save_names(temporary, model.name_tables())
-        epochs.write_card(temporary, fingerprint)
-        write_manifest(temporary, fingerprint)
+    epochs.save(folder, fingerprint, tokenizer, model)
     if checkpoints is not None:
         shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _load_tokenizer(recipe: PretrainingRecipe, encoder: Path) -> Any:
+    """Return the tokenizer of an encoder that reads as much as the recipe asks and can be masked."""
+    check_length(encoder, recipe.max_length, recipe.name)
+    tokenizer = load_tokenizer(encoder)
+    if tokenizer.mask_token_id is None:
+        raise CompError(
+            f"The tokenizer of {encoder.name!r} has no mask token, which pre-training needs."
+        )
+    return tokenizer
 
 
 def _make_model(
@@ -144,7 +147,7 @@ def _make_model(
         learned = recipe.learned_categories(categories) if "attributes" in examples.tasks else {}
         sizes = vocabulary_sizes(tuple(learned), vocabulary)
         encoder = load_encoder(sources.encoder)
-        check_precision(encoder, recipe)
+        check_pretraining(encoder, recipe)
         model = PretrainingModel(encoder, examples.tasks, sizes)
     if sources.names is not None:
         model.init_names(load_names(sources.names))
@@ -198,11 +201,17 @@ class _Epochs:
         self._log.write(epoch=number, held_out_mlm=epoch.held_out.value, **epoch.learned)
         console.print(f"{name}: after epoch {number}, MLM loss on held-out titles {epoch.held_out}")
 
-    def write_card(self, folder: Path, fingerprint: str) -> None:
-        """Write the card of the pre-training into an encoder's folder."""
-        content = self._recipe.model_dump(mode="json")
-        titles = self._held_out.products
-        write_card(folder, content, self.epochs, titles, self.losses, fingerprint)
+    def save(self, folder: Path, fingerprint: str, tokenizer: Any, model: PretrainingModel) -> None:
+        """Write the encoder and the names by the weights of the best epoch, with the card of the pre-training."""
+        model.load_state_dict(self.weights)
+        with atomic_folder(folder) as temporary:
+            save(temporary, tokenizer, model.encoder)
+            save_names(temporary, model.name_tables())
+
+            content = self._recipe.model_dump(mode="json")
+            titles = self._held_out.products
+            write_card(temporary, content, self.epochs, titles, self.losses, fingerprint)
+            write_manifest(temporary, fingerprint)
 
     def state(self) -> State:
         """Return the losses of each epoch, and the weights that are kept."""

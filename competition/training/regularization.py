@@ -1,6 +1,8 @@
 """Averaged weights and mixed rows, which make fine-tuning steadier without an attack (for those, see adversary.py)."""
 
+import copy
 from collections.abc import Sequence
+from itertools import compress
 
 import numpy as np
 import torch
@@ -24,15 +26,20 @@ def ema_decay(step: int, decay: float) -> float:
 def make_average(model: nn.Module, decay: float, device: torch.device) -> AveragedModel:
     """Return a copy of `model` that follows it: after each optimiser step, a = d a + (1 - d) w for all parameters.
 
-    Call `update_parameters(model)` after each step. Make it before Accelerate wraps the model's
-    forward, which a copy would share.
+    Weights that are not trained are not copied: model and average share them. Call
+    `update_parameters(model)` after each step. Make it before Accelerate wraps the model's forward,
+    which a copy would share.
     """
 
     # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
-        torch._foreach_lerp_(list(averages), list(weights), 1 - ema_decay(int(step), decay))
+        own = [each.data_ptr() != w.data_ptr() for each, w in zip(averages, weights, strict=True)]
+        lerped, towards = list(compress(averages, own)), list(compress(weights, own))
+        torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))
 
-    average = AveragedModel(model, device=device, multi_avg_fn=update)
+    shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
+    average = AveragedModel(nn.Identity(), device=device, multi_avg_fn=update)
+    average.module = copy.deepcopy(model, shared).to(device)
     average.update_parameters(model)  # the first call only copies; from here on it counts the steps
     average.requires_grad_(False)
     return average.eval()

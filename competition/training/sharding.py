@@ -21,10 +21,14 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim.swa_utils import AveragedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from competition.core import distributed
 from competition.models.encoder.unpadded import UNPADDED_METHOD, as_method
+from competition.training.model_files import load_trained, trained_weights
+
+_COUNT = "n_averaged"  # how often an average was updated
 
 
 def shard_model(model: Any, accelerator: Accelerator) -> None:
@@ -56,14 +60,35 @@ def shard_model(model: Any, accelerator: Accelerator) -> None:
 
 def gather_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the whole weights on the CPU of the first process; nothing on the others, which must call it, too."""
+    if _frozen(model):  # never sharded
+        weights = trained_weights(_inside(model)) if distributed.is_main_process() else {}
+        counted = {_COUNT: model.n_averaged} if isinstance(model, AveragedModel) else {}
+        return weights | counted if weights else {}
+
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     return cast(dict[str, Tensor], get_model_state_dict(model, options=options))
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Put whole weights, which every process has, into a model that may be sharded."""
+    if _frozen(model):
+        weights = dict(weights)
+        if isinstance(model, AveragedModel):
+            model.n_averaged.copy_(weights.pop(_COUNT))
+        load_trained(_inside(model), weights)
+        return
+
     options = StateDictOptions(full_state_dict=True)
     set_model_state_dict(model, dict(weights), options=options)
+
+
+def _inside(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, AveragedModel) else model
+
+
+def _frozen(model: nn.Module) -> frozenset[str]:
+    """Return the weights that no checkpoint holds, since training leaves them as they are."""
+    return cast(frozenset[str], getattr(_inside(model), "frozen", frozenset()))
 
 
 @torch.no_grad()

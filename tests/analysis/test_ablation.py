@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.config.ablation_tables import AblationTable, load_table, table_names
+from competition.config.ablation_tables import TABLES, AblationTable, load_table, table_names
 from competition.config.recipe import EncoderRecipe
 from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
+from competition.models.encoder.ranking_losses import RANKING_LOSSES
 from competition.scoring.metrics import MIN_QUERIES
 from tests.conftest import comp, lines_of, make_workspace, refused
 from tests.esci import CONTEST, LABELS
@@ -155,6 +156,17 @@ def test_each_row_of_tuning_has_one_more_key() -> None:
     ]  # fmt: skip
 
 
+def test_each_row_of_ranking_is_a_loss_of_whole_lists() -> None:
+    first, *rows = ABLATION_TABLES["ranking"].rows
+    plain = EncoderRecipe(name="x", kind="gain")
+    assert EncoderRecipe(**plain.model_dump() | first.set) == plain
+    made = [EncoderRecipe(**plain.model_dump() | row.set) for row in rows]
+    *alone, beside = made
+    assert [recipe.ranking_loss for recipe in alone] == list(RANKING_LOSSES)
+    assert {recipe.ranking_weight for recipe in alone} == {1.0}
+    assert (beside.ranking_loss, beside.ranking_weight) == ("ranknet", 0.5)
+
+
 def test_each_row_of_pre_training_has_one_more_task() -> None:
     rows = ABLATION_TABLES["pretraining"].rows
     assert {str(row.set) for row in rows} == {str(rows[0].set)}  # the same fine-tuning
@@ -239,6 +251,29 @@ def test_differences_are_to_the_row_before(own: Workspace) -> None:
         assert f"{score:.4f} –" in line
         assert f"{step:+.4f} –" in line
         assert " yes " not in line
+
+
+def test_losses_of_lists_are_compared_with_that_of_rows(own: Workspace, tmp_path: Path) -> None:
+    """Four rows of the table, as a file."""
+    names = ["mse", "ranknet", "lambdarank", "mse-ranknet"]
+    head, *rows = (TABLES / "ranking.toml").read_text().split("[[row]]")
+    kept = [row for row in rows if row.split('"')[1] in names]
+    file = tmp_path / "some.toml"
+    file.write_text("[[row]]".join([head, *kept]))
+    printed = ablate(own, str(file), "--fold", "0")
+    assert "minus mse" in printed
+
+    found = table(own, "some")
+    assert found.index.tolist() == ["random order", *names]
+    assert set(found["task"]) == {"task1"}
+    to_first = found.loc[names[1:], "score"] - found.loc["mse", "score"]
+    assert found.loc[names[1:], "minus_first"].tolist() == pytest.approx(
+        to_first.tolist(), abs=1e-12
+    )
+    gains = [pd.read_parquet(own.oof_fold(f"ablate-some-r1-{row}-2022", 0)) for row in names]
+    assert all((frame["example_id"] == gains[0]["example_id"]).all() for frame in gains)
+    assert len({frame.to_csv() for frame in gains}) == 4
+    assert "train " not in ablate(own, str(file), "--fold", "0")
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(ablated: Workspace) -> None:

@@ -1,5 +1,13 @@
 """One fold of one recipe, trained by the command as a user gives it, and cut short."""
 
+import itertools
+import os
+from pathlib import Path
+
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from competition.cli import app
+from competition.core import distributed
 from competition.core.workspace import Workspace
 
 # The head of a `competition.toml` whose only recipe is `c1`.
@@ -23,15 +31,19 @@ adversary = "none"
 r_drop = 0.0
 """
 TRAIN = ("train", "--fold", "0")
-# The command, which gets the signal argv[2] before optimiser step argv[1], from 1.
-STRUCK = """
-import itertools, os, sys
-from torch.optim.optimizer import register_optimizer_step_pre_hook
-from competition.cli import app
-steps, number = itertools.count(1), int(sys.argv[1])
-register_optimizer_step_pre_hook(lambda *_: os.kill(os.getpid(), int(sys.argv[2])) if next(steps) == number else None)
-app(sys.argv[3:])
-"""
+
+
+def struck(number: int, step: int, rank: int, *command: str | Path) -> None:
+    """Run a command in which the process of that rank gets a signal before an optimiser step, from 1."""
+    steps = itertools.count(1)
+
+    def strike(*_: object) -> None:
+        if next(steps) == step:
+            os.kill(os.getpid(), number)
+
+    if distributed.rank() == rank:
+        register_optimizer_step_pre_hook(strike)
+    app([str(word) for word in command])
 
 
 def trained_files(space: Workspace) -> dict[str, bytes]:

@@ -12,20 +12,22 @@ import pandas as pd
 import pytest
 from safetensors.torch import load_file
 
+from competition.cli import app
 from competition.core import distributed
 from competition.core.workspace import Workspace
 from competition.data import store
 from competition.models.encoder.encoder import make_tiny
-from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, trained_files
+from tests.cli.conftest import C1_ALONE, SHORT, TRAIN, struck, trained_files
 from tests.conftest import comp, make_workspace, refused
+from tests.processes import forked
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = f"""{C1_ALONE}
 [pretraining]
 encoder = "./models/still"
-max_length = 128
-batch_size = 16
+max_length = 64
+batch_size = 8
 checkpoint_steps = 2
 test_copies = 0
 ema = 0.9
@@ -73,16 +75,15 @@ def stop(*_):
 register_optimizer_step_pre_hook(stop)
 app(sys.argv[1:])
 """
-# The same fold in several workspaces.
-EACH = """
-import sys
-from competition.cli import app
-for root in sys.argv[1:]:
-    app(["train", "--fold", "0", "-w", root], standalone_mode=False)
-"""
 
 
-def workspace(folder: Path, settings: str = SETTINGS, queries: int = 60) -> Workspace:
+def train_each(*roots: Path) -> None:
+    """Train the same fold in several workspaces."""
+    for root in roots:
+        app([*TRAIN, "-w", str(root)], standalone_mode=False)
+
+
+def workspace(folder: Path, settings: str = SETTINGS, queries: int = 20) -> Workspace:
     """A workspace whose encoder never drops out."""
     space = make_workspace(folder, queries, settings)
     make_tiny(space.models / "still", store.load_products(space), seed=1, inputs="test")
@@ -118,17 +119,15 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
     one, two = workspace(tmp_path / "one"), workspace(tmp_path / "two")
     alone = comp(*TRAIN, "-w", one.root)
     assert alone.exit_code == 0, alone.output
-    struck = tmp_path / "struck.py"
-    struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
-    ended = launched(struck, "3", str(int(signal.SIGKILL)), *TRAIN, "-w", two.root)
+    ended = forked(struck, signal.SIGKILL, 3, 1, *TRAIN, "-w", two.root, processes=2)
     (sentence,) = (line for line in ended.stderr.splitlines() if line.startswith("error: "))
-    assert ended.returncode != 0, ended.stderr
+    assert ended.codes == [1, -signal.SIGKILL], ended.stderr
     assert "Another process of this launch has ended" in sentence, ended.stderr
     assert not list(two.oof.rglob("*.parquet"))
     assert not list(two.encoder("pretrained").glob("*"))
 
-    done = launched("-m", "competition", *TRAIN, "-w", two.root)
-    assert done.returncode == 0, done.stderr
+    done = forked(train_each, two.root, processes=2)
+    assert done.codes == [0, 0], done.stderr
     assert done.stdout.count("c1, fold 0: done.") == 1
     assert done.stdout.count("resumes from step 2 of") == 1
     for name in ("fold-0", "test-0"):
@@ -153,9 +152,8 @@ def test_two_processes_give_what_one_gives_though_one_dies_at_first(tmp_path: Pa
 def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_the_same_bytes(
     tmp_path: Path,
 ) -> None:
-    stop, each = tmp_path / "stop.py", tmp_path / "each.py"
+    stop = tmp_path / "stop.py"
     stop.write_text(STOPPED)
-    each.write_text(EACH)
     stopped, undisturbed = (
         make_workspace(tmp_path / name, settings=C1_ALONE + SHORT) for name in ("a", "b")
     )
@@ -168,8 +166,8 @@ def test_two_processes_that_are_stopped_end_behind_the_same_step_and_go_on_to_th
     assert not trained_files(stopped)
     assert not list(stopped.root.rglob(".*.tmp"))
 
-    done = launched(each, stopped.root, undisturbed.root)
-    assert done.returncode == 0, done.stderr
+    done = forked(train_each, stopped.root, undisturbed.root, processes=2)
+    assert done.codes == [0, 0], done.stderr
     assert (
         done.stdout.count("c1 fold 0: resumes from step 3 of") == 1 == done.stdout.count("resumes")
     )
@@ -182,13 +180,11 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
 
     What sharded processes left, one process that shards nothing resumes from, too.
     """
-    one, two, three = (workspace(tmp_path / name, SHARDED, 20) for name in ("one", "two", "three"))
+    one, two, three = (workspace(tmp_path / name, SHARDED) for name in ("one", "two", "three"))
     alone = comp(*TRAIN, "-w", one.root)
     assert alone.exit_code == 0, alone.output
-    struck = tmp_path / "struck.py"
-    struck.write_text(STRUCK.replace("\nregister", "\nif os.environ['RANK'] == '1': register"))
-    stopped = launched(str(struck), "3", str(int(signal.SIGTERM)), *TRAIN, "-w", str(two.root))
-    assert stopped.returncode, stopped.stderr
+    stopped = forked(struck, signal.SIGTERM, 3, 1, *TRAIN, "-w", two.root, processes=2)
+    assert all(stopped.codes), stopped.stderr
     assert "error: interrupted; step 3 of " in stopped.stderr, stopped.stderr
     assert sorted(path.name for path in two.unfinished.rglob("step-*")) == [
         "step-00000002",
@@ -196,8 +192,8 @@ def test_sharded_processes_that_are_stopped_end_with_what_one_gives(tmp_path: Pa
     ]
     shutil.copytree(two.models, three.models, dirs_exist_ok=True)
 
-    done = launched("-m", "competition", *TRAIN, "-w", str(two.root))
-    assert done.returncode == 0, done.stderr
+    done = forked(train_each, two.root, processes=2)
+    assert done.codes == [0, 0], done.stderr
     assert done.stdout.count("c1, fold 0: done.") == 1
     assert done.stdout.count("resumes from step 3 of") == 1
     alone = comp(*TRAIN, "-w", three.root)

@@ -3,15 +3,14 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from tests.cli.conftest import C1_ALONE, SHORT, STRUCK, TRAIN, trained_files
+from tests.cli.conftest import C1_ALONE, SHORT, TRAIN, struck, trained_files
 from tests.conftest import comp, make_workspace
+from tests.processes import forked
 
 pytestmark = pytest.mark.slow
 
@@ -28,18 +27,8 @@ def test_a_command_that_is_killed_and_stopped_goes_on_and_ends_in_the_same_bytes
     assert len(expected) == 4
     assert not list(undisturbed.unfinished.rglob("*.safetensors"))
 
-    struck = [
-        sys.executable,
-        "-c",
-        STRUCK,
-        "7",
-        str(int(signal.SIGKILL)),
-        *TRAIN,
-        "-w",
-        str(space.root),
-    ]
-    killed = subprocess.run(struck, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = forked(struck, signal.SIGKILL, 7, 0, *TRAIN, "-w", space.root)
+    assert killed.codes == [-signal.SIGKILL], killed.stderr
     assert list(space.unfinished.rglob("step-00000004"))
     assert not trained_files(space)
 

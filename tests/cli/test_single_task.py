@@ -21,6 +21,8 @@ scheme = "five"
 max_length = 16
 epochs = 1
 n_estimators = 5
+adversary = "none"
+r_drop = 0.0
 """
 
 

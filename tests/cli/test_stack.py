@@ -13,6 +13,8 @@ from tests.conftest import comp
 from tests.esci import TASKS
 
 MEMBERS = ("lexical", "c1", "r2", "t3")
+LEAKY = "blend.lightgbm.leaky"
+AVERAGE = "blend.paper"  # which is fitted at once
 
 
 def failed(*arguments: object) -> str:
@@ -25,18 +27,25 @@ def failed(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def stacked(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A finished workspace in which every method was compared."""
+    """A finished workspace in which every method was compared, and an average without each member."""
     root = tmp_path_factory.mktemp("stacked") / "w"
     shutil.copytree(finished.root, root)
-    result = comp("stack", "blend", "--leave-out", "-w", root)
-    assert result.exit_code == 0, result.output
+    for arguments in (("blend",), (AVERAGE, "--leave-out", "--only")):
+        result = comp("stack", *arguments, "-w", root)
+        assert result.exit_code == 0, result.output
     return Workspace.open(root)
 
 
 @pytest.fixture(scope="module")
 def table(stacked: Workspace) -> pd.DataFrame:
-    """What was written of it."""
+    """What was written of the methods."""
     return pd.read_csv(stacked.stack_table("blend"))
+
+
+@pytest.fixture(scope="module")
+def without_members(stacked: Workspace) -> pd.DataFrame:
+    """What was written of the average without each member."""
+    return pd.read_csv(stacked.stack_table(AVERAGE))
 
 
 def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
@@ -49,11 +58,10 @@ def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
         "blend.logistic",
         "blend.lightgbm",
     ]
-    left_out = [f"blend.without-{member}" for member in MEMBERS]
     of_task = {
-        "task1": [*methods, "blend.lambdarank", *left_out],
-        "task2": [*methods, "blend.thresholds", "blend.can", *left_out],
-        "task3": [*methods, "blend.thresholds", *left_out],
+        "task1": [*methods, "blend.lambdarank"],
+        "task2": [*methods, "blend.thresholds", "blend.can"],
+        "task3": [*methods, "blend.thresholds"],
     }
     answered = {
         "task1": ("lexical", "c1", "r2"),
@@ -67,11 +75,10 @@ def test_every_member_and_method_is_compared(table: pd.DataFrame) -> None:
 def test_methods_are_compared_with_the_member_that_scores_best_out_of_fold(
     table: pd.DataFrame,
 ) -> None:
-    compared = table[~table["run"].str.contains("without-")]
-    assert set(compared["floor"]) == {
-        best for _, best in compared.groupby("task")["floor"].first().items()
+    assert set(table["floor"]) == {
+        best for _, best in table.groupby("task")["floor"].first().items()
     }
-    for task, lines in compared[compared["split"] == "out-of-fold"].groupby("task"):
+    for task, lines in table[table["split"] == "out-of-fold"].groupby("task"):
         group = lines[lines["group"] == ("10+ products" if task == "task1" else "all")]
         members = group[group["run"].isin(MEMBERS)].set_index("run")
         (floor,) = set(group["floor"])
@@ -83,14 +90,23 @@ def test_methods_are_compared_with_the_member_that_scores_best_out_of_fold(
         )
 
 
-def test_what_a_member_adds_is_the_whole_minus_what_is_left(table: pd.DataFrame) -> None:
+def test_what_a_member_adds_is_the_whole_minus_what_is_left(without_members: pd.DataFrame) -> None:
+    table = without_members
     partial = table[table["run"].str.contains("without-")]
+    members_of = {
+        "task1": ("lexical", "c1", "r2"),
+        "task2": ("lexical", "c1"),
+        "task3": ("lexical", "c1", "t3"),
+    }
+    for task, members in members_of.items():
+        without = {f"{AVERAGE}.without-{member}-{task}" for member in members}
+        assert set(partial.loc[partial["task"] == task, "run"]) == without
     for (task, split, group), lines in partial.groupby(["task", "split", "group"]):
         whole = table.query(
             "run == @name and split == @split and group == @group",
-            local_dict={"name": f"blend-{task}", "split": split, "group": group},
+            local_dict={"name": f"{AVERAGE}-{task}", "split": split, "group": group},
         )
-        assert set(lines["floor"]) == {f"blend-{task}"}
+        assert set(lines["floor"]) == {f"{AVERAGE}-{task}"}
         expected = lines["score"].to_numpy() - whole["score"].to_numpy()
         assert lines["above_floor"].to_numpy() == pytest.approx(expected, abs=1e-9)
 
@@ -120,11 +136,14 @@ def test_trees_leave_their_importance_and_numbers(stacked: Workspace) -> None:
 
 
 def test_a_second_comparison_makes_nothing(stacked: Workspace) -> None:
-    result = comp("stack", "blend", "--leave-out", "-w", stacked.root)
-    assert result.exit_code == 0
-    assert "Nothing to do" in result.output
-    assert "without-lexical" in result.output
-    assert "blend, method mixed" in result.output
+    for arguments, shown in (
+        (("blend",), "blend, method mixed"),
+        ((AVERAGE, "--leave-out", "--only"), "without-lexical"),
+    ):
+        result = comp("stack", *arguments, "-w", stacked.root)
+        assert result.exit_code == 0
+        assert "Nothing to do" in result.output
+        assert shown in result.output
 
 
 def test_an_ensemble_of_incomplete_runs_is_refused(stacked: Workspace) -> None:
@@ -164,12 +183,12 @@ def test_an_audit_finds_a_row_that_moved_to_another_fold(stacked: Workspace) -> 
 
 
 def test_a_submission_made_with_leaking_features_says_so(stacked: Workspace) -> None:
-    assert comp("stack", "blend.leaky", "--only", "-w", stacked.root).exit_code == 0
-    result = comp("submit", "--from", "blend.leaky", "--task", "task2", "-w", stacked.root)
+    assert comp("stack", LEAKY, "--only", "-w", stacked.root).exit_code == 0
+    result = comp("submit", "--from", LEAKY, "--task", "task2", "-w", stacked.root)
     assert result.exit_code == 0
     assert "leak across tasks" in result.output
     assert "task2.csv" in result.output
-    folder = stacked.submission("blend.leaky-task2")
+    folder = stacked.submission(f"{LEAKY}-task2")
     assert read_json(folder / "submission.json")["made_from"]["task2"]["leaky"] is True
     log = pd.read_csv(stacked.leaderboard, dtype=str, keep_default_na=False)
     leaky = log[log["leaky"] != ""]

@@ -80,7 +80,8 @@ def test_all_recipes_are_listed(space: Workspace) -> None:
     assert result.exit_code == 0
     for name in ("mine", "c1", "r3", "blend", "pretrained"):
         assert f"\n{name} " in result.output
-    assert 'members = ["c1", "c2", "c3", "r1", "r2", "r3"]' in result.output
+    assert "the published ensemble for task 1: c1 c2 c3 r1 r2 r3" in result.output
+    assert max(len(line) for line in result.output.splitlines() if "│" in line) <= 80
 
 
 def test_one_recipe_is_shown_key_by_key(space: Workspace) -> None:

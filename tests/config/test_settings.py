@@ -26,7 +26,8 @@ from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint
 from competition.core.toml_files import read_toml
 from competition.core.workspace import Workspace
-from tests.conftest import comp, refused
+from competition.scoring import definition
+from tests.conftest import comp, make_workspace, refused
 from tests.esci import CONTEST
 
 RECIPES = sorted(path.stem for path in BUILT_IN.glob("*.toml"))
@@ -484,6 +485,7 @@ def test_device_keys_change_no_result(
         "distill_from",
         "distill_weight",
         "nested",
+        "ranking_weight",
     }  # that are off
     unused |= plain.later_keys
     assert plain.later_keys <= set(model.model_fields)
@@ -801,3 +803,22 @@ def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
     path.write_text("seed = 7\n", encoding="utf-16")
     with pytest.raises(InputError, match="it is not UTF-8, save it so"):
         read_toml(path)
+
+
+def test_a_command_reads_the_definition_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (definition.BUILT_IN / "esci.toml").read_text(encoding="utf-8")
+    (tmp_path / "own.toml").write_text(content, encoding="utf-8")
+    space = make_workspace(tmp_path, queries=20, settings='competition = "own.toml"')
+    paths: list[Path] = []
+
+    def read(path: Path) -> dict[str, Any]:
+        paths.append(path)
+        return read_toml(path)
+
+    monkeypatch.setattr(definition, "read_toml", read)
+    for command in ("status", "data"):
+        paths.clear()
+        assert comp(command, "-w", space.root).exit_code == 0
+        assert paths == [space.root / "own.toml"]

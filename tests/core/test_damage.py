@@ -1,14 +1,15 @@
 """Artefacts that were changed after they were written are found, and made again or refused by name."""
 
 import shutil
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from competition.cli import app
 from competition.core.workspace import Workspace
 from tests.conftest import LEXICAL_ALONE, artefacts, comp, make_workspace
+from tests.processes import forked
 from tests.soak.faults import small_workspace
 
 pytestmark = pytest.mark.slow
@@ -77,19 +78,9 @@ def test_damaged_data_are_refused_by_name(table: str, whole: Workspace, tmp_path
 def test_folds_are_trained_side_by_side(tmp_path: Path) -> None:
     """Two processes that begin at once share the folds' file and the features, and each trains its own fold."""
     workspace = make_workspace(tmp_path / "w", settings=LEXICAL_ALONE)
-    command = [
-        sys.executable,
-        "-m",
-        "competition",
-        "train",
-        "--recipe",
-        "lexical",
-        "-w",
-        str(workspace.root),
-        "--fold",
-    ]
-    both = [subprocess.Popen([*command, fold], stderr=subprocess.PIPE, text=True) for fold in "01"]
-    for process in both:
-        _, said = process.communicate()
-        assert process.returncode == 0, said
+    command = ("train", "--recipe", "lexical", "-w", str(workspace.root), "--fold")
+    with ThreadPoolExecutor() as pool:
+        both = pool.map(lambda fold: forked(app, [*command, fold]), "01")
+    for ended in both:
+        assert ended.codes == [0], ended.stderr
     assert all(workspace.oof_fold("lexical", fold).is_file() for fold in (0, 1))

@@ -1,5 +1,6 @@
 """The graph of steps: its order, what is built along, and what is said of what is missing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,33 @@ def test_one_line_builds_everything_that_is_missing(tmp_path: Path) -> None:
     second = step("train b", built, first, command="comp train --recipe b")
     with pytest.raises(CompError, match="`comp train --recipe a && comp train --recipe b` builds"):
         execute(Workspace(tmp_path), [step("stack", built, second, command="comp stack x")])
+
+
+def test_steps_are_numbered_without_holes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built: Log = ["folds"]
+    folds = step("folds", built)
+    train = Step(
+        "train c1 fold 0",
+        "train c1 fold 0",
+        (folds,),
+        lambda: "train c1 fold 0" if "train c1 fold 0" in built else None,
+        # Test rows are predicted along.
+        lambda: built.extend(["train c1 fold 0", "predict c1 fold 0"]),
+        summary=lambda: "c1 fold 0: micro-F1 0.5",
+    )
+    predict = replace(step("predict c1 fold 0", built, train), along=train)
+    end = step("scores", built, predict)
+
+    assert execute(Workspace(tmp_path), [end]) == 2
+    assert capsys.readouterr().out.splitlines() == [
+        "[1/2] train c1 fold 0",
+        "c1 fold 0: micro-F1 0.5; 1 step of unknown time left",
+        "[2/2] scores",
+    ]
+
+    # Predictions alone may be missing.
+    built.remove("predict c1 fold 0")
+    assert execute(Workspace(tmp_path), [end]) == 1
+    assert capsys.readouterr().out.splitlines() == ["[1/1] predict c1 fold 0"]

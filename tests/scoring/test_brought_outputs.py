@@ -31,7 +31,7 @@ def test_damaged_files_are_refused_by_row(tmp_path: Path) -> None:
 
 def test_a_whole_file_is_taken_in_any_order_and_form(tmp_path: Path) -> None:
     examples, folds, rows = made_up(KIND)
-    header, *cells = rows
+    _, *cells = rows
     whole = write(tmp_path, rows)
     assert refusal(whole, KIND, examples, folds) is None
 
@@ -52,7 +52,7 @@ def test_a_whole_file_is_taken_in_any_order_and_form(tmp_path: Path) -> None:
 
 
 def test_rounded_probabilities_are_made_to_sum_to_1(tmp_path: Path) -> None:
-    examples, _, rows = made_up(KIND)
+    _, _, rows = made_up(KIND)
     header, *cells = rows
     rounded = [[i, *(f"{float(p):.4f}" for p in values), fold] for i, *values, fold in cells]
     frame = read_brought(write(tmp_path, [header, *rounded]), KIND)

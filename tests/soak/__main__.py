@@ -6,6 +6,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.soak.faults import (
@@ -73,7 +74,8 @@ def show(name: str, counted: Counter[str], failures: int, promise: str) -> int:
     return failures
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run what the arguments ask for, by default those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs, at random times")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="SIGKILLs, at random writes")
@@ -92,7 +94,7 @@ def main() -> None:
         "--members", type=int, default=1_000, help="damaged files of outputs of another tool"
     )
     parser.add_argument("--seed", type=int, default=2022)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     wrong = disturb(folder, options)
     if options.inputs:

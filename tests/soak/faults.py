@@ -29,8 +29,9 @@ SETTINGS = """
 preset = "tiny"
 recipes = ["lexical", "c1"]
 noise_run = "lexical"
+ensembles = ["blend.lightgbm"]
 [submission]
-task2 = "blend"
+task2 = "blend.lightgbm"
 [overrides]
 scheme = "five"
 max_length = 16

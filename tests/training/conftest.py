@@ -25,9 +25,10 @@ from competition.models.encoder.encoder import (
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.models.encoder.pretraining_model import PretrainingModel, vocabulary_sizes
-from competition.training.gradients import BatchGradients, Sample
+from competition.training.gradients import BatchGradients
 from competition.training.loop import make_accelerator
 from competition.training.pretraining_gradients import PretrainingGradients
+from competition.training.samples import Sample
 from tests.esci import CONTEST, KINDS, LOCALES
 
 FEATURES = ("brand", "color", "country", "char_trigrams")

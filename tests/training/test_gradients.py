@@ -13,7 +13,7 @@ from competition.config.recipe import EncoderRecipe
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import collate
-from competition.training.gradients import Sample
+from competition.training.samples import Sample
 from tests.training.conftest import (
     ALL_AT_ONCE,
     IN_MICRO_BATCHES,
@@ -385,7 +385,7 @@ def test_mixup_mixes_targets_as_it_mixes_features(bench: Bench) -> None:
     group = CHOSEN[
         np.lexsort((CHOSEN, sample.pairs.lengths()[CHOSEN]))
     ]  # the order within the one micro-batch
-    micro_batch = step._micro_batch(group, 1 / sample.weight[group].sum(), 0, 0)
+    micro_batch = step._splitter.micro_batch(group, 1 / sample.weight[group].sum(), 0, 0)
     assert micro_batch.mix is not None
     inputs, target, weight = batch(sample, group)
     share, partner = micro_batch.mix.share, micro_batch.mix.partner

@@ -8,10 +8,11 @@ import torch
 
 from competition.models.encoder.model import RelevanceModel
 from competition.scoring.definition import Definition, build_contest
-from competition.training.gradients import BatchGradients, Sample
+from competition.training.gradients import BatchGradients
 from competition.training.loop import make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
+from competition.training.samples import Sample
 from tests.training.conftest import Bench, gradient, make_recipe
 
 RATINGS = build_contest(

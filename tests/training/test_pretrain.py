@@ -1,9 +1,6 @@
 """Pre-training as a whole: what is kept, what it is chosen by, and what nothing is learned from."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,12 +42,11 @@ from competition.training.oom import Budget
 from competition.training.pretrain import pretrain
 from competition.training.pretraining_gradients import PretrainingGradients
 from tests.esci import CONTEST, KINDS
+from tests.processes import forked
 from tests.training.conftest import ALL_AT_ONCE, IN_MICRO_BATCHES, Shelf, make_small, pretraining
-from tests.training.two_processes_pretraining import train
+from tests.training.two_processes_pretraining import main, train
 
 pytestmark = pytest.mark.slow
-
-SCRIPT = Path(__file__).with_name("two_processes_pretraining.py")
 
 
 def run(
@@ -491,21 +487,8 @@ def test_two_processes_learn_what_one_learns(shelf: Shelf, tmp_path: Path) -> No
     folders = (shelf.sources.encoder, shelf.sources.vocabulary)
     with progress("one", 1) as work:
         one = train(*folders, tmp_path / "log.jsonl", work)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        str(SCRIPT),
-    ]
-    ended = subprocess.run(
-        [*launch, *map(str, folders), str(tmp_path / "two.safetensors")],
-        env=environment, cwd=SCRIPT.parents[2], capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    ended = forked(main, *folders, tmp_path / "two.safetensors", processes=2)
+    assert ended.codes == [0, 0], ended.stderr
     two = load_file(tmp_path / "two.safetensors")
     assert one.keys() == two.keys()
     for name, tensor in one.items():

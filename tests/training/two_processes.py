@@ -1,7 +1,7 @@
-"""Run by test_processes.py, alone and under torchrun: trains a few steps and writes predictions."""
+"""Run by test_processes.py, alone and in two processes: trains a few steps and writes predictions."""
 
 import json
-import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
 from competition.training.corpus import Corpus
 from competition.training.finetune import fine_tune
-from competition.training.gradients import Sample
 from competition.training.loop import Log, make_accelerator
 from competition.training.oom import Budget
 from competition.training.predict import predict
@@ -29,12 +28,14 @@ from tests.esci import CONTEST, KINDS
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {"pooling": "first+mean", "head_learning_rate": 3e-3, "layer_decay": 0.5},
     "fgm": {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "loss": "ghm"},
+    "lists": {"kind": "gain", "ranking_loss": "ndcg-loss2pp", "r_drop": 0.5},
     "awp": {"adversary": "awp", "r_drop": 0.5},
 }
 # How sharded processes train, which `awp` cannot: as they are, and with what else saves memory.
 SHARDED = {
     "plain": {"sharded": True, "checkpointing": True},
     "fgm": {"sharded": True, "lean": False},
+    "lists": {"sharded": True},
 }
 WHOLE: dict[str, dict[str, bool]] = {name: {} for name in METHODS}
 
@@ -62,27 +63,38 @@ def _count(held: list[int], optimizer: Optimizer, *_: object) -> None:
     held.append(sum((t.to_local() if isinstance(t, DTensor) else t).numel() for t in moments))
 
 
-def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
-    """Train on 50 rows in batches of 7, so that shards are uneven and the last batch has a single row."""
+def main(encoder: Path, vocabulary: Path, out: Path, layouts: Sequence[str]) -> None:
+    """Train each method in each layout on 50 rows in batches of 7: shards are uneven, the last batch has one row."""
+    with distributed.process_group():
+        results = {layout: _train_methods(encoder, vocabulary, out, layout) for layout in layouts}
+        if distributed.is_main_process():
+            out.write_text(json.dumps(results))
+
+        # Nobody takes the group down while another still uses it.
+        distributed.barrier()
+
+
+def _train_methods(
+    encoder: Path, vocabulary: Path, path: Path, layout: str
+) -> dict[str, dict[str, Any]]:
+    """Return for each method the outputs by column, and how many numbers the optimiser held."""
     examples, products, _ = synthetic.make(60, noise=0.0, seed=7)
     examples = examples.head(64)
     accelerator = make_accelerator()
-    results, path = {}, Path(out)
+    results = {}
     for name, keys in (SHARDED if layout == "sharded" else WHOLE).items():
         recipe = EncoderRecipe(
             name=name, features=("brand", "char_trigrams"), max_length=32, epochs=2, batch_size=7, learning_rate=1e-3,
             dropout=0.0, token_budget=100, **METHODS[name], **keys,
         )  # fmt: skip
-        sources = Sources(Path(encoder), Path(vocabulary))
+        sources = Sources(encoder, vocabulary)
         corpus = Corpus.make(recipe, CONTEST, sources, examples, products)
         model = RelevanceModel.make(recipe, KINDS[recipe.kind], sources, seed=1)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
         rows = np.arange(50)
-        sample = Sample(
-            corpus.pairs, rows, KINDS["classes"].numeric_target(examples)[rows], np.ones(50)
-        )
+        sample = corpus.sample(recipe, KINDS[recipe.kind], rows, np.arange(50, 64))
         kept: list[RelevanceModel] = []
         held: list[int] = []
         handle = register_optimizer_step_post_hook(partial(_count, held))
@@ -96,13 +108,4 @@ def main(encoder: str, vocabulary: str, out: str, layout: str) -> None:
         outputs = predict(accelerator, kept[-1], corpus.pairs, np.arange(64), Budget(200))
         assert struck
         results[name] = outputs.to_dict("list") | {"held": held[-1:]}
-    if accelerator.is_main_process:
-        path.write_text(json.dumps(results))
-
-    # Nobody takes the group down while another still uses it.
-    distributed.barrier()
-
-
-if __name__ == "__main__":
-    with distributed.process_group():
-        main(*sys.argv[1:])
+    return results

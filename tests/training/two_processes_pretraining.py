@@ -1,6 +1,5 @@
-"""Run by test_pretrain.py under torchrun, and called by it: pre-trains a few steps."""
+"""Run by test_pretrain.py, alone and in two processes: pre-trains a few steps."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,17 +86,12 @@ def train(encoder: Path, vocabulary: Path, log: Path, work: Progress) -> dict[st
 
 def main(encoder: Path, vocabulary: Path, out: Path) -> None:
     """Train, and write the results of the first process."""
-    accelerator = make_accelerator()
-    with progress("two", 1) as work:
-        results = train(
-            encoder, vocabulary, out.with_suffix(f".{accelerator.process_index}.jsonl"), work
-        )
-    if accelerator.is_main_process:
-        save_file(results, out)
-    # Nobody takes the group down while another still uses it.
-    distributed.barrier()
-
-
-if __name__ == "__main__":
     with distributed.process_group():
-        main(*map(Path, sys.argv[1:]))
+        log = out.with_suffix(f".{distributed.rank()}.jsonl")
+        with progress("two", 1) as work:
+            results = train(encoder, vocabulary, log, work)
+        if distributed.is_main_process():
+            save_file(results, out)
+
+        # Nobody takes the group down while another still uses it.
+        distributed.barrier()

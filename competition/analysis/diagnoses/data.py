@@ -77,7 +77,9 @@ def _folds_uneven(facts: Facts) -> Iterator[Finding]:
 
 def _test_unlike_training(facts: Facts) -> Iterator[Finding]:
     rows = facts.tallies.get("rows", {})
-    if not {"train", "test"} <= rows.keys():
+    queries = [rows[split]["queries"] for split in ("train", "test") if split in rows]
+    # Few queries differ by chance.
+    if len(queries) < 2 or min(queries) < SMALL_SAMPLE:
         return
 
     train, test = (_shares(rows[split]["locales"]) for split in ("train", "test"))
@@ -134,7 +136,7 @@ def _public_disagrees(facts: Facts) -> Iterator[Finding]:
         public, low, high = (_number(line[name]) for name in ("public", "low", "high"))
         # A leaderboard may hold lists of full depth alone.
         deep = [_number(line["full_depth"])] if line.get("full_depth") else []
-        if not min(low, *deep) <= public <= max(high, *deep):
+        if not min([low, *deep]) <= public <= max([high, *deep]):
             sentence = (
                 f"The public score {public:.4f} of {line['run']} is outside of its out-of-fold "
                 f"interval, [{low:.4f}, {high:.4f}]."

@@ -14,10 +14,8 @@ def _missing_folds(facts: Facts) -> Iterator[Finding]:
     for run in facts.runs.values():
         missing = [step for step, state in run.unfinished.items() if state != "stale"]
         if missing:
-            sentence = (
-                f"{run.name} is not complete: {pluralize(len(missing), 'step')} of it are missing, "
-                f"the first is {missing[0]}."
-            )
+            steps = pluralize(len(missing), "step")
+            sentence = f"{run.name} lacks {steps}, the first is {missing[0]}."
             yield Finding("", sentence, f"`{run.command}` makes them.")
 
 
@@ -25,10 +23,8 @@ def _stale_run(facts: Facts) -> Iterator[Finding]:
     for run in facts.runs.values():
         stale = [step for step, state in run.unfinished.items() if state == "stale"]
         if stale:
-            sentence = (
-                f"{run.name} was made from other settings or data: {pluralize(len(stale), 'step')} "
-                "of it are out of date."
-            )
+            steps = pluralize(len(stale), "step")
+            sentence = f"Settings or data have changed since {steps} of {run.name}, the first is {stale[0]}."
             yield Finding("", sentence, f"`{run.command}` rebuilds them.")
 
 
@@ -67,5 +63,5 @@ RULES = (
     Rule("stale-run", "caution", _STATES, _stale_run),
     Rule("stale-scores", "caution", _STATES, _stale_scores),
     Rule("no-submission", "caution", _STATES, _no_submission),
-    Rule("task-not-answered", "caution", "[submission] of competition.toml.", _not_answered),
+    Rule("task-not-answered", "note", "[submission] of competition.toml.", _not_answered),
 )

@@ -10,7 +10,6 @@ from competition.core.errors import pluralize
 _URGENT = (
     "constant-outputs",
     "stale-submission",
-    "task-not-answered",
     "no-labels",
     "too-few-queries",
     "random-encoder",
@@ -29,7 +28,9 @@ def suggest_next(facts: Facts, diagnoses: Sequence[Diagnosis]) -> str:
         diagnoses: that fired.
     """
     if facts.states:
-        return f"`comp run` makes the {pluralize(len(facts.states), 'step')} that are missing or out of date."
+        verb = "is" if len(facts.states) == 1 else "are"
+        steps = pluralize(len(facts.states), "step")
+        return f"`comp run` makes {steps} that {verb} missing or out of date."
 
     by_code = {each.code: each for each in reversed(diagnoses)}
     for code in _URGENT:

@@ -106,6 +106,19 @@ def _encoders_behind_lexical(facts: Facts) -> Iterator[Finding]:
             yield Finding(task, sentence, action)
 
 
+def _no_pretraining(facts: Facts) -> Iterator[Finding]:
+    """Find neural networks that have not read the catalogue, where none is better than the lexical baseline."""
+    behind = [found.task for found in _encoders_behind_lexical(facts)]
+    names = [run.name for run in facts.singles.values() if run.encoder and not run.pretrained]
+    if behind and names:
+        sentence = (
+            f"The encoder of {', '.join(names)} has not read this catalogue, and no neural network is better "
+            f"than the lexical baseline on {', '.join(behind)}."
+        )
+        action = 'Set encoder = "pretrained" in [overrides]: `comp run` then pre-trains first.'
+        yield Finding("", sentence, action)
+
+
 def _is_encoder(facts: Facts, name: str) -> bool:
     run = facts.runs.get(name)
     return run is not None and run.encoder is not None
@@ -119,6 +132,7 @@ RULES = (
     Rule("no-better-than-lexical", "caution", _PAIRED, partial(_compare, against="lexical", place=0)),
     Rule("member-behind-constant", "caution", _PAIRED, _member_behind_constant),
     Rule("encoders-behind-lexical", "caution", _PAIRED, _encoders_behind_lexical),
+    Rule("no-pretraining", "note", "By the recipes, and the differences to the lexical baseline.", _no_pretraining),
     Rule("ahead-of-constant", "note", _PAIRED, partial(_compare, against="constant", place=1)),
     Rule("ahead-of-lexical", "note", _PAIRED, partial(_compare, against="lexical", place=1)),
     Rule("best-undecided", "note", _PAIRED, _best_undecided),

@@ -97,8 +97,9 @@ def training_cost(passes: Sequence[TrainingPass], batch_size: int) -> RunCost:
     seconds, rate = None, None
     rates = [line.get("rows_per_second") for line in last]
     if all(_is_number(each) and each for each in rates):
-        seconds = sum(line["step"] * batch_size / line["rows_per_second"] for line in last)
-        rate = steps * batch_size / seconds if seconds else None
+        rows = [line.get("rows", line["step"] * batch_size) for line in last]
+        seconds = sum(each / rate for each, rate in zip(rows, rates, strict=True))
+        rate = sum(rows) / seconds if seconds else None
 
     memory: list[Any] = [line.get("memory") for each in passes for line in each.steps]
     peak: float | None = max((each for each in memory if _is_number(each)), default=None)

@@ -23,7 +23,11 @@ def normalise_labels(rows: pd.DataFrame, parts: Sequence[Rows], contest: Contest
     """
     labels = rows["label"].str.strip()
     if contest.labels.are_numbers:
-        labels = _with_points(labels)
+        # Numbers of which some have a decimal comma.
+        with_comma = labels.str.contains(",", regex=False)
+        if with_comma.any() and labels[with_comma].str.fullmatch(_DECIMAL_COMMA).all():
+            labels = labels.str.replace(",", ".", regex=False)
+
     given = labels[labels != ""]
     probe = ("0.123", "0.456")
     is_open = contest.completed(Found(labels=probe)).labels.names == probe
@@ -44,14 +48,6 @@ def normalise_labels(rows: pd.DataFrame, parts: Sequence[Rows], contest: Contest
             f"{_fix(labels.iloc[place], known, contest.name)}"
         )
     return normal
-
-
-def _with_points(labels: pd.Series) -> pd.Series:
-    """Return numbers of which some have a decimal comma with points; other labels as they are."""
-    with_comma = labels.str.contains(",", regex=False)
-    if with_comma.any() and labels[with_comma].str.fullmatch(_DECIMAL_COMMA).all():
-        return labels.str.replace(",", ".", regex=False)
-    return labels
 
 
 def number_or_text(label: str) -> str:

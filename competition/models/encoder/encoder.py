@@ -1,5 +1,6 @@
 """The encoder of a workspace: an ordinary Hugging Face folder, made or fetched once, then only read."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTr
 from transformers.utils.hub import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.config.recipe import NEW_HEAD, EncoderRecipe
+from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError
@@ -19,7 +20,7 @@ from competition.core.json_files import write_manifest
 from competition.data.layout import PAIR
 from competition.data.store import evenly_spaced, field_names
 from competition.data.text import clean
-from competition.models.encoder.families import position_limit
+from competition.models.encoder.families import is_decoder, position_limit
 from competition.models.encoder.folders import check_folder
 from competition.models.encoder.loading import (
     LoadError,
@@ -35,6 +36,8 @@ SPECIAL_TOKENS = {
     f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
 }
 TINY_VOCABULARY = 8_000
+# How a decoder reads a pair unless a recipe says.
+DECODER_TEMPLATE = "Query: {query}\nDocument: {document}\nRelevant:"
 # That the tokenizer is trained on, evenly spaced: enough, and bounded in time.
 TINY_PRODUCTS = 100_000
 
@@ -138,7 +141,8 @@ def fetch(folder: Path, source: str, inputs: str, head: str = NEW_HEAD) -> None:
     # A folder of ours says it in its config, one of sentence-transformers in a card beside it.
     if not hasattr(encoder.config, POOLING_KEY) and (pooling := _pooling_beside(source)):
         setattr(encoder.config, POOLING_KEY, pooling)
-    with nullcontext(encoder) if head == NEW_HEAD else checked(source, encoder, tokenizer) as whole:
+    is_checked = head == PRETRAINED_HEAD
+    with checked(source, encoder, tokenizer) if is_checked else nullcontext(encoder) as whole:
         _save(folder, tokenizer, whole, inputs)
 
 
@@ -167,6 +171,23 @@ def _save(folder: Path, tokenizer: Any, encoder: Any, inputs: str) -> None:
         write_manifest(temporary, inputs)
 
 
+def answer_ids(folder: Path, answers: Sequence[str]) -> list[int]:
+    """Return the ids of words that are one token each.
+
+    Raises:
+        InputError: a word is none, or several.
+    """
+    tokenizer = load_tokenizer(folder)
+    vocabulary = tokenizer.get_vocab()
+    for answer in answers:
+        if answer not in vocabulary:
+            raise InputError(
+                f"answers = {list(answers)}: {answer!r} is not a token of the encoder {folder.name!r}: name two "
+                "that are, spelled as its tokenizer.json does."
+            )
+    return [vocabulary[answer] for answer in answers]
+
+
 def load_tokenizer(folder: Path) -> Any:
     """Load the tokenizer of an encoder folder."""
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -188,19 +209,22 @@ def check_length(encoder: Path, max_length: int, recipe: str) -> None:
 
 def text_template(recipe: EncoderRecipe, encoder: Path) -> str:
     """Return how a recipe puts query and document into one text, see `make_layout`; empty where no template does."""
-    if recipe.template or recipe.head == NEW_HEAD:
+    if recipe.template:
         return recipe.template
-    return PAIR  # which rerankers were trained on
+    if recipe.head == PRETRAINED_HEAD:
+        return PAIR  # which rerankers were trained on
+    config = AutoConfig.from_pretrained(encoder, local_files_only=True)
+    return DECODER_TEMPLATE if is_decoder(config) else ""
 
 
-def load_encoder(folder: Path, head: str = NEW_HEAD) -> Any:
+def load_encoder(folder: Path, head: str = NEW_HEAD, in_4_bits: bool = False) -> Any:
     """Load the encoder of an encoder folder, see `loading.read_encoder`.
 
     Raises:
         CompError: it cannot be loaded.
     """
     try:
-        return read_encoder(str(folder), head=head, local_files_only=True)
+        return read_encoder(str(folder), None, head, in_4_bits, local_files_only=True)
     except LoadError as error:
         raise CompError(
             f"The encoder in {str(folder)!r} cannot be loaded ({error}): remove the folder."

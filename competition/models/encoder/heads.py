@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from competition.models.encoder.inputs import Mixup
-from competition.models.encoder.pooling import BOTH, FIRST
+from competition.models.encoder.pooling import BOTH, FIRST, LAST
 
 
 def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
@@ -22,6 +22,11 @@ def pool(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
 
     `mask (texts, tokens)` is 1 on tokens; padding never counts. Means are taken in fp32 or wider.
     """
+    if pooling == LAST:  # the token, wherever the padding stands
+        places = torch.arange(mask.shape[1], device=mask.device)
+        last = (mask * places).argmax(1)  # (texts,)
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
     first = hidden[:, 0]
     if pooling == FIRST:
         return first

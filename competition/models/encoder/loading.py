@@ -12,8 +12,10 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedTokenizerFast,
 )
 from transformers.models.auto.modeling_auto import (
@@ -22,7 +24,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD
+from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD
 from competition.core.console import warn
 from competition.core.errors import InputError, escape_controls, join_names
 from competition.data.pairs import SpecialTokens
@@ -30,6 +32,7 @@ from competition.models.encoder.families import (
     adjust_config,
     counts_from_padding,
     hidden_states,
+    is_decoder,
     token_table,
 )
 
@@ -55,6 +58,7 @@ _NOT_READ = ("pooler", "position_ids", "word_embeddings._weight")
 _CLASSES: dict[str, Any] = {
     NEW_HEAD: AutoModel,
     PRETRAINED_HEAD: AutoModelForSequenceClassification,
+    YES_NO_HEAD: AutoModelForCausalLM,
 }
 _WRAPPERS = {
     "_orig_mod.": "a compiled model was saved",
@@ -77,7 +81,11 @@ class LoadError(Exception):
 
 
 def read_encoder(
-    source: str, tokenizer: Any | None = None, head: str = NEW_HEAD, **where: Any
+    source: str,
+    tokenizer: Any | None = None,
+    head: str = NEW_HEAD,
+    in_4_bits: bool = False,
+    **where: Any,
 ) -> Any:
     """Load the encoder of a folder or of a name on the model hub, in fp32, without the pooler, which nothing here uses.
 
@@ -88,6 +96,7 @@ def read_encoder(
         source: the folder or name.
         tokenizer: gives the padding's id where the configuration has none.
         head: of a recipe; another than a new one is loaded with the encoder, and the pooler stays.
+        in_4_bits: keep the weights of linear layers in 4 bits, on the first GPU (QLoRA).
         where: passed on to `from_pretrained`.
 
     Returns:
@@ -104,8 +113,10 @@ def read_encoder(
             config.pad_token_id = tokenizer.pad_token_id
         adjust_config(config)
         encoder, report = _CLASSES[head].from_pretrained(
-            source, config=config, trust_remote_code=False, weights_only=True, dtype=torch.float32,
+            source, config=config, trust_remote_code=False, weights_only=True,
+            dtype=torch.bfloat16 if in_4_bits else torch.float32,
             ignore_mismatched_sizes=True, output_loading_info=True, **where,
+            **(_in_4_bits() if in_4_bits else {}),
         )  # fmt: skip
     except InputError:
         raise
@@ -121,6 +132,17 @@ def read_encoder(
     if head == NEW_HEAD and getattr(encoder, "pooler", None) is not None:
         encoder.pooler = nn.Identity()  # some families call it, whether there is one or not
     return encoder
+
+
+def _in_4_bits() -> dict[str, Any]:
+    """Return how the library is told to quantise as QLoRA does (Dettmers et al. 2023)."""
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": quantisation, "device_map": {"": 0}}
 
 
 def encoder_of(model: Any) -> Any:
@@ -165,8 +187,16 @@ def read_tokenizer(source: str) -> Any:
         raise LoadError(f"its tokenizer: {first_line(fault)}") from fault
 
     _check_vocabulary(source, tokenizer)
-    _name_special_tokens(source, tokenizer)
+    _name_special_tokens(source, tokenizer, _reads_forward(source))
     return tokenizer
+
+
+def _reads_forward(source: str) -> bool:
+    """Return whether a folder or name is a decoder's; False where that cannot be read, which `read_encoder` reports."""
+    try:
+        return is_decoder(AutoConfig.from_pretrained(source, trust_remote_code=False))
+    except Exception:
+        return False
 
 
 def _does_as_file_says(tokenizer: Any, ids: list[int], file: Tokenizer) -> bool:
@@ -285,11 +315,14 @@ def _check_report(source: str, encoder: Any, report: dict[str, Any], head: str) 
 def _check_head(source: str, model: Any, missing: list[str], head: str) -> None:
     """Raise InputError where a folder brings an encoder without the head that a recipe asks for."""
     of_head = [name for name in missing if not name.startswith(f"{model.base_model_prefix}.")]
+    kind, what = "a reranker", "*ForSequenceClassification"
+    if head == YES_NO_HEAD:
+        kind, what = "a language model", "*ForCausalLM"
     if of_head:
         raise InputError(
             f"The encoder {source!r} brings no trained head ({join_names(of_head)}: missing), which "
-            f'head = "{head}" asks for: name a reranker, whose folder is that of a '
-            '*ForSequenceClassification model, or set head = "new".'
+            f'head = "{head}" asks for: name {kind}, whose folder is that of a {what} model, '
+            'or set head = "new".'
         )
 
 
@@ -347,10 +380,16 @@ def _check_vocabulary(source: str, tokenizer: Any) -> None:
             )
 
 
-def _name_special_tokens(source: str, tokenizer: Any) -> None:
-    """Name the tokens of [CLS], [SEP], padding and [MASK] where a tokenizer does not."""
+def _name_special_tokens(source: str, tokenizer: Any, decodes: bool) -> None:
+    """Name the tokens of [CLS], [SEP], padding and [MASK] where a tokenizer does not.
+
+    A decoder reads none of them, and is padded by any.
+    """
     tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
     tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
+    if decodes:
+        tokenizer.cls_token = tokenizer.cls_token or tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
 
     vocabulary = tokenizer.get_vocab()
 
@@ -409,7 +448,7 @@ def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens
             f"The encoder {source!r} ({family}) makes numbers of the shape {tuple(states.shape)} "
             f"of texts, not {expected}, one vector per token: take another."
         )
-    if torch.equal(states[0, 0], states[1, 0]):
+    if not is_decoder(encoder.config) and torch.equal(states[0, 0], states[1, 0]):
         raise InputError(
             f"The encoder {source!r} ({family}) is causal: its first token, of which scores are "
             "made, sees no other, so that all texts would score the same; take one that reads in both directions."

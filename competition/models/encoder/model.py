@@ -7,19 +7,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import NEW_HEAD, EncoderRecipe
+from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD, EncoderRecipe
 from competition.data.vocabulary import Vocabulary
+from competition.models.encoder.adapters import (
+    add_adapters,
+    check_quantize,
+    is_adapter,
+    merge_adapters,
+)
 from competition.models.encoder.dropout import use_fast_dropout
 from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
-from competition.models.encoder.encoder import load_encoder
-from competition.models.encoder.families import check_recipe, hidden_states, token_table
+from competition.models.encoder.encoder import answer_ids, load_encoder
+from competition.models.encoder.families import (
+    check_recipe,
+    freeze,
+    hidden_states,
+    is_decoder,
+    token_table,
+)
 from competition.models.encoder.heads import ARCHITECTURES, BiEncoder, OutputLayer, pool
 from competition.models.encoder.inputs import Inputs, Mixup
 from competition.models.encoder.loading import encoder_of
 from competition.models.encoder.ordered import LINKS, CumulativeLink
 from competition.models.encoder.paths import Sources
-from competition.models.encoder.pooling import BOTH, POOLING_KEY, encoder_pooling
-from competition.models.encoder.trained_heads import PretrainedHead, check_outputs, fit_logits
+from competition.models.encoder.pooling import BOTH, FIRST, LAST, POOLING_KEY, encoder_pooling
+from competition.models.encoder.trained_heads import (
+    PretrainedHead,
+    YesNoHead,
+    check_outputs,
+    fit_logits,
+)
 from competition.models.encoder.unpadded import (
     compiled_pass,
     layer_pass,
@@ -27,6 +44,8 @@ from competition.models.encoder.unpadded import (
     runs_unpadded,
 )
 from competition.scoring.contest import PAPER, Kind
+
+ENCODER_PREFIX = "encoder."  # what the names of the encoder's weights begin with
 
 _BY_SIMILARITY = 0.5  # logits per deviation of the cosine that an untrained bi-encoder answers by
 _RARE = 1e-4  # the least share of a class that an untrained model answers by
@@ -52,17 +71,31 @@ class RelevanceModel(nn.Module):
         self.features = features
 
         # The folder of a fine-tuned encoder says which pooling it was trained with.
-        made_with = encoder_pooling(encoder.config)
+        decodes = is_decoder(encoder.config)
+        made_with = encoder_pooling(encoder.config, LAST if decodes else FIRST)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
         if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
+        self.head: Any
+        self.link: Any = None
         if recipe.head == NEW_HEAD:
             self._make_head(recipe)
+        elif recipe.head == YES_NO_HEAD:
+            check_outputs(1, kind)
+            self.head = YesNoHead(encoder.config, recipe.dropout)
         else:
             check_outputs(loaded.config.num_labels, kind)
             self.head = PretrainedHead(loaded, recipe.dropout)
-            self.link = None
+        # Heads of rerankers look for what they read among all tokens, unless that is the last one.
+        self._reads_states = recipe.head == PRETRAINED_HEAD and not decodes
+
+        # Behind the head, which takes the pooler out of the encoder.
+        if recipe.lora is not None:
+            add_adapters(encoder, recipe.lora, recipe.name)
+        elif recipe.freeze_embeddings or recipe.freeze_layers:
+            freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
+        self._widens = recipe.lora is not None and recipe.lora.quantize != "none"
 
         # Heads of the families whose layers are BERT's read the first token, too.
         self._can_run_unpadded = self._pools and runs_unpadded(encoder)
@@ -73,6 +106,12 @@ class RelevanceModel(nn.Module):
             encoder.gradient_checkpointing_enable({"use_reentrant": False})
         if self.trains_unpadded:
             use_fast_dropout(encoder)
+
+        # Weights that no training of this model changes: not averaged, not saved.
+        kept = self.state_dict() if self.keeps_base else ()
+        self.frozen = frozenset(
+            name for name in kept if name.startswith(ENCODER_PREFIX) and not is_adapter(name)
+        )
 
     def _make_head(self, recipe: EncoderRecipe) -> None:
         """Make a head of random weights for the recipe's architecture, loss and kind."""
@@ -96,11 +135,17 @@ class RelevanceModel(nn.Module):
 
     @classmethod
     def make(
-        cls, recipe: EncoderRecipe, kind: Kind, sources: Sources, seed: int
+        cls,
+        recipe: EncoderRecipe,
+        kind: Kind,
+        sources: Sources,
+        seed: int,
+        is_trained: bool = False,
     ) -> "RelevanceModel":
         """Build the encoder of a folder with new features and a new head for outputs of a kind.
 
-        Their weights are a function of `seed`.
+        Their weights are a function of `seed`. A folder that `is_trained` is that of an encoder
+        whose head lies elsewhere, unless it belongs to the library's model.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -110,7 +155,14 @@ class RelevanceModel(nn.Module):
                 features = FeatureEmbeddings(
                     recipe.features, Vocabulary.load(sources.vocabulary), sources.locales
                 )
-            model = cls(load_encoder(sources.encoder, recipe.head), recipe, kind, features)
+            check_quantize(recipe)
+            in_4_bits = recipe.lora is not None and recipe.lora.quantize == "4bit"
+            is_alone = is_trained and recipe.head == YES_NO_HEAD
+            head = NEW_HEAD if is_alone else recipe.head
+            loaded = load_encoder(sources.encoder, head, in_4_bits)
+            model = cls(loaded, recipe, kind, features)
+            if isinstance(model.head, YesNoHead) and not is_alone:
+                model.head.start(loaded, answer_ids(sources.encoder, recipe.answers))
 
         if features is not None and sources.names is not None:
             features.init_names(load_names(sources.names))
@@ -178,6 +230,9 @@ class RelevanceModel(nn.Module):
             mix: embedding mixup, in training only.
         """
         read = self._read(inputs, delta)  # (V * batch, W), or (V * batch, tokens, H)
+        read = read.to(self.dtype) if self._widens else read
+        if isinstance(self.head, YesNoHead):
+            return fit_logits(self.head(read, mix), self.kind.targets)
         if isinstance(self.head, PretrainedHead):
             states = read[:, None] if read.ndim == 2 else read
             return fit_logits(self.head(states, inputs.mask, mix), self.kind.targets)
@@ -204,14 +259,14 @@ class RelevanceModel(nn.Module):
                 self.encoder, inputs, delta, self.pooling, self.layer, self._save_memory
             )
         hidden = hidden_states(self.encoder, inputs.ids, inputs.mask, inputs.types, delta)
-        if isinstance(self.head, PretrainedHead) or not self.head.pools:
+        if self._reads_states or not self._pools:
             return hidden
         return pool(hidden, inputs.mask, self.pooling)
 
     @property
     def _pools(self) -> bool:
         """True where the head reads one vector per text."""
-        return isinstance(self.head, PretrainedHead) or self.head.pools
+        return isinstance(self.head, PretrainedHead | YesNoHead) or self.head.pools
 
     @contextmanager
     def whole(self) -> Iterator[Any]:
@@ -221,6 +276,23 @@ class RelevanceModel(nn.Module):
                 yield model
         else:
             yield self.encoder
+
+    def merge(self) -> None:
+        """Merge adapters into the encoder's weights: the model is then one whose weights were all trained."""
+        merge_adapters(self.encoder)
+        self.keeps_base = False
+        self.frozen = frozenset()
+
+    @property
+    def has_adapters(self) -> bool:
+        """True where the encoder has adapters, which are trained in its place."""
+        return hasattr(self.encoder, "peft_config")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights that are trained."""
+        own: torch.dtype = next(weight.dtype for weight in self.head.parameters())
+        return own
 
     @property
     def token_table(self) -> Tensor:

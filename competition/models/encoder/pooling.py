@@ -6,8 +6,8 @@ from typing import Any
 from competition.core.errors import InputError
 from competition.core.json_files import read_json
 
-FIRST, MEAN, BOTH = "first", "mean", "first+mean"
-POOLINGS = (FIRST, MEAN, BOTH)
+FIRST, MEAN, LAST, BOTH = "first", "mean", "last", "first+mean"
+POOLINGS = (FIRST, MEAN, LAST, BOTH)
 POOLING_CARD = "1_Pooling/config.json"  # where sentence-transformers keeps it, beside an encoder
 POOLING_KEY = "comp_pooling"  # of an encoder's config.json, where our own folders keep it
 
@@ -25,6 +25,8 @@ def stated_pooling(card: Path) -> str | None:
         return BOTH
     if first:
         return FIRST
+    if mode == "lasttoken" or content.get("pooling_mode_lasttoken"):
+        return LAST
     return MEAN if mean else None
 
 
@@ -36,13 +38,13 @@ def folder_pooling(folder: Path) -> str | None:
     return stated_pooling(folder / POOLING_CARD)
 
 
-def encoder_pooling(config: Any) -> str:
-    """Return the pooling that an encoder was made with, by its config; `first` where it does not say.
+def encoder_pooling(config: Any, default: str = FIRST) -> str:
+    """Return the pooling that an encoder was made with, by its config; `default` where it does not say.
 
     Raises:
         InputError: the config names one that is unknown.
     """
-    pooling = getattr(config, POOLING_KEY, FIRST)
+    pooling = getattr(config, POOLING_KEY, default)
     if pooling not in POOLINGS:
         raise InputError(
             f"The encoder's config.json has {POOLING_KEY} = {pooling!r}: it must be one of {', '.join(POOLINGS)}."

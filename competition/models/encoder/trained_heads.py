@@ -1,4 +1,4 @@
-"""Heads that come with an encoder: the library's own, as published rerankers have them."""
+"""Heads that come with an encoder: those of published rerankers, and the words of a language model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,10 +7,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
 from competition.core.errors import InputError
-from competition.models.encoder.families import hidden_states
+from competition.models.encoder.families import hidden_states, is_decoder
 from competition.models.encoder.inputs import Mixup
 from competition.models.encoder.loading import encoder_of, first_line
 from competition.scoring.contest import Kind
@@ -27,11 +27,13 @@ class _Given(nn.Module):
         self.pooler = pooler
         self.states: Tensor | None = None
 
-    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
+    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """Return the states, and what the encoder's own pooler makes of them."""
         assert self.states is not None  # set before each pass
         pooled = None if self.pooler is None else self.pooler(self.states)
-        return BaseModelOutputWithPooling(last_hidden_state=self.states, pooler_output=pooled)
+        return BaseModelOutputWithPoolingAndCrossAttentions(
+            last_hidden_state=self.states, pooler_output=pooled
+        )
 
 
 class PretrainedHead(nn.Module):
@@ -56,7 +58,8 @@ class PretrainedHead(nn.Module):
         """Return logits `(batch, outputs)`.
 
         Args:
-            states: of each token, `(batch, tokens, H)`, or of the first token alone, `(batch, 1, H)`.
+            states: of each token, `(batch, tokens, H)`, or of the only token that the head reads,
+                `(batch, 1, H)`.
             mask: `(batch, tokens)`, 1 on tokens.
             mix: mixes what the last layer reads.
         """
@@ -102,6 +105,36 @@ class PretrainedHead(nn.Module):
                 encoder.pooler = stand_in
 
 
+class YesNoHead(nn.Module):
+    """The logits that a language model gives to two answers, by its last token; their rows are learned.
+
+    Scores are the logit of the first answer minus that of the second.
+    """
+
+    def __init__(self, config: Any, dropout: float) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(2, config.hidden_size))  # of the answers
+        self.dropout = nn.Dropout(dropout)
+        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.scale = 1 / getattr(config, "logits_scaling", 1.0)
+
+    @torch.no_grad()
+    def start(self, model: Any, answers: list[int]) -> None:
+        """Begin with the rows that a `*ForCausalLM` model has for two tokens."""
+        self.rows.copy_(model.get_output_embeddings().weight[answers])
+
+    def forward(self, read: Tensor, mix: Mixup | None = None) -> Tensor:
+        """Return the scores `(batch, 1)` of the states of last tokens, `(batch, H)`."""
+        read = read if mix is None else mix.apply(read)
+        # Not in bf16, see `OutputLayer`.
+        with torch.autocast(read.device.type, enabled=False):
+            read = self.dropout(read.to(self.rows.dtype))
+            logits = self.scale * functional.linear(read, self.rows)  # (batch, 2)
+            if self.cap is not None:
+                logits = self.cap * torch.tanh(logits / self.cap)
+            return logits[:, :1] - logits[:, 1:]
+
+
 def fit_logits(logits: Tensor, targets: int) -> Tensor:
     """Return one logit as two, of the label that is told from all others, where the kind has two targets."""
     if targets == 2 and logits.shape[1] == 1:
@@ -133,7 +166,8 @@ def checked(source: str, model: Any, tokenizer: Any) -> Iterator[Any]:
             types = tokens.get("token_type_ids", torch.zeros_like(ids))
             expected = model(**tokens).logits  # (1, outputs)
             head = PretrainedHead(model, 0.0).eval()
-            logits = head(hidden_states(encoder, ids, mask, types), mask)
+            states = hidden_states(encoder, ids, mask, types)
+            logits = head(states[:, -1:] if is_decoder(encoder.config) else states, mask)
         torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
     except Exception as error:
         raise InputError(

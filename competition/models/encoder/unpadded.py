@@ -116,7 +116,7 @@ def pooled_states(
         encoder: for which `runs_unpadded` holds.
         inputs: the texts.
         delta: added to the embedded tokens, `(V * batch, tokens, H)`.
-        pooling: `first`, `mean` or `first+mean`.
+        pooling: `first`, `mean`, `last` or `first+mean`.
         run: `layer_pass`, or what it was compiled to.
         save_memory: forget what happens inside of a layer, and compute it again for the gradient.
     """
@@ -141,7 +141,7 @@ def _embed(encoder: Any, inputs: Inputs, delta: Tensor | None, whole: Part) -> T
     """Return the embedded tokens without padding, `(T, H)`."""
     embedded = encoder.get_input_embeddings()(whole.pack(inputs.ids))
     if delta is not None:
-        embedded = embedded + whole.pack(delta)
+        embedded = embedded + whole.pack(delta).to(embedded.dtype)
 
     types = whole.pack(inputs.types)
     if encoder.config.type_vocab_size <= 1:
@@ -201,7 +201,10 @@ def compiled_pass() -> LayerPass:
 
 
 def _project(hidden: Tensor, *projections: nn.Linear) -> tuple[Tensor, ...]:
-    """Return tokens `(T, H)` by each of some projections, all in one product."""
+    """Return tokens `(T, H)` by each of some projections, all in one product where none has an adapter."""
+    if any(type(projection) is not nn.Linear for projection in projections):
+        return tuple(projection(hidden) for projection in projections)
+
     weight = torch.cat([projection.weight for projection in projections])
     bias = torch.cat([projection.bias for projection in projections])
     return functional.linear(hidden, weight, bias).chunk(len(projections), 1)

@@ -126,7 +126,10 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
             parts = [(regression, 1 / 2), (trees, 1 / 2)]
             weights[TEXT] += 1 / 2
         else:
-            member = _member_alone(rows, lexical, fold)
+            # Its own answers, with nothing learned.
+            train = answer_values(rows.task, rows.kind, lexical.kind, lexical.seen[fold])
+            test = answer_values(rows.task, rows.kind, lexical.kind, lexical.test)
+            member = FoldResult(train[rows.graded_outside(fold)], train[rows.held_out(fold)], test)
             parts = [(regression, 1 / 2), (trees, 1 / 4), (member, 1 / 4)]
             weights[TEXT] += 1 / 4
             weights[lexical.name] += 1 / 4
@@ -142,13 +145,6 @@ def _mix(rows: EnsembleRows, text: pd.DataFrame) -> list[FoldResult]:
             )
         )
     return mixed
-
-
-def _member_alone(rows: EnsembleRows, member: Member, fold: int) -> FoldResult:
-    """Return the answers of a member as the result of a fold, with nothing learned."""
-    train = answer_values(rows.task, rows.kind, member.kind, member.seen[fold])
-    test = answer_values(rows.task, rows.kind, member.kind, member.test)
-    return FoldResult(train[rows.graded_outside(fold)], train[rows.held_out(fold)], test)
 
 
 def _decide(rows: EnsembleRows, fold: int, result: FoldResult) -> FoldResult:

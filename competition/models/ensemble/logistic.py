@@ -263,7 +263,12 @@ def _fit(
     targets = targets[learn]
     weight = row_weights(rows.task, rows.train.iloc[learn])
     if classes == 1:
-        return _fit_number(features, targets, weight)
+        # In units of the numbers' deviation, of which all is taken for noise. scikit-learn minimises
+        # loss + alpha * |w|^2: alpha is the variance of the noise over the prior's.
+        deviation = max(float(targets.std()), 1e-12)
+        ridge = Ridge(alpha=1 / _VARIANCE, solver="cholesky")
+        ridge.fit(features, targets / deviation, sample_weight=weight)
+        return _Regression(ridge.coef_[None] * deviation, np.array([ridge.intercept_ * deviation]))
 
     # A class without rows gets no weights and never a probability.
     present = np.unique(targets)
@@ -284,15 +289,6 @@ def _fit(
         weights[present] = model.coef_
         constant[present] = model.intercept_
     return _Regression(weights, constant)
-
-
-def _fit_number(features: Array, targets: Array, weight: Array) -> _Regression:
-    """Return the most probable weights of a number, in units of its deviation, of which all is taken for noise."""
-    deviation = max(float(targets.std()), 1e-12)
-    # scikit-learn minimises loss + alpha * |w|^2: alpha is the variance of the noise over the prior's.
-    model = Ridge(alpha=1 / _VARIANCE, solver="cholesky")
-    model.fit(features, targets / deviation, sample_weight=weight)
-    return _Regression(model.coef_[None] * deviation, np.array([model.intercept_ * deviation]))
 
 
 def _shares(model: _Regression, design: _Design, members: Names, at: Positions) -> dict[str, float]:
