@@ -53,7 +53,7 @@ def _member_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> lis
     if recipe.noise_from:
         audited = recipe.noise_from.split(RUN_SEPARATOR)
         sources.append((f"the audit of {recipe.noise_from}", audited))
-    if recipe.distill_from:
+    if recipe.teaches_labelled:
         sources.append((f"its teacher {recipe.distill_from}", [recipe.distill_from]))
 
     for path, runs in sources:
@@ -62,7 +62,21 @@ def _member_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> lis
         else:
             # Their nested models left out the fold, but may have chosen their epochs by it.
             paths += _epochs(load(run) for run in runs)
-    return paths
+    return paths + _taught_paths(recipe, load)
+
+
+def _taught_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
+    """Return the paths through rows without labels: those of a teacher whose model left out the scored fold."""
+    rows = [each for each in recipe.distill_rows if each != "labelled"]
+    if not recipe.distill_from or not rows:
+        return []
+
+    teacher = load(recipe.distill_from)
+    name = recipe.distill_from
+    if isinstance(teacher, EnsembleRecipe | ImportedRecipe):
+        # One output for all folds, or members that are: it has seen the labels of each.
+        return [f"its teacher {name}, which saw them, on {' and '.join(rows)} rows"]
+    return [f"{path} ({name})" for path in _member_paths(teacher, load)]
 
 
 def _ensemble_paths(

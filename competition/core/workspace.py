@@ -30,6 +30,7 @@ class Workspace:
         self.text_features = self.root / "data" / "text_features.parquet"
         self.planted = self.root / "data" / "planted.parquet"
         self.members = self.root / "members"
+        self.unlabelled = self.root / "data" / "unlabelled.parquet"
         self.models = self.root / "models"
         self.unfinished = self.models / "checkpoints"
         self.oof = self.root / "oof"

@@ -89,6 +89,16 @@ class Artifacts:
             )
         return content
 
+    def unlabelled_fingerprint(self) -> str:
+        """Return the fingerprint of the unlabelled rows; raises InputError where there are none."""
+        content = read_fingerprint(self._workspace.unlabelled)
+        if content is None:
+            raise InputError(
+                f"{self._workspace.unlabelled} is missing or damaged: `comp data import-unlabelled FILE` brings "
+                "unlabelled rows."
+            )
+        return content
+
     @cache  # noqa: B019
     def translations(self, model: str) -> Translations:
         """Return the translations of Spanish training text by a model."""
