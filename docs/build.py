@@ -33,6 +33,7 @@ TABLES: Tables = (
     ("Recipes that train an encoder", recipe.TrainingKeys, ()),
     ('model = "encoder"', recipe.EncoderRecipe, (recipe.FoldRecipe, recipe.TrainingKeys)),
     ('model = "lexical"', recipe.LexicalRecipe, (recipe.FoldRecipe,)),
+    ('model = "imported"', recipe.ImportedRecipe, (recipe.FoldRecipe,)),
     ('model = "ensemble"', recipe.EnsembleRecipe, (recipe.FoldRecipe,)),
     ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.BaseRecipe, recipe.TrainingKeys)),
     ("lora of a recipe", keys.Lora, ()),

@@ -78,13 +78,25 @@ class SupervisedRecipe(BaseRecipe):
     train_queries: int = Field(0, ge=0)
 
 
+# Rows that a teacher says something about, see `FoldRecipe`.
+TaughtRows = Literal["labelled", "test", "unlabelled"]
+
+
 class FoldRecipe(SupervisedRecipe):
     """The keys of every recipe that is trained on folds.
 
     Up to one of `drop_noise_from`, `weight_noise_from` and `relabel_noise_from` names the run whose
     audit training follows, or several joined by `+`; `distill_from` the run whose out-of-fold outputs
     are mixed into the targets with the share `distill_weight`. They change the targets and weights of
-    training rows, never a row that is held out or tested. What is taken from complete runs saw the
+    training rows, never a row that is held out.
+
+    With `distill_rows`, the teacher speaks of other rows, too, which are then trained on with its
+    outputs alone: `test` rows, or the `unlabelled` ones of `comp data import-unlabelled`. Those of
+    fold k come from the teacher's model that left out fold k. With `distill_confidence` above 0,
+    they are those whose most probable class has at least that probability, and are of that class
+    (pseudo-labels); else the outputs are taken as they are.
+
+     What is taken from complete runs saw the
     labels of the fold that is evaluated; with `nested` it comes from models that did not.
     """
 
@@ -96,7 +108,16 @@ class FoldRecipe(SupervisedRecipe):
     relabel_noise_from: str = ""
     distill_from: str = ""
     distill_weight: float = Field(0.5, gt=0, le=1)
+    distill_rows: tuple[TaughtRows, ...] = ("labelled",)
+    distill_confidence: float = Field(0.0, ge=0, lt=1)
     nested: bool = False
+
+    @field_validator("distill_rows")
+    @classmethod
+    def _some_rows(cls, rows: tuple[str, ...]) -> tuple[str, ...]:
+        if not rows or len(set(rows)) < len(rows):
+            raise ValueError("name one or more of labelled, test and unlabelled, each once")
+        return rows
 
     @model_validator(mode="after")
     def _one_action(self) -> "FoldRecipe":
@@ -118,10 +139,24 @@ class FoldRecipe(SupervisedRecipe):
         unused = super().unused_keys() | {key for key in sources if not getattr(self, key)}
 
         if not self.distill_from:
-            unused.add("distill_weight")
+            unused |= {"distill_weight", "distill_rows", "distill_confidence"}
+        if self.distill_rows == ("labelled",):
+            unused |= {"distill_rows", "distill_confidence"}
+        if not self.distill_confidence:
+            unused.add("distill_confidence")
         if not self.nested or not (self.noise_from or self.distill_from):
             unused.add("nested")
         return unused
+
+    @property
+    def reads_unlabelled(self) -> bool:
+        """True where a teacher speaks of the unlabelled rows."""
+        return bool(self.distill_from) and "unlabelled" in self.distill_rows
+
+    @property
+    def teaches_labelled(self) -> bool:
+        """True where a teacher's outputs are mixed into labels."""
+        return bool(self.distill_from) and "labelled" in self.distill_rows
 
     @property
     def folds(self) -> range:
@@ -214,6 +249,10 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     `prior_bias`, the untrained model says of every pair what training rows say on average, so that
     the encoder need not learn it.
 
+    With `servable`, the trained model is one that transformers has a class for: text is put
+    together as its tokenizer does, see `data/layout.py`, the head is the family's own, see
+    `models/encoder/classifiers.py`, and `features` and `query_context` are off, whatever they say.
+
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
     little. With a `ranking_loss`, a batch holds the whole lists of some queries, and the share
     `ranking_weight` of its loss compares their rows, see `models/encoder/ranking_losses.py`.
@@ -245,6 +284,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             "prior_bias",
             "ranking_loss",
             "head",
+            "servable",
             "answers",
             "template",
             "lora",
@@ -268,6 +308,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
+    servable: bool = False
     prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
@@ -299,7 +340,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
         # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
         epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
-        return {"loss": loss, "epsilon": epsilon, **content}
+        content = {"loss": loss, "epsilon": epsilon, **content}
+        # No class of the library carries features, and a server sees one candidate at a time.
+        if content.get("servable") is True:
+            content |= {"features": (), "query_context": False}
+        return content
 
     @field_validator("features", "seeds")
     @classmethod
@@ -381,6 +426,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
             )
 
+        self._check_servable()
         self._check_ranking_loss()
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
@@ -398,6 +444,25 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 "sharded layers are not compiled: set compile = false, or sharded = false"
             )
         return self
+
+    def _check_servable(self) -> None:
+        if not self.servable:
+            return
+        if self.architecture != "cross-encoder":
+            raise ValueError(
+                'servable goes with architecture = "cross-encoder": servers read query and product '
+                "as one text"
+            )
+        if self.loss in ORDERED_LOSSES:
+            raise ValueError(
+                f"servable does not go with loss = {self.loss!r}: no server has its link"
+            )
+        if self.head == YES_NO_HEAD:
+            raise ValueError(f"servable goes with a classifier, not with head = {self.head!r}")
+        if self.template not in ("", "pair"):
+            raise ValueError('servable goes with template = "pair": servers know no other')
+        if self.pooling == "first+mean":
+            raise ValueError("servable goes with one pooled vector: set pooling to auto")
 
     def _check_ranking_loss(self) -> None:
         """Refuse what a loss of whole lists does not go with."""
@@ -475,6 +540,32 @@ class LexicalRecipe(FoldRecipe):
     learning_rate: float = Field(0.05, gt=0)
     num_leaves: int = Field(15, ge=2)
     min_data_in_leaf: int = Field(30, ge=1)
+
+
+class ImportedRecipe(FoldRecipe):
+    """Outputs that another tool made, brought by `comp member add`; nothing is trained.
+
+    With `in_sample`, they look like outputs of rows that their model was fitted on, see
+    `analysis/in_sample.py`, so that their scores are approximate.
+    """
+
+    # Nothing that changes how recipes learn changes them.
+    own_keys: ClassVar[frozenset[str]] = frozenset(FoldRecipe.model_fields) | {"in_sample"}
+
+    model: Literal["imported"] = "imported"
+    in_sample: bool = False
+
+    @model_validator(mode="after")
+    def _learns_nothing(self) -> "ImportedRecipe":
+        kept = {"name", "description", "seed", "kind", "scheme", "model", "in_sample"}
+        for key, field in FoldRecipe.model_fields.items():
+            if key not in kept and getattr(self, key) != field.default:
+                raise ValueError(f"{key} is of recipes that are trained, these outputs are made")
+        return self
+
+    def result_keys(self) -> dict[str, Any]:
+        """Return what says how the file is read; its content has a fingerprint of its own."""
+        return {"model": self.model, "kind": self.kind, "scheme": self.scheme}
 
 
 Method = Literal["paper", "greedy", "search", "logistic", "lightgbm", "lambdarank", "mixed"]
@@ -590,14 +681,21 @@ class PretrainingRecipe(BaseRecipe, TrainingKeys):
         return {name: weight for name, weight in weights.items() if weight}
 
 
-MemberRecipe = EncoderRecipe | LexicalRecipe  # trained on folds
+# Trained on folds, or brought with them.
+MemberRecipe = EncoderRecipe | LexicalRecipe | ImportedRecipe
 RunRecipe = MemberRecipe | EnsembleRecipe  # leaves out-of-fold predictions
 AnyRecipe = RunRecipe | PretrainingRecipe
 RECIPE_TYPES: dict[
-    str, type[EncoderRecipe] | type[LexicalRecipe] | type[EnsembleRecipe] | type[PretrainingRecipe]
+    str,
+    type[EncoderRecipe]
+    | type[LexicalRecipe]
+    | type[ImportedRecipe]
+    | type[EnsembleRecipe]
+    | type[PretrainingRecipe],
 ] = {
     "encoder": EncoderRecipe,
     "lexical": LexicalRecipe,
+    "imported": ImportedRecipe,
     "ensemble": EnsembleRecipe,
     "pretraining": PretrainingRecipe,
 }

@@ -30,6 +30,7 @@ from competition.config.recipe import (
     AnyRecipe,
     EncoderRecipe,
     EnsembleRecipe,
+    ImportedRecipe,
     Method,
     PretrainingRecipe,
 )
@@ -499,7 +500,11 @@ def _fitted(content: dict[str, Any], contest: Contest) -> dict[str, Any]:
 def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> None:
     """Refuse a key that names what the contest does not have."""
     known = {
-        "kind": [name for name, kind in contest.kinds.items() if kind.role != "score"],
+        "kind": [
+            name
+            for name, kind in contest.kinds.items()
+            if kind.role != "score" or isinstance(recipe, ImportedRecipe)
+        ],
         "field_order": list(contest.field_orders),
         "rows": ["all", *contest.tasks],
         "features": [*contest.categories, "country", "char_trigrams"],

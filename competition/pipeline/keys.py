@@ -5,9 +5,11 @@ the results that it is made from. What is switched off is left out of the hash, 
 came later makes nothing out of date.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from competition.config.keys import AuditKeys
 from competition.config.recipe import EnsembleRecipe, MemberRecipe
@@ -15,6 +17,10 @@ from competition.core.fingerprint import fingerprint
 from competition.core.workspace import ALL_ROWS, SCHEMA
 from competition.noise.plan import AuditPlan, NestedModels
 from competition.scoring.predictions import RunPlan
+
+if TYPE_CHECKING:
+    from competition.core.lazy_pandas import pd
+    from competition.pipeline.tables import Tables
 
 # The scheme that ensembles are cross-fitted over, and nested models leave out two folds of.
 PAIRED = "five"
@@ -84,6 +90,8 @@ class TeacherPlan:
     run: RunPlan
     pairs: NestedModels | None
     fingerprint: str
+    # Of a student that is taught on unlabelled rows: returns the outputs of the models that may speak.
+    predict_unlabelled: Callable[[Tables], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,8 @@ class Pipeline:
         if teacher is not None and teacher.pairs is None:
             steps += self.outputs_of([teacher.run])
         elif teacher is not None:
+            if recipe.distill_rows != ("labelled",):
+                steps += self.outputs_of([teacher.run])
             teacher_recipe = self.recipes.member(teacher.run.name)
             steps += [self._pair_step(teacher_recipe, held) for held in teacher.pairs or ()]
 

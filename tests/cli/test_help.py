@@ -12,14 +12,15 @@ from typer.testing import CliRunner
 
 from competition.cli import app
 from competition.cli.output import GLOBAL_OPTIONS
+from competition.config.ablation_tables import TABLES
 from competition.core.workspace import Workspace
 from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
 
 # Where no rows must be there yet, or others take their place.
 FRESH = ("init", "data import", "data sample", "data synth")
-# What fits many models is run up to the first of them; that all of it works is tested where the
-# command is.
+# What fits many models is run up to the first of them, what needs a model up to its check; that all
+# of it works is tested where the command is.
 LONG = (
     "pretrain",
     "ablate",
@@ -28,16 +29,22 @@ LONG = (
     "audit-leaks blend",
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
+    "export",
+    "serve",
+    "push",
 )
 FITS = (
     "competition.pipeline.execute.execute",
     "competition.analysis.leakage.permutation_test",
     "competition.analysis.cost.benchmark_steps",
+    "competition.pipeline.exporting.export.choose",
+    "competition.models.exported.folder.check_files",
+    "competition.pipeline.folder_scorer.check_files",
 )
 
 
 class Reached(Exception):
-    """The first model is about to be fitted."""
+    """The first model is about to be fitted, or checked."""
 
 
 def reach(*_: object) -> None:
@@ -72,6 +79,9 @@ def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = {"query": "search", "product_title": "name"}
     new.rename(columns=named).to_csv(folder / "log.csv", index=False)
     new.to_parquet(folder / "new.parquet", index=False)
+    shutil.copy(TABLES / "losses.toml", folder / "mine.toml")
+    (folder / "model").mkdir()  # an exported folder, as far as its name says
+    (folder / "model" / "competition.json").write_text("{}", encoding="utf-8")
     return folder
 
 

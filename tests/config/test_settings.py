@@ -129,7 +129,10 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("batchsize = 4", ("recipes/mine.toml", "'batchsize'", "did you mean 'batch_size'")),
         ("epochs = 0", ("recipes/mine.toml", "epochs", "0")),
         ("kind = 'class'", ("recipes/mine.toml", "kind", "'class'")),
-        ("model = 'lexcal'", ("recipes/mine.toml", "'lexcal'", "encoder, lexical, ensemble")),
+        (
+            "model = 'lexcal'",
+            ("recipes/mine.toml", "'lexcal'", "encoder, lexical, imported, ensemble"),
+        ),
         ("model = 'lexical'\nepochs = 3", ("recipes/mine.toml", "'epochs'")),
         (
             "model = 'ensemble'\nmember = ['c1']",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,28 +170,33 @@ def read_lines(path: Path) -> Iterator[Line]:
         return
 
     with path.open(encoding="utf-8", newline="") as handle:
-        for cells in csv.DictReader(handle):
-            queries = int(cells["queries"])
-            names = ("score", "above_baseline", "above_floor", "above_best", "flatters")
-            estimates = {name: _estimate(cells, name, queries) for name in names}
-            score = estimates.pop("score")
-            if score is None:
-                continue
-            yield Line(
-                task=cells["task"],
-                split=cells["split"],
-                group=cells["group"],
-                run=cells["run"],
-                queries=queries,
-                unit=cells["unit"],
-                metric=cells["metric"],
-                better=cells["better"],
-                baseline=cells["baseline"],
-                floor=cells["floor"],
-                label_paths=cells["label_paths"],
-                score=score,
-                **estimates,
-            )
+        yield from parse_lines(handle)
+
+
+def parse_lines(table: Iterable[str]) -> Iterator[Line]:
+    """Yield the lines of a table of scores as CSV, those without a score left out."""
+    for cells in csv.DictReader(table):
+        queries = int(cells["queries"])
+        names = ("score", "above_baseline", "above_floor", "above_best", "flatters")
+        estimates = {name: _estimate(cells, name, queries) for name in names}
+        score = estimates.pop("score")
+        if score is None:
+            continue
+        yield Line(
+            task=cells["task"],
+            split=cells["split"],
+            group=cells["group"],
+            run=cells["run"],
+            queries=queries,
+            unit=cells["unit"],
+            metric=cells["metric"],
+            better=cells["better"],
+            baseline=cells["baseline"],
+            floor=cells["floor"],
+            label_paths=cells["label_paths"],
+            score=score,
+            **estimates,
+        )
 
 
 def _estimate(cells: Mapping[str, str], name: str, queries: int) -> Estimate | None:
