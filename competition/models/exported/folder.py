@@ -13,7 +13,8 @@ from competition.core.errors import InputError, join_names, pluralize
 from competition.core.fingerprint import digest_file
 from competition.core.json_files import read_json, write_json
 from competition.scoring.contest import Contest, Found
-from competition.scoring.definition import Definition, build_contest
+from competition.scoring.definition import build_contest
+from competition.scoring.definition_tables import Definition
 
 CARD = "competition.json"  # what the logits are of, and how text is read
 CERTIFICATE = "certificate.json"  # the comparison, and the digests of all files
