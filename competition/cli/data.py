@@ -112,7 +112,9 @@ def import_unlabelled(
     tables = Tables(space, contest)
     known = int(new.among(tables.examples, tables.products).sum())
     if known:
-        warn(f"{known:,} of these rows are rows of the workspace: they are taught on like the others.")
+        warn(
+            f"{known:,} of these rows are rows of the workspace: they are taught on like the others."
+        )
     console.print(f"{len(new.examples):,} unlabelled pairs. File: {space.unlabelled}")
 
 
