@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from competition.cli import app
 from competition.config import keys, recipe, settings
-from competition.scoring import definition
+from competition.scoring import definition, definition_tables
 from competition.scoring.metric_table import METRIC_NAMES
 
 HERE = Path(__file__).parent
@@ -41,11 +41,11 @@ TABLES: Tables = (
 )
 # The same of the file that says what a competition is.
 DEFINITION: Tables = (
-    ("The file", definition.Definition, ()),
-    ("[files]", definition.FilesTable, ()),
-    ("[locales.LOCALE]", definition.LocaleTable, ()),
-    ("[labels]", definition.LabelsTable, ()),
-    ("[tasks.TASK]", definition.TaskTable, ()),
+    ("The file", definition_tables.Definition, ()),
+    ("[files]", definition_tables.FilesTable, ()),
+    ("[locales.LOCALE]", definition_tables.LocaleTable, ()),
+    ("[labels]", definition_tables.LabelsTable, ()),
+    ("[tasks.TASK]", definition_tables.TaskTable, ()),
 )
 OF_DEFINITIONS = """## The definition of a competition
 

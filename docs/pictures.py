@@ -98,8 +98,10 @@ def main() -> None:
     """Write `session.svg` and `report.png`."""
     console.console = console.results = recorder()  # one, so that the lines of both stay in order
     with TemporaryDirectory() as folder:
-        shutil.copy(ROOT / "competition.toml", folder)
-        os.chdir(folder)
+        demo = Path(folder) / "demo"  # the report shows the name
+        demo.mkdir()
+        shutil.copy(ROOT / "competition.toml", demo)
+        os.chdir(demo)
         (HERE / "session.svg").write_text(session(), encoding="utf-8")
         run("comp report")
         photograph(Path("reports/report.html"), HERE / "report.png")

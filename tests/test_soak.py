@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 def test_faults_and_bad_inputs_leave_what_is_right() -> None:
     few = ["--kills", "0", "--kills-at-writes", "2", "--refusals", "2", "--at-once", "2"]
-    few += ["--inputs", "250", "--families", "1", "--tables", "150", "--members", "16"]
+    few += ["--inputs", "250", "--families", "1", "--tables", "150", "--adapters", "2"]
+    few += ["--members", "16"]
     done = forked(main, few)
     assert done.codes == [0], done.stdout + done.stderr
     counts = dict(
@@ -31,6 +32,7 @@ def test_faults_and_bad_inputs_leave_what_is_right() -> None:
         "bad inputs: 250, each refused or taken in 5 s of CPU, nothing half-written" in done.stdout
     )
     assert "encoders: 6 of 6 families by methods train, or are refused by key" in done.stdout
+    assert "adapters: 2 of 2 killed; 2 of 2 ended in the same bytes" in done.stdout
     for command in ("check", "score", "data", "verdicts"):
         assert re.search(rf"^bad inputs: {command}, refused: \d+$", done.stdout, re.MULTILINE), (
             done.stdout

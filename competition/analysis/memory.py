@@ -86,4 +86,4 @@ def _activations(recipe: EncoderRecipe, config: Any) -> int:
     passes = 2 if recipe.r_drop or recipe.adversary != "none" else 1
     quantised = recipe.lora is not None and recipe.lora.quantize != "none"
     bytes_each = 2 if quantised or recipe.precision == "bf16" else 4
-    return recipe.token_budget * kept * passes * bytes_each
+    return int(recipe.token_budget * kept * passes * bytes_each)

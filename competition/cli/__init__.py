@@ -17,6 +17,9 @@ from competition.cli import cleanlab
 from competition.cli import stack
 from competition.cli import audit_leaks
 from competition.cli import predict
+from competition.cli import export
+from competition.cli import serve
+from competition.cli import push
 from competition.cli import submit
 from competition.cli import leaderboard
 from competition.cli import check

@@ -1,9 +1,10 @@
 """The verdict on a workspace, as `comp run`, `comp stack` and `comp status` show it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
+from competition.analysis.diagnoses.diagnosis import Diagnosis, TaskVerdict, Verdict
 from competition.cli.output import OutputCell, show_sentences, show_table
 from competition.cli.scores import estimate_cell, mark_run
 from competition.core.commands import pasteable
@@ -11,14 +12,12 @@ from competition.core.commands import pasteable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from competition.analysis.diagnoses.diagnosis import Diagnosis, TaskVerdict, Verdict
-
 _MOST_RUNS = 5  # in the table of a task
 _LONG_NAME = 16  # characters of a run, from which its table leaves out an interval
 _MOST_DIAGNOSES = 2
 
 
-def show_verdict(verdict: "Verdict", everything: bool = False) -> None:
+def show_verdict(verdict: Verdict, everything: bool = False) -> None:
     """Show the sentence of each task, what is wrong, and what to do next.
 
     Args:
@@ -26,15 +25,15 @@ def show_verdict(verdict: "Verdict", everything: bool = False) -> None:
         everything: show notes, too, and what to do about each diagnosis.
     """
     rows = [list(asdict(task).values()) for task in verdict.tasks]
-    header = ("task", "split", "group", "best", "equal", "submitted", "sentence")
+    header = [field.name for field in fields(TaskVerdict)]
     show_sentences("Verdict", header, rows, [t.sentence for t in verdict.tasks], next=verdict.next)
     show_diagnoses(verdict, everything)
 
 
-def show_diagnoses(verdict: "Verdict", everything: bool = False) -> None:
+def show_diagnoses(verdict: Verdict, everything: bool = False) -> None:
     """Show what is wrong, the gravest first, and what to do next; in JSON always all of it."""
     rows = [list(asdict(diagnosis).values()) for diagnosis in verdict.diagnoses]
-    header = ("code", "severity", "task", "sentence", "measured", "action")
+    header = [field.name for field in fields(Diagnosis)]
     lines = _all_lines if everything else _first_lines
     # What is to be done next need not be said twice.
     others = [each for each in verdict.diagnoses if each.sentence not in verdict.next]
@@ -42,13 +41,13 @@ def show_diagnoses(verdict: "Verdict", everything: bool = False) -> None:
     show_sentences("Diagnoses", header, rows, [pasteable(sentence) for sentence in sentences])
 
 
-def _all_lines(diagnoses: Iterable["Diagnosis"]) -> Iterator[str]:
+def _all_lines(diagnoses: Iterable[Diagnosis]) -> Iterator[str]:
     for found in diagnoses:
         task = f" {found.task}:" if found.task else ""
         yield f"{found.severity} ({found.code}):{task} {found.sentence} {found.action}".rstrip()
 
 
-def _first_lines(diagnoses: Iterable["Diagnosis"]) -> Iterator[str]:
+def _first_lines(diagnoses: Iterable[Diagnosis]) -> Iterator[str]:
     """Yield the gravest diagnoses that the sentences of the tasks do not say already; each code once."""
     by_code: dict[str, list[Diagnosis]] = {}
     for found in diagnoses:
@@ -66,8 +65,8 @@ def _in_the_sentence(code: str) -> bool:
     return code.endswith(("-constant", "-lexical")) and code.split("-")[0] in ("behind", "no")
 
 
-def show_standing(task: "TaskVerdict", board: "pd.DataFrame") -> None:
-    """Show the sentence of a task, and below it one table of the runs that it speaks of, best first.
+def show_standing(task: TaskVerdict, board: "pd.DataFrame") -> None:
+    """Show the headline of a task, and below it one table of the runs that it speaks of, best first.
 
     Args:
         task: the verdict on it.
@@ -77,7 +76,7 @@ def show_standing(task: "TaskVerdict", board: "pd.DataFrame") -> None:
 
     place = [board[name] == getattr(task, name) for name in ("task", "split", "group")]
     lines = best_first(board[place[0] & place[1] & place[2]])
-    show_sentences("", (), [], [task.sentence])
+    show_sentences("", (), [], [task.headline or task.sentence])
     if lines.empty:
         return
 

@@ -258,6 +258,10 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     `prior_bias`, the untrained model says of every pair what training rows say on average, so that
     the encoder need not learn it.
 
+    With `servable`, the trained model is one that transformers has a class for: text is put
+    together as its tokenizer does, see `data/layout.py`, the head is the family's own, see
+    `models/encoder/classifiers.py`, and `features` and `query_context` are off, whatever they say.
+
     `weights = "best"` keeps the epoch with the best held-out score, which flatters that score a
     little. With a `ranking_loss`, a batch holds the whole lists of some queries, and the share
     `ranking_weight` of its loss compares their rows, see `models/encoder/ranking_losses.py`.
@@ -289,6 +293,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             "prior_bias",
             "ranking_loss",
             "head",
+            "servable",
             "answers",
             "template",
             "lora",
@@ -312,6 +317,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
     field_order: str = "ptbcbd"  # one of the contest's
     features: tuple[str, ...] = ()  # categories of the contest, `country`, `char_trigrams`
     char_trigrams_init: Literal["random", "word2vec", "frozen"] = "random"
+    servable: bool = False
     prior_bias: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
     multi_sample_dropout: int = Field(1, ge=1)
@@ -343,7 +349,11 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
 
         # AWP's is a share of each matrix's norm (Wu et al. 2020), FGM's a length.
         epsilon = 0.005 if content.get("adversary") == "awp" else 1.0
-        return {"loss": loss, "epsilon": epsilon, **content}
+        content = {"loss": loss, "epsilon": epsilon, **content}
+        # No class of the library carries features, and a server sees one candidate at a time.
+        if content.get("servable") is True:
+            content |= {"features": (), "query_context": False}
+        return content
 
     @field_validator("features", "seeds")
     @classmethod
@@ -386,7 +396,6 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
             return self
 
         unfit = {
-            "epochs = 0": not self.epochs,
             "sharded": self.sharded,
             "compile": self.compile,
             "freeze_embeddings, they are frozen": self.freeze_embeddings,
@@ -426,6 +435,7 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 'two-tower reads all tokens and takes means of its own: leave pooling at "auto"'
             )
 
+        self._check_servable()
         self._check_ranking_loss()
         if self.compile and not self.lean:
             raise ValueError("compile goes with lean = true")
@@ -443,6 +453,25 @@ class EncoderRecipe(FoldRecipe, TrainingKeys):
                 "sharded layers are not compiled: set compile = false, or sharded = false"
             )
         return self
+
+    def _check_servable(self) -> None:
+        if not self.servable:
+            return
+        if self.architecture != "cross-encoder":
+            raise ValueError(
+                'servable goes with architecture = "cross-encoder": servers read query and product '
+                "as one text"
+            )
+        if self.loss in ORDERED_LOSSES:
+            raise ValueError(
+                f"servable does not go with loss = {self.loss!r}: no server has its link"
+            )
+        if self.head == YES_NO_HEAD:
+            raise ValueError(f"servable goes with a classifier, not with head = {self.head!r}")
+        if self.template not in ("", "pair"):
+            raise ValueError('servable goes with template = "pair": servers know no other')
+        if self.pooling == "first+mean":
+            raise ValueError("servable goes with one pooled vector: set pooling to auto")
 
     def _check_ranking_loss(self) -> None:
         """Refuse what a loss of whole lists does not go with."""

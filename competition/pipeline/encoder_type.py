@@ -121,7 +121,8 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
-    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, recipe.template)
+    template = (recipe.template, recipe.head, recipe.servable)  # see `text_template`
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, template)
     rows = (recipe.rebalance, recipe.query_context, added, recipe.reads_unlabelled)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
 

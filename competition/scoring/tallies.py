@@ -1,5 +1,6 @@
 """Tallies of rows, labels and answers: what the diagnoses read beside the table of scores, counted once with it."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -32,14 +33,21 @@ def count_tallies(
         `rows`: split -> rows, queries, the median rows of a query, and the rows of each locale;
         `folds`: scheme -> the rows of each fold; `labels`: task whose answer is one of some words ->
         word -> labelled training rows; `answers`: task -> run -> word -> out-of-fold answers for
-        these rows.
+        these rows; `fold_scores`: task -> run -> the score of each fold, None where it has no
+        labelled row.
     """
     train = examples[examples["split"] == "train"]
     labels: dict[str, Any] = {}
     given: dict[str, Any] = {}
+    fold_scores: dict[str, Any] = {}
 
     for task in tasks:
         rows = evaluation.graded_rows(task, train)
+        fold_scores[task.name] = {
+            plan.name: _scores_of_folds(task, runs[plan.name], rows)
+            for plan in plans
+            if task.name in plan.tasks
+        }
         if task.metric.reads not in ("class", "level") or rows.empty:
             continue
 
@@ -57,7 +65,23 @@ def count_tallies(
         "folds": {scheme: np.bincount(fold).tolist() for scheme, fold in folds.items()},
         "labels": labels,
         "answers": given,
+        "fold_scores": fold_scores,
     }
+
+
+def _scores_of_folds(task: Task, run: Run, rows: pd.DataFrame) -> list[float | None]:
+    """Return the score of each fold of a run on its labelled rows; None where there are none, or none that counts."""
+    scores: list[float | None] = []
+    for fold in range(int(run.fold.max()) + 1):
+        outputs = run.held_out[run.fold == fold]
+        held_out = rows[rows["example_id"].isin(outputs["example_id"])]
+        score = math.nan
+        if len(held_out):
+            counts = evaluation.count_outputs(task, run.kind, outputs, held_out)
+            if len(counts.values):
+                score = float(counts.statistic(counts.values.sum(0)))
+        scores.append(score if math.isfinite(score) else None)
+    return scores
 
 
 def _answers(task: Task, run: Run, rows: pd.DataFrame) -> np.ndarray:

@@ -103,7 +103,9 @@ def train_fold(
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)
             name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
             fold_seed = recipe.fold_seed(seed, fold.name)
-            model = RelevanceModel.make(recipe, kind, fold.sources, derive_seed(fold_seed, "head"))
+            # Servable folds start from one head, so that their weights can be averaged.
+            head_seed = derive_seed(seed if recipe.servable else fold_seed, "head")
+            model = RelevanceModel.make(recipe, kind, fold.sources, head_seed)
 
             best = BestEpoch(recipe.weights, greater_is_better)
             checkpoints = _checkpoints_of(recipe, fold, seed, best)

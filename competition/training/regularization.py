@@ -7,6 +7,7 @@ from itertools import compress
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
 from competition.core.fingerprint import derive_seed
@@ -33,9 +34,10 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
 
     # One fused call for all parameters.
     def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
-        own = [each.data_ptr() != w.data_ptr() for each, w in zip(averages, weights, strict=True)]
+        own = [_address(each) != _address(w) for each, w in zip(averages, weights, strict=True)]
         lerped, towards = list(compress(averages, own)), list(compress(weights, own))
-        torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))
+        if lerped:  # a process may hold no row of any
+            torch._foreach_lerp_(lerped, towards, 1 - ema_decay(int(step), decay))
 
     shared = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
     average = AveragedModel(nn.Identity(), device=device, multi_avg_fn=update)
@@ -43,6 +45,11 @@ def make_average(model: nn.Module, decay: float, device: torch.device) -> Averag
     average.update_parameters(model)  # the first call only copies; from here on it counts the steps
     average.requires_grad_(False)
     return average.eval()
+
+
+def _address(tensor: Tensor) -> int:
+    # A sharded tensor itself has none, this process's part of it has.
+    return (tensor.to_local() if isinstance(tensor, DTensor) else tensor).data_ptr()
 
 
 def draw_mix(batch: int, beta: float, seed: int, device: torch.device) -> Mixup:

@@ -21,6 +21,7 @@ TIMES = StepTimes(
     steps=10,
     step_seconds=2.0,
     step_tokens=1000.0,
+    step_rows=32.0,
     predict_seconds=0.01,
     tokenize_seconds=0.001,
     augmentation=0.0,

@@ -13,6 +13,8 @@ from competition.analysis.ensemble_study import mean_weights
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 from competition.data.folds import normalise
+from competition.pipeline.build_runs import describe_fold
+from competition.pipeline.steps import Pipeline
 from tests.conftest import artefacts, comp, make_workspace, refused
 from tests.esci import LABELS, TASKS
 
@@ -99,6 +101,22 @@ def test_reported_substitute_f1_is_that_of_the_files(finished: Workspace, run: s
     right = (predicted == (examples["label"].reindex(predicted.index) == "substitute")).mean()
     reported = read_json(finished.run_card(run))["scores"]["task3"]["micro-F1"]["all"]["value"]
     assert reported == pytest.approx(right, abs=1e-12)
+
+
+def test_a_fold_is_shown_beside_the_lexical_baseline(finished: Workspace) -> None:
+    pipeline = Pipeline(finished)
+    fold = pipeline.plan.fold(pipeline.recipes.member("c1"), 1)
+    ids = pd.read_parquet(finished.oof_fold("c1", 1))["example_id"]
+    truth = pd.read_parquet(finished.examples).set_index("example_id").loc[ids, "label"]
+
+    right = {}
+    for run in ("c1", "lexical"):
+        outputs = held_out(finished, run).loc[ids, [f"p_{label}" for label in LABELS]]
+        answers = outputs.idxmax(axis=1).str.removeprefix("p_")
+        right[run] = (answers == truth).mean()
+    assert describe_fold(pipeline.tables, pipeline.plan, fold) == (
+        f"c1 fold 1: task2 micro-F1 {right['c1']:.4f}, lexical {right['lexical']:.4f} on the same rows"
+    )
 
 
 def test_the_table_of_scores_says_what_the_runs_say(finished: Workspace) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import competition
-from competition.config.keys import Spans
+from competition.config.keys import Lora, Spans
 from competition.config.recipe import (
     EncoderRecipe,
     EnsembleRecipe,
@@ -360,6 +360,8 @@ def test_a_preset_has_a_size_for_each_kind(preset: str, tmp_path: Path) -> None:
         assert found.encoder == content["encoder"]
         others = ("pretraining", "whole_words")
         sizes = {key: value for key, value in told.items() if key not in others}
+        if "lora" in sizes:
+            sizes["lora"] = Lora(**sizes["lora"])
         assert {key: getattr(found, key) for key in sizes} == sizes
 
     # Whole words are for scripts that have blanks between them.

@@ -10,7 +10,8 @@ from competition.noise.audit import Audit, audit_labels
 from competition.noise.plan import AuditPlan
 from competition.noise.quotas import within_quota
 from competition.noise.report import audit_card, caveat, count_issues
-from competition.scoring.definition import Definition, build_contest
+from competition.scoring.definition import build_contest
+from competition.scoring.definition_tables import Definition
 from tests.esci import KINDS, LABELS, LOCALES, label_codes
 from tests.noise.made import OUTPUTS, Planted, audit_keys, planted
 

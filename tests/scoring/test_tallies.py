@@ -32,7 +32,7 @@ def test_rows_labels_and_answers_are_counted() -> None:
     kind = KINDS["classes"]
     plan = RunPlan("c1", kind, kind.tasks, "comp train", ())
     held_out = outputs(0, 0, 0, 3)
-    runs = {"c1": Run("c1", kind, held_out, np.zeros(4, np.int64), outputs(0, 0))}
+    runs = {"c1": Run("c1", kind, held_out, np.array([0, 0, 0, 2]), outputs(0, 0))}
     folds = {"five": pd.Series([0, 0, 0, 2], index=range(4))}
     counts = count_tallies(CONTEST.tasks.values(), EXAMPLES, [plan], runs, folds)
 
@@ -47,6 +47,7 @@ def test_rows_labels_and_answers_are_counted() -> None:
     assert counts["answers"]["task2"]["c1"] == {
         "exact": 3, "substitute": 0, "complement": 0, "irrelevant": 1,
     }  # fmt: skip
+    assert counts["fold_scores"]["task2"] == {"c1": [2 / 3, None, 1.0]}
     assert counts["answers"]["task3"] == {"c1": {"no_substitute": 4, "substitute": 0}}
     # The answer of a ranking is no word.
     assert counts["answers"].keys() == counts["labels"].keys() == {"task2", "task3"}

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.soak.adapters import killed_adapters
 from tests.soak.faults import (
     Kind,
     Undisturbed,
@@ -91,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--tables", type=int, default=20_000, help="made-up tables that are read and written"
     )
     parser.add_argument(
+        "--adapters", type=int, default=50, help="SIGKILLs of a decoder's adapters in training"
+    )
+    parser.add_argument(
         "--members", type=int, default=1_000, help="damaged files of outputs of another tool"
     )
     parser.add_argument("--seed", type=int, default=2022)
@@ -101,6 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counted, failures = bad_inputs(folder, options.inputs, options.seed)
         promise = f"each refused or taken in {SECONDS} s of CPU, nothing half-written"
         wrong += show("bad inputs", counted, failures, promise)
+    if options.adapters:
+        wrong += killed_adapters(folder / "adapters", options.adapters, options.seed)
     if options.families:
         wrong += visit_zoo(folder / "zoo", sorted(FAMILIES)[: options.families])
     if options.tables:

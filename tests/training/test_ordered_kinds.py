@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from competition.models.encoder.model import RelevanceModel
-from competition.scoring.definition import Definition, build_contest
+from competition.scoring.definition import build_contest
+from competition.scoring.definition_tables import Definition
 from competition.training.gradients import BatchGradients
 from competition.training.loop import make_accelerator
 from competition.training.oom import Budget

@@ -39,6 +39,7 @@ class TaskVerdict:
         equal: runs that are not significantly different from it.
         submitted: the run that the submission is made from; empty if none is.
         sentence: one sentence, with figures and intervals.
+        headline: the same without differences, for a place beside them.
     """
 
     task: str
@@ -48,6 +49,7 @@ class TaskVerdict:
     equal: tuple[str, ...]
     submitted: str
     sentence: str
+    headline: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.analysis.diagnoses.training_log import Training, read_trainings
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, RunRecipe
+from competition.config.recipe import EncoderRecipe, EnsembleRecipe
 from competition.config.settings import WITHOUT
 from competition.core.json_files import read_json
 from competition.pipeline.output_steps import SUBMISSION
-from competition.pipeline.recipes import TINY
 from competition.pipeline.steps import Pipeline
 from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES, MOVABLE
 from competition.scoring.metric_table import HIGHER
@@ -57,58 +57,6 @@ class Line:
         if not difference.differs:
             return 0
         return self.sign if difference.value > 0 else -self.sign
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """A run that competition.toml asks for.
-
-    Attributes:
-        name: of the run.
-        tasks: that it answers.
-        command: that makes it.
-        recipe: of it.
-        members: of an ensemble, for its task.
-        card: the content of `run.json`; empty where the run is missing or out of date.
-        unfinished: the steps of it that are not done, with their states.
-        trainings: what its log says.
-        pretrained: whether its encoder has read the catalogue.
-        less_is_better: whether the score that its training watches is an error.
-    """
-
-    name: str
-    tasks: tuple[str, ...]
-    command: str
-    recipe: RunRecipe
-    members: tuple[str, ...] = ()
-    card: Mapping[str, Any] = field(default_factory=dict)
-    unfinished: Mapping[str, str] = field(default_factory=dict)
-    trainings: tuple[Training, ...] = ()
-    pretrained: bool = False
-    less_is_better: bool = False
-
-    @property
-    def is_ensemble(self) -> bool:
-        """True for an ensemble."""
-        return isinstance(self.recipe, EnsembleRecipe)
-
-    @property
-    def encoder(self) -> EncoderRecipe | None:
-        """The recipe, where it trains a neural network."""
-        return self.recipe if isinstance(self.recipe, EncoderRecipe) else None
-
-    @property
-    def training_seconds(self) -> float | None:
-        """The time that the steps of its last trainings took, by the log's own rate; None where it has none."""
-        recipe, known = self.encoder, [each for each in self.trainings if each.rows_per_second]
-        if recipe is None or not known:
-            return None
-        return sum(each.steps * recipe.batch_size / each.rows_per_second for each in known)
-
-    @property
-    def starts_random(self) -> bool:
-        """True where its encoder has random weights."""
-        return self.encoder is not None and self.encoder.encoder == TINY
 
 
 @dataclass(frozen=True)
@@ -222,28 +170,33 @@ def read_lines(path: Path) -> Iterator[Line]:
         return
 
     with path.open(encoding="utf-8", newline="") as handle:
-        for cells in csv.DictReader(handle):
-            queries = int(cells["queries"])
-            names = ("score", "above_baseline", "above_floor", "above_best", "flatters")
-            estimates = {name: _estimate(cells, name, queries) for name in names}
-            score = estimates.pop("score")
-            if score is None:
-                continue
-            yield Line(
-                task=cells["task"],
-                split=cells["split"],
-                group=cells["group"],
-                run=cells["run"],
-                queries=queries,
-                unit=cells["unit"],
-                metric=cells["metric"],
-                better=cells["better"],
-                baseline=cells["baseline"],
-                floor=cells["floor"],
-                label_paths=cells["label_paths"],
-                score=score,
-                **estimates,
-            )
+        yield from parse_lines(handle)
+
+
+def parse_lines(table: Iterable[str]) -> Iterator[Line]:
+    """Yield the lines of a table of scores as CSV, those without a score left out."""
+    for cells in csv.DictReader(table):
+        queries = int(cells["queries"])
+        names = ("score", "above_baseline", "above_floor", "above_best", "flatters")
+        estimates = {name: _estimate(cells, name, queries) for name in names}
+        score = estimates.pop("score")
+        if score is None:
+            continue
+        yield Line(
+            task=cells["task"],
+            split=cells["split"],
+            group=cells["group"],
+            run=cells["run"],
+            queries=queries,
+            unit=cells["unit"],
+            metric=cells["metric"],
+            better=cells["better"],
+            baseline=cells["baseline"],
+            floor=cells["floor"],
+            label_paths=cells["label_paths"],
+            score=score,
+            **estimates,
+        )
 
 
 def _estimate(cells: Mapping[str, str], name: str, queries: int) -> Estimate | None:

@@ -62,10 +62,11 @@ def _judge_task(facts: Facts, task: str) -> TaskVerdict:
     submitted = facts.submission.get(task, "")
     if not lines:
         sentence = f"{task}: no run has a score yet."
-        return TaskVerdict(task, OUT_OF_FOLD, "all", "", (), submitted, sentence)
+        return TaskVerdict(task, OUT_OF_FOLD, "all", "", (), submitted, sentence, sentence)
 
     best = lines[0]
     line = facts.line(task, submitted) or best
+    named = submitted if facts.has_test_rows else ""
     return TaskVerdict(
         task=task,
         split=best.split,
@@ -73,33 +74,34 @@ def _judge_task(facts: Facts, task: str) -> TaskVerdict:
         best=best.run,
         equal=equal_to_best(lines),
         submitted=submitted,
-        sentence=_sentence(line, best, submitted if facts.has_test_rows else ""),
+        sentence=_sentence(line, best, named, figures=True),
+        headline=_sentence(line, best, named, figures=False),
     )
 
 
-def _sentence(line: Line, best: Line, submitted: str) -> str:
+def _sentence(line: Line, best: Line, submitted: str, figures: bool) -> str:
     """Return one sentence on a run: its score, and whether it is better than the two baselines.
 
     Args:
         line: of the run that is submitted, or of the best where that has no score.
         best: the line of the best run.
         submitted: the run that is submitted; empty for none, or where there is nothing to submit.
+        figures: give the differences to the baselines.
     """
-    role = "is best"
-    if line.run == submitted:
-        role = "is submitted" if line.run == best.run else f"is submitted ({best.run} is best)"
+    role = "is submitted" if line.run == submitted else "is best"
+    units = ("row", "rows") if line.unit == "row" else ("query", "queries")
+    over = over_group(pluralize(line.queries, *units), line.group)
+    score = f"{line.metric} {line.score.value:.4f} over {over}"
+    if line.run != best.run:
+        score += f"; best is {best.run}, {best.score.value:.4f}"
 
     compared: list[tuple[Estimate | None, str]] = [(line.above_baseline, line.baseline)]
     if line.floor and line.run != line.floor:
         compared.insert(0, (line.above_floor, line.floor))
-    places = [describe_place(line, *each) for each in compared]
+    places = [describe_place(line, *each, figures) for each in compared]
     joint = " and "
     if len(places) > 1 and line.compares(compared[0][0]) == line.compares(compared[1][0]):
         # Said once of both.
         places[1] = places[1].partition(" than ")[2] or places[1]
         joint = " or " if line.compares(compared[0][0]) == 0 else joint
-
-    units = ("row", "rows") if line.unit == "row" else ("query", "queries")
-    over = over_group(pluralize(line.queries, *units), line.group)
-    score = f"{line.metric} {line.score.value:.4f} over {over}"
     return f"{line.task}: {line.run} {role} ({score}), {joint.join(places)}."

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from competition.analysis.diagnoses.diagnosis import Diagnosis
-from competition.analysis.diagnoses.facts import Facts, RunFacts
+from competition.analysis.diagnoses.facts import Facts
+from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.core.errors import pluralize
 
 # Diagnoses whose own action comes first, the most urgent before the others.
@@ -68,7 +69,7 @@ def _pretrain(facts: Facts, codes: frozenset[str]) -> str:
         return ""
     return (
         'Set encoder = "pretrained" in [overrides]: `comp run` then lets the encoder read the catalogue first, and '
-        f"trains again. {_cost(run, 1).capitalize()}, after the pre-training."
+        f"trains again: {_cost(run, 1)}, and the pre-training comes before it."
     )
 
 

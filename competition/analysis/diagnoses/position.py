@@ -14,12 +14,14 @@ _PAIRED = "Paired difference over the same queries, with a 95 % bootstrap interv
 _WORDS = {1: "better than", 0: "not significantly better than", -1: "worse than"}
 
 
-def describe_place(line: Line, difference: Estimate | None, other: str) -> str:
+def describe_place(
+    line: Line, difference: Estimate | None, other: str, figures: bool = True
+) -> str:
     """Return how a run compares with another: `better than lexical (+0.0126 [+0.0010, +0.0251])`."""
     place = line.compares(difference)
     if difference is None or place is None:
         return f"compared over too few queries with {other}"
-    return f"{_WORDS[place]} {other} ({difference:+})"
+    return f"{_WORDS[place]} {other}" + (f" ({difference:+})" if figures else "")
 
 
 def _compare(facts: Facts, against: Against, place: int) -> Iterator[Finding]:

@@ -3,13 +3,14 @@
 import statistics
 from collections.abc import Iterator
 
-from competition.analysis.diagnoses.facts import Facts, RunFacts
+from competition.analysis.diagnoses.facts import Facts
 from competition.analysis.diagnoses.rule import Finding, Rule
+from competition.analysis.diagnoses.run_facts import RunFacts
 
 _MOSTLY = 0.5  # share of rows, or of models
 _MARGIN = 0.005  # of a held-out score: less is no difference between epochs
-_FAR = 6.0  # standard deviations of the other folds' scores
-_MIN_DEVIATION = 0.01  # of folds' scores: less is luck
+_FAR = 6.0  # standard deviations of the other folds' differences
+_MIN_DEVIATION = 0.01  # of folds' differences: less is luck
 _MIN_FOLDS = 4
 
 
@@ -52,25 +53,33 @@ def _last_is_worse(facts: Facts) -> Iterator[Finding]:
 
 
 def _fold_off(facts: Facts) -> Iterator[Finding]:
-    for run in facts.runs.values():
-        last = {each.fold: each.scores[-1] for each in run.trainings if each.scores}
-        known = {fold: score for fold, score in last.items() if score is not None}
-        if len(known) < _MIN_FOLDS:
-            continue
+    """Find folds whose difference to the lexical baseline is far below that of the other folds.
 
-        for fold, score in known.items():
-            others = [other for name, other in known.items() if name != fold]
-            mean, deviation = statistics.mean(others), statistics.stdev(others)
-            if abs(score - mean) > _FAR * max(deviation, _MIN_DEVIATION):
-                sentence = (
-                    f"{run.name}, fold {fold}: its held-out score is {score:.4f}, that of the "
-                    f"other folds {mean:.4f} in the mean."
-                )
-                action = (
-                    "Look at its loss in `comp report`; a training that failed can be repeated "
-                    "with another seed."
-                )
-                yield Finding("", sentence, action)
+    Folds hold other queries, so that their scores alone say nothing.
+    """
+    for task, by_run in facts.tallies.get("fold_scores", {}).items():
+        lines = facts.leading(task)
+        floor = by_run.get(lines[0].floor, []) if lines else []
+        for name, scores in by_run.items():
+            run = facts.singles.get(name)
+            if run is None or run.encoder is None or len(scores) != len(floor):
+                continue
+
+            pairs = enumerate(zip(scores, floor, strict=True))
+            above = {k: lines[0].sign * (a - b) for k, (a, b) in pairs if None not in (a, b)}
+            for fold, difference in above.items() if len(above) >= _MIN_FOLDS else ():
+                others = [each for k, each in above.items() if k != fold]
+                mean, deviation = statistics.mean(others), statistics.stdev(others)
+                if mean - difference > _FAR * max(deviation, _MIN_DEVIATION):
+                    sentence = (
+                        f"{name}, fold {fold}: it is {difference:+.4f} {lines[0].metric} beside "
+                        f"{lines[0].floor}, and the other folds {mean:+.4f} in the mean."
+                    )
+                    action = (
+                        "Look at its loss in `comp report`; a training that failed can be repeated "
+                        "with another seed."
+                    )
+                    yield Finding(task, sentence, action)
 
 
 def _text_cut(facts: Facts) -> Iterator[Finding]:
@@ -96,11 +105,12 @@ def _random_encoder(facts: Facts) -> Iterator[Finding]:
             yield Finding("", sentence, action)
 
 
+_FOLDS = f"The fold minus the lexical baseline, {_FAR:g} standard deviations below the other folds."
 _EPOCHS = "The held-out score after each epoch, from the log of the run."
 
 RULES = (
     Rule("random-encoder", "caution", "By the recipe: its encoder.", _random_encoder),
-    Rule("fold-off", "caution", f"The score of a fold beyond {_FAR:g} standard deviations of the others.", _fold_off),
+    Rule("fold-off", "caution", _FOLDS, _fold_off),
     Rule("text-cut", "caution", "Tokens of each row beside max_length, counted when a fold was trained.", _text_cut),
     Rule("still-learning", "caution", _EPOCHS, _last_is_best),
     Rule("last-epoch-worse", "caution", _EPOCHS, _last_is_worse),

@@ -1,6 +1,6 @@
 """The blocks of which sections consist. The template draws each kind of block; nothing here knows HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -16,6 +16,8 @@ class ReportCell:
     detail: str = ""  # small text behind the text
     # low, value, high of a drawn interval, as shares of the width
     interval: tuple[float, float, float] | None = None
+    zero: float | None = None  # where a line marks 0 behind the interval, as a share of the width
+    marks: tuple[str, ...] = ()  # short words about the text, such as `submitted`
     heading: bool = False  # of its row
     label: int = -1  # an index into the labels, whose color the cell has; -1: none
 
@@ -108,9 +110,8 @@ class Ranking:
     """A query and its products, best first."""
 
     query: str
-    query_id: str
     language: str
-    locale: str
+    choices: Sequence[str]  # what it can be filtered by, in the order of `Rankings.choices`
     score: float
     products: Sequence[RankedProduct]
 
@@ -121,6 +122,8 @@ class Rankings:
 
     kind: ClassVar[str] = "rankings"
     title: str
+    metric: str
+    choices: Sequence[str]  # names
     rankings: Sequence[Ranking]
     note: str = ""
 
@@ -130,12 +133,21 @@ Block = Table | Matrix | Multiples | Note | Rankings
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page that can be linked to."""
+    """What belongs together and can be linked to."""
 
     id: str
     title: str
     lead: str
     blocks: Sequence[Block] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A question of the reader, and the sections that answer it."""
+
+    id: str
+    title: str
+    sections: Sequence[Section]
 
 
 def text(value: object) -> ReportCell:
@@ -169,8 +181,20 @@ def estimate(
 
     least, greatest = scale
     width = (greatest - least) or 1.0
-    low, middle, high = ((each - least) / width for each in (value.low, value.value, value.high))
-    return ReportCell(score, value.value, interval, (low, middle, high))
+    low, middle, high, zero = (
+        (each - least) / width for each in (value.low, value.value, value.high, 0.0)
+    )
+    return ReportCell(
+        score, value.value, interval, (low, middle, high), zero if 0 <= zero <= 1 else None
+    )
+
+
+def scale_of(values: Iterable[Estimate], include: float | None = None) -> tuple[float, float]:
+    """Return the least and the greatest end of intervals, and of `include`; (0, 1) where there is none."""
+    ends = [end for each in values if each.has_interval for end in (each.low, each.high)]
+    if include is not None:
+        ends.append(include)
+    return (min(ends), max(ends)) if ends else (0.0, 1.0)
 
 
 def tint(value: float, greatest: float) -> int:

@@ -25,20 +25,31 @@ Interval = tuple[float, float, float]  # value, low, high
 # in a row, a phone has one.
 WIDTH = 310
 _ROW = 15.0  # pixels of one series in a group
+_LETTER = 6.9  # pixels of a character, on average
 
 
 def plot_intervals(
     name: str,
     groups: Sequence[str],
     series: Mapping[str, Sequence[Interval]],
-    baseline: Sequence[float],
+    horizontal: str,
+    baseline: Sequence[float] = (),
 ) -> str:
-    """Plot a score with its interval per group and series, and the trivial baseline as a grey line."""
+    """Plot a score with its interval per group and series.
+
+    Args:
+        name: of the picture.
+        groups: names, from top to bottom.
+        series: name -> a point per group.
+        horizontal: what is plotted.
+        baseline: the score of the trivial baseline of each group, a grey line.
+    """
     step = len(series) * _ROW + 12
-    height = int(len(groups) * step + 40)
+    height = int(len(groups) * step + 52)
+    groups = [shorten(group) for group in groups]
 
     with new_figure(WIDTH, height) as (figure, (axes,)):
-        set_margins(figure, 66, 12, 6, 26)
+        set_margins(figure, 14 + _LETTER * max(map(len, groups)), 14, 6, 42)
         for g, score in enumerate(baseline):
             ends = [(g - 0.42) * step, (g + 0.42) * step]
             axes.plot([score, score], ends, color=FAINT, linewidth=2)
@@ -55,15 +66,67 @@ def plot_intervals(
         axes.set_ylim((len(groups) - 0.5) * step, -0.5 * step)
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(horizontal)
         return to_svg(figure, name)
+
+
+def plot_differences(
+    name: str, rows: Sequence[tuple[str, Interval]], horizontal: str, sign: int = 1
+) -> str:
+    """Plot differences with their intervals below each other around 0, a forest plot.
+
+    A difference whose interval excludes 0 is a full mark in the color of better or of worse, any
+    other an open grey one.
+
+    Args:
+        name: of the picture.
+        rows: a name and its difference, from top to bottom.
+        horizontal: what is subtracted from what.
+        sign: 1 where a greater value is better, else -1.
+    """
+    step = 34.0
+    with new_figure(WIDTH, int(len(rows) * step + 48)) as (figure, (axes,)):
+        set_margins(figure, 14, 14, 6, 42)
+        for i, (label, (value, low, high)) in enumerate(rows):
+            differs = low > 0 or high < 0  # False for NaN
+            color = SERIES[0 if sign * value > 0 else 1] if differs else FAINT
+            y = i * step
+            axes.plot([0, 0], [y - 6, y + 6], color=INK, linewidth=1)
+            axes.plot([low, high], [y, y], color=color, linewidth=2, solid_capstyle="round")
+            mark = MARKS[0 if sign * value > 0 else 1] if differs else MARKS[0]
+            axes.plot([value], [y], mark, color=color, fillstyle="full" if differs else "none")
+
+            # Above the interval, at both ends of the picture: a long name covers no number.
+            axes.text(0, y - 10, shorten(label, 32), transform=axes.get_yaxis_transform())
+            axes.text(
+                1,
+                y - 10,
+                f"{value:+.4f}",
+                transform=axes.get_yaxis_transform(),
+                ha="right",
+                color=color,
+            )
+
+        axes.set_ylim((len(rows) - 1) * step + 12, -26)
+        axes.set_yticks([])
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.set_xlabel(horizontal)
+        return to_svg(figure, name)
+
+
+def shorten(name: str, length: int = 20) -> str:
+    """Return a name of at most `length` characters, its end left out; the table beside a chart has it whole."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def plot_bars(name: str, values: Mapping[str, float]) -> str:
     """Plot values as bars in their order, each with its name and its value beside it."""
+    names = [shorten(name, 26) for name in values]
     with new_figure(WIDTH, 20 * len(values) + 12) as (figure, (axes,)):
-        longest = max(map(len, values))
-        set_margins(figure, min(178, 14 + 6.2 * longest), 44, 4, 4)
+        set_margins(figure, 14 + _LETTER * max(map(len, names)), 44, 4, 4)
 
         place = np.arange(len(values))
         axes.barh(place, list(values.values()), height=0.62, color=SERIES[0])
@@ -77,7 +140,7 @@ def plot_bars(name: str, values: Mapping[str, float]) -> str:
                 color=FAINT,
             )
 
-        axes.set_yticks(place, list(values))
+        axes.set_yticks(place, names)
         axes.set_ylim(len(values) - 0.4, -0.6)
         axes.set_xlim(left=min(0.0, *values.values()))
         axes.set_xticks([])
@@ -104,7 +167,7 @@ def plot_training(name: str, passes: Sequence[TrainingPass]) -> str:
         # Both axes share the steps, so that a score stands below its loss.
         last_step = max(each.steps[-1]["step"] for each in passes)
         for axes, title in ((loss, "training loss"), (score, "held-out score")):
-            axes.set_title(title, loc="left", fontsize=11, color=FAINT, pad=5)
+            axes.set_title(title, loc="left", fontsize=12, color=FAINT, pad=5)
             axes.set_xlim(0, last_step * 1.03)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(3))
@@ -134,7 +197,7 @@ def plot_learning_curves(
             axes.set_xscale("log")
             axes.set_xticks(sizes, [f"{queries:,}" for queries in sizes])
             axes.set_xticks([], minor=True)
-            axes.set_title(title, loc="left", fontsize=11, color=FAINT, pad=5)
+            axes.set_title(title, loc="left", fontsize=12, color=FAINT, pad=5)
             axes.tick_params(axis="y", labelcolor=FAINT)
 
         all_axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -4,6 +4,7 @@ from functools import cache, cached_property
 
 import pandas as pd
 
+from competition.analysis.report.query_groups import group_queries
 from competition.core.errors import CompError
 from competition.pipeline.keys import PAIRED
 from competition.pipeline.steps import Pipeline
@@ -93,6 +94,29 @@ class Evidence:
         return evaluation.count_trivial_baseline(task, self.rows(task))
 
     @cache  # noqa: B019
+    def query_groups(self, task: Task) -> dict[str, pd.Series]:
+        """Return, for each grouping, the group of each query of a task, see `query_groups`."""
+        rows = self.rows(task)
+        rows = rows.assign(fold=self.fold.loc[rows["example_id"]].to_numpy())
+        unit = "example_id" if task.by_rows else "query_id"
+        return group_queries(rows, unit, self.pipeline.plan.contest, self.products)
+
+    @cached_property
+    def submitted(self) -> dict[str, str]:
+        """Task -> the complete run that a submission is made from; nothing where no test rows are to be answered."""
+        if not self.pipeline.plan.card.has_test_rows:
+            return {}
+
+        plan, named = self.pipeline.plan, self.pipeline.recipes.submission()
+        runs = {task: plan.run(run, task).name for task, run in named.items()}
+        return {task: run for task, run in runs.items() if run in self.runs}
+
+    def answer(self, task: Task) -> str:
+        """Return the run that answers a task: the submitted one, else the best."""
+        submitted = self.submitted.get(task.name)
+        return submitted if submitted in self.counts(task) else self.best[task.name]
+
+    @cache  # noqa: B019
     def group(self, task: Task) -> str:
         """Return the group of queries on which runs are compared, see `evaluation.leading_group`."""
         return evaluation.leading_group(self.baseline(task)[1])
@@ -109,7 +133,11 @@ class Evidence:
         """
         board = self.board
         of_task = (board["task"] == task.name) & (board["split"] == split)
-        lines = board[of_task & (board["group"] == (group or self.group(task)))]
+        wanted = group or self.group(task)
+        lines = board[of_task & (board["group"] == wanted)]
+        # Where every list of a split can move, these are all.
+        if lines.empty and wanted == evaluation.MOVABLE:
+            lines = board[of_task & (board["group"] == "all")]
         return best_first(lines)
 
     def outputs(self, task: Task, run: str) -> pd.DataFrame:
@@ -120,14 +148,14 @@ class Evidence:
         return rows.merge(held_out, on="example_id", how="left", validate="one_to_one")
 
     def representatives(self, task: Task) -> list[str]:
-        """Return at most three runs for a small figure: the best, the best single model, the lexical baseline.
+        """Return at most three runs for a small figure: the answer, the best single model, the lexical baseline.
 
         Where two of them are the same run, the next best ones fill up.
         """
         ranked = list(self.lines(task)["run"])
         single = [name for name in ranked if not self.is_ensemble(name)]
         floor = [name for name in ranked if name == self.floor]
-        return list(dict.fromkeys([*ranked[:1], *single[:1], *floor, *ranked]))[:3]
+        return list(dict.fromkeys([self.answer(task), *single[:1], *floor, *ranked]))[:3]
 
     def is_ensemble(self, run: str) -> bool:
         """Return whether a run is an ensemble."""

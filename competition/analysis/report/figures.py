@@ -21,10 +21,10 @@ _VARIABLES = {INK: "--ink", FAINT: "--faint", LINE: "--line"} | {
     color: f"--series-{i}" for i, color in enumerate(SERIES)
 }
 _STYLE = {
-    "font.size": 11.0,
+    "font.size": 12.0,
     "axes.edgecolor": LINE,
     "axes.labelcolor": FAINT,
-    "axes.labelsize": 11.0,
+    "axes.labelsize": 12.0,
     "axes.linewidth": 1.0,
     "axes.spines.top": False,
     "axes.spines.right": False,

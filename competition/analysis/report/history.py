@@ -132,7 +132,10 @@ def submissions(evidence: Evidence) -> Section:
         *(Column(name, number=True) for name in ("Out-of-fold", "Public")),
         *(Column(name, number=True) for name in ("Public minus out-of-fold", "Private")),
     ]
-    table = Table("", columns, [_line(line) for line in log.to_dict("records")])
+    rows = [_line(line) for line in log.to_dict("records")]
+    # Columns without a number would only push the others out of sight.
+    full = [i for i in range(len(columns)) if any(row[i].text not in ("–", "") for row in rows)]
+    table = Table("", [columns[i] for i in full], [[row[i] for i in full] for row in rows])
 
     # The figures compare two scores, so a line needs both.
     scored = log[log["public"].notna() & log["out_of_fold"].notna()]

@@ -1,11 +1,10 @@
-"""The sections on models: calibration, confusion, disagreement, and their part in ensembles."""
+"""The sections on models: calibration, confusion and disagreement."""
 
 from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from competition.analysis.ensemble_study import mean_importance, mean_weights
 from competition.analysis.report import charts
 from competition.analysis.report.blocks import (
     Block,
@@ -27,13 +26,10 @@ from competition.analysis.report.reliability import (
     reliability,
 )
 from competition.core.errors import pluralize
-from competition.core.json_files import read_json
 from competition.scoring.answers import answers
 from competition.scoring.contest import Kind, Task
 from competition.scoring.evaluation import MOVABLE
 from competition.scoring.metrics import Array, Codes
-
-FEATURES = 15  # shown of an ensemble
 
 # --- confusion
 
@@ -144,9 +140,8 @@ def disagreements(evidence: Evidence) -> Section:
     """Return the section with the share of rows to which two runs give different answers."""
     # Two numbers are hardly ever the same.
     tasks = [task for task in evidence.tasks if task.metric.reads != "number"]
-    blocks: list[Block] = [
-        _disagreement(evidence, task) for task in tasks if len(evidence.counts(task)) > 1
-    ]
+    matrices = [_disagreement(evidence, task) for task in tasks if len(evidence.counts(task)) > 1]
+    blocks: list[Block] = [Multiples("", matrices)] if matrices else []
     lead = (
         "The share of rows to which two runs give different answers. Models with the same errors add little to each "
         "other."
@@ -206,34 +201,3 @@ def _first_products(
         run: first_products(rows, score).reindex(movable).to_numpy()
         for run, score in scores.items()
     }
-
-
-# --- ensembles
-
-
-def ensembles(evidence: Evidence) -> Section:
-    """Return the section with the weights of members, or the importance of features, per ensemble."""
-    items = []
-    for plan in evidence.plans:
-        if not evidence.is_ensemble(plan.name):
-            continue
-        card = read_json(evidence.workspace.run_card(plan.name))
-        # Averages have a weight per member, trees an importance per feature.
-        quantity, values = "weights", mean_weights(card["weights"])
-        if not values:
-            quantity = "share of the gain of all splits"
-            shares = mean_importance(evidence.pipeline, plan.name, plan.tasks[0]).head(FEATURES)
-            values = {str(feature): float(share) for feature, share in shares.items()}
-
-        svg = charts.plot_bars(f"taken-{plan.name}", values)
-        alt_text = ", ".join(f"{name} {value:.3f}" for name, value in values.items())
-        note = f"{card['recipe']['method']}: {quantity}, mean over the folds"
-        items.append(Figure(plan.name, svg, alt_text, note))
-
-    lead = "Weights of the members, or the features with the largest gain in the trees."
-    blocks: list[Block] = [Multiples("", items)]
-    if not items:
-        names = evidence.pipeline.plan.settings.ensembles
-        command = f"comp stack {names[0] if names else 'blend'}"
-        blocks = [Note("No ensemble is complete.", command)]
-    return Section("ensembles", "Ensembles", lead, blocks)

@@ -20,14 +20,16 @@ from competition.analysis.report.blocks import (
     Table,
     estimate,
     number,
+    scale_of,
     text,
     tint,
 )
-from competition.analysis.report.breakdown import baseline_breakdown, breakdown
+from competition.analysis.report.breakdown import breakdown
 from competition.analysis.report.evidence import Evidence
 from competition.scoring import evaluation
-from competition.scoring.basis import HELD_OUT, describe_basis
+from competition.scoring.basis import APPROXIMATE, HELD_OUT
 from competition.scoring.contest import Task
+from competition.scoring.evaluation import MOVABLE
 from competition.scoring.metrics import Estimate
 
 Line = pd.Series | Mapping[Hashable, Any]  # of the board
@@ -38,19 +40,19 @@ def leaderboard(evidence: Evidence) -> Section:
     blocks: list[Block] = []
     for task in evidence.tasks:
         groups = dict.fromkeys((evidence.group(task), "all"))
-        blocks += [_board(evidence, task, group) for group in groups]
-        blocks += _score_notes(evidence, task)
+        blocks += [
+            _board(evidence, task, group, folded=group != evidence.group(task)) for group in groups
+        ]
 
     lead = (
         "Out-of-fold scores with 95 % intervals over queries, and paired differences to the trivial and to the "
         "lexical baseline. A difference whose interval includes 0 is not significant; below ten queries there is no "
-        "interval. A score is held out if nothing was fitted on the labels that it counts, else approximate: it may be "
-        "too high."
+        "interval. An approximate score may be too high: see the marks below."
     )
     return Section("leaderboard", "Leaderboard", lead, blocks)
 
 
-def _board(evidence: Evidence, task: Task, group: str) -> Table:
+def _board(evidence: Evidence, task: Task, group: str, folded: bool) -> Table:
     """Return the table of a task over a group of queries."""
     lines = evidence.lines(task, group)
     tests = evidence.lines(task, group, "test").set_index("run")
@@ -62,38 +64,23 @@ def _board(evidence: Evidence, task: Task, group: str) -> Table:
     columns += [Column("On labelled test rows", number=True)] if has_tests else []
 
     rows = []
-    scale = float(lines["score_low"].min()), float(lines["score_high"].max())
+    scale = scale_of(estimate_of(line, "score") for line in lines.to_dict("records"))
     for line in lines.to_dict("records"):
         cells = [
-            ReportCell(line["run"], heading=True),
+            ReportCell(line["run"], heading=True, marks=marks_of(evidence, task, line)),
             estimate(estimate_of(line, "score"), scale=scale),
             estimate(estimate_of(line, "above_baseline"), "+"),
         ]
         cells += [estimate(estimate_of(line, "above_floor"), "+")] if has_floor else []
         cells += [estimate(estimate_of(tests.loc[line["run"]], "score"))] if has_tests else []
         rows.append(cells)
-    return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows)
+    return Table(title(task, group, int(lines["queries"].iloc[0])), columns, rows, folded=folded)
 
 
-def _score_notes(evidence: Evidence, task: Task) -> list[Block]:
-    """Return notes on which out-of-fold scores are held out, and why the others are not."""
-    lines = evidence.lines(task, "all")
-    is_held_out = lines["basis"] == HELD_OUT
-    held_out = lines.loc[is_held_out, "run"]
-
-    sentences = [f"{HELD_OUT}: {', '.join(held_out)}."] if len(held_out) else []
-    others = lines[~is_held_out].to_dict("records")
-    sentences += [f"{line['run']} is {how_scored(line)}." for line in others]
-    return [Note(sentence) for sentence in sentences]
-
-
-def how_scored(line: Line) -> str:
-    """Return the basis of a line's score, and how much too high it was measured to be, if it was."""
-    # An empty cell is a run that no label reached.
-    paths = [path for path in line["label_paths"].split("; ") if path]
-    flatters = estimate_of(line, "flatters")
-    measured = "" if math.isnan(flatters.value) else f"; it is too high by {flatters:+}"
-    return describe_basis(paths) + measured
+def marks_of(evidence: Evidence, task: Task, line: Line) -> tuple[str, ...]:
+    """Return the marks of a run on a task: whether it is submitted, and whether its score is approximate."""
+    marks = ["submitted"] if evidence.submitted.get(task.name) == line["run"] else []
+    return (*marks, APPROXIMATE) if line["basis"] != HELD_OUT else tuple(marks)
 
 
 def estimate_of(line: Line, name: str) -> Estimate:
@@ -104,28 +91,20 @@ def estimate_of(line: Line, name: str) -> Estimate:
 
 
 def title(task: Task, group: str, queries: int) -> str:
-    """Return a heading such as "task1, 48 queries with 40+ products"."""
+    """Return a heading such as "task1, 48 queries with 10+ products"."""
     name = f"{task.name}, {task.count_units(queries)}"
+    if group == MOVABLE:
+        return f"{name} whose order matters"
     return name if group == "all" else f"{name} with {group}"
 
 
-def tied_with_best(evidence: Evidence, task: Task) -> list[str]:
-    """Return the other runs without a significant paired difference to the best run of a task."""
-    counts, group = evidence.counts(task), evidence.group(task)
-    best, *others = counts
-    return [
-        name
-        for name in others
-        if not evaluation.estimate_difference(counts[name], counts[best], group).differs
-    ]
-
-
 def differences(evidence: Evidence) -> Section:
-    """Return the section with every run minus every other, over the same queries."""
-    blocks: list[Block] = [
+    """Return the section with every run minus every other, over the same queries, a matrix per task."""
+    matrices = [
         _differences(evidence, task) for task in evidence.tasks if len(evidence.counts(task)) > 1
     ]
-    if not blocks:
+    blocks: list[Block] = [Multiples("", matrices)]
+    if not matrices:
         blocks = [Note("There is only one run; a difference needs two.", "comp run")]
     lead = (
         "Row minus column, paired over the same queries. Tinted where the 95 % interval excludes 0: blue where the row "
@@ -168,36 +147,35 @@ def _difference(minus: Estimate | None, greatest: float, sign: int) -> MatrixCel
 
 
 def breakdowns(evidence: Evidence) -> Section:
-    """Return the section with scores by locale, fold, length of the query and number of its products."""
+    """Return the section with scores by locale, what the query holds, its products, its length, and fold."""
     blocks: list[Block] = []
     tables = []
     for task in evidence.tasks:
-        table, baseline = breakdown(evidence, task), baseline_breakdown(evidence, task)
+        table = breakdown(evidence, task)
         tables.append(table)
 
         runs = evidence.representatives(task)
-        items = []
-        for i, (by, lines) in enumerate(table.groupby("by", sort=False)):
-            of_runs = lines[lines["run"].isin(runs)]
-            items.append(_intervals(f"{task.name}-{i}", str(by), of_runs, runs, baseline))
+        groupings = enumerate(table.groupby("by", sort=False))
+        items = [
+            _intervals(f"{task.name}-{i}", task, str(by), lines[lines["run"].isin(runs)], runs)
+            for i, (by, lines) in groupings
+        ]
+        of_answer = table[(table["run"] == runs[0]) & (table["by"] == "fold")]
         note = f"The grey line is {evidence.baseline(task)[0]}."
-        blocks.append(Multiples(f"{task.name}, {task.metric.label}", items, runs, note))
+        heading = f"{task.name}, {task.count_units(int(of_answer['queries'].sum()))}"
+        heading += " whose order matters" if task.ranks else ""
+        blocks.append(Multiples(heading, items, runs, note))
 
     blocks.append(_all_groups(pd.concat(tables)))
     lead = (
-        "Scores over groups of queries, with 95 % intervals: the best run, the best single model and the lexical "
-        "baseline."
+        "Scores over groups of queries, with 95 % intervals: the run that answers the task, the best single model and "
+        "the lexical baseline. What a query holds is the first that fits. Behind each group stands its number of "
+        "queries; a list whose order cannot change its score is in none."
     )
-    return Section("breakdown", "Scores by group of queries", lead, blocks)
+    return Section("breakdown", "By group of queries", lead, blocks)
 
 
-def _intervals(
-    name: str,
-    by: str,
-    lines: pd.DataFrame,
-    runs: list[str],
-    baseline: Mapping[tuple[str, str], float],
-) -> Figure:
+def _intervals(name: str, task: Task, by: str, lines: pd.DataFrame, runs: list[str]) -> Figure:
     """Return the figure of one grouping: each group's scores of some runs."""
     of_group = {(line["run"], line["group"]): line for line in lines.to_dict("records")}
     groups = list(dict.fromkeys(lines["group"]))
@@ -206,7 +184,10 @@ def _intervals(
         of_run = [of_group[run, group] for group in groups]
         series[run] = [(line["score"], line["low"], line["high"]) for line in of_run]
 
-    svg = charts.plot_intervals(name, groups, series, [baseline[by, group] for group in groups])
+    of_answer = [of_group[runs[0], group] for group in groups]
+    names = [f"{line['group']} ({line['queries']:,})" for line in of_answer]
+    baseline = [line["baseline"] for line in of_answer]
+    svg = charts.plot_intervals(name, names, series, task.metric.label, baseline)
     alt_text = "; ".join(
         f"{group}: {run} {of_group[run, group]['score']:.4f}" for group in groups for run in runs
     )

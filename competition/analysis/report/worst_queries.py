@@ -24,6 +24,7 @@ from competition.analysis.report.blocks import (
     tint,
 )
 from competition.analysis.report.evidence import Evidence
+from competition.analysis.report.query_groups import what_queries_hold
 from competition.analysis.report.reliability import ranked
 from competition.core.errors import CompError, pluralize
 from competition.core.json_files import read_json
@@ -35,7 +36,7 @@ from competition.scoring.answers import answers
 from competition.scoring.contest import Contest
 from competition.scoring.evaluation import MOVABLE
 
-WORST = 40  # queries
+WORST = 80  # queries
 _TITLE = 160  # characters
 _QUERY = 200
 _PRODUCT_ID = 40
@@ -94,7 +95,7 @@ def _counts(evidence: Evidence, run: str, flags: pd.DataFrame) -> Table:
         flags, evidence.examples, contest.labels.names, contest.locale_names
     )
     numbers = ("Rows", "Flagged", "Dropped", "Share dropped")
-    columns = [Column(""), *(Column(name, number=True) for name in numbers)]
+    columns = [Column("Group"), *(Column(name, number=True) for name in numbers)]
     rows = [
         [text(group), *(number(float(count)) for count in counts), number(float(share), ".3f")]
         for group, *counts, share in found.itertuples()
@@ -164,7 +165,7 @@ def _label(names: Sequence[str], label: str) -> ReportCell:
 
 
 def worst_queries(evidence: Evidence) -> Section:
-    """Return the section with the queries that the best run ranks worst, with their products in its order."""
+    """Return the section with the queries whose ranking scores worst, with their products in the order of the run."""
     title = "Worst-ranked queries"
     contest = evidence.pipeline.plan.contest
     letters = contest.labels.letters
@@ -180,11 +181,11 @@ def worst_queries(evidence: Evidence) -> Section:
         )
         return Section("worst", title, lead, [Note(reason, "comp run" if task else "")])
 
-    run = evidence.best[task.name]
+    run = evidence.answer(task)
     counts = evidence.counts(task)[run]
     movable = counts.groups[MOVABLE]
-    queries, ndcg = counts.queries[movable].tolist(), counts.values[movable, 0].tolist()
-    scores = dict(zip(queries, ndcg, strict=True))
+    queries, values = counts.queries[movable].tolist(), counts.values[movable, 0].tolist()
+    scores = dict(zip(queries, values, strict=True))
     # A perfect list is no example of an error; equal scores are in the order of query_id.
     imperfect = [query for query, score in scores.items() if score < 1]
     worst = sorted(imperfect, key=lambda query: (scores[query], query))[:WORST]
@@ -197,13 +198,15 @@ def worst_queries(evidence: Evidence) -> Section:
     rows = rows.merge(titles, on=PRODUCT_KEY, how="left").fillna({"title": ""})
 
     lists = dict(list(rows.groupby("query_id", sort=False)))
-    rankings = [_ranking(contest, lists[query], scores[query]) for query in worst]
+    held = what_queries_hold(rows, contest, evidence.products)
+    choices = ["Locale"] * bool(contest.locales) + ["It holds", "First product"]
+    rankings = [_ranking(contest, lists[query], scores[query], str(held[query])) for query in worst]
     of_all = pluralize(len(scores), "query", "queries")
-    note = f"By {run}, out-of-fold; of {of_all} whose order matters."
-    return Section("worst", title, lead, [Rankings("", rankings, note)])
+    note = f"By {run}, out-of-fold: the {len(worst)} worst of {of_all} whose order matters."
+    return Section("worst", title, lead, [Rankings("", task.metric.label, choices, rankings, note)])
 
 
-def _ranking(contest: Contest, rows: pd.DataFrame, score: float) -> Ranking:
+def _ranking(contest: Contest, rows: pd.DataFrame, score: float, held: str) -> Ranking:
     """Return a query with its products, as `rows` order them."""
     products = [
         RankedProduct(
@@ -217,11 +220,11 @@ def _ranking(contest: Contest, rows: pd.DataFrame, score: float) -> Ranking:
     ]
     first = rows.iloc[0]
     locale = str(first["locale"])
+    choices = [locale] * bool(contest.locales) + [held, str(first["label"])]
     return Ranking(
         query=display_text(str(first["query"]), _QUERY),
-        query_id=str(first["query_id"]),
         language=contest.languages.get(locale, ""),
-        locale=locale,
+        choices=choices,
         score=score,
         products=products,
     )

@@ -1,7 +1,8 @@
 "use strict";
-// Sorts tables by their headings, and filters those with many rows.
+// Sorts tables by their headings, filters those with many rows, and says where one can be scrolled sideways.
 
 const MANY = 20; // rows from which a table gets a search field
+const FIRST = 12; // rows that it shows at first
 const collator = new Intl.Collator("en", { numeric: true });
 
 function make(tag, name, text) {
@@ -35,6 +36,7 @@ function sortBy(table, column) {
   const rows = [...table.tBodies[0].rows].map((row) => [order(row, column), row]);
   rows.sort(([a, one], [b, another]) => turn * compare(a, b) || one.place - another.place);
   table.tBodies[0].append(...rows.map(([, row]) => row));
+  if (table.arrange) table.arrange();
 }
 
 function makeSortable(table) {
@@ -54,6 +56,7 @@ function makeFilters(table) {
   if (rows.length < MANY) return;
   const form = make("form", "filters");
   form.setAttribute("role", "search");
+  form.setAttribute("aria-label", `Filter: ${table.parentElement.getAttribute("aria-label")}`);
   const search = make("input");
   search.type = "search";
   search.placeholder = "Row contains …";
@@ -70,18 +73,29 @@ function makeFilters(table) {
     return [column, field];
   });
   const count = make("output", "faint");
-  form.append(count);
+  const all = make("button", "", "Show all");
+  all.type = "button";
+  form.append(count, all);
+  let most = FIRST;
   const arrange = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let shown = 0;
-    for (const row of rows) {
+    let fitting = 0;
+    for (const row of table.tBodies[0].rows) {
       const text = row.textContent.toLowerCase();
       const chosen = fields.every(([column, field]) => !field.value || row.cells[column].textContent.trim() === field.value);
-      row.hidden = !(chosen && words.every((word) => text.includes(word)));
-      shown += row.hidden ? 0 : 1;
+      const fits = chosen && words.every((word) => text.includes(word));
+      fitting += fits ? 1 : 0;
+      row.hidden = !fits || fitting > most;
     }
-    count.textContent = `${shown.toLocaleString("en")} of ${rows.length.toLocaleString("en")} rows`;
+    const [first, fit, total] = [Math.min(most, fitting), fitting, rows.length].map((n) => n.toLocaleString("en"));
+    count.textContent = fitting > most ? `first ${first} of ${fit} rows` : `${fit} of ${total} rows`;
+    all.hidden = fitting <= most;
   };
+  all.addEventListener("click", () => {
+    most = Infinity;
+    arrange();
+  });
+  table.arrange = arrange;
   form.addEventListener("input", arrange);
   form.addEventListener("submit", (event) => event.preventDefault());
   table.parentElement.before(form);
@@ -93,8 +107,20 @@ for (const table of document.querySelectorAll("table.sortable")) {
   makeSortable(table);
 }
 
+// A table that is wider than the screen says so, since many screens show no scroll bar.
+function showHint(frame) {
+  const wide = frame.scrollWidth > frame.clientWidth + 1;
+  const before = frame.previousElementSibling;
+  const hint = before && before.classList.contains("hint") ? before : null;
+  if (wide && !hint) frame.before(make("p", "hint", "Wider than the screen: scroll the table sideways →"));
+  if (!wide && hint) hint.remove();
+}
+
+const frames = new ResizeObserver((entries) => entries.forEach((entry) => showHint(entry.target)));
+for (const frame of document.querySelectorAll(".scroll")) frames.observe(frame);
+
 // Mark the link of the section in view.
-const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
+const links = new Map([...document.querySelectorAll("nav ul ul a")].map((link) => [link.hash.slice(1), link]));
 const observer = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {

@@ -22,7 +22,7 @@ from competition.core.lazy_pandas import pd
 from competition.data.folds import normalise
 from competition.data.tables.files import read_table
 from competition.scoring.contest import Contest, Found, number_text
-from competition.scoring.definition import KEY_COLUMNS
+from competition.scoring.definition_tables import KEY_COLUMNS
 
 _SPLITS = {"train": "train", "training": "train", "test": "test"}
 

@@ -90,7 +90,8 @@ def merge_adapters(encoder: Any) -> None:
             module.merge()
             parent, _, child = name.rpartition(".")
             setattr(encoder.get_submodule(parent), child, module.get_base_layer())
-    del encoder.peft_config
+    if hasattr(encoder, "peft_config"):
+        del encoder.peft_config
     encoder.requires_grad_(True)
 
 

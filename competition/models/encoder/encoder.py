@@ -211,8 +211,8 @@ def text_template(recipe: EncoderRecipe, encoder: Path) -> str:
     """Return how a recipe puts query and document into one text, see `make_layout`; empty where no template does."""
     if recipe.template:
         return recipe.template
-    if recipe.head == PRETRAINED_HEAD:
-        return PAIR  # which rerankers were trained on
+    if recipe.head == PRETRAINED_HEAD or recipe.servable:
+        return PAIR  # which rerankers were trained on, and servers know
     config = AutoConfig.from_pretrained(encoder, local_files_only=True)
     return DECODER_TEMPLATE if is_decoder(config) else ""
 

@@ -451,7 +451,8 @@ def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens
     if not is_decoder(encoder.config) and torch.equal(states[0, 0], states[1, 0]):
         raise InputError(
             f"The encoder {source!r} ({family}) is causal: its first token, of which scores are "
-            "made, sees no other, so that all texts would score the same; take one that reads in both directions."
+            "made, sees no other, so that all texts would score the same; take one that reads in both directions, or "
+            "a decoder of the families Gemma, Llama, Mistral or Qwen."
         )
     if not torch.allclose(states, padded, rtol=0, atol=1e-3 * float(states.abs().max())):
         raise InputError(

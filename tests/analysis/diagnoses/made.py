@@ -4,7 +4,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from competition.analysis.diagnoses.facts import OUT_OF_FOLD, TEST, Facts, Line, RunFacts
+from competition.analysis.diagnoses.facts import OUT_OF_FOLD, TEST, Facts, Line
+from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.analysis.diagnoses.training_log import Training
 from competition.config.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe
 from competition.scoring.metrics import Estimate

@@ -33,6 +33,10 @@ def test_a_task_has_a_sentence_with_figures_and_intervals() -> None:
         "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical "
         "(+0.0200 [+0.0100, +0.0300]) and all exact (+0.0200 [+0.0100, +0.0300])."
     )
+    (task,) = judge_facts(HEALTHY).tasks
+    assert task.headline == (
+        "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical and all exact."
+    )
     assert "not significantly better than lexical (+0.0100 [-0.0100, +0.0300]) or all exact" in (
         sentence(LEXICAL, line("blend-task2", lexical=EQUAL, constant=EQUAL))
     )
@@ -44,7 +48,7 @@ def test_the_best_run_is_named_where_another_is_submitted() -> None:
     verdict = judge_facts(with_lines(LEXICAL, line("b1", 0.7), line("blend-task2", best=EQUAL)))
     (task,) = verdict.tasks
     assert (task.best, task.equal, task.submitted) == ("b1", ("blend-task2",), "blend-task2")
-    assert "blend-task2 is submitted (b1 is best) (micro-F1 0.6000" in task.sentence
+    assert "is submitted (micro-F1 0.6000 over 200 queries; best is b1, 0.7000)" in task.sentence
 
 
 def test_too_few_queries_are_not_compared() -> None:
@@ -115,7 +119,7 @@ def test_pre_training_is_suggested_with_the_cost_of_training_again() -> None:
     behind = with_lines(LEXICAL, line("b1", 0.56, lexical=EQUAL, best=WORSE), BLEND)
     # Five folds of 50 steps of 32 rows, at 100 rows a second: 80 s.
     assert 'encoder = "pretrained"' in judge_facts(behind).next
-    assert "Training b1 took 80 s" in judge_facts(behind).next
+    assert "training b1 took 80 s" in judge_facts(behind).next
 
     pretrained = replace(behind, runs=with_run("b1", pretrained=True).runs)
     assert 'encoder = "pretrained"' not in judge_facts(pretrained).next

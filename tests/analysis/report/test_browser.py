@@ -1,6 +1,7 @@
 """The report in a real browser: quiet, sorted, filtered, as wide as its window, in the light and in the dark."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -68,12 +69,14 @@ def test_tables_are_sorted_by_their_headings(page: Browser) -> None:
     page.click(f"{heading} button")
     assert column(page, 1) == best_first[::-1]
     page.click("#leaderboard thead th:first-child button")
-    runs = page.texts("#leaderboard .block:first-of-type tbody th")
+    runs = page.texts("#leaderboard div.block:first-of-type tbody th")
     assert runs == sorted(runs, key=str.lower)
 
 
 def test_rows_are_filtered_by_words_and_choices(page: Browser) -> None:
     page.run("document.querySelector('#breakdown details').open = true")
+    assert len(column(page, 4, "#breakdown")) == 12  # the first ones
+    page.run("document.querySelector('#breakdown form button').click()")
     everything = len(column(page, 4, "#breakdown"))
     script = (
         "const [name, value] = arguments, field = document.querySelector(`#breakdown form [aria-label='${name}']`);"
@@ -109,24 +112,52 @@ def test_it_fits_and_can_be_read(page: Browser, width: int, theme: str) -> None:
     assert contrast >= CONTRAST, text
 
 
-@pytest.mark.parametrize(("width", "beside"), [(400, 1), (1000, 2), (1280, 2), (1600, 4)])
-def test_four_charts_leave_no_hole(page: Browser, width: int, beside: int) -> None:
+@pytest.mark.parametrize(("width", "beside"), [(400, 1), (1100, 3), (1600, 4)])
+def test_charts_stand_side_by_side(page: Browser, width: int, beside: int) -> None:
     look(page, width, "light")
     charts = "[...document.querySelectorAll('#breakdown .multiples')[0].children]"
     script = f"return new Set({charts}.map(e => e.offsetLeft)).size"
     assert page.run(script) == beside
 
 
+@pytest.mark.parametrize("width", [400, 1280])
+def test_what_is_wider_than_the_screen_says_so(page: Browser, width: int) -> None:
+    look(page, width, "light")
+    script = (
+        "return new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done("
+        "[...document.querySelectorAll('.scroll')].map(e => [e.scrollWidth > e.clientWidth + 1, "
+        "e.previousElementSibling?.className === 'hint'])))))"
+    )
+    frames = page.run(script)
+    assert frames
+    assert all(wide == hint for wide, hint in frames)
+
+
+def test_a_screen_reader_finds_its_way(page: Browser) -> None:
+    levels = page.run(
+        "return [...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])"
+    )
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.run("return document.querySelectorAll('main').length") == 1
+    # Charts are pictures with a text; regions are told apart by their names.
+    unnamed = "[...document.querySelectorAll('[role=img], nav, form')].filter(e => !e.ariaLabel)"
+    assert page.run(f"return {unnamed}.length") == 0
+    names = page.run("return [...document.querySelectorAll('[role=region]')].map(e => e.ariaLabel)")
+    assert len(names) == len(set(names))
+
+
 def test_texts_that_attack_do_nothing(window: Browser, attacked: Workspace, tmp_path: Path) -> None:
     report_of(attacked, tmp_path / "report.html")
     window.open(tmp_path / "report.html")
     assert window.console_messages() == []
-    assert window.run("return document.title") == "Competition report"
+    assert window.run("return document.title") == "w: competition report"
     assert window.run("return document.querySelectorAll('img, b script').length") == 0
     other = "const script = document.createElement('script'); script.textContent = 'document.title = 1';"
     assert (
         window.run(f"{other} document.body.append(script); return document.title")
-        == "Competition report"
+        == "w: competition report"
     )
 
 

@@ -1,5 +1,6 @@
 """Charts are SVG that stands in a page: no style in it, colors of the page, ids of its own, text that stays text."""
 
+import math
 import re
 
 import numpy as np
@@ -10,13 +11,17 @@ from competition.analysis.report.reliability import reliability
 
 STEPS = [{"step": 50, "loss": 1.0}, {"step": 100, "loss": 0.5}]
 POINT = (0.8, 0.75, 0.85)
+FEW = (0.1, math.nan, math.nan)  # over too few queries for an interval
 
 
 def every_chart(name: str) -> list[str]:
     bins = reliability(np.array([0.2, 0.8]), np.array([0.0, 1.0]))
     return [
         charts.plot_intervals(
-            name, ["us", "es"], {"a": [POINT, POINT], "b": [POINT, POINT]}, [0.7, 0.7]
+            name, ["us", "es"], {"a": [POINT, POINT], "b": [POINT, POINT]}, "nDCG", [0.7, 0.7]
+        ),
+        charts.plot_differences(
+            name, [("b1", (0.1, 0.05, 0.2)), ("c1", (0.0, -0.1, 0.1)), ("d1", FEW)], "minus a"
         ),
         charts.plot_bars(name, {"a": 0.75, "b": 0.25}),
         charts.plot_training(
@@ -63,3 +68,21 @@ def test_names_are_text() -> None:
     svg = charts.plot_public_scores("hostile", [("<b>$x^2$ & co", POINT, 0.8)])
     assert "&lt;b&gt;$x^2$ &amp; co" in svg
     assert "<b>" not in svg
+
+
+def colors(difference: tuple[float, float, float], sign: int) -> set[str]:
+    svg = charts.plot_differences("one", [("b1", difference)], "minus a", sign)
+    return set(re.findall(r"var\(--series-(\d)\)", svg))
+
+
+def test_a_difference_has_the_color_of_what_it_is() -> None:
+    assert colors((0.1, 0.05, 0.2), 1) == {"0"}  # better
+    assert colors((0.1, 0.05, 0.2), -1) == {"1"}  # worse, since less is better
+    assert colors((-0.1, -0.2, -0.05), 1) == {"1"}
+    assert colors((0.1, -0.05, 0.2), 1) == set()  # the interval includes 0
+    assert colors(FEW, 1) == set()
+
+
+def test_long_names_end_with_an_ellipsis_and_short_ones_stay() -> None:
+    assert charts.shorten("a" * 20) == "a" * 20
+    assert charts.shorten("a" * 21) == "a" * 19 + "…"

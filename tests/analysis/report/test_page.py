@@ -1,21 +1,31 @@
 """The page says what the files say, says what is missing, and cannot be broken by what strangers wrote."""
 
 import re
+import shutil
+from html import unescape
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from competition.analysis.diagnoses.diagnosis import Diagnosis, TaskVerdict, Verdict
+from competition.analysis.diagnoses.judge import judge
+from competition.analysis.report.ablations import ablations
+from competition.analysis.report.blocks import Note, Table
 from competition.analysis.report.breakdown import breakdown
+from competition.analysis.report.cards import cards
+from competition.analysis.report.effects import members
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.models import expectation
+from competition.analysis.report.page import render_report
 from competition.analysis.report.reliability import confusion_matrix
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
+from competition.pipeline.execute import execute, in_order
 from competition.pipeline.steps import Pipeline
 from competition.scoring.answers import answers
-from competition.scoring.evaluation import DEEP, MIN_DEEP_QUERIES
+from competition.scoring.evaluation import MOVABLE
 from competition.scoring.metrics import Estimate
 from tests.analysis.report.conftest import report_of
 from tests.analysis.report.made import Sections
@@ -24,15 +34,18 @@ from tests.esci import LABELS, LOCALES, TASKS
 
 SCORED = {
     "leaderboard",
-    "differences",
-    "breakdown",
-    "calibration",
-    "confusion",
-    "disagreement",
+    "effects",
     "ensembles",
+    "differences",
+    "disagreement",
+    "breakdown",
     "worst",
+    "confusion",
+    "marks",
+    "tests",
+    "calibration",
 }
-TOLD = {"audit", "submissions", "learning", "costs", "data"}
+TOLD = {"diagnoses", "ablations", "audit", "submissions", "learning", "costs", "data"}
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +56,11 @@ def sections(finished_page: Path) -> Sections:
 @pytest.fixture(scope="module")
 def evidence(finished: Workspace) -> Evidence:
     return Evidence(Pipeline(finished))
+
+
+def run_of(row: list[str]) -> str:
+    """The run of a row whose heading may carry marks."""
+    return row[0].split()[0]
 
 
 def said(line: pd.Series, name: str, sign: str = "") -> str:
@@ -61,16 +79,22 @@ def test_every_section_is_there(sections: Sections) -> None:
     assert set(sections.words) == SCORED | TOLD  # and nothing is missing
 
 
-def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections: Sections) -> None:
+def test_the_leaderboard_says_what_scores_csv_says(
+    finished: Workspace, sections: Sections, evidence: Evidence
+) -> None:
     scores = pd.read_csv(finished.scores)
-    told = (scores["group"] != DEEP) | (
-        scores["queries"] >= MIN_DEEP_QUERIES
-    )  # few lists tell no runs apart
-    graded = scores[(scores["split"] == "out-of-fold") & told]
+    told = {
+        (task.name, group) for task in evidence.tasks for group in ("all", evidence.group(task))
+    }
+    graded = scores[scores["split"] == "out-of-fold"]
     tested = scores[scores["split"] == "test"].set_index(["task", "group", "run"])
-    rows = [row for table in sections.tables["leaderboard"] for row in table[1:]]
+    rows = [
+        [run_of(row), *row[1:]] for table in sections.tables["leaderboard"] for row in table[1:]
+    ]
     expected = []
-    for (task, group), lines in graded.groupby(["task", "group"], sort=False):
+    for key, lines in graded.groupby(["task", "group"], sort=False):
+        if key not in told:
+            continue
         for _, line in lines.sort_values("score", ascending=False, kind="stable").iterrows():
             cells = [
                 line["run"],
@@ -78,8 +102,89 @@ def test_the_leaderboard_says_what_scores_csv_says(finished: Workspace, sections
                 said(line, "above_baseline", "+"),
                 said(line, "above_floor", "+"),
             ]
-            expected.append([*cells, said(tested.loc[task, group, line["run"]], "score")])
+            # Where every test list can move, there are no lines of those that can.
+            on_test = (*key, line["run"])
+            on_test = on_test if on_test in tested.index else (key[0], "all", line["run"])
+            expected.append([*cells, said(tested.loc[on_test], "score")])
     assert sorted(rows) == sorted(expected)
+
+
+def test_cards_say_the_verdict_and_mark_what_is_submitted(
+    finished: Workspace, finished_page: Path, sections: Sections
+) -> None:
+    verdict = judge(Pipeline(finished))
+    page = " ".join(unescape(finished_page.read_text(encoding="utf-8")).split())
+    for each in verdict.tasks:
+        assert each.sentence.removeprefix(f"{each.task}: ") in page
+    for found in verdict.diagnoses:
+        assert f"Rule {found.code} of docs/diagnoses.md" in sections.words["diagnoses"]
+
+    marked = {
+        row[0] for table in sections.tables["leaderboard"] for row in table if "submitted" in row[0]
+    }
+    assert {name.split()[0] for name in marked} == {f"blend-{task}" for task in TASKS}
+    assert f"<h1>{finished.root.name}</h1>" in page
+
+
+def test_a_made_verdict_is_drawn_gravest_first(evidence: Evidence, finished: Workspace) -> None:
+    grave = Diagnosis("made-up", "problem", "task2", "A <b>fault</b>.", "By `comp x`.", "Mend it.")
+    slight = Diagnosis("slight", "note", "task1", "A remark.", "By eye.", "")
+    task1 = TaskVerdict("task1", "out-of-fold", "all", "c1", ("lexical",), "", "c1 leads.")
+    task2 = TaskVerdict("task2", "test", "all", "lexical", (), "blend-task2", "It lags.")
+    verdict = Verdict((task1, task2), (grave, slight), "run `comp pretrain`")
+
+    one, two = cards(evidence, verdict)
+    board = pd.read_csv(finished.scores).set_index(["task", "split", "group", "run"])["score"]
+    assert (one.run, one.severity, one.marks) == ("c1", "note", ())
+    assert one.score is not None
+    assert np.isclose(one.score.value, board["task1", "out-of-fold", "all", "c1"])
+    assert (two.run, two.severity) == ("blend-task2", "problem")
+    assert two.score is not None
+    assert np.isclose(two.score.value, board["task2", "test", "all", "blend-task2"])
+
+    page = render_report(Pipeline(finished), verdict)
+    assert page.index("A &lt;b&gt;fault&lt;/b&gt;.") < page.index("A remark.")
+    assert "<b>Next:</b> run <code>comp pretrain</code>" in page
+    assert 'class="card problem"' in page
+
+
+def test_what_a_member_adds_is_the_ensemble_minus_the_one_without_it(
+    finished: Workspace, tmp_path: Path
+) -> None:
+    workspace = Workspace(shutil.copytree(finished.root, tmp_path / "w"))
+    before = members(Evidence(Pipeline(workspace)))
+    assert "comp stack blend --leave-out --only" in str(before.blocks)
+
+    pipeline = Pipeline(workspace)
+    execute(workspace, in_order(pipeline.ensemble_steps("blend.without-c1", ["task2"])))
+    table = members(Evidence(pipeline)).blocks[0]
+    assert isinstance(table, Table)
+    shown = {(row[0].text, row[1].text): row[3].text for row in table.rows}
+
+    cards = [workspace.run_card(run) for run in ("blend-task2", "blend.without-c1-task2")]
+    whole, without = (read_json(card)["scores"]["task2"]["micro-F1"]["all"] for card in cards)
+    added = whole["value"] - without["value"]
+    assert shown["blend-task2", "c1"] == f"{added:+.4f}"
+    assert shown["blend-task2", "lexical"] == ""  # nobody left it out
+
+
+def test_ablations_are_shown_with_their_age(finished: Workspace, tmp_path: Path) -> None:
+    workspace = Workspace(shutil.copytree(finished.root, tmp_path / "w"))
+    result = comp("ablate", "noise", "--recipe", "lexical", "--fold", "0", "-w", workspace.root)
+    assert result.exit_code == 0, result.output
+    table = ablations(Evidence(Pipeline(workspace))).blocks[0]
+    assert isinstance(table, Table)
+    lines = pd.read_csv(workspace.ablation("noise-lexical", 0))
+    of_task = lines[lines["task"] == lines["task"].iloc[0]]
+    assert [row[0].text for row in table.rows] == list(of_task["row"])
+    assert [row[1].text for row in table.rows] == [f"{score:.4f}" for score in of_task["score"]]
+
+    # Without its runs, nobody knows whether the table is what would be made now.
+    for run in workspace.oof.glob("ablate-*"):
+        shutil.rmtree(run)
+    note = ablations(Evidence(Pipeline(workspace))).blocks[0]
+    assert isinstance(note, Note)
+    assert note.command == "comp ablate noise --recipe lexical --fold 0"
 
 
 def test_test_scores_are_those_of_comp_score(finished: Workspace, sections: Sections) -> None:
@@ -102,7 +207,7 @@ def test_test_scores_are_those_of_comp_score(finished: Workspace, sections: Sect
             row
             for table in sections.tables["leaderboard"]
             for row in table
-            if row[0] == f"blend-{task}"
+            if run_of(row) == f"blend-{task}"
         ]
         assert f"{score:.4f}" in [row[-1].split()[0] for row in rows]
 
@@ -142,9 +247,15 @@ def test_parts_of_queries_score_as_the_run_says(finished: Workspace, evidence: E
             for line in lines.to_dict("records"):
                 assert line["group"] in LOCALES
                 found = Estimate(line["score"], line["low"], line["high"], line["queries"])
-                assert found.as_json() == card[line["group"]]
-        for _, lines in table.groupby(["run", "by"]):
-            assert lines["queries"].sum() == card["all"]["queries"]
+                # Lists that score the same in any order are in no group of a ranking.
+                assert task.ranks or found.as_json() == card[line["group"]]
+        for (run, _), lines in table.groupby(["run", "by"]):
+            counts = evidence.counts(task)[str(run)]
+            movable = counts.groups.get(MOVABLE, counts.groups["all"])
+            assert lines["queries"].sum() == movable.sum()
+            if task.ranks:
+                mean = np.average(lines["score"], weights=lines["queries"])
+                assert np.isclose(mean, counts.values[movable, 0].mean())
 
 
 def test_what_is_confused_and_expected_adds_up_to_micro_f1(evidence: Evidence) -> None:
@@ -169,7 +280,7 @@ def test_worst_queries_are_in_the_order_of_their_score(
     scores = [float(row[-1]) for row in table[1:]]
     assert scores == sorted(scores)
     assert scores[0] < 1
-    counts = evidence.counts(TASKS["task1"])[evidence.best["task1"]]
+    counts = evidence.counts(TASKS["task1"])[evidence.answer(TASKS["task1"])]
     assert f"{counts.values[counts.groups['can move'], 0].min():.4f}" == table[1][-1]
 
 
@@ -226,7 +337,8 @@ def test_a_workspace_with_little_in_it_says_what_is_missing(
 
 def test_one_fold_is_no_run_and_the_page_says_how_to_go_on(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w", settings=QUICK)
-    assert set(Sections(report_of(workspace, tmp_path / "empty.html")).words) == TOLD | {"missing"}
+    empty = set(Sections(report_of(workspace, tmp_path / "empty.html")).words)
+    assert empty - {"diagnoses"} == TOLD - {"diagnoses"} | {"missing"}
     assert comp("train", "--recipe", "lexical", "--fold", "0", "-w", workspace.root).exit_code == 0
     sections = Sections(report_of(workspace, tmp_path / "one.html"))
     assert "comp train --recipe lexical" in sections.words["missing"]

@@ -9,7 +9,8 @@ from competition.core.workspace import Workspace
 from competition.data import store
 from competition.data.tables.reader import read_tables
 from competition.scoring.contest import Contest
-from competition.scoring.definition import Definition, build_contest
+from competition.scoring.definition import build_contest
+from competition.scoring.definition_tables import Definition
 
 TASKS = {"ranking": {"kind": "rank", "metric": "ndcg", "answer": ["query", "product_id"]}}
 ROWS = "query,title,label\nred cup,A red cup,3\nred cup,A blue cup,1.0\nlamp,Desk lamp,2\n"

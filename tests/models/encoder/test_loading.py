@@ -317,7 +317,7 @@ def test_a_folder_around_the_encoder_names_the_one_inside(source: Path, tmp_path
     ("family", "keys", "sentence"),
     [
         ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}, "(gpt2) is causal"),
-        ("llama", {"num_key_value_heads": 2}, "(llama) is causal"),
+        ("gpt_neox", {}, "(gpt_neox) is causal"),
         ("clip_text_model", {}, "(clip_text_model) is causal"),
         ("bart", {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1}, "is an encoder-decoder (bart)"),
         ("t5", {"d_model": 32, "num_layers": 1, "d_ff": 32}, "is an encoder-decoder (t5)"),

@@ -5,7 +5,8 @@ import pandas as pd
 
 from competition.models.ensemble.members import Member
 from competition.scoring.contest import Contest
-from competition.scoring.definition import Definition, build_contest
+from competition.scoring.definition import build_contest
+from competition.scoring.definition_tables import Definition
 from competition.scoring.metrics import Array
 
 FOLDS = range(5)

@@ -7,7 +7,8 @@ import pytest
 from competition.config.recipe import LexicalRecipe
 from competition.data.targets import Targets
 from competition.models.lexical.lexical import predict_lexical, train_lexical
-from competition.scoring.definition import Definition, build_contest
+from competition.scoring.definition import build_contest
+from competition.scoring.definition_tables import Definition
 
 CONTEST = build_contest(
     "made",
