@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTr
 from transformers.utils.hub import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError

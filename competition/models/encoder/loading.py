@@ -18,7 +18,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD
 from competition.core.console import warn
 from competition.core.errors import InputError, escape_controls, join_names
 from competition.models.encoder.families import adjust_config
