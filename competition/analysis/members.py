@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from competition.config.recipe import SCHEMES, ImportedRecipe
+from competition.config.base_recipe import SCHEMES
+from competition.config.recipe import ImportedRecipe
 from competition.config.settings import BUILT_IN, recipe_names
 from competition.core.atomic import write_text
 from competition.core.commands import shell_quoted

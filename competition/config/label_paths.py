@@ -5,14 +5,9 @@ An average of members with smaller folds than its own is held out by theirs.
 
 from collections.abc import Callable, Iterable, Sequence
 
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE
-from competition.config.recipe import (
-    EncoderRecipe,
-    EnsembleRecipe,
-    ImportedRecipe,
-    MemberRecipe,
-    RunRecipe,
-)
+from competition.config.recipe import EnsembleRecipe, ImportedRecipe, MemberRecipe, RunRecipe
 from competition.scoring.contest import Task
 
 # Averages whose weights are learned, where there are several members.

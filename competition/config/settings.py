@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 from pydantic import Field
 
+from competition.config.encoder_recipe import ORDERED_LOSSES, EncoderRecipe
 from competition.config.keys import (
     FORMER_FEATURES,
     RUN_SEPARATOR,
@@ -25,10 +26,8 @@ from competition.config.keys import (
     Tracker,
 )
 from competition.config.recipe import (
-    ORDERED_LOSSES,
     RECIPE_TYPES,
     AnyRecipe,
-    EncoderRecipe,
     EnsembleRecipe,
     ImportedRecipe,
     Method,

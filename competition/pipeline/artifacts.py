@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from competition.config.recipe import NEW_HEAD, EncoderRecipe, PretrainingRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.encoder_recipe import NEW_HEAD, EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files

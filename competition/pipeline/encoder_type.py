@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
 from competition.core.json_files import read_manifest

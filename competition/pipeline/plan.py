@@ -11,10 +11,10 @@ from functools import cache, partial
 from itertools import combinations
 
 from competition.config import settings as config
+from competition.config.base_recipe import SCHEMES
 from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE, AuditKeys
 from competition.config.label_paths import label_paths
 from competition.config.recipe import (
-    SCHEMES,
     AnyRecipe,
     EnsembleRecipe,
     ImportedRecipe,

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from competition.config.recipe import EncoderRecipe, ImportedRecipe, LexicalRecipe, MemberRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import ImportedRecipe, LexicalRecipe, MemberRecipe
 from competition.pipeline import encoder_type, imported_type, lexical_type
 
 if TYPE_CHECKING:

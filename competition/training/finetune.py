@@ -11,7 +11,7 @@ import pandas as pd
 from accelerate import Accelerator
 from torch import nn
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress, warn

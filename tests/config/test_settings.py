@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 import competition
+from competition.config.base_recipe import FoldRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora, Spans
-from competition.config.recipe import (
-    EncoderRecipe,
-    EnsembleRecipe,
-    FoldRecipe,
-    LexicalRecipe,
-    PretrainingRecipe,
-)
+from competition.config.recipe import EnsembleRecipe, LexicalRecipe, PretrainingRecipe
 from competition.config.settings import (
     BUILT_IN,
     Settings,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError, InputError
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import InputError, join_names
 from competition.models.encoder.heads import CrossEncoder
 from competition.models.encoder.pooling import FIRST, MEAN, POOLING_KEY

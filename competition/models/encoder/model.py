@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD, EncoderRecipe
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD, EncoderRecipe
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.adapters import (
     add_adapters,

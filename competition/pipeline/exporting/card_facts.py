@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.json_files import read_json
 from competition.pipeline.artifacts import MINI_FOLDER
 from competition.pipeline.exporting.choice import Choice

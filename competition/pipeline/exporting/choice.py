@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from competition.config.recipe import PRETRAINED_HEAD, EncoderRecipe, EnsembleRecipe
+from competition.config.encoder_recipe import PRETRAINED_HEAD, EncoderRecipe
+from competition.config.recipe import EnsembleRecipe
 from competition.core.commands import shell_quoted
 from competition.core.console import console
 from competition.core.errors import CompError, InputError, join_names

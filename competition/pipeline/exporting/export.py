@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from competition import __version__
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.atomic import atomic_folder, write_text
 from competition.core.console import console, warn
 from competition.core.errors import InputError

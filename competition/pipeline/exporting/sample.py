@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed, fingerprint
 from competition.core.lazy_pandas import pd
 from competition.data.layout import join_fields

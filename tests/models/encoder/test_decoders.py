@@ -16,7 +16,8 @@ from transformers import (
     AutoTokenizer,
 )
 
-from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.errors import InputError
 from competition.models.encoder.adapters import save_adapters
 from competition.models.encoder.encoder import DECODER_TEMPLATE, fetch, load_encoder

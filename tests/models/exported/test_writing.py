@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForSequenceClassification
 
-from competition.config.recipe import PRETRAINED_HEAD, EncoderRecipe
+from competition.config.encoder_recipe import PRETRAINED_HEAD, EncoderRecipe
 from competition.core.errors import InputError
 from competition.data.layout import join_fields
 from competition.data.text import clean
