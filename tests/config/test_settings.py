@@ -485,6 +485,8 @@ def test_device_keys_change_no_result(
         "relabel_noise_from",
         "distill_from",
         "distill_weight",
+        "distill_rows",
+        "distill_confidence",
         "nested",
         "ranking_weight",
     }  # that are off
