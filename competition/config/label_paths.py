@@ -5,7 +5,7 @@ An average of members with smaller folds than its own is held out by theirs.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from competition.config.keys import RUN_SEPARATOR
+from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE
 from competition.config.recipe import (
     EncoderRecipe,
     EnsembleRecipe,
@@ -70,6 +70,9 @@ def _taught_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> lis
     rows = [each for each in recipe.distill_rows if each != "labelled"]
     if not recipe.distill_from or not rows:
         return []
+
+    if recipe.distill_from == UNLABELLED_FILE:
+        return ["the teacher of its unlabelled rows, which may have seen them"]
 
     teacher = load(recipe.distill_from)
     name = recipe.distill_from

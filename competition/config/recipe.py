@@ -9,6 +9,7 @@ from competition.config.keys import (
     FORMER_FEATURES,
     FORMER_KEYS,
     FORMER_TREE_KEYS,
+    UNLABELLED_FILE,
     Lora,
     Spans,
 )
@@ -111,6 +112,14 @@ class FoldRecipe(SupervisedRecipe):
     distill_rows: tuple[TaughtRows, ...] = ("labelled",)
     distill_confidence: float = Field(0.0, ge=0, lt=1)
     nested: bool = False
+
+    @model_validator(mode="after")
+    def _file_speaks_of_its_rows(self) -> "FoldRecipe":
+        if self.distill_from == UNLABELLED_FILE and self.distill_rows != ("unlabelled",):
+            raise ValueError(
+                f'distill_from = "{UNLABELLED_FILE}" goes with distill_rows = ["unlabelled"]'
+            )
+        return self
 
     @field_validator("distill_rows")
     @classmethod

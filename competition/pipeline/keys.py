@@ -16,6 +16,7 @@ from competition.config.recipe import EnsembleRecipe, MemberRecipe
 from competition.core.fingerprint import fingerprint
 from competition.core.workspace import ALL_ROWS, SCHEMA
 from competition.noise.plan import AuditPlan, NestedModels
+from competition.scoring.contest import Kind
 from competition.scoring.predictions import RunPlan
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class EnsembleKey:
 class TeacherPlan:
     """The run that a student learns from beside the labels, and its nested models that left out the scored fold."""
 
-    run: RunPlan
+    run: RunPlan | None  # None where its outputs came with the unlabelled rows
+    kind: Kind  # of its outputs
     pairs: NestedModels | None
     fingerprint: str
     # Of a student that is taught on unlabelled rows: returns the outputs of the models that may speak.

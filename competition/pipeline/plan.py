@@ -11,7 +11,7 @@ from functools import cache, partial
 from itertools import combinations
 
 from competition.config import settings as config
-from competition.config.keys import RUN_SEPARATOR, AuditKeys
+from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE, AuditKeys
 from competition.config.label_paths import label_paths
 from competition.config.recipe import (
     SCHEMES,
@@ -42,7 +42,11 @@ from competition.pipeline.keys import (
 )
 from competition.pipeline.recipe_types import type_of
 from competition.pipeline.recipes import Recipes
-from competition.pipeline.unlabelled import predict_unlabelled
+from competition.pipeline.unlabelled import (
+    predict_unlabelled,
+    read_unlabelled_outputs,
+    unlabelled_columns,
+)
 from competition.scoring.contest import Contest
 from competition.scoring.predictions import RunPlan
 
@@ -297,6 +301,8 @@ class Plan:
                 others.
         """
         name = recipe.distill_from
+        if name == UNLABELLED_FILE:
+            return self._teacher_of_file(recipe)
         # Of an ensemble there is a run per task: the one that answers what the student learns.
         kind = self.recipes.kind_of(recipe)
         task = kind.primary if kind.role in ("positive", "rating") else self.contest.audited_task
@@ -317,7 +323,7 @@ class Plan:
             mixed = fingerprint([fold, list(pairs.values())])
         others = self._taught(recipe, run, held)
         if not others:
-            return TeacherPlan(run, pairs, mixed)
+            return TeacherPlan(run, run.kind, pairs, mixed)
 
         predict = None
         if "unlabelled" in recipe.distill_rows:
@@ -325,7 +331,29 @@ class Plan:
             models = [self.fold(teacher, k) for k in held or teacher.folds]
             predict = partial(predict_unlabelled, self, models)
         made_from = [mixed if recipe.teaches_labelled else "", *others]
-        return TeacherPlan(run, pairs, fingerprint(made_from), predict)
+        return TeacherPlan(run, run.kind, pairs, fingerprint(made_from), predict)
+
+    def _teacher_of_file(self, recipe: MemberRecipe) -> TeacherPlan:
+        """Return the teacher whose outputs came with the unlabelled rows.
+
+        Raises:
+            InputError: there are none, or they are not what the student learns.
+        """
+        content = self.artifacts.unlabelled_fingerprint()
+        own = self.recipes.kind_of(recipe)
+        columns = unlabelled_columns(self.workspace)
+        kinds = [own, *(kind for kind in self.contest.kinds.values() if kind.is_classes)]
+        kind = next((kind for kind in kinds if set(kind.outputs) <= columns), None)
+        if kind is None:
+            raise InputError(
+                f"{recipe.name!r} learns {recipe.kind} from what came with the unlabelled rows, and these have no "
+                f"columns {', '.join(own.outputs)}: import them again with such columns."
+            )
+        if recipe.distill_confidence and kind.is_number:
+            raise InputError(
+                f"{recipe.name!r}: distill_confidence is for classes, and its teacher predicts {kind.name}."
+            )
+        return TeacherPlan(None, kind, None, content, partial(read_unlabelled_outputs, kind))
 
     def _taught(self, recipe: MemberRecipe, run: RunPlan, held: tuple[int, ...]) -> list[str]:
         """Return the fingerprints of what a teacher says of rows without labels.

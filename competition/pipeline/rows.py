@@ -114,7 +114,7 @@ def taught_outputs(tables: Tables, fold: FoldPlan[MemberRecipe]) -> pd.DataFrame
     assert teacher is not None
     run = teacher.run
     parts = []
-    if "test" in recipe.distill_rows:
+    if run is not None and "test" in recipe.distill_rows:
         parts.append(_test_outputs(tables, run, fold.held))
     if teacher.predict_unlabelled is not None:
         parts.append(teacher.predict_unlabelled(tables))
@@ -122,9 +122,9 @@ def taught_outputs(tables: Tables, fold: FoldPlan[MemberRecipe]) -> pd.DataFrame
     empty = pd.DataFrame({"example_id": np.zeros(0, np.int64)})
     outputs = pd.concat(parts, ignore_index=True) if parts else empty
     if recipe.distill_confidence and len(outputs):
-        values = run.kind.values(outputs)
+        values = teacher.kind.values(outputs)
         highest = (
-            values.max(axis=1) if run.kind.is_classes else np.maximum(values, 1 - values)[:, 0]
+            values.max(axis=1) if teacher.kind.is_classes else np.maximum(values, 1 - values)[:, 0]
         )
         outputs = outputs[highest >= recipe.distill_confidence]
     return outputs.sort_values("example_id", ignore_index=True)
@@ -165,13 +165,13 @@ def fold_targets(
         targets = actions.soften_labels(targets, kind, ids, tables.flags(audit))
 
     # A teacher is mixed with the labels as the audit left them.
-    if teacher is not None and recipe.teaches_labelled:
+    if teacher is not None and teacher.run is not None and recipe.teaches_labelled:
         held = fold.held[0] if fold.held else None
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
-        targets = mix_teacher(targets, kind, ids, teacher.run.kind, outputs, recipe.distill_weight)
+        targets = mix_teacher(targets, kind, ids, teacher.kind, outputs, recipe.distill_weight)
     if teacher is not None and taught is not None and len(taught):
         hard = recipe.distill_confidence > 0
-        targets = targets.followed_by(teacher_targets(kind, teacher.run.kind, taught, hard))
+        targets = targets.followed_by(teacher_targets(kind, teacher.kind, taught, hard))
     return targets
 
 

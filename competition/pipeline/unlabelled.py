@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from competition.config.recipe import MemberRecipe
 from competition.core.commands import shell_quoted
@@ -15,8 +17,8 @@ from competition.core.parquet import mean_by_id, read_fingerprint, read_table, w
 from competition.core.workspace import Workspace
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.recipe_types import type_of
-from competition.scoring.brought_outputs import content_fingerprint
-from competition.scoring.contest import Contest
+from competition.scoring import brought_outputs
+from competition.scoring.contest import Contest, Kind
 
 if TYPE_CHECKING:
     from competition.pipeline.new_rows import NewRows
@@ -45,11 +47,38 @@ def import_unlabelled(
 
     new = NewRows.make(table, source, contest, locale)
     texts = new.examples[["query", "locale", "product_id"]].merge(
-        new.products, on=["product_id", "locale"] if "locale" in new.products else "product_id"
+        new.products, on=["product_id", "locale"]
     )
     kept = texts[["query", "locale", "product_id", *contest.fields]].astype("str")
-    write_table(workspace.unlabelled, kept, content_fingerprint(kept))
+
+    # What another tool says of these rows, checked as the outputs of a member are.
+    kinds = [
+        kind for kind in contest.kinds.values() if set(kind.outputs) <= set(table.column_names)
+    ]
+    names = dict.fromkeys(name for kind in kinds for name in kind.outputs)
+    frame = table.select(list(names)).to_pandas()
+    first = np.unique(new.of_row, return_index=True)[1]
+    for kind in kinds:
+        outputs = brought_outputs.check_outputs_of(frame[list(kind.outputs)].copy(), kind, source)
+        kept[list(kind.outputs)] = outputs[list(kind.outputs)].to_numpy()[first]
+    write_table(workspace.unlabelled, kept, brought_outputs.content_fingerprint(kept))
     return new
+
+
+def unlabelled_columns(workspace: Workspace) -> set[str]:
+    """Return the columns that came with the unlabelled rows."""
+    return set(pq.read_schema(workspace.unlabelled).names)
+
+
+def read_unlabelled_outputs(kind: Kind, tables: Tables) -> pd.DataFrame:
+    """Return what came with the unlabelled rows as outputs of a kind, by example_id."""
+    path = tables.workspace.unlabelled
+    table = read_table(path, read_fingerprint(path) or "")
+    outputs = table[list(kind.outputs)].iloc[
+        np.unique(tables.unlabelled.of_row, return_index=True)[1]
+    ]
+    ids = tables.unlabelled.examples["example_id"].to_numpy()
+    return outputs.reset_index(drop=True).assign(example_id=ids)
 
 
 def read_unlabelled(workspace: Workspace, contest: Contest, examples: pd.DataFrame) -> NewRows:

@@ -53,6 +53,14 @@ def read_brought(path: Path, kind: Kind) -> pd.DataFrame:
                 f"{name}: unknown column {column!r}{did_you_mean(column, known)}: leave it out."
             )
 
+    frame = check_outputs_of(frame, kind, name)
+    for key in set(keys) & {ID, "query_id"}:
+        frame[key] = parse_integers(frame[key], key, name)
+    return frame
+
+
+def check_outputs_of(frame: pd.DataFrame, kind: Kind, name: str) -> pd.DataFrame:
+    """Return a frame whose outputs are numbers; raises InputError that names the first row whose are wrong."""
     for column in kind.outputs:
         numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
         no_number = numbers.isna() | numbers.abs().eq(np.inf)
@@ -63,9 +71,7 @@ def read_brought(path: Path, kind: Kind) -> pd.DataFrame:
         frame[column] = numbers
 
     if kind.is_classes:
-        frame = _check_sums(frame, kind, name)
-    for key in set(keys) & {ID, "query_id"}:
-        frame[key] = parse_integers(frame[key], key, name)
+        return _check_sums(frame, kind, name)
     return frame
 
 

@@ -18,7 +18,7 @@ from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
 
 # Where no rows must be there yet, or others take their place.
-FRESH = ("init", "data import", "data sample", "data synth")
+FRESH = ("init", "data import ", "data sample", "data synth")
 # What fits many models is run up to the first of them, what needs a model up to its check; that all
 # of it works is tested where the command is.
 LONG = (
@@ -29,6 +29,7 @@ LONG = (
     "audit-leaks blend",
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
+    "train --recipe c1 --set",
     "export",
     "serve",
     "push",
@@ -79,6 +80,19 @@ def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = {"query": "search", "product_title": "name"}
     new.rename(columns=named).to_csv(folder / "log.csv", index=False)
     new.to_parquet(folder / "new.parquet", index=False)
+    new.to_csv(folder / "more-pairs.csv", index=False)
+
+    outputs = pd.concat(
+        pd.read_parquet(path)
+        for path in sorted((folder / "oof" / "lexical").glob("fold-?.parquet"))
+    )
+    test = pd.read_parquet(folder / "oof" / "lexical" / "test-0.parquet")
+    theirs = pd.concat([outputs, test])
+    score = theirs[["example_id"]].assign(score=theirs["p_exact"])
+    score.to_parquet(folder / "ranked.parquet", index=False)
+    assert comp("member", "export", "lexical", folder / "theirs.csv", "-w", folder).exit_code == 0
+    add = ("member", "add", "theirs", folder / "theirs.csv", "--kind", "classes", "-w", folder)
+    assert comp(*add).exit_code == 0
     shutil.copy(TABLES / "losses.toml", folder / "mine.toml")
     (folder / "model").mkdir()  # an exported folder, as far as its name says
     (folder / "model" / "competition.json").write_text("{}", encoding="utf-8")
@@ -119,7 +133,7 @@ def test_every_example_works(
     name, *arguments = shlex.split(example)
     assert name == "comp"
     command = " ".join(arguments)
-    monkeypatch.chdir(fresh if command.startswith(FRESH) else done)
+    monkeypatch.chdir(fresh if f"{command} ".startswith(FRESH) else done)
     if "judgments.csv" in command:
         (fresh / "competition.toml").write_text('competition = "ratings"', encoding="utf-8")
     if command.startswith(LONG):

@@ -22,15 +22,11 @@ from competition.data.store import evenly_spaced, field_names
 from competition.data.text import clean
 from competition.models.encoder.families import is_decoder, position_limit
 from competition.models.encoder.folders import check_folder
-from competition.models.encoder.loading import (
-    LoadError,
-    check_encoder,
-    encoder_of,
-    read_encoder,
-    read_tokenizer,
-)
+from competition.models.encoder.loading import LoadError, encoder_of, read_encoder
 from competition.models.encoder.pooling import POOLING_CARD, POOLING_KEY, stated_pooling
+from competition.models.encoder.tokenizer_loading import read_tokenizer
 from competition.models.encoder.trained_heads import checked
+from competition.models.encoder.trial import check_encoder
 
 SPECIAL_TOKENS = {
     f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
