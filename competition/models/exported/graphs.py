@@ -141,6 +141,7 @@ class GraphRunner:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or torch.get_num_threads()
         options.log_severity_level = 3
+        self.tokens = 0
         self.tokenizer = tokenizer
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
@@ -152,6 +153,7 @@ class GraphRunner:
         logits: Array = np.empty((len(pairs), output.shape[1]))
         for places, batch in tokenised(self.tokenizer, pairs, "np"):
             (logits[places],) = self._session.run(None, _inputs(batch))
+            self.tokens += int(batch["attention_mask"].sum())
         return logits
 
 

@@ -20,7 +20,13 @@ BATCH = 32  # pairs at a time
 
 
 class Runner(Protocol):
-    """What gives the logits of pairs."""
+    """What gives the logits of pairs.
+
+    Attributes:
+        tokens: that it has read so far, without padding.
+    """
+
+    tokens: int
 
     def logits(self, pairs: Sequence[Pair]) -> Array:
         """Return `(pairs, labels)`."""
@@ -36,6 +42,7 @@ class TorchRunner:
         Raises:
             InputError: a weight is missing or left over.
         """
+        self.tokens = 0
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.model, report = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=dtype, local_files_only=True, output_loading_info=True
@@ -54,6 +61,7 @@ class TorchRunner:
         with torch.inference_mode():
             for places, batch in tokenised(self.tokenizer, pairs):
                 logits[places] = self.model(**batch).logits.double().numpy()
+                self.tokens += int(batch["attention_mask"].sum())
         return logits
 
 
