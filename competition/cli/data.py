@@ -253,8 +253,8 @@ def synth(
 
     _show(space)
     console.print(
-        f"{pluralize(len(planted), 'training label is', 'training labels are')} wrong on purpose; {space.planted} lists "
-        "them. Training never reads it."
+        f"{pluralize(len(planted), 'training label is', 'training labels are')} wrong on purpose; {space.planted} "
+        "lists them. Training never reads it."
     )
     _print_outdated(space)
 
