@@ -6,7 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import help_epilog, is_json
-from competition.cli.run_plan import build_steps, show_run_plan
+from competition.cli.run_plan import build_named_steps, build_steps, show_run_plan
 from competition.cli.scores import APPROXIMATE_MARK, explain_marks, show_scores
 from competition.cli.verdicts import show_diagnoses, show_standing, show_verdict
 from competition.core.commands import command_for
@@ -45,6 +45,14 @@ def run(
             "--dry-run", help="Show what would be built, with time and memory; write nothing."
         ),
     ] = False,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Build only this step of `comp run --dry-run`, and what it needs that is part of no other run; "
+            "may be repeated.",
+        ),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Run everything that is missing or out of date.
@@ -60,6 +68,9 @@ def run(
     pipeline = Pipeline(space)
     if dry_run:
         show_run_plan(pipeline, jobs)
+        return
+    if step:
+        build_named_steps(pipeline, step)
         return
     if not build_steps(pipeline, pipeline.steps(), jobs):
         console.print("Nothing to do: everything is up to date.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from competition.cli.dry_run import format_duration
 from competition.cli.output import OutputCell, show_table
 from competition.core.console import console
-from competition.core.errors import pluralize
+from competition.core.errors import InputError, did_you_mean, pluralize
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
@@ -28,6 +28,26 @@ def build_steps(pipeline: "Pipeline", steps: "list[Step]", jobs: int) -> int:
     machine = find_machine(jobs, missing)
     memory = forecast_memory(pipeline, missing, machine.gpus)
     return execute_jobs(pipeline.workspace, steps, machine, memory)
+
+
+def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:
+    """Build some steps of a workspace.
+
+    Raises:
+        InputError: there is no step of a name.
+        CompError: a step of another run is missing.
+    """
+    from competition.pipeline.execute import execute
+
+    steps = {step.name: step for step in pipeline.steps()}
+    for name in names:
+        if name not in steps:
+            raise InputError(
+                f"There is no step {name!r}{did_you_mean(name, steps)}: `comp run --dry-run` shows those that are left."
+            )
+    for name in names:
+        if not execute(pipeline.workspace, [steps[name]]):
+            console.print(f"{name}: nothing to do, it is up to date.")
 
 
 def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:

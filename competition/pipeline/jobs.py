@@ -321,7 +321,7 @@ class _Run:
         if self._board is None:
             return
         match message:
-            case ("add", TaskID() | int() as number, str(name), total, str(unit)):
+            case ("add", int(number), str(name), total, str(unit)):
                 assert total is None or isinstance(total, int | float)
                 worker.lines[TaskID(number)] = self._board.add_task(name, total=total, unit=unit)
             case ("advance", int(number), int() | float() as units):

@@ -37,7 +37,7 @@ class Schedule:
         self._running: dict[str, Step] = {}
         self._machine = machine
         self._memory = memory
-        self._needs = _needs_among(self._waiting)
+        self._needs = needs_among(self._waiting)
 
     def startable(self) -> Iterator[Step]:
         """Yield the steps that may begin now, each of them if no other one does."""
@@ -73,8 +73,8 @@ class Schedule:
         del self._running[step.name]
 
 
-def _needs_among(steps: Mapping[str, Step]) -> dict[str, set[str]]:
-    """Return which of some steps each of them needs, at once or through others that are done."""
+def needs_among(steps: Mapping[str, Step]) -> dict[str, set[str]]:
+    """Return which of some steps each of them needs, at once or through others that are not among them."""
     found: dict[str, set[str]] = {}
 
     def visit(step: Step) -> set[str]:

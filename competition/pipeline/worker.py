@@ -131,15 +131,13 @@ def _build(workspace: Workspace, steps: dict[str, Step], name: str, fingerprint:
 
 def _portable(error: Exception) -> Exception:
     """Return an error that another process can read, with its traceback as a note."""
-    copy: Exception
+    portable = error
     if isinstance(error, CompError):
-        copy = (InputError if isinstance(error, InputError) else CompError)(str(error))
-    elif type(error).__module__ == "builtins":
-        copy = type(error)(*error.args)
-    else:
-        copy = RuntimeError(f"{type(error).__name__}: {error}")
-    copy.add_note(traceback.format_exc())
-    return copy
+        portable = (InputError if isinstance(error, InputError) else CompError)(str(error))
+    elif type(error).__module__ != "builtins":
+        portable = RuntimeError(f"{type(error).__name__}: {error}")
+    portable.add_note(traceback.format_exc())
+    return portable
 
 
 class _Lines(io.TextIOBase):
