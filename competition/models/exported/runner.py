@@ -66,13 +66,16 @@ class TorchRunner:
 
 
 def tokenised(
-    tokenizer: Any, pairs: Sequence[Pair], form: str = "pt"
+    tokenizer: Any, pairs: Sequence[Pair], form: str = "pt", size: int = BATCH
 ) -> Iterator[tuple[NDArray[np.int64], Any]]:
-    """Yield batches of pairs of similar length, each with the places of its pairs; `form` is of the tensors."""
+    """Yield batches of at most `size` pairs of similar length, each with the places of its pairs.
+
+    `form` is of the tensors.
+    """
     # By length in characters, so that a batch has little padding.
     order = np.argsort([len(query) + len(document) for query, document in pairs], kind="stable")
-    for first in range(0, len(pairs), BATCH):
-        places = order[first : first + BATCH]
+    for first in range(0, len(pairs), size):
+        places = order[first : first + size]
         texts = [list(pairs[place]) for place in places]
         yield places, tokenizer(texts, padding=True, truncation=True, return_tensors=form)
 
