@@ -98,10 +98,15 @@ def main(folder: Path, count: int) -> None:
     apps = {name: make_app(scorer, limits) for name, scorer in scorers.items()}
 
     print("| form | clients | p50 ms | p99 ms | requests per second |\n|---|---|---|---|---|")
+    asyncio.run(compare(apps, count))
+
+
+async def compare(apps: dict[str, Any], count: int) -> None:
+    """Print a row per number of clients and form; all in one event loop, which servers are bound to."""
     for clients in CLIENTS:
         for name, app in apps.items():
-            asyncio.run(ask(app, 1, requests(1)))  # warms up
-            times, whole = asyncio.run(ask(app, clients, requests(count)))
+            await ask(app, 1, requests(1))  # warms up
+            times, whole = await ask(app, clients, requests(count))
             low, high = 1e3 * np.percentile(times, [50, 99])
             rate = len(times) / whole
             print(f"| {name} | {clients} | {low:.0f} | {high:.0f} | {rate:.2f} |", flush=True)
