@@ -76,7 +76,8 @@ def save(
     missing = int((position < 0).sum())
     if missing:
         warn(
-            f"Of {len(examples):,} rows, {pluralize(missing, 'has', 'have')} no product in the catalogue, and so empty text."
+            f"Of {len(examples):,} rows, {pluralize(missing, 'has', 'have')} no product in the catalogue, and so "
+            "empty text."
         )
 
     card = _make_card(examples, products, position, contest, found, source)

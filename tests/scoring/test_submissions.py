@@ -186,10 +186,30 @@ VALID = {
     "task3": "example_id,substitute_label\n10,no_substitute\n11,substitute\n12,no_substitute\n",
 }
 WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "task1 lacks a row": ("task1", "1,a\n", "", ("of 3 test rows, 1 is", "query_id 1, product_id 'a'")),
-    "task1 lacks a query": ("task1", "2,c\n", "", ("of 3 test rows, 1 is", "query_id 2, product_id 'c'")),
-    "task2 lacks a row": ("task2", "11,substitute\n", "", ("of 3 test rows, 1 is", "example_id 11")),
-    "task3 lacks a row": ("task3", "12,no_substitute\n", "", ("of 3 test rows, 1 is", "example_id 12")),
+    "task1 lacks a row": (
+        "task1",
+        "1,a\n",
+        "",
+        ("of 3 test rows, 1 is", "query_id 1, product_id 'a'"),
+    ),
+    "task1 lacks a query": (
+        "task1",
+        "2,c\n",
+        "",
+        ("of 3 test rows, 1 is", "query_id 2, product_id 'c'"),
+    ),
+    "task2 lacks a row": (
+        "task2",
+        "11,substitute\n",
+        "",
+        ("of 3 test rows, 1 is", "example_id 11"),
+    ),
+    "task3 lacks a row": (
+        "task3",
+        "12,no_substitute\n",
+        "",
+        ("of 3 test rows, 1 is", "example_id 12"),
+    ),
     "nothing but a header": (
         "task2",
         "10,exact\n11,substitute\n12,irrelevant\n",

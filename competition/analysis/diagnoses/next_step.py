@@ -80,7 +80,9 @@ def _larger_encoder(facts: Facts, codes: frozenset[str]) -> str:
     run = _dearest(facts)
     if run is None or run.encoder is None or run.encoder.encoder != "mini":
         return ""
-    cost = _cost(run, _E5_SMALL) if run.training_seconds else "training takes some nine times longer"
+    cost = (
+        _cost(run, _E5_SMALL) if run.training_seconds else "training takes some nine times longer"
+    )
     return (
         'Try a larger encoder in a second workspace: preset = "e5-small" in its competition.toml. It is downloaded '
         f"once; {cost}."

@@ -36,7 +36,9 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         read_tables(tmp_path, contest(), {})
     with pytest.raises(InputError, match="lacks the column 'grade' of --map"):
         read_tables(tmp_path / "others.csv", contest(), {"label": "grade"})
-    with pytest.raises(InputError, match=r"is not utf-8, write encoding = \"latin-1\""):
+    with pytest.raises(
+        InputError, match=r"is not utf-8, say what it is, such as --encoding cp1252"
+    ):
         read(tmp_path, contest(), latin_csv=ROWS.replace("red", "größe").encode("latin-1"))
     with pytest.raises(InputError, match="give the folder that holds them"):
         read_tables(tmp_path / "others.csv", contest(files={"products": "p.csv"}), {})
