@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from competition.analysis.environment import GIB, Check, check_machine
-from competition.config.recipe import SCHEMES, EncoderRecipe
+from competition.config.base_recipe import SCHEMES
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.commands import command_for, pasteable, shell_quoted
 from competition.core.errors import CompError, InputError, join_names, pluralize
 from competition.core.json_files import read_manifest

@@ -88,6 +88,43 @@ def import_(
     _import(space, path, path.resolve().name, columns or [], encoding)
 
 
+@group.command(
+    "import-unlabelled", epilog=help_epilog("comp data import-unlabelled more-pairs.csv")
+)
+def import_unlabelled(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="CSV or parquet: a query and a product's fields in each row.")
+    ],
+    locale: Annotated[
+        str, typer.Option(help="Of rows that name none; default: the competition's first.")
+    ] = "",
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Import pairs without labels, for recipes with distill_rows = ["unlabelled"].
+
+    They replace those of an earlier import. Their text is read as that of `comp predict`; a teacher says
+    what they are worth.
+    """
+    from competition.pipeline.new_rows_files import read_file
+    from competition.pipeline.tables import Tables
+    from competition.pipeline.unlabelled import import_unlabelled
+
+    space = open_workspace(context, workspace)
+    contest = open_contest(space)
+    new = import_unlabelled(space, contest, read_file(file), str(file), locale)
+    for remark in new.remarks:
+        warn(remark)
+
+    tables = Tables(space, contest)
+    known = int(new.among(tables.examples, tables.products).sum())
+    if known:
+        warn(
+            f"{known:,} of these rows are rows of the workspace: they are taught on like the others."
+        )
+    console.print(f"{len(new.examples):,} unlabelled pairs. File: {space.unlabelled}")
+
+
 @group.command(epilog=help_epilog("comp data sample"))
 def sample(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     """Import the sample of 3,093 real ESCI rows that comes with this program, without a download."""

@@ -14,7 +14,7 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     Or rows, where the competition says so. Makes five and ten folds, checks them for leaks and
     shows the labels of each.
     """
-    from competition.config.recipe import SCHEMES
+    from competition.config.base_recipe import SCHEMES
     from competition.data.folds import shared_with_test
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline

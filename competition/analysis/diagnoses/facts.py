@@ -11,7 +11,8 @@ from typing import Any
 
 from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.analysis.diagnoses.training_log import Training, read_trainings
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import EnsembleRecipe
 from competition.config.settings import WITHOUT
 from competition.core.json_files import read_json
 from competition.pipeline.output_steps import SUBMISSION

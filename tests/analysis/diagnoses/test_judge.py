@@ -35,8 +35,8 @@ def test_a_task_has_a_sentence_with_figures_and_intervals() -> None:
     )
     (task,) = judge_facts(HEALTHY).tasks
     assert task.headline == (
-        "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical and the constant "
-        "answer 'exact'."
+        "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical "
+        "and the constant answer 'exact'."
     )
     assert (
         "not significantly better than lexical (+0.0100 [-0.0100, +0.0300]) or the constant answer 'exact'"
