@@ -59,7 +59,17 @@ def test_public_scores_are_compared_with_the_score_that_is_shown(space: Workspac
     # The newest line of the log, as of a ranking of 10+ products.
     log = pd.read_csv(space.leaderboard, dtype=str, keep_default_na=False)
     log.assign(can_move="0.84", full_depth="0.83").to_csv(space.leaderboard, index=False)
-    where = ("leaderboard", "add", "main", "--task", "task1", "--public", "0.8731", "-w", space.root)
+    where = (
+        "leaderboard",
+        "add",
+        "main",
+        "--task",
+        "task1",
+        "--public",
+        "0.8731",
+        "-w",
+        space.root,
+    )
     output = " ".join(comp(*where).output.split())
     assert "0.8300 (10+ products)" in output
     assert "+0.0431" in output  # 0.8731 - 0.83
