@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.loop import Rows
 from benchmarks.rounds import machine
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import console
 from competition.models.encoder.encoder import fetch, make_tiny
 from competition.models.encoder.paths import Sources

@@ -22,7 +22,7 @@ from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from benchmarks.reference import Reference
 from benchmarks.rounds import alternate, machine, ratio, train_ours
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.data.pairs import SpecialTokens, View
 from competition.models.encoder.model import RelevanceModel
 from competition.training.samples import Sample

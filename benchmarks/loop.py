@@ -25,7 +25,7 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.rounds import machine, write_encoder
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.settings import BUILT_IN
 from competition.core.console import Progress, console
 from competition.core.fingerprint import derive_seed

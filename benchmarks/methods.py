@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import Progress
 from competition.data import synthetic
 from competition.data.vocabulary import Vocabulary

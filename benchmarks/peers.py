@@ -30,7 +30,7 @@ from benchmarks.rounds import (
     ratio,
     train_ours,
 )
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.data.text import clean
 from competition.models.encoder.model import RelevanceModel
 from competition.training.loop import make_accelerator

@@ -17,7 +17,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from competition.config.recipe import PretrainingRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.recipe import PretrainingRecipe
 from competition.data import synthetic
 from competition.data.catalogue import Catalogue, select_products
 from competition.data.pretraining_examples import PretrainingExamples, TaskTexts

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import Rows, epoch_batches

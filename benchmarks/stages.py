@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from benchmarks.growth import ONE, exponent, measured, peak
+from competition.config.base_recipe import SCHEMES
 from competition.config.keys import AuditKeys
-from competition.config.recipe import SCHEMES
 from competition.core.workspace import Workspace
 from competition.data import describe, esci, store, synthetic
 from competition.data.pairs import Pairs, views

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from benchmarks.loop import Rows
 from benchmarks.rounds import machine, write_encoder
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import Progress, console
 from competition.data.pairs import Pairs
 from competition.models.encoder.model import RelevanceModel

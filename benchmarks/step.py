@@ -23,7 +23,7 @@ from benchmarks.rounds import (
     train_ours,
     without_dropout,
 )
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.models.encoder.model import RelevanceModel
 from tests.esci import KINDS
 

@@ -20,7 +20,7 @@ __version__ = "0.2.0"
 
 
 def load(run: str, workspace: str | Path = ".") -> Scorer:
-    """Open a run of a workspace to score new rows; see `competition.pipeline.scorer.load`."""
+    """Open a run of a workspace, or an exported folder, to score new rows; see `competition.pipeline.scorer.load`."""
     # Here, so that importing the package loads nothing heavy.
     from competition.pipeline.scorer import load
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from competition.cli import app
-from competition.config import keys, recipe, settings
+from competition.config import base_recipe, encoder_recipe, keys, recipe, settings
 from competition.scoring import definition, definition_tables
 from competition.scoring.metric_table import METRIC_NAMES
 
@@ -29,12 +29,21 @@ Tables = tuple[tuple[str, type[BaseModel], tuple[type[BaseModel], ...]], ...]
 # The tables of keys: title, the model whose keys they are, those whose keys come before.
 TABLES: Tables = (
     ("competition.toml", settings.Settings, ()),
-    ("Every recipe that is trained on folds", recipe.FoldRecipe, ()),
-    ("Recipes that train an encoder", recipe.TrainingKeys, ()),
-    ('model = "encoder"', recipe.EncoderRecipe, (recipe.FoldRecipe, recipe.TrainingKeys)),
-    ('model = "lexical"', recipe.LexicalRecipe, (recipe.FoldRecipe,)),
-    ('model = "ensemble"', recipe.EnsembleRecipe, (recipe.FoldRecipe,)),
-    ('model = "pretraining"', recipe.PretrainingRecipe, (recipe.BaseRecipe, recipe.TrainingKeys)),
+    ("Every recipe that is trained on folds", base_recipe.FoldRecipe, ()),
+    ("Recipes that train an encoder", base_recipe.TrainingKeys, ()),
+    (
+        'model = "encoder"',
+        encoder_recipe.EncoderRecipe,
+        (base_recipe.FoldRecipe, base_recipe.TrainingKeys),
+    ),
+    ('model = "lexical"', recipe.LexicalRecipe, (base_recipe.FoldRecipe,)),
+    ('model = "imported"', recipe.ImportedRecipe, (base_recipe.FoldRecipe,)),
+    ('model = "ensemble"', recipe.EnsembleRecipe, (base_recipe.FoldRecipe,)),
+    (
+        'model = "pretraining"',
+        recipe.PretrainingRecipe,
+        (base_recipe.BaseRecipe, base_recipe.TrainingKeys),
+    ),
     ("lora of a recipe", keys.Lora, ()),
     ("[spans.LOCALE] of a pretraining", keys.Spans, ()),
 )

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.workspace import Workspace
 from tests.conftest import comp, make_workspace
 
@@ -136,7 +136,7 @@ def main() -> None:
     print(f"frames from the command to the first forward: {len(frames)} (at most {MOST_FRAMES})")
     print(*(f"    {name}" for name in frames), sep="\n")
 
-    files = {"config/recipe.py": "says what it is"}
+    files = {"config/encoder_recipe.py": "says what it is"}
     for station, calls in trace.stacks.items():
         # `cli/` and `core/` are the door and the ground, which know no recipe.
         for file, _, takes in reversed(calls):

@@ -32,6 +32,16 @@ class Browser:
     def open(self, page: Path) -> None:
         self._driver.get(page.resolve().as_uri())
 
+    def visit(self, address: str) -> None:
+        """Open a page of a server."""
+        self._driver.get(address)
+
+    def wait_for(self, selector: str) -> None:
+        """Wait until an element fits."""
+        WebDriverWait(self._driver, 60).until(
+            lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
+        )
+
     def reload(self) -> None:
         self._driver.refresh()
         # An answered dialog delays the new page beyond the return of `refresh`.

@@ -24,7 +24,7 @@ from benchmarks.mini_training import (
     unit,
 )
 from competition.analysis.doctor import _check_encoders
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.atomic import atomic_file
 from competition.core.errors import InputError
 from competition.data import esci

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.errors import InputError
 from competition.data import synthetic
 from competition.data.vocabulary import Vocabulary

@@ -21,13 +21,8 @@ from competition.config.ablation_tables import (
     NamedTable,
     load_table,
 )
-from competition.config.recipe import (
-    AnyRecipe,
-    EncoderRecipe,
-    LexicalRecipe,
-    MemberRecipe,
-    PretrainingRecipe,
-)
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import AnyRecipe, LexicalRecipe, MemberRecipe, PretrainingRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.parquet import read_table

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from competition.analysis.environment import Device, find_device
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import Progress
 from competition.core.errors import InputError
 from competition.core.json_files import read_manifest

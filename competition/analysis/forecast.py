@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 
 from competition.analysis.memory import activation_memory, memory_of_adapters, trained_memory
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import warn
 from competition.core.errors import InputError
 from competition.pipeline.execute import Step

@@ -19,8 +19,8 @@ from competition.analysis.permutation_test import (
     count_repeated_pairs,
     permutation_test,
 )
-from competition.config.recipe import EnsembleRecipe, LexicalRecipe, MemberRecipe
-from competition.core.errors import CompError, pluralize
+from competition.config.recipe import EnsembleRecipe, ImportedRecipe, LexicalRecipe, MemberRecipe
+from competition.core.errors import CompError, join_names, pluralize
 from competition.core.fingerprint import derive_seed
 from competition.core.workspace import Workspace
 from competition.data import store
@@ -120,7 +120,9 @@ class _RunAudit:
         if not check.passed:
             return
         yield self._describe(self._refit(recipe), "fitted")
-        if workspaces is not None:
+        if workspaces is not None and self._imported():
+            yield self._cannot_rebuild()
+        elif workspaces is not None:
             yield self._rebuild(workspaces)
         elif self.plan.label_paths:
             yield self._approximate()
@@ -132,7 +134,9 @@ class _RunAudit:
         yield (check := self._check_rows())
         if not check.passed:
             return
-        if workspaces is not None:
+        if self._imported():
+            yield self._cannot_rebuild()
+        elif workspaces is not None:
             yield self._rebuild(workspaces)
         elif self.plan.label_paths:
             yield self._approximate()
@@ -141,6 +145,17 @@ class _RunAudit:
         else:
             message = "held-out by its recipe; --deep trains it on shuffled labels"
             yield LeakTest(self.plan.name, "not tried", message)
+
+    def _imported(self) -> list[str]:
+        """Return the runs that another tool made, of those that this one is made from."""
+        recipes = self.pipeline.recipes
+        stem, _ = self.pipeline.plan.contest.split_run(self.plan.name)
+        return [n for n in recipes.order([stem]) if isinstance(recipes.run(n), ImportedRecipe)]
+
+    def _cannot_rebuild(self) -> LeakTest:
+        """Return that outputs which another tool made are not made again on shuffled labels."""
+        message = f"{join_names(self._imported())} came from another tool, nothing is trained here"
+        return LeakTest(self.plan.name, "not tried", message)
 
     def _approximate(self) -> LeakTest:
         """Return that labels reach the score by the recipe, which no shuffle needs to show."""

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from competition.config.base_recipe import SCHEMES
 from competition.config.keys import KEEP_LABELS
-from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.config.recipe import AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace

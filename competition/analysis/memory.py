@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 
 _TRAINED = 4 + 4 + 8  # bytes of a trained weight: itself, its gradient, AdamW's moments
 _AVERAGE = 4

@@ -12,10 +12,14 @@ from competition.cli import data
 from competition.cli import folds
 from competition.cli import pretrain
 from competition.cli import train
+from competition.cli import member
 from competition.cli import cleanlab
 from competition.cli import stack
 from competition.cli import audit_leaks
 from competition.cli import predict
+from competition.cli import export
+from competition.cli import serve
+from competition.cli import push
 from competition.cli import submit
 from competition.cli import leaderboard
 from competition.cli import check

@@ -27,7 +27,7 @@ def compare(
     ],
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Compare two runs: is one better, beyond the noise of queries and of seeds?
+    """Say whether one run is really better than another.
 
     Both are scored out-of-fold over the same queries. A fold is a training of its own, so the interval
     over the folds covers the noise of seeds. Runs of the same recipes with other seeds, made by `comp train

@@ -10,7 +10,7 @@ from competition.cli.options import open_contest, open_workspace, stated_contest
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for
 from competition.core.console import console, progress, warn
-from competition.core.errors import InputError, join_names
+from competition.core.errors import InputError, join_names, pluralize
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
@@ -79,6 +79,43 @@ def import_(
     or the three CSV folders.
     """
     _import(open_workspace(context, workspace), path, path.resolve().name, columns or [])
+
+
+@group.command(
+    "import-unlabelled", epilog=help_epilog("comp data import-unlabelled more-pairs.csv")
+)
+def import_unlabelled(
+    context: typer.Context,
+    file: Annotated[
+        Path, typer.Argument(help="CSV or parquet: a query and a product's fields in each row.")
+    ],
+    locale: Annotated[
+        str, typer.Option(help="Of rows that name none; default: the competition's first.")
+    ] = "",
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Import pairs without labels, for recipes with distill_rows = ["unlabelled"].
+
+    They replace those of an earlier import. Their text is read as that of `comp predict`; a teacher says
+    what they are worth.
+    """
+    from competition.pipeline.new_rows_files import read_file
+    from competition.pipeline.tables import Tables
+    from competition.pipeline.unlabelled import import_unlabelled
+
+    space = open_workspace(context, workspace)
+    contest = open_contest(space)
+    new = import_unlabelled(space, contest, read_file(file), str(file), locale)
+    for remark in new.remarks:
+        warn(remark)
+
+    tables = Tables(space, contest)
+    known = int(new.among(tables.examples, tables.products).sum())
+    if known:
+        warn(
+            f"{known:,} of these rows are rows of the workspace: they are taught on like the others."
+        )
+    console.print(f"{len(new.examples):,} unlabelled pairs. File: {space.unlabelled}")
 
 
 @group.command(epilog=help_epilog("comp data sample"))
@@ -216,7 +253,8 @@ def synth(
 
     _show(space)
     console.print(
-        f"{len(planted):,} training labels are wrong on purpose; {space.planted} lists them. Training never reads it."
+        f"{pluralize(len(planted), 'training label is', 'training labels are')} wrong on purpose; {space.planted} "
+        "lists them. Training never reads it."
     )
     _print_outdated(space)
 

@@ -7,7 +7,7 @@ from competition.core.console import console, warn
 
 if TYPE_CHECKING:
     from competition.analysis.cost import CostEstimate
-    from competition.config.recipe import EncoderRecipe
+    from competition.config.encoder_recipe import EncoderRecipe
     from competition.pipeline.execute import Step
     from competition.pipeline.steps import Pipeline
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def show_dry_run(pipeline: "Pipeline", name: str, fold: int | None) -> None:
     """Show the steps of a recipe, or of one fold, that are not done, with time and memory on this device."""
     from competition.analysis.cost import estimate_cost
-    from competition.config.recipe import EncoderRecipe
+    from competition.config.encoder_recipe import EncoderRecipe
 
     recipe = pipeline.recipes.member(name)
     undone = {step.name: step for step in pipeline.recipe_steps(name, fold) if step.state != "done"}

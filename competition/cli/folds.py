@@ -3,6 +3,7 @@
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
+from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
 
 
@@ -13,7 +14,7 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     Or rows, where the competition says so. Makes five and ten folds, checks them for leaks and
     shows the labels of each.
     """
-    from competition.config.recipe import SCHEMES
+    from competition.config.base_recipe import SCHEMES
     from competition.data.folds import shared_with_test
     from competition.pipeline.execute import execute
     from competition.pipeline.steps import Pipeline
@@ -45,7 +46,8 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     shared = [] if rows_apart else shared_with_test(examples)
     if shared:
         warn(
-            f"{len(shared)} training queries have the text of a test query; the first is query_id {shared[0]}."
+            f"{pluralize(len(shared), 'training query has', 'training queries have')} the text of a test query; "
+            f"the first is query_id {shared[0]}."
         )
     console.print(
         (

@@ -109,7 +109,8 @@ def _vary(
         options: `key=value` each.
         write: whether the changed recipe gets a file, unless it has one.
     """
-    from competition.config.recipe import EncoderRecipe, LexicalRecipe
+    from competition.config.encoder_recipe import EncoderRecipe
+    from competition.config.recipe import LexicalRecipe
     from competition.config.settings import load_settings, vary_recipe
     from competition.config.variants import parse_changes, write_variant
 
@@ -140,7 +141,7 @@ def _outcome(made: bool) -> str:
 
 def _train_all(pipeline: "Pipeline", name: str) -> None:
     """Train one model on all training rows; it is not scored."""
-    from competition.config.recipe import EncoderRecipe
+    from competition.config.encoder_recipe import EncoderRecipe
     from competition.pipeline.execute import execute
 
     recipe, space = pipeline.recipes.member(name), pipeline.workspace

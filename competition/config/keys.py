@@ -62,6 +62,9 @@ class Lora(StrictModel):
     quantize: Literal["none", "bf16", "4bit"] = "none"
 
 
+# As `distill_from`: what came with the unlabelled rows, whoever made it.
+UNLABELLED_FILE = "@unlabelled"
+
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 RUN_SEPARATOR = "+"  # between the runs that are audited together

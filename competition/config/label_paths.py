@@ -5,8 +5,9 @@ An average of members with smaller folds than its own is held out by theirs.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from competition.config.keys import RUN_SEPARATOR
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE
+from competition.config.recipe import EnsembleRecipe, ImportedRecipe, MemberRecipe, RunRecipe
 from competition.scoring.contest import Task
 
 # Averages whose weights are learned, where there are several members.
@@ -38,13 +39,16 @@ def label_paths(
 
 def _member_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
     """Return the paths of a recipe that is trained on folds: the choice of its epoch, and other runs."""
+    if isinstance(recipe, ImportedRecipe):
+        return ["labels of its own rows, by the look of its outputs"] if recipe.in_sample else []
+
     paths = ["the choice of its best epoch"] if _chooses(recipe) else []
 
     sources = []
     if recipe.noise_from:
         audited = recipe.noise_from.split(RUN_SEPARATOR)
         sources.append((f"the audit of {recipe.noise_from}", audited))
-    if recipe.distill_from:
+    if recipe.teaches_labelled:
         sources.append((f"its teacher {recipe.distill_from}", [recipe.distill_from]))
 
     for path, runs in sources:
@@ -53,7 +57,24 @@ def _member_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> lis
         else:
             # Their nested models left out the fold, but may have chosen their epochs by it.
             paths += _epochs(load(run) for run in runs)
-    return paths
+    return paths + _taught_paths(recipe, load)
+
+
+def _taught_paths(recipe: MemberRecipe, load: Callable[[str], RunRecipe]) -> list[str]:
+    """Return the paths through rows without labels: those of a teacher whose model left out the scored fold."""
+    rows = [each for each in recipe.distill_rows if each != "labelled"]
+    if not recipe.distill_from or not rows:
+        return []
+
+    if recipe.distill_from == UNLABELLED_FILE:
+        return ["the teacher of its unlabelled rows, which may have seen them"]
+
+    teacher = load(recipe.distill_from)
+    name = recipe.distill_from
+    if isinstance(teacher, EnsembleRecipe | ImportedRecipe):
+        # One output for all folds, or members that are: it has seen the labels of each.
+        return [f"its teacher {name}, which saw them, on {' and '.join(rows)} rows"]
+    return [f"{path} ({name})" for path in _member_paths(teacher, load)]
 
 
 def _ensemble_paths(

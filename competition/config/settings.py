@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 from pydantic import Field
 
+from competition.config.encoder_recipe import ORDERED_LOSSES, EncoderRecipe
 from competition.config.keys import (
     FORMER_FEATURES,
     RUN_SEPARATOR,
@@ -25,11 +26,10 @@ from competition.config.keys import (
     Tracker,
 )
 from competition.config.recipe import (
-    ORDERED_LOSSES,
     RECIPE_TYPES,
     AnyRecipe,
-    EncoderRecipe,
     EnsembleRecipe,
+    ImportedRecipe,
     Method,
     PretrainingRecipe,
 )
@@ -499,7 +499,11 @@ def _fitted(content: dict[str, Any], contest: Contest) -> dict[str, Any]:
 def _check_names(recipe: AnyRecipe, contest: Contest, source: Path | str) -> None:
     """Refuse a key that names what the contest does not have."""
     known = {
-        "kind": [name for name, kind in contest.kinds.items() if kind.role != "score"],
+        "kind": [
+            name
+            for name, kind in contest.kinds.items()
+            if kind.role != "score" or isinstance(recipe, ImportedRecipe)
+        ],
         "field_order": list(contest.field_orders),
         "rows": ["all", *contest.tasks],
         "features": [*contest.categories, "country", "char_trigrams"],

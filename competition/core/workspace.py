@@ -29,6 +29,8 @@ class Workspace:
         self.grams = self.root / "data" / "grams"
         self.text_features = self.root / "data" / "text_features.parquet"
         self.planted = self.root / "data" / "planted.parquet"
+        self.members = self.root / "members"
+        self.unlabelled = self.root / "data" / "unlabelled.parquet"
         self.models = self.root / "models"
         self.unfinished = self.models / "checkpoints"
         self.oof = self.root / "oof"
@@ -81,6 +83,10 @@ class Workspace:
     def run(self, run: str) -> Path:
         """Return the folder of the predictions of a run."""
         return self.oof / run
+
+    def member(self, name: str) -> Path:
+        """Return the outputs of all rows that another tool made."""
+        return self.members / f"{name}.parquet"
 
     def oof_fold(self, run: str, fold: int) -> Path:
         """Return the predictions of the rows held out in a fold."""

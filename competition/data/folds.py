@@ -13,7 +13,7 @@ import unicodedata
 import numpy as np
 from numpy.typing import NDArray
 
-from competition.config.recipe import SCHEMES
+from competition.config.base_recipe import SCHEMES
 from competition.core.errors import InputError, pluralize
 from competition.core.fingerprint import derive_seed
 from competition.core.lazy_pandas import pd

@@ -6,7 +6,7 @@ slot goes with the slot's text, since that is where tokenizers begin a word. So 
 of the whole text wherever the tokenizer cuts it at these places, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -76,10 +76,15 @@ class Layout:
         return ids, len(self.before) + len(query) + self.first_text
 
 
+def join_fields(fields: Iterable[str]) -> str:
+    """Return the fields of a product that are not empty as one text, with blanks between."""
+    return " ".join(filter(None, fields))
+
+
 def documents(products: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
-    """Return the text of each product as one column: its fields that are not empty, with blanks between."""
+    """Return the text of each product as one column, see `join_fields`."""
     columns = [products[field].tolist() for field in fields]
-    texts = [" ".join(filter(None, texts)) for texts in zip(*columns, strict=True)]
+    texts = [join_fields(texts) for texts in zip(*columns, strict=True)]
     return pd.DataFrame({"document": texts}, dtype="str")
 
 
@@ -105,7 +110,16 @@ def make_layout(tokenizer: Any, template: str, max_length: int, recipe: str) -> 
 
 
 def _pair(tokenizer: Any) -> Layout:
-    """Return the tokenizer's own layout of a pair, read off from one."""
+    """Return the tokenizer's own layout of a pair, read off from one; BERT's where it lacks one."""
+    make = make_token_maker(tokenizer)
+    if lacks_template(tokenizer):
+        first, separator = (
+            np.array([i], np.int32) for i in (tokenizer.cls_token_id, tokenizer.sep_token_id)
+        )
+        has_types = "token_type_ids" in tokenizer.model_input_names
+        first_text = len(separator) if has_types else None
+        return Layout(first, separator, separator, first_text, make, make, is_plain=True)
+
     encoded = tokenizer("a", "a", return_special_tokens_mask=True)
     ids = np.array(encoded["input_ids"], np.int32)
     is_text = np.flatnonzero(~np.array(encoded["special_tokens_mask"], bool))
@@ -117,7 +131,6 @@ def _pair(tokenizer: Any) -> Layout:
     if "token_type_ids" in encoded:
         types = np.array(encoded["token_type_ids"])
         first_text = int((types[between] == types[first]).sum())
-    make = make_token_maker(tokenizer)
     return Layout(
         before=ids[:first],
         between=ids[between],
@@ -127,6 +140,13 @@ def _pair(tokenizer: Any) -> Layout:
         make_document=make,
         is_plain=True,
     )
+
+
+def lacks_template(tokenizer: Any) -> bool:
+    """Return whether a tokenizer of an encoder adds no special token to a pair; decoders need none."""
+    has_tokens = tokenizer.cls_token_id is not None and tokenizer.sep_token_id is not None
+    of_encoder = has_tokens and tokenizer.bos_token is None
+    return of_encoder and not tokenizer.num_special_tokens_to_add(pair=True)
 
 
 def _from_template(tokenizer: Any, template: str) -> Layout:

@@ -28,6 +28,11 @@ class Targets:
         """Return the labels of examples as they are, each row of weight 1."""
         return cls(kind.hard_target(rows), np.ones(len(rows)))
 
+    def followed_by(self, target: NDArray[np.float64]) -> Targets:
+        """Return these targets and behind them others of weight 1, `(rows, outputs)`."""
+        weight = np.concatenate([self.weight, np.ones(len(target))])
+        return Targets(np.concatenate([self.target, target]), weight)
+
 
 def mix_teacher(
     targets: Targets,
@@ -50,12 +55,27 @@ def mix_teacher(
     Raises:
         KeyError: the teacher has no output for a row.
     """
-    soft = teacher.values(outputs.set_index("example_id").loc[ids])
-    if teacher.is_classes:
-        soft = kind.targets_from_classes(soft)
-    elif teacher.role == "rating":
-        soft = kind.to_unit(soft)
-    elif teacher.role == "positive":
-        soft = np.hstack([1 - soft, soft])  # (rows, 1) -> (rows, 2)
-
+    soft = teacher_targets(kind, teacher, outputs.set_index("example_id").loc[ids])
     return Targets((1 - share) * targets.target + share * soft, targets.weight)
+
+
+def teacher_targets(
+    kind: Kind, teacher: Kind, outputs: pd.DataFrame, hard: bool = False
+) -> NDArray[np.float64]:
+    """Return a teacher's outputs as targets of a student, `(rows, targets)`.
+
+    Args:
+        kind: of the student.
+        teacher: the kind of its outputs, the student's own or `classes`.
+        outputs: the teacher's.
+        hard: whether its most probable class alone is the target.
+    """
+    soft = teacher.values(outputs)
+    if teacher.role == "positive":
+        soft = np.hstack([1 - soft, soft])  # (rows, 1) -> (rows, 2)
+    if hard:
+        soft = np.eye(soft.shape[1])[soft.argmax(axis=1)]
+
+    if teacher.is_classes:
+        return kind.targets_from_classes(soft)
+    return kind.to_unit(soft) if teacher.role == "rating" else soft

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from competition.config.recipe import NEW_HEAD, EncoderRecipe, PretrainingRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.encoder_recipe import NEW_HEAD, EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
+from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
 from competition.core.fingerprint import fingerprint, fingerprint_files
+from competition.core.parquet import read_fingerprint
 from competition.core.workspace import SCHEMA, Workspace
 from competition.data.store import DataCard
 from competition.models.encoder.paths import Sources
@@ -76,6 +80,26 @@ class Artifacts:
             )
 
         return str(local) if local.is_dir() else name
+
+    def member_fingerprint(self, name: str) -> str:
+        """Return the fingerprint of outputs that another tool made; raises InputError where they are not there."""
+        path = self._workspace.member(name)
+        content = read_fingerprint(path)
+        if content is None:
+            raise InputError(
+                f"{path} is missing or damaged: bring it again with `comp member add {shell_quoted(name)} FILE`."
+            )
+        return content
+
+    def unlabelled_fingerprint(self) -> str:
+        """Return the fingerprint of the unlabelled rows; raises InputError where there are none."""
+        content = read_fingerprint(self._workspace.unlabelled)
+        if content is None:
+            raise InputError(
+                f"{self._workspace.unlabelled} is missing or damaged: `comp data import-unlabelled FILE` brings "
+                "unlabelled rows."
+            )
+        return content
 
     @cache  # noqa: B019
     def translations(self, model: str) -> Translations:

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from competition.config.recipe import NEW_HEAD, BaseRecipe, PretrainingRecipe
+from competition.config.base_recipe import BaseRecipe
+from competition.config.encoder_recipe import NEW_HEAD
+from competition.config.recipe import PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError
 from competition.core.fingerprint import derive_seed, fingerprint

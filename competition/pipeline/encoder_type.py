@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
 from competition.core.json_files import read_manifest
@@ -111,12 +111,19 @@ def read_corpus(tables: Tables, plan: Plan, recipe: EncoderRecipe) -> Corpus:
         template = text_template(recipe, sources.encoder)
         stored = stored_tokens(tables, sources, units, text=template in ("", PAIR))
         return Corpus.make(
-            recipe, tables.contest, sources, tables.examples, tables.products, translations, stored
+            recipe,
+            tables.contest,
+            sources,
+            tables.rows_for(recipe),
+            tables.products_for(recipe),
+            translations,
+            stored,
         )
 
     # All that the corpus depends on: recipes that agree in these share it.
-    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, recipe.template)
-    rows = (recipe.rebalance, recipe.query_context, added)
+    template = (recipe.template, recipe.head, recipe.servable)  # see `text_template`
+    text = (recipe.architecture, recipe.field_order, recipe.max_length, units, template)
+    rows = (recipe.rebalance, recipe.query_context, added, recipe.reads_unlabelled)
     return tables.corpus((*text, *rows, sources.encoder, sources.vocabulary), make)
 
 

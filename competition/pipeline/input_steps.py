@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache, partial
 
-from competition.config.recipe import NEW_HEAD
+from competition.config.encoder_recipe import NEW_HEAD
 from competition.core.json_files import read_manifest
 from competition.core.parquet import read_fingerprint
 from competition.models.encoder.paths import Sources

@@ -5,16 +5,23 @@ the results that it is made from. What is switched off is left out of the hash, 
 came later makes nothing out of date.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from competition.config.keys import AuditKeys
 from competition.config.recipe import EnsembleRecipe, MemberRecipe
 from competition.core.fingerprint import fingerprint
 from competition.core.workspace import ALL_ROWS, SCHEMA
 from competition.noise.plan import AuditPlan, NestedModels
+from competition.scoring.contest import Kind
 from competition.scoring.predictions import RunPlan
+
+if TYPE_CHECKING:
+    from competition.core.lazy_pandas import pd
+    from competition.pipeline.tables import Tables
 
 # The scheme that ensembles are cross-fitted over, and nested models leave out two folds of.
 PAIRED = "five"
@@ -81,9 +88,12 @@ class EnsembleKey:
 class TeacherPlan:
     """The run that a student learns from beside the labels, and its nested models that left out the scored fold."""
 
-    run: RunPlan
+    run: RunPlan | None  # None where its outputs came with the unlabelled rows
+    kind: Kind  # of its outputs
     pairs: NestedModels | None
     fingerprint: str
+    # Of a student that is taught on unlabelled rows: returns the outputs of the models that may speak.
+    predict_unlabelled: Callable[[Tables], pd.DataFrame] | None = None
 
 
 @dataclass(frozen=True)

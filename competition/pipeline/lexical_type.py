@@ -48,10 +48,10 @@ def train(
 
     recipe = fold.recipe
     kind = plan.recipes.kind_of(recipe)
-    features = tables.lexical_features
+    features = tables.lexical_features_for(recipe)
     targets = fold_targets(tables, fold, rows.train)
     with progress(f"{recipe.name} fold {fold.name}", recipe.n_estimators, "trees") as work:
-        examples = tables.examples.iloc[rows.train]
+        examples = tables.rows_for(recipe).iloc[rows.train]
         booster = train_lexical(recipe, kind, features, examples, fold.name, targets, work)
 
     save_booster(plan.workspace.model(recipe.name, fold.name), booster, fold.fingerprint)

@@ -7,13 +7,20 @@ is that of its recipe's keys and of what it depends on, down to the rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from itertools import combinations
 
 from competition.config import settings as config
-from competition.config.keys import RUN_SEPARATOR, AuditKeys
+from competition.config.base_recipe import SCHEMES
+from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE, AuditKeys
 from competition.config.label_paths import label_paths
-from competition.config.recipe import SCHEMES, AnyRecipe, EnsembleRecipe, MemberRecipe, RunRecipe
+from competition.config.recipe import (
+    AnyRecipe,
+    EnsembleRecipe,
+    ImportedRecipe,
+    MemberRecipe,
+    RunRecipe,
+)
 from competition.config.settings import Settings
 from competition.core.commands import shell_quoted
 from competition.core.errors import InputError
@@ -35,6 +42,11 @@ from competition.pipeline.keys import (
 )
 from competition.pipeline.recipe_types import type_of
 from competition.pipeline.recipes import Recipes
+from competition.pipeline.unlabelled import (
+    predict_unlabelled,
+    read_unlabelled_outputs,
+    unlabelled_columns,
+)
 from competition.scoring.contest import Contest
 from competition.scoring.predictions import RunPlan
 
@@ -96,9 +108,8 @@ class Plan:
         recipe = self.recipes.run(name)
         if isinstance(recipe, EnsembleRecipe):
             if task is None:
-                raise InputError(
-                    f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1."
-                )
+                runs = " or ".join(f"{name}-{each}" for each in self.card.tasks)
+                raise InputError(f"{name!r} is an ensemble of one run per task: say which, {runs}.")
             return self.ensemble_run(recipe, task)
         kind = self.recipes.kind_of(recipe)
         if task is not None and task not in kind.tasks:
@@ -194,7 +205,16 @@ class Plan:
         return self._model(recipe, recipe.scheme, (number,))
 
     def all_rows(self, recipe: MemberRecipe) -> FoldPlan[MemberRecipe]:
-        """Return what the model of all training rows is made from, as `recipe.for_all_rows` trains it."""
+        """Return what the model of all training rows is made from, as `recipe.for_all_rows` trains it.
+
+        Raises:
+            InputError: another tool made the outputs of the recipe.
+        """
+        if isinstance(recipe, ImportedRecipe):
+            raise InputError(
+                f"Another tool made the outputs of {recipe.name!r}, so it has no model that could predict new rows: "
+                "name another run, or an ensemble without it."
+            )
         return self._model(recipe.for_all_rows, recipe.scheme, ())
 
     def pairs(self, name: str) -> list[FoldPlan[MemberRecipe]]:
@@ -205,6 +225,11 @@ class Plan:
                 every fold.
         """
         recipe = self.recipes.member(name)
+        if isinstance(recipe, ImportedRecipe):
+            raise InputError(
+                f"Another tool made the outputs of {name!r}, so it has no nested models: do without it, or without "
+                "nested."
+            )
         if recipe.noise_from or recipe.distill_from:
             raise InputError(
                 f"{name!r} learns from an audit or a teacher that saw the labels of the folds that a nested model "
@@ -223,7 +248,7 @@ class Plan:
 
         fold = self._left_out_fold(recipe, scheme, held)
         audit = self.audit(recipe.noise_from, fold=fold) if recipe.noise_from else None
-        teacher = self._teacher(recipe, fold) if recipe.distill_from else None
+        teacher = self._teacher(recipe, fold, held) if recipe.distill_from else None
 
         key = ModelKey(
             recipe.result_keys(),
@@ -243,7 +268,7 @@ class Plan:
         self, recipe: MemberRecipe, scheme: str, held: tuple[int, ...]
     ) -> int | None:
         """Return the fold that models must not have seen which a nested recipe takes flags and targets from."""
-        if not held or not recipe.nested or not (recipe.noise_from or recipe.distill_from):
+        if not held or not recipe.nested or not (recipe.noise_from or recipe.teaches_labelled):
             return None
 
         if scheme != PAIRED:
@@ -265,7 +290,9 @@ class Plan:
             if fold is None or fold in plan.held
         }
 
-    def _teacher(self, recipe: MemberRecipe, fold: int | None) -> TeacherPlan:
+    def _teacher(
+        self, recipe: MemberRecipe, fold: int | None, held: tuple[int, ...]
+    ) -> TeacherPlan:
         """Return the run that a recipe distils.
 
         Raises:
@@ -273,6 +300,8 @@ class Plan:
                 others.
         """
         name = recipe.distill_from
+        if name == UNLABELLED_FILE:
+            return self._teacher_of_file(recipe)
         # Of an ensemble there is a run per task: the one that answers what the student learns.
         kind = self.recipes.kind_of(recipe)
         task = kind.primary if kind.role in ("positive", "rating") else self.contest.audited_task
@@ -287,11 +316,75 @@ class Plan:
                 "they must be the same, or the student's held-out rows taught its teacher."
             )
 
-        if fold is None:
-            return TeacherPlan(run, None, run.held_out_fingerprint)
+        pairs = None if fold is None else self._pairs_of(run.name, fold)
+        mixed = run.held_out_fingerprint
+        if pairs is not None:
+            mixed = fingerprint([fold, list(pairs.values())])
+        others = self._taught(recipe, run, held)
+        if not others:
+            return TeacherPlan(run, run.kind, pairs, mixed)
 
-        pairs = self._pairs_of(run.name, fold)
-        return TeacherPlan(run, pairs, fingerprint([fold, list(pairs.values())]))
+        predict = None
+        if "unlabelled" in recipe.distill_rows:
+            teacher = self.recipes.member(run.name)
+            models = [self.fold(teacher, k) for k in held or teacher.folds]
+            predict = partial(predict_unlabelled, self, models)
+        made_from = [mixed if recipe.teaches_labelled else "", *others]
+        return TeacherPlan(run, run.kind, pairs, fingerprint(made_from), predict)
+
+    def _teacher_of_file(self, recipe: MemberRecipe) -> TeacherPlan:
+        """Return the teacher whose outputs came with the unlabelled rows.
+
+        Raises:
+            InputError: there are none, or they are not what the student learns.
+        """
+        content = self.artifacts.unlabelled_fingerprint()
+        own = self.recipes.kind_of(recipe)
+        columns = unlabelled_columns(self.workspace)
+        kinds = [own, *(kind for kind in self.contest.kinds.values() if kind.is_classes)]
+        kind = next((kind for kind in kinds if set(kind.outputs) <= columns), None)
+        if kind is None:
+            raise InputError(
+                f"{recipe.name!r} learns {recipe.kind} from what came with the unlabelled rows, and these have no "
+                f"columns {', '.join(own.outputs)}: import them again with such columns."
+            )
+        if recipe.distill_confidence and kind.is_number:
+            raise InputError(
+                f"{recipe.name!r}: distill_confidence is for classes, and its teacher predicts {kind.name}."
+            )
+        return TeacherPlan(None, kind, None, content, partial(read_unlabelled_outputs, kind))
+
+    def _taught(self, recipe: MemberRecipe, run: RunPlan, held: tuple[int, ...]) -> list[str]:
+        """Return the fingerprints of what a teacher says of rows without labels.
+
+        Raises:
+            InputError: there are no such rows, or the teacher cannot speak of them.
+        """
+        rows = [each for each in recipe.distill_rows if each != "labelled"]
+        if not rows:
+            return []
+        if recipe.distill_confidence and run.kind.is_number:
+            raise InputError(
+                f"{recipe.name!r}: distill_confidence is for classes, and its teacher {run.name!r} predicts "
+                f"{run.kind.name}."
+            )
+
+        parts = [run.parts[k] for k in held] or list(run.parts)
+        made_from: list[str] = []
+        if "test" in rows:
+            if not self.card.has_test_rows:
+                raise InputError(f"{recipe.name!r} is taught on test rows, and the data have none.")
+            made_from += [test for _, test in parts]
+        if "unlabelled" in rows:
+            teacher = self._recipe_of(run.name)
+            if isinstance(teacher, EnsembleRecipe | ImportedRecipe):
+                raise InputError(
+                    f"{recipe.name!r} is taught on unlabelled rows, and its teacher {run.name!r} has no model of its "
+                    "own that could predict them: name a recipe that is trained."
+                )
+            made_from += [held_out for held_out, _ in parts]
+            made_from.append(self.artifacts.unlabelled_fingerprint())
+        return made_from
 
     # --- audits ---
 

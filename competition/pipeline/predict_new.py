@@ -84,7 +84,7 @@ class RunModels:
         """
         self._recipe = recipe
         self._kind = plan.recipes.kind_of(recipe)
-        models = _models(plan, recipe, of_folds)
+        models = trained_models(plan, recipe, of_folds)
         self._predict = type_of(recipe).new_rows_predictor(plan, models)
 
     def learned_from(self, examples: pd.DataFrame) -> NDArray[np.bool_]:
@@ -98,7 +98,9 @@ class RunModels:
         return mean_by_id(self._predict(new))
 
 
-def _models(plan: Plan, recipe: MemberRecipe, of_folds: bool) -> list[FoldPlan[MemberRecipe]]:
+def trained_models(
+    plan: Plan, recipe: MemberRecipe, of_folds: bool
+) -> list[FoldPlan[MemberRecipe]]:
     """Return the models that answer; raises CompError where one, or what it reads text with, is out of date."""
     space = plan.workspace
     name = recipe.name

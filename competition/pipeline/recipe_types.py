@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from competition.config.recipe import EncoderRecipe, LexicalRecipe, MemberRecipe
-from competition.pipeline import encoder_type, lexical_type
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import ImportedRecipe, LexicalRecipe, MemberRecipe
+from competition.pipeline import encoder_type, imported_type, lexical_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,21 @@ LEXICAL = RecipeType[LexicalRecipe](
     lexical_type.new_rows_predictor,
     shared=False,
 )
-TYPES: Mapping[str, RecipeType[Any]] = {"encoder": ENCODER, "lexical": LEXICAL}
+IMPORTED = RecipeType[ImportedRecipe](
+    imported_type.artifacts,
+    imported_type.added_rows,
+    imported_type.folders,
+    imported_type.inputs,
+    imported_type.train,
+    imported_type.predict,
+    imported_type.new_rows_predictor,
+    shared=False,
+)
+TYPES: Mapping[str, RecipeType[Any]] = {
+    "encoder": ENCODER,
+    "lexical": LEXICAL,
+    "imported": IMPORTED,
+}
 
 
 def type_of(recipe: MemberRecipe) -> RecipeType[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 
 from competition.config import settings as config
-from competition.config.keys import RUN_SEPARATOR
+from competition.config.keys import RUN_SEPARATOR, UNLABELLED_FILE
 from competition.config.recipe import (
     AnyRecipe,
     EnsembleRecipe,
@@ -178,7 +178,7 @@ class Recipes:
             return [member.name for member in self.members_of(recipe)]
 
         runs = [*recipe.noise_from.split(RUN_SEPARATOR), recipe.distill_from]
-        return [self.contest.split_run(run)[0] for run in runs if run]
+        return [self.contest.split_run(run)[0] for run in runs if run not in ("", UNLABELLED_FILE)]
 
     # --- what competition.toml names ---
 

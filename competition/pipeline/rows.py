@@ -11,8 +11,9 @@ from competition.config.recipe import MemberRecipe
 from competition.core.errors import CompError
 from competition.core.json_files import read_json
 from competition.core.lazy_pandas import pd
+from competition.core.parquet import read_table
 from competition.data.folds import first_queries
-from competition.data.targets import Targets, mix_teacher
+from competition.data.targets import Targets, mix_teacher, teacher_targets
 from competition.noise.plan import NestedModels
 from competition.pipeline.keys import PAIRED, FoldPlan
 from competition.pipeline.tables import Tables
@@ -93,9 +94,48 @@ def fold_rows(tables: Tables, fold: FoldPlan[MemberRecipe]) -> FoldRows:
         dropped = dropped_ids(tables.flags(fold.audit))
         train &= ~examples["example_id"].isin(dropped).to_numpy()
 
-    return FoldRows(
-        np.flatnonzero(train), np.flatnonzero(masks["held_out"]), np.flatnonzero(masks["test"])
-    )
+    positions = np.flatnonzero(train)
+    if fold.teacher is not None:
+        # Rows without labels come behind those that have some.
+        ids = pd.Index(tables.rows_for(recipe)["example_id"])
+        taught = ids.get_indexer(pd.Index(taught_outputs(tables, fold)["example_id"]))
+        positions = np.concatenate([positions, taught])
+    return FoldRows(positions, np.flatnonzero(masks["held_out"]), np.flatnonzero(masks["test"]))
+
+
+def taught_outputs(tables: Tables, fold: FoldPlan[MemberRecipe]) -> pd.DataFrame:
+    """Return what a fold's teacher says of test and unlabelled rows: example_id and outputs, perhaps none.
+
+    They are those of its model that left out the fold; of a model of all rows the mean over its
+    folds.
+    """
+    recipe = fold.recipe
+    teacher = fold.teacher
+    assert teacher is not None
+    run = teacher.run
+    parts = []
+    if run is not None and "test" in recipe.distill_rows:
+        parts.append(_test_outputs(tables, run, fold.held))
+    if teacher.predict_unlabelled is not None:
+        parts.append(teacher.predict_unlabelled(tables))
+
+    empty = pd.DataFrame({"example_id": np.zeros(0, np.int64)})
+    outputs = pd.concat(parts, ignore_index=True) if parts else empty
+    if recipe.distill_confidence and len(outputs):
+        values = teacher.kind.values(outputs)
+        highest = (
+            values.max(axis=1) if teacher.kind.is_classes else np.maximum(values, 1 - values)[:, 0]
+        )
+        outputs = outputs[highest >= recipe.distill_confidence]
+    return outputs.sort_values("example_id", ignore_index=True)
+
+
+def _test_outputs(tables: Tables, run: RunPlan, held: tuple[int, ...]) -> pd.DataFrame:
+    """Return the outputs of the test rows by the model that left out a fold."""
+    if not held:
+        return tables.read_run(run).test
+    (number,) = held
+    return read_table(tables.workspace.test_fold(run.name, number), run.parts[number][1])
 
 
 def fold_targets(
@@ -110,7 +150,9 @@ def fold_targets(
     if not (recipe.weight_noise_from or recipe.relabel_noise_from or recipe.distill_from):
         return None
 
-    rows = tables.examples.iloc[train]
+    taught = None if teacher is None else taught_outputs(tables, fold)
+    labelled = train if taught is None else train[: len(train) - len(taught)]
+    rows = tables.examples.iloc[labelled]
     ids = rows["example_id"].to_numpy(np.int64)
     kind = tables.contest.kind(recipe.kind)
     targets = Targets.of_labels(kind, rows)
@@ -123,10 +165,13 @@ def fold_targets(
         targets = actions.soften_labels(targets, kind, ids, tables.flags(audit))
 
     # A teacher is mixed with the labels as the audit left them.
-    if teacher is not None:
+    if teacher is not None and teacher.run is not None and recipe.teaches_labelled:
         held = fold.held[0] if fold.held else None
         outputs = outputs_seen_from(tables, teacher.run, teacher.pairs, held)
-        targets = mix_teacher(targets, kind, ids, teacher.run.kind, outputs, recipe.distill_weight)
+        targets = mix_teacher(targets, kind, ids, teacher.kind, outputs, recipe.distill_weight)
+    if teacher is not None and taught is not None and len(taught):
+        hard = recipe.distill_confidence > 0
+        targets = targets.followed_by(teacher_targets(kind, teacher.kind, taught, hard))
     return targets
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from competition.core.console import silent
 from competition.core.errors import InputError
 from competition.core.workspace import Workspace
+from competition.models.exported.folder import CERTIFICATE, is_exported
 from competition.pipeline.new_rows import NewRows, Table, from_python
 from competition.pipeline.predict_new import PreparedRows, RefittedEnsemble, RunModels
 from competition.pipeline.steps import Pipeline
@@ -73,7 +74,7 @@ class Scorer:
         Raises:
             InputError: also where the run predicts substitutes alone.
         """
-        if not _has_score(self.contest, self.kind):
+        if not has_score(self.contest, self.kind):
             raise InputError(
                 f"{self._run!r} predicts {self.kind.name}, which ranks nothing: use `classify`."
             )
@@ -146,19 +147,25 @@ class Scorer:
         return shown(self.contest, self.kind, outputs).iloc[rows.of_row].reset_index(drop=True)
 
 
-def _has_score(contest: Contest, kind: Kind) -> bool:
+def has_score(contest: Contest, kind: Kind) -> bool:
     """Return whether outputs of a kind order rows: they answer a ranking, or are a rating."""
     ranking = contest.ranking
     return kind.role == "rating" or (ranking is not None and ranking.name in kind.tasks)
 
 
+def scores_of(contest: Contest, kind: Kind, outputs: pd.DataFrame) -> NDArray[np.float64]:
+    """Return what orders the rows of outputs, `(rows,)`: the answer to the ranking, or the rating."""
+    ranking = contest.ranking
+    if ranking is not None and ranking.name in kind.tasks:
+        return answers(ranking, kind, outputs)
+    return outputs["rating"].to_numpy(np.float64)
+
+
 def shown(contest: Contest, kind: Kind, outputs: pd.DataFrame) -> pd.DataFrame:
     """Return outputs of a kind as users read them, in the order of the rows; see `Scorer.answer`."""
     frame = pd.DataFrame(index=outputs.index)
-    if _has_score(contest, kind):
-        ranking = contest.ranking
-        ranks = ranking is not None and ranking.name in kind.tasks
-        frame[SCORE] = answers(ranking, kind, outputs) if ranking and ranks else outputs["rating"]
+    if has_score(contest, kind):
+        frame[SCORE] = scores_of(contest, kind, outputs)
     if kind.is_number:
         return frame
 
@@ -176,11 +183,22 @@ def load(run: str, workspace: str | Path = ".") -> Scorer:
     """Open a run for new rows.
 
     Args:
-        run: a recipe, or an ensemble and its task (`blend-task1`).
+        run: a recipe, or an ensemble and its task (`blend-task1`); or a folder that `comp export`
+            wrote, which needs no workspace.
         workspace: the folder of the workspace in which it was trained.
 
     Raises:
-        InputError: there is no such workspace or run.
+        InputError: there is no such workspace, run or folder, or a file of the folder was changed.
         CompError: a model is missing or out of date; the sentence names the command that makes it.
     """
+    folder = Path(run)
+    if is_exported(folder):
+        from competition.pipeline.folder_scorer import FolderScorer
+
+        return FolderScorer(folder)
+    if (folder / "config.json").is_file():
+        raise InputError(
+            f"{folder} has no {CERTIFICATE}, so it is not a folder that `comp export` wrote: load it with the library "
+            "that made it, or export the run."
+        )
     return Scorer(Pipeline(Workspace.open(Path(workspace))), run)

@@ -108,7 +108,9 @@ class Pipeline:
         audits = [model.audit for model in models if model.audit is not None]
         teachers = [model.teacher for model in models if model.teacher is not None]
         nested = {run for audit in audits for run in audit.pairs}
-        nested |= {teacher.run.name for teacher in teachers if teacher.pairs is not None}
+        nested |= {
+            each.run.name for each in teachers if each.run is not None and each.pairs is not None
+        }
 
         # Sorted, so that the order is the same in every process.
         steps += [step for run in sorted(nested) for step in self.pair_steps(run)]
@@ -126,9 +128,11 @@ class Pipeline:
         steps = [self.inputs.folds(model.scheme), *self._text_inputs(recipe)]
         if audit is not None:
             steps.append(self.noise_step(audit.name, audit.keys, audit.fold))
-        if teacher is not None and teacher.pairs is None:
+        if teacher is not None and teacher.run is not None and teacher.pairs is None:
             steps += self.outputs_of([teacher.run])
-        elif teacher is not None:
+        elif teacher is not None and teacher.run is not None:
+            if recipe.distill_rows != ("labelled",):
+                steps += self.outputs_of([teacher.run])
             teacher_recipe = self.recipes.member(teacher.run.name)
             steps += [self._pair_step(teacher_recipe, held) for held in teacher.pairs or ()]
 

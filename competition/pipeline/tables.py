@@ -18,6 +18,8 @@ from competition.scoring.contest import Contest
 from competition.scoring.predictions import RunPlan
 
 if TYPE_CHECKING:
+    from competition.config.recipe import MemberRecipe
+    from competition.pipeline.new_rows import NewRows
     from competition.training.corpus import Corpus
 
 
@@ -28,6 +30,8 @@ class Tables:
         """Read nothing yet."""
         self.workspace = workspace
         self.contest = contest
+        # What teachers said of the unlabelled rows, by the fingerprints of their models.
+        self.said_of_unlabelled: dict[tuple[str, ...], pd.DataFrame] = {}
         self._corpus: tuple[Hashable, Corpus] | None = None
 
     @cached_property
@@ -49,6 +53,33 @@ class Tables:
     def training_products(self) -> pd.DataFrame:
         """The products of training rows: what is fitted before the folds comes from them alone."""
         return store.training_products(self.examples, self.products)
+
+    @cached_property
+    def unlabelled(self) -> NewRows:
+        """The unlabelled rows, numbered behind the others."""
+        from competition.pipeline.unlabelled import read_unlabelled
+
+        return read_unlabelled(self.workspace, self.contest, self.examples)
+
+    def rows_for(self, recipe: MemberRecipe) -> pd.DataFrame:
+        """Return the rows that a recipe may read: all examples, and the unlabelled ones where it is taught on them."""
+        if not recipe.reads_unlabelled:
+            return self.examples
+        return pd.concat([self.examples, self.unlabelled.examples], ignore_index=True)
+
+    def products_for(self, recipe: MemberRecipe) -> pd.DataFrame:
+        """Return the products of these rows."""
+        if not recipe.reads_unlabelled:
+            return self.products
+        return pd.concat([self.products, self.unlabelled.products], ignore_index=True)
+
+    def lexical_features_for(self, recipe: MemberRecipe) -> pd.DataFrame:
+        """Return the features of text of these rows, by example_id."""
+        from competition.pipeline.predict_new import PreparedRows
+
+        if not recipe.reads_unlabelled:
+            return self.lexical_features
+        return pd.concat([self.lexical_features, PreparedRows(self.unlabelled, self).lexical])
 
     @cache  # noqa: B019 - one Tables per command
     def fold_of_rows(self, scheme: str) -> pd.Series:

@@ -7,9 +7,9 @@ finds differences where there are none. Two estimates of the noise of trainings 
   differences of the folds vary by both noises, and Student's interval over the K folds (K - 1 degrees of freedom)
   covers both. The interval is the hull of it and of the one over queries, which keeps the level whichever noise is
   greater.
-- Several seeds of both recipes: the variance between the seeds of a fold, over the same queries, is that of trainings
-  and of what a training does to single queries. The latter is in the interval over queries already and is subtracted
-  (Owen 2007, the pigeonhole bootstrap); Satterthwaite's degrees of freedom are those of the sum.
+- Several seeds of both recipes: the variance between the seeds of a fold, over the same queries, is added to that over
+  queries. What a training does to single queries is in both, so that the interval is rather too wide (Owen 2007, the
+  pigeonhole bootstrap); Satterthwaite's degrees of freedom are those of the sum.
 
 What all trainings of a recipe share (a pre-trained encoder, an audit, a teacher) is held fixed.
 """
@@ -77,11 +77,11 @@ def compare_seeds(
     else:
         of_queries = len(difference) / (len(difference) - 1) * (difference**2).sum()
         parts = [_seed_variance(each, index) for each in (linear, other_linear)]
-        of_seeds = max(0.0, sum(shared for _, shared, _ in parts))
+        of_seeds = sum(variance for variance, _ in parts)
         error = float(np.sqrt(of_queries + of_seeds))
         seed_error = float(np.sqrt(of_seeds))
         # Satterthwaite: that of the queries is known well.
-        uncertain = sum(variance**2 / freedom for variance, _, freedom in parts)
+        uncertain = sum(variance**2 / freedom for variance, freedom in parts)
         uncertain += of_queries**2 / (len(difference) - 1)
         freedom = float((of_queries + of_seeds) ** 2 / uncertain) if uncertain else np.inf
 
@@ -108,7 +108,7 @@ def _linear(seeds: Sequence[Array], statistic: Statistic) -> Array:
     return np.asarray(values @ gradient, np.float64)
 
 
-def _seed_variance(linear: Array, fold: Codes) -> tuple[float, float, float]:
+def _seed_variance(linear: Array, fold: Codes) -> tuple[float, float]:
     """Return the variance of a recipe's mean over its seeds, with the queries as they are.
 
     Args:
@@ -116,13 +116,12 @@ def _seed_variance(linear: Array, fold: Codes) -> tuple[float, float, float]:
         fold: of each query, from 0, `(queries,)`.
 
     Returns:
-        The variance, its part that is not of single queries, and its degrees of freedom.
+        The variance and its degrees of freedom.
     """
     seeds = len(linear)
     of_folds = np.stack([np.bincount(fold, each) for each in linear])  # (seeds, folds)
     variance = float(of_folds.var(axis=0, ddof=1).sum()) / seeds
-    single = float(linear.var(axis=0, ddof=1).sum()) / seeds
-    return variance, variance - single, of_folds.shape[1] * (seeds - 1)
+    return variance, of_folds.shape[1] * (seeds - 1)
 
 
 def _student(freedom: float) -> float:

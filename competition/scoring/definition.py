@@ -37,21 +37,33 @@ def load_contest(name: str, folder: Path | None = None) -> Contest:
     Raises:
         InputError: there is none, or a key of it is wrong.
     """
-    known = built_in_names()
-    if name in known:
+    if name in built_in_names():
         return _read_built_in(name)
 
+    return _read_contest(_find(name, folder))
+
+
+def load_definition(name: str, folder: Path | None = None) -> Definition:
+    """Return a definition as its file states it; for the arguments and errors see `load_contest`."""
+    is_built_in = name in built_in_names()
+    path = BUILT_IN / f"{name}.toml" if is_built_in else _find(name, folder)
+    return build_model(Definition, read_toml(path), path)
+
+
+def _find(name: str, folder: Path | None) -> Path:
+    """Return the file of a definition that does not come with the package."""
     path = (folder or Path()) / Path(name).expanduser()
     if name and path.is_dir():
         raise InputError(f"{path} is a folder: name the definition in it, a .toml file.")
     if name.endswith(".toml") and not path.exists():
         raise InputError(f"The definition {path} is missing.")
     if not path.is_file():
+        known = built_in_names()
         raise InputError(
             f"There is no competition {name!r}{did_you_mean(name, known)}: known are {', '.join(known)}, "
             "or give the path of a definition, a .toml file."
         )
-    return _read_contest(path)
+    return path
 
 
 @cache

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from competition.config.recipe import TrainingKeys
+from competition.config.base_recipe import TrainingKeys
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import EncoderRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError
 from competition.training.model_files import trained_weights
 

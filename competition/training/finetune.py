@@ -11,7 +11,7 @@ import pandas as pd
 from accelerate import Accelerator
 from torch import nn
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core import distributed
 from competition.core.atomic import atomic_folder
 from competition.core.console import Progress, progress, warn
@@ -103,7 +103,9 @@ def train_fold(
             accelerator = make_accelerator(recipe.precision, recipe.deterministic)
             name = f"{recipe.name} fold {fold.name}" + (f" seed {seed}" if recipe.seeds else "")
             fold_seed = recipe.fold_seed(seed, fold.name)
-            model = RelevanceModel.make(recipe, kind, fold.sources, derive_seed(fold_seed, "head"))
+            # Servable folds start from one head, so that their weights can be averaged.
+            head_seed = derive_seed(seed if recipe.servable else fold_seed, "head")
+            model = RelevanceModel.make(recipe, kind, fold.sources, head_seed)
 
             best = BestEpoch(recipe.weights, greater_is_better)
             checkpoints = _checkpoints_of(recipe, fold, seed, best)
@@ -145,11 +147,10 @@ def _checkpoints_of(
 
 
 def _check_sides(fold: Fold) -> Rows:
-    """Return the rows that are evaluated, of which none is trained on."""
-    evaluated = np.concatenate([fold.held_out, fold.test])
-    if np.intersect1d(fold.train, evaluated).size:
+    """Return the rows that are evaluated; none that is held out is trained on, test rows perhaps by a teacher."""
+    if np.intersect1d(fold.train, fold.held_out).size:
         raise ValueError("a row is on both sides of the fold")
-    return evaluated
+    return np.concatenate([fold.held_out, fold.test])
 
 
 @dataclass

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed
 from competition.models.encoder.losses import (
     BINS,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError
 from competition.models.encoder.losses import one_hot
 from competition.models.encoder.ranking_losses import RANKING_LOSSES, gain_log_odds

@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from competition.config.recipe import TrainingKeys
+from competition.config.base_recipe import TrainingKeys
 from competition.core import distributed
 from competition.core.console import Progress, console
 from competition.core.signals import (

@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.models.encoder import encoder
 from competition.models.encoder.adapters import load_adapters, save_adapters
 from competition.models.encoder.model import ENCODER_PREFIX, RelevanceModel

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from competition.config.recipe import TrainingKeys
+from competition.config.base_recipe import TrainingKeys
 from competition.models.encoder.families import layer_number
 from competition.models.encoder.model import ENCODER_PREFIX
 from competition.training.batches import Rows, epoch_batches, steps_per_epoch

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.fingerprint import derive_seed
 from competition.data.pairs import Pairs
 from competition.models.encoder.inputs import Inputs, Mixup

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from competition.config.ablation_tables import TABLES, AblationTable, load_table, table_names
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.parquet import read_fingerprint, write_table
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from competition.analysis.learning_curve import CurvePoint, LearningCurve, describe_points
-from competition.config.recipe import EnsembleRecipe, FoldRecipe
+from competition.config.base_recipe import FoldRecipe
+from competition.config.recipe import EnsembleRecipe
 from competition.core.workspace import Workspace
 from competition.data import folds, store
 from competition.pipeline.execute import execute

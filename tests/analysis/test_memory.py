@@ -6,7 +6,7 @@ import pytest
 from transformers import AutoConfig
 
 from competition.analysis.memory import estimate_memory
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.settings import BUILT_IN
 from competition.core.toml_files import read_toml
 

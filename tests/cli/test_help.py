@@ -12,14 +12,15 @@ from typer.testing import CliRunner
 
 from competition.cli import app
 from competition.cli.output import GLOBAL_OPTIONS
+from competition.config.ablation_tables import TABLES
 from competition.core.workspace import Workspace
 from tests.conftest import comp
 from tests.data.test_esci import tiny, write_a
 
 # Where no rows must be there yet, or others take their place.
-FRESH = ("init", "data import", "data sample", "data synth")
-# What fits many models is run up to the first of them; that all of it works is tested where the
-# command is.
+FRESH = ("init", "data import ", "data sample", "data synth")
+# What fits many models is run up to the first of them, what needs a model up to its check; that all
+# of it works is tested where the command is.
 LONG = (
     "pretrain",
     "ablate",
@@ -28,16 +29,23 @@ LONG = (
     "audit-leaks blend",
     "train --recipe r1 --fold 2 --dry-run",
     "train --recipe t3 --all",
+    "train --recipe c1 --set",
+    "export",
+    "serve",
+    "push",
 )
 FITS = (
     "competition.pipeline.execute.execute",
     "competition.analysis.leakage.permutation_test",
     "competition.analysis.cost.benchmark_steps",
+    "competition.pipeline.exporting.export.choose",
+    "competition.models.exported.folder.check_files",
+    "competition.pipeline.folder_scorer.check_files",
 )
 
 
 class Reached(Exception):
-    """The first model is about to be fitted."""
+    """The first model is about to be fitted, or checked."""
 
 
 def reach(*_: object) -> None:
@@ -74,6 +82,22 @@ def done(finished: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Path:
     named = {"query": "search", "product_title": "name"}
     new.rename(columns=named).to_csv(folder / "log.csv", index=False)
     new.to_parquet(folder / "new.parquet", index=False)
+    new.to_csv(folder / "more-pairs.csv", index=False)
+
+    outputs = pd.concat(
+        pd.read_parquet(path)
+        for path in sorted((folder / "oof" / "lexical").glob("fold-?.parquet"))
+    )
+    test = pd.read_parquet(folder / "oof" / "lexical" / "test-0.parquet")
+    theirs = pd.concat([outputs, test])
+    score = theirs[["example_id"]].assign(score=theirs["p_exact"])
+    score.to_parquet(folder / "ranked.parquet", index=False)
+    assert comp("member", "export", "lexical", folder / "theirs.csv", "-w", folder).exit_code == 0
+    add = ("member", "add", "theirs", folder / "theirs.csv", "--kind", "classes", "-w", folder)
+    assert comp(*add).exit_code == 0
+    shutil.copy(TABLES / "losses.toml", folder / "mine.toml")
+    (folder / "model").mkdir()  # an exported folder, as far as its name says
+    (folder / "model" / "competition.json").write_text("{}", encoding="utf-8")
     return folder
 
 
@@ -111,7 +135,7 @@ def test_every_example_works(
     name, *arguments = shlex.split(example)
     assert name == "comp"
     command = " ".join(arguments)
-    monkeypatch.chdir(fresh if command.startswith(FRESH) else done)
+    monkeypatch.chdir(fresh if f"{command} ".startswith(FRESH) else done)
     if "judgments.csv" in command:
         (fresh / "competition.toml").write_text('competition = "ratings"', encoding="utf-8")
     if command.startswith(LONG):

@@ -7,14 +7,10 @@ from typing import Any
 import pytest
 
 import competition
+from competition.config.base_recipe import FoldRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora, Spans
-from competition.config.recipe import (
-    EncoderRecipe,
-    EnsembleRecipe,
-    FoldRecipe,
-    LexicalRecipe,
-    PretrainingRecipe,
-)
+from competition.config.recipe import EnsembleRecipe, LexicalRecipe, PretrainingRecipe
 from competition.config.settings import (
     BUILT_IN,
     Settings,
@@ -129,7 +125,10 @@ def test_wrong_settings_are_refused(settings: str, words: tuple[str, ...], tmp_p
         ("batchsize = 4", ("recipes/mine.toml", "'batchsize'", "did you mean 'batch_size'")),
         ("epochs = 0", ("recipes/mine.toml", "epochs", "0")),
         ("kind = 'class'", ("recipes/mine.toml", "kind", "'class'")),
-        ("model = 'lexcal'", ("recipes/mine.toml", "'lexcal'", "encoder, lexical, ensemble")),
+        (
+            "model = 'lexcal'",
+            ("recipes/mine.toml", "'lexcal'", "encoder, lexical, imported, ensemble"),
+        ),
         ("model = 'lexical'\nepochs = 3", ("recipes/mine.toml", "'epochs'")),
         (
             "model = 'ensemble'\nmember = ['c1']",
@@ -486,6 +485,8 @@ def test_device_keys_change_no_result(
         "relabel_noise_from",
         "distill_from",
         "distill_weight",
+        "distill_rows",
+        "distill_confidence",
         "nested",
         "ranking_weight",
     }  # that are off

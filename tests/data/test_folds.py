@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from competition.config.recipe import SCHEMES
+from competition.config.base_recipe import SCHEMES
 from competition.core.errors import InputError
 from competition.data import esci, folds
 from tests.conftest import SAMPLE_A, needs_sample

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.console import Progress
 from competition.core.errors import CompError
 from competition.core.json_files import read_manifest

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.label_paths import label_paths
 from competition.config.recipe import (
     AnyRecipe,
-    EncoderRecipe,
     EnsembleRecipe,
     LexicalRecipe,
     MemberRecipe,

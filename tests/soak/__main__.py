@@ -21,6 +21,7 @@ from tests.soak.faults import (
     suffer,
 )
 from tests.soak.hostile import SECONDS, bad_inputs
+from tests.soak.members import damaged_members
 from tests.soak.tables import made_up_tables
 from tests.zoo import FAMILIES, METHODS, Zoo
 
@@ -103,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--adapters", type=int, default=50, help="SIGKILLs of a decoder's adapters in training"
     )
+    parser.add_argument(
+        "--members", type=int, default=1_000, help="damaged files of outputs of another tool"
+    )
     parser.add_argument("--seed", type=int, default=2022)
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -119,6 +123,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counted, failures = made_up_tables(folder, options.tables, options.seed)
         promise = "each came back or was refused by name and line"
         wrong += show("tables", counted, failures, promise)
+    if options.members:
+        counted, failures = damaged_members(folder, options.members, options.seed)
+        wrong += show("members", counted, failures, "each refused by its row")
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
     shutil.rmtree(folder)

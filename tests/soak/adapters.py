@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoModelForCausalLM
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.data import synthetic
 from competition.models.encoder.encoder import fetch
 from competition.models.encoder.paths import Sources

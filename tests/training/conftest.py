@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.data.catalogue import Catalogue
 from competition.data.pairs import Pairs, views
 from competition.data.pretraining_examples import PretrainingExamples

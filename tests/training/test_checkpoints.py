@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from competition.config.recipe import EncoderRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError
 from competition.core.signals import Interrupted, critical_section, install_handlers, pending
 from competition.models.encoder.inputs import Inputs

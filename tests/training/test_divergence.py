@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from competition.config.recipe import EncoderRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.scoring import collapse
 from competition.scoring.collapse import Spread
 from competition.training.batches import Rows

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.json_files import read_manifest
 from competition.data.augment import texts_to_translate
 from competition.data.query_context import SEPARATOR

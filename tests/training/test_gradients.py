@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.models.encoder.inputs import Inputs
 from competition.models.encoder.model import RelevanceModel
 from competition.training.batches import collate

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.ranking_losses import RANKING_LOSSES, gain_log_odds

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
-from competition.config.recipe import EncoderRecipe, TrainingKeys
+from competition.config.base_recipe import TrainingKeys
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.console import progress
 from competition.data.pairs import Pairs
 from competition.models.encoder.inputs import Inputs

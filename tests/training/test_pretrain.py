@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from competition.config.recipe import EncoderRecipe, PretrainingRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.console import progress
 from competition.core.errors import CompError, InputError
 from competition.core.json_files import read_manifest

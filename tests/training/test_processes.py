@@ -33,7 +33,7 @@ def test_two_processes_give_what_one_gives(sources: Path) -> None:
     assert ended.codes == [0, 0], ended.stderr
     alone, both = (json.loads((sources / f"{name}.json").read_text()) for name in ("one", "two"))
 
-    assert list(both["whole"]) == ["plain", "fgm", "lists", "awp"]
+    assert list(both["whole"]) == ["plain", "fgm", "lists", "awp", "adapters"]
     assert list(both["sharded"]) == ["plain", "fgm", "lists"]
     for layout, name in ((layout, name) for layout, results in both.items() for name in results):
         one, two = alone["whole"][name], both[layout][name]

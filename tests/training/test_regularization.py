@@ -7,6 +7,7 @@ from torch import nn
 
 from competition.training.adversary import Attack, TableAttack, WeightAttack, attack_rows
 from competition.training.regularization import draw_mix, ema_decay, make_average
+from tests.training.conftest import Bench, make_recipe
 
 
 def test_the_decay_warms_up() -> None:
@@ -89,3 +90,20 @@ def test_a_weight_attack_moves_each_matrix_by_a_share_of_its_norm() -> None:
     assert list(moved.weights) == ["weight"]
     expected = model.weight + 0.1 * model.weight[[0, 2]].norm() * gradient / 5
     torch.testing.assert_close(moved.weights["weight"], expected)
+
+
+def test_an_average_shares_what_is_not_trained(bench: Bench) -> None:
+    """Of adapters, the base is there once."""
+    model = bench.model(make_recipe(features=(), lora={"rank": 2})).float()
+    average = make_average(model, 0.9, torch.device("cpu"))
+    pairs = list(zip(average.module.parameters(), model.parameters(), strict=True))
+    assert [a is w for a, w in pairs] == [not w.requires_grad for _, w in pairs]
+    with torch.no_grad():
+        for _, weight in pairs:
+            if weight.requires_grad:
+                weight.add_(1.0)
+    before = [a.clone() for a, _ in pairs]
+    average.update_parameters(model)
+    for old, (a, w) in zip(before, pairs, strict=True):
+        # After the first step, the decay is 2 / 11.
+        torch.testing.assert_close(a, old.lerp(w, 9 / 11))

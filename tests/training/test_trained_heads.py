@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.models.encoder.encoder import fetch
 from competition.models.encoder.paths import Sources
 from competition.training.corpus import Corpus
@@ -68,6 +68,7 @@ def test_a_reranker_predicts_as_it_is_and_saves_its_head_alone(
     pd.testing.assert_frame_equal(again, test, check_exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys", [{}, {"ema": 0.9, "adversary": "fgm-table", "r_drop": 0.5, "mixup": 0.2}]
 )

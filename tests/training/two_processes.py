@@ -11,7 +11,7 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core import distributed
 from competition.core.console import progress
 from competition.data import synthetic
@@ -30,6 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "fgm": {"adversary": "fgm-table", "r_drop": 0.5, "ema": 0.999, "loss": "ghm"},
     "lists": {"kind": "gain", "ranking_loss": "ndcg-loss2pp", "r_drop": 0.5},
     "awp": {"adversary": "awp", "r_drop": 0.5},
+    "adapters": {"lora": {"rank": 2}, "ema": 0.9, "adversary": "awp", "r_drop": 0.5},
 }
 # How sharded processes train, which `awp` cannot: as they are, and with what else saves memory.
 SHARDED = {

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from competition.analysis.diagnoses.training_log import Training
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, RunRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import EnsembleRecipe, RunRecipe
 from competition.pipeline.recipes import TINY
 
 

@@ -21,7 +21,8 @@ from competition.analysis.report.blocks import (
 )
 from competition.analysis.report.evidence import Evidence
 from competition.analysis.report.logs import TrainingPass, last_passes, read_lines, training_cost
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, MemberRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import EnsembleRecipe, MemberRecipe
 from competition.core.errors import pluralize
 from competition.scoring.leaderboard import format_minute, logged_estimate, read_log
 

@@ -16,8 +16,8 @@ from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora
-from competition.config.recipe import EncoderRecipe
 from competition.core.errors import InputError, join_names
 
 _NAME = "default"  # of the only adapter

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, BertConfig, BertModel, PreTr
 from transformers.utils.hub import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, EncoderRecipe
 from competition.core.atomic import atomic_folder
 from competition.core.console import warn
 from competition.core.errors import CompError, InputError
@@ -22,15 +22,11 @@ from competition.data.store import evenly_spaced, field_names
 from competition.data.text import clean
 from competition.models.encoder.families import is_decoder, position_limit
 from competition.models.encoder.folders import check_folder
-from competition.models.encoder.loading import (
-    LoadError,
-    check_encoder,
-    encoder_of,
-    read_encoder,
-    read_tokenizer,
-)
+from competition.models.encoder.loading import LoadError, encoder_of, read_encoder
 from competition.models.encoder.pooling import POOLING_CARD, POOLING_KEY, stated_pooling
+from competition.models.encoder.tokenizer_loading import read_tokenizer
 from competition.models.encoder.trained_heads import checked
+from competition.models.encoder.trial import check_encoder
 
 SPECIAL_TOKENS = {
     f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")
@@ -211,8 +207,8 @@ def text_template(recipe: EncoderRecipe, encoder: Path) -> str:
     """Return how a recipe puts query and document into one text, see `make_layout`; empty where no template does."""
     if recipe.template:
         return recipe.template
-    if recipe.head == PRETRAINED_HEAD:
-        return PAIR  # which rerankers were trained on
+    if recipe.head == PRETRAINED_HEAD or recipe.servable:
+        return PAIR  # which rerankers were trained on, and servers know
     config = AutoConfig.from_pretrained(encoder, local_files_only=True)
     return DECODER_TEMPLATE if is_decoder(config) else ""
 

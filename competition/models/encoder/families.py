@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from competition.config.recipe import YES_NO_HEAD, EncoderRecipe, PretrainingRecipe
+from competition.config.encoder_recipe import YES_NO_HEAD, EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.errors import InputError
 
 # Positions are counted from behind the padding's id, so that many rows of the table are never

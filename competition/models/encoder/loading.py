@@ -1,40 +1,27 @@
-"""Encoders from outside: no weight is random, none is left out in silence, and each is tried once."""
+"""Encoders from outside: no weight is random, and none is left out in silence."""
 
 from collections import Counter
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import sentencepiece
 import torch
-from tokenizers import Tokenizer
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     BitsAndBytesConfig,
-    PreTrainedTokenizerFast,
 )
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES as ENCODER_DECODERS,
 )
-from transformers.utils import cached_file
 
 import competition.models.encoder.quiet  # noqa: F401
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD
 from competition.core.console import warn
 from competition.core.errors import InputError, escape_controls, join_names
-from competition.data.pairs import SpecialTokens
-from competition.models.encoder.families import (
-    adjust_config,
-    counts_from_padding,
-    hidden_states,
-    is_decoder,
-    token_table,
-)
+from competition.models.encoder.families import adjust_config
 
 # The first part of the names that the library, and the authors of DeBERTa, give to the weights of a
 # head.
@@ -65,15 +52,6 @@ _WRAPPERS = {
     "module.": "a model that was wrapped for several GPUs was saved",
     "base_model.model.": "a model that was wrapped for adapters was saved",
 }
-# How tokenizers spell the special tokens that a folder may fail to name.
-_SPECIAL_SPELLINGS = {
-    "cls_token": ("[CLS]", "<s>"),
-    "sep_token": ("[SEP]", "</s>"),
-    "pad_token": ("[PAD]", "<pad>"),
-    "mask_token": ("[MASK]", "<mask>"),
-}
-_SAMPLE_TEXT = "A red Shoe, 42 café 赤い靴 zapato"
-_PLAIN_TEXT = "a red shoe"  # which no tokenizer changes before it cuts it
 
 
 class LoadError(Exception):
@@ -148,101 +126,6 @@ def _in_4_bits() -> dict[str, Any]:
 def encoder_of(model: Any) -> Any:
     """Return the encoder of what `read_encoder` has loaded."""
     return getattr(model, model.base_model_prefix, model)
-
-
-def read_tokenizer(source: str) -> Any:
-    """Load the tokenizer of a folder or of a name on the model hub, with [CLS], [SEP] and padding.
-
-    A `tokenizer.json` says all of what a tokenizer does. Without the name of its class beside it,
-    the library takes the family's, which may lower-case a cased text or cut it otherwise: then the
-    file is read as it is.
-
-    Raises:
-        InputError: it lacks a special token or a vocabulary, or would read otherwise than it was
-            trained to.
-        LoadError: it cannot be loaded.
-    """
-    tokenizer: Any = None
-    fault: Exception | None = None
-    ids: list[int] = []
-
-    # First as the library reads it, by a class.
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-        ids = _ids(tokenizer, _SAMPLE_TEXT)
-    except Exception as error:
-        fault = error
-
-    # Then as its own file says, where the two differ or no class could read it.
-    try:
-        file = cached_file(source, "tokenizer.json", _raise_exceptions_for_missing_entries=False)
-        if file is not None:
-            own = Tokenizer.from_file(file)
-            if fault or not _does_as_file_says(tokenizer, ids, own):
-                tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
-                fault = None
-    except Exception as error:
-        fault = error
-    if fault is not None:
-        raise LoadError(f"its tokenizer: {first_line(fault)}") from fault
-
-    _check_vocabulary(source, tokenizer)
-    _name_special_tokens(source, tokenizer, _reads_forward(source))
-    return tokenizer
-
-
-def _reads_forward(source: str) -> bool:
-    """Return whether a folder or name is a decoder's; False where that cannot be read, which `read_encoder` reports."""
-    try:
-        return is_decoder(AutoConfig.from_pretrained(source, trust_remote_code=False))
-    except Exception:
-        return False
-
-
-def _does_as_file_says(tokenizer: Any, ids: list[int], file: Tokenizer) -> bool:
-    """Return whether a tokenizer does what its file says: the same `ids`, and as many tokens."""
-    same = file.encode(_SAMPLE_TEXT, add_special_tokens=False).ids == ids
-    return same and len(tokenizer.get_vocab()) == file.get_vocab_size()
-
-
-def check_encoder(source: str, encoder: Any, tokenizer: Any) -> None:
-    """Try an encoder with its tokenizer on a few short texts.
-
-    Raises:
-        InputError: a weight is not finite, a token has no embedding, the first token does not see
-            all others, or padding changes what becomes of a text.
-    """
-    weights = encoder.state_dict()
-    broken = [name for name, weight in weights.items() if not bool(weight.isfinite().all())]
-    if broken:
-        raise InputError(
-            f"The encoder {source!r} has weights that are not finite: {join_names(broken)}: take another copy."
-        )
-
-    try:
-        embedded = len(token_table(encoder))
-    except NotImplementedError:
-        raise InputError(
-            f"The encoder {source!r} ({encoder.config.model_type}) has no table of word embeddings: take another."
-        ) from None
-
-    # Tokens without an embedding would end training in the middle of an epoch.
-    last = max(tokenizer.get_vocab().values())
-    if last >= embedded:
-        raise InputError(
-            f"The tokenizer of {source!r} has tokens up to number {last:,}, its encoder embeds {embedded:,}, the "
-            f"last of which is {embedded - 1:,}: bring the tokenizer that it was trained with."
-        )
-
-    special = SpecialTokens.of(tokenizer)
-    padding = getattr(encoder.config, "pad_token_id", None)
-    if counts_from_padding(encoder.config) and padding in (special.first, special.separator):
-        raise InputError(
-            f"The encoder {source!r} counts positions where a token is not number {padding} (pad_token_id of its "
-            "config.json), which its tokenizer gives to [CLS] or [SEP]: correct pad_token_id."
-        )
-
-    _try_texts(source, encoder, tokenizer, special)
 
 
 def _check_config(source: str, config: Any) -> None:
@@ -355,110 +238,6 @@ def _check_prefix(source: str, missing: list[str], unexpected: list[str]) -> Non
 
 def _is_unread(name: str) -> bool:
     return any(part in name for part in _NOT_READ)
-
-
-def _check_vocabulary(source: str, tokenizer: Any) -> None:
-    """Raise InputError where no word is known, or a sentencepiece model is misread."""
-    ids = _ids(tokenizer, _SAMPLE_TEXT)
-    if set(ids) <= set(tokenizer.all_special_ids):  # unknown ones at most
-        raise InputError(
-            f"The tokenizer of {source!r} knows no word, so its vocabulary is missing: bring its tokenizer.json, or "
-            "the vocab.txt or sentencepiece model that it was trained with."
-        )
-
-    if (Path(source) / "tokenizer.json").is_file():
-        return
-    for model in sorted(Path(source).glob("*.model")):
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
-        expected = processor.encode(_PLAIN_TEXT, out_type=str)
-        pieces = tokenizer.tokenize(_PLAIN_TEXT)
-        if pieces != expected:
-            raise InputError(
-                f"The sentencepiece model {str(model)!r} cuts {_PLAIN_TEXT!r} into {join_names(expected)}, the "
-                f"library's {type(tokenizer).__name__} into {join_names(pieces)}: bring the tokenizer.json of the "
-                "encoder, or name the right tokenizer_class in tokenizer_config.json."
-            )
-
-
-def _name_special_tokens(source: str, tokenizer: Any, decodes: bool) -> None:
-    """Name the tokens of [CLS], [SEP], padding and [MASK] where a tokenizer does not.
-
-    A decoder reads none of them, and is padded by any.
-    """
-    tokenizer.cls_token = tokenizer.cls_token or tokenizer.bos_token
-    tokenizer.sep_token = tokenizer.sep_token or tokenizer.eos_token
-    if decodes:
-        tokenizer.cls_token = tokenizer.cls_token or tokenizer.eos_token
-        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-
-    vocabulary = tokenizer.get_vocab()
-
-    for role, names in _SPECIAL_SPELLINGS.items():
-        if getattr(tokenizer, role) is None:
-            setattr(tokenizer, role, next((name for name in names if name in vocabulary), None))
-        # Pre-training alone needs [MASK], and says so.
-        if getattr(tokenizer, role) is None and role != "mask_token":
-            raise InputError(
-                f"The tokenizer of {source!r} has no {role}, which each text needs: name it in "
-                "tokenizer_config.json, or take an encoder."
-            )
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
-
-
-@torch.no_grad()
-def _try_texts(source: str, encoder: Any, tokenizer: Any, special: SpecialTokens) -> None:
-    """Read two texts that differ in their last word, with and without padding.
-
-    Raises:
-        InputError: they cannot be read, their first tokens come out the same, so that the model is
-            causal, or padding changes the states.
-    """
-    family = encoder.config.model_type
-    words = _ids(tokenizer, _SAMPLE_TEXT)
-    ids = torch.tensor([[special.first, *words, special.separator]] * 2)  # (2, tokens)
-    ids[1, -2] = words[0] if words[0] != words[-1] else special.separator
-    mask = torch.ones_like(ids)
-    types = torch.zeros_like(ids)
-
-    # The same texts with padding on the right.
-    padding = torch.full((2, 24), special.padding)
-    zeros = torch.zeros_like(padding)
-    padded_ids = torch.cat([ids, padding], 1)
-    padded_mask = torch.cat([mask, zeros], 1)
-    padded_types = torch.cat([types, zeros], 1)
-
-    # In float32 and without dropout, so that what differs is what was read.
-    encoder.eval()
-    try:
-        states = hidden_states(encoder, ids, mask, types)  # (2, tokens, H)
-        padded = hidden_states(encoder, padded_ids, padded_mask, padded_types)
-        padded = padded[:, : ids.shape[1]]
-    except Exception as error:
-        raise InputError(
-            f"The encoder {source!r} ({family}) cannot read a text ({first_line(error)}): take another."
-        ) from None
-
-    expected = (*ids.shape, encoder.config.hidden_size)
-    if tuple(states.shape) != expected:
-        raise InputError(
-            f"The encoder {source!r} ({family}) makes numbers of the shape {tuple(states.shape)} "
-            f"of texts, not {expected}, one vector per token: take another."
-        )
-    if not is_decoder(encoder.config) and torch.equal(states[0, 0], states[1, 0]):
-        raise InputError(
-            f"The encoder {source!r} ({family}) is causal: its first token, of which scores are "
-            "made, sees no other, so that all texts would score the same; take one that reads in both directions, or "
-            "a decoder of the families Gemma, Llama, Mistral or Qwen."
-        )
-    if not torch.allclose(states, padded, rtol=0, atol=1e-3 * float(states.abs().max())):
-        raise InputError(
-            f"What the encoder {source!r} ({family}) makes of a text depends on the padding "
-            "beside it: take another."
-        )
 
 
 def first_line(error: BaseException | None) -> str:

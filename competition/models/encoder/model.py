@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from competition.config.recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD, EncoderRecipe
+from competition.config.encoder_recipe import NEW_HEAD, PRETRAINED_HEAD, YES_NO_HEAD, EncoderRecipe
 from competition.data.vocabulary import Vocabulary
 from competition.models.encoder.adapters import (
     add_adapters,
@@ -15,6 +15,7 @@ from competition.models.encoder.adapters import (
     is_adapter,
     merge_adapters,
 )
+from competition.models.encoder.classifiers import Classifier, FamilyHead, classifier_of
 from competition.models.encoder.dropout import use_fast_dropout
 from competition.models.encoder.embeddings import FeatureEmbeddings, load_names
 from competition.models.encoder.encoder import answer_ids, load_encoder
@@ -74,13 +75,17 @@ class RelevanceModel(nn.Module):
         decodes = is_decoder(encoder.config)
         made_with = encoder_pooling(encoder.config, LAST if decodes else FIRST)
         self.pooling = made_with if recipe.pooling == "auto" else recipe.pooling
+        classifier = None
+        if recipe.servable and recipe.head == NEW_HEAD:
+            classifier = classifier_of(encoder, recipe)
+            self.pooling = self.pooling if self.pooling in classifier.poolings else FIRST
         if self.pooling != made_with:
             setattr(encoder.config, POOLING_KEY, self.pooling)
 
         self.head: Any
         self.link: Any = None
         if recipe.head == NEW_HEAD:
-            self._make_head(recipe)
+            self._make_head(recipe, classifier)
         elif recipe.head == YES_NO_HEAD:
             check_outputs(1, kind)
             self.head = YesNoHead(encoder.config, recipe.dropout)
@@ -113,8 +118,8 @@ class RelevanceModel(nn.Module):
             name for name in kept if name.startswith(ENCODER_PREFIX) and not is_adapter(name)
         )
 
-    def _make_head(self, recipe: EncoderRecipe) -> None:
-        """Make a head of random weights for the recipe's architecture, loss and kind."""
+    def _make_head(self, recipe: EncoderRecipe, classifier: Classifier | None) -> None:
+        """Make a head of random weights for the recipe's architecture, or the family's, loss and kind."""
         hidden = self.encoder.config.hidden_size
         features = self.features
         kind = self.kind
@@ -123,6 +128,9 @@ class RelevanceModel(nn.Module):
         # Of what the head reads: the first token and the mean, side by side, or one of them.
         width = 2 * hidden if architecture.pools and self.pooling == BOTH else hidden
         self.head = architecture(width, hidden, extra, recipe.dropout)
+        if classifier is not None:
+            config = self.encoder.config
+            self.head = FamilyHead(width, hidden, recipe.dropout, classifier, config)
         # Losses of ordered classes have a link behind the logits of the head.
         self.link = LINKS[recipe.loss](kind.targets) if recipe.loss in LINKS else None
         self.output = OutputLayer(

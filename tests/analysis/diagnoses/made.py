@@ -7,7 +7,8 @@ from typing import Any
 from competition.analysis.diagnoses.facts import OUT_OF_FOLD, TEST, Facts, Line
 from competition.analysis.diagnoses.run_facts import RunFacts
 from competition.analysis.diagnoses.training_log import Training
-from competition.config.recipe import EncoderRecipe, EnsembleRecipe, LexicalRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import EnsembleRecipe, LexicalRecipe
 from competition.scoring.metrics import Estimate
 
 # Differences by their low and high end.

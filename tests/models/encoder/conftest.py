@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.data.pairs import Pairs, views
 from competition.data.vocabulary import Vocabulary, gram_vectors, save_vectors
 from competition.models.encoder.encoder import load_tokenizer, make_tiny

@@ -9,8 +9,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoConfig, AutoModel
 
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.config.keys import Lora
-from competition.config.recipe import EncoderRecipe
 from competition.core.errors import InputError
 from competition.models.encoder.adapters import add_adapters, is_adapter, save_adapters
 from competition.models.encoder.encoder import fetch

@@ -1,5 +1,6 @@
 """Decoders: read by their last token, whatever the padding and the batch; with adapters as PEFT has them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from transformers import (
     AutoTokenizer,
 )
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.recipe import PretrainingRecipe
 from competition.core.errors import InputError
 from competition.models.encoder.adapters import save_adapters
-from competition.models.encoder.encoder import DECODER_TEMPLATE, fetch
-from competition.models.encoder.families import hidden_states
+from competition.models.encoder.encoder import DECODER_TEMPLATE, fetch, load_encoder
+from competition.models.encoder.families import check_pretraining, hidden_states
 from competition.models.encoder.heads import pool
 from competition.models.encoder.model import RelevanceModel
 from competition.models.encoder.paths import Sources
+from competition.models.encoder.pooling import stated_pooling
 from tests.esci import KINDS
 from tests.models.encoder.test_adapters import lora_recipe, randomise
 from tests.models.encoder.test_trained_heads import inputs_of
@@ -139,6 +142,17 @@ def test_answers_are_tokens(decoder: Path) -> None:
 def test_a_decoder_is_read_by_its_last_tokens(key: str, value: str, decoder: Path) -> None:
     with pytest.raises(InputError, match=f"has {key} = '{value}', which decoders"):
         decoder_model(decoder, **{key: value})
+
+
+def test_a_decoder_cannot_be_pre_trained(decoder: Path) -> None:
+    with pytest.raises(InputError, match="pre-trains by masked words, which decoders such as"):
+        check_pretraining(load_encoder(decoder / "new"), PretrainingRecipe(name="p"))
+
+
+@pytest.mark.parametrize("card", [{"pooling_mode": "lasttoken"}, {"pooling_mode_lasttoken": True}])
+def test_a_card_may_ask_for_the_last_token(card: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(card), encoding="utf-8")
+    assert stated_pooling(tmp_path / "config.json") == "last"
 
 
 def test_an_encoder_has_no_words(tiny: Path, tmp_path: Path) -> None:

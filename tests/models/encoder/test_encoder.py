@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError, InputError
 from competition.models.encoder.encoder import fetch, load_encoder, load_tokenizer, make_tiny
 from competition.models.encoder.inputs import Inputs

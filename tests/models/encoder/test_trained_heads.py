@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from competition.config.recipe import EncoderRecipe
+from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import InputError
 from competition.data.layout import documents
 from competition.data.store import product_rows

@@ -1,0 +1,1 @@
+"""Models in folders that stand alone: no workspace, no data and no settings beside them."""

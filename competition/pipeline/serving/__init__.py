@@ -1,0 +1,1 @@
+"""An exported folder behind HTTP: for trying it, and for one machine."""

@@ -1,0 +1,47 @@
+"""What requests hold. Keys that other servers know and this one does not are not looked at."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from competition.core.errors import escape_controls
+
+Query = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+Text = Annotated[str, StringConstraints(max_length=50_000)]
+
+
+class TextDocument(BaseModel):
+    """A document as an object, of which the text is read."""
+
+    text: Text
+
+
+class RerankRequest(BaseModel):
+    """`/rerank`, as Jina and Cohere have it."""
+
+    query: Query
+    documents: Annotated[list[Text | TextDocument], Field(min_length=1)]
+    top_n: Annotated[int | None, Field(ge=1)] = None
+    return_documents: bool = False
+    model: str | None = None  # there is one
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts of the documents."""
+        return [each if isinstance(each, str) else each.text for each in self.documents]
+
+
+class ScoreRequest(BaseModel):
+    """`/score`: products as texts, or as objects with the fields of the competition."""
+
+    query: Query
+    products: Annotated[list[Text | dict[str, Text | None]], Field(min_length=1)]
+    locale: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+def describe(errors: list[Any]) -> str:
+    """Return the first fault of a request in a sentence, safe to send back."""
+    fault = errors[0]
+    where = ".".join(str(part) for part in fault["loc"] if part != "body") or "the body"
+    sentence = f"{where}: {fault['msg']}"
+    return escape_controls(sentence[:300].encode("ascii", "backslashreplace").decode())

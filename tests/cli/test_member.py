@@ -1,0 +1,149 @@
+"""`comp member`: outputs of another tool are a run like any other."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from competition.core.workspace import Workspace
+from competition.pipeline.execute import execute
+from competition.pipeline.output_steps import submission_step
+from competition.pipeline.steps import Pipeline
+from tests.conftest import comp, make_workspace, refused
+
+SETTINGS = """
+preset = "tiny"
+recipes = ["lexical"]
+noise_run = ""
+ensembles = []
+[submission]
+task1 = "lexical"
+[overrides]
+n_estimators = 10
+max_length = 16
+epochs = 1
+"""
+BLEND = 'model = "ensemble"\nmethod = "greedy"\nselections = 5\nmembers = ["lexical", "{}"]\n'
+
+
+def run(space: Workspace, *arguments: str | Path) -> str:
+    """What a command prints."""
+    result = comp(*arguments, "-w", space.root)
+    assert result.exit_code == 0, (result.output, result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with `lexical` and another run, whose outputs lie in a file."""
+    space = make_workspace(tmp_path_factory.mktemp("m") / "w", queries=40, settings=SETTINGS)
+    space.recipe_folder.mkdir()
+    run(space, "train", "--recipe", "lexical")
+    (space.recipe_folder / "ours.toml").write_text('model = "lexical"\nnum_leaves = 3\n')
+    run(space, "train", "--recipe", "ours")
+    run(space, "member", "export", "ours", space.root / "ours.csv")
+    return space
+
+
+def test_outputs_that_come_back_give_the_same_blend_to_the_byte(space: Workspace) -> None:
+    run(space, "member", "add", "theirs", space.root / "ours.csv", "--kind", "classes")
+    run(space, "train", "--recipe", "theirs")
+    for name in ("ours", "theirs"):
+        (space.recipe_folder / f"with-{name}.toml").write_text(BLEND.format(name))
+        pipeline = Pipeline(space)
+        execute(space, pipeline.ensemble_steps(f"with-{name}", ["task1", "task2"]))
+
+    for task in ("task1", "task2"):
+        for fold in range(5):
+            for path in (space.oof_fold, space.test_fold):
+                one, two = (
+                    pd.read_parquet(path(f"with-{name}-{task}", fold))
+                    for name in ("ours", "theirs")
+                )
+                pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+    # It is submitted as others are, and checked for leaks.
+    steps = [submission_step(pipeline, "theirs", {"task1": "theirs", "task2": "theirs"})]
+    execute(space, steps)
+    log = pd.read_csv(space.leaderboard)
+    assert set(log.loc[log["submission"] == "theirs", "run"]) == {"theirs"}
+
+
+def test_a_member_needs_its_folds(space: Workspace) -> None:
+    frame = pd.read_csv(space.root / "ours.csv")
+    bare = space.root / "bare.parquet"
+    frame.drop(columns="fold").to_parquet(bare)
+    add = ["member", "add", "bare", bare, "--kind", "classes"]
+    assert "does not say which fold each row was held out in" in refused(*add, "-w", space.root)
+    assert "folds of five (declared, not checked)" in run(space, *add, "--scheme", "five")
+
+    # The same content in another form is the same member.
+    first = (space.member("bare")).read_bytes()
+    run(space, "member", "add", "bare", space.root / "ours.csv", "--kind", "classes")
+    assert space.member("bare").read_bytes() == first
+    run(space, "member", "remove", "bare")
+    assert not space.member("bare").exists()
+    assert "There is no member 'bare'" in refused("member", "remove", "bare", "-w", space.root)
+
+
+def test_names_that_are_taken_are_refused(space: Workspace) -> None:
+    add = [space.root / "ours.csv", "--kind", "classes", "-w", space.root]
+    assert "There is a recipe 'c1' already" in refused("member", "add", "c1", *add)
+    assert "ends like the run of an ensemble" in refused("member", "add", "x-task1", *add)
+    assert "cannot be the name of a run" in refused("member", "add", "a/b", *add)
+    add[2] = "clases"
+    assert "There is no kind 'clases' (did you mean 'classes'?)" in refused(
+        "member", "add", "x", *add
+    )
+
+
+def test_outputs_of_fitted_rows_are_flagged_wherever_they_go(space: Workspace) -> None:
+    examples = pd.read_parquet(space.examples)
+    gain = examples["label"].map({"exact": 1.0, "substitute": 0.1, "complement": 0.01}).fillna(0.0)
+    lexical = pd.concat([pd.read_parquet(space.test_fold("lexical", 0))])
+    train = examples["split"] == "train"
+    known = lexical.set_index("example_id")["p_exact"].reindex(examples["example_id"])
+    rng = np.random.default_rng(0)
+    fitted = np.where(train, gain + rng.normal(0, 0.05, len(examples)), known.to_numpy())
+    frame = pd.DataFrame({"example_id": examples["example_id"], "gain": fitted})
+    frame.to_csv(space.root / "fitted.csv", index=False)
+
+    told = comp(
+        "member", "add", "fitted", space.root / "fitted.csv", "--kind", "gain", "--scheme", "five",
+        "-w", space.root,
+    )  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert "fitted looks in-sample" in told.output + told.stderr
+    assert "in_sample = true" in (space.recipe_folder / "fitted.toml").read_text()
+    assert "approximate: labels reached it through labels of its own rows" in run(
+        space, "train", "--recipe", "fitted"
+    )
+    card = json.loads(space.run_card("fitted").read_text())
+    assert card["basis"]["kind"] == "approximate"
+
+    # A score is compared within queries: the same outputs are found as one, too.
+    frame.rename(columns={"gain": "score"}).to_csv(space.root / "score.csv", index=False)
+    options = ["--kind", "score", "--scheme", "five"]
+    run(space, "member", "add", "scored", space.root / "score.csv", *options)
+    assert "in_sample = true" in (space.recipe_folder / "scored.toml").read_text()
+    rows = json.loads(comp("--json", "member", "-w", space.root).stdout)["tables"][0]["rows"]
+    assert {row["member"] for row in rows} >= {"fitted", "scored"}
+
+
+def test_what_takes_a_model_is_refused(space: Workspace) -> None:
+    run(space, "member", "add", "fixed", space.root / "ours.csv", "--kind", "classes")
+    assert "it has no model that could predict new rows" in refused(
+        "train", "--recipe", "fixed", "--all", "-w", space.root
+    )
+    (space.recipe_folder / "nested.toml").write_text(
+        'model = "ensemble"\nmembers = ["lexical", "fixed"]\nnested = true\n'
+    )
+    assert "so it has no nested models" in refused("stack", "nested", "-w", space.root)
+    recipe = space.recipe_folder / "fixed.toml"
+    recipe.write_text(recipe.read_text() + "train_queries = 5\n")
+    assert "train_queries is of recipes that are trained" in refused(
+        "train", "--recipe", "fixed", "-w", space.root
+    )
+    recipe.unlink()

@@ -1,0 +1,231 @@
+"""The server answers as the loaded folder does, and whatever is sent, the fault is never its own."""
+
+import asyncio
+import json
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from competition.core.workspace import Workspace
+from competition.pipeline.folder_scorer import FolderScorer
+from competition.pipeline.serving.limits import Limits, Meter
+from tests.conftest import refused
+from tests.pipeline.serving.listening import listening
+
+pytest.importorskip("fastapi", reason="the extra `serve` is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed")
+
+from starlette.testclient import TestClient
+
+from competition.pipeline.serving.server import Busy, Worker, make_app
+
+Made = tuple[Workspace, Path]
+LIMITS = Limits(documents=20, body=20_000, waiting=2, seconds=5)
+DOCUMENTS = ["Garden hose, 10 m", "USB-C cable, 2 m Anker black", "Lamp", ""]
+
+
+@pytest.fixture(scope="module")
+def scorer(exported: Made) -> FolderScorer:
+    """The exported folder."""
+    return FolderScorer(exported[1])
+
+
+@pytest.fixture(scope="module")
+def client(scorer: FolderScorer) -> Iterator[TestClient]:
+    """A client that sees status 500 as others do, and not the exception."""
+    with TestClient(make_app(scorer, LIMITS), raise_server_exceptions=False) as client:
+        yield client
+
+
+def test_rerank_gives_the_scores_of_the_folder_to_the_last_bit(
+    client: TestClient, scorer: FolderScorer
+) -> None:
+    scores = scorer.score("usb cable", DOCUMENTS)
+    for route in ("/rerank", "/v1/rerank", "/v2/rerank"):
+        answer = client.post(route, json={"query": "usb cable", "documents": DOCUMENTS}).json()
+        results = answer["results"]
+        assert {each["index"]: each["relevance_score"] for each in results} == dict(
+            enumerate(scores.tolist())
+        )
+        assert [each["index"] for each in results] == sorted(range(4), key=lambda i: -scores[i])
+
+
+def test_the_schemas_of_jina_and_cohere_are_read(client: TestClient) -> None:
+    request = {
+        "model": "rerank-v3.5",
+        "query": "usb cable",
+        "documents": [{"text": DOCUMENTS[0]}, DOCUMENTS[1], {"text": "Lamp", "id": 7}],
+        "top_n": 2,
+        "return_documents": True,
+        "max_tokens_per_doc": 4096,
+    }
+    answer = client.post("/rerank", json=request).json()
+    assert answer["model"] == "served"
+    assert len(answer["results"]) == 2
+    texts = [DOCUMENTS[0], DOCUMENTS[1], "Lamp"]
+    for each in answer["results"]:
+        assert each["document"] == {"text": texts[each["index"]]}
+
+
+def test_products_are_scored_by_their_fields_and_classified(
+    client: TestClient, scorer: FolderScorer
+) -> None:
+    products = [{"product_title": "USB-C cable", "product_brand": "Anker"}, "Garden hose"]
+    answer = client.post("/score", json={"query": "usb cable", "products": products}).json()
+    joined = scorer.score("usb cable", ["USB-C cable Anker", "Garden hose"])
+    assert answer["scores"] == pytest.approx(joined.tolist(), abs=1e-6)
+    for classes in answer["classes"]:
+        assert sum(value for name, value in classes.items() if name.startswith("p_")) == (
+            pytest.approx(1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "sentence"),
+    [
+        (b"", 422, "required"),
+        (b"{", 422, "JSON decode error"),
+        (b"[" * 9_000, 400, "parsing the body"),
+        (b'{"query": "x", "documents": []}', 422, "documents: List should have at least 1"),
+        (b'{"query": "", "documents": ["x"]}', 422, "query: String should have at least 1"),
+        (b'{"query": " ", "documents": ["x"]}', 400, "empty query"),
+        (b'{"query": "\\ud800", "documents": ["x"]}', 422, "query: Input should be a valid string"),
+        (b'{"query": "x", "documents": ["x"], "top_n": 0}', 422, "top_n: Input should be greater"),
+        (json.dumps({"query": "x", "documents": ["x"] * 21}).encode(), 400, "at most 20 are taken"),
+        (json.dumps({"query": "x", "documents": ["x" * 20_000]}).encode(), 413, "20,000 bytes"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    client: TestClient, body: bytes, status: int, sentence: str
+) -> None:
+    response = client.post("/rerank", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, sentence in response.json()["detail"]) == (status, True)
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["\x00", "\u202e", "[SEP]", "<b>", "'; --", "​", "ﷺ" * 9]),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(
+    ["query", "documents", "products", "top_n", "return_documents", "locale", "model", "text"]
+)
+REQUESTS = st.dictionaries(KEYS, ANYTHING, max_size=6).flatmap(
+    lambda request: st.sampled_from(
+        [
+            request,
+            {"query": "usb", "documents": ["a", "b"], **request},
+            {"query": "usb", "products": ["a", {"product_title": "b"}], **request},
+        ]
+    )
+)
+
+
+@settings(max_examples=300, derandomize=True)
+@given(
+    request=REQUESTS,
+    route=st.sampled_from(["/rerank", "/v2/rerank", "/score"]),
+    junk=st.binary(max_size=3),
+)
+def test_hostile_requests_are_never_a_fault_of_the_server(
+    client: TestClient, request: dict[str, Any], route: str, junk: bytes
+) -> None:
+    body = json.dumps(request).encode("utf-8", "surrogatepass") + junk
+    response = client.post(route, content=body, headers={"content-type": "application/json"})
+    assert response.status_code < 500, (route, body, response.text)
+    if response.status_code == 200:
+        answer = response.json()
+        scores = answer.get("scores") or [each["relevance_score"] for each in answer["results"]]
+        assert all(math.isfinite(score) for score in scores)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE"])
+def test_other_methods_and_paths_are_refused(client: TestClient, method: str) -> None:
+    assert client.request(method, "/rerank").status_code == 405
+    assert client.request(method, "/..%2f..%2fetc/passwd").status_code == 404
+
+
+def test_what_was_served_is_counted_under_few_names(scorer: FolderScorer) -> None:
+    client = TestClient(make_app(scorer, LIMITS))
+    assert client.get("/health").json() == {"status": "ok", "model": "served", "kind": "classes"}
+    client.post("/rerank", json={"query": "x", "documents": ["a", "b", "c"]})
+    client.post("/rerank", content=b"x" * 30_000)
+    for number in range(5):
+        client.get(f"/nothing/{number}")
+
+    lines = client.get("/metrics").text.splitlines()
+    assert 'comp_requests_total{route="/rerank",status="200"} 1' in lines
+    assert 'comp_requests_total{route="/rerank",status="413"} 1' in lines
+    assert 'comp_requests_total{route="other",status="404"} 5' in lines
+    assert "comp_documents_total 3" in lines
+
+
+def test_requests_that_too_many_wait_before_are_sent_away() -> None:
+    async def crowd() -> list[object]:
+        begun, free = threading.Event(), threading.Event()
+        meter = Meter()
+        worker = Worker(Limits(waiting=2, seconds=60), meter)
+
+        def work() -> bool:
+            begun.set()
+            return free.wait()
+
+        first = asyncio.create_task(worker.run(1, work))
+        await asyncio.to_thread(begun.wait)  # it has its turn
+        waiting = [asyncio.create_task(worker.run(1, free.is_set)) for _ in range(2)]
+        while meter.waiting < 2:
+            await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await worker.run(1, free.is_set)
+        free.set()
+        return await asyncio.gather(first, *waiting)
+
+    assert asyncio.run(crowd()) == [True] * 3
+
+
+def test_the_page_asks_the_route_and_fetches_nothing_else(client: TestClient) -> None:
+    page = client.get("/").text
+    assert 'fetch("/rerank"' in page
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "innerHTML" not in page  # what a product says is text
+
+
+def test_only_an_export_is_served(tmp_path: Path) -> None:
+    assert "is not a folder that `comp export` wrote" in refused("serve", tmp_path)
+    assert "is not a folder that `comp export` wrote" in refused("push", tmp_path, "a/b")
+
+
+def test_the_curl_of_the_documentation_is_answered(scorer: FolderScorer) -> None:
+    """As it stands there, but for the port, by a server that listens."""
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    page = (Path(__file__).parents[3] / "docs/how-to/serve.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^curl .*?}'$", page, re.MULTILINE | re.DOTALL)
+    with listening(scorer) as address:
+        here = command.replace("\\\n", " ").replace("http://localhost:8080", address)
+        words = shlex.split(here)
+        answer = json.loads(subprocess.check_output([*words, "--silent", "--noproxy", "*"]))
+
+    documents = json.loads(words[words.index("-d") + 1])["documents"]
+    scores = scorer.score("usb c cable", documents)
+    best = int(scores.argmax())
+    assert answer["results"][0] == {"index": best, "relevance_score": scores[best]}

@@ -1,0 +1,65 @@
+"""The test that tells outputs of fitted rows from held-out ones."""
+
+import numpy as np
+import pytest
+
+from competition.scoring.in_sample import LIMIT, InSampleTest, Side, check_in_sample
+
+ROWS = 3_000
+
+
+def made(
+    rng: np.random.Generator, fitted: float, scale: float = 1.0, reference: bool = True
+) -> InSampleTest:
+    """Test outputs of a calibrated model that has added `fitted` times the noise of the labels to its own."""
+    text = rng.normal(0, 1, 2 * ROWS)  # what can be known
+    noise = rng.normal(0, 1, 2 * ROWS)
+    weaker = rng.normal(0, 1, 2 * ROWS)
+    labels = (text + noise)[:ROWS, None]
+    outputs = (text + np.r_[fitted * noise[:ROWS], np.zeros(ROWS)])[:, None] * scale
+    # E[text | text + weaker]: a model that knows half.
+    known = ((text + weaker) / 2)[:, None] if reference else None
+    query = np.arange(2 * ROWS) // 5
+
+    def side(rows: slice, of: np.ndarray | None) -> Side:
+        return Side(outputs[rows], query[rows], None if known is None else known[rows], of)
+
+    return check_in_sample(side(slice(ROWS), labels), side(slice(ROWS, None), None))
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_fitted_outputs_are_told_from_held_out_ones(reference: bool) -> None:
+    rng = np.random.default_rng(1)
+    honest = [made(rng, 0.0, reference=reference) for _ in range(20)]
+    fitted = [made(rng, 0.8, reference=reference) for _ in range(20)]
+    assert sum(each.flagged for each in honest) <= 1
+    assert sum(each.flagged for each in fitted) >= 19
+    # Cov(text + .8 noise, text + noise) / Var(text) = 1.8 on training rows.
+    assert np.mean([each.ratio for each in honest]) == pytest.approx(1.0, abs=0.05)
+    assert np.mean([each.ratio for each in fitted]) == pytest.approx(1.8, abs=0.1)
+
+
+def test_a_scale_of_its_own_changes_nothing_where_there_is_a_run() -> None:
+    ratios = [made(np.random.default_rng(2), 0.0, scale).ratio for scale in (1.0, 0.1, 40.0)]
+    assert ratios == pytest.approx([ratios[0]] * 3)
+    assert max(ratios) < LIMIT
+
+
+def test_levels_of_queries_count_only_across_queries() -> None:
+    rng = np.random.default_rng(3)
+    query = np.arange(1_000) // 5
+    level = np.repeat(rng.normal(0, 5, 200), 5)
+    labels, outputs = rng.normal(0, 1, (2, 1_000))
+    sides = [
+        Side((outputs + shift)[:, None], query, outputs[:, None], labels[:, None])
+        for shift in (0, level)
+    ]
+    plain, shifted = (check_in_sample(side, side, within=True).ratio for side in sides)
+    assert plain == pytest.approx(shifted)
+
+
+def test_outputs_that_say_nothing_are_not_flagged() -> None:
+    flat = Side(np.zeros((50, 1)), np.arange(50), None, np.zeros((50, 1)))
+    result = check_in_sample(flat, flat)
+    assert np.isnan(result.ratio)
+    assert not result.flagged
