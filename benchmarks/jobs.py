@@ -1,6 +1,6 @@
 """Two jobs beside one: `comp run --jobs 2` and `comp run` of the same workspace, with one thread for each step.
 
-Rows of the built-in catalogue, default settings but for the number of epochs. The two commands take
+Rows of the built-in catalogue; the lexical baseline and five folds of one neural recipe, of one epoch each. The two commands take
 turns, in the order ABBA, so that a machine that slows down is unfair to none; both import everything
 that they need, as a user's do. Their artefacts are compared, too. Run it on an idle machine with two
 cores or more: `python -m benchmarks.jobs [QUERIES]`.
@@ -19,7 +19,17 @@ from tests.conftest import artefacts, make_workspace
 
 QUERIES = 300
 ORDER = ("1", "2", "2", "1")
-SETTINGS = 'preset = "mini"\n[overrides]\nepochs = 1\nscheme = "five"\n'
+SETTINGS = """
+preset = "mini"
+recipes = ["lexical", "c1"]
+noise_run = "lexical"
+ensembles = []
+[submission]
+task2 = "c1"
+[overrides]
+epochs = 1
+scheme = "five"
+"""
 
 
 def timed(root: Path, jobs: str) -> float:
