@@ -1,9 +1,9 @@
 """Two jobs beside one: `comp run --jobs 2` and `comp run` of the same workspace, with one thread for each step.
 
-Rows of the built-in catalogue; the lexical baseline and five folds of one neural recipe, of one epoch each. The two commands take
-turns, in the order ABBA, so that a machine that slows down is unfair to none; both import everything
-that they need, as a user's do. Their artefacts are compared, too. Run it on an idle machine with two
-cores or more: `python -m benchmarks.jobs [QUERIES]`.
+Rows of the built-in catalogue; the lexical baseline and five folds of one neural recipe, of one
+epoch each. The two commands take turns, in the order ABBA, so that a machine that slows down is
+unfair to none; both import everything that they need, as a user's do. Their artefacts are compared,
+too. Run it on an idle machine with two cores or more: `python -m benchmarks.jobs [QUERIES]`.
 """
 
 import os
