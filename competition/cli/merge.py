@@ -23,7 +23,7 @@ def merge(
     ],
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Bring together what several machines made.
+    """Bring together what other machines made.
 
     Copies what this workspace lacks and would make from the same inputs. Other rows or settings,
     damaged files and results that differ are refused by name; then nothing is copied.
