@@ -1,14 +1,16 @@
 """Files of outputs that another tool made: read and checked row by row."""
 
+from __future__ import annotations
+
 import hashlib
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from competition.core.csv_files import parse_integers, read_text, refuse_misspelled, refuse_rows
 from competition.core.errors import InputError, did_you_mean, join_names
 from competition.core.fingerprint import fingerprint
+from competition.core.lazy_pandas import pd
 from competition.core.foreign_parquet import read_parquet
 from competition.scoring.contest import Kind
 
