@@ -10,8 +10,8 @@ import numpy as np
 from competition.core.csv_files import parse_integers, read_text, refuse_misspelled, refuse_rows
 from competition.core.errors import InputError, did_you_mean, join_names
 from competition.core.fingerprint import fingerprint
-from competition.core.lazy_pandas import pd
 from competition.core.foreign_parquet import read_parquet
+from competition.core.lazy_pandas import pd
 from competition.scoring.contest import Kind
 
 ID, FOLD = "example_id", "fold"
