@@ -152,6 +152,65 @@ def test_the_tests_that_the_documentation_names_exist() -> None:
             assert (ROOT / path).exists(), f"{page.name} names {path}"
 
 
+CODE = re.compile(r"`([^`]+)`")
+PYTHON_FILE = re.compile(r"`([\w/]+\.py)`")
+
+
+def table_rows(page: str, heading: str) -> list[list[str]]:
+    """Return the cells of the rows of a page's table, which is found by the first words of its heading."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = text.partition(f"| {heading}")[2].partition("\n\n")[0].splitlines()
+    return [line.strip("| ").split(" | ") for line in lines[2:]]
+
+
+def test_the_files_in_the_table_of_rooms_exist() -> None:
+    rows = table_rows("ARCHITECTURE.md", "room |")
+    package = ROOT / "competition"
+    rooms = {room.strip("`/") for room, _ in rows}
+    folders = {path.name for path in package.iterdir() if (path / "__init__.py").is_file()}
+    assert {room.split("/")[0] for room in rooms} == folders
+
+    for room, cell in rows:
+        folder = package / room.strip("`")
+        there = {path.stem for path in folder.rglob("*.py")}
+        there |= {f"{path.name}/" for path in folder.rglob("*") if path.is_dir()}
+        named = {name for name in CODE.findall(cell) if re.fullmatch(r"[a-z_0-9]+/?", name)}
+        assert named, room
+        assert named <= there, f"{room} has no {sorted(named - there)}"
+
+
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_the_code_that_pages_for_developers_name_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = {path for path in PYTHON_FILE.findall(text) if "/" in path}
+    assert len(named) > 5
+    assert not [path for path in named if not code_file(path)]
+
+
+def code_file(path: str) -> Path | None:
+    """Return the file of a path from the repository's root or from the package's."""
+    places = (folder / path for folder in (ROOT, ROOT / "competition"))
+    return next((place for place in places if place.is_file()), None)
+
+
+@pytest.mark.parametrize("row", table_rows("CONTRIBUTING.md", "I want to"), ids=lambda row: row[0])
+def test_the_files_and_names_to_start_a_change_from_exist(row: list[str]) -> None:
+    folder, texts = "", []
+    for path in PYTHON_FILE.findall(row[1]):
+        # `class_metrics.py` after `scoring/ranking_metrics.py` lies beside it.
+        folder = path.rpartition("/")[0] or folder
+        file = code_file(path if "/" in path else f"{folder}/{path}")
+        assert file, path
+        texts.append(file.read_text(encoding="utf-8"))
+
+    for path in re.findall(r"`([a-z_/]+/)`", row[1]):
+        assert (ROOT / "competition" / path).is_dir(), path
+        texts += [file.read_text("utf-8") for file in (ROOT / "competition" / path).glob("*.py")]
+
+    names = re.findall(r"`(\w+)`", row[1])
+    assert not [name for name in names if name != "grep" and not any(name in t for t in texts)]
+
+
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):

@@ -77,7 +77,7 @@ def _check_workspace(workspace: Workspace) -> Iterator[Check]:
 
     left = [name for name, state in steps.items() if state != "done"]
     if left:
-        message = f"{len(left)} of {len(steps)} are left, the first is {left[0]}"
+        message = f"left: {len(left)} of {len(steps)}, the first is {left[0]}"
         yield Check("steps", "look", message, "comp run")
     else:
         yield Check("steps", "well", f"all {len(steps)} are done")
@@ -134,7 +134,7 @@ def _check_rows(pipeline: Pipeline) -> Iterator[Check]:
     yield Check("data", "well", f"{card.source}: {size}")
     missing = int((store.product_rows(examples, products) < 0).sum())
     if missing:
-        message = f"{missing:,} rows have no product in the catalogue: they have empty text"
+        message = f"no product in the catalogue and so empty text: {pluralize(missing, 'row')}"
         yield Check("products", "look", message)
 
     for scheme in sorted({plan.scheme for plan in pipeline.plan.runs()}):

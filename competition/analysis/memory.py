@@ -61,15 +61,20 @@ def estimate_memory(recipe: EncoderRecipe, config: Any) -> MemoryEstimate:
     of_linear, of_others = _KEPT[recipe.lora.quantize]
     return MemoryEstimate(
         base=round(linear * of_linear + (base - linear) * of_others),
-        trained=trained * (_TRAINED + (_AVERAGE if recipe.ema else 0)),
-        activations=_activations(recipe, config),
+        trained=trained_memory(recipe, trained),
+        activations=activation_memory(recipe, config),
         base_weights=base,
         trained_weights=trained,
     )
 
 
-def _activations(recipe: EncoderRecipe, config: Any) -> int:
-    """Return the bytes that a micro-batch keeps for its gradient."""
+def trained_memory(recipe: EncoderRecipe, weights: int) -> int:
+    """Return the bytes of weights that are trained, with gradients, moments and averages."""
+    return weights * (_TRAINED + (_AVERAGE if recipe.ema else 0))
+
+
+def activation_memory(recipe: EncoderRecipe, config: Any) -> int:
+    """Return the bytes that a micro-batch keeps for its gradient; `config` is an encoder's configuration."""
     hidden = config.hidden_size
     heads = config.num_attention_heads
     size = getattr(config, "head_dim", None) or hidden // heads

@@ -26,6 +26,8 @@ from competition.cli import check
 from competition.cli import score
 from competition.cli import compare
 from competition.cli import run
+from competition.cli import plan
+from competition.cli import merge
 from competition.cli import status
 from competition.cli import doctor
 from competition.cli import report

@@ -10,7 +10,7 @@ from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.atomic import write_text
 from competition.core.commands import command_for, shell_quoted
 from competition.core.console import console, warn
-from competition.core.errors import CompError, InputError
+from competition.core.errors import CompError, InputError, pluralize
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
@@ -190,7 +190,9 @@ def _print_remarks(
             f"Fewer rows are flagged than the limit of {keys.fraction:.1%}: {share:.1%} would be dropped."
         )
     if unaudited:
-        console.print(f"{unaudited:,} training rows have no label and are not audited.")
+        console.print(
+            f"Not audited, since they have no label: {pluralize(unaudited, 'training row')}."
+        )
 
     # Options of this command are not recorded: recipes use the keys of competition.toml.
     for key, value in keys.model_dump().items():

@@ -10,7 +10,7 @@ from competition.cli.options import open_contest, open_workspace, stated_contest
 from competition.cli.output import help_epilog, show_table
 from competition.core.commands import command_for
 from competition.core.console import console, progress, warn
-from competition.core.errors import InputError, join_names
+from competition.core.errors import InputError, join_names, pluralize
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
 
@@ -253,7 +253,8 @@ def synth(
 
     _show(space)
     console.print(
-        f"{len(planted):,} training labels are wrong on purpose; {space.planted} lists them. Training never reads it."
+        f"{pluralize(len(planted), 'training label is', 'training labels are')} wrong on purpose; {space.planted} "
+        "lists them. Training never reads it."
     )
     _print_outdated(space)
 

@@ -3,6 +3,7 @@
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import OutputCell, help_epilog, show_table
 from competition.core.console import console, warn
+from competition.core.errors import pluralize
 from competition.core.workspace import Workspace
 
 
@@ -45,7 +46,8 @@ def folds(workspace: WorkspaceOption = HERE) -> None:
     shared = [] if rows_apart else shared_with_test(examples)
     if shared:
         warn(
-            f"{len(shared)} training queries have the text of a test query; the first is query_id {shared[0]}."
+            f"{pluralize(len(shared), 'training query has', 'training queries have')} the text of a test query; "
+            f"the first is query_id {shared[0]}."
         )
     console.print(
         (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from competition.analysis.members import AddedMember
 
 group = typer.Typer(
-    help="Add outputs that another tool made, list them, or export a run's.",
+    help="Add outputs that another tool made, or export a run's.",
     invoke_without_command=True,
     epilog=help_epilog("comp member"),
 )

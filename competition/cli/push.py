@@ -24,7 +24,7 @@ def push(
         bool, typer.Option("--public", help="Make a new repository that everyone can read.")
     ] = False,
 ) -> None:
-    """Upload an exported folder to the Hugging Face hub, or show what would be uploaded.
+    """Upload an exported folder to the hub; dry by default.
 
     Checks the folder against its certificate first. The upload takes the login of `hf auth login`.
     """

@@ -6,6 +6,7 @@ import typer
 
 from competition.cli.app import HERE, WorkspaceOption, app
 from competition.cli.output import help_epilog, is_json
+from competition.cli.run_plan import build_named_steps, build_steps, show_run_plan
 from competition.cli.scores import APPROXIMATE_MARK, explain_marks, show_scores
 from competition.cli.verdicts import show_diagnoses, show_standing, show_verdict
 from competition.core.commands import command_for
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from competition.analysis.diagnoses.diagnosis import Verdict
 
 
-@app.command(epilog=help_epilog("comp run", "comp run --all"))
+@app.command(
+    epilog=help_epilog("comp run", "comp run --dry-run", "comp run --jobs 2", "comp run --all")
+)
 def run(
     everything: Annotated[
         bool,
@@ -27,6 +30,29 @@ def run(
             help="Show the scores of every task, split and group of queries, and every diagnosis.",
         ),
     ] = False,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Build up to this many independent steps at a time, with the cores divided among them.",
+        ),
+    ] = 1,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Show what would be built, with time and memory; write nothing."
+        ),
+    ] = False,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Build only this step of `comp run --dry-run`, and what it needs that is part of no other run; "
+            "may be repeated.",
+        ),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Run everything that is missing or out of date.
@@ -35,14 +61,18 @@ def run(
     continues where it stopped. At the end, it says where each task stands and what to do next.
     """
     from competition.analysis.diagnoses.judge import judge
-    from competition.pipeline.execute import execute
     from competition.pipeline.output_steps import SUBMISSION
     from competition.pipeline.steps import Pipeline
 
     space = Workspace.open(workspace)
     pipeline = Pipeline(space)
-    made = execute(space, pipeline.steps())
-    if not made:
+    if dry_run:
+        show_run_plan(pipeline, jobs)
+        return
+    if step:
+        build_named_steps(pipeline, step)
+        return
+    if not build_steps(pipeline, pipeline.steps(), jobs):
         console.print("Nothing to do: everything is up to date.")
 
     board = _read_board(space)

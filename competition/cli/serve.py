@@ -33,7 +33,7 @@ def serve(
         float, typer.Option(min=0.1, help="How long a request waits for its turn.")
     ] = 30.0,
 ) -> None:
-    """Serve an exported folder over HTTP, to try it or for one machine.
+    """Answer HTTP requests with an exported folder.
 
     POST /rerank (the schema of Jina and Cohere) and /score, GET /health and /metrics, and a page at
     / to try it. It has no authentication: put it behind a server that has.

@@ -66,7 +66,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
 
     if left:
         first = next(iter(left))
-        console.print(f"{len(left)} of {len(states)} steps are left; the first is {first}.")
+        console.print(f"Steps left: {len(left)} of {len(states)}; the first is {first}.")
     else:
         console.print("Everything is up to date.")
     show_verdict(judge(pipeline, states))

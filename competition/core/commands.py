@@ -22,6 +22,11 @@ def set_workspace(root: Path) -> None:
     _named.root = root
 
 
+def named_workspace() -> Path:
+    """Return which workspace the running command was given."""
+    return _named.root
+
+
 def shell_quoted(text: object) -> str:
     """Return a name or path, quoted for a shell."""
     return shlex.quote(str(text))

@@ -5,13 +5,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol, cast
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -66,10 +67,26 @@ def _per_second(rate: float, unit: str) -> str:
     return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.2g} {unit}/s"
 
 
+class Bars(Protocol):
+    """What draws the lines of progress: Rich's on this terminal, or the board of another process."""
+
+    def add_task(self, description: str, *, total: float | None, unit: str) -> TaskID:
+        """Add a line."""
+
+    def advance(self, task_id: TaskID, advance: float) -> None:
+        """Count units of a line as done."""
+
+    def update(self, task_id: TaskID, *, completed: float) -> None:
+        """Say how many units of a line are done."""
+
+    def remove_task(self, task_id: TaskID) -> None:
+        """Take a line away."""
+
+
 class Progress:
     """Counts the units of work, such as `rows`, of one named step; `total` is None where nobody knows how many."""
 
-    def __init__(self, name: str, total: int | None, bar: Bar | None, unit: str = "") -> None:
+    def __init__(self, name: str, total: int | None, bar: Bars | None, unit: str = "") -> None:
         self.name = name
         self.total = total
         self.unit = unit
@@ -124,8 +141,18 @@ class Progress:
             console.print(f"{self.name}: {here:,} {self.unit} in {seconds:,.1f} s, {rate}")
 
 
-# The bars on the terminal: at most one, to which work within work adds a line.
-_live: list[Bar] = []
+# The bars that are drawn: at most one set, to which work within work adds a line.
+_live: list[Bars] = []
+
+
+@contextmanager
+def drawn_by(other: Bars) -> Iterator[None]:
+    """Let `other` draw the progress of what is done within."""
+    _live.append(other)
+    try:
+        yield
+    finally:
+        _live.pop()
 
 
 @contextmanager
@@ -134,20 +161,20 @@ def progress(name: str, total: int | None = None, unit: str = "") -> Iterator[Pr
 
     Without a total, the time that has passed is shown: for what a library does in one call.
     """
-    with _bars() as bar:
+    with bars() as bar:
         work = Progress(name, total, bar, unit)
         yield work
         work.close()
 
 
 @contextmanager
-def _bars() -> Iterator[Bar | None]:
+def bars() -> Iterator[Bars | None]:
     """Yield the bars on the terminal; None where there is none."""
-    if not console.is_terminal or console.quiet:
-        yield None
     # Rich can draw one set of bars at a time.
-    elif _live:
+    if _live:
         yield _live[0]
+    elif not console.is_terminal or console.quiet:
+        yield None
     else:
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -158,12 +185,8 @@ def _bars() -> Iterator[Bar | None]:
             TimeRemainingColumn(),
         )
 
-        with Bar(*columns, console=console, transient=True) as bar:
-            _live.append(bar)
-            try:
-                yield bar
-            finally:
-                _live.pop()
+        with Bar(*columns, console=console, transient=True) as bar, drawn_by(cast(Bars, bar)):
+            yield _live[0]
 
 
 @contextmanager

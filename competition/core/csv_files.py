@@ -163,6 +163,26 @@ def read_csv(
         text.detach()  # the caller closes what it opened
 
 
+def find_separator(handle: IO[bytes], encoding: str) -> str:
+    """Return what stands between the names of columns most often: a comma unless another sign does.
+
+    Args:
+        handle: of a CSV file at its beginning, to which it returns.
+        encoding: of the file.
+
+    Raises:
+        LookupError: there is no such encoding.
+    """
+    text = TextIOWrapper(handle, encoding, errors="replace", newline="")
+    header = text.readline()
+    text.detach()
+    handle.seek(0)
+
+    # What is in quotes is no separator.
+    outside = "".join(header.split('"')[::2])
+    return max((",", *SEPARATORS), key=outside.count)
+
+
 def _lines(text: IO[str]) -> Iterator[str]:
     """Yield lines that end as the first does: a lone carriage return ends none, unless it ends the first."""
     pieces: list[str] = []

@@ -88,7 +88,9 @@ def documents(products: pd.DataFrame, fields: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({"document": texts}, dtype="str")
 
 
-def make_layout(tokenizer: Any, template: str, max_length: int, recipe: str) -> Layout:
+def make_layout(
+    tokenizer: Any, template: str, max_length: int, recipe: str, completes: bool = False
+) -> Layout:
     """Return the layout of a template, or of PAIR.
 
     Args:
@@ -96,11 +98,18 @@ def make_layout(tokenizer: Any, template: str, max_length: int, recipe: str) -> 
         template: a text with each slot once, the query's first; or PAIR.
         max_length: of a pair, in tokens.
         recipe: whose `max_length` that is, for messages.
+        completes: whether a pair gets BERT's special tokens where the tokenizer of an encoder adds
+            none. Models that were trained without them are read without them.
 
     Raises:
         InputError: the template takes all of `max_length`.
     """
-    layout = _pair(tokenizer) if template == PAIR else _from_template(tokenizer, template)
+    if template == PAIR:
+        layout = (
+            _bert_pair(tokenizer) if completes and lacks_template(tokenizer) else _pair(tokenizer)
+        )
+    else:
+        layout = _from_template(tokenizer, template)
     if layout.special + 2 > max_length:
         raise InputError(
             f"The recipe {recipe!r} has max_length = {max_length}, of which its template takes {layout.special} "
@@ -110,16 +119,8 @@ def make_layout(tokenizer: Any, template: str, max_length: int, recipe: str) -> 
 
 
 def _pair(tokenizer: Any) -> Layout:
-    """Return the tokenizer's own layout of a pair, read off from one; BERT's where it lacks one."""
+    """Return the tokenizer's own layout of a pair, read off from one."""
     make = make_token_maker(tokenizer)
-    if lacks_template(tokenizer):
-        first, separator = (
-            np.array([i], np.int32) for i in (tokenizer.cls_token_id, tokenizer.sep_token_id)
-        )
-        has_types = "token_type_ids" in tokenizer.model_input_names
-        first_text = len(separator) if has_types else None
-        return Layout(first, separator, separator, first_text, make, make, is_plain=True)
-
     encoded = tokenizer("a", "a", return_special_tokens_mask=True)
     ids = np.array(encoded["input_ids"], np.int32)
     is_text = np.flatnonzero(~np.array(encoded["special_tokens_mask"], bool))
@@ -140,6 +141,17 @@ def _pair(tokenizer: Any) -> Layout:
         make_document=make,
         is_plain=True,
     )
+
+
+def _bert_pair(tokenizer: Any) -> Layout:
+    """Return BERT's layout of a pair."""
+    make = make_token_maker(tokenizer)
+    first, separator = (
+        np.array([i], np.int32) for i in (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    )
+    has_types = "token_type_ids" in tokenizer.model_input_names
+    first_text = len(separator) if has_types else None
+    return Layout(first, separator, separator, first_text, make, make, is_plain=True)
 
 
 def lacks_template(tokenizer: Any) -> bool:

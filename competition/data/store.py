@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from competition.core.atomic import atomic_files
 from competition.core.console import warn
-from competition.core.errors import InputError, short_repr
+from competition.core.errors import InputError, pluralize, short_repr
 from competition.core.fingerprint import fingerprint
 from competition.core.json_files import json_text, read_json
 from competition.core.lazy_pandas import pd
@@ -76,7 +76,8 @@ def save(
     missing = int((position < 0).sum())
     if missing:
         warn(
-            f"{missing:,} of {len(examples):,} rows have no product in the catalogue: they keep empty text."
+            f"Of {len(examples):,} rows, {pluralize(missing, 'has', 'have')} no product in the catalogue, and so "
+            "empty text."
         )
 
     card = _make_card(examples, products, position, contest, found, source)

@@ -39,6 +39,9 @@ class Step:
     checkpoints: Path | None = None  # the folder of those of its training
     along: Step | None = None  # the step that builds this one, too, where both are missing
     summary: Callable[[], str] | None = None  # of what was built, in a line
+    trains: str | None = None  # the recipe of which it trains a model
+    # What it leaves, the first of them last; empty where it is not to be brought from elsewhere.
+    files: tuple[Path, ...] = ()
 
     @property
     def state(self) -> str:
@@ -119,7 +122,7 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
     steps = in_order(targets)
     built = 0
     with distributed.process_group(), workspace.lock(DATA_LOCK, shared=True):
-        if unmet := distributed.broadcast_from_main(_unmet_sentence(steps)):
+        if unmet := distributed.broadcast_from_main(unmet_sentence(steps)):
             raise CompError(unmet)
 
         # All processes follow what the first one sees of the files, or one would wait for ever.
@@ -151,7 +154,7 @@ def execute(workspace: Workspace, targets: Iterable[Step]) -> int:
     return built
 
 
-def _unmet_sentence(steps: list[Step]) -> str:
+def unmet_sentence(steps: list[Step]) -> str:
     """Return what is missing and the one command that builds all of it; empty where nothing is."""
     unmet = unmet_needs(steps)
     if not unmet:

@@ -27,24 +27,28 @@ class InputSteps:
     def folds(self, scheme: str) -> Step:
         """Return the step of `folds/<scheme>.parquet`."""
         inputs = folds_fingerprint(self._plan.card, scheme, self._plan.contest)
+        path = self._plan.workspace.folds(scheme)
         return Step(
             f"folds {scheme}",
             inputs,
             needs=(),
-            recorded=partial(read_fingerprint, self._plan.workspace.folds(scheme)),
+            recorded=partial(read_fingerprint, path),
             build=partial(build_inputs.build_folds, self._tables, scheme, inputs),
+            files=(path,),
         )
 
     @cache  # noqa: B019
     def text_features(self) -> Step:
         """Return the step of `data/text_features.parquet`, which the lexical baseline and the stackers read."""
         inputs = text_features_fingerprint(self._plan.card)
+        path = self._plan.workspace.text_features
         return Step(
             "text features",
             inputs,
             needs=(),
-            recorded=partial(read_fingerprint, self._plan.workspace.text_features),
+            recorded=partial(read_fingerprint, path),
             build=partial(build_inputs.build_text_features, self._tables, inputs),
+            files=(path,),
         )
 
     def encoder(self, encoder: str, head: str = NEW_HEAD) -> list[Step]:
@@ -70,7 +74,7 @@ class InputSteps:
                 build_inputs.build_encoder, self._tables, source, folder, inputs, seed, head
             )
             name = f"encoder {encoder}" + ("" if head == NEW_HEAD else f" with its {head} head")
-            return Step(name, inputs, (), recorded, build)
+            return Step(name, inputs, (), recorded, build, files=(folder,))
 
         needs = self.encoder(recipe.encoder)
         needs += self.features(self._plan.artifacts.pretraining_sources(recipe))
@@ -82,6 +86,7 @@ class InputSteps:
             partial(build_inputs.build_pretrained, self._tables, self._plan, recipe),
             shared=True,
             checkpoints=self._plan.workspace.checkpoints(recipe.name, "encoder"),
+            files=(folder,),
         )
 
     def features(self, sources: Sources) -> list[Step]:
@@ -93,24 +98,28 @@ class InputSteps:
     @cache  # noqa: B019
     def _vocabulary_step(self) -> Step:
         inputs = self._plan.artifacts.vocabulary_fingerprint
+        folder = self._plan.workspace.vocabulary
         return Step(
             "vocabulary",
             inputs,
             needs=(),
-            recorded=partial(read_manifest, self._plan.workspace.vocabulary),
+            recorded=partial(read_manifest, folder),
             build=partial(build_inputs.build_vocabulary, self._tables, inputs),
+            files=(folder,),
         )
 
     @cache  # noqa: B019
     def _vectors_step(self) -> Step:
         inputs = self._plan.artifacts.vectors_fingerprint
         seed = self._plan.settings.seed
+        folder = self._plan.workspace.gram_vectors
         return Step(
             "char3",
             inputs,
             needs=(self._vocabulary_step(),),
-            recorded=partial(read_manifest, self._plan.workspace.gram_vectors),
+            recorded=partial(read_manifest, folder),
             build=partial(build_inputs.build_gram_vectors, self._tables, inputs, seed),
+            files=(folder,),
         )
 
     @cache  # noqa: B019
@@ -123,4 +132,5 @@ class InputSteps:
             needs=(),
             recorded=partial(read_fingerprint, file.path),
             build=partial(build_inputs.build_translations, self._tables, file),
+            files=(file.path,),
         )

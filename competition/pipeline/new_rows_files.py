@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
 from competition.core.atomic import atomic_file
-from competition.core.csv_files import read_csv
+from competition.core.csv_files import find_separator, read_csv
 from competition.core.errors import InputError, short_repr
 from competition.core.foreign_parquet import as_cells, concat_tables, is_parquet, parquet_table
 
@@ -64,7 +64,14 @@ def _read_part(path: Path, encoding: str) -> pa.Table:
 def _read_csv(handle: IO[bytes], name: str, encoding: str) -> pa.Table:
     """Read a CSV file that is open."""
     try:
-        return read_csv(handle, name, blank_lines=True, encoding=encoding, remedy=_REMEDY)
+        return read_csv(
+            handle,
+            name,
+            blank_lines=True,
+            encoding=encoding,
+            remedy=_REMEDY,
+            separator=find_separator(handle, encoding),
+        )
     except LookupError:
         raise InputError(
             f"There is no encoding {encoding!r}: cp1252 and utf-16 are common ones."

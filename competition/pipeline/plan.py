@@ -108,9 +108,8 @@ class Plan:
         recipe = self.recipes.run(name)
         if isinstance(recipe, EnsembleRecipe):
             if task is None:
-                raise InputError(
-                    f"{name!r} is an ensemble of one run per task: say which, such as {name}-task1."
-                )
+                runs = " or ".join(f"{name}-{each}" for each in self.card.tasks)
+                raise InputError(f"{name!r} is an ensemble of one run per task: say which, {runs}.")
             return self.ensemble_run(recipe, task)
         kind = self.recipes.kind_of(recipe)
         if task is not None and task not in kind.tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cache, partial
+from pathlib import Path
 
 from competition.config.keys import AuditKeys
 from competition.config.recipe import AnyRecipe, EnsembleRecipe, MemberRecipe
@@ -151,6 +152,8 @@ class Pipeline:
             shared=type_of(recipe).shared,
             checkpoints=self.workspace.checkpoints(recipe.name, model.part),
             summary=partial(build_runs.describe_fold, self.tables, self.plan, model),
+            trains=recipe.name,
+            files=(path, self.workspace.model(recipe.name, number)),
         )
 
     @cache  # noqa: B019
@@ -166,19 +169,23 @@ class Pipeline:
             command=_train_command(recipe),
             shared=type_of(recipe).shared,
             along=self._train_step(recipe, number),
+            files=(path,),
         )
 
     @cache  # noqa: B019
     def _pair_step(self, recipe: MemberRecipe, held: tuple[int, ...]) -> Step:
         (model,) = (pair for pair in self.plan.pairs(recipe.name) if pair.held == held)
+        path = self.workspace.pair(recipe.name, held)
         return Step(
             f"train {recipe.name} without folds {' and '.join(map(str, held))}",
             model.fingerprint,
             self._needs(model),
-            recorded=partial(read_fingerprint, self.workspace.pair(recipe.name, held)),
+            recorded=partial(read_fingerprint, path),
             build=partial(build_runs.build_nested, self.tables, self.plan, model),
             shared=type_of(recipe).shared,
             checkpoints=self.workspace.checkpoints(recipe.name, model.part),
+            trains=recipe.name,
+            files=(path, self.workspace.model(recipe.name, model.name)),
         )
 
     @cache  # noqa: B019
@@ -206,6 +213,7 @@ class Pipeline:
             recorded=lambda: read_json(card).get("inputs"),
             build=partial(build_runs.build_run_card, self.tables, run, recipe),
             command=run.command,
+            files=(card,),
         )
 
     def outputs_of(self, runs: Iterable[RunPlan]) -> list[Step]:
@@ -245,6 +253,10 @@ class Pipeline:
             tuple(needs),
             recorded=partial(self._recorded_audit, plan),
             build=partial(build_outputs.build_audit, self.tables, self.plan, plan),
+            files=(
+                self.workspace.noise(plan.name, plan.fold),
+                self.workspace.noise_card(plan.name, plan.fold),
+            ),
         )
 
     def _recorded_audit(self, plan: AuditPlan) -> str | None:
@@ -279,17 +291,21 @@ class Pipeline:
             recorded=partial(self._recorded_ensemble, plan.run),
             build=partial(build_outputs.build_ensemble, self.tables, plan),
             command=plan.run.command,
+            files=(self.workspace.run_card(plan.run.name), *self._ensemble_files(plan.run)),
         )
 
     def _recorded_ensemble(self, plan: RunPlan) -> str | None:
         """Return the fingerprint on an ensemble's card; None where one of its files is missing."""
+        is_complete = all(map(read_fingerprint, self._ensemble_files(plan)))
+        card = self.workspace.run_card(plan.name)
+        return read_json(card).get("inputs") if is_complete else None
+
+    def _ensemble_files(self, plan: RunPlan) -> list[Path]:
+        """Return the files of an ensemble beside its card."""
         space = self.workspace
-        name = plan.name
-        files = [
-            path(name, fold) for fold in plan.folds for path in (space.oof_fold, space.test_fold)
-        ]
-        is_complete = all(read_fingerprint(file) for file in (*files, space.importance(name)))
-        return read_json(space.run_card(name)).get("inputs") if is_complete else None
+        paths = (space.oof_fold, space.test_fold)
+        outputs = [path(plan.name, fold) for fold in plan.folds for path in paths]
+        return [*outputs, space.importance(plan.name)]
 
     def run_steps(self, name: str) -> list[Step]:
         """Return the steps of a recipe or of an ensemble, without those of other runs."""

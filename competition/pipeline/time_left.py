@@ -20,11 +20,11 @@ class TimeLeft:
         self._built = 0
         self._seconds: dict[str, float] = {}  # kind of step -> of the last one
 
-    def place(self, name: str) -> str:
-        """Return the place of a step that is built now: `[2/9]`."""
+    def place(self, name: str, running: int = 0) -> str:
+        """Return the place of a step that is built now, while others are `running`: `[2/9]`."""
         # A step that was expected to be built along with another one counts all the same.
         left = len(self._left) + (name not in self._left)
-        return f"[{self._built + 1}/{self._built + left}]"
+        return f"[{self._built + running + 1}/{self._built + left}]"
 
     def skip(self, name: str) -> None:
         """Leave out a step that something else has built."""
@@ -36,18 +36,25 @@ class TimeLeft:
         """Take the time of a step while it is built."""
         start = time.monotonic()
         yield
-        self._seconds[_kind(name)] = time.monotonic() - start
+        self.record(name, time.monotonic() - start)
+
+    def record(self, name: str, seconds: float) -> None:
+        """Count a step as built in some seconds."""
+        self._seconds[_kind(name)] = seconds
         self._built += 1
         self.skip(name)
 
-    def sentence(self) -> str:
-        """Return the time left: of all steps that are left, or at least of those whose kind is known."""
+    def sentence(self, jobs: int = 1) -> str:
+        """Return the time left: of all steps that are left, or at least of those whose kind is known.
+
+        With several `jobs`, it is what they take where none of them waits for another.
+        """
         known = [kind for kind in map(_kind, self._left) if kind in self._seconds]
         unknown = len(self._left) - len(known)
         if not self._left:
             return "done"
 
-        seconds = sum(self._seconds[kind] for kind in known)
+        seconds = sum(self._seconds[kind] for kind in known) / jobs
         clock = timedelta(seconds=round(seconds))
         if not unknown:
             return f"{clock} left"

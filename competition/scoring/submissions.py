@@ -45,7 +45,7 @@ def make_answer(
     if missing.any():
         first = rows.loc[missing, "example_id"].iloc[0]
         raise CompError(
-            f"{int(missing.sum())} test rows of {task.name} have no output, the first is {first}."
+            f"{pluralize(int(missing.sum()), 'test row')} of {task.name} without an output, the first is {first}."
         )
 
     answer = answers(task, kind, rows)
@@ -138,7 +138,8 @@ def check_answer(
             f"{column} {short_repr(value)}" for column, value in zip(columns, first, strict=True)
         )
         raise InputError(
-            f"{name}: {len(missing):,} of {len(expected):,} test rows are missing, the first is {cells}."
+            f"{name}: of {len(expected):,} test rows, {pluralize(len(missing), 'is', 'are')} missing, the first is "
+            f"{cells}."
         )
 
 
@@ -182,8 +183,8 @@ def grade(
         return count_answers(task, rows, np.where(is_there, given, -1.0))
     if not is_there.all():
         raise InputError(
-            f"{pluralize(int((~is_there).sum()), 'test row')} of {task.name} have no answer, and {task.metric.label} "
-            "has none that is just wrong: answer every row."
+            f"{pluralize(int((~is_there).sum()), 'test row')} of {task.name} without an answer, and "
+            f"{task.metric.label} has none that is just wrong: answer every row."
         )
     return count_answers(task, rows, given)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from competition.config.encoder_recipe import EncoderRecipe
+from competition.config.encoder_recipe import NEW_HEAD, EncoderRecipe
 from competition.data import augment
 from competition.data.augment import Augmented
 from competition.data.folds import normalise
@@ -76,7 +76,8 @@ class Corpus:
         units = "char_trigrams" in recipe.features
         layout = None
         if template := text_template(recipe, sources.encoder):
-            layout = make_layout(tokenizer, template, recipe.max_length, recipe.name)
+            completes = recipe.servable and recipe.head == NEW_HEAD
+            layout = make_layout(tokenizer, template, recipe.max_length, recipe.name, completes)
         pairs = Pairs.make(
             tokenizer, rows.examples, rows.products, texts, recipe.max_length, vocabulary, units, stored,
             contest.locales, layout,

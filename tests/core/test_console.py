@@ -4,6 +4,7 @@ import io
 import time
 
 import pytest
+from rich.progress import Progress as Bar
 
 from competition.core import console as module
 from competition.core.console import Progress, console, progress, results
@@ -68,10 +69,11 @@ def test_a_terminal_shows_work_within_work(
     with progress("blend", 2, "folds") as outer, progress("fold 0", 10, "rows") as inner:
         inner.advance(10)
         outer.advance(1)
-        rate = module._RateColumn().render(module._live[0].tasks[1])
+        (bar,) = module._live
+        assert isinstance(bar, Bar)
+        rate = module._RateColumn().render(bar.tasks[1])
         assert rate.plain == "" or rate.plain.endswith(" rows/s")
-        assert len(module._live) == 1
-        shown = {task.description: task.completed for task in module._live[0].tasks}
+        shown = {task.description: task.completed for task in bar.tasks}
         assert shown == {"blend": 1, "fold 0": 10}
     assert not module._live
     lines = [line for line in written.getvalue().splitlines() if " in 0.0 s" in line]

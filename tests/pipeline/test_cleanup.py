@@ -85,7 +85,7 @@ def test_status_and_doctor_name_a_pre_training_that_was_killed(tmp_path: Path) -
     done = checkpoint(space, "c1", "fold-0", "fold")
     status = comp("status", "-w", space.root).output
     assert "Unfinished training with checkpoints: pretrained encoder\n" in status
-    (_, others) = json.loads(comp("status", "--json", "-w", space.root).stdout)["tables"]
+    _, others, *_ = json.loads(comp("status", "--json", "-w", space.root).stdout)["tables"]
     assert others["about"]["checkpoints"] == ["pretrained encoder"]
     (found,) = json.loads(comp("doctor", "--json", "-w", space.root).stdout)["tables"]
     said = {row["what"]: row for row in found["rows"]}

@@ -13,6 +13,7 @@ from competition.config.encoder_recipe import EncoderRecipe
 from competition.core.errors import CompError, InputError
 from competition.core.workspace import Workspace
 from competition.data import store, synthetic
+from competition.models.encoder import encoder as encoders
 from competition.pipeline import build_inputs, encoder_type
 from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.rows import fold_rows
@@ -639,13 +640,16 @@ def test_recipes_share_their_pairs_where_they_read_the_same_rows(
         return f"corpus {len(made)}"
 
     monkeypatch.setattr(Corpus, "make", make)
-    monkeypatch.setattr(build_inputs, "stored_tokens", lambda *_: None)
+    monkeypatch.setattr(build_inputs, "stored_tokens", lambda *_, **__: None)
+    monkeypatch.setattr(encoders, "text_template", lambda *_: "")  # the folder is not made
     pipeline = Pipeline(make_workspace(tmp_path / "w"))
     keys: list[dict[str, Any]] = [
         {},
         {"rebalance": True},
         {"rebalance": True, "query_context": True},
         {"max_length": 64},
+        {"template": "{query} {document}"},
+        {"servable": True},
     ]
     for number, change in enumerate(keys, start=1):
         for same in ({}, {"epochs": 3}, {"augmented_weight": 0.5}):

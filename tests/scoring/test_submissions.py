@@ -186,15 +186,35 @@ VALID = {
     "task3": "example_id,substitute_label\n10,no_substitute\n11,substitute\n12,no_substitute\n",
 }
 WRONG: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "task1 lacks a row": ("task1", "1,a\n", "", ("1 of 3", "query_id 1, product_id 'a'")),
-    "task1 lacks a query": ("task1", "2,c\n", "", ("1 of 3", "query_id 2, product_id 'c'")),
-    "task2 lacks a row": ("task2", "11,substitute\n", "", ("1 of 3", "example_id 11")),
-    "task3 lacks a row": ("task3", "12,no_substitute\n", "", ("1 of 3", "example_id 12")),
+    "task1 lacks a row": (
+        "task1",
+        "1,a\n",
+        "",
+        ("of 3 test rows, 1 is", "query_id 1, product_id 'a'"),
+    ),
+    "task1 lacks a query": (
+        "task1",
+        "2,c\n",
+        "",
+        ("of 3 test rows, 1 is", "query_id 2, product_id 'c'"),
+    ),
+    "task2 lacks a row": (
+        "task2",
+        "11,substitute\n",
+        "",
+        ("of 3 test rows, 1 is", "example_id 11"),
+    ),
+    "task3 lacks a row": (
+        "task3",
+        "12,no_substitute\n",
+        "",
+        ("of 3 test rows, 1 is", "example_id 12"),
+    ),
     "nothing but a header": (
         "task2",
         "10,exact\n11,substitute\n12,irrelevant\n",
         "",
-        ("3 of 3", "example_id 10"),
+        ("of 3 test rows, 3 are", "example_id 10"),
     ),
     "an extra row": (
         "task2",
@@ -437,7 +457,7 @@ def test_a_missing_product_adds_no_gain_and_a_missing_query_scores_zero(tmp_path
     root = save_small(tmp_path / "w", examples).root
     (tmp_path / "part.csv").write_text(text, encoding="utf-8")
     arguments = ("score", tmp_path / "part.csv", "--task", "task1", "-w", root)
-    assert "2 of 4 test rows are missing" in refused(*arguments)
+    assert "of 4 test rows, 2 are missing" in refused(*arguments)
     result = comp(*arguments, "--allow-missing")
     assert result.exit_code == 0
     assert f"{expected:.6f}" in result.output

@@ -107,7 +107,7 @@ def _shares(counts: dict[str, int]) -> dict[str, float]:
 
 
 def _test_disagrees(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         test = facts.line(task, line.run, TEST)
         if test is None or line.split == TEST or test.group != line.group:
             continue

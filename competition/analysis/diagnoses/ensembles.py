@@ -57,7 +57,7 @@ def _one_member(facts: Facts) -> Iterator[Finding]:
 
 
 def _no_better_than_member(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         run = facts.ensembles.get(line.run)
         lines = [each for each in facts.leading(task) if run and each.run in run.members]
         if not lines:
@@ -80,7 +80,7 @@ def _no_better_than_member(facts: Facts) -> Iterator[Finding]:
 
 
 def _approximate(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         if line.split == OUT_OF_FOLD and line.label_paths and line.flatters is None:
             sentence = (
                 f"The score of {line.run} is approximate: labels that it counts reached it through "
@@ -90,7 +90,7 @@ def _approximate(facts: Facts) -> Iterator[Finding]:
 
 
 def _inflated(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         if line.flatters is not None and line.compares(line.flatters) == 1:
             sentence = (
                 f"The out-of-fold score of {line.run} is too high by {line.flatters:+} "
@@ -116,7 +116,7 @@ def _few_rows_for_thresholds(facts: Facts) -> Iterator[Finding]:
 
 
 def _leaky(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         run = facts.ensembles.get(line.run)
         if run and getattr(run.recipe, "leaky", False):
             sentence = f"{line.run} reads in which other tasks' lists a row is."

@@ -69,7 +69,7 @@ class Facts:
         lines: of the table of scores.
         tallies: counts beside it, see `scoring/tallies.py`.
         runs: by name, in the order of competition.toml.
-        submission: task -> the run that answers it.
+        submission: task -> the run that answers its test rows; empty where there are none.
         states: of the steps that are not done.
         audits: name -> the content of `noise.json`.
         without_member: lines of the last `comp stack --leave-out`, minus the whole ensemble.
@@ -106,11 +106,18 @@ class Facts:
         """Return the leading line of a run; None where it has none."""
         return next((line for line in self.leading(task, split) if line.run == run), None)
 
-    def submitted(self) -> Iterator[tuple[str, Line]]:
-        """Yield each task with the leading line of the run that is submitted, where it has one."""
-        for task, run in self.submission.items():
-            if line := self.line(task, run):
-                yield task, line
+    def answers(self) -> Iterator[tuple[str, Line]]:
+        """Yield each task with the leading line of the run that answers it, where it has one.
+
+        That is the submitted run; where there is nothing to submit, the best one.
+        """
+        for task in self.tasks:
+            lines = self.leading(task)
+            if not self.has_test_rows:
+                lines = lines[:1]
+            else:
+                lines = [line for line in lines if line.run == self.submission.get(task)]
+            yield from ((task, line) for line in lines)
 
     @property
     def singles(self) -> dict[str, RunFacts]:
@@ -136,9 +143,8 @@ def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> F
 
     space, plan = pipeline.workspace, pipeline.plan
     names = pipeline.recipes.submission()
-    submission = {
-        task: plan.run(names[task], task).name for task in plan.card.tasks if task in names
-    }
+    answered = plan.card.tasks if plan.card.has_test_rows else ()
+    submission = {task: plan.run(names[task], task).name for task in answered if task in names}
 
     # A table that somebody changed counts as missing: its figures are not ours.
     lines = () if states.get("scores") == "missing" else tuple(read_lines(space.scores))

@@ -32,7 +32,7 @@ def _submission(facts: Facts) -> Iterator[Finding]:
     state = facts.states.get(f"submit {SUBMISSION}")
     if state == "stale":
         sentence = (
-            f"submissions/{SUBMISSION} was made from other runs than those of competition.toml, or "
+            f"submissions/{SUBMISSION} was made from other runs or settings than those of competition.toml, or "
             "was edited."
         )
         yield Finding("", sentence, "`comp submit` writes it again.")

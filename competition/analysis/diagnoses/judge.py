@@ -66,7 +66,6 @@ def _judge_task(facts: Facts, task: str) -> TaskVerdict:
 
     best = lines[0]
     line = facts.line(task, submitted) or best
-    named = submitted if facts.has_test_rows else ""
     return TaskVerdict(
         task=task,
         split=best.split,
@@ -74,8 +73,8 @@ def _judge_task(facts: Facts, task: str) -> TaskVerdict:
         best=best.run,
         equal=equal_to_best(lines),
         submitted=submitted,
-        sentence=_sentence(line, best, named, figures=True),
-        headline=_sentence(line, best, named, figures=False),
+        sentence=_sentence(line, best, submitted, figures=True),
+        headline=_sentence(line, best, submitted, figures=False),
     )
 
 
@@ -85,13 +84,14 @@ def _sentence(line: Line, best: Line, submitted: str, figures: bool) -> str:
     Args:
         line: of the run that is submitted, or of the best where that has no score.
         best: the line of the best run.
-        submitted: the run that is submitted; empty for none, or where there is nothing to submit.
+        submitted: the run that is submitted; empty for none.
         figures: give the differences to the baselines.
     """
     role = "is submitted" if line.run == submitted else "is best"
     units = ("row", "rows") if line.unit == "row" else ("query", "queries")
     over = over_group(pluralize(line.queries, *units), line.group)
-    score = f"{line.metric} {line.score.value:.4f} over {over}"
+    direction = ", lower is better" if line.sign < 0 else ""
+    score = f"{line.metric} {line.score.value:.4f} over {over}{direction}"
     if line.run != best.run:
         score += f"; best is {best.run}, {best.score.value:.4f}"
 
@@ -99,9 +99,12 @@ def _sentence(line: Line, best: Line, submitted: str, figures: bool) -> str:
     if line.floor and line.run != line.floor:
         compared.insert(0, (line.above_floor, line.floor))
     places = [describe_place(line, *each, figures) for each in compared]
+    ranks = [line.compares(difference) for difference, _ in compared]
     joint = " and "
-    if len(places) > 1 and line.compares(compared[0][0]) == line.compares(compared[1][0]):
+    if len(ranks) > 1 and ranks[0] == ranks[1]:
         # Said once of both.
         places[1] = places[1].partition(" than ")[2] or places[1]
-        joint = " or " if line.compares(compared[0][0]) == 0 else joint
+        joint = " or " if ranks[0] == 0 else joint
+    elif 1 in ranks and None not in ranks:
+        joint = ", but "
     return f"{line.task}: {line.run} {role} ({score}), {joint.join(places)}."

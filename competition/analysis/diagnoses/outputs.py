@@ -37,7 +37,7 @@ def _one_answer(facts: Facts) -> Iterator[Finding]:
 
 
 def _never_answers(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         answers = facts.tallies.get("answers", {}).get(task, {}).get(line.run, {})
         labels = facts.tallies.get("labels", {}).get(task, {})
         never = [word for word, rows in answers.items() if not rows and labels[word] >= _MIN_LABELS]

@@ -19,14 +19,21 @@ def describe_place(
 ) -> str:
     """Return how a run compares with another: `better than lexical (+0.0126 [+0.0010, +0.0251])`."""
     place = line.compares(difference)
+    named = _name_in_words(other)
     if difference is None or place is None:
-        return f"compared over too few queries with {other}"
-    return f"{_WORDS[place]} {other}" + (f" ({difference:+})" if figures else "")
+        return f"compared over too few queries with {named}"
+    return f"{_WORDS[place]} {named}" + (f" ({difference:+})" if figures else "")
+
+
+def _name_in_words(baseline: str) -> str:
+    """Return what a baseline is called in a sentence: `all exact` of the tables is the constant answer 'exact'."""
+    answer = baseline.removeprefix("all ")
+    return baseline if answer == baseline else f"the constant answer {answer!r}"
 
 
 def _compare(facts: Facts, against: Against, place: int) -> Iterator[Finding]:
-    """Yield the submitted runs that are better (1), not significantly better (0) or worse (-1)."""
-    for task, line in facts.submitted():
+    """Yield the runs that answer the tasks and are better (1), not significantly better (0) or worse (-1)."""
+    for task, line in facts.answers():
         is_lexical = against == "lexical"
         difference = line.above_floor if is_lexical else line.above_baseline
         other = line.floor if is_lexical else line.baseline
@@ -41,14 +48,14 @@ _ACTIONS: dict[tuple[Against, int], str] = {
     ("lexical", -1): 'Until a run is better, submit the baseline: {task} = "{other}" in [submission].',
     ("lexical", 0): "A larger encoder, pre-training or more labels may help; `comp report` shows where runs are wrong.",
     ("lexical", 1): "",
-    ("constant", -1): "Do not submit this run: the same answer for every row scores more.",
+    ("constant", -1): "Do not use this run: the same answer for every row scores more.",
     ("constant", 0): "This score shows nothing that the run has learned: look at a metric that weighs rare labels.",
     ("constant", 1): "",
 }  # fmt: skip
 
 
 def _best_not_submitted(facts: Facts) -> Iterator[Finding]:
-    for task, line in facts.submitted():
+    for task, line in facts.answers():
         best = facts.leading(task)[0]
         if line.above_best is None or line.compares(line.above_best) != -1:
             continue
@@ -102,8 +109,8 @@ def _encoders_behind_lexical(facts: Facts) -> Iterator[Finding]:
                 f"{best.above_floor:+} {best.metric}."
             )
             action = (
-                "`comp pretrain` reads the catalogue first; presets minilm and e5-small have "
-                "larger encoders."
+                "Presets minilm and e5-small have larger encoders; `comp pretrain` reads the catalogue "
+                "first, which can take hours."
             )
             yield Finding(task, sentence, action)
 
@@ -117,7 +124,7 @@ def _no_pretraining(facts: Facts) -> Iterator[Finding]:
             f"The encoder of {', '.join(names)} has not read this catalogue, and no neural network is better "
             f"than the lexical baseline on {', '.join(behind)}."
         )
-        action = 'Set encoder = "pretrained" in [overrides]: `comp run` then pre-trains first.'
+        action = 'Set encoder = "pretrained" in [overrides]: `comp run` then pre-trains first, which can take hours.'
         yield Finding("", sentence, action)
 
 

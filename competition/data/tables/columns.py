@@ -22,6 +22,7 @@ from competition.core.lazy_pandas import pd
 from competition.data.folds import normalise
 from competition.data.tables.files import read_table
 from competition.scoring.contest import Contest, Found, number_text
+from competition.scoring.definition import built_in_names
 from competition.scoring.definition_tables import KEY_COLUMNS
 
 _SPLITS = {"train": "train", "training": "train", "test": "test"}
@@ -88,10 +89,10 @@ def read_rows(path: Path, split: str, contest: Contest, called: Mapping[str, str
         names.remove("split")
 
     column_of = _match(table.column_names, names, contest, called)
-    needed = ["query"] if split == "test" else ["query", "label", *contest.raters]
-    for name in needed:
-        if name not in column_of:
-            raise lacks_column(path, name, table.column_names, contest, called)
+    needed = ["query", *(() if contest.source.products else contest.fields[:1])]
+    needed += [] if split == "test" else ["label", *contest.raters]
+    if missing := [name for name in needed if name not in column_of]:
+        raise lacks_columns(path, missing, table.column_names, contest, called)
 
     frame = pd.DataFrame(
         {name: _cells(table[column], column, path) for name, column in column_of.items()},
@@ -126,21 +127,36 @@ def _match(
     return column_of
 
 
-def lacks_column(
-    path: Path, name: str, columns: Sequence[str], contest: Contest, called: Mapping[str, str]
+def lacks_columns(
+    path: Path,
+    missing: Sequence[str],
+    columns: Sequence[str],
+    contest: Contest,
+    called: Mapping[str, str],
 ) -> InputError:
-    """Return the refusal of a file that lacks a column that is needed."""
-    if name in called:
-        column = called[name]
-        return InputError(
-            f"{path} lacks the column {column!r}{did_you_mean(column, columns)} of --map: it has {join_names(columns)}."
-        )
+    """Return the refusal of a file that lacks columns that are needed, `missing` by our names."""
+    for name in missing:
+        if name in called:
+            column = called[name]
+            return InputError(
+                f"{path} lacks the column {column!r}{did_you_mean(column, columns)} of --map: it has "
+                f"{join_names(columns)}."
+            )
 
-    accepted = contest.source.names(name)
-    near = next(filter(None, (did_you_mean(each, columns) for each in accepted)), "")
+    accepted = [contest.source.names(name) for name in missing]
+    pairs = ",".join(f"{name}=COLUMN" for name in missing)
+    if len(missing) == 1:
+        near = next(filter(None, (did_you_mean(each, columns) for each in accepted[0])), "")
+        lost, are = f"the column {accepted[0][0]!r}{near}", "it is"
+    else:
+        lost, are = f"the columns {join_names(repr(names[0]) for names in accepted)}", "they are"
+
+    # A built-in definition is not the user's to write into.
+    is_own = contest.name not in built_in_names()
+    lines = " and ".join(f'{name} = "COLUMN"' for name in missing)
+    written = f", or write {lines} into [columns] of {contest.name}.toml" if is_own else ""
     return InputError(
-        f"{path} lacks the column {accepted[0]!r}{near}: it has {join_names(columns)}; say which it is with "
-        f'`--map {name}=COLUMN`, or write {name} = "COLUMN" into [columns] of {contest.name}.toml.'
+        f"{path} lacks {lost}: it has {join_names(columns)}; say which {are} with `--map {pairs}`{written}."
     )
 
 
@@ -198,7 +214,7 @@ def read_products(
     names = ["product_id", *contest.fields, *(["locale"] if has_locales(contest) else [])]
     column_of = _match(table.column_names, names, contest, called)
     if "product_id" not in column_of:
-        raise lacks_column(path, "product_id", table.column_names, contest, called)
+        raise lacks_columns(path, ["product_id"], table.column_names, contest, called)
     cells = {name: _cells(table[column], column, path) for name, column in column_of.items()}
     return pd.DataFrame(cells), table.column_names
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO
 
 import pyarrow as pa
 
 from competition.core.archives import PACKED_SUFFIXES, open_unpacked, part_files
-from competition.core.csv_files import SEPARATORS, read_csv
+from competition.core.csv_files import find_separator, read_csv
 from competition.core.errors import InputError, did_you_mean, join_names, pluralize
 from competition.core.foreign_parquet import concat_tables, is_parquet, parquet_table
 from competition.scoring.contest import Contest
@@ -96,7 +94,7 @@ def _read_part(path: Path, contest: Contest) -> pa.Table:
             return parquet_table(handle, name)
 
         try:
-            separator = source.delimiter or _separator(handle, source.encoding)
+            separator = source.delimiter or find_separator(handle, source.encoding)
             return read_csv(
                 handle,
                 name,
@@ -109,15 +107,3 @@ def _read_part(path: Path, contest: Contest) -> pa.Table:
             raise InputError(
                 f"There is no encoding {source.encoding!r}: correct it in [files] of {contest.name}.toml."
             ) from None
-
-
-def _separator(handle: IO[bytes], encoding: str) -> str:
-    """Return what stands between the names of columns most often: a comma unless another sign does."""
-    text = TextIOWrapper(handle, encoding, errors="replace", newline="")
-    header = text.readline()
-    text.detach()
-    handle.seek(0)
-
-    # What is in quotes is no separator.
-    outside = "".join(header.split('"')[::2])
-    return max((",", *SEPARATORS), key=outside.count)

@@ -11,7 +11,7 @@ from competition.core.lazy_pandas import pd
 from competition.data.tables.columns import (
     Rows,
     has_locales,
-    lacks_column,
+    lacks_columns,
     read_products,
     read_rows,
 )
@@ -80,7 +80,7 @@ def _check_columns(
     for name, theirs in contest.source.columns.items():
         is_read = name not in called and (name != "locale" or needs_locale)
         if is_read and not any(column.casefold() in folded for column in theirs):
-            raise lacks_column(parts[0].path, name, sorted(seen), contest, called)
+            raise lacks_columns(parts[0].path, [name], sorted(seen), contest, called)
 
 
 def _check_fields(
@@ -95,15 +95,15 @@ def _check_fields(
     part = parts[0]
     if not any(first in table for table in (rows, *catalogues)):
         columns = [*part.columns, *(str(name) for each in catalogues for name in each)]
-        raise lacks_column(part.path, first, columns, contest, called)
+        raise lacks_columns(part.path, [first], columns, contest, called)
     if catalogues and "product_id" not in rows:
-        raise lacks_column(part.path, "product_id", part.columns, contest, called)
+        raise lacks_columns(part.path, ["product_id"], part.columns, contest, called)
 
     described = {name for each in catalogues for name in each}
     for name in contest.fields:
         for part in parts:
             if name in rows and name not in part.frame and name not in described:
-                raise lacks_column(part.path, name, part.columns, contest, called)
+                raise lacks_columns(part.path, [name], part.columns, contest, called)
     absent = [name for name in contest.fields if name not in rows and name not in described]
     if absent:
         console.print(f"No file has {join_names(absent)}: left out.")

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from competition.core.errors import InputError, short_repr
+from competition.core.errors import InputError, pluralize, short_repr
 from competition.core.lazy_pandas import pd
 from competition.data.ids import stable_ids
 from competition.data.tables.columns import Rows, place_of
 from competition.scoring.contest import Contest
+from competition.scoring.definition import built_in_names
 
 _INTEGERS = "-?(?:0|[1-9][0-9]{0,17})"  # of 18 digits, which all have 64 bits
 
@@ -42,17 +43,16 @@ def add_ids(rows: pd.DataFrame, parts: Sequence[Rows], contest: Contest) -> None
 
     pair = ["locale", "query", "product_id"]
     if "id" not in rows:
-        fix = (
-            "has the query and the product of an earlier row: leave out one of them, or say which column holds an id "
-            f'of each row with `--map id=COLUMN`, or id = "COLUMN" in [columns] of {contest.name}.toml'
-        )
-        _refuse(rows, parts, rows.duplicated(pair), fix)
+        fix = "leave out one of them, or say which column holds an id of each row with `--map id=COLUMN`"
+        if contest.name not in built_in_names():
+            fix += f', or id = "COLUMN" in [columns] of {contest.name}.toml'
+        _refuse_repeated(rows, parts, pair, "the query and the product", fix)
         rows["example_id"] = stable_ids([rows[column] for column in pair])
         rows["id"] = rows["example_id"].astype(str)
     else:
         rows["id"] = rows["id"].str.strip()
         _refuse(rows, parts, rows["id"] == "", "has no id: bring it, or leave out the row")
-        _refuse(rows, parts, rows.duplicated("id"), "has the id of an earlier row: ids must differ")
+        _refuse_repeated(rows, parts, ["id"], "the id", "ids must differ")
         rows["example_id"] = _as_ids(rows["id"], [rows["id"]])
 
 
@@ -61,6 +61,21 @@ def _as_ids(texts: pd.Series, hashed: list[pd.Series]) -> pd.Series:
     if texts.str.fullmatch(_INTEGERS).all():
         return texts.astype("int64")
     return stable_ids(hashed)
+
+
+def _refuse_repeated(
+    rows: pd.DataFrame, parts: Sequence[Rows], columns: list[str], what: str, fix: str
+) -> None:
+    """Raise InputError that names the first row that has the cells of an earlier one, and that one."""
+    repeated = rows.duplicated(columns)
+    if repeated.any():
+        position = int(np.flatnonzero(repeated)[0])
+        path, _ = place_of(parts, position)
+        same = (rows[columns] == rows.loc[position, columns]).all(axis=1)
+        of, earlier = place_of(parts, int(np.flatnonzero(same)[0]))
+        place = f"row {earlier}" + (f" of {of}" if of != path else "")
+        count = pluralize(int(repeated.sum()), "such row")
+        _refuse(rows, parts, repeated, f"has {what} of {place} ({count}): {fix}")
 
 
 def _refuse(rows: pd.DataFrame, parts: Sequence[Rows], bad: pd.Series, what: str) -> None:

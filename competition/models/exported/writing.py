@@ -54,6 +54,7 @@ def write_classifier(folder: Path, model: RelevanceModel, tokenizer: Any, max_le
         name_labels(classifier.config, labels)
     else:
         classifier = as_classifier(model.encoder, model.state_dict(), model.pooling, labels)
+        _complete(tokenizer)
     _save(folder, classifier, tokenizer, max_length)
 
 
@@ -123,20 +124,23 @@ def _save(folder: Path, classifier: Any, tokenizer: Any, max_length: int) -> Non
     )
 
 
+def _complete(tokenizer: Any) -> None:
+    """Let a tokenizer that adds no special tokens add those that the model was trained with."""
+    if not lacks_template(tokenizer):
+        return
+
+    first, separator = tokenizer.cls_token, tokenizer.sep_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{first} $A {separator}",
+        pair=f"{first} $A {separator} $B:1 {separator}:1",
+        special_tokens=[(first, tokenizer.cls_token_id), (separator, tokenizer.sep_token_id)],
+    )
+
+
 def _prepare_tokenizer(tokenizer: Any, classifier: Any, max_length: int) -> None:
     """Let a tokenizer put a pair together as the model was trained to read it."""
     layout = make_layout(tokenizer, PAIR, max_length, "")
     backend = tokenizer.backend_tokenizer
-    if lacks_template(tokenizer):
-        first, separator = tokenizer.cls_token, tokenizer.sep_token
-        backend.post_processor = TemplateProcessing(
-            single=f"{first} $A {separator}",
-            pair=f"{first} $A {separator} $B:1 {separator}:1",
-            special_tokens=[
-                (first, tokenizer.cls_token_id),
-                (separator, tokenizer.sep_token_id),
-            ],
-        )
     backend.no_truncation()
     backend.no_padding()
 

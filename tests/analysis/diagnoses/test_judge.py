@@ -31,17 +31,22 @@ def sentence(*lines: object) -> str:
 def test_a_task_has_a_sentence_with_figures_and_intervals() -> None:
     assert sentence(LEXICAL, B1, BLEND) == (
         "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical "
-        "(+0.0200 [+0.0100, +0.0300]) and all exact (+0.0200 [+0.0100, +0.0300])."
+        "(+0.0200 [+0.0100, +0.0300]) and the constant answer 'exact' (+0.0200 [+0.0100, +0.0300])."
     )
     (task,) = judge_facts(HEALTHY).tasks
     assert task.headline == (
-        "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical and all exact."
+        "task2: blend-task2 is submitted (micro-F1 0.6000 over 200 queries), better than lexical "
+        "and the constant answer 'exact'."
     )
-    assert "not significantly better than lexical (+0.0100 [-0.0100, +0.0300]) or all exact" in (
-        sentence(LEXICAL, line("blend-task2", lexical=EQUAL, constant=EQUAL))
+    assert (
+        "not significantly better than lexical (+0.0100 [-0.0100, +0.0300]) or the constant answer 'exact'"
+        in (sentence(LEXICAL, line("blend-task2", lexical=EQUAL, constant=EQUAL)))
     )
     mixed = sentence(LEXICAL, line("blend-task2", lexical=WORSE))
-    assert "worse than lexical (-0.0200 [-0.0300, -0.0100]) and better than all exact" in mixed
+    assert (
+        "worse than lexical (-0.0200 [-0.0300, -0.0100]), but better than the constant answer 'exact'"
+        in mixed
+    )
 
 
 def test_the_best_run_is_named_where_another_is_submitted() -> None:
@@ -53,8 +58,9 @@ def test_the_best_run_is_named_where_another_is_submitted() -> None:
 
 def test_too_few_queries_are_not_compared() -> None:
     few = replace(BLEND.above_floor, low=NAN, high=NAN) if BLEND.above_floor else None
-    assert "compared over too few queries with lexical and better than all exact" in sentence(
-        replace(BLEND, above_floor=few)
+    assert (
+        "compared over too few queries with lexical and better than the constant answer 'exact'"
+        in sentence(replace(BLEND, above_floor=few))
     )
 
 
@@ -63,7 +69,11 @@ def test_lower_scores_may_be_better() -> None:
         replace(LEXICAL, better="lower"),
         replace(line("blend-task2", 0.4, lexical=WORSE, constant=WORSE), better="lower"),
     ]
-    assert "better than lexical (-0.0200 [-0.0300, -0.0100]) and all exact" in sentence(*lines)
+    assert (
+        "better than lexical (-0.0200 [-0.0300, -0.0100]) and the constant answer 'exact'"
+        in sentence(*lines)
+    )
+    assert "(micro-F1 0.4000 over 200 queries, lower is better), better" in sentence(*lines)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +102,21 @@ def test_test_rows_speak_where_no_training_row_has_a_label() -> None:
 
 
 def test_what_is_named_is_only_submitted_where_there_are_test_rows() -> None:
-    (task,) = judge_facts(replace(HEALTHY, has_test_rows=False)).tasks
-    assert "blend-task2 is best" in task.sentence
-    assert task.submitted == "blend-task2"
+    facts = replace(HEALTHY, has_test_rows=False, submission={})
+    (task,) = judge_facts(facts).tasks
+    assert task.sentence.startswith("task2: blend-task2 is best (micro-F1 0.6000 over 200 queries)")
+    assert task.submitted == ""
+
+    # The rules judge the best run, and none says that something is submitted.
+    found = judge_facts(facts).diagnoses
+    assert {"ahead-of-lexical", "ahead-of-constant"} <= {each.code for each in found}
+    behind = with_lines(
+        LEXICAL, line("b1", 0.7), line("blend-task2", best=WORSE, constant=WORSE, lexical=WORSE)
+    )
+    assert "blend-task2 is submitted, but b1 is better" in judge_facts(behind).next
+    verdict = judge_facts(replace(behind, has_test_rows=False, submission={}))
+    assert "b1 is best (micro-F1 0.7000 over 200 queries), better than" in verdict.tasks[0].sentence
+    assert not any("submit" in f"{each.sentence} {each.action}" for each in verdict.diagnoses)
 
 
 def test_the_gravest_diagnosis_comes_first() -> None:
@@ -116,12 +138,13 @@ def test_what_is_wrong_comes_before_what_may_help() -> None:
 
 
 def test_pre_training_is_suggested_with_the_cost_of_training_again() -> None:
-    behind = with_lines(LEXICAL, line("b1", 0.56, lexical=EQUAL, best=WORSE), BLEND)
+    large = with_run("b1", recipe=encoder(encoder="intfloat/multilingual-e5-small")).runs
+    behind = with_lines(LEXICAL, line("b1", 0.56, lexical=EQUAL, best=WORSE), BLEND, runs=large)
     # Five folds of 50 steps of 32 rows, at 100 rows a second: 80 s.
     assert 'encoder = "pretrained"' in judge_facts(behind).next
     assert "training b1 took 80 s" in judge_facts(behind).next
 
-    pretrained = replace(behind, runs=with_run("b1", pretrained=True).runs)
+    pretrained = replace(behind, runs=large | {"b1": replace(large["b1"], pretrained=True)})
     assert 'encoder = "pretrained"' not in judge_facts(pretrained).next
 
 
@@ -137,7 +160,12 @@ def test_a_workspace_without_a_neural_network_should_train_one() -> None:
     assert "comp train --recipe b1 --dry-run" in judge_facts(lexical_alone).next
 
 
-def test_a_larger_encoder_is_suggested_last_and_then_the_report() -> None:
+def test_a_larger_encoder_than_the_included_one_is_suggested_and_last_the_report() -> None:
+    # 12 layers of width 384 take 9 times as long as 3 of 256: 9 x 80 s.
     assert 'preset = "e5-small"' in judge_facts(HEALTHY).next
+    assert "training b1 took 80 s and would take 12 min" in judge_facts(HEALTHY).next
+    behind = with_lines(LEXICAL, line("b1", 0.56, lexical=EQUAL, best=WORSE), BLEND)
+    assert 'preset = "e5-small"' in judge_facts(behind).next
+
     large = with_run("b1", recipe=encoder(encoder="intfloat/multilingual-e5-small"))
     assert "`comp report`" in judge_facts(large).next

@@ -89,12 +89,15 @@ FIRES: dict[str, tuple[Facts, str]] = {
         ),
         "blend-task2 never answers 'complement' (100 rows)",
     ),
-    "behind-constant": (submitted(constant=WORSE), "worse than all exact (-0.0200"),
+    "behind-constant": (
+        submitted(constant=WORSE),
+        "worse than the constant answer 'exact' (-0.0200",
+    ),
     "no-better-than-constant": (
         submitted(constant=EQUAL),
-        "not significantly better than all exact (+0.0100 [-0.0100, +0.0300])",
+        "not significantly better than the constant answer 'exact' (+0.0100 [-0.0100, +0.0300])",
     ),
-    "ahead-of-constant": (HEALTHY, "better than all exact (+0.0200"),
+    "ahead-of-constant": (HEALTHY, "better than the constant answer 'exact' (+0.0200"),
     "behind-lexical": (submitted(lexical=WORSE), "worse than lexical (-0.0200"),
     "no-better-than-lexical": (submitted(lexical=EQUAL), "not significantly better than lexical"),
     "ahead-of-lexical": (HEALTHY, "blend-task2 is better than lexical (+0.0200"),
@@ -105,7 +108,7 @@ FIRES: dict[str, tuple[Facts, str]] = {
     "best-undecided": (UNDECIDED, "blend-task2 has the best score, and b1 not significantly less"),
     "member-behind-constant": (
         with_lines(LEXICAL, line("b1", 0.5, constant=WORSE, best=WORSE), BLEND),
-        "b1 is worse than all exact",
+        "b1 is worse than the constant answer 'exact'",
     ),
     "encoders-behind-lexical": (
         BEHIND,

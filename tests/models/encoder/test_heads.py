@@ -367,7 +367,7 @@ def test_the_pooling_is_what_the_recipe_says_or_what_the_encoder_was_made_with(
         model = made(stated, by_recipe)
         assert model.pooling == expected == encoder_pooling(model.encoder.config)
     with pytest.raises(
-        InputError, match="comp_pooling = 'max': it must be one of first, mean, first"
+        InputError, match="comp_pooling = 'max': it must be one of first, mean, last, first"
     ):
         made("max", "auto")
 

@@ -1,0 +1,107 @@
+"""What `comp run` would build, with time and memory, and the building of it, one step or several at a time."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from competition.cli.dry_run import format_duration
+from competition.cli.output import OutputCell, show_table
+from competition.core.console import console
+from competition.core.errors import InputError, did_you_mean, pluralize
+
+if TYPE_CHECKING:
+    from competition.pipeline.execute import Step
+    from competition.pipeline.schedule import Machine
+    from competition.pipeline.steps import Pipeline
+
+
+def build_steps(pipeline: "Pipeline", steps: "list[Step]", jobs: int) -> int:
+    """Build what is not done of all steps of a workspace; return how many were built."""
+    if jobs == 1:
+        from competition.pipeline.execute import execute
+
+        return execute(pipeline.workspace, steps)
+
+    from competition.analysis.forecast import forecast_memory
+    from competition.pipeline.jobs import execute_jobs, find_machine
+
+    missing = [step for step in steps if step.state != "done"]
+    machine = find_machine(jobs, missing)
+    memory = forecast_memory(pipeline, missing, machine.gpus)
+    return execute_jobs(pipeline.workspace, steps, machine, memory)
+
+
+def build_named_steps(pipeline: "Pipeline", names: list[str]) -> None:
+    """Build some steps of a workspace.
+
+    Raises:
+        InputError: there is no step of a name.
+        CompError: a step of another run is missing.
+    """
+    from competition.pipeline.execute import execute
+
+    steps = {step.name: step for step in pipeline.steps()}
+    for name in names:
+        if name not in steps:
+            raise InputError(
+                f"There is no step {name!r}{did_you_mean(name, steps)}: `comp run --dry-run` shows those that are left."
+            )
+    for name in names:
+        if not execute(pipeline.workspace, [steps[name]]):
+            console.print(f"{name}: nothing to do, it is up to date.")
+
+
+def show_run_plan(pipeline: "Pipeline", jobs: int) -> None:
+    """Show the steps that are not done, what each takes, and how long all take with `jobs` at a time."""
+    from competition.analysis.forecast import forecast_memory, forecast_seconds
+    from competition.pipeline.jobs import find_machine
+    from competition.pipeline.schedule import Schedule, simulate
+
+    missing = [step for step in pipeline.steps() if step.state != "done"]
+    # Training a fold also predicts its test rows, so that step is not one of its own.
+    missing = [step for step in missing if step.along not in missing]
+    if not missing:
+        console.print("Nothing to do: everything is up to date.")
+        return
+
+    machine = find_machine(jobs, missing)
+    memory = forecast_memory(pipeline, missing, machine.gpus)
+    console.print("Measuring a few real steps of each recipe on this device; nothing is written.")
+    seconds = forecast_seconds(pipeline, missing, machine.threads)
+    schedule = Schedule(missing, machine, memory)
+    total = simulate(schedule, lambda step: seconds.get(step.name, 0.0))
+
+    header = {
+        "step": "step",
+        "state": "",
+        "threads": "threads",
+        "gpus": "GPUs",
+        "memory": "memory",
+        "seconds": "time",
+    }
+    rows = _rows(missing, machine, memory, seconds)
+    about = {"jobs": jobs, "seconds": total, "measured": len(seconds), "memory": machine.memory}
+    show_table("Steps to run", header, rows, left=2, **about)
+
+    at_a_time = "one after another" if jobs == 1 else f"up to {jobs} at a time"
+    time = f"{format_duration(total)}, {at_a_time}" if seconds else at_a_time
+    console.print(
+        f"{pluralize(len(missing), 'step')}, {pluralize(len(seconds), 'of them measured', 'of them measured')}: {time}."
+    )
+    if len(seconds) < len(missing):
+        console.print("Steps without a time were not measured; they count as nothing.")
+
+
+def _rows(
+    steps: "list[Step]", machine: "Machine", memory: Mapping[str, int], seconds: Mapping[str, float]
+) -> list[list[object]]:
+    """Return the cells of each step."""
+    rows: list[list[object]] = []
+    for step in steps:
+        state = "out of date" if step.state == "stale" else step.state
+        bytes_ = memory[step.name]
+        size = OutputCell(bytes_, text=f"{bytes_ / 2**30:.1f} GiB")
+        time = seconds.get(step.name)
+        cell = None if time is None else OutputCell(time, text=format_duration(time))
+        gpus = int(step.shared and machine.gpus > 0)
+        rows.append([step.name, state, machine.threads, gpus, size, cell])
+    return rows

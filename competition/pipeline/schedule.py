@@ -1,0 +1,104 @@
+"""Which steps may begin now: those whose needs are built and for which the machine has room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from competition.pipeline.execute import Step
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What steps share: how many are built at a time, on how many GPUs, in how many bytes of memory."""
+
+    jobs: int
+    gpus: int
+    memory: int
+    threads: int  # of each step
+
+
+class Schedule:
+    """The steps that are left, each of which begins behind what it needs.
+
+    Steps begin in the order in which they are given, those that find room before those that do not.
+    """
+
+    def __init__(self, steps: Iterable[Step], machine: Machine, memory: Mapping[str, int]) -> None:
+        """Begin with nothing built.
+
+        Args:
+            steps: all that are to be built, in order.
+            machine: what they share.
+            memory: bytes by the name of a step, as far as they are known.
+        """
+        self._waiting = {step.name: step for step in steps}
+        self._running: dict[str, Step] = {}
+        self._machine = machine
+        self._memory = memory
+        self._needs = needs_among(self._waiting)
+
+    def startable(self) -> Iterator[Step]:
+        """Yield the steps that may begin now, each of them if no other one does."""
+        if len(self._running) >= self._machine.jobs:
+            return
+
+        unbuilt = self._waiting.keys() | self._running.keys()
+        for step in list(self._waiting.values()):
+            if not self._needs[step.name] & unbuilt and self._has_room(step):
+                yield step
+
+    def _has_room(self, step: Step) -> bool:
+        if self.on_gpu(step) and self._machine.gpus <= sum(
+            map(self.on_gpu, self._running.values())
+        ):
+            return False
+
+        # What is larger than the machine is built alone: its forecast may be too high.
+        held = sum(self._memory.get(name, 0) for name in self._running)
+        needed = self._memory.get(step.name, 0)
+        return not self._running or held + needed <= self._machine.memory
+
+    def on_gpu(self, step: Step) -> bool:
+        """Return whether a step takes a GPU."""
+        return step.shared and self._machine.gpus > 0
+
+    def begin(self, step: Step) -> None:
+        """Take what a step needs of the machine."""
+        self._running[step.name] = self._waiting.pop(step.name)
+
+    def finish(self, step: Step) -> None:
+        """Give it back: the step is built."""
+        del self._running[step.name]
+
+
+def needs_among(steps: Mapping[str, Step]) -> dict[str, set[str]]:
+    """Return which of some steps each of them needs, at once or through others that are not among them."""
+    found: dict[str, set[str]] = {}
+
+    def visit(step: Step) -> set[str]:
+        if step.name not in found:
+            found[step.name] = set().union(
+                *({need.name} | visit(need) for need in step.needs), set()
+            )
+        return found[step.name]
+
+    return {name: visit(step) & steps.keys() for name, step in steps.items()}
+
+
+def simulate(schedule: Schedule, seconds: Callable[[Step], float]) -> float:
+    """Return how many seconds the steps of a schedule take side by side, where each takes its `seconds`."""
+    now = 0.0
+    ends: list[tuple[float, int, Step]] = []
+    begun = 0
+    while True:
+        while (step := next(schedule.startable(), None)) is not None:
+            schedule.begin(step)
+            heappush(ends, (now + seconds(step), begun, step))
+            begun += 1
+        if not ends:
+            return now
+
+        now, _, step = heappop(ends)
+        schedule.finish(step)

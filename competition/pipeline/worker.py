@@ -1,0 +1,182 @@
+"""A process that builds one step of a workspace after the other, as another process names them.
+
+What it says goes to the other process through a pipe, as tuples: a line of text, a change of a line
+of progress, or how a step ended.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from rich.progress import TaskID
+
+from competition.core.commands import set_workspace
+from competition.core.console import console, drawn_by
+from competition.core.errors import CompError, InputError
+from competition.core.signals import Interrupted, install_handlers
+from competition.core.workspace import DATA_LOCK, Workspace
+from competition.pipeline.execute import Step
+
+Send = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A step is there: whether it was built here, and its summary in a line."""
+
+    here: bool
+    summary: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A step is not there: why; a signal is None."""
+
+    error: Exception | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a worker behaves."""
+
+    root: Path  # of the workspace
+    named: Path  # as the user named it
+    quiet: bool
+    has_bars: bool  # whether the other process draws progress
+
+
+def serve(connection: Connection, settings: Settings) -> None:
+    """Build the steps whose names and fingerprints come through a connection, until it is closed."""
+    # Ctrl-C reaches all processes of a terminal: the other one hears it, and ends this one by SIGTERM.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+    lock = threading.Lock()
+
+    def send(*message: object) -> None:
+        try:
+            with lock:
+                connection.send(message)
+        except OSError:
+            pass  # the other process has died: SIGTERM is on its way
+
+    sys.stdout, sys.stderr = _Lines(send, "stdout"), _Lines(send, "stderr")
+    console.quiet = settings.quiet
+    set_workspace(settings.named)
+
+    steps: dict[str, Step] = {}
+    with drawn_by(_Board(send)) if settings.has_bars else nullcontext():
+        while (order := _receive(connection)) is not None:
+            send("end", _attempt(settings.root, steps, *order))
+
+
+def _receive(connection: Connection) -> tuple[str, str] | None:
+    try:
+        name, fingerprint = connection.recv()
+    except (EOFError, OSError):
+        return None
+    return name, fingerprint
+
+
+def _end_with_parent() -> None:
+    """Ask this process to end once the other one has: training leaves a checkpoint then."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _attempt(root: Path, steps: dict[str, Step], name: str, fingerprint: str) -> Built | Failed:
+    """Build a step; the steps of the workspace are made first where there are none yet."""
+    try:
+        with install_handlers():
+            return _build(Workspace(root), steps, name, fingerprint)
+    except Interrupted:
+        return Failed(None)
+    except Exception as error:
+        return Failed(_portable(error))
+
+
+def _build(workspace: Workspace, steps: dict[str, Step], name: str, fingerprint: str) -> Built:
+    from competition.pipeline.steps import Pipeline
+
+    with workspace.lock(DATA_LOCK, shared=True):
+        if not steps:
+            steps |= {step.name: step for step in Pipeline(workspace).steps()}
+        step = steps.get(name)
+        if step is None or step.fingerprint != fingerprint:
+            raise CompError(
+                f"The settings or the data have changed since this command began, so {name} is another step now: "
+                "run the same command again."
+            )
+
+        with workspace.lock(name, wait=True):
+            if step.state == "done":  # along with another step, or by another command
+                return Built(here=False)
+            step.build()
+        return Built(True, step.summary() if step.summary is not None else "")
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error that another process can read, with its traceback as a note."""
+    portable = error
+    if isinstance(error, CompError):
+        portable = (InputError if isinstance(error, InputError) else CompError)(str(error))
+    elif type(error).__module__ != "builtins":
+        portable = RuntimeError(f"{type(error).__name__}: {error}")
+    portable.add_note(traceback.format_exc())
+    return portable
+
+
+class _Lines(io.TextIOBase):
+    """Sends what is written, line by line."""
+
+    def __init__(self, send: Send, stream: str) -> None:
+        self._send = send
+        self._stream = stream
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        """Send the lines that are complete."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._send(self._stream, line)
+        return len(text)
+
+
+class _Board:
+    """Sends the changes of lines of progress, see `Bars`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._ids = count()
+
+    def add_task(self, description: str, *, total: float | None, unit: str) -> TaskID:
+        """Add a line."""
+        number = TaskID(next(self._ids))
+        self._send("add", number, description, total, unit)
+        return number
+
+    def advance(self, task_id: TaskID, advance: float) -> None:
+        """Count units of a line as done."""
+        self._send("advance", task_id, advance)
+
+    def update(self, task_id: TaskID, *, completed: float) -> None:
+        """Say how many units of a line are done."""
+        self._send("update", task_id, completed)
+
+    def remove_task(self, task_id: TaskID) -> None:
+        """Take a line away."""
+        self._send("remove", task_id)

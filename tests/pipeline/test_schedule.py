@@ -1,0 +1,107 @@
+"""Which steps begin side by side: behind their needs, within jobs, GPUs and memory; and how long that takes."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from competition.pipeline.execute import Step
+from competition.pipeline.schedule import Machine, Schedule, needs_among, simulate
+
+ROOMY = Machine(jobs=8, gpus=0, memory=10, threads=1)
+
+
+def step(name: str, *needs: Step, shared: bool = False) -> Step:
+    return Step(name, name, needs, lambda: None, lambda: None, shared=shared)
+
+
+def names(schedule: Schedule) -> list[str]:
+    return [each.name for each in schedule.startable()]
+
+
+def test_steps_begin_behind_what_they_need() -> None:
+    folds = step("folds")
+    left, right = step("left", folds), step("right", folds)
+    schedule = Schedule([folds, left, right, step("end", left, right)], ROOMY, {})
+    assert names(schedule) == ["folds"]
+    schedule.begin(folds)
+    assert names(schedule) == []
+    schedule.finish(folds)
+    assert names(schedule) == ["left", "right"]
+    schedule.begin(left)
+    schedule.begin(right)
+    schedule.finish(right)
+    assert names(schedule) == []
+    schedule.finish(left)
+    assert names(schedule) == ["end"]
+
+
+def test_a_step_waits_for_what_it_needs_through_steps_that_are_done() -> None:
+    folds = step("folds")
+    audit = step("audit", step("train", folds))
+    assert needs_among({"folds": folds, "audit": audit}) == {"folds": set(), "audit": {"folds"}}
+    assert names(Schedule([folds, audit], ROOMY, {})) == ["folds"]
+
+
+def test_no_more_steps_run_than_jobs_gpus_and_memory_allow() -> None:
+    large, small, huge = step("large"), step("small"), step("huge")
+    memory = {"large": 7, "small": 3, "huge": 99}
+    schedule = Schedule([large, huge, small], ROOMY, memory)
+    schedule.begin(large)
+    assert names(schedule) == ["small"]  # 7 + 3 of 10
+    schedule.begin(small)
+    schedule.finish(large)
+    assert names(schedule) == []
+    schedule.finish(small)
+    assert names(schedule) == ["huge"]  # alone, whatever its forecast
+
+    trains = [step(f"train {k}", shared=True) for k in range(3)]
+    one_gpu = Schedule([*trains, step("folds")], replace(ROOMY, gpus=1), {})
+    one_gpu.begin(trains[0])
+    assert names(one_gpu) == ["folds"]
+
+    two_jobs = Schedule(trains, replace(ROOMY, jobs=2), {})
+    two_jobs.begin(trains[0])
+    two_jobs.begin(trains[1])
+    assert names(two_jobs) == []
+
+
+def test_the_time_of_a_schedule() -> None:
+    folds = step("folds")
+    trains = [step(f"train {k}", folds) for k in range(3)]
+    steps = [folds, *trains, step("scores", *trains)]
+    seconds = {"folds": 1.0, "train 0": 4.0, "train 1": 5.0, "train 2": 3.0, "scores": 2.0}
+
+    def time(jobs: int) -> float:
+        machine = replace(ROOMY, jobs=jobs)
+        return simulate(Schedule(steps, machine, {}), lambda step: seconds[step.name])
+
+    assert time(1) == 1 + 4 + 5 + 3 + 2
+    assert time(2) == 1 + max(5, 4 + 3) + 2
+    assert time(3) == 1 + 5 + 2
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 10), st.lists(st.integers(0, 20), max_size=3)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.integers(1, 4),
+)
+def test_no_schedule_takes_less_than_its_bounds_or_more_than_one_after_another(
+    drawn: list[tuple[float, list[int]]], jobs: int
+) -> None:
+    steps: list[Step] = []
+    longest: list[float] = []  # the path that ends in each step
+    for number, (seconds, needs) in enumerate(drawn):
+        before = sorted({need % number for need in needs}) if number else []
+        steps.append(step(str(number), *(steps[k] for k in before)))
+        longest.append(seconds + max((longest[k] for k in before), default=0.0))
+
+    total = sum(seconds for seconds, _ in drawn)
+    schedule = Schedule(steps, replace(ROOMY, jobs=jobs), {})
+    taken = simulate(schedule, lambda each: drawn[int(each.name)][0])
+    assert taken >= max(max(longest), total / jobs) - 1e-9
+    # Graham's bound of list scheduling.
+    assert taken <= total / jobs + (1 - 1 / jobs) * max(longest) + 1e-9
