@@ -22,6 +22,7 @@ from tests.soak.faults import (
 )
 from tests.soak.hostile import SECONDS, bad_inputs
 from tests.soak.members import damaged_members
+from tests.soak.requests import hostile_requests
 from tests.soak.tables import made_up_tables
 from tests.zoo import FAMILIES, METHODS, Zoo
 
@@ -107,6 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--members", type=int, default=1_000, help="damaged files of outputs of another tool"
     )
+    parser.add_argument(
+        "--requests", type=int, default=1_000, help="hostile requests to a server, sent twice"
+    )
     parser.add_argument("--seed", type=int, default=2022)
     options = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
@@ -126,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.members:
         counted, failures = damaged_members(folder, options.members, options.seed)
         wrong += show("members", counted, failures, "each refused by its row")
+    if options.requests:
+        wrong += hostile_requests(folder / "requests", options.requests, options.seed)
     if wrong:
         sys.exit(f"{wrong} went wrong: see the lines above that begin with `wrong:`, and {folder}")
     shutil.rmtree(folder)
