@@ -26,6 +26,7 @@ from competition.config.recipe import AnyRecipe, LexicalRecipe, MemberRecipe, Pr
 from competition.core.atomic import write_text
 from competition.core.errors import InputError
 from competition.core.parquet import read_table
+from competition.core.toml_files import build_model
 from competition.core.workspace import Workspace
 from competition.models.encoder.pretraining_card import best_epoch, read_epochs, read_losses
 from competition.noise.actions import dropped_ids
@@ -104,6 +105,11 @@ class Ablation:
                 f"The table {named.name!r} learns from no other run, so there is nothing to nest."
             )
         pretrains = any(row.pretraining is not None for row in table.rows)
+        if pretrains and not isinstance(base, EncoderRecipe):
+            raise InputError(
+                f"{named.source} changes the pre-training of an encoder, and {base.name!r} has none: name another "
+                "recipe."
+            )
         start = known.pretraining("pretrained") if pretrains else None
 
         recipes: dict[str, AnyRecipe] = {}
@@ -112,7 +118,7 @@ class Ablation:
             for seed in range(base.seed, base.seed + seeds):
                 encoder = start.encoder if start is not None else None
                 if start is not None and row.pretraining is not None:
-                    pretraining = _pretraining(start, row.name, row.pretraining, seed)
+                    pretraining = _pretraining(start, named, row, seed)
                     recipes[pretraining.name] = pretraining
                     encoder = pretraining.name
                 member = _row_recipe(plan, named, row, base, seed, nested, encoder)
@@ -222,6 +228,12 @@ class Ablation:
             paper = row.paper if role == next(iter(self.tasks)) else None
             results.append((row.name, values, paper, row.paper_minus.get(role)))
         return compare_rows(task.metric.label, baseline.statistic, results, (name, baseline.values))
+
+    def label_paths(self) -> dict[str, tuple[str, ...]]:
+        """Return the rows whose scores are approximate, with the ways in which labels reached them."""
+        plan = self.pipeline.plan
+        paths = {row: plan.run(runs[0]).label_paths for row, runs in self.runs.items()}
+        return {row: each for row, each in paths.items() if each}
 
     def flattered(self) -> dict[str, list[FlawedRow]]:
         """Return, for each task of a table that drops labels, each row by the flawed protocol."""
@@ -369,11 +381,14 @@ def _row_recipe(
 
 
 def _pretraining(
-    start: PretrainingRecipe, row: str, changes: dict[str, Any], seed: int
+    start: PretrainingRecipe, named: NamedTable, row: AblationRow, seed: int
 ) -> PretrainingRecipe:
-    """Return the pre-training of a row with one seed: what it changes in `start`."""
-    identity = {"name": f"ablate-{start.name}-{row}-{seed}", "seed": seed}
-    return PretrainingRecipe(**(start.model_dump() | changes | identity))
+    """Return the pre-training of a row with one seed: what it changes in `start`; raises InputError for a wrong key."""
+    identity = {"name": f"{named.prefix}-{start.name}-{row.name}-{seed}", "seed": seed}
+    source = f"{named.source}, row {row.name!r}, pretraining"
+    return build_model(
+        PretrainingRecipe, start.model_dump() | (row.pretraining or {}) | identity, source
+    )
 
 
 def _base(recipes: Recipes, named: NamedTable, recipe: str) -> MemberRecipe:

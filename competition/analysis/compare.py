@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from competition.config.recipe import EnsembleRecipe, RunRecipe
+from competition.config.recipe import EnsembleRecipe, MemberRecipe, RunRecipe
 from competition.config.settings import recipe_names
 from competition.core.errors import CompError, InputError
 from competition.core.workspace import Workspace
 from competition.pipeline.keys import PAIRED
+from competition.pipeline.recipe_types import type_of
 from competition.pipeline.steps import Pipeline
 from competition.scoring import evaluation
 from competition.scoring.comparison import Comparison, compare_seeds
@@ -97,21 +98,33 @@ def _repeats(pipeline: Pipeline, name: str) -> tuple[str, ...]:
         return (name,)
 
     repeats = [name]
+    seeds = set(recipe.all_seeds)
     for other in recipe_names(pipeline.workspace):
         if other == name or not pipeline.workspace.run_card(other).is_file():
             continue
         found = pipeline.recipes.load(other)
-        if not isinstance(found, type(recipe)) or _but_seed(found) != _but_seed(recipe):
+        # The same seed under another name is the same training, and no evidence of how trainings vary.
+        if not isinstance(found, type(recipe)) or not seeds.isdisjoint(found.all_seeds):
             continue
-        plan = pipeline.plan.run(other)
-        if found.seed != recipe.seed and pipeline.complete_run(plan).state == "done":
+        if not _differ_in_seed_alone(pipeline, found, recipe):
+            continue
+        if pipeline.complete_run(pipeline.plan.run(other)).state == "done":
             repeats.append(other)
+            seeds |= set(found.all_seeds)
     return tuple(repeats)
 
 
-def _but_seed(recipe: RunRecipe) -> dict[str, object]:
-    """Return all that can change a recipe's results but its seed."""
-    return {key: value for key, value in recipe.result_keys().items() if key != "seed"}
+def _differ_in_seed_alone(pipeline: Pipeline, one: MemberRecipe, other: MemberRecipe) -> bool:
+    """Return whether nothing else that can change their results differs: keys, encoder, rows that are added."""
+
+    def keys(recipe: MemberRecipe) -> dict[str, object]:
+        return {key: value for key, value in recipe.result_keys().items() if key != "seed"}
+
+    def inputs(recipe: MemberRecipe) -> list[object]:
+        made_by, artifacts = type_of(recipe), pipeline.plan.artifacts
+        return [made_by.artifacts(artifacts, recipe), made_by.added_rows(artifacts, recipe)]
+
+    return keys(one) == keys(other) and inputs(one) == inputs(other)
 
 
 def _recipe(pipeline: Pipeline, name: str) -> RunRecipe:

@@ -68,8 +68,9 @@ def audit_leaks(
             workspaces; what an approximate run then scores above chance is recorded as its optimism.
     """
     yield from _check_data(pipeline)
-    with _ShuffledWorkspaces(pipeline) as workspaces:
-        for name in pipeline.recipes.order(names):
+    order = pipeline.recipes.order(names)
+    with _ShuffledWorkspaces(pipeline, order) as workspaces:
+        for name in order:
             recipe = pipeline.recipes.run(name)
             if isinstance(recipe, EnsembleRecipe):
                 for task in pipeline.recipes.tasks_of(recipe):
@@ -248,8 +249,15 @@ class _RunAudit:
 class _ShuffledWorkspaces:
     """Temporary workspaces in which runs are rebuilt on shuffled labels, one for each shuffle."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, names: Sequence[str]) -> None:
         self._pipeline = pipeline
+        recipes = [pipeline.recipes.run(name) for name in names]
+        # Of these the models speak, in every rebuilding of a student.
+        self._teachers = {
+            recipe.distill_from
+            for recipe in recipes
+            if not isinstance(recipe, EnsembleRecipe) and recipe.reads_unlabelled
+        }
         self._spaces: dict[str, Workspace] = {}  # by the digest of the labels
         self._folders = ExitStack()
 
@@ -271,8 +279,8 @@ class _ShuffledWorkspaces:
         steps += inner.ensemble_steps(stem, [task]) if task else inner.run_steps(stem)
         execute(inner.workspace, steps)
 
-        # Only the out-of-fold files are read again.
-        for name in names:
+        # Of the others, only the out-of-fold files are read again.
+        for name in set(names) - self._teachers:
             shutil.rmtree(inner.workspace.models / name, ignore_errors=True)
         return inner.tables.read_run(inner.plan.run(plan.name)).held_out
 
@@ -301,4 +309,6 @@ class _ShuffledWorkspaces:
             self._pipeline.tables.products,
             "shuffled labels",
         )
+        if workspace.unlabelled.is_file():
+            shutil.copy(workspace.unlabelled, copy.unlabelled)
         return copy

@@ -17,7 +17,7 @@ from competition.core.workspace import Workspace
 from competition.pipeline.execute import execute
 from competition.pipeline.steps import Pipeline
 from competition.scoring import brought_outputs
-from competition.scoring.brought_outputs import FOLD, ID, TEST
+from competition.scoring.brought_outputs import FOLD, ID, ROW, TEST
 from competition.scoring.contest import Kind
 from competition.scoring.in_sample import InSampleTest, Side, check_in_sample
 from competition.scoring.predictions import Run, RunPlan
@@ -76,7 +76,8 @@ def add_member(
         description=f"outputs of {file.name}",
     )
 
-    write_table(workspace.member(name), outputs, brought_outputs.content_fingerprint(outputs))
+    kept = outputs.assign(**{ROW: outputs[ID].map(brought_outputs.hash_rows(examples))})
+    write_table(workspace.member(name), kept, brought_outputs.content_fingerprint(kept))
     lines = [f'description = "{_plain(recipe.description)}"', 'model = "imported"']
     lines += [f'kind = "{kind}"', f'scheme = "{scheme}"']
     if recipe.in_sample:

@@ -55,6 +55,7 @@ def ablate(
     """
     from competition.analysis.ablation import Ablation
     from competition.pipeline.execute import execute
+    from competition.scoring.basis import describe_basis
 
     space = Workspace.open(workspace)
     ablation = Ablation.plan(space, table, seeds, fold, recipe, nested)
@@ -76,9 +77,11 @@ def ablate(
             f"{task}, evaluated without the rows that the audit drops (biased, as a warning)", rows
         )
 
+    for row, paths in ablation.label_paths().items():
+        console.print(f"{row} is {describe_basis(paths)}.")
     if ablation.table.learns and not nested:
         console.print(
-            "Approximate: the audit and the teacher have learned from labels of the scored fold; see --nested."
+            "With --nested, audits and teachers have not seen the labels of the scored fold."
         )
     console.print(
         "Intervals are over queries (or titles); they do not include the variation between seeds."

@@ -46,7 +46,8 @@ def push(
     files = exported_files(folder)
     rows = [[name, OutputCell((folder / name).stat().st_size, ",d")] for name in files]
     show_table(f"{folder} to {repository}", {"file": "file", "bytes": "bytes"}, rows)
-    if "\nlicense:" not in (folder / README).read_text(encoding="utf-8"):
+    card = folder / README
+    if not card.is_file() or "\nlicense:" not in card.read_text(encoding="utf-8", errors="replace"):
         warn(f"{folder / README} states no licence: export with --licence NAME.")
 
     if not upload:

@@ -95,8 +95,15 @@ def _flat(changes: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Return keys of tables within as `table.key`."""
     flat: dict[str, Any] = {}
     for key, value in changes.items():
-        flat |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {above + key: value}
+        is_table = isinstance(value, dict) and value  # an empty one is a value: `lora={}`
+        flat |= _flat(value, f"{above}{key}.") if is_table else {above + key: value}
     return flat
+
+
+def _as_toml(value: object) -> str:
+    """Return a value as TOML: text, finite numbers and lists are what they are in JSON."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return text.replace("\x7f", "\\u007f")
 
 
 def write_variant(workspace: Workspace, name: str, base: str, changes: Mapping[str, Any]) -> Path:
@@ -114,9 +121,8 @@ def write_variant(workspace: Workspace, name: str, base: str, changes: Mapping[s
             )
         return path
 
-    # Text, numbers and lists are written in JSON as in TOML.
-    lines = [f"base = {json.dumps(base)}", "", "[set]"]
-    lines += [f"{key} = {json.dumps(value)}" for key, value in sorted(_flat(changes).items())]
+    lines = [f"base = {_as_toml(base)}", "", "[set]"]
+    lines += [f"{key} = {_as_toml(value)}" for key, value in sorted(_flat(changes).items())]
     path.parent.mkdir(exist_ok=True)
     write_text(path, "\n".join(lines) + "\n")
     return path

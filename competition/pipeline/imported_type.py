@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from competition.config.recipe import ImportedRecipe
+from competition.core.commands import shell_quoted
 from competition.core.errors import CompError
 from competition.core.lazy_pandas import pd
 from competition.core.parquet import read_table
@@ -14,6 +18,7 @@ from competition.pipeline.artifacts import Artifacts
 from competition.pipeline.keys import FoldPlan
 from competition.pipeline.rows import FoldRows
 from competition.pipeline.tables import Tables
+from competition.scoring.brought_outputs import FOLD, ID, ROW, TEST, hash_rows
 
 if TYPE_CHECKING:
     from competition.pipeline.execute import Step
@@ -47,27 +52,17 @@ def train(
     """Return the outputs of the held-out and of the test rows.
 
     Raises:
-        CompError: rows were imported since that have no output.
+        CompError: the data have changed since, see `_outputs`.
     """
-    outputs = _outputs(plan, fold)
-    ids = tables.examples["example_id"]
-    wanted = ids.iloc[rows.held_out], ids.iloc[rows.test]
-    for each in wanted:
-        missing = each[~each.isin(outputs.index)]
-        if len(missing):
-            raise CompError(
-                f"{plan.workspace.member(fold.recipe.name)} has no output of example_id {missing.iloc[0]}, and of "
-                f"{len(missing) - 1} others: the data have changed, bring the outputs of all rows again."
-            )
-
-    held_out, test = (outputs.loc[each].reset_index() for each in wanted)
-    return held_out, test
+    (number,) = fold.held
+    held_out = _outputs(tables, plan, fold, rows.held_out, number)
+    return held_out, _outputs(tables, plan, fold, rows.test, TEST)
 
 
 def predict(tables: Tables, plan: Plan, fold: FoldPlan[ImportedRecipe]) -> pd.DataFrame:
     """Return the outputs of the test rows."""
-    ids = tables.examples.loc[tables.examples["split"] == "test", "example_id"]
-    return _outputs(plan, fold).loc[ids].reset_index()
+    test = np.flatnonzero(tables.examples["split"] == "test")
+    return _outputs(tables, plan, fold, test, TEST)
 
 
 def new_rows_predictor(
@@ -77,9 +72,42 @@ def new_rows_predictor(
     raise CompError(f"{models[0].recipe.name!r} has no model.")
 
 
-def _outputs(plan: Plan, fold: FoldPlan[ImportedRecipe]) -> pd.DataFrame:
-    """Return the outputs of all rows, by example_id."""
+def _outputs(
+    tables: Tables,
+    plan: Plan,
+    fold: FoldPlan[ImportedRecipe],
+    positions: NDArray[np.int64],
+    number: int,
+) -> pd.DataFrame:
+    """Return the outputs of some rows.
+
+    Args:
+        tables: of the workspace.
+        plan: of the workspace.
+        fold: of the run.
+        positions: of the rows in `examples`, `(rows,)`.
+        number: the fold in which they were held out, TEST for test rows.
+
+    Raises:
+        CompError: the data have changed: rows have no output, are others than those of the same ids
+            that the outputs were made for, or were held out in another fold.
+    """
     name = fold.recipe.name
     path = plan.workspace.member(name)
-    table = read_table(path, plan.artifacts.member_fingerprint(name))
-    return table.drop(columns="fold").set_index("example_id")
+    table = read_table(path, plan.artifacts.member_fingerprint(name)).set_index(ID)
+    examples = tables.examples.iloc[positions]
+    ids = examples[ID].to_numpy()
+
+    place = table.index.get_indexer(pd.Index(ids))
+    kept = table.iloc[place]  # those at -1 are left out below
+    is_same = (place >= 0) & (kept[FOLD] == number).to_numpy()
+    is_same &= kept[ROW].to_numpy() == hash_rows(examples).to_numpy()
+    if not is_same.all():
+        wrong = ids[~is_same]
+        raise CompError(
+            f"{path} has no output of example_id {wrong[0]} as it is now, and of {len(wrong) - 1} others: the data or "
+            f"their folds have changed, bring the outputs of all rows again with `comp member add "
+            f"{shell_quoted(name)} FILE`."
+        )
+    kind = plan.recipes.kind_of(fold.recipe)
+    return kept[list(kind.outputs)].reset_index()

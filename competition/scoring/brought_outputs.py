@@ -17,6 +17,7 @@ from competition.scoring.contest import Kind
 ID, FOLD = "example_id", "fold"
 KEYS = ("query_id", "product_id")
 TEST = -1  # the fold of test rows
+ROW = "row"  # a hash of what a row is, see `hash_rows`
 SUM_TOLERANCE = 1e-3  # of probabilities: programs that write fewer digits round
 _EXACT = 1e-6  # within which probabilities stay as they are
 
@@ -109,7 +110,8 @@ def match_rows(frame: pd.DataFrame, examples: pd.DataFrame, name: str) -> pd.Dat
         name: of the file, for messages.
 
     Raises:
-        InputError: a row is unknown, ambiguous or there twice, or an example has none.
+        InputError: a row is unknown, ambiguous or there twice, its keys contradict its example_id, or
+            an example has none.
     """
     if ID not in frame:
         keys = pd.MultiIndex.from_frame(examples[list(KEYS)].astype({"product_id": str}))
@@ -125,6 +127,11 @@ def match_rows(frame: pd.DataFrame, examples: pd.DataFrame, name: str) -> pd.Dat
     ids = frame[ID]
     refuse_rows(name, frame, ~ids.isin(examples[ID]), "is not in the data")
     refuse_rows(name, frame, ids.duplicated(), "repeats an earlier row")
+    own = examples.set_index(ID).loc[ids]
+    for key in set(KEYS) & set(frame.columns):
+        differs = frame[key].astype(str).to_numpy() != own[key].astype(str).to_numpy()
+        what = f"has another {key} than the row with its {ID}: it is of other data"
+        refuse_rows(name, frame, pd.Series(differs, frame.index), what)
     missing = examples[~examples[ID].isin(ids)]
     if len(missing):
         first = missing.iloc[0]
@@ -171,6 +178,16 @@ def check_brought_folds(
         what = f"is in fold {right} of folds/{scheme}.parquet: train on these folds"
         refuse_rows(name, frame, differs, what)
     return expected
+
+
+def hash_rows(examples: pd.DataFrame) -> pd.Series:
+    """Return a hash of the query, the locale and the product of each example, by its example_id.
+
+    Ids are numbers that other data may have, too: outputs of those rows would be taken for those of these.
+    """
+    texts = examples[["query", "locale", "product_id"]].fillna("").astype(str)
+    hashes = pd.util.hash_pandas_object(texts, index=False).to_numpy()
+    return pd.Series(hashes, examples[ID].to_numpy())
 
 
 def content_fingerprint(frame: pd.DataFrame) -> str:

@@ -25,6 +25,12 @@ set = { num_leaves = 3 }
 name = "taught"
 set = { distill_from = "@first" }
 """
+PRETRAINED = """
+recipe = "c1"
+[[row]]
+name = "short"
+pretraining = { epoch = 1 }
+"""
 
 
 @pytest.fixture
@@ -46,7 +52,10 @@ def test_rows_are_recipes_of_the_file(space: Workspace, tmp_path: Path) -> None:
     assert runs == {
         f"ablate-leaves-lexical-{row}-2022" for row in ("plain", "few-leaves", "taught")
     }
-    assert "Approximate: the audit and the teacher" in result.output
+    # The one row that learns from labels of the scored fold is called so, whatever it learns them from.
+    taught = "taught is approximate: labels reached it through its teacher"
+    assert taught in " ".join(result.output.split())
+    assert result.output.count("is approximate") == 1
 
     # Its keys go before [overrides], which say 15 trees.
     card = (space.root / "oof" / "ablate-leaves-lexical-plain-2022" / "run.json").read_text()
@@ -86,6 +95,14 @@ def test_what_is_wrong_in_a_table_is_named(space: Workspace, tmp_path: Path) -> 
     )
     assert "There is no task 'task9'" in sentence("compare", 'tasks = ["task9"]\ncompare')
     assert "There is no file" in refused("ablate", "none.toml", "-w", space.root)
+
+    file.write_text(PRETRAINED)
+    assert refused("ablate", file, "-w", space.root) == (
+        f"{file}, row 'short', pretraining: unknown key 'epoch' (did you mean 'epochs'?)."
+    )
+
+    file.write_text(PRETRAINED.replace('"c1"', '"lexical"'))
+    assert "'lexical' has none: name another recipe" in refused("ablate", file, "-w", space.root)
 
     mine = tmp_path / "losses.toml"
     mine.write_text(OWN)

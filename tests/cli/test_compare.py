@@ -1,11 +1,15 @@
 """`comp train --set` and `comp compare` on a small workspace."""
 
 import json
+import tomllib
 
 import pandas as pd
 import pytest
 
+from competition.analysis.compare import _differ_in_seed_alone, _repeats
+from competition.config.variants import variant_name, write_variant
 from competition.core.workspace import Workspace
+from competition.pipeline.steps import Pipeline
 from tests.conftest import LEXICAL_ALONE, comp, make_workspace, refused
 
 
@@ -104,6 +108,33 @@ def test_the_difference_is_that_of_the_seeds_means(trained: Workspace) -> None:
     assert rows["task2"]["difference"]["value"] == pytest.approx(ours - accuracy(other))
     whole, queries = (rows["task2"][name] for name in ("difference", "over_queries"))
     assert whole["low"] <= queries["low"] < queries["high"] <= whole["high"]
+
+
+def test_a_seed_counts_once_and_other_encoders_are_no_seeds(trained: Workspace) -> None:
+    # The same seed under two names is one training: two would make the noise of seeds too small.
+    again = ["--set", "seed=7", "--set", "description=again"]
+    assert comp("train", "--recipe", "lexical", *again, "-w", trained.root).exit_code == 0
+    pipeline = Pipeline(trained)
+    assert len(_repeats(pipeline, "lexical")) == 2
+
+    for seed, encoder in ((1, "tiny"), (2, "tiny"), (3, "mini")):
+        (trained.recipe_folder / f"v{seed}.toml").write_text(
+            f'base = "c1"\n[set]\nencoder = "{encoder}"\nseed = {seed}\n'
+        )
+    one, two, three = (Pipeline(trained).recipes.member(f"v{seed}") for seed in (1, 2, 3))
+    assert _differ_in_seed_alone(pipeline, one, two)
+    assert not _differ_in_seed_alone(pipeline, one, three)
+
+
+def test_an_empty_table_and_any_text_are_values(trained: Workspace) -> None:
+    assert variant_name("c1", {"lora": {}}) != "c1"
+
+    text = 'query: {query} "\U0001f600\x7f\\ {document}'
+    changes = {"lora": {}, "template": text}
+    path = write_variant(trained, "odd", "c1", changes)
+    assert tomllib.loads(path.read_text())["set"] == changes
+    assert write_variant(trained, "odd", "c1", changes) == path
+    path.unlink()
 
 
 def test_two_seeds_of_one_recipe_are_compared_as_such(trained: Workspace) -> None:

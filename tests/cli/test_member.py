@@ -1,6 +1,7 @@
 """`comp member`: outputs of another tool are a run like any other."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 
 from competition.core.workspace import Workspace
+from competition.data import store
 from competition.pipeline.execute import execute
 from competition.pipeline.output_steps import submission_step
 from competition.pipeline.steps import Pipeline
@@ -147,3 +149,32 @@ def test_what_takes_a_model_is_refused(space: Workspace) -> None:
         "train", "--recipe", "fixed", "-w", space.root
     )
     recipe.unlink()
+
+
+def test_outputs_of_other_rows_with_the_same_ids_are_refused(
+    space: Workspace, tmp_path: Path
+) -> None:
+    copy = Workspace(Path(shutil.copytree(space.root, tmp_path / "w")))
+    run(copy, "member", "add", "old", copy.root / "ours.csv", "--kind", "classes")
+    contest = Pipeline(copy).plan.contest
+    examples, products = store.load_examples(copy), store.load_products(copy)
+
+    # A training row becomes one of another product; its query and so its fold stay.
+    first, second = examples.index[examples["query_id"] == examples["query_id"].iloc[0]][:2]
+    changed = examples["product_id"].copy()
+    changed[[first, second]] = examples["product_id"][[second, first]].to_numpy()
+    store.save(copy, contest, examples.assign(product_id=changed), products, "changed")
+
+    told = comp("train", "--recipe", "old", "-w", copy.root)
+    assert told.exit_code == 1
+    row = examples["example_id"][first]
+    assert f"has no output of example_id {row} as it is now, and of 1 others" in told.stderr
+
+    # A file that names its rows twice must agree with itself.
+    frame = pd.read_csv(copy.root / "ours.csv").merge(
+        examples[["example_id", "query_id", "product_id"]], on="example_id"
+    )
+    frame.to_csv(copy.root / "both.csv", index=False)
+    assert "has another product_id than the row with its example_id" in refused(
+        "member", "add", "both", copy.root / "both.csv", "--kind", "classes", "-w", copy.root
+    )

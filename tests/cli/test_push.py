@@ -54,6 +54,13 @@ def test_it_shows_what_would_be_sent_and_sends_nothing(folder: Path, hub: type[H
     assert hub.calls == ()
 
 
+def test_a_folder_without_its_model_card_states_no_licence(folder: Path) -> None:
+    (folder / "README.md").unlink()
+    result = comp("push", folder, "team/reranker")
+    assert result.exit_code == 0, result.output
+    assert "states no licence" in result.stderr
+
+
 def test_it_sends_the_files_of_the_certificate(folder: Path, hub: type[Hub]) -> None:
     assert comp("push", folder, "team/reranker", "--upload").exit_code == 0
     made, sent = hub.calls

@@ -110,3 +110,38 @@ def test_a_workspace_that_lacks_a_file_should_run(ran: tuple[Workspace, str]) ->
     space.scores.write_bytes(score)
     assert "task2: no run has a score yet." in output
     assert f"Next: `comp run -w {space.root}` makes 1 step that is missing" in output
+
+
+@pytest.mark.parametrize("content", [b"task,split\ntask2,test\n", b"\xff\xfe", b"", None])
+def test_a_table_of_scores_that_was_changed_says_nothing(
+    ran: tuple[Workspace, str], content: bytes | None
+) -> None:
+    space, _ = ran
+    score = space.scores.read_bytes()
+    # None: somebody improved the figures.
+    space.scores.write_bytes(score.replace(b"0.", b"1.") if content is None else content)
+    result = comp("status", "-w", space.root)
+    space.scores.write_bytes(score)
+    assert result.exit_code == 0, result.output
+    assert "task2: no run has a score yet." in result.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"task,submission,public,low\ntask2,main,0.5,0.1\n",
+        b"task,submission,public,low,high\ntask2,main,0.5 %,0.1,0.2\n",
+        b"task,public\ntask2,\xff\n",
+        b"public,task\n0.5\n",
+    ],
+)
+def test_a_log_that_a_spreadsheet_changed_stops_no_verdict(
+    ran: tuple[Workspace, str], content: bytes
+) -> None:
+    space, _ = ran
+    before = space.leaderboard.read_bytes()
+    space.leaderboard.write_bytes(content)
+    result = comp("status", "-w", space.root)
+    space.leaderboard.write_bytes(before)
+    assert result.exit_code == 0, result.output
+    assert "task2: blend-task2 is submitted" in result.output

@@ -384,7 +384,7 @@ def test_products_missing_from_the_catalogue_are_a_warning(
     assert result.exit_code == 0, result.output
     warnings = [line for line in result.stderr.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1
-    assert "2 of 36 rows" in warnings[0]
+    assert "Of 36 rows, 2 have no product" in warnings[0]
     workspace = Workspace.open(tmp_path / "w")
     assert len(store.load_examples(workspace)) == 36
 

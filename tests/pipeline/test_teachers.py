@@ -125,6 +125,11 @@ def test_no_label_of_a_fold_reaches_its_score_through_such_rows(
     assert not outputs(space, 0).equals(outputs(other, 0))
 
 
+def test_students_of_unlabelled_rows_are_rebuilt_on_shuffled_labels(space: Workspace) -> None:
+    told = run(space, "audit-leaks", "soft", "--deep", "--shuffles", "1")
+    assert told.count("on shuffled labels: ") == 2  # the teacher's run, and the student's
+
+
 def test_a_teacher_that_may_have_seen_the_fold_is_named(space: Workspace) -> None:
     (space.recipe_folder / "both.toml").write_text(
         LEXICAL + 'distill_from = "lexical"\ndistill_rows = ["labelled", "test"]\n'

@@ -15,6 +15,8 @@ from tests.soak.faults import (
     Undisturbed,
     killed_at_times,
     killed_at_writes,
+    killed_with_workers,
+    killed_workers,
     refused_writes,
     suffer,
 )
@@ -50,6 +52,8 @@ def disturb(folder: Path, options: argparse.Namespace) -> int:
         killed_at_times: options.kills,
         killed_at_writes: options.kills_at_writes,
         refused_writes: options.refusals,
+        killed_workers: options.kills_beside,
+        killed_with_workers: options.kills_beside,
     }
     if not any(kinds.values()):
         return 0
@@ -81,6 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="SIGKILLs, at random times")
     parser.add_argument("--kills-at-writes", type=int, default=0, help="SIGKILLs, at random writes")
+    parser.add_argument(
+        "--kills-beside",
+        type=int,
+        default=20,
+        help="SIGKILLs of a worker of two jobs, and as many of the command itself",
+    )
     parser.add_argument("--refusals", type=int, default=100, help="writes that fail")
     parser.add_argument(
         "--at-once", type=int, default=1, help="faults that a run meets before it is left alone"

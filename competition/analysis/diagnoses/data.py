@@ -131,22 +131,25 @@ def _error(score: Estimate) -> float:
 
 def _public_disagrees(facts: Facts) -> Iterator[Finding]:
     for line in facts.public:
-        if line["task"] not in facts.tasks or not line["low"]:
+        if line["task"] not in facts.tasks or not line.get("low"):
             continue
-        public, low, high = (_number(line[name]) for name in ("public", "low", "high"))
-        # A leaderboard may hold lists of full depth alone.
-        deep = [_number(line["full_depth"])] if line.get("full_depth") else []
+        try:
+            public, low, high = (_number(line.get(name)) for name in ("public", "low", "high"))
+            # A leaderboard may hold lists of full depth alone.
+            deep = [_number(line["full_depth"])] if line.get("full_depth") else []
+        except ValueError:
+            continue  # `comp leaderboard` says which cell is no number
         if not min([low, *deep]) <= public <= max([high, *deep]):
             sentence = (
-                f"The public score {public:.4f} of {line['run']} is outside of its out-of-fold "
+                f"The public score {public:.4f} of {line.get('run')} is outside of its out-of-fold "
                 f"interval, [{low:.4f}, {high:.4f}]."
             )
             yield Finding(line["task"], sentence, "Check the folds and the file with `comp check`.")
 
 
-def _number(text: str) -> float:
-    """Return a score, with whatever mark a spreadsheet wrote."""
-    return float(text.replace(",", "."))
+def _number(text: str | None) -> float:
+    """Return a score, with whatever mark a spreadsheet wrote; raises ValueError where it is none."""
+    return float((text or "").replace(",", "."))
 
 
 _QUERIES = f"Queries of the group by which runs are compared, fewer than {SMALL_SAMPLE}."

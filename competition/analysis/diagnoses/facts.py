@@ -146,7 +146,8 @@ def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> F
     answered = plan.card.tasks if plan.card.has_test_rows else ()
     submission = {task: plan.run(names[task], task).name for task in answered if task in names}
 
-    lines = tuple(read_lines(space.scores))
+    # A table that somebody changed counts as missing: its figures are not ours.
+    lines = () if states.get("scores") == "missing" else tuple(read_lines(space.scores))
     plans = plan.runs()
     runs = {each.name: _run_facts(pipeline, each, unfinished) for each in plans}
     ensembles = {run.recipe.name for run in runs.values() if run.is_ensemble}
@@ -172,12 +173,15 @@ def read_facts(pipeline: Pipeline, states: Mapping[str, str] | None = None) -> F
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Yield the lines of a table of scores; none where there is no file."""
+    """Yield the lines of a table of scores; none where there is no file, or it is no such table."""
     if not path.is_file():
         return
 
-    with path.open(encoding="utf-8", newline="") as handle:
-        yield from parse_lines(handle)
+    try:
+        lines = list(parse_lines(path.read_text(encoding="utf-8").splitlines()))
+    except (KeyError, TypeError, ValueError, csv.Error):
+        return
+    yield from lines
 
 
 def parse_lines(table: Iterable[str]) -> Iterator[Line]:
@@ -264,8 +268,12 @@ def _public_scores(log: Path) -> Iterator[Mapping[str, str]]:
     if not log.is_file():
         return
 
-    # Spreadsheets change separators: such a log is for `comp leaderboard` to read.
-    with log.open(encoding="utf-8-sig", newline="") as handle:
+    # Spreadsheets change separators and encodings: such a log is for `comp leaderboard` to read.
+    with log.open(encoding="utf-8-sig", errors="replace", newline="") as handle:
         lines = [line for line in csv.DictReader(handle) if line.get("public")]
-    newest = {line["task"]: line for line in lines if line["submission"] == SUBMISSION}
+    newest = {
+        line["task"]: line
+        for line in lines
+        if line.get("submission") == SUBMISSION and line.get("task")
+    }
     yield from newest.values()

@@ -65,6 +65,8 @@ class Form:
     @property
     def fault(self) -> str:
         """What is wrong with the form, in words; empty where nothing is."""
+        if not np.isfinite(self.max_abs_difference):
+            return "some outputs are not finite"
         if self.tolerance is not None:
             if self.max_abs_difference > self.tolerance:
                 return f"outputs differ by up to {self.max_abs_difference:.1e}, more than {self.tolerance:.0e}"

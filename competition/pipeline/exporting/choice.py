@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from competition.config.encoder_recipe import PRETRAINED_HEAD, EncoderRecipe
-from competition.config.recipe import EnsembleRecipe
+from competition.config.recipe import EnsembleRecipe, ImportedRecipe
 from competition.core.commands import shell_quoted
 from competition.core.console import console
 from competition.core.errors import CompError, InputError, join_names
@@ -70,6 +70,10 @@ def servable_recipe(plan: Plan, run: str) -> EncoderRecipe:
     if isinstance(recipe, EnsembleRecipe):
         members = join_names(member.name for member in plan.recipes.members_of(recipe))
         raise InputError(f"{run!r} combines several models ({members}), no server loads it; {fix}.")
+    if isinstance(recipe, ImportedRecipe):
+        raise InputError(
+            f"Another tool made the outputs of {run!r}, there is no model of it; {fix}."
+        )
     if not isinstance(recipe, EncoderRecipe):
         raise InputError(f"{run!r} is made of trees on text features, no server loads it; {fix}.")
     if recipe.servable or _reads_as_a_server(recipe):

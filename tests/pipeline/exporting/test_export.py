@@ -12,7 +12,7 @@ import competition
 from competition.core.errors import InputError
 from competition.core.json_files import read_json
 from competition.core.workspace import Workspace
-from competition.pipeline.exporting.certificate import order_changes
+from competition.pipeline.exporting.certificate import SAME, Form, order_changes
 from competition.pipeline.exporting.choice import choose
 from competition.pipeline.folder_scorer import FolderScorer
 from competition.pipeline.steps import Pipeline
@@ -219,3 +219,10 @@ def test_a_form_that_is_not_there_is_refused(exported: Made) -> None:
         FolderScorer(exported[1], "int8-dynamic")
     with pytest.raises(InputError, match=r"no form 'int8'.*known are torch, onnx, int8-dynamic"):
         FolderScorer(exported[1], "int8")
+
+
+@pytest.mark.parametrize("tolerance", [SAME, None])
+def test_outputs_that_are_not_finite_are_a_fault(tolerance: float | None) -> None:
+    # NaN is not more than any limit.
+    form = Form("torch", "", 2, 1, float("nan"), 0, 1, tolerance, {})
+    assert form.fault == "some outputs are not finite"
